@@ -1,0 +1,6 @@
+"""Run ``python -m blissmask``."""
+
+from blissmask.cli.app import main
+
+if __name__ == "__main__":
+    main()

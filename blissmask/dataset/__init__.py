@@ -1,0 +1,1 @@
+"""From folders and configuration to items: names, masks, buckets, frames, captions."""

@@ -1,0 +1,116 @@
+"""Everything blissmask can refuse, as one tree; each class knows its exit code.
+
+    BlissmaskError
+    ├── InputError            1   the input prevents it
+    │   ├── MediaError            a picture or video cannot be read
+    │   ├── MaskError             a mask is missing, misaligned or unusable
+    │   ├── CacheError            a cache entry is missing, foreign or damaged
+    │   └── ModelError            a model file or its weights cannot be used
+    ├── MachineError          1   the machine prevents it (disk full, memory, missing device)
+    ├── MissingPackageError   1   an optional package is not installed
+    ├── UsageError            2   the command line or the configuration is wrong
+    ├── BusyError             4   another blissmask writes to the same output
+    └── StoppedError        130   stopped by Ctrl-C or SIGTERM (143); safe to run again
+
+An error says what is wrong, where, and how to mend it. The command line turns it into text and an exit code in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        what: the sentence, without a full stop; names the real key and value.
+        where: files, keys or places, one line each.
+        fix: how to mend it; may hold several lines; empty when there is nothing to say.
+    """
+
+    what: str
+    where: tuple[str, ...] = ()
+    fix: str = ""
+
+
+class BlissmaskError(Exception):
+    """A refusal that a user can act on. Carries one or more problems."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: Iterable[object] = (), fix: str = "") -> None:
+        self.problems: tuple[Problem, ...] = (Problem(what, tuple(str(place) for place in where), fix),)
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return "; ".join(problem.what for problem in self.problems)
+
+    @classmethod
+    def several(cls, problems: Sequence[Problem]) -> BlissmaskError:
+        """Return one error that carries all ``problems`` (at least one)."""
+        error = cls(problems[0].what)
+        error.problems = tuple(problems)
+        return error
+
+
+class InputError(BlissmaskError):
+    """The input prevents it."""
+
+
+class MediaError(InputError):
+    """A picture or video cannot be read."""
+
+
+class MaskError(InputError):
+    """A mask is missing, misaligned or unusable."""
+
+
+class CacheError(InputError):
+    """A cache entry is missing, foreign or damaged."""
+
+
+class ModelError(InputError):
+    """A model file or its weights cannot be used."""
+
+
+class MachineError(BlissmaskError):
+    """The machine prevents it: disk full, out of memory, no such device."""
+
+
+class MissingPackageError(BlissmaskError):
+    """An optional package is not installed."""
+
+
+class UsageError(BlissmaskError):
+    """The command line or the configuration is wrong."""
+
+    exit_code = 2
+
+
+class BusyError(BlissmaskError):
+    """Another blissmask writes to the same output."""
+
+    exit_code = 4
+
+
+class StoppedError(BlissmaskError):
+    """Stopped by a signal after finishing the item in hand; running again continues.
+
+    Args:
+        signal_number: 2 (SIGINT) or 15 (SIGTERM); the exit code is 128 + the number.
+    """
+
+    def __init__(self, what: str, *, signal_number: int, fix: str = "") -> None:
+        super().__init__(what, fix=fix)
+        self.signal_number = signal_number
+
+
+def exit_code_of(error: BlissmaskError) -> int:
+    """Return the process exit code for ``error``."""
+    if isinstance(error, StoppedError):
+        return 128 + error.signal_number
+    return error.exit_code

@@ -1,0 +1,20 @@
+"""What a backend's weights may be used for; every backend states it, every run shows and records it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """The licence of a backend's weights.
+
+    Attributes:
+        name: SPDX identifier or the licence's own name, e.g. ``Apache-2.0`` or ``CC-BY-NC-4.0``.
+        commercial: whether commercial use is allowed; False also when it is unknown.
+        note: one sentence a user should read before relying on it; may be empty.
+    """
+
+    name: str
+    commercial: bool
+    note: str = ""

@@ -1,0 +1,1 @@
+"""Pure maths on mask weights: no files, no clocks, no configuration."""

@@ -1,0 +1,71 @@
+"""Average mask weights onto the latent grid, in space and, for videos, over the model's causal frame groups.
+
+H, W: pixel rows and columns; h, w: latent rows and columns; F: pixel frames; f: latent frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def to_latent_grid(weights_HW: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Average pixel weights over each latent cell.
+
+    The cell is a whole number of pixels, so the mean weight of the picture is kept exactly (PyTorch's ``area`` mode equals this at whole
+    ratios and shifts the mean at any other).
+
+    Args:
+        weights_HW: float32 weights at bucket size.
+        grid_hw: the latent's own (rows, columns); each must divide the pixel size.
+
+    Returns:
+        float32 of shape ``grid_hw``.
+
+    Raises:
+        ValueError: the grid does not divide the pixel size; our own mistake, buckets are multiples of the stride.
+    """
+    height, width = weights_HW.shape
+    rows, columns = grid_hw
+    if height % rows or width % columns:
+        raise ValueError(f"a {columns}x{rows} latent grid does not divide a {width}x{height} mask")
+    cells = weights_HW.reshape(rows, height // rows, columns, width // columns)
+    return cells.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)
+
+
+def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
+    """Return which pixel frames each latent frame holds: frame 0 alone, then groups of ``temporal_stride``.
+
+    Source: the causal video VAEs of Wan, Qwen-Image and HunyuanVideo; latent frame j >= 1 covers frames 4j-3..4j at stride 4.
+
+    Raises:
+        ValueError: ``frame_count`` is not ``temporal_stride * k + 1``.
+    """
+    if frame_count < 1 or (frame_count - 1) % temporal_stride:
+        raise ValueError(f"{frame_count} frames are not {temporal_stride}k+1")
+    later = (range(start, start + temporal_stride) for start in range(1, frame_count, temporal_stride))
+    return [range(0, 1), *later]
+
+
+def average_frames(weights_FHW: NDArray[np.float32], temporal_stride: int) -> NDArray[np.float32]:
+    """Average per-frame weights over the causal groups: (F, H, W) becomes (f, H, W)."""
+    groups = causal_groups(len(weights_FHW), temporal_stride)
+    return np.stack([weights_FHW[group.start : group.stop].mean(axis=0, dtype=np.float64) for group in groups]).astype(np.float32)
+
+
+def one_frame_weights(target_fhw: NDArray[np.float32], frame_indices: Sequence[int], target_index: int) -> NDArray[np.float32]:
+    """Weights of a one-frame item: 1.0 in every control slot, the mask in the target's.
+
+    Args:
+        target_fhw: (1, h, w) weights of the target frame.
+        frame_indices: sorted time indices of all slots, controls and target.
+        target_index: the target's time index; its *position* in ``frame_indices`` is the slot.
+
+    Returns:
+        (len(frame_indices), h, w) float32.
+    """
+    slots = np.ones((len(frame_indices), *target_fhw.shape[1:]), dtype=np.float32)
+    slots[list(frame_indices).index(target_index)] = target_fhw[0]
+    return slots

@@ -1,0 +1,1 @@
+"""The only decoders and encoders of pictures and videos in the house."""

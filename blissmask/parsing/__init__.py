@@ -1,0 +1,1 @@
+"""Semantic backends: a photo becomes face, hair, body and background."""

@@ -1,0 +1,50 @@
+"""What a semantic backend is: pictures in, class numbers out, with the names of the classes.
+
+Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.licence import Licence
+from blissmask.masks.tiers import WeightTier
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The classes of one photo.
+
+    Attributes:
+        labels_HW: uint8 class numbers, positions in the backend's ``classes``; same size as the photo.
+        people: how many people the backend saw, None when it does not count them.
+        faces: how many faces it saw, None when it does not count them.
+    """
+
+    labels_HW: NDArray[np.uint8]
+    people: int | None = None
+    faces: int | None = None
+
+
+class PartsBackend(Protocol):
+    """A semantic backend. A file in ``parsing/`` is one when it defines ``backend(options: MasksSection) -> PartsBackend``.
+
+    Attributes:
+        classes: class names; a label is a position in this tuple.
+        tiers: tier of every class by name; ``--map NAME=TIER`` overrides entries.
+        licence: what the weights may be used for.
+        identity: names the weights and their version, for fingerprints; changes when results would.
+    """
+
+    classes: tuple[str, ...]
+    tiers: Mapping[str, WeightTier]
+    licence: Licence
+    identity: str
+
+    def parse(self, rgbs_HW3: Sequence[NDArray[np.uint8]]) -> list[Parsed]:
+        """Parse a batch of RGB photos of any sizes; one result per photo, the same as if given alone. Called from one thread."""

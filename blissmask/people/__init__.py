@@ -1,0 +1,1 @@
+"""Instance backends and identity: a photo becomes people, and the one we want."""

@@ -1,0 +1,89 @@
+"""What an instance backend is: a photo in, people out; and what an identity is: people in, the one we want out.
+
+Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB; D = length of a face embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.licence import Licence
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One person in one photo.
+
+    Attributes:
+        mask_HW: bool, True where the person is; masks of different people never overlap.
+        box_xyxy: left, top, right, bottom in pixels.
+        score: the backend's confidence, 0..1.
+        face_box_xyxy: the face that belongs to the person, None when it is not seen.
+        partial: True when only part of the person could be outlined, e.g. the head without a body.
+    """
+
+    mask_HW: NDArray[np.bool_]
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    face_box_xyxy: tuple[float, float, float, float] | None = None
+    partial: bool = False
+
+
+class PeopleBackend(Protocol):
+    """An instance backend. A file in ``people/`` is one when it defines ``backend(options: InstanceSection) -> PeopleBackend``.
+
+    Attributes:
+        licence: what the weights may be used for.
+        identity: names the weights and their version, for fingerprints; changes when results would.
+    """
+
+    licence: Licence
+    identity: str
+
+    def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
+        """Return everybody in an RGB photo, largest first. Called from one thread."""
+
+
+class Verdict(StrEnum):
+    """What became of looking for the subject in one photo."""
+
+    FOUND = "found"
+    UNCERTAIN = "uncertain"
+    ABSENT = "not in this photo"
+    NO_FACE = "no face"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who in a photo is the subject.
+
+    Attributes:
+        verdict: how sure we are.
+        person: position in the list of people, None when nobody is the subject.
+        distance: distance of the nearest face to the references, None without a face.
+        margin: how much farther the runner-up is, None without one.
+    """
+
+    verdict: Verdict
+    person: int | None
+    distance: float | None
+    margin: float | None
+
+
+class FaceIdentity(Protocol):
+    """Recognises faces. Embeddings are compared by the identity's own distance, smaller is more alike."""
+
+    licence: Licence
+    identity: str
+
+    def embed(self, rgb_HW3: NDArray[np.uint8]) -> list[tuple[tuple[float, float, float, float], NDArray[np.float32]]]:
+        """Return (box_xyxy, embedding_D) of every clear face in the photo."""
+
+    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
+        """Say which of ``people`` the subject is, by the references and negatives the identity was built with."""

@@ -1,0 +1,87 @@
+"""Find backends by file name: ``archs/qwen_image.py`` is ``--arch qwen-image``.
+
+A folder is the registry. A module belongs to it when it defines the folder's marker at top level (``ARCHITECTURE = ...`` or
+``def backend(...)``). Its docstring's first line is its help text, read without importing it. Third parties add
+modules through an entry-point group of the same name.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from blissmask.errors import ModelError, UsageError
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The modules of one package that define ``marker``, and the entry points of ``package`` as a group.
+
+    Args:
+        package: dotted package name, which is the entry-point group too, e.g. ``blissmask.archs``.
+        marker: the top-level name every member defines, e.g. ``ARCHITECTURE``.
+        noun: what a member is called in messages, e.g. ``architecture``.
+    """
+
+    package: str
+    marker: str
+    noun: str
+
+    def names(self) -> list[str]:
+        """Return all names in alphabetical order, without importing any member."""
+        return sorted({*_own_modules(self.package, self.marker), *_entry_points(self.package)})
+
+    def describe(self, name: str) -> str:
+        """Return the first docstring line of member ``name``; members outside the package say where they come from."""
+        own = _own_modules(self.package, self.marker)
+        if name in own:
+            return own[name]
+        return f"from {_entry_points(self.package)[name].value}"
+
+    def load(self, name: str) -> ModuleType:
+        """Import and return member ``name``.
+
+        Raises:
+            UsageError: there is no such member; names the nearest.
+            ModelError: an entry point cannot be imported or lacks the marker.
+        """
+        if name in _own_modules(self.package, self.marker):
+            return importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
+        points = _entry_points(self.package)
+        if name not in points:
+            near = difflib.get_close_matches(name, self.names(), n=1)
+            fix = f"did you mean `{near[0]}`?" if near else ""
+            raise UsageError(f"unknown {self.noun} `{name}`; there are {', '.join(self.names())}", fix=fix)
+        try:
+            module = points[name].load()
+        except ImportError as error:
+            raise ModelError(f"the {self.noun} `{name}` cannot be imported: {error}", where=[points[name].value]) from error
+        if not isinstance(module, ModuleType) or not hasattr(module, self.marker):
+            raise ModelError(f"the {self.noun} `{name}` does not define `{self.marker}`", where=[points[name].value])
+        return module
+
+
+@functools.cache
+def _own_modules(package: str, marker: str) -> dict[str, str]:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations
+    members = {}
+    for path in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        if f"\n{marker}" not in source and f"\ndef {marker}(" not in source:
+            continue
+        first_line = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        members[path.stem.replace("_", "-")] = first_line.rstrip(".")
+    return members
+
+
+@functools.cache
+def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=group)}

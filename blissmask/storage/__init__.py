@@ -1,0 +1,1 @@
+"""Put bytes on disk whole or not at all, with one writer per folder."""

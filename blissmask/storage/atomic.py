@@ -1,0 +1,95 @@
+"""Publish files whole or not at all.
+
+A file is written beside its final place under a unique hidden name (``.NAME.HEX.blissmask-part``), synced, then renamed. Whoever holds the
+folder's lock sweeps what killed runs left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from blissmask.errors import MachineError
+
+_LEFTOVER = re.compile(r"^\..*\.[0-9a-f]{12}\.blissmask-part$", re.DOTALL)
+_MAX_NAME_BYTES = 255
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path``; on leaving without an error it becomes ``path``.
+
+    The folder is created. A symbolic link at ``path`` is replaced, never written through. The file gets the permissions that the
+    umask gives any new file.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    temporary = path.parent / _temporary_name(path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = temporary.stat().st_mode & 0o777
+        yield temporary
+        # Writers such as safetensors' own replace the file with one of mode 0600.
+        temporary.chmod(mode)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        refusal = _refusal(error, path)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Publish ``data`` as ``path``; see :func:`publishing`."""
+    with publishing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Publish ``text`` as UTF-8 with Unix line ends; see :func:`publishing`."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def sweep(folder: Path) -> int:
+    """Remove what killed runs of ours left in ``folder``; return how many files. Call only while holding its lock."""
+    if not folder.is_dir():
+        return 0
+    leftovers = [entry for entry in os.scandir(folder) if _LEFTOVER.match(entry.name) and entry.is_file(follow_symlinks=False)]
+    for entry in leftovers:
+        os.unlink(entry.path)
+    return len(leftovers)
+
+
+def _temporary_name(name: str) -> str:
+    suffix = f".{secrets.token_hex(6)}.blissmask-part"
+    room = _MAX_NAME_BYTES - len(suffix) - 1
+    return f".{os.fsdecode(os.fsencode(name)[:room])}{suffix}"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(error: BaseException, path: Path) -> MachineError | None:
+    """Return the user's error for ``error``, or None when it is not about the machine."""
+    # safetensors reports I/O failures as its own exception with the system's words in the text.
+    full = "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+    if full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+        return MachineError("no space left to write", where=[path], fix="free some space, then run the same command again; finished files are kept")
+    if isinstance(error, OSError):
+        return MachineError(f"cannot write: {error.strerror or error}", where=[path], fix="check that the folder exists and that you may write to it")
+    return None

@@ -1,0 +1,74 @@
+"""One writer per output folder; the kernel frees the lock when a writer dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import filelock
+
+from blissmask.errors import BusyError, MachineError
+from blissmask.storage import atomic
+
+_LOCK_NAME = ".blissmask.lock"
+_HOLDER_NAME = ".blissmask.lock.json"
+
+
+@contextlib.contextmanager
+def writing_to(folders: Iterable[Path], *, command: str) -> Iterator[None]:
+    """Hold the locks of all ``folders`` (created when missing), and sweep the leftovers of killed runs in them.
+
+    Args:
+        command: what the holder calls itself in another writer's refusal, e.g. ``blissmask cache``.
+
+    Raises:
+        BusyError: another process writes to one of the folders; names it.
+        MachineError: a folder cannot be created.
+    """
+    with contextlib.ExitStack() as stack:
+        for folder in sorted({folder.resolve() for folder in folders}):
+            stack.enter_context(_locked(folder, command))
+            atomic.sweep(folder)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, command: str) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / _LOCK_NAME, timeout=0)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise BusyError(
+            f"another blissmask is writing to {folder}",
+            where=[_read_holder(folder)],
+            fix="wait for it, or choose another output folder",
+        ) from error
+    except OSError as error:
+        raise MachineError(f"cannot write to the folder: {error.strerror or error}", where=[folder]) from error
+    try:
+        # Only a courtesy to the next writer: without it the refusal cannot name the holder.
+        with contextlib.suppress(OSError):
+            (folder / _HOLDER_NAME).write_text(_describe_holder(command), encoding="utf-8")
+        yield
+    finally:
+        (folder / _HOLDER_NAME).unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe_holder(command: str) -> str:
+    started = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return json.dumps({"command": command, "process": os.getpid(), "host": socket.gethostname(), "started": started})
+
+
+def _read_holder(folder: Path) -> str:
+    try:
+        holder = json.loads((folder / _HOLDER_NAME).read_text(encoding="utf-8"))
+        return f"`{holder['command']}`, process {holder['process']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "the other process has not said who it is"

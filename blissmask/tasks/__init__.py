@@ -1,0 +1,1 @@
+"""One use case per subcommand: plan, then run."""

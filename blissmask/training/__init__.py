@@ -1,0 +1,1 @@
+"""The mask-weighted loss and the loop around it."""

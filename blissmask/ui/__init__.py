@@ -1,0 +1,1 @@
+"""What people see: Rich lives here and nowhere else."""

@@ -1,0 +1,1 @@
+"""The small embedded networks that ship with the package."""
