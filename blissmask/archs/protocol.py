@@ -1,0 +1,184 @@
+"""What a model family is: it encodes pictures and captions, and predicts. The loss never learns which family it serves.
+
+Shapes: B items, C channels, F frames (latent frames in latents), H and W rows and columns; images are videos of one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class LatentSpec:
+    """The geometry of a family's latents.
+
+    Attributes:
+        channels: latent channels.
+        spatial_stride: pixels per latent cell, 8 or 16.
+        temporal_stride: frames per latent frame after the first, 4 for causal video VAEs.
+        grid_multiple: pixel sizes must be multiples of this: stride times the denoiser's patch.
+    """
+
+    channels: int
+    spatial_stride: int
+    temporal_stride: int
+    grid_multiple: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where a family's weights come from; each is None when the user did not name it.
+
+    Attributes:
+        model: a diffusers folder, a hub id, or ``tiny`` for miniature seeded instances of the real classes.
+        vae: single-file VAE.
+        text_encoder: single-file text encoder, or a transformers folder.
+        tokenizer: folder with the tokenizer's files.
+        dit: single-file denoiser (low-noise expert where a family has two).
+        dit_high_noise: single-file high-noise expert.
+        image_encoder: single-file image encoder (CLIP or SigLIP) of image-to-video models.
+        download: whether a hub id may be fetched from the network.
+    """
+
+    model: str | None = None
+    vae: Path | None = None
+    text_encoder: Path | None = None
+    tokenizer: Path | None = None
+    dit: Path | None = None
+    dit_high_noise: Path | None = None
+    image_encoder: Path | None = None
+    download: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """The conditioning of one caption, as it is cached.
+
+    Attributes:
+        tensors: content name -> tensor, e.g. ``{"t5": (L, 4096)}``; the cache file adds the dtype to the name.
+        variable_length: content names whose first axis is the caption's own length (``varlen_`` in the file).
+    """
+
+    tensors: Mapping[str, Tensor]
+    variable_length: frozenset[str] = frozenset()
+
+
+class LatentEncoder(Protocol):
+    """Encodes pixels.
+
+    Attributes:
+        identity: names the weights by content (hash of the file or folder), for fingerprints.
+    """
+
+    identity: str
+
+    def encode(self, pixels_BCFHW: Tensor) -> Tensor:
+        """Encode RGB pixels in [-1, 1] (float32, on any device) into normalised latents_BCFHW, deterministic (the mode)."""
+
+
+class TextEncoder(Protocol):
+    """Encodes captions; ``identity`` as in :class:`LatentEncoder`."""
+
+    identity: str
+
+    def encode(self, captions: Sequence[str]) -> list[EncodedText]:
+        """Encode captions; one result per caption, each the same as if given alone."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a denoiser predicts from, for one micro-batch.
+
+    Attributes:
+        noisy_BCFHW: latents with noise, float32.
+        timesteps_B: noise level of each item in [0, 1]; 1 is pure noise.
+        conditioning: the cached text and image conditioning by content name without dtype (``t5``, ``latents_image`` ...): a stacked tensor, or a
+            list of tensors where lengths differ.
+    """
+
+    noisy_BCFHW: Tensor
+    timesteps_B: Tensor
+    conditioning: Mapping[str, Tensor | list[Tensor]] = field(default_factory=dict)
+
+
+class Denoiser(Protocol):
+    """A denoiser ready for LoRA.
+
+    Attributes:
+        module: the diffusers model; LoRA is injected into it.
+        identity: names the weights by content.
+        lora_targets: regular expression (full match) on module names that LoRA adapts by default.
+        block_class_names: names of the repeated block classes, for checkpointing, swapping and compiling.
+    """
+
+    module: nn.Module
+    identity: str
+    lora_targets: str
+    block_class_names: tuple[str, ...]
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Return the velocity prediction (noise minus latents) of shape noisy_BCFHW; packing to tokens happens inside."""
+
+    def original_name(self, module_name: str) -> str:
+        """Return the original repository's name of a diffusers module, e.g. ``blocks.0.attn1.to_q`` -> ``blocks.0.self_attn.q``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """One of a family's denoisers and the noise it is for.
+
+    Attributes:
+        name: ``""`` for the only one, else ``high`` or ``low``; LoRA files end in it.
+        timestep_range: noise levels in [0, 1] it is trained and used on.
+    """
+
+    name: str
+    timestep_range: tuple[float, float]
+
+
+class Architecture(Protocol):
+    """A model family: the value of ``ARCHITECTURE`` in one file of ``archs/``.
+
+    Attributes:
+        name: as on the command line, e.g. ``wan22``.
+        cache_suffix: last part of cache file names, e.g. ``wan`` (musubi-tuner's short name).
+        metadata_name: ``architecture`` in cache metadata, e.g. ``wan`` (musubi-tuner's full name).
+        tasks: supported tasks, the default first, e.g. ``("t2v", "i2v")``.
+        latent: geometry of the latents.
+        default_fps: frames per second that videos are brought to.
+        default_shift: shift of the training timesteps.
+        modelspec: ``modelspec.architecture`` of LoRA files, e.g. ``wan2.2/lora``.
+    """
+
+    name: str
+    cache_suffix: str
+    metadata_name: str
+    tasks: tuple[str, ...]
+    latent: LatentSpec
+    default_fps: float
+    default_shift: float
+    modelspec: str
+
+    def experts(self, task: str) -> tuple[Expert, ...]:
+        """Return the family's denoisers for ``task``."""
+
+    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> LatentEncoder:
+        """Load the VAE's encoder. Raises ModelError when files are missing, foreign or damaged."""
+
+    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+        """Load text encoder and tokenizer. Raises ModelError."""
+
+    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
+        """Load the denoiser of ``expert``. Raises ModelError."""
+
+    def latent_encoder_identity(self, files: ModelFiles) -> str:
+        """Return what ``load_latent_encoder(files).identity`` would be, without loading weights, so that freshness is cheap."""
+
+    def text_encoder_identity(self, files: ModelFiles) -> str:
+        """Return what ``load_text_encoder(files).identity`` would be, without loading weights."""

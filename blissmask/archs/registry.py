@@ -1,0 +1,15 @@
+"""The model families by name: a file of this folder that defines ``ARCHITECTURE`` is one."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from blissmask.archs.protocol import Architecture
+from blissmask.plugins import Registry
+
+ARCHS = Registry(package="blissmask.archs", marker="ARCHITECTURE", noun="architecture")
+
+
+def load_architecture(name: str) -> Architecture:
+    """Return the family called ``name``; raises UsageError naming the nearest when there is none."""
+    return cast(Architecture, ARCHS.load(name).ARCHITECTURE)

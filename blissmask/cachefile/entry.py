@@ -1,0 +1,53 @@
+"""What a cache holds for one item. C channels, f, h, w latent frames, rows and columns; L caption length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHeader:
+    """What a latent file says of itself without its tensors being read.
+
+    Attributes:
+        path: the latent file.
+        text_path: the caption's file (``STEM_ARCH_te.safetensors``); it may be missing on disk.
+        stem: the item's stem, the part of the file name before size and architecture.
+        latent_shape: (C, f, h, w) of the latents.
+        contents: content name (``latents``, ``mask_weights``, ``latents_image`` ...) -> (key in the file, shape).
+        metadata: the file's metadata, all strings.
+    """
+
+    path: Path
+    text_path: Path
+    stem: str
+    latent_shape: tuple[int, int, int, int]
+    contents: Mapping[str, tuple[str, tuple[int, ...]]]
+    metadata: Mapping[str, str]
+
+    @property
+    def has_weights(self) -> bool:
+        """Say whether mask weights were cached."""
+        return "mask_weights" in self.contents
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """The tensors of one item.
+
+    Attributes:
+        latents_Cfhw: normalised latents in the dtype they were cached in.
+        weights_1fhw: float32 mask weights in [0, 1] before gamma and floor; None when the item has no mask.
+        regions_4fhw: float32 share of each latent cell that is face, body, hair, background (order of ``masks.tiers.TIERS``); None for masks with
+            other values and for caches of other tools.
+        conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning together.
+    """
+
+    latents_Cfhw: Tensor
+    weights_1fhw: Tensor | None
+    regions_4fhw: Tensor | None
+    conditioning: Mapping[str, Tensor]

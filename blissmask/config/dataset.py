@@ -1,0 +1,78 @@
+"""[general] and [[datasets]]: what musubi-tuner and blissful-tuner users already have, plus masks.
+
+The keys and their meaning follow ``[general]`` and ``[[datasets]]`` of musubi-tuner; the five bucket and caption keys of sd-scripts that the guide's examples
+use are accepted with the meaning sd-scripts gives them. A value is looked up in the dataset, then in [general], then the default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from blissmask.config.fields import Int, Number, Section, Switch, Text, option
+
+_SIZE = "Size and buckets"
+_CAPTION = "Captions"
+_DATA = "Dataset"
+_VIDEO = "Video"
+
+
+def _read_size(value: Any) -> Any:
+    """Read one whole number as a square; everything else must be two whole numbers."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        return (value[0], value[0])
+    two = isinstance(value, (list, tuple)) and len(value) == 2
+    if not two or not all(type(side) is int and side > 0 for side in value):
+        raise ValueError("must be two whole numbers, [width, height], or one for a square")
+    return tuple(value)
+
+
+Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
+"""(width, height) in pixels."""
+
+
+class GeneralSection(Section):
+    """[general]: what every dataset inherits."""
+
+    resolution: Size | None = option(None, "Training size, WIDTH HEIGHT or one number for a square  [default: 960 544]", panel=_SIZE)
+    caption_extension: Text | None = option(None, "Suffix of caption files, with the dot", panel=_CAPTION)
+    batch_size: Int | None = option(None, "Items per training batch  [default: 1]", panel=_DATA, ge=1)
+    num_repeats: Int | None = option(None, "How often an epoch shows each item  [default: 1]", panel=_DATA, ge=1)
+    enable_bucket: Switch | None = option(None, "Group pictures by aspect ratio instead of cropping all to one size", panel=_SIZE)
+    bucket_no_upscale: Switch | None = option(None, "Never enlarge a picture; crop it to a multiple of the grid", panel=_SIZE)
+    min_bucket_reso: Int | None = option(None, "Shortest bucket side (sd-scripts)", panel=_SIZE, gt=0)
+    max_bucket_reso: Int | None = option(None, "Longest bucket side (sd-scripts)", panel=_SIZE, gt=0)
+    bucket_reso_steps: Int | None = option(None, "Bucket sides are multiples of this (sd-scripts)", panel=_SIZE, gt=0)
+    shuffle_caption: Switch | None = option(None, "Shuffle the comma-separated tags of each caption (sd-scripts)", panel=_CAPTION)
+    keep_tokens: Int | None = option(None, "How many tags at the front are never shuffled (sd-scripts)", panel=_CAPTION, ge=0)
+
+
+class DatasetSection(GeneralSection):
+    """[[datasets]]: one folder or list of pictures or videos."""
+
+    image_directory: Path | None = option(None, "Folder of photos", panel=_DATA)
+    image_jsonl_file: Path | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
+    video_directory: Path | None = option(None, "Folder of videos", panel=_DATA)
+    video_jsonl_file: Path | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
+    cache_directory: Path | None = option(None, "Folder of the cache  [default: the folder of photos or videos]", panel=_DATA)
+    mask_directory: Path | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
+    alpha_mask: Switch = option(False, "Take the mask from the alpha channel where a picture has one", panel=_DATA)
+    require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA)
+    control_directory: Path | None = option(None, "Folder of control pictures", panel=_DATA)
+    multiple_target: Switch = option(False, "Read `NAME_0.png`, `NAME_1.png` ... as layers of `NAME.png`", panel=_DATA, hidden=True)
+    no_resize_control: Switch = option(False, "Only crop control pictures to a multiple of the grid", panel=_DATA)
+    control_resolution: Size | None = option(None, "Size of control pictures", panel=_DATA)
+    fp_latent_window_size: Int = option(9, "Accepted for FramePack data sets; takes part in bucket keys", panel=_VIDEO, hidden=True)
+    fp_1f_clean_indices: list[Int] | None = option(None, "Time indices of the control pictures in one-frame training", panel=_DATA)
+    fp_1f_target_index: Int | None = option(None, "Time index of the target picture in one-frame training", panel=_DATA)
+    fp_1f_no_post: Switch = option(False, "Accepted for FramePack data sets; no effect", panel=_VIDEO, hidden=True)
+    target_frames: list[Int] = option([1], "Frame counts of the clips cut from each video, rounded to 4k+1", panel=_VIDEO)
+    frame_extraction: Literal["head", "chunk", "slide", "uniform", "full"] = option("head", "How clips are cut from a video", panel=_VIDEO)
+    frame_stride: Int = option(1, "Frames between the starts of two clips (slide)", panel=_VIDEO, ge=1)
+    frame_sample: Int = option(1, "Clips per video (uniform)", panel=_VIDEO, ge=1)
+    max_frames: Int = option(129, "Longest clip (full)", panel=_VIDEO, ge=1)
+    source_fps: Number | None = option(None, "Frames per second of the videos; they are brought to the model's rate", panel=_VIDEO, gt=0)

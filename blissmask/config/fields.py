@@ -1,0 +1,108 @@
+"""How a field of the configuration is written: once, with its default, range, help text and panel."""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic.fields import FieldInfo
+
+Int = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Switch = Annotated[bool, Strict()]
+Text = Annotated[str, Strict()]
+FilePath = Path
+"""A path as written; relative paths start at the working folder, as in musubi-tuner."""
+
+
+class Section(BaseModel):
+    """One table of the configuration file. Unknown keys are errors; values are fixed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    panel: str,
+    flag: str = "",
+    short: str = "",
+    metavar: str = "",
+    hidden: bool = False,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    **extra: Any,
+) -> Any:
+    """Declare a field.
+
+    Args:
+        default: the default value; ``...`` makes the field required.
+        help_text: one line for the help screen, in the imperative or as a noun, without a full stop.
+        panel: heading of the help screen it stands under.
+        flag: command-line spelling when it differs from the field's name.
+        short: one-letter spelling, e.g. ``-q``.
+        metavar: what the help screen shows for the value when the type says too little.
+        hidden: accepted, but not shown in the help screen.
+        gt: the value must be above this; ``ge``, ``lt``, ``le`` likewise.
+    """
+    shown = {"panel": panel, "flag": flag, "short": short, "metavar": metavar, "hidden": hidden}
+    return Field(default, description=help_text, json_schema_extra=shown, gt=gt, ge=ge, lt=lt, le=le, **extra)
+
+
+def range_text(field: FieldInfo) -> str:
+    """Say a number field's range as people write it: ``> 0``, ``>= 1``, ``in range [0, 1)``; empty when it has none."""
+    low, high, low_closed, high_closed = None, None, False, False
+    for constraint in field.metadata:
+        match constraint:
+            case annotated_types.Gt(gt=value):
+                low, low_closed = value, False
+            case annotated_types.Ge(ge=value):
+                low, low_closed = value, True
+            case annotated_types.Lt(lt=value):
+                high, high_closed = value, False
+            case annotated_types.Le(le=value):
+                high, high_closed = value, True
+    if low is not None and high is not None:
+        return f"in range {'[' if low_closed else '('}{low}, {high}{']' if high_closed else ')'}"
+    if low is not None:
+        return f"{'>=' if low_closed else '>'} {low}"
+    if high is not None:
+        return f"{'<=' if high_closed else '<'} {high}"
+    return ""
+
+
+def plain_type(annotation: Any) -> Any:
+    """Return the type inside ``Optional`` and ``Annotated``: ``list`` for any list or tuple, else the class (or a Literal)."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return plain_type(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        inner = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
+        # A union such as `int | tuple[int, int]` takes one or several values.
+        plain = [plain_type(arg) for arg in inner]
+        return list if list in plain else plain[0]
+    if origin in (list, tuple):
+        return list
+    return annotation
+
+
+def item_type(annotation: Any) -> Any:
+    """Return the type of one item of a list or tuple field, through ``Optional``, ``Annotated`` and unions."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return item_type(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        for arg in typing.get_args(annotation):
+            if plain_type(arg) is list:
+                return item_type(arg)
+        return plain_type(annotation)
+    if origin in (list, tuple):
+        return plain_type(typing.get_args(annotation)[0])
+    return plain_type(annotation)

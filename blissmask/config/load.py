@@ -1,0 +1,213 @@
+"""Read TOML and flags into one Config; report everything that is wrong at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from blissmask.config.dataset import DatasetSection
+from blissmask.config.fields import Section, item_type, plain_type, range_text
+from blissmask.config.model import Config
+from blissmask.errors import UsageError
+
+DEFAULT_NAME = "blissmask.toml"
+"""Read from the working folder when no file is named."""
+
+Flags = Mapping[str, Mapping[str, Any]]
+"""Section name -> field name -> what was typed: text, a list of texts, or a bool. Dataset fields stand under ``datasets``."""
+
+_OLD_NAMES = {
+    "flux_kontext_no_resize_control": "no_resize_control",
+    "qwen_image_edit_no_resize_control": "no_resize_control",
+    "qwen_image_edit_control_resolution": "control_resolution",
+}
+
+
+def find_config(named: Path | None) -> Path | None:
+    """Return the file to read: ``named``, else ``blissmask.toml`` in the working folder when there is one, else None."""
+    if named is not None:
+        return named
+    default = Path(DEFAULT_NAME)
+    return default if default.is_file() else None
+
+
+def load_config(path: Path | None, flags: Flags) -> Config:
+    """Merge the file at ``path`` (if any) and ``flags`` into a Config; a flag wins over the file, the file over the default.
+
+    Raises:
+        UsageError: the file cannot be read, or values are wrong; lists all of them with the nearest valid names.
+    """
+    data = _read_file(path) if path else {}
+    problems = _rename_old(data)
+    typed = _merge_flags(data, flags)
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        seen = dict.fromkeys([*problems, *(_describe(detail, typed) for detail in error.errors())])
+        problems = list(seen)
+    if problems:
+        raise UsageError(_headline(len(problems), path, typed), where=problems)
+    return config
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration: {error.strerror}", where=[path]) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
+    try:
+        data = json.loads(raw) if path.suffix.lower() == ".json" else tomli.loads(raw)
+    except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
+        backslash = "\\" in raw and "hex" in str(error).lower() or "escape" in str(error).lower()
+        fix = "in double quotes a backslash starts an escape: write paths with / or in single quotes" if backslash else ""
+        raise UsageError(f"the configuration cannot be parsed: {error}", where=[path], fix=fix) from error
+    if not isinstance(data, dict):
+        raise UsageError("the configuration must be a table", where=[path])
+    return data
+
+
+def _rename_old(data: dict[str, Any]) -> list[str]:
+    """Give earlier names of dataset keys their present one; return a problem for each dataset that has both."""
+    problems = []
+    datasets = data.get("datasets")
+    for number, dataset in enumerate(datasets if isinstance(datasets, list) else [], 1):
+        if not isinstance(dataset, dict):
+            continue
+        for old, new in _OLD_NAMES.items():
+            if old in dataset and new in dataset:
+                problems.append(f"[[datasets]] {number}: `{old}` and `{new}` are the same setting, keep one")
+            elif old in dataset:
+                dataset[new] = dataset.pop(old)
+    return problems
+
+
+def _merge_flags(data: dict[str, Any], flags: Flags) -> set[tuple[str, str]]:
+    """Write ``flags`` over ``data``; return which (section, field) came from the command line."""
+    typed = set()
+    for section, values in flags.items():
+        for name, raw in values.items():
+            value = _from_flag(raw, _section_type(section).model_fields[name])
+            typed.add((section, name))
+            if section == "datasets":
+                _set_in_only_dataset(data, name, value)
+                continue
+            data.setdefault(section, {})[name] = value
+            if section == "general":
+                for dataset in data.get("datasets", []):
+                    dataset.pop(name, None)
+    return typed
+
+
+def _set_in_only_dataset(data: dict[str, Any], name: str, value: Any) -> None:
+    datasets = data.setdefault("datasets", [{}])
+    if len(datasets) != 1:
+        raise UsageError(
+            f"--{name} is for one dataset, and the configuration has {len(datasets)}", fix=f"write `{name}` into the [[datasets]] tables it belongs to"
+        )
+    datasets[0][name] = value
+
+
+def _from_flag(raw: Any, field: FieldInfo) -> Any:
+    """Turn typed text into the field's type; text that does not fit stays text, for validation to refuse by name."""
+    kind = item_type(field.annotation)
+    if plain_type(field.annotation) is list:
+        texts = raw if isinstance(raw, list) else [raw]
+        if kind in (int, float):
+            texts = [part for text in texts for part in text.replace(",", " ").replace("x", " ").split()]
+        return [_number(text, kind) for text in texts]
+    return _number(raw, kind)
+
+
+def _number(raw: Any, kind: Any) -> Any:
+    if kind not in (int, float) or not isinstance(raw, str):
+        return raw
+    try:
+        return kind(raw)
+    except ValueError:
+        return raw
+
+
+def _section_type(section: str) -> type[Section]:
+    if section == "datasets":
+        return DatasetSection
+    annotation = Config.model_fields[section].annotation
+    assert isinstance(annotation, type)
+    assert issubclass(annotation, Section)
+    return annotation
+
+
+def _headline(count: int, path: Path | None, typed: set[tuple[str, str]]) -> str:
+    where = " and ".join([*([path.name] if path else []), *(["the flags"] if typed or not path else [])])
+    return f"{count} problem{'s' if count > 1 else ''} in {where}"
+
+
+def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
+    """Say one validation error in a user's words."""
+    loc: tuple[Any, ...] = detail["loc"]
+    section = str(loc[0])
+    if len(loc) == 1:
+        return _describe_top_level(section, detail)
+    is_dataset = section == "datasets"
+    if is_dataset and len(loc) == 2:
+        return f"[[datasets]] {loc[1] + 1}: {_sentence(detail)}"
+    name = str(loc[2] if is_dataset else loc[1])
+    place = f"[[datasets]] {loc[1] + 1}" if is_dataset else f"[{section}]"
+    if detail["type"] == "extra_forbidden":
+        return f"{place}: unknown key `{name}`{_nearest(name, section)}"
+    expected = _expected(_section_type(section).model_fields[name], detail)
+    got = json.dumps(detail["input"], default=str, ensure_ascii=False)
+    if (section, name) in typed:
+        return f"--{name} must be {expected}, got {got.strip(chr(34))}"
+    return f"{place}: `{name}` must be {expected}, got {got}"
+
+
+def _describe_top_level(section: str, detail: Any) -> str:
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(section, Config.model_fields, n=1)
+        owners = [] if near else [f"[{name}]" for name in Config.model_fields if section in _section_type(name).model_fields]
+        hint = f", did you mean `[{near[0]}]`?" if near else f", it belongs into {owners[0]}" if owners else ""
+        return f"unknown table or key `{section}`{hint}"
+    kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"
+    return f"`{section}` must be {kind}"
+
+
+def _nearest(name: str, section: str) -> str:
+    near = difflib.get_close_matches(name, _section_type(section).model_fields, n=1)
+    if near:
+        return f", did you mean `{near[0]}`?"
+    for other in Config.model_fields:
+        if other != section and name in _section_type(other).model_fields:
+            return f", it belongs into {'[[datasets]]' if other == 'datasets' else f'[{other}]'}"
+    return ""
+
+
+def _sentence(detail: Any) -> str:
+    error = detail.get("ctx", {}).get("error")
+    return str(error) if error is not None else str(detail["msg"])
+
+
+_NOUNS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+
+
+def _expected(field: FieldInfo, detail: Any) -> str:
+    """Say what a field takes: its range when the number is out of it, else its type."""
+    if detail["type"] == "value_error":
+        return _sentence(detail).removeprefix("must be ")
+    if detail["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
+        return range_text(field) or range_text(FieldInfo.from_annotation(field.annotation)) if field.annotation else range_text(field)
+    kind = item_type(field.annotation)
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(kind)))}"
+    noun = _NOUNS.get(kind, str(kind))
+    return f"a list of {noun.removeprefix('a ')}s" if plain_type(field.annotation) is list else noun
+

@@ -1,0 +1,78 @@
+"""Options of the commands that make and combine masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from blissmask.config.fields import Int, Number, Section, Switch, Text, option
+from blissmask.masks.tiers import TierTable
+
+_TIER = "Tiers"
+
+
+class MasksSection(Section):
+    """[masks]: make weighted masks from photos and videos."""
+
+    input: Path | None = option(None, "Folder of photos or videos; without it, every dataset of the config", panel="Input", short="-i")
+    output: Path | None = option(None, "Folder for the masks", panel="Output", short="-o")
+    backend: Text = option("embedded", "Network that tells face, hair, body and background apart", panel="Masks")
+    face: Int = option(255, "Mask value of faces", panel=_TIER, ge=0, le=255)
+    body: Int = option(128, "Mask value of bodies and clothes", panel=_TIER, ge=0, le=255)
+    hair: Int = option(80, "Mask value of hair", panel=_TIER, ge=0, le=255)
+    background: Int = option(0, "Mask value of everything else", panel=_TIER, ge=0, le=255)
+    map: list[Text] = option([], "Give a class of the backend another tier, e.g. `others=background`; may be repeated", panel=_TIER, metavar="CLASS=TIER")
+    grow: Int = option(0, "Move the outline of people outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX")
+    feather: Number = option(0.0, "Soften outlines over this many pixels; makes values between the tiers", panel="Masks", metavar="PX", ge=0)
+    min_area: Number = option(0.0002, "Drop connected parts smaller than this share of the photo", panel="Masks", ge=0, lt=1)
+    video_masks: Literal["frames", "static"] = option("frames", "For videos, a folder with one mask per frame, or one mask for the whole clip", panel="Masks")
+    sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    explain: Switch = option(False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks")
+    commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Masks")
+
+    @property
+    def tiers(self) -> TierTable:
+        """Return the value of each tier."""
+        return TierTable(face=self.face, body=self.body, hair=self.hair, background=self.background)
+
+
+class InstanceSection(Section):
+    """[instance]: find one person in photos and videos."""
+
+    input: Path | None = option(None, "Folder of photos or videos", panel="Input", short="-i")
+    output: Path | None = option(None, "Folder for the subject masks", panel="Output", short="-o")
+    reference: list[Path] = option([], "Photo of the subject, or a folder of them; may be repeated", panel="Input", short="-r")
+    negatives: list[Path] = option([], "Photos of people it must never be; may be repeated", panel="Input")
+    backend: Text = option("embedded", "Network that outlines people", panel="Subject")
+    identity: Text = option("embedded", "Network that recognises the face", panel="Subject")
+    on_missing: Literal["empty", "skip", "error", "largest"] = option(
+        "empty", "When the subject is not found: an all-zero mask, no file, an error, or the largest person", panel="Subject"
+    )
+    review: Path | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
+    sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Subject")
+
+
+class ApplySection(Section):
+    """[apply]: set everybody but the subject to weight 0."""
+
+    weighted_masks: Path | None = option(None, "Folder of weighted masks", panel="Input")
+    instance_masks: Path | None = option(None, "Folder of subject masks", panel="Input")
+    output: Path | None = option(None, "Folder for the subject-only masks", panel="Output", short="-o")
+    missing: Literal["error", "zero", "copy", "skip"] = option(
+        "error",
+        "When a subject mask is missing: stop, write an all-zero mask, copy the weighted mask (keeps bystanders), or write nothing",
+        panel="Masks",
+    )
+    grow: Int = option(0, "Move the subject's outline outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX")
+
+
+class ToAlphaSection(Section):
+    """[to_alpha]: put masks into the alpha channel of the photos."""
+
+    image_directory: Path | None = option(None, "Folder of photos", panel="Input")
+    mask_directory: Path | None = option(None, "Folder of masks", panel="Input")
+    output_directory: Path | None = option(None, "Folder for the RGBA photos", panel="Output", short="-o")
+    caption_directory: Path | None = option(None, "Folder of captions to copy beside the photos", panel="Input")
+    caption_extension: Text = option(".txt", "Suffix of caption files", panel="Input")
+    skip_existing: Switch = option(False, "Skip any photo whose output exists, without comparing", panel="Running")

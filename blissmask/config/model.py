@@ -1,0 +1,46 @@
+"""The one validated configuration. A section is a table of the TOML file; a field is a key and a flag."""
+
+from __future__ import annotations
+
+from blissmask.config.dataset import DatasetSection, GeneralSection
+from blissmask.config.fields import Section
+from blissmask.config.masks import ApplySection, InstanceSection, MasksSection, ToAlphaSection
+from blissmask.config.run import RunSection
+from blissmask.config.training import CacheSection, MaskLossSection, ModelSection, TrainSection
+
+
+class Config(Section):
+    """Everything a user can say, for all six commands."""
+
+    general: GeneralSection = GeneralSection()
+    datasets: tuple[DatasetSection, ...] = ()
+    model: ModelSection = ModelSection()
+    masks: MasksSection = MasksSection()
+    instance: InstanceSection = InstanceSection()
+    apply: ApplySection = ApplySection()
+    to_alpha: ToAlphaSection = ToAlphaSection()
+    cache: CacheSection = CacheSection()
+    mask_loss: MaskLossSection = MaskLossSection()
+    train: TrainSection = TrainSection()
+    run: RunSection = RunSection()
+
+
+_DEFAULTS = {
+    "resolution": (960, 544),
+    "batch_size": 1,
+    "num_repeats": 1,
+    "enable_bucket": False,
+    "bucket_no_upscale": False,
+    "shuffle_caption": False,
+    "keep_tokens": 0,
+}
+"""What holds when neither the dataset nor [general] says; musubi-tuner's defaults."""
+
+
+def complete(dataset: DatasetSection, general: GeneralSection) -> DatasetSection:
+    """Return ``dataset`` with what it leaves open taken from ``general``, then from the defaults."""
+    filled = {}
+    for name in GeneralSection.model_fields:
+        own, inherited = getattr(dataset, name), getattr(general, name)
+        filled[name] = own if own is not None else inherited if inherited is not None else _DEFAULTS.get(name)
+    return dataset.model_copy(update=filled)

@@ -1,0 +1,57 @@
+"""One pass over a folder: which pictures and videos, masks and captions are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from blissmask.dataset.item import MediaFile, MediaKind
+from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, group_by_key, item_key, refuse_collisions
+from blissmask.errors import InputError
+
+
+def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    """Return the files of ``folder`` with one of ``suffixes`` (any case), sorted by name; hidden files and sub-folders are left out.
+
+    Raises:
+        InputError: the folder is missing or cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    except OSError as error:
+        raise InputError(f"cannot read the folder: {error.strerror}", where=[folder]) from error
+    return [folder / name for name in sorted(names) if Path(name).suffix.lower() in suffixes]
+
+
+def find_media(folder: Path, *, images: bool = True, videos: bool = False, shared: str = "one mask and one cache entry") -> list[MediaFile]:
+    """Return the pictures and/or videos of ``folder``.
+
+    Raises:
+        InputError: the folder cannot be read, holds nothing of the kind, or two files have one key.
+    """
+    suffixes = (IMAGE_SUFFIXES if images else frozenset()) | (VIDEO_SUFFIXES if videos else frozenset())
+    paths = list_files(folder, suffixes)
+    if not paths:
+        kinds = " or ".join([*(["pictures"] if images else []), *(["videos"] if videos else [])])
+        raise InputError(f"no {kinds} in the folder", where=[folder], fix=f"these are read: {' '.join(sorted(suffixes))}")
+    refuse_collisions(group_by_key(paths), shared=shared)
+    return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths]
+
+
+def match_masks(folder: Path, *, videos: bool = False) -> dict[str, Path]:
+    """Return key -> mask file of ``folder``; with ``videos`` also mask videos and folders of frame masks.
+
+    Raises:
+        InputError: the folder cannot be read, or two masks have one key.
+    """
+    paths = list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset()))
+    if videos:
+        paths += sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    groups = group_by_key(paths)
+    refuse_collisions(groups, shared="one item as its masks")
+    return {key: group[0] for key, group in groups.items()}
+
+
+def _kind(path: Path) -> MediaKind:
+    return MediaKind.VIDEO if path.suffix.lower() in VIDEO_SUFFIXES else MediaKind.IMAGE

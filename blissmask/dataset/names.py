@@ -1,0 +1,43 @@
+"""Item keys: what makes a photo, its mask and its caption belong together."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from blissmask.errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".flv", ".wmv", ".m4v", ".mpg", ".mpeg"})
+
+
+def item_key(name: str) -> str:
+    """Return the key of a file name: its stem, in Unicode composed form and case-folded.
+
+    So ``Kyla.JPG`` and ``kyla.png`` are one key, and so are the two ways to write an accented letter.
+    """
+    return unicodedata.normalize("NFC", Path(name).stem).casefold()
+
+
+def refuse_collisions(paths_by_key: Mapping[str, list[Path]], *, shared: str) -> None:
+    """Raise InputError listing every group of files that have one key.
+
+    Args:
+        shared: what they would share, e.g. "one mask".
+    """
+    groups = [paths for paths in paths_by_key.values() if len(paths) > 1]
+    if groups:
+        raise InputError(
+            f"two files would share {shared}" if len(groups) == 1 else f"{len(groups)} groups of files would share {shared}",
+            where=[path for group in groups for path in group],
+            fix="rename or remove one of each; names are compared without suffix, case and accent form",
+        )
+
+
+def group_by_key(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return key -> files with that key, in the order given."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(item_key(path.name), []).append(path)
+    return groups

@@ -1,0 +1,154 @@
+"""What every task shares: a plan made before anything is written, a run that does exactly the plan, and a summary.
+
+``plan`` reads names, headers and fingerprints only, finds every problem it can see, and decides item by item. ``run`` does the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from blissmask.errors import Problem
+from blissmask.events import NullReporter, Reporter
+
+
+class Action(StrEnum):
+    """What the plan decided for one item."""
+
+    WRITE = "write"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedItem:
+    """One line of a plan.
+
+    Attributes:
+        key: the item's key, unique within the plan.
+        action: write, skip or fail.
+        reason: why, in a few words: "already fresh", "mask resized from 1024x1536", or what is wrong.
+        inputs: files that are read; the first one is the photo or video.
+        output: the file that is written, None when there is none.
+    """
+
+    key: str
+    action: Action
+    reason: str = ""
+    inputs: tuple[Path, ...] = ()
+    output: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text for the summary; numbers are formatted by the task that knows their unit."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    footer: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run will do. Tasks subclass it to carry what ``run`` needs.
+
+    Attributes:
+        command: the subcommand, e.g. ``to-alpha``.
+        items: decisions, in order.
+        outputs: folders that are written to, and locked.
+        warnings: what a user should know before the run.
+        tables: what ``--dry-run`` shows beside the items.
+        details: what ``--dry-run --json`` adds, JSON values only.
+    """
+
+    command: str
+    items: list[PlannedItem] = field(default_factory=list)
+    outputs: tuple[Path, ...] = ()
+    warnings: list[Problem] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    details: dict[str, object] = field(default_factory=dict)
+
+    def having(self, action: Action) -> list[PlannedItem]:
+        """Return the items with this action, in order."""
+        return [item for item in self.items if item.action is action]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that failed, in plan or run."""
+
+    key: str
+    problem: Problem
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        written, skipped: item counts.
+        failures: items that failed, with the reason; finished work is kept.
+        tables, warnings, details: as in Plan, about the result.
+        destination: where the results are, as shown in the last line.
+        seconds: wall time.
+    """
+
+    command: str
+    written: int = 0
+    skipped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    details: dict[str, object] = field(default_factory=dict)
+    destination: str = ""
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0, or 3 when items failed."""
+        return 3 if self.failures else 0
+
+    def to_json(self) -> Mapping[str, object]:
+        """Return the ``--json`` document; keys are frozen by a test, new ones may be added."""
+        return {
+            "type": "summary",
+            "command": self.command,
+            "written": self.written,
+            "skipped": self.skipped,
+            "failed": [{"item": failure.key, "reason": failure.problem.what} for failure in self.failures],
+            **self.details,
+            "warnings": [problem.what for problem in self.warnings],
+            "seconds": round(self.seconds, 3),
+            "exit_code": self.exit_code,
+        }
+
+
+def planned_failures(plan: Plan) -> list[Failure]:
+    """Return what the plan already knows cannot be done."""
+    return [Failure(item.key, Problem(item.reason, tuple(str(path) for path in item.inputs))) for item in plan.having(Action.FAIL)]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a run is given besides its plan.
+
+    Attributes:
+        reporter: receives progress and warnings.
+        jobs: items worked on at the same time, >= 1.
+        fail_fast: stop at the first failure.
+        stop_signal: returns the number of the signal that asked to stop, or 0; checked between items.
+    """
+
+    reporter: Reporter = field(default_factory=NullReporter)
+    jobs: int = 1
+    fail_fast: bool = False
+    stop_signal: Callable[[], int] = lambda: 0
+
+
+def name_some(names: Sequence[object], limit: int = 3) -> tuple[str, ...]:
+    """Return the first ``limit`` names and how many more there are, as lines for a Problem's ``where``."""
+    shown = tuple(str(name) for name in names[:limit])
+    return (*shown, f"and {len(names) - limit} more") if len(names) > limit else shown
