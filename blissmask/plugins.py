@@ -71,7 +71,8 @@ class Registry:
 @functools.cache
 def _own_modules(package: str, marker: str) -> dict[str, str]:
     spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     members = {}
     for path in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
         source = path.read_text(encoding="utf-8")

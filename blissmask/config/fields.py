@@ -34,6 +34,7 @@ def option(
     short: str = "",
     metavar: str = "",
     hidden: bool = False,
+    default_text: str = "",
     gt: float | None = None,
     ge: float | None = None,
     lt: float | None = None,
@@ -50,15 +51,25 @@ def option(
         short: one-letter spelling, e.g. ``-q``.
         metavar: what the help screen shows for the value when the type says too little.
         hidden: accepted, but not shown in the help screen.
+        default_text: what the help screen calls the default when it is decided later, e.g. ``the rank``.
         gt: the value must be above this; ``ge``, ``lt``, ``le`` likewise.
     """
-    shown = {"panel": panel, "flag": flag, "short": short, "metavar": metavar, "hidden": hidden}
+    shown: dict[str, Any] = {
+        "panel": panel,
+        "flag": flag,
+        "short": short,
+        "metavar": metavar,
+        "hidden": hidden,
+        "default_text": default_text,
+    }
     return Field(default, description=help_text, json_schema_extra=shown, gt=gt, ge=ge, lt=lt, le=le, **extra)
 
 
 def range_text(field: FieldInfo) -> str:
     """Say a number field's range as people write it: ``> 0``, ``>= 1``, ``in range [0, 1)``; empty when it has none."""
-    low, high, low_closed, high_closed = None, None, False, False
+    low: Any = None
+    high: Any = None
+    low_closed = high_closed = False
     for constraint in field.metadata:
         match constraint:
             case annotated_types.Gt(gt=value):

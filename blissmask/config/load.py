@@ -68,7 +68,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(raw) if path.suffix.lower() == ".json" else tomli.loads(raw)
     except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
-        backslash = "\\" in raw and "hex" in str(error).lower() or "escape" in str(error).lower()
+        backslash = "\\" in raw and any(word in str(error).lower() for word in ("hex", "escape"))
         fix = "in double quotes a backslash starts an escape: write paths with / or in single quotes" if backslash else ""
         raise UsageError(f"the configuration cannot be parsed: {error}", where=[path], fix=fix) from error
     if not isinstance(data, dict):
@@ -112,7 +112,8 @@ def _set_in_only_dataset(data: dict[str, Any], name: str, value: Any) -> None:
     datasets = data.setdefault("datasets", [{}])
     if len(datasets) != 1:
         raise UsageError(
-            f"--{name} is for one dataset, and the configuration has {len(datasets)}", fix=f"write `{name}` into the [[datasets]] tables it belongs to"
+            f"--{name} is for one dataset, and the configuration has {len(datasets)}",
+            fix=f"write `{name}` into the [[datasets]] tables it belongs to",
         )
     datasets[0][name] = value
 
@@ -204,10 +205,9 @@ def _expected(field: FieldInfo, detail: Any) -> str:
     if detail["type"] == "value_error":
         return _sentence(detail).removeprefix("must be ")
     if detail["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
-        return range_text(field) or range_text(FieldInfo.from_annotation(field.annotation)) if field.annotation else range_text(field)
+        return range_text(field)
     kind = item_type(field.annotation)
     if typing.get_origin(kind) is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(kind)))}"
     noun = _NOUNS.get(kind, str(kind))
     return f"a list of {noun.removeprefix('a ')}s" if plain_type(field.annotation) is list else noun
-

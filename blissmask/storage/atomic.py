@@ -89,7 +89,9 @@ def _refusal(error: BaseException, path: Path) -> MachineError | None:
     # safetensors reports I/O failures as its own exception with the system's words in the text.
     full = "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
     if full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
-        return MachineError("no space left to write", where=[path], fix="free some space, then run the same command again; finished files are kept")
+        fix = "free some space, then run the same command again; finished files are kept"
+        return MachineError("no space left to write", where=[path], fix=fix)
     if isinstance(error, OSError):
-        return MachineError(f"cannot write: {error.strerror or error}", where=[path], fix="check that the folder exists and that you may write to it")
+        fix = "check that the folder exists and that you may write to it"
+        return MachineError(f"cannot write: {error.strerror or error}", where=[path], fix=fix)
     return None

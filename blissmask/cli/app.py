@@ -1,0 +1,110 @@
+"""The console command: six subcommands built from their sections of the configuration."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer  # noqa: TID251
+import typer.core  # noqa: TID251
+
+from blissmask import __version__
+from blissmask.cli.apply import APPLY
+from blissmask.cli.cache import CACHE
+from blissmask.cli.commands import CONFIG_SECTIONS_OF_ALL, Command
+from blissmask.cli.execute import execute, guarded
+from blissmask.cli.instance import INSTANCE
+from blissmask.cli.masks import MASKS
+from blissmask.cli.options import with_flags
+from blissmask.cli.to_alpha import TO_ALPHA
+from blissmask.cli.train import TRAIN
+from blissmask.ui.help_screen import show_epilog
+
+COMMANDS = (MASKS, INSTANCE, APPLY, TO_ALPHA, CACHE, TRAIN)
+
+_CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    # The guide's and musubi-tuner's spellings: `--use_mask_loss`, `to_alpha`.
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+}
+
+
+def main() -> None:
+    """Run the console command and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that is not valid text must not end a run that printed it.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(guarded(lambda: build_app()(prog_name="blissmask", standalone_mode=False), sys.argv[1:]))
+
+
+def build_app() -> typer.Typer:
+    """Return the Typer application with all subcommands."""
+    app = typer.Typer(
+        help="Train a LoRA on what matters in a picture: weighted masks, from the photos to the trained file.",
+        epilog="From photos to a LoRA:  masks → apply → to-alpha → cache → train   (instance and apply are for group photos)",
+        cls=_Group,
+        no_args_is_help=True,
+        context_settings=_CONTEXT,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_top_level)
+    for command in COMMANDS:
+        _add(app, command)
+    return app
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it
+    if value:
+        typer.echo(f"blissmask {__version__}")
+        raise typer.Exit
+
+
+_Version = Annotated[bool, typer.Option("--version", help="Show the version and exit", is_eager=True, callback=_show_version)]
+
+
+def _top_level(version: _Version = False) -> None:  # noqa: FBT002 - Typer calls it
+    """Take the options that stand before a subcommand."""
+
+
+def _add(app: typer.Typer, command: Command) -> None:
+    def handler(config: Path | None, flags: dict[str, dict[str, Any]]) -> None:
+        raise typer.Exit(execute(command, config, flags))
+
+    app.command(
+        command.name,
+        help=f"{command.summary}.",
+        short_help=command.summary,
+        context_settings=_CONTEXT,
+        cls=_with_epilog(command),
+        no_args_is_help=False,
+    )(with_flags(handler, (*command.sections, *CONFIG_SECTIONS_OF_ALL)))
+
+
+def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
+    """Return a command class whose help ends with the choices of a registry and the examples, read only when shown."""
+
+    class WithEpilog(typer.core.TyperCommand):
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            super().format_help(ctx, formatter)
+            show_epilog(command.choices(), command.examples)
+
+        def get_params(self, ctx: Any) -> list[Any]:
+            return _without_bool(super().get_params(ctx))
+
+    return WithEpilog
+
+
+class _Group(typer.core.TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_bool(super().get_params(ctx))
+
+
+def _without_bool(parameters: list[Any]) -> list[Any]:
+    """Keep Typer from writing `<bool>` beside switches that take no value, such as its own ``--help``."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = " "
+    return parameters

@@ -1,0 +1,14 @@
+"""``blissmask apply``."""
+
+from blissmask.cli.commands import Command
+
+APPLY = Command(
+    name="apply",
+    summary="Set everybody but the subject to weight 0: weighted masks times subject masks",
+    sections=("apply",),
+    task="blissmask.tasks.apply_instance",
+    examples=(
+        "blissmask apply --weighted-masks masks --instance-masks subject --output subject_masks",
+        "blissmask apply --weighted-masks masks --instance-masks subject --output out --grow 4 --dry-run",
+    ),
+)

@@ -1,0 +1,126 @@
+"""Run one subcommand: load, plan, run, summary; turn whatever happens into text and an exit code, in this one place."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blissmask.cli.commands import Command
+from blissmask.config.load import find_config, load_config
+from blissmask.errors import BlissmaskError, MachineError, Problem, UsageError, exit_code_of
+from blissmask.storage.lock import writing_to
+from blissmask.ui import problems
+
+if TYPE_CHECKING:
+    from blissmask.tasks.plan import Plan
+
+_OUR_BUG = 70
+_SIGINT_EXIT = 130
+
+
+def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> int:
+    """Do one subcommand and return its exit code. Raises BlissmaskError for :func:`guarded` to show."""
+    from blissmask.tasks.plan import Action, RunContext
+    from blissmask.ui import report_json, summary
+    from blissmask.ui.progress import make_reporter
+
+    config = load_config(find_config(config_path), flags)
+    task = importlib.import_module(command.task)
+    plan: Plan = task.plan(config)
+    for problem in plan.warnings:
+        problems.show_warning(problem, verbose=config.run.verbose)
+    if config.run.dry_run:
+        show_plan = report_json.show_plan if config.run.json_output else summary.show_plan
+        show_plan(plan, verbose=config.run.verbose)
+        return 1 if plan.having(Action.FAIL) else 0
+    started = time.monotonic()
+    with (
+        _graceful_stop() as stop_signal,
+        make_reporter(config.run, command.name) as reporter,
+        writing_to(plan.outputs, command=f"blissmask {command.name}"),
+    ):
+        context = RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal)
+        result = task.run(plan, context)
+    result.seconds = time.monotonic() - started
+    show_summary = report_json.show_summary if config.run.json_output else summary.show_summary
+    show_summary(result, verbose=config.run.verbose)
+    return int(result.exit_code)
+
+
+def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
+    """Call ``command_line``; show whatever it raises as a user's error and return the exit code.
+
+    Args:
+        command_line: the Typer application in non-standalone mode; returns an exit code or None.
+        arguments: what was typed, to see ``--json`` and ``--verbose`` when parsing itself failed.
+    """
+    as_json, verbose = "--json" in arguments, "--verbose" in arguments or "-v" in arguments
+    try:
+        return int(command_line() or 0)
+    except BlissmaskError as error:
+        return _show(error, as_json=as_json, verbose=verbose)
+    except KeyboardInterrupt:
+        problems.show_note("stopped at once; run the same command again to continue")
+        return _SIGINT_EXIT
+    except BrokenPipeError:
+        return 1
+    except MemoryError:
+        return _show(MachineError("out of memory", fix="close other programs, or use fewer `--jobs`"), as_json=as_json, verbose=verbose)
+    except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes a message and exit code 70
+        usage = _as_usage_error(error)
+        if usage is not None:
+            return _show(usage, as_json=as_json, verbose=verbose)
+        problems.show_bug(error, verbose=verbose)
+        return _OUR_BUG
+
+
+def _show(error: BlissmaskError, *, as_json: bool, verbose: bool) -> int:
+    problems.show_error(error, verbose=verbose)
+    if as_json:
+        from blissmask.ui import report_json
+
+        report_json.show_error(error)
+    return exit_code_of(error)
+
+
+def _as_usage_error(error: Exception) -> UsageError | None:
+    """Return Click's complaint about the command line as ours; None when it is something else.
+
+    Typer carries its own copy of Click, so the class is recognised by its shape.
+    """
+    if not hasattr(error, "format_message") or not hasattr(error, "ctx"):
+        return None
+    context = error.ctx
+    fix = f"`{context.command_path} --help` shows what there is" if context is not None else ""
+    usage = UsageError(str(error.format_message()).rstrip("."))
+    usage.problems = (Problem(usage.problems[0].what, (), fix),)
+    return usage
+
+
+@contextmanager
+def _graceful_stop() -> Iterator[Callable[[], int]]:
+    """Let the first Ctrl-C or SIGTERM finish the item in hand; the second Ctrl-C stops at once.
+
+    Yields:
+        A function that returns the signal's number once one came, else 0.
+    """
+    received = 0
+
+    def note(number: int, frame: object) -> None:
+        nonlocal received
+        if received:
+            raise KeyboardInterrupt
+        received = number
+        problems.show_note("stopping after the item in hand; Ctrl-C again stops at once")
+
+    earlier = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,17 @@
+"""``blissmask instance``."""
+
+from blissmask.cli.choices import list_members
+from blissmask.cli.commands import Command
+from blissmask.people.registry import PEOPLE
+
+INSTANCE = Command(
+    name="instance",
+    summary="Find one person in group photos and outline nobody else",
+    sections=("instance",),
+    task="blissmask.tasks.find_subject",
+    examples=(
+        "blissmask instance --input photos --output subject --reference kyla.jpg",
+        "blissmask instance -i photos -o subject -r refs --negatives friends --review unsure",
+    ),
+    choices=lambda: list_members("--backend", PEOPLE),
+)

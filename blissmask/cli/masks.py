@@ -1,0 +1,17 @@
+"""``blissmask masks``."""
+
+from blissmask.cli.choices import list_members
+from blissmask.cli.commands import Command
+from blissmask.parsing.registry import PARSING
+
+MASKS = Command(
+    name="masks",
+    summary="Make weighted masks from photos: face 255, body 128, hair 80, background 0",
+    sections=("masks",),
+    task="blissmask.tasks.make_masks",
+    examples=(
+        "blissmask masks --input photos --output masks --sheet sheet.png",
+        "blissmask masks --config person.toml --hair 128 --map others=background",
+    ),
+    choices=lambda: list_members("--backend", PARSING),
+)

@@ -1,0 +1,14 @@
+"""``blissmask to-alpha``."""
+
+from blissmask.cli.commands import Command
+
+TO_ALPHA = Command(
+    name="to-alpha",
+    summary="Put masks into the alpha channel of the photos, so that they can never come apart",
+    sections=("to_alpha",),
+    task="blissmask.tasks.embed_alpha",
+    examples=(
+        "blissmask to-alpha --image-directory photos --mask-directory masks --output-directory rgba",
+        "blissmask to-alpha --config person.toml --dry-run",
+    ),
+)

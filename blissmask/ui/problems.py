@@ -1,0 +1,63 @@
+"""Errors, warnings and notes as text: what, where, how to mend."""
+
+from __future__ import annotations
+
+import tempfile
+import traceback
+from pathlib import Path
+
+from blissmask.errors import BlissmaskError, Problem
+from blissmask.ui.console import err, printable
+
+_SHOWN_PLACES = 10
+
+
+def show_error(error: BlissmaskError, *, verbose: bool) -> None:
+    """Print each problem of ``error`` on stderr."""
+    for problem in error.problems:
+        _show("error", "bold red", problem, verbose=verbose)
+
+
+def show_warning(problem: Problem, *, verbose: bool) -> None:
+    """Print a warning on stderr; the work goes on."""
+    _show("warning", "bold yellow", problem, verbose=verbose)
+
+
+def show_note(text: str) -> None:
+    """Print a line of information on stderr."""
+    err().print(printable(text))
+
+
+def show_bug(error: BaseException, *, verbose: bool) -> None:
+    """Say that it is our mistake, and where the traceback was saved."""
+    trace = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile(prefix="blissmask-", suffix=".log", delete=False) as log:
+        log.write(trace.encode("utf-8", "backslashreplace"))
+    problem = Problem(
+        f"a mistake of ours: {type(error).__name__}: {error}",
+        (f"traceback saved as {Path(log.name)}",),
+        "run again with --verbose to see it here; please report it with that file",
+    )
+    _show("error", "bold red", problem, verbose=verbose)
+    if verbose:
+        err().print(trace)
+
+
+def _show(label: str, style: str, problem: Problem, *, verbose: bool) -> None:
+    console = err()
+    console.print(f"{label}:", style=style, end=" ")
+    console.print(printable(problem.what))
+    shown = problem.where if verbose else problem.where[:_SHOWN_PLACES]
+    for place in shown:
+        console.print(f"  {printable(place)}")
+    if len(shown) < len(problem.where):
+        console.print(f"  and {len(problem.where) - len(shown)} more (--verbose lists all)")
+    if problem.fix:
+        first, *rest = problem.fix.splitlines()
+        console.print()
+        console.print("hint:", style="bold cyan", end=" ")
+        console.print(printable(first))
+        for line in rest:
+            console.print(f"      {printable(line.strip())}")
+    if problem.where or problem.fix:
+        console.print()

@@ -1,0 +1,67 @@
+"""The ``--json`` documents: one on stdout per run; ``train`` prints one line per event."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from blissmask.errors import BlissmaskError, exit_code_of
+from blissmask.events import Announced, Event, Measured, Noted, PhaseFinished, PhaseStarted, Warned
+
+if TYPE_CHECKING:
+    from blissmask.tasks.plan import Plan, Summary
+
+
+def show_summary(summary: Summary, *, verbose: bool) -> None:
+    """Print the summary document."""
+    _print(summary.to_json())
+
+
+def show_plan(plan: Plan, *, verbose: bool) -> None:
+    """Print the plan document of ``--dry-run``: every item, always whole."""
+    items = [
+        {
+            "item": item.key,
+            "action": item.action.value,
+            "reason": item.reason,
+            "inputs": [str(path) for path in item.inputs],
+            "output": str(item.output) if item.output else None,
+        }
+        for item in plan.items
+    ]
+    warnings = [problem.what for problem in plan.warnings]
+    _print({"type": "plan", "command": plan.command, "items": items, **plan.details, "warnings": warnings})
+
+
+def show_error(error: BlissmaskError) -> None:
+    """Print the error document that stands in for a summary."""
+    problems = [{"what": problem.what, "where": list(problem.where), "fix": problem.fix} for problem in error.problems]
+    _print({"type": "error", "problems": problems, "exit_code": exit_code_of(error)})
+
+
+class JsonLines:
+    """A Reporter that prints each event as one JSON line with a ``type``."""
+
+    def emit(self, event: Event) -> None:
+        """Print ``event``; single items are left out, steps say enough."""
+        match event:
+            case Measured(step=step, values=values):
+                _print({"type": "step", "step": step, **values})
+            case PhaseStarted(phase=phase, total=total):
+                _print({"type": "phase_started", "phase": phase, "total": total})
+            case PhaseFinished(phase=phase):
+                _print({"type": "phase_finished", "phase": phase})
+            case Warned(problem=problem):
+                _print({"type": "warning", "what": problem.what, "where": list(problem.where)})
+            case Noted(text=text):
+                _print({"type": "note", "text": text})
+            case Announced(lines=lines):
+                _print({"type": "banner", "lines": list(lines)})
+
+
+def _print(document: Mapping[str, object]) -> None:
+    # Lone surrogates (undecodable file names) must survive a strict reader: ASCII escapes do.
+    sys.stdout.write(json.dumps(document, ensure_ascii=True, default=str) + "\n")
+    sys.stdout.flush()

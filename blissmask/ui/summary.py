@@ -1,0 +1,81 @@
+"""Plans and summaries as text on stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box  # noqa: TID251
+from rich.table import Table as RichTable  # noqa: TID251
+from rich.text import Text  # noqa: TID251
+
+from blissmask.errors import Problem
+from blissmask.ui import problems
+from blissmask.ui.console import out, printable
+
+if TYPE_CHECKING:
+    from blissmask.tasks.plan import Plan, PlannedItem, Summary, Table
+
+_SHOWN_ITEMS = 20
+_STYLES = {"write": "green", "skip": "dim", "fail": "bold red"}
+
+
+def show_plan(plan: Plan, *, verbose: bool) -> None:
+    """Print what a run would do; nothing was written."""
+    for action in ("fail", "write", "skip"):
+        items = [item for item in plan.items if item.action.value == action]
+        shown = items if verbose or action == "fail" else items[:_SHOWN_ITEMS]
+        for item in shown:
+            _print_item(item)
+        if len(shown) < len(items):
+            out().print(f" and {len(items) - len(shown)} more to {action} (--verbose lists all)")
+    for table in plan.tables:
+        _print_table(table)
+    counts = {action: sum(item.action.value == action for item in plan.items) for action in ("write", "skip", "fail")}
+    told = ", ".join(f"{action} {count}" for action, count in counts.items() if count or action != "fail")
+    out().print(f"Would {told}. Nothing was written (--dry-run)")
+
+
+def show_summary(summary: Summary, *, verbose: bool) -> None:
+    """Print what a run did; warnings and failures go to stderr."""
+    for table in summary.tables:
+        _print_table(table)
+    destination = f" -> {printable(summary.destination)}" if summary.destination else ""
+    counts = f"Written {summary.written}, skipped {summary.skipped}, failed {len(summary.failures)}"
+    out().print(f"{counts}{destination}  ({_duration(summary.seconds)})")
+    for problem in summary.warnings:
+        problems.show_warning(problem, verbose=verbose)
+    if summary.failures:
+        failed = tuple(f"{failure.key}: {failure.problem.what}" for failure in summary.failures)
+        noun = "1 item" if len(failed) == 1 else f"{len(failed)} items"
+        fix = "everything else is finished and kept; mend these, then run the same command again"
+        problems.show_warning(Problem(f"{noun} failed", failed, fix), verbose=verbose)
+
+
+def _print_item(item: PlannedItem) -> None:
+    line = Text(f" {item.action.value:<6}", style=_STYLES[item.action.value])
+    files = " + ".join(str(path) for path in item.inputs) or item.key
+    line.append(f"  {printable(files)}", style="default")
+    if item.output is not None:
+        line.append(f" -> {printable(str(item.output))}", style="default")
+    if item.reason:
+        line.append(f"  {printable(item.reason)}", style="default")
+    out().print(line)
+
+
+def _print_table(table: Table) -> None:
+    grid = RichTable(title=table.title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.show_footer = bool(table.footer)
+    for number, column in enumerate(table.columns):
+        footer = table.footer[number] if table.footer else ""
+        grid.add_column(column, footer=footer, justify="left" if number == 0 else "right", overflow="fold")
+    for row in table.rows:
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    out().print(grid, soft_wrap=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,197 @@
+"""config/: one model; every problem is told at once, with the nearest valid name."""
+
+from pathlib import Path
+
+import pytest
+
+from blissmask.config.load import load_config
+from blissmask.config.model import complete
+from blissmask.errors import UsageError
+
+
+def write(tmp_path, text):
+    path = tmp_path / "person.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems_of(path, flags=None):
+    with pytest.raises(UsageError) as refusal:
+        load_config(path, flags or {})
+    return refusal.value.problems[0]
+
+
+def test_all_problems_of_file_and_flags_are_told_at_once(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        [[datasets]]
+        image_directory = "photos"
+        mask_dir = "masks"
+        [[datasets]]
+        image_directory = "more"
+        resolution = "1024"
+        """,
+    )
+    problem = problems_of(path, {"mask_loss": {"mask_min_weight": "1.0"}})
+    assert problem.what == "3 problems in person.toml and the flags"
+    assert problem.where == (
+        "[[datasets]] 1: unknown key `mask_dir`, did you mean `mask_directory`?",
+        '[[datasets]] 2: `resolution` must be two whole numbers, [width, height], or one for a square, got "1024"',
+        "--mask_min_weight must be in range [0, 1), got 1.0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("mask_gamma", "0", "--mask_gamma must be > 0"),
+        ("mask_gamma", "nan", "--mask_gamma must be > 0"),
+        ("mask_min_weight", "1", "--mask_min_weight must be in range [0, 1)"),
+        ("mask_min_weight", "-0.1", "--mask_min_weight must be in range [0, 1)"),
+        ("mask_loss_scale", "0", "--mask_loss_scale must be > 0"),
+    ],
+)
+def test_mask_loss_ranges_are_refused_in_the_words_of_the_guide(field, value, message):
+    assert problems_of(None, {"mask_loss": {field: value}}).where[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[trian]\nseed = 1", "unknown table or key `trian`, did you mean `[train]`?"),
+        ("[cache]\nlearning_rate = 1", "[cache]: unknown key `learning_rate`, it belongs into [train]"),
+        ('[train]\nseed = "1"', '[train]: `seed` must be a whole number, got "1"'),
+        ("[mask_loss]\nuse_mask_loss = 1", "[mask_loss]: `use_mask_loss` must be true or false, got 1"),
+        ('[mask_loss]\nmask_mean = "bach"', '[mask_loss]: `mask_mean` must be one of batch, sample, global, got "bach"'),
+        ("datasets = 3", "`datasets` must be a list of tables, `[[datasets]]`"),
+        ("train = 3", "`train` must be a table, `[train]`"),
+        ("[[datasets]]\ntarget_frames = [1, 'a']", "[[datasets]] 1: `target_frames` must be a list of whole numbers"),
+    ],
+)
+def test_wrong_values_are_named_with_what_would_be_right(tmp_path, text, message):
+    assert problems_of(write(tmp_path, text)).where[0].startswith(message)
+
+
+def test_flag_wins_over_file_and_file_over_default(tmp_path):
+    path = write(tmp_path, "[mask_loss]\nmask_gamma = 0.5\nmask_min_weight = 0.1\n")
+    config = load_config(path, {"mask_loss": {"mask_gamma": "0.7"}})
+    assert config.mask_loss.mask_gamma == 0.7
+    assert config.mask_loss.mask_min_weight == 0.1
+    assert config.mask_loss.mask_mean == "batch"
+
+
+def test_dataset_takes_what_it_leaves_open_from_general_then_from_the_defaults(tmp_path):
+    path = write(tmp_path, '[general]\nresolution = 512\n[[datasets]]\nimage_directory = "a"\nbatch_size = 2\n')
+    config = load_config(path, {})
+    dataset = complete(config.datasets[0], config.general)
+    assert (dataset.resolution, dataset.batch_size, dataset.num_repeats) == ((512, 512), 2, 1)
+
+
+def test_general_flag_wins_over_the_dataset_table(tmp_path):
+    path = write(tmp_path, '[[datasets]]\nimage_directory = "a"\nresolution = [64, 32]\n')
+    config = load_config(path, {"general": {"resolution": ["128"]}})
+    assert complete(config.datasets[0], config.general).resolution == (128, 128)
+
+
+def test_dataset_flags_alone_make_a_dataset():
+    config = load_config(None, {"datasets": {"image_directory": "photos", "alpha_mask": True}})
+    assert config.datasets[0].image_directory == Path("photos")
+    assert config.datasets[0].alpha_mask
+
+
+def test_dataset_flag_with_two_datasets_is_refused(tmp_path):
+    path = write(tmp_path, '[[datasets]]\nimage_directory = "a"\n[[datasets]]\nimage_directory = "b"\n')
+    assert "is for one dataset" in problems_of(path, {"datasets": {"mask_directory": "m"}}).what
+
+
+def test_backslash_path_is_explained(tmp_path):
+    problem = problems_of(write(tmp_path, '[[datasets]]\nimage_directory = "C:\\Users\\kyla"\n'))
+    assert "cannot be parsed" in problem.what
+    assert "single quotes" in problem.fix
+
+
+def test_missing_file_is_a_usage_error(tmp_path):
+    assert "cannot read the configuration" in problems_of(tmp_path / "none.toml").what
+
+
+MUSUBI = """
+[general]
+resolution = [960, 544]
+caption_extension = ".txt"
+batch_size = 1
+enable_bucket = true
+bucket_no_upscale = false
+
+[[datasets]]
+image_directory = "/path/to/image_dir"
+cache_directory = "/path/to/cache_directory"
+num_repeats = 1
+multiple_target = false
+
+[[datasets]]
+video_directory = "/path/to/video_dir"
+cache_directory = "/path/to/cache_directory2"
+target_frames = [1, 25, 45]
+frame_extraction = "head"
+source_fps = 30
+
+[[datasets]]
+image_jsonl_file = "/path/to/metadata.jsonl"
+cache_directory = "/path/to/cache_directory3"
+fp_latent_window_size = 9
+fp_1f_clean_indices = [0]
+fp_1f_target_index = 9
+fp_1f_no_post = false
+qwen_image_edit_no_resize_control = true
+"""
+
+GUIDE = [
+    """
+    [[datasets]]
+    image_directory = "/path/to/images/subject"
+    mask_directory = "/path/to/images/weighted_masks"  # Weighted masks here!
+    cache_directory = "/path/to/cache"
+    caption_extension = ".txt"
+    resolution = [1024, 1024]
+    """,
+    """
+    [general]
+    shuffle_caption = true
+    keep_tokens = 1
+
+    [[datasets]]
+    image_directory = "/path/to/images"
+    mask_directory = "/path/to/weighted_masks"
+    cache_directory = "/path/to/cache"
+    caption_extension = ".txt"
+    resolution = [1024, 1024]
+    enable_bucket = true
+    min_bucket_reso = 512
+    max_bucket_reso = 1536
+    bucket_reso_steps = 64
+    batch_size = 1
+    """,
+    """
+    [[datasets]]
+    image_directory = "/path/to/rgba_images"
+    cache_directory = "/path/to/cache_alpha"
+    alpha_mask = true
+    mask_directory = "/path/to/masks"
+    require_mask = false
+    resolution = [1024, 1024]
+    caption_extension = ".txt"
+    """,
+]
+
+
+@pytest.mark.parametrize("text", [MUSUBI, *GUIDE])
+def test_configurations_of_the_guide_and_of_musubi_tuner_load(tmp_path, text):
+    config = load_config(write(tmp_path, text), {})
+    assert config.datasets
+    assert config.datasets[0].cache_directory is not None
+
+
+def test_old_dataset_key_and_its_new_name_together_are_refused(tmp_path):
+    path = write(tmp_path, "[[datasets]]\nno_resize_control = true\nflux_kontext_no_resize_control = true\n")
+    assert "are the same setting" in problems_of(path).where[0]

@@ -1,0 +1,26 @@
+"""plugins.py: a folder is the registry."""
+
+import pytest
+
+from blissmask.archs.registry import ARCHS
+from blissmask.errors import UsageError
+from blissmask.parsing.registry import PARSING
+from blissmask.people.registry import PEOPLE
+
+
+@pytest.mark.parametrize("registry", [ARCHS, PARSING, PEOPLE])
+def test_every_member_says_in_one_line_what_it_is(registry):
+    assert registry.names()
+    for name in registry.names():
+        assert 10 < len(registry.describe(name)) < 100
+
+
+def test_file_name_is_the_name_on_the_command_line():
+    assert {"wan21", "wan22"} <= set(ARCHS.names())
+    assert "registry" not in ARCHS.names()
+
+
+def test_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(UsageError) as refusal:
+        ARCHS.load("wan23")
+    assert refusal.value.problems[0].fix.startswith("did you mean `wan2")

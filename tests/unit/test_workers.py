@@ -1,0 +1,79 @@
+"""tasks/workers.py: bounded, in order, one failure costs one item."""
+
+import threading
+
+import pytest
+
+from blissmask.errors import MachineError, MediaError, StoppedError
+from blissmask.tasks.plan import RunContext
+from blissmask.tasks.workers import work_through
+
+
+def through(items, work, **context):
+    return list(work_through(items, work, RunContext(**context), phase="Testing", total=len(items), name=str))
+
+
+def test_results_come_in_order_whatever_finishes_first():
+    later = threading.Event()
+
+    def work(number):
+        if number == 0:
+            later.wait(5)
+        else:
+            later.set()
+        return number * 10
+
+    assert through([0, 1, 2], work, jobs=2) == [(0, 0), (1, 10), (2, 20)]
+
+
+def test_failing_item_costs_only_itself():
+    def work(number):
+        if number == 1:
+            raise MediaError("broken")
+        return number
+
+    results = through([0, 1, 2], work, jobs=2)
+    assert results[0] == (0, 0)
+    assert isinstance(results[1][1], MediaError)
+    assert results[2] == (2, 2)
+
+
+def test_failing_machine_ends_the_run():
+    def work(number):
+        raise MachineError("no space left to write")
+
+    with pytest.raises(MachineError):
+        through([0, 1, 2], work)
+
+
+def test_our_own_mistake_is_not_taken_for_a_bad_item():
+    with pytest.raises(ZeroDivisionError):
+        through([0], lambda number: 1 // number)
+
+
+def test_stop_signal_finishes_what_is_begun_and_reports_the_signal():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        return number
+
+    done = []
+    items = work_through(range(100), work, RunContext(stop_signal=lambda: 15 if len(done) >= 2 else 0), phase="Testing", total=100, name=str)
+    with pytest.raises(StoppedError) as stop:
+        done.extend(item for item, _ in items)
+    assert stop.value.signal_number == 15
+
+
+def test_only_a_few_items_are_read_ahead():
+    read = []
+
+    def items():
+        for number in range(1000):
+            read.append(number)
+            yield number
+
+    stream = work_through(items(), lambda number: number, RunContext(jobs=2), phase="Testing", total=1000, name=str)
+    next(stream)
+    assert len(read) <= 5
+    stream.close()
