@@ -35,8 +35,10 @@ def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapp
     for problem in plan.warnings:
         problems.show_warning(problem, verbose=config.run.verbose)
     if config.run.dry_run:
-        show_plan = report_json.show_plan if config.run.json_output else summary.show_plan
-        show_plan(plan, verbose=config.run.verbose)
+        if config.run.json_output:
+            report_json.show_plan(plan)
+        else:
+            summary.show_plan(plan, verbose=config.run.verbose)
         return 1 if plan.having(Action.FAIL) else 0
     started = time.monotonic()
     with (
@@ -47,8 +49,10 @@ def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapp
         context = RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal)
         result = task.run(plan, context)
     result.seconds = time.monotonic() - started
-    show_summary = report_json.show_summary if config.run.json_output else summary.show_summary
-    show_summary(result, verbose=config.run.verbose)
+    if config.run.json_output:
+        report_json.show_summary(result)
+    else:
+        summary.show_summary(result, already_told=plan.warnings, verbose=config.run.verbose)
     return int(result.exit_code)
 
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from blissmask.tasks.plan import Plan, Summary
 
 
-def show_summary(summary: Summary, *, verbose: bool) -> None:
+def show_summary(summary: Summary) -> None:
     """Print the summary document."""
     _print(summary.to_json())
 
 
-def show_plan(plan: Plan, *, verbose: bool) -> None:
+def show_plan(plan: Plan) -> None:
     """Print the plan document of ``--dry-run``: every item, always whole."""
     items = [
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box  # noqa: TID251
@@ -35,14 +36,16 @@ def show_plan(plan: Plan, *, verbose: bool) -> None:
     out().print(f"Would {told}. Nothing was written (--dry-run)")
 
 
-def show_summary(summary: Summary, *, verbose: bool) -> None:
-    """Print what a run did; warnings and failures go to stderr."""
+def show_summary(summary: Summary, *, already_told: Sequence[Problem], verbose: bool) -> None:
+    """Print what a run did; warnings and failures go to stderr, those ``already_told`` before the run not again."""
     for table in summary.tables:
         _print_table(table)
     destination = f" -> {printable(summary.destination)}" if summary.destination else ""
     counts = f"Written {summary.written}, skipped {summary.skipped}, failed {len(summary.failures)}"
     out().print(f"{counts}{destination}  ({_duration(summary.seconds)})")
     for problem in summary.warnings:
+        if problem in already_told:
+            continue
         problems.show_warning(problem, verbose=verbose)
     if summary.failures:
         failed = tuple(f"{failure.key}: {failure.problem.what}" for failure in summary.failures)
