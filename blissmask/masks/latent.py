@@ -10,6 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+_SHARE_STEPS = 2048
+# Sums of float32 shares miss whole numbers by about this; less than one pixel of the largest cell.
+_ROUNDING = 1e-3
+
 
 def to_latent_grid(weights_HW: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Average pixel weights over each latent cell.
@@ -32,7 +36,7 @@ def to_latent_grid(weights_HW: NDArray[np.float32], grid_hw: tuple[int, int]) ->
     if height % rows or width % columns:
         raise ValueError(f"a {columns}x{rows} latent grid does not divide a {width}x{height} mask")
     cells = weights_HW.reshape(rows, height // rows, columns, width // columns)
-    return cells.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)
+    return np.asarray(cells.mean(axis=(1, 3), dtype=np.float64), dtype=np.float32)
 
 
 def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
@@ -46,7 +50,7 @@ def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
     if frame_count < 1 or (frame_count - 1) % temporal_stride:
         raise ValueError(f"{frame_count} frames are not {temporal_stride}k+1")
     later = (range(start, start + temporal_stride) for start in range(1, frame_count, temporal_stride))
-    return [range(0, 1), *later]
+    return [range(1), *later]
 
 
 def average_frames(weights_FHW: NDArray[np.float32], temporal_stride: int) -> NDArray[np.float32]:
@@ -69,3 +73,17 @@ def one_frame_weights(target_fhw: NDArray[np.float32], frame_indices: Sequence[i
     slots = np.ones((len(frame_indices), *target_fhw.shape[1:]), dtype=np.float32)
     slots[list(frame_indices).index(target_index)] = target_fhw[0]
     return slots
+
+
+def exact_shares(shares_Rfhw: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Round region shares that sum to 1 in each cell to multiples of 1/2048 that still sum to exactly 1.
+
+    float16 holds all multiples of 1/2048 up to 1, so nothing is lost in the file. The remainders that are largest are rounded up
+    (Hare's method), so no share moves by 1/2048 or more; shares of whole 8x8 or 16x16 cells are such multiples already.
+    """
+    scaled = shares_Rfhw.astype(np.float64) * _SHARE_STEPS
+    parts = np.floor(scaled + _ROUNDING)
+    missing_fhw = _SHARE_STEPS - parts.sum(axis=0)
+    order = np.argsort(np.argsort(parts - scaled, axis=0, kind="stable"), axis=0, kind="stable")
+    parts += order < missing_fhw
+    return (parts / _SHARE_STEPS).astype(np.float16)

@@ -16,7 +16,7 @@ def fill_holes(region_HW: Binary) -> Binary:
     outside = np.zeros(count, dtype=bool)
     outside[border] = True
     outside[0] = False
-    return ~outside[labels]
+    return np.asarray(~outside[labels], dtype=np.bool_)
 
 
 def drop_specks(region_HW: Binary, *, min_pixels: int) -> Binary:

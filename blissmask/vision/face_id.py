@@ -1,0 +1,44 @@
+"""Turn a face into 128 numbers that are near each other for one person: dlib's ResNet face recognition."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.vision.affine import similarity
+from blissmask.vision.face_mesh import FaceMesh
+from blissmask.vision.photo import Photo
+from blissmask.vision.session import run
+
+NETWORK = "dlib_face"
+CHIP_SIZE = 150
+CHIP_PADDING = 0.25
+LENGTH = 128
+
+MESH_POINTS = (263, 362, 33, 133, 2)
+"""Mesh points at the places of dlib's five: left eye outer and inner corner, right eye outer and inner corner, below the nose."""
+
+TEMPLATE = np.array([
+    [0.8595674595992, 0.2134981538014],
+    [0.6460604764104, 0.2289674387677],
+    [0.1205750620789, 0.2137274526848],
+    [0.3340850613712, 0.2290642403242],
+    [0.4901123135679, 0.6277975316475],
+])  # fmt: skip
+"""Where dlib's five points lie in an aligned face, as shares of its side. Source: dlib, ``image_transforms/interpolation.h``."""
+
+
+def align(photo: Photo, mesh: FaceMesh) -> NDArray[np.uint8]:
+    """Cut the face upright and at dlib's own place and scale; uint8 (150, 150, 3)."""
+    target = (CHIP_PADDING + TEMPLATE) / (2 * CHIP_PADDING + 1) * CHIP_SIZE
+    return photo.cut(similarity(mesh.points[list(MESH_POINTS)], target), CHIP_SIZE)
+
+
+def embed(photo: Photo, mesh: FaceMesh) -> NDArray[np.float32]:
+    """Return the embedding of a face, float32 (128,): the mean of the aligned face and its mirror image.
+
+    Compare two by Euclidean distance: one person 0.20..0.52, different people above 0.58 (measured, faces of 60 px and more).
+    """
+    chip = align(photo, mesh)
+    both = np.stack([chip, chip[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32)
+    return np.asarray(run(NETWORK, both)[0].mean(axis=0), dtype=np.float32)

@@ -1,0 +1,46 @@
+"""The faces of a photo: detected, verified by Face Mesh, no face twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from blissmask.vision.face_detector import LEFT_EYE, RIGHT_EYE, detect_faces
+from blissmask.vision.face_mesh import FaceMesh, fit_mesh
+from blissmask.vision.photo import Photo
+
+SAME_NOSE = 0.4
+"""Two meshes whose noses are closer than this many face widths are one face (two nested boxes survived the merging otherwise)."""
+
+
+def find_faces(photo: Photo, *, min_presence: float = 0.3) -> list[FaceMesh]:
+    """Return the verified faces of a photo, in the order of the detector's scores.
+
+    Args:
+        photo: the photo.
+        min_presence: smallest Face Mesh presence, 0..1; true frontal faces score 1.00, false boxes about 0.00.
+    """
+    found = detect_faces(photo)
+    meshes = []
+    for box, points in zip(found.boxes_N4, found.points_NK2, strict=True):
+        left, top, right, bottom = box.tolist()
+        eyes = {"right_eye": points[RIGHT_EYE], "left_eye": points[LEFT_EYE]}
+        mesh = fit_mesh(photo, (left, top, right, bottom), **eyes, min_presence=min_presence)
+        if mesh is not None:
+            meshes.append(mesh)
+    return without_doubles(meshes)
+
+
+def without_doubles(meshes: Sequence[FaceMesh]) -> list[FaceMesh]:
+    """Keep the first of meshes that sit on one face: noses close together, or a nose within the other's outline."""
+    kept: list[FaceMesh] = []
+    for mesh in meshes:
+        if not any(_same_face(mesh, other) for other in kept):
+            kept.append(mesh)
+    return kept
+
+
+def _same_face(mesh: FaceMesh, other: FaceMesh) -> bool:
+    near = np.linalg.norm(mesh.nose - other.nose) < SAME_NOSE * max(mesh.size, other.size)
+    return bool(near) or mesh.holds(other.nose) or other.holds(mesh.nose)

@@ -1,0 +1,94 @@
+"""Fit body landmarks and a mask to one person: BlazePose, the full landmark network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.vision.affine import Box, Square, invert, move
+from blissmask.vision.detection import sigmoid
+from blissmask.vision.photo import Photo, network_input, paste
+from blissmask.vision.pose_detector import region_of
+from blissmask.vision.session import run
+
+NETWORK = "pose_landmark_full"
+SIZE = 256
+NOSE, RIGHT_EAR, LEFT_EAR = 0, 8, 7
+UPPER_BODY = (0, 7, 8, 11, 12, 23, 24)
+"""Nose, ears, shoulders, hips: where a real person must look like one."""
+BODY_POINTS = 33
+HIP_CENTRE, RIM = 33, 34
+"""Auxiliary points: the middle of the hips and a point on the circle around the body."""
+
+NO_PERSON_LOGIT = -20.0
+MIN_SCORE = 0.5
+
+ROUNDS = 3
+"""Each fit is made on the region the last one suggests. Mean IoU per person with 2, 3, 4, 5 rounds: 0.674, 0.685, 0.681, 0.676."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """One person's body.
+
+    Attributes:
+        points: float64 (39, 2), photo pixels; the first 33 are body landmarks.
+        visibility: float64 (39,), 0..1.
+        score: how sure the network is that there is a person, 0..1.
+        region: the square the network saw.
+        mask_logits: float32 (256, 256) over that square, positive where the person is.
+    """
+
+    points: NDArray[np.float64]
+    visibility: NDArray[np.float64]
+    score: float
+    region: Square
+    mask_logits: NDArray[np.float32]
+
+    @property
+    def quality(self) -> float:
+        """Mean visibility of the body landmarks, 0..1."""
+        return float(self.visibility[:BODY_POINTS].mean())
+
+    @property
+    def next_region(self) -> Square:
+        """The square to look at next, from the landmarks."""
+        return region_of(self.points[HIP_CENTRE], self.points[RIM])
+
+    def logits_in(self, box: Box, size_wh: tuple[int, int]) -> NDArray[np.float32]:
+        """Return the mask logits in a box of the photo, stretched to ``size_wh`` pixels, float32 (h, w); -20 where nothing is known."""
+        across, down = (box[2] - box[0]) / size_wh[0], (box[3] - box[1]) / size_wh[1]
+        to_crop = self.region.to_crop(SIZE)
+        from_box = np.column_stack([to_crop[:, :2] * (across, down), to_crop[:, :2] @ box[:2] + to_crop[:, 2]])
+        return paste(self.mask_logits, from_box, (0, 0, *size_wh), outside=NO_PERSON_LOGIT)
+
+
+def fit_pose(photo: Photo, region: Square, *, rounds: int = ROUNDS) -> Pose | None:
+    """Fit landmarks and mask, each round on the region that the last one suggests.
+
+    Returns:
+        The pose, None when a round sees no person or its region becomes absurd.
+    """
+    largest = 8 * max(photo.width, photo.height)
+    for _ in range(rounds):
+        pose = _run(photo, region)
+        region = pose.next_region
+        if pose.score < MIN_SCORE or not 16 <= region.side <= largest:
+            return None
+    return pose
+
+
+def _run(photo: Photo, region: Square) -> Pose:
+    to_crop = region.to_crop(SIZE)
+    crop = photo.cut(to_crop, SIZE)
+    outputs = {output.size: output for output in run(NETWORK, network_input(crop))}
+    landmarks = outputs[39 * 5].reshape(39, 5).astype(np.float64)
+    return Pose(
+        points=move(landmarks[:, :2], invert(to_crop)),
+        visibility=sigmoid(landmarks[:, 3]),
+        score=float(outputs[1].item()),
+        region=region,
+        mask_logits=outputs[SIZE * SIZE].reshape(SIZE, SIZE),
+    )

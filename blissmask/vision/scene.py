@@ -1,0 +1,93 @@
+"""Who is in a photo: faces verified, bodies fitted, each face linked to its body. Both embedded backends start from here.
+
+A photo is looked at once: the scenes of the last few photos are kept, so masks, people and identity share one look.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.vision.affine import Box
+from blissmask.vision.bodies import find_bodies
+from blissmask.vision.body_parts import Looks
+from blissmask.vision.face_mesh import FaceMesh
+from blissmask.vision.faceless import looks_human, seek_unexplained
+from blissmask.vision.faces import find_faces
+from blissmask.vision.photo import Photo
+from blissmask.vision.pose import Pose
+
+KEPT_SCENES = 4
+"""A scene takes a few megabytes; a few workers may each have a photo in hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One person as far as seen: a face, a body, or both.
+
+    Attributes:
+        face: None when the face is not seen.
+        pose: None when the body is not seen; the person is then partial.
+    """
+
+    face: FaceMesh | None
+    pose: Pose | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everybody in one photo.
+
+    Attributes:
+        figures: the people.
+        seen: what the body-parts network saw on the way, by box, so that it need not look there again.
+    """
+
+    figures: tuple[Figure, ...]
+    seen: Mapping[Box, NDArray[np.float32]]
+
+    @property
+    def faces(self) -> list[FaceMesh]:
+        """All verified faces."""
+        return [figure.face for figure in self.figures if figure.face is not None]
+
+    @property
+    def poses(self) -> list[Pose]:
+        """All fitted bodies."""
+        return [figure.pose for figure in self.figures if figure.pose is not None]
+
+
+_kept: OrderedDict[bytes, Scene] = OrderedDict()
+_keeping = threading.Lock()
+
+
+def look_at(photo: Photo) -> Scene:
+    """Return everybody in the photo; the same photo again costs nothing. Safe to call from several threads."""
+    with _keeping:
+        known = _kept.get(photo.digest)
+    if known is not None:
+        return known
+    scene = find_scene(photo)
+    with _keeping:
+        _kept[photo.digest] = scene
+        while len(_kept) > KEPT_SCENES:
+            _kept.popitem(last=False)
+    return scene
+
+
+def find_scene(photo: Photo) -> Scene:
+    """Look for everybody in the photo, without asking what is kept."""
+    looks = Looks(photo)
+    faces = find_faces(photo)
+    bodies = [body for body in find_bodies(photo, faces) if body.face is not None or looks_human(looks, body.pose)]
+    figures = [Figure(None if body.face is None else faces[body.face], body.pose) for body in bodies]
+    linked = {body.face for body in bodies}
+    figures += [Figure(face, None) for index, face in enumerate(faces) if index not in linked]
+    unexplained = seek_unexplained(looks, faces, [body.pose for body in bodies])
+    figures += [Figure(None, pose) for pose in unexplained if looks_human(looks, pose)]
+    return Scene(tuple(figures), looks.seen)
