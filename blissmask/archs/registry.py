@@ -1,15 +1,17 @@
-"""The model families by name: a file of this folder that defines ``ARCHITECTURE`` is one."""
+"""The model families by name: a file of this folder that defines ``ARCHITECTURE`` is one. Importing it loads no torch."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from blissmask.archs.protocol import Architecture
 from blissmask.plugins import Registry
+
+if TYPE_CHECKING:
+    from blissmask.archs.protocol import Architecture
 
 ARCHS = Registry(package="blissmask.archs", marker="ARCHITECTURE", noun="architecture")
 
 
 def load_architecture(name: str) -> Architecture:
     """Return the family called ``name``; raises UsageError naming the nearest when there is none."""
-    return cast(Architecture, ARCHS.load(name).ARCHITECTURE)
+    return cast("Architecture", ARCHS.load(name).ARCHITECTURE)

@@ -1,0 +1,111 @@
+"""Qwen-Image-Edit: edit one or more control pictures by instruction (2511, 2509 and the first)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from blissmask.archs import qwen, tiny
+from blissmask.archs.components import Component
+from blissmask.archs.protocol import Expert, LatentEncoder, LatentSpec, ModelFiles, OneFrame
+from blissmask.archs.qwen_denoiser import QwenDenoiser, load_denoiser
+from blissmask.archs.qwen_text import EDIT, EDIT_PLUS, ChatTemplate, QwenTextEncoder
+from blissmask.archs.tasks import checked_task
+from blissmask.archs.wan_latents import WanLatentEncoder
+from blissmask.errors import UsageError
+
+# Template of each version, and whether its control pictures get timestep 0.
+_VERSIONS: dict[str, tuple[ChatTemplate, bool]] = {"edit-2511": (EDIT_PLUS, True), "edit-2509": (EDIT_PLUS, False), "edit": (EDIT, False)}
+_MAX_CONTROLS = 8
+
+
+class EditLatentEncoder:
+    """Adds ``latents_control_0`` and on (B, 16, 1, h, w), each of its own size.
+
+    Args:
+        latents: encodes pixels.
+    """
+
+    def __init__(self, latents: WanLatentEncoder) -> None:
+        self.identity = latents.identity
+        self._latents = latents
+
+    def encode(self, pixels_BCFHW: Tensor) -> Tensor:
+        """Return latents_BCFHW of the target alone."""
+        return self._latents.encode(pixels_BCFHW)
+
+    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+        """Return the target's and the controls' latents; see :class:`blissmask.archs.protocol.LatentEncoder`."""
+        if not controls:
+            raise UsageError("an edit model needs a control picture for every target", fix="give the data set a `control_directory`")
+        if one_frame is not None:
+            raise UsageError("`qwen-image-edit` has no one-frame training", fix="remove `--one-frame`")
+        encoded = {f"latents_control_{number}": self.encode(control) for number, control in enumerate(controls)}
+        return {"latents": self.encode(pixels_BCFHW), **encoded}
+
+
+@dataclass(frozen=True)
+class QwenImageEditFamily:
+    """See :class:`blissmask.archs.protocol.Architecture` for the attributes."""
+
+    name: str = "qwen-image-edit"
+    cache_suffix: str = "qie"
+    # As musubi-tuner writes it; only the suffix tells edit caches apart.
+    metadata_name: str = "qwen_image"
+    tasks: tuple[str, ...] = tuple(_VERSIONS)
+    latent: LatentSpec = qwen.LATENT
+    default_fps: float = 16.0
+    default_shift: float = 2.2
+    modelspec: str = "Qwen-Image-Edit/lora"
+    one_frame_tasks: tuple[str, ...] = ()
+    control_range: tuple[int, int] = (1, _MAX_CONTROLS)
+    text_sees_controls: bool = True
+    takes_videos: bool = False
+
+    def experts(self, task: str) -> tuple[Expert, ...]:
+        """Return the one denoiser."""
+        checked_task(self, task)
+        return (Expert("", (0.0, 1.0)),)
+
+    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+        """Load the VAE's encoder. Raises ModelError."""
+        checked_task(self, task)
+        return EditLatentEncoder(qwen.load_latents(files, device=device, dtype=dtype))
+
+    def latent_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
+        """Return the name of the weights by content, without loading them."""
+        checked_task(self, task)
+        return qwen.VAE.identity(files)
+
+    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> QwenTextEncoder:
+        """Load Qwen2.5-VL with its vision tower, and its tokenizer. Raises ModelError."""
+        return qwen.load_text_encoder(files, self._template(task), device=device, dtype=dtype)
+
+    def text_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
+        """Return the name of weights, tokenizer and template by content, without loading them."""
+        return qwen.text_encoder_identity(files, self._template(task))
+
+    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> QwenDenoiser:
+        """Load the denoiser. Raises ModelError."""
+        assert expert == ""
+        version = checked_task(self, task)
+        zero_time = _VERSIONS[version][1]
+        part = Component(
+            "transformer",
+            "dit",
+            "diffusers.QwenImageTransformer2DModel",
+            partial(load_denoiser, zero_time=zero_time),
+            partial(tiny.qwen_transformer, zero_time=zero_time),
+            f"{self.name}-{version}",
+        )
+        return qwen.load_denoiser(part, files, edits=True, device=device, dtype=dtype)
+
+    def _template(self, task: str) -> ChatTemplate:
+        return _VERSIONS[checked_task(self, task)][0]
+
+
+ARCHITECTURE = QwenImageEditFamily()
