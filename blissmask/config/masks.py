@@ -21,11 +21,20 @@ class MasksSection(Section):
     body: Int = option(128, "Mask value of bodies and clothes", panel=_TIER, ge=0, le=255)
     hair: Int = option(80, "Mask value of hair", panel=_TIER, ge=0, le=255)
     background: Int = option(0, "Mask value of everything else", panel=_TIER, ge=0, le=255)
-    map: list[Text] = option([], "Give a class of the backend another tier, e.g. `others=background`; may be repeated", panel=_TIER, metavar="CLASS=TIER")
+    map: list[Text] = option(
+        [], "Give a class of the backend another tier, e.g. `others=background`; may be repeated", panel=_TIER, metavar="CLASS=TIER"
+    )
     grow: Int = option(0, "Move the outline of people outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX")
-    feather: Number = option(0.0, "Soften outlines over this many pixels; makes values between the tiers", panel="Masks", metavar="PX", ge=0)
+    feather: Number = option(
+        0.0, "Soften outlines over this many pixels; makes values between the tiers", panel="Masks", metavar="PX", ge=0
+    )
     min_area: Number = option(0.0002, "Drop connected parts smaller than this share of the photo", panel="Masks", ge=0, lt=1)
-    video_masks: Literal["frames", "static"] = option("frames", "For videos, a folder with one mask per frame, or one mask for the whole clip", panel="Masks")
+    video_masks: Literal["frames", "static"] = option(
+        "frames", "For videos, a folder with one mask per frame, or one mask for the whole clip", panel="Masks"
+    )
+    video_every: Int = option(
+        1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Masks", metavar="N", ge=1
+    )
     sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
     explain: Switch = option(False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks")
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Masks")
@@ -47,6 +56,12 @@ class InstanceSection(Section):
     identity: Text = option("embedded", "Network that recognises the face", panel="Subject")
     on_missing: Literal["empty", "skip", "error", "largest"] = option(
         "empty", "When the subject is not found: an all-zero mask, no file, an error, or the largest person", panel="Subject"
+    )
+    video_masks: Literal["frames", "static"] = option(
+        "frames", "For videos, a folder with one mask per frame, or one mask for the whole clip", panel="Subject"
+    )
+    video_every: Int = option(
+        1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Subject", metavar="N", ge=1
     )
     review: Path | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
     sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")

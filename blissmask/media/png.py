@@ -1,0 +1,173 @@
+"""Write PNG files that know how they were made, and read that back without decoding them.
+
+A PNG is a row of chunks, each with its own checksum. Ours carry a ``tEXt`` chunk named ``blissmask`` before the image data: a JSON
+object, to which the checksums of the image data are added. Whoever draws in the picture and saves it changes those, even if the chunk
+survives.
+H, W: rows and columns; 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from blissmask.storage import atomic
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+KEYWORD = b"blissmask"
+_IMAGE_DATA = "image_data"
+_MAX_NOTE_BYTES = 1 << 20
+# Photos barely shrink beyond level 2, and level 6 takes four times as long; masks are flat and shrink well at once.
+_PHOTO_LEVEL = 2
+_MASK_LEVEL = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a PNG of ours says about itself.
+
+    Attributes:
+        content: the JSON object that was written with it.
+        untouched: whether the image data is still what was written.
+    """
+
+    content: Mapping[str, object]
+    untouched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a PNG: its type, where its data starts, how long that is, and its stored checksum."""
+
+    kind: bytes
+    start: int
+    length: int
+    checksum: bytes
+
+
+def write_png_grey(path: Path, grey_HW: NDArray[np.uint8], *, note: Mapping[str, object] | None = None) -> None:
+    """Publish an 8-bit grey PNG.
+
+    Args:
+        path: the file; its folder is created.
+        grey_HW: uint8 values, written as they are.
+        note: JSON object to carry; see :func:`read_note`.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    atomic.write_bytes(path, _encode(Image.fromarray(grey_HW), _MASK_LEVEL, note, b""))
+
+
+def write_png_rgb(path: Path, rgb_HW3: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, icc_profile: bytes = b"") -> None:
+    """Publish an RGB PNG; arguments and errors as in :func:`write_png_rgba`."""
+    atomic.write_bytes(path, _encode(Image.fromarray(rgb_HW3), _PHOTO_LEVEL, note, icc_profile))
+
+
+def write_png_rgba(
+    path: Path,
+    rgb_HW3: NDArray[np.uint8],
+    alpha_HW: NDArray[np.uint8],
+    *,
+    note: Mapping[str, object] | None = None,
+    icc_profile: bytes = b"",
+) -> None:
+    """Publish an RGBA PNG whose colours are exactly ``rgb_HW3``, also where alpha is 0.
+
+    Args:
+        path: the file; its folder is created.
+        rgb_HW3: uint8 colours.
+        alpha_HW: uint8 alpha of the same size.
+        note: JSON object to carry; see :func:`read_note`.
+        icc_profile: the colour profile of the values, empty for none.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    rgba_HW4 = np.dstack([rgb_HW3, alpha_HW])
+    atomic.write_bytes(path, _encode(Image.fromarray(rgba_HW4), _PHOTO_LEVEL, note, icc_profile))
+
+
+def read_note(path: Path) -> Note | None:
+    """Return what a PNG of ours says about itself, reading chunk headers only; None when it is not ours or not a PNG.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        chunks = list(walk_chunks(file))
+        for chunk in chunks:
+            if chunk.kind != b"tEXt" or not len(KEYWORD) < chunk.length <= _MAX_NOTE_BYTES:
+                continue
+            file.seek(chunk.start)
+            keyword, _, text = file.read(chunk.length).partition(b"\0")
+            if keyword == KEYWORD:
+                return _parse(text, _data_checksum(chunks))
+    return None
+
+
+def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """Yield the chunks of an open PNG up to where it ends or breaks off; nothing when it is no PNG. Image data is skipped, not read."""
+    file.seek(0)
+    if file.read(len(SIGNATURE)) != SIGNATURE:
+        return
+    position = len(SIGNATURE)
+    while True:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        length, kind = struct.unpack(">I4s", header)
+        file.seek(position + 8 + length)
+        checksum = file.read(4)
+        if len(checksum) < 4:
+            return
+        yield Chunk(kind, position + 8, length, checksum)
+        position += length + 12
+
+
+def _parse(text: bytes, data_checksum: str) -> Note | None:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(content, dict):
+        return None
+    written = content.pop(_IMAGE_DATA, None)
+    return Note(content, untouched=written == data_checksum)
+
+
+def _encode(image: Image.Image, level: int, note: Mapping[str, object] | None, icc_profile: bytes) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=level, icc_profile=icc_profile or None)
+    if note is None:
+        return buffer.getvalue()
+    chunks = list(walk_chunks(buffer))
+    data_start = next(chunk.start for chunk in chunks if chunk.kind == b"IDAT") - 8
+    text = json.dumps({**note, _IMAGE_DATA: _data_checksum(chunks)}, ensure_ascii=True, sort_keys=True)
+    encoded = buffer.getbuffer()
+    return b"".join([encoded[:data_start], _chunk(b"tEXt", KEYWORD + b"\0" + text.encode("ascii")), encoded[data_start:]])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _data_checksum(chunks: list[Chunk]) -> str:
+    """Name the picture by the checksums of the chunks that decide its pixels."""
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        if chunk.kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT"):
+            digest.update(chunk.kind + chunk.length.to_bytes(4, "big") + chunk.checksum)
+    return digest.hexdigest()

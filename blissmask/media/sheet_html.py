@@ -1,0 +1,92 @@
+"""Contact sheets as one HTML page that needs nothing else: pictures are inside, no scripts, no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from blissmask.media.overlay import colour_weights
+from blissmask.media.sheet import Card, SheetText, in_order
+from blissmask.storage import atomic
+
+_QUALITY = 82
+
+_STYLE = """
+:root { color-scheme: light dark }
+:root { --paper: #f6f6f4; --card: #fff; --ink: #202020; --faint: #666; --edge: #d8d8d4; --alarm: #b03a00 }
+@media (prefers-color-scheme: dark) {
+:root { --paper: #161616; --card: #222; --ink: #eee; --faint: #aaa; --edge: #3a3a3a; --alarm: #ff9a5c }
+}
+body { margin: 0 auto; max-width: 120rem; padding: 1.5rem }
+body { background: var(--paper); color: var(--ink); font: 15px/1.45 system-ui, sans-serif }
+h1 { font-size: 1.5rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .75rem } h2.alarm { color: var(--alarm) }
+.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; color: var(--faint); align-items: center }
+.legend i { display: inline-block; width: 1em; height: 1em; margin-right: .45em; vertical-align: -.12em; border: 1px solid var(--faint) }
+.legend img { height: 1em; vertical-align: -.12em; margin: 0 .4em }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 41rem), 1fr)); gap: .8rem }
+.card { background: var(--card); border: 1px solid var(--edge); border-radius: 8px; padding: .7rem; break-inside: avoid }
+.card.alarm { border-color: var(--alarm); border-width: 2px }
+.pictures { display: flex; gap: 4px; justify-content: center; align-items: center; min-height: 60px }
+.pictures img { max-width: calc((100% - 8px) / 3); height: auto }
+.name { font-weight: 600; overflow-wrap: anywhere; margin-top: .5rem } .numbers { color: var(--faint) } .remarks { color: var(--alarm) }
+"""
+
+
+def write_html(path: Path, cards: Sequence[Card], text: SheetText) -> None:
+    """Write the sheet as one file; items that need a look have a section of their own at the top.
+
+    Raises:
+        MachineError: the disk is full or the folder cannot be written.
+    """
+    ordered = in_order(cards)
+    needing = [card for card in ordered if card.remarks]
+    fine = [card for card in ordered if not card.remarks]
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>{html.escape(text.title)}</title><style>{_STYLE}</style><h1>{html.escape(text.title)}</h1>{_legend(text)}",
+        _section(f"Needs a look ({len(needing)})", needing, text, alarm=True),
+        _section(f"Nothing to remark ({len(fine)})", fine, text, alarm=False),
+        "</html>\n",
+    ]
+    atomic.write_bytes(path, "\n".join(part for part in parts if part).encode("utf-8", "replace"))
+
+
+def _legend(text: SheetText) -> str:
+    items = [f"<span><i style='background:rgb{colour}'></i>{html.escape(name)}</span>" for name, colour in text.legend]
+    if text.scale:
+        ramp = colour_weights(np.linspace(0, 1, 120, dtype=np.float32)[None, :], (120, 15))
+        items.append(f"<span>weight 0<img alt='to' src='{_data_url(Image.fromarray(ramp))}'>1</span>")
+    items.append(f"<span>{html.escape(' | '.join(text.columns))}</span>")
+    return f"<div class=legend>{''.join(items)}</div>"
+
+
+def _section(title: str, cards: Sequence[Card], text: SheetText, *, alarm: bool) -> str:
+    if not cards:
+        return ""
+    body = "\n".join(_card(card, text) for card in cards)
+    return f"<h2{' class=alarm' if alarm else ''}>{html.escape(title)}</h2>\n<div class=cards>\n{body}\n</div>"
+
+
+def _card(card: Card, text: SheetText) -> str:
+    pictures = "".join(
+        f"<img alt='{html.escape(column, quote=True)}' width={picture.shape[1]} height={picture.shape[0]} "
+        f"src='{_data_url(Image.fromarray(picture))}'>"
+        for column, picture in zip(text.columns, card.pictures, strict=True)
+    )
+    remarks = f"<div class=remarks>{html.escape('; '.join(card.remarks))}</div>" if card.remarks else ""
+    return (
+        f"<div class='card{' alarm' if card.remarks else ''}'><div class=pictures>{pictures}</div>"
+        f"<div class=name>{html.escape(card.name)}</div>{remarks}<div class=numbers>{html.escape(card.numbers)}</div></div>"
+    )
+
+
+def _data_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=_QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,0 +1,120 @@
+"""Masks of videos: a folder with one PNG per frame, or one PNG for the whole clip.
+
+A folder of frames is finished when its record says so. The record (``.blissmask.json``) is written last, so a killed run leaves a folder
+without one, and the next run writes only the frames that are missing. H, W: rows and columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.media.png import Note, read_note, write_png_grey
+from blissmask.storage import atomic
+from blissmask.tasks.freshness import FRESH, Kept, make_note, stands, what_changed
+from blissmask.tasks.plan import Action
+
+RECORD = ".blissmask.json"
+STATIC_SAMPLES = 16
+"""Frames looked at for one mask of a whole clip."""
+
+MaskOfFrame = tuple[NDArray[np.uint8], Mapping[str, object]]
+"""A mask and what its note remembers besides."""
+
+
+def frame_path(folder: Path, number: int) -> Path:
+    """Return the file of frame ``number`` (from 0): ``000000.png``."""
+    return folder / f"{number:06}.png"
+
+
+def decide_clip(folder: Path, command: str, video: Path, settings: Mapping[str, object], *, force: bool) -> tuple[Action, str]:
+    """Decide whether a folder of frame masks is written, and why; arguments as for ``freshness.decide``. Links are never followed."""
+    if folder.is_symlink():
+        return Action.SKIP, Kept.LINK
+    if not folder.exists():
+        return Action.WRITE, ""
+    if force:
+        return Action.WRITE, "redone"
+    if not folder.is_dir():
+        return Action.SKIP, Kept.FOREIGN
+    record = _read_record(folder)
+    if record is None or record.get("command") != command:
+        foreign = any(read_note(path) is None for path in sorted(folder.glob("*.png"))[:1])
+        return (Action.SKIP, Kept.FOREIGN) if foreign else (Action.WRITE, "unfinished")
+    change = what_changed(Note(record, untouched=True), (video,), settings)
+    count = record.get("frame_count")
+    if not change and not (isinstance(count, int) and all(frame_path(folder, number).exists() for number in range(count))):
+        change = "frames are missing"
+    return (Action.WRITE, change) if change else (Action.SKIP, FRESH)
+
+
+def write_clip(
+    folder: Path,
+    command: str,
+    video: Path,
+    settings: Mapping[str, object],
+    masks: Iterable[Callable[[], MaskOfFrame]],
+    *,
+    force: bool,
+    summarise: Callable[[Sequence[Mapping[str, object]]], Mapping[str, object]],
+) -> None:
+    """Write the frames that are not finished, then the record; remove our own frames beyond the last.
+
+    Args:
+        folder: the clip's folder.
+        command: the subcommand, and what the frames are made from: as for ``freshness.make_note``.
+        video: see ``command``.
+        settings: see ``command``.
+        masks: one function per frame, in order; called only when the frame is to be written.
+        force: write frames that are finished or edited, too.
+        summarise: turns what the frames' notes remember into what the record remembers.
+    """
+    atomic.sweep(folder)
+    (folder / RECORD).unlink(missing_ok=True)
+    note = make_note(command, (video,), settings)
+    remembered = []
+    for number, make in enumerate(masks):
+        path = frame_path(folder, number)
+        frame_note = {**note, "settings": {**settings, "frame": number}}
+        if force or not stands(path, frame_note):
+            grey_HW, results = make()
+            write_png_grey(path, grey_HW, note={**frame_note, **results})
+        there = read_note(path)
+        remembered.append(there.content if there is not None else {})
+    _remove_later_frames(folder, len(remembered))
+    atomic.write_text(folder / RECORD, json.dumps({**note, "frame_count": len(remembered), **summarise(remembered)}, indent=1))
+
+
+def read_clip_results(folder: Path) -> Mapping[str, object]:
+    """Return the record of a finished folder of frames; empty when there is none."""
+    return _read_record(folder) or {}
+
+
+def sampled(frame_count: int, samples: int = STATIC_SAMPLES) -> Sequence[int]:
+    """Return up to ``samples`` frame numbers spread evenly over a clip.
+
+    Each stands in the middle of its stretch: the last frames of a container that only estimates their number may not exist.
+    """
+    count = max(1, min(frame_count, samples))
+    return [int((number + 0.5) * frame_count / count) for number in range(count)]
+
+
+def _read_record(folder: Path) -> Mapping[str, object] | None:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _remove_later_frames(folder: Path, count: int) -> None:
+    """Remove what an earlier, longer version of the video left, unless it was edited."""
+    for path in folder.glob("[0-9]*.png"):
+        if path.stem.isdigit() and int(path.stem) >= count and not path.is_symlink():
+            note = read_note(path)
+            if note is not None and note.untouched:
+                path.unlink()

@@ -1,0 +1,112 @@
+"""Make a contact sheet of finished masks: read photos and masks back, shrink them to pictures, write PNG pages or one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.model import Config, complete
+from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.errors import BlissmaskError, UsageError
+from blissmask.events import Noted, Warned
+from blissmask.media.image import read_image, read_mask
+from blissmask.media.overlay import colour_weights, fit_size, latent_grid, shrink
+from blissmask.media.sheet import BOX, Card, SheetText, write_png_pages
+from blissmask.media.sheet_html import write_html
+from blissmask.media.video import read_frames, read_info
+from blissmask.tasks.clips import frame_path
+from blissmask.tasks.plan import RunContext
+from blissmask.tasks.wording import counted
+from blissmask.tasks.workers import work_through
+
+Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
+"""Draws a mask (H, W) over a photo (H, W, 3)."""
+
+_SUFFIXES = (".png", ".html", ".htm")
+
+
+@dataclass(frozen=True, slots=True)
+class SheetEntry:
+    """A finished item to show.
+
+    Attributes:
+        name: what stands under its pictures.
+        media: photo or video.
+        mask: its mask, or for a clip the folder of its frames' masks.
+        numbers, remarks, badness: as in ``media.sheet.Card``.
+    """
+
+    name: str
+    media: Path
+    mask: Path
+    numbers: str
+    remarks: tuple[str, ...]
+    badness: float
+
+
+def refuse_other_suffix(sheet: Path | None) -> None:
+    """Raise UsageError when a contact sheet is wanted in a format there is not."""
+    if sheet is not None and sheet.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"a contact sheet ends in .png or .html, not in `{sheet.suffix}`", where=[sheet])
+
+
+def write_contact_sheet(
+    sheet: Path, entries: Sequence[SheetEntry], text: SheetText, draw: Draw, config: Config, context: RunContext
+) -> None:
+    """Write the sheet; an item that cannot be read any more is named and left out.
+
+    Raises:
+        MachineError, StoppedError: as ``workers.work_through``.
+    """
+    area = training_area(config)
+    cards = []
+    for _, outcome in work_through(
+        entries, lambda entry: _card(entry, draw, area), context, phase="Drawing", total=len(entries), name=lambda entry: entry.name
+    ):
+        if isinstance(outcome, BlissmaskError):
+            context.reporter.emit(Warned(outcome.problems[0]))
+        else:
+            cards.append(outcome)
+    further = ""
+    if sheet.suffix.lower() == ".png":
+        pages = write_png_pages(sheet, cards, text)
+        further = f" and {counted(len(pages) - 1, 'more page')}" if len(pages) > 1 else ""
+    else:
+        write_html(sheet, cards, text)
+    context.reporter.emit(Noted(f"contact sheet -> {sheet}{further}"))
+
+
+def training_area(config: Config) -> int:
+    """Return the pixels of a training picture: of the first data set, of [general], or of the default resolution."""
+    for dataset in config.datasets:
+        resolution = complete(dataset, config.general).resolution
+        if resolution is not None:
+            return resolution[0] * resolution[1]
+    width, height = config.general.resolution or (1024, 1024)
+    return width * height
+
+
+def _card(entry: SheetEntry, draw: Draw, area: int) -> Card:
+    rgb_HW3, mask_path = _picture_of(entry)
+    weights_HW = read_mask(mask_path)
+    height, width = rgb_HW3.shape[:2]
+    size_wh = fit_size((width, height), (BOX, BOX))
+    # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.
+    large_wh = fit_size((width, height), (2 * BOX, 2 * BOX))
+    grey_HW = np.rint(weights_HW * 255).astype(np.uint8)
+    overlaid = shrink(draw(shrink(rgb_HW3, large_wh), grey_HW), size_wh)
+    grid = colour_weights(latent_grid(weights_HW, area), size_wh)
+    return Card(entry.name, (shrink(rgb_HW3, size_wh), overlaid, grid), entry.numbers, entry.remarks, entry.badness)
+
+
+def _picture_of(entry: SheetEntry) -> tuple[NDArray[np.uint8], Path]:
+    """Return the photo, or the middle frame of a video, and the mask that belongs to it."""
+    if entry.media.suffix.lower() not in VIDEO_SUFFIXES:
+        return read_image(entry.media).rgb_HW3, entry.mask
+    middle = read_info(entry.media).frame_count // 2
+    rgb_HW3 = next(read_frames(entry.media, [middle]))
+    return rgb_HW3, frame_path(entry.mask, middle) if entry.mask.is_dir() else entry.mask

@@ -1,0 +1,194 @@
+"""`to-alpha`: put masks into the alpha channel of the photos, colours untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from blissmask.config.dataset import DatasetSection
+from blissmask.config.model import Config, complete
+from blissmask.dataset.discover import find_media, list_files, match_masks
+from blissmask.dataset.item import MediaFile
+from blissmask.dataset.names import group_by_key, refuse_collisions
+from blissmask.errors import InputError, MediaError, Problem
+from blissmask.events import Noted
+from blissmask.masks.resize import resize_weights
+from blissmask.media.image import read_image, read_mask_picture, read_size
+from blissmask.media.png import read_note, write_png_rgba
+from blissmask.storage import atomic
+from blissmask.tasks.carry_out import begin, carry_out
+from blissmask.tasks.folders import missing, refuse_output_in_place, required
+from blissmask.tasks.framing import framing_problem, size_text
+from blissmask.tasks.freshness import content_hash, decide, kept_warning, make_note
+from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, name_some
+from blissmask.tasks.wording import counted
+
+COMMAND = "to-alpha"
+_REMINDER = "train from the new folder with `alpha_mask = true` and a fresh `cache_directory`; stale cache entries are noticed anyway"
+
+
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    images: Path
+    masks: Path
+    output: Path
+    captions: Path
+    caption_extension: str
+    captions_expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Converted:
+    caption: str
+    doubt: str
+    empty: bool
+
+
+def plan(config: Config) -> Plan:
+    """Pair photos with masks and captions, and decide item by item.
+
+    Folders that [to_alpha] leaves open are those of the configuration's first image dataset. Captions beside the photos are taken along
+    when no caption folder is named.
+
+    Raises:
+        UsageError: a folder is not given, or the output is one of the inputs.
+        InputError: a folder cannot be read, holds no photos, or two files have one name.
+    """
+    folders, warnings = _folders(config)
+    photos = find_media(folders.images, shared="one mask and one output")
+    masks = match_masks(folders.masks)
+    captions = _captions(folders)
+    result = Plan(COMMAND, outputs=(folders.output,), warnings=warnings)
+    for photo in photos:
+        result.items.append(_decide(photo, masks.get(photo.key), captions.get(photo.key), folders, config))
+    keys = {photo.key for photo in photos}
+    bare = [photo.path for photo in photos if photo.key not in masks]
+    if bare:
+        fix = f"make masks with `blissmask masks`, or check the names in {folders.masks}"
+        result.warnings.append(Problem(f"{len(bare)} images have no matching mask file", name_some(bare), fix))
+    result.warnings += _name([path for key, path in masks.items() if key not in keys], "mask", "without a photo", "check the names")
+    if folders.captions_expected:
+        result.warnings += _name([photo.path for photo in photos if photo.key not in captions], "photo", "without a caption")
+    result.warnings += kept_warning(result.items)
+    return result
+
+
+def run(plan: Plan, context: RunContext) -> Summary:
+    """Write the RGBA photos and their captions.
+
+    Raises:
+        MachineError, StoppedError: as ``workers.work_through``.
+    """
+    summary = begin(plan)
+    results = {item.key: done for item, done in carry_out(plan, _convert, context, summary, phase="Converting")}
+    copied = [key for key, done in results.items() if done.caption == "copied"]
+    kept = [key for key, done in results.items() if done.caption == "kept"]
+    empty = [key for key, done in results.items() if done.empty]
+    doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
+    summary.details |= {"captions_copied": len(copied), "captions_kept": kept, "empty_masks": empty}
+    summary.warnings += [
+        *_name(kept, "caption", "edited in the output folder or not ours, kept", "remove it there to have it copied again"),
+        *_name(empty, "mask", "zero everywhere; nothing would be learned from the photo", "check the mask, or leave the photo out"),
+        *_name(doubtful, "mask", "perhaps not what was meant", "use 8-bit grey PNG masks"),
+    ]
+    if summary.written:
+        context.reporter.emit(Noted(_REMINDER))
+    return summary
+
+
+def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
+    """Return the folders of [to_alpha], or of the first image dataset where it leaves them open."""
+    options = config.to_alpha
+    dataset = next((complete(dataset, config.general) for dataset in config.datasets if dataset.image_directory), DatasetSection())
+    images, masks = options.image_directory or dataset.image_directory, options.mask_directory or dataset.mask_directory
+    output, warnings = options.output_directory, []
+    if output is None and config.run.dry_run and images is not None:
+        output = images.parent / f"{images.name}_rgba"
+        warnings.append(
+            Problem(f"`--output-directory` is missing; this dry run takes {output}", fix=missing("to_alpha", "output_directory").fix)
+        )
+    given = {"image_directory": images, "mask_directory": masks, "output_directory": output}
+    image_folder, mask_folder, output_folder = required("to_alpha", given)
+    refuse_output_in_place(
+        output_folder, {"photos": image_folder, "masks": mask_folder, "captions": options.caption_directory or image_folder}
+    )
+    captions = options.caption_directory or image_folder
+    extension = options.caption_extension
+    if "caption_extension" not in options.model_fields_set and dataset.caption_extension:
+        extension = dataset.caption_extension
+    return _Folders(image_folder, mask_folder, output_folder, captions, extension, options.caption_directory is not None), warnings
+
+
+def _captions(folders: _Folders) -> Mapping[str, Path]:
+    groups = group_by_key(list_files(folders.captions, frozenset({folders.caption_extension.lower()})))
+    refuse_collisions(groups, shared="one photo as its captions")
+    return {key: paths[0] for key, paths in groups.items()}
+
+
+def _decide(photo: MediaFile, mask: Path | None, caption: Path | None, folders: _Folders, config: Config) -> PlannedItem:
+    inputs = tuple(path for path in (photo.path, mask, caption) if path is not None)
+    output = folders.output / f"{photo.stem}.png"
+    if mask is None:
+        return PlannedItem(photo.stem, Action.FAIL, f"no mask in `{folders.masks}`", inputs, output)
+    if config.to_alpha.skip_existing and output.exists():
+        return PlannedItem(photo.stem, Action.SKIP, "already in output", inputs, output)
+    try:
+        image_wh, mask_wh = read_size(photo.path), read_size(mask)
+        if problem := framing_problem("image", image_wh, "mask", mask_wh):
+            return PlannedItem(photo.stem, Action.FAIL, problem, inputs, output)
+        action, reason = decide(output, COMMAND, inputs, {}, force=config.run.force)
+    except InputError as error:
+        return PlannedItem(photo.stem, Action.FAIL, error.problems[0].what, inputs, output)
+    if action is Action.WRITE:
+        resized = f"mask resized from {size_text(mask_wh)}" if mask_wh != image_wh else ""
+        reason = ", ".join(text for text in (size_text(image_wh), resized, reason) if text)
+    return PlannedItem(photo.stem, action, reason, inputs, output)
+
+
+def _convert(item: PlannedItem) -> _Converted:
+    photo, mask = item.inputs[:2]
+    output = item.output
+    assert output is not None
+    note = make_note(COMMAND, item.inputs, {})
+    picture, mask_picture = read_image(photo), read_mask_picture(mask)
+    height, width = picture.rgb_HW3.shape[:2]
+    alpha_HW = np.rint(resize_weights(mask_picture.weights_HW, (width, height)) * 255).astype(np.uint8)
+    # The caption first: the PNG's note is what says that the item is finished.
+    caption = _copy_caption(item.inputs[2], output) if len(item.inputs) > 2 else ""
+    write_png_rgba(output, picture.rgb_HW3, alpha_HW, note=note, icc_profile=picture.icc_profile)
+    return _Converted(caption, mask_picture.doubt, empty=not alpha_HW.any())
+
+
+def _copy_caption(source: Path, output: Path) -> str:
+    """Copy a caption beside ``output`` unless someone edited the one there; return "copied", "same" or "kept"."""
+    target = output.parent / f"{output.stem}{source.suffix}"
+    if target.is_symlink():
+        return "kept"
+    if target.exists():
+        present = content_hash(target)
+        if present == content_hash(source):
+            return "same"
+        if present != _copied_before(output):
+            return "kept"
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise MediaError(f"the caption cannot be read: {error.strerror or error}", where=[source]) from error
+    atomic.write_bytes(target, text)
+    return "copied"
+
+
+def _copied_before(output: Path) -> str:
+    """Return the hash of the caption that an earlier run copied, from the note of its photo; empty when there is none."""
+    note = read_note(output) if output.is_file() else None
+    inputs = note.content.get("inputs") if note else None
+    if not isinstance(inputs, list) or len(inputs) < 3 or not isinstance(inputs[2], dict):
+        return ""
+    return str(inputs[2].get("hash", ""))
+
+
+def _name(names: Sequence[object], noun: str, what: str, fix: str = "") -> list[Problem]:
+    return [Problem(f"{counted(len(names), noun)} {what}", name_some(names), fix)] if names else []

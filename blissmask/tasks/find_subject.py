@@ -1,0 +1,235 @@
+"""`instance`: find one person in photos and videos, and mask nobody else."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.masks import InstanceSection
+from blissmask.config.model import Config
+from blissmask.dataset.discover import find_media
+from blissmask.dataset.item import MediaFile, MediaKind
+from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.errors import InputError, MaskError
+from blissmask.events import Noted, Warned
+from blissmask.media.image import read_image, read_size
+from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
+from blissmask.media.png import read_note, write_png_grey
+from blissmask.media.sheet import SheetText
+from blissmask.media.video import read_frames, read_info
+from blissmask.people.protocol import PeopleBackend, Verdict
+from blissmask.people.registry import PEOPLE
+from blissmask.tasks.carry_out import begin, carry_out
+from blissmask.tasks.clips import decide_clip, read_clip_results, sampled, write_clip
+from blissmask.tasks.contact_sheet import SheetEntry, refuse_other_suffix, write_contact_sheet
+from blissmask.tasks.folders import refuse_output_in_place, required
+from blissmask.tasks.freshness import decide, kept_warning, make_note
+from blissmask.tasks.mask_classes import refuse_non_commercial
+from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
+from blissmask.tasks.references import build_identity, photos_of, refuse_unknown_identity, settings_of
+from blissmask.tasks.review import write_review
+from blissmask.tasks.subject import ClipFollower, Finding, SubjectFinder
+from blissmask.tasks.subject_report import (
+    Score,
+    badness_of,
+    numbers_of,
+    read_score,
+    remarks_of,
+    verdict_table,
+    warnings_about,
+    write_scores,
+)
+from blissmask.tasks.wording import counted
+
+COMMAND = "instance"
+_SUREST_FIRST = (Verdict.FOUND, Verdict.UNCERTAIN, Verdict.ABSENT, Verdict.NO_FACE)
+
+
+@dataclass(slots=True)
+class InstancePlan(Plan):
+    """What `instance` will do. ``settings`` decide the pixels; ``skipped_masks`` are items that get no file."""
+
+    backend: PeopleBackend | None = None
+    references: list[Path] = field(default_factory=list)
+    negatives: list[Path] = field(default_factory=list)
+    settings: dict[str, object] = field(default_factory=dict)
+    config: Config = field(default_factory=Config)
+
+
+def plan(config: Config) -> InstancePlan:
+    """Find photos, videos and references, and decide item by item.
+
+    Raises:
+        UsageError: folders are missing or wrong, a reference does not exist, or the licence of the weights forbids the use.
+        InputError: a folder cannot be read, holds nothing, or two files have one name.
+    """
+    options = config.instance
+    refuse_other_suffix(options.sheet)
+    refuse_unknown_identity(options)
+    source, output = required("instance", {"input": options.input, "output": options.output})
+    refuse_output_in_place(output, {"photos": source})
+    if options.review is not None:
+        refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
+    references, negatives = photos_of(options.reference, "--reference"), photos_of(options.negatives, "--negatives")
+    backend = PEOPLE.load(options.backend).backend(options)
+    refuse_non_commercial(backend.licence, options.backend, commercial_only=options.commercial_only)
+    result = InstancePlan(
+        COMMAND,
+        outputs=(output, *([options.review] if options.review else [])),
+        backend=backend,
+        references=references,
+        negatives=negatives,
+        settings={"backend": backend.identity, **settings_of(options, references, negatives)},
+        config=config,
+    )
+    result.items += [_decide(media, output, result) for media in find_media(source, videos=True, shared="one mask")]
+    result.warnings += kept_warning(result.items)
+    return result
+
+
+def run(plan: InstancePlan, context: RunContext) -> Summary:
+    """Write the subject masks, the scores, copies for review and the contact sheet.
+
+    Raises:
+        MaskError: a reference does not show exactly one clear face; names all of them.
+        MachineError, StoppedError: as ``workers.work_through``.
+    """
+    assert plan.backend is not None
+    options, output = plan.config.instance, plan.outputs[0]
+    summary = begin(plan)
+    context.reporter.emit(Noted(f"backend {options.backend}, {counted(len(plan.references), 'reference')}"))
+    scores: dict[str, Score] = {}
+    if plan.having(Action.WRITE):
+        identity, warnings = build_identity(plan.references, plan.negatives)
+        for problem in warnings:
+            context.reporter.emit(Warned(problem))
+        finder = SubjectFinder(plan.backend, identity, options.on_missing)
+        results = carry_out(plan, lambda item: _find(item, finder, plan), context, summary, phase="Finding")
+        scores = {item.key: read_score(seen) for item, seen in results}
+    failed = {failure.key for failure in summary.failures}
+    finished = [item for item in plan.items if item.key not in failed]
+    scores |= {item.key: read_score(seen) for item in finished if item.key not in scores and (seen := _remembered(item))}
+    scores = {item.key: scores[item.key] for item in finished if item.key in scores}
+    summary.tables.append(verdict_table(list(scores.values())))
+    summary.warnings += warnings_about(scores)
+    summary.details |= {
+        "verdicts": {verdict.value: sum(score.verdict is verdict for score in scores.values()) for verdict in _SUREST_FIRST}
+    }
+    write_scores(output, scores, plan.settings, [str(path) for path in plan.references])
+    if options.review is not None:
+        write_review(options.review, {item.inputs[0]: scores[item.key] for item in finished if item.key in scores})
+    if options.sheet is not None:
+        text = SheetText(
+            f"Subject masks, {counted(len(scores), 'item')}", ("photo", "subject", "latent grid"), (("subject", SUBJECT_COLOUR),)
+        )
+        write_contact_sheet(options.sheet, _sheet_entries(finished, scores), text, overlay_subject, plan.config, context)
+    return summary
+
+
+def _is_clip(source: Path, options: InstanceSection) -> bool:
+    return source.suffix.lower() in VIDEO_SUFFIXES and options.video_masks == "frames"
+
+
+def _video_settings(plan: InstancePlan) -> dict[str, object]:
+    return {**plan.settings, "video_every": plan.config.instance.video_every}
+
+
+def _decide(media: MediaFile, folder: Path, plan: InstancePlan) -> PlannedItem:
+    force, inputs = plan.config.run.force, (media.path,)
+    clip = _is_clip(media.path, plan.config.instance)
+    output = folder / (media.stem if clip else f"{media.stem}.png")
+    try:
+        if media.kind is MediaKind.IMAGE:
+            size_wh, count = read_size(media.path), ""
+            action, reason = decide(output, COMMAND, inputs, plan.settings, force=force)
+        else:
+            info = read_info(media.path)
+            size_wh, count, settings = info.size_wh, f", {counted(info.frame_count, 'frame')}", _video_settings(plan)
+            if clip:
+                action, reason = decide_clip(output, COMMAND, media.path, settings, force=force)
+            else:
+                action, reason = decide(output, COMMAND, inputs, settings, force=force)
+    except InputError as error:
+        return PlannedItem(media.stem, Action.FAIL, error.problems[0].what, inputs, output)
+    if action is Action.WRITE:
+        reason = f"{size_wh[0]}x{size_wh[1]}{count}{f', {reason}' if reason else ''}"
+    return PlannedItem(media.stem, action, reason, inputs, output)
+
+
+def _find(item: PlannedItem, finder: SubjectFinder, plan: InstancePlan) -> Mapping[str, object]:
+    """Write one item's mask; return what its note remembers, which is all there is when no file is wanted."""
+    source, output = item.inputs[0], item.output
+    assert output is not None
+    if source.suffix.lower() not in VIDEO_SUFFIXES:
+        note = make_note(COMMAND, (source,), plan.settings)
+        finding = finder.find(read_image(source).rgb_HW3)
+        if finding.mask_HW.any() or plan.config.instance.on_missing != "skip":
+            write_png_grey(output, _to_grey(finding), note={**note, **finding.remembered()})
+        return finding.remembered()
+    if _is_clip(source, plan.config.instance):
+        masks = _masks_of_frames(source, finder, plan.config.instance.video_every)
+        force = plan.config.run.force
+        write_clip(output, COMMAND, source, _video_settings(plan), masks, force=force, summarise=_over_frames)
+        return read_clip_results(output)
+    note = make_note(COMMAND, (source,), _video_settings(plan))
+    follower = ClipFollower(finder)
+    findings = [follower.look(rgb_HW3) for rgb_HW3 in read_frames(source, sampled(read_info(source).frame_count))]
+    seen = _over_frames([finding.remembered() for finding in findings])
+    write_png_grey(output, np.maximum.reduce([_to_grey(finding) for finding in findings]), note={**note, **seen})
+    return seen
+
+
+def _masks_of_frames(
+    video: Path, finder: SubjectFinder, every: int
+) -> Iterator[Callable[[], tuple[NDArray[np.uint8], Mapping[str, object]]]]:
+    """Yield for each frame a function that returns its mask; the frames between two that are looked at repeat the first."""
+    follower = ClipFollower(finder)
+    finding: Finding
+    for number, rgb_HW3 in enumerate(read_frames(video)):
+        if number % every == 0:
+            finding = follower.look(rgb_HW3)
+        yield functools.partial(_result, finding)
+
+
+def _result(finding: Finding) -> tuple[NDArray[np.uint8], Mapping[str, object]]:
+    return _to_grey(finding), finding.remembered()
+
+
+def _to_grey(finding: Finding) -> NDArray[np.uint8]:
+    return finding.mask_HW.astype(np.uint8) * np.uint8(255)
+
+
+def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Sum up the frames of a clip: its surest verdict with that frame's scores, and in how many frames the subject is."""
+    scores = [read_score(frame) for frame in seen]
+    order = {verdict: position for position, verdict in enumerate(_SUREST_FIRST)}
+    best = min(scores, key=lambda score: (order[score.verdict], score.distance if score.distance is not None else 9.0), default=None)
+    if best is None:
+        raise MaskError("the video has no frames")
+    present = [score.covered for score in scores if score.covered > 0]
+    summed = replace(best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores))
+    return {**summed.to_json(), "frames_with_subject": len(present)}
+
+
+def _remembered(item: PlannedItem) -> Mapping[str, object]:
+    """Return what the note of a finished output remembers; empty when there is none of ours."""
+    output = item.output
+    assert output is not None
+    if output.is_dir():
+        return read_clip_results(output)
+    note = read_note(output) if output.is_file() else None
+    return note.content if note is not None and note.content.get("command") == COMMAND else {}
+
+
+def _sheet_entries(items: Sequence[PlannedItem], scores: Mapping[str, Score]) -> list[SheetEntry]:
+    shown = [(item, scores[item.key]) for item in items if item.key in scores and item.output is not None and item.output.exists()]
+    return [
+        SheetEntry(item.inputs[0].name, item.inputs[0], item.output, numbers_of(score), remarks_of(score), badness_of(score))
+        for item, score in shown
+        if item.output is not None
+    ]

@@ -1,0 +1,111 @@
+"""Which folders a task reads and writes: all there, and the output none of the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.config.model import Config
+from blissmask.errors import Problem, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPair:
+    """A folder of photos or videos, and the folder for their masks."""
+
+    input: Path
+    output: Path
+
+
+def required(table: str, folders: Mapping[str, Path | None]) -> list[Path]:
+    """Return the folders in the order given.
+
+    Args:
+        table: the TOML table they belong to, e.g. ``to_alpha``.
+        folders: field name -> folder.
+
+    Raises:
+        UsageError: some are not given; names each flag and key.
+    """
+    problems = [missing(table, name) for name, folder in folders.items() if folder is None]
+    if problems:
+        raise UsageError.several(problems)
+    return [folder for folder in folders.values() if folder is not None]
+
+
+def missing(table: str, name: str) -> Problem:
+    """Say that a folder must be given, as a flag or as a key."""
+    flag = f"--{name.replace('_', '-')}"
+    return Problem(f"`{flag}` is missing", fix=f"give `{flag} FOLDER`, or set `{name}` under [{table}] in the configuration file")
+
+
+def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:
+    """Refuse to write into a folder that is read: results would stand between the inputs, or replace them.
+
+    Folders inside an input are fine, since sub-folders are not entered.
+
+    Args:
+        output: the folder to write to; need not exist.
+        inputs: what each input folder is called in the message -> folder.
+
+    Raises:
+        UsageError: ``output`` is one of ``inputs``, by whatever path or link.
+    """
+    for name, folder in inputs.items():
+        if output.resolve() == folder.resolve():
+            raise UsageError(
+                f"the output folder is the folder of {name}", where=[output], fix="choose another output folder; inputs are never changed"
+            )
+
+
+def pairs_to_do(config: Config, table: str, source: Path | None, output: Path | None) -> tuple[list[FolderPair], list[Problem]]:
+    """Return which folders to go through: the one given, else every image or video folder of the data sets.
+
+    Args:
+        config: the whole configuration.
+        table: the TOML table that ``source`` and ``output`` come from.
+        source: its ``input``.
+        output: its ``output``.
+
+    Returns:
+        The pairs, without repetition, and warnings about data sets that name no folder.
+
+    Raises:
+        UsageError: something is not given, an output is an input, or two inputs share an output.
+    """
+    if source is not None or output is not None or not config.datasets:
+        folders = required(table, {"input": source, "output": output})
+        pairs, warnings = [FolderPair(*folders)], list[Problem]()
+    else:
+        pairs, warnings = _pairs_of_datasets(config)
+    for pair in pairs:
+        refuse_output_in_place(pair.output, {"photos": pair.input})
+    shared = {pair.output for pair in pairs if sum(other.output == pair.output for other in pairs) > 1}
+    if shared:
+        raise UsageError(
+            "several data sets would share one folder of masks", where=sorted(shared), fix="give each its own `mask_directory`"
+        )
+    return pairs, warnings
+
+
+def _pairs_of_datasets(config: Config) -> tuple[list[FolderPair], list[Problem]]:
+    pairs, problems, listed = [], [], []
+    for number, dataset in enumerate(config.datasets, 1):
+        folder = dataset.image_directory or dataset.video_directory
+        if folder is None:
+            listed.append(f"dataset {number}")
+        elif dataset.mask_directory is None:
+            problems.append(
+                Problem(f"dataset {number} has no `mask_directory`", (str(folder),), "say in the configuration where its masks go")
+            )
+        else:
+            pairs.append(FolderPair(folder, dataset.mask_directory))
+    if problems:
+        raise UsageError.several(problems)
+    if not pairs:
+        raise UsageError("no data set names a folder of photos or videos", where=listed, fix="give `--input FOLDER` and `--output FOLDER`")
+    fix = "name their folders with `--input` and `--output`"
+    return list(dict.fromkeys(pairs)), [
+        Problem("data sets that list files, not a folder, are left out", tuple(listed), fix)
+    ] if listed else []

@@ -1,0 +1,102 @@
+"""What a run of `masks` came to: how much of the photos is what, and which items need a look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from blissmask.errors import Problem
+from blissmask.masks.tiers import TIERS, TierTable, WeightTier
+from blissmask.tasks.plan import Table, name_some
+from blissmask.tasks.wording import counted
+
+NEARLY_EMPTY = 0.01
+"""Masks with people on less than this share of the picture are shown among the worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the note of one mask remembers.
+
+    Attributes:
+        coverage: share of the pixels of each tier, 0..1; empty when not known.
+        people, faces: how many the backend saw; None when it does not count them.
+    """
+
+    coverage: Mapping[WeightTier, float]
+    people: int | None
+    faces: int | None
+
+    @property
+    def covered(self) -> float:
+        """Return the share of the picture that is not background."""
+        return sum(share for tier, share in self.coverage.items() if tier is not WeightTier.BACKGROUND)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say what is wrong with the mask, worst first."""
+        remarks = []
+        if self.covered == 0:
+            remarks.append("empty mask")
+        elif self.covered < NEARLY_EMPTY:
+            remarks.append("nearly empty")
+        if self.people == 0:
+            remarks.append("no person")
+        elif self.faces == 0:
+            remarks.append("no face")
+        return tuple(remarks)
+
+    @property
+    def badness(self) -> float:
+        """Sort key of the contact sheet: 0 when nothing is wrong, more the worse."""
+        worst = {"empty mask": 4.0, "no person": 3.0, "nearly empty": 2.0, "no face": 1.0}
+        return max((worst[remark] for remark in self.remarks), default=0.0)
+
+
+def read_seen(note: Mapping[str, object]) -> Seen | None:
+    """Return what a note remembers; None when it is not one of `masks`."""
+    shares = note.get("coverage")
+    if not isinstance(shares, dict):
+        return None
+    people, faces = note.get("people"), note.get("faces")
+    coverage = {tier: float(shares.get(tier.value, 0.0)) for tier in TIERS}
+    return Seen(coverage, people if isinstance(people, int) else None, faces if isinstance(faces, int) else None)
+
+
+def coverage_table(seen: Sequence[Seen], tiers: TierTable) -> Table:
+    """Return the mean share of each tier over all items."""
+    means = mean_coverage(seen)
+    rows = tuple((tier.value, str(tiers.value(tier)), f"{tiers.weight(tier):.3f}", f"{means[tier]:.1%}") for tier in TIERS)
+    weight = sum(means[tier] * tiers.weight(tier) for tier in TIERS)
+    return Table("", ("Tier", "Value", "Weight", "Mean share"), rows, (counted(len(seen), "item"), "", f"{weight:.3f}", "100.0%"))
+
+
+def mean_coverage(seen: Sequence[Seen]) -> dict[WeightTier, float]:
+    """Return the mean share of each tier, 0..1."""
+    return {tier: sum(item.coverage[tier] for item in seen) / max(1, len(seen)) for tier in TIERS}
+
+
+def warnings_about(seen: Mapping[str, Seen]) -> list[Problem]:
+    """Name the items with an empty mask, without a person, and without a face."""
+    look = "look at them in a contact sheet (`--sheet sheet.html`)"
+    groups = (
+        ("empty mask", "empty mask", "nothing would be learned from these; leave them out, or correct the masks"),
+        ("no person", "item in which no person was found", look),
+        ("no face", "item in which no face was found", look),
+    )
+    problems = []
+    for remark, noun, fix in groups:
+        names = [key for key, item in seen.items() if remark in item.remarks]
+        if names:
+            problems.append(Problem(_counted(len(names), noun), name_some(names), fix))
+    return problems
+
+
+def numbers_of(seen: Seen) -> str:
+    """Return the line of a contact sheet: "face 12% · hair 5% · body 40%"."""
+    return " · ".join(f"{tier.value} {seen.coverage[tier]:.1%}" for tier in TIERS if tier is not WeightTier.BACKGROUND)
+
+
+def _counted(number: int, noun: str) -> str:
+    first, _, rest = noun.partition(" in ")
+    return counted(number, first) + (f" in {rest}" if rest else "")

@@ -1,0 +1,162 @@
+"""Find the subject in one picture, and follow it through the frames of a clip. H, W: rows and columns; 3 = RGB."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.errors import MaskError
+from blissmask.people.protocol import Choice, FaceIdentity, PeopleBackend, Person, Verdict
+
+CARRY_OVERLAP = 0.5
+"""A person whose mask overlaps the subject's of the frame before by this much (intersection over union) is still the subject."""
+
+OnMissing = Literal["empty", "skip", "error", "largest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of looking for the subject in one picture.
+
+    Attributes:
+        mask_HW: bool, the subject; all False when nobody is.
+        verdict: how sure we are.
+        distance: of the nearest face to the references; None without a face or a reference.
+        margin: how much farther the runner-up is; None without one.
+        people: how many people there are.
+        partial: True when only part of the subject could be outlined.
+        carried: True when a clip's subject was recognised by its place, not by its face.
+    """
+
+    mask_HW: NDArray[np.bool_]
+    verdict: Verdict
+    distance: float | None
+    margin: float | None
+    people: int
+    partial: bool = False
+    carried: bool = False
+
+    def remembered(self) -> dict[str, object]:
+        """Return the JSON values that the mask's note keeps."""
+        return {
+            "verdict": self.verdict.value,
+            "distance": None if self.distance is None else round(self.distance, 4),
+            "margin": None if self.margin is None else round(self.margin, 4),
+            "people": self.people,
+            "partial": self.partial,
+            "carried": self.carried,
+            "covered": round(float(self.mask_HW.mean()), 5),
+        }
+
+
+class SubjectFinder:
+    """Finds one person in pictures, from several threads.
+
+    Args:
+        backend: outlines people; called by one thread at a time unless it and ``identity`` say that they are ``thread_safe``.
+        identity: recognises the subject; None when there is no reference.
+        on_missing: ``largest`` takes the largest person where the subject is not found.
+    """
+
+    def __init__(self, backend: PeopleBackend, identity: FaceIdentity | None, on_missing: OnMissing) -> None:
+        self._backend, self._identity, self._on_missing = backend, identity, on_missing
+        safe = all(getattr(part, "thread_safe", False) for part in (backend, identity) if part is not None)
+        self._turn = contextlib.nullcontext() if safe else threading.Lock()
+
+    def find(self, rgb_HW3: NDArray[np.uint8]) -> Finding:
+        """Look for the subject in one photo.
+
+        Raises:
+            MaskError: there is no reference and several people, or the subject is missing and ``on_missing`` is ``error``.
+        """
+        people, choice = self._look(rgb_HW3)
+        finding = self._finding(people, choice, rgb_HW3)
+        if not finding.mask_HW.any() and self._on_missing == "error":
+            raise MaskError(f"the subject is not found: {finding.verdict.value}{distance_text(finding.distance)}")
+        return finding
+
+    def find_again(self, rgb_HW3: NDArray[np.uint8], before_HW: NDArray[np.bool_] | None) -> Finding:
+        """Look for the subject in one frame of a clip.
+
+        Args:
+            rgb_HW3: the frame.
+            before_HW: where the subject was in the frame looked at before; whoever stands there is the subject when no face is recognised.
+
+        Raises:
+            MaskError: there is no reference and several people.
+        """
+        people, choice = self._look(rgb_HW3)
+        if choice.person is None and before_HW is not None and (carried := _overlapping(people, before_HW)) is not None:
+            return _found(people, carried, choice, carried=True)
+        return self._finding(people, choice, rgb_HW3)
+
+    def _look(self, rgb_HW3: NDArray[np.uint8]) -> tuple[list[Person], Choice]:
+        with self._turn:
+            people = self._backend.people(rgb_HW3)
+            choice = self._identity.choose(rgb_HW3, people) if self._identity is not None else _only_person(people, self._on_missing)
+        return people, choice
+
+    def _finding(self, people: Sequence[Person], choice: Choice, rgb_HW3: NDArray[np.uint8]) -> Finding:
+        if choice.person is not None:
+            return _found(people, choice.person, choice)
+        if people and self._on_missing == "largest":
+            return _found(people, 0, choice)
+        nobody = np.zeros(rgb_HW3.shape[:2], dtype=np.bool_)
+        return Finding(nobody, choice.verdict, choice.distance, choice.margin, len(people))
+
+
+def distance_text(distance: float | None) -> str:
+    """Return ", distance 0.57", or nothing when there is none."""
+    return "" if distance is None else f", distance {distance:.2f}"
+
+
+def _only_person(people: Sequence[Person], on_missing: OnMissing) -> Choice:
+    if len(people) > 1 and on_missing != "largest":
+        raise MaskError(
+            f"{len(people)} people and no reference to tell them apart",
+            fix="name a photo of the subject with `--reference`, or take the largest person with `--on-missing largest`",
+        )
+    if not people:
+        return Choice(Verdict.ABSENT, None, None, None)
+    return Choice(Verdict.FOUND if len(people) == 1 else Verdict.UNCERTAIN, 0, None, None)
+
+
+def _found(people: Sequence[Person], position: int, choice: Choice, *, carried: bool = False) -> Finding:
+    person = people[position]
+    return Finding(person.mask_HW, choice.verdict, choice.distance, choice.margin, len(people), person.partial, carried)
+
+
+def _overlapping(people: Sequence[Person], before_HW: NDArray[np.bool_]) -> int | None:
+    """Return who overlaps the subject's earlier mask by at least :data:`CARRY_OVERLAP`; None when nobody does."""
+    overlaps = [_overlap(person.mask_HW, before_HW) for person in people]
+    best = int(np.argmax(overlaps)) if overlaps else 0
+    return best if overlaps and overlaps[best] >= CARRY_OVERLAP else None
+
+
+def _overlap(first_HW: NDArray[np.bool_], second_HW: NDArray[np.bool_]) -> float:
+    union = int(np.count_nonzero(first_HW | second_HW))
+    return int(np.count_nonzero(first_HW & second_HW)) / union if union else 0.0
+
+
+class ClipFollower:
+    """Follows the subject through the frames of one clip.
+
+    Args:
+        finder: finds the subject in single pictures.
+    """
+
+    def __init__(self, finder: SubjectFinder) -> None:
+        self._finder = finder
+        self._before_HW: NDArray[np.bool_] | None = None
+
+    def look(self, rgb_HW3: NDArray[np.uint8]) -> Finding:
+        """Look for the subject in the next frame; frames must come in order. Errors as in :meth:`SubjectFinder.find_again`."""
+        finding = self._finder.find_again(rgb_HW3, self._before_HW)
+        self._before_HW = finding.mask_HW if finding.mask_HW.any() else None
+        return finding

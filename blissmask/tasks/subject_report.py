@@ -1,0 +1,135 @@
+"""What a run of `instance` came to: verdicts, distances, and a scores file by which each decision can be understood later."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.errors import Problem
+from blissmask.people.protocol import Verdict
+from blissmask.storage import atomic
+from blissmask.tasks.plan import Table, name_some
+from blissmask.tasks.subject import distance_text
+from blissmask.tasks.wording import counted
+
+SCORES_NAME = "blissmask-scores.json"
+NEARLY_EMPTY = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Why one item got its mask; the fields are those of ``subject.Finding``, ``covered`` the share of the picture in the mask."""
+
+    verdict: Verdict
+    distance: float | None
+    margin: float | None
+    people: int
+    partial: bool
+    carried: bool
+    covered: float
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values."""
+        return {**dataclasses.asdict(self), "verdict": self.verdict.value, "covered": round(self.covered, 5)}
+
+
+def read_score(seen: Mapping[str, object]) -> Score:
+    """Return the score that a note or record remembers."""
+    people, covered = seen.get("people"), seen.get("covered")
+    return Score(
+        verdict=Verdict(str(seen.get("verdict", Verdict.NO_FACE.value))),
+        distance=_number(seen.get("distance")),
+        margin=_number(seen.get("margin")),
+        people=people if isinstance(people, int) else 0,
+        partial=bool(seen.get("partial")),
+        carried=bool(seen.get("carried")),
+        covered=float(covered) if isinstance(covered, (int, float)) else 0.0,
+    )
+
+
+def verdict_table(scores: Sequence[Score]) -> Table:
+    """Return how many items got each verdict, and the range of their distances and margins."""
+    rows = []
+    for verdict in Verdict:
+        own = [score for score in scores if score.verdict is verdict]
+        distances = [score.distance for score in own if score.distance is not None]
+        margins = [score.margin for score in own if score.margin is not None]
+        rows.append((verdict.value, str(len(own)), _range(distances), f"{min(margins):.2f}" if margins else ""))
+    return Table("", ("Verdict", "Items", "Distance", "Least margin"), tuple(rows), ("total", str(len(scores)), "", ""))
+
+
+def warnings_about(scores: Mapping[str, Score]) -> list[Problem]:
+    """Name the items that are uncertain, and those without the subject."""
+    uncertain = [f"{key}{distance_text(score.distance)}" for key, score in scores.items() if score.verdict is Verdict.UNCERTAIN]
+    empty = [f"{key}: {score.verdict.value}{distance_text(score.distance)}" for key, score in scores.items() if score.covered == 0]
+    problems = []
+    if uncertain:
+        fix = "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), or add references"
+        problems.append(Problem(f"{counted(len(uncertain), 'item')} in which the subject is uncertain", name_some(uncertain), fix))
+    if empty:
+        problems.append(
+            Problem(f"{counted(len(empty), 'item')} without the subject", name_some(empty), "leave them out, or add references")
+        )
+    return problems
+
+
+def remarks_of(score: Score) -> tuple[str, ...]:
+    """Say what is wrong with an item, worst first."""
+    remarks = []
+    if score.verdict is Verdict.UNCERTAIN:
+        remarks.append("uncertain")
+    elif score.covered == 0:
+        remarks.append("no person" if score.people == 0 else score.verdict.value)
+    elif score.verdict is not Verdict.FOUND and not score.carried:
+        remarks.append(f"{score.verdict.value}, the largest person taken")
+    if score.partial and score.covered:
+        remarks.append("only part outlined")
+    if 0 < score.covered < NEARLY_EMPTY:
+        remarks.append("nearly empty")
+    return tuple(remarks)
+
+
+def badness_of(score: Score) -> float:
+    """Sort key of the contact sheet: 0 when nothing is wrong, more the worse."""
+    if score.covered == 0:
+        return 5.0 if score.people == 0 else 4.0 if score.verdict is Verdict.NO_FACE else 3.5
+    if score.verdict is Verdict.UNCERTAIN:
+        return 3.0
+    return 2.0 if remarks_of(score) else 0.0
+
+
+def numbers_of(score: Score) -> str:
+    """Return the line of a contact sheet: "found · distance 0.36 · margin 0.41 · 3 people"."""
+    parts = [
+        *([score.verdict.value] if score.verdict.value not in remarks_of(score) else []),
+        *([f"distance {score.distance:.2f}"] if score.distance is not None else []),
+        *([f"margin {score.margin:.2f}"] if score.margin is not None else []),
+        "1 person" if score.people == 1 else f"{score.people} people",
+        f"{score.covered:.1%} of the picture",
+    ]
+    return " · ".join(parts)
+
+
+def write_scores(folder: Path, scores: Mapping[str, Score], settings: Mapping[str, object], references: Sequence[str]) -> None:
+    """Publish the scores of all items as ``blissmask-scores.json`` in ``folder``."""
+    document = {
+        "command": "instance",
+        "settings": dict(settings),
+        "references": list(references),
+        "items": {key: score.to_json() for key, score in scores.items()},
+    }
+    atomic.write_text(folder / SCORES_NAME, json.dumps(document, indent=1, ensure_ascii=True) + "\n")
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    return f"{low:.2f}" if len(values) == 1 else f"{low:.2f} to {high:.2f}"
