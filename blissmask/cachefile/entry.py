@@ -42,12 +42,12 @@ class CacheEntry:
     Attributes:
         latents_Cfhw: normalised latents in the dtype they were cached in.
         weights_1fhw: float32 mask weights in [0, 1] before gamma and floor; None when the item has no mask.
-        regions_4fhw: float32 share of each latent cell that is face, body, hair, background (order of ``masks.tiers.TIERS``); None for masks with
-            other values and for caches of other tools.
+        regions_4fhw: float32 share of each latent cell: face, body, hair, background (order of ``masks.tiers.TIERS``); None for masks
+            with other values and for caches of other tools.
         conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning together.
     """
 
-    latents_Cfhw: Tensor
+    latents_Cfhw: Tensor  # noqa: N815
     weights_1fhw: Tensor | None
     regions_4fhw: Tensor | None
     conditioning: Mapping[str, Tensor]

@@ -1,7 +1,8 @@
 """[general] and [[datasets]]: what musubi-tuner and blissful-tuner users already have, plus masks.
 
-The keys and their meaning follow ``[general]`` and ``[[datasets]]`` of musubi-tuner; the five bucket and caption keys of sd-scripts that the guide's examples
-use are accepted with the meaning sd-scripts gives them. A value is looked up in the dataset, then in [general], then the default.
+The keys and their meaning follow ``[general]`` and ``[[datasets]]`` of musubi-tuner; the five bucket and caption keys of sd-scripts
+that the guide's examples use are accepted with the meaning sd-scripts gives them. A value is looked up in the dataset, then in
+[general], then the default.
 """
 
 from __future__ import annotations

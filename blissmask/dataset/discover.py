@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
-from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, group_by_key, item_key, refuse_collisions
+from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, item_key, refuse_collisions
 from blissmask.errors import InputError
 
 
@@ -22,6 +22,11 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     except OSError as error:
         raise InputError(f"cannot read the folder: {error.strerror}", where=[folder]) from error
     return [folder / name for name in sorted(names) if Path(name).suffix.lower() in suffixes]
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Return the sub-folders of ``folder``, which may hold the frames of a clip, sorted by name; hidden ones are left out."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def find_media(folder: Path, *, images: bool = True, videos: bool = False, shared: str = "one mask and one cache entry") -> list[MediaFile]:
@@ -45,10 +50,9 @@ def match_masks(folder: Path, *, videos: bool = False) -> dict[str, Path]:
     Raises:
         InputError: the folder cannot be read, or two masks have one key.
     """
-    paths = list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset()))
-    if videos:
-        paths += sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    groups = group_by_key(paths)
+    groups = group_by_key(list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset())))
+    for path in list_folders(folder) if videos else []:
+        groups.setdefault(folder_key(path), []).append(path)
     refuse_collisions(groups, shared="one item as its masks")
     return {key: group[0] for key, group in groups.items()}
 

@@ -37,3 +37,27 @@ class MediaFile:
     stem: str
     path: Path
     kind: MediaKind
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetItem:
+    """One thing to learn from.
+
+    Attributes:
+        media: the photo or video; a video may be a folder of frames.
+        caption_path: its caption file; None when ``caption`` holds the text or there is no file.
+        caption: the text where a JSONL line gives it; None when it stands in a file.
+        mask_path: its mask in the mask folder: a picture, a video, or a folder of frames; None when there is none.
+        control_paths: its control pictures in their order, or its control video.
+    """
+
+    media: MediaFile
+    caption_path: Path | None = None
+    caption: str | None = None
+    mask_path: Path | None = None
+    control_paths: tuple[Path, ...] = ()
+
+    @property
+    def pixel_paths(self) -> tuple[Path, ...]:
+        """Return every file whose colours the item's latents depend on."""
+        return (self.media.path, *self.control_paths)

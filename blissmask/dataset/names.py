@@ -17,7 +17,17 @@ def item_key(name: str) -> str:
 
     So ``Kyla.JPG`` and ``kyla.png`` are one key, and so are the two ways to write an accented letter.
     """
-    return unicodedata.normalize("NFC", Path(name).stem).casefold()
+    return stem_key(Path(name).stem)
+
+
+def stem_key(stem: str) -> str:
+    """Return the key of a stem, as :func:`item_key` does of a file name."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def folder_key(path: Path) -> str:
+    """Return the key of a folder of frames; its name has no suffix, whatever stands behind its last dot."""
+    return stem_key(path.name)
 
 
 def refuse_collisions(paths_by_key: Mapping[str, list[Path]], *, shared: str) -> None:

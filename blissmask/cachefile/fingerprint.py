@@ -1,0 +1,95 @@
+"""What makes a cache entry stale: fingerprints of the files it was made from, compared cheaply.
+
+A fingerprint is one text, ``SIZE:MTIME_NS:HASH`` per file with spaces between. Size and modification time are compared first; only where
+the time moved and the size did not, the content decides. So an untouched data set costs one ``stat`` per file, a copied one is read once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from pathlib import Path
+
+from blissmask.errors import InputError
+
+_DIGEST_BYTES = 16
+
+
+class Sameness(IntEnum):
+    """How files compare with a fingerprint."""
+
+    SAME = 0
+    """Untouched since."""
+    MOVED = 1
+    """The same content with another modification time: fresh, but the fingerprint should be renewed."""
+    CHANGED = 2
+
+
+def take(paths: Iterable[Path]) -> str:
+    """Return the fingerprint of ``paths`` in their order; a folder counts as its files, sorted by name. Empty for no files.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    return " ".join(_take_one(path) for path in expand(paths))
+
+
+def compare(fingerprint: str, paths: Iterable[Path]) -> Sameness:
+    """Say whether ``paths`` are still what ``fingerprint`` was taken of.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    recorded, files = fingerprint.split(), expand(paths)
+    if len(recorded) != len(files):
+        return Sameness.CHANGED
+    return max((_compare_one(text, path) for text, path in zip(recorded, files, strict=True)), default=Sameness.SAME)
+
+
+def expand(paths: Iterable[Path]) -> Sequence[Path]:
+    """Return the files of ``paths``; a folder gives its own files, sorted by name, without hidden ones."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+        else:
+            files.append(path)
+    return files
+
+
+def _take_one(path: Path) -> str:
+    # The state before the content: a file that changes in between looks changed next time, not fresh.
+    state = _stat(path)
+    return f"{state.st_size}:{state.st_mtime_ns}:{_digest(path)}"
+
+
+def _compare_one(recorded: str, path: Path) -> Sameness:
+    size, _, rest = recorded.partition(":")
+    modified, _, digest = rest.partition(":")
+    state = _stat(path)
+    if str(state.st_size) != size:
+        return Sameness.CHANGED
+    if str(state.st_mtime_ns) == modified:
+        return Sameness.SAME
+    return Sameness.MOVED if _digest(path) == digest else Sameness.CHANGED
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)).hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"the file cannot be read: {error.strerror or error}", where=[path])

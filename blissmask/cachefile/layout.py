@@ -1,0 +1,206 @@
+"""The cache format: file names, tensor keys, metadata.
+
+A cache folder holds safetensors files. Names and keys are those of musubi-tuner and blissful-tuner, so their trainers read our files and
+ours reads theirs; what only we know stands in metadata under ``blissmask.``, which they ignore.
+
+File names (STEM is the media file's name without suffix, invalid UTF-8 escaped; SUFFIX the family's short name, e.g. ``wan``)
+
+    STEM_WWWWxHHHH_SUFFIX.safetensors                 latents of a picture; width and height of the (upright) picture, at least 4 digits
+    STEM_SSSSS-FFF_WWWWxHHHH_SUFFIX.safetensors       latents of a clip; first frame after the fps change, frame count; size of the bucket
+    STEM_SUFFIX_te.safetensors                        what the text encoder makes of the caption; one per media file, whatever its clips
+
+Keys of latent files: ``CONTENT_FxHxW_DTYPE`` on the latent grid (latent frames, rows, columns), ``CONTENT_DTYPE`` for the rest
+
+    latents_FxHxW_DTYPE            (C, F, H, W)   normalised latents
+    mask_weights_FxHxW_float32     (1, F, H, W)   mask weights in [0, 1] before gamma and floor; absent when the data set has no masks
+    mask_regions_FxHxW_float16     (4, F, H, W)   share of face, body, hair, background in each cell, multiples of 1/2048 that sum to
+                                                  exactly 1 (to 0 in control frames); only for masks that hold
+                                                  nothing but tier values
+    latents_image_..., latents_control_..., clip_..., f_indices_int32 ...   what the family adds
+
+Keys of text files: ``CONTENT_DTYPE``, or ``varlen_CONTENT_DTYPE`` where the first axis is the caption's own length; a CONTENT that ends in
+``_mask`` has no DTYPE. DTYPE is torch's name. Readers go by the tensor's own dtype: musubi-tuner's ``clip_bfloat16`` holds float16.
+
+Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1). Latents: ``width``, ``height`` (as in the name),
+``frame_count`` (clips). Text: ``caption1``. Ours:
+
+    blissmask.format         version of this page: 1
+    blissmask.arch           family, e.g. ``wan22``
+    blissmask.media          name of the photo or video, without folders
+    blissmask.media_print    fingerprint of the photo or video and its controls; see ``fingerprint.py``
+    blissmask.source         what its header said: ``3000x2000 alpha 1 frames``, ``1920x1080 121 frames``
+    blissmask.task           e.g. ``t2v``
+    blissmask.geometry       ``3000x2000 -> 1248x832, crop 1248x832+0+0``
+    blissmask.frames         clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``
+    blissmask.controls       how control pictures are fitted; one-frame time indices
+    blissmask.vae            identity of the VAE             blissmask.vae_dtype      precision it ran in
+    blissmask.mask_source    alpha, file, full; empty when the data set has no masks
+    blissmask.mask_print     fingerprint of the mask file; empty when there is none
+    blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``
+    blissmask.empty_mask     what becomes of masks that are zero everywhere: warn, error, full
+    blissmask.mean_weight    mean of the mask weights, six decimals
+    blissmask.text_encoder   text files: identity of the text encoder      blissmask.text_dtype   precision it ran in
+    blissmask.controls_print text files of families whose captions see the control pictures: their fingerprint
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+FORMAT_VERSION = "1.0.1"
+"""``format_version`` of musubi-tuner's files."""
+
+OUR_FORMAT = "1"
+"""Our own version, ``blissmask.format``; an entry with another one is stale."""
+
+ARCHITECTURE = "architecture"
+CAPTION = "caption1"
+FRAME_COUNT = "frame_count"
+OURS = "blissmask."
+"""Prefix of our metadata keys."""
+
+MASK_WEIGHTS = "mask_weights"
+MASK_REGIONS = "mask_regions"
+LATENTS = "latents"
+
+_SUFFIX = ".safetensors"
+_SIZE = re.compile(r"(\d{4,})x(\d{4,})")
+_WINDOW = re.compile(r"(\d{5,})-(\d{3,})(?:-\d+)?")
+_GRID = re.compile(r"(?:^|_)(\d+x\d+(?:x\d+)?)$")
+_VARIABLE_LENGTH = "varlen_"
+_DTYPES = {str(value).removeprefix("torch."): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which frames of a video a clip holds.
+
+    Attributes:
+        start: first frame, counted after the change to the family's frame rate.
+        frame_count: how many frames, 4k+1 for the causal video VAEs.
+    """
+
+    start: int
+    frame_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LatentName:
+    """What the name of a latent file says; ``window`` is None for pictures."""
+
+    stem: str
+    size_wh: tuple[int, int]
+    window: Window | None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a tensor key says.
+
+    Attributes:
+        content: ``latents``, ``mask_weights``, ``t5`` ...; what batches and :class:`CacheEntry` call it.
+        grid: the ``FxHxW`` part, empty when there is none.
+        variable_length: whether the first axis is the item's own length.
+    """
+
+    content: str
+    grid: str = ""
+    variable_length: bool = False
+
+
+def as_unicode(text: str) -> str:
+    """Escape what is not valid Unicode in a file name: safetensors takes neither paths nor metadata with such bytes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def latent_name(stem: str, size_wh: tuple[int, int], suffix: str, window: Window | None = None) -> str:
+    """Return the file name of an item's latents: ``clip_00000-025_0960x0544_wan.safetensors``."""
+    frames = f"_{window.start:05d}-{window.frame_count:03d}" if window else ""
+    return f"{as_unicode(stem)}{frames}_{size_wh[0]:04d}x{size_wh[1]:04d}_{suffix}{_SUFFIX}"
+
+
+def text_name(stem: str, suffix: str) -> str:
+    """Return the file name of a caption's embeddings: ``clip_wan_te.safetensors``."""
+    return f"{as_unicode(stem)}_{suffix}_te{_SUFFIX}"
+
+
+def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | None:
+    """Read the name of a latent file; None when it is not one of family ``suffix``.
+
+    Args:
+        name: the file's name.
+        suffix: the family's short name.
+        is_clip: whether the file says that it holds a clip (``frame_count`` in its metadata). The name alone cannot tell a clip from a
+            picture called ``clip_00000-025``.
+    """
+    ending = f"_{suffix}{_SUFFIX}"
+    stem, _, size_text = name.removesuffix(ending).rpartition("_")
+    size = _SIZE.fullmatch(size_text)
+    if not name.endswith(ending) or size is None:
+        return None
+    size_wh = (int(size[1]), int(size[2]))
+    if not is_clip:
+        return LatentName(stem, size_wh, None)
+    stem, _, window_text = stem.rpartition("_")
+    window = _WINDOW.fullmatch(window_text)
+    return LatentName(stem, size_wh, Window(int(window[1]), int(window[2]))) if window else None
+
+
+def parse_text_name(name: str, suffix: str) -> str | None:
+    """Return the stem in the name of a text file of family ``suffix``, or None when it is not one."""
+    ending = f"_{suffix}_te{_SUFFIX}"
+    return name.removesuffix(ending) if name.endswith(ending) else None
+
+
+def grid_key(content: str, shape: tuple[int, ...], dtype: torch.dtype) -> str:
+    """Return the key of a tensor on the latent grid; its last three axes are latent frames, rows, columns."""
+    frames, rows, columns = shape[-3:]
+    return f"{content}_{frames}x{rows}x{columns}_{dtype_name(dtype)}"
+
+
+def plain_key(content: str, dtype: torch.dtype, *, variable_length: bool = False) -> str:
+    """Return the key of a tensor that is not on the latent grid."""
+    prefix = _VARIABLE_LENGTH if variable_length else ""
+    return f"{prefix}{content}" if content.endswith("_mask") else f"{prefix}{content}_{dtype_name(dtype)}"
+
+
+def parse_key(key: str) -> Key:
+    """Read a tensor key of ours, musubi-tuner's or blissful-tuner's; every spelling of mask weights becomes ``mask_weights``."""
+    variable_length = key.startswith(_VARIABLE_LENGTH)
+    rest = key.removeprefix(_VARIABLE_LENGTH)
+    if not rest.endswith("_mask"):
+        rest = _without_dtype(rest)
+    grid = _GRID.search(rest) if rest.startswith((LATENTS, "mask_")) else None
+    content = rest[: grid.start()] if grid else rest
+    if content in ("latents_mask_weights", "mask_weights_mask"):
+        content = MASK_WEIGHTS
+    return Key(content, grid[1] if grid else "", variable_length)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return torch's own name of ``dtype``, e.g. ``bfloat16``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def latent_metadata(architecture: str, name: LatentName) -> dict[str, str]:
+    """Return the metadata of a latent file that every trainer expects."""
+    frames = {FRAME_COUNT: str(name.window.frame_count)} if name.window else {}
+    width, height = name.size_wh
+    return {ARCHITECTURE: architecture, "width": str(width), "height": str(height), "format_version": FORMAT_VERSION, **frames}
+
+
+def text_metadata(architecture: str, caption: str) -> dict[str, str]:
+    """Return the metadata of a text file that every trainer expects."""
+    return {ARCHITECTURE: architecture, CAPTION: caption, "format_version": FORMAT_VERSION}
+
+
+def _without_dtype(key: str) -> str:
+    """Remove the longest dtype name at the end, so that ``x_float8_e4m3fn`` becomes ``x``."""
+    parts = key.split("_")
+    for start in range(1, len(parts)):
+        if "_".join(parts[start:]) in _DTYPES:
+            return "_".join(parts[:start])
+    return key

@@ -1,0 +1,103 @@
+"""Write cache entries whole or not at all; the one place where safetensors files are written.
+
+C channels; f, h, w latent frames, rows, columns; L caption length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file  # noqa: TID251
+from torch import Tensor
+
+from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, as_unicode, grid_key, plain_key
+from blissmask.errors import CacheError
+from blissmask.storage.atomic import publishing
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Publish a safetensors file.
+
+    Args:
+        path: the file.
+        tensors: key in the file -> tensor, on any device, views allowed.
+        metadata: what stands in the header; text that is no valid Unicode (names of files from other systems) is escaped.
+
+    Raises:
+        CacheError: a tensor holds NaN or infinity; nothing is written.
+        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    broken = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
+    if broken:
+        raise CacheError(
+            f"NaN or infinite values in {', '.join(f'`{key}`' for key in broken)}",
+            where=[path],
+            fix="encode in float32 (`vae_dtype`), and check that the model file is complete",
+        )
+    # Views of one batch share memory, which the format cannot hold.
+    owned = {key: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+    with publishing(path) as temporary:
+        save_file(owned, temporary, metadata={key: as_unicode(value) for key, value in metadata.items()})
+
+
+def write_latents(
+    path: Path,
+    contents: Mapping[str, Tensor],
+    *,
+    weights_1fhw: Tensor | None,
+    regions_4fhw: Tensor | None,
+    metadata: Mapping[str, str],
+) -> None:
+    """Publish the latent file of one item.
+
+    Args:
+        path: the file.
+        contents: content name -> tensor: ``latents`` (C, f, h, w) and what the family adds; those that start so are on a grid.
+        weights_1fhw: mask weights in [0, 1]; None leaves them out.
+        regions_4fhw: shares of the tiers per cell; None leaves them out.
+        metadata: see ``layout``; without the ``blissmask.format`` line, which is added.
+
+    Raises:
+        CacheError, MachineError: see :func:`save_tensors`.
+    """
+    tensors = {_latent_key(content, tensor): tensor for content, tensor in contents.items()}
+    tensors.update(mask_tensors(weights_1fhw, regions_4fhw))
+    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT})
+
+
+def write_text(path: Path, contents: Mapping[str, Tensor], *, variable_length: Collection[str], metadata: Mapping[str, str]) -> None:
+    """Publish the text file of one media file.
+
+    Args:
+        path: the file.
+        contents: content name -> tensor, e.g. ``t5`` (L, 4096).
+        variable_length: contents whose first axis is the caption's own length.
+        metadata: see ``layout``; without the ``blissmask.format`` line, which is added.
+
+    Raises:
+        CacheError, MachineError: see :func:`save_tensors`.
+    """
+    tensors = {plain_key(content, tensor.dtype, variable_length=content in variable_length): tensor for content, tensor in contents.items()}
+    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT})
+
+
+def mask_tensors(weights_1fhw: Tensor | None, regions_4fhw: Tensor | None) -> dict[str, Tensor]:
+    """Return the mask of an entry by key: weights as float32, shares as float16."""
+    tensors = {}
+    if weights_1fhw is not None:
+        tensors[grid_key(MASK_WEIGHTS, tuple(weights_1fhw.shape), torch.float32)] = weights_1fhw.to(torch.float32)
+    if regions_4fhw is not None:
+        tensors[grid_key(MASK_REGIONS, tuple(regions_4fhw.shape), torch.float16)] = regions_4fhw.to(torch.float16)
+    return tensors
+
+
+def _latent_key(content: str, tensor: Tensor) -> str:
+    on_grid = content.startswith(LATENTS)
+    return grid_key(content, tuple(tensor.shape), tensor.dtype) if on_grid else plain_key(content, tensor.dtype)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # float8 has no isfinite of its own.
+    return bool(torch.isfinite(tensor if tensor.element_size() > 1 else tensor.float()).all())

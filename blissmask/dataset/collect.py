@@ -1,0 +1,120 @@
+"""From a data set section to its items: photos or videos with their captions, masks and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blissmask.config.dataset import DatasetSection
+from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
+from blissmask.dataset.controls import match_numbered
+from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks
+from blissmask.dataset.item import DatasetItem, MediaKind
+from blissmask.dataset.jsonl import read_jsonl
+from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
+from blissmask.errors import InputError, UsageError
+
+_SOURCES = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
+_SHARED = "one mask and one cache entry"
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a data set holds.
+
+    Attributes:
+        items: in the order of their names, or of the list.
+        orphan_masks: masks that belong to no item.
+    """
+
+    items: tuple[DatasetItem, ...]
+    orphan_masks: tuple[Path, ...] = ()
+
+
+def cache_folder(dataset: DatasetSection, number: int) -> Path:
+    """Return where the data set is cached: ``cache_directory``, else beside its photos or videos.
+
+    Raises:
+        UsageError: a listed data set names no ``cache_directory``.
+    """
+    folder = dataset.cache_directory or dataset.image_directory or dataset.video_directory
+    if folder is None:
+        raise UsageError(f"[[datasets]] {number}: a data set listed in a file needs `cache_directory`")
+    return folder
+
+
+def media_kind(dataset: DatasetSection, number: int) -> MediaKind:
+    """Return whether the data set holds pictures or videos.
+
+    Raises:
+        UsageError: it names none of the four sources, or more than one.
+    """
+    named = [name for name in _SOURCES if getattr(dataset, name) is not None]
+    if len(named) != 1:
+        found = "names none" if not named else f"names {' and '.join(f'`{name}`' for name in named)}"
+        choices = ", ".join(f"`{name}`" for name in _SOURCES)
+        raise UsageError(f"[[datasets]] {number}: {found}, one source is needed", fix=f"keep one of {choices}")
+    return MediaKind.IMAGE if named[0].startswith("image") else MediaKind.VIDEO
+
+
+def collect(dataset: DatasetSection, number: int) -> Collected:
+    """Find the items of a data set; every folder is listed once, so the work grows with the number of files.
+
+    Args:
+        dataset: a completed section.
+        number: its position from 1, for messages.
+
+    Raises:
+        UsageError: it names no source, or several.
+        InputError: a folder or list cannot be read, is empty, or names collide.
+    """
+    kind = media_kind(dataset, number)
+    listed = dataset.image_jsonl_file or dataset.video_jsonl_file
+    items = _listed(listed, kind) if listed else _found(dataset, kind)
+    masks = _masks(dataset, kind)
+    items = tuple(item if item.mask_path else replace(item, mask_path=masks.get(item.media.key)) for item in items)
+    if dataset.control_directory:
+        items = _with_controls(items, dataset.control_directory, kind)
+    keys = {item.media.key for item in items}
+    return Collected(items, tuple(path for key, path in masks.items() if key not in keys))
+
+
+def _listed(path: Path, kind: MediaKind) -> tuple[DatasetItem, ...]:
+    items = read_jsonl(path, kind)
+    groups: dict[str, list[Path]] = {}
+    for item in items:
+        groups.setdefault(item.media.key, []).append(item.media.path)
+    refuse_collisions(groups, shared=_SHARED)
+    return tuple(items)
+
+
+def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[DatasetItem, ...]:
+    folder = dataset.image_directory or dataset.video_directory
+    assert folder is not None
+    media = find_media(folder, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO, shared=_SHARED)
+    extension = dataset.caption_extension or DEFAULT_EXTENSION
+    return tuple(DatasetItem(file, caption_path=caption_path(file.path, extension)) for file in media)
+
+
+def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:
+    return match_masks(dataset.mask_directory, videos=kind is MediaKind.VIDEO) if dataset.mask_directory else {}
+
+
+def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind) -> tuple[DatasetItem, ...]:
+    """Give every item its controls; raise InputError naming all items without."""
+    matched: Mapping[str, tuple[Path, ...]]
+    if kind is MediaKind.VIDEO:
+        matched = {key: (path,) for key, path in _control_videos(folder).items()}
+    else:
+        matched = match_numbered((item.media.stem for item in items), list_files(folder, IMAGE_SUFFIXES))
+    bare = [item.media.path for item in items if item.media.key not in matched]
+    if bare:
+        raise InputError(f"no control picture in {folder} for {len(bare)} items", where=bare, fix="add them under the same names")
+    return tuple(replace(item, control_paths=matched[item.media.key]) for item in items)
+
+
+def _control_videos(folder: Path) -> dict[str, Path]:
+    """Return key -> control video, or a folder of frames of that name."""
+    videos = {key: paths[0] for key, paths in group_by_key(list_files(folder, VIDEO_SUFFIXES)).items()}
+    return {**{folder_key(path): path for path in list_folders(folder)}, **videos}

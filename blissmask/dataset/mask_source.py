@@ -1,0 +1,69 @@
+"""Where mask weights come from: alpha channel, then mask file, then full weight; and how that is told.
+
+Source: the weighted mask guide, "Fallback Chain" and its troubleshooting chapter, whose words the messages use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blissmask.dataset.item import MaskSource
+from blissmask.errors import Problem
+
+NAMES = {MaskSource.ALPHA: "alpha channel", MaskSource.FILE: "mask file", MaskSource.FULL: "none, full weight"}
+"""What each source is called in tables, in the order of the chain."""
+
+
+def resolve_mask_source(*, alpha_mask: bool, has_alpha: bool, has_file: bool) -> MaskSource:
+    """Return where an item's weights come from.
+
+    Args:
+        alpha_mask: whether the data set takes masks from alpha channels.
+        has_alpha: whether the picture has an alpha channel or a transparent colour.
+        has_file: whether the mask folder has a mask of its name.
+    """
+    if alpha_mask and has_alpha:
+        return MaskSource.ALPHA
+    return MaskSource.FILE if has_file else MaskSource.FULL
+
+
+def missing_file_warning(names: Sequence[object], folder: object) -> Problem:
+    """Say which pictures (at least one) have neither an alpha mask nor a file in the mask folder."""
+    what = "1 image has" if len(names) == 1 else f"{len(names)} images have"
+    return Problem(
+        f"{what} no matching mask file",
+        tuple(map(str, names)),
+        f"make masks with `blissmask masks`, or check the names in {folder}; names are compared without suffix, case and accent form",
+    )
+
+
+def full_weight_warning(names: Sequence[object]) -> Problem:
+    """Say which items (at least one) are trained at full weight although their data set has masks."""
+    what = "1 item" if len(names) == 1 else f"{len(names)} items"
+    return Problem(
+        f"{what} had no mask (no alpha + no file). Filled with full-weight (255)",
+        tuple(map(str, names)),
+        "set `require_mask = true` to stop here instead; `blissmask to-alpha --dry-run` shows what is missing",
+    )
+
+
+def required_problem(names: Sequence[object], *, has_folder: bool, takes_alpha: bool) -> Problem:
+    """Say which items (at least one) lack the mask that ``require_mask`` demands.
+
+    Args:
+        names: the items.
+        has_folder: whether the data set names a mask folder.
+        takes_alpha: whether it takes alpha channels.
+    """
+    what = str(names[0]) if len(names) == 1 else f"{len(names)} items"
+    if not has_folder and not takes_alpha:
+        fix = "add `mask_directory` or `alpha_mask = true` to the data set, or set `require_mask = false`"
+    else:
+        fix = "add the masks, or set `require_mask = false` to train these at full weight"
+    return Problem(f"require_mask=true but no mask found for {what}", tuple(map(str, names)), fix)
+
+
+def orphan_warning(names: Sequence[object]) -> Problem:
+    """Say which masks (at least one) belong to no item."""
+    what = "1 mask has no photo" if len(names) == 1 else f"{len(names)} masks have no photo"
+    return Problem(what, tuple(map(str, names)), "check the names; they are compared without suffix, case and accent form")

@@ -1,0 +1,55 @@
+"""`cache`: encode photos, masks and captions once, for training."""
+
+from __future__ import annotations
+
+from blissmask.cachefile.freshness import Redo
+from blissmask.config.model import Config
+from blissmask.tasks.cache_latents import encode_latents, refresh_masks
+from blissmask.tasks.cache_outcome import CacheRun
+from blissmask.tasks.cache_plan import COMMAND, CachePlan, make_plan
+from blissmask.tasks.cache_tables import size_text
+from blissmask.tasks.cache_text import encode_texts
+from blissmask.tasks.plan import Action, RunContext, Summary, planned_failures
+
+
+def plan(config: Config) -> CachePlan:
+    """Decide item by item what is encoded, refreshed or left; no model is loaded. Errors as ``cache_plan.make_plan``."""
+    return make_plan(config)
+
+
+def run(plan: CachePlan, context: RunContext) -> Summary:
+    """Do the plan.
+
+    Raises:
+        ModelError: an encoder cannot be loaded.
+        MachineError, StoppedError: finished entries are kept; running again continues.
+    """
+    assert plan.model is not None
+    outcome = CacheRun(fail_fast=context.fail_fast)
+    for entry in plan.entries:
+        if entry.redo is Redo.NOTHING:
+            outcome.kept(entry)
+    refresh_masks([entry for entry in plan.entries if entry.redo in (Redo.MASK, Redo.LABELS)], context, outcome)
+    encode_latents([entry for entry in plan.entries if entry.redo is Redo.LATENTS], plan.model, context, outcome)
+    encode_texts([text for text in plan.texts if text.reason], plan.model, context, outcome)
+    # Only now: a pass that was stopped or broke off removes nothing.
+    for path in plan.outdated:
+        path.unlink(missing_ok=True)
+    return _summarise(plan, outcome)
+
+
+def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
+    failures = [*planned_failures(plan), *outcome.failures]
+    failed = {failure.key.removesuffix(" caption") for failure in failures}
+    written = [item for item in plan.having(Action.WRITE) if item.key.removesuffix(" caption") not in failed]
+    room = sum(entry.path.stat().st_size for entry in plan.entries if entry.path.exists())
+    return Summary(
+        COMMAND,
+        written=len(written),
+        skipped=len(plan.having(Action.SKIP)),
+        failures=failures,
+        tables=outcome.tally.table(),
+        warnings=[*plan.warnings, *outcome.doubt_warnings],
+        details={**outcome.tally.details(), "removed": [path.name for path in plan.outdated]},
+        destination=f"{', '.join(map(str, plan.outputs))} ({size_text(room)})",
+    )

@@ -1,0 +1,58 @@
+"""What a run of `cache` did: counted from the main thread and the writing thread alike."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from blissmask.errors import BlissmaskError, Problem
+from blissmask.tasks.cache_entry import Entry, TextEntry
+from blissmask.tasks.cache_tables import MaskTally
+from blissmask.tasks.plan import Failure
+
+
+@dataclass(slots=True)
+class CacheRun:
+    """Counts and failures of one run.
+
+    Attributes:
+        fail_fast: raise the first failure instead of noting it.
+        failures: items that failed.
+        tally: mask sources of everything that is in the cache now.
+        doubts: mask files that may not be what was meant, with the reason.
+    """
+
+    fail_fast: bool = False
+    failures: list[Failure] = field(default_factory=list)
+    tally: MaskTally = field(default_factory=MaskTally)
+    doubts: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wrote(self, entry: Entry, mean_weight: float | None, doubt: str = "") -> None:
+        """Count a latent file that was written, or whose mask or labels were renewed."""
+        with self._lock:
+            self.tally.add(entry.mask_source, mean_weight)
+            if doubt:
+                self.doubts.append(f"{entry.mask_path}: {doubt}")
+
+    def kept(self, entry: Entry) -> None:
+        """Count a latent file that was fresh."""
+        with self._lock:
+            self.tally.add(entry.mask_source, entry.mean_weight)
+
+    def failed(self, entry: Entry | TextEntry, error: BlissmaskError) -> None:
+        """Note an item that failed; what is finished is kept. Raises ``error`` when the first failure is to end the run."""
+        if self.fail_fast:
+            raise error
+        key = entry.key if isinstance(entry, Entry) else f"{entry.item.media.path} caption"
+        with self._lock:
+            self.failures.append(Failure(key, error.problems[0]))
+
+    @property
+    def doubt_warnings(self) -> list[Problem]:
+        """Return one warning that names the doubtful masks; none when there are none."""
+        if not self.doubts:
+            return []
+        count = len(self.doubts)
+        what = "1 mask is perhaps not what was meant" if count == 1 else f"{count} masks are perhaps not what was meant"
+        return [Problem(what, tuple(self.doubts), "use 8-bit grey PNG masks")]

@@ -1,0 +1,156 @@
+"""Read what one cache entry is made from: pixels, control pictures and mask at training size. Runs in worker threads.
+
+F frames, H, W: rows and columns at training size; 3 = RGB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.cachefile import fingerprint
+from blissmask.dataset.buckets import area_size
+from blissmask.dataset.footage import measure, read_rgb, read_weights
+from blissmask.dataset.geometry import Geometry, cover
+from blissmask.dataset.item import MaskSource
+from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask, still_mask
+from blissmask.errors import MaskError
+from blissmask.media.image import Picture, read_image, read_mask_picture, read_size
+from blissmask.tasks.cache_entry import Entry
+from blissmask.tasks.framing import framing_problem
+
+_MAX_ALPHA = np.float32(255)
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What an entry is encoded from.
+
+    Attributes:
+        rgb_FHW3: uint8 colours.
+        controls: uint8 colours of each control picture, (F, h, w, 3), F 1 for pictures.
+        mask: weights at training size; None when the data set has no masks.
+        doubt: why the mask may not be what was meant; empty when there is no doubt.
+        media_print, mask_print: fingerprints, taken before reading.
+    """
+
+    rgb_FHW3: NDArray[np.uint8]  # noqa: N815
+    controls: tuple[NDArray[np.uint8], ...]
+    mask: PixelMask | None
+    doubt: str
+    media_print: str
+    mask_print: str
+
+
+def read_pixels(entry: Entry) -> Pixels:
+    """Read everything an entry needs.
+
+    Raises:
+        MediaError: a file is damaged.
+        MaskError: the mask does not fit.
+    """
+    media_print = fingerprint.take(entry.item.pixel_paths)
+    if entry.is_moving:
+        frames = read_rgb(entry.item.media.path, entry.frame_indices)
+        picture, rgb_FHW3 = None, np.stack([entry.geometry.fit_rgb(frame_HW3) for frame_HW3 in frames])
+    else:
+        picture = read_image(entry.item.media.path)
+        rgb_FHW3 = entry.geometry.fit_rgb(picture.rgb_HW3)[np.newaxis]
+    mask, doubt, mask_print = _read_mask(entry, picture)
+    return Pixels(rgb_FHW3, _read_controls(entry), mask, doubt, media_print, mask_print)
+
+
+def read_mask(entry: Entry) -> tuple[PixelMask | None, str, str]:
+    """Read the mask alone; return it with the doubt about it and the fingerprint of its file. Errors as in :func:`read_pixels`."""
+    picture = read_image(entry.item.media.path) if entry.mask_source is MaskSource.ALPHA else None
+    return _read_mask(entry, picture)
+
+
+def mask_is_moving(path: Path) -> bool:
+    """Say whether a mask has frames of its own: a video or a folder."""
+    return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
+
+
+def _read_mask(entry: Entry, picture: Picture | None) -> tuple[PixelMask | None, str, str]:
+    mask, doubt, mask_print = _raw_mask(entry, picture)
+    if mask is not None and entry.recipe.empty_mask == "full" and not mask.weights_fHW.any():
+        mask = full_mask(entry.geometry)
+    return mask, doubt, mask_print
+
+
+def _raw_mask(entry: Entry, picture: Picture | None) -> tuple[PixelMask | None, str, str]:
+    if entry.mask_source is None:
+        return None, "", ""
+    tiers, geometry = entry.recipe.tiers, entry.geometry
+    if entry.mask_source is MaskSource.ALPHA:
+        assert picture is not None
+        if picture.alpha_HW is None:
+            raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
+        return still_mask(picture.alpha_HW.astype(np.float32) / _MAX_ALPHA, geometry, tiers), "", ""
+    path = entry.mask_path
+    if path is None:
+        return full_mask(geometry), "", ""
+    mask_print = fingerprint.take([path])
+    if mask_is_moving(path):
+        return _moving(entry, path), "", mask_print
+    read = read_mask_picture(path)
+    _refuse_framing(path, (read.weights_HW.shape[1], read.weights_HW.shape[0]), geometry)
+    return still_mask(read.weights_HW, geometry, tiers), read.doubt, mask_print
+
+
+def _moving(entry: Entry, path: Path) -> PixelMask:
+    size_wh, frame_count = measure(path)
+    _refuse_framing(path, size_wh, entry.geometry)
+    indices = entry.frame_indices
+    if frame_count <= indices[-1]:
+        what = f"the mask has {frame_count} frames, the clip needs frame {indices[-1]}"
+        raise MaskError(what, where=[path, entry.item.media.path], fix="make masks for all frames, or use one picture for the whole clip")
+    stride = entry.recipe.model.arch.latent.temporal_stride
+    return moving_mask(read_weights(path, indices), len(indices), entry.geometry, entry.recipe.tiers, stride)
+
+
+def _refuse_framing(path: Path, mask_wh: tuple[int, int], geometry: Geometry) -> None:
+    if problem := framing_problem("image", geometry.source_wh, "mask", mask_wh):
+        raise MaskError(problem, where=[path], fix="make the mask from this picture, at any size with the same shape")
+
+
+def _read_controls(entry: Entry) -> tuple[NDArray[np.uint8], ...]:
+    if entry.is_moving:
+        return tuple(_control_clip(entry, path) for path in entry.item.control_paths)
+    pictures = (read_image(path).rgb_HW3 for path in entry.item.control_paths)
+    return tuple(_control_geometry(entry, (rgb.shape[1], rgb.shape[0])).fit_rgb(rgb)[np.newaxis] for rgb in pictures)
+
+
+def _control_clip(entry: Entry, path: Path) -> NDArray[np.uint8]:
+    """Read the same frames of a control video; a shorter one repeats its last frame, as in musubi-tuner."""
+    size_wh, frame_count = measure(path)
+    geometry = cover(size_wh, entry.geometry.size_wh)
+    wanted = [min(index, frame_count - 1) for index in entry.frame_indices]
+    fitted = dict(zip(sorted(set(wanted)), map(geometry.fit_rgb, read_rgb(path, set(wanted))), strict=True))
+    return np.stack([fitted[index] for index in wanted])
+
+
+def _control_geometry(entry: Entry, size_wh: tuple[int, int]) -> Geometry:
+    """Return how a control picture is fitted: to the target's size, to its own size of a given area, or only cut to the grid.
+
+    Source: musubi-tuner's ``control_resolution`` and ``no_resize_control``; with both, only larger pictures are shrunk.
+    """
+    section, grid = entry.recipe.section, entry.recipe.model.arch.latent.grid_multiple
+    resolution_wh = section.control_resolution
+    if entry.recipe.one_frame or (resolution_wh is None and not section.no_resize_control):
+        return cover(size_wh, entry.geometry.size_wh)
+    is_small = resolution_wh is None or size_wh[0] * size_wh[1] <= resolution_wh[0] * resolution_wh[1]
+    if section.no_resize_control and is_small and min(size_wh) >= grid:
+        return Geometry(
+            size_wh, size_wh, (size_wh[0] % grid // 2, size_wh[1] % grid // 2), (size_wh[0] // grid * grid, size_wh[1] // grid * grid)
+        )
+    return cover(size_wh, area_size(size_wh, resolution_wh or entry.geometry.size_wh, grid))
+
+
+def mask_size(path: Path) -> tuple[int, int]:
+    """Return the upright size of a mask picture, mask video or folder of mask frames without decoding it; raises MediaError."""
+    return measure(path)[0] if mask_is_moving(path) else read_size(path)

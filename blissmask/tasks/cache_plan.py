@@ -1,0 +1,142 @@
+"""Plan `cache`: every data set looked at, every problem found, every entry decided, before any model is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blissmask.cachefile.freshness import Redo
+from blissmask.cachefile.layout import as_unicode, text_name
+from blissmask.config.model import Config
+from blissmask.errors import InputError, MaskError, Problem, UsageError
+from blissmask.tasks import cache_checks, cache_tables
+from blissmask.tasks.cache_entry import Entry, TextEntry
+from blissmask.tasks.cache_recipe import Model, choose_model, make_recipes
+from blissmask.tasks.cache_scan import Scanned, scan
+from blissmask.tasks.plan import Action, Plan, PlannedItem
+
+COMMAND = "cache"
+
+
+@dataclass(slots=True)
+class CachePlan(Plan):
+    """What a run of `cache` does.
+
+    Attributes:
+        model: the family and its weights.
+        entries: latent files, all that can be made, fresh ones included.
+        texts: text files, fresh ones included.
+        outdated: our own files that no item needs; removed after a whole pass.
+    """
+
+    model: Model | None = None
+    entries: list[Entry] = field(default_factory=list)
+    texts: list[TextEntry] = field(default_factory=list)
+    outdated: list[Path] = field(default_factory=list)
+
+
+def make_plan(config: Config) -> CachePlan:
+    """Decide item by item what is encoded, refreshed or left.
+
+    Raises:
+        UsageError: the configuration is incomplete or contradicts itself.
+        InputError: folders cannot be read, names collide, captions or required masks are missing; all problems at once.
+        ModelError: a weights file is missing.
+    """
+    model = choose_model(config)
+    recipes = make_recipes(config, model)
+    result = CachePlan(COMMAND, outputs=tuple(recipe.folder for recipe in recipes), model=model)
+    scans: list[Scanned] = []
+    problems: list[Problem] = []
+    for recipe in recipes:
+        try:
+            found = scan(recipe, latents=not config.cache.text_only, texts=not config.cache.latents_only, force=config.run.force)
+        except UsageError:
+            raise
+        except InputError as error:
+            problems += error.problems
+            continue
+        problems += [_in_dataset(problem, found) for problem in cache_checks.refusals(found)]
+        scans.append(found)
+    if problems:
+        raise InputError.several(problems)
+    for found in scans:
+        _add(found, result, config)
+    result.tables = cache_tables.plan_tables(result.entries, result.texts)
+    result.details = cache_tables.plan_details(result.entries, result.texts, result.outdated)
+    result.warnings += _disk_warning(result)
+    return result
+
+
+def _add(found: Scanned, result: CachePlan, config: Config) -> None:
+    """Check the masks of one data set, then add what is to be done for it."""
+    checks = cache_checks.check_masks(found.entries, config.run.worker_count)
+    empty = cache_checks.empty_masks(checks)
+    if empty and config.cache.empty_mask == "error":
+        raise MaskError.several(empty)
+    result.warnings += [*cache_checks.warnings(found), *empty]
+    entries = [check.entry for check in checks if check.problem is None]
+    result.entries += entries
+    result.texts += found.texts
+    failed = {check.entry.item.media.path: check.problem for check in checks if check.problem is not None}
+    failed |= {item.media.path: problem for item, problem in found.unreadable}
+    result.items += _planned(found, entries, failed)
+    if not config.cache.keep_cache:
+        result.outdated += _outdated(found, failed, config)
+
+
+def _planned(found: Scanned, entries: list[Entry], failed: dict[Path, Problem]) -> Iterable[PlannedItem]:
+    """Return one line per latent file; a caption that must be encoded is told at its item's first line."""
+    texts = {text.item.media.path: text for text in found.texts}
+    by_item: dict[Path, list[Entry]] = {}
+    for entry in entries:
+        by_item.setdefault(entry.item.media.path, []).append(entry)
+    for item in found.collected.items:
+        path = item.media.path
+        text = texts.get(path)
+        if problem := failed.get(path):
+            yield PlannedItem(str(path), Action.FAIL, problem.what, (path,))
+        for entry in by_item.get(path, ()):
+            yield _planned_entry(entry, text)
+            text = None
+        if text is not None and path not in failed:
+            action = Action.WRITE if text.reason else Action.SKIP
+            yield PlannedItem(
+                f"{path} caption" if by_item.get(path) else str(path), action, text.reason or "already fresh", (path,), text.path
+            )
+
+
+def _planned_entry(entry: Entry, text: TextEntry | None) -> PlannedItem:
+    inputs = tuple(path for path in (entry.item.media.path, entry.mask_path) if path)
+    caption = text.reason if text else ""
+    if entry.redo in (Redo.MASK, Redo.LATENTS):
+        return PlannedItem(entry.key, Action.WRITE, ", ".join(filter(None, (entry.reason, caption))), inputs, entry.path)
+    action = Action.WRITE if caption else Action.SKIP
+    return PlannedItem(entry.key, action, caption or entry.reason, inputs, entry.path)
+
+
+def _outdated(found: Scanned, failed: dict[Path, Problem], config: Config) -> list[Path]:
+    suffix = found.recipe.model.arch.cache_suffix
+    claimed = {entry.path.name for entry in found.entries} | {text.path.name for text in found.texts}
+    claimed |= {text_name(item.media.stem, suffix) for item in found.collected.items}
+    stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.path in failed}
+    return found.folder.ours_beyond(claimed, stems, latents=not config.cache.text_only, texts=not config.cache.latents_only)
+
+
+def _in_dataset(problem: Problem, found: Scanned) -> Problem:
+    return Problem(problem.what, (*problem.where, f"in dataset {found.recipe.number}"), problem.fix)
+
+
+def _disk_warning(plan: CachePlan) -> list[Problem]:
+    """Warn when a folder's disk has clearly less room than its new entries need."""
+    problems = []
+    for folder in plan.outputs:
+        need = sum(cache_tables.entry_bytes(entry) for entry in plan.entries if entry.recipe.folder == folder and entry.reason == "new")
+        present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        free = shutil.disk_usage(present).free
+        if need > free:
+            what = f"the cache needs about {cache_tables.size_text(need)}, and {cache_tables.size_text(free)} are free"
+            problems.append(Problem(what, (str(folder),), "free some space, or choose another `cache_directory`"))
+    return problems

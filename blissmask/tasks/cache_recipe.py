@@ -1,0 +1,174 @@
+"""What is the same for all items of a data set while it is cached: the family, the sizes, the mask rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from blissmask.archs.protocol import Architecture, ModelFiles, OneFrame
+from blissmask.archs.registry import load_architecture
+from blissmask.config.dataset import DatasetSection
+from blissmask.config.model import Config, complete
+from blissmask.dataset.buckets import Buckets, make_buckets
+from blissmask.dataset.collect import cache_folder, media_kind
+from blissmask.dataset.item import MediaKind
+from blissmask.errors import Problem, UsageError
+from blissmask.masks.tiers import TierTable
+
+TEXT_DTYPE = "bfloat16"
+"""Text encoders run in the precision their weights are published in, on every device, so that caches agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The family and its weights.
+
+    Attributes:
+        arch: the family.
+        task: e.g. ``t2v``.
+        files: where the weights come from.
+        vae, text_encoder: identities, empty for what is not needed.
+        vae_dtype: precision of the VAE.
+        device: as written in the configuration.
+    """
+
+    arch: Architecture
+    task: str
+    files: ModelFiles
+    vae: str
+    text_encoder: str
+    vae_dtype: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one data set is cached.
+
+    Attributes:
+        number: its position in the configuration, from 1.
+        section: its keys, defaults filled in.
+        kind: pictures or videos.
+        folder: where its cache stands.
+        model: the family and its weights.
+        buckets: training sizes.
+        tiers: the values that masks were made with.
+        empty_mask: what becomes of masks that are zero everywhere.
+        one_frame: time indices of one-frame items; None for ordinary ones.
+    """
+
+    number: int
+    section: DatasetSection
+    kind: MediaKind
+    folder: Path
+    model: Model
+    buckets: Buckets
+    tiers: TierTable
+    empty_mask: Literal["warn", "error", "full"]
+    one_frame: OneFrame | None
+
+    @property
+    def masked(self) -> bool:
+        """Say whether the data set has masks at all."""
+        return self.section.alpha_mask or self.section.mask_directory is not None
+
+
+def choose_model(config: Config) -> Model:
+    """Return the family and weights that the configuration names.
+
+    Raises:
+        UsageError: no family, an unknown one, or a task it lacks.
+        ModelError: a weights file is missing.
+    """
+    section = config.model
+    if section.arch is None:
+        raise UsageError("`--arch` is missing", fix="name the model family, e.g. `--arch wan22`, or set `arch` under [model]")
+    arch = load_architecture(section.arch)
+    task = section.task or arch.tasks[0]
+    if task not in arch.tasks:
+        raise UsageError(f"`{arch.name}` has no task `{task}`", fix=f"there are {', '.join(arch.tasks)}")
+    named = ModelFiles.__dataclass_fields__.keys() & type(section).model_fields.keys()
+    files = ModelFiles(**{name: getattr(section, name) for name in named})
+    return Model(
+        arch=arch,
+        task=task,
+        files=files,
+        vae="" if config.cache.text_only else arch.latent_encoder_identity(files, task=task),
+        text_encoder="" if config.cache.latents_only else arch.text_encoder_identity(files),
+        vae_dtype=section.vae_dtype or "float32",
+        device=section.device,
+    )
+
+
+def make_recipes(config: Config, model: Model) -> list[Recipe]:
+    """Return how each data set is cached.
+
+    Raises:
+        UsageError: there is none, or keys contradict each other or the family; lists all problems.
+    """
+    if not config.datasets:
+        raise UsageError("there is no data set", fix="add `[[datasets]]` with `image_directory` to the configuration file")
+    if config.cache.latents_only and config.cache.text_only:
+        raise UsageError("`--latents-only` and `--text-only` leave nothing to do", fix="give one of them, or none")
+    recipes: list[Recipe] = []
+    problems: list[Problem] = []
+    for number, section in enumerate(config.datasets, 1):
+        try:
+            recipes.append(_make_recipe(config, model, complete(section, config.general), number))
+        except UsageError as error:
+            problems.extend(error.problems)
+    problems += _shared_folders(recipes)
+    if problems:
+        raise UsageError.several(problems)
+    return recipes
+
+
+def _make_recipe(config: Config, model: Model, section: DatasetSection, number: int) -> Recipe:
+    if section.multiple_target:
+        raise UsageError(f"[[datasets]] {number}: `multiple_target` is for layered models, and there is none among the families")
+    kind = media_kind(section, number)
+    return Recipe(
+        number=number,
+        section=section,
+        kind=kind,
+        folder=cache_folder(section, number),
+        model=model,
+        buckets=make_buckets(section, grid_multiple=model.arch.latent.grid_multiple, always_bucket=kind is MediaKind.VIDEO),
+        tiers=config.masks.tiers,
+        empty_mask=config.cache.empty_mask,
+        one_frame=_one_frame(config, model, section, number),
+    )
+
+
+def _one_frame(config: Config, model: Model, section: DatasetSection, number: int) -> OneFrame | None:
+    """Return the time indices when the data set is for one-frame training; naming ``fp_1f_clean_indices`` asks for it too."""
+    indices, target = section.fp_1f_clean_indices, section.fp_1f_target_index
+    if not config.cache.one_frame and indices is None:
+        return None
+    place = f"[[datasets]] {number}"
+    if not indices or target is None:
+        raise UsageError(f"{place}: one-frame training needs `fp_1f_clean_indices` and `fp_1f_target_index`", fix="e.g. [0] and 1")
+    if model.task not in model.arch.one_frame_tasks:
+        tasks = ", ".join(f"`--task {task}`" for task in model.arch.one_frame_tasks)
+        raise UsageError(
+            f"{place}: `{model.arch.name}` has no one-frame training for task `{model.task}`", fix=f"use {tasks}" if tasks else ""
+        )
+    if len({*indices, target}) != len(indices) + 1:
+        raise UsageError(f"{place}: `fp_1f_clean_indices` and `fp_1f_target_index` name a time index twice")
+    return OneFrame(tuple(indices), target)
+
+
+def _shared_folders(recipes: list[Recipe]) -> list[Problem]:
+    numbers: dict[Path, list[Recipe]] = {}
+    for recipe in recipes:
+        numbers.setdefault(recipe.folder.resolve(), []).append(recipe)
+    return [
+        Problem(
+            f"datasets {' and '.join(str(recipe.number) for recipe in sharing)} have one `cache_directory`",
+            (str(folder),),
+            "give each its own; entries of one would be taken for the other's",
+        )
+        for folder, sharing in numbers.items()
+        if len(sharing) > 1
+    ]

@@ -1,0 +1,188 @@
+"""Look at one data set: which entries and captions it needs, and which of them its cache holds already.
+
+Reads names, headers, captions and fingerprints; an unchanged photo is not opened, since its cache entry remembers what its header said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from blissmask.cachefile import fingerprint
+from blissmask.cachefile.fingerprint import Sameness
+from blissmask.cachefile.freshness import Redo, decide, decide_text
+from blissmask.cachefile.layout import OURS, as_unicode, text_name
+from blissmask.dataset.captions import read_caption, shuffle_tags
+from blissmask.dataset.collect import Collected, collect
+from blissmask.dataset.footage import measure
+from blissmask.dataset.frames import FrameRange, clip_ranges, frames_at_rate
+from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
+from blissmask.dataset.mask_source import resolve_mask_source
+from blissmask.errors import InputError, Problem
+from blissmask.media.image import read_header
+from blissmask.tasks.cache_entry import Entry, Facts, TextEntry
+from blissmask.tasks.cache_folder import CacheFolder
+from blissmask.tasks.cache_recipe import TEXT_DTYPE, Recipe
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What was found out about a data set.
+
+    Attributes:
+        recipe: how it is cached.
+        collected: its items.
+        entries: latent files it needs, in order; empty when only captions are cached.
+        texts: text files it needs; empty when only latents are cached.
+        unreadable: items that cannot be read, with the reason.
+        too_short: videos that give no clip.
+        without_caption: items that lack their caption file.
+        folder: what its cache holds.
+    """
+
+    recipe: Recipe
+    collected: Collected
+    folder: CacheFolder
+    entries: list[Entry] = field(default_factory=list)
+    texts: list[TextEntry] = field(default_factory=list)
+    unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
+    too_short: list[DatasetItem] = field(default_factory=list)
+    without_caption: list[DatasetItem] = field(default_factory=list)
+
+
+def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool) -> Scanned:
+    """Find out what a data set needs.
+
+    Args:
+        recipe: how it is cached.
+        latents: look at photos, videos and masks.
+        texts: look at captions.
+        force: everything is made anew.
+
+    Raises:
+        InputError, UsageError: as ``collect``, or the cache folder cannot be listed.
+    """
+    found = Scanned(recipe, collect(recipe.section, recipe.number), CacheFolder(recipe.folder, recipe.model.arch.cache_suffix))
+    for item in found.collected.items:
+        try:
+            if latents:
+                _scan_latents(item, found, force=force)
+            if texts:
+                _scan_text(item, found, force=force)
+        except InputError as error:
+            found.unreadable.append((item, error.problems[0]))
+    return found
+
+
+def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
+    facts, sameness = _facts(item, found.folder)
+    ranges = list(_ranges(item, facts, found.recipe))
+    if not ranges:
+        found.too_short.append(item)
+    for frames in ranges:
+        entry = Entry(
+            item=item,
+            recipe=found.recipe,
+            facts=facts,
+            frames=frames,
+            geometry=found.recipe.buckets.fit(facts.size_wh),
+            mask_source=_mask_source(item, facts, found.recipe),
+        )
+        found.entries.append(_decided(entry, found.folder, sameness, force=force))
+
+
+def _decided(entry: Entry, folder: CacheFolder, sameness: dict[str, Sameness], *, force: bool) -> Entry:
+    name = entry.path.name
+    metadata = folder.metadata(name)
+    if metadata is None:
+        return replace(entry, reason="new")
+    if not metadata:
+        return replace(entry, reason="damaged")
+    if force:
+        return replace(entry, reason="redone")
+    if name not in sameness:
+        sameness[name] = _compare_media(entry.item, metadata)
+    mask_paths = (entry.mask_path,) if entry.mask_path else ()
+    mask = fingerprint.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths)
+    redo, reason = decide(metadata, entry.wanted, media=sameness[name], mask=mask)
+    is_fresh = redo in (Redo.NOTHING, Redo.LABELS)
+    return replace(entry, redo=redo, reason=reason, mean_weight=_remembered_weight(metadata) if is_fresh else None)
+
+
+def _remembered_weight(metadata: Mapping[str, str]) -> float | None:
+    try:
+        weight = float(metadata.get(f"{OURS}mean_weight", ""))
+    except ValueError:
+        return None
+    return weight if 0.0 <= weight <= 1.0 else None
+
+
+def _facts(item: DatasetItem, folder: CacheFolder) -> tuple[Facts, dict[str, Sameness]]:
+    """Return what the media's header says, from the cache when the file is untouched, and how it compares with each entry looked at."""
+    sameness: dict[str, Sameness] = {}
+    for name in folder.latents_of(as_unicode(item.media.stem), clips=item.media.kind is MediaKind.VIDEO)[:1]:
+        metadata = folder.metadata(name) or {}
+        sameness[name] = _compare_media(item, metadata)
+        remembered = Facts.parse(metadata.get(f"{OURS}source", ""))
+        if remembered and sameness[name] is not Sameness.CHANGED:
+            return remembered, sameness
+    if item.media.kind is MediaKind.VIDEO:
+        size_wh, frame_count = measure(item.media.path)
+        return Facts(size_wh, frame_count=frame_count), sameness
+    header = read_header(item.media.path)
+    return Facts(header.size_wh, header.has_alpha), sameness
+
+
+def _compare_media(item: DatasetItem, metadata: Mapping[str, str]) -> Sameness:
+    return fingerprint.compare(metadata.get(f"{OURS}media_print", ""), item.pixel_paths)
+
+
+def _ranges(item: DatasetItem, facts: Facts, recipe: Recipe) -> Iterator[FrameRange | None]:
+    if item.media.kind is MediaKind.IMAGE:
+        yield None
+        return
+    arch = recipe.model.arch
+    kept = len(frames_at_rate(facts.frame_count, recipe.section.source_fps, arch.default_fps))
+    yield from clip_ranges(kept, recipe.section, arch.latent.temporal_stride)
+
+
+def _mask_source(item: DatasetItem, facts: Facts, recipe: Recipe) -> MaskSource | None:
+    if not recipe.masked and item.mask_path is None:
+        return None
+    return resolve_mask_source(alpha_mask=recipe.section.alpha_mask, has_alpha=facts.has_alpha, has_file=item.mask_path is not None)
+
+
+def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
+    recipe = found.recipe
+    if item.caption is None:
+        if item.caption_path is None or not item.caption_path.is_file():
+            found.without_caption.append(item)
+            return
+        caption = read_caption(item.caption_path)
+    else:
+        caption = item.caption
+    if recipe.section.shuffle_caption:
+        caption = shuffle_tags(caption, keep_tokens=recipe.section.keep_tokens or 0, seed=item.media.stem)
+    path = recipe.folder / text_name(item.media.stem, recipe.model.arch.cache_suffix)
+    metadata = found.folder.metadata(path.name)
+    if metadata is None:
+        reason = "new caption"
+    elif not metadata:
+        reason = "caption file damaged"
+    elif force:
+        reason = "redone"
+    else:
+        controls = fingerprint.compare(metadata.get(f"{OURS}controls_print", ""), seen_controls(item, recipe))
+        reason = decide_text(metadata, caption, text_labels(recipe), controls=controls)
+    found.texts.append(TextEntry(item, recipe, caption, path, reason))
+
+
+def seen_controls(item: DatasetItem, recipe: Recipe) -> tuple[Path, ...]:
+    """Return the control pictures that the item's caption is encoded with; none for most families."""
+    return item.control_paths if recipe.model.arch.text_sees_controls else ()
+
+
+def text_labels(recipe: Recipe) -> dict[str, str]:
+    """Return what a text file should say of itself besides the caption, without the prefix."""
+    return {"text_encoder": recipe.model.text_encoder, "text_dtype": TEXT_DTYPE}
