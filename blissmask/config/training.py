@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from blissmask.config.fields import Int, Number, Section, Switch, Text, option
 
@@ -17,6 +19,15 @@ _TIME = "Timesteps"
 _SAVE = "Saving"
 
 
+def _as_text(value: Any) -> Any:
+    """Take the numbers that TOML writes without quotes as what they look like."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+StepCount = Annotated[str, BeforeValidator(_as_text)]
+"""Steps as a whole number, a fraction below 1 or a percentage: ``100``, ``0.05``, ``5%``."""
+
+
 class ModelSection(Section):
     """[model]: the family and its files."""
 
@@ -26,12 +37,14 @@ class ModelSection(Section):
     vae: Path | None = option(None, "VAE file", panel=_MODEL)
     text_encoder: Path | None = option(None, "Text encoder file or folder", panel=_MODEL)
     tokenizer: Path | None = option(None, "Folder of the tokenizer", panel=_MODEL)
+    text_encoder_2: Path | None = option(None, "Second text encoder of HunyuanVideo: CLIP-L, byT5 for 1.5", panel=_MODEL)
+    tokenizer_2: Path | None = option(None, "Folder of the second tokenizer", panel=_MODEL)
     dit: Path | None = option(None, "Denoiser file (low-noise expert where there are two)", panel=_MODEL)
     dit_high_noise: Path | None = option(None, "High-noise expert file", panel=_MODEL)
     image_encoder: Path | None = option(None, "Image encoder file of image-to-video models", panel=_MODEL)
     download: Switch = option(False, "Allow fetching a hub model from the network", panel=_MODEL)
     device: Text = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1", panel=_MODEL)
-    vae_dtype: Literal["float32", "bfloat16", "float16"] | None = option(None, "Precision of the VAE  [default: float32]", panel=_MODEL)
+    vae_dtype: Literal["float32", "bfloat16", "float16"] | None = option(None, "Precision of the VAE", panel=_MODEL, default_text="float32")
 
 
 class CacheSection(Section):
@@ -49,12 +62,37 @@ class MaskLossSection(Section):
     """[mask_loss]: how mask weights become loss weights."""
 
     use_mask_loss: Switch = option(False, "Weigh the loss by the masks in the cache", panel=_MASK)
+    mask_preset: Literal["person", "face", "style", "person-prior", "face-prior"] | None = option(
+        None, "Settings for a purpose; what is also given on its own wins. The two with `prior` keep backgrounds best", panel=_MASK
+    )
     mask_gamma: Number = option(1.0, "Contrast of the weights: below 1 lifts body and hair, above 1 favours the face", panel=_MASK, gt=0)
     mask_min_weight: Number = option(0.0, "Floor: what a weight of 0 becomes", panel=_MASK, ge=0, lt=1)
     mask_loss_scale: Number = option(1.0, "No effect, since the weighted mean divides it out", panel=_MASK, gt=0, hidden=True)
     mask_mean: Literal["batch", "sample", "global"] = option(
         "batch", "Average over each micro-batch, over each item, or over the whole optimiser step", panel=_MASK
     )
+    mask_transform: Literal["latent", "pixel"] = option(
+        "latent", "Shape the mean weight of each latent cell, or the weight of each region in it (exact at edges)", panel=_MASK
+    )
+    face_weight: Number | None = option(None, "Mask weight of faces, instead of the cached one", panel=_MASK, ge=0, le=1)
+    body_weight: Number | None = option(None, "Mask weight of bodies, instead of the cached one", panel=_MASK, ge=0, le=1)
+    hair_weight: Number | None = option(None, "Mask weight of hair, instead of the cached one", panel=_MASK, ge=0, le=1)
+    background_weight: Number | None = option(None, "Mask weight of the background, instead of the cached one", panel=_MASK, ge=0, le=1)
+    mask_feather: Number = option(0.0, "Soften masks by a Gaussian of this many latent cells", panel=_MASK, ge=0)
+    mask_area_beta: Number = option(
+        0.0, "Multiply an item's loss by its mean mask weight to this power; 0.5 calms small masks", panel=_MASK, ge=0
+    )
+    unmasked_probability: Number = option(0.0, "Share of the steps that ignore the masks", panel=_MASK, ge=0, le=1)
+    prior_preservation_weight: Number = option(
+        0.0, "Hold what is outside the mask to the base model, this strongly; 1 is usual", panel=_MASK, ge=0
+    )
+    prior_mask_threshold: Number = option(
+        0.1, "Cells whose mask weight, before gamma and floor, is below this are outside", panel=_MASK, gt=0, le=1
+    )
+    prior_min_timestep: Int = option(
+        0, "Hold to the base model only at noise levels of at least this, 0 to 1000", panel=_MASK, ge=0, le=1000
+    )
+    prior_decay: Literal["constant", "linear", "cosine"] = option("constant", "How the hold weakens from full noise to none", panel=_MASK)
 
 
 class TrainSection(Section):
@@ -63,17 +101,85 @@ class TrainSection(Section):
     output_dir: Path | None = option(None, "Folder for the LoRA", panel=_SAVE)
     output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVE)
     save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVE, ge=1)
+    save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVE, ge=1)
+    save_precision: Literal["float32", "bfloat16", "float16"] = option(
+        "float32", "Precision of LoRA files; training is always float32", panel=_SAVE
+    )
+    keep_last: Int = option(2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVE, ge=2)
+    resume: Switch = option(True, "Continue from the newest whole training state of this output name", panel=_SAVE)
+    training_comment: Text | None = option(None, "Comment for the metadata of the LoRA", panel=_SAVE)
     max_train_steps: Int = option(1600, "Optimiser steps", panel=_LOOP, ge=1)
+    max_train_epochs: Int | None = option(None, "Passes over the data set, instead of a number of steps", panel=_LOOP, ge=1)
     gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_LOOP, ge=1)
+    gradient_checkpointing: Switch = option(
+        False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_LOOP
+    )
+    dit_dtype: Literal["float32", "bfloat16"] | None = option(
+        None, "Precision of the frozen denoiser", panel=_LOOP, default_text="bfloat16 on a GPU, float32 on a CPU"
+    )
     seed: Int = option(42, "Seed of everything random", panel=_LOOP, ge=0)
-    expert: Text | None = option(None, "Which expert of a two-expert family to train  [default: low]", panel=_LOOP)
+    expert: Literal["high", "low", "both"] | None = option(
+        None, "Which expert of a two-expert family to train", panel=_LOOP, default_text="low"
+    )
+    high_noise_share: Number | None = option(
+        None,
+        "With `expert = both`, share of the steps for the high-noise expert",
+        panel=_LOOP,
+        gt=0,
+        lt=1,
+        default_text="by the timestep distribution",
+    )
+    shared_lora: Switch = option(False, "With `expert = both`, train one LoRA for both experts", panel=_LOOP)
+    expert_run_length: Int = option(
+        8, "With `expert = both`, steps one expert gets in a row, so that weights move rarely", panel=_LOOP, ge=1
+    )
+    offload_inactive_dit: Switch = option(False, "With `expert = both`, keep the resting expert in CPU memory", panel=_LOOP)
+    loss_type: Literal["mse", "huber"] = option("mse", "Squared error, or Huber, which takes outliers less seriously", panel=_LOOP)
+    huber_delta: Number = option(1.0, "Error from which Huber grows linearly", panel=_LOOP, gt=0)
     network_dim: Int = option(32, "Rank of the LoRA", panel=_LORA, ge=1)
-    network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank  [default: the rank]", panel=_LORA, gt=0)
+    network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank ", panel=_LORA, default_text="the rank", gt=0)
+    network_dropout: Number = option(0.0, "Share of each LoRA layer's inputs to drop", panel=_LORA, ge=0, lt=1)
+    network_weights: Path | None = option(None, "LoRA file to start from", panel=_LORA)
+    use_rslora: Switch = option(False, "Scale by the square root of the rank (rsLoRA)", panel=_LORA)
+    use_dora: Switch = option(False, "Also train the norm of each output (DoRA)", panel=_LORA)
+    include_patterns: list[Text] = option([], "Regular expression of layers to adapt too; may be repeated", panel=_LORA)
+    exclude_patterns: list[Text] = option([], "Regular expression of layers not to adapt; may be repeated", panel=_LORA)
+    optimizer_type: Text = option("adamw", "adamw, adamw8bit, adafactor, prodigy, schedulefree, or a dotted class path", panel=_OPTIM)
+    optimizer_args: list[Text] = option([], "Argument of the optimiser; may be repeated", panel=_OPTIM, metavar="KEY=VALUE")
     learning_rate: Number = option(2e-4, "Learning rate", panel=_OPTIM, gt=0)
+    loraplus_lr_ratio: Number | None = option(None, "Learning rate of B relative to A (LoRA+); 4 is usual", panel=_OPTIM, gt=0)
     weight_decay: Number = option(0.01, "Weight decay", panel=_OPTIM, ge=0)
     max_grad_norm: Number = option(1.0, "Clip the gradient to this norm; 0 turns clipping off", panel=_OPTIM, ge=0)
-    timestep_sampling: Literal["shift", "sigmoid", "uniform"] = option("shift", "How noise levels are drawn", panel=_TIME)
-    discrete_flow_shift: Number | None = option(None, "Shift of the noise levels  [default: the family's]", panel=_TIME, gt=0)
+    lr_scheduler: Literal[
+        "constant",
+        "constant_with_warmup",
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "cosine_with_min_lr",
+        "polynomial",
+        "inverse_sqrt",
+        "warmup_stable_decay",
+    ] = option("constant", "How the learning rate changes over the steps", panel=_OPTIM)
+    lr_warmup_steps: StepCount = option("0", "Steps of rising learning rate: a number, a fraction or a percentage", panel=_OPTIM)
+    lr_decay_steps: StepCount = option("0", "Steps of falling learning rate (warmup_stable_decay)", panel=_OPTIM)
+    lr_scheduler_num_cycles: Int = option(1, "Restarts (cosine_with_restarts)", panel=_OPTIM, ge=1)
+    lr_scheduler_power: Number = option(1.0, "Exponent (polynomial)", panel=_OPTIM, gt=0)
+    lr_scheduler_min_lr_ratio: Number = option(
+        0.0, "Lowest learning rate relative to the highest (cosine_with_min_lr, warmup_stable_decay)", panel=_OPTIM, ge=0, le=1
+    )
+    lr_scheduler_args: list[Text] = option([], "Argument of the learning rate schedule; may be repeated", panel=_OPTIM, metavar="KEY=VALUE")
+    timestep_sampling: Literal["uniform", "sigmoid", "shift", "flux_shift", "qwen_shift", "logsnr"] = option(
+        "shift", "How noise levels are drawn", panel=_TIME
+    )
+    discrete_flow_shift: Number | None = option(None, "Shift of the noise levels", panel=_TIME, gt=0, default_text="the family's")
     sigmoid_scale: Number = option(1.0, "Width of the sigmoid and shift distributions", panel=_TIME, gt=0)
+    logit_mean: Number = option(0.0, "Mean of the log signal-to-noise ratio (logsnr)", panel=_TIME)
+    logit_std: Number = option(1.0, "Standard deviation of the log signal-to-noise ratio (logsnr)", panel=_TIME, gt=0)
+    weighting_scheme: Literal["none", "sigma_sqrt", "cosmap"] = option("none", "Weigh the loss by the noise level", panel=_TIME)
     min_timestep: Int | None = option(None, "Lowest noise level, 0 to 1000", panel=_TIME, ge=0, le=1000)
     max_timestep: Int | None = option(None, "Highest noise level, 0 to 1000", panel=_TIME, ge=0, le=1000)
+    preserve_distribution_shape: Switch = option(
+        False, "Cut the range out of the distribution instead of squeezing the distribution into it", panel=_TIME
+    )
+    num_timestep_buckets: Int | None = option(None, "Spread noise levels evenly over this many strata; 4 to 10 is usual", panel=_TIME, ge=2)

@@ -1,0 +1,225 @@
+"""What `train` will do: the whole cache checked by its headers, the experts and steps, and where training goes on from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blissmask.archs.protocol import Architecture, Expert
+from blissmask.archs.registry import load_architecture
+from blissmask.archs.tasks import checked_task
+from blissmask.config.model import Config, complete
+from blissmask.errors import Problem, UsageError
+from blissmask.tasks.plan import Action, Plan, PlannedItem, Table, name_some
+from blissmask.training import checkpoint, saving
+from blissmask.training.batches import BatchOrder
+from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family
+from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
+from blissmask.training.presets import weight_rule, with_preset
+
+COMMAND = "train"
+_FIXED_SETTINGS = ("arch", "task", "experts", "network_dim", "use_dora", "optimizer_type", "shared_lora", "loraplus_lr_ratio", "seed")
+"""What a training state cannot go on without."""
+_HOUSEKEEPING = frozenset(
+    {"output_dir", "output_name", "save_every_n_steps", "save_every_n_epochs", "keep_last", "resume", "max_train_steps", "max_train_epochs"}
+)
+"""Options that change nothing about the steps."""
+
+
+@dataclass(slots=True)
+class TrainPlan(Plan):
+    """What `train` will do.
+
+    Attributes:
+        config: the configuration, with the mask preset filled in.
+        arch, task: the family.
+        experts: those to train, in order.
+        schedule: which of them each step trains.
+        sets: the data set.
+        order: its micro-batches.
+        total_steps: optimiser steps in all.
+        names: of the files.
+        state: the training state to go on from; None starts anew.
+    """
+
+    config: Config = field(default_factory=Config)
+    arch: Architecture | None = None
+    task: str = ""
+    experts: tuple[Expert, ...] = ()
+    schedule: StepSchedule = field(default_factory=lambda: StepSchedule((1.0,)))
+    sets: tuple[CachedSet, ...] = ()
+    order: BatchOrder = field(default_factory=lambda: BatchOrder((), 0))
+    total_steps: int = 0
+    names: saving.Outputs = field(default_factory=lambda: saving.Outputs(Path(), "", ()))
+    state: checkpoint.State | None = None
+
+    @property
+    def start(self) -> int:
+        """Return how many optimiser steps are already done."""
+        return self.state.step if self.state else 0
+
+    def saves_at(self, done: int) -> bool:
+        """Say whether LoRA files and a training state are saved after ``done`` steps, the last one aside."""
+        section = self.config.train
+        if section.save_every_n_steps and done % section.save_every_n_steps == 0:
+            return True
+        if not section.save_every_n_epochs:
+            return False
+        per_save = section.save_every_n_epochs * self.order.batches_per_epoch
+        return done * section.gradient_accumulation_steps // per_save > (done - 1) * section.gradient_accumulation_steps // per_save
+
+    def expert_lines(self) -> list[str]:
+        """Say how many steps each of several experts gets; with the usual shift it is lopsided."""
+        if len(self.experts) == 1:
+            return []
+        counts = [self.schedule.steps_of(position) for position in range(len(self.experts))]
+        return [
+            f"the {expert.name}-noise expert gets {count} of {self.total_steps} steps ({count / self.total_steps:.0%})"
+            for expert, count in zip(self.experts, counts, strict=True)
+        ]
+
+    def settings(self) -> dict[str, object]:
+        """Return what must be, or should be, the same when a run goes on; JSON values."""
+        section, mask = self.config.train.model_dump(mode="json"), self.config.mask_loss.model_dump(mode="json")
+        assert self.arch is not None
+        return {
+            **{name: value for name, value in section.items() if name not in _HOUSEKEEPING},
+            **mask,
+            "arch": self.arch.name,
+            "task": self.task,
+            "experts": [expert.name for expert in self.experts],
+            "entries": len(self.order.items),
+            "batches_per_epoch": self.order.batches_per_epoch,
+        }
+
+
+def plan(config: Config) -> TrainPlan:
+    """Check the whole cache by its headers and decide what to train, and from where.
+
+    Raises:
+        UsageError: something must be given, or a training state was made with other settings.
+        CacheError: entries are missing, foreign, damaged, or lack the masks the settings need.
+    """
+    config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss)})
+    folders = _cache_folders(config)
+    output = config.train.output_dir
+    if output is None:
+        raise UsageError("`--output-dir` is missing", fix="give `--output-dir FOLDER`, or set `output_dir` under [train]")
+    arch, task = _family(config, folders)
+    sets = tuple(
+        read_set(number, folder, arch, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
+        for number, (folder, dataset) in enumerate(zip(folders, (complete(d, config.general) for d in config.datasets), strict=True), 1)
+    )
+    result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets)
+    result.order = BatchOrder([placed for cached in sets for placed in cached.placed()], config.train.seed)
+    result.total_steps = _total_steps(config, result.order)
+    _choose_experts(result, arch)
+    rule = weight_rule(config.mask_loss, config.masks.tiers)
+    result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"blissmask cache --arch {arch.name}")
+    _choose_start(result)
+    result.tables.append(_overview(result))
+    return result
+
+
+def _cache_folders(config: Config) -> list[Path]:
+    if not config.datasets:
+        raise UsageError("there is no dataset", fix="give `--config FILE` with [[datasets]], as for `blissmask cache`")
+    folders = []
+    for number, dataset in enumerate(config.datasets, 1):
+        folder = dataset.cache_directory or dataset.image_directory or dataset.video_directory
+        if folder is None:
+            raise UsageError(f"dataset {number} has no cache folder", fix="set `cache_directory` for it, as for `blissmask cache`")
+        folders.append(folder)
+    refuse_shared_folders(folders)
+    return folders
+
+
+def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
+    remembered = remembered_family(folders) if config.model.arch is None or config.model.task is None else None
+    name = config.model.arch or (remembered[0] if remembered else None)
+    if name is None:
+        raise UsageError("the model family is not known", fix="give `--arch NAME`, or run `blissmask cache` first: caches remember it")
+    arch = load_architecture(name)
+    task = config.model.task or (remembered[1] if remembered else "")
+    return arch, checked_task(arch, task)
+
+
+def _total_steps(config: Config, order: BatchOrder) -> int:
+    section = config.train
+    if section.max_train_epochs is None:
+        return section.max_train_steps
+    return -(-section.max_train_epochs * order.batches_per_epoch // section.gradient_accumulation_steps)
+
+
+def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
+    section = result.config.train
+    available = arch.experts(result.task)
+    if len(available) == 1 and section.expert is not None:
+        raise UsageError(f"`{arch.name}` has only one expert", fix="leave `--expert` out")
+    result.experts = tuple(wanted_experts(available, section.expert))
+    shares = [1.0]
+    if len(result.experts) > 1:
+        shape = result.sets[0].headers[0].latent_shape
+        noise = training_noise(section, default_shift=arch.default_shift)((shape[2], shape[3]))
+        by_noise = [noise.share(*expert.timestep_range) for expert in result.experts]
+        shares = by_noise if section.high_noise_share is None else [section.high_noise_share, 1 - section.high_noise_share]
+        if min(shares) <= 0:
+            raise UsageError(
+                "the noise levels leave nothing to one of the experts",
+                fix="widen `--min-timestep` and `--max-timestep`, or train one expert",
+            )
+    result.schedule = schedule_steps(shares, run_length=section.expert_run_length, total=result.total_steps)
+    names = [expert.name for expert in result.experts]
+    assert section.output_dir is not None
+    result.names = saving.output_names(
+        section.output_dir, section.output_name, all_experts=len(available), trained=names, shared=section.shared_lora and len(names) > 1
+    )
+
+
+def _choose_start(result: TrainPlan) -> None:
+    """Decide whether to go on from a training state, and plan the files."""
+    names, section = result.names, result.config.train
+    found = checkpoint.find_states(names.folder, names.run_name)
+    if found.damaged:
+        result.warnings.append(Problem("training states that were not saved whole are passed over", name_some(found.damaged)))
+    restart = not section.resume or result.config.run.force
+    finished = False
+    if found.newest is not None and restart:
+        result.warnings.append(
+            Problem("training starts anew; the training states of the earlier run are removed", name_some([p for _, p in found.whole]))
+        )
+    elif found.newest is not None:
+        result.state = checkpoint.load_state(found.newest)
+        changed = saving.compare_settings(result.state.numbers.get("settings", {}), result.settings(), fixed=_FIXED_SETTINGS)
+        if changed:
+            result.warnings.append(Problem(f"training goes on from step {result.state.step} with other settings", tuple(changed)))
+        finished = result.state.step >= result.total_steps and all(path.is_file() for path in names.lora_files())
+        if result.state.step > result.total_steps:
+            result.warnings.append(Problem(f"this LoRA was already trained for {result.state.step} steps"))
+    for path in names.lora_files():
+        action = Action.SKIP if finished else Action.WRITE
+        reason = f"already trained for {result.total_steps} steps" if finished else _reason(result)
+        result.items.append(PlannedItem(path.stem, action, reason, output=path))
+
+
+def _reason(result: TrainPlan) -> str:
+    return f"{result.total_steps} steps" if result.state is None else f"{result.total_steps} steps, going on after {result.state.step}"
+
+
+def _overview(plan: TrainPlan) -> Table:
+    section, order = plan.config.train, plan.order
+    assert plan.arch is not None
+    experts = ", ".join(
+        f"{expert.name} {share:.0%}" for expert, share in zip(plan.experts, plan.schedule.shares, strict=True) if expert.name
+    )
+    rows = [
+        ("family", f"{plan.arch.name}, {plan.task}"),
+        ("cache entries", str(len(order.items))),
+        ("micro-batches per epoch", str(order.batches_per_epoch)),
+        ("steps", str(plan.total_steps)),
+        ("epochs", f"{plan.total_steps * section.gradient_accumulation_steps / order.batches_per_epoch:.1f}"),
+        ("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"),
+    ]
+    if experts:
+        rows.insert(1, ("experts", ", ".join(experts)))
+    return Table("Training", ("setting", "value"), tuple(rows), footer=tuple(plan.expert_lines()))

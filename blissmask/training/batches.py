@@ -1,0 +1,172 @@
+"""Which items each micro-batch holds, as a function of its number; and items put together into tensors.
+
+B items, C channels, F latent frames, H and W latent rows and columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from blissmask.training.items import TrainingItem
+from blissmask.training.seeds import generator_for
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where one item stands in the data set.
+
+    Attributes:
+        bucket: items of one bucket may share a batch: same data set, same latent shape, same kinds of conditioning.
+        repeats: how often an epoch shows it, >= 1.
+        batch_size: of its data set, >= 1.
+    """
+
+    bucket: Hashable
+    repeats: int = 1
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """The endless sequence of micro-batches: epoch after epoch, each shuffled from the seed and its number.
+
+    Attributes:
+        items: all items of the data set, in a fixed order.
+        seed: the run's seed.
+    """
+
+    items: Sequence[Placed]
+    seed: int
+    _epochs: dict[int, list[tuple[int, ...]]] = field(default_factory=dict, repr=False, compare=False)
+
+    @functools.cached_property
+    def batches_per_epoch(self) -> int:
+        """Return how many micro-batches an epoch has; all epochs have the same number."""
+        return len(self._batches_of(0))
+
+    def indices(self, micro_batch: int) -> tuple[int, ...]:
+        """Return the positions of the items in micro-batch number ``micro_batch``, counted from the start of the run."""
+        epoch, place = divmod(micro_batch, self.batches_per_epoch)
+        if epoch not in self._epochs:
+            # The window of a step may span two epochs, so the one before is kept.
+            for old in [number for number in self._epochs if number < epoch - 1]:
+                del self._epochs[old]
+            self._epochs[epoch] = self._batches_of(epoch)
+        return self._epochs[epoch][place]
+
+    def epoch_of(self, micro_batch: int) -> int:
+        """Return the epoch that a micro-batch belongs to, from 0."""
+        return micro_batch // self.batches_per_epoch
+
+    def _batches_of(self, epoch: int) -> list[tuple[int, ...]]:
+        generator = generator_for(self.seed, "order", epoch)
+        buckets: dict[Hashable, list[int]] = {}
+        for position, placed in enumerate(self.items):
+            buckets.setdefault(placed.bucket, []).extend([position] * placed.repeats)
+        batches = []
+        for positions in buckets.values():
+            shuffled = [positions[place] for place in torch.randperm(len(positions), generator=generator).tolist()]
+            size = self.items[positions[0]].batch_size
+            batches += [tuple(shuffled[start : start + size]) for start in range(0, len(shuffled), size)]
+        return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Items of one shape as tensors.
+
+    Attributes:
+        number: of the micro-batch, from the start of the run.
+        names: stems of its items.
+        latents_BCFHW: float32.
+        weights_B1FHW: loss weights; None when no item has a mask.
+        outside_B1FHW: cells that the prior term holds; None when there are none.
+        regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
+        conditioning: stacked where shapes agree, a list where they differ.
+        masses_B, outside_masses_B, areas_B: per item, float64, on the CPU.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    latents_BCFHW: Tensor
+    weights_B1FHW: Tensor | None
+    outside_B1FHW: Tensor | None
+    regions_B4FHW: Tensor | None
+    conditioning: Mapping[str, Tensor | list[Tensor]]
+    masses_B: Tensor
+    outside_masses_B: Tensor
+    areas_B: Tensor
+
+    def without_masks(self) -> MicroBatch:
+        """Return it with every cell at weight 1."""
+        masses_B = torch.full_like(self.masses_B, self.latents_BCFHW[0].numel())
+        unweighted = dataclasses.replace(self, weights_B1FHW=None, outside_B1FHW=None, masses_B=masses_B)
+        return dataclasses.replace(unweighted, outside_masses_B=torch.zeros_like(masses_B), areas_B=torch.ones_like(masses_B))
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """Return it with the tensors that the forward pass needs on ``device``; what is only counted stays."""
+        if device.type == "cpu":
+            return self
+        return dataclasses.replace(
+            self,
+            latents_BCFHW=_move(self.latents_BCFHW, device),
+            weights_B1FHW=_move_present(self.weights_B1FHW, device),
+            outside_B1FHW=_move_present(self.outside_B1FHW, device),
+            regions_B4FHW=_move_present(self.regions_B4FHW, device),
+            conditioning={name: _move_each(value, device) for name, value in self.conditioning.items()},
+        )
+
+    def pinned(self) -> MicroBatch:
+        """Return it with its large tensors in page-locked memory, from which a GPU copies beside its computation."""
+        return dataclasses.replace(self, latents_BCFHW=self.latents_BCFHW.pin_memory())
+
+
+def collate(items: Sequence[TrainingItem], number: int) -> MicroBatch:
+    """Put items of one bucket together. Items without a mask, beside items with one, get weight 1 everywhere."""
+    channels = items[0].latents_Cfhw.shape[0]
+    ones_1fhw = torch.ones(1, *items[0].latents_Cfhw.shape[1:])
+    regions_shape = (4, *items[0].latents_Cfhw.shape[1:])
+    outside_B1FHW = _stack_present([item.outside_1fhw for item in items], torch.zeros_like(ones_1fhw))
+    return MicroBatch(
+        number,
+        tuple(item.name for item in items),
+        torch.stack([item.latents_Cfhw.float() for item in items]),
+        _stack_present([item.weights_1fhw for item in items], ones_1fhw),
+        outside_B1FHW,
+        _stack_present([item.regions_4fhw for item in items], torch.zeros(regions_shape)),
+        {name: _stack_or_list([item.conditioning[name] for item in items]) for name in items[0].conditioning},
+        torch.tensor([item.mass for item in items], dtype=torch.float64),
+        torch.zeros(len(items), dtype=torch.float64)
+        if outside_B1FHW is None
+        else channels * outside_B1FHW.flatten(1).sum(dim=1, dtype=torch.float64),
+        torch.tensor([item.area for item in items], dtype=torch.float64),
+    )
+
+
+def _stack_present(planes: list[Tensor | None], instead: Tensor) -> Tensor | None:
+    if all(plane is None for plane in planes):
+        return None
+    return torch.stack([instead if plane is None else plane for plane in planes])
+
+
+def _stack_or_list(tensors: list[Tensor]) -> Tensor | list[Tensor]:
+    same = all(tensor.shape == tensors[0].shape for tensor in tensors)
+    return torch.stack(tensors) if same else tensors
+
+
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.to(device, non_blocking=True)
+
+
+def _move_present(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if tensor is None else _move(tensor, device)
+
+
+def _move_each(value: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
+    return [_move(tensor, device) for tensor in value] if isinstance(value, list) else _move(value, device)

@@ -1,0 +1,220 @@
+"""The data set as it lies in the cache, and everything that headers tell is wrong with it, before a model is loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.archs.protocol import Architecture
+from blissmask.cachefile.entry import CacheHeader
+from blissmask.cachefile.layout import OURS, parse_text_name
+from blissmask.cachefile.read import list_headers, read_metadata
+from blissmask.config.training import MaskLossSection
+from blissmask.errors import CacheError, Problem, UsageError
+from blissmask.training.batches import Placed
+from blissmask.training.items import shows_no_regions
+from blissmask.training.weights import WeightRule
+
+_NAMED = 5
+_REGIONS = "mask_regions"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedSet:
+    """One data set's cache.
+
+    Attributes:
+        number: of the data set in the configuration, from 1.
+        folder: its cache folder.
+        headers: its entries, sorted by file name.
+        batch_size, repeats: of the data set.
+    """
+
+    number: int
+    folder: Path
+    headers: tuple[CacheHeader, ...]
+    batch_size: int
+    repeats: int
+
+    def placed(self) -> list[Placed]:
+        """Return where each entry stands in the order of batches; batches hold one shape and one kind of conditioning."""
+        return [
+            Placed(
+                (self.number, header.latent_shape, tuple(sorted(set(header.contents) - {"mask_weights", _REGIONS}))),
+                self.repeats,
+                self.batch_size,
+            )
+            for header in self.headers
+        ]
+
+
+def remembered_family(folders: Sequence[Path]) -> tuple[str, str] | None:
+    """Return (family, task) that our caches in ``folders`` remember, or None when no file says.
+
+    Raises:
+        CacheError: they remember different families.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+            metadata = read_metadata(path)
+            if f"{OURS}arch" in metadata and f"{OURS}task" in metadata:
+                found.setdefault((metadata[f"{OURS}arch"], metadata[f"{OURS}task"]), path)
+                break
+    if len({family for family, _ in found}) > 1:
+        places = [f"{path}: {family}" for (family, _), path in found.items()]
+        raise CacheError(
+            "the data sets were cached for different model families", where=places, fix="run `blissmask cache --arch NAME` for all of them"
+        )
+    return next(iter(found), None)
+
+
+def read_set(number: int, folder: Path, arch: Architecture, *, batch_size: int, repeats: int) -> CachedSet:
+    """List one cache folder.
+
+    Raises:
+        CacheError: no entries, entries of another family, damaged files, or captions that were not cached; all are named.
+    """
+    headers = list_headers(folder, arch.cache_suffix) if folder.is_dir() else []
+    if not headers:
+        _refuse_empty(number, folder, arch)
+    problems = [
+        *_problem("were cached for another model family", [header.path for header in headers if _is_foreign(header, arch)], arch),
+        *_problem("have no cached caption", [header.text_path for header in headers if not header.text_path.is_file()], arch),
+    ]
+    if problems:
+        raise CacheError.several(problems)
+    return CachedSet(number, folder, tuple(headers), batch_size, repeats)
+
+
+def check_masks(sets: Sequence[CachedSet], section: MaskLossSection, rule: WeightRule | None, *, recache: str) -> list[Problem]:
+    """Check that the masks are there that the settings need; return what the user should know.
+
+    Args:
+        sets: the whole data set.
+        section: after presets.
+        rule: None when the mask loss is off.
+        recache: the command that makes the cache again.
+
+    Raises:
+        CacheError: the mask loss is on and a data set has no masks, or region shares are needed and missing.
+    """
+    headers = [header for cached in sets for header in cached.headers]
+    masked = [header for header in headers if header.has_weights]
+    if rule is None:
+        return _unused_masks(masked, len(headers))
+    _refuse_unmasked_sets(sets, recache)
+    if rule.needs_regions:
+        _refuse_missing_regions(masked, recache)
+    warnings = []
+    bare = [header for header in headers if not header.has_weights]
+    if bare:
+        warnings.append(
+            Problem(
+                f"{len(bare)} of {len(headers)} cache entries have no mask and count as full weight",
+                _some([header.path for header in bare]),
+            )
+        )
+    if section.mask_loss_scale != 1:
+        warnings.append(
+            Problem(
+                "--mask_loss_scale has no effect: the weighted mean divides it out", fix="use `--mask-gamma` or `--mask-min-weight` instead"
+            )
+        )
+    if section.mask_min_weight == 0 and not section.prior_preservation_weight:
+        warnings.append(
+            Problem(
+                "the picture is unconstrained outside the mask: weight 0 is not the same as leaving it alone",
+                fix="hold it to the base model with `--prior-preservation-weight 1` (best in our study),\n"
+                "or train it a little with `--mask-min-weight 0.05`",
+            )
+        )
+    return warnings
+
+
+def commonest_sizes(sets: Sequence[CachedSet], stride: int) -> tuple[str, ...]:
+    """Return ``WIDTHxHEIGHT`` of the training pictures, the commonest first."""
+    sizes = Counter(f"{header.latent_shape[3] * stride}x{header.latent_shape[2] * stride}" for cached in sets for header in cached.headers)
+    return tuple(size for size, _ in sizes.most_common())
+
+
+def _unused_masks(masked: Sequence[CacheHeader], entries: int) -> list[Problem]:
+    if not masked:
+        return []
+    return [
+        Problem(
+            f"{len(masked)} of {entries} cache entries have masks that this training ignores",
+            fix="give `--use-mask-loss` to weigh the loss by them, e.g. with `--mask-preset person-prior`",
+        )
+    ]
+
+
+def _refuse_unmasked_sets(sets: Sequence[CachedSet], recache: str) -> None:
+    unmasked = [cached for cached in sets if not any(header.has_weights for header in cached.headers)]
+    if not unmasked:
+        return
+    places = []
+    for cached in unmasked:
+        example = cached.headers[0].path.name
+        places.append(
+            f"{len(cached.headers)} of {len(cached.headers)} entries in {cached.folder} were written without masks, e.g. {example}"
+        )
+    numbers = ", ".join(str(cached.number) for cached in unmasked)
+    raise CacheError(
+        "FATAL: --use_mask_loss is enabled but batch has no mask_weights!",
+        where=places,
+        fix=f"set `alpha_mask` or `mask_directory` for dataset {numbers}, then run\n{recache}",
+    )
+
+
+def _refuse_missing_regions(masked: Sequence[CacheHeader], recache: str) -> None:
+    without = [header.path for header in masked if _REGIONS not in header.contents and not shows_no_regions(header)]
+    if without:
+        raise CacheError(
+            "these settings need the share of face, body, hair and background in each latent cell, and some cache entries lack it",
+            where=_some(without),
+            fix="use masks that hold only tier values (no feather, no JPEG) and run\n"
+            f"{recache}\nor leave out `--mask-transform pixel` and the weights per region",
+        )
+
+
+def _refuse_empty(number: int, folder: Path, arch: Architecture) -> None:
+    others = (
+        [path for path in sorted(folder.glob("*.safetensors")) if parse_text_name(path.name, arch.cache_suffix) is None]
+        if folder.is_dir()
+        else []
+    )
+    if others:
+        raise CacheError(
+            f"the cache of dataset {number} is of another model family than `{arch.name}`",
+            where=_some(others),
+            fix=f"run `blissmask cache --arch {arch.name}`, or train the family it was made for",
+        )
+    raise CacheError(f"the cache of dataset {number} is empty", where=[folder], fix=f"run `blissmask cache --arch {arch.name}` first")
+
+
+def _is_foreign(header: CacheHeader, arch: Architecture) -> bool:
+    named = header.metadata.get("architecture", arch.metadata_name)
+    return named != arch.metadata_name or header.latent_shape[0] != arch.latent.channels
+
+
+def _problem(what: str, paths: Sequence[Path], arch: Architecture) -> list[Problem]:
+    if not paths:
+        return []
+    entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
+    return [Problem(f"{entries} {what}", _some(paths), f"run `blissmask cache --arch {arch.name}`")]
+
+
+def _some(paths: Sequence[Path]) -> tuple[str, ...]:
+    shown = tuple(str(path) for path in paths[:_NAMED])
+    return (*shown, f"and {len(paths) - _NAMED} more") if len(paths) > _NAMED else shown
+
+
+def refuse_shared_folders(folders: Sequence[Path]) -> None:
+    """Raise UsageError when two data sets have one cache folder: each would train on the entries of both."""
+    counts = Counter(folder.resolve() for folder in folders)
+    shared = [folder for folder, count in counts.items() if count > 1]
+    if shared:
+        raise UsageError("two datasets share one cache folder", where=shared, fix="give each its own `cache_directory`")

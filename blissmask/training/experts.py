@@ -1,0 +1,134 @@
+"""Which expert a step trains, on which noise, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from blissmask.archs.protocol import Denoiser, Expert
+from blissmask.config.training import TrainSection
+from blissmask.training.lora import Lora
+from blissmask.training.timesteps import (
+    FLUX_LINE,
+    QWEN_LINE,
+    NoiseDistribution,
+    log_snr,
+    resolution_shift,
+    shifted_sigmoid,
+    uniform,
+)
+
+NoiseOf = Callable[[tuple[int, int]], NoiseDistribution]
+"""Latent (rows, columns) -> the noise levels to train on; only the resolution-dependent samplings look at the size."""
+
+
+@dataclass(slots=True)
+class Learner:
+    """A denoiser with what trains it. Experts with a shared LoRA have the same ``lora`` parameters, optimiser and scheduler.
+
+    Attributes:
+        name: ``""`` for the only expert, else ``high`` or ``low``.
+        denoiser: frozen but for the LoRA layers.
+        lora: its trainable weights.
+        noise: noise levels it is trained on.
+        optimizer, scheduler: over ``lora``.
+    """
+
+    name: str
+    denoiser: Denoiser
+    lora: Lora
+    noise: NoiseOf
+    optimizer: Optimizer
+    scheduler: LRScheduler
+
+
+@dataclass(frozen=True, slots=True)
+class StepSchedule:
+    """Which learner each step trains: long runs of one, then of the other, so that weights move rarely.
+
+    Attributes:
+        shares: share of the steps of each learner, in order; sums to 1.
+        total: steps of the run, >= 1.
+        rounds: how often the learners take turns in these steps.
+    """
+
+    shares: tuple[float, ...]
+    total: int = 1
+    rounds: int = 1
+
+    def learner_at(self, step: int) -> int:
+        """Return the position of the learner that step ``step`` (from 0) trains."""
+        place = ((step + 0.5) * self.rounds / self.total) % 1.0
+        reached = 0.0
+        for position, share in enumerate(self.shares):
+            reached += share
+            if place < reached:
+                return position
+        return len(self.shares) - 1
+
+    def steps_of(self, position: int) -> int:
+        """Return how many steps train the learner at ``position``."""
+        return sum(self.learner_at(step) == position for step in range(self.total))
+
+
+def schedule_steps(shares: Sequence[float], *, run_length: int, total: int) -> StepSchedule:
+    """Spread the steps by ``shares``.
+
+    Args:
+        shares: > 0 each, any sum.
+        run_length: steps in a row that the rarest learner gets, about.
+        total: steps of the run; short runs have shorter turns, so that every learner gets its share.
+    """
+    whole = sum(shares)
+    parts = tuple(share / whole for share in shares)
+    return StepSchedule(parts, total, max(1, round(total * min(parts) / run_length)))
+
+
+def wanted_experts(experts: Sequence[Expert], wanted: str | None) -> list[Expert]:
+    """Return the experts to train: the only one, or those that ``wanted`` (high, low, both; None is low) names, high first."""
+    if len(experts) == 1:
+        return list(experts)
+    names = ("high", "low") if wanted == "both" else (wanted or "low",)
+    return [expert for name in names for expert in experts if expert.name == name]
+
+
+def noise_of(section: TrainSection, expert: Expert, *, default_shift: float) -> NoiseOf:
+    """Return the noise levels of an expert: the sampling, in the user's range, cut to the expert's own range without drawing again.
+
+    Args:
+        section: sampling, shift and range.
+        expert: its range is cut out with the shape the distribution has there.
+        default_shift: the family's, when the user gives none.
+    """
+    everywhere = training_noise(section, default_shift=default_shift)
+    return lambda grid_hw: everywhere(grid_hw).truncated(*expert.timestep_range)
+
+
+def training_noise(section: TrainSection, *, default_shift: float) -> NoiseOf:
+    """Return the noise levels in the user's range, for all experts together."""
+    low, high = (section.min_timestep or 0) / 1000, (1000 if section.max_timestep is None else section.max_timestep) / 1000
+
+    def distribution(grid_hw: tuple[int, int]) -> NoiseDistribution:
+        whole = _sampling(section, default_shift, grid_hw)
+        return whole.truncated(low, high) if section.preserve_distribution_shape else whole.rescaled(low, high)
+
+    return distribution
+
+
+def _sampling(section: TrainSection, default_shift: float, grid_hw: tuple[int, int]) -> NoiseDistribution:
+    match section.timestep_sampling:
+        case "uniform":
+            return uniform()
+        case "sigmoid":
+            return shifted_sigmoid(scale=section.sigmoid_scale, shift=1.0)
+        case "shift":
+            return shifted_sigmoid(scale=section.sigmoid_scale, shift=section.discrete_flow_shift or default_shift)
+        case "flux_shift":
+            return shifted_sigmoid(scale=section.sigmoid_scale, shift=resolution_shift(grid_hw, FLUX_LINE))
+        case "qwen_shift":
+            return shifted_sigmoid(scale=section.sigmoid_scale, shift=resolution_shift(grid_hw, QWEN_LINE))
+        case "logsnr":
+            return log_snr(mean=section.logit_mean, std=section.logit_std)

@@ -1,0 +1,102 @@
+"""Bring micro-batches to the loop before it asks for them: items stay in memory while they fit, the next step's are made in a thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from blissmask.training.batches import BatchOrder, MicroBatch, collate
+from blissmask.training.items import TrainingItem
+
+_MEMORY_SHARE = 0.5
+"""The part of the free memory that cached items may take; the rest is for the models."""
+
+
+class ItemStore:
+    """Items by position, read at most once each while ``budget`` bytes last; those that do not fit are read whenever they are asked for.
+
+    Args:
+        read: returns the item at a position; called from one thread at a time.
+        budget: bytes of tensors to keep.
+    """
+
+    def __init__(self, read: Callable[[int], TrainingItem], *, budget: int) -> None:
+        self._read = read
+        self._room = budget
+        self._kept: dict[int, TrainingItem] = {}
+
+    def item(self, position: int) -> TrainingItem:
+        """Return the item at ``position``; raises what ``read`` raises."""
+        if position in self._kept:
+            return self._kept[position]
+        item = self._read(position)
+        if item.byte_count <= self._room:
+            self._room -= item.byte_count
+            self._kept[position] = item
+        return item
+
+
+class Feed:
+    """The micro-batches of each step, one step ahead. A context manager: leaving it ends the thread.
+
+    Args:
+        order: which items a micro-batch holds.
+        store: where they come from.
+        accumulation: micro-batches per optimiser step.
+        device: where the tensors are needed; for a GPU they are pinned first, so the copy runs beside the computation.
+    """
+
+    def __init__(self, order: BatchOrder, store: ItemStore, *, accumulation: int, device: torch.device) -> None:
+        self._order = order
+        self._store = store
+        self._accumulation = accumulation
+        self._pinned = device.type == "cuda"
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="blissmask-feed")
+        self._ahead: dict[int, Future[list[MicroBatch]]] = {}
+
+    def window(self, step: int, *, last: bool) -> list[MicroBatch]:
+        """Return the micro-batches of optimiser step ``step`` (from 0), and begin with the next ones unless this is the last step."""
+        current = self._ahead.pop(step, None) or self._thread.submit(self._make, step)
+        if not last:
+            self._ahead[step + 1] = self._thread.submit(self._make, step + 1)
+        return current.result()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, step: int) -> list[MicroBatch]:
+        numbers = range(step * self._accumulation, (step + 1) * self._accumulation)
+        return [self._batch(number) for number in numbers]
+
+    def _batch(self, number: int) -> MicroBatch:
+        items: Sequence[TrainingItem] = [self._store.item(position) for position in self._order.indices(number)]
+        batch = collate(items, number)
+        return batch.pinned() if self._pinned else batch
+
+
+def memory_budget() -> int:
+    """Return how many bytes of items to keep: half of the memory that is free now."""
+    return int(_free_memory() * _MEMORY_SHARE)
+
+
+def _free_memory() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # Neither is known on Windows and macOS: a value that most LoRA data sets fit and most machines have.
+    return 8 << 30

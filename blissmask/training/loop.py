@@ -1,0 +1,84 @@
+"""The loop: step after step until the last, a stop, or a loss that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from blissmask.errors import StoppedError
+from blissmask.training.experts import Learner, StepSchedule
+from blissmask.training.feed import Feed
+from blissmask.training.metrics import MetricBuffer
+from blissmask.training.optimizer import set_training_mode
+from blissmask.training.step import StepRule, run_step
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How far to go, and what happens on the way.
+
+    Attributes:
+        start: optimiser steps already done.
+        total: optimiser steps in all.
+        schedule: which learner a step trains.
+        rule: what a step does.
+        device: of the active learner.
+        offload: keep the weights of the learner that rests in CPU memory.
+        save_at: says, for a number of steps done, whether to save.
+        save: saves; called with the number of steps done, after all numbers up to it were seen to be finite.
+        stop_signal: returns the number of the signal that asked to stop, or 0.
+    """
+
+    start: int
+    total: int
+    schedule: StepSchedule
+    rule: StepRule
+    device: torch.device
+    offload: bool
+    save_at: Callable[[int], bool]
+    save: Callable[[int], None]
+    stop_signal: Callable[[], int]
+
+
+def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: MetricBuffer) -> None:
+    """Train from ``course.start`` to ``course.total``.
+
+    Raises:
+        StoppedError: a signal asked to stop; the step in hand was finished and saved.
+        NonFiniteLossError: a loss or gradient is not finite; nothing was saved since.
+    """
+    active = -1
+    for learner in learners:
+        learner.denoiser.module.train()
+        set_training_mode(learner.optimizer, training=True)
+    if course.start >= course.total:
+        # A kill between the last state and the final LoRA file leaves only the latter to do.
+        course.save(course.start)
+    for step in range(course.start, course.total):
+        position = course.schedule.learner_at(step)
+        if position != active:
+            _take_turns(learners, position, course)
+            active = position
+        window = feed.window(step, last=step + 1 == course.total)
+        numbers.add(step + 1, run_step(learners[position], window, course.rule, step=step, device=course.device))
+        signal = course.stop_signal()
+        done = step + 1
+        if signal or done == course.total or course.save_at(done):
+            numbers.flush()
+            course.save(done)
+        if signal and done < course.total:
+            raise StoppedError(
+                f"stopped after step {done} of {course.total}; it is saved",
+                signal_number=signal,
+                fix="run the same command again to continue",
+            )
+
+
+def _take_turns(learners: Sequence[Learner], position: int, course: Course) -> None:
+    """Bring the learner at ``position`` to the device, the others out of its way when there is no room for all."""
+    for other, learner in enumerate(learners):
+        if other != position and course.offload:
+            learner.denoiser.module.to("cpu")
+    learners[position].denoiser.module.to(course.device)

@@ -1,0 +1,194 @@
+"""The trainable weights: LoRA layers put into a frozen denoiser, in float32 whatever the denoiser's precision."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from blissmask.archs.protocol import Denoiser
+from blissmask.errors import UsageError
+from blissmask.training.seeds import derive_seed
+
+ADAPTER = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """How large and where.
+
+    Attributes:
+        rank: >= 1.
+        alpha: > 0; the update is scaled by ``alpha / rank`` (by ``alpha / sqrt(rank)`` when rank-stabilised).
+        dropout: share of a layer's inputs dropped in training, [0, 1).
+        rank_stabilised: see ``alpha``; keeps the update's size at high ranks (rsLoRA).
+        dora: also train the norm of each output (DoRA).
+        include: regular expressions, full match on the original name; linear layers that match are adapted too.
+        exclude: regular expressions; what matches is not adapted.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    rank_stabilised: bool = False
+    dora: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def scaling(self) -> float:
+        """Return what the product of the two matrices is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
+
+
+@dataclass(slots=True)
+class Lora:
+    """The LoRA layers in one denoiser.
+
+    Attributes:
+        shape: how large.
+        layers: module name in the denoiser -> its LoRA layer.
+        original_name: module name -> the original repository's name, which files use.
+    """
+
+    shape: LoraShape
+    layers: dict[str, BaseTunerLayer]
+    original_name: Callable[[str], str]
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return (name, parameter) of everything that trains, in a fixed order."""
+        return [
+            (f"{name}.{own}", parameter)
+            for name, layer in sorted(self.layers.items())
+            for own, parameter in layer.named_parameters()
+            if not own.startswith("base_layer.")
+        ]
+
+    def matrices(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return original name -> (A of shape (rank, inputs), B of shape (outputs, rank)), detached."""
+        return {
+            self.original_name(name): (layer.lora_A[ADAPTER].weight.detach(), layer.lora_B[ADAPTER].weight.detach())
+            for name, layer in sorted(self.layers.items())
+        }
+
+    def magnitudes(self) -> dict[str, Tensor]:
+        """Return original name -> DoRA's norms (outputs,), empty without DoRA."""
+        if not self.shape.dora:
+            return {}
+        return {
+            self.original_name(name): layer.lora_magnitude_vector[ADAPTER].weight.detach() for name, layer in sorted(self.layers.items())
+        }
+
+
+def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
+    """Freeze ``denoiser`` and put LoRA layers into it; B is zero, so predictions are unchanged.
+
+    Args:
+        denoiser: its ``module`` is changed in place.
+        shape: how large and where.
+        seed: of the run; A is drawn from it and from nothing else.
+
+    Raises:
+        UsageError: the patterns leave no layer, or are no regular expressions.
+    """
+    module = denoiser.module
+    module.requires_grad_(requires_grad=False)
+    names = _target_names(denoiser, shape)
+    config = LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        lora_dropout=shape.dropout,
+        use_rslora=shape.rank_stabilised,
+        use_dora=shape.dora,
+        target_modules="|".join(map(re.escape, names)),
+    )
+    # peft draws from the global generator; the fork keeps everyone else's state as it was.
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "lora"))
+        inject_adapter_in_model(config, module, ADAPTER)
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}
+    lora = Lora(shape, layers, denoiser.original_name)
+    for _, parameter in lora.named_parameters():
+        # On a bfloat16 base peft makes bfloat16 adapters, whose updates vanish in rounding.
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_()
+    return lora
+
+
+def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
+    """Remove the layers that a backward pass has just left without a gradient, and clear the gradients of the others.
+
+    The last block's text stream of Qwen-Image and HunyuanVideo 1.5 is thrown away by the model; adapters there never train,
+    only take space, and stop distributed training.
+
+    Returns:
+        Names of the removed layers.
+    """
+    dropped = [
+        name
+        for name, layer in lora.layers.items()
+        if all(parameter.grad is None for own, parameter in layer.named_parameters() if not own.startswith("base_layer."))
+    ]
+    for name in dropped:
+        parent, _, child = name.rpartition(".")
+        setattr(module.get_submodule(parent), child, lora.layers.pop(name).get_base_layer())
+    for _, parameter in lora.named_parameters():
+        parameter.grad = None
+    return dropped
+
+
+def share_lora(first: Lora, second: Lora) -> None:
+    """Let ``second`` train the very parameters of ``first``; both denoisers have the same layers."""
+    for name, layer in second.layers.items():
+        for own, parameter in list(first.layers[name].named_parameters()):
+            if own.startswith("base_layer."):
+                continue
+            parent, _, child = own.rpartition(".")
+            setattr(layer.get_submodule(parent), child, parameter)
+
+
+@contextlib.contextmanager
+def adapters_off(lora: Lora) -> Iterator[None]:
+    """Predict as the base model does, without dropout and without gradients."""
+    for layer in lora.layers.values():
+        layer.enable_adapters(enabled=False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for layer in lora.layers.values():
+            layer.enable_adapters(enabled=True)
+
+
+def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
+    try:
+        default = re.compile(denoiser.lora_targets)
+        include = [re.compile(pattern) for pattern in shape.include]
+        exclude = [re.compile(pattern) for pattern in shape.exclude]
+    except re.error as error:
+        raise UsageError(f"`{error.pattern!r}` is not a regular expression: {error}") from error
+    linear = [name for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
+    names = []
+    for name in linear:
+        original = denoiser.original_name(name) if default.fullmatch(name) or include or exclude else name
+        wanted = default.fullmatch(name) is not None and not _any_match(exclude, original)
+        if wanted or _any_match(include, original):
+            names.append(name)
+    if not names:
+        raise UsageError(
+            "the LoRA would adapt no layer",
+            where=[f"{len(linear)} linear layers, e.g. {', '.join(linear[:3])}"],
+            fix="loosen `exclude_patterns`, or name layers with `include_patterns`",
+        )
+    return names
+
+
+def _any_match(patterns: Sequence[re.Pattern[str]], name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in patterns)

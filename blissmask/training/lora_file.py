@@ -1,0 +1,119 @@
+"""LoRA files: original module names, so ComfyUI and diffusers both load them, with alpha per layer and what was trained in the metadata.
+
+    diffusion_model.blocks.0.self_attn.q.lora_A.weight   (rank, inputs)
+    diffusion_model.blocks.0.self_attn.q.lora_B.weight   (outputs, rank)
+    diffusion_model.blocks.0.self_attn.q.alpha           ()
+    diffusion_model.blocks.0.self_attn.q.dora_scale      (outputs, 1), DoRA only
+
+A file without alpha is read with the wrong strength by diffusers; a file with it is exact in both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from blissmask.cachefile import write
+from blissmask.cachefile.read import read_metadata, read_tensors
+from blissmask.errors import CacheError, ModelError
+from blissmask.training.lora import ADAPTER, Lora
+
+PREFIX = "diffusion_model."
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def lora_tensors(lora: Lora, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Return the file's tensors; alpha is chosen so that every reader's ``alpha / rank`` is the scale that was trained."""
+    tensors = {}
+    alpha = torch.tensor(lora.shape.scaling * lora.shape.rank)
+    for name, (a, b) in lora.matrices().items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.to("cpu", dtype).contiguous()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.to("cpu", dtype).contiguous()
+        tensors[f"{PREFIX}{name}.alpha"] = alpha.clone()
+    for name, norms in lora.magnitudes().items():
+        tensors[f"{PREFIX}{name}.dora_scale"] = norms.to("cpu", dtype).reshape(-1, 1).contiguous()
+    return tensors
+
+
+def save_lora(path: Path, lora: Lora, metadata: Mapping[str, str], *, precision: str = "float32") -> None:
+    """Publish a LoRA file.
+
+    Args:
+        path: ends in ``.safetensors``.
+        lora: what to write.
+        metadata: strings; the hash of the tensors is added.
+        precision: float32, bfloat16 or float16.
+    """
+    tensors = lora_tensors(lora, dtype=_DTYPES[precision])
+    write.save_tensors(path, tensors, {**metadata, "sshs_model_hash": _model_hash(tensors)})
+
+
+def load_lora(path: Path, lora: Lora) -> None:
+    """Fill ``lora`` from a file of :func:`save_lora`, for a warm start.
+
+    Raises:
+        ModelError: the file cannot be read, is for other layers or has another rank; names the first of them.
+    """
+    tensors = _read(path)
+    with torch.no_grad():
+        for name, layer in lora.layers.items():
+            original = f"{PREFIX}{lora.original_name(name)}"
+            a, b = tensors.pop(f"{original}.lora_A.weight", None), tensors.pop(f"{original}.lora_B.weight", None)
+            alpha = tensors.pop(f"{original}.alpha", None)
+            if a is None or b is None:
+                raise ModelError(
+                    f"this LoRA has no weights for `{original}`", where=[path], fix="use a LoRA of the same family and the same layers"
+                )
+            own_a, own_b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+            if a.shape != own_a.shape or b.shape != own_b.shape:
+                raise ModelError(
+                    f"`{original}` has rank {a.shape[0]} in this LoRA and {own_a.shape[0]} here",
+                    where=[path],
+                    fix=f"set `network_dim = {a.shape[0]}`",
+                )
+            stored_scale = 1.0 if alpha is None else float(alpha) / a.shape[0]
+            own_a.copy_(a)
+            # The file's scale may differ from ours; the product must not.
+            own_b.copy_(b.float() * (stored_scale / lora.shape.scaling))
+            norms = tensors.pop(f"{original}.dora_scale", None)
+            if norms is not None and lora.shape.dora:
+                layer.lora_magnitude_vector[ADAPTER].weight.copy_(norms.reshape(-1))
+    if tensors:
+        raise ModelError(
+            f"this LoRA also adapts `{next(iter(tensors))}`, which this run does not", where=[path], fix="add it with `include_patterns`"
+        )
+
+
+def rank_of(path: Path) -> int:
+    """Return the rank of a LoRA file. Raises ModelError when it is none."""
+    for key, tensor in _read(path).items():
+        if key.endswith(".lora_A.weight"):
+            return int(tensor.shape[0])
+    raise ModelError("no LoRA of this program's format", where=[path])
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """Return the metadata of a LoRA file. Raises ModelError when it cannot be read."""
+    try:
+        return read_metadata(path)
+    except CacheError as error:
+        raise ModelError("the LoRA file is missing or damaged", where=[path]) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return read_tensors(path)
+    except CacheError as error:
+        raise ModelError("the LoRA file is missing or damaged", where=[path]) from error
+
+
+def _model_hash(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of the serialised tensors after the header, as web interfaces compute ``sshs_model_hash``."""
+    data = save(dict(sorted(tensors.items())))
+    header_length = int.from_bytes(data[:8], "little")
+    return hashlib.sha256(data[8 + header_length :]).hexdigest()

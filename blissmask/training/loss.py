@@ -1,0 +1,110 @@
+"""The mask-weighted loss. Pure: tensors in, tensors out.
+
+B items, C channels, F latent frames, H and W latent rows and columns, R regions.
+
+A step's loss is one sum over its items, ``sum(coefficient_B * weighted_sums_B)``. The coefficients depend on the masks alone, which are
+known before the forward pass, so every mean comes out the same however the step is split into micro-batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MaskMean = Literal["batch", "sample", "global"]
+LossType = Literal["mse", "huber"]
+
+EMPTY_MASS = 1e-6
+"""An item whose channels and weights sum to less has nothing to learn from: a millionth of one cell."""
+
+
+def error_map(pred_BCFHW: Tensor, target_BCFHW: Tensor, *, loss_type: LossType = "mse", huber_delta: float = 1.0) -> Tensor:
+    """Return the error of each latent cell, summed over channels, as errors_B1FHW in float32.
+
+    Channels are summed first because the weight is the same for all of them: the weighting then touches one channel instead of 16.
+
+    Args:
+        pred_BCFHW: prediction, any float dtype.
+        target_BCFHW: target of the same shape.
+        loss_type: ``mse``, or ``huber``, which is the squared error up to ``huber_delta`` and grows linearly beyond.
+        huber_delta: > 0, in units of the latents.
+    """
+    if loss_type == "huber":
+        # Twice torch's Huber equals the squared error near zero, so the two read alike in the logs.
+        errors = 2.0 * F.huber_loss(pred_BCFHW.float(), target_BCFHW.float(), reduction="none", delta=huber_delta)
+    else:
+        errors = (pred_BCFHW.float() - target_BCFHW.float()).square()
+    return errors.sum(dim=1, keepdim=True)
+
+
+def weighted_sums(errors_B1FHW: Tensor, weights_B1FHW: Tensor | None) -> Tensor:
+    """Return each item's sum of weighted errors, shape (B,); without weights every cell counts 1."""
+    weighted = errors_B1FHW if weights_B1FHW is None else errors_B1FHW * weights_B1FHW
+    return weighted.flatten(1).sum(dim=1)
+
+
+def weight_masses(weights_B1FHW: Tensor, channels: int) -> Tensor:
+    """Return each item's ``channels * sum(weights)``, the denominator of its weighted mean, shape (B,), float64."""
+    return channels * weights_B1FHW.flatten(1).sum(dim=1, dtype=torch.float64)
+
+
+def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean) -> list[Tensor]:
+    """Return what each item's weighted sum is multiplied by, so that the products add up to the step's mean.
+
+    There is no epsilon: it would bias small masks (1.998 instead of 2.002 at a weight of 1e-12). Empty items get 0 and do not count
+    in any mean.
+
+    Args:
+        masses: one masses_B per micro-batch of the optimiser step; see :func:`weight_masses`.
+        mean: ``batch``, the mean over micro-batches of each one's weighted mean (the guide's); ``sample``, the mean over items of each
+            one's weighted mean; ``global``, one weighted mean over the whole step.
+
+    Returns:
+        One coefficients_B per micro-batch, float64; all zeros when no item has any weight.
+    """
+    live = [torch.where(masses_B > EMPTY_MASS, masses_B, torch.zeros_like(masses_B)) for masses_B in masses]
+    match mean:
+        case "batch":
+            totals = [masses_B.sum() for masses_B in live]
+            live_batches = sum(bool(total > 0) for total in totals)
+            shares = [torch.full_like(masses_B, float(total) * live_batches) for masses_B, total in zip(live, totals, strict=True)]
+        case "sample":
+            live_items = sum(int((masses_B > 0).sum()) for masses_B in live)
+            shares = [masses_B * live_items for masses_B in live]
+        case "global":
+            step_total = float(sum(float(masses_B.sum()) for masses_B in live))
+            shares = [torch.full_like(masses_B, step_total) for masses_B in live]
+    return [torch.where(masses_B > 0, 1.0 / share_B, torch.zeros_like(share_B)) for masses_B, share_B in zip(live, shares, strict=True)]
+
+
+def weighted_mean(pred_BCFHW: Tensor, target_BCFHW: Tensor, weights_B1FHW: Tensor, *, mean: MaskMean = "batch") -> Tensor:
+    """Return the loss of a step that is one batch: ``sum(error * weight) / (C * sum(weight))`` for ``batch`` and ``global``.
+
+    Args:
+        pred_BCFHW: prediction.
+        target_BCFHW: target.
+        weights_B1FHW: loss weights (after gamma and floor), float32, broadcast over channels.
+        mean: see :func:`item_coefficients`.
+
+    Returns:
+        A float32 scalar; 0 with zero gradient when every weight is 0.
+    """
+    masses_B = weight_masses(weights_B1FHW, pred_BCFHW.shape[1])
+    (coefficients_B,) = item_coefficients([masses_B], mean=mean)
+    return (weighted_sums(error_map(pred_BCFHW, target_BCFHW), weights_B1FHW) * coefficients_B.float()).sum()
+
+
+def region_sums(errors_B1FHW: Tensor, regions_BRFHW: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """Return each region's summed error and mass, both (R,); their quotient is the plain mean error of the region.
+
+    Args:
+        errors_B1FHW: as from :func:`error_map`.
+        regions_BRFHW: share of each cell that shows each region, 0..1.
+        channels: channels that the errors were summed over.
+    """
+    over_cells = (0, 2, 3, 4)
+    return (errors_B1FHW * regions_BRFHW).sum(dim=over_cells), channels * regions_BRFHW.sum(dim=over_cells)

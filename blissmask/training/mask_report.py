@@ -1,0 +1,108 @@
+"""What the masks of a data set come to, and the banner that says so before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from blissmask.config.training import MaskLossSection
+from blissmask.masks.tiers import MAX_VALUE, TIERS
+from blissmask.training.items import TrainingItem
+from blissmask.training.weights import WeightRule
+
+_WIDE = "=" * 60
+_THIN = "-" * 60
+
+
+@dataclass(slots=True)
+class MaskTotals:
+    """Sums over the data set, each item as often as an epoch shows it.
+
+    Attributes:
+        entries: cache entries.
+        masked: entries with mask weights.
+        empty: names of entries whose loss weights are all 0.
+        summed_weight, cell_count: over all entries; their quotient is the mean loss weight.
+        region_weight: loss weight that falls on each region, in the order of ``TIERS``; a cell of two regions is split by area.
+        unknown_weight: loss weight on cells whose regions are not known.
+    """
+
+    entries: int = 0
+    masked: int = 0
+    empty: list[str] = field(default_factory=list)
+    summed_weight: float = 0.0
+    cell_count: float = 0.0
+    region_weight: Tensor = field(default_factory=lambda: torch.zeros(len(TIERS), dtype=torch.float64))
+    unknown_weight: float = 0.0
+
+    def add(self, item: TrainingItem, *, repeats: int) -> None:
+        """Count one item."""
+        self.entries += 1
+        cells = item.latents_Cfhw[0].numel()
+        weights_1fhw = torch.ones(1, *item.latents_Cfhw.shape[1:]) if item.weights_1fhw is None else item.weights_1fhw
+        total = float(weights_1fhw.sum(dtype=torch.float64))
+        self.summed_weight += repeats * total
+        self.cell_count += repeats * cells
+        if item.weights_1fhw is not None:
+            self.masked += 1
+        if item.empty:
+            self.empty.append(item.name)
+        known = 0.0
+        if item.regions_4fhw is not None:
+            on_regions_R = (item.regions_4fhw * weights_1fhw).flatten(1).sum(dim=1, dtype=torch.float64)
+            self.region_weight += repeats * on_regions_R
+            known = float(on_regions_R.sum())
+        self.unknown_weight += repeats * max(0.0, total - known)
+
+    @property
+    def mean_weight(self) -> float:
+        """Return the mean loss weight over all cells."""
+        return self.summed_weight / self.cell_count if self.cell_count else 0.0
+
+    @property
+    def region_shares(self) -> tuple[float, ...] | None:
+        """Return each region's share of the summed weight, or None when most of it lies where regions are not known."""
+        if not self.summed_weight or self.unknown_weight > 0.5 * self.summed_weight:
+            return None
+        return tuple(float(weight) / self.summed_weight for weight in self.region_weight)
+
+
+def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals) -> tuple[str, ...]:
+    """Return the guide's banner, word for word, then what is trained: each tier's weights and its share of the summed weight.
+
+    Args:
+        section: after presets.
+        rule: how the weights were shaped.
+        totals: over the whole data set.
+    """
+    return (
+        _WIDE,
+        "MASK-WEIGHTED LOSS TRAINING ENABLED",
+        _WIDE,
+        f"  mask_loss_scale: {section.mask_loss_scale}",
+        f"  mask_min_weight: {section.mask_min_weight}",
+        f"  mask_gamma: {section.mask_gamma}",
+        _THIN,
+        "IMPORTANT: Masks must be baked into latent cache!",
+        "If you see 'batch has no mask_weights' errors, re-run",
+        "the cache script with mask_directory in your dataset config.",
+        _WIDE,
+        *_tier_table(rule, totals),
+        _count_line(totals),
+    )
+
+
+def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
+    shares = totals.region_shares
+    lines = [" tier         value   weight   loss weight   share of the loss"]
+    for position, (tier, weight) in enumerate(zip(TIERS, rule.tier_weights or rule.pixel_weights, strict=True)):
+        share = "not known" if shares is None else f"{shares[position]:.1%}"
+        lines.append(f" {tier.value:<11}{round(weight * MAX_VALUE):>7}{weight:>9.3f}{rule.tier_loss_weight(weight):>14.3f}{share:>20}")
+    return lines
+
+
+def _count_line(totals: MaskTotals) -> str:
+    some = "all with mask weights" if totals.masked == totals.entries else f"{totals.masked} with mask weights"
+    return f" {totals.entries} cache entries, {some}; mean loss weight {totals.mean_weight:.3f}"

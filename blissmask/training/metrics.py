@@ -1,0 +1,135 @@
+"""Numbers of the steps: kept on the device until some steps are done, so that no step waits for the GPU."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from blissmask.errors import BlissmaskError, InputError, MachineError
+from blissmask.storage import atomic
+
+Values = Mapping[str, float]
+
+
+class NonFiniteLossError(InputError):
+    """The loss or the gradient became NaN or infinite."""
+
+
+@dataclass(slots=True)
+class MetricBuffer:
+    """Collects each step's tensors; reading them is one transfer for many steps.
+
+    Attributes:
+        interval: steps between readings.
+        receive: called with (step, values) for each step, in order.
+    """
+
+    interval: int
+    receive: Callable[[int, Values], None]
+    _waiting: list[tuple[int, dict[str, Tensor | float]]] = field(default_factory=list)
+
+    def add(self, step: int, values: dict[str, Tensor | float]) -> None:
+        """Take the numbers of step ``step``; raises NonFiniteLossError at most ``interval`` steps after one was not finite."""
+        self._waiting.append((step, values))
+        if len(self._waiting) >= self.interval:
+            self.flush()
+
+    def flush(self) -> None:
+        """Read what waits. Raises NonFiniteLossError when a loss or a gradient norm is not finite; the steps before it are received."""
+        waiting, self._waiting = self._waiting, []
+        for step, tensors in waiting:
+            values = _drop_unknown(_read(tensors))
+            wrong = [name for name, value in values.items() if not math.isfinite(value)]
+            if wrong:
+                raise NonFiniteLossError(
+                    f"`{wrong[0]}` is not finite at step {step}, so training stopped",
+                    fix="the last training state is kept; lower `learning_rate`, or raise `lr_warmup_steps`, and run again",
+                )
+            self.receive(step, values)
+
+
+def _read(tensors: dict[str, Tensor | float]) -> dict[str, float]:
+    on_device = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+    read = (
+        torch.stack([value.double().reshape(()).to("cpu", non_blocking=False) for value in on_device.values()]).tolist()
+        if on_device
+        else []
+    )
+    numbers = dict(zip(on_device, read, strict=True))
+    return {name: numbers[name] if name in numbers else float(value) for name, value in tensors.items()}
+
+
+def _drop_unknown(values: dict[str, float]) -> dict[str, float]:
+    """Leave out the losses of regions that the step did not show: they are 0 / 0, marked by NaN under ``loss/``."""
+    return {name: value for name, value in values.items() if not (name.startswith("loss/region/") and math.isnan(value))}
+
+
+class StepLog:
+    """One JSON line per step in a file beside the LoRA: the same bytes for the same run, so there is no clock in it.
+
+    Args:
+        path: ends in ``.jsonl``.
+        keep_until: lines of later steps, and a torn last line, are removed first: they belong to steps that are trained again.
+    """
+
+    def __init__(self, path: Path, *, keep_until: int) -> None:
+        self._path = path
+        kept = [line for line in _lines(path) if _step_of(line) <= keep_until] if keep_until else []
+        atomic.write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def write(self, step: int, values: Values) -> None:
+        """Append one line. Raises MachineError when the disk is full."""
+        line = json.dumps({"step": step, **{name: float(f"{value:.8g}") for name, value in values.items()}})
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+        except OSError as error:
+            raise MachineError(
+                f"cannot write the log: {error.strerror}", where=[self._path], fix="free some space, then run again"
+            ) from error
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Return the whole lines of a step log, in order."""
+    return [json.loads(line) for line in _lines(path)]
+
+
+def tensorboard_writer(folder: Path, *, purge_step: int) -> Callable[[int, Values], None] | None:
+    """Return what writes steps for TensorBoard, or None when it is not installed.
+
+    Args:
+        folder: of the event files.
+        purge_step: events from this step on, of an earlier run, are hidden.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    writer = SummaryWriter(str(folder), purge_step=purge_step)
+
+    def write(step: int, values: Values) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    return write
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    # The part after the last line end is empty, or a line that a kill tore.
+    return lines[:-1]
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BlissmaskError(f"the step log holds a line that is not ours: {line[:60]}", fix="move the log away, then run again") from error

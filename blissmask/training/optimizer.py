@@ -1,0 +1,146 @@
+"""Optimisers by name or by dotted class path, and learning rates over the steps."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from blissmask.config.training import TrainSection
+from blissmask.errors import MissingPackageError, UsageError
+
+_KNOWN = {
+    "adamw": "torch.optim.AdamW",
+    "adamw8bit": "bitsandbytes.optim.AdamW8bit",
+    "adafactor": "transformers.optimization.Adafactor",
+    "prodigy": "prodigyopt.Prodigy",
+    "schedulefree": "schedulefree.AdamWScheduleFree",
+}
+_FIXED_RATE = {"adafactor": {"relative_step": False, "scale_parameter": False, "warmup_init": False}}
+"""Adafactor's own schedule ignores the learning rate; users who set one mean it."""
+_TO_INSTALL = {"bitsandbytes": "bitsandbytes", "prodigyopt": "prodigyopt", "schedulefree": "schedulefree"}
+
+
+def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], section: TrainSection) -> Optimizer:
+    """Return the optimiser that ``section`` names, over all parameters.
+
+    Raises:
+        UsageError: no such class, or it does not take the arguments.
+        MissingPackageError: the class is in a package that is not installed.
+    """
+    name = section.optimizer_type.lower()
+    path = _KNOWN.get(name, section.optimizer_type)
+    make = _find_class(path)
+    arguments = {
+        "lr": section.learning_rate,
+        "weight_decay": section.weight_decay,
+        **_FIXED_RATE.get(name, {}),
+        **parse_arguments(section.optimizer_args),
+    }
+    try:
+        return cast(Optimizer, make(_groups(named_parameters, section), **arguments))
+    except TypeError as error:
+        raise UsageError(f"`{path}` does not take these arguments: {error}", fix="check `optimizer_args`") from error
+
+
+def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` texts, values as Python literals or else as text; only the first ``=`` separates.
+
+    Raises:
+        UsageError: a text has no ``=``.
+    """
+    arguments: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"`{text}` must be written KEY=VALUE", fix="e.g. `--optimizer-args betas=0.9,0.99`")
+        try:
+            arguments[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            arguments[key.strip()] = value.strip()
+    return arguments
+
+
+def build_scheduler(optimizer: Optimizer, section: TrainSection, *, steps: int) -> LRScheduler:
+    """Return the learning rate over ``steps`` optimiser steps; stepped once after each.
+
+    Raises:
+        UsageError: the warm-up does not fit into the steps, or the scheduler does not take its arguments.
+    """
+    from transformers.optimization import get_scheduler
+
+    warmup = count_steps(section.lr_warmup_steps, steps, name="lr_warmup_steps")
+    arguments: dict[str, Any] = parse_arguments(section.lr_scheduler_args)
+    match section.lr_scheduler:
+        case "cosine_with_restarts":
+            arguments.setdefault("num_cycles", section.lr_scheduler_num_cycles)
+        case "polynomial":
+            arguments.setdefault("power", section.lr_scheduler_power)
+        case "cosine_with_min_lr":
+            arguments.setdefault("min_lr_rate", section.lr_scheduler_min_lr_ratio)
+        case "warmup_stable_decay":
+            arguments.setdefault("num_decay_steps", count_steps(section.lr_decay_steps, steps, name="lr_decay_steps"))
+            arguments.setdefault("min_lr_ratio", section.lr_scheduler_min_lr_ratio)
+        case _:
+            pass
+    name = "constant_with_warmup" if section.lr_scheduler == "constant" and warmup else section.lr_scheduler
+    try:
+        return cast(
+            LRScheduler,
+            get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=steps, scheduler_specific_kwargs=arguments),
+        )
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the learning rate schedule `{name}` cannot be made: {error}", fix="check `lr_scheduler_args`") from error
+
+
+def count_steps(text: str, total: int, *, name: str) -> int:
+    """Read a step count written as a whole number, as a fraction below 1, or as a percentage: ``100``, ``0.05``, ``5%``.
+
+    Raises:
+        UsageError: it is none of these, or more than ``total``.
+    """
+    try:
+        value = float(text.removesuffix("%")) / 100 * total if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise UsageError(f"--{name} must be a number of steps, a fraction or a percentage, got {text}") from error
+    steps = round(value * total) if 0 < value < 1 and not text.endswith("%") else round(value)
+    if not 0 <= steps <= total:
+        raise UsageError(f"--{name} must be in range [0, {total}], got {text}", fix="it cannot be longer than the training")
+    return steps
+
+
+def set_training_mode(optimizer: Optimizer, *, training: bool) -> None:
+    """Tell schedule-free optimisers whether weights are being trained or read: they keep two versions of them."""
+    switch: Callable[[], None] | None = getattr(optimizer, "train" if training else "eval", None)
+    if switch is not None:
+        switch()
+
+
+def _groups(named_parameters: Sequence[tuple[str, nn.Parameter]], section: TrainSection) -> list[dict[str, Any]]:
+    """Return one parameter group, or two when B learns faster than A (LoRA+)."""
+    if section.loraplus_lr_ratio is None:
+        return [{"params": [parameter for _, parameter in named_parameters]}]
+    second = [parameter for name, parameter in named_parameters if "lora_B" in name]
+    first = [parameter for name, parameter in named_parameters if "lora_B" not in name]
+    return [{"params": first}, {"params": second, "lr": section.learning_rate * section.loraplus_lr_ratio}]
+
+
+def _find_class(path: str) -> Callable[..., Any]:
+    module_name, _, class_name = path.rpartition(".")
+    known = ", ".join(_KNOWN)
+    try:
+        found = getattr(importlib.import_module(module_name), class_name) if module_name else getattr(torch.optim, class_name)
+    except ImportError as error:
+        package = path.partition(".")[0]
+        if package in _TO_INSTALL:
+            raise MissingPackageError(f"`{path}` needs the package `{package}`", fix=f"pip install {_TO_INSTALL[package]}") from error
+        raise UsageError(f"the optimiser `{path}` cannot be imported: {error}", fix=f"there are {known}, or a dotted class path") from error
+    except AttributeError as error:
+        raise UsageError(f"there is no optimiser `{path}`", fix=f"there are {known}, or a dotted class path") from error
+    return cast(Callable[..., Any], found)

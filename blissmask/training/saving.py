@@ -1,0 +1,141 @@
+"""What a run leaves on disk: LoRA files, training states, and going on from a state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from blissmask.errors import UsageError
+from blissmask.training.checkpoint import (
+    State,
+    pack_optimizer,
+    read_parameters,
+    save_state,
+    unpack_optimizer,
+)
+from blissmask.training.experts import Learner
+from blissmask.training.lora_file import save_lora
+from blissmask.training.optimizer import set_training_mode
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Names of the files of one run.
+
+    Attributes:
+        folder: output folder.
+        run_name: of states and logs, e.g. ``kyla`` or ``kyla-low``.
+        lora_names: of the LoRA of each learner, in order; one name when they share it.
+    """
+
+    folder: Path
+    run_name: str
+    lora_names: tuple[str, ...]
+
+    @property
+    def log(self) -> Path:
+        """Return the file of step numbers."""
+        return self.folder / f"{self.run_name}-log.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """Return the folder of TensorBoard events."""
+        return self.folder / "logs" / self.run_name
+
+    def lora_files(self, step: int | None = None) -> list[Path]:
+        """Return the LoRA files of a step, or the final ones."""
+        suffix = "" if step is None else f"-step{step:08d}"
+        return [self.folder / f"{name}{suffix}.safetensors" for name in self.lora_names]
+
+
+def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence[str], shared: bool) -> Outputs:
+    """Return the names of a run's files.
+
+    Args:
+        folder: output folder.
+        name: ``output_name``.
+        all_experts: how many experts the family has.
+        trained: names of those that are trained.
+        shared: whether they share one LoRA.
+    """
+    if all_experts == 1:
+        return Outputs(folder, name, (name,))
+    if len(trained) == 1:
+        return Outputs(folder, f"{name}-{trained[0]}", (f"{name}-{trained[0]}",))
+    return Outputs(folder, name, (name,) if shared else tuple(f"{name}-{expert}" for expert in trained))
+
+
+def save_loras(files: Sequence[Path], learners: Sequence[Learner], metadata: Mapping[str, str], *, precision: str) -> None:
+    """Publish the LoRA file of each learner (of the first only when they share one)."""
+    for path, learner in zip(files, learners, strict=False):
+        title = {"modelspec.title": path.stem}
+        save_lora(path, learner.lora, {**metadata, **title}, precision=precision)
+
+
+def save_run_state(outputs: Outputs, learners: Sequence[Learner], *, step: int, settings: Mapping[str, Any], keep_last: int) -> None:
+    """Publish a training state after ``step`` steps.
+
+    Args:
+        outputs: where.
+        learners: all of the run.
+        step: optimiser steps done.
+        settings: what must be, or should be, the same when the run goes on.
+        keep_last: states to keep.
+    """
+    tensors: dict[str, Mapping[str, Tensor]] = {}
+    numbers: dict[str, Any] = {"settings": dict(settings)}
+    for learner in _with_own_lora(learners):
+        suffix = f"-{learner.name}" if learner.name else ""
+        tensors[f"lora{suffix}"] = {name: parameter.detach() for name, parameter in learner.lora.named_parameters()}
+        tensors[f"optimizer{suffix}"], numbers[f"optimizer{suffix}"] = pack_optimizer(learner.optimizer)
+        numbers[f"scheduler{suffix}"] = learner.scheduler.state_dict()
+    save_state(outputs.folder, outputs.run_name, State(step, numbers, tensors), keep_last=keep_last)
+
+
+def restore_run_state(state: State, learners: Sequence[Learner]) -> None:
+    """Bring every learner to where ``state`` was saved. Raises CacheError when it is of another LoRA."""
+    for learner in _with_own_lora(learners):
+        suffix = f"-{learner.name}" if learner.name else ""
+        read_parameters(learner.lora.named_parameters(), state.tensors[f"lora{suffix}"])
+        unpack_optimizer(learner.optimizer, state.tensors[f"optimizer{suffix}"], state.numbers[f"optimizer{suffix}"])
+        learner.scheduler.load_state_dict(state.numbers[f"scheduler{suffix}"])
+
+
+def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fixed: Sequence[str]) -> list[str]:
+    """Return what changed since a state was saved, one line each.
+
+    Raises:
+        UsageError: one of ``fixed`` changed: the state cannot be continued.
+    """
+    changed = [f"`{name}` was {saved.get(name)}, is {value}" for name, value in wanted.items() if saved.get(name) != value]
+    broken = [line for line in changed if any(line.startswith(f"`{name}` ") for name in fixed)]
+    if broken:
+        raise UsageError(
+            "the training state was made with other settings, so training cannot go on from it",
+            where=broken,
+            fix="set them back, choose another `output_name`, or start anew with `--no-resume`",
+        )
+    return changed
+
+
+def reading_weights(learners: Sequence[Learner], work: Callable[[], None]) -> None:
+    """Do ``work`` on the weights as they are to be used, then go on training; only schedule-free optimisers tell the two apart."""
+    for learner in learners:
+        set_training_mode(learner.optimizer, training=False)
+    work()
+    for learner in learners:
+        set_training_mode(learner.optimizer, training=True)
+
+
+def _with_own_lora(learners: Sequence[Learner]) -> list[Learner]:
+    seen: set[int] = set()
+    own = []
+    for learner in learners:
+        if id(learner.optimizer) not in seen:
+            seen.add(id(learner.optimizer))
+            own.append(learner)
+    return own

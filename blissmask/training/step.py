@@ -1,0 +1,204 @@
+"""One optimiser step: the same for every model family, mask and mean.
+
+B items, C channels, F latent frames, H and W latent rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from blissmask.archs.protocol import Batch
+from blissmask.masks.tiers import TIERS
+from blissmask.training.batches import MicroBatch
+from blissmask.training.experts import Learner
+from blissmask.training.lora import adapters_off
+from blissmask.training.loss import EMPTY_MASS, LossType, MaskMean, error_map, item_coefficients, region_sums, weighted_sums
+from blissmask.training.prior import PriorRule
+from blissmask.training.seeds import derive_seed, generator_for
+from blissmask.training.timesteps import draw_levels, loss_factors
+
+
+@dataclass(frozen=True, slots=True)
+class StepRule:
+    """What a step does with its items.
+
+    Attributes:
+        seed: of the run; every draw is a function of it and the micro-batch's number.
+        mean: see ``loss.item_coefficients``.
+        area_beta: an item's loss is multiplied by its mean mask weight to this power.
+        unmasked_probability: share of the steps that ignore masks.
+        prior: None without prior preservation.
+        loss_type, huber_delta: see ``loss.error_map``.
+        weighting: see ``timesteps.loss_factors``.
+        strata: see ``timesteps.draw_levels``.
+        max_grad_norm: 0 for no clipping.
+    """
+
+    seed: int
+    mean: MaskMean = "batch"
+    area_beta: float = 0.0
+    unmasked_probability: float = 0.0
+    prior: PriorRule | None = None
+    loss_type: LossType = "mse"
+    huber_delta: float = 1.0
+    weighting: str = "none"
+    strata: int = 0
+    max_grad_norm: float = 1.0
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums over a step's micro-batches, on the device."""
+
+    loss: Tensor
+    prior: Tensor
+    region_errors_R: Tensor = field(default_factory=lambda: torch.zeros(len(TIERS)))
+    region_masses_R: Tensor = field(default_factory=lambda: torch.zeros(len(TIERS)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """A micro-batch with its noise levels and what each item's sums are multiplied by; all on the CPU."""
+
+    batch: MicroBatch
+    levels_B: Tensor
+    coefficients_B: Tensor
+    prior_coefficients_B: Tensor
+
+    @property
+    def idle(self) -> bool:
+        return not bool(self.coefficients_B.any()) and not bool(self.prior_coefficients_B.any())
+
+
+def run_step(
+    learner: Learner, window: Sequence[MicroBatch], rule: StepRule, *, step: int, device: torch.device
+) -> dict[str, Tensor | float]:
+    """Train one optimiser step on ``window`` and return its numbers; tensors among them are still on the device.
+
+    Args:
+        learner: what is trained.
+        window: the micro-batches of the step.
+        rule: how.
+        step: number of the step, from 0.
+        device: of the denoiser.
+    """
+    weighed = _weigh(learner, window, rule, step)
+    tally = _Tally(torch.zeros((), device=device), torch.zeros((), device=device))
+    for part in weighed:
+        # Nothing to learn from: no forward pass is spent on it.
+        if not part.idle:
+            _backward(learner, part, rule, tally, device)
+    parameters = [parameter for _, parameter in learner.lora.named_parameters()]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, rule.max_grad_norm or float("inf"))
+    learning_rate = float(learner.scheduler.get_last_lr()[0])
+    # Where every item was empty there are no gradients, and the optimiser leaves the weights as they are.
+    learner.optimizer.step()
+    learner.scheduler.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    return _numbers(learner, weighed, tally, norm, learning_rate, rule)
+
+
+def is_unmasked(rule: StepRule, step: int) -> bool:
+    """Say whether step ``step`` ignores the masks."""
+    if not rule.unmasked_probability:
+        return False
+    return float(torch.rand((), generator=generator_for(rule.seed, "unmasked", step))) < rule.unmasked_probability
+
+
+def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step: int) -> list[_Weighed]:
+    """Decide what every item of the step counts, before any forward pass."""
+    unmasked = is_unmasked(rule, step)
+    batches = [batch.without_masks() for batch in window] if unmasked else list(window)
+    levels = [
+        draw_levels(learner.noise(_grid(batch)), len(batch.names), seed=rule.seed, micro_batch=batch.number, strata=rule.strata)
+        for batch in batches
+    ]
+    coefficients = item_coefficients([batch.masses_B for batch in batches], mean=rule.mean)
+    outside = item_coefficients([batch.outside_masses_B for batch in batches], mean=rule.mean)
+    return [
+        _Weighed(
+            batch,
+            levels_B,
+            coefficients_B * batch.areas_B**rule.area_beta * loss_factors(levels_B, rule.weighting),
+            outside_B * (rule.prior.strengths(levels_B) if rule.prior else 0.0),
+        )
+        for batch, levels_B, coefficients_B, outside_B in zip(batches, levels, coefficients, outside, strict=True)
+    ]
+
+
+def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, device: torch.device) -> None:
+    batch = part.batch.to(device)
+    target_BCFHW, inputs = noise_batch(batch, part.levels_B, seed=rule.seed, device=device)
+    teacher_BCFHW = None
+    if bool(part.prior_coefficients_B.any()):
+        with adapters_off(learner.lora):
+            teacher_BCFHW = learner.denoiser.predict(inputs)
+    if learner.lora.shape.dropout:
+        # Dropout draws from the global generator; this makes it a function of the micro-batch, so a resumed run drops the same.
+        torch.manual_seed(derive_seed(rule.seed, "dropout", batch.number))
+    pred_BCFHW = learner.denoiser.predict(inputs)
+    errors_B1FHW = error_map(pred_BCFHW, target_BCFHW, loss_type=rule.loss_type, huber_delta=rule.huber_delta)
+    coefficients_B = part.coefficients_B.to(device, torch.float32)
+    loss = (weighted_sums(errors_B1FHW, batch.weights_B1FHW) * coefficients_B).sum()
+    tally.loss += loss.detach()
+    if teacher_BCFHW is not None:
+        drift_B1FHW = error_map(pred_BCFHW, teacher_BCFHW)
+        prior_loss = (weighted_sums(drift_B1FHW, batch.outside_B1FHW) * part.prior_coefficients_B.to(device, torch.float32)).sum()
+        tally.prior += prior_loss.detach()
+        loss = loss + prior_loss
+    loss.backward()  # type: ignore[no-untyped-call]
+    if batch.regions_B4FHW is not None:
+        errors_R, masses_R = region_sums(errors_B1FHW.detach(), batch.regions_B4FHW, pred_BCFHW.shape[1])
+        tally.region_errors_R = tally.region_errors_R.to(device) + errors_R
+        tally.region_masses_R = tally.region_masses_R.to(device) + masses_R
+
+
+def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch.device) -> tuple[Tensor, Batch]:
+    """Return the target, noise minus latents, and the model's input, ``(1 - t) * latents + t * noise``.
+
+    Args:
+        batch: on ``device``.
+        levels_B: noise level t of each item.
+        seed: of the run; the noise is a function of it and the micro-batch's number.
+    """
+    latents_BCFHW = batch.latents_BCFHW
+    noise_BCFHW = torch.randn(latents_BCFHW.shape, generator=generator_for(seed, "noise", batch.number, device=device), device=device)
+    levels_B = levels_B.to(device)
+    t_B1111 = levels_B.reshape(-1, 1, 1, 1, 1)
+    inputs = Batch((1 - t_B1111) * latents_BCFHW + t_B1111 * noise_BCFHW, levels_B, batch.conditioning)
+    return noise_BCFHW - latents_BCFHW, inputs
+
+
+def _numbers(
+    learner: Learner, weighed: Sequence[_Weighed], tally: _Tally, norm: Tensor, learning_rate: float, rule: StepRule
+) -> dict[str, Tensor | float]:
+    items = sum(len(part.batch.names) for part in weighed)
+    cells = sum(part.batch.latents_BCFHW.numel() for part in weighed)
+    values: dict[str, Tensor | float] = {
+        "loss": tally.loss,
+        "lr": learning_rate,
+        "grad_norm": norm,
+        "timestep": float(sum(float(part.levels_B.sum()) for part in weighed)) / items,
+    }
+    if learner.name:
+        values[f"loss/{learner.name}"] = tally.loss
+    if any(part.batch.weights_B1FHW is not None for part in weighed):
+        values["mask/weight"] = float(sum(float(part.batch.masses_B.sum()) for part in weighed)) / cells
+        values["mask/area"] = float(sum(float(part.batch.areas_B.sum()) for part in weighed)) / items
+        values["mask/empty"] = sum(int((part.batch.masses_B <= EMPTY_MASS).sum()) for part in weighed)
+    if rule.prior is not None:
+        values["prior/loss"] = tally.prior
+        values["prior/items"] = sum(int((part.prior_coefficients_B > 0).sum()) for part in weighed)
+    if any(part.batch.regions_B4FHW is not None for part in weighed):
+        losses_R = tally.region_errors_R / tally.region_masses_R
+        values |= {f"loss/{tier.value}": losses_R[position] for position, tier in enumerate(TIERS)}
+    return values
+
+
+def _grid(batch: MicroBatch) -> tuple[int, int]:
+    rows, columns = batch.latents_BCFHW.shape[-2:]
+    return int(rows), int(columns)
