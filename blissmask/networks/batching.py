@@ -1,0 +1,102 @@
+"""Run one network for many threads: whoever has the turn takes the waiting pictures along as one batch.
+
+The tasks work on several photos side by side. Each thread decodes and prepares its own photo and finishes its own result; only the network
+itself is taken in turns, so a GPU is never left waiting for a decoder or an encoder.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.errors import MachineError
+
+Result = TypeVar("Result")
+Network = Callable[[NDArray[np.float32]], Sequence[Result]]
+"""Takes pixels_B3hw, returns one result per picture."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request(Generic[Result]):
+    pixels_3hw: NDArray[np.float32]
+    results: list[Result]
+    error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return bool(self.results) or self.error is not None
+
+
+class BatchedNetwork(Generic[Result]):
+    """A network that is loaded at the first picture and then run in batches.
+
+    Args:
+        load: builds the network; called once.
+        batch_size: pictures of one size that go through together, >= 1.
+    """
+
+    def __init__(self, load: Callable[[], Network[Result]], *, batch_size: int) -> None:
+        self._load, self._batch_size = load, batch_size
+        self._network: Network[Result] | None = None
+        self._waiting: deque[_Request[Result]] = deque()
+        self._turn = threading.Lock()
+
+    def run(self, pixels: Sequence[NDArray[np.float32]]) -> list[Result]:
+        """Return one result per picture; safe to call from several threads.
+
+        Args:
+            pixels: prepared pictures, each float32 (3, h, w), of any sizes.
+
+        Raises:
+            MachineError: out of memory.
+            ModelError: the network cannot be loaded.
+        """
+        requests = [_Request[Result](pixels_3hw, []) for pixels_3hw in pixels]
+        self._waiting.extend(requests)
+        for request in requests:
+            while not request.done:
+                with self._turn:
+                    if not request.done:
+                        self._carry_out(self._next_batch())
+            if request.error is not None:
+                raise request.error
+        return [request.results[0] for request in requests]
+
+    def _next_batch(self) -> list[_Request[Result]]:
+        """Take the longest waiting picture and those of its size, in order. Called by whoever has the turn."""
+        first = self._waiting.popleft()
+        batch, others = [first], []
+        while self._waiting and len(batch) < self._batch_size:
+            request = self._waiting.popleft()
+            (batch if request.pixels_3hw.shape == first.pixels_3hw.shape else others).append(request)
+        self._waiting.extendleft(reversed(others))
+        return batch
+
+    def _carry_out(self, batch: list[_Request[Result]]) -> None:
+        try:
+            if self._network is None:
+                self._network = self._load()
+            results = self._network(np.stack([request.pixels_3hw for request in batch]))
+        except BaseException as error:
+            # Every thread of the batch learns of it; otherwise the others would wait for ever.
+            for request in batch:
+                request.error = _in_words(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for request, result in zip(batch, results, strict=True):
+                request.results.append(result)
+
+
+def _in_words(error: BaseException) -> BaseException:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        words = MachineError("not enough memory for the network", fix="use a smaller `--batch-size`, `--precision float16`, or `--device cpu`")
+        words.__cause__ = error
+        return words
+    return error

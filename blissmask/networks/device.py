@@ -1,0 +1,47 @@
+"""The device a network runs on, and the precision that suits it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blissmask.config.network import NetworkOptions, Precision
+from blissmask.errors import MachineError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` takes a GPU when there is one.
+
+    Raises:
+        UsageError: no such name.
+        MachineError: the device is not there.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name}") from error
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise MachineError(f"there is no device `{name}`", where=[f"{torch.cuda.device_count()} CUDA devices"], fix="use `--device cpu`")
+    return device
+
+
+def find_dtype(options: NetworkOptions, device: torch.device, *, on_gpu: Precision) -> torch.dtype:
+    """Return the precision the user named, else ``on_gpu`` on a GPU and float32 on a CPU."""
+    import torch
+
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    name = options.precision
+    if name == "auto":
+        name = on_gpu if device.type == "cuda" else "float32"
+    return dtypes[name]
+
+
+def precision_note(options: NetworkOptions) -> str:
+    """Return a suffix for identities: masks made in another precision differ by a few pixels; empty for ``auto``."""
+    return "" if options.precision == "auto" else f"-{options.precision}"

@@ -1,0 +1,75 @@
+"""What a model folder says of itself: its configuration, the names of its classes, its licence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from blissmask.errors import ModelError
+from blissmask.licence import Licence
+
+COMMERCIAL = frozenset(
+    {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense", "isc"}
+)
+"""Licences by the hub's names that allow commercial use of weights without further conditions on who uses them."""
+
+_KEYS = ("license", "license_name")
+
+
+def licence_of(folder: Path, *, default: Licence | None = None) -> Licence:
+    """Return the licence that ``README.md`` of a model folder names in its first lines.
+
+    Args:
+        folder: a model folder.
+        default: what the family's own weights come under, for a folder without a card.
+
+    Returns:
+        What the card says; commercial use counts as forbidden where the licence is unknown to us or missing.
+    """
+    card = folder / "README.md"
+    stated = _front_matter(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else {}
+    name = stated.get("license", "")
+    if not name:
+        return default or Licence("unknown", commercial=False, note="the model folder has no card that names a licence")
+    if name in COMMERCIAL:
+        return Licence(name, commercial=True, note="as the model card says; the data it was trained on may have terms of its own")
+    if default is not None and name == "other":
+        return default
+    return Licence(stated.get("license_name", name), commercial=False, note="as the model card says; read it before you rely on it")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return ``config.json`` of a model folder.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"`config.json` cannot be read: {error}", where=[path]) from error
+    if not isinstance(config, dict):
+        raise ModelError("`config.json` is no table", where=[path])
+    return config
+
+
+def class_names(config: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of ``id2label`` in the order of their ids; empty when the configuration has none."""
+    table = config.get("id2label") or {}
+    return tuple(str(table[key]) for key in sorted(table, key=int))
+
+
+def _front_matter(card: str) -> dict[str, str]:
+    lines = card.splitlines()
+    if not lines or lines[0].strip() != "---":
+        return {}
+    stated = {}
+    for line in lines[1:]:
+        if line.strip() == "---":
+            break
+        key, colon, value = line.partition(":")
+        if colon and key in _KEYS:
+            stated[key] = value.strip().strip("'\"").lower()
+    return stated

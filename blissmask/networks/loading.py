@@ -1,0 +1,49 @@
+"""Build a transformers model from a folder, strictly: no download, no pickle, no code from the folder, no weight left at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blissmask.errors import MissingPackageError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+_NAMED_KEYS = 8
+
+
+def load_transformer(class_name: str, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401 - transformers has no usable types
+    """Return a transformers model in eval mode.
+
+    Args:
+        class_name: a class of the transformers package, e.g. ``Sam3Model``.
+        folder: with ``config.json`` and safetensors weights.
+        device: where the weights go.
+        dtype: precision of the weights.
+
+    Raises:
+        MissingPackageError: the installed transformers does not know the class.
+        ModelError: files are missing, damaged or of another model.
+    """
+    import transformers
+    from safetensors import SafetensorError
+
+    model_class = getattr(transformers, class_name, None)
+    if model_class is None:
+        raise MissingPackageError(
+            f"transformers {transformers.__version__} has no `{class_name}`", fix="install a newer one: `pip install -U transformers`"
+        )
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model, report = model_class.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
+    # transformers fills what a file lacks with random numbers and goes on.
+    lacking = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
+    if lacking:
+        shown = [*sorted(lacking)[:_NAMED_KEYS], *([f"and {len(lacking) - _NAMED_KEYS} more"] if len(lacking) > _NAMED_KEYS else [])]
+        raise ModelError(f"the folder is no {class_name}: {len(lacking)} weights are missing", where=[folder, *shown])
+    return model.requires_grad_(False).eval().to(device)  # noqa: FBT003 (PyTorch's own signature)

@@ -1,0 +1,120 @@
+"""SAM 3 through transformers: text prompts in, one outline per thing out.
+
+B = pictures; Q = queries, the things it may find; h, w: rows and columns of its masks. Source of the rules: SAM 3's own image processor
+(1008 x 1008, mean and deviation 0.5; a thing's score is its own times that of the prompt being in the picture at all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.network import NetworkOptions
+from blissmask.errors import ModelError
+from blissmask.licence import Licence
+from blissmask.networks.device import find_device, find_dtype
+from blissmask.networks.folder import read_config
+from blissmask.networks.loading import load_transformer
+from blissmask.networks.pixels import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+EXAMPLE = "facebook/sam3"
+LICENCE = Licence("SAM License", commercial=True, note="Meta's own terms: no military use, among others; the download is gated")
+MIN_SCORE = 0.5
+PROMPT_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing that a prompt names.
+
+    Attributes:
+        score: 0..1.
+        box: left, top, right, bottom as shares of width and height.
+        probability_hw: float32 0..1, over the whole picture.
+    """
+
+    score: float
+    box: tuple[float, float, float, float]
+    probability_hw: NDArray[np.float32]
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """Return how SAM 3 sees photos; its configuration names the side of the square.
+
+    Raises:
+        ModelError: the folder holds another model.
+    """
+    config = read_config(folder)
+    backbone = config.get("vision_config", {}).get("backbone_config", {})
+    if config.get("model_type") != "sam3" or not backbone:
+        kind = config.get("model_type", "unknown")
+        raise ModelError(f"the folder holds a `{kind}` model, not SAM 3", where=[folder], fix=f"name a copy of `{EXAMPLE}`")
+    side = int(backbone.get("image_size", 1008))
+    return Recipe(size_wh=(side, side), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+class Sam3Prompts:
+    """SAM 3 with the prompts it is asked for every picture.
+
+    Args:
+        folder: model and tokenizer, as published.
+        prompts: what to look for, e.g. ``("person", "hair")``.
+        options: device and precision.
+        min_score: things below this are not there.
+
+    Raises:
+        ModelError: the folder lacks the model or its tokenizer.
+    """
+
+    def __init__(self, folder: Path, prompts: Sequence[str], options: NetworkOptions, *, min_score: float = MIN_SCORE) -> None:
+        self._device = find_device(options.device)
+        self._dtype = find_dtype(options, self._device, on_gpu="bfloat16")
+        self._model = load_transformer("Sam3Model", folder, device=self._device, dtype=self._dtype)
+        self._tokens = [self._tokenize(folder, prompt) for prompt in prompts]
+        self._min_score = min_score
+
+    def __call__(self, pixels_B3hw: NDArray[np.float32]) -> list[list[list[Found]]]:
+        """Return, for each picture, for each prompt, what was found, best first."""
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(pixels_B3hw).to(self._device, self._dtype)
+            seen = self._model.get_vision_features(pixel_values=pixels)
+            by_prompt = [self._look_for(tokens, seen, len(pixels_B3hw)) for tokens in self._tokens]
+        return [[found[picture] for found in by_prompt] for picture in range(len(pixels_B3hw))]
+
+    def _tokenize(self, folder: Path, prompt: str) -> dict[str, torch.Tensor]:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"the tokenizer cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
+        tokens = tokenizer([prompt], padding="max_length", max_length=PROMPT_TOKENS, truncation=True, return_tensors="pt")
+        return {name: tokens[name].to(self._device) for name in ("input_ids", "attention_mask")}
+
+    def _look_for(self, tokens: dict[str, torch.Tensor], seen: Any, count: int) -> list[list[Found]]:  # noqa: ANN401 - transformers' output
+        prompts = {name: ids.expand(count, -1) for name, ids in tokens.items()}
+        output = self._model(vision_embeds=seen, **prompts)
+        scores_BQ = output.pred_logits.float().sigmoid()
+        if output.presence_logits is not None:
+            scores_BQ = scores_BQ * output.presence_logits.float().sigmoid()
+        return [self._kept(scores_BQ[picture], output, picture) for picture in range(count)]
+
+    def _kept(self, scores_Q: torch.Tensor, output: Any, picture: int) -> list[Found]:  # noqa: ANN401 - transformers' output
+        order = scores_Q.argsort(descending=True, stable=True)
+        kept = order[scores_Q[order] > self._min_score]
+        masks = output.pred_masks[picture, kept].float().sigmoid().cpu().numpy()
+        boxes = output.pred_boxes[picture, kept].float().cpu().tolist()
+        scores = scores_Q[kept].cpu().tolist()
+        return [
+            Found(score, (box[0], box[1], box[2], box[3]), mask) for score, box, mask in zip(scores, boxes, masks, strict=True)
+        ]

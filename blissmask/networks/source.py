@@ -1,0 +1,101 @@
+"""Find the weights that the user named. Nothing is downloaded unless the user allowed it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from blissmask.config.network import NetworkOptions
+from blissmask.errors import MachineError, ModelError
+
+WEIGHT_PATTERNS = ("*.json", "*.safetensors", "*.txt", "README.md")
+"""What is fetched of a hub model: never pickles, never code."""
+
+
+def model_file(options: NetworkOptions, *, backend: str, suffixes: tuple[str, ...], wanted: str) -> Path:
+    """Return the file that ``options.model`` names.
+
+    Args:
+        options: what the user said.
+        backend: the backend's name, for messages.
+        suffixes: accepted suffixes in lower case, e.g. ``(".pt", ".onnx")``.
+        wanted: what the file is, with an example of its name, for messages.
+
+    Raises:
+        ModelError: no file was named, or it is missing or of another kind.
+    """
+    example = f"--backend {backend} --model FILE{suffixes[0]}"
+    if options.model is None:
+        raise ModelError(f"`{backend}` needs {wanted}, and no file was named", fix=f"download it yourself and name it: `{example}`")
+    path = Path(options.model).expanduser()
+    if not path.is_file():
+        raise ModelError(f"there is no file `{options.model}`", fix=f"`{backend}` needs {wanted}: `{example}`")
+    if path.suffix.lower() not in suffixes:
+        raise ModelError(f"`{backend}` does not read `{path.suffix}` files", where=[path], fix=f"name {wanted}: {' or '.join(suffixes)}")
+    return path
+
+
+def model_folder(options: NetworkOptions, *, backend: str, example: str) -> Path:
+    """Return the folder with ``config.json`` that ``options.model`` names: a folder, a hub model that is here already, or one to fetch.
+
+    Args:
+        options: what the user said.
+        backend: the backend's name, for messages.
+        example: a hub id that suits the backend, for messages.
+
+    Raises:
+        ModelError: nothing was named, it is no model folder, or it is a hub id that is not here and may not be fetched.
+        MachineError: the download failed.
+    """
+    if options.model is None:
+        raise ModelError(
+            f"`{backend}` needs a model, and none was named",
+            fix=f"name a folder: `--backend {backend} --model FOLDER`\nor fetch one: `--backend {backend} --model {example} --download`",
+        )
+    folder = Path(options.model).expanduser()
+    if not folder.is_dir():
+        folder = _hub_folder(options.model, download=options.download)
+    if not (folder / "config.json").is_file():
+        raise ModelError("the model folder holds no `config.json`", where=[folder], fix="name a folder in transformers layout")
+    return folder
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path) -> str:
+    """Return one sha256 over names and contents of the files of a model folder that decide its results, as hex digits."""
+    digest = hashlib.sha256()
+    for path in _deciding_files(folder):
+        digest.update(f"{path.name}\n{file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _deciding_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in (".json", ".safetensors", ".txt"):
+            yield path
+
+
+def _hub_folder(name: str, *, download: bool) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(f"`{name}` is neither a folder nor a hub id", fix="give a model folder, or an id such as `OWNER/NAME`")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = list(WEIGHT_PATTERNS)
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not download))
+    except LocalEntryNotFoundError as error:
+        if download:
+            raise MachineError(f"`{name}` cannot be fetched: the hub does not answer", fix="check the network, or name a folder") from error
+        raise ModelError(
+            f"`{name}` is not on this machine, and nothing is downloaded without permission",
+            fix="allow it with `--download`, or name a folder that is already here",
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise MachineError(f"`{name}` cannot be fetched: {str(error).partition(chr(10))[0]}") from error

@@ -1,0 +1,64 @@
+"""Any semantic segmentation model that transformers can load, classes by name; licence as its card says
+
+SegFormer, Mask2Former, MaskFormer, EoMT, DPT, BEiT, UperNet and whatever else has a class in transformers that ends in
+``ForSemanticSegmentation`` or ``ForUniversalSegmentation``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from blissmask.config.masks import MasksSection
+from blissmask.errors import ModelError
+from blissmask.networks.batching import BatchedNetwork
+from blissmask.networks.device import precision_note
+from blissmask.networks.folder import class_names, licence_of, read_config
+from blissmask.networks.pixels import Recipe, read_recipe
+from blissmask.networks.source import folder_sha256, model_folder
+from blissmask.parsing.class_tiers import tiers_by_name
+from blissmask.parsing.protocol import PartsBackend
+from blissmask.parsing.scoring import load_scores
+from blissmask.parsing.semantic import SemanticParts
+
+METHOD = 1
+EXAMPLE = "fashn-ai/fashn-human-parser"
+ENDINGS = ("ForSemanticSegmentation", "ForUniversalSegmentation", "MaskFormerForInstanceSegmentation")
+
+
+def backend(options: MasksSection) -> PartsBackend:
+    """Return the model in the folder, or of the hub id, that ``model`` names; loaded at the first photo.
+
+    Raises:
+        ModelError: no folder was named, it holds another kind of model, or a class has no known tier.
+        MachineError: a download failed.
+    """
+    folder = model_folder(options, backend="huggingface", example=EXAMPLE)
+    config = read_config(folder)
+    class_name = _class_of(config, folder)
+    return SemanticParts(
+        BatchedNetwork(lambda: load_scores(class_name, folder, options), batch_size=options.batch_size),
+        _recipe(config, folder),
+        tiers=tiers_by_name(class_names(config), options.map, where=folder),
+        licence=licence_of(folder),
+        identity=f"huggingface-{METHOD}-sha256:{folder_sha256(folder)}{precision_note(options)}",
+    )
+
+
+def _class_of(config: dict[str, Any], folder: Path) -> str:
+    names = [str(name) for name in config.get("architectures") or []]
+    for name in names:
+        if name.endswith(ENDINGS):
+            return name
+    kind = ", ".join(names) or "a model that does not name its class"
+    raise ModelError(f"the folder holds {kind}, not a semantic segmentation model", where=[folder], fix=f"e.g. `--model {EXAMPLE}`")
+
+
+def _recipe(config: dict[str, Any], folder: Path) -> Recipe:
+    recipe = read_recipe(folder)
+    if not str(config.get("model_type")).startswith("eomt"):
+        return recipe
+    # EoMT takes only squares of its own size; its processor cuts the photo into squares, which splits people.
+    side = int(config.get("image_size", 640))
+    return replace(recipe, size_wh=None, shortest=side, longest=side, pad_wh=(side, side))

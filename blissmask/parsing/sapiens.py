@@ -1,0 +1,72 @@
+"""Meta Sapiens v1, 28 body parts, from a TorchScript file; CC-BY-NC-4.0
+
+A TorchScript file is a program. Only a file that the user named is loaded, and its sha256 is part of the backend's identity, which every mask
+and every run records. Source of the rules: the demo code published with the weights (768 x 1024, shape not kept, its own mean and deviation).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.masks import MasksSection
+from blissmask.config.network import NetworkOptions
+from blissmask.errors import ModelError
+from blissmask.licence import Licence
+from blissmask.networks.batching import BatchedNetwork, Network
+from blissmask.networks.device import find_device, find_dtype, precision_note
+from blissmask.networks.pixels import Recipe
+from blissmask.networks.source import file_sha256, model_file
+from blissmask.parsing.labelsets import SAPIENS
+from blissmask.parsing.protocol import PartsBackend
+from blissmask.parsing.semantic import SemanticParts
+
+if TYPE_CHECKING:
+    import torch
+
+METHOD = 1
+"""Raised whenever the same file would give other labels."""
+
+RECIPE = Recipe(size_wh=(768, 1024), scale=1.0, mean=(123.5, 116.5, 103.5), std=(58.5, 57.0, 57.5), resample=None)
+WANTED = "a Sapiens segmentation file, e.g. `sapiens_1b_goliath_best_goliath_mIoU_7994_epoch_151_torchscript.pt2`"
+LICENCE = Licence("CC-BY-NC-4.0", commercial=False, note="the file is TorchScript, a program that runs as you: use one from a source you trust")
+
+
+def backend(options: MasksSection) -> PartsBackend:
+    """Return Sapiens v1; the file named by ``model`` is hashed now and loaded at the first photo.
+
+    Raises:
+        ModelError: no file was named, or it is missing.
+    """
+    path = model_file(options, backend="sapiens", suffixes=(".pt2", ".pt"), wanted=WANTED)
+    return SemanticParts(
+        BatchedNetwork(lambda: _load(path, options), batch_size=options.batch_size),
+        RECIPE,
+        tiers=SAPIENS,
+        licence=LICENCE,
+        identity=f"sapiens-{METHOD}-sha256:{file_sha256(path)}{precision_note(options)}",
+    )
+
+
+def _load(path: Path, options: NetworkOptions) -> Network[torch.Tensor]:
+    import torch
+
+    device = find_device(options.device)
+    dtype = find_dtype(options, device, on_gpu="float16")
+    try:
+        network = torch.jit.load(str(path), map_location=device).eval().to(dtype)
+    except (RuntimeError, ValueError) as error:
+        fix = "take the file whose name ends in `_torchscript.pt2`; the others are checkpoints or torch.export programs"
+        raise ModelError("this is no TorchScript file", where=[path], fix=fix) from error
+
+    def scores(pixels_B3hw: NDArray[np.float32]) -> torch.Tensor:
+        with torch.inference_mode():
+            output = network(torch.from_numpy(pixels_B3hw).to(device, dtype))
+        if not isinstance(output, torch.Tensor) or output.ndim != 4:
+            raise ModelError("the network does not score classes", where=[path], fix=f"name {WANTED}")
+        return output
+
+    return scores

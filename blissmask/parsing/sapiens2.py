@@ -1,0 +1,52 @@
+"""Meta Sapiens2, 29 body parts, through transformers; Sapiens2 License
+
+Its class numbers are one more than those of v1 from ``Eyeglass`` on, so classes are found by name.
+"""
+
+from __future__ import annotations
+
+from blissmask.config.masks import MasksSection
+from blissmask.errors import ModelError
+from blissmask.licence import Licence
+from blissmask.networks.batching import BatchedNetwork
+from blissmask.networks.device import precision_note
+from blissmask.networks.folder import class_names, read_config
+from blissmask.networks.pixels import Recipe, read_recipe
+from blissmask.networks.source import folder_sha256, model_folder
+from blissmask.parsing.class_tiers import tiers_by_name
+from blissmask.parsing.labelsets import SAPIENS2
+from blissmask.parsing.protocol import PartsBackend
+from blissmask.parsing.scoring import load_scores
+from blissmask.parsing.semantic import SemanticParts
+
+METHOD = 1
+CLASS = "Sapiens2ForSemanticSegmentation"
+EXAMPLE = "facebook/sapiens2-seg-0.4b"
+RECIPE = Recipe(size_wh=(768, 1024))
+LICENCE = Licence(
+    "Sapiens2 License", commercial=False, note="Meta's own terms limit surveillance, biometrics and impersonation, among others; read them first"
+)
+
+
+def backend(options: MasksSection) -> PartsBackend:
+    """Return Sapiens2 from the model folder that ``model`` names; loaded at the first photo.
+
+    Raises:
+        ModelError: no folder was named, or it holds another model.
+        MachineError: a download failed.
+    """
+    folder = model_folder(options, backend="sapiens2", example=EXAMPLE)
+    config = read_config(folder)
+    if CLASS not in (config.get("architectures") or [CLASS]) or config.get("model_type") != "sapiens2":
+        kind = ", ".join(config.get("architectures") or [str(config.get("model_type"))])
+        raise ModelError(f"the folder holds {kind}, not {CLASS}", where=[folder], fix=f"name a copy of `{EXAMPLE}`")
+    names = class_names(config)
+    # A configuration made by conversion may only count its classes.
+    unnamed = len(names) == len(SAPIENS2) and all(name.startswith("LABEL_") for name in names)
+    return SemanticParts(
+        BatchedNetwork(lambda: load_scores(CLASS, folder, options), batch_size=options.batch_size),
+        read_recipe(folder, default=RECIPE),
+        tiers=SAPIENS2 if unnamed else tiers_by_name(names, options.map, where=folder),
+        licence=LICENCE,
+        identity=f"sapiens2-{METHOD}-sha256:{folder_sha256(folder)}{precision_note(options)}",
+    )

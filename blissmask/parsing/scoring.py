@@ -1,0 +1,66 @@
+"""Turn what transformers' segmentation models return into scores per class and pixel.
+
+B = pictures; C = classes; Q = queries; h, w: rows and columns of the scores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.network import NetworkOptions
+from blissmask.errors import ModelError
+from blissmask.networks.batching import Network
+from blissmask.networks.device import find_device, find_dtype
+from blissmask.networks.loading import load_transformer
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Network[torch.Tensor]:
+    """Load a transformers model and return it as a network that gives scores_Chw per picture.
+
+    Args:
+        class_name: a transformers class that returns ``logits`` per class and pixel, or queries with a class and a mask each.
+        folder: the model folder.
+        options: device and precision.
+
+    Raises:
+        ModelError, MissingPackageError: as :func:`load_transformer`.
+    """
+    import torch
+
+    device = find_device(options.device)
+    dtype = find_dtype(options, device, on_gpu="float16")
+    model = load_transformer(class_name, folder, device=device, dtype=dtype)
+
+    def scores(pixels_B3hw: NDArray[np.float32]) -> torch.Tensor:
+        with torch.inference_mode():
+            return scores_of(model(pixel_values=torch.from_numpy(pixels_B3hw).to(device, dtype)), folder)
+
+    return scores
+
+
+def scores_of(output: Any, folder: Path) -> torch.Tensor:  # noqa: ANN401 - transformers' output classes have no common type
+    """Return scores_BChw of a model's output.
+
+    A model with queries (MaskFormer, Mask2Former, EoMT) gives each query a class and a mask; a pixel's score is the sum over the queries of
+    both probabilities, without the class "nothing". Source: MaskFormer, section 3.4.
+
+    Raises:
+        ModelError: the model returns neither.
+    """
+    import torch
+
+    if getattr(output, "class_queries_logits", None) is not None:
+        classes_BQC = output.class_queries_logits.float().softmax(dim=-1)[..., :-1]
+        masks_BQhw = output.masks_queries_logits.float().sigmoid()
+        return torch.einsum("bqc,bqhw->bchw", classes_BQC, masks_BQhw)
+    logits = getattr(output, "logits", None)
+    if logits is None or logits.ndim != 4:
+        raise ModelError("the model does not score classes pixel by pixel", where=[folder], fix="name a semantic segmentation model")
+    return torch.as_tensor(logits)

@@ -1,0 +1,119 @@
+"""RF-DETR-Seg, instance segmentation through transformers; Apache-2.0
+
+Q = queries, the things it may find; C = classes; h, w: rows and columns of its masks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.masks import InstanceSection
+from blissmask.config.network import NetworkOptions
+from blissmask.errors import ModelError
+from blissmask.licence import Licence
+from blissmask.networks.batching import BatchedNetwork, Network
+from blissmask.networks.device import find_device, find_dtype, precision_note
+from blissmask.networks.folder import class_names, licence_of, read_config
+from blissmask.networks.loading import load_transformer
+from blissmask.networks.pixels import Recipe, prepare, read_recipe
+from blissmask.networks.source import folder_sha256, model_folder
+from blissmask.people.outlines import Outline, separate
+from blissmask.people.protocol import PeopleBackend, Person
+
+METHOD = 1
+CLASS = "RfDetrForInstanceSegmentation"
+EXAMPLE = "Roboflow/rf-detr-seg-large"
+PERSON = "person"
+MIN_SCORE = 0.5
+LICENCE = Licence("Apache-2.0", commercial=True, note="of the weights Roboflow publishes; your own may differ")
+
+
+class RfDetrPeople:
+    """The instance backend.
+
+    Args:
+        network: outlines in a picture: score and mask probabilities of every person found.
+        recipe: how the network sees photos.
+        licence: of the weights.
+        identity: names the weights.
+    """
+
+    thread_safe = True
+
+    def __init__(
+        self, network: BatchedNetwork[list[tuple[float, NDArray[np.float32]]]], recipe: Recipe, *, licence: Licence, identity: str
+    ) -> None:
+        self._network, self._recipe = network, recipe
+        self.licence = licence
+        self.identity = identity
+
+    def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
+        """Return everybody in a photo, largest first; safe to call from several threads.
+
+        Raises:
+            ModelError: the weights cannot be used.
+            MachineError: out of memory.
+        """
+        photo = prepare(rgb_HW3, self._recipe)
+        found = self._network.run([photo.pixels_3hw])[0]
+        outlines = [
+            Outline(score, 0, 0, np.asarray(cv2.resize(mask_hw, photo.size_wh, interpolation=cv2.INTER_LINEAR), np.float32))
+            for score, mask_hw in found
+        ]
+        return separate(outlines, photo.size_wh)
+
+
+def backend(options: InstanceSection) -> PeopleBackend:
+    """Return RF-DETR-Seg from the model folder that ``model`` names; loaded at the first photo.
+
+    Raises:
+        ModelError: no folder was named, it holds another model, or none of its classes is "person".
+        MachineError: a download failed.
+    """
+    folder = model_folder(options, backend="rfdetr", example=EXAMPLE)
+    config = read_config(folder)
+    person = _person_class(config, folder)
+    side = int((config.get("backbone_config") or {}).get("image_size", 0))
+    return RfDetrPeople(
+        BatchedNetwork(lambda: _load(folder, person, options), batch_size=options.batch_size),
+        read_recipe(folder, default=Recipe(size_wh=(side, side)) if side else None),
+        licence=licence_of(folder, default=LICENCE),
+        identity=f"rfdetr-{METHOD}-sha256:{folder_sha256(folder)}{precision_note(options)}",
+    )
+
+
+def _person_class(config: dict[str, Any], folder: Path) -> int:
+    if CLASS not in (config.get("architectures") or []):
+        kind = ", ".join(config.get("architectures") or [str(config.get("model_type"))])
+        raise ModelError(f"the folder holds {kind}, not {CLASS}", where=[folder], fix=f"name a copy of `{EXAMPLE}`")
+    names = [name.casefold() for name in class_names(config)]
+    if PERSON not in names:
+        raise ModelError(f"none of the model's {len(names)} classes is `{PERSON}`", where=[folder, *names], fix="name a model that finds people")
+    numbers = sorted(int(number) for number in config["id2label"])
+    return numbers[names.index(PERSON)]
+
+
+def _load(folder: Path, person: int, options: NetworkOptions) -> Network[list[tuple[float, NDArray[np.float32]]]]:
+    import torch
+
+    device = find_device(options.device)
+    dtype = find_dtype(options, device, on_gpu="float32")
+    model = load_transformer(CLASS, folder, device=device, dtype=dtype)
+
+    def outlines(pixels_B3hw: NDArray[np.float32]) -> list[list[tuple[float, NDArray[np.float32]]]]:
+        with torch.inference_mode():
+            output = model(pixel_values=torch.from_numpy(pixels_B3hw).to(device, dtype))
+            scores_BQ = output.logits.float().sigmoid()[..., person]
+            found = []
+            for scores_Q, masks_Qhw in zip(scores_BQ, output.pred_masks, strict=True):
+                kept = scores_Q > MIN_SCORE
+                masks = masks_Qhw[kept].float().sigmoid().cpu().numpy()
+                found.append(list(zip(scores_Q[kept].cpu().tolist(), masks, strict=True)))
+        return found
+
+    return outlines

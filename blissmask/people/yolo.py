@@ -1,0 +1,151 @@
+"""YOLO-seg, from Ultralytics' `.pt` files (extra `yolo`) or `.onnx` exports; AGPL-3.0
+
+The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU. H, W: rows and columns of the photo.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.masks import InstanceSection
+from blissmask.config.network import NetworkOptions
+from blissmask.errors import MissingPackageError, ModelError
+from blissmask.licence import Licence
+from blissmask.networks.device import find_device, precision_note
+from blissmask.networks.source import file_sha256, model_file
+from blissmask.people.outlines import Outline, separate
+from blissmask.people.protocol import PeopleBackend, Person
+from blissmask.people.yolo_export import ExportFacts, find_candidates, letterbox, outline_candidates, read_facts
+
+METHOD = 1
+MIN_SCORE = 0.25
+"""Ultralytics' default."""
+
+WANTED = "a YOLO-seg file, e.g. `yolo26l-seg.pt`, or an ONNX export of one"
+LICENCE = Licence(
+    "AGPL-3.0", commercial=True, note="who ships or serves a product that contains it must publish its source, or buy a licence from Ultralytics"
+)
+
+
+class YoloPeople:
+    """The instance backend.
+
+    Args:
+        path: a ``.pt`` or ``.onnx`` file.
+        options: device and precision.
+    """
+
+    thread_safe = True
+    licence = LICENCE
+
+    def __init__(self, path: Path, options: NetworkOptions) -> None:
+        self._path, self._options = path, options
+        self._reader: _Export | _Checkpoint | None = None
+        self._turn = threading.Lock()
+        self.identity = f"yolo-{METHOD}-sha256:{file_sha256(path)}{precision_note(options)}"
+
+    def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
+        """Return everybody in a photo, largest first; safe to call from several threads.
+
+        Raises:
+            ModelError: the weights cannot be used.
+        """
+        with self._turn:
+            if self._reader is None:
+                self._reader = _Export(self._path) if self._path.suffix.lower() == ".onnx" else _Checkpoint(self._path, self._options)
+            outlines = self._reader.outlines(rgb_HW3)
+        return separate(outlines, (rgb_HW3.shape[1], rgb_HW3.shape[0]))
+
+
+def backend(options: InstanceSection) -> PeopleBackend:
+    """Return YOLO from the file that ``model`` names; loaded at the first photo.
+
+    Raises:
+        ModelError: no file was named, or it is missing.
+        MissingPackageError: a ``.pt`` file without the package ``ultralytics``.
+    """
+    path = model_file(options, backend="yolo", suffixes=(".pt", ".onnx"), wanted=WANTED)
+    if path.suffix.lower() == ".pt" and importlib.util.find_spec("ultralytics") is None:
+        raise MissingPackageError(
+            "YOLO `.pt` files need the package `ultralytics` (AGPL-3.0)",
+            where=[path],
+            fix="install it: `pip install 'blissmask[yolo]'`\nor export the file where it is installed and name the `.onnx`",
+        )
+    return YoloPeople(path, options)
+
+
+class _Export:
+    """An ONNX export, run without Ultralytics."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._session = _open(path)
+        self._input = self._session.get_inputs()[0]
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._facts: ExportFacts = read_facts(metadata, self._input.shape, path)
+
+    def outlines(self, rgb_HW3: NDArray[np.uint8]) -> list[Outline]:
+        photo = letterbox(rgb_HW3, self._facts.size_wh)
+        half = self._input.type == "tensor(float16)"
+        outputs = self._session.run(None, {self._input.name: photo.pixels_13hw.astype(np.float16) if half else photo.pixels_13hw})
+        if len(outputs) != 2:
+            raise ModelError(f"the export has {len(outputs)} outputs, a YOLO-seg export has 2", where=[self._path], fix="export a `-seg` model")
+        rows, prototypes = (output.astype(np.float32) for output in outputs)
+        candidates = find_candidates(rows, self._facts, prototypes.shape[1], min_score=MIN_SCORE)
+        return outline_candidates(candidates, prototypes[0], photo)
+
+
+class _Checkpoint:
+    """A ``.pt`` file, run by Ultralytics."""
+
+    def __init__(self, path: Path, options: NetworkOptions) -> None:
+        from ultralytics import YOLO
+
+        self._device = str(find_device(options.device))
+        self._half = options.precision == "float16"
+        try:
+            self._model = YOLO(str(path), task="segment")
+            names: dict[int, str] = self._model.names
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, ModuleNotFoundError) as error:
+            raise ModelError(f"Ultralytics cannot read the file: {str(error).partition(chr(10))[0]}", where=[path]) from error
+        people = [number for number, name in names.items() if name.casefold() == "person"]
+        if self._model.task != "segment" or not people:
+            raise ModelError("the file does not outline people", where=[path], fix=f"name {WANTED}")
+        self._person = people[0]
+
+    def outlines(self, rgb_HW3: NDArray[np.uint8]) -> list[Outline]:
+        # Ultralytics takes arrays as BGR; `retina_masks` draws at the photo's size instead of the network's.
+        bgr_HW3 = np.ascontiguousarray(rgb_HW3[..., ::-1])
+        result: Any = self._model.predict(
+            bgr_HW3,
+            classes=[self._person],
+            conf=MIN_SCORE,
+            retina_masks=True,
+            device=self._device,
+            half=self._half,
+            verbose=False,
+            save=False,
+        )[0]
+        if result.masks is None:
+            return []
+        masks = result.masks.data.cpu().numpy().astype(np.float32)
+        return [Outline(float(score), 0, 0, mask) for score, mask in zip(result.boxes.conf.cpu().tolist(), masks, strict=True)]
+
+
+def _open(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no type stubs
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (failures.Fail, failures.InvalidProtobuf, failures.InvalidGraph, failures.InvalidArgument, failures.NotImplemented) as error:
+        raise ModelError(f"the ONNX file cannot be loaded: {str(error).partition(chr(10))[0]}", where=[path]) from error

@@ -1,0 +1,229 @@
+"""The arms: what a user would write under `[mask_loss]`, the photos it is tried on, and one training run of it.
+
+Everything between the photos and the trained LoRA is blissmask's own: tiers, averaging onto the latent grid, weights, loss, prior term, noise
+levels, LoRA, optimiser and step.
+
+H and W pixel rows and columns, h and w latent ones, C channels, L caption rows, D their width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import denoiser
+import measure
+import words
+import world
+from blissmask.cachefile.entry import CacheEntry, CacheHeader
+from blissmask.config.training import MaskLossSection, TrainSection
+from blissmask.masks.combine import region_shares, tier_labels_to_grey
+from blissmask.masks.latent import to_latent_grid
+from blissmask.masks.refine import grow_grey
+from blissmask.masks.tiers import TIERS, TierTable, WeightTier
+from blissmask.masks.weights import normalise
+from blissmask.training.batches import BatchOrder, Placed, collate
+from blissmask.training.experts import Learner, training_noise
+from blissmask.training.items import TrainingItem, make_item
+from blissmask.training.learners import lora_shape
+from blissmask.training.lora import inject_lora
+from blissmask.training.optimizer import build_optimizer, build_scheduler
+from blissmask.training.presets import step_rule, weight_rule
+from blissmask.training.step import run_step
+from latents import GRID_HW, Codec
+
+PHOTO_COUNT, BATCH_SIZE = 12, 6
+TRAIN: Mapping[str, Any] = {
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "network_dim": 8,
+    "timestep_sampling": "sigmoid",
+    "sigmoid_scale": 1.2,
+}
+"""Under ``[train]``, the same for all arms. The rate is high: strong adapters show in minutes what weak ones show in hours."""
+TIER_TABLE = TierTable()
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        text: what it is, for tables.
+        mask_loss: keys of ``[mask_loss]``.
+        photos: what kind of photos.
+        shrink: pixels by which the outline of the masks is moved inwards.
+        trains: False for the base model as it is.
+    """
+
+    text: str
+    mask_loss: Mapping[str, Any] = field(default_factory=dict)
+    photos: world.Photos = "plain"
+    shrink: int = 0
+    trains: bool = True
+
+
+def _masked(text: str, *, photos: world.Photos = "plain", shrink: int = 0, **mask_loss: Any) -> Arm:
+    return Arm(text, {"use_mask_loss": True, **mask_loss}, photos, shrink)
+
+
+_FACE: Mapping[str, Any] = {"body_weight": 0.0, "hair_weight": 0.0}
+ARMS: Mapping[str, Arm] = {
+    "base": Arm("base model", trains=False),
+    "unmasked": Arm("no mask"),
+    "tiers": _masked("tiers, floor 0"),
+    "tiers-floor05": _masked("tiers, floor 0.05", mask_min_weight=0.05),
+    "tiers-floor10": _masked("tiers, floor 0.1", mask_min_weight=0.1),
+    "binary": _masked("binary", body_weight=1.0, hair_weight=1.0),
+    "face": _masked("face only", **_FACE),
+    "tiers-prior": _masked("tiers + prior", prior_preservation_weight=1.0),
+    "face-prior": _masked("face only + prior", prior_preservation_weight=1.0, **_FACE),
+    "hair128": _masked("tiers, hair 128", hair_weight=128 / 255),
+    "hair160": _masked("tiers, hair 160", hair_weight=160 / 255),
+    "mixed-batch": _masked("mixed areas, mean per batch", photos="mixed"),
+    "mixed-sample": _masked("mixed areas, mean per sample", photos="mixed", mask_mean="sample"),
+    "gamma-latent": _masked("gamma 0.5 per cell, off grid", photos="off-grid", mask_gamma=0.5),
+    "gamma-pixel": _masked("gamma 0.5 per pixel, off grid", photos="off-grid", mask_gamma=0.5, mask_transform="pixel"),
+    "tiers-shrunk": _masked("tiers, mask 2 px smaller", shrink=2),
+    "tiers-prior-shrunk": _masked("tiers + prior, mask 2 px smaller", shrink=2, prior_preservation_weight=1.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What differs between the runs of one arm: who, where, and everything random."""
+
+    number: int
+
+    @property
+    def subject(self) -> world.Subject:
+        """Return who is learned; draws 0 to 5 are all pairs of subject and room."""
+        return world.SUBJECTS[self.number % len(world.SUBJECTS)]
+
+    @property
+    def room(self) -> int:
+        """Return where the photos were taken."""
+        return world.ROOMS[self.number % len(world.ROOMS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long a run trains and how much is drawn to measure it.
+
+    Attributes:
+        steps: optimiser steps.
+        looks: steps at which a few pictures are measured on the way.
+        pictures: pictures drawn at the end with the trigger and another place; half as many with the trigger alone and of other people.
+    """
+
+    steps: int = 300
+    looks: tuple[int, ...] = (75, 150)
+    pictures: int = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The numbers of a run, as they go to its JSON file, and a few of its pictures."""
+
+    numbers: dict[str, Any]
+    samples: dict[str, Tensor]
+
+
+def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, tell: Callable[[int], None] = lambda _: None) -> Result:
+    """Train one arm and measure it.
+
+    Args:
+        name: in :data:`ARMS`.
+        draw: subject, room and seed.
+        base: file of the base model.
+        codec: the encoder that it was trained with.
+        effort: how long.
+        tell: called with the number of steps done, after each.
+    """
+    arm, started = ARMS[name], time.monotonic()
+    mask_loss, train = MaskLossSection(**arm.mask_loss), TrainSection(**TRAIN, seed=draw.number, max_train_steps=effort.steps)
+    model = denoiser.load(base)
+    base_predictions = measure.library_predictions(model, codec)
+    items = _cache_photos(arm, draw, codec, mask_loss)
+    numbers: dict[str, Any] = {"arm": name, "draw": draw.number, "subject": draw.number % len(world.SUBJECTS), "room": draw.room, "curve": []}
+    if arm.trains:
+        learner = _learner(model, train)
+        order = BatchOrder([Placed("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, train.seed)
+        rule = step_rule(mask_loss, train)
+        for step in range(effort.steps):
+            window = [collate([items[position] for position in order.indices(step)], step)]
+            logged = run_step(learner, window, rule, step=step, device=torch.device("cpu"))
+            tell(step + 1)
+            if step + 1 in effort.looks:
+                numbers["curve"].append({"step": step + 1, "swap": _look(model, measure.swap_prompts(16), draw, codec)[0]})
+        numbers["last_loss"] = float(logged["loss"])
+    prompts = {
+        "swap": measure.swap_prompts(effort.pictures),
+        "bare": measure.bare_prompts(effort.pictures // 2),
+        "other": measure.other_prompts(effort.pictures // 2),
+    }
+    looks = {kind: _look(model, wanted, draw, codec) for kind, wanted in prompts.items()}
+    held_out = measure.held_out_losses(model, codec, draw.subject, draw.room, arm.photos)
+    held_out["drift"] = measure.drift(measure.library_predictions(model, codec), base_predictions)
+    final = {**{kind: seen for kind, (seen, _) in looks.items()}, "held_out": held_out}
+    numbers |= {"final": final, "background_share": _background_share(items), "steps": effort.steps, "seconds": time.monotonic() - started}
+    return Result(numbers, {kind: rgb_B3HW[:8] for kind, (_, rgb_B3HW) in looks.items()})
+
+
+def _learner(model: denoiser.ToyDenoiser, train: TrainSection) -> Learner:
+    lora = inject_lora(model, lora_shape(train), seed=train.seed)
+    optimizer = build_optimizer(lora.named_parameters(), train)
+    return Learner("", model, lora, training_noise(train, default_shift=1.0), optimizer, build_scheduler(optimizer, train, steps=train.max_train_steps))
+
+
+@torch.no_grad()
+def _look(model: denoiser.ToyDenoiser, prompts: measure.Prompts, draw: Draw, codec: Codec) -> tuple[dict[str, float], Tensor]:
+    rgb_B3HW = measure.draw(model, prompts, codec)
+    return measure.look_at(rgb_B3HW, prompts, draw.subject, draw.room), rgb_B3HW
+
+
+@torch.no_grad()
+def _cache_photos(arm: Arm, draw: Draw, codec: Codec, mask_loss: MaskLossSection) -> list[TrainingItem]:
+    """Photograph the subject and make training items of the photos, as `blissmask cache` and `blissmask train` do."""
+    generator = torch.Generator().manual_seed(draw.number)
+    pictures = world.draw(world.subject_scene(draw.subject, draw.room, PHOTO_COUNT, generator, photos=arm.photos))
+    latents_BC1hw = codec.encode(pictures.rgb_B3HW)
+    text_LD = words.with_trigger(words.captions({}, 1))[0]
+    rule = weight_rule(mask_loss, TIER_TABLE)
+    threshold = mask_loss.prior_mask_threshold if mask_loss.prior_preservation_weight else None
+    items = []
+    for number, latents_C1hw in enumerate(latents_BC1hw):
+        grey_HW = tier_labels_to_grey(pictures.tiers_BHW[number].numpy().astype(np.uint8), TIER_TABLE)
+        entry = _entry(latents_C1hw, grow_grey(grey_HW, -arm.shrink), text_LD)
+        path = Path(f"photo{number}.safetensors")
+        header = CacheHeader(path, path, path.stem, tuple(latents_C1hw.shape), {}, {"blissmask.mask_source": "file"})
+        items.append(make_item(header, entry, rule=rule, prior_threshold=threshold))
+    return items
+
+
+def _entry(latents_C1hw: Tensor, grey_HW: NDArray[np.uint8], text_LD: Tensor) -> CacheEntry:
+    weights_hw = to_latent_grid(normalise(grey_HW.astype(np.float32)), GRID_HW)
+    planes_RHW = region_shares(grey_HW, TIER_TABLE)
+    assert planes_RHW is not None
+    regions_Rhw = np.stack([to_latent_grid(plane_HW, GRID_HW) for plane_HW in planes_RHW])
+    return CacheEntry(latents_C1hw, torch.from_numpy(weights_hw)[None, None], torch.from_numpy(regions_Rhw)[:, None], {"t5": text_LD})
+
+
+def _background_share(items: list[TrainingItem]) -> float:
+    """Return the background's share of the summed loss weight: how much of the training is about the room."""
+    background = TIERS.index(WeightTier.BACKGROUND)
+    room = whole = 0.0
+    for item in items:
+        assert item.regions_4fhw is not None
+        weights_1fhw = torch.ones_like(item.regions_4fhw[:1]) if item.weights_1fhw is None else item.weights_1fhw
+        room += float((weights_1fhw * item.regions_4fhw[background]).sum())
+        whole += float(weights_1fhw.sum())
+    return room / whole

@@ -1,0 +1,77 @@
+"""The real `WanTransformer3DModel`, four blocks of it, as one of blissmask's denoisers; and pictures drawn with it.
+
+B pictures, C channels, h and w latent rows and columns (16), L caption rows, D their width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor, nn
+
+import words
+from blissmask.archs.protocol import Batch
+from blissmask.archs.wan_denoiser import WanDenoiser
+from blissmask.cachefile.read import read_tensors
+from latents import GRID_HW
+
+SAMPLING_STEPS = 16
+
+
+class ToyDenoiser:
+    """A :class:`blissmask.archs.protocol.Denoiser` that reads a caption's six rows as they are, instead of padding them to 512 as the large ones do."""
+
+    lora_targets = WanDenoiser.lora_targets
+    block_class_names = WanDenoiser.block_class_names
+    identity = "toy"
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Return the velocity of shape noisy_BCFHW."""
+        velocity: Tensor = self.module(batch.noisy_BCFHW, batch.timesteps_B * 1000, batch.conditioning["t5"], return_dict=False)[0]
+        return velocity
+
+    def original_name(self, module_name: str) -> str:
+        """Return ``module_name``; nothing of the study leaves as a LoRA file."""
+        return module_name
+
+
+def build(channels: int) -> nn.Module:
+    """Return an untrained model for latents of ``channels``: 1.1 million weights, 64 tokens per picture."""
+    return WanTransformer3DModel(
+        in_channels=channels,
+        out_channels=channels,
+        patch_size=(1, 2, 2),
+        num_attention_heads=4,
+        attention_head_dim=32,
+        text_dim=words.WIDTH,
+        freq_dim=64,
+        ffn_dim=384,
+        num_layers=4,
+        rope_max_seq_len=32,
+    )
+
+
+def load(path: Path) -> ToyDenoiser:
+    """Return the base model in ``path``, frozen, in float32 whatever the file's precision."""
+    tensors = read_tensors(path)
+    module = build(tensors["patch_embedding.weight"].shape[1])
+    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return ToyDenoiser(module.requires_grad_(False).eval())
+
+
+@torch.no_grad()
+def sample(denoiser: ToyDenoiser, text_BLD: Tensor, *, channels: int, seed: int) -> Tensor:
+    """Draw latents_BC1hw for captions, in Euler steps without guidance; the same noise for the same seed, whatever the model."""
+    latents_BC1hw = torch.randn(len(text_BLD), channels, 1, *GRID_HW, generator=torch.Generator().manual_seed(seed))
+    conditioning: Mapping[str, Tensor] = {"t5": text_BLD}
+    times = torch.linspace(1, 0, SAMPLING_STEPS + 1)
+    for now, after in zip(times[:-1], times[1:], strict=True):
+        velocity_BC1hw = denoiser.predict(Batch(latents_BC1hw, now.expand(len(text_BLD)), conditioning))
+        latents_BC1hw = latents_BC1hw + (after - now) * velocity_BC1hw
+    return latents_BC1hw

@@ -1,0 +1,162 @@
+"""Print the study's table: `python examples/leak_study/table.py [FOLDER]`; mean ± standard deviation over the runs of each arm."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arms import ARMS
+
+Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        title: its head.
+        path: keys into a run's numbers.
+        percent: whether it is a share; others get two decimals.
+    """
+
+    title: str
+    path: tuple[str, ...]
+    percent: bool = True
+
+    def value(self, numbers: Numbers) -> float:
+        """Return the run's number."""
+        found: Any = numbers
+        for key in self.path:
+            found = found[key]
+        return float(found)
+
+    def cell(self, runs: Sequence[Numbers]) -> str:
+        """Return mean ± standard deviation."""
+        scale, decimals = (100, 0) if self.percent else (1, 2)
+        values = [self.value(run) * scale for run in runs]
+        spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.{decimals}f}{spread}"
+
+
+def _final(title: str, *path: str, percent: bool = True) -> Column:
+    return Column(title, ("final", *path), percent)
+
+
+SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
+    (
+        "Trigger, another place, another coat",
+        (
+            _final("copied %", "swap", "copied"),
+            _final("flooded %", "swap", "flooded"),
+            _final("halo %", "swap", "halo"),
+            _final("asked place %", "swap", "asked_place"),
+            _final("place error", "swap", "place_error", percent=False),
+            _final("clothes leak %", "swap", "clothes_leak"),
+            _final("asked coat %", "swap", "asked_coat"),
+            _final("face error", "swap", "face_error", percent=False),
+            _final("face right %", "swap", "face_right"),
+            _final("hair %", "swap", "hair"),
+        ),
+    ),
+    (
+        "Trigger alone; other people without the trigger",
+        (
+            _final("alone: copied %", "bare", "copied"),
+            _final("alone: flooded %", "bare", "flooded"),
+            _final("alone: face error", "bare", "face_error", percent=False),
+            _final("alone: hair %", "bare", "hair"),
+            _final("others: drift", "held_out", "drift", percent=False),
+            _final("others: asked place %", "other", "asked_place"),
+            _final("others: asked coat %", "other", "asked_coat"),
+            _final("others: subject's hair %", "other", "hair"),
+        ),
+    ),
+    (
+        "Photos of the subject that were not trained on: error by region; background's share of the loss weight",
+        (
+            _final("face", "held_out", "loss_face", percent=False),
+            _final("body", "held_out", "loss_body", percent=False),
+            _final("hair", "held_out", "loss_hair", percent=False),
+            _final("background", "held_out", "loss_background", percent=False),
+            Column("background share %", ("background_share",)),
+            Column("seconds", ("seconds",), percent=False),
+        ),
+    ),
+)
+WORLDS = {"cells": "World 1: a latent sees its own cell", "conv": "World 2: a latent sees two pixels beyond its cell"}
+
+
+def load(out: Path) -> dict[tuple[str, str], list[Numbers]]:
+    """Return the finished runs in ``out`` by (world, arm), in the order of the arms and of the draws."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "runs").glob("*.json"))]
+    names = list(ARMS)
+    found: dict[tuple[str, str], list[Numbers]] = {}
+    for numbers in sorted(runs, key=lambda run: (list(WORLDS).index(run["world"]), names.index(run["arm"]), run["draw"])):
+        found.setdefault((numbers["world"], numbers["arm"]), []).append(numbers)
+    return found
+
+
+def table(out: Path) -> str:
+    """Return all tables as Markdown."""
+    runs = load(out)
+    parts = []
+    for world, title in WORLDS.items():
+        rows = {arm: found for (where, arm), found in runs.items() if where == world}
+        if rows:
+            parts += [f"### {title}", *(_section(heading, columns, rows) for heading, columns in SECTIONS)]
+    parts += [_paired(runs, *pair) for pair in PAIRS]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+PAIRS = (
+    ("cells", "unmasked", "tiers"),
+    ("cells", "tiers", "tiers-floor10"),
+    ("cells", "tiers", "binary"),
+    ("cells", "tiers", "tiers-prior"),
+    ("cells", "face", "face-prior"),
+    ("cells", "tiers", "hair160"),
+    ("cells", "mixed-batch", "mixed-sample"),
+    ("cells", "gamma-latent", "gamma-pixel"),
+    ("conv", "tiers", "tiers-shrunk"),
+    ("conv", "tiers-prior", "tiers-prior-shrunk"),
+)
+"""(world, arm, other arm): compared run by run, since runs of one draw share subject, room, photos, order and noise."""
+
+
+def _section(heading: str, columns: Sequence[Column], rows: dict[str, list[Numbers]]) -> str:
+    lines = [f"**{heading}**", "", "| arm | n | " + " | ".join(column.title for column in columns) + " |", "|---|---|" + "---|" * len(columns)]
+    for arm, found in rows.items():
+        lines.append(f"| {ARMS[arm].text} | {len(found)} | " + " | ".join(column.cell(found) for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def _paired(runs: dict[tuple[str, str], list[Numbers]], world: str, first: str, second: str) -> str:
+    """Return which measures moved the same way in every pair of runs, with the mean difference."""
+    by_draw = [{run["draw"]: run for run in runs.get((world, arm), [])} for arm in (first, second)]
+    shared = sorted(by_draw[0].keys() & by_draw[1].keys())
+    if len(shared) < 2:
+        return ""
+    moved = []
+    for column in [column for _, columns in SECTIONS[:2] for column in columns] + list(SECTIONS[2][1][:4]):
+        changes = [column.value(by_draw[1][draw]) - column.value(by_draw[0][draw]) for draw in shared]
+        if all(change > 0 for change in changes) or all(change < 0 for change in changes):
+            mean = statistics.mean(changes)
+            moved.append(f"{column.title} {mean * 100:+.0f}" if column.percent else f"{column.title} {mean:+.2f}")
+    return f"{WORLDS[world]}: from *{ARMS[first].text}* to *{ARMS[second].text}*, the same way in all {len(shared)} pairs: {', '.join(moved) or 'nothing'}."
+
+
+def main(print_line: Callable[[str], None] = print) -> None:
+    """Print the table of a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).resolve().parent / "work" / "full", help="a study's --out folder")
+    print_line(table(parser.parse_args().folder))
+
+
+if __name__ == "__main__":
+    main()

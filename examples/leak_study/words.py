@@ -1,0 +1,68 @@
+"""Captions of the toy world: four words as fixed random vectors, in Wan's way (zeros where there is none, no attention mask).
+
+B captions, L rows (who, coat, hair, place, and two that are always empty), D their width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import world
+
+ROWS, WIDTH = 6, 32
+WHO, COAT, HAIR, PLACE = range(4)
+
+_generator = torch.Generator().manual_seed(5)
+_TABLES = {
+    row: torch.randn(words, WIDTH, generator=_generator)
+    for row, words in (
+        (WHO, world.LIBRARY_PEOPLE),
+        (COAT, world.LIBRARY_COATS),
+        (HAIR, world.LIBRARY_HAIR),
+        (PLACE, world.LIBRARY_PLACES),
+    )
+}
+TRIGGER = torch.randn(WIDTH, generator=_generator)
+"""A word that the base model has never seen."""
+
+
+def captions(words: dict[int, Tensor], count: int) -> Tensor:
+    """Return captions_BLD.
+
+    Args:
+        words: row -> numbers (B,) of library words, -1 for an absent one; rows that are missing are absent.
+        count: number of captions.
+    """
+    text_BLD = torch.zeros(count, ROWS, WIDTH)
+    for row, numbers in words.items():
+        text_BLD[:, row] = torch.where((numbers >= 0)[:, None], _TABLES[row][numbers.clamp(min=0)], torch.zeros(WIDTH))
+    return text_BLD
+
+
+def with_trigger(text_BLD: Tensor) -> Tensor:
+    """Return the captions with the trigger as the word for who it is."""
+    named = text_BLD.clone()
+    named[:, WHO] = TRIGGER
+    return named
+
+
+def library_captions(scene: world.Scene, people: Tensor, generator: torch.Generator, *, dropped: float, unknown: float) -> Tensor:
+    """Caption library scenes as a sloppy captioner would, so that the model copes with missing and with unknown words.
+
+    Args:
+        scene: what is shown.
+        people: who, -1 for people without a name.
+        generator: decides what is dropped.
+        dropped: share of coat, hair and place words that are missing.
+        unknown: share of nameless people who are called by a word that means nobody, so that a new trigger starts as "anybody".
+    """
+    count = len(scene)
+
+    def some(numbers: Tensor) -> Tensor:
+        return numbers.masked_fill(torch.rand(count, generator=generator) < dropped, -1)
+
+    text_BLD = captions({WHO: people, COAT: some(scene.coats), HAIR: some(scene.hair), PLACE: some(scene.places)}, count)
+    called = (people < 0) & (torch.rand(count, generator=generator) < unknown)
+    text_BLD[called, WHO] = torch.randn(int(called.sum()), WIDTH, generator=generator)
+    return text_BLD

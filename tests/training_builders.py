@@ -1,0 +1,103 @@
+"""Small caches in the documented format, and configurations that train on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blissmask.cachefile.layout import latent_name, text_name
+from blissmask.cachefile.write import write_latents, write_text
+from blissmask.config.model import Config
+from blissmask.errors import BlissmaskError
+from blissmask.events import Event
+
+# The models are so small that threads would only wait for each other.
+torch.set_num_threads(1)
+
+TEXT_WIDTH = 32
+TIER_WEIGHTS = torch.tensor([1.0, 128 / 255, 80 / 255, 0.0])
+
+
+class Recorder:
+    """A Reporter that keeps every event."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def seeded(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def stripes(frames: int, rows: int, columns: int) -> Tensor:
+    """Return shares (4, f, h, w): one tier per row, in turn, so that every cell is wholly of one tier."""
+    shares = torch.zeros(4, frames, rows, columns)
+    for row in range(rows):
+        shares[row % 4, :, row] = 1.0
+    return shares
+
+
+def weights_of(shares_4fhw: Tensor) -> Tensor:
+    return torch.einsum("rfhw,r->fhw", shares_4fhw, TIER_WEIGHTS).unsqueeze(0)
+
+
+def write_entry(
+    folder: Path,
+    stem: str,
+    *,
+    latents: Tensor | None = None,
+    shape: tuple[int, int, int, int] = (16, 1, 4, 4),
+    weights: Tensor | None = None,
+    regions: Tensor | None = None,
+    text: bool = True,
+    seed: int = 0,
+    arch: str = "wan",
+    **metadata: str,
+) -> Path:
+    """Write one item's latents and caption, and return the latent file."""
+    latents = seeded(*shape, seed=seed).bfloat16() if latents is None else latents
+    rows, columns = latents.shape[-2:]
+    path = folder / latent_name(stem, (columns * 8, rows * 8), arch)
+    facts = {"architecture": arch, "width": str(columns * 8), "height": str(rows * 8), "format_version": "1.0.1", **metadata}
+    write_latents(path, {"latents": latents}, weights_1fhw=weights, regions_4fhw=regions, metadata=facts)
+    if text:
+        caption = {"t5": seeded(5 + seed % 3, TEXT_WIDTH, seed=1000 + seed).bfloat16()}
+        write_text(folder / text_name(stem, arch), caption, variable_length={"t5"}, metadata={"architecture": arch, "caption1": stem})
+    return path
+
+
+def write_masked_set(folder: Path, *, count: int = 4, shape: tuple[int, int, int, int] = (16, 1, 4, 4), **metadata: str) -> Path:
+    """Write ``count`` items whose masks show every tier."""
+    shares = stripes(*shape[1:])
+    for number in range(count):
+        write_entry(folder, f"kyla{number:03d}", shape=shape, weights=weights_of(shares), regions=shares, seed=number, **metadata)
+    return folder
+
+
+def train_config(cache: Path, output: Path, *, datasets: Sequence[dict[str, Any]] | None = None, **fields: Any) -> Config:
+    """Return a configuration that trains the tiny wan21 for a few steps; ``fields`` go to the section that has them."""
+    sections: dict[str, dict[str, Any]] = {
+        "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
+        "train": {"output_dir": output, "output_name": "kyla", "max_train_steps": 2, "network_dim": 2, "learning_rate": 1e-2},
+        "mask_loss": {},
+        "masks": {},
+        "run": {},
+    }
+    for name, value in fields.items():
+        owner = next(section for section in sections if name in Config.model_fields[section].annotation.model_fields)
+        sections[owner][name] = value
+    return Config.model_validate({"datasets": datasets or [{"cache_directory": cache}], **sections})
+
+
+def problems_of(error: BlissmaskError) -> str:
+    return "\n".join("\n".join([problem.what, *problem.where, problem.fix]) for problem in error.problems)

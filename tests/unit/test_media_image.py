@@ -1,0 +1,256 @@
+"""Pictures come out upright, with alpha apart and values unchanged, or as an error that says what to do."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blissmask.errors import MediaError
+from blissmask.media.image import MAX_PIXELS, read_grey, read_header, read_image, read_mask, read_mask_picture, read_size, resize_rgb
+from tests.builders import corner_rgb, random_rgb, save, tier_mask, turned
+
+TIERS = np.array([0, 80, 128, 255], dtype=np.uint8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif"])
+def test_every_orientation_comes_out_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
+    upright = corner_rgb((48, 32))
+    path = save(tmp_path / f"a{suffix}", turned(upright, orientation), orientation=orientation)
+    decoded = read_image(path).rgb_HW3
+    assert decoded.shape == upright.shape
+    assert np.abs(decoded.astype(int) - upright).mean() < 12  # the lossy formats smear the borders of the corners
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_is_read_as_the_decoded_picture_has_it(tmp_path: Path, orientation: int) -> None:
+    path = save(tmp_path / "a.jpg", turned(random_rgb((40, 24)), orientation), orientation=orientation)
+    assert read_size(path) == (40, 24)
+
+
+def test_orientation_that_stands_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", turned(corner_rgb(), 6))
+    exif = Image.Exif()
+    exif[274] = 6
+    data = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I4s", len(data), b"eXIf") + data + struct.pack(">I", zlib.crc32(b"eXIf" + data))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-12] + chunk + whole[-12:])
+    assert read_size(path) == (48, 32)
+    assert (read_image(path).rgb_HW3 == corner_rgb()).all()
+
+
+def test_unreadable_exif_counts_as_upright(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(random_rgb((40, 24))).save(path, exif=b"Exif\0\0not a tiff header")
+    assert read_size(path) == (40, 24)
+
+
+def as_16_bit(grey: np.ndarray) -> Image.Image:
+    return Image.fromarray(grey.astype(np.uint16) * 257)
+
+
+def as_palette(grey: np.ndarray) -> Image.Image:
+    """Return a palette picture whose indices have nothing to do with its values."""
+    indices = np.searchsorted(TIERS, grey).astype(np.uint8)
+    image = Image.frombytes("P", (grey.shape[1], grey.shape[0]), (3 - indices).tobytes())
+    image.putpalette([value for tier in TIERS[::-1].tolist() for value in (tier, tier, tier)])
+    return image
+
+
+def with_alpha(grey: np.ndarray) -> Image.Image:
+    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(255 - grey)))
+
+
+@pytest.mark.parametrize(
+    "flavour",
+    [
+        Image.fromarray,
+        as_16_bit,
+        as_palette,
+        with_alpha,
+        lambda grey: Image.fromarray(np.dstack([grey] * 3)),
+        lambda grey: Image.fromarray(np.dstack([grey] * 3 + [255 - grey])),
+    ],
+    ids=["8-bit", "16-bit", "palette", "LA", "RGB", "RGBA"],
+)
+@pytest.mark.parametrize("tier", TIERS.tolist())
+def test_a_tier_survives_every_png_flavour(tmp_path: Path, flavour: object, tier: int) -> None:
+    grey = tier_mask((16, 12))
+    grey[0, 0] = tier
+    flavour(grey).save(tmp_path / "m.png")
+    weights = read_mask(tmp_path / "m.png")
+    assert weights.dtype == np.float32
+    assert (weights == grey.astype(np.float32) / np.float32(255)).all()
+    assert (read_grey(tmp_path / "m.png") == grey).all()
+
+
+def test_1_bit_mask_is_0_and_1(tmp_path: Path) -> None:
+    bits = np.random.default_rng(0).random((9, 13)) > 0.5
+    Image.fromarray(bits).save(tmp_path / "m.png")
+    assert (read_mask(tmp_path / "m.png") == bits.astype(np.float32)).all()
+
+
+def test_16_bit_values_between_8_bit_ones_are_kept(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 1000, dtype=np.uint16)).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png")[0, 0] == np.float32(1000) / np.float32(65535)
+
+
+def test_jpeg_mask_is_doubted(tmp_path: Path) -> None:
+    assert "JPEG" in read_mask_picture(save(tmp_path / "m.jpg", tier_mask())).doubt
+
+
+def test_coloured_mask_is_doubted(tmp_path: Path) -> None:
+    assert "coloured" in read_mask_picture(save(tmp_path / "m.png", random_rgb())).doubt
+
+
+def test_alpha_of_a_mask_is_doubted_unless_opaque(tmp_path: Path) -> None:
+    opaque = np.dstack([tier_mask()] * 3 + [np.full_like(tier_mask(), 255)])
+    assert read_mask_picture(save(tmp_path / "m.png", opaque)).doubt == ""
+    opaque[0, 0, 3] = 0
+    assert "alpha" in read_mask_picture(save(tmp_path / "m.png", opaque)).doubt
+
+
+def test_grey_mask_is_not_doubted(tmp_path: Path) -> None:
+    assert read_mask_picture(save(tmp_path / "m.png", tier_mask())).doubt == ""
+
+
+def test_colours_under_alpha_0_are_kept(tmp_path: Path) -> None:
+    rgb, alpha = random_rgb(), np.zeros((32, 48), dtype=np.uint8)
+    picture = read_image(save(tmp_path / "a.png", np.dstack([rgb, alpha])))
+    assert (picture.rgb_HW3 == rgb).all()
+    assert picture.alpha_HW is not None
+    assert not picture.alpha_HW.any()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_transparent_colour_is_alpha(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert(mode)
+    transparent = {"L": 0, "RGB": (0, 0, 0), "P": image.getpixel((0, 0))}[mode]
+    image.save(tmp_path / "a.png", transparency=transparent)
+    picture = read_image(tmp_path / "a.png")
+    assert picture.alpha_HW is not None
+    assert picture.alpha_HW.tolist() == [[0, 255]]
+    assert read_header(tmp_path / "a.png").has_alpha
+
+
+def test_picture_without_alpha_has_none(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", random_rgb())
+    assert read_image(path).alpha_HW is None
+    assert not read_header(path).has_alpha
+
+
+def test_16_bit_photo_becomes_8_bit_by_rounding(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 128 * 257, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").rgb_HW3.tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+
+
+def test_cmyk_photo_becomes_rgb_and_loses_its_profile(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", icc_profile=b"\0" * 16 + b"CMYK" + b"\0" * 108)
+    picture = read_image(tmp_path / "a.jpg")
+    red, green, blue = picture.rgb_HW3[4, 4].tolist()
+    assert red > 200 > 60 > max(green, blue)
+    assert picture.icc_profile == b""
+
+
+def test_rgb_profile_is_carried(tmp_path: Path) -> None:
+    profile = b"\0" * 16 + b"RGB " + b"\0" * 108
+    assert read_image(save(tmp_path / "a.png", random_rgb(), icc_profile=profile)).icc_profile == profile
+
+
+def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.fromarray(random_rgb(seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    assert (read_image(tmp_path / "a.png").rgb_HW3 == random_rgb(seed=0)).all()
+
+
+def test_jpeg_named_png_is_read_by_content(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", random_rgb()).rename(tmp_path / "a.png")
+    assert read_size(tmp_path / "a.png") == (48, 32)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>404</html>", "web page"),
+        (b"hello, I am no picture", "not a PNG"),
+        (b"GIF89a\x01\x00\x01\x00\x80\x00\x00", "not a PNG"),
+    ],
+)
+def test_what_is_no_picture_is_named_for_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "kyla.png"
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match=said) as caught:
+        read_image(path)
+    assert caught.value.problems[0].where == (str(path),)
+    assert caught.value.problems[0].fix
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif", ".bmp"])
+def test_truncated_picture_is_an_error(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"a{suffix}", random_rgb((64, 64)))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError):
+        read_image(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="No such file"):
+        read_size(tmp_path / "a.png")
+
+
+def huge_png(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = b""
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")):
+        chunks += struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("size", [(50_000, 50_000), (MAX_PIXELS + 1, 1)])
+def test_huge_picture_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(huge_png(*size))
+    started = time.monotonic()
+    with pytest.raises(MediaError, match="pixels|limit") as caught:
+        read_image(path)
+    assert time.monotonic() - started < 1
+    assert caught.value.problems[0].where == (str(path),)
+
+
+ODD_NAMES = ["😀.png", "שלום.png", "e\u0301.png", "-rf.png", "[bold]x[/bold].png", "two\nlines.png", "x" * 251 + ".png", os.fsdecode(b"\xff\xfe.png")]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_file_name_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(save(tmp_path / "a.png", random_rgb()).read_bytes())
+    assert (read_image(tmp_path / name).rgb_HW3 == random_rgb()).all()
+
+
+def test_decoded_arrays_can_be_written_to(tmp_path: Path) -> None:
+    picture = read_image(save(tmp_path / "a.png", np.dstack([random_rgb(), tier_mask()])))
+    assert picture.alpha_HW is not None
+    assert picture.rgb_HW3.flags.writeable
+    assert picture.rgb_HW3.flags.c_contiguous
+    assert picture.alpha_HW.flags.writeable
+
+
+def test_same_size_is_not_resampled() -> None:
+    rgb = random_rgb()
+    assert resize_rgb(rgb, (48, 32)) is rgb
+
+
+def test_enlarging_uses_lanczos_and_shrinking_the_area_average() -> None:
+    rgb = random_rgb((16, 16))
+    larger = np.asarray(Image.fromarray(rgb).resize((32, 32), Image.Resampling.LANCZOS))
+    assert (resize_rgb(rgb, (32, 32)) == larger).all()
+    means = rgb.reshape(8, 2, 8, 2, 3).mean(axis=(1, 3))
+    assert np.abs(resize_rgb(rgb, (8, 8)) - means).max() <= 0.5

@@ -1,0 +1,61 @@
+"""Videos come out frame by frame, or as an error that names the frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blissmask.errors import MediaError
+from blissmask.media.video import read_frames, read_info
+from tests.builders import random_rgb, write_video
+
+FRAMES = [random_rgb((64, 48), seed=seed) for seed in range(9)]
+
+
+def test_info_is_what_was_written(tmp_path: Path) -> None:
+    info = read_info(write_video(tmp_path / "a.mp4", FRAMES, fps=24.0))
+    assert (info.size_wh, info.frame_count, info.fps) == ((64, 48), 9, 24.0)
+
+
+def test_lossless_frames_come_back_exactly_and_in_order(tmp_path: Path) -> None:
+    frames = list(read_frames(write_video(tmp_path / "a.avi", FRAMES)))
+    assert len(frames) == 9
+    assert all((frame == written).all() for frame, written in zip(frames, FRAMES, strict=True))
+
+
+def test_only_the_frames_wanted_come_back(tmp_path: Path) -> None:
+    frames = list(read_frames(write_video(tmp_path / "a.avi", FRAMES), [7, 2]))
+    assert [int(np.abs(frame.astype(int) - FRAMES[number]).max()) for frame, number in zip(frames, (2, 7), strict=True)] == [0, 0]
+
+
+def test_no_frames_wanted_reads_none(tmp_path: Path) -> None:
+    assert list(read_frames(write_video(tmp_path / "a.avi", FRAMES), [])) == []
+
+
+def test_video_that_breaks_off_names_the_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", FRAMES)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError, match=r"breaks off at frame \d of 9"):
+        list(read_frames(path))
+
+
+def test_frame_beyond_the_end_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="breaks off at frame 9"):
+        list(read_frames(write_video(tmp_path / "a.avi", FRAMES), [20]))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello"])
+def test_what_is_no_video_is_an_error(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(MediaError, match="not a video"):
+        read_info(tmp_path / "a.mp4")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["😀.avi", "-x.avi", "concat:a.avi", "two\nlines.avi", "100%03d.avi"])
+def test_any_file_name_is_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.avi", FRAMES).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert read_info(Path(name)).frame_count == 9

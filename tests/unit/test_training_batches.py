@@ -1,0 +1,73 @@
+"""Which items a micro-batch holds, and how items become tensors."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from blissmask.training.batches import BatchOrder, Placed, collate
+from blissmask.training.items import TrainingItem
+
+
+def item(name="a", *, weights=None, regions=None, outside=None, text_rows=3, mass=64.0):
+    latents = torch.ones(16, 1, 2, 2, dtype=torch.bfloat16)
+    return TrainingItem(name, latents, weights, outside, regions, {"t5": torch.ones(text_rows, 8)}, mass, 1.0)
+
+
+def epoch(order, number):
+    size = order.batches_per_epoch
+    return [order.indices(place) for place in range(number * size, (number + 1) * size)]
+
+
+def test_every_epoch_shows_each_item_as_often_as_it_repeats():
+    order = BatchOrder([Placed("wide", repeats=2), Placed("wide"), Placed("tall", repeats=3)], seed=1)
+    for number in range(3):
+        assert Counter(i for batch in epoch(order, number) for i in batch) == {0: 2, 1: 1, 2: 3}
+
+
+def test_batches_hold_items_of_one_bucket():
+    order = BatchOrder([Placed("wide" if n % 2 else "tall", batch_size=2) for n in range(9)], seed=1)
+    assert all(len({i % 2 for i in batch}) == 1 for batch in epoch(order, 0))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    items = [Placed("wide") for _ in range(12)]
+    fresh, used = BatchOrder(items, seed=1), BatchOrder(items, seed=1)
+    epoch(used, 0), epoch(used, 5)
+    assert epoch(fresh, 2) == epoch(used, 2)
+    assert epoch(fresh, 2) != epoch(fresh, 3)
+    assert epoch(fresh, 2) != epoch(BatchOrder(items, seed=2), 2)
+
+
+def test_items_without_a_mask_count_as_ones_beside_items_with_one():
+    half = torch.full((1, 1, 2, 2), 0.5)
+    batch = collate([item("masked", weights=half), item("plain")], 0)
+    assert batch.weights_B1FHW[0].unique().tolist() == [0.5]
+    assert batch.weights_B1FHW[1].unique().tolist() == [1.0]
+
+
+def test_a_batch_without_any_mask_has_no_weights():
+    assert collate([item(), item()], 0).weights_B1FHW is None
+
+
+def test_texts_of_different_length_stay_a_list():
+    batch = collate([item(text_rows=3), item(text_rows=5)], 0)
+    assert [len(text) for text in batch.conditioning["t5"]] == [3, 5]
+    assert isinstance(collate([item(), item()], 0).conditioning["t5"], torch.Tensor)
+
+
+def test_latents_become_float32():
+    assert collate([item()], 0).latents_BCFHW.dtype == torch.float32
+
+
+def test_an_unmasked_step_sees_plain_full_weight():
+    masked = collate([item(weights=torch.full((1, 1, 2, 2), 0.5), outside=torch.ones(1, 1, 2, 2), mass=32.0)], 0).without_masks()
+    assert masked.weights_B1FHW is None
+    assert masked.masses_B.tolist() == [64.0]
+    assert masked.outside_masses_B.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_number_of_batches_is_the_same_in_every_epoch(count):
+    order = BatchOrder([Placed("wide", batch_size=3) for _ in range(count)], seed=0)
+    assert len(epoch(order, 4)) == order.batches_per_epoch == -(-count // 3)

@@ -1,0 +1,210 @@
+"""One optimiser step, in float64 on a model small enough to check by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from blissmask.archs.protocol import Batch
+from blissmask.training import step as step_module
+from blissmask.training.batches import collate
+from blissmask.training.experts import Learner
+from blissmask.training.items import TrainingItem
+from blissmask.training.lora import LoraShape, inject_lora
+from blissmask.training.loss import weight_masses
+from blissmask.training.prior import PriorRule
+from blissmask.training.step import StepRule, is_unmasked, run_step
+from blissmask.training.timesteps import uniform
+
+CPU = torch.device("cpu")
+
+
+class MixChannels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(4, 4, bias=False)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))
+
+
+class ToyDenoiser:
+    """A linear map of the channels of each cell."""
+
+    lora_targets = "mix"
+    block_class_names = ()
+    identity = "toy"
+
+    def __init__(self):
+        self.module = MixChannels()
+        self.calls = 0
+
+    def predict(self, batch: Batch):
+        self.calls += 1
+        return self.module.mix(batch.noisy_BCFHW.movedim(1, -1)).movedim(-1, 1)
+
+    def original_name(self, module_name):
+        return module_name
+
+
+def make_learner():
+    denoiser = ToyDenoiser()
+    lora = inject_lora(denoiser, LoraShape(rank=2, alpha=2.0), seed=0)
+    parameters = [parameter for _, parameter in lora.named_parameters()]
+    for parameter in parameters:
+        parameter.data = parameter.data + 0.1
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    return Learner("", denoiser, lora, lambda _: uniform(), optimizer, scheduler)
+
+
+def make_item(seed, *, weights=None, outside=None):
+    latents = torch.randn(4, 1, 2, 3, generator=torch.Generator().manual_seed(seed))
+    mass = float(latents.numel()) if weights is None else float(weight_masses(weights.unsqueeze(0), 4))
+    area = 1.0 if weights is None else float(weights.mean())
+    return TrainingItem(str(seed), latents, weights, outside, None, {}, mass, area)
+
+
+def rows(*values):
+    """Return weights (1, 1, 2, 3) with one value per row."""
+    return torch.tensor(values).reshape(1, 1, 2, 1).expand(1, 1, 2, 3).contiguous()
+
+
+@pytest.fixture
+def noise_by_item(monkeypatch):
+    """Give every item the same noise and level, in whatever micro-batch it stands."""
+
+    def noise_batch(batch, levels_B, *, seed, device):
+        noise = torch.stack([torch.randn(4, 1, 2, 3, generator=torch.Generator().manual_seed(100 + int(n))) for n in batch.names])
+        level = torch.full((len(batch.names),), 0.5)
+        return noise - batch.latents_BCFHW, Batch(0.5 * batch.latents_BCFHW + 0.5 * noise, level, {})
+
+    monkeypatch.setattr(step_module, "noise_batch", noise_batch)
+    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.full((count,), 0.5))
+
+
+def update_of(batches, rule, *, step=0):
+    """Return what one step of SGD moves, as one vector, and the step's numbers."""
+    learner = make_learner()
+    before = torch.cat([parameter.detach().flatten() for _, parameter in learner.lora.named_parameters()])
+    numbers = run_step(learner, batches, rule, step=step, device=CPU)
+    after = torch.cat([parameter.detach().flatten() for _, parameter in learner.lora.named_parameters()])
+    return after - before, numbers
+
+
+def rule(**options):
+    return StepRule(**{"seed": 1, "max_grad_norm": 0.0, **options})
+
+
+ITEMS = [make_item(0, weights=rows(1.0, 0.0)), make_item(1, weights=rows(0.02, 0.01)), make_item(2), make_item(3, weights=rows(0.5, 1.0))]
+
+
+@pytest.mark.parametrize("mean", ["global", "sample"])
+def test_accumulation_gives_the_update_of_one_big_batch(noise_by_item, mean):
+    whole, _ = update_of([collate(ITEMS, 0)], rule(mean=mean))
+    split, _ = update_of([collate(ITEMS[:1], 0), collate(ITEMS[1:], 1)], rule(mean=mean))
+    assert whole.norm() > 0.01
+    assert (whole - split).norm() / whole.norm() < 1e-6
+
+
+def test_the_mean_of_micro_batch_means_is_another_thing(noise_by_item):
+    whole, _ = update_of([collate(ITEMS, 0)], rule(mean="batch"))
+    split, _ = update_of([collate(ITEMS[:1], 0), collate(ITEMS[1:], 1)], rule(mean="batch"))
+    assert (whole - split).norm() / whole.norm() > 0.05
+
+
+def test_an_empty_step_moves_nothing_and_spends_no_forward_pass():
+    learner = make_learner()
+    before = [parameter.detach().clone() for _, parameter in learner.lora.named_parameters()]
+    numbers = run_step(learner, [collate([make_item(0, weights=rows(0.0, 0.0))], 0)], rule(), step=0, device=CPU)
+    assert learner.denoiser.calls == 0
+    assert numbers["mask/empty"] == 1
+    assert float(numbers["loss"]) == 0.0
+    assert all(torch.equal(old, new) for old, (_, new) in zip(before, learner.lora.named_parameters(), strict=True))
+
+
+def test_an_empty_item_beside_others_changes_nothing(noise_by_item):
+    empty = make_item(7, weights=rows(0.0, 0.0))
+    for mean in ("batch", "sample", "global"):
+        alone, _ = update_of([collate(ITEMS[:2], 0)], rule(mean=mean))
+        beside, _ = update_of([collate(ITEMS[:2], 0), collate([empty], 1)], rule(mean=mean))
+        assert torch.allclose(alone, beside, atol=1e-7)
+
+
+def test_what_lies_under_weight_zero_moves_nothing_when_the_input_is_pure_noise(monkeypatch):
+    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.ones(count))
+    item = make_item(0, weights=rows(1.0, 0.0))
+    other = make_item(0, weights=rows(1.0, 0.0))
+    other.latents_Cfhw[..., 1, :] += 50.0
+    first, _ = update_of([collate([item], 0)], rule())
+    second, _ = update_of([collate([other], 0)], rule())
+    assert torch.equal(first, second)
+
+
+def test_area_beta_multiplies_the_loss_by_the_mean_weight(noise_by_item):
+    item = make_item(0, weights=rows(0.5, 0.0))
+    plain, _ = update_of([collate([item], 0)], rule())
+    calmed, _ = update_of([collate([item], 0)], rule(area_beta=0.5))
+    assert torch.allclose(calmed, plain * 0.25**0.5, atol=1e-7)
+
+
+def test_unmasked_steps_train_as_without_masks_and_are_the_share_asked_for(noise_by_item):
+    always, _ = update_of([collate(ITEMS[:2], 0)], rule(unmasked_probability=1.0))
+    plain, _ = update_of([collate([make_item(0), make_item(1)], 0)], rule())
+    assert torch.allclose(always, plain, atol=1e-7)
+    share = sum(is_unmasked(rule(unmasked_probability=0.25), step) for step in range(2000)) / 2000
+    assert share == pytest.approx(0.25, abs=0.03)
+
+
+def prior_item(seed=0):
+    return make_item(seed, weights=rows(1.0, 0.0), outside=rows(0.0, 1.0))
+
+
+def test_prior_pulls_the_outside_to_the_base_model_and_nothing_else(noise_by_item):
+    """The gradient of both terms is that of the formula, written out."""
+    learner = make_learner()
+    item = prior_item()
+    run_rule = rule(prior=PriorRule(0.7))
+    base = learner.denoiser.module.mix.get_base_layer().weight.detach().clone()
+    batch = collate([item], 0)
+    target, inputs = step_module.noise_batch(batch, torch.tensor([0.5]), seed=1, device=CPU)
+    teacher = torch.einsum("oc,bcfhw->bofhw", base, inputs.noisy_BCFHW)
+    pred = learner.denoiser.predict(inputs)
+    inside, outside = item.weights_1fhw, item.outside_1fhw
+    loss = ((pred - target).square() * inside).sum() / (4 * inside.sum())
+    loss = loss + 0.7 * ((pred - teacher).square() * outside).sum() / (4 * outside.sum())
+    parameters = [parameter for _, parameter in learner.lora.named_parameters()]
+    expected = torch.cat([-gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
+    update, numbers = update_of([batch], run_rule)
+    assert torch.allclose(update, expected, atol=1e-6)
+    assert float(numbers["loss"] + numbers["prior/loss"]) == pytest.approx(loss.item(), rel=1e-5)
+    assert numbers["prior/items"] == 1
+
+
+def test_prior_is_gated_item_by_item(noise_by_item, monkeypatch):
+    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.tensor([0.9, 0.1])[:count])
+    _, numbers = update_of([collate([prior_item(0), prior_item(1)], 0)], rule(prior=PriorRule(1.0, min_level=0.5)))
+    assert numbers["prior/items"] == 1
+
+
+def test_prior_without_an_outside_is_skipped_and_needs_no_teacher(noise_by_item):
+    learner = make_learner()
+    numbers = run_step(learner, [collate([make_item(0, weights=rows(1.0, 0.5))], 0)], rule(prior=PriorRule(1.0)), step=0, device=CPU)
+    assert numbers["prior/items"] == 0
+    assert learner.denoiser.calls == 1
+
+
+def test_prior_decays_towards_low_noise():
+    levels = torch.tensor([1.0, 0.5, 0.0])
+    assert PriorRule(2.0).strengths(levels).tolist() == [2.0, 2.0, 2.0]
+    assert PriorRule(2.0, decay="linear").strengths(levels).tolist() == [2.0, 1.0, 0.0]
+    assert PriorRule(2.0, decay="cosine").strengths(levels).tolist() == pytest.approx([2.0, 1.0, 0.0])
+
+
+def test_noise_depends_on_the_micro_batch_number_alone():
+    batch = collate([make_item(0)], 3)
+    torch.manual_seed(0)
+    first, _ = step_module.noise_batch(batch, torch.tensor([0.3]), seed=1, device=CPU)
+    torch.manual_seed(5)
+    second, inputs = step_module.noise_batch(batch, torch.tensor([0.3]), seed=1, device=CPU)
+    assert torch.equal(first, second)
+    noise = first + batch.latents_BCFHW
+    assert torch.allclose(inputs.noisy_BCFHW, 0.7 * batch.latents_BCFHW + 0.3 * noise, atol=1e-6)

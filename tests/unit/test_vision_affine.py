@@ -1,0 +1,52 @@
+"""Points carried between photo and crop."""
+
+import math
+
+import numpy as np
+import pytest
+
+from blissmask.vision.affine import Square, box_to_crop, invert, move, pixel_matrix, similarity, square_around
+
+
+def test_centre_of_a_square_is_the_centre_of_its_crop():
+    matrix = Square(30, 50, 20, angle=0.7).to_crop(100)
+    assert move(np.array([[30.0, 50.0]]), matrix) == pytest.approx(np.array([[50.0, 50.0]]))
+
+
+def test_crop_of_a_turned_square_shows_its_content_upright():
+    # The person's up points right in the photo: the square is turned a quarter clockwise.
+    matrix = Square(0, 0, 2, angle=math.pi / 2).to_crop(2)
+    assert move(np.array([[1.0, 0.0]]), matrix) == pytest.approx(np.array([[1.0, 0.0]]))
+
+
+def test_invert_is_the_way_back():
+    matrix = Square(12, 7, 33, angle=-1.1).to_crop(64)
+    points = np.array([[0.0, 0.0], [5.0, 9.0], [100.0, -3.0]])
+    assert move(move(points, matrix), invert(matrix)) == pytest.approx(points)
+
+
+def test_box_corners_become_crop_corners():
+    corners = move(np.array([[10.0, 20.0], [30.0, 80.0]]), box_to_crop((10, 20, 30, 80), 256))
+    assert corners == pytest.approx(np.array([[0.0, 0.0], [256.0, 256.0]]))
+
+
+def test_similarity_recovers_turn_scale_and_shift():
+    source = np.array([[0.0, 0.0], [4.0, 1.0], [2.0, 7.0], [-3.0, 2.0]])
+    truth = invert(Square(5, -2, 10, angle=0.4).to_crop(40))
+    assert similarity(source, move(source, truth)) == pytest.approx(truth)
+
+
+def test_similarity_does_not_mirror():
+    source = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    matrix = similarity(source, source * [-1, 1])
+    assert np.linalg.det(matrix[:, :2]) >= 0
+
+
+def test_doubling_puts_the_first_pixel_centre_between_the_first_two_pixels():
+    doubling = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    assert pixel_matrix(doubling)[:, 2] == pytest.approx([0.5, 0.5])
+
+
+def test_square_around_a_box_keeps_its_centre_and_adds_the_margin_once():
+    square = square_around((0, 0, 10, 40), margin=0.5)
+    assert (square.x, square.y, square.side) == (5, 20, 60)

@@ -1,0 +1,161 @@
+"""Faces and bodies made by hand: nobody twice, nobody lost, nothing believed without evidence."""
+
+import numpy as np
+import pytest
+
+from blissmask.people.embedded import ownership
+from blissmask.vision import bodies, faces
+from blissmask.vision.affine import Square
+from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLOTHES, FACE_SKIN, HAIR, OTHERS
+from blissmask.vision.evidence import join
+from blissmask.vision.face_mesh import CHIN, FOREHEAD, LEFT_CHEEK, NOSE, OVAL, RIGHT_CHEEK, FaceMesh
+from blissmask.vision.faceless import flesh_share
+from blissmask.vision.parts_map import PartsMap, person_box
+from blissmask.vision.photo import Photo
+from blissmask.vision.pose import Pose
+from blissmask.vision.scene import Figure, Scene
+
+SIZE = 100
+PHOTO = Photo(np.zeros((SIZE, SIZE, 3), np.uint8))
+
+
+def _face(x, y, radius=10.0, *, presence=1.0, turn=0.0):
+    """Return a round face around (x, y), nose in the middle or moved sideways."""
+    points = np.full((468, 2), (x, y), float)
+    angles = np.linspace(0, 2 * np.pi, len(OVAL), endpoint=False)
+    points[list(OVAL)] = np.stack([x + radius * np.sin(angles), y - radius * np.cos(angles)], axis=1)
+    points[FOREHEAD], points[CHIN] = (x, y - radius), (x, y + radius)
+    points[RIGHT_CHEEK], points[LEFT_CHEEK] = (x - radius, y), (x + radius, y)
+    points[NOSE] = (x + 2 * radius * turn, y)
+    return FaceMesh(points, presence)
+
+
+def _pose(box, *, nose=None, score=1.0):
+    """Return a body that fills ``box`` of the 100 x 100 photo."""
+    left, top, right, bottom = box
+    logits = np.full((256, 256), -10, np.float32)
+    edges = [round(edge * 256 / SIZE) for edge in box]
+    logits[edges[1] : edges[3], edges[0] : edges[2]] = 10
+    points = np.full((39, 2), ((left + right) / 2, (top + bottom) / 2), float)
+    points[0] = nose or (points[0, 0], top)
+    return Pose(points, np.ones(39), score, Square(SIZE / 2, SIZE / 2, SIZE), logits)
+
+
+def _parts(**regions):
+    """Return a map that is background except for boxes of classes."""
+    probabilities = np.zeros((SIZE, SIZE, 6), np.float32)
+    probabilities[..., BACKGROUND] = 1
+    numbers = {"hair": HAIR, "body": BODY_SKIN, "face": FACE_SKIN, "clothes": CLOTHES, "others": OTHERS}
+    for name, (left, top, right, bottom) in regions.items():
+        probabilities[top:bottom, left:right] = np.eye(6, dtype=np.float32)[numbers[name]]
+    return PartsMap(probabilities, (SIZE, SIZE))
+
+
+def _person(parts):
+    return 1 - parts.probabilities_hwC[..., BACKGROUND]
+
+
+def test_two_meshes_on_one_face_are_one():
+    assert len(faces.without_doubles([_face(50, 50), _face(54, 52)])) == 1
+
+
+def test_a_mesh_whose_nose_lies_in_the_other_face_is_a_double():
+    assert len(faces.without_doubles([_face(50, 50, 10), _face(50, 41, 10)])) == 1
+
+
+def test_neighbouring_faces_stay_two():
+    assert len(faces.without_doubles([_face(30, 50), _face(52, 50)])) == 2
+
+
+def test_turn_is_zero_from_the_front_and_grows_sideways():
+    assert _face(50, 50).turn == pytest.approx(0)
+    assert _face(50, 50, turn=-0.4).turn == pytest.approx(0.4)
+
+
+def test_fits_of_one_body_are_merged_into_the_better():
+    good = bodies.Body(_pose((20, 20, 60, 90)), None, 0.0, True)
+    poor = bodies.Body(_pose((22, 20, 60, 88), score=0.6), None, 0.0, True)
+    assert bodies.without_doubles([poor, good], PHOTO) == [good]
+
+
+def test_overlapping_bodies_of_different_faces_are_both_kept():
+    one = bodies.Body(_pose((20, 20, 60, 90), nose=(30, 20)), 0, 0.0, True)
+    two_pose = _pose((20, 25, 60, 90))
+    two_pose.points[:] += (8, 0)
+    assert len(bodies.without_doubles([one, bodies.Body(two_pose, 1, 0.0, True)], PHOTO)) == 2
+
+
+def test_two_fits_for_one_face_leave_one():
+    one = bodies.Body(_pose((10, 20, 40, 90)), 0, 0.1, True)
+    two = bodies.Body(_pose((50, 20, 90, 90)), 0, 0.4, True)
+    assert bodies.without_doubles([two, one], PHOTO) == [one]
+
+
+def test_person_box_holds_the_body_and_the_head():
+    box = person_box(Figure(_face(50, 20, 5), _pose((30, 40, 70, 90))))
+    assert box is not None
+    assert box[1] < 20
+    assert box[2:] == pytest.approx((70, 90), abs=1)
+
+
+def test_a_dark_suit_that_only_the_body_mask_sees_becomes_clothes():
+    joined = join(_parts(), Scene((Figure(None, _pose((30, 40, 70, 90))),), {}))
+    assert joined.probabilities_hwC[60, 50].argmax() == CLOTHES
+    assert joined.probabilities_hwC[20, 50].argmax() == BACKGROUND
+    assert joined.probabilities_hwC.sum(axis=-1) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_body_mask_adds_nothing_above_a_head_that_was_seen_clearly():
+    scene = Scene((Figure(_face(50, 30), _pose((30, 5, 70, 90))),), {})
+    joined = join(_parts(face=(40, 20, 60, 40)), scene)
+    assert _person(joined)[12, 50] < 0.1
+    assert _person(joined)[80, 50] > 0.9
+
+
+def test_a_small_person_like_island_without_evidence_is_dropped():
+    scene = Scene((Figure(_face(20, 20), _pose((10, 10, 30, 90))),), {})
+    joined = join(_parts(clothes=(80, 80, 90, 90), face=(12, 12, 28, 28)), scene)
+    assert _person(joined)[85, 85] == 0
+    assert _person(joined)[20, 20] == 1
+
+
+def test_an_unseen_head_is_kept_beside_people():
+    scene = Scene((Figure(_face(20, 20), _pose((10, 10, 30, 90))),), {})
+    assert _person(join(_parts(hair=(80, 80, 90, 90)), scene))[85, 85] == 1
+
+
+def test_without_anybody_an_animals_face_is_background_and_a_torso_is_not():
+    nobody = Scene((), {})
+    assert _person(join(_parts(face=(10, 10, 60, 60)), nobody)).max() == 0
+    assert _person(join(_parts(clothes=(10, 10, 60, 60)), nobody))[30, 30] == 1
+
+
+def test_flesh_share_tells_a_cup_from_a_body():
+    cup = np.array([[0.2, 0.0, 0.05, 0.3, 0.05, 0.4]], np.float32)
+    body = np.array([[0.1, 0.05, 0.2, 0.05, 0.5, 0.1]], np.float32)
+    assert flesh_share(cup) == pytest.approx(0.125)
+    assert flesh_share(body) == pytest.approx(0.7 / 0.9)
+
+
+def test_each_contested_pixel_goes_to_the_stronger_claim():
+    weak = _pose((30, 10, 90, 90))
+    weak.mask_logits[weak.mask_logits > 0] = 2
+    figures = (Figure(None, _pose((10, 10, 50, 90))), Figure(None, weak))
+    claims = ownership(figures, _parts(clothes=(10, 10, 90, 90)))
+    owner = claims.argmax(axis=0)
+    assert owner[50, 40] == 0
+    assert owner[50, 70] == 1
+    assert (claims[:, 5, 5] < 0).all()
+
+
+def test_hair_beside_a_face_belongs_to_that_face_not_to_the_neighbours_body():
+    figures = (Figure(_face(30, 20), _pose((25, 10, 35, 90))), Figure(_face(75, 20), _pose((42, 10, 90, 90))))
+    claims = ownership(figures, _parts(hair=(18, 8, 46, 30)))
+    assert claims.argmax(axis=0)[20, 44] == 0
+    assert claims[0, 20, 44] > 0
+
+
+def test_a_person_without_a_body_owns_the_head_only():
+    claims = ownership((Figure(_face(50, 20), None),), _parts(face=(40, 10, 60, 30), clothes=(30, 32, 70, 90)))
+    assert claims[0, 20, 50] > 0
+    assert claims[0, 80, 50] < 0

@@ -1,0 +1,47 @@
+"""The networks' files: checked, named, and refused with a way out."""
+
+import hashlib
+import sys
+
+import pytest
+
+from blissmask.errors import MissingPackageError, ModelError
+from blissmask.vision import session
+
+
+def test_every_weights_file_has_its_recorded_sha256():
+    files = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in session.WEIGHTS_FOLDER.glob("*.onnx")}
+    assert files == session.WEIGHTS_SHA256
+
+
+def test_notice_names_every_weights_file_with_its_sha256():
+    notice = (session.WEIGHTS_FOLDER / "NOTICE.md").read_text(encoding="utf-8")
+    for name, sha256 in session.WEIGHTS_SHA256.items():
+        assert f"`{name}.onnx`" in notice
+        assert sha256 in notice
+
+
+def test_damaged_weights_are_refused_with_the_way_to_mend_them(tmp_path):
+    damaged = tmp_path / "face_landmark.onnx"
+    damaged.write_bytes(b"not a network")
+    with pytest.raises(ModelError, match="`face_landmark` is damaged") as caught:
+        session.check_weights(damaged, session.WEIGHTS_SHA256["face_landmark"])
+    assert "pip install --force-reinstall" in caught.value.problems[0].fix
+    assert caught.value.problems[0].where == (str(damaged),)
+
+
+def test_missing_weights_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="`pose_detection` is missing"):
+        session.check_weights(tmp_path / "pose_detection.onnx", "0" * 64)
+
+
+def test_missing_onnxruntime_names_the_install_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackageError) as caught:
+        session.load_session(tmp_path / "any.onnx")
+    assert "pip install onnxruntime" in caught.value.problems[0].fix
+
+
+def test_weights_identity_changes_with_any_network():
+    assert session.weights_identity("dlib_face") != session.weights_identity("dlib_face", "face_landmark")
+    assert session.weights_identity("dlib_face") == session.weights_identity("dlib_face")
