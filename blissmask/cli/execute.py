@@ -49,6 +49,7 @@ def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapp
         context = RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal)
         result = task.run(plan, context)
     result.seconds = time.monotonic() - started
+    result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
     if config.run.json_output:
         report_json.show_summary(result)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from blissmask.config import network
 from blissmask.config.fields import Int, Number, Section, Switch, Text, option
 from blissmask.masks.tiers import TierTable
 
@@ -38,6 +39,11 @@ class MasksSection(Section):
     sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
     explain: Switch = option(False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks")
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Masks")
+    model: Text | None = network.MODEL
+    download: Switch = network.DOWNLOAD
+    device: Text = network.DEVICE
+    precision: network.Precision = network.PRECISION
+    batch_size: Int = network.BATCH_SIZE
 
     @property
     def tiers(self) -> TierTable:
@@ -66,6 +72,14 @@ class InstanceSection(Section):
     review: Path | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
     sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Subject")
+    model: Text | None = network.MODEL
+    download: Switch = network.DOWNLOAD
+    device: Text = network.DEVICE
+    precision: network.Precision = network.PRECISION
+    batch_size: Int = network.BATCH_SIZE
+    identity_model: Path | None = option(
+        None, "Folder of the identity's networks; the embedded one brings its own", panel="Network", metavar="FOLDER"
+    )
 
 
 class ApplySection(Section):

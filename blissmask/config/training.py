@@ -55,6 +55,7 @@ class CacheSection(Section):
     one_frame: Switch = option(False, "One-frame training: control pictures and one target picture", panel=_CACHE)
     keep_cache: Switch = option(False, "Keep our cache files that no item needs any more", panel=_CACHE)
     empty_mask: Literal["warn", "error", "full"] = option("warn", "When a mask is zero everywhere", panel=_CACHE)
+    verify: Switch = option(False, "Read every file whole and redo what does not match, instead of trusting sizes and times", panel=_CACHE)
     skip_existing: Switch = option(False, "Accepted from musubi-tuner; fresh entries are always skipped", panel=_CACHE, hidden=True)
 
 
@@ -64,6 +65,9 @@ class MaskLossSection(Section):
     use_mask_loss: Switch = option(False, "Weigh the loss by the masks in the cache", panel=_MASK)
     mask_preset: Literal["person", "face", "style", "person-prior", "face-prior"] | None = option(
         None, "Settings for a purpose; what is also given on its own wins. The two with `prior` keep backgrounds best", panel=_MASK
+    )
+    like: Literal["onetrainer", "sd-scripts", "ai-toolkit"] | None = option(
+        None, "Print the settings here that equal another trainer's mask loss, then stop", panel=_MASK
     )
     mask_gamma: Number = option(1.0, "Contrast of the weights: below 1 lifts body and hair, above 1 favours the face", panel=_MASK, gt=0)
     mask_min_weight: Number = option(0.0, "Floor: what a weight of 0 becomes", panel=_MASK, ge=0, lt=1)
@@ -80,7 +84,7 @@ class MaskLossSection(Section):
     background_weight: Number | None = option(None, "Mask weight of the background, instead of the cached one", panel=_MASK, ge=0, le=1)
     mask_feather: Number = option(0.0, "Soften masks by a Gaussian of this many latent cells", panel=_MASK, ge=0)
     mask_area_beta: Number = option(
-        0.0, "Multiply an item's loss by its mean mask weight to this power; 0.5 calms small masks", panel=_MASK, ge=0
+        0.0, "Multiply an item's loss by its mean loss weight to this power; 0.5 calms small masks", panel=_MASK, ge=0
     )
     unmasked_probability: Number = option(0.0, "Share of the steps that ignore the masks", panel=_MASK, ge=0, le=1)
     prior_preservation_weight: Number = option(
@@ -105,6 +109,9 @@ class TrainSection(Section):
     save_precision: Literal["float32", "bfloat16", "float16"] = option(
         "float32", "Precision of LoRA files; training is always float32", panel=_SAVE
     )
+    lora_format: Literal["native", "kohya", "diffusers"] = option(
+        "native", "How LoRA files spell their layers; native loads in ComfyUI and diffusers alike", panel=_SAVE
+    )
     keep_last: Int = option(2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVE, ge=2)
     resume: Switch = option(True, "Continue from the newest whole training state of this output name", panel=_SAVE)
     training_comment: Text | None = option(None, "Comment for the metadata of the LoRA", panel=_SAVE)
@@ -114,6 +121,7 @@ class TrainSection(Section):
     gradient_checkpointing: Switch = option(
         False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_LOOP
     )
+    fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3): half the memory of bfloat16", panel=_LOOP)
     dit_dtype: Literal["float32", "bfloat16"] | None = option(
         None, "Precision of the frozen denoiser", panel=_LOOP, default_text="bfloat16 on a GPU, float32 on a CPU"
     )

@@ -32,7 +32,8 @@ def resize_weights(weights_HW: NDArray[np.float32], size_wh: tuple[int, int]) ->
         result = cv2.resize(result, shrunk_wh, interpolation=cv2.INTER_AREA)
     if shrunk_wh != size_wh:
         result = cv2.resize(result, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.ascontiguousarray(result, dtype=np.float32)
+    # OpenCV's averages of equal values come out one rounding step beside them, and a weight above 1 is none.
+    return np.clip(result, weights_HW.min(), weights_HW.max()).astype(np.float32, copy=False)
 
 
 def resize_labels(labels_HW: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
@@ -45,7 +46,8 @@ def resize_labels(labels_HW: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDA
 def aspect_difference(first_wh: tuple[int, int], second_wh: tuple[int, int]) -> float:
     """Return the relative difference of two aspect ratios, 0 when equal, 0.04 for 4 percent; symmetric."""
     first, second = first_wh[0] * second_wh[1], second_wh[0] * first_wh[1]
-    return max(first, second) / min(first, second) - 1.0
+    # Whole numbers until the last step, so that exactly 1 percent is not more than 1 percent.
+    return abs(first - second) / min(first, second)
 
 
 def same_framing(first_wh: tuple[int, int], second_wh: tuple[int, int]) -> bool:

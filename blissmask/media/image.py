@@ -69,11 +69,11 @@ _DAMAGE = (
     RuntimeError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 
-# Our own limit is checked on every picture; Pillow's warning at half of it would reach the user as noise.
+# Noise to a user: the size limit is checked on every picture, and unreadable EXIF counts as upright.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +210,12 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
         with path.open("rb") as file:
             try:
                 image = Image.open(file, formats=_FORMATS)  # noqa: TID251
-                _refuse_huge(image.size, path)
+                # Pillow has the same limit, which any other package may have turned off.
+                if image.width * image.height > MAX_PIXELS:
+                    raise _too_large(path)
                 yield image, _orientation(image, file)
+            except Image.DecompressionBombError as error:
+                raise _too_large(path) from error
             except _DAMAGE as error:
                 raise _damaged(path, file, error) from error
     except OSError as error:
@@ -229,14 +233,12 @@ def _decoded(path: Path) -> Iterator[Image.Image]:
         yield upright
 
 
-def _refuse_huge(size_wh: tuple[int, int], path: Path) -> None:
-    width, height = size_wh
-    if width * height > MAX_PIXELS:
-        raise MediaError(
-            f"the picture claims {width}x{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} million that are read",
-            where=[path],
-            fix="make it smaller, or remove it if it should not be that large",
-        )
+def _too_large(path: Path) -> MediaError:
+    return MediaError(
+        f"the picture claims more than the {MAX_PIXELS / 1e6:.0f} million pixels that are read",
+        where=[path],
+        fix="make it smaller, or remove it if it should not be that large",
+    )
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:

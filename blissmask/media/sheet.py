@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from blissmask.errors import InputError
 from blissmask.media.overlay import Colour, colour_weights
 from blissmask.media.png import read_note, write_png_rgb
 
 BOX = 208
 """Pictures are fitted into a square of this side."""
 
+_COMMAND = "sheet"
 _CARDS_ACROSS, _ROWS = 3, 7
 _GAP, _PADDING, _MARGIN = 4, 10, 20
 _HEADER, _TEXT = 84, 50
@@ -75,6 +77,7 @@ def write_png_pages(path: Path, cards: Sequence[Card], text: SheetText) -> list[
         The files written.
 
     Raises:
+        InputError: a file that is not a sheet of ours has the name of a page.
         MachineError: the disk is full or the folder cannot be written.
     """
     ordered = in_order(cards)
@@ -83,14 +86,24 @@ def write_png_pages(path: Path, cards: Sequence[Card], text: SheetText) -> list[
     written = []
     for number, page in enumerate(pages, 1):
         name = path if number == 1 else _numbered(path, number)
-        note = {"command": "sheet", "page": number, "pages": len(pages)}
+        if name.exists() and not is_sheet(name):
+            raise InputError(
+                "a file that is not a contact sheet stands where one would go", where=[name], fix="choose another name for the sheet"
+            )
+        note = {"command": _COMMAND, "page": number, "pages": len(pages)}
         write_png_rgb(name, draw_page(page, text, page=number, pages=len(pages)), note=note)
         written.append(name)
     stale = _numbered(path, len(pages) + 1)
-    while stale.is_file() and (note_there := read_note(stale)) and note_there.content.get("command") == "sheet":
+    while stale.is_file() and is_sheet(stale):
         stale.unlink()
         stale = _numbered(path, int(stale.stem.rpartition("-")[2]) + 1)
     return written
+
+
+def is_sheet(path: Path) -> bool:
+    """Say whether a file is a page of a contact sheet of ours."""
+    note = read_note(path) if path.is_file() else None
+    return note is not None and note.content.get("command") == _COMMAND
 
 
 def draw_page(cards: Sequence[Card], text: SheetText, *, page: int = 1, pages: int = 1) -> NDArray[np.uint8]:
@@ -135,10 +148,11 @@ def _draw_card(draw: ImageDraw.ImageDraw, canvas: Image.Image, card: Card, corne
     edge = _ALARM if card.remarks else (214, 214, 210)
     box = (left, top, left + card_wh[0] - 1, top + card_wh[1] - 1)
     draw.rectangle(box, fill=_CARD, outline=edge, width=2 if card.remarks else 1)
-    for number, picture in enumerate(card.pictures):
-        height, width = picture.shape[:2]
-        x = left + _PADDING + number * (BOX + _GAP) + (BOX - width) // 2
-        canvas.paste(Image.fromarray(picture), (x, top + _PADDING + (BOX - height) // 2))
+    row_width = sum(picture.shape[1] for picture in card.pictures) + _GAP * (len(card.pictures) - 1)
+    x = left + (card_wh[0] - row_width) // 2
+    for picture in card.pictures:
+        canvas.paste(Image.fromarray(picture), (x, top + _PADDING + (BOX - picture.shape[0]) // 2))
+        x += picture.shape[1] + _GAP
     room = card_wh[0] - 2 * _PADDING
     base = top + _PADDING + BOX + 6
     draw.text((left + _PADDING, base), _shorten(card.name, room, 15), _INK, _font(15))

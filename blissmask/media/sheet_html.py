@@ -16,6 +16,7 @@ from blissmask.media.sheet import Card, SheetText, in_order
 from blissmask.storage import atomic
 
 _QUALITY = 82
+_MARK = "<meta name=generator content='blissmask contact sheet'>"
 
 _STYLE = """
 :root { color-scheme: light dark }
@@ -33,7 +34,7 @@ h1 { font-size: 1.5rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2rem
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 8px; padding: .7rem; break-inside: avoid }
 .card.alarm { border-color: var(--alarm); border-width: 2px }
 .pictures { display: flex; gap: 4px; justify-content: center; align-items: center; min-height: 60px }
-.pictures img { max-width: calc((100% - 8px) / 3); height: auto }
+.pictures img { min-width: 0; flex: 0 1 auto; height: auto }
 .name { font-weight: 600; overflow-wrap: anywhere; margin-top: .5rem } .numbers { color: var(--faint) } .remarks { color: var(--alarm) }
 """
 
@@ -48,13 +49,21 @@ def write_html(path: Path, cards: Sequence[Card], text: SheetText) -> None:
     needing = [card for card in ordered if card.remarks]
     fine = [card for card in ordered if not card.remarks]
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}<meta name=viewport content='width=device-width, initial-scale=1'>",
         f"<title>{html.escape(text.title)}</title><style>{_STYLE}</style><h1>{html.escape(text.title)}</h1>{_legend(text)}",
         _section(f"Needs a look ({len(needing)})", needing, text, alarm=True),
         _section(f"Nothing to remark ({len(fine)})", fine, text, alarm=False),
         "</html>\n",
     ]
     atomic.write_bytes(path, "\n".join(part for part in parts if part).encode("utf-8", "replace"))
+
+
+def is_html_sheet(path: Path) -> bool:
+    """Say whether a file is an HTML contact sheet of ours."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _MARK.encode() in file.read(1000)
 
 
 def _legend(text: SheetText) -> str:

@@ -27,13 +27,14 @@ def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: ob
         where: the model, for messages.
 
     Raises:
-        ModelError: some classes have no known tier (prints the table and the ``--map`` to write), there are too many, or a name occurs twice.
+        ModelError: some classes have no known tier (prints the table and the ``--map`` to write), there are too many, or
+            two share a name.
     """
     if not 1 < len(classes) <= MAX_CLASSES:
         raise ModelError(f"the model has {len(classes)} classes; 2 to {MAX_CLASSES} can be used", where=[where])
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
-        raise ModelError(f"the model names several classes alike: {', '.join(twice)}", where=[where], fix="rename them in its `config.json`")
+        raise ModelError(f"the model names classes alike: {', '.join(twice)}", where=[where], fix="rename them in its `config.json`")
     known, given = known_tiers(), mapped(overrides)
     tiers = {name: given.get(name, known.get(plain(name))) for name in classes}
     unmapped = [name for name, tier in tiers.items() if tier is None]

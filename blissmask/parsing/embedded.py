@@ -60,6 +60,7 @@ class EmbeddedParts:
     }
     licence = Licence("Apache-2.0", commercial=True)
     identity = f"embedded-{METHOD}-{weights_identity(*NETWORKS)}"
+    thread_safe = True
 
     def parse(self, rgbs_HW3: Sequence[NDArray[np.uint8]]) -> list[Parsed]:
         """Parse photos of any sizes, one after the other; safe to call from several threads."""

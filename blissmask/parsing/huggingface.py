@@ -1,4 +1,4 @@
-"""Any semantic segmentation model that transformers can load, classes by name; licence as its card says
+"""Any semantic segmentation model of transformers, classes by name; licence as its card says.
 
 SegFormer, Mask2Former, MaskFormer, EoMT, DPT, BEiT, UperNet and whatever else has a class in transformers that ends in
 ``ForSemanticSegmentation`` or ``ForUniversalSegmentation``.

@@ -39,12 +39,14 @@ class PartsBackend(Protocol):
         tiers: tier of every class by name; ``--map NAME=TIER`` overrides entries.
         licence: what the weights may be used for.
         identity: names the weights and their version, for fingerprints; changes when results would.
+        thread_safe: whether several threads may call at once; otherwise one photo at a time is worked on.
     """
 
     classes: tuple[str, ...]
     tiers: Mapping[str, WeightTier]
     licence: Licence
     identity: str
+    thread_safe: bool
 
     def parse(self, rgbs_HW3: Sequence[NDArray[np.uint8]]) -> list[Parsed]:
-        """Parse a batch of RGB photos of any sizes; one result per photo, the same as if given alone. Called from one thread."""
+        """Parse a batch of RGB photos of any sizes; one result per photo, the same as if given alone."""

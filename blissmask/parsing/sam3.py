@@ -1,4 +1,4 @@
-"""SAM 3 with a text prompt per tier; `--map PROMPT=TIER` adds prompts; SAM License
+"""SAM 3 with a text prompt per tier; `--map PROMPT=TIER` adds prompts; SAM License.
 
 It is asked for "person", "hair" and "face". What else ``--map`` names becomes a prompt of its own: ``--map "straw hat=hair"``.
 H, W: rows and columns of the photo; h, w: of SAM's masks; C = prompts.

@@ -1,7 +1,7 @@
-"""Meta Sapiens v1, 28 body parts, from a TorchScript file; CC-BY-NC-4.0
+"""Meta Sapiens v1, 28 body parts, from a TorchScript file; CC-BY-NC-4.0.
 
-A TorchScript file is a program. Only a file that the user named is loaded, and its sha256 is part of the backend's identity, which every mask
-and every run records. Source of the rules: the demo code published with the weights (768 x 1024, shape not kept, its own mean and deviation).
+A TorchScript file is a program. Only a file that the user named is loaded, and its sha256 is part of the backend's identity, which every
+mask and every run records. Source of the rules: the demo code published with the weights (768 x 1024, shape not kept, own mean and std).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ METHOD = 1
 
 RECIPE = Recipe(size_wh=(768, 1024), scale=1.0, mean=(123.5, 116.5, 103.5), std=(58.5, 57.0, 57.5), resample=None)
 WANTED = "a Sapiens segmentation file, e.g. `sapiens_1b_goliath_best_goliath_mIoU_7994_epoch_151_torchscript.pt2`"
-LICENCE = Licence("CC-BY-NC-4.0", commercial=False, note="the file is TorchScript, a program that runs as you: use one from a source you trust")
+LICENCE = Licence(
+    "CC-BY-NC-4.0", commercial=False, note="the file is TorchScript, a program that runs as you; take it only from a source you trust"
+)
 
 
 def backend(options: MasksSection) -> PartsBackend:
@@ -57,16 +59,16 @@ def _load(path: Path, options: NetworkOptions) -> Network[torch.Tensor]:
     device = find_device(options.device)
     dtype = find_dtype(options, device, on_gpu="float16")
     try:
-        network = torch.jit.load(str(path), map_location=device).eval().to(dtype)
+        network = torch.jit.load(str(path), map_location=device).eval().to(dtype)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         fix = "take the file whose name ends in `_torchscript.pt2`; the others are checkpoints or torch.export programs"
         raise ModelError("this is no TorchScript file", where=[path], fix=fix) from error
 
-    def scores(pixels_B3hw: NDArray[np.float32]) -> torch.Tensor:
+    def scores(pixels_B3hw: NDArray[np.float32]) -> list[torch.Tensor]:
         with torch.inference_mode():
             output = network(torch.from_numpy(pixels_B3hw).to(device, dtype))
         if not isinstance(output, torch.Tensor) or output.ndim != 4:
             raise ModelError("the network does not score classes", where=[path], fix=f"name {WANTED}")
-        return output
+        return list(output)
 
     return scores

@@ -1,4 +1,4 @@
-"""Meta Sapiens2, 29 body parts, through transformers; Sapiens2 License
+"""Meta Sapiens2, 29 body parts, through transformers; Sapiens2 License.
 
 Its class numbers are one more than those of v1 from ``Eyeglass`` on, so classes are found by name.
 """
@@ -24,7 +24,9 @@ CLASS = "Sapiens2ForSemanticSegmentation"
 EXAMPLE = "facebook/sapiens2-seg-0.4b"
 RECIPE = Recipe(size_wh=(768, 1024))
 LICENCE = Licence(
-    "Sapiens2 License", commercial=False, note="Meta's own terms limit surveillance, biometrics and impersonation, among others; read them first"
+    "Sapiens2 License",
+    commercial=False,
+    note="Meta's own terms limit surveillance, biometrics and impersonation, among others",
 )
 
 

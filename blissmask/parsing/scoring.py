@@ -38,14 +38,14 @@ def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Netwo
     dtype = find_dtype(options, device, on_gpu="float16")
     model = load_transformer(class_name, folder, device=device, dtype=dtype)
 
-    def scores(pixels_B3hw: NDArray[np.float32]) -> torch.Tensor:
+    def scores(pixels_B3hw: NDArray[np.float32]) -> list[torch.Tensor]:
         with torch.inference_mode():
-            return scores_of(model(pixel_values=torch.from_numpy(pixels_B3hw).to(device, dtype)), folder)
+            return list(scores_of(model(pixel_values=torch.from_numpy(pixels_B3hw).to(device, dtype)), folder))
 
     return scores
 
 
-def scores_of(output: Any, folder: Path) -> torch.Tensor:  # noqa: ANN401 - transformers' output classes have no common type
+def scores_of(output: Any, folder: Path) -> torch.Tensor:
     """Return scores_BChw of a model's output.
 
     A model with queries (MaskFormer, Mask2Former, EoMT) gives each query a class and a mask; a pixel's score is the sum over the queries of

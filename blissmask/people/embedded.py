@@ -37,6 +37,9 @@ HEAD_VOTE = 9.0
 PART_VOTE = 3.0
 """Largest change of a logit: by head pixels near a face, by the body-parts network's person probability."""
 
+PLAIN_PERSON = 0.095
+"""Below this person probability every look agreed on background (the network never says less than 0.083), so nobody owns the pixel."""
+
 SMALLEST_PERSON = 50
 ISLAND = 0.03
 """Parts of a person smaller than this share of the largest part are dropped."""
@@ -60,6 +63,7 @@ class EmbeddedPeople:
 
     licence = Licence("Apache-2.0", commercial=True)
     identity = f"embedded-{METHOD}-{weights_identity(*NETWORKS)}"
+    thread_safe = True
 
     def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
         """Return everybody in a photo, largest first; safe to call from several threads."""
@@ -94,6 +98,7 @@ def ownership(figures: Sequence[Figure], parts: PartsMap) -> NDArray[np.float32]
     _vote_heads(claims, figures, probabilities[..., HAIR] + probabilities[..., FACE_SKIN], parts.scale_xy)
     person = 1 - probabilities[..., BACKGROUND]
     claims += np.clip((person - 0.5) * 2, -1, 1) * np.float32(PART_VOTE)
+    claims -= (person < PLAIN_PERSON) * np.float32(LARGEST_LOGIT)
     return claims
 
 
@@ -101,16 +106,17 @@ def _vote_heads(
     claims_Phw: NDArray[np.float32], figures: Sequence[Figure], head_hw: NDArray[np.float32], scale_xy: NDArray[np.float64]
 ) -> None:
     """Give hair and face pixels to the nearest face: body masks miss curly hair, and neighbours' masks cover it."""
-    owners = [index for index, figure in enumerate(figures) if figure.face is not None]
-    if not owners:
-        return
-    faces = [figure.face for figure in figures if figure.face is not None]
-    distances = np.stack([_face_radii(face, head_hw.shape, scale_xy) for face in faces])
-    nearest, distance = distances.argmin(axis=0), distances.min(axis=0)
+    owner = np.full(head_hw.shape, -1, np.int16)
+    distance = np.full(head_hw.shape, np.inf, np.float32)
+    for index, figure in enumerate(figures):
+        if figure.face is not None:
+            radii = _face_radii(figure.face, head_hw.shape, scale_xy)
+            owner[radii < distance] = index
+            np.minimum(distance, radii, out=distance)
     vote = head_hw * np.clip((HEAD_REACH - distance) / HEAD_FADE, 0, 1) * HEAD_VOTE
     against = -vote * (distance < HEAD_CORE)
-    for position, owner in enumerate(owners):
-        claims_Phw[owner] += np.where(nearest == position, vote, against)
+    for index, claim in enumerate(claims_Phw):
+        claim += np.where(owner == index, vote, against)
 
 
 def _face_radii(face: FaceMesh, shape_hw: tuple[int, ...], scale_xy: NDArray[np.float64]) -> NDArray[np.float32]:

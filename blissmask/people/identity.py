@@ -211,6 +211,7 @@ class EmbeddedIdentity:
 
     licence = Licence("CC0-1.0", commercial=True, note="trained partly on scraped faces; weaker on children and uneven across groups")
     identity = f"dlib-resnet-{weights_identity(*NETWORKS)}"
+    thread_safe = True
 
     def __init__(
         self,

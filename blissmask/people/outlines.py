@@ -17,6 +17,11 @@ INSIDE = 0.5
 SAME_PERSON = 0.7
 """Outlines that share this much of their joint area (intersection over union) are one person seen twice."""
 
+MAX_PEOPLE = 100
+"""The best so many outlines count. Every person is a mask of the whole photo, and a network gone wrong may see hundreds."""
+
+Window = tuple[slice, slice]
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -24,7 +29,7 @@ class Outline:
 
     Attributes:
         score: the network's confidence, 0..1.
-        left, top: where the window lies in the photo, in pixels.
+        left, top: where the window lies in the photo, in pixels; the window lies inside the photo.
         probability_hw: float32 0..1, how likely each pixel of the window is theirs; above 0.5 is inside.
     """
 
@@ -33,14 +38,8 @@ class Outline:
     top: int
     probability_hw: NDArray[np.float32]
 
-    def in_photo(self, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return the inside as a mask of the whole photo."""
-        mask_HW = np.zeros((size_wh[1], size_wh[0]), bool)
-        mask_HW[self.window] = self.probability_hw > INSIDE
-        return mask_HW
-
     @property
-    def window(self) -> tuple[slice, slice]:
+    def window(self) -> Window:
         """Rows and columns of the photo that the window covers."""
         rows, columns = self.probability_hw.shape
         return slice(self.top, self.top + rows), slice(self.left, self.left + columns)
@@ -56,33 +55,58 @@ def separate(outlines: Sequence[Outline], size_wh: tuple[int, int]) -> list[Pers
     Returns:
         People with masks that do not overlap, largest first; without those of whom no pixel is left.
     """
-    kept = _without_duplicates(sorted(outlines, key=lambda outline: -outline.score), size_wh)
+    ranked = sorted(outlines, key=lambda outline: -outline.score)[:MAX_PEOPLE]
+    kept = _without_duplicates([trimmed for outline in ranked if (trimmed := _trim(outline)) is not None])
     best = np.full((size_wh[1], size_wh[0]), INSIDE, np.float32)
-    owner_HW = np.full(best.shape, -1, np.int32)
+    owner_HW = np.full(best.shape, -1, np.int16)
     for index, outline in enumerate(kept):
         wins = outline.probability_hw > best[outline.window]
         owner_HW[outline.window][wins] = index
         best[outline.window][wins] = outline.probability_hw[wins]
-    people = [_person(owner_HW == index, outline.score) for index, outline in enumerate(kept) if (owner_HW == index).any()]
-    return sorted(people, key=lambda person: -int(person.mask_HW.sum()))
+    people = [_person(owner_HW, index, outline) for index, outline in enumerate(kept)]
+    found = [(area, person) for area, person in people if area]
+    return [person for _, person in sorted(found, key=lambda pair: -pair[0])]
 
 
-def _without_duplicates(ranked: Sequence[Outline], size_wh: tuple[int, int]) -> list[Outline]:
+def _trim(outline: Outline) -> Outline | None:
+    """Cut an outline's window down to what is inside; None when nothing is."""
+    inside = outline.probability_hw > INSIDE
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
+        return None
+    part = outline.probability_hw[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Outline(outline.score, outline.left + int(columns[0]), outline.top + int(rows[0]), part)
+
+
+def _without_duplicates(ranked: Sequence[Outline]) -> list[Outline]:
     kept: list[Outline] = []
-    masks: list[NDArray[np.bool_]] = []
     for outline in ranked:
-        mask = outline.in_photo(size_wh)
-        if mask.any() and all(_shared(mask, other) < SAME_PERSON for other in masks):
+        if all(_shared(outline, other) < SAME_PERSON for other in kept):
             kept.append(outline)
-            masks.append(mask)
     return kept
 
 
-def _shared(first_HW: NDArray[np.bool_], second_HW: NDArray[np.bool_]) -> float:
-    return float((first_HW & second_HW).sum() / (first_HW | second_HW).sum())
+def _shared(first: Outline, second: Outline) -> float:
+    """Return intersection over union of two outlines; only where their windows meet can they share anything."""
+    top, bottom = max(first.top, second.top), min(first.window[0].stop, second.window[0].stop)
+    left, right = max(first.left, second.left), min(first.window[1].stop, second.window[1].stop)
+    if top >= bottom or left >= right:
+        return 0.0
+    parts = [
+        one.probability_hw[top - one.top : bottom - one.top, left - one.left : right - one.left] > INSIDE for one in (first, second)
+    ]
+    both = int(np.count_nonzero(parts[0] & parts[1]))
+    areas = sum(int(np.count_nonzero(one.probability_hw > INSIDE)) for one in (first, second))
+    return both / (areas - both)
 
 
-def _person(mask_HW: NDArray[np.bool_], score: float) -> Person:
-    rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return Person(mask_HW=mask_HW, box_xyxy=box, score=score)
+def _person(owner_HW: NDArray[np.int16], index: int, outline: Outline) -> tuple[int, Person]:
+    """Return the pixels that an outline won, counted and as a person."""
+    own = owner_HW[outline.window] == index
+    mask_HW = np.zeros(owner_HW.shape, bool)
+    mask_HW[outline.window] = own
+    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+    ends = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else (0, 0, 0, 0)
+    left, top, right, bottom = (int(end) for end in ends)
+    box = (float(left + outline.left), float(top + outline.top), float(right + outline.left), float(bottom + outline.top))
+    return int(np.count_nonzero(own)), Person(mask_HW=mask_HW, box_xyxy=box, score=outline.score)

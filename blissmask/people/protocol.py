@@ -41,13 +41,15 @@ class PeopleBackend(Protocol):
     Attributes:
         licence: what the weights may be used for.
         identity: names the weights and their version, for fingerprints; changes when results would.
+        thread_safe: whether several threads may call at once; otherwise one photo at a time is worked on.
     """
 
     licence: Licence
     identity: str
+    thread_safe: bool
 
     def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
-        """Return everybody in an RGB photo, largest first. Called from one thread."""
+        """Return everybody in an RGB photo, largest first."""
 
 
 class Verdict(StrEnum):
@@ -77,10 +79,11 @@ class Choice:
 
 
 class FaceIdentity(Protocol):
-    """Recognises faces. Embeddings are compared by the identity's own distance, smaller is more alike."""
+    """Recognises faces. Embeddings are compared by the identity's own distance, smaller is more alike; otherwise like a backend."""
 
     licence: Licence
     identity: str
+    thread_safe: bool
 
     def embed(self, rgb_HW3: NDArray[np.uint8]) -> list[tuple[tuple[float, float, float, float], NDArray[np.float32]]]:
         """Return (box_xyxy, embedding_D) of every clear face in the photo."""

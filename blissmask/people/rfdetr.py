@@ -1,4 +1,4 @@
-"""RF-DETR-Seg, instance segmentation through transformers; Apache-2.0
+"""RF-DETR-Seg, instance segmentation through transformers; Apache-2.0.
 
 Q = queries, the things it may find; C = classes; h, w: rows and columns of its masks.
 """
@@ -93,7 +93,9 @@ def _person_class(config: dict[str, Any], folder: Path) -> int:
         raise ModelError(f"the folder holds {kind}, not {CLASS}", where=[folder], fix=f"name a copy of `{EXAMPLE}`")
     names = [name.casefold() for name in class_names(config)]
     if PERSON not in names:
-        raise ModelError(f"none of the model's {len(names)} classes is `{PERSON}`", where=[folder, *names], fix="name a model that finds people")
+        raise ModelError(
+            f"none of the model's {len(names)} classes is `{PERSON}`", where=[folder, *names], fix="name one that finds people"
+        )
     numbers = sorted(int(number) for number in config["id2label"])
     return numbers[names.index(PERSON)]
 

@@ -1,4 +1,4 @@
-"""SAM 3 with the text prompt "person", through transformers; SAM License"""
+"""SAM 3 with the text prompt "person", through transformers; SAM License."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""YOLO-seg, from Ultralytics' `.pt` files (extra `yolo`) or `.onnx` exports; AGPL-3.0
+"""YOLO-seg, from Ultralytics' `.pt` files (extra `yolo`) or `.onnx` exports; AGPL-3.0.
 
-The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU. H, W: rows and columns of the photo.
+The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU.
+H, W: rows and columns of the photo.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ MIN_SCORE = 0.25
 
 WANTED = "a YOLO-seg file, e.g. `yolo26l-seg.pt`, or an ONNX export of one"
 LICENCE = Licence(
-    "AGPL-3.0", commercial=True, note="who ships or serves a product that contains it must publish its source, or buy a licence from Ultralytics"
+    "AGPL-3.0",
+    commercial=True,
+    note="who serves or ships a product with it must publish the source, or buy a licence of Ultralytics",
 )
 
 
@@ -95,7 +98,9 @@ class _Export:
         half = self._input.type == "tensor(float16)"
         outputs = self._session.run(None, {self._input.name: photo.pixels_13hw.astype(np.float16) if half else photo.pixels_13hw})
         if len(outputs) != 2:
-            raise ModelError(f"the export has {len(outputs)} outputs, a YOLO-seg export has 2", where=[self._path], fix="export a `-seg` model")
+            raise ModelError(
+                f"the export has {len(outputs)} outputs, a YOLO-seg export has 2", where=[self._path], fix="export a `-seg` model"
+            )
         rows, prototypes = (output.astype(np.float32) for output in outputs)
         candidates = find_candidates(rows, self._facts, prototypes.shape[1], min_score=MIN_SCORE)
         return outline_candidates(candidates, prototypes[0], photo)
@@ -108,7 +113,8 @@ class _Checkpoint:
         from ultralytics import YOLO
 
         self._device = str(find_device(options.device))
-        self._half = options.precision == "float16"
+        # Not said unless wanted: newer releases call the argument by another name and warn.
+        self._precision = {"half": True} if options.precision == "float16" else {}
         try:
             self._model = YOLO(str(path), task="segment")
             names: dict[int, str] = self._model.names
@@ -128,7 +134,7 @@ class _Checkpoint:
             conf=MIN_SCORE,
             retina_masks=True,
             device=self._device,
-            half=self._half,
+            **self._precision,
             verbose=False,
             save=False,
         )[0]
@@ -138,7 +144,7 @@ class _Checkpoint:
         return [Outline(float(score), 0, 0, mask) for score, mask in zip(result.boxes.conf.cpu().tolist(), masks, strict=True)]
 
 
-def _open(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no type stubs
+def _open(path: Path) -> Any:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 

@@ -1,8 +1,9 @@
 """Read what a YOLO-seg ONNX export says of itself, and turn its two outputs into outlines.
 
 N = candidates; K = mask coefficients, usually 32; C = classes; h, w: rows and columns of the prototype masks.
-Two layouts exist. Up to YOLO11: (1, 4 + C + K, N), boxes as centre and size, to be thinned out by non-maximum suppression. YOLO26 and exports
-with ``nms=True``: (1, N, 6 + K), boxes as corners, one score and one class, nothing to thin out. The second output is (1, K, h, w) in both.
+Two layouts exist. Up to YOLO11: (1, 4 + C + K, N), boxes as centre and size, to be thinned out by non-maximum suppression. YOLO26 and
+exports with ``nms=True``: (1, N, 6 + K), boxes as corners, one score and one class, nothing to thin out. The second output is (1, K, h, w)
+in both.
 Source: Ultralytics' documentation of its exports; the layouts are those of files exported for the tests.
 """
 
@@ -166,6 +167,6 @@ def _outline(box: NDArray[np.float32], score: float, logits_hw: NDArray[np.float
     # Pixel centres: photo pixel + 0.5 -> network picture -> prototype pixel - 0.5.
     across = ((np.arange(left, right) + 0.5) * photo.scale + photo.left) / stride_xy[0] - 0.5
     down = ((np.arange(top, bottom) + 0.5) * photo.scale + photo.top) / stride_xy[1] - 0.5
-    maps = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
-    sharp = cv2.remap(logits_hw.astype(np.float32), *maps, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    map_x, map_y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
+    sharp = cv2.remap(logits_hw.astype(np.float32), map_x, map_y, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return Outline(score, left, top, np.asarray(1 / (1 + np.exp(-np.clip(sharp, -30, 30))), np.float32))

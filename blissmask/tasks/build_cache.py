@@ -10,6 +10,7 @@ from blissmask.tasks.cache_plan import COMMAND, CachePlan, make_plan
 from blissmask.tasks.cache_tables import size_text
 from blissmask.tasks.cache_text import encode_texts
 from blissmask.tasks.plan import Action, RunContext, Summary, planned_failures
+from blissmask.tasks.shards import this_shard
 
 
 def plan(config: Config) -> CachePlan:
@@ -25,17 +26,25 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
         MachineError, StoppedError: finished entries are kept; running again continues.
     """
     assert plan.model is not None
-    outcome = CacheRun(fail_fast=context.fail_fast)
-    for entry in plan.entries:
+    shard = this_shard()
+    # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the same plan.
+    shard.wait()
+    mine = CacheRun(fail_fast=context.fail_fast)
+    entries = shard.share(plan.entries)
+    for entry in entries:
         if entry.redo is Redo.NOTHING:
-            outcome.kept(entry)
-    refresh_masks([entry for entry in plan.entries if entry.redo in (Redo.MASK, Redo.LABELS)], context, outcome)
-    encode_latents([entry for entry in plan.entries if entry.redo is Redo.LATENTS], plan.model, context, outcome)
-    encode_texts([text for text in plan.texts if text.reason], plan.model, context, outcome)
+            mine.kept(entry)
+    refresh_masks([entry for entry in entries if entry.redo in (Redo.MASK, Redo.LABELS)], context, mine)
+    encode_latents([entry for entry in entries if entry.redo is Redo.LATENTS], plan.model, context, mine, shard=shard)
+    encode_texts([text for text in plan.texts if text.reason], plan.model, context, mine, shard=shard)
+    whole = CacheRun()
+    for counts in shard.gather(mine.counts):
+        whole.merge(counts)
     # Only now: a pass that was stopped or broke off removes nothing.
-    for path in plan.outdated:
-        path.unlink(missing_ok=True)
-    return _summarise(plan, outcome)
+    if shard.rank == 0:
+        for path in plan.outdated:
+            path.unlink(missing_ok=True)
+    return _summarise(plan, whole)
 
 
 def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
@@ -51,5 +60,5 @@ def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
         tables=outcome.tally.table(),
         warnings=[*plan.warnings, *outcome.doubt_warnings],
         details={**outcome.tally.details(), "removed": [path.name for path in plan.outdated]},
-        destination=f"{', '.join(map(str, plan.outputs))} ({size_text(room)})",
+        destination=f"{', '.join(map(str, plan.folders))} ({size_text(room)})",
     )

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.cachefile.freshness import Redo
-from blissmask.dataset.item import DatasetItem, MaskSource
+from blissmask.dataset.frames import round_frames
+from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning, required_problem
 from blissmask.errors import InputError, MaskError, Problem
 from blissmask.tasks.cache_entry import Entry
 from blissmask.tasks.cache_pixels import mask_is_moving, mask_size, read_mask
+from blissmask.tasks.cache_recipe import Recipe
 from blissmask.tasks.cache_scan import Scanned
 from blissmask.tasks.framing import framing_problem
 from blissmask.tasks.wording import counted, verb
@@ -64,6 +66,7 @@ def warnings(scanned: Scanned) -> list[Problem]:
     if scanned.too_short:
         longest = max(recipe.section.target_frames)
         problems.append(_about(scanned.too_short, "{} too short for any clip", f"`target_frames` asks for up to {longest} frames"))
+    problems += _rounded_frames(recipe)
     foreign = [entry.path for entry in scanned.entries if entry.reason == "made by another tool"]
     if foreign:
         what = f"{counted(len(foreign), 'cache file')} of another tool {verb(len(foreign), 'is', 'are')} replaced"
@@ -78,8 +81,10 @@ def check_masks(entries: Sequence[Entry], jobs: int) -> list[MaskCheck]:
 
     Still masks are decoded, so that empty ones are known before a model is loaded. Of masks with frames only the header is read.
     """
+    unseen = [entry for entry in entries if entry.redo in (Redo.MASK, Redo.LATENTS) and entry.mask_source not in (None, MaskSource.FULL)]
     with ThreadPoolExecutor(jobs, thread_name_prefix="blissmask-masks") as pool:
-        return list(pool.map(_check_mask, entries))
+        checks = {check.entry.path: check for check in pool.map(_check_mask, unseen)}
+    return [checks.get(entry.path) or MaskCheck(entry) for entry in entries]
 
 
 def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
@@ -94,8 +99,6 @@ def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
 
 
 def _check_mask(entry: Entry) -> MaskCheck:
-    if entry.redo in (Redo.NOTHING, Redo.LABELS) or entry.mask_source in (None, MaskSource.FULL):
-        return MaskCheck(entry)
     try:
         path = entry.mask_path
         if path is not None:
@@ -137,6 +140,14 @@ def _control_counts(scanned: Scanned) -> list[Problem]:
         return []
     expected = str(fewest) if fewest == most else f"{fewest} to {most}"
     return [_about(wrong, f"{{}} without the {expected} control pictures that `{arch.name}` takes", "check `control_directory`")]
+
+
+def _rounded_frames(recipe: Recipe) -> list[Problem]:
+    stride = recipe.model.arch.latent.temporal_stride
+    targets = recipe.section.target_frames if recipe.kind is MediaKind.VIDEO and recipe.section.frame_extraction != "full" else []
+    changed = [f"{frames} becomes {round_frames(frames, stride)}" for frames in targets if frames != round_frames(frames, stride)]
+    what = f"`target_frames` are rounded to {stride}k+1: {', '.join(changed)}"
+    return [Problem(what, (), f"the VAE of `{recipe.model.arch.name}` encodes no other lengths")] if changed else []
 
 
 def _about(items: Sequence[DatasetItem], what: str, fix: str) -> Problem:

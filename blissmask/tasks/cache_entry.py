@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from blissmask.cachefile.freshness import Redo, Wanted
@@ -42,7 +43,7 @@ class Facts:
         return cls((int(match[1]), int(match[2])), match[3] is not None, int(match[4])) if match else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """A latent file of the plan.
 
@@ -68,7 +69,7 @@ class Entry:
     reason: str = ""
     mean_weight: float | None = field(default=None, compare=False)
 
-    @property
+    @cached_property
     def latent_name(self) -> LatentName:
         """Return what the file's name says: a picture's own size, a clip's training size."""
         stem = as_unicode(self.item.media.stem)
@@ -76,13 +77,13 @@ class Entry:
             return LatentName(stem, self.facts.size_wh, None)
         return LatentName(stem, self.geometry.size_wh, Window(self.frames.start, self.frames.frame_count))
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Return the latent file."""
         name = self.latent_name
         return self.recipe.folder / latent_name(name.stem, name.size_wh, self.recipe.model.arch.cache_suffix, name.window)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Return what the entry is called in plans and messages."""
         return f"{self.item.media.path} frames {self.frames}" if self.frames else str(self.item.media.path)

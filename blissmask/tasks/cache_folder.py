@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from blissmask.cachefile.layout import OURS, parse_latent_name, parse_text_name
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read import is_sound, read_metadata
 from blissmask.errors import CacheError, InputError
 
 
@@ -17,13 +17,15 @@ class CacheFolder:
     Args:
         folder: need not exist.
         suffix: the family's short name in file names.
+        verify: read whole files, and take those with broken values for damaged.
 
     Raises:
         InputError: the folder is there and cannot be listed.
     """
 
-    def __init__(self, folder: Path, suffix: str) -> None:
+    def __init__(self, folder: Path, suffix: str, *, verify: bool = False) -> None:
         self.path = folder
+        self.verify = verify
         self._pictures: dict[str, list[str]] = {}
         self._clips: dict[str, list[str]] = {}
         self._latents: set[str] = set()
@@ -48,7 +50,7 @@ class CacheFolder:
         if name not in self._latents and name not in self._texts:
             return None
         try:
-            return read_metadata(self.path / name)
+            return {} if self.verify and not is_sound(self.path / name) else read_metadata(self.path / name)
         except CacheError:
             # Damaged and foreign files get the same answer: made anew under their name.
             return {}

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from blissmask.archs.protocol import LatentEncoder
 from blissmask.cachefile import fingerprint
-from blissmask.cachefile.freshness import Redo
+from blissmask.cachefile.freshness import FILE_CHANGED, Redo
 from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, latent_metadata, parse_key
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.read import read_metadata, read_tensors
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError
@@ -26,14 +26,16 @@ from blissmask.tasks.cache_outcome import CacheRun
 from blissmask.tasks.cache_pixels import Pixels, read_mask, read_pixels
 from blissmask.tasks.cache_recipe import Model
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.shards import Shard
 from blissmask.tasks.workers import work_through
 from blissmask.training.device import find_device
 
+_COLOURS = f"{OURS}colours"
 _CLIP_JOBS = 3
 """Clips prepared at the same time: each is a few hundred MB, and the encoder is slower than any of them."""
 
 
-def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, run: CacheRun) -> None:
+def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, run: CacheRun, *, shard: Shard) -> None:
     """Encode ``entries`` and write their files; the encoder is loaded when the first one is ready.
 
     Raises:
@@ -45,12 +47,16 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
     if any(entry.is_moving for entry in entries):
         context = replace(context, jobs=min(context.jobs, _CLIP_JOBS))
     encoder: LatentEncoder | None = None
-    device = find_device(model.device)
+    device = find_device(shard.device(model.device))
     with Background() as background:
-        prepared = work_through(entries, read_pixels, context, phase="Encoding", total=len(entries), name=lambda entry: entry.key)
-        for entry, pixels in prepared:
-            if isinstance(pixels, BlissmaskError):
-                run.failed(entry, pixels)
+        prepared = work_through(entries, _prepare, context, phase="Encoding", total=len(entries), name=lambda entry: entry.key)
+        for entry, outcome in prepared:
+            if isinstance(outcome, BlissmaskError):
+                run.failed(entry, outcome)
+                continue
+            pixels, is_encoded = outcome
+            if is_encoded:
+                background.submit(_finish, entry, pixels, None, run)
                 continue
             if encoder is None:
                 encoder = model.arch.load_latent_encoder(model.files, device=device, dtype=getattr(torch, model.vae_dtype), task=model.task)
@@ -61,7 +67,7 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
             except BlissmaskError as error:
                 run.failed(entry, error)
                 continue
-            background.submit(_write, entry, pixels, contents, run)
+            background.submit(_finish, entry, pixels, contents, run)
 
 
 def refresh_masks(entries: Sequence[Entry], context: RunContext, run: CacheRun) -> None:
@@ -95,12 +101,24 @@ def _to_signed(rgb_FHW3: NDArray[np.uint8], device: torch.device) -> Tensor:
     return (pixels_3FHW.to(torch.float32) / 127.5 - 1.0).unsqueeze(0).contiguous()
 
 
-def _write(entry: Entry, pixels: Pixels, contents: dict[str, Tensor], run: CacheRun) -> None:
+def _prepare(entry: Entry) -> tuple[Pixels, bool]:
+    """Read an entry's pixels; say whether its file holds the latents of these very pixels.
+
+    So it is when a photo was saved anew, or its alpha channel alone changed.
+    """
+    pixels = read_pixels(entry)
+    return pixels, entry.reason == FILE_CHANGED and read_metadata(entry.path).get(_COLOURS) == pixels.colours
+
+
+def _finish(entry: Entry, pixels: Pixels, contents: dict[str, Tensor] | None, run: CacheRun) -> None:
+    """Write an entry, with the latents that its file holds already where ``contents`` is None."""
     try:
-        latent_shape = tuple(contents[LATENTS].shape)
-        weights, regions = _on_grid(entry, pixels.mask, latent_shape)
-        metadata = _metadata(entry, pixels.mask, pixels.media_print, pixels.mask_print)
-        write_latents(entry.path, contents, weights_1fhw=weights, regions_4fhw=regions, metadata=metadata)
+        if contents is None:
+            _replace_mask(entry, pixels.mask, pixels.media_print, pixels.mask_print)
+        else:
+            weights, regions = _on_grid(entry, pixels.mask, tuple(contents[LATENTS].shape))
+            metadata = _metadata(entry, pixels.mask, pixels.media_print, pixels.mask_print, pixels.colours)
+            write_latents(entry.path, contents, weights_1fhw=weights, regions_4fhw=regions, metadata=metadata)
     except MachineError:
         raise
     except BlissmaskError as error:
@@ -111,21 +129,25 @@ def _write(entry: Entry, pixels: Pixels, contents: dict[str, Tensor], run: Cache
 
 def _refresh(entry: Entry) -> tuple[float | None, str]:
     """Rewrite an entry's mask, or only its labels; return mean weight and doubt about the mask."""
-    tensors = read_tensors(entry.path)
     media_print = fingerprint.take(entry.item.pixel_paths)
     if entry.redo is Redo.LABELS:
         mask_print = fingerprint.take([entry.mask_path] if entry.mask_path else [])
-        metadata = _metadata(entry, None, media_print, mask_print)
-        if entry.mean_weight is not None:
-            metadata[f"{OURS}mean_weight"] = f"{entry.mean_weight:.6f}"
-        save_tensors(entry.path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT})
+        metadata = _metadata(entry, None, media_print, mask_print, read_metadata(entry.path).get(_COLOURS, ""))
+        weight = {} if entry.mean_weight is None else {f"{OURS}mean_weight": f"{entry.mean_weight:.6f}"}
+        save_tensors(entry.path, read_tensors(entry.path), {**metadata, **weight, f"{OURS}format": OUR_FORMAT})
         return entry.mean_weight, ""
     mask, doubt, mask_print = read_mask(entry)
+    _replace_mask(entry, mask, media_print, mask_print)
+    return (mask.mean_weight if mask else None), doubt
+
+
+def _replace_mask(entry: Entry, mask: PixelMask | None, media_print: str, mask_print: str) -> None:
+    """Rewrite the mask tensors and the metadata of an entry; everything else is kept bit by bit."""
+    tensors = read_tensors(entry.path)
     latent_shape = next(tuple(tensor.shape) for key, tensor in tensors.items() if parse_key(key).content == LATENTS)
     kept = {key: tensor for key, tensor in tensors.items() if parse_key(key).content not in (MASK_WEIGHTS, MASK_REGIONS)}
-    metadata = _metadata(entry, mask, media_print, mask_print)
+    metadata = _metadata(entry, mask, media_print, mask_print, read_metadata(entry.path).get(_COLOURS, ""))
     save_tensors(entry.path, {**kept, **mask_tensors(*_on_grid(entry, mask, latent_shape))}, {**metadata, f"{OURS}format": OUR_FORMAT})
-    return (mask.mean_weight if mask else None), doubt
 
 
 def _on_grid(entry: Entry, mask: PixelMask | None, latent_shape: tuple[int, ...]) -> tuple[Tensor | None, Tensor | None]:
@@ -147,9 +169,9 @@ def _on_grid(entry: Entry, mask: PixelMask | None, latent_shape: tuple[int, ...]
     return weights, torch.from_numpy(slots)
 
 
-def _metadata(entry: Entry, mask: PixelMask | None, media_print: str, mask_print: str) -> dict[str, str]:
+def _metadata(entry: Entry, mask: PixelMask | None, media_print: str, mask_print: str, colours: str) -> dict[str, str]:
     metadata = latent_metadata(entry.recipe.model.arch.metadata_name, entry.latent_name)
-    metadata |= {**entry.wanted.metadata, f"{OURS}media_print": media_print, f"{OURS}mask_print": mask_print}
+    metadata |= {**entry.wanted.metadata, f"{OURS}media_print": media_print, f"{OURS}mask_print": mask_print, _COLOURS: colours}
     if mask is not None:
         metadata[f"{OURS}mean_weight"] = f"{mask.mean_weight:.6f}"
     return metadata

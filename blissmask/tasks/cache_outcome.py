@@ -11,6 +11,15 @@ from blissmask.tasks.cache_tables import MaskTally
 from blissmask.tasks.plan import Failure
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one process counted; attributes as in :class:`CacheRun`."""
+
+    tally: MaskTally
+    failures: list[Failure]
+    doubts: list[str]
+
+
 @dataclass(slots=True)
 class CacheRun:
     """Counts and failures of one run.
@@ -47,6 +56,17 @@ class CacheRun:
         key = entry.key if isinstance(entry, Entry) else f"{entry.item.media.path} caption"
         with self._lock:
             self.failures.append(Failure(key, error.problems[0]))
+
+    def merge(self, other: Counts) -> None:
+        """Add what another process counted."""
+        self.tally.merge(other.tally)
+        self.failures += other.failures
+        self.doubts += other.doubts
+
+    @property
+    def counts(self) -> Counts:
+        """Return what other processes need to know of this run."""
+        return Counts(self.tally, self.failures, self.doubts)
 
     @property
     def doubt_warnings(self) -> list[Problem]:

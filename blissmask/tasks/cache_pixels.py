@@ -5,6 +5,8 @@ F frames, H, W: rows and columns at training size; 3 = RGB.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +38,16 @@ class Pixels:
         mask: weights at training size; None when the data set has no masks.
         doubt: why the mask may not be what was meant; empty when there is no doubt.
         media_print, mask_print: fingerprints, taken before reading.
+        colours: hash of all pixels that are encoded.
     """
 
-    rgb_FHW3: NDArray[np.uint8]  # noqa: N815
+    rgb_FHW3: NDArray[np.uint8]
     controls: tuple[NDArray[np.uint8], ...]
     mask: PixelMask | None
     doubt: str
     media_print: str
     mask_print: str
+    colours: str
 
 
 def read_pixels(entry: Entry) -> Pixels:
@@ -61,7 +65,8 @@ def read_pixels(entry: Entry) -> Pixels:
         picture = read_image(entry.item.media.path)
         rgb_FHW3 = entry.geometry.fit_rgb(picture.rgb_HW3)[np.newaxis]
     mask, doubt, mask_print = _read_mask(entry, picture)
-    return Pixels(rgb_FHW3, _read_controls(entry), mask, doubt, media_print, mask_print)
+    controls = _read_controls(entry)
+    return Pixels(rgb_FHW3, controls, mask, doubt, media_print, mask_print, _hash((rgb_FHW3, *controls)))
 
 
 def read_mask(entry: Entry) -> tuple[PixelMask | None, str, str]:
@@ -73,6 +78,14 @@ def read_mask(entry: Entry) -> tuple[PixelMask | None, str, str]:
 def mask_is_moving(path: Path) -> bool:
     """Say whether a mask has frames of its own: a video or a folder."""
     return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
+
+
+def _hash(arrays: Iterable[NDArray[np.uint8]]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _read_mask(entry: Entry, picture: Picture | None) -> tuple[PixelMask | None, str, str]:

@@ -16,6 +16,7 @@ from blissmask.tasks.cache_entry import Entry, TextEntry
 from blissmask.tasks.cache_recipe import Model, choose_model, make_recipes
 from blissmask.tasks.cache_scan import Scanned, scan
 from blissmask.tasks.plan import Action, Plan, PlannedItem
+from blissmask.tasks.shards import this_shard
 
 COMMAND = "cache"
 
@@ -26,12 +27,14 @@ class CachePlan(Plan):
 
     Attributes:
         model: the family and its weights.
+        folders: the cache folders. ``outputs`` names them only in the first of several processes, which locks them for all.
         entries: latent files, all that can be made, fresh ones included.
         texts: text files, fresh ones included.
         outdated: our own files that no item needs; removed after a whole pass.
     """
 
     model: Model | None = None
+    folders: tuple[Path, ...] = ()
     entries: list[Entry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
     outdated: list[Path] = field(default_factory=list)
@@ -47,12 +50,19 @@ def make_plan(config: Config) -> CachePlan:
     """
     model = choose_model(config)
     recipes = make_recipes(config, model)
-    result = CachePlan(COMMAND, outputs=tuple(recipe.folder for recipe in recipes), model=model)
+    folders = tuple(recipe.folder for recipe in recipes)
+    result = CachePlan(COMMAND, outputs=folders if this_shard().rank == 0 else (), model=model, folders=folders)
     scans: list[Scanned] = []
     problems: list[Problem] = []
     for recipe in recipes:
         try:
-            found = scan(recipe, latents=not config.cache.text_only, texts=not config.cache.latents_only, force=config.run.force)
+            found = scan(
+                recipe,
+                latents=not config.cache.text_only,
+                texts=not config.cache.latents_only,
+                force=config.run.force,
+                verify=config.cache.verify,
+            )
         except UsageError:
             raise
         except InputError as error:
@@ -132,7 +142,7 @@ def _in_dataset(problem: Problem, found: Scanned) -> Problem:
 def _disk_warning(plan: CachePlan) -> list[Problem]:
     """Warn when a folder's disk has clearly less room than its new entries need."""
     problems = []
-    for folder in plan.outputs:
+    for folder in plan.folders:
         need = sum(cache_tables.entry_bytes(entry) for entry in plan.entries if entry.recipe.folder == folder and entry.reason == "new")
         present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(present).free

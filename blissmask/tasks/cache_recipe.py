@@ -68,11 +68,6 @@ class Recipe:
     empty_mask: Literal["warn", "error", "full"]
     one_frame: OneFrame | None
 
-    @property
-    def masked(self) -> bool:
-        """Say whether the data set has masks at all."""
-        return self.section.alpha_mask or self.section.mask_directory is not None
-
 
 def choose_model(config: Config) -> Model:
     """Return the family and weights that the configuration names.
@@ -128,6 +123,14 @@ def _make_recipe(config: Config, model: Model, section: DatasetSection, number: 
     if section.multiple_target:
         raise UsageError(f"[[datasets]] {number}: `multiple_target` is for layered models, and there is none among the families")
     kind = media_kind(section, number)
+    if kind is MediaKind.VIDEO and not model.task.endswith("v"):
+        raise UsageError(
+            f"[[datasets]] {number}: `{model.arch.name}` learns from pictures, not from videos", fix="give it `image_directory`"
+        )
+    media_folder = section.image_directory or section.video_directory
+    if section.mask_directory and media_folder and section.mask_directory.resolve() == media_folder.resolve():
+        fix = "each would be its own mask; name the folder that `blissmask masks` wrote"
+        raise UsageError(f"[[datasets]] {number}: `mask_directory` is the folder of the photos or videos", where=[media_folder], fix=fix)
     return Recipe(
         number=number,
         section=section,

@@ -33,17 +33,19 @@ class Scanned:
     Attributes:
         recipe: how it is cached.
         collected: its items.
+        folder: what its cache holds.
+        masked: whether it has masks at all: from alpha, from a folder, or named in a list.
         entries: latent files it needs, in order; empty when only captions are cached.
         texts: text files it needs; empty when only latents are cached.
         unreadable: items that cannot be read, with the reason.
         too_short: videos that give no clip.
         without_caption: items that lack their caption file.
-        folder: what its cache holds.
     """
 
     recipe: Recipe
     collected: Collected
     folder: CacheFolder
+    masked: bool
     entries: list[Entry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
     unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
@@ -51,7 +53,7 @@ class Scanned:
     without_caption: list[DatasetItem] = field(default_factory=list)
 
 
-def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool) -> Scanned:
+def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool, verify: bool) -> Scanned:
     """Find out what a data set needs.
 
     Args:
@@ -59,11 +61,15 @@ def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool) -> Scanned:
         latents: look at photos, videos and masks.
         texts: look at captions.
         force: everything is made anew.
+        verify: compare by content, and read the cache files whole.
 
     Raises:
         InputError, UsageError: as ``collect``, or the cache folder cannot be listed.
     """
-    found = Scanned(recipe, collect(recipe.section, recipe.number), CacheFolder(recipe.folder, recipe.model.arch.cache_suffix))
+    folder = CacheFolder(recipe.folder, recipe.model.arch.cache_suffix, verify=verify)
+    collected = collect(recipe.section, recipe.number)
+    masked = recipe.section.alpha_mask or any(item.mask_path for item in collected.items) or recipe.section.mask_directory is not None
+    found = Scanned(recipe, collected, folder, masked)
     for item in found.collected.items:
         try:
             if latents:
@@ -76,7 +82,7 @@ def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool) -> Scanned:
 
 
 def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
-    facts, sameness = _facts(item, found.folder)
+    facts, known = _facts(item, found.folder)
     ranges = list(_ranges(item, facts, found.recipe))
     if not ranges:
         found.too_short.append(item)
@@ -87,25 +93,26 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
             facts=facts,
             frames=frames,
             geometry=found.recipe.buckets.fit(facts.size_wh),
-            mask_source=_mask_source(item, facts, found.recipe),
+            mask_source=_mask_source(item, facts, found),
         )
-        found.entries.append(_decided(entry, found.folder, sameness, force=force))
+        found.entries.append(_decided(entry, found.folder, known, force=force))
 
 
-def _decided(entry: Entry, folder: CacheFolder, sameness: dict[str, Sameness], *, force: bool) -> Entry:
+def _decided(entry: Entry, folder: CacheFolder, known: dict[str, _Known], *, force: bool) -> Entry:
     name = entry.path.name
-    metadata = folder.metadata(name)
-    if metadata is None:
-        return replace(entry, reason="new")
+    if name not in known:
+        metadata = folder.metadata(name)
+        if metadata is None:
+            return replace(entry, reason="new")
+        known[name] = _Known(metadata, _compare_media(entry.item, metadata, folder))
+    metadata = known[name].metadata
     if not metadata:
         return replace(entry, reason="damaged")
     if force:
         return replace(entry, reason="redone")
-    if name not in sameness:
-        sameness[name] = _compare_media(entry.item, metadata)
     mask_paths = (entry.mask_path,) if entry.mask_path else ()
-    mask = fingerprint.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths)
-    redo, reason = decide(metadata, entry.wanted, media=sameness[name], mask=mask)
+    mask = fingerprint.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths, by_content=folder.verify)
+    redo, reason = decide(metadata, entry.wanted, media=known[name].media, mask=mask)
     is_fresh = redo in (Redo.NOTHING, Redo.LABELS)
     return replace(entry, redo=redo, reason=reason, mean_weight=_remembered_weight(metadata) if is_fresh else None)
 
@@ -118,24 +125,32 @@ def _remembered_weight(metadata: Mapping[str, str]) -> float | None:
     return weight if 0.0 <= weight <= 1.0 else None
 
 
-def _facts(item: DatasetItem, folder: CacheFolder) -> tuple[Facts, dict[str, Sameness]]:
-    """Return what the media's header says, from the cache when the file is untouched, and how it compares with each entry looked at."""
-    sameness: dict[str, Sameness] = {}
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A cache file that was looked into: what it says of itself, empty when damaged, and how the media compare with it."""
+
+    metadata: Mapping[str, str]
+    media: Sameness
+
+
+def _facts(item: DatasetItem, folder: CacheFolder) -> tuple[Facts, dict[str, _Known]]:
+    """Return what the media's header says, from the cache when the file is untouched, and the cache files looked into by name."""
+    known: dict[str, _Known] = {}
     for name in folder.latents_of(as_unicode(item.media.stem), clips=item.media.kind is MediaKind.VIDEO)[:1]:
         metadata = folder.metadata(name) or {}
-        sameness[name] = _compare_media(item, metadata)
+        known[name] = _Known(metadata, _compare_media(item, metadata, folder))
         remembered = Facts.parse(metadata.get(f"{OURS}source", ""))
-        if remembered and sameness[name] is not Sameness.CHANGED:
-            return remembered, sameness
+        if remembered and known[name].media is not Sameness.CHANGED:
+            return remembered, known
     if item.media.kind is MediaKind.VIDEO:
         size_wh, frame_count = measure(item.media.path)
-        return Facts(size_wh, frame_count=frame_count), sameness
+        return Facts(size_wh, frame_count=frame_count), known
     header = read_header(item.media.path)
-    return Facts(header.size_wh, header.has_alpha), sameness
+    return Facts(header.size_wh, header.has_alpha), known
 
 
-def _compare_media(item: DatasetItem, metadata: Mapping[str, str]) -> Sameness:
-    return fingerprint.compare(metadata.get(f"{OURS}media_print", ""), item.pixel_paths)
+def _compare_media(item: DatasetItem, metadata: Mapping[str, str], folder: CacheFolder) -> Sameness:
+    return fingerprint.compare(metadata.get(f"{OURS}media_print", ""), item.pixel_paths, by_content=folder.verify)
 
 
 def _ranges(item: DatasetItem, facts: Facts, recipe: Recipe) -> Iterator[FrameRange | None]:
@@ -147,10 +162,11 @@ def _ranges(item: DatasetItem, facts: Facts, recipe: Recipe) -> Iterator[FrameRa
     yield from clip_ranges(kept, recipe.section, arch.latent.temporal_stride)
 
 
-def _mask_source(item: DatasetItem, facts: Facts, recipe: Recipe) -> MaskSource | None:
-    if not recipe.masked and item.mask_path is None:
+def _mask_source(item: DatasetItem, facts: Facts, found: Scanned) -> MaskSource | None:
+    if not found.masked:
         return None
-    return resolve_mask_source(alpha_mask=recipe.section.alpha_mask, has_alpha=facts.has_alpha, has_file=item.mask_path is not None)
+    alpha_mask = found.recipe.section.alpha_mask
+    return resolve_mask_source(alpha_mask=alpha_mask, has_alpha=facts.has_alpha, has_file=item.mask_path is not None)
 
 
 def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:

@@ -1,40 +1,49 @@
-"""Encode captions: equal ones once, the encoder loaded only when one is missing."""
+"""Encode captions: equal ones once, the encoder loaded only when one is missing. H, W: rows and columns; 3 = RGB."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from blissmask.archs.protocol import EncodedText, TextEncoder
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.layout import OURS, text_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
+from blissmask.media.image import read_image
 from blissmask.tasks.background import Background
 from blissmask.tasks.cache_entry import TextEntry
 from blissmask.tasks.cache_outcome import CacheRun
 from blissmask.tasks.cache_recipe import TEXT_DTYPE, Model
 from blissmask.tasks.cache_scan import seen_controls, text_labels
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.shards import Shard
 from blissmask.tasks.workers import work_through
 from blissmask.training.device import find_device
 
 _GROUP = 64
 """Captions given to the encoder at a time: enough to batch by length, few enough that a kill loses little."""
+_GROUP_WITH_PICTURES = 1
+"""With control pictures, which are large, and of which a damaged one must cost its own item only."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Caption:
-    """One caption, and the text files that hold it; longest captions come last, so that groups have one length."""
+    """One caption with the control pictures it is encoded with, none for most families, and the text files that hold it."""
 
     text: str
+    controls: tuple[Path, ...]
     entries: tuple[TextEntry, ...]
 
 
-def encode_texts(entries: Sequence[TextEntry], model: Model, context: RunContext, run: CacheRun) -> None:
+def encode_texts(entries: Sequence[TextEntry], model: Model, context: RunContext, run: CacheRun, *, shard: Shard) -> None:
     """Encode the captions of ``entries`` and write their files.
 
     Raises:
@@ -43,37 +52,56 @@ def encode_texts(entries: Sequence[TextEntry], model: Model, context: RunContext
     """
     if not entries:
         return
-    captions = _group_equal(entries)
+    sees_controls = model.arch.text_sees_controls
+    size = _GROUP_WITH_PICTURES if sees_controls else _GROUP
+    captions = shard.share(_group_equal(entries))
     source = iter(captions)
-    groups = iter(lambda: tuple(islice(source, _GROUP)), ())
+    groups = iter(lambda: tuple(islice(source, size)), ())
     encoder: TextEncoder | None = None
-    device = find_device(model.device)
-    total = -(-len(captions) // _GROUP)
+    device = find_device(shard.device(model.device))
+    total = -(-len(captions) // size)
     with Background() as background:
-        # One job: the groups only pass through, for progress and the stop signal.
-        for group, _ in work_through(
-            groups, lambda group: len(group), context, phase="Encoding captions", total=total, name=lambda group: group[0].text[:60]
+        # Only control pictures are work for the threads; captions pass through, for progress and the stop signal.
+        for group, controls in work_through(
+            groups, _read_controls, context, phase="Encoding captions", total=total, name=lambda group: group[0].text[:60]
         ):
+            if isinstance(controls, BlissmaskError):
+                _fail(group, controls, run)
+                continue
             if encoder is None:
                 encoder = model.arch.load_text_encoder(model.files, device=device, dtype=getattr(torch, TEXT_DTYPE))
             try:
-                encoded = encoder.encode([caption.text for caption in group])
+                encoded = encoder.encode([caption.text for caption in group], controls if sees_controls else None)
             except MachineError:
                 raise
             except BlissmaskError as error:
-                for caption in group:
-                    for entry in caption.entries:
-                        run.failed(entry, error)
+                _fail(group, error, run)
                 continue
             background.submit(_write, group, encoded, run)
 
 
 def _group_equal(entries: Sequence[TextEntry]) -> list[_Caption]:
-    by_text: dict[str, list[TextEntry]] = {}
+    """Return each caption once, shortest first, so that the captions of a group are of about one length."""
+    sharing: dict[tuple[str, tuple[Path, ...]], list[TextEntry]] = {}
     for entry in entries:
-        by_text.setdefault(entry.caption, []).append(entry)
-    captions = (_Caption(text, tuple(sharing)) for text, sharing in by_text.items())
-    return sorted(captions, key=lambda caption: (len(caption.text), caption.text))
+        sharing.setdefault((entry.caption, seen_controls(entry.item, entry.recipe)), []).append(entry)
+    captions = (_Caption(text, controls, tuple(entries)) for (text, controls), entries in sharing.items())
+    return sorted(captions, key=lambda caption: (len(caption.text), caption.text, caption.controls))
+
+
+def _read_controls(group: Sequence[_Caption]) -> list[list[Tensor]]:
+    """Return the control pictures of each caption as float32 image_3HW in [-1, 1], in their own size."""
+    return [[_to_signed(read_image(path).rgb_HW3) for path in caption.controls] for caption in group]
+
+
+def _to_signed(rgb_HW3: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(rgb_HW3).permute(2, 0, 1).to(torch.float32) / 127.5 - 1.0
+
+
+def _fail(group: Sequence[_Caption], error: BlissmaskError, run: CacheRun) -> None:
+    for caption in group:
+        for entry in caption.entries:
+            run.failed(entry, error)
 
 
 def _write(group: Sequence[_Caption], encoded: Sequence[EncodedText], run: CacheRun) -> None:

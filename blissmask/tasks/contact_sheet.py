@@ -15,8 +15,8 @@ from blissmask.errors import BlissmaskError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.media.image import read_image, read_mask
 from blissmask.media.overlay import colour_weights, fit_size, latent_grid, shrink
-from blissmask.media.sheet import BOX, Card, SheetText, write_png_pages
-from blissmask.media.sheet_html import write_html
+from blissmask.media.sheet import BOX, Card, SheetText, is_sheet, write_png_pages
+from blissmask.media.sheet_html import is_html_sheet, write_html
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.clips import frame_path
 from blissmask.tasks.plan import RunContext
@@ -48,10 +48,25 @@ class SheetEntry:
     badness: float
 
 
-def refuse_other_suffix(sheet: Path | None) -> None:
-    """Raise UsageError when a contact sheet is wanted in a format there is not."""
-    if sheet is not None and sheet.suffix.lower() not in _SUFFIXES:
+def check_sheet(sheet: Path | None, folders: Sequence[Path]) -> None:
+    """Refuse a contact sheet that cannot be written or would get in the way.
+
+    Args:
+        sheet: the file to be; None when no sheet is wanted.
+        folders: folders of photos and masks, where a picture would be taken for one of them.
+
+    Raises:
+        UsageError: the format is not one there is, another file stands there, or it would stand among photos or masks.
+    """
+    if sheet is None:
+        return
+    suffix = sheet.suffix.lower()
+    if suffix not in _SUFFIXES:
         raise UsageError(f"a contact sheet ends in .png or .html, not in `{sheet.suffix}`", where=[sheet])
+    if sheet.exists() and not (is_sheet(sheet) if suffix == ".png" else is_html_sheet(sheet)):
+        raise UsageError("a file that is not a contact sheet of blissmask has that name", where=[sheet], fix="choose another `--sheet`")
+    if suffix == ".png" and sheet.parent.resolve() in {folder.resolve() for folder in folders}:
+        raise UsageError("the contact sheet would be taken for a photo or a mask", where=[sheet], fix="write it into another folder")
 
 
 def write_contact_sheet(

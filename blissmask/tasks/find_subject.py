@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from blissmask.config.masks import InstanceSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media
-from blissmask.dataset.item import MediaFile, MediaKind
-from blissmask.dataset.names import VIDEO_SUFFIXES
-from blissmask.errors import InputError, MaskError
-from blissmask.events import Noted, Warned
-from blissmask.media.image import read_image, read_size
+from blissmask.errors import MaskError
+from blissmask.events import Noted
+from blissmask.media.image import read_image
 from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheet import SheetText
@@ -25,13 +23,14 @@ from blissmask.media.video import read_frames, read_info
 from blissmask.people.protocol import PeopleBackend, Verdict
 from blissmask.people.registry import PEOPLE
 from blissmask.tasks.carry_out import begin, carry_out
-from blissmask.tasks.clips import decide_clip, read_clip_results, sampled, write_clip
-from blissmask.tasks.contact_sheet import SheetEntry, refuse_other_suffix, write_contact_sheet
+from blissmask.tasks.clips import read_clip_results, sampled, write_clip
+from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
 from blissmask.tasks.folders import refuse_output_in_place, required
-from blissmask.tasks.freshness import decide, kept_warning, make_note
+from blissmask.tasks.freshness import kept_warning, make_note
 from blissmask.tasks.mask_classes import refuse_non_commercial
+from blissmask.tasks.media_plan import Making, is_video, plan_media
 from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
-from blissmask.tasks.references import build_identity, photos_of, refuse_unknown_identity, settings_of
+from blissmask.tasks.references import Recogniser, build_identity, photos_of, recogniser, settings_of
 from blissmask.tasks.review import write_review
 from blissmask.tasks.subject import ClipFollower, Finding, SubjectFinder
 from blissmask.tasks.subject_report import (
@@ -52,12 +51,13 @@ _SUREST_FIRST = (Verdict.FOUND, Verdict.UNCERTAIN, Verdict.ABSENT, Verdict.NO_FA
 
 @dataclass(slots=True)
 class InstancePlan(Plan):
-    """What `instance` will do. ``settings`` decide the pixels; ``skipped_masks`` are items that get no file."""
+    """What `instance` will do. ``known`` recognises the subject, None without references."""
 
     backend: PeopleBackend | None = None
+    known: Recogniser | None = None
     references: list[Path] = field(default_factory=list)
     negatives: list[Path] = field(default_factory=list)
-    settings: dict[str, object] = field(default_factory=dict)
+    making: Making | None = None
     config: Config = field(default_factory=Config)
 
 
@@ -69,25 +69,30 @@ def plan(config: Config) -> InstancePlan:
         InputError: a folder cannot be read, holds nothing, or two files have one name.
     """
     options = config.instance
-    refuse_other_suffix(options.sheet)
-    refuse_unknown_identity(options)
     source, output = required("instance", {"input": options.input, "output": options.output})
     refuse_output_in_place(output, {"photos": source})
+    check_sheet(options.sheet, [source, output])
     if options.review is not None:
         refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
     references, negatives = photos_of(options.reference, "--reference"), photos_of(options.negatives, "--negatives")
     backend = PEOPLE.load(options.backend).backend(options)
+    known = recogniser(options) if references else None
     refuse_non_commercial(backend.licence, options.backend, commercial_only=options.commercial_only)
+    if known is not None:
+        refuse_non_commercial(known.licence, f"identity {options.identity}", commercial_only=options.commercial_only)
+    settings = {"backend": backend.identity, **settings_of(options, known, references, negatives)}
+    making = Making(COMMAND, settings, options.video_every, frames=options.video_masks == "frames", force=config.run.force)
     result = InstancePlan(
         COMMAND,
         outputs=(output, *([options.review] if options.review else [])),
         backend=backend,
+        known=known,
         references=references,
         negatives=negatives,
-        settings={"backend": backend.identity, **settings_of(options, references, negatives)},
+        making=making,
         config=config,
     )
-    result.items += [_decide(media, output, result) for media in find_media(source, videos=True, shared="one mask")]
+    result.items += [plan_media(media, output, media.stem, making) for media in find_media(source, videos=True, shared="one mask")]
     result.warnings += kept_warning(result.items)
     return result
 
@@ -99,17 +104,20 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
         MaskError: a reference does not show exactly one clear face; names all of them.
         MachineError, StoppedError: as ``workers.work_through``.
     """
-    assert plan.backend is not None
+    backend, making = plan.backend, plan.making
+    assert backend is not None
+    assert making is not None
     options, output = plan.config.instance, plan.outputs[0]
     summary = begin(plan)
     context.reporter.emit(Noted(f"backend {options.backend}, {counted(len(plan.references), 'reference')}"))
     scores: dict[str, Score] = {}
     if plan.having(Action.WRITE):
-        identity, warnings = build_identity(plan.references, plan.negatives)
-        for problem in warnings:
-            context.reporter.emit(Warned(problem))
-        finder = SubjectFinder(plan.backend, identity, options.on_missing)
-        results = carry_out(plan, lambda item: _find(item, finder, plan), context, summary, phase="Finding")
+        identity = None
+        if plan.known is not None:
+            identity, warnings = build_identity(plan.known, plan.references, plan.negatives)
+            summary.warnings += warnings
+        finder = SubjectFinder(backend, identity, options.on_missing)
+        results = carry_out(plan, lambda item: _find(item, finder, making, options), context, summary, phase="Finding")
         scores = {item.key: read_score(seen) for item, seen in results}
     failed = {failure.key for failure in summary.failures}
     finished = [item for item in plan.items if item.key not in failed]
@@ -120,7 +128,7 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
     summary.details |= {
         "verdicts": {verdict.value: sum(score.verdict is verdict for score in scores.values()) for verdict in _SUREST_FIRST}
     }
-    write_scores(output, scores, plan.settings, [str(path) for path in plan.references])
+    write_scores(output, scores, making.settings, [str(path) for path in plan.references])
     if options.review is not None:
         write_review(options.review, {item.inputs[0]: scores[item.key] for item in finished if item.key in scores})
     if options.sheet is not None:
@@ -131,56 +139,26 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
     return summary
 
 
-def _is_clip(source: Path, options: InstanceSection) -> bool:
-    return source.suffix.lower() in VIDEO_SUFFIXES and options.video_masks == "frames"
-
-
-def _video_settings(plan: InstancePlan) -> dict[str, object]:
-    return {**plan.settings, "video_every": plan.config.instance.video_every}
-
-
-def _decide(media: MediaFile, folder: Path, plan: InstancePlan) -> PlannedItem:
-    force, inputs = plan.config.run.force, (media.path,)
-    clip = _is_clip(media.path, plan.config.instance)
-    output = folder / (media.stem if clip else f"{media.stem}.png")
-    try:
-        if media.kind is MediaKind.IMAGE:
-            size_wh, count = read_size(media.path), ""
-            action, reason = decide(output, COMMAND, inputs, plan.settings, force=force)
-        else:
-            info = read_info(media.path)
-            size_wh, count, settings = info.size_wh, f", {counted(info.frame_count, 'frame')}", _video_settings(plan)
-            if clip:
-                action, reason = decide_clip(output, COMMAND, media.path, settings, force=force)
-            else:
-                action, reason = decide(output, COMMAND, inputs, settings, force=force)
-    except InputError as error:
-        return PlannedItem(media.stem, Action.FAIL, error.problems[0].what, inputs, output)
-    if action is Action.WRITE:
-        reason = f"{size_wh[0]}x{size_wh[1]}{count}{f', {reason}' if reason else ''}"
-    return PlannedItem(media.stem, action, reason, inputs, output)
-
-
-def _find(item: PlannedItem, finder: SubjectFinder, plan: InstancePlan) -> Mapping[str, object]:
+def _find(item: PlannedItem, finder: SubjectFinder, making: Making, options: InstanceSection) -> Mapping[str, object]:
     """Write one item's mask; return what its note remembers, which is all there is when no file is wanted."""
     source, output = item.inputs[0], item.output
     assert output is not None
-    if source.suffix.lower() not in VIDEO_SUFFIXES:
-        note = make_note(COMMAND, (source,), plan.settings)
-        finding = finder.find(read_image(source).rgb_HW3)
-        if finding.mask_HW.any() or plan.config.instance.on_missing != "skip":
-            write_png_grey(output, _to_grey(finding), note={**note, **finding.remembered()})
-        return finding.remembered()
-    if _is_clip(source, plan.config.instance):
-        masks = _masks_of_frames(source, finder, plan.config.instance.video_every)
-        force = plan.config.run.force
-        write_clip(output, COMMAND, source, _video_settings(plan), masks, force=force, summarise=_over_frames)
+    settings = making.settings_for(source)
+    if making.is_clip(source):
+        masks = _masks_of_frames(source, finder, making.video_every)
+        write_clip(output, COMMAND, source, settings, masks, force=making.force, summarise=_over_frames)
         return read_clip_results(output)
-    note = make_note(COMMAND, (source,), _video_settings(plan))
-    follower = ClipFollower(finder)
-    findings = [follower.look(rgb_HW3) for rgb_HW3 in read_frames(source, sampled(read_info(source).frame_count))]
-    seen = _over_frames([finding.remembered() for finding in findings])
-    write_png_grey(output, np.maximum.reduce([_to_grey(finding) for finding in findings]), note={**note, **seen})
+    note = make_note(COMMAND, (source,), settings)
+    if is_video(source):
+        follower = ClipFollower(finder)
+        findings = [follower.look(rgb_HW3) for rgb_HW3 in read_frames(source, sampled(read_info(source).frame_count))]
+        seen = _over_frames([finding.remembered() for finding in findings])
+        grey_HW = np.maximum.reduce([_to_grey(finding) for finding in findings])
+    else:
+        finding = finder.find(read_image(source).rgb_HW3)
+        seen, grey_HW = finding.remembered(), _to_grey(finding)
+    if grey_HW.any() or options.on_missing != "skip":
+        write_png_grey(output, grey_HW, note={**note, **seen})
     return seen
 
 

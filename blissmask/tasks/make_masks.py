@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,29 +13,27 @@ from numpy.typing import NDArray
 from blissmask.config.masks import MasksSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media
-from blissmask.dataset.item import MediaFile, MediaKind
-from blissmask.dataset.names import VIDEO_SUFFIXES
 from blissmask.errors import InputError
 from blissmask.events import Noted
-from blissmask.masks.combine import tier_labels_to_grey
-from blissmask.masks.outline import coverage, finish, to_tiers
-from blissmask.masks.refine import feather
-from blissmask.masks.tiers import WeightTier
-from blissmask.media.image import read_image, read_size
+from blissmask.masks.stats import measure
+from blissmask.masks.tiers import TierTable
+from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import TIER_COLOURS, Colour, overlay_tiers
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheet import SheetText
 from blissmask.media.video import read_frames, read_info
-from blissmask.parsing.protocol import Parsed, PartsBackend
+from blissmask.parsing.protocol import PartsBackend
 from blissmask.parsing.registry import PARSING
 from blissmask.tasks.carry_out import begin, carry_out
-from blissmask.tasks.clips import decide_clip, read_clip_results, sampled, write_clip
-from blissmask.tasks.contact_sheet import SheetEntry, refuse_other_suffix, write_contact_sheet
-from blissmask.tasks.folders import FolderPair, pairs_to_do
-from blissmask.tasks.freshness import decide, kept_warning, make_note
+from blissmask.tasks.clips import read_clip_results, sampled, write_clip
+from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
+from blissmask.tasks.folders import pairs_to_do
+from blissmask.tasks.freshness import kept_warning, make_note
 from blissmask.tasks.mask_classes import explanation, refuse_non_commercial, tier_values, tiers_of_classes
+from blissmask.tasks.mask_maker import MaskMaker
 from blissmask.tasks.mask_report import Seen, coverage_table, mean_coverage, numbers_of, read_seen, warnings_about
-from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
+from blissmask.tasks.media_plan import Making, is_video, plan_media
+from blissmask.tasks.plan import Plan, PlannedItem, RunContext, Summary
 from blissmask.tasks.wording import counted
 
 COMMAND = "masks"
@@ -45,36 +41,11 @@ COMMAND = "masks"
 
 @dataclass(slots=True)
 class MasksPlan(Plan):
-    """What `masks` will do. ``settings`` decide the pixels; ``maker`` makes them."""
+    """What `masks` will do; ``maker`` and ``making`` are None when it only explains."""
 
     maker: MaskMaker | None = None
-    settings: dict[str, object] = field(default_factory=dict)
+    making: Making | None = None
     config: Config = field(default_factory=Config)
-
-
-class MaskMaker:
-    """Turns RGB pictures into weighted masks, from several threads.
-
-    Args:
-        backend: the semantic backend; called by one thread at a time unless it says that it is ``thread_safe``.
-        tiers: tier of each of its classes.
-        options: how outlines are finished and which values are written.
-    """
-
-    def __init__(self, backend: PartsBackend, tiers: Sequence[WeightTier], options: MasksSection) -> None:
-        self._backend, self._tiers, self._options = backend, tiers, options
-        self._turn = contextlib.nullcontext() if getattr(backend, "thread_safe", False) else threading.Lock()
-
-    def make(self, rgb_HW3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[str, object]]:
-        """Return the 8-bit mask and what was seen: ``people``, ``faces`` (None when not counted) and ``coverage`` by tier."""
-        with self._turn:
-            parsed: Parsed = self._backend.parse([rgb_HW3])[0]
-        options = self._options
-        labels_HW = to_tiers(parsed.labels_HW, self._tiers)
-        tiers_HW = finish(labels_HW, min_pixels=round(options.min_area * labels_HW.size), grow_pixels=options.grow)
-        grey_HW = feather(tier_labels_to_grey(tiers_HW, options.tiers), options.feather)
-        shares = {tier.value: round(share, 5) for tier, share in coverage(tiers_HW).items()}
-        return grey_HW, {"people": parsed.people, "faces": parsed.faces, "coverage": shares}
 
 
 def plan(config: Config) -> MasksPlan:
@@ -85,7 +56,6 @@ def plan(config: Config) -> MasksPlan:
         InputError: a folder cannot be read, holds nothing, or two files have one name.
     """
     options = config.masks
-    refuse_other_suffix(options.sheet)
     backend = PARSING.load(options.backend).backend(options)
     refuse_non_commercial(backend.licence, options.backend, commercial_only=options.commercial_only)
     tiers = tiers_of_classes(backend, options.map)
@@ -93,18 +63,22 @@ def plan(config: Config) -> MasksPlan:
     if options.explain:
         return MasksPlan(COMMAND, tables=[table], details=details, config=config)
     pairs, warnings = pairs_to_do(config, "masks", options.input, options.output)
+    check_sheet(options.sheet, [folder for pair in pairs for folder in (pair.input, pair.output)])
+    settings = _settings(options, backend, details["classes"])
+    making = Making(COMMAND, settings, options.video_every, frames=options.video_masks == "frames", force=config.run.force)
     result = MasksPlan(
         COMMAND,
         outputs=tuple(dict.fromkeys(pair.output for pair in pairs)),
         warnings=warnings,
         details=details,
         maker=MaskMaker(backend, tiers, options),
-        settings=_settings(options, backend, details["classes"]),
+        making=making,
         config=config,
     )
     for pair in pairs:
         for media in find_media(pair.input, videos=True, shared="one mask"):
-            result.items.append(_decide(media, pair, result, several=len(pairs) > 1))
+            key = f"{pair.input.name}/{media.stem}" if len(pairs) > 1 else media.stem
+            result.items.append(plan_media(media, pair.output, key, making))
     result.warnings += kept_warning(result.items)
     return result
 
@@ -115,17 +89,17 @@ def run(plan: MasksPlan, context: RunContext) -> Summary:
     Raises:
         MachineError, StoppedError: as ``workers.work_through``.
     """
-    maker = plan.maker
-    if maker is None:
+    maker, making = plan.maker, plan.making
+    if maker is None or making is None:
         return Summary(plan.command, tables=list(plan.tables), details=dict(plan.details))
     summary = begin(plan)
-    context.reporter.emit(Noted(f"backend {plan.config.masks.backend}, {plan.settings['backend']}"))
-    for _ in carry_out(plan, lambda item: _make(item, maker, plan), context, summary, phase="Masking"):
+    context.reporter.emit(Noted(f"backend {plan.config.masks.backend}, {making.settings['backend']}"))
+    for _ in carry_out(plan, lambda item: _make(item, maker, making), context, summary, phase="Masking"):
         pass
     failed = {failure.key for failure in summary.failures}
     finished = [item for item in plan.items if item.key not in failed]
-    seen = {item.key: result for item in finished if (result := read_seen(_remembered(item))) is not None}
     options = plan.config.masks
+    seen = {item.key: result for item in finished if (result := _seen_in(item, options.tiers)) is not None}
     summary.tables.append(coverage_table(list(seen.values()), options.tiers))
     summary.warnings += warnings_about(seen)
     summary.details |= {
@@ -168,58 +142,17 @@ def _settings(options: MasksSection, backend: PartsBackend, classes: object) -> 
     }
 
 
-def _is_clip(source: Path, options: MasksSection) -> bool:
-    return source.suffix.lower() in VIDEO_SUFFIXES and options.video_masks == "frames"
-
-
-def _video_settings(plan: MasksPlan) -> dict[str, object]:
-    return {**plan.settings, "video_every": plan.config.masks.video_every}
-
-
-def _decide(media: MediaFile, pair: FolderPair, plan: MasksPlan, *, several: bool) -> PlannedItem:
-    key = f"{pair.input.name}/{media.stem}" if several else media.stem
-    frames = _is_clip(media.path, plan.config.masks)
-    output = pair.output / (media.stem if frames else f"{media.stem}.png")
-    force = plan.config.run.force
-    try:
-        if media.kind is MediaKind.IMAGE:
-            size_wh, count = read_size(media.path), ""
-            action, reason = decide(output, COMMAND, (media.path,), plan.settings, force=force)
-        else:
-            info = read_info(media.path)
-            size_wh, count = info.size_wh, f", {counted(info.frame_count, 'frame')}"
-            decide_video = decide_clip if frames else _decide_static
-            action, reason = decide_video(output, COMMAND, media.path, _video_settings(plan), force=force)
-    except InputError as error:
-        return PlannedItem(key, Action.FAIL, error.problems[0].what, (media.path,), output)
-    if action is Action.WRITE:
-        reason = f"{size_wh[0]}x{size_wh[1]}{count}{f', {reason}' if reason else ''}"
-    return PlannedItem(key, action, reason, (media.path,), output)
-
-
-def _decide_static(output: Path, command: str, video: Path, settings: Mapping[str, object], *, force: bool) -> tuple[Action, str]:
-    return decide(output, command, (video,), settings, force=force)
-
-
-def _make(item: PlannedItem, maker: MaskMaker, plan: MasksPlan) -> None:
+def _make(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
     source, output = item.inputs[0], item.output
     assert output is not None
-    if _is_clip(source, plan.config.masks):
-        _make_frames(source, output, maker, plan)
-    elif source.suffix.lower() in VIDEO_SUFFIXES:
-        note = make_note(COMMAND, (source,), _video_settings(plan))
-        grey_HW, seen = _static_mask(source, maker)
-        write_png_grey(output, grey_HW, note={**note, **seen})
-    else:
-        note = make_note(COMMAND, (source,), plan.settings)
-        grey_HW, seen = maker.make(read_image(source).rgb_HW3)
-        write_png_grey(output, grey_HW, note={**note, **seen})
-
-
-def _make_frames(video: Path, folder: Path, maker: MaskMaker, plan: MasksPlan) -> None:
-    masks = _lazy_masks(video, maker, plan.config.masks.video_every)
-    settings, force = _video_settings(plan), plan.config.run.force
-    write_clip(folder, COMMAND, video, settings, masks, force=force, summarise=_over_frames)
+    settings = making.settings_for(source)
+    if making.is_clip(source):
+        masks = _lazy_masks(source, maker, making.video_every)
+        write_clip(output, COMMAND, source, settings, masks, force=making.force, summarise=_over_frames)
+        return
+    note = make_note(COMMAND, (source,), settings)
+    grey_HW, seen = _static_mask(source, maker) if is_video(source) else maker.make(read_image(source).rgb_HW3)
+    write_png_grey(output, grey_HW, note={**note, **seen})
 
 
 def _lazy_masks(video: Path, maker: MaskMaker, every: int) -> Iterator[Callable[[], tuple[NDArray[np.uint8], dict[str, object]]]]:
@@ -250,11 +183,20 @@ def _most(seen: Sequence[Mapping[str, object]], name: str) -> int | None:
     return max(counts, default=None)
 
 
-def _remembered(item: PlannedItem) -> Mapping[str, object]:
-    """Return what the note of a finished output remembers; empty when it is not ours."""
+def _seen_in(item: PlannedItem, tiers: TierTable) -> Seen | None:
+    """Return what is known of a finished output: what its note remembers, or what a mask made or edited by hand shows."""
     output = item.output
     assert output is not None
     if output.is_dir():
-        return read_clip_results(output)
-    note = read_note(output) if output.is_file() else None
-    return note.content if note is not None else {}
+        return read_seen(read_clip_results(output))
+    if not output.is_file():
+        return None
+    note = read_note(output)
+    remembered = read_seen(note.content) if note is not None else None
+    if remembered is not None and note is not None and note.untouched:
+        return remembered
+    try:
+        measured = measure(read_grey(output), tiers).coverage
+    except InputError:
+        return None
+    return Seen(measured, remembered.people if remembered else None, remembered.faces if remembered else None)

@@ -59,14 +59,14 @@ class SubjectFinder:
     """Finds one person in pictures, from several threads.
 
     Args:
-        backend: outlines people; called by one thread at a time unless it and ``identity`` say that they are ``thread_safe``.
+        backend: outlines people; called by one thread at a time unless it and ``identity`` are ``thread_safe``.
         identity: recognises the subject; None when there is no reference.
         on_missing: ``largest`` takes the largest person where the subject is not found.
     """
 
     def __init__(self, backend: PeopleBackend, identity: FaceIdentity | None, on_missing: OnMissing) -> None:
         self._backend, self._identity, self._on_missing = backend, identity, on_missing
-        safe = all(getattr(part, "thread_safe", False) for part in (backend, identity) if part is not None)
+        safe = backend.thread_safe and (identity is None or identity.thread_safe)
         self._turn = contextlib.nullcontext() if safe else threading.Lock()
 
     def find(self, rgb_HW3: NDArray[np.uint8]) -> Finding:

@@ -54,6 +54,8 @@ def run(plan: TrainPlan, context: RunContext) -> Summary:
     """
     started = time.monotonic()
     summary = begin(plan)
+    if plan.config.mask_loss.like is not None:
+        summary.tables += plan.tables
     if plan.having(Action.WRITE):
         _train(plan, context, summary)
     summary.seconds = time.monotonic() - started
@@ -166,7 +168,7 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int)
     files = names.lora_files() if done >= plan.total_steps else names.lora_files(done) if plan.saves_at(done) else []
 
     def write() -> None:
-        saving.save_loras(files, learners, metadata, precision=section.save_precision)
+        saving.save_loras(files, learners, metadata, precision=section.save_precision, file_format=section.lora_format)
         saving.save_run_state(names, learners, step=done, settings=plan.settings(), keep_last=section.keep_last)
 
     saving.reading_weights(learners, write)
@@ -182,8 +184,7 @@ def _receiver(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> C
         if board is not None:
             board(step, values)
         context.reporter.emit(Measured(step, values))
-        context.reporter.emit(Advanced(1, note=f"loss {values['loss']:.4f}"))
-        last.clear()
+        context.reporter.emit(Advanced(1, note=f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"))
         last.update(values)
 
     return receive
@@ -193,7 +194,7 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     files = plan.names.lora_files()
     summary.written = len(files)
     summary.details |= {"steps": plan.total_steps, "loss": last.get("loss"), "files": [str(path) for path in files]}
-    rows = [("steps", str(plan.total_steps)), ("last loss", f"{last['loss']:.4f}" if last else "-")]
+    rows = [("steps", str(plan.total_steps)), ("last loss", f"{last['loss']:.4f}" if "loss" in last else "-")]
     rows += [("LoRA", str(path)) for path in files]
     if totals is not None:
         summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": len(totals.empty)}

@@ -16,12 +16,25 @@ from blissmask.training.batches import BatchOrder
 from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
 from blissmask.training.presets import weight_rule, with_preset
+from blissmask.training.recipes import RECIPES
 
 COMMAND = "train"
 _FIXED_SETTINGS = ("arch", "task", "experts", "network_dim", "use_dora", "optimizer_type", "shared_lora", "loraplus_lr_ratio", "seed")
 """What a training state cannot go on without."""
 _HOUSEKEEPING = frozenset(
-    {"output_dir", "output_name", "save_every_n_steps", "save_every_n_epochs", "keep_last", "resume", "max_train_steps", "max_train_epochs"}
+    {
+        "output_dir",
+        "output_name",
+        "lora_format",
+        "save_precision",
+        "training_comment",
+        "save_every_n_steps",
+        "save_every_n_epochs",
+        "keep_last",
+        "resume",
+        "max_train_steps",
+        "max_train_epochs",
+    }
 )
 """Options that change nothing about the steps."""
 
@@ -100,6 +113,8 @@ def plan(config: Config) -> TrainPlan:
         UsageError: something must be given, or a training state was made with other settings.
         CacheError: entries are missing, foreign, damaged, or lack the masks the settings need.
     """
+    if config.mask_loss.like is not None:
+        return TrainPlan(COMMAND, config=config, tables=[_recipe_table(config.mask_loss.like)])
     config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss)})
     folders = _cache_folders(config)
     output = config.train.output_dir
@@ -206,20 +221,23 @@ def _reason(result: TrainPlan) -> str:
     return f"{result.total_steps} steps" if result.state is None else f"{result.total_steps} steps, going on after {result.state.step}"
 
 
+def _recipe_table(trainer: str) -> Table:
+    recipe = RECIPES[trainer]
+    rows = tuple((name, str(value)) for name, value in recipe.settings.items())
+    return Table(f"{trainer}: {recipe.loss}", ("setting in [mask_loss]", "value"), rows, footer=recipe.remarks)
+
+
 def _overview(plan: TrainPlan) -> Table:
     section, order = plan.config.train, plan.order
     assert plan.arch is not None
-    experts = ", ".join(
-        f"{expert.name} {share:.0%}" for expert, share in zip(plan.experts, plan.schedule.shares, strict=True) if expert.name
-    )
+    experts = [expert.name for expert in plan.experts if expert.name]
     rows = [
         ("family", f"{plan.arch.name}, {plan.task}"),
+        *([("experts", ", ".join(experts))] if experts else []),
         ("cache entries", str(len(order.items))),
         ("micro-batches per epoch", str(order.batches_per_epoch)),
         ("steps", str(plan.total_steps)),
         ("epochs", f"{plan.total_steps * section.gradient_accumulation_steps / order.batches_per_epoch:.1f}"),
         ("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"),
     ]
-    if experts:
-        rows.insert(1, ("experts", ", ".join(experts)))
     return Table("Training", ("setting", "value"), tuple(rows), footer=tuple(plan.expert_lines()))

@@ -29,6 +29,10 @@ HEAD_DOUBTED, HEAD_CERTAIN = 0.6, 0.9
 LARGE_ISLAND = 0.04
 """Share of the photo; a larger person-like region is kept without evidence: a crowd, a body close by."""
 
+PLAIN_DOUBTED, PLAIN_CERTAIN, STRONG_LOGIT = 0.905, 0.915, 60.0
+"""Background that every look agreed on (the network never says more than 0.917) yields only to a strong body logit (they reach 140): this
+keeps things beside a person, such as a helmet on a table, out."""
+
 COVERED_BY_BODY = 0.15
 HEAD_LIKE = 0.12
 HEAD_LIKE_PIXELS = 40
@@ -51,7 +55,8 @@ def _add_bodies(probabilities_hwC: NDArray[np.float32], logits_hw: NDArray[np.fl
     gain = np.clip((person - BODY_DOUBTED) / (BODY_CERTAIN - BODY_DOUBTED), 0, 1) * MOST_MOVED
     background = probabilities_hwC[..., BACKGROUND]
     sure = np.clip((background - HEAD_DOUBTED) / (HEAD_CERTAIN - HEAD_DOUBTED), 0, 1)
-    moved = background * gain * (1 - heads_hw * sure)
+    plain = np.clip((background - PLAIN_DOUBTED) / (PLAIN_CERTAIN - PLAIN_DOUBTED), 0, 1) * (logits_hw < STRONG_LOGIT)
+    moved = background * gain * (1 - heads_hw * sure) * (1 - plain)
     probabilities_hwC[..., BACKGROUND] -= moved
     probabilities_hwC[..., CLOTHES] += moved
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -78,10 +77,6 @@ class FaceMesh:
         across = self.points[LEFT_CHEEK] - self.points[RIGHT_CHEEK]
         middle = (self.points[LEFT_CHEEK] + self.points[RIGHT_CHEEK]) / 2
         return abs(float((self.nose - middle) @ across)) / max(float(across @ across), 1e-9)
-
-    def holds(self, point: NDArray[np.float64]) -> bool:
-        """Say whether a point lies within the outline."""
-        return cv2.pointPolygonTest(self.oval.astype(np.float32), (float(point[0]), float(point[1])), measureDist=False) >= 0
 
     def head(self, scale: float) -> Square:
         """Return an unturned square around the head, ``scale`` times the face, a little above its middle to hold the hair."""

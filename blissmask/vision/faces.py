@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blissmask.vision.detection import overlaps
 from blissmask.vision.face_detector import LEFT_EYE, RIGHT_EYE, detect_faces
 from blissmask.vision.face_mesh import FaceMesh, fit_mesh
 from blissmask.vision.photo import Photo
 
 SAME_NOSE = 0.4
 """Two meshes whose noses are closer than this many face widths are one face (two nested boxes survived the merging otherwise)."""
+
+SAME_SHARE = 0.25
+"""Or if they share this part of the smaller one's box: a forehead alone can pass for a face. Faces cheek to cheek share less."""
 
 
 def find_faces(photo: Photo, *, min_presence: float = 0.3) -> list[FaceMesh]:
@@ -33,7 +37,7 @@ def find_faces(photo: Photo, *, min_presence: float = 0.3) -> list[FaceMesh]:
 
 
 def without_doubles(meshes: Sequence[FaceMesh]) -> list[FaceMesh]:
-    """Keep the first of meshes that sit on one face: noses close together, or a nose within the other's outline."""
+    """Keep the first of meshes that sit on one face."""
     kept: list[FaceMesh] = []
     for mesh in meshes:
         if not any(_same_face(mesh, other) for other in kept):
@@ -43,4 +47,5 @@ def without_doubles(meshes: Sequence[FaceMesh]) -> list[FaceMesh]:
 
 def _same_face(mesh: FaceMesh, other: FaceMesh) -> bool:
     near = np.linalg.norm(mesh.nose - other.nose) < SAME_NOSE * max(mesh.size, other.size)
-    return bool(near) or mesh.holds(other.nose) or other.holds(mesh.nose)
+    _, inside = overlaps(np.array(mesh.box), np.array([other.box]))
+    return bool(near) or bool(inside[0] > SAME_SHARE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file as write_safetensors  # noqa: TID251 (a fixture, no output)
+from safetensors.torch import save_file as write_safetensors
 from torch import Tensor
 
 from blissmask.archs import tiny, wan_denoiser, wan_keymaps, wan_vae

@@ -37,8 +37,8 @@ def share(labels, name, box):
     ("name", "box"),
     [
         ("face-skin", (205, 85, 245, 135)),
-        ("hair", (190, 10, 255, 45)),
-        ("clothes", (120, 260, 320, 420)),
+        ("hair", (195, 25, 250, 45)),
+        ("clothes", (140, 280, 300, 400)),
         ("background", (380, 20, 500, 200)),
         ("background", (5, 60, 70, 200)),
     ],
@@ -55,13 +55,13 @@ def test_coverage_of_the_astronaut_stays_what_it_was(astronaut):
     shares = np.bincount(astronaut.labels_HW.reshape(-1), minlength=6) / astronaut.labels_HW.size
     assert shares[NUMBER["face-skin"]] == pytest.approx(0.029, abs=0.004)
     assert shares[NUMBER["hair"]] == pytest.approx(0.036, abs=0.004)
-    assert shares[NUMBER["background"]] == pytest.approx(0.46, abs=0.04)
+    assert shares[NUMBER["background"]] == pytest.approx(0.55, abs=0.04)
 
 
 def test_a_grey_photo_from_the_side_has_face_hair_and_coat():
     labels = parse(photo("camera.png")).labels_HW
     assert share(labels, "hair", (190, 70, 240, 90)) > 0.8
-    assert share(labels, "clothes", (130, 150, 220, 300)) > 0.9
+    assert share(labels, "clothes", (140, 170, 200, 260)) > 0.93
     assert share(labels, "background", (300, 20, 500, 120)) == 1.0
 
 
@@ -80,12 +80,15 @@ def test_pictures_of_nothing_end_in_an_empty_mask(size_wh):
     assert parsed.people == 0
 
 
-def test_a_larger_copy_gives_the_same_mask():
+def test_a_copy_beyond_the_working_size_gives_the_same_mask():
     small = photo("astronaut.png")
     large = np.array(Image.fromarray(small).resize((1900, 1900), Image.Resampling.BICUBIC))
-    person_small = parse(small).labels_HW > 0
-    person_large = np.array(Image.fromarray(parse(large).labels_HW > 0).resize((512, 512), Image.Resampling.NEAREST))
-    assert (person_small & person_large).sum() / (person_small | person_large).sum() > 0.95
+    labels = parse(large).labels_HW
+    assert labels.shape == (1900, 1900)
+    again = np.array(Image.fromarray(labels).resize((512, 512), Image.Resampling.NEAREST))
+    for name, least in (("face-skin", 0.93), ("hair", 0.93), ("clothes", 0.85)):
+        one, two = parse(small).labels_HW == NUMBER[name], again == NUMBER[name]
+        assert (one & two).sum() / (one | two).sum() > least, name
 
 
 def test_threads_and_batches_change_nothing(astronaut):

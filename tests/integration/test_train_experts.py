@@ -92,6 +92,7 @@ def test_two_experts_resume_to_the_same_weights(cache, tmp_path, shared):
         "high_noise_share": 0.5,
         "shared_lora": shared,
         "lr_scheduler": "cosine",
+        "offload_inactive_dit": True,
     }
     run(train_config(cache, tmp_path / "whole", **options))
     with pytest.raises(StoppedError):

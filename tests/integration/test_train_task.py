@@ -35,11 +35,11 @@ IMPORTANT: Masks must be baked into latent cache!
 If you see 'batch has no mask_weights' errors, re-run
 the cache script with mask_directory in your dataset config.
 ============================================================
- tier         value   weight   loss weight   share of the loss
- face           255    1.000         1.000               46.3%
- body           128    0.502         0.636               29.5%
- hair            80    0.314         0.472               21.9%
- background       0    0.000         0.050                2.3%
+ tier         value   weight   loss weight   share of weight
+ face           255    1.000         1.000             46.3%
+ body           128    0.502         0.636             29.5%
+ hair            80    0.314         0.472             21.9%
+ background       0    0.000         0.050              2.3%
  4 cache entries, all with mask weights; mean loss weight 0.540"""
 
 
@@ -99,26 +99,50 @@ def test_lora_file_has_original_names_alpha_and_mask_settings(cache, tmp_path):
 
 
 def test_lora_file_loads_into_a_diffusers_pipeline_without_error(cache, tmp_path):
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
-
     run(train_config(cache, tmp_path / "out", network_alpha=1.0, max_train_steps=4))
     file = tmp_path / "out" / "kyla.safetensors"
-    ours, theirs = tiny_denoiser(), tiny_denoiser()
+    ours = tiny_denoiser()
     lora = inject_lora(ours, LoraShape(rank=2, alpha=1.0), seed=0)
     load_lora(file, lora)
-    vae = AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
-    pipeline = WanPipeline(
-        tokenizer=None, text_encoder=None, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(), transformer=theirs.module
-    )
-    pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
-    batch = collate([items(cache)[0]], 0)
-    _, inputs = noise_batch(batch, torch.tensor([0.5]), seed=0, device=torch.device("cpu"))
     with torch.no_grad():
-        trained, loaded = ours.predict(inputs), theirs.predict(inputs)
+        trained = ours.predict(inputs_of(cache))
         with adapters_off(lora):
-            base = ours.predict(inputs)
-    assert (trained - loaded).abs().max() == 0.0
+            base = ours.predict(inputs_of(cache))
+    assert (trained - prediction_with(file, cache)).abs().max() == 0.0
     assert (trained - base).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("file_format", ["kohya", "diffusers"])
+def test_other_formats_load_into_diffusers_and_back_here_like_the_native_one(cache, tmp_path, file_format):
+    options = {"network_alpha": 1.0, "max_train_steps": 3}
+    run(train_config(cache, tmp_path / "native", **options))
+    run(train_config(cache, tmp_path / file_format, lora_format=file_format, **options))
+    outputs = [prediction_with(tmp_path / name / "kyla.safetensors", cache) for name in ("native", file_format)]
+    assert torch.allclose(outputs[0], outputs[1], atol=1e-6)
+    denoiser = tiny_denoiser()
+    load_lora(tmp_path / file_format / "kyla.safetensors", inject_lora(denoiser, LoraShape(rank=2, alpha=1.0), seed=0))
+    with torch.no_grad():
+        assert torch.allclose(denoiser.predict(inputs_of(cache)), outputs[0], atol=1e-6)
+
+
+def prediction_with(file, cache):
+    """Return what the diffusers pipeline's transformer predicts with a LoRA file."""
+    denoiser = tiny_denoiser()
+    pipeline_of(denoiser.module).load_lora_weights(str(file.parent), weight_name=file.name)
+    with torch.no_grad():
+        return denoiser.predict(inputs_of(cache))
+
+
+def pipeline_of(transformer):
+    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
+
+    vae = AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    return WanPipeline(tokenizer=None, text_encoder=None, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(), transformer=transformer)
+
+
+def inputs_of(cache):
+    _, inputs = noise_batch(collate([items(cache)[0]], 0), torch.tensor([0.5]), seed=0, device=torch.device("cpu"))
+    return inputs
 
 
 def items(cache, **options):
@@ -136,6 +160,16 @@ def test_only_the_lora_moves_and_the_loss_of_a_fixed_batch_falls(cache, tmp_path
     assert all(torch.equal(after[name], untouched[name]) for name in untouched)
     first, last = losses(recorder)[:8], losses(recorder)[-8:]
     assert sum(last) < sum(first)
+
+
+def test_fp8_keeps_the_blocks_in_float8_and_the_lora_in_float32(cache, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(train_lora, "load_learners", keep_result(train_lora.load_learners, kept))
+    run(train_config(cache, tmp_path / "out", fp8_base=True))
+    parameters = dict(kept[0].denoiser.module.named_parameters())
+    assert parameters["blocks.0.attn1.to_q.base_layer.weight"].dtype == torch.float8_e4m3fn
+    assert {parameter.dtype for _, parameter in kept[0].lora.named_parameters()} == {torch.float32}
+    assert parameters["patch_embedding.weight"].dtype == torch.float32
 
 
 def keep_result(function, kept):
@@ -275,6 +309,16 @@ def test_losses_are_logged_per_region(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", use_mask_loss=True))
     line = read_log(tmp_path / "out" / "kyla-log.jsonl")[0]
     assert {"loss", "loss/face", "loss/body", "loss/hair", "loss/background", "mask/weight", "lr", "grad_norm"} <= line.keys()
+
+
+def test_regions_that_a_step_does_not_show_are_left_out_of_its_numbers(tmp_path):
+    shares = torch.zeros(4, 1, 4, 4)
+    shares[1] = 1.0
+    write_entry(tmp_path / "cache", "coat", weights=weights_of(shares), regions=shares)
+    run(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True))
+    line = read_log(tmp_path / "out" / "kyla-log.jsonl")[0]
+    assert line["loss/body"] == pytest.approx(line["loss"], rel=1e-5)
+    assert not {"loss/face", "loss/hair", "loss/background"} & line.keys()
 
 
 def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_state(cache, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.masks.weights import to_loss_weight
-from blissmask.training.loss import error_map, item_coefficients, region_sums, weight_masses, weighted_mean, weighted_sums
+from blissmask.training.loss import error_map, item_coefficients, region_masses, region_sums, weight_masses, weighted_mean, weighted_sums
 
 
 def error_free(losses):
@@ -146,6 +146,6 @@ def test_region_losses_are_plain_means_over_each_region():
     regions = torch.zeros(1, 4, 1, 2, 2)
     regions[0, 0, 0, 0] = 1.0
     regions[0, 3, 0, 1] = 1.0
-    sums, masses = region_sums(errors, regions, channels=2)
+    sums, masses = region_sums(errors, regions), region_masses(regions, channels=2)
     assert (sums / masses)[[0, 3]].tolist() == pytest.approx([1.5, 3.5])
     assert masses[[1, 2]].tolist() == [0.0, 0.0]

@@ -216,17 +216,37 @@ def huge_png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(50_000, 50_000), (MAX_PIXELS + 1, 1)])
-def test_huge_picture_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("limit_of_pillow", [Image.MAX_IMAGE_PIXELS, None])
+def test_huge_picture_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], limit_of_pillow: int | None
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit_of_pillow)
     path = tmp_path / "bomb.png"
     path.write_bytes(huge_png(*size))
     started = time.monotonic()
-    with pytest.raises(MediaError, match="pixels|limit") as caught:
+    with pytest.raises(MediaError, match="claims more than the 179 million pixels that are read") as caught:
         read_image(path)
     assert time.monotonic() - started < 1
     assert caught.value.problems[0].where == (str(path),)
 
 
-ODD_NAMES = ["😀.png", "שלום.png", "e\u0301.png", "-rf.png", "[bold]x[/bold].png", "two\nlines.png", "x" * 251 + ".png", os.fsdecode(b"\xff\xfe.png")]
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_picture_at_the_limit_is_not_refused_for_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(huge_png(MAX_PIXELS // 10, 10))
+    assert read_size(path) == (MAX_PIXELS // 10, 10)
+
+
+ODD_NAMES = [
+    "😀.png",
+    "שלום.png",
+    "e\u0301.png",
+    "-rf.png",
+    "[bold]x.png",
+    "two\nlines.png",
+    "x" * 251 + ".png",
+    os.fsdecode(b"\xff\xfe.png"),
+]
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

@@ -11,7 +11,7 @@ from blissmask.training.items import TrainingItem
 
 def item(name="a", *, weights=None, regions=None, outside=None, text_rows=3, mass=64.0):
     latents = torch.ones(16, 1, 2, 2, dtype=torch.bfloat16)
-    return TrainingItem(name, latents, weights, outside, regions, {"t5": torch.ones(text_rows, 8)}, mass, 1.0)
+    return TrainingItem(name, latents, weights, outside, regions, {"t5": torch.ones(text_rows, 8)}, mass)
 
 
 def epoch(order, number):

@@ -1,0 +1,82 @@
+"""Plan the mask of one photo or video, for the commands that make masks from media."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.dataset.item import MediaFile, MediaKind
+from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.errors import InputError
+from blissmask.media.image import read_size
+from blissmask.media.video import read_info
+from blissmask.tasks.clips import decide_clip
+from blissmask.tasks.framing import size_text
+from blissmask.tasks.freshness import decide
+from blissmask.tasks.plan import Action, PlannedItem
+from blissmask.tasks.wording import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a command makes masks, as far as planning needs it.
+
+    Attributes:
+        command: the subcommand.
+        settings: JSON values on which the pixels depend.
+        video_every: for videos, which frames are looked at; part of their settings.
+        frames: whether a video becomes a folder of frames, else one mask.
+        force: write whatever is there.
+    """
+
+    command: str
+    settings: Mapping[str, object]
+    video_every: int
+    frames: bool
+    force: bool
+
+    def settings_for(self, source: Path) -> dict[str, object]:
+        """Return the settings of one photo or video."""
+        return {**self.settings, "video_every": self.video_every} if is_video(source) else dict(self.settings)
+
+    def is_clip(self, source: Path) -> bool:
+        """Say whether ``source`` becomes a folder of frames."""
+        return self.frames and is_video(source)
+
+
+def is_video(path: Path) -> bool:
+    """Say whether a file is a video, by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> PlannedItem:
+    """Decide what becomes of one photo or video; what cannot be read fails with the reason.
+
+    Args:
+        media: the photo or video.
+        folder: where its mask goes.
+        key: the item's key in the plan.
+        making: how masks are made.
+    """
+    clip = making.is_clip(media.path)
+    output = folder / (media.stem if clip else f"{media.stem}.png")
+    settings = making.settings_for(media.path)
+    try:
+        size = _describe(media)
+        if clip:
+            action, reason = decide_clip(output, making.command, media.path, settings, force=making.force)
+        else:
+            action, reason = decide(output, making.command, (media.path,), settings, force=making.force)
+    except InputError as error:
+        return PlannedItem(key, Action.FAIL, error.problems[0].what, (media.path,), output)
+    if action is Action.WRITE:
+        reason = f"{size}, {reason}" if reason else size
+    return PlannedItem(key, action, reason, (media.path,), output)
+
+
+def _describe(media: MediaFile) -> str:
+    if media.kind is MediaKind.IMAGE:
+        return size_text(read_size(media.path))
+    info = read_info(media.path)
+    return f"{size_text(info.size_wh)}, {counted(info.frame_count, 'frame')}"

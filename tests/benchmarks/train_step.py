@@ -1,0 +1,80 @@
+"""What the mask loss and the loop cost: `python -m tests.benchmarks.train_step`, with OMP_NUM_THREADS=1 on a busy machine.
+
+Prints ratios of process time, the three kinds of step in turn within one run, so that a change of the machine's load hits all alike:
+mask loss against the same step without masks (goal 1.01), and that against bare forward, backward and optimiser (goal 1.05).
+The model is a four-block Wan of 256 channels at 256 tokens: the smaller the model, the more the loop weighs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from diffusers import WanTransformer3DModel
+
+from blissmask.archs.wan_denoiser import WanDenoiser
+from blissmask.training.batches import MicroBatch, collate
+from blissmask.training.experts import Learner
+from blissmask.training.items import TrainingItem
+from blissmask.training.lora import LoraShape, inject_lora
+from blissmask.training.loss import weight_masses
+from blissmask.training.step import StepRule, noise_batch, run_step
+from blissmask.training.timesteps import uniform
+
+ROUNDS, WARM_UP, SIDE = 40, 5, 32
+CPU = torch.device("cpu")
+
+
+def make_learner() -> Learner:
+    module = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=32, freq_dim=32, ffn_dim=512, num_layers=4
+    )
+    denoiser = WanDenoiser(module, identity="bench", dtype=torch.float32)
+    lora = inject_lora(denoiser, LoraShape(rank=16, alpha=16.0), seed=0)
+    optimizer = torch.optim.AdamW([parameter for _, parameter in lora.named_parameters()], lr=1e-4)
+    return Learner("", denoiser, lora, lambda _: uniform(), optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
+
+
+def make_batch(number: int, *, masked: bool) -> MicroBatch:
+    latents = torch.randn(16, 1, SIDE, SIDE).bfloat16()
+    regions = torch.softmax(torch.randn(4, 1, SIDE, SIDE), dim=0)
+    weights = torch.rand(1, 1, SIDE, SIDE)
+    text = {"t5": torch.randn(20, 32)}
+    if not masked:
+        return collate([TrainingItem("plain", latents, None, None, None, text, float(latents.numel()))], number)
+    return collate([TrainingItem("masked", latents, weights, None, regions, text, float(weight_masses(weights[None], 16)))], number)
+
+
+def bare_step(learner: Learner, batch: MicroBatch) -> None:
+    target, inputs = noise_batch(batch, torch.tensor([0.5]), seed=1, device=CPU)
+    (learner.denoiser.predict(inputs) - target).square().mean().backward()
+    learner.optimizer.step()
+    learner.optimizer.zero_grad()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def main() -> None:
+    learner, rule = make_learner(), StepRule(seed=1)
+    times: dict[str, list[float]] = {"masked": [], "plain": [], "bare": []}
+    for number in range(ROUNDS):
+        masked, plain = make_batch(number, masked=True), make_batch(number, masked=False)
+        times["masked"].append(seconds(lambda batch=masked: run_step(learner, [batch], rule, step=0, device=CPU)))
+        times["plain"].append(seconds(lambda batch=plain: run_step(learner, [batch], rule, step=0, device=CPU)))
+        times["bare"].append(seconds(lambda batch=plain: bare_step(learner, batch)))
+    typical = {name: statistics.median(values[WARM_UP:]) for name, values in times.items()}
+    print(
+        f"step with masks {typical['masked'] * 1000:.1f} ms, without {typical['plain'] * 1000:.1f} ms, bare {typical['bare'] * 1000:.1f} ms"
+    )
+    print(f"with masks / without: {typical['masked'] / typical['plain']:.3f}")
+    print(f"without masks / bare: {typical['plain'] / typical['bare']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""`cache` on clips, listed data sets, control pictures and one-frame items."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from blissmask.cachefile.read import list_headers
+from blissmask.errors import InputError, UsageError
+from blissmask.tasks.plan import Action
+from tests.builders import photo_folder, random_rgb, save, tier_mask, write_video
+from tests.cache_builders import PHOTO_WH, build, captions, entries, metadata, plan
+
+FRAMES = 12
+
+
+def moving_frames(count=FRAMES):
+    """Return frames of rising grey, so that each can be told."""
+    return [np.full((48, 64, 3), 10 + 15 * number, np.uint8) for number in range(count)]
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Return a folder with one lossless video of 12 frames and its caption."""
+    write_video(tmp_path / "videos" / "clip.avi", moving_frames())
+    (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
+    return tmp_path
+
+
+def on_videos(folder, **settings):
+    return {"video_directory": folder / "videos", "target_frames": [5], **settings}
+
+
+def listed(folder, lines, name="list.jsonl"):
+    path = folder / name
+    path.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    return path
+
+
+def test_a_video_becomes_clips_named_by_their_frames(clip):
+    build(clip, **on_videos(clip, frame_extraction="chunk"))
+    names = sorted(path.name for path in (clip / "cache").iterdir())
+    assert names == ["clip_00000-005_0064x0048_wan.safetensors", "clip_00005-005_0064x0048_wan.safetensors", "clip_wan_te.safetensors"]
+
+
+def test_a_clip_has_the_latent_frames_of_its_length(clip):
+    build(clip, **on_videos(clip))
+    assert entries(clip)["clip"].latents_Cfhw.shape == (16, 2, 6, 8)
+
+
+def test_a_clip_says_how_many_frames_it_has(clip):
+    build(clip, **on_videos(clip))
+    assert metadata(clip, "clip")["frame_count"] == "5"
+
+
+def test_clips_are_fresh_in_a_second_run(clip):
+    build(clip, **on_videos(clip, frame_extraction="chunk"))
+    assert build(clip, **on_videos(clip, frame_extraction="chunk")).skipped == 2
+
+
+def test_another_frame_rate_is_encoded_anew(clip):
+    build(clip, **on_videos(clip))
+    assert [item.reason for item in plan(clip, **on_videos(clip, source_fps=32.0)).items] == ["frames changed"]
+
+
+def test_frames_are_dropped_to_the_rate_of_the_family(clip):
+    [entry] = plan(clip, **on_videos(clip, source_fps=32.0)).entries
+    assert entry.frame_indices == [0, 2, 4, 6, 8]
+
+
+def test_too_short_videos_are_named(clip):
+    told = [problem.what for problem in plan(clip, **on_videos(clip, target_frames=[21])).warnings]
+    assert told == ["1 item too short for any clip"]
+
+
+def test_frame_counts_that_are_rounded_are_told(clip):
+    told = [problem.what for problem in plan(clip, **on_videos(clip, target_frames=[8])).warnings]
+    assert told == ["`target_frames` are rounded to 4k+1: 8 becomes 5"]
+
+
+def test_a_still_mask_holds_for_every_latent_frame(clip):
+    save(clip / "masks" / "clip.png", tier_mask((64, 48)))
+    build(clip, **on_videos(clip, mask_directory=clip / "masks"))
+    weights = entries(clip)["clip"].weights_1fhw
+    assert weights.shape == (1, 2, 6, 8)
+    assert torch.equal(weights[:, 0], weights[:, 1])
+
+
+def test_a_moving_mask_is_averaged_over_the_causal_groups(clip):
+    for number in range(FRAMES):
+        # Frame 0 alone is the first latent frame; of frames 1 to 4, which are the second, one is white.
+        save(clip / "masks" / "clip" / f"{number:06}.png", np.full((48, 64), 255 if number == 4 else 0, np.uint8))
+    build(clip, **on_videos(clip, mask_directory=clip / "masks"))
+    assert entries(clip)["clip"].weights_1fhw.mean(dim=(0, 2, 3)).tolist() == [0.0, 0.25]
+
+
+def test_a_mask_video_does_what_a_folder_of_masks_does(clip):
+    masks = [np.full((48, 64, 3), 255 if number == 0 else 0, np.uint8) for number in range(FRAMES)]
+    write_video(clip / "masks" / "clip.avi", masks)
+    build(clip, **on_videos(clip, mask_directory=clip / "masks"))
+    assert entries(clip)["clip"].weights_1fhw.mean(dim=(0, 2, 3)).tolist() == pytest.approx([1.0, 0.0], abs=0.01)
+
+
+def test_shares_of_a_moving_mask_follow_its_frames(clip):
+    for number in range(FRAMES):
+        save(clip / "masks" / "clip" / f"{number:06}.png", np.full((48, 64), 255 if number < 3 else 128, np.uint8))
+    build(clip, **on_videos(clip, mask_directory=clip / "masks"))
+    face, body = entries(clip)["clip"].regions_4fhw.mean(dim=(2, 3))[:2].tolist()
+    assert (face, body) == ([1.0, 0.5], [0.0, 0.5])
+
+
+def test_a_mask_with_too_few_frames_costs_the_item(clip):
+    for number in range(3):
+        save(clip / "masks" / "clip" / f"{number:06}.png", tier_mask((64, 48)))
+    summary = build(clip, **on_videos(clip, mask_directory=clip / "masks"))
+    assert summary.failures[0].problem.what == "the mask has 3 frames, the clip needs frame 4"
+
+
+def test_required_masks_count_for_videos_too(clip):
+    (clip / "masks").mkdir()
+    with pytest.raises(InputError, match="require_mask=true but no mask found for"):
+        plan(clip, **on_videos(clip, mask_directory=clip / "masks", require_mask=True))
+
+
+def test_a_folder_cannot_be_its_own_mask_folder(clip):
+    with pytest.raises(UsageError, match="`mask_directory` is the folder of the photos or videos"):
+        plan(clip, **on_videos(clip, mask_directory=clip / "videos"))
+
+
+def test_a_folder_of_frames_is_a_video(tmp_path):
+    for number, frame in enumerate(moving_frames(5)):
+        save(tmp_path / "frames" / "shot" / f"{number}.png", frame)
+    lines = [{"video_path": str(tmp_path / "frames" / "shot"), "caption": "a shot"}]
+    build(tmp_path, video_jsonl_file=listed(tmp_path, lines), target_frames=[5])
+    assert entries(tmp_path)["shot"].latents_Cfhw.shape[1] == 2
+
+
+def test_a_video_that_is_cut_off_costs_its_item(clip):
+    path = clip / "videos" / "clip.avi"
+    path.write_bytes(path.read_bytes()[:3000])
+    assert build(clip, **on_videos(clip)).exit_code == 3
+
+
+def test_a_list_gives_photos_with_their_captions(tmp_path):
+    photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=PHOTO_WH)
+    lines = [{"image_path": str(tmp_path / "photos" / f"{stem}.png"), "caption": f"photo {stem}"} for stem in "ab"]
+    [first, second] = plan(tmp_path, image_jsonl_file=listed(tmp_path, lines)).texts
+    assert (first.caption, second.caption) == ("photo a", "photo b")
+
+
+def test_a_list_may_name_masks(tmp_path):
+    save(tmp_path / "photos" / "a.png", random_rgb(PHOTO_WH))
+    mask = save(tmp_path / "other" / "name.png", tier_mask(PHOTO_WH))
+    lines = [{"image_path": str(tmp_path / "photos" / "a.png"), "caption": "", "mask_path": str(mask)}]
+    assert build(tmp_path, image_jsonl_file=listed(tmp_path, lines)).details["mask_sources"] == {"alpha": 0, "file": 1, "full": 0}
+
+
+def test_items_of_a_list_without_mask_count_as_full_weight_beside_those_with(tmp_path):
+    photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=PHOTO_WH)
+    mask = save(tmp_path / "other" / "name.png", tier_mask(PHOTO_WH))
+    lines = [{"image_path": str(tmp_path / "photos" / f"{stem}.png"), "caption": ""} for stem in "ab"]
+    lines[0]["mask_path"] = str(mask)
+    assert build(tmp_path, image_jsonl_file=listed(tmp_path, lines)).details["mask_sources"] == {"alpha": 0, "file": 1, "full": 1}
+
+
+def test_a_listed_data_set_needs_a_cache_folder(tmp_path):
+    with pytest.raises(UsageError, match="needs `cache_directory`"):
+        plan(tmp_path, image_jsonl_file=listed(tmp_path, []), cache_directory=None)
+
+
+def test_all_lines_that_cannot_be_used_are_named(tmp_path):
+    path = tmp_path / "list.jsonl"
+    path.write_text('{"image_path": "a.png"}\nno json\n{"image_path": 1, "caption": ""}\n{"image": "a"}\n', encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        plan(tmp_path, image_jsonl_file=path)
+    assert [place.partition(": ")[2].partition(":")[0] for place in caught.value.problems[0].where] == [
+        "`caption` is missing",
+        "not JSON",
+        "`image_path` must be text",
+        "unknown keys `image`",
+    ]
+
+
+@pytest.fixture
+def edits(tmp_path):
+    """Return a folder with one photo and one control picture."""
+    photo_folder(tmp_path / "photos", ["a.png"], size_wh=PHOTO_WH)
+    photo_folder(tmp_path / "controls", ["a.png"], size_wh=(48, 48))
+    captions(tmp_path, ["a"])
+    return tmp_path
+
+
+def one_frame(folder, **settings):
+    indices = {"fp_1f_clean_indices": [0], "fp_1f_target_index": 1}
+    return {"control_directory": folder / "controls", "arch": "wan21", "cache": {"one_frame": True}, **indices, **settings}
+
+
+def with_task(monkeypatch):
+    """Make `i2v` the task, which the small configuration of these tests leaves open."""
+    from blissmask.archs.wan import WanFamily
+
+    monkeypatch.setattr(WanFamily, "tasks", property(lambda self: ("i2v", "t2v")))
+
+
+def test_one_frame_items_hold_a_slot_per_picture(edits, monkeypatch):
+    with_task(monkeypatch)
+    build(edits, **one_frame(edits))
+    [header] = list_headers(edits / "cache", "wan")
+    assert {name: shape for name, (_, shape) in header.contents.items() if name in ("latents", "f_indices")} == {
+        "latents": (16, 2, 6, 8),
+        "f_indices": (2,),
+    }
+
+
+def test_the_mask_of_a_one_frame_item_is_the_targets(edits, monkeypatch):
+    with_task(monkeypatch)
+    save(edits / "masks" / "a.png", np.zeros(PHOTO_WH[::-1], np.uint8))
+    build(edits, **one_frame(edits, mask_directory=edits / "masks"))
+    entry = entries(edits)["a"]
+    assert entry.weights_1fhw.mean(dim=(0, 2, 3)).tolist() == [1.0, 0.0]
+    assert entry.regions_4fhw.sum(dim=0).mean(dim=(1, 2)).tolist() == [0.0, 1.0]
+
+
+def test_the_target_slot_is_its_place_among_the_sorted_indices(edits, monkeypatch):
+    with_task(monkeypatch)
+    save(edits / "masks" / "a.png", np.zeros(PHOTO_WH[::-1], np.uint8))
+    build(edits, **one_frame(edits, mask_directory=edits / "masks", fp_1f_clean_indices=[9], fp_1f_target_index=2))
+    assert entries(edits)["a"].weights_1fhw.mean(dim=(0, 2, 3)).tolist() == [0.0, 1.0]
+
+
+def test_one_frame_needs_its_time_indices(edits, monkeypatch):
+    with_task(monkeypatch)
+    with pytest.raises(UsageError, match="needs `fp_1f_clean_indices`"):
+        plan(edits, **one_frame(edits, fp_1f_clean_indices=None))
+
+
+def test_one_frame_is_refused_where_the_task_has_none(edits):
+    with pytest.raises(UsageError, match="has no one-frame training for task `t2v`"):
+        plan(edits, **one_frame(edits))
+
+
+def test_control_pictures_are_refused_where_the_family_takes_none(edits):
+    with pytest.raises(InputError, match="1 item without the 0 control pictures"):
+        plan(edits, control_directory=edits / "controls")
+
+
+def test_a_photo_without_control_picture_is_named(edits):
+    save(edits / "photos" / "b.png", random_rgb(PHOTO_WH))
+    captions(edits, ["b"])
+    with pytest.raises(InputError, match="no control picture in"):
+        plan(edits, control_directory=edits / "controls")
+
+
+def test_a_changed_control_picture_is_encoded_anew(edits, monkeypatch):
+    with_task(monkeypatch)
+    build(edits, **one_frame(edits))
+    save(edits / "controls" / "a.png", random_rgb((48, 48), seed=5))
+    assert [item.reason for item in plan(edits, **one_frame(edits)).having(Action.WRITE)] == ["file changed"]

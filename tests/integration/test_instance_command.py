@@ -1,0 +1,309 @@
+"""`instance`: one person out of many, and a clear word where that fails. People are told apart by colour here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from blissmask.config.model import Config
+from blissmask.errors import UsageError
+from blissmask.licence import Licence
+from blissmask.media.image import read_grey
+from blissmask.people.protocol import Choice, Person, Verdict
+from blissmask.tasks import find_subject
+from blissmask.tasks.find_subject import plan, run
+from blissmask.tasks.freshness import FRESH, Kept
+from blissmask.tasks.plan import Action, RunContext, Summary
+from blissmask.tasks.subject_report import SCORES_NAME
+from tests.builders import random_rgb, save, tree, write_video
+
+SIZE_WH = (60, 24)
+SUBJECT, LOOKALIKE, STRANGER, TURNED_AWAY = 40, 80, 120, 160
+"""Red values of the subject, of somebody who might be, of somebody else, and of somebody whose face is not seen."""
+
+
+class ColourPeople:
+    """Finds one person per red value; counts its calls."""
+
+    licence = Licence("Apache-2.0", commercial=True)
+    identity = "colours-1"
+    thread_safe = False
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
+        self.calls += 1
+        masks = [rgb_HW3[..., 0] == value for value in (SUBJECT, LOOKALIKE, STRANGER, TURNED_AWAY)]
+        found = [Person(mask, (0, 0, 1, 1), 0.9, partial=bool(mask.sum() < 50)) for mask in masks if mask.any()]
+        return sorted(found, key=lambda person: -int(person.mask_HW.sum()))
+
+
+class ColourIdentity:
+    """Knows the subject by its red value."""
+
+    licence = Licence("CC0-1.0", commercial=True)
+    identity = "colours-1"
+    thread_safe = False
+
+    def embed(self, rgb_HW3: NDArray[np.uint8]) -> list[tuple[tuple[float, float, float, float], NDArray[np.float32]]]:
+        return []
+
+    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
+        colours = [int(rgb_HW3[person.mask_HW][0, 0]) for person in people]
+        if SUBJECT in colours:
+            return Choice(Verdict.FOUND, colours.index(SUBJECT), 0.31, 0.4 if len(colours) > 1 else None)
+        if LOOKALIKE in colours:
+            return Choice(Verdict.UNCERTAIN, colours.index(LOOKALIKE), 0.57, 0.2)
+        if STRANGER in colours:
+            return Choice(Verdict.ABSENT, None, 0.81, None)
+        return Choice(Verdict.NO_FACE, None, None, None)
+
+
+def scene(*people: int, offset: int = 0, width: int = 12) -> NDArray[np.uint8]:
+    """Return a photo with people as upright bars from the left, each ``width`` wide and 2 apart."""
+    rgb = np.zeros((SIZE_WH[1], SIZE_WH[0], 3), dtype=np.uint8)
+    for number, colour in enumerate(people):
+        left = offset + number * (width + 2)
+        rgb[4:, left : left + width] = (colour, 50, 50)
+    return rgb
+
+
+def bar(number: int = 0, *, offset: int = 0, width: int = 12) -> NDArray[np.uint8]:
+    return (scene(*[1] * number, 9, offset=offset, width=width)[..., 0] == 9).astype(np.uint8) * 255
+
+
+@pytest.fixture
+def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
+    made = ColourPeople()
+    monkeypatch.setattr(find_subject, "PEOPLE", SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made)))
+    monkeypatch.setattr(find_subject, "build_identity", lambda known, references, negatives: (ColourIdentity(), []))
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, people: ColourPeople) -> Path:
+    save(tmp_path / "reference.png", random_rgb())
+    save(tmp_path / "photos" / "group.png", scene(STRANGER, SUBJECT, TURNED_AWAY))
+    return tmp_path
+
+
+def config(folder: Path, **options: object) -> Config:
+    given = {"input": folder / "photos", "output": folder / "out", "reference": [folder / "reference.png"], **options}
+    return Config.model_validate({"instance": given})
+
+
+def find(folder: Path, **options: object) -> Summary:
+    return run(plan(config(folder, **options)), RunContext(jobs=2))
+
+
+def lines(folder: Path, **options: object) -> dict[str, tuple[Action, str]]:
+    return {item.key: (item.action, item.reason) for item in plan(config(folder, **options)).items}
+
+
+def test_subject_is_255_and_everybody_else_0(folder: Path) -> None:
+    summary = find(folder)
+    assert (read_grey(folder / "out" / "group.png") == bar(1)).all()
+    assert summary.details["verdicts"] == {"found": 1, "uncertain": 0, "not in this photo": 0, "no face": 0}
+    assert ("found", "1", "0.31", "0.40") in summary.tables[0].rows
+
+
+def test_stranger_gives_an_all_zero_mask_and_is_named(folder: Path) -> None:
+    save(folder / "photos" / "stranger.png", scene(STRANGER))
+    summary = find(folder)
+    assert not read_grey(folder / "out" / "stranger.png").any()
+    problem = next(problem for problem in summary.warnings if "without the subject" in problem.what)
+    assert problem.where == ("stranger: not in this photo, distance 0.81",)
+
+
+@pytest.mark.parametrize(("policy", "written"), [("skip", False), ("largest", True)])
+def test_missing_subject_is_left_out_or_replaced_by_the_largest_when_asked_for(folder: Path, policy: str, *, written: bool) -> None:
+    save(folder / "photos" / "stranger.png", scene(STRANGER, TURNED_AWAY, width=14))
+    find(folder, on_missing=policy)
+    path = folder / "out" / "stranger.png"
+    assert path.exists() is written
+    if written:
+        assert (read_grey(path) == bar(width=14)).all()
+
+
+def test_missing_subject_fails_the_item_when_asked_for(folder: Path) -> None:
+    save(folder / "photos" / "stranger.png", scene(STRANGER))
+    summary = find(folder, on_missing="error")
+    assert [(failure.key, failure.problem.what) for failure in summary.failures] == [
+        ("stranger", "the subject is not found: not in this photo, distance 0.81")
+    ]
+    assert (summary.written, summary.exit_code) == (1, 3)
+
+
+def test_uncertain_photos_are_written_and_copied_for_review_with_their_scores(folder: Path) -> None:
+    photo = save(folder / "photos" / "maybe.png", scene(LOOKALIKE, STRANGER))
+    summary = find(folder, review=folder / "review")
+    assert (read_grey(folder / "out" / "maybe.png") == bar()).all()
+    assert (folder / "review" / "maybe.png").read_bytes() == photo.read_bytes()
+    scores = json.loads((folder / "review" / "maybe.json").read_text())
+    assert (scores["verdict"], scores["distance"], scores["margin"]) == ("uncertain", 0.57, 0.2)
+    assert sorted(path.name for path in (folder / "review").iterdir()) == ["maybe.json", "maybe.png"]
+    assert any("uncertain" in problem.what for problem in summary.warnings)
+
+
+def test_review_copy_goes_when_the_photo_is_no_longer_uncertain(folder: Path) -> None:
+    save(folder / "photos" / "maybe.png", scene(LOOKALIKE))
+    find(folder, review=folder / "review")
+    save(folder / "photos" / "maybe.png", scene(SUBJECT))
+    find(folder, review=folder / "review")
+    assert list((folder / "review").iterdir()) == []
+
+
+def test_files_in_the_review_folder_that_are_not_ours_are_kept(folder: Path) -> None:
+    save(folder / "photos" / "maybe.png", scene(LOOKALIKE))
+    mine = save(folder / "review" / "maybe.png", random_rgb())
+    before = mine.read_bytes()
+    find(folder, review=folder / "review")
+    assert mine.read_bytes() == before
+
+
+def test_scores_of_all_photos_stand_in_one_file_also_after_a_second_run(folder: Path, people: ColourPeople) -> None:
+    save(folder / "photos" / "stranger.png", scene(STRANGER))
+    find(folder)
+    before, calls = tree(folder / "out"), people.calls
+    scores = json.loads(before[SCORES_NAME])
+    assert scores["items"]["group"] == {
+        "verdict": "found",
+        "distance": 0.31,
+        "margin": 0.4,
+        "people": 3,
+        "partial": False,
+        "carried": False,
+        "covered": 0.16667,
+    }
+    assert set(lines(folder).values()) == {(Action.SKIP, FRESH)}
+    find(folder)
+    assert people.calls == calls
+    assert tree(folder / "out") == before
+
+
+def test_another_reference_redoes_all_and_says_so(folder: Path) -> None:
+    find(folder)
+    save(folder / "reference.png", random_rgb(seed=1))
+    assert lines(folder)["group"] == (Action.WRITE, "60x24, references changed")
+
+
+def test_order_and_names_of_references_do_not_matter(folder: Path) -> None:
+    other = save(folder / "refs" / "2.png", random_rgb(seed=2))
+    find(folder, reference=[folder / "reference.png", other])
+    (folder / "reference.png").rename(folder / "refs" / "1.png")
+    assert lines(folder, reference=[folder / "refs"])["group"] == (Action.SKIP, FRESH)
+
+
+def test_hand_edited_mask_is_kept(folder: Path) -> None:
+    find(folder)
+    save(folder / "out" / "group.png", bar(0))
+    assert lines(folder)["group"] == (Action.SKIP, Kept.FOREIGN)
+
+
+def test_only_person_needs_no_reference(folder: Path) -> None:
+    save(folder / "photos" / "group.png", scene(STRANGER))
+    assert find(folder, reference=[]).written == 1
+    assert (read_grey(folder / "out" / "group.png") == bar()).all()
+
+
+def test_several_people_without_reference_fail_and_say_so(folder: Path) -> None:
+    summary = find(folder, reference=[])
+    assert summary.failures[0].problem.what == "3 people and no reference to tell them apart"
+    assert "--reference" in summary.failures[0].problem.fix
+
+
+def test_largest_person_is_taken_without_reference_when_asked_for(folder: Path) -> None:
+    rgb = scene(STRANGER, SUBJECT)
+    rgb[:, 40:] = (TURNED_AWAY, 0, 0)
+    save(folder / "photos" / "group.png", rgb)
+    find(folder, reference=[], on_missing="largest")
+    assert (read_grey(folder / "out" / "group.png") == (rgb[..., 0] == TURNED_AWAY) * np.uint8(255)).all()
+
+
+def test_empty_room_gives_an_empty_mask_and_a_verdict(folder: Path) -> None:
+    save(folder / "photos" / "room.png", scene())
+    assert find(folder).details["verdicts"]["no face"] == 1
+    assert not read_grey(folder / "out" / "room.png").any()
+
+
+def test_references_that_do_not_exist_are_all_named(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(UsageError) as caught:
+        plan(config(folder, reference=[folder / "nobody.png"], negatives=[]))
+    assert caught.value.problems[0].where == (str(folder / "nobody.png"),)
+    with pytest.raises(UsageError, match="holds no pictures"):
+        plan(config(folder, reference=[folder / "empty"]))
+
+
+def test_unknown_identity_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="unknown identity"):
+        plan(config(folder, identity="nobody"))
+
+
+@pytest.mark.parametrize("option", ["output", "review"])
+def test_nothing_is_written_among_the_photos(folder: Path, option: str) -> None:
+    before = tree(folder)
+    with pytest.raises(UsageError, match="the output folder is the folder of photos"):
+        plan(config(folder, **{option: folder / "photos"}))
+    assert tree(folder) == before
+
+
+def clip(folder: Path) -> None:
+    """Write a clip: the subject walks to the right; in frames 2 and 3 its face is turned away; a stranger stands by."""
+    colours = [SUBJECT, SUBJECT, TURNED_AWAY, TURNED_AWAY, SUBJECT]
+    frames = []
+    for number, colour in enumerate(colours):
+        rgb = scene(colour, offset=2 * number)
+        rgb[4:, 45:55] = (STRANGER, 50, 50)
+        frames.append(rgb)
+    write_video(folder / "photos" / "clip.avi", frames)
+
+
+def test_subject_is_followed_by_its_place_while_the_face_is_turned_away(folder: Path) -> None:
+    clip(folder)
+    find(folder)
+    for number in range(5):
+        assert (read_grey(folder / "out" / "clip" / f"{number:06}.png") == bar(offset=2 * number)).all(), number
+    scores = json.loads((folder / "out" / SCORES_NAME).read_text())["items"]["clip"]
+    assert (scores["verdict"], scores["carried"]) == ("found", True)
+
+
+def test_person_who_stands_elsewhere_is_not_taken_for_the_subject(folder: Path) -> None:
+    gone = scene()
+    gone[4:, 45:55] = (TURNED_AWAY, 50, 50)
+    write_video(folder / "photos" / "clip.avi", [scene(SUBJECT), gone])
+    find(folder)
+    assert not read_grey(folder / "out" / "clip" / "000001.png").any()
+
+
+def test_static_mask_of_a_clip_is_where_the_subject_ever_is(folder: Path) -> None:
+    clip(folder)
+    find(folder, video_masks="static")
+    assert (read_grey(folder / "out" / "clip.png") == np.maximum.reduce([bar(offset=2 * number) for number in range(5)])).all()
+
+
+def test_killed_clip_ends_in_the_same_files(folder: Path) -> None:
+    clip(folder)
+    find(folder)
+    whole = tree(folder / "out")
+    for name in (".blissmask.json", "000002.png", "000004.png"):
+        (folder / "out" / "clip" / name).unlink()
+    assert lines(folder)["clip"][1].endswith("unfinished")
+    find(folder)
+    assert tree(folder / "out") == whole
+
+
+def test_sheet_shows_what_needs_a_look_first(folder: Path) -> None:
+    save(folder / "photos" / "a_found.png", scene(SUBJECT))
+    save(folder / "photos" / "z_nobody.png", scene())
+    find(folder, sheet=folder / "sheet.html")
+    page = (folder / "sheet.html").read_text()
+    assert "Needs a look (1)" in page
+    assert page.index("z_nobody.png") < page.index("a_found.png")

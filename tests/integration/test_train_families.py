@@ -1,0 +1,71 @@
+"""Every model family trains in miniature, from its own encoders' cache to a LoRA file, with the same loop."""
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from blissmask.archs.protocol import ModelFiles
+from blissmask.archs.registry import ARCHS, load_architecture
+from blissmask.cachefile.layout import latent_name, text_name
+from blissmask.cachefile.write import write_latents, write_text
+from blissmask.events import Measured, Noted
+from blissmask.tasks import train_lora
+from blissmask.tasks.plan import RunContext
+from tests.training_builders import Recorder, seeded, stripes, train_config, weights_of
+
+FILES = ModelFiles(model="tiny")
+CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
+FAMILIES = [(name, task) for name in ARCHS.names() for task in load_architecture(name).tasks]
+
+
+def write_cache(folder, arch, task):
+    """Encode two items of noise with the family's own encoders."""
+    side = 2 * arch.latent.grid_multiple
+    frames = 1 if arch.latent.temporal_stride == 1 or not needs_video(task) else arch.latent.temporal_stride + 1
+    latent_encoder = arch.load_latent_encoder(FILES, task=task, **CPU)
+    text_encoder = arch.load_text_encoder(FILES, task=task, **CPU)
+    for number in range(2):
+        pixels = seeded(1, 3, frames, side, side, seed=number).clamp(-1, 1)
+        controls = [seeded(1, 3, 1, side, side, seed=10 + number).clamp(-1, 1)] * arch.control_range[0]
+        contents = {name: tensor[0] for name, tensor in latent_encoder.encode_item(pixels, controls=controls).items()}
+        shares = stripes(*contents["latents"].shape[1:])
+        facts = {"architecture": arch.metadata_name, "format_version": "1.0.1", "blissmask.arch": arch.name, "blissmask.task": task}
+        path = folder / latent_name(f"kyla{number}", (side, side), arch.cache_suffix)
+        write_latents(path, contents, weights_1fhw=weights_of(shares), regions_4fhw=shares, metadata=facts)
+        images = [[control[0, :, 0] for control in controls]] if arch.text_sees_controls else None
+        (text,) = text_encoder.encode([f"kyla, picture {number}"], images)
+        write_text(
+            folder / text_name(f"kyla{number}", arch.cache_suffix), text.tensors, variable_length=text.variable_length, metadata=facts
+        )
+    return folder
+
+
+def needs_video(task):
+    return task != "t2v" and "i2v" in task
+
+
+@pytest.mark.parametrize(("name", "task"), FAMILIES, ids=lambda value: value)
+def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, name, task):
+    arch = load_architecture(name)
+    cache = write_cache(tmp_path / "cache", arch, task)
+    recorder = Recorder()
+    config = train_config(
+        cache,
+        tmp_path / "out",
+        arch=None,
+        use_mask_loss=True,
+        prior_preservation_weight=0.5,
+        max_train_steps=3,
+        datasets=[{"cache_directory": cache, "batch_size": 2}],
+    )
+    plan = train_lora.plan(config)
+    assert (plan.arch.name, plan.task) == (name, task)
+    train_lora.run(plan, RunContext(recorder))
+    assert [event.step for event in recorder.of(Measured)] == [1, 2, 3]
+    assert not [event.text for event in recorder.of(Noted) if "never get a gradient" in event.text]
+    (file,) = plan.names.lora_files()
+    with safe_open(file, framework="pt") as lora:
+        matrices = {key: lora.get_tensor(key) for key in lora.keys() if key.endswith("lora_B.weight")}  # noqa: SIM118
+    still = [key for key, matrix in matrices.items() if not matrix.abs().max() > 0]
+    assert matrices
+    assert not still

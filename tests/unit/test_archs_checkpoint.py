@@ -1,0 +1,225 @@
+"""Model files: what is read, what is refused, and that nothing in them is ever run."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file as write_safetensors
+
+from blissmask.archs.checkpoint import embedded_sentencepiece, holds_entry, open_checkpoint
+from blissmask.archs.identity import file_identity, folder_identity
+from blissmask.archs.keymap import KeyMap
+from blissmask.archs.loading import part_of_model
+from blissmask.archs.protocol import ModelFiles, OneFrame
+from blissmask.archs.text_batches import batches_by_length
+from blissmask.errors import ModelError, UsageError
+
+
+class Hostile:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_hostile_pickle_is_refused_by_the_name_of_what_it_asks_for(tmp_path: Path, zipped: bool):
+    path, trace = tmp_path / "wan.pth", tmp_path / "pwned"
+    torch.save({"a": torch.ones(2), "b": Hostile(f"touch {trace}")}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelError, match=r"refusing to unpickle wan\.pth: it asks to import `(posix|nt|os)\.system`") as caught:
+        open_checkpoint(path)
+    assert "safetensors" in caught.value.problems[0].fix
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("nest", [None, "state_dict", "model", "module"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pth_is_read_nested_or_not(tmp_path: Path, nest: str | None, zipped: bool):
+    table = {"module.a.weight": torch.arange(3.0)}
+    stored = {nest: table, "epoch": 3} if nest else table
+    torch.save(stored, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    tensors = open_checkpoint(tmp_path / "x.pth")
+    assert torch.equal(tensors["a.weight"].read(), torch.arange(3.0))
+
+
+def test_file_type_is_told_by_content_not_by_name(tmp_path: Path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "x.safetensors")
+    assert open_checkpoint(tmp_path / "x.safetensors")["a"].shape == (2,)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 9, 60, -7])
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])
+def test_truncated_files_are_refused(tmp_path: Path, name: str, kept: int):
+    path = tmp_path / name
+    if name.endswith("pth"):
+        torch.save({"a": torch.ones(100)}, path)
+    else:
+        write_safetensors({"a": torch.ones(100)}, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ModelError):
+        open_checkpoint(path)["a"].read()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html><html>sign in</html>",
+        b"GGUF\x03\x00\x00\x00",
+        struct.pack("<Q", 2**62) + b"{}",
+        struct.pack("<Q", 30) + b'{"a":{"dtype":"F32","shape":[9' + b" " * 40,
+        struct.pack("<Q", 62) + b'{"a":{"dtype":"F32","shape":[9999999],"data_offsets":[0,4000]}}' + b"\0" * 16,
+        b"PK\x03\x04 not a zip",
+        b"\x80\x02 not a pickle",
+    ],
+)
+def test_hostile_and_foreign_files_are_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ModelError):
+        open_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ModelError) as caught:
+        open_checkpoint(tmp_path / "none.safetensors")
+    assert str(tmp_path / "none.safetensors") in caught.value.problems[0].where
+
+
+def test_a_folder_given_as_file_is_refused(tmp_path: Path):
+    with pytest.raises(ModelError, match="folder"):
+        open_checkpoint(tmp_path)
+
+
+def test_pickle_of_something_else_is_refused(tmp_path: Path):
+    torch.save([1, 2, 3], tmp_path / "x.pth")
+    with pytest.raises(ModelError, match="table of tensors"):
+        open_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (4, 1), (4, 3, 1)])
+def test_fp8_scales_are_applied_whatever_their_shape(tmp_path: Path, shape: tuple[int, ...]):
+    weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)).to(torch.float8_e4m3fn)
+    scale = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.5
+    write_safetensors({"a.weight": weight, "a.scale_weight": scale, "a.input_scale": torch.ones(())}, tmp_path / "x.safetensors")
+    tensors = open_checkpoint(tmp_path / "x.safetensors")
+    assert tensors.keys() == {"a.weight"}
+    full = scale.expand(4, 3, 2).reshape(4, 6) if len(shape) == 3 else scale.reshape(-1, 1) if shape == (4,) else scale
+    torch.testing.assert_close(tensors["a.weight"].read(), weight.float() * full)
+
+
+def test_fp8_scale_of_an_impossible_shape_is_refused(tmp_path: Path):
+    write_safetensors({"a.weight": torch.ones(4, 6).to(torch.float8_e4m3fn), "a.scale_weight": torch.ones(5)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match=r"scale of `a\.weight`"):
+        open_checkpoint(tmp_path / "x.safetensors")["a.weight"].read()
+
+
+def test_unknown_quantisation_is_refused(tmp_path: Path):
+    write_safetensors({"a.weight": torch.ones(4, 6, dtype=torch.int8)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match="int8"):
+        open_checkpoint(tmp_path / "x.safetensors")["a.weight"].read()
+
+
+def test_markers_and_embedded_tokenizer_are_no_weights_but_found(tmp_path: Path):
+    extra = {"model.diffusion_model.__index_timestep_zero__": torch.zeros(1), "spiece_model": torch.tensor([1, 2, 255], dtype=torch.uint8)}
+    write_safetensors({"a": torch.ones(2), **extra}, tmp_path / "x.safetensors")
+    assert open_checkpoint(tmp_path / "x.safetensors").keys() == {"a"}
+    assert holds_entry(tmp_path / "x.safetensors", "__index_timestep_zero__")
+    assert embedded_sentencepiece(tmp_path / "x.safetensors") == b"\x01\x02\xff"
+
+
+def test_identity_follows_content_not_name_or_time(tmp_path: Path):
+    first, second, other = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    first.write_bytes(b"weights")
+    second.write_bytes(b"weights")
+    other.write_bytes(b"weightz")
+    os.utime(second, (1, 1))
+    assert file_identity(first) == file_identity(second) != file_identity(other)
+
+
+def test_identity_of_an_edited_file_is_computed_again(tmp_path: Path):
+    path = tmp_path / "a"
+    path.write_bytes(b"before")
+    before = file_identity(path)
+    path.write_bytes(b"after!")
+    os.utime(path, ns=(1, 1))
+    assert file_identity(path) != before
+
+
+def test_large_files_are_sampled_and_their_ends_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from blissmask.archs import identity
+
+    monkeypatch.setattr(identity, "_WHOLE_LIMIT", 1 << 20)
+    content = bytearray(6 << 20)
+    found = set()
+    for number, changed in enumerate((None, 0, len(content) - 1, 5 << 20)):
+        if changed is not None:
+            content[changed] ^= 255
+        (tmp_path / str(number)).write_bytes(content)
+        found.add(file_identity(tmp_path / str(number)))
+    assert len(found) == 4
+    assert all(name.startswith("sampled-") for name in found)
+
+
+def test_folder_identity_counts_names_and_contents_of_model_files_only(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    before = folder_identity(tmp_path)
+    (tmp_path / "README.md").write_text("hello", encoding="utf-8")
+    assert folder_identity(tmp_path) == before
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    assert folder_identity(tmp_path) != before
+
+
+def test_hub_ids_need_permission_and_the_flag_is_named():
+    with pytest.raises(UsageError) as caught:
+        part_of_model(ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers"), "vae", option="--vae")
+    assert "--download" in caught.value.problems[0].fix
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "nowhere"])
+def test_missing_folder_is_no_hub_id(model: str):
+    with pytest.raises(UsageError, match="neither a folder nor a hub id"):
+        part_of_model(ModelFiles(model=model, download=True), "vae", option="--vae")
+
+
+def test_nothing_named_says_both_ways():
+    with pytest.raises(UsageError) as caught:
+        part_of_model(ModelFiles(), "text_encoder", option="--text-encoder")
+    assert "--text-encoder" in caught.value.problems[0].fix
+    assert "--model" in caught.value.problems[0].fix
+
+
+def test_model_folder_without_the_part_is_refused(tmp_path: Path):
+    with pytest.raises(ModelError, match="no `vae` folder"):
+        part_of_model(ModelFiles(model=str(tmp_path)), "vae", option="--vae")
+
+
+def test_keymap_is_a_bijection_that_keeps_numbers_and_suffixes():
+    keymap = KeyMap([("blocks.{}.norm3", "blocks.{}.norm2"), ("blocks.{}.norm2", "blocks.{}.norm3"), ("head", "proj_out")])
+    assert keymap.to_diffusers("blocks.12.norm3.weight") == "blocks.12.norm2.weight"
+    assert keymap.to_original("blocks.12.norm2.weight") == "blocks.12.norm3.weight"
+    assert keymap.to_diffusers("header.weight") == "header.weight"
+
+
+def test_one_frame_indices_are_sorted():
+    assert OneFrame((0, 9), 5).frame_indices == (0, 5, 9)
+
+
+def test_captions_are_batched_by_length_within_the_token_limit():
+    lengths = {f"{number:03d}": 1 + number * 7 % 512 for number in range(300)}
+    batches = list(batches_by_length(lengths))
+    assert sorted(key for batch in batches for key in batch) == sorted(lengths)
+    assert all(len(batch) * max(lengths[key] for key in batch) <= 4096 for batch in batches)
+    assert len(batches) < 30
+
+
+def test_importing_a_family_does_not_import_diffusers_or_transformers():
+    import subprocess
+    import sys
+
+    code = "import sys; from blissmask.archs.registry import *; [load_architecture(n) for n in ARCHS.names()]; print('diffusers' in sys.modules, 'transformers' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]

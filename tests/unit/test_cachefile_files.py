@@ -1,0 +1,212 @@
+"""Cache files written and read back, ours and those of other tools; hostile ones are refused."""
+
+import json
+import os
+import struct
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from blissmask.cachefile.layout import LatentName, latent_metadata, latent_name, text_metadata, text_name
+from blissmask.cachefile.read import list_headers, load_entry, read_header
+from blissmask.cachefile.write import save_tensors, write_latents, write_text
+from blissmask.errors import CacheError
+
+LATENTS_Cfhw = torch.arange(16 * 2 * 4 * 6, dtype=torch.float32).reshape(16, 2, 4, 6)
+WEIGHTS_1fhw = torch.linspace(0, 1, 2 * 4 * 6).reshape(1, 2, 4, 6)
+NAME = latent_name("kyla", (48, 32), "wan")
+
+
+def write_entry(folder, *, stem="kyla", weights=WEIGHTS_1fhw, regions=None):
+    name = LatentName(stem, (48, 32), None)
+    path = folder / latent_name(stem, (48, 32), "wan")
+    write_latents(path, {"latents": LATENTS_Cfhw}, weights_1fhw=weights, regions_4fhw=regions, metadata=latent_metadata("wan", name))
+    write_text(
+        folder / text_name(stem, "wan"),
+        {"t5": torch.ones(3, 8, dtype=torch.bfloat16)},
+        variable_length={"t5"},
+        metadata=text_metadata("wan", "a photo"),
+    )
+    return path
+
+
+def load_foreign(folder, tensors):
+    """Write latents with extra tensors as another tool would, and load the entry."""
+    save_tensors(folder / NAME, {"latents_2x4x6_bfloat16": LATENTS_Cfhw.bfloat16(), **tensors}, {"architecture": "wan"})
+    save_tensors(folder / text_name("kyla", "wan"), {"varlen_t5_bfloat16": torch.ones(3, 8)}, {"architecture": "wan"})
+    return load_entry(read_header(folder / NAME, "wan"))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    write_entry(tmp_path)
+    [header] = list_headers(tmp_path, "wan")
+    assert torch.equal(load_entry(header).latents_Cfhw, LATENTS_Cfhw)
+
+
+def test_mask_weights_are_read_back_exactly(tmp_path):
+    write_entry(tmp_path)
+    [header] = list_headers(tmp_path, "wan")
+    assert torch.equal(load_entry(header).weights_1fhw, WEIGHTS_1fhw)
+
+
+def test_a_header_tells_the_shape_without_reading_tensors(tmp_path):
+    write_entry(tmp_path)
+    [header] = list_headers(tmp_path, "wan")
+    assert (header.stem, header.latent_shape, header.has_weights) == ("kyla", (16, 2, 4, 6), True)
+
+
+def test_the_keys_are_those_of_the_format(tmp_path):
+    header = read_header(write_entry(tmp_path, regions=torch.full((4, 2, 4, 6), 0.25)), "wan")
+    keys = sorted(key for key, _ in header.contents.values())
+    assert keys == ["latents_2x4x6_float32", "mask_regions_2x4x6_float16", "mask_weights_2x4x6_float32"]
+
+
+def test_latents_and_caption_come_together(tmp_path):
+    write_entry(tmp_path)
+    [header] = list_headers(tmp_path, "wan")
+    assert load_entry(header).conditioning["t5"].shape == (3, 8)
+
+
+def test_an_entry_without_mask_has_none(tmp_path):
+    write_entry(tmp_path, weights=None)
+    [header] = list_headers(tmp_path, "wan")
+    assert load_entry(header).weights_1fhw is None
+
+
+def test_headers_are_sorted_by_name(tmp_path):
+    for stem in ("b", "a", "c"):
+        write_entry(tmp_path, stem=stem)
+    assert [header.stem for header in list_headers(tmp_path, "wan")] == ["a", "b", "c"]
+
+
+def test_files_of_other_families_are_not_listed(tmp_path):
+    write_entry(tmp_path)
+    assert list_headers(tmp_path, "qi") == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "mask_weights_2x4x6_float32",
+        "mask_weights_2x4x6_float16",
+        "mask_weights_float32",
+        "latents_mask_weights_2x4x6_float32",
+        "mask_weights_mask",
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_every_spelling_of_mask_weights_is_read(tmp_path, key, dtype):
+    assert torch.allclose(load_foreign(tmp_path, {key: WEIGHTS_1fhw.to(dtype)}).weights_1fhw, WEIGHTS_1fhw, atol=4e-3)
+
+
+def test_mask_weights_become_float32(tmp_path):
+    assert load_foreign(tmp_path, {"mask_weights_float16": WEIGHTS_1fhw.half()}).weights_1fhw.dtype == torch.float32
+
+
+def test_mask_weights_of_three_dimensions_are_read(tmp_path):
+    assert torch.equal(load_foreign(tmp_path, {"mask_weights_2x4x6_float32": WEIGHTS_1fhw[0]}).weights_1fhw, WEIGHTS_1fhw)
+
+
+def test_one_mask_frame_holds_for_all_latent_frames(tmp_path):
+    entry = load_foreign(tmp_path, {"mask_weights_1x4x6_float32": WEIGHTS_1fhw[:, :1]})
+    assert torch.equal(entry.weights_1fhw, WEIGHTS_1fhw[:, :1].expand(1, 2, 4, 6))
+
+
+def test_a_mask_of_another_grid_is_refused(tmp_path):
+    with pytest.raises(CacheError, match="does not fit the latents"):
+        load_foreign(tmp_path, {"mask_weights_2x4x5_float32": WEIGHTS_1fhw[..., :5]})
+
+
+def test_clip_features_go_by_the_tensor_not_by_the_name(tmp_path):
+    assert load_foreign(tmp_path, {"clip_bfloat16": torch.ones(2, 3, dtype=torch.float16)}).conditioning["clip"].dtype == torch.float16
+
+
+def test_latents_without_frame_axis_get_one(tmp_path):
+    save_tensors(tmp_path / NAME, {"latents_4x6_float32": LATENTS_Cfhw[:, 0]}, {})
+    save_tensors(tmp_path / text_name("kyla", "wan"), {"llm_float16": torch.ones(1)}, {})
+    assert load_entry(read_header(tmp_path / NAME, "wan")).latents_Cfhw.shape == (16, 1, 4, 6)
+
+
+def test_any_file_name_works(tmp_path):
+    stem = os.fsdecode("naïve [bold] \n 😀 -x".encode() + b"\xff")
+    write_entry(tmp_path, stem=stem)
+    assert list_headers(tmp_path, "wan")[0].text_path.exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    with pytest.raises(CacheError, match="NaN or infinite values in `latents`"):
+        save_tensors(tmp_path / NAME, {"latents": torch.tensor([value])}, {})
+
+
+def test_nothing_is_written_when_values_are_refused(tmp_path):
+    with pytest.raises(CacheError):
+        save_tensors(tmp_path / NAME, {"latents": torch.tensor([float("nan")])}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_views_of_one_tensor_can_be_written(tmp_path):
+    batch = torch.ones(2, 3)
+    save_tensors(tmp_path / NAME, {"a_float32": batch[0], "b_float32": batch[1]}, {})
+    assert (tmp_path / NAME).exists()
+
+
+def test_all_damaged_files_are_named_at_once(tmp_path):
+    for stem in ("a", "b"):
+        (tmp_path / latent_name(stem, (48, 32), "wan")).write_bytes(b"no safetensors at all")
+    with pytest.raises(CacheError) as caught:
+        list_headers(tmp_path, "wan")
+    assert len(caught.value.problems[0].where) == 2
+
+
+def test_a_latent_file_without_latents_is_refused(tmp_path):
+    save_tensors(tmp_path / NAME, {"clip_float16": torch.ones(1)}, {})
+    with pytest.raises(CacheError, match="no latents in the cache file"):
+        list_headers(tmp_path, "wan")
+
+
+def test_a_missing_caption_file_is_named(tmp_path):
+    write_entry(tmp_path)
+    (tmp_path / text_name("kyla", "wan")).unlink()
+    [header] = list_headers(tmp_path, "wan")
+    with pytest.raises(CacheError) as caught:
+        load_entry(header)
+    assert "kyla_wan_te.safetensors" in caught.value.problems[0].where[0]
+
+
+def test_a_missing_cache_folder_says_what_to_run(tmp_path):
+    with pytest.raises(CacheError) as caught:
+        list_headers(tmp_path / "none", "wan")
+    assert "blissmask cache" in caught.value.problems[0].fix
+
+
+@pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])
+def test_a_truncated_file_is_refused(tmp_path, kept):
+    path = write_entry(tmp_path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CacheError):
+        list_headers(tmp_path, "wan")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4))
+def test_changed_bytes_are_read_or_refused_but_never_crash(tmp_path, changes):
+    path = write_entry(tmp_path)
+    data = bytearray(path.read_bytes())
+    for position, value in changes:
+        data[position] = value
+    path.write_bytes(data)
+    try:
+        for header in list_headers(tmp_path, "wan"):
+            load_entry(header)
+    except CacheError:
+        pass
+
+
+def test_a_header_that_claims_more_than_the_file_holds_is_refused(tmp_path):
+    header = json.dumps({"latents_1x4x6_float32": {"dtype": "F32", "shape": [16, 1, 4, 6], "data_offsets": [0, 1 << 40]}}).encode()
+    (tmp_path / NAME).write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(CacheError, match="damaged"):
+        list_headers(tmp_path, "wan")

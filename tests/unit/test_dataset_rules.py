@@ -1,0 +1,78 @@
+"""The small rules of data sets: mask sources, captions, control names."""
+
+from pathlib import Path
+
+import pytest
+
+from blissmask.dataset.captions import caption_path, shuffle_tags
+from blissmask.dataset.controls import match_numbered
+from blissmask.dataset.item import MaskSource
+from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, required_problem, resolve_mask_source
+from blissmask.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("alpha_mask", "has_alpha", "has_file", "source"),
+    [
+        (False, False, False, MaskSource.FULL),
+        (False, False, True, MaskSource.FILE),
+        (False, True, False, MaskSource.FULL),
+        (False, True, True, MaskSource.FILE),
+        (True, False, False, MaskSource.FULL),
+        (True, False, True, MaskSource.FILE),
+        (True, True, False, MaskSource.ALPHA),
+        (True, True, True, MaskSource.ALPHA),
+    ],
+)
+def test_masks_come_from_alpha_then_file_then_full_weight(alpha_mask, has_alpha, has_file, source):
+    assert resolve_mask_source(alpha_mask=alpha_mask, has_alpha=has_alpha, has_file=has_file) is source
+
+
+def test_missing_files_are_told_in_the_words_of_the_guide():
+    assert missing_file_warning(["a.png", "b.png"], "masks").what == "2 images have no matching mask file"
+
+
+def test_full_weight_is_told_in_the_words_of_the_guide():
+    assert full_weight_warning(["a", "b"]).what == "2 items had no mask (no alpha + no file). Filled with full-weight (255)"
+
+
+def test_a_required_mask_is_told_in_the_words_of_the_guide():
+    assert (
+        required_problem(["photos/a.png"], has_folder=True, takes_alpha=False).what
+        == "require_mask=true but no mask found for photos/a.png"
+    )
+
+
+def test_captions_stand_beside_their_photo():
+    assert caption_path(Path("photos/kyla.v2.png"), ".txt") == Path("photos/kyla.v2.txt")
+
+
+def test_one_item_has_one_order_of_tags():
+    caption = ", ".join(map(str, range(20)))
+    assert shuffle_tags(caption, keep_tokens=2, seed="a") == shuffle_tags(caption, keep_tokens=2, seed="a")
+
+
+def test_items_have_different_orders_of_tags():
+    caption = ", ".join(map(str, range(20)))
+    assert shuffle_tags(caption, keep_tokens=2, seed="a") != shuffle_tags(caption, keep_tokens=2, seed="b")
+
+
+def matched(stems, names):
+    return {key: [path.name for path in paths] for key, paths in match_numbered(stems, [Path(name) for name in names]).items()}
+
+
+def test_controls_are_ordered_by_number_not_by_text():
+    assert matched(["a"], ["a_10.png", "a_2.png", "a.png"]) == {"a": ["a.png", "a_2.png", "a_10.png"]}
+
+
+def test_the_longest_stem_gets_the_control():
+    assert matched(["kyla", "kyla_1"], ["kyla_1_0.png", "kyla_0.png"]) == {"kyla_1": ["kyla_1_0.png"], "kyla": ["kyla_0.png"]}
+
+
+def test_controls_of_nobody_are_left_out():
+    assert matched(["a"], ["b.png"]) == {}
+
+
+def test_controls_without_a_number_are_refused():
+    with pytest.raises(InputError, match="do not end in a number"):
+        matched(["a"], ["a_left.png"])

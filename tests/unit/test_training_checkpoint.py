@@ -1,0 +1,119 @@
+"""Training states: whole or invisible, and an optimiser that comes back as it was."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from blissmask.errors import CacheError, MachineError
+from blissmask.training import checkpoint
+from blissmask.training.checkpoint import (
+    State,
+    find_states,
+    load_state,
+    pack_optimizer,
+    read_parameters,
+    remove_states,
+    save_state,
+    unpack_optimizer,
+)
+
+
+def state(step):
+    return State(step, {"note": "hello"}, {"lora": {"a": torch.full((2, 3), float(step))}})
+
+
+def save(folder, step, *, keep_last=2):
+    return save_state(folder, "kyla", state(step), keep_last=keep_last)
+
+
+def test_a_state_comes_back_as_it_was_saved(tmp_path):
+    found = load_state(save(tmp_path, 7))
+    assert (found.step, found.numbers["note"]) == (7, "hello")
+    assert torch.equal(found.tensors["lora"]["a"], torch.full((2, 3), 7.0))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "alter", "no manifest", "add"])
+def test_a_state_that_is_not_whole_is_passed_over(tmp_path, damage):
+    save(tmp_path, 1)
+    newest = save(tmp_path, 2)
+    tensors = newest / "lora.safetensors"
+    match damage:
+        case "truncate":
+            tensors.write_bytes(tensors.read_bytes()[:-1])
+        case "delete":
+            tensors.unlink()
+        case "alter":
+            data = bytearray(tensors.read_bytes())
+            data[-1] ^= 1
+            tensors.write_bytes(data)
+        case "no manifest":
+            (newest / "manifest.json").unlink()
+        case "add":
+            (newest / "stray.safetensors").write_bytes(b"")
+    found = find_states(tmp_path, "kyla")
+    assert [step for step, _ in found.whole] == [1]
+    assert found.damaged == (newest,)
+
+
+def test_states_of_another_output_are_not_ours(tmp_path):
+    save_state(tmp_path, "kyla-low", state(5), keep_last=2)
+    save_state(tmp_path, "ky[l]a", state(6), keep_last=2)
+    assert find_states(tmp_path, "kyla").whole == ()
+    assert [step for step, _ in find_states(tmp_path, "ky[l]a").whole] == [6]
+
+
+def test_a_save_that_fails_leaves_the_older_states_and_no_leftovers(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.atomic, "write_text", full)
+    with pytest.raises(MachineError, match="No space left"):
+        save(tmp_path, 2)
+    assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [1]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_older_states_go_only_after_the_new_one_is_whole(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [2, 3]
+
+
+def test_removing_states_takes_damaged_ones_and_leftovers_too(tmp_path):
+    (save(tmp_path, 1) / "manifest.json").unlink()
+    shutil.copytree(save(tmp_path, 2), tmp_path / ".kyla-step00000003-state.blissmask-state-part")
+    remove_states(tmp_path, "kyla")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.Adam, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)])
+def test_an_optimiser_continues_bit_for_bit_through_json(make):
+    def steps(optimizer, parameter, numbers):
+        for number in numbers:
+            parameter.grad = torch.sin(torch.arange(4.0) + number)
+            optimizer.step()
+
+    whole = torch.nn.Parameter(torch.ones(4))
+    optimizer = make([whole])
+    steps(optimizer, whole, range(6))
+    part = torch.nn.Parameter(torch.ones(4))
+    optimizer = make([part])
+    steps(optimizer, part, range(3))
+    tensors, numbers = pack_optimizer(optimizer)
+    resumed = torch.nn.Parameter(part.detach().clone())
+    fresh = make([resumed])
+    unpack_optimizer(fresh, tensors, json.loads(json.dumps(numbers)))
+    steps(fresh, resumed, range(3, 6))
+    assert torch.equal(resumed, whole)
+
+
+def test_parameters_of_another_lora_are_refused():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(CacheError, match="another LoRA"):
+        read_parameters([("a", parameter)], {"b": torch.ones(2)})
+    with pytest.raises(CacheError, match="another size"):
+        read_parameters([("a", parameter)], {"a": torch.ones(3)})

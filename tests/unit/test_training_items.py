@@ -1,0 +1,67 @@
+"""One cache entry made ready for training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from blissmask.cachefile.entry import CacheEntry, CacheHeader
+from blissmask.errors import CacheError
+from blissmask.training.items import make_item
+from blissmask.training.weights import WeightRule
+
+RULE = WeightRule(gamma=1.0, min_weight=0.0)
+
+
+def make(weights, *, rule=RULE, prior_threshold=None, latents=None, regions=None, latent_scale=1.0, **metadata):
+    latents = torch.ones(16, 1, 1, 4) if latents is None else latents
+    header = CacheHeader(Path("a.safetensors"), Path("a_te.safetensors"), "a", tuple(latents.shape), {}, metadata)
+    entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)})
+    return make_item(header, entry, rule=rule, prior_threshold=prior_threshold, latent_scale=latent_scale)
+
+
+def cells(*values):
+    return torch.tensor(values).reshape(1, 1, 1, 4)
+
+
+def test_outside_are_the_cells_whose_cached_weight_is_below_the_threshold():
+    item = make(cells(1.0, 0.5, 0.05, 0.0), prior_threshold=0.1)
+    assert item.outside_1fhw.flatten().tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_a_floor_or_a_tier_weight_does_not_change_what_is_outside():
+    regions = torch.eye(4).reshape(4, 1, 1, 4)
+    rule = WeightRule(gamma=1.0, min_weight=0.3, tier_weights=(1.0, 0.0, 0.0, 0.0))
+    item = make(cells(1.0, 0.5, 0.3, 0.0), rule=rule, regions=regions, prior_threshold=0.1)
+    assert item.outside_1fhw.flatten().tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_a_mask_without_an_outside_has_none():
+    assert make(torch.ones(1, 1, 1, 4), prior_threshold=0.1).outside_1fhw is None
+
+
+def test_without_mask_loss_the_weights_are_left_aside():
+    item = make(cells(1.0, 0.0, 0.0, 0.0), rule=None)
+    assert item.weights_1fhw is None
+    assert item.mass == 64.0
+
+
+def test_an_all_zero_mask_is_empty_and_a_faint_one_is_not():
+    assert make(torch.zeros(1, 1, 1, 4)).empty
+    assert not make(torch.full((1, 1, 1, 4), 1e-4)).empty
+
+
+def test_latents_of_families_that_cache_them_unscaled_are_scaled():
+    assert make(None, latent_scale=0.5).latents_Cfhw.unique().tolist() == [0.5]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_latents_that_are_not_finite_are_refused(value):
+    latents = torch.ones(16, 1, 1, 4, dtype=torch.bfloat16)
+    latents[3, 0, 0, 1] = value
+    with pytest.raises(CacheError, match="`latents`"):
+        make(None, latents=latents)
+
+
+def test_large_finite_latents_are_not_taken_for_infinite():
+    make(None, latents=torch.full((16, 1, 1, 4), 3e38))

@@ -1,0 +1,134 @@
+"""LoRA layers: where they go, in which precision, and that they can be put aside."""
+
+import pytest
+import torch
+from torch import nn
+
+from blissmask.errors import UsageError
+from blissmask.training.lora import LoraShape, adapters_off, drop_unreached, inject_lora, share_lora
+
+
+class TwoPaths(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.ModuleDict({"used": nn.Linear(4, 4), "thrown_away": nn.Linear(4, 4)}) for _ in range(2)])
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x):
+        for block in self.blocks:
+            block["thrown_away"](x)
+            x = block["used"](x)
+        return self.head(x)
+
+
+class Toy:
+    lora_targets = r"blocks\.\d+\.\w+"
+    block_class_names = ()
+    identity = "toy"
+
+    def __init__(self, dtype=torch.float32):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.module = TwoPaths().to(dtype)
+
+    def original_name(self, module_name):
+        return module_name.replace("used", "original")
+
+
+SHAPE = LoraShape(rank=2, alpha=2.0)
+
+
+def inject(toy=None, *, seed=0, **shape):
+    toy = toy or Toy()
+    return toy, inject_lora(toy, LoraShape(**{"rank": 2, "alpha": 2.0, **shape}), seed=seed)
+
+
+def test_only_the_targets_are_adapted_and_only_the_lora_trains():
+    toy, lora = inject()
+    assert set(lora.layers) == {"blocks.0.used", "blocks.0.thrown_away", "blocks.1.used", "blocks.1.thrown_away"}
+    assert {name for name, p in toy.module.named_parameters() if p.requires_grad} == {
+        name for name, _ in toy.module.named_parameters() if "lora_" in name
+    }
+
+
+def test_predictions_are_unchanged_at_the_start():
+    x = torch.randn(3, 4)
+    expected = Toy().module(x)
+    toy, _ = inject()
+    assert torch.equal(toy.module(x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lora_weights_are_float32_on_any_base(dtype):
+    _, lora = inject(Toy(dtype))
+    assert {parameter.dtype for _, parameter in lora.named_parameters()} == {torch.float32}
+
+
+def test_the_start_depends_on_the_seed_alone():
+    torch.manual_seed(1)
+    _, first = inject(seed=5)
+    state = torch.get_rng_state()
+    _, second = inject(seed=5)
+    _, other = inject(seed=6)
+    assert torch.equal(state, torch.get_rng_state())
+    name, matrix = first.named_parameters()[0]
+    assert torch.equal(matrix, dict(second.named_parameters())[name])
+    assert not torch.equal(matrix, dict(other.named_parameters())[name])
+
+
+def test_layers_that_get_no_gradient_are_removed_and_the_model_still_works():
+    toy, lora = inject()
+    x = torch.randn(3, 4)
+    before = toy.module(x)
+    before.square().sum().backward()
+    assert drop_unreached(lora, toy.module) == ["blocks.0.thrown_away", "blocks.1.thrown_away"]
+    assert set(lora.layers) == {"blocks.0.used", "blocks.1.used"}
+    assert type(toy.module.blocks[0]["thrown_away"]) is nn.Linear
+    assert torch.equal(toy.module(x), before)
+    assert all(parameter.grad is None for _, parameter in lora.named_parameters())
+
+
+def test_adapters_off_predicts_as_the_base_and_leaves_training_as_it_was():
+    toy, lora = inject(dropout=0.5)
+    x = torch.randn(3, 4)
+    base = Toy().module(x)
+    for _, parameter in lora.named_parameters():
+        parameter.data += 1.0
+    with adapters_off(lora):
+        off = toy.module(x)
+    assert torch.equal(off, base)
+    assert not off.requires_grad
+    assert toy.module(x).requires_grad
+    assert all(parameter.requires_grad for _, parameter in lora.named_parameters())
+    assert not torch.equal(toy.module(x), base)
+
+
+def test_a_shared_lora_is_the_same_parameters_in_both_models():
+    first_toy, first = inject()
+    second_toy, second = inject(seed=9)
+    share_lora(first, second)
+    assert all(a is b for (_, a), (_, b) in zip(first.named_parameters(), second.named_parameters(), strict=True))
+    assert all(torch.equal(first.matrices()[name][0], second.matrices()[name][0]) for name in first.matrices())
+    second_toy.module(torch.randn(2, 4)).sum().backward()
+    assert any(parameter.grad is not None for _, parameter in first.named_parameters())
+    assert first_toy is not second_toy
+
+
+def test_patterns_take_layers_out_and_in_by_their_original_name():
+    _, fewer = inject(exclude=(r".*\.original",))
+    assert set(fewer.layers) == {"blocks.0.thrown_away", "blocks.1.thrown_away"}
+    _, more = inject(include=("head",))
+    assert "head" in more.layers
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [({"exclude": (".*",)}, "adapt no layer"), ({"exclude": ("(",)}, "not a regular expression")]
+)
+def test_patterns_that_make_no_sense_are_refused(shape, message):
+    with pytest.raises(UsageError, match=message):
+        inject(**shape)
+
+
+def test_the_scale_is_alpha_over_rank_or_over_its_root():
+    assert LoraShape(rank=16, alpha=8.0).scaling == 0.5
+    assert LoraShape(rank=16, alpha=8.0, rank_stabilised=True).scaling == 2.0
