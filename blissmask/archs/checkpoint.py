@@ -194,7 +194,11 @@ def _open_pickle(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str]
 def _unpickle(path: Path) -> Any:
     # weights_only raises UnpicklingError, which is a plain Exception subclass of a banned module; it is told by name.
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))  # noqa: TID251 (this is its home)
+        # Mapping needs a path, and torch takes any path that ends in `.safetensors` for one.
+        if zipfile.is_zipfile(path) and path.suffix != ".safetensors":
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251 (this is its home)
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OSError, UnicodeDecodeError) as error:
         raise ModelError(f"a damaged PyTorch file: {_first_line(error)}", where=[path], fix="download or copy it again") from error
     except Exception as error:

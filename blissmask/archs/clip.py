@@ -63,7 +63,7 @@ def load_clip(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Mod
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     tensors = _in_transformers_names(open_checkpoint(path))
-    config = CLIPVisionConfig(**_config_of(tensors, path))
+    config = CLIPVisionConfig(**config_of(tensors, path))
     model = build_empty(lambda: CLIPVisionModel(config))
     # Until transformers 5.x the class kept its layers one level deeper.
     level = "vision_model." if any(name.startswith("vision_model.") for name in model.state_dict()) else ""
@@ -88,7 +88,8 @@ def _in_transformers_names(tensors: Tensors) -> Tensors:
     return _ORIGINAL.rename(wanted)
 
 
-def _config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``CLIPVisionConfig`` that fit ``tensors`` (transformers names)."""
     width, _, patch, _ = shape_of(tensors, "embeddings.patch_embedding.weight", source=path, kind=_KIND)
     positions = shape_of(tensors, "embeddings.position_embedding.weight", source=path, kind=_KIND)[0]
     return {

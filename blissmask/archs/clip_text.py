@@ -25,7 +25,7 @@ def load_clip_text(path: Path, *, device: torch.device, dtype: torch.dtype) -> n
     from transformers import CLIPTextConfig, CLIPTextModel
 
     tensors = {name.removeprefix("text_model."): tensor for name, tensor in open_checkpoint(path).items()}
-    config = CLIPTextConfig(**_config_of(tensors, path))
+    config = CLIPTextConfig(**config_of(tensors, path))
     model = build_empty(lambda: CLIPTextModel(config))
     # Until transformers 5.x the class kept its layers one level deeper.
     level = "text_model." if any(name.startswith("text_model.") for name in model.state_dict()) else ""
@@ -36,7 +36,9 @@ def load_clip_text(path: Path, *, device: torch.device, dtype: torch.dtype) -> n
     return load_weights(model, renamed, source=path, device=device, dtype=dtype, ignore=unused)
 
 
-def _config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``CLIPTextConfig`` that fit ``tensors`` (transformers names)."""
+
     def shape(name: str) -> tuple[int, ...]:
         return shape_of(tensors, name, source=path, kind=_KIND)
 

@@ -96,3 +96,10 @@ def tokenizer_folders(files: ModelFiles, text_encoder: Component) -> list[Path]:
     if files.model is not None and not is_tiny(files):
         places.append(part_of_model(files, field, option=f"--{field.replace('_', '-')}"))
     return places
+
+
+def tokenizer_identity(files: ModelFiles, text_encoder: Component) -> list[str]:
+    """Return the name by content of the tokenizer that would be used; empty for a miniature, or one inside the weights file."""
+    if text_encoder.source(files) is None:
+        return []
+    return [path_identity(folder) for folder in tokenizer_folders(files, text_encoder)[:1]]

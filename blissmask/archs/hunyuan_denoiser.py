@@ -60,7 +60,7 @@ class HunyuanDenoiser:
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
 
     def original_name(self, module_name: str) -> str:
-        """Return the HunyuanVideo repository's name of a diffusers module; parts of fused layers end in ``:q``, ``:k``, ``:v``, ``:mlp``."""
+        """Return the original name of a diffusers module; parts of fused layers end in ``:q``, ``:k``, ``:v``, ``:mlp``."""
         return VIDEO.to_original(module_name)
 
 
@@ -79,12 +79,14 @@ def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn
     from diffusers import HunyuanVideoTransformer3DModel
 
     tensors = in_diffusers_names(open_checkpoint(path), VIDEO)
-    config = _config_of(tensors, path)
+    config = config_of(tensors, path)
     module = build_empty(lambda: HunyuanVideoTransformer3DModel(**config))
     return load_weights(module, tensors, source=path, device=device, dtype=dtype)
 
 
-def _config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``HunyuanVideoTransformer3DModel`` that fit ``tensors`` (diffusers names)."""
+
     def shape(name: str) -> tuple[int, ...]:
         return shape_of(tensors, name, source=path, kind=_KIND)
 

@@ -1,7 +1,7 @@
 """Names of HunyuanVideo's modules in the original repositories, in ComfyUI and in diffusers.
 
-The originals keep query, key and value (and a single block's feed-forward) in one layer; its parts are called ``img_attn_qkv:q`` here, so that
-one table covers both directions.
+The originals keep query, key and value (and a single block's feed-forward) in one layer; its parts are called ``img_attn_qkv:q`` here, so
+that one table covers both directions.
 """
 
 from __future__ import annotations

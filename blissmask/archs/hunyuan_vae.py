@@ -18,6 +18,7 @@ from blissmask.archs.image_path import use_image_path
 from blissmask.archs.loading import build_empty, load_weights
 from blissmask.archs.pixels import check_pixels
 from blissmask.archs.protocol import LatentSpec, OneFrame
+from blissmask.archs.vae_norm import use_channel_norms
 from blissmask.errors import UsageError
 
 _KIND = "HunyuanVideo VAE"
@@ -40,6 +41,7 @@ class HunyuanLatentEncoder:
         self._latent = latent
         weight = self._vae.encoder.conv_in.conv.weight
         self._dtype, self._device = weight.dtype, weight.device
+        use_channel_norms(self._vae.encoder)
         use_image_path(self._vae.encoder, class_name=_CAUSAL_CLASSES[type(vae).__name__], time_padding="replicate")
 
     @torch.inference_mode()
@@ -49,8 +51,9 @@ class HunyuanLatentEncoder:
         musubi-tuner draws a sample of the posterior for 1.0; the mode is the same at every run.
         """
         check_pixels(pixels_BCFHW, self._latent)
-        moments_BCFHW = self._vae._encode(pixels_BCFHW.to(self._device, self._dtype))
-        return moments_BCFHW[:, : self._latent.channels].float()  # type: ignore[no-any-return]
+        # One by one: the attention mask of 1.5 in diffusers 0.42 fits no larger batch, and a batch is no faster.
+        moments = [self._vae._encode(item) for item in torch.split(pixels_BCFHW.to(self._device, self._dtype), 1)]
+        return torch.cat(moments)[:, : self._latent.channels].float()
 
     def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
         """Return ``{"latents": ...}``; see :class:`blissmask.archs.protocol.LatentEncoder`."""
@@ -85,14 +88,15 @@ def load_vae(path: Path, *, device: torch.device, dtype: torch.dtype, class_name
     tensors = {name.removeprefix("vae."): tensor for name, tensor in open_checkpoint(path).items()}
     if "encoder.down.0.block.0.conv1.conv.weight" in tensors:
         tensors = VAE_15.rename(tensors)
-    config = _config_of(tensors, path)
+    config = config_of(tensors, path)
     vae = build_empty(lambda: getattr(diffusers, class_name)(**config))
     if not decoder:
         drop_decoder(vae)
     return load_weights(vae, tensors, source=path, device=device, dtype=dtype, ignore=() if decoder else _DECODER)
 
 
-def _config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``AutoencoderKLHunyuanVideo`` or ``AutoencoderKLHunyuanVideo15`` that fit ``tensors`` (diffusers names)."""
     stages = max(1, count_of(tensors, "encoder.down_blocks."))
     convolutions = [f"encoder.down_blocks.{stage}.resnets.0.conv1.conv.weight" for stage in range(stages)]
     return {

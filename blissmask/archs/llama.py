@@ -25,7 +25,7 @@ def load_llama(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Mo
     from transformers import LlamaConfig, LlamaModel
 
     tensors = {name.removeprefix("language_model.").removeprefix("model."): tensor for name, tensor in open_checkpoint(path).items()}
-    config = LlamaConfig(**_config_of(tensors, path))
+    config = LlamaConfig(**config_of(tensors, path))
     model = build_empty(lambda: LlamaModel(config))
     # The projector and vision tower of LLaVA files see pictures, which HunyuanVideo's text-to-video never shows.
     unused = ("lm_head.", "multi_modal_projector.", "vision_tower.")
@@ -43,7 +43,9 @@ def without_last_layers(model: Any, count: int) -> Any:
     return model
 
 
-def _config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``LlamaConfig`` that fit ``tensors`` (transformers names)."""
+
     def shape(name: str) -> tuple[int, ...]:
         return shape_of(tensors, name, source=path, kind=_KIND)
 

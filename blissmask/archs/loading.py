@@ -89,6 +89,7 @@ def load_folder(load: Callable[..., Any], folder: Path, *, device: torch.device,
     if not (folder / "config.json").is_file():
         fix = "give a folder in diffusers layout, or a single file"
         raise ModelError("the model folder holds no `config.json`", where=[folder], fix=fix)
+    _silence_progress_bars()
     keyword = "dtype" if load.__module__.startswith("transformers") else "torch_dtype"
     try:
         with _MemoryNamed(folder):
@@ -142,6 +143,15 @@ def _fetched(files: ModelFiles, part: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=[f"{part}/*"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise MachineError(f"`{name}` cannot be fetched: {str(error).partition(chr(10))[0]}") from error
+
+
+def _silence_progress_bars() -> None:
+    """Keep the libraries' own bars off the screen, which belongs to ours."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _refuse_mismatch(class_name: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, StoredTensor], source: Path) -> None:

@@ -156,8 +156,8 @@ class Batch:
             tensor, or a list of tensors where lengths differ.
     """
 
-    noisy_BCFHW: Tensor  # noqa: N815 (shape suffix)
-    timesteps_B: Tensor  # noqa: N815 (shape suffix)
+    noisy_BCFHW: Tensor
+    timesteps_B: Tensor
     conditioning: Mapping[str, Tensor | list[Tensor]] = field(default_factory=dict)
 
 

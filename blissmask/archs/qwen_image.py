@@ -13,7 +13,7 @@ from blissmask.archs.qwen_denoiser import QwenDenoiser, load_denoiser
 from blissmask.archs.qwen_text import GENERATE, QwenTextEncoder
 from blissmask.archs.tasks import checked_task
 
-_DENOISER = Component("transformer", "dit", "diffusers.QwenImageTransformer2DModel", load_denoiser, tiny.qwen_transformer, "qwen-image")
+DENOISER = Component("transformer", "dit", "diffusers.QwenImageTransformer2DModel", load_denoiser, tiny.qwen_transformer, "qwen-image")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class QwenImageFamily:
         """Load the denoiser. Raises ModelError."""
         assert expert == ""
         checked_task(self, task)
-        return qwen.load_denoiser(_DENOISER, files, edits=False, device=device, dtype=dtype)
+        return qwen.load_denoiser(DENOISER, files, edits=False, device=device, dtype=dtype)
 
 
 ARCHITECTURE = QwenImageFamily()

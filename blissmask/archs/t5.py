@@ -25,7 +25,7 @@ def load_umt5(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Mod
     from transformers import UMT5Config, UMT5EncoderModel
 
     tensors = _in_transformers_names(open_checkpoint(path))
-    config = UMT5Config(**_config_of(tensors, path))
+    config = UMT5Config(**config_of(tensors, path))
     model = build_empty(lambda: UMT5EncoderModel(config))
     return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=_UNUSED)
 
@@ -39,7 +39,7 @@ def load_byt5(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Mod
     from transformers import T5Config, T5EncoderModel
 
     tensors = _in_transformers_names(open_checkpoint(path))
-    config = T5Config(**_config_of(tensors, path))
+    config = T5Config(**config_of(tensors, path))
     model = build_empty(lambda: T5EncoderModel(config))
     return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=_UNUSED)
 
@@ -65,7 +65,8 @@ def _read_once(shared: StoredTensor, renamed: Tensors) -> StoredTensor:
     return renamed["shared.weight"]
 
 
-def _config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``UMT5Config`` or ``T5Config`` that fit ``tensors`` (transformers names)."""
     first = "encoder.block.0.layer."
     vocabulary, width = shape_of(tensors, "shared.weight", source=path, kind=_KIND)
     buckets, heads = shape_of(tensors, f"{first}0.SelfAttention.relative_attention_bias.weight", source=path, kind=_KIND)

@@ -24,7 +24,8 @@ def load_tokenizer(folders: Sequence[Path], *, part: Component, needs: Sequence[
     from transformers import AutoTokenizer
 
     option = part.option.replace("text-encoder", "tokenizer")
-    fix = f"give the folder with `tokenizer_config.json` and its other files as `{option}` (`{option[2:].replace('-', '_')}` in a diffusers model)"
+    inside = option.removeprefix("--").replace("-", "_")
+    fix = f"give the folder with `tokenizer_config.json` and its other files as `{option}` (`{inside}` in a diffusers model)"
     for folder in folders:
         if not (folder / "tokenizer_config.json").is_file():
             continue

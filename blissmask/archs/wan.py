@@ -9,8 +9,8 @@ import torch
 
 from blissmask.archs import tiny
 from blissmask.archs.clip import load_clip
-from blissmask.archs.components import Component, tokenizer_folders
-from blissmask.archs.identity import joined_identity, path_identity
+from blissmask.archs.components import Component, tokenizer_folders, tokenizer_identity
+from blissmask.archs.identity import joined_identity
 from blissmask.archs.protocol import Expert, LatentEncoder, LatentSpec, ModelFiles
 from blissmask.archs.t5 import load_umt5
 from blissmask.archs.tasks import checked_task
@@ -38,8 +38,7 @@ def load_text_encoder(files: ModelFiles, *, device: torch.device, dtype: torch.d
 
 def text_encoder_identity(files: ModelFiles) -> str:
     """Return the name of UMT5's weights and tokenizer by content."""
-    weights = TEXT_ENCODER.identity(files)
-    return joined_identity([weights, path_identity(files.tokenizer)]) if files.tokenizer else weights
+    return joined_identity([TEXT_ENCODER.identity(files), *tokenizer_identity(files, TEXT_ENCODER)])
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from blissmask.archs.wan_denoiser import WanDenoiser, load_denoiser
 from blissmask.archs.wan_latents import WanLatentEncoder
 from blissmask.archs.wan_vae import load_vae
 
-_VAE = Component("vae", "vae", "diffusers.AutoencoderKLWan", load_vae, tiny.wan22_vae, "wan22-5b")
-_DENOISER = Component(
+VAE = Component("vae", "vae", "diffusers.AutoencoderKLWan", load_vae, tiny.wan22_vae, "wan22-5b")
+DENOISER = Component(
     "transformer",
     "dit",
     "diffusers.WanTransformer3DModel",
@@ -124,14 +124,14 @@ class Wan5bFamily:
 
     def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
         """Load the VAE's encoder. Raises ModelError."""
-        vae = _VAE.load(files, device=device, dtype=dtype)
+        vae = VAE.load(files, device=device, dtype=dtype)
         encoder = WanLatentEncoder(vae, self.latent, identity=self.latent_encoder_identity(files))
         return FirstFrameEncoder(encoder) if checked_task(self, task) == "i2v" else encoder
 
     def latent_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
         """Return the name of the weights by content, without loading them."""
         checked_task(self, task)
-        return _VAE.identity(files)
+        return VAE.identity(files)
 
     def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> Umt5TextEncoder:
         """Load UMT5 and its tokenizer, the same for every task. Raises ModelError."""
@@ -146,7 +146,7 @@ class Wan5bFamily:
     def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> Wan5bDenoiser:
         """Load the denoiser. Raises ModelError."""
         assert expert == ""
-        wan = WanDenoiser(_DENOISER.load(files, device=device, dtype=dtype), identity=_DENOISER.identity(files), dtype=dtype)
+        wan = WanDenoiser(DENOISER.load(files, device=device, dtype=dtype), identity=DENOISER.identity(files), dtype=dtype)
         return Wan5bDenoiser(wan, task=checked_task(self, task))
 
 

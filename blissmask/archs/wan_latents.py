@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from blissmask.archs.image_path import use_image_path
 from blissmask.archs.pixels import check_pixels
 from blissmask.archs.protocol import LatentSpec, OneFrame
+from blissmask.archs.vae_norm import use_channel_norms
 from blissmask.archs.wan_vae import drop_decoder
 from blissmask.errors import UsageError
 
@@ -36,6 +37,7 @@ class WanLatentEncoder:
         shape = (1, latent.channels, 1, 1, 1)
         self._mean = torch.tensor(self._vae.config.latents_mean, device=self._device).view(shape)
         self._std = torch.tensor(self._vae.config.latents_std, device=self._device).view(shape)
+        use_channel_norms(self._vae.encoder)
         use_image_path(self._vae.encoder, class_name=_CAUSAL_CLASSES[type(vae).__name__], time_padding="zeros")
 
     @torch.inference_mode()

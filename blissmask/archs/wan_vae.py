@@ -61,7 +61,8 @@ def load_vae(
 
 def drop_decoder(vae: Any) -> Any:
     """Remove the half of ``vae`` that encoding never runs, more than half of its memory."""
-    vae.decoder = vae.post_quant_conv = None
+    # Empty modules instead of None: the VAE counts convolutions in its decoder before it encodes.
+    vae.decoder, vae.post_quant_conv = nn.Module(), nn.Module()
     return vae
 
 

@@ -82,7 +82,7 @@ def _field_parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
     flag = f"--{shown['flag'] or name.replace('_', '-')}"
     names = [flag, *([str(shown["short"])] if shown["short"] else [])]
     common: dict[str, Any] = {
-        "help": _help_text(field),
+        "help": _help_text(name, field),
         "rich_help_panel": shown["panel"],
         "hidden": bool(shown["hidden"]),
         "show_default": False,
@@ -105,20 +105,23 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 def _metavar(field: FieldInfo, given: str) -> str:
     if given:
         return given
+    return _METAVARS.get(item_type(field.annotation), "CHOICE" if _choices(field) else "TEXT")
+
+
+def _choices(field: FieldInfo) -> str:
+    """Return what a field with a fixed set of values takes; in the text, since a long list would leave it no room."""
     kind = item_type(field.annotation)
-    if typing.get_origin(kind) is typing.Literal:
-        return "|".join(str(choice) for choice in typing.get_args(kind))
-    return _METAVARS.get(kind, "TEXT")
+    return "one of " + ", ".join(map(str, typing.get_args(kind))) if typing.get_origin(kind) is typing.Literal else ""
 
 
-def _help_text(field: FieldInfo) -> str:
+def _help_text(name: str, field: FieldInfo) -> str:
     # Help texts are Rich markup; a `[` that is meant as itself is escaped.
     text = (field.description or "").replace("[", "\\[")
-    told = ", ".join(filter(None, [range_text(field), _default_text(field)])).replace("[", "\\[")
+    told = "; ".join(filter(None, [_choices(field), range_text(field).removeprefix("in range "), _default_text(name, field)])).replace("[", "\\[")
     return f"{text} [dim]({told})[/dim]" if told else text
 
 
-def _default_text(field: FieldInfo) -> str:
+def _default_text(name: str, field: FieldInfo) -> str:
     shown = field.json_schema_extra
     assert isinstance(shown, dict)
     if shown["default_text"]:
@@ -128,4 +131,6 @@ def _default_text(field: FieldInfo) -> str:
         return ""
     if isinstance(default, (list, tuple)):
         return f"default: {' '.join(str(part) for part in default)}"
-    return "default: on" if default is True else f"default: {default}"
+    if default is True:
+        return f"on, unless --no-{name.replace('_', '-')}"
+    return f"default: {default:g}" if isinstance(default, float) else f"default: {default}"

@@ -39,10 +39,10 @@ Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
 class GeneralSection(Section):
     """[general]: what every dataset inherits."""
 
-    resolution: Size | None = option(None, "Training size, WIDTH HEIGHT or one number for a square  [default: 960 544]", panel=_SIZE)
+    resolution: Size | None = option(None, "Training size, WIDTH HEIGHT or one number for a square", panel=_SIZE, default_text="960 544")
     caption_extension: Text | None = option(None, "Suffix of caption files, with the dot", panel=_CAPTION)
-    batch_size: Int | None = option(None, "Items per training batch  [default: 1]", panel=_DATA, ge=1)
-    num_repeats: Int | None = option(None, "How often an epoch shows each item  [default: 1]", panel=_DATA, ge=1)
+    batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
+    num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)
     enable_bucket: Switch | None = option(None, "Group pictures by aspect ratio instead of cropping all to one size", panel=_SIZE)
     bucket_no_upscale: Switch | None = option(None, "Never enlarge a picture; crop it to a multiple of the grid", panel=_SIZE)
     min_bucket_reso: Int | None = option(None, "Shortest bucket side (sd-scripts)", panel=_SIZE, gt=0)
@@ -59,7 +59,7 @@ class DatasetSection(GeneralSection):
     image_jsonl_file: Path | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
     video_directory: Path | None = option(None, "Folder of videos", panel=_DATA)
     video_jsonl_file: Path | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
-    cache_directory: Path | None = option(None, "Folder of the cache  [default: the folder of photos or videos]", panel=_DATA)
+    cache_directory: Path | None = option(None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos")
     mask_directory: Path | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
     alpha_mask: Switch = option(False, "Take the mask from the alpha channel where a picture has one", panel=_DATA)
     require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA)

@@ -145,7 +145,7 @@ class TrainSection(Section):
     loss_type: Literal["mse", "huber"] = option("mse", "Squared error, or Huber, which takes outliers less seriously", panel=_LOOP)
     huber_delta: Number = option(1.0, "Error from which Huber grows linearly", panel=_LOOP, gt=0)
     network_dim: Int = option(32, "Rank of the LoRA", panel=_LORA, ge=1)
-    network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank ", panel=_LORA, default_text="the rank", gt=0)
+    network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank", panel=_LORA, default_text="the rank", gt=0)
     network_dropout: Number = option(0.0, "Share of each LoRA layer's inputs to drop", panel=_LORA, ge=0, lt=1)
     network_weights: Path | None = option(None, "LoRA file to start from", panel=_LORA)
     use_rslora: Switch = option(False, "Scale by the square root of the rank (rsLoRA)", panel=_LORA)
