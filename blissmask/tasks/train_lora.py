@@ -69,12 +69,15 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
         _announce(plan, data.totals, context)
     learners = _equip(plan, data, device, context)
     last: dict[str, float] = {}
-    numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, _receiver(plan, context, last))
     for line in plan.expert_lines():
         context.reporter.emit(Noted(line))
     context.reporter.emit(PhaseStarted("Training", plan.total_steps, "steps"))
     context.reporter.emit(Advanced(plan.start))
-    with Feed(plan.order, data.store, accumulation=plan.config.train.gradient_accumulation_steps, device=device) as feed:
+    with (
+        tensorboard_writer(plan.names.events, purge_step=plan.start + 1) as board,
+        Feed(plan.order, data.store, accumulation=plan.config.train.gradient_accumulation_steps, device=device) as feed,
+    ):
+        numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, _receiver(plan, context, last, board))
         train(learners, feed, _course(plan, learners, data, device, context), numbers)
     context.reporter.emit(PhaseFinished("Training"))
     _conclude(plan, data.totals, last, summary)
@@ -174,10 +177,11 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int)
     saving.reading_weights(learners, write)
 
 
-def _receiver(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> Callable[[int, Values], None]:
-    """Return what gets the numbers of each step: the log, TensorBoard, the reporter, and ``last``."""
+def _receiver(
+    plan: TrainPlan, context: RunContext, last: dict[str, float], board: Callable[[int, Values], None] | None
+) -> Callable[[int, Values], None]:
+    """Return what gets the numbers of each step and passes them to the log, TensorBoard, the reporter and ``last``."""
     log = StepLog(plan.names.log, keep_until=plan.start)
-    board = tensorboard_writer(plan.names.events, purge_step=plan.start + 1)
 
     def receive(step: int, values: Values) -> None:
         log.write(step, values)

@@ -114,7 +114,7 @@ def plan(config: Config) -> TrainPlan:
         CacheError: entries are missing, foreign, damaged, or lack the masks the settings need.
     """
     if config.mask_loss.like is not None:
-        return TrainPlan(COMMAND, config=config, tables=[_recipe_table(config.mask_loss.like)])
+        return TrainPlan(COMMAND, config=config, tables=_recipe_tables(config.mask_loss.like))
     config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss)})
     folders = _cache_folders(config)
     output = config.train.output_dir
@@ -172,17 +172,18 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
     if len(available) == 1 and section.expert is not None:
         raise UsageError(f"`{arch.name}` has only one expert", fix="leave `--expert` out")
     result.experts = tuple(wanted_experts(available, section.expert))
-    shares = [1.0]
-    if len(result.experts) > 1:
-        shape = result.sets[0].headers[0].latent_shape
-        noise = training_noise(section, default_shift=arch.default_shift)((shape[2], shape[3]))
-        by_noise = [noise.share(*expert.timestep_range) for expert in result.experts]
-        shares = by_noise if section.high_noise_share is None else [section.high_noise_share, 1 - section.high_noise_share]
-        if min(shares) <= 0:
-            raise UsageError(
-                "the noise levels leave nothing to one of the experts",
-                fix="widen `--min-timestep` and `--max-timestep`, or train one expert",
-            )
+    noise_of_all = training_noise(section, default_shift=arch.default_shift)
+    shape = result.sets[0].headers[0].latent_shape
+    noise = noise_of_all((shape[2], shape[3]))
+    shares = [noise.share(*expert.timestep_range) for expert in result.experts]
+    if min(shares) <= 0:
+        nothing = ", ".join(expert.name for expert, share in zip(result.experts, shares, strict=True) if share <= 0)
+        raise UsageError(
+            f"`min_timestep` and `max_timestep` leave nothing to the {nothing}-noise expert",
+            fix="widen the range, or train the other expert",
+        )
+    if section.high_noise_share is not None and len(result.experts) > 1:
+        shares = [section.high_noise_share, 1 - section.high_noise_share]
     result.schedule = schedule_steps(shares, run_length=section.expert_run_length, total=result.total_steps)
     names = [expert.name for expert in result.experts]
     assert section.output_dir is not None
@@ -221,10 +222,14 @@ def _reason(result: TrainPlan) -> str:
     return f"{result.total_steps} steps" if result.state is None else f"{result.total_steps} steps, going on after {result.state.step}"
 
 
-def _recipe_table(trainer: str) -> Table:
+def _recipe_tables(trainer: str) -> list[Table]:
     recipe = RECIPES[trainer]
     rows = tuple((name, str(value)) for name, value in recipe.settings.items())
-    return Table(f"{trainer}: {recipe.loss}", ("setting in [mask_loss]", "value"), rows, footer=recipe.remarks)
+    remarks = tuple((remark,) for remark in recipe.remarks)
+    return [
+        Table(f"{trainer}: {recipe.loss}", ("setting in [mask_loss]", "value"), rows),
+        Table("What these settings do not say", ("remark",), remarks),
+    ]
 
 
 def _overview(plan: TrainPlan) -> Table:
@@ -234,10 +239,11 @@ def _overview(plan: TrainPlan) -> Table:
     rows = [
         ("family", f"{plan.arch.name}, {plan.task}"),
         *([("experts", ", ".join(experts))] if experts else []),
+        *(("steps", line) for line in plan.expert_lines()),
         ("cache entries", str(len(order.items))),
         ("micro-batches per epoch", str(order.batches_per_epoch)),
-        ("steps", str(plan.total_steps)),
+        ("steps in all", str(plan.total_steps)),
         ("epochs", f"{plan.total_steps * section.gradient_accumulation_steps / order.batches_per_epoch:.1f}"),
         ("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"),
     ]
-    return Table("Training", ("setting", "value"), tuple(rows), footer=tuple(plan.expert_lines()))
+    return Table("Training", ("setting", "value"), tuple(rows))

@@ -89,7 +89,7 @@ class MicroBatch:
         outside_B1FHW: cells that the prior term holds; None when there are none.
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
         conditioning: stacked where shapes agree, a list where they differ.
-        masses_B, outside_masses_B, areas_B: per item, float64, on the CPU.
+        masses_B, outside_masses_B: per item, float64, on the CPU.
     """
 
     number: int
@@ -101,13 +101,17 @@ class MicroBatch:
     conditioning: Mapping[str, Tensor | list[Tensor]]
     masses_B: Tensor
     outside_masses_B: Tensor
-    areas_B: Tensor
+
+    @property
+    def mean_weights(self) -> Tensor:
+        """Return the mean loss weight of each item, (B,), 0..1, float64."""
+        return self.masses_B / self.latents_BCFHW[0].numel()
 
     def without_masks(self) -> MicroBatch:
         """Return it with every cell at weight 1."""
         masses_B = torch.full_like(self.masses_B, self.latents_BCFHW[0].numel())
         unweighted = dataclasses.replace(self, weights_B1FHW=None, outside_B1FHW=None, masses_B=masses_B)
-        return dataclasses.replace(unweighted, outside_masses_B=torch.zeros_like(masses_B), areas_B=torch.ones_like(masses_B))
+        return dataclasses.replace(unweighted, outside_masses_B=torch.zeros_like(masses_B))
 
     def to(self, device: torch.device) -> MicroBatch:
         """Return it with the tensors that the forward pass needs on ``device``; what is only counted stays."""
@@ -145,7 +149,6 @@ def collate(items: Sequence[TrainingItem], number: int) -> MicroBatch:
         torch.zeros(len(items), dtype=torch.float64)
         if outside_B1FHW is None
         else channels * outside_B1FHW.flatten(1).sum(dim=1, dtype=torch.float64),
-        torch.tensor([item.area for item in items], dtype=torch.float64),
     )
 
 

@@ -123,7 +123,7 @@ def check_masks(sets: Sequence[CachedSet], section: MaskLossSection, rule: Weigh
                 "--mask_loss_scale has no effect: the weighted mean divides it out", fix="use `--mask-gamma` or `--mask-min-weight` instead"
             )
         )
-    if section.mask_min_weight == 0 and not section.prior_preservation_weight:
+    if not (section.mask_min_weight or section.background_weight or section.prior_preservation_weight):
         warnings.append(
             Problem(
                 "the picture is unconstrained outside the mask: weight 0 is not the same as leaving it alone",

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from blissmask.archs.protocol import Denoiser, Expert
 from blissmask.config.training import TrainSection
+from blissmask.errors import UsageError
 from blissmask.training.lora import Lora
 from blissmask.training.timesteps import (
     FLUX_LINE,
@@ -108,8 +109,11 @@ def noise_of(section: TrainSection, expert: Expert, *, default_shift: float) -> 
 
 
 def training_noise(section: TrainSection, *, default_shift: float) -> NoiseOf:
-    """Return the noise levels in the user's range, for all experts together."""
+    """Return the noise levels in the user's range, for all experts together. Raises UsageError when the range is upside down."""
     low, high = (section.min_timestep or 0) / 1000, (1000 if section.max_timestep is None else section.max_timestep) / 1000
+
+    if low > high:
+        raise UsageError(f"`min_timestep` is {low * 1000:.0f}, above `max_timestep`, {high * 1000:.0f}")
 
     def distribution(grid_hw: tuple[int, int]) -> NoiseDistribution:
         whole = _sampling(section, default_shift, grid_hw)

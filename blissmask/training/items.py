@@ -28,7 +28,6 @@ class TrainingItem:
         regions_4fhw: share of each cell that is face, body, hair, background; None when unknown.
         conditioning: text and image conditioning by content name.
         mass: channels times summed loss weights.
-        area: mean mask weight before gamma and floor, 0..1; 1 without a mask.
     """
 
     name: str
@@ -38,7 +37,6 @@ class TrainingItem:
     regions_4fhw: Tensor | None
     conditioning: Mapping[str, Tensor]
     mass: float
-    area: float
 
     @property
     def empty(self) -> bool:
@@ -73,7 +71,7 @@ def make_item(
         entry = dataclasses.replace(entry, regions_4fhw=None)
     if rule is None or entry.weights_1fhw is None:
         mass = float(latents.numel())
-        return TrainingItem(header.stem, latents, None, None, entry.regions_4fhw, entry.conditioning, mass, 1.0)
+        return TrainingItem(header.stem, latents, None, None, entry.regions_4fhw, entry.conditioning, mass)
     weights_1fhw = rule.loss_weights(entry)
     # By the mask as it was cached: what only weighs less in training, such as hair, is not outside.
     outside = None if prior_threshold is None else (entry.weights_1fhw < prior_threshold).float()
@@ -86,7 +84,6 @@ def make_item(
         entry.regions_4fhw,
         entry.conditioning,
         mass,
-        float(rule.raw_weights(entry).mean(dtype=torch.float64)),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from blissmask.archs.protocol import Architecture, Denoiser, Expert, ModelFiles
 from blissmask.config.training import ModelSection, TrainSection
@@ -63,7 +64,12 @@ def load_learners(plan: LearnerPlan, model: ModelSection, section: TrainSection,
         if section.gradient_checkpointing:
             _checkpoint_blocks(denoiser)
         lora = inject_lora(denoiser, lora_shape(section), seed=section.seed)
+        if section.fp8_base:
+            _store_in_fp8(denoiser, plan.dtype)
         left_out += _leave_out_unreached(denoiser, lora, first, plan.device)
+        if section.offload_inactive_dit:
+            # Two 14B experts do not fit side by side; the loop brings each to the device when it is its turn.
+            denoiser.module.to("cpu")
         noise = noise_of(section, expert, default_shift=plan.arch.default_shift)
         if learners and section.shared_lora:
             share_lora(learners[0].lora, lora)
@@ -98,6 +104,22 @@ def _checkpoint_blocks(denoiser: Denoiser) -> None:
     if not getattr(module, "_supports_gradient_checkpointing", False):
         raise UsageError(f"`{type(module).__name__}` does not support gradient checkpointing", fix="leave `--gradient-checkpointing` out")
     module.enable_gradient_checkpointing()
+
+
+def _store_in_fp8(denoiser: Denoiser, compute: torch.dtype) -> None:
+    """Keep the frozen linear weights of the repeated blocks in float8 and cast each to ``compute`` when it runs.
+
+    Norms, embeddings and the output layer stay as they are, like in musubi-tuner. The LoRA layers do too: the model-wide switch of
+    diffusers would turn off the casting of their inputs, which float32 adapters on a bfloat16 model need.
+    """
+    from diffusers.hooks import apply_layerwise_casting_hook
+
+    for block in denoiser.module.modules():
+        if type(block).__name__ not in denoiser.block_class_names:
+            continue
+        for name, layer in block.named_modules():
+            if isinstance(layer, nn.Linear) and "lora_" not in name:
+                apply_layerwise_casting_hook(layer, storage_dtype=torch.float8_e4m3fn, compute_dtype=compute, non_blocking=True)
 
 
 def _leave_out_unreached(denoiser: Denoiser, lora: Lora, first: MicroBatch, device: torch.device) -> list[str]:

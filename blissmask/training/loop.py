@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from blissmask.errors import StoppedError
 from blissmask.training.experts import Learner, StepSchedule
@@ -81,4 +82,8 @@ def _take_turns(learners: Sequence[Learner], position: int, course: Course) -> N
     for other, learner in enumerate(learners):
         if other != position and course.offload:
             learner.denoiser.module.to("cpu")
-    learners[position].denoiser.module.to(course.device)
+    active = learners[position]
+    active.denoiser.module.to(course.device)
+    for values in active.optimizer.state.values():
+        # What was restored while the weights rested in CPU memory; step counters stay where the optimiser wants them.
+        values.update({name: value.to(course.device) for name, value in values.items() if isinstance(value, Tensor) and value.ndim > 0})

@@ -78,6 +78,10 @@ class Lora:
             for name, layer in sorted(self.layers.items())
         }
 
+    def modules(self) -> dict[str, str]:
+        """Return original name -> module name of every layer."""
+        return {self.original_name(name): name for name in sorted(self.layers)}
+
     def magnitudes(self) -> dict[str, Tensor]:
         """Return original name -> DoRA's norms (outputs,), empty without DoRA."""
         if not self.shape.dora:

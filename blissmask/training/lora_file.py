@@ -19,11 +19,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from blissmask.cachefile import write
-from blissmask.cachefile.read import read_metadata, read_tensors
+from blissmask.cachefile.read import read_tensors
 from blissmask.errors import CacheError, ModelError
 from blissmask.training.lora import ADAPTER, Lora
+from blissmask.training.lora_formats import NATIVE_PREFIX as PREFIX
+from blissmask.training.lora_formats import LoraFormat, to_format, to_native
 
-PREFIX = "diffusion_model."
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -40,7 +41,9 @@ def lora_tensors(lora: Lora, *, dtype: torch.dtype = torch.float32) -> dict[str,
     return tensors
 
 
-def save_lora(path: Path, lora: Lora, metadata: Mapping[str, str], *, precision: str = "float32") -> None:
+def save_lora(
+    path: Path, lora: Lora, metadata: Mapping[str, str], *, precision: str = "float32", file_format: LoraFormat = "native"
+) -> None:
     """Publish a LoRA file.
 
     Args:
@@ -48,18 +51,19 @@ def save_lora(path: Path, lora: Lora, metadata: Mapping[str, str], *, precision:
         lora: what to write.
         metadata: strings; the hash of the tensors is added.
         precision: float32, bfloat16 or float16.
+        file_format: how the layers are spelled.
     """
-    tensors = lora_tensors(lora, dtype=_DTYPES[precision])
+    tensors = to_format(lora_tensors(lora, dtype=_DTYPES[precision]), file_format, lora.modules())
     write.save_tensors(path, tensors, {**metadata, "sshs_model_hash": _model_hash(tensors)})
 
 
 def load_lora(path: Path, lora: Lora) -> None:
-    """Fill ``lora`` from a file of :func:`save_lora`, for a warm start.
+    """Fill ``lora`` from a LoRA file of any format of :mod:`lora_formats`, for a warm start.
 
     Raises:
         ModelError: the file cannot be read, is for other layers or has another rank; names the first of them.
     """
-    tensors = _read(path)
+    tensors = to_native(_read(path), lora.modules())
     with torch.no_grad():
         for name, layer in lora.layers.items():
             original = f"{PREFIX}{lora.original_name(name)}"
@@ -87,22 +91,6 @@ def load_lora(path: Path, lora: Lora) -> None:
         raise ModelError(
             f"this LoRA also adapts `{next(iter(tensors))}`, which this run does not", where=[path], fix="add it with `include_patterns`"
         )
-
-
-def rank_of(path: Path) -> int:
-    """Return the rank of a LoRA file. Raises ModelError when it is none."""
-    for key, tensor in _read(path).items():
-        if key.endswith(".lora_A.weight"):
-            return int(tensor.shape[0])
-    raise ModelError("no LoRA of this program's format", where=[path])
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    """Return the metadata of a LoRA file. Raises ModelError when it cannot be read."""
-    try:
-        return read_metadata(path)
-    except CacheError as error:
-        raise ModelError("the LoRA file is missing or damaged", where=[path]) from error
 
 
 def _read(path: Path) -> dict[str, Tensor]:

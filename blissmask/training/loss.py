@@ -98,13 +98,16 @@ def weighted_mean(pred_BCFHW: Tensor, target_BCFHW: Tensor, weights_B1FHW: Tenso
     return (weighted_sums(error_map(pred_BCFHW, target_BCFHW), weights_B1FHW) * coefficients_B.float()).sum()
 
 
-def region_sums(errors_B1FHW: Tensor, regions_BRFHW: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Return each region's summed error and mass, both (R,); their quotient is the plain mean error of the region.
+def region_sums(errors_B1FHW: Tensor, regions_BRFHW: Tensor) -> Tensor:
+    """Return the summed error of each region, (R,); divided by its mass it is the region's plain mean error.
 
     Args:
         errors_B1FHW: as from :func:`error_map`.
         regions_BRFHW: share of each cell that shows each region, 0..1.
-        channels: channels that the errors were summed over.
     """
-    over_cells = (0, 2, 3, 4)
-    return (errors_B1FHW * regions_BRFHW).sum(dim=over_cells), channels * regions_BRFHW.sum(dim=over_cells)
+    return (errors_B1FHW * regions_BRFHW).sum(dim=(0, 2, 3, 4))
+
+
+def region_masses(regions_BRFHW: Tensor, channels: int) -> Tensor:
+    """Return ``channels`` times the summed share of each region, (R,); 0 for regions that are not shown."""
+    return channels * regions_BRFHW.sum(dim=(0, 2, 3, 4))

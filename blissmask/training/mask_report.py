@@ -91,16 +91,24 @@ def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals) -> tu
         _WIDE,
         *_tier_table(rule, totals),
         _count_line(totals),
+        *_prior_line(section),
     )
 
 
 def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
     shares = totals.region_shares
-    lines = [" tier         value   weight   loss weight   share of the loss"]
+    lines = [" tier         value   weight   loss weight   share of weight"]
     for position, (tier, weight) in enumerate(zip(TIERS, rule.tier_weights or rule.pixel_weights, strict=True)):
         share = "not known" if shares is None else f"{shares[position]:.1%}"
-        lines.append(f" {tier.value:<11}{round(weight * MAX_VALUE):>7}{weight:>9.3f}{rule.tier_loss_weight(weight):>14.3f}{share:>20}")
+        lines.append(f" {tier.value:<11}{round(weight * MAX_VALUE):>7}{weight:>9.3f}{rule.tier_loss_weight(weight):>14.3f}{share:>18}")
     return lines
+
+
+def _prior_line(section: MaskLossSection) -> list[str]:
+    if not section.prior_preservation_weight:
+        return []
+    threshold, strength = section.prior_mask_threshold, section.prior_preservation_weight
+    return [f" cells of mask weight below {threshold} are held to the base model, at {strength} times the loss inside"]
 
 
 def _count_line(totals: MaskTotals) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class MetricBuffer:
         """Read what waits. Raises NonFiniteLossError when a loss or a gradient norm is not finite; the steps before it are received."""
         waiting, self._waiting = self._waiting, []
         for step, tensors in waiting:
-            values = _drop_unknown(_read(tensors))
+            values = _read(tensors)
             wrong = [name for name, value in values.items() if not math.isfinite(value)]
             if wrong:
                 raise NonFiniteLossError(
@@ -63,11 +64,6 @@ def _read(tensors: dict[str, Tensor | float]) -> dict[str, float]:
     )
     numbers = dict(zip(on_device, read, strict=True))
     return {name: numbers[name] if name in numbers else float(value) for name, value in tensors.items()}
-
-
-def _drop_unknown(values: dict[str, float]) -> dict[str, float]:
-    """Leave out the losses of regions that the step did not show: they are 0 / 0, marked by NaN under ``loss/``."""
-    return {name: value for name, value in values.items() if not (name.startswith("loss/region/") and math.isnan(value))}
 
 
 class StepLog:
@@ -100,8 +96,9 @@ def read_log(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in _lines(path)]
 
 
-def tensorboard_writer(folder: Path, *, purge_step: int) -> Callable[[int, Values], None] | None:
-    """Return what writes steps for TensorBoard, or None when it is not installed.
+@contextlib.contextmanager
+def tensorboard_writer(folder: Path, *, purge_step: int) -> Iterator[Callable[[int, Values], None] | None]:
+    """Yield what writes steps for TensorBoard, or None when it is not installed; what was written is on disk afterwards.
 
     Args:
         folder: of the event files.
@@ -110,14 +107,18 @@ def tensorboard_writer(folder: Path, *, purge_step: int) -> Callable[[int, Value
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
+        yield None
+        return
     writer = SummaryWriter(str(folder), purge_step=purge_step)
 
     def write(step: int, values: Values) -> None:
         for name, value in values.items():
             writer.add_scalar(name, value, step)
 
-    return write
+    try:
+        yield write
+    finally:
+        writer.close()
 
 
 def _lines(path: Path) -> list[str]:

@@ -19,6 +19,7 @@ from blissmask.training.checkpoint import (
 )
 from blissmask.training.experts import Learner
 from blissmask.training.lora_file import save_lora
+from blissmask.training.lora_formats import LoraFormat
 from blissmask.training.optimizer import set_training_mode
 
 
@@ -69,11 +70,13 @@ def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence
     return Outputs(folder, name, (name,) if shared else tuple(f"{name}-{expert}" for expert in trained))
 
 
-def save_loras(files: Sequence[Path], learners: Sequence[Learner], metadata: Mapping[str, str], *, precision: str) -> None:
+def save_loras(
+    files: Sequence[Path], learners: Sequence[Learner], metadata: Mapping[str, str], *, precision: str, file_format: LoraFormat
+) -> None:
     """Publish the LoRA file of each learner (of the first only when they share one)."""
     for path, learner in zip(files, learners, strict=False):
         title = {"modelspec.title": path.stem}
-        save_lora(path, learner.lora, {**metadata, **title}, precision=precision)
+        save_lora(path, learner.lora, {**metadata, **title}, precision=precision, file_format=file_format)
 
 
 def save_run_state(outputs: Outputs, learners: Sequence[Learner], *, step: int, settings: Mapping[str, Any], keep_last: int) -> None:

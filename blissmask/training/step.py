@@ -6,7 +6,7 @@ B items, C channels, F latent frames, H and W latent rows and columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from blissmask.masks.tiers import TIERS
 from blissmask.training.batches import MicroBatch
 from blissmask.training.experts import Learner
 from blissmask.training.lora import adapters_off
-from blissmask.training.loss import EMPTY_MASS, LossType, MaskMean, error_map, item_coefficients, region_sums, weighted_sums
+from blissmask.training.loss import EMPTY_MASS, LossType, MaskMean, error_map, item_coefficients, region_masses, region_sums, weighted_sums
 from blissmask.training.prior import PriorRule
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.timesteps import draw_levels, loss_factors
@@ -29,7 +29,8 @@ class StepRule:
     Attributes:
         seed: of the run; every draw is a function of it and the micro-batch's number.
         mean: see ``loss.item_coefficients``.
-        area_beta: an item's loss is multiplied by its mean mask weight to this power.
+        area_beta: an item's loss is multiplied by its mean loss weight to this power; 1 with ``sample`` is the plain mean of loss times
+            weight.
         unmasked_probability: share of the steps that ignore masks.
         prior: None without prior preservation.
         loss_type, huber_delta: see ``loss.error_map``.
@@ -56,8 +57,7 @@ class _Tally:
 
     loss: Tensor
     prior: Tensor
-    region_errors_R: Tensor = field(default_factory=lambda: torch.zeros(len(TIERS)))
-    region_masses_R: Tensor = field(default_factory=lambda: torch.zeros(len(TIERS)))
+    region_errors_R: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def run_step(
         device: of the denoiser.
     """
     weighed = _weigh(learner, window, rule, step)
-    tally = _Tally(torch.zeros((), device=device), torch.zeros((), device=device))
+    tally = _Tally(torch.zeros((), device=device), torch.zeros((), device=device), torch.zeros(len(TIERS), device=device))
     for part in weighed:
         # Nothing to learn from: no forward pass is spent on it.
         if not part.idle:
@@ -123,7 +123,7 @@ def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step:
         _Weighed(
             batch,
             levels_B,
-            coefficients_B * batch.areas_B**rule.area_beta * loss_factors(levels_B, rule.weighting),
+            coefficients_B * batch.mean_weights**rule.area_beta * loss_factors(levels_B, rule.weighting),
             outside_B * (rule.prior.strengths(levels_B) if rule.prior else 0.0),
         )
         for batch, levels_B, coefficients_B, outside_B in zip(batches, levels, coefficients, outside, strict=True)
@@ -152,9 +152,7 @@ def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, d
         loss = loss + prior_loss
     loss.backward()  # type: ignore[no-untyped-call]
     if batch.regions_B4FHW is not None:
-        errors_R, masses_R = region_sums(errors_B1FHW.detach(), batch.regions_B4FHW, pred_BCFHW.shape[1])
-        tally.region_errors_R = tally.region_errors_R.to(device) + errors_R
-        tally.region_masses_R = tally.region_masses_R.to(device) + masses_R
+        tally.region_errors_R += region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
 
 
 def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch.device) -> tuple[Tensor, Batch]:
@@ -178,25 +176,33 @@ def _numbers(
 ) -> dict[str, Tensor | float]:
     items = sum(len(part.batch.names) for part in weighed)
     cells = sum(part.batch.latents_BCFHW.numel() for part in weighed)
+    learned = any(bool(part.coefficients_B.any()) for part in weighed)
     values: dict[str, Tensor | float] = {
-        "loss": tally.loss,
+        # A step of empty items has no loss; 0 would read as a very good one.
+        **({"loss": tally.loss} if learned else {}),
+        **({f"loss/{learner.name}": tally.loss} if learned and learner.name else {}),
         "lr": learning_rate,
         "grad_norm": norm,
         "timestep": float(sum(float(part.levels_B.sum()) for part in weighed)) / items,
     }
-    if learner.name:
-        values[f"loss/{learner.name}"] = tally.loss
     if any(part.batch.weights_B1FHW is not None for part in weighed):
         values["mask/weight"] = float(sum(float(part.batch.masses_B.sum()) for part in weighed)) / cells
-        values["mask/area"] = float(sum(float(part.batch.areas_B.sum()) for part in weighed)) / items
         values["mask/empty"] = sum(int((part.batch.masses_B <= EMPTY_MASS).sum()) for part in weighed)
     if rule.prior is not None:
         values["prior/loss"] = tally.prior
         values["prior/items"] = sum(int((part.prior_coefficients_B > 0).sum()) for part in weighed)
-    if any(part.batch.regions_B4FHW is not None for part in weighed):
-        losses_R = tally.region_errors_R / tally.region_masses_R
-        values |= {f"loss/{tier.value}": losses_R[position] for position, tier in enumerate(TIERS)}
+    shown_R = _shown_masses(weighed)
+    values |= {f"loss/{tier.value}": tally.region_errors_R[at] / shown_R[at] for at, tier in enumerate(TIERS) if shown_R[at] > 0}
     return values
+
+
+def _shown_masses(weighed: Sequence[_Weighed]) -> list[float]:
+    """Return the mass of each region in the items that were predicted; 0 where the step did not show it."""
+    masses_R = torch.zeros(len(TIERS))
+    for part in weighed:
+        if not part.idle and part.batch.regions_B4FHW is not None:
+            masses_R += region_masses(part.batch.regions_B4FHW, part.batch.latents_BCFHW.shape[1])
+    return [float(mass) for mass in masses_R.tolist()]
 
 
 def _grid(batch: MicroBatch) -> tuple[int, int]:

@@ -32,9 +32,11 @@ class NoiseDistribution:
     cumulative: Callable[[float], float]
 
     def rescaled(self, low: float, high: float) -> NoiseDistribution:
-        """Squeeze the whole distribution into [low, high]: ``t * (high - low) + low``."""
+        """Squeeze the whole distribution into [low, high]: ``t * (high - low) + low``; equal ends fix the level."""
         if (low, high) == (0.0, 1.0):
             return self
+        if low == high:
+            return NoiseDistribution(lambda uniforms: torch.full_like(uniforms, low), lambda level: float(level >= low))
         return NoiseDistribution(
             lambda uniforms: self.quantile(uniforms) * (high - low) + low,
             lambda level: self.cumulative(min(1.0, max(0.0, (level - low) / (high - low)))),

@@ -117,9 +117,22 @@ def test_an_expert_of_a_family_with_one_is_refused(cache, tmp_path):
         train_lora.plan(train_config(cache, tmp_path / "out", expert="high"))
 
 
-def test_a_range_that_leaves_one_expert_nothing_is_refused(cache, tmp_path):
-    with pytest.raises(UsageError, match="leave nothing"):
-        train_lora.plan(train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_timestep=800))
+def test_a_range_upside_down_is_refused(cache, tmp_path):
+    with pytest.raises(UsageError, match="above `max_timestep`"):
+        train_lora.plan(train_config(cache, tmp_path / "out", min_timestep=900, max_timestep=100))
+
+
+def test_a_fixed_noise_level_stays_fixed_inside_an_experts_range(cache, tmp_path):
+    _, recorder = run(train_config(cache, tmp_path / "out", arch="wan22", expert="low", min_timestep=500, max_timestep=500))
+    assert [event.values["timestep"] for event in recorder.of(Measured)] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "expert"), [({"expert": "both", "max_timestep": 800}, "high"), ({"min_timestep": 900, "max_timestep": 900}, "low")]
+)
+def test_a_range_that_leaves_an_expert_nothing_is_refused(cache, tmp_path, options, expert):
+    with pytest.raises(UsageError, match=f"leave nothing to the {expert}-noise expert"):
+        train_lora.plan(train_config(cache, tmp_path / "out", arch="wan22", **options))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])

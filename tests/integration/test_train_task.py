@@ -311,6 +311,14 @@ def test_losses_are_logged_per_region(cache, tmp_path):
     assert {"loss", "loss/face", "loss/body", "loss/hair", "loss/background", "mask/weight", "lr", "grad_norm"} <= line.keys()
 
 
+def test_tensorboard_gets_every_step(cache, tmp_path):
+    event_file = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    run(train_config(cache, tmp_path / "out", use_mask_loss=True, max_train_steps=3))
+    (path,) = (tmp_path / "out" / "logs" / "kyla").iterdir()
+    events = [event for event in event_file.EventFileLoader(str(path)).Load() if event.HasField("summary")]
+    assert {(event.step, event.summary.value[0].tag) for event in events} >= {(step, "loss/face") for step in (1, 2, 3)}
+
+
 def test_regions_that_a_step_does_not_show_are_left_out_of_its_numbers(tmp_path):
     shares = torch.zeros(4, 1, 4, 4)
     shares[1] = 1.0

@@ -1,0 +1,91 @@
+"""The ways LoRA files spell the same matrices, and conversion between them.
+
+    native      diffusion_model.blocks.0.self_attn.q.lora_A.weight, .lora_B.weight, .alpha        ComfyUI, diffusers
+    kohya       lora_unet_blocks_0_self_attn_q.lora_down.weight, .lora_up.weight, .alpha          musubi-tuner, ComfyUI
+    diffusers   transformer.blocks.0.attn1.to_q.lora_A.weight, .lora_B.weight                     diffusers, scale folded into B
+
+``native`` is what :mod:`lora_file` writes; the others are made from it. The tables between names come from the model's own modules, so
+``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+LoraFormat = Literal["native", "kohya", "diffusers"]
+
+NATIVE_PREFIX = "diffusion_model."
+_KOHYA_PREFIX = "lora_unet_"
+_DIFFUSERS_PREFIX = "transformer."
+_TO_KOHYA = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight", "alpha": "alpha", "dora_scale": "dora_scale"}
+_PARTS = ("lora_A.weight", "lora_B.weight", "lora_down.weight", "lora_up.weight", "alpha", "dora_scale")
+
+
+def to_format(tensors: Mapping[str, Tensor], wanted: LoraFormat, modules: Mapping[str, str]) -> dict[str, Tensor]:
+    """Spell native tensors another way.
+
+    Args:
+        tensors: as from ``lora_file.lora_tensors``.
+        wanted: the spelling.
+        modules: original name -> diffusers module name of every adapted layer.
+    """
+    if wanted == "native":
+        return dict(tensors)
+    if wanted == "kohya":
+        return {_kohya_key(key): tensor for key, tensor in tensors.items()}
+    spelled = {}
+    for key, tensor in tensors.items():
+        name, part = _split(key)
+        module = f"{_DIFFUSERS_PREFIX}{modules[name.removeprefix(NATIVE_PREFIX)]}"
+        if part == "lora_B.weight":
+            # diffusers takes alpha for the rank where a file of its own format has none.
+            spelled[f"{module}.{part}"] = (tensor.float() * _scale(tensors, name)).to(tensor.dtype)
+        elif part == "dora_scale":
+            spelled[f"{module}.lora_magnitude_vector"] = tensor.reshape(-1)
+        elif part != "alpha":
+            spelled[f"{module}.{part}"] = tensor
+    return spelled
+
+
+def to_native(tensors: Mapping[str, Tensor], modules: Mapping[str, str]) -> dict[str, Tensor]:
+    """Spell tensors of any of the three formats the native way; what fits none of them keeps its key.
+
+    Args:
+        tensors: of a LoRA file.
+        modules: original name -> diffusers module name of every layer that can be adapted.
+    """
+    names = {f"{_KOHYA_PREFIX}{original.replace('.', '_')}": original for original in modules}
+    names |= {f"{_DIFFUSERS_PREFIX}{module}": original for original, module in modules.items()}
+    names |= {f"{NATIVE_PREFIX}{original}": original for original in modules}
+    parts = {kohya: native for native, kohya in _TO_KOHYA.items()} | {part: part for part in _TO_KOHYA}
+    spelled = {}
+    for key, tensor in tensors.items():
+        name, part = _split(key)
+        known = names.get(name)
+        spelled[key if known is None else f"{NATIVE_PREFIX}{known}.{parts.get(part, part)}"] = tensor
+    return spelled
+
+
+def _kohya_key(key: str) -> str:
+    name, part = _split(key)
+    return f"{_KOHYA_PREFIX}{name.removeprefix(NATIVE_PREFIX).replace('.', '_')}.{_TO_KOHYA[part]}"
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Return (module, part) of a key; the part is empty when it is none that LoRA files have."""
+    part = _first_ending(key, _PARTS)
+    return (key.removesuffix(f".{part}"), part) if part else (key, "")
+
+
+def _first_ending(key: str, parts: Iterable[str]) -> str:
+    return next((part for part in parts if key.endswith(f".{part}")), "")
+
+
+def _scale(tensors: Mapping[str, Tensor], name: str) -> float:
+    alpha: Tensor | None = tensors.get(f"{name}.alpha")
+    rank = tensors[f"{name}.lora_A.weight"].shape[0]
+    return 1.0 if alpha is None else float(alpha.to(torch.float64)) / rank
