@@ -71,7 +71,8 @@ class BatchedNetwork(Generic[Result]):
     def _next_batch(self) -> list[_Request[Result]]:
         """Take the longest waiting picture and those of its size, in order. Called by whoever has the turn."""
         first = self._waiting.popleft()
-        batch, others = [first], []
+        batch = [first]
+        others: list[_Request[Result]] = []
         while self._waiting and len(batch) < self._batch_size:
             request = self._waiting.popleft()
             (batch if request.pixels_3hw.shape == first.pixels_3hw.shape else others).append(request)
@@ -96,7 +97,7 @@ class BatchedNetwork(Generic[Result]):
 
 def _in_words(error: BaseException) -> BaseException:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        words = MachineError("not enough memory for the network", fix="use a smaller `--batch-size`, `--precision float16`, or `--device cpu`")
+        words = MachineError("not enough memory for the network", fix="lower `--batch-size` or `--precision`, or use `--device cpu`")
         words.__cause__ = error
         return words
     return error

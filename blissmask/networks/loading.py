@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _NAMED_KEYS = 8
 
 
-def load_transformer(class_name: str, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401 - transformers has no usable types
+def load_transformer(class_name: str, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a transformers model in eval mode.
 
     Args:
@@ -23,7 +23,7 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
         dtype: precision of the weights.
 
     Raises:
-        MissingPackageError: the installed transformers does not know the class.
+        MissingPackageError: the installed transformers does not know the class, or the class needs another package.
         ModelError: files are missing, damaged or of another model.
     """
     import transformers
@@ -39,6 +39,10 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
         model, report = model_class.from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
+    except ImportError as error:
+        # Some classes need more than transformers installs, e.g. scipy for the loss of MaskFormer and EoMT, even when nothing is trained.
+        words = str(error).strip().partition(". ")[0]
+        raise MissingPackageError(f"`{class_name}` needs another package", where=[words], fix=_how_to_install(words)) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
     # transformers fills what a file lacks with random numbers and goes on.
@@ -47,3 +51,9 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
         shown = [*sorted(lacking)[:_NAMED_KEYS], *([f"and {len(lacking) - _NAMED_KEYS} more"] if len(lacking) > _NAMED_KEYS else [])]
         raise ModelError(f"the folder is no {class_name}: {len(lacking)} weights are missing", where=[folder, *shown])
     return model.requires_grad_(False).eval().to(device)  # noqa: FBT003 (PyTorch's own signature)
+
+
+def _how_to_install(words: str) -> str:
+    """Return the command that installs the package that transformers names as "requires the NAME library"."""
+    name = words.partition("requires the ")[2].partition(" ")[0].lower()
+    return f"install it: `pip install {name}`" if name else ""

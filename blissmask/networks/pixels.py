@@ -73,7 +73,8 @@ def prepare(rgb_HW3: NDArray[np.uint8], recipe: Recipe) -> Prepared:
     resized = _resize(rgb_HW3, prepared_size_wh((width, height), recipe), recipe.resample)
     if recipe.bgr:
         resized = resized[..., ::-1]
-    values = (resized.astype(np.float32) * np.float32(recipe.scale) - np.float32(recipe.mean)) / np.float32(recipe.std)
+    mean, std = np.array(recipe.mean, np.float32), np.array(recipe.std, np.float32)
+    values = (resized.astype(np.float32) * np.float32(recipe.scale) - mean) / std
     pixels = np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32)
     if recipe.pad_wh is None:
         return Prepared(pixels, (1.0, 1.0), (width, height))
@@ -136,7 +137,7 @@ def _recipe_of(settings: Mapping[str, Any], default: Recipe) -> Recipe:
     return recipe if settings.get("size") is None else _with_size(recipe, settings["size"])
 
 
-def _with_size(recipe: Recipe, size: Any) -> Recipe:  # noqa: ANN401 - a number, or one of several tables
+def _with_size(recipe: Recipe, size: Any) -> Recipe:
     if isinstance(size, int):
         return replace(recipe, size_wh=(size, size))
     if "height" in size:
@@ -147,7 +148,7 @@ def _with_size(recipe: Recipe, size: Any) -> Recipe:  # noqa: ANN401 - a number,
     raise ValueError(f"`size` is {size}")
 
 
-def _three(values: Any) -> tuple[float, ...]:  # noqa: ANN401 - a number or three
+def _three(values: Any) -> tuple[float, ...]:
     return (float(values),) * 3 if isinstance(values, int | float) else tuple(float(value) for value in values)
 
 

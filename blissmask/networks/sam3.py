@@ -78,7 +78,7 @@ class Sam3Prompts:
         self._device = find_device(options.device)
         self._dtype = find_dtype(options, self._device, on_gpu="bfloat16")
         self._model = load_transformer("Sam3Model", folder, device=self._device, dtype=self._dtype)
-        self._tokens = [self._tokenize(folder, prompt) for prompt in prompts]
+        self._tokens = [{name: ids.to(self._device) for name, ids in tokens.items()} for tokens in _tokenize(folder, prompts)]
         self._min_score = min_score
 
     def __call__(self, pixels_B3hw: NDArray[np.float32]) -> list[list[list[Found]]]:
@@ -91,17 +91,7 @@ class Sam3Prompts:
             by_prompt = [self._look_for(tokens, seen, len(pixels_B3hw)) for tokens in self._tokens]
         return [[found[picture] for found in by_prompt] for picture in range(len(pixels_B3hw))]
 
-    def _tokenize(self, folder: Path, prompt: str) -> dict[str, torch.Tensor]:
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"the tokenizer cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
-        tokens = tokenizer([prompt], padding="max_length", max_length=PROMPT_TOKENS, truncation=True, return_tensors="pt")
-        return {name: tokens[name].to(self._device) for name in ("input_ids", "attention_mask")}
-
-    def _look_for(self, tokens: dict[str, torch.Tensor], seen: Any, count: int) -> list[list[Found]]:  # noqa: ANN401 - transformers' output
+    def _look_for(self, tokens: dict[str, torch.Tensor], seen: Any, count: int) -> list[list[Found]]:
         prompts = {name: ids.expand(count, -1) for name, ids in tokens.items()}
         output = self._model(vision_embeds=seen, **prompts)
         scores_BQ = output.pred_logits.float().sigmoid()
@@ -109,12 +99,25 @@ class Sam3Prompts:
             scores_BQ = scores_BQ * output.presence_logits.float().sigmoid()
         return [self._kept(scores_BQ[picture], output, picture) for picture in range(count)]
 
-    def _kept(self, scores_Q: torch.Tensor, output: Any, picture: int) -> list[Found]:  # noqa: ANN401 - transformers' output
+    def _kept(self, scores_Q: torch.Tensor, output: Any, picture: int) -> list[Found]:
         order = scores_Q.argsort(descending=True, stable=True)
         kept = order[scores_Q[order] > self._min_score]
         masks = output.pred_masks[picture, kept].float().sigmoid().cpu().numpy()
         boxes = output.pred_boxes[picture, kept].float().cpu().tolist()
         scores = scores_Q[kept].cpu().tolist()
-        return [
-            Found(score, (box[0], box[1], box[2], box[3]), mask) for score, box, mask in zip(scores, boxes, masks, strict=True)
-        ]
+        return [Found(score, (box[0], box[1], box[2], box[3]), mask) for score, box, mask in zip(scores, boxes, masks, strict=True)]
+
+
+def _tokenize(folder: Path, prompts: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+    """Return ids and attention mask of each prompt, (1, PROMPT_TOKENS) each."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the tokenizer cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
+    return [
+        {name: ids for name, ids in tokens.items() if name in ("input_ids", "attention_mask")}
+        for prompt in prompts
+        for tokens in [tokenizer([prompt], padding="max_length", max_length=PROMPT_TOKENS, truncation=True, return_tensors="pt")]
+    ]

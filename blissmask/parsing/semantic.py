@@ -83,8 +83,9 @@ def best_class(scores_Chw: torch.Tensor, size_wh: tuple[int, int]) -> NDArray[np
     scores = scores_Chw.float()
     labels = np.empty((height, width), np.uint8)
     for top in range(0, height, rows):
-        strip = _wide(_tall(scores, height, top, min(height, top + rows)), width)
-        labels[top : top + rows] = strip.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        strip = _tall(scores, height, top, min(height, top + rows))
+        wide = torch.nn.functional.interpolate(strip[None], (strip.shape[1], width), mode="bilinear", align_corners=False)[0]
+        labels[top : top + rows] = wide.argmax(dim=0).to(torch.uint8).cpu().numpy()
     return labels
 
 
@@ -99,7 +100,3 @@ def _tall(scores_Chw: torch.Tensor, height: int, top: int, bottom: int) -> torch
     below = (above + 1).clamp(max=source_rows - 1)
     share = (places - above)[None, :, None]
     return scores_Chw[:, above] * (1 - share) + scores_Chw[:, below] * share
-
-
-def _wide(scores_ChW: torch.Tensor, width: int) -> torch.Tensor:
-    return _tall(scores_ChW.transpose(1, 2), width, 0, width).transpose(1, 2)

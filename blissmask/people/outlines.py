@@ -92,9 +92,7 @@ def _shared(first: Outline, second: Outline) -> float:
     left, right = max(first.left, second.left), min(first.window[1].stop, second.window[1].stop)
     if top >= bottom or left >= right:
         return 0.0
-    parts = [
-        one.probability_hw[top - one.top : bottom - one.top, left - one.left : right - one.left] > INSIDE for one in (first, second)
-    ]
+    parts = [one.probability_hw[top - one.top : bottom - one.top, left - one.left : right - one.left] > INSIDE for one in (first, second)]
     both = int(np.count_nonzero(parts[0] & parts[1]))
     areas = sum(int(np.count_nonzero(one.probability_hw > INSIDE)) for one in (first, second))
     return both / (areas - both)

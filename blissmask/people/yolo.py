@@ -7,6 +7,7 @@ H, W: rows and columns of the photo.
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ LICENCE = Licence(
     commercial=True,
     note="who serves or ships a product with it must publish the source, or buy a licence of Ultralytics",
 )
+
+
+_SAFE_ULTRALYTICS = {"ULTRALYTICS_SAFE_LOAD": "1", "YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1"}
+"""Load weights without running what a pickle may hold, install no packages, send nothing. Read when the package is imported."""
 
 
 class YoloPeople:
@@ -110,6 +115,8 @@ class _Checkpoint:
     """A ``.pt`` file, run by Ultralytics."""
 
     def __init__(self, path: Path, options: NetworkOptions) -> None:
+        for name, value in _SAFE_ULTRALYTICS.items():
+            os.environ.setdefault(name, value)
         from ultralytics import YOLO
 
         self._device = str(find_device(options.device))

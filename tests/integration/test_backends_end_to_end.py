@@ -139,7 +139,20 @@ def test_example_package_adds_a_backend_through_its_entry_point(tmp_path):
     (metadata / "entry_points.txt").write_text("[blissmask.parsing]\nbrightness = blissmask_brightness.parts\n")
     save(tmp_path / "photos" / "a.png", np.repeat(np.array([[[0], [128], [255]]], np.uint8), 3, axis=2).repeat(8, axis=0).repeat(8, axis=1))
     done = subprocess.run(
-        [sys.executable, "-m", "blissmask", "masks", "--backend", "brightness", "--input", "photos", "--output", "masks", "--min-area", "0"],
+        [
+            sys.executable,
+            "-m",
+            "blissmask",
+            "masks",
+            "--backend",
+            "brightness",
+            "--input",
+            "photos",
+            "--output",
+            "masks",
+            "--min-area",
+            "0",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(EXAMPLE.parents[1])])},
         capture_output=True,

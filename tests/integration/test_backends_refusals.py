@@ -12,8 +12,8 @@ from blissmask.people.registry import PEOPLE
 from tests import backend_models as models
 from tests.builders import photo_folder, random_rgb
 
-HEAVY = [(PARSING, MasksSection, name) for name in PARSING.names() if name != "embedded"]
-HEAVY += [(PEOPLE, InstanceSection, name) for name in PEOPLE.names() if name != "embedded"]
+HEAVY = [(PARSING, MasksSection, name) for name in ("sapiens", "sapiens2", "huggingface", "sam3")]
+HEAVY += [(PEOPLE, InstanceSection, name) for name in ("sam3", "rfdetr", "yolo")]
 
 
 def refusal_of(registry, section, name, **options):

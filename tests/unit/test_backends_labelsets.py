@@ -64,7 +64,13 @@ def test_unmapped_class_prints_the_table_and_what_to_write():
         tiers_by_name(["background", "road", "Face", "sky dome"], ["road=background"], where="folder")
     problem = refusal.value.problems[0]
     assert problem.what == "1 of 4 classes of the model have no known tier"
-    assert problem.where == ("folder", "  0  background  background", "  1  road        background", "  2  Face        face", "  3  sky dome    ?")
+    assert problem.where == (
+        "folder",
+        "  0  background  background",
+        "  1  road        background",
+        "  2  Face        face",
+        "  3  sky dome    ?",
+    )
     assert "--map 'sky dome=background'" in problem.fix
 
 
