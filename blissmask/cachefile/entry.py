@@ -47,7 +47,7 @@ class CacheEntry:
         conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning together.
     """
 
-    latents_Cfhw: Tensor  # noqa: N815
+    latents_Cfhw: Tensor
     weights_1fhw: Tensor | None
     regions_4fhw: Tensor | None
     conditioning: Mapping[str, Tensor]

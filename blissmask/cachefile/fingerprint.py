@@ -36,8 +36,13 @@ def take(paths: Iterable[Path]) -> str:
     return " ".join(_take_one(path) for path in expand(paths))
 
 
-def compare(fingerprint: str, paths: Iterable[Path]) -> Sameness:
+def compare(fingerprint: str, paths: Iterable[Path], *, by_content: bool = False) -> Sameness:
     """Say whether ``paths`` are still what ``fingerprint`` was taken of.
+
+    Args:
+        fingerprint: as :func:`take` returned it.
+        paths: the files now.
+        by_content: read every file, even where size and time have not moved.
 
     Raises:
         InputError: a file cannot be read.
@@ -45,7 +50,7 @@ def compare(fingerprint: str, paths: Iterable[Path]) -> Sameness:
     recorded, files = fingerprint.split(), expand(paths)
     if len(recorded) != len(files):
         return Sameness.CHANGED
-    return max((_compare_one(text, path) for text, path in zip(recorded, files, strict=True)), default=Sameness.SAME)
+    return max((_compare_one(text, path, by_content=by_content) for text, path in zip(recorded, files, strict=True)), default=Sameness.SAME)
 
 
 def expand(paths: Iterable[Path]) -> Sequence[Path]:
@@ -65,15 +70,18 @@ def _take_one(path: Path) -> str:
     return f"{state.st_size}:{state.st_mtime_ns}:{_digest(path)}"
 
 
-def _compare_one(recorded: str, path: Path) -> Sameness:
+def _compare_one(recorded: str, path: Path, *, by_content: bool) -> Sameness:
     size, _, rest = recorded.partition(":")
     modified, _, digest = rest.partition(":")
     state = _stat(path)
     if str(state.st_size) != size:
         return Sameness.CHANGED
-    if str(state.st_mtime_ns) == modified:
+    untouched = str(state.st_mtime_ns) == modified
+    if untouched and not by_content:
         return Sameness.SAME
-    return Sameness.MOVED if _digest(path) == digest else Sameness.CHANGED
+    if _digest(path) != digest:
+        return Sameness.CHANGED
+    return Sameness.SAME if untouched else Sameness.MOVED
 
 
 def _stat(path: Path) -> os.stat_result:

@@ -9,6 +9,9 @@ from enum import IntEnum
 from blissmask.cachefile.fingerprint import Sameness
 from blissmask.cachefile.layout import CAPTION, OUR_FORMAT, OURS
 
+FILE_CHANGED = "file changed"
+"""The reason when photo, video or controls changed; their colours may still be the same, e.g. when only alpha did."""
+
 
 class Redo(IntEnum):
     """What a run does to a latent file."""
@@ -54,10 +57,10 @@ def decide(found: Mapping[str, str], wanted: Wanted, *, media: Sameness, mask: S
         return Redo.LATENTS, "made by another tool"
     if found[f"{OURS}format"] != OUR_FORMAT:
         return Redo.LATENTS, "made by another version"
-    if media is Sameness.CHANGED:
-        return Redo.LATENTS, "file changed"
     if changed := _differences(found, wanted.latents):
         return Redo.LATENTS, changed
+    if media is Sameness.CHANGED:
+        return Redo.LATENTS, FILE_CHANGED
     if mask is Sameness.CHANGED:
         return Redo.MASK, "mask changed"
     if changed := _differences(found, wanted.mask):

@@ -28,6 +28,7 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
     blissmask.arch           family, e.g. ``wan22``
     blissmask.media          name of the photo or video, without folders
     blissmask.media_print    fingerprint of the photo or video and its controls; see ``fingerprint.py``
+    blissmask.colours        hash of the pixels that were encoded, so that a photo whose alpha alone changed is not encoded again
     blissmask.source         what its header said: ``3000x2000 alpha 1 frames``, ``1920x1080 121 frames``
     blissmask.task           e.g. ``t2v``
     blissmask.geometry       ``3000x2000 -> 1248x832, crop 1248x832+0+0``

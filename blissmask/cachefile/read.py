@@ -90,6 +90,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
 
 
+def is_sound(path: Path) -> bool:
+    """Read a whole cache file; say whether it is undamaged and all of its values are finite."""
+    try:
+        tensors = read_tensors(path)
+    except CacheError:
+        return False
+    return all(bool(torch.isfinite(tensor.float()).all()) for tensor in tensors.values() if tensor.is_floating_point())
+
+
 def load_entry(header: CacheHeader) -> CacheEntry:
     """Read the tensors of one item, latents and text.
 

@@ -5,6 +5,7 @@ C channels; f, h, w latent frames, rows, columns; L caption length.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     owned = {key: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
     with publishing(path) as temporary:
         save_file(owned, temporary, metadata={key: as_unicode(value) for key, value in metadata.items()})
+        _sort_header(temporary)
 
 
 def write_latents(
@@ -101,3 +103,19 @@ def _latent_key(content: str, tensor: Tensor) -> str:
 def _is_finite(tensor: Tensor) -> bool:
     # float8 has no isfinite of its own.
     return bool(torch.isfinite(tensor if tensor.element_size() > 1 else tensor.float()).all())
+
+
+def _sort_header(path: Path) -> None:
+    """Put the metadata in the header into alphabetical order, so that the same content gives the same bytes.
+
+    The library writes it in the order of a hash map with random seeds. Readers go by the header's length, which stays: what the new
+    text is shorter by is filled with spaces, as the format allows.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))

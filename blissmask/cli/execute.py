@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +33,9 @@ def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapp
     config = load_config(find_config(config_path), flags)
     task = importlib.import_module(command.task)
     plan: Plan = task.plan(config)
-    for problem in plan.warnings:
-        problems.show_warning(problem, verbose=config.run.verbose)
+    if _speaks():
+        for problem in plan.warnings:
+            problems.show_warning(problem, verbose=config.run.verbose)
     if config.run.dry_run:
         if config.run.json_output:
             report_json.show_plan(plan)
@@ -43,18 +45,25 @@ def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapp
     started = time.monotonic()
     with (
         _graceful_stop() as stop_signal,
-        make_reporter(config.run, command.name) as reporter,
+        make_reporter(config.run, command.name, silent=not _speaks()) as reporter,
         writing_to(plan.outputs, command=f"blissmask {command.name}"),
     ):
         context = RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal)
         result = task.run(plan, context)
     result.seconds = time.monotonic() - started
     result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
+    if not _speaks():
+        return int(result.exit_code)
     if config.run.json_output:
         report_json.show_summary(result)
     else:
         summary.show_summary(result, already_told=plan.warnings, verbose=config.run.verbose)
     return int(result.exit_code)
+
+
+def _speaks() -> bool:
+    """Say whether this process talks: under torchrun and accelerate only the first one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:

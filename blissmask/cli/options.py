@@ -117,7 +117,9 @@ def _choices(field: FieldInfo) -> str:
 def _help_text(name: str, field: FieldInfo) -> str:
     # Help texts are Rich markup; a `[` that is meant as itself is escaped.
     text = (field.description or "").replace("[", "\\[")
-    told = "; ".join(filter(None, [_choices(field), range_text(field).removeprefix("in range "), _default_text(name, field)])).replace("[", "\\[")
+    told = "; ".join(filter(None, [_choices(field), range_text(field).removeprefix("in range "), _default_text(name, field)])).replace(
+        "[", "\\["
+    )
     return f"{text} [dim]({told})[/dim]" if told else text
 
 

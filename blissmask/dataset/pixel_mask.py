@@ -28,8 +28,8 @@ class PixelMask:
         shares_RfHW: share of each tier in each pixel, summing to 1; None when some pixel of the mask is at no tier's value.
     """
 
-    weights_fHW: NDArray[np.float32]  # noqa: N815
-    shares_RfHW: NDArray[np.float32] | None  # noqa: N815
+    weights_fHW: NDArray[np.float32]
+    shares_RfHW: NDArray[np.float32] | None
 
     @property
     def mean_weight(self) -> float:

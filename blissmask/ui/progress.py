@@ -10,7 +10,7 @@ from rich import progress as bar  # noqa: TID251
 from rich.text import Text  # noqa: TID251
 
 from blissmask.config.run import RunSection
-from blissmask.events import Advanced, Announced, Event, Measured, Noted, PhaseFinished, PhaseStarted, Reporter, Warned
+from blissmask.events import Advanced, Announced, Event, Measured, Noted, NullReporter, PhaseFinished, PhaseStarted, Reporter, Warned
 from blissmask.ui import problems, report_json
 from blissmask.ui.console import err, printable
 
@@ -18,9 +18,11 @@ PLAIN_INTERVAL_SECONDS = 30.0
 
 
 @contextmanager
-def make_reporter(run: RunSection, command: str) -> Iterator[Reporter]:
-    """Yield the reporter that suits the terminal and the flags."""
-    if run.json_output and command == "train":
+def make_reporter(run: RunSection, command: str, *, silent: bool = False) -> Iterator[Reporter]:
+    """Yield the reporter that suits the terminal and the flags; ``silent`` is for all but the first of several processes."""
+    if silent:
+        yield NullReporter()
+    elif run.json_output and command == "train":
         yield report_json.JsonLines()
     elif run.quiet:
         yield QuietReporter(verbose=run.verbose)

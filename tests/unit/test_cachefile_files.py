@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blissmask.cachefile.layout import LatentName, latent_metadata, latent_name, text_metadata, text_name
-from blissmask.cachefile.read import list_headers, load_entry, read_header
+from blissmask.cachefile.read import list_headers, load_entry, read_header, read_metadata
 from blissmask.cachefile.write import save_tensors, write_latents, write_text
 from blissmask.errors import CacheError
 
@@ -127,6 +127,14 @@ def test_latents_without_frame_axis_get_one(tmp_path):
     save_tensors(tmp_path / NAME, {"latents_4x6_float32": LATENTS_Cfhw[:, 0]}, {})
     save_tensors(tmp_path / text_name("kyla", "wan"), {"llm_float16": torch.ones(1)}, {})
     assert load_entry(read_header(tmp_path / NAME, "wan")).latents_Cfhw.shape == (16, 1, 4, 6)
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    metadata = {f"name {number}": 'quote " newline \n bell \x07 é 😀' for number in range(20)}
+    for name in ("a", "b"):
+        save_tensors(tmp_path / name, {"b_float32": torch.ones(2), "a_float16": torch.zeros(3, dtype=torch.float16)}, metadata)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert read_metadata(tmp_path / "a") == metadata
 
 
 def test_any_file_name_works(tmp_path):

@@ -1,4 +1,4 @@
-"""One optimiser step, in float64 on a model small enough to check by hand."""
+"""One optimiser step, on a model small enough to check by hand."""
 
 import pytest
 import torch

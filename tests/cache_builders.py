@@ -1,0 +1,76 @@
+"""A small data set and `cache` runs over it, for the cache tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from blissmask.archs.wan import WanFamily
+from blissmask.cachefile.entry import CacheEntry
+from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.config.model import Config
+from blissmask.tasks import build_cache
+from blissmask.tasks.cache_plan import CachePlan
+from blissmask.tasks.plan import RunContext, Summary
+
+PHOTO_WH = (96, 64)
+
+
+def config(
+    folder: Path, *, cache: dict[str, Any] | None = None, arch: str = "wan22", run: dict[str, Any] | None = None, **dataset: Any
+) -> Config:
+    """Return a configuration with one data set: ``photos`` and ``cache`` below ``folder``, at 64 x 48."""
+    if not any(name in dataset for name in ("image_jsonl_file", "video_directory", "video_jsonl_file")):
+        dataset.setdefault("image_directory", folder / "photos")
+    dataset = {"cache_directory": folder / "cache", "resolution": [64, 48], **dataset}
+    return Config.model_validate(
+        {"model": {"arch": arch, "model": "tiny"}, "datasets": [dataset], "cache": cache or {}, "run": {"jobs": 2, **(run or {})}}
+    )
+
+
+def build(folder: Path, **settings: Any) -> Summary:
+    """Plan and run."""
+    return build_cache.run(plan(folder, **settings), RunContext(jobs=2))
+
+
+def plan(folder: Path, **settings: Any) -> CachePlan:
+    """Plan alone."""
+    return build_cache.plan(config(folder, **settings))
+
+
+def captions(folder: Path, names: list[str], text: str = "a photo of kyla") -> None:
+    """Write one caption per name beside the photos."""
+    for name in names:
+        (folder / "photos" / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def entries(folder: Path) -> dict[str, CacheEntry]:
+    """Return every entry of the cache by its stem."""
+    return {header.stem: load_entry(header) for header in list_headers(folder / "cache", "wan")}
+
+
+def metadata(folder: Path, stem: str) -> dict[str, str]:
+    """Return the metadata of one latent file."""
+    [header] = [header for header in list_headers(folder / "cache", "wan") if header.stem == stem]
+    return dict(header.metadata)
+
+
+def times(folder: Path) -> dict[str, int]:
+    """Return when each file of the cache was written."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "cache").glob("*.safetensors")}
+
+
+class ModelCounter:
+    """Counts which models are loaded."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.loaded: list[str] = []
+        for method in ("load_latent_encoder", "load_text_encoder"):
+            monkeypatch.setattr(WanFamily, method, self._counting(method, getattr(WanFamily, method)))
+
+    def _counting(self, name: str, original: Any) -> Any:
+        def load(*args: Any, **kwargs: Any) -> Any:
+            self.loaded.append(name)
+            return original(*args, **kwargs)
+
+        return load
