@@ -110,6 +110,9 @@ def _as_usage_error(error: Exception) -> UsageError | None:
     if not hasattr(error, "format_message") or not hasattr(error, "ctx"):
         return None
     context = error.ctx
+    if not error.format_message():
+        # Click has shown the help because nothing was typed after the command.
+        raise SystemExit(UsageError.exit_code)
     fix = f"`{context.command_path} --help` shows what there is" if context is not None else ""
     usage = UsageError(str(error.format_message()).rstrip("."))
     usage.problems = (Problem(usage.problems[0].what, (), fix),)

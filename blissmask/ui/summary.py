@@ -67,7 +67,9 @@ def _print_item(item: PlannedItem) -> None:
 
 
 def _print_table(table: Table) -> None:
-    grid = RichTable(title=table.title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    if table.title:
+        out().print(printable(table.title), style="bold")
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.show_footer = bool(table.footer)
     for number, column in enumerate(table.columns):
         footer = table.footer[number] if table.footer else ""

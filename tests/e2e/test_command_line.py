@@ -71,3 +71,10 @@ def test_error_under_json_is_a_document_on_stdout(blissmask):
 def test_nothing_is_coloured_when_redirected(blissmask):
     ran = blissmask("train", "--mask-gamma", "0", NO_COLOR="")
     assert "\x1b[" not in ran.err
+
+
+def test_no_arguments_show_the_help_and_no_error(blissmask):
+    ran = blissmask()
+    assert ran.code == 2
+    assert "Commands" in ran.out
+    assert ran.err == ""
