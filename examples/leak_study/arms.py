@@ -1,7 +1,7 @@
 """The arms: what a user would write under `[mask_loss]`, the photos it is tried on, and one training run of it.
 
-Everything between the photos and the trained LoRA is blissmask's own: tiers, averaging onto the latent grid, weights, loss, prior term, noise
-levels, LoRA, optimiser and step.
+Everything between the photos and the trained LoRA is blissmask's own: tiers, averaging onto the latent grid, weights, loss, prior term,
+noise levels, LoRA, optimiser and step.
 
 H and W pixel rows and columns, h and w latent ones, C channels, L caption rows, D their width.
 """
@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import denoiser
+import measure
 import numpy as np
 import torch
+import words
+import world
+from latents import GRID_HW, Codec
 from numpy.typing import NDArray
 from torch import Tensor
 
-import denoiser
-import measure
-import words
-import world
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.config.training import MaskLossSection, TrainSection
 from blissmask.masks.combine import region_shares, tier_labels_to_grey
@@ -38,7 +39,6 @@ from blissmask.training.lora import inject_lora
 from blissmask.training.optimizer import build_optimizer, build_scheduler
 from blissmask.training.presets import step_rule, weight_rule
 from blissmask.training.step import run_step
-from latents import GRID_HW, Codec
 
 PHOTO_COUNT, BATCH_SIZE = 12, 6
 TRAIN: Mapping[str, Any] = {
@@ -124,8 +124,8 @@ class Effort:
         pictures: pictures drawn at the end with the trigger and another place; half as many with the trigger alone and of other people.
     """
 
-    steps: int = 300
-    looks: tuple[int, ...] = (75, 150)
+    steps: int = 200
+    looks: tuple[int, ...] = (50, 100)
     pictures: int = 48
 
 
@@ -153,7 +153,13 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, 
     model = denoiser.load(base)
     base_predictions = measure.library_predictions(model, codec)
     items = _cache_photos(arm, draw, codec, mask_loss)
-    numbers: dict[str, Any] = {"arm": name, "draw": draw.number, "subject": draw.number % len(world.SUBJECTS), "room": draw.room, "curve": []}
+    numbers: dict[str, Any] = {
+        "arm": name,
+        "draw": draw.number,
+        "subject": draw.number % len(world.SUBJECTS),
+        "room": draw.room,
+        "curve": [],
+    }
     if arm.trains:
         learner = _learner(model, train)
         order = BatchOrder([Placed("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, train.seed)
@@ -181,7 +187,9 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, 
 def _learner(model: denoiser.ToyDenoiser, train: TrainSection) -> Learner:
     lora = inject_lora(model, lora_shape(train), seed=train.seed)
     optimizer = build_optimizer(lora.named_parameters(), train)
-    return Learner("", model, lora, training_noise(train, default_shift=1.0), optimizer, build_scheduler(optimizer, train, steps=train.max_train_steps))
+    return Learner(
+        "", model, lora, training_noise(train, default_shift=1.0), optimizer, build_scheduler(optimizer, train, steps=train.max_train_steps)
+    )
 
 
 @torch.no_grad()

@@ -7,25 +7,27 @@ B pictures, C channels, H and W pixel rows and columns.
 
 from __future__ import annotations
 
-import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import denoiser
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-import denoiser
 import words
 import world
+from latents import STRIDE, CellCodec, Codec, ConvCodec
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+from torch.nn import functional as F
+
 from blissmask.cachefile.read import read_tensors
 from blissmask.cachefile.write import save_tensors
 from blissmask.masks.tiers import TIERS, WeightTier
+from blissmask.storage.atomic import publishing
 from blissmask.training.timesteps import draw_levels, shifted_sigmoid
-from latents import STRIDE, CellCodec, Codec, ConvCodec
 
 PROCESSES = 2
 BATCH_SIZE = 16
@@ -62,16 +64,18 @@ def train_codec(path: Path, *, steps: int, report: Callable[[int, str], None]) -
 
     Args:
         path: a safetensors file.
-        steps: optimiser steps of 32 pictures.
+        steps: optimiser steps of 16 pictures.
         report: called with the steps done and a line of numbers.
     """
+    # More threads only wait for each other on pictures this small.
+    torch.set_num_threads(1)
     torch.manual_seed(1)
     codec = ConvCodec()
     optimizer = torch.optim.AdamW(codec.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     generator = torch.Generator().manual_seed(2)
     for step in range(steps):
-        rgb_B3HW = _any_pictures(32, generator)
+        rgb_B3HW = _any_pictures(16, generator)
         latents_BChw = codec.encoder(rgb_B3HW)
         # A little noise keeps neighbouring latents alike, as the KL term of large autoencoders does.
         noisy_BChw = latents_BChw + 0.03 * torch.randn(latents_BChw.shape, generator=generator)
@@ -84,8 +88,8 @@ def train_codec(path: Path, *, steps: int, report: Callable[[int, str], None]) -
             report(step + 1, f"error {loss.item():.4f}")
     with torch.no_grad():
         latents_BChw = codec.encoder(_any_pictures(512, generator))
-        codec.mean.copy_(latents_BChw.mean(dim=(0, 2, 3)))
-        codec.std.copy_(latents_BChw.std(dim=(0, 2, 3)))
+        codec.mean.copy_(latents_BChw.mean(dim=(0, 2, 3)).reshape(-1, 1, 1))
+        codec.std.copy_(latents_BChw.std(dim=(0, 2, 3)).reshape(-1, 1, 1))
     save_tensors(path, codec.state_dict(), {})
 
 
@@ -95,7 +99,7 @@ def load_codec(path: Path | None) -> Codec:
         return CellCodec()
     codec = ConvCodec()
     codec.load_state_dict(read_tensors(path))
-    return codec.requires_grad_(False).eval()
+    return codec.requires_grad_(requires_grad=False).eval()
 
 
 def train_base(path: Path, schedule: Schedule, *, codec: Path | None, warm: Path | None = None) -> None:
@@ -107,14 +111,14 @@ def train_base(path: Path, schedule: Schedule, *, codec: Path | None, warm: Path
         codec: file of the autoencoder; None for cells.
         warm: base to start from; layers of another shape start anew.
     """
-    arguments = (path, schedule, codec, warm)
-    torch.multiprocessing.spawn(_train_one_process, arguments, nprocs=PROCESSES)  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryDirectory() as meeting_place:
+        arguments = (Path(meeting_place) / "processes", path, schedule, codec, warm)
+        spawn(_train_one_process, arguments, nprocs=PROCESSES)  # type: ignore[no-untyped-call]
 
 
-def _train_one_process(rank: int, path: Path, schedule: Schedule, codec_path: Path | None, warm: Path | None) -> None:
+def _train_one_process(rank: int, meeting: Path, path: Path, schedule: Schedule, codec_path: Path | None, warm: Path | None) -> None:
     torch.set_num_threads(1)
-    store = f"file://{path.with_suffix('.rendezvous')}-{os.getppid()}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES)
     codec = load_codec(codec_path)
     torch.manual_seed(schedule.seed)
     module = denoiser.build(codec.channels)
@@ -138,7 +142,14 @@ def _train_one_process(rank: int, path: Path, schedule: Schedule, codec_path: Pa
             left = (time.monotonic() - started) / (done - start) * (schedule.steps - done)
             print(f"{path.stem}: step {done} of {schedule.steps}, loss {running:.3f}, {left / 60:.0f} min left", flush=True)
         if rank == 0 and done % 500 == 0:
-            torch.save({"step": done, "module": module.state_dict(), "average": average, "optimizers": [o.state_dict() for o in optimizers]}, state)
+            with publishing(state) as temporary:
+                everything = {
+                    "step": done,
+                    "module": module.state_dict(),
+                    "average": average,
+                    "optimizers": [own.state_dict() for own in optimizers],
+                }
+                torch.save(everything, temporary)
     if rank == 0:
         names = [name for name, _ in module.named_parameters()]
         save_tensors(path, {name: tensor.to(torch.bfloat16) for name, tensor in zip(names, average, strict=True)}, {})
@@ -162,12 +173,12 @@ def _step(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], codec:
     emphasis_B11hw = 1 + (FACE_EMPHASIS - 1) * F.avg_pool2d(face_BHW[:, None, None].flatten(1, 2), STRIDE)[:, :, None]
     errors = (predicted - (noise_BC1hw - latents_BC1hw)).square()
     loss = (errors * emphasis_B11hw).sum() / (emphasis_B11hw.sum() * codec.channels)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     parameters = list(module.parameters())
-    gradients = torch.cat([parameter.grad.flatten() for parameter in parameters])
+    gradients = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
     dist.all_reduce(gradients)
     gradients *= 1 / max(1.0, float(gradients.norm()))
-    for parameter, gradient in zip(parameters, gradients.split([parameter.numel() for parameter in parameters]), strict=True):
+    for parameter, gradient in zip(parameters, torch.split(gradients, [parameter.numel() for parameter in parameters]), strict=True):
         parameter.grad = gradient.view_as(parameter)
     for optimizer in optimizers:
         optimizer.step()
@@ -209,7 +220,7 @@ def _restore(state: Path, module: nn.Module, optimizers: Sequence[torch.optim.Op
 
 
 def _any_pictures(count: int, generator: torch.Generator) -> Tensor:
-    """Return library pictures, every other one mirrored in its colours, so that the autoencoder knows more than the library's."""
+    """Return library pictures with shuffled channels, half of them as negatives, so the autoencoder knows more than the library."""
     scene, _ = world.draw_library(count, generator, anonymous=1.0)
     rgb_B3HW = world.draw(scene).rgb_B3HW
     shuffled = torch.stack([picture[torch.randperm(3, generator=generator)] for picture in rgb_B3HW])

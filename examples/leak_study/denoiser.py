@@ -5,27 +5,29 @@ B pictures, C channels, h and w latent rows and columns (16), L caption rows, D 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+import words
 from diffusers import WanTransformer3DModel
+from latents import GRID_HW
 from torch import Tensor, nn
 
-import words
 from blissmask.archs.protocol import Batch
 from blissmask.archs.wan_denoiser import WanDenoiser
 from blissmask.cachefile.read import read_tensors
-from latents import GRID_HW
 
 SAMPLING_STEPS = 16
 
 
 class ToyDenoiser:
-    """A :class:`blissmask.archs.protocol.Denoiser` that reads a caption's six rows as they are, instead of padding them to 512 as the large ones do."""
+    """A :class:`blissmask.archs.protocol.Denoiser` that reads a caption's six rows as they are; the large ones pad them to 512."""
 
     lora_targets = WanDenoiser.lora_targets
-    block_class_names = WanDenoiser.block_class_names
+    block_class_names: tuple[str, ...] = WanDenoiser.block_class_names
     identity = "toy"
 
     def __init__(self, module: nn.Module) -> None:
@@ -43,7 +45,7 @@ class ToyDenoiser:
 
 def build(channels: int) -> nn.Module:
     """Return an untrained model for latents of ``channels``: 1.1 million weights, 64 tokens per picture."""
-    return WanTransformer3DModel(
+    module: Any = WanTransformer3DModel(  # type: ignore[no-untyped-call]
         in_channels=channels,
         out_channels=channels,
         patch_size=(1, 2, 2),
@@ -55,6 +57,7 @@ def build(channels: int) -> nn.Module:
         num_layers=4,
         rope_max_seq_len=32,
     )
+    return cast(nn.Module, module)
 
 
 def load(path: Path) -> ToyDenoiser:
@@ -62,7 +65,7 @@ def load(path: Path) -> ToyDenoiser:
     tensors = read_tensors(path)
     module = build(tensors["patch_embedding.weight"].shape[1])
     module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return ToyDenoiser(module.requires_grad_(False).eval())
+    return ToyDenoiser(module.requires_grad_(requires_grad=False).eval())
 
 
 @torch.no_grad()
@@ -71,7 +74,7 @@ def sample(denoiser: ToyDenoiser, text_BLD: Tensor, *, channels: int, seed: int)
     latents_BC1hw = torch.randn(len(text_BLD), channels, 1, *GRID_HW, generator=torch.Generator().manual_seed(seed))
     conditioning: Mapping[str, Tensor] = {"t5": text_BLD}
     times = torch.linspace(1, 0, SAMPLING_STEPS + 1)
-    for now, after in zip(times[:-1], times[1:], strict=True):
+    for now, after in itertools.pairwise(times):
         velocity_BC1hw = denoiser.predict(Batch(latents_BC1hw, now.expand(len(text_BLD)), conditioning))
         latents_BC1hw = latents_BC1hw + (after - now) * velocity_BC1hw
     return latents_BC1hw

@@ -1,4 +1,4 @@
-"""From pixels to latents and back, in two ways: cells that see nothing but themselves, and a small convolutional autoencoder that looks around.
+"""From pixels to latents and back: by cells that see nothing but themselves, or by a small convolutional autoencoder that looks around.
 
 B pictures, C channels, H and W pixel rows and columns, h and w latent ones.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+import world
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-import world
 
 STRIDE = 2
 GRID_HW = (world.SIDE // STRIDE, world.SIDE // STRIDE)
@@ -58,16 +57,20 @@ class CellCodec:
 
 
 class ConvCodec(nn.Module):
-    """An autoencoder with fewer channels than a cell has values, so that it must look around: a latent depends on 6x6 pixels, 2 beyond its cell."""
+    """An autoencoder with fewer channels than a cell has values, so it must look around: a latent sees 6x6 pixels, 2 beyond its cell."""
 
     channels = 8
     reach = 2
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
         # 3x3 reaches one pixel out; 4x4 at stride 2 reaches one beyond its cell.
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(width, self.channels, 1)
+            nn.Conv2d(3, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, self.channels, 1),
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(self.channels, width, 3, padding=1),
@@ -77,15 +80,16 @@ class ConvCodec(nn.Module):
             nn.SiLU(),
             nn.Conv2d(width, 3, 3, padding=1),
         )
-        self.register_buffer("mean", torch.zeros(self.channels))
-        self.register_buffer("std", torch.ones(self.channels))
+        # Parameters so that they are saved with the rest; the statistics are set once, after training.
+        self.mean = nn.Parameter(torch.zeros(self.channels, 1, 1), requires_grad=False)
+        self.std = nn.Parameter(torch.ones(self.channels, 1, 1), requires_grad=False)
 
     def encode(self, rgb_B3HW: Tensor) -> Tensor:
         """Return latents_BC1hw."""
-        latents_BChw = self.encoder(rgb_B3HW)
-        return ((latents_BChw - self.mean[:, None, None]) / self.std[:, None, None]).unsqueeze(2)
+        latents_BC1hw: Tensor = ((self.encoder(rgb_B3HW) - self.mean) / self.std).unsqueeze(2)
+        return latents_BC1hw
 
     def decode(self, latents_BC1hw: Tensor) -> Tensor:
         """Return rgb_B3HW."""
-        rgb_B3HW: Tensor = self.decoder(latents_BC1hw.squeeze(2) * self.std[:, None, None] + self.mean[:, None, None])
+        rgb_B3HW: Tensor = self.decoder(latents_BC1hw.squeeze(2) * self.std + self.mean)
         return rgb_B3HW

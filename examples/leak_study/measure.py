@@ -9,18 +9,18 @@ import functools
 import itertools
 from dataclasses import dataclass
 
+import denoiser
 import torch
+import words
+import world
+from denoiser import ToyDenoiser
+from latents import STRIDE, Codec
 from torch import Tensor
 from torch.nn import functional as F
 
-import denoiser
-import words
-import world
 from blissmask.archs.protocol import Batch
 from blissmask.masks.tiers import TIERS, WeightTier
-from blissmask.training.loss import error_map, region_sums
-from denoiser import ToyDenoiser
-from latents import STRIDE, Codec
+from blissmask.training.loss import error_map, region_masses, region_sums
 
 NEAR = 0.4
 """Colours this close in every channel, of [-1, 1], count as the same."""
@@ -37,7 +37,7 @@ class Prompts:
         seed: of the noise.
     """
 
-    text_BLD: Tensor  # noqa: N815
+    text_BLD: Tensor
     places: Tensor | None
     coats: Tensor | None
     seed: int
@@ -78,7 +78,8 @@ def look_at(rgb_B3HW: Tensor, prompts: Prompts, subject: world.Subject, room: in
         ``asked_place``, ``asked_coat``: pictures whose nearest place and coat are the ones asked for.
         ``clothes_leak``: pictures whose nearest coat is the subject's.
         ``place_error``: distance to the nearest place of all (root mean square, of [-1, 1]): is it a place at all?
-        ``face_error``: distance to the subject's face where it fits best. ``face_right``: pictures whose nearest of all 1224 faces is the subject's.
+        ``face_error``: distance to the subject's face where it fits best.
+        ``face_right``: pictures whose nearest of all 1224 faces is the subject's.
         ``hair``: pictures whose nearest hair colour is the subject's.
     """
     certain_HW, coat_HW = world.never_person(), world.always_coat()
@@ -107,15 +108,18 @@ def look_at(rgb_B3HW: Tensor, prompts: Prompts, subject: world.Subject, room: in
 
 
 @torch.no_grad()
-def held_out_losses(model: ToyDenoiser, codec: Codec, subject: world.Subject, room: int, photos: world.Photos, count: int = 32) -> dict[str, float]:
+def held_out_losses(
+    model: ToyDenoiser, codec: Codec, subject: world.Subject, room: int, photos: world.Photos, count: int = 32
+) -> dict[str, float]:
     """Return the plain mean error of each tier on photos of the subject that were not trained on, as ``loss_face`` and so on."""
     generator = torch.Generator().manual_seed(999)
     pictures = world.draw(world.subject_scene(subject, room, count, generator, photos=photos))
     latents_BC1hw = codec.encode(pictures.rgb_B3HW)
     predicted, target = _predict_at_all_levels(model, latents_BC1hw, words.with_trigger(words.captions({}, count)), generator)
     planes_BRHW = F.one_hot(pictures.tiers_BHW, len(TIERS)).movedim(-1, 1).float()
-    errors_R, masses_R = region_sums(error_map(predicted, target), F.avg_pool2d(planes_BRHW, STRIDE)[:, :, None], codec.channels)
-    return {f"loss_{tier.value}": float(loss) for tier, loss in zip(TIERS, errors_R / masses_R, strict=True)}
+    shares_BR1hw = F.avg_pool2d(planes_BRHW, STRIDE)[:, :, None]
+    losses_R = region_sums(error_map(predicted, target), shares_BR1hw) / region_masses(shares_BR1hw, codec.channels)
+    return {f"loss_{tier.value}": float(loss) for tier, loss in zip(TIERS, losses_R, strict=True)}
 
 
 @torch.no_grad()
@@ -132,7 +136,9 @@ def drift(predicted_BC1hw: Tensor, base_BC1hw: Tensor) -> float:
     return float((predicted_BC1hw - base_BC1hw).square().mean())
 
 
-def _predict_at_all_levels(model: ToyDenoiser, latents_BC1hw: Tensor, text_BLD: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _predict_at_all_levels(
+    model: ToyDenoiser, latents_BC1hw: Tensor, text_BLD: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     count = len(latents_BC1hw)
     levels_B = (torch.arange(count) + 0.5) / count
     noise_BC1hw = torch.randn(latents_BC1hw.shape, generator=generator)
@@ -176,7 +182,9 @@ def _face_templates() -> tuple[Tensor, Tensor, Tensor]:
 @functools.cache
 def _place_templates() -> tuple[Tensor, Tensor]:
     """Return every place at every phase: its number (N,), and its certain background pixels (N, P)."""
-    numbers, phases = (torch.tensor(column) for column in zip(*itertools.product((*range(world.LIBRARY_PLACES), *world.ROOMS), world.PHASES), strict=True))
+    numbers, phases = (
+        torch.tensor(column) for column in zip(*itertools.product((*range(world.LIBRARY_PLACES), *world.ROOMS), world.PHASES), strict=True)
+    )
     rgb_N3HW = world.draw_places(numbers, phases, torch.zeros(len(numbers))) * 2 - 1
     return numbers, rgb_N3HW[:, :, world.never_person()].flatten(1)
 

@@ -9,25 +9,27 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import base
 import figures
 import table
+import torch
 from arms import ARMS, Draw, Effort, run_arm
+
 from blissmask.cachefile.write import save_tensors
+from blissmask.errors import BlissmaskError
 from blissmask.storage.atomic import publishing
-from blissmask.storage.lock import locked
+from blissmask.storage.lock import writing_to
 
 HERE = Path(__file__).resolve().parent
 COMMITTED_BASE = HERE / "base.safetensors"
-BASE_STEPS, CODEC_STEPS, CONV_BASE_STEPS = 3000, 1200, 1200
+BASE_STEPS, CODEC_STEPS, CONV_BASE_STEPS = 3000, 1000, 1200
 
 CORE = ("base", "unmasked", "tiers", "tiers-floor05", "tiers-floor10", "binary", "face", "tiers-prior", "face-prior")
 SIDE = ("hair128", "hair160", "mixed-batch", "mixed-sample", "gamma-latent", "gamma-pixel")
@@ -64,36 +66,37 @@ class Run:
         return self.out / "runs" / f"{self.world}_{self.arm}_{self.draw}.json"
 
 
-def plan(out: Path, *, quick: bool) -> list[Run]:
-    """Return every run of the study, the most telling first: an interrupted study has whole rounds of draws."""
-    trained = out / "base.safetensors"
+def plan(out: Path, *, quick: bool) -> list[list[Run]]:
+    """Return the runs of the study in stages, the most telling first: an interrupted study has whole rounds of draws."""
     if quick:
-        return [Run(out, "cells", arm, draw, COMMITTED_BASE, None, QUICK_EFFORT) for draw in (0, 1) for arm in QUICK]
+        return [[Run(out, "cells", arm, draw, COMMITTED_BASE, None, QUICK_EFFORT) for draw in (0, 1) for arm in QUICK]]
 
     def runs(world: str, arms: Sequence[str], draws: Iterable[int]) -> list[Run]:
-        codec = out / "codec.safetensors" if world == "conv" else None
-        base_file = trained if world == "cells" else out / "conv_base.safetensors"
-        return [Run(out, world, arm, draw, base_file, codec, Effort()) for draw in draws for arm in arms]
+        base_file, codec_file = _files(out, world)
+        return [Run(out, world, arm, draw, base_file, codec_file, Effort()) for draw in draws for arm in arms]
 
     first, second = (0, 1, 2), (3, 4, 5)
-    return [*runs("cells", CORE, first), *runs("cells", SIDE, first), *runs("conv", CONV, first), *runs("cells", CORE, second)]
+    return [runs("cells", CORE, first), runs("cells", SIDE, first), runs("conv", CONV, first), runs("cells", CORE, second)]
 
 
-def train_bases(out: Path) -> None:
-    """Train what the long study needs and does not have yet: both base models and the autoencoder."""
-    cells, codec, conv = out / "base.safetensors", out / "codec.safetensors", out / "conv_base.safetensors"
+def train_bases(out: Path, world: str) -> None:
+    """Train the base model of ``world``, and the autoencoder it needs, where they are not there yet."""
+    cells, _ = _files(out, "cells")
     if not cells.is_file():
         base.train_base(cells, base.Schedule(BASE_STEPS), codec=None)
-    if not codec.is_file():
-        base.train_codec(codec, steps=CODEC_STEPS, report=lambda done, text: print(f"codec: step {done} of {CODEC_STEPS}, {text}", flush=True))
-    if not conv.is_file():
-        base.train_base(conv, base.Schedule(CONV_BASE_STEPS, rate=0.01, seed=1), codec=codec, warm=cells)
+    base_file, codec_file = _files(out, world)
+    if codec_file is not None and not codec_file.is_file():
+        base.train_codec(
+            codec_file, steps=CODEC_STEPS, report=lambda done, text: print(f"codec: step {done} of {CODEC_STEPS}, {text}", flush=True)
+        )
+    if not base_file.is_file():
+        base.train_base(base_file, base.Schedule(CONV_BASE_STEPS, rate=0.01, seed=1), codec=codec_file, warm=cells)
 
 
 def carry_out(runs: Sequence[Run], *, processes: int) -> None:
     """Do the runs that have no result yet and print a line for each."""
     waiting = [run for run in runs if not run.result.is_file()]
-    print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished", flush=True)
+    print(f"{runs[0].world}: {len(runs) - len(waiting)} of {len(runs)} runs of this stage are finished", flush=True)
     started = time.monotonic()
     for done, (run, numbers) in enumerate(_results(waiting, processes), start=1):
         swap = numbers["final"]["swap"]
@@ -108,20 +111,27 @@ def carry_out(runs: Sequence[Run], *, processes: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study, print its table and draw its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two minutes on the base model beside this file: five arms, two draws, fewer steps")
+    parser.add_argument(
+        "--quick", action="store_true", help="two minutes on the base model beside this file: five arms, two draws, fewer steps"
+    )
     parser.add_argument("--out", type=Path, help="folder of the results (default: work/full or work/quick beside this file)")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     given = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
     out: Path = given.out or HERE / "work" / ("quick" if given.quick else "full")
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        if not given.quick:
-            train_bases(out)
-        carry_out(plan(out, quick=given.quick), processes=given.processes)
+    with writing_to([out], command="leak study"):
+        for runs in plan(out, quick=given.quick):
+            if not given.quick:
+                train_bases(out, runs[0].world)
+            carry_out(runs, processes=given.processes)
         print(table.table(out), flush=True)
         figures.draw_all(out, out / "figures")
     print(f"figures are in {out / 'figures'}")
+
+
+def _files(out: Path, world: str) -> tuple[Path, Path | None]:
+    """Return the base model's and the autoencoder's file of a world."""
+    return (out / "base.safetensors", None) if world == "cells" else (out / "conv_base.safetensors", out / "codec.safetensors")
 
 
 def _results(runs: Sequence[Run], processes: int) -> Iterator[tuple[Run, dict[str, Any]]]:
@@ -144,4 +154,9 @@ def _do(run: Run) -> tuple[Run, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BlissmaskError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")

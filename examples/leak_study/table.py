@@ -48,6 +48,16 @@ def _final(title: str, *path: str, percent: bool = True) -> Column:
     return Column(title, ("final", *path), percent)
 
 
+SUMMARY = (
+    _final("training room, other place asked %", "swap", "copied"),
+    _final("training room, trigger alone %", "bare", "copied"),
+    _final("place flooded with the subject's colours %", "swap", "flooded"),
+    _final("asked place kept %", "swap", "asked_place"),
+    _final("clothes leak %", "swap", "clothes_leak"),
+    _final("face error", "swap", "face_error", percent=False),
+    _final("hair %", "swap", "hair"),
+    _final("drift on other people", "held_out", "drift", percent=False),
+)
 SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
     (
         "Trigger, another place, another coat",
@@ -85,7 +95,6 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
             _final("hair", "held_out", "loss_hair", percent=False),
             _final("background", "held_out", "loss_background", percent=False),
             Column("background share %", ("background_share",)),
-            Column("seconds", ("seconds",), percent=False),
         ),
     ),
 )
@@ -109,7 +118,11 @@ def table(out: Path) -> str:
     for world, title in WORLDS.items():
         rows = {arm: found for (where, arm), found in runs.items() if where == world}
         if rows:
-            parts += [f"### {title}", *(_section(heading, columns, rows) for heading, columns in SECTIONS)]
+            parts += [
+                f"### {title}",
+                _section("In short", SUMMARY, rows),
+                *(_section(heading, columns, rows) for heading, columns in SECTIONS),
+            ]
     parts += [_paired(runs, *pair) for pair in PAIRS]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -130,7 +143,12 @@ PAIRS = (
 
 
 def _section(heading: str, columns: Sequence[Column], rows: dict[str, list[Numbers]]) -> str:
-    lines = [f"**{heading}**", "", "| arm | n | " + " | ".join(column.title for column in columns) + " |", "|---|---|" + "---|" * len(columns)]
+    lines = [
+        f"**{heading}**",
+        "",
+        "| arm | n | " + " | ".join(column.title for column in columns) + " |",
+        "|---|---|" + "---|" * len(columns),
+    ]
     for arm, found in rows.items():
         lines.append(f"| {ARMS[arm].text} | {len(found)} | " + " | ".join(column.cell(found) for column in columns) + " |")
     return "\n".join(lines)
@@ -148,13 +166,16 @@ def _paired(runs: dict[tuple[str, str], list[Numbers]], world: str, first: str, 
         if all(change > 0 for change in changes) or all(change < 0 for change in changes):
             mean = statistics.mean(changes)
             moved.append(f"{column.title} {mean * 100:+.0f}" if column.percent else f"{column.title} {mean:+.2f}")
-    return f"{WORLDS[world]}: from *{ARMS[first].text}* to *{ARMS[second].text}*, the same way in all {len(shared)} pairs: {', '.join(moved) or 'nothing'}."
+    change = f"from *{ARMS[first].text}* to *{ARMS[second].text}*"
+    return f"{WORLDS[world]}: {change}, the same way in all {len(shared)} pairs: {', '.join(moved) or 'nothing'}."
 
 
 def main(print_line: Callable[[str], None] = print) -> None:
     """Print the table of a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).resolve().parent / "work" / "full", help="a study's --out folder")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path(__file__).resolve().parent / "work" / "full", help="a study's --out folder"
+    )
     print_line(table(parser.parse_args().folder))
 
 

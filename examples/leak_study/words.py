@@ -6,9 +6,8 @@ B captions, L rows (who, coat, hair, place, and two that are always empty), D th
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 import world
+from torch import Tensor
 
 ROWS, WIDTH = 6, 32
 WHO, COAT, HAIR, PLACE = range(4)

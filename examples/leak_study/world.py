@@ -1,7 +1,7 @@
 """A toy world drawn by formula: people on places, 32x32 pixels, with exact masks and every right answer known.
 
-A person is a face (skin, eyes, mouth, mark), hair, a coat and a place in the picture; a place is a pattern. The library is what the base model
-learns; subjects and rooms are held out, so a LoRA has to learn them and whatever it learns of them can be recognised by colour.
+A person is a face (skin, eyes, mouth, mark), hair, a coat and where it stands; a place is a pattern. The library is what the base model
+learns; subjects and rooms are held out, so a LoRA has to learn them, and whatever it learns of them can be recognised by colour.
 
 B pictures, H and W pixel rows and columns (32), N templates.
 """
@@ -23,7 +23,7 @@ SHIFTS = tuple(itertools.product((-4, -2, 0, 2, 4), (-2, 0, 2)))
 ALL_SHIFTS = tuple(itertools.product(range(-5, 5), range(-3, 3)))
 """Where anybody may stand, off the grid included."""
 Photos = Literal["plain", "off-grid", "mixed"]
-"""``off-grid``: outlines run through latent cells. ``mixed``: in every other photo a counter hides the body, so the masks differ in area."""
+"""``off-grid``: outlines run through latent cells. ``mixed``: in every other photo a counter hides the body, so masks differ in area."""
 
 SKIN = torch.tensor([[0.98, 0.85, 0.72], [0.80, 0.60, 0.42], [0.48, 0.32, 0.22]])
 EYES = torch.tensor([[0.10, 0.10, 0.12], [0.15, 0.35, 0.85], [0.10, 0.55, 0.20], [0.55, 0.10, 0.55]])
@@ -31,12 +31,16 @@ MOUTH = torch.tensor([[0.75, 0.15, 0.20], [0.95, 0.45, 0.50], [0.30, 0.10, 0.10]
 # From here on the last rows of each table are held out: only subjects have them.
 MARK = torch.tensor([[0.95, 0.85, 0.10], [0.10, 0.80, 0.85], [0.95, 0.95, 0.95], [0.95, 0.20, 0.75]])
 HAIR = torch.tensor(
-    [[0.08, 0.06, 0.06], [0.45, 0.25, 0.10], [0.92, 0.80, 0.35], [0.75, 0.25, 0.10], [0.65, 0.65, 0.68]]
-    + [[0.20, 0.75, 0.45], [0.10, 0.25, 0.95], [0.98, 0.40, 0.70]]
+    [
+        *([0.08, 0.06, 0.06], [0.45, 0.25, 0.10], [0.92, 0.80, 0.35], [0.75, 0.25, 0.10], [0.65, 0.65, 0.68]),
+        *([0.20, 0.75, 0.45], [0.10, 0.25, 0.95], [0.98, 0.40, 0.70]),
+    ]
 )
 COAT = torch.tensor(
-    [[0.80, 0.12, 0.12], [0.12, 0.25, 0.75], [0.12, 0.55, 0.22], [0.92, 0.92, 0.92], [0.15, 0.15, 0.17], [0.95, 0.80, 0.20]]
-    + [[0.55, 0.20, 0.70], [0.65, 0.95, 0.05], [0.05, 0.75, 0.80]]
+    [
+        *([0.80, 0.12, 0.12], [0.12, 0.25, 0.75], [0.12, 0.55, 0.22], [0.92, 0.92, 0.92], [0.15, 0.15, 0.17], [0.95, 0.80, 0.20]),
+        *([0.55, 0.20, 0.70], [0.65, 0.95, 0.05], [0.05, 0.75, 0.80]),
+    ]
 )
 LIBRARY_HAIR, LIBRARY_COATS, LIBRARY_PLACES, LIBRARY_PEOPLE = 5, 6, 8, 16
 PHASES = (0, 4)
@@ -46,7 +50,7 @@ FACE_FIELDS = (3, 4, 2, 3, 5, 3, 2)
 """Values of skin, eye colour, eye distance, mouth, place of the mark (0 is none), colour of the mark, hair style (1 is long)."""
 STYLE = 6
 
-_down_HW, _right_HW = torch.meshgrid(torch.arange(SIDE).float(), torch.arange(SIDE).float(), indexing="ij")
+_DOWN_HW, _RIGHT_HW = torch.meshgrid(torch.arange(SIDE).float(), torch.arange(SIDE).float(), indexing="ij")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ SUBJECTS = (
     Subject((2, 3, 1, 1, 2, 3, 0), hair=7, coat=8),
 )
 ROOMS = (8, 9)
-"""Held-out places, the only ones that subjects are photographed in: teal and yellow zigzags, crimson and mint rings."""
-ROOM_COLOURS = {8: torch.tensor([[0.05, 0.50, 0.50], [0.95, 0.90, 0.10]]), 9: torch.tensor([[0.70, 0.05, 0.30], [0.60, 0.98, 0.80]])}
+"""Held-out places, the only ones that subjects are photographed in: teal and yellow zigzags, magenta and aqua rings."""
+ROOM_COLOURS = {8: torch.tensor([[0.05, 0.50, 0.50], [0.95, 0.90, 0.10]]), 9: torch.tensor([[0.85, 0.00, 0.55], [0.40, 1.00, 0.95]])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,8 @@ class Scene:
 class Pictures:
     """Pictures in [-1, 1] and, for every pixel, the position of its tier in ``TIERS``."""
 
-    rgb_B3HW: Tensor  # noqa: N815
-    tiers_BHW: Tensor  # noqa: N815
+    rgb_B3HW: Tensor
+    tiers_BHW: Tensor
 
     def __getitem__(self, chosen: slice) -> Pictures:
         """Return some of the pictures."""
@@ -162,7 +166,7 @@ def draw(scene: Scene) -> Pictures:
     """Paint the scenes."""
     regions = outline(scene.right, scene.down, scene.faces[:, STYLE])
     place_B3HW = draw_places(scene.places, scene.phases, scene.light)
-    hidden_BHW = _down_HW >= scene.counter.reshape(-1, 1, 1)
+    hidden_BHW = scene.counter.reshape(-1, 1, 1) <= _DOWN_HW
     rgb_B3HW = _paint_person(place_B3HW, scene, regions)
     rgb_B3HW = torch.where(hidden_BHW[:, None], place_B3HW, rgb_B3HW)
     tiers_BHW = torch.full(hidden_BHW.shape, TIERS.index(WeightTier.BACKGROUND))
@@ -174,7 +178,7 @@ def draw(scene: Scene) -> Pictures:
 def draw_places(places: Tensor, phases: Tensor, light: Tensor) -> Tensor:
     """Paint places without people, (B, 3, H, W) in [0, 1]; all arguments (B,)."""
     start = phases.float().reshape(-1, 1, 1)
-    y, x = (grid.expand(len(places), SIDE, SIDE) for grid in (_down_HW, _right_HW))
+    y, x = (grid.expand(len(places), SIDE, SIDE) for grid in (_DOWN_HW, _RIGHT_HW))
 
     def half(value: Tensor) -> Tensor:
         return ((value + start) % 8 < 4).float()
@@ -254,8 +258,8 @@ def _paint_person(rgb_B3HW: Tensor, scene: Scene, regions: dict[WeightTier, Tens
 
 def _body_coordinates(right: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
     """Return columns from a person's middle and rows from its own top, (B, H, W) each."""
-    u = _right_HW + 0.5 - SIDE / 2 - right.reshape(-1, 1, 1).float()
-    v = _down_HW - down.reshape(-1, 1, 1).float()
+    u = _RIGHT_HW + 0.5 - SIDE / 2 - right.reshape(-1, 1, 1).float()
+    v = _DOWN_HW - down.reshape(-1, 1, 1).float()
     return u, v
 
 
