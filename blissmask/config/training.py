@@ -55,6 +55,7 @@ class CacheSection(Section):
     one_frame: Switch = option(False, "One-frame training: control pictures and one target picture", panel=_CACHE)
     keep_cache: Switch = option(False, "Keep our cache files that no item needs any more", panel=_CACHE)
     empty_mask: Literal["warn", "error", "full"] = option("warn", "When a mask is zero everywhere", panel=_CACHE)
+    sheet: Path | None = option(None, "Contact sheet of what will be trained, `.png` or `.html`, drawn before encoding", panel=_CACHE)
     verify: Switch = option(False, "Read every file whole and redo what does not match, instead of trusting sizes and times", panel=_CACHE)
     skip_existing: Switch = option(False, "Accepted from musubi-tuner; fresh entries are always skipped", panel=_CACHE, hidden=True)
 
@@ -70,7 +71,9 @@ class MaskLossSection(Section):
         None, "Print the settings here that equal another trainer's mask loss, then stop", panel=_MASK
     )
     mask_gamma: Number = option(1.0, "Contrast of the weights: below 1 lifts body and hair, above 1 favours the face", panel=_MASK, gt=0)
-    mask_min_weight: Number = option(0.0, "Floor: what a weight of 0 becomes", panel=_MASK, ge=0, lt=1)
+    mask_min_weight: Number = option(
+        0.0, "Floor: what a weight of 0 becomes; steadier pictures, but the training room comes back", panel=_MASK, ge=0, lt=1
+    )
     mask_loss_scale: Number = option(1.0, "No effect, since the weighted mean divides it out", panel=_MASK, gt=0, hidden=True)
     mask_mean: Literal["batch", "sample", "global"] = option(
         "batch", "Average over each micro-batch, over each item, or over the whole optimiser step", panel=_MASK
@@ -79,8 +82,12 @@ class MaskLossSection(Section):
         "latent", "Shape the mean weight of each latent cell, or the weight of each region in it (exact at edges)", panel=_MASK
     )
     face_weight: Number | None = option(None, "Mask weight of faces, instead of the cached one", panel=_MASK, ge=0, le=1)
-    body_weight: Number | None = option(None, "Mask weight of bodies, instead of the cached one", panel=_MASK, ge=0, le=1)
-    hair_weight: Number | None = option(None, "Mask weight of hair, instead of the cached one", panel=_MASK, ge=0, le=1)
+    body_weight: Number | None = option(
+        None, "Mask weight of bodies, instead of the cached one; a mask binds clothes more than no mask does", panel=_MASK, ge=0, le=1
+    )
+    hair_weight: Number | None = option(
+        None, "Mask weight of hair, instead of the cached one; 0.5 learns new hair better than 0.31", panel=_MASK, ge=0, le=1
+    )
     background_weight: Number | None = option(None, "Mask weight of the background, instead of the cached one", panel=_MASK, ge=0, le=1)
     mask_feather: Number = option(0.0, "Soften masks by a Gaussian of this many latent cells", panel=_MASK, ge=0)
     mask_area_beta: Number = option(
@@ -88,7 +95,7 @@ class MaskLossSection(Section):
     )
     unmasked_probability: Number = option(0.0, "Share of the steps that ignore the masks", panel=_MASK, ge=0, le=1)
     prior_preservation_weight: Number = option(
-        0.0, "Hold what is outside the mask to the base model, this strongly; 1 is usual", panel=_MASK, ge=0
+        0.0, "Hold what is outside the mask to the base model, this strongly; 1 with a floor of 0 did best in our study", panel=_MASK, ge=0
     )
     prior_mask_threshold: Number = option(
         0.1, "Cells whose mask weight, before gamma and floor, is below this are outside", panel=_MASK, gt=0, le=1
@@ -102,7 +109,7 @@ class MaskLossSection(Section):
 class TrainSection(Section):
     """[train]: the loop and what it writes."""
 
-    output_dir: Path | None = option(None, "Folder for the LoRA", panel=_SAVE)
+    output_dir: Path = option(Path("out"), "Folder for the LoRA", panel=_SAVE)
     output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVE)
     save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVE, ge=1)
     save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVE, ge=1)
@@ -118,14 +125,31 @@ class TrainSection(Section):
     max_train_steps: Int = option(1600, "Optimiser steps", panel=_LOOP, ge=1)
     max_train_epochs: Int | None = option(None, "Passes over the data set, instead of a number of steps", panel=_LOOP, ge=1)
     gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_LOOP, ge=1)
+    memory: Literal["auto"] | None = option(
+        None, "`auto` picks checkpointing, block swap and float8 by the free memory and says what it picked", panel=_LOOP
+    )
     gradient_checkpointing: Switch = option(
         False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_LOOP
     )
     fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3): half the memory of bfloat16", panel=_LOOP)
+    blocks_to_swap: Int = option(
+        0,
+        "Blocks whose frozen weights rest in CPU memory and come to the GPU when they run; needs `gradient_checkpointing`",
+        panel=_LOOP,
+        ge=0,
+    )
+    compile: Switch = option(False, "Compile the repeated blocks: a slow first step, faster ones after it", panel=_LOOP)
+    compile_backend: Text = option("inductor", "Compiler behind `compile`, as `torch.compile` names it", panel=_LOOP)
     dit_dtype: Literal["float32", "bfloat16"] | None = option(
         None, "Precision of the frozen denoiser", panel=_LOOP, default_text="bfloat16 on a GPU, float32 on a CPU"
     )
     seed: Int = option(42, "Seed of everything random", panel=_LOOP, ge=0)
+    validation_split: Number = option(
+        0.0, "Share of the items to hold out; their loss, at fixed noise, is logged as `val/loss`", panel=_LOOP, ge=0, lt=1
+    )
+    validate_every_n_steps: Int | None = option(
+        None, "With `validation_split`, steps between two looks at what is held out", panel=_LOOP, ge=1, default_text="an epoch"
+    )
     expert: Literal["high", "low", "both"] | None = option(
         None, "Which expert of a two-expert family to train", panel=_LOOP, default_text="low"
     )
@@ -144,6 +168,10 @@ class TrainSection(Section):
     offload_inactive_dit: Switch = option(False, "With `expert = both`, keep the resting expert in CPU memory", panel=_LOOP)
     loss_type: Literal["mse", "huber"] = option("mse", "Squared error, or Huber, which takes outliers less seriously", panel=_LOOP)
     huber_delta: Number = option(1.0, "Error from which Huber grows linearly", panel=_LOOP, gt=0)
+    network_type: Literal["lora", "lokr", "loha"] = option(
+        "lora", "LoRA, or its relatives with a Kronecker (LoKr) or Hadamard product (LoHa)", panel=_LORA
+    )
+    lokr_factor: Int = option(-1, "Size of LoKr's first factor; -1 is about the square root of the layer's", panel=_LORA, ge=-1)
     network_dim: Int = option(32, "Rank of the LoRA", panel=_LORA, ge=1)
     network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank", panel=_LORA, default_text="the rank", gt=0)
     network_dropout: Number = option(0.0, "Share of each LoRA layer's inputs to drop", panel=_LORA, ge=0, lt=1)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from blissmask.cachefile.read import load_entry
 from blissmask.errors import Problem
-from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.events import Advanced, Announced, Measured, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, RunContext, Summary, Table, name_some
 from blissmask.tasks.train_plan import TrainPlan, plan
@@ -25,9 +27,12 @@ from blissmask.training.learners import LearnerPlan, load_learners
 from blissmask.training.loop import Course, train
 from blissmask.training.lora_file import load_lora
 from blissmask.training.mask_report import MaskTotals, banner
+from blissmask.training.memory import describe
 from blissmask.training.metadata import TrainedOn, lora_metadata
 from blissmask.training.metrics import MetricBuffer, StepLog, Values, tensorboard_writer
 from blissmask.training.presets import prior_rule, step_rule, weight_rule
+from blissmask.training.processes import joined
+from blissmask.training.validation import HeldOut, validate
 
 __all__ = ["plan", "run"]
 
@@ -57,25 +62,31 @@ def run(plan: TrainPlan, context: RunContext) -> Summary:
     if plan.config.mask_loss.like is not None:
         summary.tables += plan.tables
     if plan.having(Action.WRITE):
-        _train(plan, context, summary)
+        with joined(plan.processes, start=plan.start):
+            _train(plan, context, summary)
     summary.seconds = time.monotonic() - started
     return summary
 
 
 def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
+    if not plan.processes.first:
+        context = dataclasses.replace(context, reporter=NullReporter())
     device = find_device(plan.config.model.device)
     data = _read_items(plan, context)
     if data.totals is not None:
         _announce(plan, data.totals, context)
     learners = _equip(plan, data, device, context)
     last: dict[str, float] = {}
+    if plan.config.train.memory == "auto":
+        context.reporter.emit(Noted(f"memory auto: {describe(plan.config.train)}"))
     for line in plan.expert_lines():
         context.reporter.emit(Noted(line))
     context.reporter.emit(PhaseStarted("Training", plan.total_steps, "steps"))
     context.reporter.emit(Advanced(plan.start))
+    accumulation = plan.config.train.gradient_accumulation_steps
     with (
-        tensorboard_writer(plan.names.events, purge_step=plan.start + 1) as board,
-        Feed(plan.order, data.store, accumulation=plan.config.train.gradient_accumulation_steps, device=device) as feed,
+        tensorboard_writer(plan.names.events, purge_step=plan.start + 1) if plan.processes.first else nullcontext() as board,
+        Feed(plan.order, data.store, accumulation=accumulation, device=device, processes=plan.processes) as feed,
     ):
         numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, _receiver(plan, context, last, board))
         train(learners, feed, _course(plan, learners, data, device, context), numbers)
@@ -101,7 +112,10 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
     totals = MaskTotals()
     context.reporter.emit(PhaseStarted("Reading the cache", len(headers)))
     for position, (header, repeats) in enumerate(headers):
-        totals.add(store.item(position), repeats=repeats)
+        item = store.item(position)
+        # What is held out teaches nothing, so the banner does not count it.
+        if position not in plan.held_out:
+            totals.add(item, repeats=repeats)
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
     return _Data(store, totals if rule is not None else None)
@@ -132,7 +146,8 @@ def _equip(plan: TrainPlan, data: _Data, device: torch.device, context: RunConte
         saving.restore_run_state(plan.state, learners)
         context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.total_steps}"))
         return learners
-    checkpoint.remove_states(plan.names.folder, plan.names.run_name)
+    if plan.processes.first:
+        checkpoint.remove_states(plan.names.folder, plan.names.run_name)
     if section.network_weights is not None:
         for learner in learners:
             load_lora(section.network_weights, learner.lora)
@@ -143,24 +158,35 @@ def _equip(plan: TrainPlan, data: _Data, device: torch.device, context: RunConte
 def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch.device, context: RunContext) -> Course:
     assert plan.arch is not None
     facts = TrainedOn(
-        items=len(plan.order.items),
+        items=len(plan.order.items) - len(plan.held_out),
         batches_per_epoch=plan.order.batches_per_epoch,
+        batches_per_step=plan.batches_per_step,
         total_steps=plan.total_steps,
         totals=data.totals,
         base_identity=learners[0].denoiser.identity,
         resolutions=commonest_sizes(plan.sets, plan.arch.latent.spatial_stride),
     )
+    rule = step_rule(plan.config.mask_loss, plan.config.train)
+    held_out = HeldOut(plan.held_out, data.store.item, rule, device, plan.processes)
     return Course(
         start=plan.start,
         total=plan.total_steps,
         schedule=plan.schedule,
-        rule=step_rule(plan.config.mask_loss, plan.config.train),
+        rule=rule,
         device=device,
         offload=plan.config.train.offload_inactive_dit,
         save_at=plan.saves_at,
         save=lambda done: _save(plan, learners, facts, done),
         stop_signal=context.stop_signal,
+        processes=plan.processes,
+        validate=lambda done, learner: _validate(learner, held_out) if plan.validates_at(done) else {},
     )
+
+
+def _validate(learner: Learner, held_out: HeldOut) -> dict[str, torch.Tensor | float]:
+    numbers: dict[str, torch.Tensor | float] = {}
+    saving.reading_weights([learner], lambda: numbers.update(validate(learner, held_out)))
+    return numbers
 
 
 def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int) -> None:
@@ -171,6 +197,8 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int)
     files = names.lora_files() if done >= plan.total_steps else names.lora_files(done) if plan.saves_at(done) else []
 
     def write() -> None:
+        if not plan.processes.first:
+            return
         saving.save_loras(files, learners, metadata, precision=section.save_precision, file_format=section.lora_format)
         saving.save_run_state(names, learners, step=done, settings=plan.settings(), keep_last=section.keep_last)
 
@@ -181,10 +209,11 @@ def _receiver(
     plan: TrainPlan, context: RunContext, last: dict[str, float], board: Callable[[int, Values], None] | None
 ) -> Callable[[int, Values], None]:
     """Return what gets the numbers of each step and passes them to the log, TensorBoard, the reporter and ``last``."""
-    log = StepLog(plan.names.log, keep_until=plan.start)
+    log = StepLog(plan.names.log, keep_until=plan.start) if plan.processes.first else None
 
     def receive(step: int, values: Values) -> None:
-        log.write(step, values)
+        if log is not None:
+            log.write(step, values)
         if board is not None:
             board(step, values)
         context.reporter.emit(Measured(step, values))

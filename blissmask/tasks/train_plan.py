@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,18 +12,36 @@ from blissmask.archs.tasks import checked_task
 from blissmask.config.model import Config, complete
 from blissmask.errors import Problem, UsageError
 from blissmask.tasks.plan import Action, Plan, PlannedItem, Table, name_some
+from blissmask.tasks.train_memory import fit_memory
 from blissmask.training import checkpoint, saving
 from blissmask.training.batches import BatchOrder
 from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
+from blissmask.training.learners import check_memory_options, check_network_options
 from blissmask.training.presets import weight_rule, with_preset
+from blissmask.training.processes import ALONE, Processes, this_process
 from blissmask.training.recipes import RECIPES
+from blissmask.training.validation import choose_held_out, without_held_out
 
 COMMAND = "train"
-_FIXED_SETTINGS = ("arch", "task", "experts", "network_dim", "use_dora", "optimizer_type", "shared_lora", "loraplus_lr_ratio", "seed")
+_FIXED_SETTINGS = (
+    "arch",
+    "task",
+    "experts",
+    "network_dim",
+    "use_dora",
+    "optimizer_type",
+    "shared_lora",
+    "loraplus_lr_ratio",
+    "seed",
+    "validation_split",
+)
 """What a training state cannot go on without."""
 _HOUSEKEEPING = frozenset(
     {
+        "memory",
+        "gradient_checkpointing",
+        "blocks_to_swap",
         "output_dir",
         "output_name",
         "lora_format",
@@ -50,9 +69,11 @@ class TrainPlan(Plan):
         schedule: which of them each step trains.
         sets: the data set.
         order: its micro-batches.
+        held_out: positions of the items that are only validated on.
         total_steps: optimiser steps in all.
         names: of the files.
         state: the training state to go on from; None starts anew.
+        processes: that train together; only the first one writes, warns and holds the lock of the output folder.
     """
 
     config: Config = field(default_factory=Config)
@@ -62,14 +83,21 @@ class TrainPlan(Plan):
     schedule: StepSchedule = field(default_factory=lambda: StepSchedule((1.0,)))
     sets: tuple[CachedSet, ...] = ()
     order: BatchOrder = field(default_factory=lambda: BatchOrder((), 0))
+    held_out: tuple[int, ...] = ()
     total_steps: int = 0
     names: saving.Outputs = field(default_factory=lambda: saving.Outputs(Path(), "", ()))
     state: checkpoint.State | None = None
+    processes: Processes = ALONE
 
     @property
     def start(self) -> int:
         """Return how many optimiser steps are already done."""
         return self.state.step if self.state else 0
+
+    @property
+    def batches_per_step(self) -> int:
+        """Return how many micro-batches a step has in all processes together."""
+        return self.config.train.gradient_accumulation_steps * self.processes.count
 
     def saves_at(self, done: int) -> bool:
         """Say whether LoRA files and a training state are saved after ``done`` steps, the last one aside."""
@@ -79,7 +107,12 @@ class TrainPlan(Plan):
         if not section.save_every_n_epochs:
             return False
         per_save = section.save_every_n_epochs * self.order.batches_per_epoch
-        return done * section.gradient_accumulation_steps // per_save > (done - 1) * section.gradient_accumulation_steps // per_save
+        return done * self.batches_per_step // per_save > (done - 1) * self.batches_per_step // per_save
+
+    def validates_at(self, done: int) -> bool:
+        """Say whether the held-out items are looked at after ``done`` steps; always after the last."""
+        every = self.config.train.validate_every_n_steps or max(1, self.order.batches_per_epoch // self.batches_per_step)
+        return bool(self.held_out) and (done % every == 0 or done == self.total_steps)
 
     def expert_lines(self) -> list[str]:
         """Say how many steps each of several experts gets; with the usual shift it is lopsided."""
@@ -101,6 +134,7 @@ class TrainPlan(Plan):
             "arch": self.arch.name,
             "task": self.task,
             "experts": [expert.name for expert in self.experts],
+            "processes": self.processes.count,
             "entries": len(self.order.items),
             "batches_per_epoch": self.order.batches_per_epoch,
         }
@@ -118,21 +152,28 @@ def plan(config: Config) -> TrainPlan:
     config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss)})
     folders = _cache_folders(config)
     output = config.train.output_dir
-    if output is None:
-        raise UsageError("`--output-dir` is missing", fix="give `--output-dir FOLDER`, or set `output_dir` under [train]")
+    check_memory_options(config.train)
+    check_network_options(config.train)
     arch, task = _family(config, folders)
     sets = tuple(
         read_set(number, folder, arch, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
         for number, (folder, dataset) in enumerate(zip(folders, (complete(d, config.general) for d in config.datasets), strict=True), 1)
     )
-    result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets)
-    result.order = BatchOrder([placed for cached in sets for placed in cached.placed()], config.train.seed)
-    result.total_steps = _total_steps(config, result.order)
+    processes = this_process()
+    result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets, processes=processes)
+    _order_items(result)
+    memory = fit_memory(config, arch, sets)
+    result.config = memory.config
+    result.warnings += memory.warnings
+    result.details |= memory.details
+    result.total_steps = _total_steps(result)
     _choose_experts(result, arch)
     rule = weight_rule(config.mask_loss, config.masks.tiers)
     result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"blissmask cache --arch {arch.name}")
     _choose_start(result)
-    result.tables.append(_overview(result))
+    result.tables.append(_overview(result, memory.rows))
+    if not processes.first:
+        result.outputs, result.warnings = (), []
     return result
 
 
@@ -159,11 +200,24 @@ def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
     return arch, checked_task(arch, task)
 
 
-def _total_steps(config: Config, order: BatchOrder) -> int:
-    section = config.train
+def _order_items(result: TrainPlan) -> None:
+    """Choose the items to hold out, and put the others into batches."""
+    section = result.config.train
+    placed = [placed for cached in result.sets for placed in cached.placed()]
+    result.held_out = choose_held_out(len(placed), section.validation_split, seed=section.seed)
+    if len(result.held_out) == len(placed):
+        raise UsageError(
+            f"`validation_split = {section.validation_split}` holds out all {len(placed)} cache entries",
+            fix="lower it, or cache more items",
+        )
+    result.order = BatchOrder(without_held_out(placed, result.held_out), section.seed)
+
+
+def _total_steps(result: TrainPlan) -> int:
+    section = result.config.train
     if section.max_train_epochs is None:
         return section.max_train_steps
-    return -(-section.max_train_epochs * order.batches_per_epoch // section.gradient_accumulation_steps)
+    return -(-section.max_train_epochs * result.order.batches_per_epoch // result.batches_per_step)
 
 
 def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
@@ -186,7 +240,6 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
         shares = [section.high_noise_share, 1 - section.high_noise_share]
     result.schedule = schedule_steps(shares, run_length=section.expert_run_length, total=result.total_steps)
     names = [expert.name for expert in result.experts]
-    assert section.output_dir is not None
     result.names = saving.output_names(
         section.output_dir, section.output_name, all_experts=len(available), trained=names, shared=section.shared_lora and len(names) > 1
     )
@@ -232,8 +285,8 @@ def _recipe_tables(trainer: str) -> list[Table]:
     ]
 
 
-def _overview(plan: TrainPlan) -> Table:
-    section, order = plan.config.train, plan.order
+def _overview(plan: TrainPlan, memory_rows: Sequence[tuple[str, str]]) -> Table:
+    order = plan.order
     assert plan.arch is not None
     experts = [expert.name for expert in plan.experts if expert.name]
     rows = [
@@ -241,9 +294,12 @@ def _overview(plan: TrainPlan) -> Table:
         *([("experts", ", ".join(experts))] if experts else []),
         *(("steps", line) for line in plan.expert_lines()),
         ("cache entries", str(len(order.items))),
+        *([("held out for validation", str(len(plan.held_out)))] if plan.held_out else []),
         ("micro-batches per epoch", str(order.batches_per_epoch)),
         ("steps in all", str(plan.total_steps)),
-        ("epochs", f"{plan.total_steps * section.gradient_accumulation_steps / order.batches_per_epoch:.1f}"),
+        ("epochs", f"{plan.total_steps * plan.batches_per_step / order.batches_per_epoch:.1f}"),
+        *([("processes", str(plan.processes.count))] if plan.processes.count > 1 else []),
         ("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"),
+        *memory_rows,
     ]
     return Table("Training", ("setting", "value"), tuple(rows))

@@ -23,7 +23,7 @@ class Placed:
 
     Attributes:
         bucket: items of one bucket may share a batch: same data set, same latent shape, same kinds of conditioning.
-        repeats: how often an epoch shows it, >= 1.
+        repeats: how often an epoch shows it; 0 for items that are held out.
         batch_size: of its data set, >= 1.
     """
 
@@ -68,6 +68,8 @@ class BatchOrder:
         generator = generator_for(self.seed, "order", epoch)
         buckets: dict[Hashable, list[int]] = {}
         for position, placed in enumerate(self.items):
+            if placed.repeats == 0:
+                continue
             buckets.setdefault(placed.bucket, []).extend([position] * placed.repeats)
         batches = []
         for positions in buckets.values():

@@ -86,7 +86,8 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int) -> Path
     try:
         _remove(part)
         part.mkdir(parents=True)
-        for file_name, tensors in state.tensors.items():
+        # An optimiser without memory, such as plain SGD, has no tensors and gets no file.
+        for file_name, tensors in ((name, tensors) for name, tensors in state.tensors.items() if tensors):
             write.save_tensors(part / f"{file_name}.safetensors", dict(tensors), {})
         atomic.write_text(part / _STATE, json.dumps({"step": state.step, **state.numbers}, indent=1, sort_keys=True))
         atomic.write_text(part / _MANIFEST, json.dumps(_describe(part), indent=1, sort_keys=True))

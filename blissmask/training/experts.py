@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from blissmask.archs.protocol import Denoiser, Expert
 from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
+from blissmask.training.block_swap import BlockSwap
 from blissmask.training.lora import Lora
 from blissmask.training.timesteps import (
     FLUX_LINE,
@@ -36,6 +38,7 @@ class Learner:
         lora: its trainable weights.
         noise: noise levels it is trained on.
         optimizer, scheduler: over ``lora``.
+        swap: the blocks that rest in CPU memory; None when all stay on the device.
     """
 
     name: str
@@ -44,6 +47,14 @@ class Learner:
     noise: NoiseOf
     optimizer: Optimizer
     scheduler: LRScheduler
+    swap: BlockSwap | None = None
+
+    def to(self, device: torch.device) -> None:
+        """Move the denoiser to ``device``, but for the blocks that rest in CPU memory."""
+        if self.swap is None:
+            self.denoiser.module.to(device)
+        else:
+            self.swap.place(self.denoiser.module, device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import torch
 
 from blissmask.training.batches import BatchOrder, MicroBatch, collate
+from blissmask.training.device import free_cpu_memory
 from blissmask.training.items import TrainingItem
+from blissmask.training.processes import ALONE, Processes, local_place
 
 _MEMORY_SHARE = 0.5
 """The part of the free memory that cached items may take; the rest is for the models."""
@@ -20,6 +21,8 @@ _MEMORY_SHARE = 0.5
 
 class ItemStore:
     """Items by position, read at most once each while ``budget`` bytes last; those that do not fit are read whenever they are asked for.
+
+    Safe to ask from several threads.
 
     Args:
         read: returns the item at a position; called from one thread at a time.
@@ -30,16 +33,18 @@ class ItemStore:
         self._read = read
         self._room = budget
         self._kept: dict[int, TrainingItem] = {}
+        self._lock = threading.Lock()
 
     def item(self, position: int) -> TrainingItem:
         """Return the item at ``position``; raises what ``read`` raises."""
-        if position in self._kept:
-            return self._kept[position]
-        item = self._read(position)
-        if item.byte_count <= self._room:
-            self._room -= item.byte_count
-            self._kept[position] = item
-        return item
+        with self._lock:
+            if position in self._kept:
+                return self._kept[position]
+            item = self._read(position)
+            if item.byte_count <= self._room:
+                self._room -= item.byte_count
+                self._kept[position] = item
+            return item
 
 
 class Feed:
@@ -50,12 +55,16 @@ class Feed:
         store: where they come from.
         accumulation: micro-batches per optimiser step.
         device: where the tensors are needed; for a GPU they are pinned first, so the copy runs beside the computation.
+        processes: that share each step; this one gets its own micro-batches.
     """
 
-    def __init__(self, order: BatchOrder, store: ItemStore, *, accumulation: int, device: torch.device) -> None:
+    def __init__(
+        self, order: BatchOrder, store: ItemStore, *, accumulation: int, device: torch.device, processes: Processes = ALONE
+    ) -> None:
         self._order = order
         self._store = store
         self._accumulation = accumulation
+        self._processes = processes
         self._pinned = device.type == "cuda"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="blissmask-feed")
         self._ahead: dict[int, Future[list[MicroBatch]]] = {}
@@ -76,8 +85,7 @@ class Feed:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, step: int) -> list[MicroBatch]:
-        numbers = range(step * self._accumulation, (step + 1) * self._accumulation)
-        return [self._batch(number) for number in numbers]
+        return [self._batch(number) for number in self._processes.micro_batches(step, self._accumulation)]
 
     def _batch(self, number: int) -> MicroBatch:
         items: Sequence[TrainingItem] = [self._store.item(position) for position in self._order.indices(number)]
@@ -86,17 +94,5 @@ class Feed:
 
 
 def memory_budget() -> int:
-    """Return how many bytes of items to keep: half of the memory that is free now."""
-    return int(_free_memory() * _MEMORY_SHARE)
-
-
-def _free_memory() -> int:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # Neither is known on Windows and macOS: a value that most LoRA data sets fit and most machines have.
-    return 8 << 30
+    """Return how many bytes of items to keep: half of the memory that is free now, shared by the processes on this machine."""
+    return int(free_cpu_memory() * _MEMORY_SHARE / local_place()[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from blissmask.training.experts import Learner, StepSchedule
 from blissmask.training.feed import Feed
 from blissmask.training.metrics import MetricBuffer
 from blissmask.training.optimizer import set_training_mode
+from blissmask.training.processes import ALONE, Processes
 from blissmask.training.step import StepRule, run_step
 
 
@@ -29,7 +30,9 @@ class Course:
         offload: keep the weights of the learner that rests in CPU memory.
         save_at: says, for a number of steps done, whether to save.
         save: saves; called with the number of steps done, after all numbers up to it were seen to be finite.
+        validate: returns the numbers of held-out items after a number of steps; empty when it is not their turn.
         stop_signal: returns the number of the signal that asked to stop, or 0.
+        processes: that share every step.
     """
 
     start: int
@@ -41,6 +44,8 @@ class Course:
     save_at: Callable[[int], bool]
     save: Callable[[int], None]
     stop_signal: Callable[[], int]
+    processes: Processes = ALONE
+    validate: Callable[[int, Learner], Mapping[str, Tensor | float]] = lambda done, learner: {}
 
 
 def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: MetricBuffer) -> None:
@@ -63,8 +68,10 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
             _take_turns(learners, position, course)
             active = position
         window = feed.window(step, last=step + 1 == course.total)
-        numbers.add(step + 1, run_step(learners[position], window, course.rule, step=step, device=course.device))
-        signal = course.stop_signal()
+        values = run_step(learners[position], window, course.rule, step=step, device=course.device, processes=course.processes)
+        numbers.add(step + 1, {**values, **course.validate(step + 1, learners[position])})
+        # A signal reaches the processes at different steps; all must stop after the same one.
+        signal = course.processes.highest(course.stop_signal())
         done = step + 1
         if signal or done == course.total or course.save_at(done):
             numbers.flush()
@@ -81,9 +88,9 @@ def _take_turns(learners: Sequence[Learner], position: int, course: Course) -> N
     """Bring the learner at ``position`` to the device, the others out of its way when there is no room for all."""
     for other, learner in enumerate(learners):
         if other != position and course.offload:
-            learner.denoiser.module.to("cpu")
+            learner.to(torch.device("cpu"))
     active = learners[position]
-    active.denoiser.module.to(course.device)
+    active.to(course.device)
     for values in active.optimizer.state.values():
         # What was restored while the weights rested in CPU memory; step counters stay where the optimiser wants them.
         values.update({name: value.to(course.device) for name, value in values.items() if isinstance(value, Tensor) and value.ndim > 0})

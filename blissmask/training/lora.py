@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 
 from blissmask.archs.protocol import Denoiser
 from blissmask.errors import UsageError
+from blissmask.training import lora_kinds
+from blissmask.training.lora_fusing import FusedLayers, find_fused
+from blissmask.training.lora_kinds import NetworkType
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
@@ -32,6 +36,8 @@ class LoraShape:
         dora: also train the norm of each output (DoRA).
         include: regular expressions, full match on the original name; linear layers that match are adapted too.
         exclude: regular expressions; what matches is not adapted.
+        kind: LoRA or one of its relatives; see :mod:`lora_kinds`.
+        factor: of LoKr.
     """
 
     rank: int
@@ -41,6 +47,8 @@ class LoraShape:
     dora: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    kind: NetworkType = "lora"
+    factor: int = -1
 
     @property
     def scaling(self) -> float:
@@ -56,11 +64,13 @@ class Lora:
         shape: how large.
         layers: module name in the denoiser -> its LoRA layer.
         original_name: module name -> the original repository's name, which files use.
+        fused: layers of which the original keeps several in one.
     """
 
     shape: LoraShape
     layers: dict[str, BaseTunerLayer]
     original_name: Callable[[str], str]
+    fused: FusedLayers
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Return (name, parameter) of everything that trains, in a fixed order."""
@@ -100,30 +110,37 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
         seed: of the run; A is drawn from it and from nothing else.
 
     Raises:
-        UsageError: the patterns leave no layer, or are no regular expressions.
+        UsageError: the patterns leave no layer, are no regular expressions, or split a fused layer that DoRA needs whole.
     """
     module = denoiser.module
     module.requires_grad_(requires_grad=False)
     names = _target_names(denoiser, shape)
-    config = LoraConfig(
-        r=shape.rank,
-        lora_alpha=shape.alpha,
-        lora_dropout=shape.dropout,
-        use_rslora=shape.rank_stabilised,
-        use_dora=shape.dora,
-        target_modules="|".join(map(re.escape, names)),
-    )
+    fused = _fused_layers(denoiser, names, shape)
+    config = _peft_config(shape, "|".join(map(re.escape, names)))
     # peft draws from the global generator; the fork keeps everyone else's state as it was.
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "lora"))
         inject_adapter_in_model(config, module, ADAPTER)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}
-    lora = Lora(shape, layers, denoiser.original_name)
+    lora = Lora(shape, layers, denoiser.original_name, fused)
     for _, parameter in lora.named_parameters():
         # On a bfloat16 base peft makes bfloat16 adapters, whose updates vanish in rounding.
         parameter.data = parameter.data.float()
         parameter.requires_grad_()
     return lora
+
+
+def _peft_config(shape: LoraShape, targets: str) -> Any:
+    if shape.kind != "lora":
+        return lora_kinds.peft_config(shape.kind, rank=shape.rank, alpha=shape.alpha, factor=shape.factor, targets=targets)
+    return LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        lora_dropout=shape.dropout,
+        use_rslora=shape.rank_stabilised,
+        use_dora=shape.dora,
+        target_modules=targets,
+    )
 
 
 def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
@@ -192,6 +209,24 @@ def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
             fix="loosen `exclude_patterns`, or name layers with `include_patterns`",
         )
     return names
+
+
+def _fused_layers(denoiser: Denoiser, names: Sequence[str], shape: LoraShape) -> FusedLayers:
+    linear = [(denoiser.original_name(name), layer) for name, layer in denoiser.module.named_modules() if isinstance(layer, nn.Linear)]
+    adapted = {denoiser.original_name(name) for name in names}
+    fused = find_fused(linear, adapted)
+    torn = [whole for whole, parts in fused.items() if any(f"{whole}:{part}" not in adapted for part, _ in parts)]
+    if fused and shape.kind != "lora":
+        raise UsageError(
+            f"`{next(iter(fused))}` is one layer in this family's own files, and a {shape.kind} of its parts cannot be written as one",
+            fix="use `--network-type lora` for this family",
+        )
+    if torn and shape.dora:
+        raise UsageError(
+            f"DoRA needs the norm of every output of `{torn[0]}`, and the patterns leave a part of it out",
+            fix="adapt all its parts, or train without `--use-dora`",
+        )
+    return fused
 
 
 def _any_match(patterns: Sequence[re.Pattern[str]], name: str) -> bool:

@@ -4,8 +4,9 @@
     diffusion_model.blocks.0.self_attn.q.lora_B.weight   (outputs, rank)
     diffusion_model.blocks.0.self_attn.q.alpha           ()
     diffusion_model.blocks.0.self_attn.q.dora_scale      (outputs, 1), DoRA only
+    diffusion_model.blocks.0.self_attn.q.lokr_w1 ...     LoKr and LoHa: see :mod:`lora_kinds`
 
-A file without alpha is read with the wrong strength by diffusers; a file with it is exact in both.
+A file without alpha is read with scale 1 by diffusers; a file with it is exact in both.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from blissmask.errors import CacheError, ModelError
 from blissmask.training.lora import ADAPTER, Lora
 from blissmask.training.lora_formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora_formats import LoraFormat, to_format, to_native
+from blissmask.training.lora_kinds import FACTORS, factor_tensors, fill_factors
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def lora_tensors(lora: Lora, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Return the file's tensors; alpha is chosen so that every reader's ``alpha / rank`` is the scale that was trained."""
+    if lora.shape.kind != "lora":
+        return _factor_tensors(lora, dtype)
     tensors = {}
     alpha = torch.tensor(lora.shape.scaling * lora.shape.rank)
     for name, (a, b) in lora.matrices().items():
@@ -53,7 +57,7 @@ def save_lora(
         precision: float32, bfloat16 or float16.
         file_format: how the layers are spelled.
     """
-    tensors = to_format(lora_tensors(lora, dtype=_DTYPES[precision]), file_format, lora.modules())
+    tensors = to_format(lora_tensors(lora, dtype=_DTYPES[precision]), file_format, lora.modules(), lora.fused)
     write.save_tensors(path, tensors, {**metadata, "sshs_model_hash": _model_hash(tensors)})
 
 
@@ -63,7 +67,10 @@ def load_lora(path: Path, lora: Lora) -> None:
     Raises:
         ModelError: the file cannot be read, is for other layers or has another rank; names the first of them.
     """
-    tensors = to_native(_read(path), lora.modules())
+    tensors = to_native(_read(path), lora.modules(), lora.fused)
+    if lora.shape.kind != "lora":
+        _fill_factors(lora, tensors, path)
+        return
     with torch.no_grad():
         for name, layer in lora.layers.items():
             original = f"{PREFIX}{lora.original_name(name)}"
@@ -87,6 +94,27 @@ def load_lora(path: Path, lora: Lora) -> None:
             norms = tensors.pop(f"{original}.dora_scale", None)
             if norms is not None and lora.shape.dora:
                 layer.lora_magnitude_vector[ADAPTER].weight.copy_(norms.reshape(-1))
+    _refuse_left_over(tensors, path)
+
+
+def _factor_tensors(lora: Lora, dtype: torch.dtype) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for module, layer in sorted(lora.layers.items()):
+        factors = factor_tensors(layer, adapter=ADAPTER, scale=lora.shape.scaling, rank=lora.shape.rank, dtype=dtype)
+        tensors |= {f"{PREFIX}{lora.original_name(module)}.{part}": tensor for part, tensor in factors.items()}
+    return tensors
+
+
+def _fill_factors(lora: Lora, tensors: Mapping[str, Tensor], path: Path) -> None:
+    left = dict(tensors)
+    for module, layer in lora.layers.items():
+        name = f"{PREFIX}{lora.original_name(module)}"
+        own = {part: left.pop(f"{name}.{part}") for part in (*FACTORS, "alpha") if f"{name}.{part}" in left}
+        fill_factors(layer, own, adapter=ADAPTER, scale=lora.shape.scaling, name=name, path=path)
+    _refuse_left_over(left, path)
+
+
+def _refuse_left_over(tensors: Mapping[str, Tensor], path: Path) -> None:
     if tensors:
         raise ModelError(
             f"this LoRA also adapts `{next(iter(tensors))}`, which this run does not", where=[path], fix="add it with `include_patterns`"

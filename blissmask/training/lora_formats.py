@@ -6,6 +6,9 @@
 
 ``native`` is what :mod:`lora_file` writes; the others are made from it. The tables between names come from the model's own modules, so
 ``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
+
+Where the original keeps several layers in one (HunyuanVideo), native and kohya files do too (see :mod:`lora_fusing`), and native ones have
+no alpha: the scale is in B, since the diffusers loader of that family refuses alpha.
 """
 
 from __future__ import annotations
@@ -16,27 +19,40 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from blissmask.training.lora_fusing import FusedLayers, fuse_parts, split_parts
+from blissmask.training.lora_kinds import FACTORS
+
 LoraFormat = Literal["native", "kohya", "diffusers"]
+
+_NOTHING_FUSED: FusedLayers = {}
 
 NATIVE_PREFIX = "diffusion_model."
 _KOHYA_PREFIX = "lora_unet_"
 _DIFFUSERS_PREFIX = "transformer."
-_TO_KOHYA = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight", "alpha": "alpha", "dora_scale": "dora_scale"}
-_PARTS = ("lora_A.weight", "lora_B.weight", "lora_down.weight", "lora_up.weight", "alpha", "dora_scale")
+_TO_KOHYA = {
+    "lora_A.weight": "lora_down.weight",
+    "lora_B.weight": "lora_up.weight",
+    **{part: part for part in ("alpha", "dora_scale", *FACTORS)},
+}
+_PARTS = (*_TO_KOHYA, "lora_down.weight", "lora_up.weight")
 
 
-def to_format(tensors: Mapping[str, Tensor], wanted: LoraFormat, modules: Mapping[str, str]) -> dict[str, Tensor]:
+def to_format(
+    tensors: Mapping[str, Tensor], wanted: LoraFormat, modules: Mapping[str, str], fused: FusedLayers = _NOTHING_FUSED
+) -> dict[str, Tensor]:
     """Spell native tensors another way.
 
     Args:
         tensors: as from ``lora_file.lora_tensors``.
         wanted: the spelling.
         modules: original name -> diffusers module name of every adapted layer.
+        fused: layers that are one in the original; where there are any, the scale of every layer goes into B.
     """
-    if wanted == "native":
-        return dict(tensors)
-    if wanted == "kohya":
-        return {_kohya_key(key): tensor for key, tensor in tensors.items()}
+    if wanted != "diffusers":
+        whole = _fused(tensors, fused) if fused else dict(tensors)
+        if wanted == "native":
+            return whole
+        return {_kohya_key(key): tensor for key, tensor in _with_alpha(whole).items()}
     spelled = {}
     for key, tensor in tensors.items():
         name, part = _split(key)
@@ -51,23 +67,44 @@ def to_format(tensors: Mapping[str, Tensor], wanted: LoraFormat, modules: Mappin
     return spelled
 
 
-def to_native(tensors: Mapping[str, Tensor], modules: Mapping[str, str]) -> dict[str, Tensor]:
+def to_native(tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: FusedLayers = _NOTHING_FUSED) -> dict[str, Tensor]:
     """Spell tensors of any of the three formats the native way; what fits none of them keeps its key.
 
     Args:
         tensors: of a LoRA file.
         modules: original name -> diffusers module name of every layer that can be adapted.
+        fused: layers that are one in the original; they come back in parts.
     """
-    names = {f"{_KOHYA_PREFIX}{original.replace('.', '_')}": original for original in modules}
+    originals = [*modules, *fused]
+    names = {f"{_KOHYA_PREFIX}{original.replace('.', '_')}": original for original in originals}
     names |= {f"{_DIFFUSERS_PREFIX}{module}": original for original, module in modules.items()}
-    names |= {f"{NATIVE_PREFIX}{original}": original for original in modules}
+    names |= {f"{NATIVE_PREFIX}{original}": original for original in originals}
     parts = {kohya: native for native, kohya in _TO_KOHYA.items()} | {part: part for part in _TO_KOHYA}
     spelled = {}
     for key, tensor in tensors.items():
         name, part = _split(key)
         known = names.get(name)
         spelled[key if known is None else f"{NATIVE_PREFIX}{known}.{parts.get(part, part)}"] = tensor
-    return spelled
+    return split_parts(spelled, fused, prefix=NATIVE_PREFIX)
+
+
+def _fused(tensors: Mapping[str, Tensor], fused: FusedLayers) -> dict[str, Tensor]:
+    scaled = {}
+    for key, tensor in tensors.items():
+        name, part = _split(key)
+        if part == "lora_B.weight":
+            scaled[key] = (tensor.float() * _scale(tensors, name)).to(tensor.dtype)
+        elif part != "alpha":
+            scaled[key] = tensor
+    return fuse_parts(scaled, fused, prefix=NATIVE_PREFIX)
+
+
+def _with_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add alpha, equal to the rank, where it is missing: readers of this spelling do not agree on what is meant then."""
+    ranks = {
+        key.removesuffix(".lora_A.weight"): float(tensor.shape[0]) for key, tensor in tensors.items() if key.endswith(".lora_A.weight")
+    }
+    return {**{f"{name}.alpha": torch.tensor(rank) for name, rank in ranks.items()}, **tensors}
 
 
 def _kohya_key(key: str) -> str:

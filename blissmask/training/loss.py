@@ -3,7 +3,7 @@
 B items, C channels, F latent frames, H and W latent rows and columns, R regions.
 
 A step's loss is one sum over its items, ``sum(coefficient_B * weighted_sums_B)``. The coefficients depend on the masks alone, which are
-known before the forward pass, so every mean comes out the same however the step is split into micro-batches.
+known before the forward pass, so every mean comes out the same however the step is split into micro-batches and processes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,15 @@ def weight_masses(weights_B1FHW: Tensor, channels: int) -> Tensor:
     return channels * weights_B1FHW.flatten(1).sum(dim=1, dtype=torch.float64)
 
 
-def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean) -> list[Tensor]:
+def mass_counts(masses: Sequence[Tensor]) -> Tensor:
+    """Return (total mass, items, micro-batches) of what is not empty, float64: all that the means need to know of other processes."""
+    live = _live(masses)
+    items = sum(int((masses_B > 0).sum()) for masses_B in live)
+    batches = sum(bool((masses_B > 0).any()) for masses_B in live)
+    return torch.tensor([sum(float(masses_B.sum()) for masses_B in live), items, batches], dtype=torch.float64)
+
+
+def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean, counts: Tensor | None = None) -> list[Tensor]:
     """Return what each item's weighted sum is multiplied by, so that the products add up to the step's mean.
 
     There is no epsilon: it would bias small masks (1.998 instead of 2.002 at a weight of 1e-12). Empty items get 0 and do not count
@@ -62,23 +70,25 @@ def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean) -> list[Tenso
         masses: one masses_B per micro-batch of the optimiser step; see :func:`weight_masses`.
         mean: ``batch``, the mean over micro-batches of each one's weighted mean (the guide's); ``sample``, the mean over items of each
             one's weighted mean; ``global``, one weighted mean over the whole step.
+        counts: :func:`mass_counts` summed over all processes of the step; None when ``masses`` is the whole step.
 
     Returns:
         One coefficients_B per micro-batch, float64; all zeros when no item has any weight.
     """
-    live = [torch.where(masses_B > EMPTY_MASS, masses_B, torch.zeros_like(masses_B)) for masses_B in masses]
+    live = _live(masses)
+    step_total, live_items, live_batches = (mass_counts(masses) if counts is None else counts).tolist()
     match mean:
         case "batch":
-            totals = [masses_B.sum() for masses_B in live]
-            live_batches = sum(bool(total > 0) for total in totals)
-            shares = [torch.full_like(masses_B, float(total) * live_batches) for masses_B, total in zip(live, totals, strict=True)]
+            shares = [torch.full_like(masses_B, float(masses_B.sum()) * live_batches) for masses_B in live]
         case "sample":
-            live_items = sum(int((masses_B > 0).sum()) for masses_B in live)
             shares = [masses_B * live_items for masses_B in live]
         case "global":
-            step_total = float(sum(float(masses_B.sum()) for masses_B in live))
             shares = [torch.full_like(masses_B, step_total) for masses_B in live]
     return [torch.where(masses_B > 0, 1.0 / share_B, torch.zeros_like(share_B)) for masses_B, share_B in zip(live, shares, strict=True)]
+
+
+def _live(masses: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.where(masses_B > EMPTY_MASS, masses_B, torch.zeros_like(masses_B)) for masses_B in masses]
 
 
 def weighted_mean(pred_BCFHW: Tensor, target_BCFHW: Tensor, weights_B1FHW: Tensor, *, mean: MaskMean = "batch") -> Tensor:

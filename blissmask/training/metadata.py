@@ -21,7 +21,7 @@ class TrainedOn:
     """Facts of the run that metadata names.
 
     Attributes:
-        items, batches_per_epoch, total_steps: counts.
+        items, batches_per_epoch, batches_per_step, total_steps: counts; a step's micro-batches are those of all processes.
         totals: of the masks; None when the mask loss is off.
         base_identity: names the denoiser's weights by content.
         resolutions: ``WIDTHxHEIGHT`` of the items, the commonest first.
@@ -29,6 +29,7 @@ class TrainedOn:
 
     items: int
     batches_per_epoch: int
+    batches_per_step: int
     total_steps: int
     totals: MaskTotals | None
     base_identity: str
@@ -65,14 +66,14 @@ def _kohya(arch: Architecture, model: ModelSection, train: TrainSection, facts: 
         "learning_rate": train.learning_rate,
         "num_train_items": facts.items,
         "num_batches_per_epoch": facts.batches_per_epoch,
-        "num_epochs": -(-facts.total_steps * train.gradient_accumulation_steps // facts.batches_per_epoch),
+        "num_epochs": -(-facts.total_steps * facts.batches_per_step // facts.batches_per_epoch),
         "gradient_checkpointing": train.gradient_checkpointing,
         "gradient_accumulation_steps": train.gradient_accumulation_steps,
         "max_train_steps": facts.total_steps,
         "lr_warmup_steps": train.lr_warmup_steps,
         "lr_scheduler": train.lr_scheduler,
         "base_model_version": arch.metadata_name,
-        "network_module": "blissmask.lora",
+        "network_module": f"blissmask.{train.network_type}",
         "network_dim": train.network_dim,
         "network_alpha": train.network_alpha or train.network_dim,
         "network_dropout": train.network_dropout,
@@ -88,9 +89,9 @@ def _kohya(arch: Architecture, model: ModelSection, train: TrainSection, facts: 
         "sd_model_hash": facts.base_identity,
         "resolutions": json.dumps(facts.resolutions),
         "steps": step,
-        "epoch": step * train.gradient_accumulation_steps // facts.batches_per_epoch,
+        "epoch": step * facts.batches_per_step // facts.batches_per_epoch,
     }
-    return {f"ss_{name}": str(value) for name, value in values.items()}
+    return _as_text(values)
 
 
 def _mask_settings(mask: MaskLossSection, totals: MaskTotals) -> Mapping[str, str]:
@@ -99,9 +100,14 @@ def _mask_settings(mask: MaskLossSection, totals: MaskTotals) -> Mapping[str, st
         "mask_loss": True,
         "mask_entries": totals.masked,
         "mask_mean_loss_weight": f"{totals.mean_weight:.6f}",
-        "mask_region_shares": json.dumps(None if totals.region_shares is None else [round(share, 6) for share in totals.region_shares]),
+        "mask_region_shares": None if totals.region_shares is None else json.dumps([round(share, 6) for share in totals.region_shares]),
     }
-    return {f"ss_{name}": str(value) for name, value in {**settings, **facts}.items()}
+    return _as_text({**settings, **facts})
+
+
+def _as_text(values: Mapping[str, object]) -> dict[str, str]:
+    """Return ``ss_*`` values as text; what is not set is left out, since "None" would be read as a name."""
+    return {f"ss_{name}": str(value) for name, value in values.items() if value is not None}
 
 
 def _base_name(model: ModelSection) -> str:

@@ -104,7 +104,7 @@ def restore_run_state(state: State, learners: Sequence[Learner]) -> None:
     for learner in _with_own_lora(learners):
         suffix = f"-{learner.name}" if learner.name else ""
         read_parameters(learner.lora.named_parameters(), state.tensors[f"lora{suffix}"])
-        unpack_optimizer(learner.optimizer, state.tensors[f"optimizer{suffix}"], state.numbers[f"optimizer{suffix}"])
+        unpack_optimizer(learner.optimizer, state.tensors.get(f"optimizer{suffix}", {}), state.numbers[f"optimizer{suffix}"])
         learner.scheduler.load_state_dict(state.numbers[f"scheduler{suffix}"])
 
 

@@ -16,8 +16,19 @@ from blissmask.masks.tiers import TIERS
 from blissmask.training.batches import MicroBatch
 from blissmask.training.experts import Learner
 from blissmask.training.lora import adapters_off
-from blissmask.training.loss import EMPTY_MASS, LossType, MaskMean, error_map, item_coefficients, region_masses, region_sums, weighted_sums
+from blissmask.training.loss import (
+    EMPTY_MASS,
+    LossType,
+    MaskMean,
+    error_map,
+    item_coefficients,
+    mass_counts,
+    region_masses,
+    region_sums,
+    weighted_sums,
+)
 from blissmask.training.prior import PriorRule
+from blissmask.training.processes import ALONE, Processes
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.timesteps import draw_levels, loss_factors
 
@@ -75,31 +86,34 @@ class _Weighed:
 
 
 def run_step(
-    learner: Learner, window: Sequence[MicroBatch], rule: StepRule, *, step: int, device: torch.device
+    learner: Learner, window: Sequence[MicroBatch], rule: StepRule, *, step: int, device: torch.device, processes: Processes = ALONE
 ) -> dict[str, Tensor | float]:
     """Train one optimiser step on ``window`` and return its numbers; tensors among them are still on the device.
 
     Args:
         learner: what is trained.
-        window: the micro-batches of the step.
+        window: the micro-batches of the step that this process has.
         rule: how.
         step: number of the step, from 0.
         device: of the denoiser.
+        processes: that share the step; the numbers are of all of them.
     """
-    weighed = _weigh(learner, window, rule, step)
+    weighed = _weigh(learner, window, rule, step, processes)
     tally = _Tally(torch.zeros((), device=device), torch.zeros((), device=device), torch.zeros(len(TIERS), device=device))
     for part in weighed:
         # Nothing to learn from: no forward pass is spent on it.
         if not part.idle:
             _backward(learner, part, rule, tally, device)
     parameters = [parameter for _, parameter in learner.lora.named_parameters()]
+    processes.sum_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, rule.max_grad_norm or float("inf"))
     learning_rate = float(learner.scheduler.get_last_lr()[0])
     # Where every item was empty there are no gradients, and the optimiser leaves the weights as they are.
     learner.optimizer.step()
     learner.scheduler.step()
     learner.optimizer.zero_grad(set_to_none=True)
-    return _numbers(learner, weighed, tally, norm, learning_rate, rule)
+    totals = _totals(weighed, tally, processes)
+    return {**_numbers(learner, totals, rule), "lr": learning_rate, "grad_norm": norm}
 
 
 def is_unmasked(rule: StepRule, step: int) -> bool:
@@ -109,7 +123,7 @@ def is_unmasked(rule: StepRule, step: int) -> bool:
     return float(torch.rand((), generator=generator_for(rule.seed, "unmasked", step))) < rule.unmasked_probability
 
 
-def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step: int) -> list[_Weighed]:
+def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step: int, processes: Processes) -> list[_Weighed]:
     """Decide what every item of the step counts, before any forward pass."""
     unmasked = is_unmasked(rule, step)
     batches = [batch.without_masks() for batch in window] if unmasked else list(window)
@@ -117,8 +131,10 @@ def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step:
         draw_levels(learner.noise(_grid(batch)), len(batch.names), seed=rule.seed, micro_batch=batch.number, strata=rule.strata)
         for batch in batches
     ]
-    coefficients = item_coefficients([batch.masses_B for batch in batches], mean=rule.mean)
-    outside = item_coefficients([batch.outside_masses_B for batch in batches], mean=rule.mean)
+    masses, outside_masses = [batch.masses_B for batch in batches], [batch.outside_masses_B for batch in batches]
+    counts = processes.sum(torch.stack([mass_counts(masses), mass_counts(outside_masses)]))
+    coefficients = item_coefficients(masses, mean=rule.mean, counts=counts[0])
+    outside = item_coefficients(outside_masses, mean=rule.mean, counts=counts[1])
     return [
         _Weighed(
             batch,
@@ -137,8 +153,9 @@ def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, d
     if bool(part.prior_coefficients_B.any()):
         with adapters_off(learner.lora):
             teacher_BCFHW = learner.denoiser.predict(inputs)
-    if learner.lora.shape.dropout:
-        # Dropout draws from the global generator; this makes it a function of the micro-batch, so a resumed run drops the same.
+    if learner.lora.shape.dropout or learner.lora.shape.kind != "lora":
+        # Dropout, and peft's LoKr and LoHa always, draw from the global generator; this makes it a function of the micro-batch, so a
+        # resumed run drops the same.
         torch.manual_seed(derive_seed(rule.seed, "dropout", batch.number))
     pred_BCFHW = learner.denoiser.predict(inputs)
     errors_B1FHW = error_map(pred_BCFHW, target_BCFHW, loss_type=rule.loss_type, huber_delta=rule.huber_delta)
@@ -171,38 +188,68 @@ def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch
     return noise_BCFHW - latents_BCFHW, inputs
 
 
-def _numbers(
-    learner: Learner, weighed: Sequence[_Weighed], tally: _Tally, norm: Tensor, learning_rate: float, rule: StepRule
-) -> dict[str, Tensor | float]:
-    items = sum(len(part.batch.names) for part in weighed)
-    cells = sum(part.batch.latents_BCFHW.numel() for part in weighed)
-    learned = any(bool(part.coefficients_B.any()) for part in weighed)
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """What a step comes to over all processes; the first three are on the device."""
+
+    loss: Tensor
+    prior: Tensor
+    region_errors_R: Tensor
+    region_masses_R: list[float]
+    items: float
+    cells: float
+    level: float
+    mass: float
+    empty: float
+    masked: bool
+    learned: bool
+    prior_items: float
+
+
+def _totals(weighed: Sequence[_Weighed], tally: _Tally, processes: Processes) -> _Totals:
+    facts = [
+        sum(len(part.batch.names) for part in weighed),
+        sum(part.batch.latents_BCFHW.numel() for part in weighed),
+        sum(float(part.levels_B.sum()) for part in weighed),
+        sum(float(part.batch.masses_B.sum()) for part in weighed),
+        sum(int((part.batch.masses_B <= EMPTY_MASS).sum()) for part in weighed),
+        sum(part.batch.weights_B1FHW is not None for part in weighed),
+        sum(bool(part.coefficients_B.any()) for part in weighed),
+        sum(int((part.prior_coefficients_B > 0).sum()) for part in weighed),
+    ]
+    summed = processes.sum(torch.cat([torch.tensor(facts, dtype=torch.float64), _shown_masses(weighed).double()])).tolist()
+    items, cells, level, mass, empty, masked, learned, prior_items = summed[: len(facts)]
+    errors = processes.sum(torch.cat([tally.loss.reshape(1), tally.prior.reshape(1), tally.region_errors_R]))
+    return _Totals(
+        *(errors[0], errors[1], errors[2:], summed[len(facts) :]),
+        *(items, cells, level, mass, empty, masked > 0, learned > 0, prior_items),
+    )
+
+
+def _numbers(learner: Learner, totals: _Totals, rule: StepRule) -> dict[str, Tensor | float]:
     values: dict[str, Tensor | float] = {
         # A step of empty items has no loss; 0 would read as a very good one.
-        **({"loss": tally.loss} if learned else {}),
-        **({f"loss/{learner.name}": tally.loss} if learned and learner.name else {}),
-        "lr": learning_rate,
-        "grad_norm": norm,
-        "timestep": float(sum(float(part.levels_B.sum()) for part in weighed)) / items,
+        **({"loss": totals.loss} if totals.learned else {}),
+        **({f"loss/{learner.name}": totals.loss} if totals.learned and learner.name else {}),
+        "timestep": totals.level / totals.items,
     }
-    if any(part.batch.weights_B1FHW is not None for part in weighed):
-        values["mask/weight"] = float(sum(float(part.batch.masses_B.sum()) for part in weighed)) / cells
-        values["mask/empty"] = sum(int((part.batch.masses_B <= EMPTY_MASS).sum()) for part in weighed)
+    if totals.masked:
+        values["mask/weight"] = totals.mass / totals.cells
+        values["mask/empty"] = totals.empty
     if rule.prior is not None:
-        values["prior/loss"] = tally.prior
-        values["prior/items"] = sum(int((part.prior_coefficients_B > 0).sum()) for part in weighed)
-    shown_R = _shown_masses(weighed)
-    values |= {f"loss/{tier.value}": tally.region_errors_R[at] / shown_R[at] for at, tier in enumerate(TIERS) if shown_R[at] > 0}
-    return values
+        values["prior/loss"] = totals.prior
+        values["prior/items"] = totals.prior_items
+    shown = totals.region_masses_R
+    return values | {f"loss/{tier.value}": totals.region_errors_R[at] / shown[at] for at, tier in enumerate(TIERS) if shown[at] > 0}
 
 
-def _shown_masses(weighed: Sequence[_Weighed]) -> list[float]:
-    """Return the mass of each region in the items that were predicted; 0 where the step did not show it."""
+def _shown_masses(weighed: Sequence[_Weighed]) -> Tensor:
+    """Return the mass of each region in the items that were predicted, (R,); 0 where the step did not show it."""
     masses_R = torch.zeros(len(TIERS))
     for part in weighed:
         if not part.idle and part.batch.regions_B4FHW is not None:
             masses_R += region_masses(part.batch.regions_B4FHW, part.batch.latents_BCFHW.shape[1])
-    return [float(mass) for mass in masses_R.tolist()]
+    return masses_R
 
 
 def _grid(batch: MicroBatch) -> tuple[int, int]:

@@ -1,0 +1,92 @@
+"""The two relatives of LoRA that peft trains: LoKr, a Kronecker product, and LoHa, a Hadamard product of two low-rank matrices.
+
+    LoKr   W + scale * kron(w1, w2), each factor whole or a product of two     lokr_w1, lokr_w2_a, lokr_w2_b ...
+    LoHa   W + scale * (w1_a @ w1_b) * (w2_a @ w2_b)                           hada_w1_a, hada_w1_b, hada_w2_a, hada_w2_b
+
+Files have the names that LyCORIS gave these factors. Its readers take ``alpha / rank`` for the scale, but 1 where both factors are whole;
+so the scale goes into the first factor, and alpha is the rank: every reader then multiplies by 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoHaConfig, LoKrConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+
+from blissmask.errors import ModelError
+
+NetworkType = Literal["lora", "lokr", "loha"]
+
+FACTORS = (
+    *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"),
+    *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+)
+_SCALED = ("lokr_w1", "lokr_w1_a", "hada_w1_a")
+
+
+def peft_config(kind: NetworkType, *, rank: int, alpha: float, factor: int, targets: str) -> Any:
+    """Return peft's configuration of a LoKr or LoHa.
+
+    Args:
+        kind: ``lokr`` or ``loha``.
+        rank: >= 1; factors that are smaller than it stay whole.
+        alpha: > 0; the update is scaled by ``alpha / rank``.
+        factor: size of LoKr's first factor; -1 for about the square root of the layer's.
+        targets: regular expression of the layers.
+    """
+    if kind == "loha":
+        return LoHaConfig(r=rank, alpha=alpha, target_modules=targets)
+    return LoKrConfig(r=rank, alpha=alpha, decompose_factor=factor, target_modules=targets)
+
+
+def factor_tensors(layer: BaseTunerLayer, *, adapter: str, scale: float, rank: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the factors of one layer, as files hold them, and alpha."""
+    tensors = {"alpha": torch.tensor(float(rank))}
+    for name, factor in _factors(layer, adapter).items():
+        stored = factor.detach().float() * (scale if name in _SCALED else 1.0)
+        tensors[name] = stored.to("cpu", dtype).contiguous()
+    return tensors
+
+
+def fill_factors(layer: BaseTunerLayer, tensors: Mapping[str, Tensor], *, adapter: str, scale: float, name: str, path: Path) -> None:
+    """Fill one layer from a file's tensors.
+
+    Args:
+        layer: of the run.
+        tensors: of this layer: factor name -> tensor, and ``alpha`` where the file has it.
+        adapter: peft's name of the adapter.
+        scale: of the run.
+        name: of the layer, for messages.
+        path: of the file, for messages.
+
+    Raises:
+        ModelError: the file's factors are others, or of another size.
+    """
+    own = _factors(layer, adapter)
+    found = {part: tensor for part, tensor in tensors.items() if part != "alpha"}
+    if {part: factor.shape for part, factor in own.items()} != {part: tensor.shape for part, tensor in found.items()}:
+        expected = ", ".join(f"{part} {tuple(factor.shape)}" for part, factor in own.items())
+        held = ", ".join(f"{part} {tuple(tensor.shape)}" for part, tensor in found.items()) or "nothing"
+        raise ModelError(
+            f"`{name}` holds {held} in this file, and needs {expected}",
+            where=[path],
+            fix="use the `network_type`, `network_dim` and `lokr_factor` that the file was trained with",
+        )
+    with torch.no_grad():
+        for part, factor in own.items():
+            factor.copy_(found[part].float() * (_stored_scale(tensors) / scale if part in _SCALED else 1.0))
+
+
+def _factors(layer: BaseTunerLayer, adapter: str) -> dict[str, Tensor]:
+    return {name: getattr(layer, name)[adapter] for name in FACTORS if adapter in getattr(layer, name, {})}
+
+
+def _stored_scale(tensors: Mapping[str, Tensor]) -> float:
+    """Return the scale that LyCORIS reads from a file: ``alpha / rank``, 1 without alpha or where both factors are whole."""
+    ranked = next((tensors[name] for name in ("lokr_w1_b", "lokr_w2_b", "hada_w1_b") if name in tensors), None)
+    return 1.0 if ranked is None or "alpha" not in tensors else float(tensors["alpha"]) / ranked.shape[0]

@@ -1,0 +1,107 @@
+"""The loss of items that are held out, at the same noise and the same noise levels every time: what falls here is learnt, not memorised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blissmask.masks.tiers import TIERS
+from blissmask.training.batches import MicroBatch, Placed, collate
+from blissmask.training.experts import Learner
+from blissmask.training.items import TrainingItem
+from blissmask.training.loss import error_map, item_coefficients, mass_counts, region_masses, region_sums, weighted_sums
+from blissmask.training.processes import ALONE, Processes
+from blissmask.training.seeds import derive_seed, generator_for
+from blissmask.training.step import StepRule, noise_batch
+
+LEVELS = 4
+"""Noise levels at which each item is looked at: the middles of as many equally likely strata."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What validation looks at.
+
+    Attributes:
+        positions: of the held-out items.
+        item: returns the item at a position.
+        rule: how losses are weighed; the same as in training but for area, noise weighting and prior term.
+        device: of the denoiser.
+        processes: that share the items.
+    """
+
+    positions: Sequence[int]
+    item: Callable[[int], TrainingItem]
+    rule: StepRule
+    device: torch.device
+    processes: Processes = ALONE
+
+
+def choose_held_out(count: int, share: float, *, seed: int) -> tuple[int, ...]:
+    """Return the positions of the items to hold out: ``share`` of ``count``, at least one when ``share`` is above 0, by the seed alone."""
+    if share == 0:
+        return ()
+    shuffled = torch.randperm(count, generator=generator_for(seed, "validation")).tolist()
+    return tuple(sorted(shuffled[: max(1, round(share * count))]))
+
+
+def without_held_out(placed: Sequence[Placed], held_out: Sequence[int]) -> list[Placed]:
+    """Return the items with the held-out ones shown in no epoch; positions stay."""
+    apart = set(held_out)
+    return [Placed(item.bucket, 0 if at in apart else item.repeats, item.batch_size) for at, item in enumerate(placed)]
+
+
+def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
+    """Return ``val/loss`` and the plain mean error of each region, ``val/loss/face`` ..., without touching any state of the training.
+
+    With a named expert ``val/loss/high`` too. Empty when every held-out mask is.
+    """
+    batches = [_look(held_out, position, level) for position in _own_share(held_out) for level in range(LEVELS)]
+    masses = [batch.masses_B for batch in batches]
+    counts = held_out.processes.sum(mass_counts(masses))
+    coefficients = item_coefficients(masses, mean=held_out.rule.mean, counts=counts)
+    sums = torch.zeros(1 + len(TIERS), device=held_out.device)
+    shown_R = torch.zeros(len(TIERS))
+    learner.denoiser.module.eval()
+    with torch.no_grad():
+        for batch, coefficients_B in zip(batches, coefficients, strict=True):
+            sums += _errors(learner, batch, coefficients_B, held_out)
+            if batch.regions_B4FHW is not None:
+                shown_R += region_masses(batch.regions_B4FHW, batch.latents_BCFHW.shape[1])
+    learner.denoiser.module.train()
+    sums, masses_R = held_out.processes.sum(sums), held_out.processes.sum(shown_R).tolist()
+    if not float(counts[0]):
+        return {}
+    values: dict[str, Tensor | float] = {"val/loss": sums[0]}
+    if learner.name:
+        values[f"val/loss/{learner.name}"] = sums[0]
+    return values | {f"val/loss/{tier.value}": sums[1 + at] / masses_R[at] for at, tier in enumerate(TIERS) if masses_R[at] > 0}
+
+
+def _own_share(held_out: HeldOut) -> Sequence[int]:
+    return held_out.positions[held_out.processes.rank :: held_out.processes.count]
+
+
+def _look(held_out: HeldOut, position: int, level: int) -> MicroBatch:
+    # The number decides the noise: every item and level has its own, the same each time.
+    return collate([held_out.item(position)], position * LEVELS + level)
+
+
+def _errors(learner: Learner, batch: MicroBatch, coefficients_B: Tensor, held_out: HeldOut) -> Tensor:
+    """Return (share of the loss, summed error of each region) of one item at one level."""
+    rows, columns = batch.latents_BCFHW.shape[-2:]
+    middle = torch.tensor([(batch.number % LEVELS + 0.5) / LEVELS], dtype=torch.float64)
+    levels_B = learner.noise((int(rows), int(columns))).quantile(middle).float()
+    moved = batch.to(held_out.device)
+    seed = derive_seed(held_out.rule.seed, "validation")
+    target_BCFHW, inputs = noise_batch(moved, levels_B, seed=seed, device=held_out.device)
+    pred_BCFHW = learner.denoiser.predict(inputs)
+    errors_B1FHW = error_map(pred_BCFHW, target_BCFHW, loss_type=held_out.rule.loss_type, huber_delta=held_out.rule.huber_delta)
+    loss = (weighted_sums(errors_B1FHW, moved.weights_B1FHW) * coefficients_B.to(held_out.device, torch.float32)).sum()
+    regions_R = torch.zeros(len(TIERS), device=held_out.device)
+    if moved.regions_B4FHW is not None:
+        regions_R = region_sums(errors_B1FHW, moved.regions_B4FHW)
+    return torch.cat([loss.reshape(1), regions_R])

@@ -1,0 +1,110 @@
+"""Memory options change where weights are and how blocks run, never what is trained."""
+
+import pytest
+import torch
+
+from blissmask.cachefile import write
+from blissmask.cachefile.read import read_tensors
+from blissmask.errors import UsageError
+from blissmask.tasks import train_lora, train_memory
+from blissmask.tasks.plan import RunContext
+from tests.training_builders import Recorder, train_config, write_masked_set
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return write_masked_set(tmp_path / "cache")
+
+
+def train(cache, output, **options):
+    config = train_config(cache, output, use_mask_loss=True, **{"prior_preservation_weight": 0.5, "max_train_steps": 3, **options})
+    plan = train_lora.plan(config)
+    train_lora.run(plan, RunContext(Recorder()))
+    return {path.name: read_tensors(path) for path in plan.names.lora_files()}
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(tensor, second[name][key]) for name, tensors in first.items() for key, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"fp8_base": True},
+        {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1, "offload_inactive_dit": True},
+    ],
+)
+def test_swapped_blocks_train_the_same_bytes(cache, tmp_path, extra):
+    plain = train(cache, tmp_path / "plain", gradient_checkpointing=True, **extra)
+    swapped = train(cache, tmp_path / "swapped", gradient_checkpointing=True, blocks_to_swap=1, **extra)
+    assert same(plain, swapped)
+
+
+def test_swapped_blocks_hold_nothing_on_the_device_while_they_rest(cache, tmp_path, monkeypatch):
+    kept = []
+
+    def load(*arguments):
+        result = genuine(*arguments)
+        kept.extend(result[0])
+        return result
+
+    genuine = train_lora.load_learners
+    monkeypatch.setattr(train_lora, "load_learners", load)
+    train(cache, tmp_path / "out", gradient_checkpointing=True, blocks_to_swap=1)
+    blocks = kept[0].denoiser.module.blocks
+    frozen = [[p.numel() for p in block.parameters() if not p.requires_grad] for block in (blocks[0], blocks[-1])]
+    assert min(frozen[0]) > 0
+    assert max(frozen[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_compiled_blocks_train_the_same(cache, tmp_path):
+    plain = train(cache, tmp_path / "plain")["kyla.safetensors"]
+    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager")["kyla.safetensors"]
+    assert all(torch.allclose(tensor, compiled[key], atol=1e-4) for key, tensor in plain.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"blocks_to_swap": 1}, "needs gradient checkpointing"),
+        ({"blocks_to_swap": 1, "gradient_checkpointing": True, "compile": True}, "moves them"),
+        ({"blocks_to_swap": 99, "gradient_checkpointing": True}, "can swap at most 1 of its 2 blocks"),
+        ({"compile": True, "compile_backend": "gcc"}, "there is no compiler `gcc`"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(cache, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        train(cache, tmp_path / "out", **options)
+
+
+def model_file(folder):
+    """Write the names of a denoiser of four blocks; planning reads no more than its header."""
+    weight = torch.zeros(256, 256, dtype=torch.bfloat16)
+    write.save_tensors(folder / "dit.safetensors", {f"blocks.{n}.self_attn.q.weight": weight for n in range(4)}, {})
+    return folder / "dit.safetensors"
+
+
+def test_plan_tells_the_memory_of_a_model_file(cache, tmp_path):
+    plan = train_lora.plan(train_config(cache, tmp_path / "out", dit=model_file(tmp_path)))
+    assert plan.details["memory_bytes"] > 4 * 256 * 256 * 4
+    assert ("memory, estimated", "1.0 GiB") in plan.tables[0].rows
+
+
+def test_memory_auto_picks_by_what_is_free_and_says_so(cache, tmp_path, monkeypatch):
+    config = train_config(cache, tmp_path / "out", dit=model_file(tmp_path), memory="auto")
+    monkeypatch.setattr(train_memory, "free_memory", lambda device: 64 << 30)
+    roomy = train_lora.plan(config)
+    assert ("memory auto", "nothing is needed (64.0 GiB free)") in roomy.tables[0].rows
+    monkeypatch.setattr(train_memory, "free_memory", lambda device: 1 << 30)
+    tight = train_lora.plan(config)
+    assert tight.config.train.gradient_checkpointing
+    assert tight.config.train.fp8_base
+    assert "1.0 GiB are free" in " ".join(warning.what for warning in tight.warnings)
+
+
+def test_memory_auto_says_when_the_model_is_not_here(cache, tmp_path):
+    plan = train_lora.plan(train_config(cache, tmp_path / "out", memory="auto"))
+    assert ("memory", "not known before the model is here; nothing is picked") in plan.tables[0].rows
