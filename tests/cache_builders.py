@@ -17,14 +17,26 @@ PHOTO_WH = (96, 64)
 
 
 def config(
-    folder: Path, *, cache: dict[str, Any] | None = None, arch: str = "wan22", run: dict[str, Any] | None = None, **dataset: Any
+    folder: Path,
+    *,
+    cache: dict[str, Any] | None = None,
+    masks: dict[str, Any] | None = None,
+    arch: str = "wan22",
+    run: dict[str, Any] | None = None,
+    **dataset: Any,
 ) -> Config:
     """Return a configuration with one data set: ``photos`` and ``cache`` below ``folder``, at 64 x 48."""
     if not any(name in dataset for name in ("image_jsonl_file", "video_directory", "video_jsonl_file")):
         dataset.setdefault("image_directory", folder / "photos")
     dataset = {"cache_directory": folder / "cache", "resolution": [64, 48], **dataset}
     return Config.model_validate(
-        {"model": {"arch": arch, "model": "tiny"}, "datasets": [dataset], "cache": cache or {}, "run": {"jobs": 2, **(run or {})}}
+        {
+            "model": {"arch": arch, "model": "tiny"},
+            "datasets": [dataset],
+            "cache": cache or {},
+            "masks": masks or {},
+            "run": {"jobs": 2, **(run or {})},
+        }
     )
 
 

@@ -15,10 +15,16 @@ from torch import nn
 
 from blissmask.archs.checkpoint import StoredTensor, Tensors
 from blissmask.archs.protocol import ModelFiles
+from blissmask.config.training import ModelSection
 from blissmask.errors import MachineError, ModelError, UsageError
 
 TINY = "tiny"
 _NAMED_KEYS = 8
+
+
+def model_files(section: ModelSection) -> ModelFiles:
+    """Return where the configuration says that a family's weights come from."""
+    return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
 
 
 def build_empty(make: Callable[[], nn.Module]) -> nn.Module:

@@ -6,15 +6,13 @@ the time moved and the size did not, the content decides. So an untouched data s
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 
 from blissmask.errors import InputError
-
-_DIGEST_BYTES = 16
+from blissmask.storage.content import content_hash
 
 
 class Sameness(IntEnum):
@@ -67,7 +65,7 @@ def expand(paths: Iterable[Path]) -> Sequence[Path]:
 def _take_one(path: Path) -> str:
     # The state before the content: a file that changes in between looks changed next time, not fresh.
     state = _stat(path)
-    return f"{state.st_size}:{state.st_mtime_ns}:{_digest(path)}"
+    return f"{state.st_size}:{state.st_mtime_ns}:{content_hash(path)}"
 
 
 def _compare_one(recorded: str, path: Path, *, by_content: bool) -> Sameness:
@@ -79,7 +77,7 @@ def _compare_one(recorded: str, path: Path, *, by_content: bool) -> Sameness:
     untouched = str(state.st_mtime_ns) == modified
     if untouched and not by_content:
         return Sameness.SAME
-    if _digest(path) != digest:
+    if content_hash(path) != digest:
         return Sameness.CHANGED
     return Sameness.SAME if untouched else Sameness.MOVED
 
@@ -88,16 +86,4 @@ def _stat(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)).hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"the file cannot be read: {error.strerror or error}", where=[path])
+        raise InputError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error

@@ -37,8 +37,8 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
     blissmask.vae            identity of the VAE             blissmask.vae_dtype      precision it ran in
     blissmask.mask_source    alpha, file, full; empty when the data set has no masks
     blissmask.mask_print     fingerprint of the mask file; empty when there is none
-    blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``
-    blissmask.empty_mask     what becomes of masks that are zero everywhere: warn, error, full
+    blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``; empty without a mask
+    blissmask.empty_mask     what becomes of masks that are zero everywhere: warn, error, full; empty without a mask
     blissmask.mean_weight    mean of the mask weights, six decimals
     blissmask.text_encoder   text files: identity of the text encoder      blissmask.text_dtype   precision it ran in
     blissmask.controls_print text files of families whose captions see the control pictures: their fingerprint
@@ -47,9 +47,12 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+
+from blissmask.masks.tiers import TIERS, TierTable
 
 FORMAT_VERSION = "1.0.1"
 """``format_version`` of musubi-tuner's files."""
@@ -71,6 +74,7 @@ _SUFFIX = ".safetensors"
 _SIZE = re.compile(r"(\d{4,})x(\d{4,})")
 _WINDOW = re.compile(r"(\d{5,})-(\d{3,})(?:-\d+)?")
 _GRID = re.compile(r"(?:^|_)(\d+x\d+(?:x\d+)?)$")
+_TIERS = re.compile(",".join([r"(\d{1,3})"] * len(TIERS)))
 _VARIABLE_LENGTH = "varlen_"
 _DTYPES = {str(value).removeprefix("torch."): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 
@@ -196,6 +200,17 @@ def latent_metadata(architecture: str, name: LatentName) -> dict[str, str]:
 def text_metadata(architecture: str, caption: str) -> dict[str, str]:
     """Return the metadata of a text file that every trainer expects."""
     return {ARCHITECTURE: architecture, CAPTION: caption, "format_version": FORMAT_VERSION}
+
+
+def tiers_text(tiers: TierTable) -> str:
+    """Return how the values of the tiers stand in the metadata: ``255,128,80,0``."""
+    return ",".join(str(value) for value in tiers.as_dict().values())
+
+
+def read_tiers(metadata: Mapping[str, str]) -> TierTable | None:
+    """Return the tier values that an entry's region shares were told by; None where there is no mask, or it is not ours."""
+    match = _TIERS.fullmatch(metadata.get(f"{OURS}tiers", ""))
+    return TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)}) if match else None
 
 
 def _without_dtype(key: str) -> str:

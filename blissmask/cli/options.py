@@ -12,9 +12,8 @@ import typer  # noqa: TID251
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from blissmask.config.dataset import DatasetSection
-from blissmask.config.fields import Section, item_type, plain_type, range_text
-from blissmask.config.model import Config
+from blissmask.config.fields import item_type, plain_type, range_text
+from blissmask.config.model import section_type
 
 _METAVARS: Mapping[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
@@ -30,7 +29,7 @@ def with_flags(handler: Handler, sections: tuple[str, ...]) -> Callable[..., Non
     owners: dict[str, tuple[str, str]] = {}
     parameters: list[inspect.Parameter] = []
     for section in sections:
-        for name, field in _section(section).model_fields.items():
+        for name, field in section_type(section).model_fields.items():
             if name in owners:
                 continue
             parameters += _field_parameters(name, field)
@@ -51,15 +50,6 @@ def with_flags(handler: Handler, sections: tuple[str, ...]) -> Callable[..., Non
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
-
-
-def _section(name: str) -> type[Section]:
-    if name == "datasets":
-        return DatasetSection
-    annotation = Config.model_fields[name].annotation
-    assert isinstance(annotation, type)
-    assert issubclass(annotation, Section)
-    return annotation
 
 
 def _config_option() -> Any:

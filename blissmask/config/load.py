@@ -13,9 +13,8 @@ import tomli
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from blissmask.config.dataset import DatasetSection
-from blissmask.config.fields import Section, item_type, plain_type, range_text
-from blissmask.config.model import Config
+from blissmask.config.fields import item_type, plain_type, range_text
+from blissmask.config.model import Config, section_type
 from blissmask.errors import UsageError
 
 DEFAULT_NAME = "blissmask.toml"
@@ -96,7 +95,7 @@ def _merge_flags(data: dict[str, Any], flags: Flags) -> set[tuple[str, str]]:
     typed = set()
     for section, values in flags.items():
         for name, raw in values.items():
-            value = _from_flag(raw, _section_type(section).model_fields[name])
+            value = _from_flag(raw, section_type(section).model_fields[name])
             typed.add((section, name))
             if section == "datasets":
                 _set_in_only_dataset(data, name, value)
@@ -138,15 +137,6 @@ def _number(raw: Any, kind: Any) -> Any:
         return raw
 
 
-def _section_type(section: str) -> type[Section]:
-    if section == "datasets":
-        return DatasetSection
-    annotation = Config.model_fields[section].annotation
-    assert isinstance(annotation, type)
-    assert issubclass(annotation, Section)
-    return annotation
-
-
 def _headline(count: int, path: Path | None, typed: set[tuple[str, str]]) -> str:
     where = " and ".join([*([path.name] if path else []), *(["the flags"] if typed or not path else [])])
     return f"{count} problem{'s' if count > 1 else ''} in {where}"
@@ -165,7 +155,7 @@ def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
     place = f"[[datasets]] {loc[1] + 1}" if is_dataset else f"[{section}]"
     if detail["type"] == "extra_forbidden":
         return f"{place}: unknown key `{name}`{_nearest(name, section)}"
-    expected = _expected(_section_type(section).model_fields[name], detail)
+    expected = _expected(section_type(section).model_fields[name], detail)
     got = json.dumps(detail["input"], default=str, ensure_ascii=False)
     if (section, name) in typed:
         return f"--{name} must be {expected}, got {got.strip(chr(34))}"
@@ -175,7 +165,7 @@ def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
 def _describe_top_level(section: str, detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(section, Config.model_fields, n=1)
-        owners = [] if near else [f"[{name}]" for name in Config.model_fields if section in _section_type(name).model_fields]
+        owners = [] if near else [f"[{name}]" for name in Config.model_fields if section in section_type(name).model_fields]
         hint = f", did you mean `[{near[0]}]`?" if near else f", it belongs into {owners[0]}" if owners else ""
         return f"unknown table or key `{section}`{hint}"
     kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"
@@ -183,11 +173,11 @@ def _describe_top_level(section: str, detail: Any) -> str:
 
 
 def _nearest(name: str, section: str) -> str:
-    near = difflib.get_close_matches(name, _section_type(section).model_fields, n=1)
+    near = difflib.get_close_matches(name, section_type(section).model_fields, n=1)
     if near:
         return f", did you mean `{near[0]}`?"
     for other in Config.model_fields:
-        if other != section and name in _section_type(other).model_fields:
+        if other != section and name in section_type(other).model_fields:
             return f", it belongs into {'[[datasets]]' if other == 'datasets' else f'[{other}]'}"
     return ""
 

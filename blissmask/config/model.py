@@ -25,6 +25,16 @@ class Config(Section):
     run: RunSection = RunSection()
 
 
+def section_type(name: str) -> type[Section]:
+    """Return the class of a section; ``datasets`` is the class of one dataset."""
+    if name == "datasets":
+        return DatasetSection
+    annotation = Config.model_fields[name].annotation
+    assert isinstance(annotation, type)
+    assert issubclass(annotation, Section)
+    return annotation
+
+
 _DEFAULTS = {
     "resolution": (960, 544),
     "batch_size": 1,

@@ -5,7 +5,7 @@ f: latent frames (1 for stills), H, W: rows and columns at training size, R: the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,29 +66,27 @@ def still_mask(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierT
     return PixelMask(geometry.fit_weights(weights_HW)[np.newaxis], None if shares_RHW is None else shares_RHW[:, np.newaxis])
 
 
-def moving_mask(frames: Iterable[NDArray[np.float32]], frame_count: int, geometry: Geometry, tiers: TierTable, stride: int) -> PixelMask:
-    """Bring per-frame masks to training size and average them over the causal groups of latent frames.
+def moving_mask(stills: Iterable[PixelMask], frame_count: int, stride: int) -> PixelMask:
+    """Average the masks of a clip's frames over the causal groups of latent frames.
 
-    Frames are taken one at a time, so memory grows with the latent frames only.
+    They are taken one at a time, so memory grows with the latent frames only.
 
     Args:
-        frames: ``frame_count`` masks in order.
+        stills: ``frame_count`` masks in order, each as :func:`still_mask` returns it.
         frame_count: ``stride * k + 1``.
-        geometry: the video's.
-        tiers: the values that the masks' tiers have; shares are kept while every frame holds nothing else.
         stride: frames per latent frame after the first.
     """
-    groups = causal_groups(frame_count, stride)
-    weights: list[NDArray[np.float32]] = []
-    shares: list[NDArray[np.float32]] | None = []
-    source = iter(frames)
-    for group in groups:
-        stills = [still_mask(next(source), geometry, tiers) for _ in group]
-        weights.append(_mean([still.weights_fHW[0] for still in stills]))
-        if shares is not None:
-            planes = [still.shares_RfHW[:, 0] for still in stills if still.shares_RfHW is not None]
-            shares = [*shares, _mean(planes)] if len(planes) == len(stills) else None
-    return PixelMask(np.stack(weights), None if shares is None else np.stack(shares, axis=1))
+    source = iter(stills)
+    means = [mean_mask([next(source) for _ in group]) for group in causal_groups(frame_count, stride)]
+    shares = [mean.shares_RfHW for mean in means if mean.shares_RfHW is not None]
+    whole = np.concatenate(shares, axis=1) if len(shares) == len(means) else None
+    return PixelMask(np.concatenate([mean.weights_fHW for mean in means]), whole)
+
+
+def mean_mask(stills: Sequence[PixelMask]) -> PixelMask:
+    """Average masks of single frames into one; shares are kept when all of them have some."""
+    shares = [still.shares_RfHW for still in stills if still.shares_RfHW is not None]
+    return PixelMask(_mean([still.weights_fHW for still in stills]), _mean(shares) if len(shares) == len(stills) else None)
 
 
 def _mean(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:

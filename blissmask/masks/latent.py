@@ -53,12 +53,6 @@ def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
     return [range(1), *later]
 
 
-def average_frames(weights_FHW: NDArray[np.float32], temporal_stride: int) -> NDArray[np.float32]:
-    """Average per-frame weights over the causal groups: (F, H, W) becomes (f, H, W)."""
-    groups = causal_groups(len(weights_FHW), temporal_stride)
-    return np.stack([weights_FHW[group.start : group.stop].mean(axis=0, dtype=np.float64) for group in groups]).astype(np.float32)
-
-
 def one_frame_weights(target_fhw: NDArray[np.float32], frame_indices: Sequence[int], target_index: int) -> NDArray[np.float32]:
     """Weights of a one-frame item: 1.0 in every control slot, the mask in the target's.
 

@@ -7,6 +7,7 @@ from blissmask.config.model import Config
 from blissmask.tasks.cache_latents import encode_latents, refresh_masks
 from blissmask.tasks.cache_outcome import CacheRun
 from blissmask.tasks.cache_plan import COMMAND, CachePlan, make_plan
+from blissmask.tasks.cache_sheet import write_cache_sheet
 from blissmask.tasks.cache_tables import size_text
 from blissmask.tasks.cache_text import encode_texts
 from blissmask.tasks.plan import Action, RunContext, Summary, planned_failures
@@ -30,6 +31,8 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the same plan.
     shard.wait()
     mine = CacheRun(fail_fast=context.fail_fast)
+    if plan.sheet is not None and shard.rank == 0:
+        write_cache_sheet(plan.sheet, plan.entries, context)
     entries = shard.share(plan.entries)
     for entry in entries:
         if entry.redo is Redo.NOTHING:
@@ -58,7 +61,7 @@ def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
         skipped=len(plan.having(Action.SKIP)),
         failures=failures,
         tables=outcome.tally.table(),
-        warnings=[*plan.warnings, *outcome.doubt_warnings],
+        warnings=[*plan.warnings, *outcome.warnings],
         details={**outcome.tally.details(), "removed": [path.name for path in plan.outdated]},
         destination=f"{', '.join(map(str, plan.folders))} ({size_text(room)})",
     )

@@ -13,6 +13,7 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning, required_problem
 from blissmask.errors import InputError, MaskError, Problem
 from blissmask.tasks.cache_entry import Entry
+from blissmask.tasks.cache_outcome import empty_warning, mask_place
 from blissmask.tasks.cache_pixels import mask_is_moving, mask_size, read_mask
 from blissmask.tasks.cache_recipe import Recipe
 from blissmask.tasks.cache_scan import Scanned
@@ -89,13 +90,7 @@ def check_masks(entries: Sequence[Entry], jobs: int) -> list[MaskCheck]:
 
 def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
     """Name masks that are zero everywhere; nothing would be learned from their items."""
-    empty = [check.entry for check in checks if check.entry.mean_weight == 0.0]
-    if not empty:
-        return []
-    zero, them = verb(len(empty), "is", "are"), verb(len(empty), "it", "them")
-    what = f"{counted(len(empty), 'mask')} {zero} zero everywhere; nothing would be learned from {them}"
-    where = tuple(str(entry.mask_path or entry.item.media.path) for entry in empty)
-    return [Problem(what, where, "mend the masks, leave the items out, or set `--empty-mask full` to train them at full weight")]
+    return empty_warning([mask_place(check.entry) for check in checks if check.entry.mean_weight == 0.0])
 
 
 def _check_mask(entry: Entry) -> MaskCheck:
@@ -106,7 +101,7 @@ def _check_mask(entry: Entry) -> MaskCheck:
                 raise MaskError(problem, where=[path], fix="make the mask from this picture, at any size with the same shape")
             if mask_is_moving(path):
                 return MaskCheck(entry)
-        mask, _, _ = read_mask(entry)
+        mask, _, _ = read_mask(entry, None)
     except InputError as error:
         return MaskCheck(entry, error.problems[0])
     assert mask is not None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from blissmask.cachefile.freshness import Redo, Wanted
-from blissmask.cachefile.layout import LatentName, Window, as_unicode, latent_name
+from blissmask.cachefile.layout import LatentName, Window, as_unicode, latent_name, tiers_text
 from blissmask.dataset.frames import FrameRange, frames_at_rate
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.tasks.cache_recipe import Recipe
 
+# All clips of a video ask for the same list.
+_kept_frames = lru_cache(maxsize=16)(frames_at_rate)
 _FACTS = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) frames")
 
 
@@ -97,13 +99,14 @@ class Entry:
     def frame_indices(self) -> list[int]:
         """Return which frames of the file the clip holds."""
         assert self.frames is not None
-        kept = frames_at_rate(self.facts.frame_count, self.recipe.section.source_fps, self.recipe.model.arch.default_fps)
+        kept = _kept_frames(self.facts.frame_count, self.recipe.section.source_fps, self.recipe.model.arch.default_fps)
         return kept[self.frames.start : self.frames.start + self.frames.frame_count]
 
     @property
     def wanted(self) -> Wanted:
         """Return what the file should say of itself."""
         recipe, model = self.recipe, self.recipe.model
+        has_mask = self.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
         rate = f" of {recipe.section.source_fps} fps at {model.arch.default_fps} fps" if recipe.section.source_fps else ""
         return Wanted(
             latents={
@@ -116,8 +119,8 @@ class Entry:
             },
             mask={
                 "mask_source": str(self.mask_source or ""),
-                "tiers": ",".join(map(str, recipe.tiers.as_dict().values())) if self.mask_source else "",
-                "empty_mask": recipe.empty_mask if self.mask_source else "",
+                "tiers": tiers_text(recipe.tiers) if has_mask else "",
+                "empty_mask": recipe.empty_mask if has_mask else "",
             },
             labels={"arch": model.arch.name, "media": as_unicode(self.item.media.path.name), "source": str(self.facts)},
         )

@@ -22,6 +22,7 @@ from blissmask.errors import BlissmaskError, MachineError
 from blissmask.masks.latent import one_frame_weights
 from blissmask.tasks.background import Background
 from blissmask.tasks.cache_entry import Entry
+from blissmask.tasks.cache_footage import Job, with_footage
 from blissmask.tasks.cache_outcome import CacheRun
 from blissmask.tasks.cache_pixels import Pixels, read_mask, read_pixels
 from blissmask.tasks.cache_recipe import Model
@@ -49,8 +50,9 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
     encoder: LatentEncoder | None = None
     device = find_device(shard.device(model.device))
     with Background() as background:
-        prepared = work_through(entries, _prepare, context, phase="Encoding", total=len(entries), name=lambda entry: entry.key)
-        for entry, outcome in prepared:
+        jobs = with_footage(entries)
+        for job, outcome in work_through(jobs, _prepare, context, phase="Encoding", total=len(entries), name=lambda job: job.entry.key):
+            entry = job.entry
             if isinstance(outcome, BlissmaskError):
                 run.failed(entry, outcome)
                 continue
@@ -78,13 +80,13 @@ def refresh_masks(entries: Sequence[Entry], context: RunContext, run: CacheRun) 
     """
     if not entries:
         return
-    done = work_through(entries, _refresh, context, phase="Refreshing masks", total=len(entries), name=lambda entry: entry.key)
-    for entry, outcome in done:
+    jobs = with_footage(entries)
+    for job, outcome in work_through(jobs, _refresh, context, phase="Refreshing masks", total=len(entries), name=lambda job: job.entry.key):
         if isinstance(outcome, BlissmaskError):
-            run.failed(entry, outcome)
+            run.failed(job.entry, outcome)
         else:
             mean_weight, doubt = outcome
-            run.wrote(entry, mean_weight, doubt)
+            run.wrote(job.entry, mean_weight, doubt)
 
 
 def _encode(entry: Entry, pixels: Pixels, encoder: LatentEncoder, device: torch.device) -> dict[str, Tensor]:
@@ -101,12 +103,12 @@ def _to_signed(rgb_FHW3: NDArray[np.uint8], device: torch.device) -> Tensor:
     return (pixels_3FHW.to(torch.float32) / 127.5 - 1.0).unsqueeze(0).contiguous()
 
 
-def _prepare(entry: Entry) -> tuple[Pixels, bool]:
+def _prepare(job: Job) -> tuple[Pixels, bool]:
     """Read an entry's pixels; say whether its file holds the latents of these very pixels.
 
     So it is when a photo was saved anew, or its alpha channel alone changed.
     """
-    pixels = read_pixels(entry)
+    entry, pixels = job.entry, read_pixels(job.entry, job.footage)
     return pixels, entry.reason == FILE_CHANGED and read_metadata(entry.path).get(_COLOURS) == pixels.colours
 
 
@@ -127,16 +129,17 @@ def _finish(entry: Entry, pixels: Pixels, contents: dict[str, Tensor] | None, ru
     run.wrote(entry, pixels.mask.mean_weight if pixels.mask else None, pixels.doubt)
 
 
-def _refresh(entry: Entry) -> tuple[float | None, str]:
+def _refresh(job: Job) -> tuple[float | None, str]:
     """Rewrite an entry's mask, or only its labels; return mean weight and doubt about the mask."""
-    media_print = fingerprint.take(entry.item.pixel_paths)
+    entry, footage = job.entry, job.footage
+    media_print = footage.media_print if footage else fingerprint.take(entry.item.pixel_paths)
     if entry.redo is Redo.LABELS:
-        mask_print = fingerprint.take([entry.mask_path] if entry.mask_path else [])
+        mask_print = footage.mask_print if footage else fingerprint.take([entry.mask_path] if entry.mask_path else [])
         metadata = _metadata(entry, None, media_print, mask_print, read_metadata(entry.path).get(_COLOURS, ""))
         weight = {} if entry.mean_weight is None else {f"{OURS}mean_weight": f"{entry.mean_weight:.6f}"}
         save_tensors(entry.path, read_tensors(entry.path), {**metadata, **weight, f"{OURS}format": OUR_FORMAT})
         return entry.mean_weight, ""
-    mask, doubt, mask_print = read_mask(entry)
+    mask, doubt, mask_print = read_mask(entry, footage)
     _replace_mask(entry, mask, media_print, mask_print)
     return (mask.mean_weight if mask else None), doubt
 

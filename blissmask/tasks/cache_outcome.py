@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blissmask.errors import BlissmaskError, Problem
 from blissmask.tasks.cache_entry import Entry, TextEntry
 from blissmask.tasks.cache_tables import MaskTally
 from blissmask.tasks.plan import Failure
+from blissmask.tasks.wording import counted, verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class Counts:
     tally: MaskTally
     failures: list[Failure]
     doubts: list[str]
+    empty: list[str]
 
 
 @dataclass(slots=True)
@@ -29,12 +32,14 @@ class CacheRun:
         failures: items that failed.
         tally: mask sources of everything that is in the cache now.
         doubts: mask files that may not be what was meant, with the reason.
+        empty: masks with frames that turned out to be zero in all of a clip; the plan reads no frames, so it could not tell.
     """
 
     fail_fast: bool = False
     failures: list[Failure] = field(default_factory=list)
     tally: MaskTally = field(default_factory=MaskTally)
     doubts: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wrote(self, entry: Entry, mean_weight: float | None, doubt: str = "") -> None:
@@ -43,6 +48,8 @@ class CacheRun:
             self.tally.add(entry.mask_source, mean_weight)
             if doubt:
                 self.doubts.append(f"{entry.mask_path}: {doubt}")
+            if mean_weight == 0.0 and entry.mean_weight is None:
+                self.empty.append(mask_place(entry))
 
     def kept(self, entry: Entry) -> None:
         """Count a latent file that was fresh."""
@@ -62,17 +69,38 @@ class CacheRun:
         self.tally.merge(other.tally)
         self.failures += other.failures
         self.doubts += other.doubts
+        self.empty += other.empty
 
     @property
     def counts(self) -> Counts:
         """Return what other processes need to know of this run."""
-        return Counts(self.tally, self.failures, self.doubts)
+        return Counts(self.tally, self.failures, self.doubts, self.empty)
 
     @property
-    def doubt_warnings(self) -> list[Problem]:
-        """Return one warning that names the doubtful masks; none when there are none."""
+    def warnings(self) -> list[Problem]:
+        """Return what is to be said of masks that are doubtful or empty."""
+        return [*self._doubt_warnings, *empty_warning(self.empty)]
+
+    @property
+    def _doubt_warnings(self) -> list[Problem]:
         if not self.doubts:
             return []
         count = len(self.doubts)
         what = "1 mask is perhaps not what was meant" if count == 1 else f"{count} masks are perhaps not what was meant"
         return [Problem(what, tuple(self.doubts), "use 8-bit grey PNG masks")]
+
+
+def mask_place(entry: Entry) -> str:
+    """Return where an entry's mask is: its file, or the picture whose alpha channel it is, and for clips which frames."""
+    frames = f" frames {entry.frames}" if entry.frames else ""
+    return f"{entry.mask_path or entry.item.media.path}{frames}"
+
+
+def empty_warning(places: Sequence[str]) -> list[Problem]:
+    """Return one warning about masks that are zero everywhere; none when there are none."""
+    if not places:
+        return []
+    zero, them = verb(len(places), "is", "are"), verb(len(places), "it", "them")
+    what = f"{counted(len(places), 'mask')} {zero} zero everywhere; nothing would be learned from {them}"
+    fix = "mend the masks, leave the items out, or set `--empty-mask full` to train them at full weight"
+    return [Problem(what, tuple(places), fix)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blissmask.cachefile import fingerprint
 from blissmask.dataset.buckets import area_size
-from blissmask.dataset.footage import measure, read_rgb, read_weights
+from blissmask.dataset.footage import measure
 from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.names import VIDEO_SUFFIXES
@@ -23,6 +23,7 @@ from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask, stil
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image, read_mask_picture, read_size
 from blissmask.tasks.cache_entry import Entry
+from blissmask.tasks.cache_footage import Footage
 from blissmask.tasks.framing import framing_problem
 
 _MAX_ALPHA = np.float32(255)
@@ -50,29 +51,34 @@ class Pixels:
     colours: str
 
 
-def read_pixels(entry: Entry) -> Pixels:
+def read_pixels(entry: Entry, footage: Footage | None) -> Pixels:
     """Read everything an entry needs.
+
+    Args:
+        entry: what to read.
+        footage: what a clip shares with the others of its video; None for pictures.
 
     Raises:
         MediaError: a file is damaged.
         MaskError: the mask does not fit.
     """
-    media_print = fingerprint.take(entry.item.pixel_paths)
-    if entry.is_moving:
-        frames = read_rgb(entry.item.media.path, entry.frame_indices)
-        picture, rgb_FHW3 = None, np.stack([entry.geometry.fit_rgb(frame_HW3) for frame_HW3 in frames])
+    media_print = footage.media_print if footage else fingerprint.take(entry.item.pixel_paths)
+    picture = None if footage else read_image(entry.item.media.path)
+    if footage:
+        rgb_FHW3 = np.stack(list(footage.rgb.frames(entry.frame_indices)))
+        controls = tuple(control.read(entry.frame_indices) for control in footage.controls)
     else:
-        picture = read_image(entry.item.media.path)
+        assert picture is not None
         rgb_FHW3 = entry.geometry.fit_rgb(picture.rgb_HW3)[np.newaxis]
-    mask, doubt, mask_print = _read_mask(entry, picture)
-    controls = _read_controls(entry)
+        controls = _read_controls(entry)
+    mask, doubt, mask_print = _read_mask(entry, picture, footage)
     return Pixels(rgb_FHW3, controls, mask, doubt, media_print, mask_print, _hash((rgb_FHW3, *controls)))
 
 
-def read_mask(entry: Entry) -> tuple[PixelMask | None, str, str]:
-    """Read the mask alone; return it with the doubt about it and the fingerprint of its file. Errors as in :func:`read_pixels`."""
+def read_mask(entry: Entry, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
+    """Read the mask alone; return it with the doubt about it and the fingerprint of its file. Arguments as for :func:`read_pixels`."""
     picture = read_image(entry.item.media.path) if entry.mask_source is MaskSource.ALPHA else None
-    return _read_mask(entry, picture)
+    return _read_mask(entry, picture, footage)
 
 
 def mask_is_moving(path: Path) -> bool:
@@ -88,14 +94,18 @@ def _hash(arrays: Iterable[NDArray[np.uint8]]) -> str:
     return digest.hexdigest()
 
 
-def _read_mask(entry: Entry, picture: Picture | None) -> tuple[PixelMask | None, str, str]:
-    mask, doubt, mask_print = _raw_mask(entry, picture)
-    if mask is not None and entry.recipe.empty_mask == "full" and not mask.weights_fHW.any():
-        mask = full_mask(entry.geometry)
-    return mask, doubt, mask_print
+def _read_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
+    mask, doubt, mask_print = _raw_mask(entry, picture, footage)
+    if mask is None or mask.weights_fHW.any():
+        return mask, doubt, mask_print
+    if entry.recipe.empty_mask == "error" and footage:
+        # The plan refuses still masks that are empty; those with frames are decoded here for the first time.
+        what = f"the mask is zero everywhere in frames {entry.frames}"
+        raise MaskError(what, where=[entry.mask_path], fix="mend the mask, or set `--empty-mask full`")
+    return full_mask(entry.geometry) if entry.recipe.empty_mask == "full" else mask, doubt, mask_print
 
 
-def _raw_mask(entry: Entry, picture: Picture | None) -> tuple[PixelMask | None, str, str]:
+def _raw_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
     if entry.mask_source is None:
         return None, "", ""
     tiers, geometry = entry.recipe.tiers, entry.geometry
@@ -107,23 +117,24 @@ def _raw_mask(entry: Entry, picture: Picture | None) -> tuple[PixelMask | None, 
     path = entry.mask_path
     if path is None:
         return full_mask(geometry), "", ""
-    mask_print = fingerprint.take([path])
     if mask_is_moving(path):
-        return _moving(entry, path), "", mask_print
+        if footage is None:
+            raise MaskError("the mask of a picture is a video or a folder", where=[path], fix="give the picture one mask picture")
+        return _moving(entry, path, footage), "", footage.mask_print
+    mask_print = fingerprint.take([path])
     read = read_mask_picture(path)
     _refuse_framing(path, (read.weights_HW.shape[1], read.weights_HW.shape[0]), geometry)
     return still_mask(read.weights_HW, geometry, tiers), read.doubt, mask_print
 
 
-def _moving(entry: Entry, path: Path) -> PixelMask:
+def _moving(entry: Entry, path: Path, footage: Footage) -> PixelMask:
     size_wh, frame_count = measure(path)
     _refuse_framing(path, size_wh, entry.geometry)
     indices = entry.frame_indices
     if frame_count <= indices[-1]:
         what = f"the mask has {frame_count} frames, the clip needs frame {indices[-1]}"
         raise MaskError(what, where=[path, entry.item.media.path], fix="make masks for all frames, or use one picture for the whole clip")
-    stride = entry.recipe.model.arch.latent.temporal_stride
-    return moving_mask(read_weights(path, indices), len(indices), entry.geometry, entry.recipe.tiers, stride)
+    return moving_mask(footage.masks.frames(indices), len(indices), entry.recipe.model.arch.latent.temporal_stride)
 
 
 def _refuse_framing(path: Path, mask_wh: tuple[int, int], geometry: Geometry) -> None:
@@ -132,19 +143,8 @@ def _refuse_framing(path: Path, mask_wh: tuple[int, int], geometry: Geometry) ->
 
 
 def _read_controls(entry: Entry) -> tuple[NDArray[np.uint8], ...]:
-    if entry.is_moving:
-        return tuple(_control_clip(entry, path) for path in entry.item.control_paths)
     pictures = (read_image(path).rgb_HW3 for path in entry.item.control_paths)
     return tuple(_control_geometry(entry, (rgb.shape[1], rgb.shape[0])).fit_rgb(rgb)[np.newaxis] for rgb in pictures)
-
-
-def _control_clip(entry: Entry, path: Path) -> NDArray[np.uint8]:
-    """Read the same frames of a control video; a shorter one repeats its last frame, as in musubi-tuner."""
-    size_wh, frame_count = measure(path)
-    geometry = cover(size_wh, entry.geometry.size_wh)
-    wanted = [min(index, frame_count - 1) for index in entry.frame_indices]
-    fitted = dict(zip(sorted(set(wanted)), map(geometry.fit_rgb, read_rgb(path, set(wanted))), strict=True))
-    return np.stack([fitted[index] for index in wanted])
 
 
 def _control_geometry(entry: Entry, size_wh: tuple[int, int]) -> Geometry:

@@ -15,6 +15,7 @@ from blissmask.tasks import cache_checks, cache_tables
 from blissmask.tasks.cache_entry import Entry, TextEntry
 from blissmask.tasks.cache_recipe import Model, choose_model, make_recipes
 from blissmask.tasks.cache_scan import Scanned, scan
+from blissmask.tasks.cache_sheet import check_cache_sheet
 from blissmask.tasks.plan import Action, Plan, PlannedItem
 from blissmask.tasks.shards import this_shard
 
@@ -30,6 +31,7 @@ class CachePlan(Plan):
         folders: the cache folders. ``outputs`` names them only in the first of several processes, which locks them for all.
         entries: latent files, all that can be made, fresh ones included.
         texts: text files, fresh ones included.
+        sheet: the contact sheet to write first; None when none is wanted.
         outdated: our own files that no item needs; removed after a whole pass.
     """
 
@@ -37,6 +39,7 @@ class CachePlan(Plan):
     folders: tuple[Path, ...] = ()
     entries: list[Entry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
+    sheet: Path | None = None
     outdated: list[Path] = field(default_factory=list)
 
 
@@ -51,7 +54,14 @@ def make_plan(config: Config) -> CachePlan:
     model = choose_model(config)
     recipes = make_recipes(config, model)
     folders = tuple(recipe.folder for recipe in recipes)
-    result = CachePlan(COMMAND, outputs=folders if this_shard().rank == 0 else (), model=model, folders=folders)
+    result = CachePlan(
+        COMMAND,
+        outputs=folders if this_shard().rank == 0 else (),
+        warnings=check_cache_sheet(config),
+        model=model,
+        folders=folders,
+        sheet=config.cache.sheet,
+    )
     scans: list[Scanned] = []
     problems: list[Problem] = []
     for recipe in recipes:

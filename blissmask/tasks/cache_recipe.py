@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from blissmask.archs.loading import model_files
 from blissmask.archs.protocol import Architecture, ModelFiles, OneFrame
 from blissmask.archs.registry import load_architecture
 from blissmask.config.dataset import DatasetSection
@@ -83,8 +84,7 @@ def choose_model(config: Config) -> Model:
     task = section.task or arch.tasks[0]
     if task not in arch.tasks:
         raise UsageError(f"`{arch.name}` has no task `{task}`", fix=f"there are {', '.join(arch.tasks)}")
-    named = ModelFiles.__dataclass_fields__.keys() & type(section).model_fields.keys()
-    files = ModelFiles(**{name: getattr(section, name) for name in named})
+    files = model_files(section)
     return Model(
         arch=arch,
         task=task,

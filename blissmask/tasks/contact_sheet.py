@@ -1,10 +1,11 @@
-"""Make a contact sheet of finished masks: read photos and masks back, shrink them to pictures, write PNG pages or one HTML page."""
+"""Make contact sheets: of finished masks, read back with their photos, or of any items that can be drawn as cards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from blissmask.config.model import Config, complete
 from blissmask.dataset.names import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.events import Noted, Warned
+from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_mask
-from blissmask.media.overlay import colour_weights, fit_size, latent_grid, shrink
+from blissmask.media.overlay import TIER_COLOURS, Colour, colour_weights, fit_size, latent_grid, shrink
 from blissmask.media.sheet import BOX, Card, SheetText, is_sheet, write_png_pages
 from blissmask.media.sheet_html import is_html_sheet, write_html
 from blissmask.media.video import read_frames, read_info
@@ -22,6 +24,8 @@ from blissmask.tasks.clips import frame_path
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.wording import counted
 from blissmask.tasks.workers import work_through
+
+ItemT = TypeVar("ItemT")
 
 Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
 """Draws a mask (H, W) over a photo (H, W, 3)."""
@@ -78,10 +82,34 @@ def write_contact_sheet(
         MachineError, StoppedError: as ``workers.work_through``.
     """
     area = training_area(config)
+    draw_sheet(sheet, entries, lambda entry: _card(entry, draw, area), text, context, name=lambda entry: entry.name)
+
+
+def draw_sheet(
+    sheet: Path,
+    items: Sequence[ItemT],
+    card: Callable[[ItemT], Card],
+    text: SheetText,
+    context: RunContext,
+    *,
+    name: Callable[[ItemT], str],
+) -> None:
+    """Draw a card per item in several threads and write them as PNG pages or one HTML page; an item that cannot be read is named.
+
+    Args:
+        sheet: the file; its suffix says which.
+        items: what is shown.
+        card: draws one of them; a BlissmaskError it raises leaves the item out.
+        text: what stands above them.
+        context: progress, threads and the signal to stop.
+        name: what an item is called in progress.
+
+    Raises:
+        InputError: a file that is not a sheet of ours has the name of a page.
+        MachineError, StoppedError: as ``workers.work_through``.
+    """
     cards = []
-    for _, outcome in work_through(
-        entries, lambda entry: _card(entry, draw, area), context, phase="Drawing", total=len(entries), name=lambda entry: entry.name
-    ):
+    for _, outcome in work_through(items, card, context, phase="Drawing", total=len(items), name=name):
         if isinstance(outcome, BlissmaskError):
             context.reporter.emit(Warned(outcome.problems[0]))
         else:
@@ -93,6 +121,11 @@ def write_contact_sheet(
     else:
         write_html(sheet, cards, text)
     context.reporter.emit(Noted(f"contact sheet -> {sheet}{further}"))
+
+
+def tier_legend(tiers: TierTable) -> tuple[tuple[str, Colour], ...]:
+    """Return name and value of each tier with its colour, for the top of a sheet."""
+    return tuple((f"{tier.value} {tiers.value(tier)}", colour) for tier, colour in TIER_COLOURS.items())
 
 
 def training_area(config: Config) -> int:

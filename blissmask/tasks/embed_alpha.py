@@ -19,10 +19,11 @@ from blissmask.masks.resize import resize_weights
 from blissmask.media.image import read_image, read_mask_picture, read_size
 from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
+from blissmask.storage.content import content_hash
 from blissmask.tasks.carry_out import begin, carry_out
 from blissmask.tasks.folders import missing, refuse_output_in_place, required
 from blissmask.tasks.framing import framing_problem, size_text
-from blissmask.tasks.freshness import content_hash, decide, kept_warning, make_note
+from blissmask.tasks.freshness import decide, kept_warning, make_note
 from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, name_some
 from blissmask.tasks.wording import counted
 

@@ -6,7 +6,6 @@ holds, and never overwrites what someone else made or changed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -14,13 +13,12 @@ from pathlib import Path
 
 from blissmask.errors import MediaError, Problem
 from blissmask.media.png import Note, read_note
+from blissmask.storage.content import content_hash
 from blissmask.tasks.plan import Action, PlannedItem, name_some
 from blissmask.tasks.wording import counted
 
 FORMAT_VERSION = 1
 """Part of every note; raised when the same inputs and settings would give other pixels."""
-
-_CHUNK_BYTES = 1 << 20
 
 
 class Kept(StrEnum):
@@ -32,22 +30,6 @@ class Kept(StrEnum):
 
 
 FRESH = "already fresh"
-
-
-def content_hash(path: Path) -> str:
-    """Return a 128-bit BLAKE2 hash of a file's bytes, in hex.
-
-    Raises:
-        MediaError: the file cannot be read.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
-    return digest.hexdigest()
 
 
 def make_note(command: str, inputs: Sequence[Path], settings: Mapping[str, object], **results: object) -> dict[str, object]:

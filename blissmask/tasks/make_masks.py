@@ -18,7 +18,7 @@ from blissmask.events import Noted
 from blissmask.masks.stats import measure
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_grey, read_image
-from blissmask.media.overlay import TIER_COLOURS, Colour, overlay_tiers
+from blissmask.media.overlay import overlay_tiers
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheet import SheetText
 from blissmask.media.video import read_frames, read_info
@@ -26,7 +26,7 @@ from blissmask.parsing.protocol import PartsBackend
 from blissmask.parsing.registry import PARSING
 from blissmask.tasks.carry_out import begin, carry_out
 from blissmask.tasks.clips import read_clip_results, sampled, write_clip
-from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
+from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, tier_legend, write_contact_sheet
 from blissmask.tasks.folders import pairs_to_do
 from blissmask.tasks.freshness import kept_warning, make_note
 from blissmask.tasks.mask_classes import explanation, refuse_non_commercial, tier_values, tiers_of_classes
@@ -111,14 +111,10 @@ def run(plan: MasksPlan, context: RunContext) -> Summary:
         "empty_masks": [key for key, result in seen.items() if result.covered == 0],
     }
     if options.sheet is not None:
-        text = SheetText(f"Weighted masks, {counted(len(seen), 'item')}", ("photo", "tiers", "latent grid"), _legend(options))
+        text = SheetText(f"Weighted masks, {counted(len(seen), 'item')}", ("photo", "tiers", "latent grid"), tier_legend(options.tiers))
         draw = functools.partial(overlay_tiers, tiers=options.tiers)
         write_contact_sheet(options.sheet, _sheet_entries(finished, seen), text, draw, plan.config, context)
     return summary
-
-
-def _legend(options: MasksSection) -> tuple[tuple[str, Colour], ...]:
-    return tuple((f"{tier.value} {options.tiers.value(tier)}", colour) for tier, colour in TIER_COLOURS.items())
 
 
 def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> list[SheetEntry]:

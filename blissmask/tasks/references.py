@@ -20,7 +20,7 @@ from blissmask.licence import Licence
 from blissmask.media.image import read_image
 from blissmask.people.identity import MIN_FACE_PIXELS, EmbeddedIdentity, Reference, ReferenceFace, Thresholds, read_references
 from blissmask.people.protocol import FaceIdentity
-from blissmask.tasks.freshness import content_hash
+from blissmask.storage.content import content_hash
 from blissmask.tasks.plan import name_some
 from blissmask.tasks.wording import counted
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from blissmask.archs.protocol import Architecture, Denoiser, Expert, ModelFiles
+from blissmask.archs.loading import model_files
+from blissmask.archs.protocol import Architecture, Denoiser, Expert
 from blissmask.config.training import ModelSection, TrainSection
 from blissmask.errors import UsageError
 from blissmask.training.batches import MicroBatch
@@ -134,11 +135,6 @@ def lora_shape(section: TrainSection) -> LoraShape:
         kind=section.network_type,
         factor=section.lokr_factor,
     )
-
-
-def model_files(model: ModelSection) -> ModelFiles:
-    """Return where the weights come from."""
-    return ModelFiles(**{name: getattr(model, name) for name in ModelFiles.__dataclass_fields__})
 
 
 def _checkpoint_blocks(denoiser: Denoiser) -> None:

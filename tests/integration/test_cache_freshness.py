@@ -83,6 +83,13 @@ def test_a_changed_caption_is_encoded_without_a_vae(cached):
     assert (changed(before, times(folder)), models.loaded) == (["c_wan_te.safetensors"], ["load_text_encoder"])
 
 
+def test_other_tier_values_renew_only_items_with_masks(cached):
+    folder, models = cached
+    before = times(folder)
+    again(folder, masks={"hair": 90})
+    assert (changed(before, times(folder)), models.loaded) == (["a_0096x0064_wan.safetensors", "b_0096x0064_wan.safetensors"], [])
+
+
 def test_a_new_mask_file_replaces_full_weight(cached):
     folder, models = cached
     save(folder / "masks" / "c.png", half_mask(PHOTO_WH))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from blissmask.cachefile.read import list_headers
-from blissmask.errors import InputError, UsageError
+from blissmask.dataset import footage
+from blissmask.errors import InputError, MediaError, UsageError
 from blissmask.tasks.plan import Action
 from tests.builders import photo_folder, random_rgb, save, tier_mask, write_video
 from tests.cache_builders import PHOTO_WH, build, captions, entries, metadata, plan
@@ -115,6 +116,83 @@ def test_a_mask_with_too_few_frames_costs_the_item(clip):
         save(clip / "masks" / "clip" / f"{number:06}.png", tier_mask((64, 48)))
     summary = build(clip, **on_videos(clip, mask_directory=clip / "masks"))
     assert summary.failures[0].problem.what == "the mask has 3 frames, the clip needs frame 4"
+
+
+def moving_masks(folder, grey_of):
+    for number in range(FRAMES):
+        save(folder / "masks" / "clip" / f"{number:06}.png", np.full((48, 64), grey_of(number), np.uint8))
+    return folder / "masks"
+
+
+def told_of(summary):
+    return [(problem.what, problem.where) for problem in summary.warnings]
+
+
+def test_a_clip_whose_moving_mask_is_empty_is_named_by_its_frames(clip):
+    masks = moving_masks(clip, lambda number: 255 if number > 4 else 0)
+    summary = build(clip, **on_videos(clip, mask_directory=masks, frame_extraction="chunk"))
+    what = "1 mask is zero everywhere; nothing would be learned from it"
+    assert told_of(summary) == [(what, (f"{masks / 'clip'} frames 0-4",))]
+
+
+def test_an_empty_moving_mask_is_told_of_in_the_next_run_too(clip):
+    settings = on_videos(clip, mask_directory=moving_masks(clip, lambda number: 0))
+    assert told_of(build(clip, **settings)) == told_of(build(clip, **settings)) != []
+
+
+def test_an_empty_moving_mask_fails_the_clip_when_asked_to(clip):
+    settings = on_videos(clip, mask_directory=moving_masks(clip, lambda number: 0))
+    [failure] = build(clip, cache={"empty_mask": "error"}, **settings).failures
+    assert failure.problem.what == "the mask is zero everywhere in frames 0-4"
+
+
+def test_a_video_is_decoded_once_for_all_its_clips(clip, monkeypatch):
+    decoded = count_frames(monkeypatch)
+    build(clip, **on_videos(clip, frame_extraction="slide", target_frames=[1, 5]))
+    assert decoded == {clip / "videos" / "clip.avi": list(range(FRAMES))}
+
+
+def test_a_mask_video_is_decoded_once_for_all_clips(clip, monkeypatch):
+    write_video(clip / "masks" / "clip.avi", moving_frames())
+    decoded = count_frames(monkeypatch)
+    build(clip, **on_videos(clip, frame_extraction="slide", mask_directory=clip / "masks"))
+    assert decoded[clip / "masks" / "clip.avi"] == list(range(FRAMES))
+
+
+def test_a_damaged_frame_costs_only_the_clips_that_hold_it(clip, monkeypatch):
+    whole = footage.read_frames
+
+    def damaged(path, indices):
+        for number, rgb_HW3 in zip(sorted(indices), whole(path, indices), strict=True):
+            if number == 7:
+                raise MediaError("frame 7 of the video is damaged", where=[path])
+            yield rgb_HW3
+
+    monkeypatch.setattr(footage, "read_frames", damaged)
+    summary = build(clip, **on_videos(clip, frame_extraction="slide"))
+    assert [failure.key.rpartition(" ")[2] for failure in summary.failures] == ["3-7", "4-8", "5-9", "6-10", "7-11"]
+
+
+def test_a_picture_whose_mask_is_a_folder_costs_its_item(tmp_path):
+    photo_folder(tmp_path / "photos", ["a.png"], size_wh=PHOTO_WH)
+    save(tmp_path / "masks" / "a" / "0.png", tier_mask(PHOTO_WH))
+    line = {"image_path": str(tmp_path / "photos" / "a.png"), "caption": "a", "mask_path": str(tmp_path / "masks" / "a")}
+    [failure] = build(tmp_path, image_jsonl_file=listed(tmp_path, [line])).failures
+    assert failure.problem.what == "the mask of a picture is a video or a folder"
+
+
+def count_frames(monkeypatch):
+    """Note which frames are decoded of which video."""
+    decoded = {}
+    whole = footage.read_frames
+
+    def counting(path, indices):
+        for number, rgb_HW3 in zip(sorted(indices), whole(path, indices), strict=True):
+            decoded.setdefault(path, []).append(number)
+            yield rgb_HW3
+
+    monkeypatch.setattr(footage, "read_frames", counting)
+    return decoded
 
 
 def test_required_masks_count_for_videos_too(clip):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from blissmask.masks.latent import average_frames, to_latent_grid
+from blissmask.dataset.pixel_mask import PixelMask, moving_mask
+from blissmask.masks.latent import to_latent_grid
 from blissmask.masks.outline import finish
 from blissmask.masks.refine import fill_holes, grow, grow_grey
 from blissmask.masks.resize import resize_labels, resize_weights
@@ -82,8 +83,9 @@ def test_the_latent_grid_keeps_the_mean_weight(rows: int, columns: int, stride: 
 
 @given(st.integers(0, 5), st.integers(1, 8), st.floats(0, 1, width=32))
 def test_frames_of_one_weight_keep_it(groups: int, stride: int, weight: float) -> None:
-    frames = np.full((groups * stride + 1, 2, 3), weight, dtype=np.float32)
-    averaged = average_frames(frames, stride)
+    count = groups * stride + 1
+    still = PixelMask(np.full((1, 2, 3), weight, dtype=np.float32), None)
+    averaged = moving_mask([still] * count, count, stride).weights_fHW
     assert averaged.shape == (groups + 1, 2, 3)
     assert np.abs(averaged - np.float32(weight)).max() < 1e-7
 

@@ -24,7 +24,7 @@ def test_an_untouched_file_is_the_same(photo):
 
 def test_an_untouched_file_is_not_read(photo, monkeypatch):
     taken = fingerprint.take([photo])
-    monkeypatch.setattr(fingerprint, "_digest", lambda path: pytest.fail("read"))
+    monkeypatch.setattr(fingerprint, "content_hash", lambda path: pytest.fail("read"))
     assert fingerprint.compare(taken, [photo]) is Sameness.SAME
 
 

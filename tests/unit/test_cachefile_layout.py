@@ -13,8 +13,11 @@ from blissmask.cachefile.layout import (
     parse_latent_name,
     parse_text_name,
     plain_key,
+    read_tiers,
     text_name,
+    tiers_text,
 )
+from blissmask.masks.tiers import TierTable
 
 
 @pytest.mark.parametrize(
@@ -106,3 +109,13 @@ def test_keys_of_text_have_no_grid():
 
 def test_attention_masks_have_no_dtype_in_their_key():
     assert plain_key("llm_mask", torch.int64) == "llm_mask"
+
+
+def test_tier_values_are_read_back_as_they_were_written():
+    tiers = TierTable(face=200, hair=90)
+    assert read_tiers({"blissmask.tiers": tiers_text(tiers)}) == tiers
+
+
+@pytest.mark.parametrize("text", ["", "255,128,80", "a,b,c,d"])
+def test_entries_without_tier_values_have_none(text):
+    assert read_tiers({"blissmask.tiers": text}) is None

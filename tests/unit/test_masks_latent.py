@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blissmask.masks.latent import average_frames, causal_groups, one_frame_weights, to_latent_grid
+from blissmask.masks.latent import causal_groups, one_frame_weights, to_latent_grid
 
 
 def test_each_cell_is_the_mean_of_its_pixels() -> None:
@@ -32,11 +32,6 @@ def test_an_image_is_one_group() -> None:
 def test_other_frame_counts_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match=r"are not 4k\+1"):
         causal_groups(count, 4)
-
-
-def test_frames_are_averaged_within_their_group() -> None:
-    frames = np.array([1, 0, 0, 0, 1], dtype=np.float32)[:, None, None]
-    assert average_frames(frames, 4).ravel().tolist() == [1.0, 0.25]
 
 
 def test_control_slots_weigh_1_and_the_target_slot_carries_the_mask() -> None:

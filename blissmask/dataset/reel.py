@@ -1,0 +1,65 @@
+"""One pass over a video for all clips that are cut from it.
+
+Every clip on its own would decode the video from its start: a hundred clips of one film, a hundred times half the film.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from blissmask.errors import MediaError
+
+FrameT = TypeVar("FrameT")
+
+
+class Reel(Generic[FrameT]):
+    """The frames that some clips of a video need: decoded once, in order, and let go when the last clip that needs them has them.
+
+    Threads may take clips at the same time. Memory holds the frames between the first clip that is not done and the last one begun,
+    so clips should be taken in the order of their last frames.
+
+    Args:
+        read: yields the frames of the given numbers in ascending order.
+        clips: the frame numbers of each clip, ascending.
+    """
+
+    def __init__(self, read: Callable[[Collection[int]], Iterator[FrameT]], clips: Iterable[Sequence[int]]) -> None:
+        self._read = read
+        self._uses = Counter(index for clip in clips for index in clip)
+        self._numbers = sorted(self._uses)
+        self._source: Iterator[tuple[int, FrameT]] | None = None
+        self._held: dict[int, FrameT] = {}
+        self._lock = threading.Lock()
+
+    def frames(self, indices: Sequence[int]) -> Iterator[FrameT]:
+        """Yield the frames of one of the clips.
+
+        Where the common pass meets a damaged frame, this clip and those after it are read on their own: a clip fails only by a frame
+        that it needs itself.
+
+        Raises:
+            MediaError: a frame of this clip is missing or damaged.
+        """
+        for position, index in enumerate(indices):
+            try:
+                frame = self._take(index)
+            except MediaError:
+                yield from self._read(indices[position:])
+                return
+            yield frame
+
+    def _take(self, index: int) -> FrameT:
+        with self._lock:
+            if self._source is None:
+                self._source = zip(self._numbers, self._read(self._numbers), strict=False)
+            while index not in self._held:
+                number, frame = next(self._source, (None, None))
+                if number is None:
+                    raise MediaError(f"the pass over the video ended before frame {index}")
+                assert frame is not None
+                self._held[number] = frame
+            self._uses[index] -= 1
+            return self._held[index] if self._uses[index] else self._held.pop(index)

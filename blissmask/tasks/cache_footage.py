@@ -1,0 +1,123 @@
+"""What the clips of one video share while they are cached: one pass over its frames, one reading of each fingerprint.
+
+H, W: rows and columns at training size; 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.cachefile import fingerprint
+from blissmask.dataset.footage import measure, read_rgb, read_weights
+from blissmask.dataset.geometry import Geometry, cover
+from blissmask.dataset.pixel_mask import PixelMask, still_mask
+from blissmask.dataset.reel import Reel
+from blissmask.tasks.cache_entry import Entry
+
+Rgb: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An entry to read, with what it shares with the other clips of its video; None for pictures."""
+
+    entry: Entry
+    footage: Footage | None
+
+
+class Footage:
+    """The frames of a video, its controls and its mask, for all clips that are made in one run. Nothing is opened before it is asked for.
+
+    Args:
+        entries: clips of one video; one at least.
+
+    Attributes:
+        rgb: the frames as uint8 RGB (H, W, 3) at training size.
+        controls: the control videos in their order.
+        masks: the masks of single frames, for a mask that has frames of its own.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entry = entries[0]
+        clips = [entry.frame_indices for entry in entries]
+        item, geometry = self._entry.item, self._entry.geometry
+        self.rgb = _rgb_reel(item.media.path, geometry, clips)
+        self.controls = tuple(ControlClip(path, geometry.size_wh, clips) for path in item.control_paths)
+        self.masks = Reel(self._read_masks, clips)
+
+    def _read_masks(self, wanted: Collection[int]) -> Iterator[PixelMask]:
+        path, geometry, tiers = self._entry.mask_path, self._entry.geometry, self._entry.recipe.tiers
+        assert path is not None
+        return (still_mask(weights_HW, geometry, tiers) for weights_HW in read_weights(path, wanted))
+
+    @cached_property
+    def media_print(self) -> str:
+        """Return the fingerprint of the video and its controls, as they were before the first clip was read."""
+        return fingerprint.take(self._entry.item.pixel_paths)
+
+    @cached_property
+    def mask_print(self) -> str:
+        """Return the fingerprint of the mask file or folder, as it was before the first clip was read; empty when there is none."""
+        return fingerprint.take([self._entry.mask_path] if self._entry.mask_path else [])
+
+
+class ControlClip:
+    """A control video; where it is shorter than the clips, its last frame is repeated, as in musubi-tuner.
+
+    Args:
+        path: the video or folder of frames.
+        size_wh: training size.
+        clips: the frame numbers of each clip.
+    """
+
+    def __init__(self, path: Path, size_wh: tuple[int, int], clips: Sequence[Sequence[int]]) -> None:
+        self._path, self._size_wh, self._clips = path, size_wh, clips
+        self._lock = threading.Lock()
+        self._opened: tuple[Reel[Rgb], int] | None = None
+
+    def read(self, indices: Sequence[int]) -> Rgb:
+        """Return the frames of one of the clips as uint8 (F, H, W, 3); raises MediaError when one is damaged."""
+        with self._lock:
+            self._opened = self._opened or self._open()
+        reel, frame_count = self._opened
+        there = _up_to(frame_count, indices)
+        frames = list(reel.frames(there))
+        return np.stack(frames + [frames[-1]] * (len(indices) - len(there)))
+
+    def _open(self) -> tuple[Reel[Rgb], int]:
+        source_wh, frame_count = measure(self._path)
+        clips = [_up_to(frame_count, clip) for clip in self._clips]
+        return _rgb_reel(self._path, cover(source_wh, self._size_wh), clips), frame_count
+
+
+def _up_to(frame_count: int, indices: Sequence[int]) -> list[int]:
+    """Return the frames that a video of ``frame_count`` has; all that lie beyond its end become one, its last."""
+    return sorted({min(index, frame_count - 1) for index in indices})
+
+
+def with_footage(entries: Sequence[Entry]) -> Iterator[Job]:
+    """Yield the entries, the clips of one video one after the other in the order in which a single pass finishes them."""
+    for _, group in groupby(entries, key=lambda entry: (entry.recipe.number, entry.item.media.path)):
+        together = list(group)
+        if not together[0].is_moving:
+            yield from (Job(entry, None) for entry in together)
+            continue
+        together.sort(key=lambda entry: entry.frame_indices[-1])
+        footage = Footage(together)
+        yield from (Job(entry, footage) for entry in together)
+
+
+def _rgb_reel(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) -> Reel[Rgb]:
+    def read(wanted: Collection[int]) -> Iterator[Rgb]:
+        return map(geometry.fit_rgb, read_rgb(path, wanted))
+
+    return Reel(read, clips)

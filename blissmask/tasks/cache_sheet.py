@@ -1,0 +1,123 @@
+"""Show what will be trained: each photo at its bucket crop, its mask over it, and the weights as the latent grid will hold them.
+
+Of a clip, one latent frame in its middle is shown. H, W: rows and columns at training size; 3 = RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.model import Config, complete
+from blissmask.dataset.footage import read_rgb, read_weights
+from blissmask.dataset.item import MaskSource
+from blissmask.dataset.mask_source import NAMES
+from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask, still_mask
+from blissmask.errors import Problem, UsageError
+from blissmask.masks.latent import causal_groups
+from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
+from blissmask.media.sheet import BOX, Card, SheetText
+from blissmask.tasks.cache_entry import Entry
+from blissmask.tasks.cache_pixels import mask_is_moving, read_mask, read_pixels
+from blissmask.tasks.contact_sheet import check_sheet, draw_sheet, tier_legend
+from blissmask.tasks.framing import size_text
+from blissmask.tasks.plan import RunContext
+from blissmask.tasks.wording import counted
+
+_MUCH_CUT = 0.2
+"""A photo that loses this share of its area to the crop needs a look: a face at the edge may be gone."""
+
+
+def check_cache_sheet(config: Config) -> list[Problem]:
+    """Refuse a sheet that cannot be written; return what is to be said of it beforehand.
+
+    Raises:
+        UsageError: as ``contact_sheet.check_sheet``, or nothing is encoded that could be shown.
+    """
+    sheet = config.cache.sheet
+    if sheet is None:
+        return []
+    if config.cache.text_only:
+        raise UsageError("`--sheet` shows pictures, and `--text-only` encodes none", fix="leave one of them out")
+    sections = [complete(section, config.general) for section in config.datasets]
+    named = [(data.image_directory, data.video_directory, data.mask_directory, data.control_directory) for data in sections]
+    check_sheet(sheet, [folder for folders in named for folder in folders if folder is not None])
+    if not config.run.dry_run:
+        return []
+    fix = "leave `--dry-run` out; the sheet is finished before any model is loaded, and Ctrl-C then stops the run"
+    return [Problem("a dry run writes nothing, so there will be no contact sheet", (str(sheet),), fix)]
+
+
+def write_cache_sheet(sheet: Path, entries: Sequence[Entry], context: RunContext) -> None:
+    """Write the sheet, fresh entries included; one that cannot be read is named and left out.
+
+    Raises:
+        InputError, MachineError, StoppedError: as ``contact_sheet.draw_sheet``.
+    """
+    legend = tier_legend(entries[0].recipe.tiers) if any(_has_mask(entry) for entry in entries) else ()
+    text = SheetText(f"To be trained, {counted(len(entries), 'item')}", ("at training size", "tiers", "latent grid"), legend)
+    draw_sheet(sheet, entries, _card, text, context, name=lambda entry: entry.key)
+
+
+def _card(entry: Entry) -> Card:
+    rgb_HW3, drawn, mask = _middle_of_clip(entry) if entry.is_moving else _picture(entry)
+    size_wh, latent = entry.geometry.size_wh, entry.recipe.model.arch.latent
+    weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.spatial_stride, size_wh[0] // latent.spatial_stride))
+    shown_wh = fit_size(size_wh, (BOX, BOX))
+    crop_HW3 = shrink(rgb_HW3, shown_wh)
+    # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.
+    large_HW3 = shrink(rgb_HW3, fit_size(size_wh, (2 * BOX, 2 * BOX)))
+    grey_HW = np.rint(drawn.weights_fHW[0] * 255).astype(np.uint8)
+    tiers_HW3 = shrink(overlay_tiers(large_HW3, grey_HW, entry.recipe.tiers), shown_wh) if _has_mask(entry) else crop_HW3
+    cut = _share_cut(entry)
+    remarks = tuple(remark for is_so, remark in _remarks(entry, mask, cut) if is_so)
+    name = entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else "")
+    pictures = (crop_HW3, tiers_HW3, colour_weights(weights_1fhw[0, 0], shown_wh))
+    return Card(name, pictures, _numbers(entry, mask, cut), remarks, len(remarks) + cut if remarks else 0.0)
+
+
+def _picture(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
+    pixels = read_pixels(entry, None)
+    mask = pixels.mask or full_mask(entry.geometry)
+    return pixels.rgb_FHW3[0], mask, mask
+
+
+def _middle_of_clip(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
+    """Return the middle frame of a clip, its own mask, and the mean of the masks in its latent frame."""
+    geometry, numbers = entry.geometry, entry.frame_indices
+    groups = causal_groups(len(numbers), entry.recipe.model.arch.latent.temporal_stride)
+    indices = [numbers[position] for position in groups[len(groups) // 2]]
+    rgb_HW3 = geometry.fit_rgb(next(read_rgb(entry.item.media.path, [indices[len(indices) // 2]])))
+    path = entry.mask_path
+    if path is None or not mask_is_moving(path):
+        mask = read_mask(entry, None)[0] or full_mask(geometry)
+        return rgb_HW3, mask, mask
+    stills = [still_mask(weights_HW, geometry, entry.recipe.tiers) for weights_HW in read_weights(path, indices)]
+    return rgb_HW3, stills[len(stills) // 2], mean_mask(stills)
+
+
+def _has_mask(entry: Entry) -> bool:
+    return entry.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
+
+
+def _share_cut(entry: Entry) -> float:
+    (width, height), (scaled_w, scaled_h) = entry.geometry.size_wh, entry.geometry.scaled_wh
+    return 1.0 - width * height / (scaled_w * scaled_h)
+
+
+def _remarks(entry: Entry, mask: PixelMask, cut: float) -> tuple[tuple[bool, str], ...]:
+    """Return each remark with whether it holds, worst first."""
+    return (
+        (mask.mean_weight == 0.0, "mask zero everywhere" if entry.frames is None else "mask zero in the middle"),
+        (entry.mask_source is MaskSource.FULL, "no mask"),
+        (cut >= _MUCH_CUT, f"{cut:.0%} cut away"),
+    )
+
+
+def _numbers(entry: Entry, mask: PixelMask, cut: float) -> str:
+    sizes = f"{size_text(entry.geometry.source_wh)} -> {size_text(entry.geometry.size_wh)}"
+    source = f", {NAMES[entry.mask_source]}, mean weight {mask.mean_weight:.2f}" if entry.mask_source else ""
+    return f"{sizes}{f', {cut:.0%} cut away' if 0.005 <= cut < _MUCH_CUT else ''}{source}"

@@ -1,0 +1,134 @@
+"""How fast photos are encoded, and what a `cache` run costs beside the encoder: `python -m tests.benchmarks.cache_encode [PHOTOS] [ROUNDS]`.
+
+The Wan 2.1 VAE at its full size (127 million weights, random ones: speed does not depend on their values), 512 px, float32, on the
+processor. Two figures, both ratios of wall time within one run:
+
+- Encoding one photo with plain diffusers against ours, in turns, the best of ROUNDS (3 unless told), so that a change of the machine's load
+  hits both alike; and the largest difference of the latents (goals 2.8 and 1e-5).
+- A whole `cache --latents-only` run over PHOTOS photos of 1024 px with masks (64 unless told), planning and loading the VAE from its file
+  included, against the time that this very run spends in the encoder (goal 1.10). What it has beside the encoder is decoding,
+  resizing and writing, which other threads do meanwhile; on a machine whose cores are all busy with the encoder that is not free.
+
+Other programs on the machine disturb both, the second more: the load when the run began stands in the table. 64 photos take about ten
+minutes on two cores; with few of them, loading the VAE weighs more than it should.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from blissmask.archs.registry import load_architecture
+from blissmask.archs.wan_latents import WanLatentEncoder
+from blissmask.cachefile.write import save_tensors
+from blissmask.config.load import load_config
+from blissmask.tasks import build_cache
+from blissmask.tasks.plan import RunContext
+from tests.builders import random_rgb, save, tier_mask
+
+PHOTOS, ROUNDS = 64, 3
+SIDE, PHOTO_SIDE = 512, 1024
+
+
+def main(photos: int, rounds: int) -> None:
+    """Print the table."""
+    load = os.getloadavg()[0]
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan().eval().requires_grad_(False)
+    plain, ours, difference = encode_seconds(vae, rounds)
+    whole, inside = run_seconds(vae, photos)
+    rows = [
+        (
+            "machine",
+            f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f}, torch {torch.__version__}",
+        ),
+        (f"plain diffusers, one photo of {SIDE} px", f"{plain:.2f} s"),
+        ("ours", f"{ours:.2f} s"),
+        ("plain / ours (goal 2.8)", f"{plain / ours:.2f}"),
+        ("largest difference of latents (goal 1e-5)", f"{difference:.1e}"),
+        (f"whole run, {photos} photos", f"{whole:.1f} s"),
+        ("of it in the encoder", f"{inside:.1f} s"),
+        ("whole run / encoder (goal 1.10)", f"{whole / inside:.3f}"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+
+
+def encode_seconds(vae: AutoencoderKLWan, rounds: int) -> tuple[float, float, float]:
+    """Return the best seconds of plain diffusers and of ours, and how far their latents are apart."""
+    encoder = WanLatentEncoder(copy.deepcopy(vae), load_architecture("wan21").latent, identity="benchmark")
+    pixels = torch.rand(1, 3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
+
+    @torch.inference_mode()
+    def plain() -> Tensor:
+        return (vae.encode(pixels).latent_dist.mode() - mean) / std
+
+    found: dict[str, Tensor] = {}
+    best = {"plain": float("inf"), "ours": float("inf")}
+    for _ in range(rounds):
+        for name, work in (("plain", plain), ("ours", lambda: encoder.encode(pixels))):
+            seconds, found[name] = timed(work)
+            best[name] = min(best[name], seconds)
+    return best["plain"], best["ours"], float((found["plain"] - found["ours"]).abs().max())
+
+
+def run_seconds(vae: AutoencoderKLWan, photos: int) -> tuple[float, float]:
+    """Return the seconds of a whole `cache` run, and of it those in the encoder."""
+    inside = 0.0
+    encode_item = WanLatentEncoder.encode_item
+
+    def counted(self: WanLatentEncoder, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        nonlocal inside
+        seconds, contents = timed(lambda: encode_item(self, *args, **kwargs))
+        inside += seconds
+        return contents
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_tensors(folder / "vae.safetensors", vae.state_dict(), {})
+        for number in range(photos):
+            save(folder / "photos" / f"{number:03}.png", random_rgb((PHOTO_SIDE, PHOTO_SIDE), seed=number))
+            save(folder / "masks" / f"{number:03}.png", tier_mask((PHOTO_SIDE, PHOTO_SIDE)))
+        lines = [f"[general]\nresolution = [{SIDE}, {SIDE}]\n[[datasets]]"]
+        lines += [f'{key} = "{folder / place}"' for key, place in FOLDERS.items()]
+        (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
+        flags = {"model": {"arch": "wan21", "vae": folder / "vae.safetensors", "device": "cpu"}, "cache": {"latents_only": True}}
+        WanLatentEncoder.encode_item = counted  # type: ignore[method-assign]
+        try:
+            whole, _ = timed(lambda: build_cache.run(build_cache.plan(load_config(folder / "blissmask.toml", flags)), RunContext(jobs=2)))
+        finally:
+            WanLatentEncoder.encode_item = encode_item  # type: ignore[method-assign]
+    return whole, inside
+
+
+FOLDERS = {"image_directory": "photos", "mask_directory": "masks", "cache_directory": "cache"}
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def processor() -> str:
+    """Return the processor's name as Linux tells it, elsewhere as Python does."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main(*(int(text) for text in sys.argv[1:]), *(PHOTOS, ROUNDS)[len(sys.argv) - 1 :])

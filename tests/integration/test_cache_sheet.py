@@ -1,0 +1,145 @@
+"""`cache --sheet`: what will be trained, before it is."""
+
+import numpy as np
+import pytest
+
+from blissmask.errors import UsageError
+from blissmask.media.image import read_image
+from blissmask.media.sheet import is_sheet
+from blissmask.tasks import cache_sheet
+from blissmask.tasks.plan import RunContext
+from tests.builders import mask_folder, photo_folder, save, tier_mask, write_video
+from tests.cache_builders import PHOTO_WH, ModelCounter, build, captions, plan, times
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Return a folder with two photos, the first with a mask."""
+    photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=PHOTO_WH)
+    mask_folder(tmp_path / "masks", ["a.png"], size_wh=PHOTO_WH)
+    captions(tmp_path, ["a", "b"])
+    return tmp_path
+
+
+def cards(folder, **settings):
+    """Return the card of each item, by name."""
+    return {card.name: card for card in map(cache_sheet._card, plan(folder, **settings).entries)}
+
+
+def weights_shown(card):
+    """Return the brightness of the last picture, dark blue 0 to yellow 1, as it rises with the weight."""
+    return card.pictures[-1].astype(int).sum(axis=2)
+
+
+def told_in_plan(folder, **settings):
+    return [problem.what for problem in plan(folder, **settings).warnings]
+
+
+def test_the_sheet_is_written_as_png_or_html(photos):
+    build(photos, mask_directory=photos / "masks", cache={"sheet": photos / "sheet.png"})
+    build(photos, mask_directory=photos / "masks", cache={"sheet": photos / "sheet.html"})
+    assert is_sheet(photos / "sheet.png")
+    assert "a.png" in (photos / "sheet.html").read_text(encoding="utf-8")
+
+
+def test_the_sheet_is_there_before_any_model_is_loaded(photos, monkeypatch):
+    models = ModelCounter(monkeypatch)
+    loaded_then = []
+    monkeypatch.setattr("blissmask.tasks.build_cache.write_cache_sheet", lambda *_: loaded_then.append(list(models.loaded)))
+    build(photos, cache={"sheet": photos / "sheet.png"})
+    assert loaded_then == [[]]
+    assert models.loaded
+
+
+def test_fresh_entries_stand_on_the_sheet_and_are_left_alone(photos):
+    build(photos)
+    before = times(photos)
+    build(photos, cache={"sheet": photos / "sheet.html"})
+    assert times(photos) == before
+    assert "b.png" in (photos / "sheet.html").read_text(encoding="utf-8")
+
+
+def test_a_card_shows_the_photo_as_it_is_cropped(photos):
+    shown = cards(photos)["a.png"].pictures[0]
+    [entry, _] = plan(photos).entries
+    assert (shown == entry.geometry.fit_rgb(read_image(photos / "photos" / "a.png").rgb_HW3)).all()
+
+
+def test_a_card_shows_the_weights_on_the_latent_grid(photos):
+    mask = np.zeros(PHOTO_WH[::-1], np.uint8)
+    # 28 of 64 px at training size: the edge runs through the middle of the fourth cell.
+    mask[:, :42] = 255
+    save(photos / "masks" / "a.png", mask)
+    shown = weights_shown(cards(photos, mask_directory=photos / "masks")["a.png"])
+    cells = shown.reshape(6, 8, 8, 8)
+    assert (cells == cells[:, :1, :, :1]).all(), "every latent cell is one block"
+    assert shown[0, 0] > shown[0, -1]
+
+
+def test_an_item_without_mask_is_remarked_and_not_tinted(photos):
+    card = cards(photos, mask_directory=photos / "masks")["b.png"]
+    assert card.remarks == ("no mask",)
+    assert (card.pictures[1] == card.pictures[0]).all()
+
+
+def test_an_empty_mask_is_remarked(photos):
+    save(photos / "masks" / "a.png", np.zeros(PHOTO_WH[::-1], np.uint8))
+    assert cards(photos, mask_directory=photos / "masks")["a.png"].remarks == ("mask zero everywhere",)
+
+
+def test_a_crop_that_takes_much_away_is_remarked(photos):
+    photo_folder(photos / "photos", ["wide.png"], size_wh=(400, 40))
+    captions(photos, ["wide"])
+    [remark] = cards(photos)["wide.png"].remarks
+    assert remark.endswith("% cut away")
+
+
+def test_a_clip_shows_the_masks_of_its_middle_frames(tmp_path):
+    write_video(tmp_path / "videos" / "clip.avi", [np.full((48, 64, 3), 10, np.uint8)] * 5)
+    (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
+    for number in range(5):
+        save(tmp_path / "masks" / "clip" / f"{number}.png", np.full((48, 64), 255 if number else 0, np.uint8))
+    [card] = cards(tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks").values()
+    assert (card.name, card.numbers.rpartition(" ")[2]) == ("clip.avi frames 0-4", "1.00")
+
+
+def test_a_clip_without_weights_in_its_middle_is_remarked_and_darkened(tmp_path):
+    write_video(tmp_path / "videos" / "clip.avi", [np.full((48, 64, 3), 200, np.uint8)] * 5)
+    (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
+    for number in range(5):
+        save(tmp_path / "masks" / "clip" / f"{number}.png", np.full((48, 64), 0 if number else 255, np.uint8))
+    [card] = cards(tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks").values()
+    assert card.remarks == ("mask zero in the middle",)
+    assert card.pictures[1].mean() < card.pictures[0].mean() / 2
+
+
+def test_a_photo_that_cannot_be_read_is_left_out(photos):
+    planned = plan(photos, cache={"sheet": photos / "sheet.html"})
+    (photos / "photos" / "a.png").write_bytes(b"no picture")
+    cache_sheet.write_cache_sheet(photos / "sheet.html", planned.entries, RunContext())
+    text = (photos / "sheet.html").read_text(encoding="utf-8")
+    assert ("b.png" in text, "a.png" in text) == (True, False)
+
+
+def test_a_dry_run_says_that_it_writes_no_sheet(photos):
+    settings = {"cache": {"sheet": photos / "sheet.png"}, "run": {"dry_run": True}}
+    assert told_in_plan(photos, **settings) == ["a dry run writes nothing, so there will be no contact sheet"]
+    assert not (photos / "sheet.png").exists()
+
+
+def test_captions_alone_have_no_sheet(photos):
+    with pytest.raises(UsageError, match="`--sheet` shows pictures, and `--text-only` encodes none"):
+        plan(photos, cache={"sheet": photos / "sheet.png", "text_only": True})
+
+
+@pytest.mark.parametrize("place", ["photos", "masks"])
+def test_a_sheet_among_photos_or_masks_is_refused(photos, place):
+    with pytest.raises(UsageError, match="would be taken for a photo or a mask"):
+        plan(photos, mask_directory=photos / "masks", cache={"sheet": photos / place / "sheet.png"})
+
+
+def test_tier_colours_lie_on_the_crop(photos):
+    save(photos / "masks" / "a.png", tier_mask(PHOTO_WH))
+    crop, tinted, _ = cards(photos, mask_directory=photos / "masks")["a.png"].pictures
+    assert tinted.shape == crop.shape
+    assert (tinted != crop).any()

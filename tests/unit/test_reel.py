@@ -1,0 +1,75 @@
+"""One pass over a video serves all its clips."""
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from blissmask.dataset.reel import Reel
+from blissmask.errors import MediaError
+
+
+class Film:
+    """Frames that are their own numbers; counts how many were decoded."""
+
+    def __init__(self, damaged: int | None = None) -> None:
+        self.decoded = 0
+        self._damaged = damaged
+
+    def read(self, indices: Collection[int]) -> Iterator[int]:
+        for number in range(max(indices) + 1):
+            self.decoded += 1
+            if number not in indices:
+                continue
+            if number == self._damaged:
+                raise MediaError(f"frame {number} of the video is damaged")
+            yield number
+
+
+def windows(count: int, length: int, stride: int = 1) -> list[list[int]]:
+    return [list(range(start, start + length)) for start in range(0, count * stride, stride)]
+
+
+def test_every_clip_gets_its_own_frames():
+    clips = windows(20, 5)
+    reel = Reel(Film().read, clips)
+    assert [list(reel.frames(clip)) for clip in clips] == clips
+
+
+def test_overlapping_clips_decode_the_film_once():
+    film, clips = Film(), windows(20, 5)
+    reel = Reel(film.read, clips)
+    for clip in clips:
+        list(reel.frames(clip))
+    assert film.decoded == 24
+
+
+def test_no_more_frames_are_held_than_the_clips_ahead_need():
+    clips = windows(20, 5)
+    reel = Reel(Film().read, clips)
+    held = []
+    for clip in clips:
+        list(reel.frames(clip))
+        held.append(len(reel._held))
+    assert (max(held), held[-1]) == (4, 0)
+
+
+def test_clips_may_be_taken_in_any_order_by_several_threads():
+    clips = windows(60, 5)
+    reel = Reel(Film().read, clips)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda clip: list(reel.frames(clip)), reversed(clips))) == clips[::-1]
+
+
+def test_a_damaged_frame_costs_only_the_clips_that_need_it():
+    clips = windows(4, 5, stride=5)
+    reel = Reel(Film(damaged=7).read, clips)
+    assert list(reel.frames(clips[0])) == clips[0]
+    with pytest.raises(MediaError, match="frame 7 of the video is damaged"):
+        list(reel.frames(clips[1]))
+    assert [list(reel.frames(clip)) for clip in clips[2:]] == clips[2:]
+
+
+def test_a_damaged_frame_of_another_clip_is_passed_over():
+    reel = Reel(Film(damaged=7).read, [[7], [8, 9]])
+    assert list(reel.frames([8, 9])) == [8, 9]
