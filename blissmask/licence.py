@@ -18,3 +18,8 @@ class Licence:
     name: str
     commercial: bool
     note: str = ""
+
+    def in_words(self) -> str:
+        """Return "AGPL-3.0, commercial use allowed; who ships it must publish the source"."""
+        use = "commercial use allowed" if self.commercial else "no commercial use"
+        return f"{self.name}, {use}{f'; {self.note}' if self.note else ''}"

@@ -65,8 +65,8 @@ class Component:
         """Return the file or folder it comes from; None for a miniature.
 
         Raises:
-            UsageError: nothing was named, or a hub id that may not be fetched.
-            ModelError: the model has no such part.
+            UsageError: nothing was named.
+            ModelError: the model has no such part, or it is a hub model that is not here and may not be fetched.
         """
         named: Path | None = getattr(files, self.field)
         if named is not None:

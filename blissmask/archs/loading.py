@@ -17,6 +17,7 @@ from blissmask.archs.checkpoint import StoredTensor, Tensors
 from blissmask.archs.protocol import ModelFiles
 from blissmask.config.training import ModelSection
 from blissmask.errors import MachineError, ModelError, UsageError
+from blissmask.networks.hub import hub_folder
 
 TINY = "tiny"
 _NAMED_KEYS = 8
@@ -119,36 +120,19 @@ def part_of_model(files: ModelFiles, part: str, *, option: str) -> Path:
         option: the flag that would name a single file instead, for messages.
 
     Raises:
-        UsageError: no model and no single file was named, or a hub id without ``download``.
-        ModelError: the folder or the hub repository has no such part.
+        UsageError: no model and no single file was named.
+        ModelError: the folder or the hub repository has no such part, or it is not here and may not be fetched.
+        MachineError: the download failed.
     """
     if files.model is None:
         raise UsageError(f"no {part.replace('_', ' ')} given", fix=f"name a file with `{option}`, or a diffusers folder with `--model`")
     root = Path(files.model)
     if not root.is_dir():
-        root = _fetched(files, part)
+        root = hub_folder(files.model, patterns=[f"{part}/*"], needed=part, download=files.download)
     folder = root / part
     if not folder.is_dir():
         raise ModelError(f"the model has no `{part}` folder", where=[root], fix=f"name the file with `{option}`")
     return folder
-
-
-def _fetched(files: ModelFiles, part: str) -> Path:
-    name = str(files.model)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UsageError(f"`{name}` is neither a folder nor a hub id", fix="give a diffusers folder, an id such as `OWNER/NAME`, or `tiny`")
-    if not files.download:
-        raise UsageError(
-            f"`{name}` is not a folder here, and nothing is downloaded without permission",
-            fix="allow it with `--download`, or give a folder that is already here",
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=[f"{part}/*"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise MachineError(f"`{name}` cannot be fetched: {str(error).partition(chr(10))[0]}") from error
 
 
 def _silence_progress_bars() -> None:

@@ -60,6 +60,20 @@ class InstanceSection(Section):
     negatives: list[Path] = option([], "Photos of people it must never be; may be repeated", panel="Input")
     backend: Text = option("embedded", "Network that outlines people", panel="Subject")
     identity: Text = option("embedded", "Network that recognises the face", panel="Subject")
+    face_distance: Number | None = option(
+        None,
+        "Largest distance to a reference at which a face is the subject's; smaller is stricter",
+        panel="Subject",
+        default_text="the identity's own",
+        gt=0,
+    )
+    face_margin: Number | None = option(
+        None,
+        "How much nearer than the runner-up a face must be where its distance alone does not decide",
+        panel="Subject",
+        default_text="the identity's own",
+        ge=0,
+    )
     on_missing: Literal["empty", "skip", "error", "largest"] = option(
         "empty", "When the subject is not found: an all-zero mask, no file, an error, or the largest person", panel="Subject"
     )
@@ -71,6 +85,7 @@ class InstanceSection(Section):
     )
     review: Path | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
     sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    explain: Switch = option(False, "Print from which distance a face is whose, and the licence of the weights, then stop", panel="Subject")
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Subject")
     model: Text | None = network.MODEL
     download: Switch = network.DOWNLOAD

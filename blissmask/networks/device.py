@@ -31,15 +31,14 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def find_dtype(options: NetworkOptions, device: torch.device, *, on_gpu: Precision) -> torch.dtype:
-    """Return the precision the user named, else ``on_gpu`` on a GPU and float32 on a CPU."""
+def find_dtype(precision: Precision, device: torch.device, *, on_gpu: Precision) -> torch.dtype:
+    """Return the named precision; for ``auto`` it is ``on_gpu`` on a GPU and float32 elsewhere."""
     import torch
 
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    name = options.precision
-    if name == "auto":
-        name = on_gpu if device.type == "cuda" else "float32"
-    return dtypes[name]
+    if precision == "auto":
+        precision = on_gpu if device.type == "cuda" else "float32"
+    return dtypes[precision]
 
 
 def precision_note(options: NetworkOptions) -> str:

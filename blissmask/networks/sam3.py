@@ -76,7 +76,7 @@ class Sam3Prompts:
 
     def __init__(self, folder: Path, prompts: Sequence[str], options: NetworkOptions, *, min_score: float = MIN_SCORE) -> None:
         self._device = find_device(options.device)
-        self._dtype = find_dtype(options, self._device, on_gpu="bfloat16")
+        self._dtype = find_dtype(options.precision, self._device, on_gpu="bfloat16")
         self._model = load_transformer("Sam3Model", folder, device=self._device, dtype=self._dtype)
         self._tokens = [{name: ids.to(self._device) for name, ids in tokens.items()} for tokens in _tokenize(folder, prompts)]
         self._min_score = min_score

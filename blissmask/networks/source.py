@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from blissmask.config.network import NetworkOptions
-from blissmask.errors import MachineError, ModelError
+from blissmask.errors import ModelError
+from blissmask.networks.hub import hub_folder
 
 WEIGHT_PATTERNS = ("*.json", "*.safetensors", "*.txt", "README.md")
 """What is fetched of a hub model: never pickles, never code."""
@@ -55,7 +56,7 @@ def model_folder(options: NetworkOptions, *, backend: str, example: str) -> Path
         )
     folder = Path(options.model).expanduser()
     if not folder.is_dir():
-        folder = _hub_folder(options.model, download=options.download)
+        folder = hub_folder(options.model, patterns=WEIGHT_PATTERNS, needed="config.json", download=options.download)
     if not (folder / "config.json").is_file():
         raise ModelError("the model folder holds no `config.json`", where=[folder], fix="name a folder in transformers layout")
     return folder
@@ -79,23 +80,3 @@ def _deciding_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in (".json", ".safetensors", ".txt"):
             yield path
-
-
-def _hub_folder(name: str, *, download: bool) -> Path:
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(f"`{name}` is neither a folder nor a hub id", fix="give a model folder, or an id such as `OWNER/NAME`")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = list(WEIGHT_PATTERNS)
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not download))
-    except LocalEntryNotFoundError as error:
-        if download:
-            raise MachineError(f"`{name}` cannot be fetched: the hub does not answer", fix="check the network, or name a folder") from error
-        raise ModelError(
-            f"`{name}` is not on this machine, and nothing is downloaded without permission",
-            fix="allow it with `--download`, or name a folder that is already here",
-        ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise MachineError(f"`{name}` cannot be fetched: {str(error).partition(chr(10))[0]}") from error

@@ -15,13 +15,12 @@ from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes
 from blissmask.parsing.protocol import Parsed, PartsBackend
-from blissmask.vision import body_parts, face_detector, face_mesh, pose, pose_detector
 from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
 from blissmask.vision.evidence import join
 from blissmask.vision.guided import GuidedFilter
 from blissmask.vision.parts_map import PartsMap, map_parts
 from blissmask.vision.photo import Photo, paste
-from blissmask.vision.scene import look_at
+from blissmask.vision.scene import NETWORKS, look_at
 from blissmask.vision.session import weights_identity
 
 METHOD = 1
@@ -35,15 +34,6 @@ SPECK = 2e-4
 
 FACE_HOLE = 2e-3
 STRIP_ROWS = 512
-
-NETWORKS = (
-    body_parts.NETWORK,
-    face_detector.FULL_RANGE.name,
-    face_detector.SHORT_RANGE.name,
-    face_mesh.NETWORK,
-    pose_detector.DETECTOR.name,
-    pose.NETWORK,
-)
 
 
 class EmbeddedParts:

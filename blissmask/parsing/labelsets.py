@@ -35,17 +35,7 @@ SAPIENS = _table("""
 """)
 """Sapiens v1, 28 classes of the Goliath set. The neck is part of ``Face_Neck``."""
 
-SAPIENS2 = _table("""
-    - Background
-    B Apparel
-    F Eyeglass, Face_Neck
-    H Hair
-    B Left_Foot, Left_Hand, Left_Lower_Arm, Left_Lower_Leg, Left_Shoe, Left_Sock, Left_Upper_Arm, Left_Upper_Leg
-    B Lower_Clothing
-    B Right_Foot, Right_Hand, Right_Lower_Arm, Right_Lower_Leg, Right_Shoe, Right_Sock, Right_Upper_Arm, Right_Upper_Leg
-    B Torso, Upper_Clothing
-    F Lower_Lip, Upper_Lip, Lower_Teeth, Upper_Teeth, Tongue
-""")
+SAPIENS2 = dict([*list(SAPIENS.items())[:2], ("Eyeglass", WeightTier.FACE), *list(SAPIENS.items())[2:]])
 """Sapiens2, 29 classes: ``Eyeglass`` is new at 2, so every later number is one more than in v1."""
 
 ATR = _table("""

@@ -57,7 +57,7 @@ def _load(path: Path, options: NetworkOptions) -> Network[torch.Tensor]:
     import torch
 
     device = find_device(options.device)
-    dtype = find_dtype(options, device, on_gpu="float16")
+    dtype = find_dtype(options.precision, device, on_gpu="float16")
     try:
         network = torch.jit.load(str(path), map_location=device).eval().to(dtype)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:

@@ -35,7 +35,7 @@ def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Netwo
     import torch
 
     device = find_device(options.device)
-    dtype = find_dtype(options, device, on_gpu="float16")
+    dtype = find_dtype(options.precision, device, on_gpu="float16")
     model = load_transformer(class_name, folder, device=device, dtype=dtype)
 
     def scores(pixels_B3hw: NDArray[np.float32]) -> list[torch.Tensor]:

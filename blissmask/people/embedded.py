@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from blissmask.licence import Licence
 from blissmask.people.protocol import PeopleBackend, Person
-from blissmask.vision import body_parts, face_detector, face_mesh, pose, pose_detector
 from blissmask.vision.affine import box_of
 from blissmask.vision.body_parts import BACKGROUND, FACE_SKIN, HAIR
 from blissmask.vision.evidence import join
@@ -21,7 +20,7 @@ from blissmask.vision.face_mesh import FaceMesh
 from blissmask.vision.guided import GuidedFilter, LinearModel
 from blissmask.vision.parts_map import PartsMap, map_parts
 from blissmask.vision.photo import Photo, Window
-from blissmask.vision.scene import Figure, look_at
+from blissmask.vision.scene import NETWORKS, Figure, look_at
 from blissmask.vision.session import weights_identity
 
 METHOD = 1
@@ -47,15 +46,6 @@ ISLAND = 0.03
 EDGE_RADIUS = 1 / 256
 NOTHING = 0.02
 STRIP_ROWS = 512
-
-NETWORKS = (
-    body_parts.NETWORK,
-    face_detector.FULL_RANGE.name,
-    face_detector.SHORT_RANGE.name,
-    face_mesh.NETWORK,
-    pose_detector.DETECTOR.name,
-    pose.NETWORK,
-)
 
 
 class EmbeddedPeople:

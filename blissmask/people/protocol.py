@@ -1,11 +1,10 @@
-"""What an instance backend is: a photo in, people out; and what an identity is: people in, the one we want out.
+"""What an instance backend is: a photo in, people out; and what is said of the one we look for.
 
-Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB; D = length of a face embedding.
+Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -76,17 +75,3 @@ class Choice:
     person: int | None
     distance: float | None
     margin: float | None
-
-
-class FaceIdentity(Protocol):
-    """Recognises faces. Embeddings are compared by the identity's own distance, smaller is more alike; otherwise like a backend."""
-
-    licence: Licence
-    identity: str
-    thread_safe: bool
-
-    def embed(self, rgb_HW3: NDArray[np.uint8]) -> list[tuple[tuple[float, float, float, float], NDArray[np.float32]]]:
-        """Return (box_xyxy, embedding_D) of every clear face in the photo."""
-
-    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
-        """Say which of ``people`` the subject is, by the references and negatives the identity was built with."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +19,10 @@ from blissmask.networks.batching import BatchedNetwork, Network
 from blissmask.networks.device import find_device, find_dtype, precision_note
 from blissmask.networks.folder import class_names, licence_of, read_config
 from blissmask.networks.loading import load_transformer
-from blissmask.networks.pixels import Recipe, prepare, read_recipe
+from blissmask.networks.pixels import Recipe, read_recipe
 from blissmask.networks.source import folder_sha256, model_folder
-from blissmask.people.outlines import Outline, separate
-from blissmask.people.protocol import PeopleBackend, Person
+from blissmask.people.instances import InstancePeople, Seen
+from blissmask.people.protocol import PeopleBackend
 
 METHOD = 1
 CLASS = "RfDetrForInstanceSegmentation"
@@ -31,41 +30,6 @@ EXAMPLE = "Roboflow/rf-detr-seg-large"
 PERSON = "person"
 MIN_SCORE = 0.5
 LICENCE = Licence("Apache-2.0", commercial=True, note="of the weights Roboflow publishes; your own may differ")
-
-
-class RfDetrPeople:
-    """The instance backend.
-
-    Args:
-        network: outlines in a picture: score and mask probabilities of every person found.
-        recipe: how the network sees photos.
-        licence: of the weights.
-        identity: names the weights.
-    """
-
-    thread_safe = True
-
-    def __init__(
-        self, network: BatchedNetwork[list[tuple[float, NDArray[np.float32]]]], recipe: Recipe, *, licence: Licence, identity: str
-    ) -> None:
-        self._network, self._recipe = network, recipe
-        self.licence = licence
-        self.identity = identity
-
-    def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
-        """Return everybody in a photo, largest first; safe to call from several threads.
-
-        Raises:
-            ModelError: the weights cannot be used.
-            MachineError: out of memory.
-        """
-        photo = prepare(rgb_HW3, self._recipe)
-        found = self._network.run([photo.pixels_3hw])[0]
-        outlines = [
-            Outline(score, 0, 0, np.asarray(cv2.resize(mask_hw, photo.size_wh, interpolation=cv2.INTER_LINEAR), np.float32))
-            for score, mask_hw in found
-        ]
-        return separate(outlines, photo.size_wh)
 
 
 def backend(options: InstanceSection) -> PeopleBackend:
@@ -79,7 +43,7 @@ def backend(options: InstanceSection) -> PeopleBackend:
     config = read_config(folder)
     person = _person_class(config, folder)
     side = int((config.get("backbone_config") or {}).get("image_size", 0))
-    return RfDetrPeople(
+    return InstancePeople(
         BatchedNetwork(lambda: _load(folder, person, options), batch_size=options.batch_size),
         read_recipe(folder, default=Recipe(size_wh=(side, side)) if side else None),
         licence=licence_of(folder, default=LICENCE),
@@ -100,14 +64,14 @@ def _person_class(config: dict[str, Any], folder: Path) -> int:
     return numbers[names.index(PERSON)]
 
 
-def _load(folder: Path, person: int, options: NetworkOptions) -> Network[list[tuple[float, NDArray[np.float32]]]]:
+def _load(folder: Path, person: int, options: NetworkOptions) -> Network[list[Seen]]:
     import torch
 
     device = find_device(options.device)
-    dtype = find_dtype(options, device, on_gpu="float32")
+    dtype = find_dtype(options.precision, device, on_gpu="float32")
     model = load_transformer(CLASS, folder, device=device, dtype=dtype)
 
-    def outlines(pixels_B3hw: NDArray[np.float32]) -> list[list[tuple[float, NDArray[np.float32]]]]:
+    def outlines(pixels_B3hw: NDArray[np.float32]) -> list[list[Seen]]:
         with torch.inference_mode():
             output = model(pixel_values=torch.from_numpy(pixels_B3hw).to(device, dtype))
             scores_BQ = output.logits.float().sigmoid()[..., person]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blissmask.media.png import Note, read_note, write_png_grey
 from blissmask.storage import atomic
-from blissmask.tasks.freshness import FRESH, Kept, make_note, stands, what_changed
+from blissmask.tasks.freshness import FRESH, Kept, stands, what_changed
 from blissmask.tasks.plan import Action
 
 RECORD = ".blissmask.json"
@@ -54,9 +54,7 @@ def decide_clip(folder: Path, command: str, video: Path, settings: Mapping[str, 
 
 def write_clip(
     folder: Path,
-    command: str,
-    video: Path,
-    settings: Mapping[str, object],
+    note: Mapping[str, object],
     masks: Iterable[Callable[[], MaskOfFrame]],
     *,
     force: bool,
@@ -66,16 +64,15 @@ def write_clip(
 
     Args:
         folder: the clip's folder.
-        command: the subcommand, and what the frames are made from: as for ``freshness.make_note``.
-        video: see ``command``.
-        settings: see ``command``.
+        note: what the clip's masks are made from and how, see ``freshness.make_note``.
         masks: one function per frame, in order; called only when the frame is to be written.
         force: write frames that are finished or edited, too.
         summarise: turns what the frames' notes remember into what the record remembers.
     """
     atomic.sweep(folder)
     (folder / RECORD).unlink(missing_ok=True)
-    note = make_note(command, (video,), settings)
+    settings = note["settings"]
+    assert isinstance(settings, Mapping)
     remembered = []
     for number, make in enumerate(masks):
         path = frame_path(folder, number)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,19 @@ from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheet import SheetText
 from blissmask.media.video import read_frames, read_info
+from blissmask.people.faces.protocol import FaceReader
+from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.protocol import PeopleBackend, Verdict
 from blissmask.people.registry import PEOPLE
 from blissmask.tasks.carry_out import begin, carry_out
 from blissmask.tasks.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
 from blissmask.tasks.folders import refuse_output_in_place, required
-from blissmask.tasks.freshness import kept_warning, make_note
-from blissmask.tasks.mask_classes import refuse_non_commercial
+from blissmask.tasks.freshness import kept_warning
+from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
 from blissmask.tasks.media_plan import Making, is_video, plan_media
 from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
-from blissmask.tasks.references import Recogniser, build_identity, photos_of, recogniser, settings_of
+from blissmask.tasks.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of
 from blissmask.tasks.review import write_review
 from blissmask.tasks.subject import ClipFollower, Finding, SubjectFinder
 from blissmask.tasks.subject_report import (
@@ -51,10 +54,11 @@ _SUREST_FIRST = (Verdict.FOUND, Verdict.UNCERTAIN, Verdict.ABSENT, Verdict.NO_FA
 
 @dataclass(slots=True)
 class InstancePlan(Plan):
-    """What `instance` will do. ``known`` recognises the subject, None without references."""
+    """What `instance` will do; ``backend`` and ``making`` are None when it only explains, ``reader`` without references."""
 
     backend: PeopleBackend | None = None
-    known: Recogniser | None = None
+    reader: FaceReader | None = None
+    weights: tuple[Weights, ...] = ()
     references: list[Path] = field(default_factory=list)
     negatives: list[Path] = field(default_factory=list)
     making: Making | None = None
@@ -62,31 +66,32 @@ class InstancePlan(Plan):
 
 
 def plan(config: Config) -> InstancePlan:
-    """Find photos, videos and references, and decide item by item.
+    """Find photos, videos and references, and decide item by item; with ``explain``, only say what the networks are and decide.
 
     Raises:
         UsageError: folders are missing or wrong, a reference does not exist, or the licence of the weights forbids the use.
         InputError: a folder cannot be read, holds nothing, or two files have one name.
     """
     options = config.instance
+    if options.explain:
+        return _explanation(config)
     source, output = required("instance", {"input": options.input, "output": options.output})
     refuse_output_in_place(output, {"photos": source})
     check_sheet(options.sheet, [source, output])
     if options.review is not None:
         refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
     references, negatives = photos_of(options.reference, "--reference"), photos_of(options.negatives, "--negatives")
-    backend = PEOPLE.load(options.backend).backend(options)
-    known = recogniser(options) if references else None
-    refuse_non_commercial(backend.licence, options.backend, commercial_only=options.commercial_only)
-    if known is not None:
-        refuse_non_commercial(known.licence, f"identity {options.identity}", commercial_only=options.commercial_only)
-    settings = {"backend": backend.identity, **settings_of(options, known, references, negatives)}
-    making = Making(COMMAND, settings, options.video_every, frames=options.video_masks == "frames", force=config.run.force)
+    backend, reader, weights = _networks(options, faces=bool(references))
+    settings = {"backend": backend.identity, **settings_of(options, reader, references, negatives)}
+    frames = options.video_masks == "frames"
+    making = Making(COMMAND, settings, to_json(weights), options.video_every, frames=frames, force=config.run.force)
     result = InstancePlan(
         COMMAND,
         outputs=(output, *([options.review] if options.review else [])),
+        details={"licences": to_json(weights)},
         backend=backend,
-        known=known,
+        reader=reader,
+        weights=weights,
         references=references,
         negatives=negatives,
         making=making,
@@ -105,16 +110,17 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
         MachineError, StoppedError: as ``workers.work_through``.
     """
     backend, making = plan.backend, plan.making
-    assert backend is not None
-    assert making is not None
+    if backend is None or making is None:
+        return Summary(plan.command, tables=list(plan.tables), details=dict(plan.details))
     options, output = plan.config.instance, plan.outputs[0]
     summary = begin(plan)
-    context.reporter.emit(Noted(f"backend {options.backend}, {counted(len(plan.references), 'reference')}"))
+    context.reporter.emit(Noted(counted(len(plan.references), "reference")))
+    tell(plan.weights, context.reporter)
     scores: dict[str, Score] = {}
     if plan.having(Action.WRITE):
         identity = None
-        if plan.known is not None:
-            identity, warnings = build_identity(plan.known, plan.references, plan.negatives)
+        if plan.reader is not None:
+            identity, warnings = build_identity(plan.reader, thresholds_of(options, plan.reader), plan.references, plan.negatives)
             summary.warnings += warnings
         finder = SubjectFinder(backend, identity, options.on_missing)
         results = carry_out(plan, lambda item: _find(item, finder, making, options), context, summary, phase="Finding")
@@ -126,9 +132,10 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
     summary.tables.append(verdict_table(list(scores.values())))
     summary.warnings += warnings_about(scores)
     summary.details |= {
-        "verdicts": {verdict.value: sum(score.verdict is verdict for score in scores.values()) for verdict in _SUREST_FIRST}
+        **plan.details,
+        "verdicts": {verdict.value: sum(score.verdict is verdict for score in scores.values()) for verdict in _SUREST_FIRST},
     }
-    write_scores(output, scores, making.settings, [str(path) for path in plan.references])
+    write_scores(output, scores, making, [str(path) for path in plan.references])
     if options.review is not None:
         write_review(options.review, {item.inputs[0]: scores[item.key] for item in finished if item.key in scores})
     if options.sheet is not None:
@@ -139,16 +146,42 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
     return summary
 
 
+def _networks(options: InstanceSection, *, faces: bool) -> tuple[PeopleBackend, FaceReader | None, tuple[Weights, ...]]:
+    """Return the networks that the user named and their licences; the identity only where ``faces`` are to be recognised.
+
+    Raises:
+        UsageError: there is no such backend or identity, or the licence of the weights forbids the use.
+        ModelError, MissingPackageError: weights or packages are missing.
+    """
+    backend = PEOPLE.load(options.backend).backend(options)
+    identity = IDENTITIES.load(options.identity)
+    weights = [Weights("--backend", options.backend, backend.identity, backend.licence)]
+    reader: FaceReader | None = identity.face_reader(options) if faces else None
+    if reader is not None:
+        weights.append(Weights("--identity", options.identity, reader.identity, reader.licence))
+    refuse_non_commercial(weights, commercial_only=options.commercial_only)
+    return backend, reader, tuple(weights)
+
+
+def _explanation(config: Config) -> InstancePlan:
+    """Return a plan that only shows from which distance a face is whose, and the licences."""
+    options = config.instance
+    _, reader, weights = _networks(options, faces=True)
+    assert reader is not None
+    thresholds = thresholds_of(options, reader)
+    details: dict[str, object] = {"thresholds": dataclasses.asdict(thresholds), "licences": to_json(weights)}
+    return InstancePlan(COMMAND, tables=[threshold_table(options.identity, thresholds), licence_table(weights)], details=details)
+
+
 def _find(item: PlannedItem, finder: SubjectFinder, making: Making, options: InstanceSection) -> Mapping[str, object]:
     """Write one item's mask; return what its note remembers, which is all there is when no file is wanted."""
     source, output = item.inputs[0], item.output
     assert output is not None
-    settings = making.settings_for(source)
+    note = making.note_for(source)
     if making.is_clip(source):
         masks = _masks_of_frames(source, finder, making.video_every)
-        write_clip(output, COMMAND, source, settings, masks, force=making.force, summarise=_over_frames)
+        write_clip(output, note, masks, force=making.force, summarise=_over_frames)
         return read_clip_results(output)
-    note = make_note(COMMAND, (source,), settings)
     if is_video(source):
         follower = ClipFollower(finder)
         findings = [follower.look(rgb_HW3) for rgb_HW3 in read_frames(source, sampled(read_info(source).frame_count))]
@@ -190,7 +223,7 @@ def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
     if best is None:
         raise MaskError("the video has no frames")
     present = [score.covered for score in scores if score.covered > 0]
-    summed = replace(best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores))
+    summed = dataclasses.replace(best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores))
     return {**summed.to_json(), "frames_with_subject": len(present)}
 
 

@@ -14,7 +14,6 @@ from blissmask.config.masks import MasksSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media
 from blissmask.errors import InputError
-from blissmask.events import Noted
 from blissmask.masks.stats import measure
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_grey, read_image
@@ -28,8 +27,9 @@ from blissmask.tasks.carry_out import begin, carry_out
 from blissmask.tasks.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, tier_legend, write_contact_sheet
 from blissmask.tasks.folders import pairs_to_do
-from blissmask.tasks.freshness import kept_warning, make_note
-from blissmask.tasks.mask_classes import explanation, refuse_non_commercial, tier_values, tiers_of_classes
+from blissmask.tasks.freshness import kept_warning
+from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
+from blissmask.tasks.mask_classes import explanation, tier_values, tiers_of_classes
 from blissmask.tasks.mask_maker import MaskMaker
 from blissmask.tasks.mask_report import Seen, coverage_table, mean_coverage, numbers_of, read_seen, warnings_about
 from blissmask.tasks.media_plan import Making, is_video, plan_media
@@ -45,6 +45,7 @@ class MasksPlan(Plan):
 
     maker: MaskMaker | None = None
     making: Making | None = None
+    weights: tuple[Weights, ...] = ()
     config: Config = field(default_factory=Config)
 
 
@@ -57,15 +58,18 @@ def plan(config: Config) -> MasksPlan:
     """
     options = config.masks
     backend = PARSING.load(options.backend).backend(options)
-    refuse_non_commercial(backend.licence, options.backend, commercial_only=options.commercial_only)
+    weights = (Weights("--backend", options.backend, backend.identity, backend.licence),)
+    refuse_non_commercial(weights, commercial_only=options.commercial_only)
     tiers = tiers_of_classes(backend, options.map)
     table, details = explanation(options, backend, tiers)
+    details["licences"] = to_json(weights)
     if options.explain:
-        return MasksPlan(COMMAND, tables=[table], details=details, config=config)
+        return MasksPlan(COMMAND, tables=[table, licence_table(weights)], details=details, config=config)
     pairs, warnings = pairs_to_do(config, "masks", options.input, options.output)
     check_sheet(options.sheet, [folder for pair in pairs for folder in (pair.input, pair.output)])
     settings = _settings(options, backend, details["classes"])
-    making = Making(COMMAND, settings, options.video_every, frames=options.video_masks == "frames", force=config.run.force)
+    frames = options.video_masks == "frames"
+    making = Making(COMMAND, settings, to_json(weights), options.video_every, frames=frames, force=config.run.force)
     result = MasksPlan(
         COMMAND,
         outputs=tuple(dict.fromkeys(pair.output for pair in pairs)),
@@ -73,6 +77,7 @@ def plan(config: Config) -> MasksPlan:
         details=details,
         maker=MaskMaker(backend, tiers, options),
         making=making,
+        weights=weights,
         config=config,
     )
     for pair in pairs:
@@ -93,7 +98,7 @@ def run(plan: MasksPlan, context: RunContext) -> Summary:
     if maker is None or making is None:
         return Summary(plan.command, tables=list(plan.tables), details=dict(plan.details))
     summary = begin(plan)
-    context.reporter.emit(Noted(f"backend {plan.config.masks.backend}, {making.settings['backend']}"))
+    tell(plan.weights, context.reporter)
     for _ in carry_out(plan, lambda item: _make(item, maker, making), context, summary, phase="Masking"):
         pass
     failed = {failure.key for failure in summary.failures}
@@ -141,12 +146,11 @@ def _settings(options: MasksSection, backend: PartsBackend, classes: object) -> 
 def _make(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
     source, output = item.inputs[0], item.output
     assert output is not None
-    settings = making.settings_for(source)
+    note = making.note_for(source)
     if making.is_clip(source):
         masks = _lazy_masks(source, maker, making.video_every)
-        write_clip(output, COMMAND, source, settings, masks, force=making.force, summarise=_over_frames)
+        write_clip(output, note, masks, force=making.force, summarise=_over_frames)
         return
-    note = make_note(COMMAND, (source,), settings)
     grey_HW, seen = _static_mask(source, maker) if is_video(source) else maker.make(read_image(source).rgb_HW3)
     write_png_grey(output, grey_HW, note={**note, **seen})
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from blissmask.config.masks import MasksSection
 from blissmask.errors import Problem, UsageError
-from blissmask.licence import Licence
 from blissmask.masks.tiers import TierTable, WeightTier
 from blissmask.parsing.protocol import PartsBackend
 from blissmask.tasks.plan import Table
@@ -40,31 +39,18 @@ def tiers_of_classes(backend: PartsBackend, overrides: Sequence[str]) -> tuple[W
     return tuple(tiers[name] for name in backend.classes)
 
 
-def refuse_non_commercial(licence: Licence, backend: str, *, commercial_only: bool) -> None:
-    """Raise UsageError when only weights for commercial use are wanted and these are not."""
-    if commercial_only and not licence.commercial:
-        raise UsageError(
-            f"the weights of `{backend}` may not be used commercially (licence {licence.name})",
-            fix="choose another `--backend`, or leave out `--commercial-only`",
-        )
-
-
 def explanation(options: MasksSection, backend: PartsBackend, tiers: Sequence[WeightTier]) -> tuple[Table, dict[str, object]]:
-    """Return class -> tier, value and weight with the licence of the weights, as a table and as JSON values."""
+    """Return class -> tier, value and weight, as a table and as JSON values."""
     rows = tuple(
         (name, tier.value, str(options.tiers.value(tier)), f"{options.tiers.weight(tier):.3f}")
         for name, tier in zip(backend.classes, tiers, strict=True)
     )
-    licence = backend.licence
-    use = "commercial use allowed" if licence.commercial else "no commercial use"
-    title = f"Classes of `{options.backend}`; weights: {licence.name}, {use}{f'; {licence.note}' if licence.note else ''}"
     details: dict[str, object] = {
         "backend": backend.identity,
         "classes": {name: tier.value for name, tier in zip(backend.classes, tiers, strict=True)},
         "tiers": tier_values(options.tiers),
-        "licence": {"name": licence.name, "commercial": licence.commercial, "note": licence.note},
     }
-    return Table(title, ("Class", "Tier", "Value", "Weight"), rows), details
+    return Table(f"Classes of `{options.backend}`", ("Class", "Tier", "Value", "Weight"), rows), details
 
 
 def tier_values(tiers: TierTable) -> dict[str, int]:

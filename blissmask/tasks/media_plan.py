@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from blissmask.media.image import read_size
 from blissmask.media.video import read_info
 from blissmask.tasks.clips import decide_clip
 from blissmask.tasks.framing import size_text
-from blissmask.tasks.freshness import decide
+from blissmask.tasks.freshness import decide, make_note
 from blissmask.tasks.plan import Action, PlannedItem
 from blissmask.tasks.wording import counted
 
@@ -25,6 +25,7 @@ class Making:
     Attributes:
         command: the subcommand.
         settings: JSON values on which the pixels depend.
+        licences: what the weights may be used for, as notes record it; does not decide freshness.
         video_every: for videos, which frames are looked at; part of their settings.
         frames: whether a video becomes a folder of frames, else one mask.
         force: write whatever is there.
@@ -32,6 +33,7 @@ class Making:
 
     command: str
     settings: Mapping[str, object]
+    licences: Sequence[Mapping[str, object]]
     video_every: int
     frames: bool
     force: bool
@@ -39,6 +41,10 @@ class Making:
     def settings_for(self, source: Path) -> dict[str, object]:
         """Return the settings of one photo or video."""
         return {**self.settings, "video_every": self.video_every} if is_video(source) else dict(self.settings)
+
+    def note_for(self, source: Path) -> dict[str, object]:
+        """Return the note of the mask of one photo or video. Raises MediaError when it cannot be read."""
+        return make_note(self.command, (source,), self.settings_for(source), licences=self.licences)
 
     def is_clip(self, source: Path) -> bool:
         """Say whether ``source`` becomes a folder of frames."""

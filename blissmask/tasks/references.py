@@ -3,72 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from blissmask.config.masks import InstanceSection
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.names import IMAGE_SUFFIXES
 from blissmask.errors import Problem, UsageError
-from blissmask.licence import Licence
 from blissmask.media.image import read_image
-from blissmask.people.identity import MIN_FACE_PIXELS, EmbeddedIdentity, Reference, ReferenceFace, Thresholds, read_references
-from blissmask.people.protocol import FaceIdentity
+from blissmask.people.faces.protocol import MIN_FACE_PIXELS, FaceReader, Thresholds
+from blissmask.people.identity import FaceIdentity, Reference, read_references
+from blissmask.people.protocol import Verdict
 from blissmask.storage.content import content_hash
-from blissmask.tasks.plan import name_some
+from blissmask.tasks.plan import Table, name_some
 from blissmask.tasks.wording import counted
 
-Embedding: TypeAlias = NDArray[np.float32]
 
-IDENTITIES = ("embedded", "insightface")
-
-
-@dataclass(frozen=True, slots=True)
-class Recogniser:
-    """One way to recognise faces.
-
-    Attributes:
-        identity: names the networks and their version, for fingerprints.
-        licence: what their weights may be used for.
-        thresholds: how alike is alike enough.
-        read: embeds the one face of each reference photo.
-        make: builds the identity from embeddings of the subject and of people who are not the subject.
-    """
-
-    identity: str
-    licence: Licence
-    thresholds: Thresholds
-    read: Callable[[list[Reference]], list[ReferenceFace]]
-    make: Callable[[Sequence[Embedding], Sequence[Embedding]], FaceIdentity]
-
-
-def recogniser(options: InstanceSection) -> Recogniser:
-    """Return the recogniser that ``identity`` names.
-
-    Raises:
-        UsageError: there is no such recogniser.
-        MissingPackageError, ModelError: its package or its networks are missing.
-    """
-    if options.identity == "embedded":
-        return Recogniser(EmbeddedIdentity.identity, EmbeddedIdentity.licence, Thresholds(), read_references, EmbeddedIdentity)
-    if options.identity != "insightface":
-        raise UsageError(f"unknown identity `{options.identity}`; there are {', '.join(IDENTITIES)}")
-    from blissmask.people import insightface
-
-    reader = insightface.face_reader(options)
-    return Recogniser(
-        reader.identity,
-        insightface.LICENCE,
-        insightface.THRESHOLDS,
-        functools.partial(insightface.read_references, reader),
-        functools.partial(insightface.InsightFaceIdentity, reader),
+def thresholds_of(options: InstanceSection, reader: FaceReader) -> Thresholds:
+    """Return how alike is alike enough: the identity's own thresholds, but for what the user said."""
+    own = reader.thresholds
+    return dataclasses.replace(
+        own,
+        max_distance=own.max_distance if options.face_distance is None else options.face_distance,
+        min_margin=own.min_margin if options.face_margin is None else options.face_margin,
     )
+
+
+def threshold_table(name: str, thresholds: Thresholds) -> Table:
+    """Return which verdict a face gets at which distance, for ``--explain``."""
+    nearest, farthest = thresholds.max_distance, thresholds.max_distance + thresholds.uncertain_band
+    rows = (
+        (f"up to {nearest:.2f}; small or turned faces up to {nearest - thresholds.unclear_tighter:.2f}", Verdict.FOUND.value),
+        (f"up to {farthest:.2f}, with the runner-up {thresholds.min_margin:.2f} farther away", Verdict.UNCERTAIN.value),
+        (f"above {farthest:.2f}", Verdict.ABSENT.value),
+    )
+    return Table(f"Faces by `{name}`", ("Distance to the nearest reference", "Verdict"), rows)
 
 
 def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
@@ -95,25 +64,27 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
 
 
 def settings_of(
-    options: InstanceSection, known: Recogniser | None, references: Sequence[Path], negatives: Sequence[Path]
+    options: InstanceSection, reader: FaceReader | None, references: Sequence[Path], negatives: Sequence[Path]
 ) -> dict[str, object]:
     """Return what identity contributes to the fingerprint of a subject mask; the order and names of the photos do not count.
 
     Args:
-        options: how missing subjects are treated.
-        known: the recogniser; None without references.
+        options: thresholds, and how missing subjects are treated.
+        reader: finds and embeds faces; None without references.
         references, negatives: the photos.
     """
     return {
-        "identity": known.identity if known else "none",
+        "identity": reader.identity if reader else "none",
         "references": sorted({content_hash(path) for path in references}),
         "negatives": sorted({content_hash(path) for path in negatives}),
-        "thresholds": dataclasses.asdict(known.thresholds) if known else {},
+        "thresholds": dataclasses.asdict(thresholds_of(options, reader)) if reader else {},
         "on_missing": options.on_missing,
     }
 
 
-def build_identity(known: Recogniser, references: Sequence[Path], negatives: Sequence[Path]) -> tuple[FaceIdentity, list[Problem]]:
+def build_identity(
+    reader: FaceReader, thresholds: Thresholds, references: Sequence[Path], negatives: Sequence[Path]
+) -> tuple[FaceIdentity, list[Problem]]:
     """Embed the references and everybody in the negatives.
 
     Returns:
@@ -123,15 +94,13 @@ def build_identity(known: Recogniser, references: Sequence[Path], negatives: Seq
         MaskError: a reference does not show exactly one clear face; names all of them.
         MediaError: a photo cannot be read.
     """
-    faces = known.read([Reference(str(path), read_image(path).rgb_HW3) for path in references])
-    embeddings = [face.embedding_D for face in faces]
-    subject = known.make(embeddings, [])
-    others = [embedding for path in negatives for _, embedding in subject.embed(read_image(path).rgb_HW3)]
-    small = [face.name for face in faces if face.width_pixels < MIN_FACE_PIXELS]
+    faces = read_references(reader, [Reference(str(path), read_image(path).rgb_HW3) for path in references])
+    others = [face.embedding_D for path in negatives for face in reader.faces(read_image(path).rgb_HW3)]
+    small = [path for path, face in zip(references, faces, strict=True) if face.width_pixels < MIN_FACE_PIXELS]
     warnings = []
     if small:
         what = f"{counted(len(small), 'reference')} with a face under {MIN_FACE_PIXELS} pixels wide"
         warnings.append(Problem(what, name_some(small), "small faces say little; use larger photos"))
     if negatives and not others:
         warnings.append(Problem("no face was found in the negatives", name_some(negatives), "they have no effect"))
-    return known.make(embeddings, others), warnings
+    return FaceIdentity(reader, [face.embedding_D for face in faces], others, thresholds=thresholds), warnings

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MaskError
-from blissmask.people.protocol import Choice, FaceIdentity, PeopleBackend, Person, Verdict
+from blissmask.people.identity import FaceIdentity
+from blissmask.people.protocol import Choice, PeopleBackend, Person, Verdict
 
 CARRY_OVERLAP = 0.5
 """A person whose mask overlaps the subject's of the frame before by this much (intersection over union) is still the subject."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from blissmask.errors import Problem
 from blissmask.people.protocol import Verdict
 from blissmask.storage import atomic
+from blissmask.tasks.media_plan import Making
 from blissmask.tasks.plan import Table, name_some
 from blissmask.tasks.subject import distance_text
 from blissmask.tasks.wording import counted
@@ -113,11 +114,12 @@ def numbers_of(score: Score) -> str:
     return " · ".join(parts)
 
 
-def write_scores(folder: Path, scores: Mapping[str, Score], settings: Mapping[str, object], references: Sequence[str]) -> None:
-    """Publish the scores of all items as ``blissmask-scores.json`` in ``folder``."""
+def write_scores(folder: Path, scores: Mapping[str, Score], making: Making, references: Sequence[str]) -> None:
+    """Publish the scores of all items, with settings and licences, as ``blissmask-scores.json`` in ``folder``."""
     document = {
         "command": "instance",
-        "settings": dict(settings),
+        "settings": dict(making.settings),
+        "licences": list(making.licences),
         "references": list(references),
         "items": {key: score.to_json() for key, score in scores.items()},
     }

@@ -1,4 +1,4 @@
-"""The device that training runs on, and the precision that suits it."""
+"""The device that training runs on, the precision that suits it, and the memory that is free."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from blissmask.errors import MachineError, UsageError
+from blissmask.config.network import Precision
+from blissmask.networks import device as networks
 from blissmask.training.processes import local_place
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def find_device(name: str) -> torch.device:
@@ -22,20 +21,12 @@ def find_device(name: str) -> torch.device:
     """
     if name in ("auto", "cuda") and torch.cuda.is_available() and local_place()[1] > 1:
         name = f"cuda:{local_place()[0]}"
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name}") from error
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise MachineError(f"there is no device `{name}`", where=[f"{torch.cuda.device_count()} CUDA devices"], fix="use `--device cpu`")
-    return device
+    return networks.find_device(name)
 
 
-def denoiser_dtype(name: str | None, device: torch.device) -> torch.dtype:
+def denoiser_dtype(name: Precision | None, device: torch.device) -> torch.dtype:
     """Return the precision of the frozen denoiser: as named, else bfloat16 on a GPU and float32 on a CPU."""
-    return _DTYPES[name] if name else torch.bfloat16 if device.type == "cuda" else torch.float32
+    return networks.find_dtype(name or "auto", device, on_gpu="bfloat16")
 
 
 def free_memory(device: torch.device) -> int:

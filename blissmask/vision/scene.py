@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.vision import body_parts, face_detector, face_mesh, pose, pose_detector
 from blissmask.vision.affine import Box
 from blissmask.vision.bodies import find_bodies
 from blissmask.vision.body_parts import Looks
@@ -21,6 +22,16 @@ from blissmask.vision.faceless import looks_human, seek_unexplained
 from blissmask.vision.faces import find_faces
 from blissmask.vision.photo import Photo
 from blissmask.vision.pose import Pose
+
+NETWORKS = (
+    body_parts.NETWORK,
+    face_detector.FULL_RANGE.name,
+    face_detector.SHORT_RANGE.name,
+    face_mesh.NETWORK,
+    pose_detector.DETECTOR.name,
+    pose.NETWORK,
+)
+"""The networks that decide what is seen in a photo."""
 
 KEPT_SCENES = 4
 """A scene takes a few megabytes; a few workers may each have a photo in hand."""
@@ -68,8 +79,7 @@ _keeping = threading.Lock()
 
 def look_at(photo: Photo) -> Scene:
     """Return everybody in the photo; the same photo again costs nothing. Safe to call from several threads."""
-    with _keeping:
-        known = _kept.get(photo.digest)
+    known = _remembered(photo)
     if known is not None:
         return known
     scene = find_scene(photo)
@@ -78,6 +88,12 @@ def look_at(photo: Photo) -> Scene:
         while len(_kept) > KEPT_SCENES:
             _kept.popitem(last=False)
     return scene
+
+
+def faces_of(photo: Photo) -> list[FaceMesh]:
+    """Return all verified faces of the photo, without looking for bodies; costs nothing when :func:`look_at` has seen it lately."""
+    known = _remembered(photo)
+    return known.faces if known is not None else find_faces(photo)
 
 
 def find_scene(photo: Photo) -> Scene:
@@ -91,3 +107,8 @@ def find_scene(photo: Photo) -> Scene:
     unexplained = seek_unexplained(looks, faces, [body.pose for body in bodies])
     figures += [Figure(None, pose) for pose in unexplained if looks_human(looks, pose)]
     return Scene(tuple(figures), looks.seen)
+
+
+def _remembered(photo: Photo) -> Scene | None:
+    with _keeping:
+        return _kept.get(photo.digest)

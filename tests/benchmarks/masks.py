@@ -35,7 +35,8 @@ from blissmask.masks.tiers import TIERS, TierTable
 from blissmask.media.image import read_grey, read_image
 from blissmask.parsing.protocol import PartsBackend
 from blissmask.parsing.registry import PARSING
-from blissmask.people.identity import EmbeddedIdentity, Reference, read_references
+from blissmask.people.faces.embedded import EmbeddedFaces
+from blissmask.people.identity import FaceIdentity, Reference, read_references
 from blissmask.people.protocol import PeopleBackend, Verdict
 from blissmask.people.registry import PEOPLE
 
@@ -148,17 +149,18 @@ def subject_lines(score: SubjectScore) -> list[str]:
     ]
 
 
-def read_searches(folder: Path) -> dict[str, list[tuple[EmbeddedIdentity, int]]]:
+def read_searches(folder: Path) -> dict[str, list[tuple[FaceIdentity, int]]]:
     """Return who is to be looked for in each photo: identity and true number."""
     path = folder / "subjects.csv"
     if not path.exists():
         return {}
-    searches: dict[str, list[tuple[EmbeddedIdentity, int]]] = {}
+    reader = EmbeddedFaces()
+    searches: dict[str, list[tuple[FaceIdentity, int]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             rgb = read_image(folder / row["reference"]).rgb_HW3
-            faces = read_references([Reference(row["reference"], rgb)])
-            identity = EmbeddedIdentity([face.embedding_D for face in faces])
+            faces = read_references(reader, [Reference(row["reference"], rgb)])
+            identity = FaceIdentity(reader, [face.embedding_D for face in faces])
             searches.setdefault(row["photo"], []).append((identity, int(row["person"])))
     return searches
 

@@ -1,9 +1,12 @@
 """Every heavyweight backend through `masks` and `instance`, in this process, with miniature models of the real classes."""
 
+import json
 import os
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from PIL import Image
 from blissmask.cli.app import main
 from blissmask.config.masks import MasksSection
 from blissmask.parsing.registry import PARSING
+from blissmask.people.faces.registry import IDENTITIES
+from blissmask.people.registry import PEOPLE
 from tests import backend_models as models
 from tests.builders import photo_folder, save
 
@@ -78,6 +83,66 @@ def test_instance_writes_the_largest_person(name, make, photos, command, tmp_pat
         assert set(np.unique(mask)) == {0, 255}
 
 
+SUBJECT_RGB, STRANGER_RGB = (255, 200, 100), (200, 100, 255)
+
+
+@pytest.fixture
+def insightface_package(monkeypatch):
+    """Put a stand-in for the package `insightface` in its place: it sees a face on each patch of one of two colours."""
+
+    class FaceAnalysis:
+        def __init__(self, name, allowed_modules, providers):
+            self.models = dict.fromkeys(allowed_modules)
+
+        def prepare(self, ctx_id, det_size):
+            assert ctx_id == -1
+
+        def get(self, bgr_HW3):
+            faces = []
+            for rgb, embedding in ((SUBJECT_RGB, (1, 0)), (STRANGER_RGB, (0, 1))):
+                rows, columns = np.nonzero((bgr_HW3 == rgb[::-1]).all(axis=-1))
+                if len(rows):
+                    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+                    faces.append(SimpleNamespace(bbox=box, normed_embedding=embedding, det_score=0.9))
+            return faces
+
+    for name in ("insightface", "insightface.app"):
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        module.FaceAnalysis = FaceAnalysis
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_insightface_finds_the_subject_from_the_command_line(command, insightface_package, tmp_path, capsys):
+    group, reference = np.zeros((128, 128, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)
+    group[32:96, 16:48], group[64:96, 80:112] = STRANGER_RGB, SUBJECT_RGB
+    reference[10:50, 10:50] = SUBJECT_RGB
+    save(tmp_path / "photos" / "group.png", group)
+    save(tmp_path / "reference.png", reference)
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "det.onnx").write_bytes(b"the stand-in reads no networks")
+    arguments = ["instance", "--input", "photos", "--output", "out", "--reference", "reference.png", "--json", "--device", "cpu"]
+    arguments += ["--backend", "yolo", "--model", models.yolo_export(tmp_path)]
+    arguments += ["--identity", "insightface", "--identity-model", "pack"]
+    assert command(*arguments) == 0
+    mask = grey(tmp_path / "out" / "group.png")
+    assert mask[80, 96] == 255
+    assert mask[64, 32] == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["verdicts"]["found"] == 1
+    assert [entry["licence"] for entry in said["licences"]] == ["AGPL-3.0", "InsightFace model licence"]
+    assert said["licences"][1]["identity"].startswith("insightface-1-pack-sha256:")
+    assert command(*arguments, "--commercial-only", "--force") == 2
+    assert "`--identity insightface` may not be used commercially" in json.loads(capsys.readouterr().out)["problems"][0]["what"]
+
+
+def test_agpl_is_said_when_yolo_is_used(command, photos, tmp_path, capsys):
+    model = models.yolo_export(tmp_path)
+    assert command("instance", "--backend", "yolo", "--model", model, "--on-missing", "largest", "-i", photos, "-o", tmp_path / "out") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("AGPL-3.0, commercial use allowed; who serves or ships a product with it must publish the source") == 1
+
+
 @pytest.mark.parametrize("end_to_end", [False, True], ids=["with boxes to thin out", "end to end"])
 def test_yolo_export_outlines_what_is_bright_in_each_box(end_to_end, tmp_path):
     from blissmask.config.masks import InstanceSection
@@ -112,19 +177,23 @@ def test_identity_holds_the_sha256_of_the_named_file(tmp_path):
     assert identity == f"sapiens-1-sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def test_help_lists_the_backends_without_importing_any():
+@pytest.mark.parametrize(("command_name", "registries"), [("masks", [PARSING]), ("instance", [PEOPLE, IDENTITIES])])
+def test_help_lists_what_there_is_without_importing_any(command_name, registries):
+    members = [f"{registry.package}.{name}" for registry in registries for name in registry.names()]
     code = (
         "import sys; from blissmask.cli.app import main\n"
-        "sys.argv = ['blissmask', 'masks', '--help']\n"
+        f"sys.argv = ['blissmask', {command_name!r}, '--help']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'cv2', 'transformers', 'onnxruntime', 'blissmask.parsing.sapiens'} & set(sys.modules)\n"
+        f"heavy = {{'torch', 'numpy', 'cv2', 'transformers', 'onnxruntime', *{members}}} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "160"})
     assert done.returncode == 0, done.stderr
-    for name in PARSING.names():
-        assert f"\n   {name} " in done.stdout.replace("\r", "")
+    for registry in registries:
+        for name in registry.names():
+            assert f"\n   {name} " in done.stdout.replace("\r", "")
+            assert registry.describe(name) in done.stdout
 
 
 def test_example_package_adds_a_backend_through_its_entry_point(tmp_path):

@@ -104,15 +104,6 @@ def test_damaged_onnx_file_is_refused(tmp_path):
         backend.people(random_rgb())
 
 
-def test_insightface_without_the_package_names_the_command(monkeypatch):
-    from blissmask.people.insightface import face_reader
-
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError) as refusal:
-        face_reader(InstanceSection(identity="insightface"))
-    assert "pip install 'blissmask[insightface]'" in refusal.value.problems[0].fix
-
-
 @pytest.mark.parametrize(
     ("card", "name", "commercial"),
     [

@@ -8,11 +8,13 @@ from PIL import Image, ImageEnhance
 
 from blissmask.errors import MaskError
 from blissmask.people.embedded import backend
-from blissmask.people.identity import EmbeddedIdentity, Reference, read_references
+from blissmask.people.faces.embedded import EmbeddedFaces
+from blissmask.people.identity import FaceIdentity, Reference, read_references
 from blissmask.people.protocol import Verdict
 
 PHOTOS = Path(__file__).parent.parent / "photos"
 BACKEND = backend(None)
+READER = EmbeddedFaces()
 HALF = 512
 
 
@@ -38,9 +40,9 @@ def people(group):
 
 
 def identity_of(*rgbs, negatives=()):
-    faces = read_references(Reference(f"reference {index}", rgb) for index, rgb in enumerate([*rgbs, *negatives]))
+    faces = read_references(READER, (Reference(f"reference {index}", rgb) for index, rgb in enumerate([*rgbs, *negatives])))
     embeddings = [face.embedding_D for face in faces]
-    return EmbeddedIdentity(embeddings[: len(rgbs)], embeddings[len(rgbs) :])
+    return FaceIdentity(READER, embeddings[: len(rgbs)], embeddings[len(rgbs) :])
 
 
 def right_share(person):
@@ -103,7 +105,7 @@ def test_references_without_exactly_one_face_are_all_named():
     two = np.concatenate([photo("astronaut.png"), photo("astronaut.png")], axis=1)
     references = [Reference("cat.png", photo("chelsea.png")), Reference("good.png", photo("astronaut.png")), Reference("two.png", two)]
     with pytest.raises(MaskError) as caught:
-        read_references(references)
+        read_references(READER, references)
     assert [problem.where for problem in caught.value.problems] == [("cat.png",), ("two.png",)]
     assert "no clear face" in caught.value.problems[0].what
     assert "2 faces" in caught.value.problems[1].what
@@ -111,11 +113,11 @@ def test_references_without_exactly_one_face_are_all_named():
 
 def test_a_face_seen_from_the_side_is_refused_as_a_reference():
     with pytest.raises(MaskError, match="turned away"):
-        read_references([Reference("side.png", photo("camera.png"))])
+        read_references(READER, [Reference("side.png", photo("camera.png"))])
 
 
 def test_embedding_hardly_changes_with_size_and_light():
-    near, far = read_references([Reference("a", photo("astronaut.png")), Reference("b", another_astronaut())])
+    near, far = read_references(READER, [Reference("a", photo("astronaut.png")), Reference("b", another_astronaut())])
     assert np.linalg.norm(near.embedding_D - far.embedding_D) < 0.4
     assert near.embedding_D.shape == (128,)
     assert near.width_pixels > 60

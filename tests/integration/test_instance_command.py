@@ -15,13 +15,15 @@ from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.licence import Licence
 from blissmask.media.image import read_grey
+from blissmask.media.png import read_note
+from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.people.protocol import Choice, Person, Verdict
 from blissmask.tasks import find_subject
 from blissmask.tasks.find_subject import plan, run
 from blissmask.tasks.freshness import FRESH, Kept
 from blissmask.tasks.plan import Action, RunContext, Summary
 from blissmask.tasks.subject_report import SCORES_NAME
-from tests.builders import random_rgb, save, tree, write_video
+from tests.builders import Listener, random_rgb, save, tree, write_video
 
 SIZE_WH = (60, 24)
 SUBJECT, LOOKALIKE, STRANGER, TURNED_AWAY = 40, 80, 120, 160
@@ -83,7 +85,7 @@ def bar(number: int = 0, *, offset: int = 0, width: int = 12) -> NDArray[np.uint
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     made = ColourPeople()
     monkeypatch.setattr(find_subject, "PEOPLE", SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made)))
-    monkeypatch.setattr(find_subject, "build_identity", lambda known, references, negatives: (ColourIdentity(), []))
+    monkeypatch.setattr(find_subject, "build_identity", lambda *known: (ColourIdentity(), []))
     return made
 
 
@@ -242,9 +244,80 @@ def test_references_that_do_not_exist_are_all_named(folder: Path) -> None:
         plan(config(folder, reference=[folder / "empty"]))
 
 
-def test_unknown_identity_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="unknown identity"):
-        plan(config(folder, identity="nobody"))
+@pytest.mark.parametrize("options", [{}, {"reference": []}])
+def test_unknown_identity_is_refused(folder: Path, options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="unknown identity `embeded`") as caught:
+        plan(config(folder, identity="embeded", **options))
+    assert caught.value.problems[0].fix == "did you mean `embedded`?"
+
+
+def test_thresholds_are_the_identitys_own_but_for_what_is_said(folder: Path) -> None:
+    find(folder)
+    own = json.loads((folder / "out" / SCORES_NAME).read_text())["settings"]["thresholds"]
+    assert own == {"max_distance": 0.55, "uncertain_band": 0.05, "min_margin": 0.1, "unclear_tighter": 0.1}
+    assert lines(folder, face_distance=0.55, face_margin=0.1)["group"] == (Action.SKIP, FRESH)
+    assert lines(folder, face_distance=0.5)["group"] == (Action.WRITE, "60x24, thresholds changed")
+    assert lines(folder, face_margin=0.2)["group"] == (Action.WRITE, "60x24, thresholds changed")
+
+
+def test_thresholds_that_are_said_decide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(
+        find_subject, "build_identity", lambda reader, thresholds, *photos: given.append(thresholds) or (ColourIdentity(), [])
+    )
+    find(folder, face_distance=0.4, face_margin=0.2)
+    assert (given[0].max_distance, given[0].min_margin, given[0].uncertain_band) == (0.4, 0.2, 0.05)
+
+
+PEOPLE_LEDGER = {"weights": "--backend embedded", "identity": "colours-1", "licence": "Apache-2.0", "commercial": True, "note": ""}
+
+
+def test_licences_of_backend_and_identity_are_said_once_and_recorded(folder: Path) -> None:
+    said = Listener()
+    summary = run(plan(config(folder)), RunContext(said))
+    assert said.texts[1:3] == ["--backend embedded: colours-1", "licence of these weights: Apache-2.0, commercial use allowed"]
+    assert [text[:53] for text in said.texts[4:]] == ["licence of these weights: CC0-1.0, commercial use allo"[:53]]
+    ledger = summary.to_json()["licences"]
+    assert ledger[0] == PEOPLE_LEDGER
+    assert (ledger[1]["weights"], ledger[1]["licence"]) == ("--identity embedded", "CC0-1.0")
+    assert json.loads((folder / "out" / SCORES_NAME).read_text())["licences"] == ledger
+    note = read_note(folder / "out" / "group.png")
+    assert note is not None
+    assert note.content["licences"] == ledger
+
+
+def test_identity_that_is_not_used_is_not_in_the_ledger(folder: Path) -> None:
+    save(folder / "photos" / "group.png", scene(STRANGER))
+    assert find(folder, reference=[]).details["licences"] == [PEOPLE_LEDGER]
+
+
+def test_weights_not_for_commercial_use_are_all_refused_when_asked_to(
+    folder: Path, people: ColourPeople, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    research = Licence("CC-BY-NC-4.0", commercial=False)
+    monkeypatch.setattr(EmbeddedFaces, "licence", research)
+    with pytest.raises(UsageError) as caught:
+        plan(config(folder, commercial_only=True))
+    assert [problem.what for problem in caught.value.problems] == [
+        "the weights of `--identity embedded` may not be used commercially (licence CC-BY-NC-4.0)"
+    ]
+    assert caught.value.problems[0].fix.startswith("choose another `--identity`")
+    people.licence = research
+    with pytest.raises(UsageError) as caught:
+        plan(config(folder, commercial_only=True))
+    assert len(caught.value.problems) == 2
+    assert plan(config(folder)).items
+
+
+def test_explaining_shows_thresholds_and_licences_and_needs_no_folders(people: ColourPeople) -> None:
+    made = plan(Config.model_validate({"instance": {"explain": True, "face_distance": 0.4}}))
+    assert made.items == []
+    assert [row[1] for row in made.tables[0].rows] == ["found", "uncertain", "not in this photo"]
+    assert made.tables[0].rows[0][0].startswith("up to 0.40; ")
+    assert [row[0] for row in made.tables[1].rows] == ["--backend embedded", "--identity embedded"]
+    summary = run(made, RunContext())
+    assert summary.tables == made.tables
+    assert summary.details["thresholds"]["max_distance"] == 0.4
 
 
 @pytest.mark.parametrize("option", ["output", "review"])

@@ -18,12 +18,13 @@ from blissmask.errors import InputError, UsageError
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_grey
+from blissmask.media.png import read_note
 from blissmask.parsing.protocol import Parsed
 from blissmask.tasks import make_masks
 from blissmask.tasks.freshness import FRESH, Kept
 from blissmask.tasks.make_masks import plan, run
 from blissmask.tasks.plan import Action, RunContext, Summary
-from tests.builders import save, tree, turned, write_video
+from tests.builders import Listener, save, tree, turned, write_video
 
 CLASSES = ("nothing", "face-skin", "hair", "clothes")
 
@@ -219,13 +220,35 @@ def test_explaining_lists_classes_and_licence_and_needs_no_folders(backend: Colo
     made = plan(Config.model_validate({"masks": {"explain": True, "map": ["hair=body"]}}))
     assert made.items == []
     assert ("hair", "body", "128", "0.502") in made.tables[0].rows
-    assert "CC-BY-NC-4.0" in made.tables[0].title
+    assert made.tables[1].rows == (("--backend embedded", "CC-BY-NC-4.0, no commercial use"),)
     assert run(made, RunContext()).tables == made.tables
 
 
 def test_weights_not_for_commercial_use_are_refused_when_asked_to(folder: Path) -> None:
     with pytest.raises(UsageError, match="may not be used commercially"):
         plan(config(folder, commercial_only=True))
+
+
+LEDGER = [{"weights": "--backend embedded", "identity": "colours-1", "licence": "CC-BY-NC-4.0", "commercial": False, "note": ""}]
+
+
+def test_licence_of_the_weights_is_said_once_and_recorded_with_every_mask(folder: Path) -> None:
+    write_video(folder / "photos" / "clip.avi", [person(), person()])
+    said = Listener()
+    summary = run(plan(config(folder)), RunContext(said))
+    assert said.texts == ["--backend embedded: colours-1", "licence of these weights: CC-BY-NC-4.0, no commercial use"]
+    assert summary.to_json()["licences"] == LEDGER
+    for path in (folder / "masks" / "a.png", folder / "masks" / "clip" / "000001.png"):
+        note = read_note(path)
+        assert note is not None
+        assert note.content["licences"] == LEDGER
+    assert json.loads((folder / "masks" / "clip" / ".blissmask.json").read_text())["licences"] == LEDGER
+
+
+def test_another_licence_of_the_same_weights_redoes_nothing(folder: Path, backend: ColourBackend) -> None:
+    make(folder)
+    backend.licence = Licence("Apache-2.0", commercial=True)
+    assert {item.reason for item in plan(config(folder)).items} == {FRESH}
 
 
 def test_without_folders_every_dataset_is_done(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,15 +174,34 @@ def test_folder_identity_counts_names_and_contents_of_model_files_only(tmp_path:
     assert folder_identity(tmp_path) != before
 
 
-def test_hub_ids_need_permission_and_the_flag_is_named():
-    with pytest.raises(UsageError) as caught:
-        part_of_model(ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers"), "vae", option="--vae")
+def _hub_copy(monkeypatch: pytest.MonkeyPatch, folder: Path, *parts: str) -> None:
+    """Let the hub's cache hold these parts of a model; whatever is fetched adds what was asked for."""
+
+    def snapshot_download(name: str, *, allow_patterns: list[str], local_files_only: bool) -> str:
+        for part in [*parts, *([] if local_files_only else [pattern.removesuffix("/*") for pattern in allow_patterns])]:
+            (folder / part).mkdir(exist_ok=True)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+
+
+def test_hub_models_that_are_not_here_need_permission_and_the_flag_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    _hub_copy(monkeypatch, tmp_path, "transformer")
+    files = ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers")
+    with pytest.raises(ModelError, match="is not on this machine") as caught:
+        part_of_model(files, "vae", option="--vae")
     assert "--download" in caught.value.problems[0].fix
+    assert part_of_model(replace(files, download=True), "vae", option="--vae") == tmp_path / "vae"
+
+
+def test_hub_models_that_are_here_need_no_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    _hub_copy(monkeypatch, tmp_path, "vae")
+    assert part_of_model(ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers"), "vae", option="--vae") == tmp_path / "vae"
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "nowhere"])
 def test_missing_folder_is_no_hub_id(model: str):
-    with pytest.raises(UsageError, match="neither a folder nor a hub id"):
+    with pytest.raises(ModelError, match="neither a folder nor a hub id"):
         part_of_model(ModelFiles(model=model, download=True), "vae", option="--vae")
 
 

@@ -1,13 +1,16 @@
 """Who is the subject: the decision, free of networks."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
-from blissmask.errors import InputError
-from blissmask.people.identity import Candidate, EmbeddedIdentity, Thresholds, decide, face_owners, nearest
+from blissmask.errors import InputError, MaskError
+from blissmask.people.faces.protocol import Face, Thresholds
+from blissmask.people.identity import Candidate, FaceIdentity, Reference, decide, face_owners, nearest, read_references
 from blissmask.people.protocol import Person, Verdict
 
-DEFAULT = Thresholds()
+DEFAULT = Thresholds(max_distance=0.55, uncertain_band=0.05, min_margin=0.10, unclear_tighter=0.10)
 
 
 def _decide(*distances, **unusual):
@@ -72,7 +75,7 @@ def test_when_negatives_claim_every_face_the_subject_is_absent():
 
 
 def test_thresholds_can_be_moved():
-    strict = Thresholds(max_distance=0.40, uncertain_band=0.0)
+    strict = replace(DEFAULT, max_distance=0.40, uncertain_band=0.0)
     assert decide([Candidate(0.45)], strict).verdict is Verdict.ABSENT
 
 
@@ -95,6 +98,83 @@ def test_a_face_outside_every_mask_is_nobodys():
     assert face_owners([(80, 80, 95, 95)], [_person(0, 0, 50, 50)]) == [None]
 
 
+RGB = np.zeros((100, 100, 3), np.uint8)
+LEFT_FACE, RIGHT_FACE = (10.0, 10.0, 30.0, 30.0), (60.0, 10.0, 80.0, 30.0)
+
+
+@dataclass
+class Reader:
+    """Sees the same faces in every photo."""
+
+    found: list
+    thresholds: Thresholds = DEFAULT
+    thread_safe: bool = True
+
+    def faces(self, rgb_HW3):
+        return self.found
+
+
+def _face(place, box=LEFT_FACE, **unusual):
+    """Return a face whose distance to a subject at 0 is ``place``."""
+    return Face(box, np.array([place], np.float32), **{"width_pixels": 100.0, **unusual})
+
+
+def _choose(*faces, negatives=(), people=None, **options):
+    identity = FaceIdentity(Reader(list(faces)), [np.zeros(1, np.float32)], negatives, **options)
+    return identity.choose(RGB, [_person(0, 0, 50, 100), _person(50, 0, 100, 100)] if people is None else people)
+
+
 def test_an_identity_needs_a_reference():
     with pytest.raises(InputError, match="no reference"):
-        EmbeddedIdentity([])
+        FaceIdentity(Reader([]), [])
+
+
+def test_the_person_below_the_nearest_face_is_chosen():
+    choice = _choose(_face(0.9), _face(0.3, RIGHT_FACE))
+    assert (choice.verdict, choice.person) == (Verdict.FOUND, 1)
+    assert choice.distance == pytest.approx(0.3)
+
+
+def test_a_photo_without_faces_has_no_choice():
+    assert _choose().verdict is Verdict.NO_FACE
+
+
+def test_a_face_nearer_to_a_negative_is_somebody_else():
+    assert _choose(_face(0.3), negatives=[np.array([0.35], np.float32)]).verdict is Verdict.ABSENT
+
+
+def test_a_face_that_nobody_outlined_is_uncertain_and_no_person():
+    choice = _choose(_face(0.3), people=[])
+    assert (choice.verdict, choice.person) == (Verdict.UNCERTAIN, None)
+
+
+def test_thresholds_are_the_readers_unless_given():
+    assert _choose(_face(0.5)).verdict is Verdict.FOUND
+    assert _choose(_face(0.5), thresholds=replace(DEFAULT, max_distance=0.4)).verdict is Verdict.ABSENT
+
+
+@pytest.mark.parametrize("unusual", [{"width_pixels": 59.0}, {"confidence": 0.4}, {"turned_away": True}])
+def test_a_small_doubtful_or_turned_face_is_unclear(unusual):
+    assert _choose(_face(0.5)).verdict is Verdict.FOUND
+    assert _choose(_face(0.5, **unusual)).verdict is Verdict.UNCERTAIN
+
+
+def test_doubtful_faces_do_not_count_in_a_reference():
+    (face,) = read_references(Reader([_face(0.1), _face(0.2, confidence=0.4)]), [Reference("a.png", RGB)])
+    assert face.embedding_D == pytest.approx([0.1])
+
+
+@pytest.mark.parametrize(
+    ("faces", "what"),
+    [
+        ([], "no clear face"),
+        ([_face(0, confidence=0.4)], "no clear face"),
+        ([_face(0), _face(1)], "2 faces are in the reference photo"),
+        ([_face(0, turned_away=True)], "turned away"),
+    ],
+)
+def test_references_without_exactly_one_clear_face_are_all_named(faces, what):
+    with pytest.raises(MaskError) as refusal:
+        read_references(Reader(faces), [Reference("a.png", RGB), Reference("b.png", RGB)])
+    assert [problem.where for problem in refusal.value.problems] == [("a.png",), ("b.png",)]
+    assert what in refusal.value.problems[0].what

@@ -5,10 +5,11 @@ import pytest
 from blissmask.archs.registry import ARCHS
 from blissmask.errors import UsageError
 from blissmask.parsing.registry import PARSING
+from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.registry import PEOPLE
 
 
-@pytest.mark.parametrize("registry", [ARCHS, PARSING, PEOPLE])
+@pytest.mark.parametrize("registry", [ARCHS, PARSING, PEOPLE, IDENTITIES])
 def test_every_member_says_in_one_line_what_it_is(registry):
     assert registry.names()
     for name in registry.names():

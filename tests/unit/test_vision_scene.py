@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blissmask.people.embedded import ownership
-from blissmask.vision import bodies, faces
+from blissmask.vision import bodies, faces, scene
 from blissmask.vision.affine import Square
 from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLOTHES, FACE_SKIN, HAIR, OTHERS
 from blissmask.vision.evidence import join
@@ -159,3 +159,15 @@ def test_a_person_without_a_body_owns_the_head_only():
     claims = ownership((Figure(_face(50, 20), None),), _parts(face=(40, 10, 60, 30), clothes=(30, 32, 70, 90)))
     assert claims[0, 20, 50] > 0
     assert claims[0, 80, 50] < 0
+
+
+def test_faces_are_those_of_the_scene_where_it_is_known_and_are_sought_alone_where_it_is_not(monkeypatch):
+    sought = []
+    monkeypatch.setattr(scene, "find_faces", lambda photo: sought.append(photo) or [_face(10, 10)])
+    monkeypatch.setattr(scene, "find_scene", lambda photo: Scene((Figure(_face(50, 50), None), Figure(None, _pose((0, 0, 9, 9)))), {}))
+    known, unknown = (Photo(np.full((SIZE, SIZE, 3), grey, np.uint8)) for grey in (201, 202))
+    scene.look_at(known)
+    assert [face.box for face in scene.faces_of(known)] == [_face(50, 50).box]
+    assert sought == []
+    assert [face.box for face in scene.faces_of(unknown)] == [_face(10, 10).box]
+    assert sought == [unknown]

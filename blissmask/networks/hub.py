@@ -1,0 +1,47 @@
+"""Models on the Hugging Face hub: those that are on this machine already, and, with the user's permission, those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from blissmask.errors import MachineError, ModelError
+
+
+def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: bool) -> Path:
+    """Return the folder on this machine that holds a hub model.
+
+    Args:
+        name: what the user wrote where a folder is expected, and is none.
+        patterns: files that are fetched, e.g. ``vae/*``.
+        needed: a file or folder of the model without which it is not here, e.g. ``vae``.
+        download: whether it may be fetched.
+
+    Raises:
+        ModelError: it is no hub id, or the model is not here and may not be fetched.
+        MachineError: the download failed.
+    """
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(f"`{name}` is neither a folder nor a hub id", fix="give a model folder, or an id such as `OWNER/NAME`")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=list(patterns), local_files_only=not download))
+    except LocalEntryNotFoundError as error:
+        if download:
+            raise MachineError(f"`{name}` cannot be fetched: the hub does not answer", fix="check the network, or name a folder") from error
+        raise _not_here(name) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise MachineError(f"`{name}` cannot be fetched: {str(error).partition(chr(10))[0]}") from error
+    # A folder is there as soon as any file of the model was ever fetched.
+    if not download and not (folder / needed).exists():
+        raise _not_here(name)
+    return folder
+
+
+def _not_here(name: str) -> ModelError:
+    return ModelError(
+        f"`{name}` is not on this machine, and nothing is downloaded without permission",
+        fix="allow it with `--download`, or name a folder that is already here",
+    )

@@ -1,0 +1,105 @@
+"""InsightFace (extra `insightface`) from a folder such as `buffalo_l`; not for commercial use.
+
+The package is MIT, the weights are not. Networks come from a folder that the user named; nothing is downloaded.
+H, W: rows and columns.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.masks import InstanceSection
+from blissmask.errors import MissingPackageError, ModelError
+from blissmask.licence import Licence
+from blissmask.networks.device import find_device
+from blissmask.networks.source import file_sha256
+from blissmask.people.faces.protocol import Face, FaceReader, Thresholds
+
+METHOD = 1
+THRESHOLDS = Thresholds(max_distance=1.05, uncertain_band=0.08, min_margin=0.10, unclear_tighter=0.10)
+"""Distances are Euclidean between embeddings of length 1, so 1.05 is a cosine of 0.45, which face tools commonly use with these weights."""
+
+DETECTOR_SIDE = 640
+LICENCE = Licence("InsightFace model licence", commercial=False, note="the packs are for research only; ask their authors for other use")
+_EXAMPLE = "--identity insightface --identity-model FOLDER"
+
+
+class InsightFaces:
+    """The identity; its networks are loaded at the first photo.
+
+    Args:
+        folder: ONNX files of one pack: a detector and a recogniser.
+        device: name of the device; anything but a CUDA device is the CPU.
+    """
+
+    licence = LICENCE
+    thread_safe = True
+    thresholds = THRESHOLDS
+
+    def __init__(self, folder: Path, *, device: str) -> None:
+        self._folder, self._device = folder, device
+        self._app: Any = None
+        self._turn = threading.Lock()
+        files = sorted(folder.glob("*.onnx"))
+        self.identity = f"insightface-{METHOD}-{folder.name}-sha256:{'+'.join(file_sha256(path)[:16] for path in files)}"
+
+    def faces(self, rgb_HW3: NDArray[np.uint8]) -> list[Face]:
+        """Return every face of a photo; safe to call from several threads.
+
+        Raises:
+            ModelError: the folder holds no detector or no recogniser.
+        """
+        with self._turn:
+            if self._app is None:
+                self._app = _load(self._folder, self._device)
+            found = self._app.get(np.ascontiguousarray(rgb_HW3[..., ::-1]))
+        return [_read(face) for face in found]
+
+
+def face_reader(options: InstanceSection) -> FaceReader:
+    """Return the identity from the folder that ``identity_model`` names.
+
+    Raises:
+        MissingPackageError: the package ``insightface`` is not installed.
+        ModelError: no folder was named, or it holds no ONNX files.
+    """
+    if importlib.util.find_spec("insightface") is None:
+        raise MissingPackageError(
+            "`--identity insightface` needs the package `insightface`", fix="install it: `pip install 'blissmask[insightface]'`"
+        )
+    folder = options.identity_model
+    if folder is None:
+        fix = f"unpack a pack such as `buffalo_l`: `{_EXAMPLE}`"
+        raise ModelError("`insightface` needs its networks, and no folder was named", fix=fix)
+    if not any(folder.expanduser().glob("*.onnx")):
+        fix = f"name an unpacked pack such as `buffalo_l`: `{_EXAMPLE}`"
+        raise ModelError("the folder holds no `.onnx` files", where=[folder], fix=fix)
+    return InsightFaces(folder.expanduser().resolve(), device=options.device)
+
+
+def _read(face: Any) -> Face:
+    left, top, right, bottom = (float(value) for value in face.bbox)
+    return Face((left, top, right, bottom), np.asarray(face.normed_embedding, np.float32), right - left, float(face.det_score))
+
+
+def _load(folder: Path, device_name: str) -> Any:
+    from insightface.app import FaceAnalysis
+
+    device = find_device(device_name)
+    cuda = device.type == "cuda"
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+    try:
+        # An absolute path is taken as it is; a mere name would be downloaded.
+        app = FaceAnalysis(name=str(folder), allowed_modules=["detection", "recognition"], providers=providers)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ModelError("the folder holds no face detector that InsightFace knows", where=[folder], fix="name an unpacked pack") from error
+    if "recognition" not in app.models:
+        raise ModelError("the folder holds no face recogniser", where=[folder], fix="name an unpacked pack such as `buffalo_l`")
+    app.prepare(ctx_id=(device.index or 0) if cuda else -1, det_size=(DETECTOR_SIDE, DETECTOR_SIDE))
+    return app

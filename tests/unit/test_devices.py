@@ -1,0 +1,65 @@
+"""Which device and which precision: one rule for networks and training."""
+
+import pytest
+import torch
+
+from blissmask.errors import MachineError, UsageError
+from blissmask.networks.device import find_device, find_dtype
+from blissmask.training import device as training
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Return a function that makes torch believe in this many CUDA devices."""
+
+    def pretend(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    return pretend
+
+
+@pytest.mark.parametrize("find", [find_device, training.find_device])
+def test_auto_is_a_gpu_where_there_is_one(find, gpus):
+    gpus(0)
+    assert find("auto") == CPU
+    gpus(1)
+    assert find("auto").type == "cuda"
+
+
+@pytest.mark.parametrize("find", [find_device, training.find_device])
+def test_device_that_is_not_there_is_refused(find, gpus):
+    gpus(1)
+    with pytest.raises(MachineError, match="there is no device `cuda:1`"):
+        find("cuda:1")
+    with pytest.raises(UsageError, match="got gpu"):
+        find("gpu")
+
+
+def test_each_training_process_takes_a_gpu_of_its_own(gpus, monkeypatch):
+    gpus(2)
+    monkeypatch.setattr(training, "local_place", lambda: (1, 2))
+    assert training.find_device("auto") == torch.device("cuda:1")
+    assert training.find_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "expected"),
+    [
+        ("auto", CPU, torch.float32),
+        ("auto", GPU, torch.float16),
+        ("bfloat16", GPU, torch.bfloat16),
+        ("float16", CPU, torch.float16),
+    ],
+)
+def test_precision_is_what_was_named_else_what_suits_the_device(precision, device, expected):
+    assert find_dtype(precision, device, on_gpu="float16") is expected
+
+
+def test_denoiser_is_bfloat16_on_a_gpu_unless_named():
+    assert training.denoiser_dtype(None, GPU) is torch.bfloat16
+    assert training.denoiser_dtype(None, CPU) is torch.float32
+    assert training.denoiser_dtype("float32", GPU) is torch.float32
