@@ -9,8 +9,8 @@ from blissmask.archs.wan import WanFamily
 from blissmask.cachefile.entry import CacheEntry
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.config.model import Config
-from blissmask.tasks import build_cache
-from blissmask.tasks.cache_plan import CachePlan
+from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import CachePlan
 from blissmask.tasks.plan import RunContext, Summary
 
 PHOTO_WH = (96, 64)

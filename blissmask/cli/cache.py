@@ -8,7 +8,7 @@ CACHE = Command(
     name="cache",
     summary="Encode photos, masks and captions once, for training",
     sections=("model", "cache", "general", "datasets"),
-    task="blissmask.tasks.build_cache",
+    task="blissmask.tasks.cache.build_cache",
     examples=(
         "blissmask cache --config person.toml --arch wan22 --vae wan_2.1_vae.safetensors --text-encoder umt5_xxl.safetensors",
         "blissmask cache --config person.toml --arch wan22 --model tiny --dry-run",

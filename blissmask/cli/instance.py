@@ -9,7 +9,7 @@ INSTANCE = Command(
     name="instance",
     summary="Find one person in group photos and outline nobody else",
     sections=("instance",),
-    task="blissmask.tasks.find_subject",
+    task="blissmask.tasks.instance.find_subject",
     examples=(
         "blissmask instance --input photos --output subject --reference kyla.jpg",
         "blissmask instance -i photos -o subject -r refs --negatives friends --review unsure",

@@ -8,7 +8,7 @@ MASKS = Command(
     name="masks",
     summary="Make weighted masks from photos: face 255, body 128, hair 80, background 0",
     sections=("masks",),
-    task="blissmask.tasks.make_masks",
+    task="blissmask.tasks.masks.make_masks",
     examples=(
         "blissmask masks --input photos --output masks --sheet sheet.png",
         "blissmask masks --config person.toml --hair 128 --map others=background",

@@ -20,7 +20,7 @@ import torch
 
 from blissmask.config.load import load_config
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.tasks import make_masks
+from blissmask.tasks.masks import make_masks
 from blissmask.tasks.plan import RunContext
 from tests import backend_models as models
 from tests.builders import photo_folder, random_rgb

@@ -33,7 +33,7 @@ from blissmask.archs.registry import load_architecture
 from blissmask.archs.wan_latents import WanLatentEncoder
 from blissmask.cachefile.write import save_tensors
 from blissmask.config.load import load_config
-from blissmask.tasks import build_cache
+from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
 from tests.builders import random_rgb, save, tier_mask
 

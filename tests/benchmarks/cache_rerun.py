@@ -22,7 +22,7 @@ import torch
 from blissmask.archs.protocol import EncodedText
 from blissmask.archs.wan import WanFamily
 from blissmask.config.load import load_config
-from blissmask.tasks import build_cache
+from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
 from tests.builders import random_rgb, save, tier_mask
 

@@ -306,7 +306,7 @@ def test_a_missing_family_says_which_flag(photos):
 
 def test_two_data_sets_with_one_cache_folder_are_refused(photos):
     from blissmask.config.model import Config
-    from blissmask.tasks import build_cache
+    from blissmask.tasks.cache import build_cache
     from tests.cache_builders import config
 
     once = config(photos)

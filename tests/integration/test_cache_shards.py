@@ -15,7 +15,7 @@ from tests.cache_builders import PHOTO_WH, captions, entries
 _PROCESS = """
 import json, sys
 from pathlib import Path
-from blissmask.tasks import build_cache
+from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
 from tests.cache_builders import config
 folder = Path(sys.argv[1])

@@ -18,11 +18,11 @@ from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.people.protocol import Choice, Person, Verdict
-from blissmask.tasks import find_subject
-from blissmask.tasks.find_subject import plan, run
 from blissmask.tasks.freshness import FRESH, Kept
+from blissmask.tasks.instance import find_subject
+from blissmask.tasks.instance.find_subject import plan, run
+from blissmask.tasks.instance.report import SCORES_NAME
 from blissmask.tasks.plan import Action, RunContext, Summary
-from blissmask.tasks.subject_report import SCORES_NAME
 from tests.builders import Listener, random_rgb, save, tree, write_video
 
 SIZE_WH = (60, 24)

@@ -20,9 +20,9 @@ from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.parsing.protocol import Parsed
-from blissmask.tasks import make_masks
 from blissmask.tasks.freshness import FRESH, Kept
-from blissmask.tasks.make_masks import plan, run
+from blissmask.tasks.masks import make_masks
+from blissmask.tasks.masks.make_masks import plan, run
 from blissmask.tasks.plan import Action, RunContext, Summary
 from tests.builders import Listener, save, tree, turned, write_video
 

@@ -11,7 +11,8 @@ import pytest
 
 from blissmask.config.model import Config
 from blissmask.media.image import read_grey, read_image
-from blissmask.tasks import find_subject, make_masks
+from blissmask.tasks.instance import find_subject
+from blissmask.tasks.masks import make_masks
 from blissmask.tasks.plan import RunContext
 from tests.builders import save, tree
 

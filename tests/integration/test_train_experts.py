@@ -10,8 +10,8 @@ from blissmask.archs.protocol import ModelFiles
 from blissmask.archs.registry import load_architecture
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured, Noted
-from blissmask.tasks import train_lora
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
 from blissmask.training.experts import schedule_steps
 from tests.training_builders import Recorder, train_config, write_masked_set
 

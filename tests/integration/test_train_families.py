@@ -9,8 +9,8 @@ from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.events import Measured, Noted
-from blissmask.tasks import train_lora
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
 from tests.training_builders import Recorder, seeded, stripes, train_config, weights_of
 
 FILES = ModelFiles(model="tiny")

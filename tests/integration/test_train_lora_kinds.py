@@ -8,8 +8,8 @@ from blissmask.archs.registry import load_architecture
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.events import Measured
-from blissmask.tasks import train_lora
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
 from blissmask.training.lora import ADAPTER, LoraShape, inject_lora
 from blissmask.training.lora_file import load_lora, save_lora
 from tests.training_builders import Recorder, seeded, train_config, write_masked_set

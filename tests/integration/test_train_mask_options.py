@@ -8,8 +8,8 @@ from blissmask.config.model import Config
 from blissmask.config.training import MaskLossSection
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
-from blissmask.tasks import train_lora
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
 from blissmask.training.presets import with_preset
 from blissmask.training.recipes import RECIPES
 from tests.training_builders import Recorder, problems_of, train_config, weights_of, write_entry, write_masked_set

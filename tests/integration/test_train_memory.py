@@ -6,8 +6,9 @@ import torch
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import UsageError
-from blissmask.tasks import train_lora, train_memory
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import memory as train_memory
+from blissmask.tasks.train import train_lora
 from tests.training_builders import Recorder, train_config, write_masked_set
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 WORKER = """
 import sys
 from tests.training_builders import train_config
-from blissmask.tasks import train_lora
+from blissmask.tasks.train import train_lora
 from blissmask.tasks.plan import RunContext
 from blissmask.events import NullReporter
 from pathlib import Path

@@ -12,8 +12,8 @@ from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.config.load import load_config
 from blissmask.errors import CacheError, InputError, ModelError, StoppedError, UsageError, exit_code_of
 from blissmask.events import Announced, Measured, Warned
-from blissmask.tasks import train_lora
 from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.train import train_lora
 from blissmask.training.batches import collate
 from blissmask.training.checkpoint import find_states
 from blissmask.training.items import make_item

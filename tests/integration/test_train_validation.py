@@ -4,8 +4,8 @@ import pytest
 
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured
-from blissmask.tasks import train_lora
 from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
 from blissmask.training.metrics import read_log
 from blissmask.training.validation import choose_held_out
 from tests.training_builders import Recorder, train_config, write_masked_set

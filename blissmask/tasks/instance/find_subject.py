@@ -30,13 +30,8 @@ from blissmask.tasks.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
 from blissmask.tasks.folders import refuse_output_in_place, required
 from blissmask.tasks.freshness import kept_warning
-from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
-from blissmask.tasks.media_plan import Making, is_video, plan_media
-from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
-from blissmask.tasks.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of
-from blissmask.tasks.review import write_review
-from blissmask.tasks.subject import ClipFollower, Finding, SubjectFinder
-from blissmask.tasks.subject_report import (
+from blissmask.tasks.instance.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of
+from blissmask.tasks.instance.report import (
     Score,
     badness_of,
     numbers_of,
@@ -46,6 +41,11 @@ from blissmask.tasks.subject_report import (
     warnings_about,
     write_scores,
 )
+from blissmask.tasks.instance.review import write_review
+from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinder
+from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
+from blissmask.tasks.media_plan import Making, is_video, plan_media
+from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
 from blissmask.tasks.wording import counted
 
 COMMAND = "instance"

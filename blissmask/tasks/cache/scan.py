@@ -21,9 +21,9 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
-from blissmask.tasks.cache_entry import Entry, Facts, TextEntry
-from blissmask.tasks.cache_folder import CacheFolder
-from blissmask.tasks.cache_recipe import TEXT_DTYPE, Recipe
+from blissmask.tasks.cache.entry import Entry, Facts, TextEntry
+from blissmask.tasks.cache.folder import CacheFolder
+from blissmask.tasks.cache.recipe import TEXT_DTYPE, Recipe
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from blissmask.errors import Problem
 from blissmask.people.protocol import Verdict
 from blissmask.storage import atomic
+from blissmask.tasks.instance.subject import distance_text
 from blissmask.tasks.media_plan import Making
 from blissmask.tasks.plan import Table, name_some
-from blissmask.tasks.subject import distance_text
 from blissmask.tasks.wording import counted
 
 SCORES_NAME = "blissmask-scores.json"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from blissmask.cachefile.freshness import Redo
 from blissmask.config.model import Config
-from blissmask.tasks.cache_latents import encode_latents, refresh_masks
-from blissmask.tasks.cache_outcome import CacheRun
-from blissmask.tasks.cache_plan import COMMAND, CachePlan, make_plan
-from blissmask.tasks.cache_sheet import write_cache_sheet
-from blissmask.tasks.cache_tables import size_text
-from blissmask.tasks.cache_text import encode_texts
+from blissmask.tasks.cache.latents import encode_latents, refresh_masks
+from blissmask.tasks.cache.outcome import CacheRun
+from blissmask.tasks.cache.plan import COMMAND, CachePlan, make_plan
+from blissmask.tasks.cache.sheet import write_cache_sheet
+from blissmask.tasks.cache.tables import size_text
+from blissmask.tasks.cache.text import encode_texts
 from blissmask.tasks.plan import Action, RunContext, Summary, planned_failures
 from blissmask.tasks.shards import this_shard
 

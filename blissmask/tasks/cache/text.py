@@ -19,10 +19,10 @@ from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
 from blissmask.media.image import read_image
 from blissmask.tasks.background import Background
-from blissmask.tasks.cache_entry import TextEntry
-from blissmask.tasks.cache_outcome import CacheRun
-from blissmask.tasks.cache_recipe import TEXT_DTYPE, Model
-from blissmask.tasks.cache_scan import seen_controls, text_labels
+from blissmask.tasks.cache.entry import TextEntry
+from blissmask.tasks.cache.outcome import CacheRun
+from blissmask.tasks.cache.recipe import TEXT_DTYPE, Model
+from blissmask.tasks.cache.scan import seen_controls, text_labels
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.shards import Shard
 from blissmask.tasks.workers import work_through

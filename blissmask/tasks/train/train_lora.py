@@ -15,7 +15,7 @@ from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, Measured, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, RunContext, Summary, Table, name_some
-from blissmask.tasks.train_plan import TrainPlan, plan
+from blissmask.tasks.train.plan import TrainPlan, plan
 from blissmask.training import checkpoint, saving
 from blissmask.training.batches import collate
 from blissmask.training.cached_set import commonest_sizes

@@ -29,9 +29,9 @@ from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, tier_legend, 
 from blissmask.tasks.folders import pairs_to_do
 from blissmask.tasks.freshness import kept_warning
 from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
-from blissmask.tasks.mask_classes import explanation, tier_values, tiers_of_classes
-from blissmask.tasks.mask_maker import MaskMaker
-from blissmask.tasks.mask_report import Seen, coverage_table, mean_coverage, numbers_of, read_seen, warnings_about
+from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_classes
+from blissmask.tasks.masks.maker import MaskMaker
+from blissmask.tasks.masks.report import Seen, coverage_table, mean_coverage, numbers_of, read_seen, warnings_about
 from blissmask.tasks.media_plan import Making, is_video, plan_media
 from blissmask.tasks.plan import Plan, PlannedItem, RunContext, Summary
 from blissmask.tasks.wording import counted

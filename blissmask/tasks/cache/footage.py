@@ -21,7 +21,7 @@ from blissmask.dataset.footage import measure, read_rgb, read_weights
 from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.pixel_mask import PixelMask, still_mask
 from blissmask.dataset.reel import Reel
-from blissmask.tasks.cache_entry import Entry
+from blissmask.tasks.cache.entry import Entry
 
 Rgb: TypeAlias = NDArray[np.uint8]
 

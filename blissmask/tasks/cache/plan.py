@@ -11,11 +11,11 @@ from blissmask.cachefile.freshness import Redo
 from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
-from blissmask.tasks import cache_checks, cache_tables
-from blissmask.tasks.cache_entry import Entry, TextEntry
-from blissmask.tasks.cache_recipe import Model, choose_model, make_recipes
-from blissmask.tasks.cache_scan import Scanned, scan
-from blissmask.tasks.cache_sheet import check_cache_sheet
+from blissmask.tasks.cache import checks, tables
+from blissmask.tasks.cache.entry import Entry, TextEntry
+from blissmask.tasks.cache.recipe import Model, choose_model, make_recipes
+from blissmask.tasks.cache.scan import Scanned, scan
+from blissmask.tasks.cache.sheet import check_cache_sheet
 from blissmask.tasks.plan import Action, Plan, PlannedItem
 from blissmask.tasks.shards import this_shard
 
@@ -78,29 +78,29 @@ def make_plan(config: Config) -> CachePlan:
         except InputError as error:
             problems += error.problems
             continue
-        problems += [_in_dataset(problem, found) for problem in cache_checks.refusals(found)]
+        problems += [_in_dataset(problem, found) for problem in checks.refusals(found)]
         scans.append(found)
     if problems:
         raise InputError.several(problems)
     for found in scans:
         _add(found, result, config)
-    result.tables = cache_tables.plan_tables(result.entries, result.texts)
-    result.details = cache_tables.plan_details(result.entries, result.texts, result.outdated)
+    result.tables = tables.plan_tables(result.entries, result.texts)
+    result.details = tables.plan_details(result.entries, result.texts, result.outdated)
     result.warnings += _disk_warning(result)
     return result
 
 
 def _add(found: Scanned, result: CachePlan, config: Config) -> None:
     """Check the masks of one data set, then add what is to be done for it."""
-    checks = cache_checks.check_masks(found.entries, config.run.worker_count)
-    empty = cache_checks.empty_masks(checks)
+    checked = checks.check_masks(found.entries, config.run.worker_count)
+    empty = checks.empty_masks(checked)
     if empty and config.cache.empty_mask == "error":
         raise MaskError.several(empty)
-    result.warnings += [*cache_checks.warnings(found), *empty]
-    entries = [check.entry for check in checks if check.problem is None]
+    result.warnings += [*checks.warnings(found), *empty]
+    entries = [check.entry for check in checked if check.problem is None]
     result.entries += entries
     result.texts += found.texts
-    failed = {check.entry.item.media.path: check.problem for check in checks if check.problem is not None}
+    failed = {check.entry.item.media.path: check.problem for check in checked if check.problem is not None}
     failed |= {item.media.path: problem for item, problem in found.unreadable}
     result.items += _planned(found, entries, failed)
     if not config.cache.keep_cache:
@@ -153,10 +153,10 @@ def _disk_warning(plan: CachePlan) -> list[Problem]:
     """Warn when a folder's disk has clearly less room than its new entries need."""
     problems = []
     for folder in plan.folders:
-        need = sum(cache_tables.entry_bytes(entry) for entry in plan.entries if entry.recipe.folder == folder and entry.reason == "new")
+        need = sum(tables.entry_bytes(entry) for entry in plan.entries if entry.recipe.folder == folder and entry.reason == "new")
         present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(present).free
         if need > free:
-            what = f"the cache needs about {cache_tables.size_text(need)}, and {cache_tables.size_text(free)} are free"
+            what = f"the cache needs about {tables.size_text(need)}, and {tables.size_text(free)} are free"
             problems.append(Problem(what, (str(folder),), "free some space, or choose another `cache_directory`"))
     return problems

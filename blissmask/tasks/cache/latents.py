@@ -21,11 +21,11 @@ from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError
 from blissmask.masks.latent import one_frame_weights
 from blissmask.tasks.background import Background
-from blissmask.tasks.cache_entry import Entry
-from blissmask.tasks.cache_footage import Job, with_footage
-from blissmask.tasks.cache_outcome import CacheRun
-from blissmask.tasks.cache_pixels import Pixels, read_mask, read_pixels
-from blissmask.tasks.cache_recipe import Model
+from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.footage import Job, with_footage
+from blissmask.tasks.cache.outcome import CacheRun
+from blissmask.tasks.cache.pixels import Pixels, read_mask, read_pixels
+from blissmask.tasks.cache.recipe import Model
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.shards import Shard
 from blissmask.tasks.workers import work_through

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blissmask.errors import BlissmaskError, Problem
-from blissmask.tasks.cache_entry import Entry, TextEntry
-from blissmask.tasks.cache_tables import MaskTally
+from blissmask.tasks.cache.entry import Entry, TextEntry
+from blissmask.tasks.cache.tables import MaskTally
 from blissmask.tasks.plan import Failure
 from blissmask.tasks.wording import counted, verb
 

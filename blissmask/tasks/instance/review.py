@@ -10,7 +10,7 @@ from blissmask.dataset.names import VIDEO_SUFFIXES
 from blissmask.errors import MediaError
 from blissmask.people.protocol import Verdict
 from blissmask.storage import atomic
-from blissmask.tasks.subject_report import Score
+from blissmask.tasks.instance.report import Score
 
 _COMMAND = "instance-review"
 

@@ -12,7 +12,7 @@ from blissmask.archs.tasks import checked_task
 from blissmask.config.model import Config, complete
 from blissmask.errors import Problem, UsageError
 from blissmask.tasks.plan import Action, Plan, PlannedItem, Table, name_some
-from blissmask.tasks.train_memory import fit_memory
+from blissmask.tasks.train.memory import fit_memory
 from blissmask.training import checkpoint, saving
 from blissmask.training.batches import BatchOrder
 from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family

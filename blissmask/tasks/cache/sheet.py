@@ -20,8 +20,8 @@ from blissmask.errors import Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
 from blissmask.media.sheet import BOX, Card, SheetText
-from blissmask.tasks.cache_entry import Entry
-from blissmask.tasks.cache_pixels import mask_is_moving, read_mask, read_pixels
+from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.pixels import mask_is_moving, read_mask, read_pixels
 from blissmask.tasks.contact_sheet import check_sheet, draw_sheet, tier_legend
 from blissmask.tasks.framing import size_text
 from blissmask.tasks.plan import RunContext

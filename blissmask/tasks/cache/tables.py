@@ -10,7 +10,7 @@ from pathlib import Path
 from blissmask.cachefile.freshness import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
-from blissmask.tasks.cache_entry import Entry, TextEntry
+from blissmask.tasks.cache.entry import Entry, TextEntry
 from blissmask.tasks.plan import Table
 
 _FLOAT32_BYTES = 4

@@ -22,8 +22,8 @@ from blissmask.dataset.names import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask, still_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image, read_mask_picture, read_size
-from blissmask.tasks.cache_entry import Entry
-from blissmask.tasks.cache_footage import Footage
+from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.footage import Footage
 from blissmask.tasks.framing import framing_problem
 
 _MAX_ALPHA = np.float32(255)

@@ -12,11 +12,11 @@ from blissmask.dataset.frames import round_frames
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning, required_problem
 from blissmask.errors import InputError, MaskError, Problem
-from blissmask.tasks.cache_entry import Entry
-from blissmask.tasks.cache_outcome import empty_warning, mask_place
-from blissmask.tasks.cache_pixels import mask_is_moving, mask_size, read_mask
-from blissmask.tasks.cache_recipe import Recipe
-from blissmask.tasks.cache_scan import Scanned
+from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.outcome import empty_warning, mask_place
+from blissmask.tasks.cache.pixels import mask_is_moving, mask_size, read_mask
+from blissmask.tasks.cache.recipe import Recipe
+from blissmask.tasks.cache.scan import Scanned
 from blissmask.tasks.framing import framing_problem
 from blissmask.tasks.wording import counted, verb
 
