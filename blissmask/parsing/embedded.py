@@ -16,6 +16,7 @@ from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes
 from blissmask.parsing.protocol import Parsed, PartsBackend
 from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
+from blissmask.vision.cores import side_by_side
 from blissmask.vision.evidence import join
 from blissmask.vision.guided import GuidedFilter
 from blissmask.vision.parts_map import PartsMap, map_parts
@@ -81,7 +82,7 @@ def _sharp_labels(photo: Photo, parts: PartsMap) -> NDArray[np.uint8]:
     body_kinds = np.ascontiguousarray(probabilities[..., [BODY_SKIN, CLOTHES, OTHERS]])
     guide = GuidedFilter(photo.resized(parts.size_wh), radius=max(2, round(EDGE_RADIUS * max(parts.size_wh))))
     planes = (probabilities[..., FACE_SKIN], probabilities[..., HAIR], body_kinds.sum(axis=-1))
-    models = [guide.fit(plane) for plane in planes]
+    models = side_by_side(guide.fit, planes)
     number_of_kind = np.array([BODY_SKIN, CLOTHES, OTHERS], np.uint8)
     width, height = parts.size_wh
     to_working = np.array([[width / photo.width, 0.0, 0.0], [0.0, height / photo.height, 0.0]])

@@ -11,6 +11,7 @@ from typing import TypeVar
 from blissmask.errors import BlissmaskError, MachineError, StoppedError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
 from blissmask.tasks.plan import RunContext
+from blissmask.vision import cores
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -36,12 +37,12 @@ def work_through(
     source = iter(items)
     waiting: deque[tuple[ItemT, Future[ResultT]]] = deque()
     stopped = 0
-    with ThreadPoolExecutor(context.jobs, thread_name_prefix="blissmask") as pool:
+    with cores.limited_to(context.jobs), ThreadPoolExecutor(context.jobs, thread_name_prefix="blissmask") as pool:
         try:
             while True:
                 stopped = stopped or context.stop_signal()
                 room = 0 if stopped else context.jobs + 2 - len(waiting)
-                waiting.extend((item, pool.submit(work, item)) for item in islice(source, room))
+                waiting.extend((item, pool.submit(_occupied, work, item)) for item in islice(source, room))
                 if not waiting:
                     break
                 item, future = waiting.popleft()
@@ -57,6 +58,11 @@ def work_through(
     context.reporter.emit(PhaseFinished(phase))
     if stopped:
         raise StoppedError("stopped; finished items are kept", signal_number=stopped, fix="run the same command again to continue")
+
+
+def _occupied(work: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+    with cores.occupied():
+        return work(item)
 
 
 def _outcome(future: Future[ResultT]) -> ResultT | BlissmaskError:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.vision.affine import Square
+from blissmask.vision.cores import side_by_side
 from blissmask.vision.face_mesh import FaceMesh
 from blissmask.vision.photo import Photo
 from blissmask.vision.pose import LEFT_EAR, NOSE, RIGHT_EAR, Pose, fit_pose
@@ -52,9 +53,12 @@ class Body:
 
 def find_bodies(photo: Photo, faces: Sequence[FaceMesh]) -> list[Body]:
     """Return the bodies of a photo, each person once; a body without a face is a candidate until something else vouches for it."""
-    poses = [pose for region in detect_poses(photo) if (pose := fit_pose(photo, region)) is not None]
-    sought = [pose for face in faces if not any(_agrees(pose, face) for pose in poses) and (pose := _seek_below(photo, face)) is not None]
-    bodies = [_link(pose, faces, detected=True) for pose in poses] + [_link(pose, faces, detected=False) for pose in sought]
+    fitted = side_by_side(lambda region: fit_pose(photo, region), detect_poses(photo))
+    poses = [pose for pose in fitted if pose is not None]
+    bodiless = [face for face in faces if not any(_agrees(pose, face) for pose in poses)]
+    sought = side_by_side(lambda face: _seek_below(photo, face), bodiless)
+    bodies = [_link(pose, faces, detected=True) for pose in poses]
+    bodies += [_link(pose, faces, detected=False) for pose in sought if pose is not None]
     return without_doubles(bodies, photo)
 
 

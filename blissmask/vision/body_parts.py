@@ -5,12 +5,13 @@ C = the six classes of :data:`CLASSES`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.vision.affine import Box, box_to_crop
+from blissmask.vision.cores import side_by_side
 from blissmask.vision.photo import Photo, network_input
 from blissmask.vision.session import run
 
@@ -45,6 +46,10 @@ class Looks:
         if box not in self.seen:
             self.seen[box] = classify(self.photo, box)
         return self.seen[box]
+
+    def at_each(self, boxes: Sequence[Box]) -> list[NDArray[np.float32]]:
+        """Return class probabilities of several boxes, looked at side by side."""
+        return side_by_side(self.at, boxes)
 
     def overview(self) -> NDArray[np.float32]:
         """Return class probabilities of the whole photo, stretched to float32 (256, 256, C)."""

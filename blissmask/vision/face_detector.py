@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from blissmask.vision.affine import Square
+from blissmask.vision.cores import side_by_side
 from blissmask.vision.detection import Detections, Detector, merge
 from blissmask.vision.photo import Photo
 from blissmask.vision.tiles import tiles, whole
@@ -41,12 +42,11 @@ def detect_faces(photo: Photo, *, min_score: float = 0.5) -> Detections:
         if short_side * share >= SMALLEST_TILE
         for tile in tiles(photo.width, photo.height, short_side * share, overlap=OVERLAP)
     ]
-    found = [_detect(FULL_RANGE, photo, tile, min_score) for tile in (full, *square, *small)]
-    found += [_detect(SHORT_RANGE, photo, tile, min_score) for tile in (full, *square)]
-    return merge(found, contained=CONTAINED)
+    looks = [(FULL_RANGE, tile) for tile in (full, *square, *small)] + [(SHORT_RANGE, tile) for tile in (full, *square)]
+    return merge(side_by_side(lambda look: _detect(*look, photo, min_score), looks), contained=CONTAINED)
 
 
-def _detect(detector: Detector, photo: Photo, tile: Square, min_score: float) -> Detections:
+def _detect(detector: Detector, tile: Square, photo: Photo, min_score: float) -> Detections:
     found = merge([detector.detect(photo, tile, min_score=min_score)], contained=CONTAINED)
     return found.pick(_uncut(found, tile, photo))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blissmask.vision.cores import side_by_side
 from blissmask.vision.detection import overlaps
 from blissmask.vision.face_detector import LEFT_EYE, RIGHT_EYE, detect_faces
 from blissmask.vision.face_mesh import FaceMesh, fit_mesh
@@ -26,14 +27,13 @@ def find_faces(photo: Photo, *, min_presence: float = 0.3) -> list[FaceMesh]:
         min_presence: smallest Face Mesh presence, 0..1; true frontal faces score 1.00, false boxes about 0.00.
     """
     found = detect_faces(photo)
-    meshes = []
-    for box, points in zip(found.boxes_N4, found.points_NK2, strict=True):
-        left, top, right, bottom = box.tolist()
-        eyes = {"right_eye": points[RIGHT_EYE], "left_eye": points[LEFT_EYE]}
-        mesh = fit_mesh(photo, (left, top, right, bottom), **eyes, min_presence=min_presence)
-        if mesh is not None:
-            meshes.append(mesh)
-    return without_doubles(meshes)
+
+    def verified(index: int) -> FaceMesh | None:
+        left, top, right, bottom = found.boxes_N4[index].tolist()
+        eyes = {"right_eye": found.points_NK2[index, RIGHT_EYE], "left_eye": found.points_NK2[index, LEFT_EYE]}
+        return fit_mesh(photo, (left, top, right, bottom), **eyes, min_presence=min_presence)
+
+    return without_doubles([mesh for mesh in side_by_side(verified, range(len(found))) if mesh is not None])
 
 
 def without_doubles(meshes: Sequence[FaceMesh]) -> list[FaceMesh]:

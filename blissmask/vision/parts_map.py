@@ -76,10 +76,10 @@ def map_parts(photo: Photo, scene: Scene) -> PartsMap:
     total = np.zeros((height, width, len(CLASSES)), np.float32)
     weights = np.full((height, width), 1e-6, np.float32)
     parts = PartsMap(total, (photo.width, photo.height))
-    looks = Looks(photo, scene.seen)
-    for box, weight in _looks(photo, scene):
+    boxes, importances = zip(*_looks(photo, scene), strict=True)
+    for box, importance, seen in zip(boxes, importances, Looks(photo, scene.seen).at_each(boxes), strict=True):
         left, top, right, bottom = (np.reshape(box, (2, 2)) * parts.scale_xy).reshape(-1).tolist()
-        _add_look(total, weights, looks.at(box), (left, top, right, bottom), weight)
+        _add_look(total, weights, seen, (left, top, right, bottom), importance)
     total /= weights[..., None]
     for face in scene.faces:
         if face.presence >= SURE_FACE and face.turn <= TURNED_AWAY:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.vision.affine import Square
+from blissmask.vision.cores import side_by_side
 from blissmask.vision.detection import Detector, merge
 from blissmask.vision.photo import Photo
 from blissmask.vision.tiles import tiles, whole
@@ -29,7 +30,7 @@ def detect_poses(photo: Photo, *, min_score: float = 0.5) -> list[Square]:
     sides = sorted({side for side in (short_side, *(long_side * share for share in TILE_SHARES)) if SMALLEST_TILE <= side < long_side})
     squares = [whole(photo.width, photo.height)]
     squares += [tile for side in reversed(sides) for tile in tiles(photo.width, photo.height, side, overlap=OVERLAP)]
-    found = merge([merge([DETECTOR.detect(photo, square, min_score=min_score)], contained=0.7) for square in squares])
+    found = merge(side_by_side(lambda square: merge([DETECTOR.detect(photo, square, min_score=min_score)], contained=0.7), squares))
     return [region_of(points[0], points[1]) for points in found.points_NK2]
 
 

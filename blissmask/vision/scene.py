@@ -17,6 +17,7 @@ from blissmask.vision import body_parts, face_detector, face_mesh, pose, pose_de
 from blissmask.vision.affine import Box
 from blissmask.vision.bodies import find_bodies
 from blissmask.vision.body_parts import Looks
+from blissmask.vision.cores import side_by_side
 from blissmask.vision.face_mesh import FaceMesh
 from blissmask.vision.faceless import looks_human, seek_unexplained
 from blissmask.vision.faces import find_faces
@@ -100,7 +101,9 @@ def find_scene(photo: Photo) -> Scene:
     """Look for everybody in the photo, without asking what is kept."""
     looks = Looks(photo)
     faces = find_faces(photo)
-    bodies = [body for body in find_bodies(photo, faces) if body.face is not None or looks_human(looks, body.pose)]
+    bodies = find_bodies(photo, faces)
+    believed = side_by_side(lambda body: body.face is not None or looks_human(looks, body.pose), bodies)
+    bodies = [body for body, believe in zip(bodies, believed, strict=True) if believe]
     figures = [Figure(None if body.face is None else faces[body.face], body.pose) for body in bodies]
     linked = {body.face for body in bodies}
     figures += [Figure(face, None) for index, face in enumerate(faces) if index not in linked]

@@ -1,0 +1,69 @@
+"""Cores that no photo needs help with the parts of one, and no more than were granted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blissmask.config.masks import MasksSection
+from blissmask.media.image import read_image
+from blissmask.parsing import embedded
+from blissmask.vision import cores, scene
+
+PHOTOS = Path(__file__).parent.parent / "photos"
+
+
+def threads_used(parts: int = 8) -> int:
+    """Return how many threads work on the parts of one photo."""
+    used: set[int] = set()
+
+    def work(_: int) -> None:
+        used.add(threading.get_ident())
+        time.sleep(0.02)
+
+    cores.side_by_side(work, range(parts))
+    return len(used)
+
+
+def test_results_come_in_the_order_of_the_items():
+    with cores.limited_to(4):
+        assert cores.side_by_side(lambda item: (time.sleep(0.01 * (5 - item)), item * item)[1], range(5)) == [0, 1, 4, 9, 16]
+        assert cores.side_by_side(str, []) == []
+
+
+@pytest.mark.parametrize("granted", [1, 2, 3])
+def test_one_photo_in_hand_uses_every_core_that_was_granted(granted):
+    with cores.limited_to(granted), cores.occupied():
+        assert threads_used() == granted
+
+
+def test_photos_side_by_side_leave_no_core_to_help():
+    with cores.limited_to(2), cores.occupied(), cores.occupied():
+        assert threads_used() == 1
+
+
+def test_a_single_part_needs_no_help():
+    with cores.limited_to(4), cores.occupied():
+        assert threads_used(parts=1) == 1
+
+
+def test_cores_are_given_back_after_an_error():
+    with cores.limited_to(2), cores.occupied():
+        with pytest.raises(ZeroDivisionError):
+            cores.side_by_side(lambda item: 1 // item, [1, 0, 1])
+        assert threads_used() == 2
+
+
+def test_the_mask_of_a_photo_does_not_depend_on_how_many_cores_help():
+    rgb_HW3 = read_image(PHOTOS / "astronaut.png").rgb_HW3
+    backend = embedded.backend(MasksSection())
+    seen = []
+    for granted in (1, 4):
+        scene._kept.clear()
+        with cores.limited_to(granted), cores.occupied():
+            seen.append(backend.parse([rgb_HW3])[0].labels_HW)
+    np.testing.assert_array_equal(*seen)
