@@ -109,6 +109,11 @@ class StoppedError(BlissmaskError):
         self.signal_number = signal_number
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library says went wrong, or the name of its error when it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def exit_code_of(error: BlissmaskError) -> int:
     """Return the process exit code for ``error``."""
     if isinstance(error, StoppedError):

@@ -27,11 +27,20 @@ class PartScores(torch.nn.Module):
         return self.score(pixels)
 
 
-def sapiens_file(folder: Path, *, classes: int = len(SAPIENS)) -> Path:
-    """Export a TorchScript file that takes 768 x 1024 pictures."""
+def sapiens_file(folder: Path, *, classes: int = len(SAPIENS), colours: tuple[str, ...] = ()) -> Path:
+    """Export a TorchScript file that takes 768 x 1024 pictures; with ``colours``, what is red, green and blue are parts of these names."""
     torch.manual_seed(1)
     path = folder / "sapiens_tiny_torchscript.pt2"
-    torch.jit.trace(PartScores(classes).eval(), torch.zeros(1, 3, 1024, 768)).save(str(path))
+    network = PartScores(classes).eval()
+    if colours:
+        with torch.no_grad():
+            network.score.weight.zero_()
+            network.score.bias.fill_(-2.0)
+            network.score.bias[0] = 0.0
+            for channel, name in enumerate(colours):
+                network.score.weight[list(SAPIENS).index(name), channel] = 1 / 16
+                network.score.bias[list(SAPIENS).index(name)] = 0.0
+    torch.jit.trace(network, torch.zeros(1, 3, 1024, 768)).save(str(path))
     return path
 
 
@@ -185,19 +194,37 @@ def yolo_export(folder: Path, *, end_to_end: bool = False, names: str = "{0: 'pe
     return path
 
 
+FACE_SIDE = 192
+
+
 def insightface_pack(folder: Path) -> Path:
-    """Write a detector that always sees one face at (192, 160) to (352, 352) of its 640 x 640 picture, and a recogniser that embeds colours."""
+    """Write a pack in the layout of `buffalo_l`: a detector (SCRFD: scores, boxes and points at three strides) and a recogniser (ArcFace).
+
+    In its picture of 640 x 640 the detector sees a face on every full-red patch of ``FACE_SIDE`` pixels a side that begins at a multiple of
+    32. The recogniser embeds colours.
+    """
     detector, outputs = OnnxFile(), {}
-    for kind, width in (("score", 1), ("box", 4), ("points", 10)):
-        for stride in (8, 16, 32):
-            rows = np.zeros(((640 // stride) ** 2 * 2, width), np.float32)
-            if stride == 32:
-                # The anchor in row 8, column 8 lies at (256, 256); distances are in strides: left, top, right, bottom.
-                anchor = (8 * (640 // stride) + 8) * 2
-                points = [-1, -1, 1, -1, 0, 0, -1, 1, 1, 1]
-                rows[anchor] = {"score": [0.9], "box": [2, 3, 3, 3], "points": points}[kind]
-            name = f"{kind}{stride}"
-            outputs[detector.node("Identity", [detector.constant(f"rows_{name}", rows)], name)] = list(rows.shape)
+    stride, cells = 32, 640 // 32
+    # A cell's window is centred on its anchor and lies within a patch for the anchor in the middle only.
+    window = FACE_SIDE - stride
+    pads = [window // 2, window // 2, window // 2 - stride, window // 2 - stride]
+    seen = detector.node(
+        "AveragePool", ["input.1"], "seen", kernel_shape=[window] * 2, strides=[stride] * 2, pads=pads, count_include_pad=1
+    )
+    weight = np.zeros((2, 3, 1, 1), np.float32)
+    weight[0, 0] = 50.0
+    logits = [seen, detector.constant("weight", weight), detector.constant("bias", np.array([-45, -9], np.float32))]
+    scores = detector.node("Sigmoid", [detector.node("Conv", logits, "logits", kernel_shape=[1, 1])], "scores")
+    by_cell = detector.node("Transpose", [scores], "by_cell", perm=[0, 2, 3, 1])
+    fixed = {"score": [0.0], "box": [FACE_SIDE / 2 / stride] * 4, "points": [-1, -1, 1, -1, 0, 0, -1, 1, 1, 1]}
+    for kind, row in fixed.items():
+        for level in (8, 16, 32):
+            name, count = f"{kind}{level}", (640 // level) ** 2 * 2
+            if name == "score32":
+                detector.node("Reshape", [by_cell, detector.constant("column", np.array([cells * cells * 2, 1], np.int64))], name)
+            else:
+                detector.node("Identity", [detector.constant(f"rows_{name}", np.tile(np.array(row, np.float32), (count, 1)))], name)
+            outputs[name] = [count, len(row)]
     (folder / "det_tiny.onnx").write_bytes(detector.to_bytes({"input.1": [1, 3, 640, 640]}, outputs))
     recogniser = OnnxFile()
     pooled = recogniser.node("AveragePool", ["input.1"], "pooled", kernel_shape=[28, 28], strides=[28, 28])

@@ -1,11 +1,12 @@
-# Sourced by tests/run.sh and examples/quickstart/run.sh: `ready_environment FOLDER EXTRAS` creates or reuses a virtual environment and activates it.
+# Sourced by tests/run.sh and examples/quickstart/run.sh: `ready_environment FOLDER EXTRAS [ALONE]` creates or reuses a virtual environment and activates it.
+# ALONE is a list of packages that are installed without what they ask for.
 # Everything is pinned by tests/constraints.txt. On a machine without an NVIDIA GPU the CPU build of torch is taken, which spares gigabytes.
 
 ready_environment() {
-    local folder=$1 extras=$2
+    local folder=$1 extras=$2 alone=${3:-/dev/null}
     local root; root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
     local constraints=$root/tests/constraints.txt
-    local wanted; wanted=$(cat "$constraints" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)-$extras
+    local wanted; wanted=$(cat "$constraints" "$alone" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)-$extras
     if [ ! -f "$folder/.ready" ] || [ "$(cat "$folder/.ready")" != "$wanted" ]; then
         echo "Creating the environment in $folder ..." >&2
         local python; python=$(find_python)
@@ -14,6 +15,7 @@ ready_environment() {
         export PIP_DISABLE_PIP_VERSION_CHECK=1
         install_torch "$folder/bin/python" "$constraints"
         "$folder/bin/python" -m pip install --quiet --constraint "$constraints" --editable "$root$extras"
+        if [ -s "$alone" ]; then "$folder/bin/python" -m pip install --quiet --no-deps --requirement "$alone"; fi
         echo "$wanted" > "$folder/.ready"
     fi
     # shellcheck disable=SC1091

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/environment.sh
-ready_environment "$PWD/.venv" "[dev]"
+ready_environment "$PWD/.venv" "[dev]" tests/extras.txt
 
 ruff check --quiet .
 ruff format --check --quiet .

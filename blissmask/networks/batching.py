@@ -34,7 +34,7 @@ class _Request(Generic[Result]):
 
 
 class BatchedNetwork(Generic[Result]):
-    """A network that is loaded at the first picture and then run in batches.
+    """A network that is loaded at the first picture and then run in batches; one that cannot be loaded is not tried again.
 
     Args:
         load: builds the network; called once.
@@ -44,6 +44,7 @@ class BatchedNetwork(Generic[Result]):
     def __init__(self, load: Callable[[], Network[Result]], *, batch_size: int) -> None:
         self._load, self._batch_size = load, batch_size
         self._network: Network[Result] | None = None
+        self._unloadable: Exception | None = None
         self._waiting: deque[_Request[Result]] = deque()
         self._turn = threading.Lock()
 
@@ -81,9 +82,7 @@ class BatchedNetwork(Generic[Result]):
 
     def _carry_out(self, batch: list[_Request[Result]]) -> None:
         try:
-            if self._network is None:
-                self._network = self._load()
-            results = self._network(np.stack([request.pixels_3hw for request in batch]))
+            results = self._loaded()(np.stack([request.pixels_3hw for request in batch]))
         except BaseException as error:
             # Every thread of the batch learns of it; otherwise the others would wait for ever.
             for request in batch:
@@ -93,6 +92,17 @@ class BatchedNetwork(Generic[Result]):
         else:
             for request, result in zip(batch, results, strict=True):
                 request.results.append(result)
+
+    def _loaded(self) -> Network[Result]:
+        if self._unloadable is not None:
+            raise self._unloadable
+        if self._network is None:
+            try:
+                self._network = self._load()
+            except Exception as error:
+                self._unloadable = error
+                raise
+        return self._network
 
 
 def _in_words(error: BaseException) -> BaseException:

@@ -55,6 +55,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def named_classes(config: dict[str, Any]) -> list[str]:
+    """Return the classes of transformers that a configuration names; may be empty."""
+    return [str(name) for name in config.get("architectures") or []]
+
+
+def another_model(config: dict[str, Any], wanted: str, *, folder: Path, example: str) -> ModelError:
+    """Return the refusal of a folder that holds another model than ``wanted``; ``example`` is a hub id that would do."""
+    held = ", ".join(named_classes(config)) or f"a `{config.get('model_type', 'unknown')}` model"
+    return ModelError(f"the folder holds {held}, not {wanted}", where=[folder], fix=f"name one, e.g. a copy of `{example}`")
+
+
 def class_names(config: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of ``id2label`` in the order of their ids; empty when the configuration has none."""
     table = config.get("id2label") or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from blissmask.errors import MachineError, ModelError
+from blissmask.errors import MachineError, ModelError, first_line
 
 
 def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: bool) -> Path:
@@ -33,7 +33,7 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
             raise MachineError(f"`{name}` cannot be fetched: the hub does not answer", fix="check the network, or name a folder") from error
         raise _not_here(name) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise MachineError(f"`{name}` cannot be fetched: {str(error).partition(chr(10))[0]}") from error
+        raise MachineError(f"`{name}` cannot be fetched: {first_line(error)}") from error
     # A folder is there as soon as any file of the model was ever fetched.
     if not download and not (folder / needed).exists():
         raise _not_here(name)

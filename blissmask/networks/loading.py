@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blissmask.errors import MissingPackageError, ModelError
+from blissmask.errors import MissingPackageError, ModelError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
         words = str(error).strip().partition(". ")[0]
         raise MissingPackageError(f"`{class_name}` needs another package", where=[words], fix=_how_to_install(words)) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
+        raise ModelError(f"the model folder cannot be loaded: {first_line(error)}", where=[folder]) from error
     # transformers fills what a file lacks with random numbers and goes on.
     lacking = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
     if lacking:

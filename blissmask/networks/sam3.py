@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.network import NetworkOptions
-from blissmask.errors import ModelError
+from blissmask.errors import ModelError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.device import find_device, find_dtype
-from blissmask.networks.folder import read_config
+from blissmask.networks.folder import another_model, read_config
 from blissmask.networks.loading import load_transformer
 from blissmask.networks.pixels import Recipe
 
@@ -55,8 +55,7 @@ def recipe_of(folder: Path) -> Recipe:
     config = read_config(folder)
     backbone = config.get("vision_config", {}).get("backbone_config", {})
     if config.get("model_type") != "sam3" or not backbone:
-        kind = config.get("model_type", "unknown")
-        raise ModelError(f"the folder holds a `{kind}` model, not SAM 3", where=[folder], fix=f"name a copy of `{EXAMPLE}`")
+        raise another_model(config, "SAM 3", folder=folder, example=EXAMPLE)
     side = int(backbone.get("image_size", 1008))
     return Recipe(size_wh=(side, side), mean=(0.5,) * 3, std=(0.5,) * 3)
 
@@ -115,7 +114,7 @@ def _tokenize(folder: Path, prompts: Sequence[str]) -> list[dict[str, torch.Tens
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ModelError(f"the tokenizer cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
+        raise ModelError(f"the tokenizer cannot be loaded: {first_line(error)}", where=[folder]) from error
     return [
         {name: ids for name, ids in tokens.items() if name in ("input_ids", "attention_mask")}
         for prompt in prompts

@@ -12,10 +12,15 @@ MAX_CLASSES = 256
 """Labels are 8-bit."""
 
 
+def split_override(text: str) -> tuple[str, str]:
+    """Return class and tier of a ``CLASS=TIER`` text as they are written; the class is empty when the text has another form."""
+    name, _, tier = text.rpartition("=")
+    return name.strip(), tier.strip()
+
+
 def mapped(overrides: Sequence[str]) -> dict[str, WeightTier]:
     """Return class name -> tier of the well-formed ``CLASS=TIER`` texts; the task refuses the others by name."""
-    pairs = [tuple(part.strip() for part in text.rpartition("=")[::2]) for text in overrides]
-    return {name: WeightTier(tier) for name, tier in pairs if name and tier in tuple(WeightTier)}
+    return {name: WeightTier(tier) for name, tier in map(split_override, overrides) if name and tier in tuple(WeightTier)}
 
 
 def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: object) -> Mapping[str, WeightTier]:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.config.masks import MasksSection
-from blissmask.errors import ModelError
 from blissmask.networks.batching import BatchedNetwork
 from blissmask.networks.device import precision_note
-from blissmask.networks.folder import class_names, licence_of, read_config
+from blissmask.networks.folder import another_model, class_names, licence_of, named_classes, read_config
 from blissmask.networks.pixels import Recipe, read_recipe
 from blissmask.networks.source import folder_sha256, model_folder
 from blissmask.parsing.class_tiers import tiers_by_name
@@ -22,7 +21,9 @@ from blissmask.parsing.protocol import PartsBackend
 from blissmask.parsing.scoring import load_scores
 from blissmask.parsing.semantic import SemanticParts
 
-METHOD = 1
+METHOD = 2
+"""Raised whenever the same folder would give other labels."""
+
 EXAMPLE = "fashn-ai/fashn-human-parser"
 ENDINGS = ("ForSemanticSegmentation", "ForUniversalSegmentation", "MaskFormerForInstanceSegmentation")
 
@@ -47,12 +48,10 @@ def backend(options: MasksSection) -> PartsBackend:
 
 
 def _class_of(config: dict[str, Any], folder: Path) -> str:
-    names = [str(name) for name in config.get("architectures") or []]
-    for name in names:
+    for name in named_classes(config):
         if name.endswith(ENDINGS):
             return name
-    kind = ", ".join(names) or "a model that does not name its class"
-    raise ModelError(f"the folder holds {kind}, not a semantic segmentation model", where=[folder], fix=f"e.g. `--model {EXAMPLE}`")
+    raise another_model(config, "a semantic segmentation model", folder=folder, example=EXAMPLE)
 
 
 def _recipe(config: dict[str, Any], folder: Path) -> Recipe:

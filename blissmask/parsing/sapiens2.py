@@ -6,11 +6,10 @@ Its class numbers are one more than those of v1 from ``Eyeglass`` on, so classes
 from __future__ import annotations
 
 from blissmask.config.masks import MasksSection
-from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork
 from blissmask.networks.device import precision_note
-from blissmask.networks.folder import class_names, read_config
+from blissmask.networks.folder import another_model, class_names, named_classes, read_config
 from blissmask.networks.pixels import Recipe, read_recipe
 from blissmask.networks.source import folder_sha256, model_folder
 from blissmask.parsing.class_tiers import tiers_by_name
@@ -39,9 +38,8 @@ def backend(options: MasksSection) -> PartsBackend:
     """
     folder = model_folder(options, backend="sapiens2", example=EXAMPLE)
     config = read_config(folder)
-    if CLASS not in (config.get("architectures") or [CLASS]) or config.get("model_type") != "sapiens2":
-        kind = ", ".join(config.get("architectures") or [str(config.get("model_type"))])
-        raise ModelError(f"the folder holds {kind}, not {CLASS}", where=[folder], fix=f"name a copy of `{EXAMPLE}`")
+    if CLASS not in (named_classes(config) or [CLASS]) or config.get("model_type") != "sapiens2":
+        raise another_model(config, CLASS, folder=folder, example=EXAMPLE)
     names = class_names(config)
     # A configuration made by conversion may only count its classes.
     unnamed = len(names) == len(SAPIENS2) and all(name.startswith("LABEL_") for name in names)

@@ -17,7 +17,7 @@ from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork, Network
 from blissmask.networks.device import find_device, find_dtype, precision_note
-from blissmask.networks.folder import class_names, licence_of, read_config
+from blissmask.networks.folder import another_model, class_names, licence_of, named_classes, read_config
 from blissmask.networks.loading import load_transformer
 from blissmask.networks.pixels import Recipe, read_recipe
 from blissmask.networks.source import folder_sha256, model_folder
@@ -52,9 +52,8 @@ def backend(options: InstanceSection) -> PeopleBackend:
 
 
 def _person_class(config: dict[str, Any], folder: Path) -> int:
-    if CLASS not in (config.get("architectures") or []):
-        kind = ", ".join(config.get("architectures") or [str(config.get("model_type"))])
-        raise ModelError(f"the folder holds {kind}, not {CLASS}", where=[folder], fix=f"name a copy of `{EXAMPLE}`")
+    if CLASS not in named_classes(config):
+        raise another_model(config, CLASS, folder=folder, example=EXAMPLE)
     names = [name.casefold() for name in class_names(config)]
     if PERSON not in names:
         raise ModelError(

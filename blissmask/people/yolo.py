@@ -1,6 +1,7 @@
 """YOLO-seg, from Ultralytics' `.pt` files (extra `yolo`) or `.onnx` exports; AGPL-3.0.
 
-The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU.
+The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU. One photo at a time goes through
+the network; it is prepared and its outlines are drawn meanwhile.
 H, W: rows and columns of the photo.
 """
 
@@ -17,15 +18,16 @@ from numpy.typing import NDArray
 
 from blissmask.config.masks import InstanceSection
 from blissmask.config.network import NetworkOptions
-from blissmask.errors import MissingPackageError, ModelError
+from blissmask.errors import MissingPackageError, ModelError, UsageError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.device import find_device, precision_note
 from blissmask.networks.source import file_sha256, model_file
 from blissmask.people.outlines import Outline, separate
 from blissmask.people.protocol import PeopleBackend, Person
 from blissmask.people.yolo_export import ExportFacts, find_candidates, letterbox, outline_candidates, read_facts
+from blissmask.vision.session import load_session
 
-METHOD = 1
+METHOD = 2
 MIN_SCORE = 0.25
 """Ultralytics' default."""
 
@@ -36,9 +38,9 @@ LICENCE = Licence(
     note="who serves or ships a product with it must publish the source, or buy a licence of Ultralytics",
 )
 
-
-_SAFE_ULTRALYTICS = {"ULTRALYTICS_SAFE_LOAD": "1", "YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1"}
-"""Load weights without running what a pickle may hold, install no packages, send nothing. Read when the package is imported."""
+_ULTRALYTICS_SETTINGS = {"ULTRALYTICS_SAFE_LOAD": "1", "YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "YOLO_VERBOSE": "false"}
+"""Load weights without running what a pickle may hold, install no packages, send nothing, and print nothing: it talks on stdout, where
+results go. Read when the package is imported."""
 
 
 class YoloPeople:
@@ -55,7 +57,7 @@ class YoloPeople:
     def __init__(self, path: Path, options: NetworkOptions) -> None:
         self._path, self._options = path, options
         self._reader: _Export | _Checkpoint | None = None
-        self._turn = threading.Lock()
+        self._loading = threading.Lock()
         self.identity = f"yolo-{METHOD}-sha256:{file_sha256(path)}{precision_note(options)}"
 
     def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
@@ -64,11 +66,10 @@ class YoloPeople:
         Raises:
             ModelError: the weights cannot be used.
         """
-        with self._turn:
+        with self._loading:
             if self._reader is None:
-                self._reader = _Export(self._path) if self._path.suffix.lower() == ".onnx" else _Checkpoint(self._path, self._options)
-            outlines = self._reader.outlines(rgb_HW3)
-        return separate(outlines, (rgb_HW3.shape[1], rgb_HW3.shape[0]))
+                self._reader = _Export(self._path) if _is_export(self._path) else _Checkpoint(self._path, self._options)
+        return separate(self._reader.outlines(rgb_HW3), (rgb_HW3.shape[1], rgb_HW3.shape[0]))
 
 
 def backend(options: InstanceSection) -> PeopleBackend:
@@ -77,9 +78,15 @@ def backend(options: InstanceSection) -> PeopleBackend:
     Raises:
         ModelError: no file was named, or it is missing.
         MissingPackageError: a ``.pt`` file without the package ``ultralytics``.
+        UsageError: an export on a GPU.
     """
     path = model_file(options, backend="yolo", suffixes=(".pt", ".onnx"), wanted=WANTED)
-    if path.suffix.lower() == ".pt" and importlib.util.find_spec("ultralytics") is None:
+    if _is_export(path):
+        if options.device not in ("auto", "cpu"):
+            raise UsageError(
+                f"YOLO exports run on the CPU, not on `{options.device}`", where=[path], fix="name the `.pt` file it was made of"
+            )
+    elif importlib.util.find_spec("ultralytics") is None:
         raise MissingPackageError(
             "YOLO `.pt` files need the package `ultralytics` (AGPL-3.0)",
             where=[path],
@@ -88,11 +95,16 @@ def backend(options: InstanceSection) -> PeopleBackend:
     return YoloPeople(path, options)
 
 
+def _is_export(path: Path) -> bool:
+    return path.suffix.lower() == ".onnx"
+
+
 class _Export:
     """An ONNX export, run without Ultralytics."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._turn = threading.Lock()
         self._session = _open(path)
         self._input = self._session.get_inputs()[0]
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -100,8 +112,9 @@ class _Export:
 
     def outlines(self, rgb_HW3: NDArray[np.uint8]) -> list[Outline]:
         photo = letterbox(rgb_HW3, self._facts.size_wh)
-        half = self._input.type == "tensor(float16)"
-        outputs = self._session.run(None, {self._input.name: photo.pixels_13hw.astype(np.float16) if half else photo.pixels_13hw})
+        precision = np.float16 if self._input.type == "tensor(float16)" else np.float32
+        with self._turn:
+            outputs = self._session.run(None, {self._input.name: photo.pixels_13hw.astype(precision, copy=False)})
         if len(outputs) != 2:
             raise ModelError(
                 f"the export has {len(outputs)} outputs, a YOLO-seg export has 2", where=[self._path], fix="export a `-seg` model"
@@ -115,10 +128,8 @@ class _Checkpoint:
     """A ``.pt`` file, run by Ultralytics."""
 
     def __init__(self, path: Path, options: NetworkOptions) -> None:
-        for name, value in _SAFE_ULTRALYTICS.items():
-            os.environ.setdefault(name, value)
-        from ultralytics import YOLO
-
+        YOLO = _ultralytics_yolo()
+        self._turn = threading.Lock()
         self._device = str(find_device(options.device))
         # Not said unless wanted: newer releases call the argument by another name and warn.
         self._precision = {"half": True} if options.precision == "float16" else {}
@@ -126,7 +137,7 @@ class _Checkpoint:
             self._model = YOLO(str(path), task="segment")
             names: dict[int, str] = self._model.names
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, ModuleNotFoundError) as error:
-            raise ModelError(f"Ultralytics cannot read the file: {str(error).partition(chr(10))[0]}", where=[path]) from error
+            raise ModelError(f"Ultralytics cannot read the file: {first_line(error)}", where=[path]) from error
         people = [number for number, name in names.items() if name.casefold() == "person"]
         if self._model.task != "segment" or not people:
             raise ModelError("the file does not outline people", where=[path], fix=f"name {WANTED}")
@@ -135,30 +146,35 @@ class _Checkpoint:
     def outlines(self, rgb_HW3: NDArray[np.uint8]) -> list[Outline]:
         # Ultralytics takes arrays as BGR; `retina_masks` draws at the photo's size instead of the network's.
         bgr_HW3 = np.ascontiguousarray(rgb_HW3[..., ::-1])
-        result: Any = self._model.predict(
-            bgr_HW3,
-            classes=[self._person],
-            conf=MIN_SCORE,
-            retina_masks=True,
-            device=self._device,
-            **self._precision,
-            verbose=False,
-            save=False,
-        )[0]
+        wanted = {"classes": [self._person], "conf": MIN_SCORE, "retina_masks": True}
+        with self._turn:
+            results = self._model.predict(bgr_HW3, **wanted, **self._precision, device=self._device, verbose=False, save=False)
+        result: Any = results[0]
         if result.masks is None:
             return []
         masks = result.masks.data.cpu().numpy().astype(np.float32)
         return [Outline(float(score), 0, 0, mask) for score, mask in zip(result.boxes.conf.cpu().tolist(), masks, strict=True)]
 
 
+def _ultralytics_yolo() -> Any:
+    for name, value in _ULTRALYTICS_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        # Ultralytics needs it only at the first photo. A build that does not belong to the torch at hand fails with a RuntimeError.
+        import torchvision  # noqa: F401
+        from ultralytics import YOLO
+    except (ImportError, RuntimeError) as error:
+        raise MissingPackageError(
+            f"`ultralytics` cannot be imported: {first_line(error)}",
+            fix="install `torch` and `torchvision` of one build, from one place\nor export the file and name the `.onnx`",
+        ) from error
+    return YOLO
+
+
 def _open(path: Path) -> Any:
-    import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return load_session(path, threads=0)
     except (failures.Fail, failures.InvalidProtobuf, failures.InvalidGraph, failures.InvalidArgument, failures.NotImplemented) as error:
-        raise ModelError(f"the ONNX file cannot be loaded: {str(error).partition(chr(10))[0]}", where=[path]) from error
+        raise ModelError(f"the ONNX file cannot be loaded: {first_line(error)}", where=[path]) from error

@@ -1,9 +1,9 @@
 """Read what a YOLO-seg ONNX export says of itself, and turn its two outputs into outlines.
 
 N = candidates; K = mask coefficients, usually 32; C = classes; h, w: rows and columns of the prototype masks.
-Two layouts exist. Up to YOLO11: (1, 4 + C + K, N), boxes as centre and size, to be thinned out by non-maximum suppression. YOLO26 and
-exports with ``nms=True``: (1, N, 6 + K), boxes as corners, one score and one class, nothing to thin out. The second output is (1, K, h, w)
-in both.
+Two layouts exist. The classic one: (1, 4 + C + K, N), boxes as centre and size, to be thinned out by non-maximum suppression. Exports of
+YOLO26 with its NMS-free head, and of any YOLO with the suppression built in: (1, N, 6 + K), boxes as corners, one score and one class,
+nothing to thin out. The second output is (1, K, h, w) in both.
 Source: Ultralytics' documentation of its exports; the layouts are those of files exported for the tests.
 """
 
@@ -50,13 +50,13 @@ class Letterbox:
 
     Attributes:
         pixels_13hw: float32 0..1, RGB.
-        scale: network pixels per photo pixel.
+        scale_xy: network pixels per photo pixel; the axes differ by what rounding to whole pixels takes or adds.
         left, top: where the photo begins, in network pixels.
         size_wh: size of the photo.
     """
 
     pixels_13hw: NDArray[np.float32]
-    scale: float
+    scale_xy: tuple[float, float]
     left: int
     top: int
     size_wh: tuple[int, int]
@@ -108,7 +108,7 @@ def letterbox(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> Letterbox
     picture = np.full((size_wh[1], size_wh[0], 3), PADDING_GREY, np.uint8)
     picture[top : top + inner[1], left : left + inner[0]] = cv2.resize(rgb_HW3, inner, interpolation=cv2.INTER_LINEAR)
     pixels = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
-    return Letterbox(pixels, scale, left, top, (width, height))
+    return Letterbox(pixels, (inner[0] / width, inner[1] / height), left, top, (width, height))
 
 
 def find_candidates(output: NDArray[np.float32], facts: ExportFacts, mask_count: int, *, min_score: float) -> Candidates:
@@ -155,18 +155,19 @@ def _thinned(rows: NDArray[np.float32], facts: ExportFacts, min_score: float) ->
 
 
 def _outline(box: NDArray[np.float32], score: float, logits_hw: NDArray[np.float32], photo: Letterbox) -> Outline | None:
-    """Interpolate a mask from prototype pixels to photo pixels within the box; None when the box lies outside the photo."""
-    width, height = photo.size_wh
-    corners = (box.reshape(2, 2) - (photo.left, photo.top)) / photo.scale
-    left, top = (int(max(0, np.floor(value))) for value in corners[0])
-    right, bottom = (int(min(side, np.ceil(value))) for side, value in zip((width, height), corners[1], strict=True))
+    """Interpolate a mask from prototype pixels to photo pixels within the box; None when the box lies outside the photo.
+
+    A pixel is within the box when its centre is.
+    """
+    corners = (box.reshape(2, 2) - (photo.left, photo.top)) / photo.scale_xy
+    (left, top), (right, bottom) = np.clip(corners.round().astype(np.int64), 0, photo.size_wh).tolist()
     if right <= left or bottom <= top:
         return None
     rows, columns = logits_hw.shape
     stride_xy = photo.pixels_13hw.shape[3] / columns, photo.pixels_13hw.shape[2] / rows
     # Pixel centres: photo pixel + 0.5 -> network picture -> prototype pixel - 0.5.
-    across = ((np.arange(left, right) + 0.5) * photo.scale + photo.left) / stride_xy[0] - 0.5
-    down = ((np.arange(top, bottom) + 0.5) * photo.scale + photo.top) / stride_xy[1] - 0.5
+    across = ((np.arange(left, right) + 0.5) * photo.scale_xy[0] + photo.left) / stride_xy[0] - 0.5
+    down = ((np.arange(top, bottom) + 0.5) * photo.scale_xy[1] + photo.top) / stride_xy[1] - 0.5
     map_x, map_y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
     sharp = cv2.remap(logits_hw.astype(np.float32), map_x, map_y, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return Outline(score, left, top, np.asarray(1 / (1 + np.exp(-np.clip(sharp, -30, 30))), np.float32))

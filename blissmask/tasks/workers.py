@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from blissmask.errors import BlissmaskError, MachineError, StoppedError
+from blissmask.errors import BlissmaskError, MachineError, MissingPackageError, ModelError, StoppedError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
 from blissmask.tasks.plan import RunContext
 from blissmask.vision import cores
@@ -26,11 +26,11 @@ def work_through(
 
     Args:
         items: read lazily.
-        work: called in threads; a BlissmaskError it raises becomes that item's result.
+        work: called in threads; a BlissmaskError it raises becomes that item's result, unless going on would fail every item.
         phase, total, name: for progress.
 
     Raises:
-        MachineError: the machine failed (disk full): going on would fail every item.
+        MachineError, MissingPackageError, ModelError: the machine failed (disk full), a package is missing, or the weights cannot be used.
         StoppedError: a signal asked to stop; the items already begun were yielded first.
     """
     context.reporter.emit(PhaseStarted(phase, total))
@@ -68,7 +68,7 @@ def _occupied(work: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
 def _outcome(future: Future[ResultT]) -> ResultT | BlissmaskError:
     try:
         return future.result()
-    except MachineError:
+    except (MachineError, MissingPackageError, ModelError):
         raise
     except BlissmaskError as error:
         return error

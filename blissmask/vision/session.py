@@ -54,7 +54,7 @@ def load_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSessio
 
     Args:
         path: the ``.onnx`` file.
-        threads: threads of one run.
+        threads: threads of one run; 0 for as many as there are cores.
 
     Raises:
         MissingPackageError: onnxruntime is not installed.

@@ -3,7 +3,6 @@
 A backend that is added without a miniature model here fails `test_every_backend_has_a_miniature_model`.
 """
 
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,7 +30,6 @@ PEOPLE_MODELS = {
     "yolo": [models.yolo_export],
 }
 pytestmark = pytest.mark.usefixtures("one_thread")
-NEEDS_SCIPY = (models.mask2former_folder, models.eomt_folder)
 
 
 def cases(table):
@@ -55,8 +53,6 @@ def made(tmp_path_factory):
     paths = {}
 
     def path_of(make):
-        if make in NEEDS_SCIPY and importlib.util.find_spec("scipy") is None:
-            pytest.skip("transformers builds this class only where scipy is installed")
         if make is not None and make not in paths:
             paths[make] = str(make(tmp_path_factory.mktemp(make.__name__)))
         return paths.get(make)
@@ -146,15 +142,26 @@ def test_every_network_finds_somebody_in_noise(name, make, made):
     assert people(name, made(make)).people(random_rgb((45, 33)))
 
 
-@pytest.mark.parametrize("name", ["sapiens", "sam3"])
-def test_photos_from_several_threads_come_out_as_from_one(name, made):
-    make = PARSING_MODELS[name][0]
+@pytest.mark.parametrize(("name", "make"), cases(PARSING_MODELS))
+def test_photos_from_several_threads_are_parsed_as_if_alone(name, make, made):
     photos = [random_rgb((45, 33), seed=seed) for seed in range(4)]
     alone = [parts(name, made(make)).parse([rgb])[0].labels_HW for rgb in photos]
     backend = parts(name, made(make), batch_size=4)
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda rgb: backend.parse([rgb])[0].labels_HW, photos))
     assert all((one != other).mean() < 0.002 for one, other in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize(("name", "make"), cases(PEOPLE_MODELS))
+def test_people_of_photos_from_several_threads_are_found_as_if_alone(name, make, made):
+    photos = [random_rgb((45, 33), seed=seed) for seed in range(4)]
+    alone = [people(name, made(make)).people(rgb) for rgb in photos]
+    backend = people(name, made(make), batch_size=4)
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(backend.people, photos))
+    for one, other in zip(alone, together, strict=True):
+        assert [person.score for person in one] == pytest.approx([person.score for person in other], abs=1e-5)
+        assert all((first.mask_HW != second.mask_HW).mean() < 0.002 for first, second in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize(("name", "make"), [case for case in cases(PARSING_MODELS) if case.values[0] != "embedded"])

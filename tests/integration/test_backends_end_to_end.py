@@ -1,19 +1,14 @@
 """Every heavyweight backend through `masks` and `instance`, in this process, with miniature models of the real classes."""
 
-import json
 import os
 import subprocess
 import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from blissmask.cli.app import main
 from blissmask.config.masks import MasksSection
 from blissmask.parsing.registry import PARSING
 from blissmask.people.faces.registry import IDENTITIES
@@ -30,24 +25,6 @@ def photos(tmp_path):
     return photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=SIZE_WH)
 
 
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """Return a function that runs blissmask in this process and in ``tmp_path``, and returns its exit code."""
-    monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-    # Miniature models only wait for a second core that other tests use.
-    torch.set_num_threads(1)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["blissmask", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        return done.value.code
-
-    yield run
-    torch.set_num_threads(before)
-
-
 def grey(path):
     return np.array(Image.open(path))
 
@@ -58,6 +35,8 @@ def grey(path):
         ("sapiens", models.sapiens_file),
         ("sapiens2", models.sapiens2_folder),
         ("huggingface", models.segformer_folder),
+        ("huggingface", models.mask2former_folder),
+        ("huggingface", models.eomt_folder),
         ("sam3", models.sam3_folder),
     ],
 )
@@ -81,59 +60,6 @@ def test_instance_writes_the_largest_person(name, make, photos, command, tmp_pat
         mask = grey(tmp_path / "subject" / photo)
         assert mask.shape == SIZE_WH[::-1]
         assert set(np.unique(mask)) == {0, 255}
-
-
-SUBJECT_RGB, STRANGER_RGB = (255, 200, 100), (200, 100, 255)
-
-
-@pytest.fixture
-def insightface_package(monkeypatch):
-    """Put a stand-in for the package `insightface` in its place: it sees a face on each patch of one of two colours."""
-
-    class FaceAnalysis:
-        def __init__(self, name, allowed_modules, providers):
-            self.models = dict.fromkeys(allowed_modules)
-
-        def prepare(self, ctx_id, det_size):
-            assert ctx_id == -1
-
-        def get(self, bgr_HW3):
-            faces = []
-            for rgb, embedding in ((SUBJECT_RGB, (1, 0)), (STRANGER_RGB, (0, 1))):
-                rows, columns = np.nonzero((bgr_HW3 == rgb[::-1]).all(axis=-1))
-                if len(rows):
-                    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-                    faces.append(SimpleNamespace(bbox=box, normed_embedding=embedding, det_score=0.9))
-            return faces
-
-    for name in ("insightface", "insightface.app"):
-        module = ModuleType(name)
-        module.__spec__ = ModuleSpec(name, None)
-        module.FaceAnalysis = FaceAnalysis
-        monkeypatch.setitem(sys.modules, name, module)
-
-
-def test_insightface_finds_the_subject_from_the_command_line(command, insightface_package, tmp_path, capsys):
-    group, reference = np.zeros((128, 128, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)
-    group[32:96, 16:48], group[64:96, 80:112] = STRANGER_RGB, SUBJECT_RGB
-    reference[10:50, 10:50] = SUBJECT_RGB
-    save(tmp_path / "photos" / "group.png", group)
-    save(tmp_path / "reference.png", reference)
-    (tmp_path / "pack").mkdir()
-    (tmp_path / "pack" / "det.onnx").write_bytes(b"the stand-in reads no networks")
-    arguments = ["instance", "--input", "photos", "--output", "out", "--reference", "reference.png", "--json", "--device", "cpu"]
-    arguments += ["--backend", "yolo", "--model", models.yolo_export(tmp_path)]
-    arguments += ["--identity", "insightface", "--identity-model", "pack"]
-    assert command(*arguments) == 0
-    mask = grey(tmp_path / "out" / "group.png")
-    assert mask[80, 96] == 255
-    assert mask[64, 32] == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["verdicts"]["found"] == 1
-    assert [entry["licence"] for entry in said["licences"]] == ["AGPL-3.0", "InsightFace model licence"]
-    assert said["licences"][1]["identity"].startswith("insightface-1-pack-sha256:")
-    assert command(*arguments, "--commercial-only", "--force") == 2
-    assert "`--identity insightface` may not be used commercially" in json.loads(capsys.readouterr().out)["problems"][0]["what"]
 
 
 def test_agpl_is_said_when_yolo_is_used(command, photos, tmp_path, capsys):

@@ -1,12 +1,12 @@
 """Missing weights, packages and permissions: one message with what to give or to type, before anything is written."""
 
+import importlib.util
 import json
-import sys
 
 import pytest
 
 from blissmask.config.masks import InstanceSection, MasksSection
-from blissmask.errors import MissingPackageError, ModelError
+from blissmask.errors import MissingPackageError, ModelError, UsageError
 from blissmask.parsing.registry import PARSING
 from blissmask.people.registry import PEOPLE
 from tests import backend_models as models
@@ -14,6 +14,7 @@ from tests.builders import photo_folder, random_rgb
 
 HEAVY = [(PARSING, MasksSection, name) for name in ("sapiens", "sapiens2", "huggingface", "sam3")]
 HEAVY += [(PEOPLE, InstanceSection, name) for name in ("sam3", "rfdetr", "yolo")]
+COMMANDS = {MasksSection: "masks", InstanceSection: "instance"}
 
 
 def refusal_of(registry, section, name, **options):
@@ -86,14 +87,22 @@ def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path):
         backend.parse([random_rgb()])
 
 
-def test_yolo_checkpoint_without_the_package_names_the_command(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ultralytics", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    path = tmp_path / "yolo26n-seg.pt"
-    path.write_bytes(b"")
-    problem = refusal_of(PEOPLE, InstanceSection, "yolo", model=str(path))
-    assert "AGPL-3.0" in problem.what
-    assert "pip install 'blissmask[yolo]'" in problem.fix
+def test_torchvision_that_does_not_belong_to_torch_is_named(tmp_path, monkeypatch):
+    """As with the wheels on PyPI beside a CPU build of torch."""
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    (tmp_path / "yolo26n-seg.pt").write_bytes(b"")
+    backend = PEOPLE.load("yolo").backend(InstanceSection(model=str(tmp_path / "yolo26n-seg.pt"), device="cpu"))
+    with pytest.raises(MissingPackageError, match="operator torchvision::nms does not exist") as refusal:
+        backend.people(random_rgb())
+    assert "`torch` and `torchvision` of one build" in refusal.value.problems[0].fix
+
+
+def test_export_on_a_gpu_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="exports run on the CPU, not on `cuda`"):
+        PEOPLE.load("yolo").backend(InstanceSection(model=str(models.yolo_export(tmp_path)), device="cuda"))
 
 
 def test_damaged_onnx_file_is_refused(tmp_path):
@@ -122,9 +131,63 @@ def test_licence_is_what_the_model_card_says(tmp_path, card, name, commercial):
     assert (licence.name, licence.commercial) == (name, commercial)
 
 
-def test_command_fails_with_one_message_and_writes_nothing(blissmask, tmp_path):
+def refused(command, capsys, *arguments):
+    """Run a command that must end with exit code 1 and one error, and return what it said, without line breaks."""
+    capsys.readouterr()
+    assert command(*arguments, "--input", "photos", "--output", "out", "--device", "cpu") == 1
+    said = capsys.readouterr().err
+    assert said.count("error:") == 1
+    return " ".join(said.split())
+
+
+@pytest.mark.parametrize(("name", "command_name"), [(name, COMMANDS[section]) for _, section, name in HEAVY])
+def test_command_without_weights_says_what_to_type_and_writes_nothing(name, command_name, command, tmp_path, capsys):
     photo_folder(tmp_path / "photos", ["a.png"])
-    done = blissmask("masks", "--input", "photos", "--output", "masks", "--backend", "sapiens")
-    assert done.code == 1
-    assert "error: `sapiens` needs a Sapiens segmentation file" in done.err.replace("\n", " ").replace("  ", " ")
-    assert not (tmp_path / "masks").exists()
+    assert f"--backend {name} --model" in refused(command, capsys, command_name, "--backend", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "class_name"),
+    [
+        ("sapiens2", models.sapiens2_folder, "Sapiens2ForSemanticSegmentation"),
+        ("huggingface", models.segformer_folder, "SegformerForSemanticSegmentation"),
+        ("sam3", models.sam3_folder, "Sam3Model"),
+        ("rfdetr", models.rfdetr_folder, "RfDetrForInstanceSegmentation"),
+    ],
+)
+def test_transformers_too_old_for_a_model_ends_the_command_once(name, make, class_name, command, monkeypatch, tmp_path, capsys):
+    photo_folder(tmp_path / "photos", [f"{number}.png" for number in range(9)])
+    (tmp_path / "model").mkdir()
+    model = make(tmp_path / "model")
+    monkeypatch.setattr(f"transformers.{class_name}", None)
+    command_name = "instance" if name == "rfdetr" else "masks"
+    said = refused(command, capsys, command_name, "--backend", name, "--model", model, "--jobs", "2")
+    assert f"has no `{class_name}`" in said
+    assert "`pip install -U transformers`" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".blissmask.lock"]
+
+
+def test_weights_that_cannot_be_read_end_the_command_once(command, tmp_path, capsys):
+    photo_folder(tmp_path / "photos", [f"{number}.png" for number in range(9)])
+    (tmp_path / "sapiens.pt2").write_bytes(b"not a program")
+    said = refused(command, capsys, "masks", "--backend", "sapiens", "--model", "sapiens.pt2", "--jobs", "2")
+    assert "error: this is no TorchScript file sapiens.pt2" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".blissmask.lock"]
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("ultralytics", ["--backend", "yolo", "--model", "yolo26n-seg.pt"]),
+        ("insightface", ["--identity", "insightface", "--reference", "photos/a.png"]),
+    ],
+)
+def test_missing_extra_names_the_command_that_installs_it(package, arguments, command, monkeypatch, tmp_path, capsys):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *others: None if name == package else found(name, *others))
+    photo_folder(tmp_path / "photos", ["a.png"])
+    (tmp_path / "yolo26n-seg.pt").write_bytes(b"")
+    extra = {"ultralytics": "yolo"}.get(package, package)
+    assert f"pip install 'blissmask[{extra}]'" in refused(command, capsys, "instance", *arguments)
+    assert not (tmp_path / "out").exists()

@@ -83,6 +83,20 @@ def test_every_thread_of_a_failed_batch_learns_of_it():
                 result.result(5)
 
 
+def test_network_that_cannot_be_loaded_is_not_tried_again():
+    loads = []
+
+    def broken():
+        loads.append(1)
+        raise ModelError("no such weights")
+
+    network = BatchedNetwork(broken, batch_size=1)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="no such weights"):
+            network.run([picture(1)])
+    assert loads == [1]
+
+
 def test_running_out_of_memory_names_the_way_out():
     def too_large(pixels_B3hw):
         raise MemoryError

@@ -22,7 +22,7 @@ def rows_of(*candidates):
 
 def test_photo_is_fitted_into_the_middle():
     photo = letterbox(np.full((20, 40, 3), 255, np.uint8), (64, 64))
-    assert (photo.left, photo.top, photo.scale) == (0, 16, 1.6)
+    assert (photo.left, photo.top, photo.scale_xy) == (0, 16, (1.6, 1.6))
     assert photo.pixels_13hw[0, :, 15].max() == pytest.approx(114 / 255)
     assert photo.pixels_13hw[0, :, 16:48].min() == 1
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.masks import InstanceSection
-from blissmask.errors import MissingPackageError, ModelError
+from blissmask.errors import MissingPackageError, ModelError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.device import find_device
 from blissmask.networks.source import file_sha256
@@ -28,6 +28,7 @@ THRESHOLDS = Thresholds(max_distance=1.05, uncertain_band=0.08, min_margin=0.10,
 DETECTOR_SIDE = 640
 LICENCE = Licence("InsightFace model licence", commercial=False, note="the packs are for research only; ask their authors for other use")
 _EXAMPLE = "--identity insightface --identity-model FOLDER"
+_INSTALL = "install it: `pip install 'blissmask[insightface]'`"
 
 
 class InsightFaces:
@@ -70,9 +71,7 @@ def face_reader(options: InstanceSection) -> FaceReader:
         ModelError: no folder was named, or it holds no ONNX files.
     """
     if importlib.util.find_spec("insightface") is None:
-        raise MissingPackageError(
-            "`--identity insightface` needs the package `insightface`", fix="install it: `pip install 'blissmask[insightface]'`"
-        )
+        raise MissingPackageError("`--identity insightface` needs the package `insightface`", fix=_INSTALL)
     folder = options.identity_model
     if folder is None:
         fix = f"unpack a pack such as `buffalo_l`: `{_EXAMPLE}`"
@@ -89,8 +88,10 @@ def _read(face: Any) -> Face:
 
 
 def _load(folder: Path, device_name: str) -> Any:
-    from insightface.app import FaceAnalysis
-
+    try:
+        from insightface.app import FaceAnalysis
+    except ImportError as error:
+        raise MissingPackageError(f"`insightface` cannot be imported: {first_line(error)}", fix=_INSTALL) from error
     device = find_device(device_name)
     cuda = device.type == "cuda"
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]

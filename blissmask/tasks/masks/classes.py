@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from blissmask.config.masks import MasksSection
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.tiers import TierTable, WeightTier
+from blissmask.parsing.class_tiers import split_override
 from blissmask.parsing.protocol import PartsBackend
 from blissmask.tasks.plan import Table
 
@@ -25,8 +26,8 @@ def tiers_of_classes(backend: PartsBackend, overrides: Sequence[str]) -> tuple[W
     tiers = dict(backend.tiers)
     problems = []
     for text in overrides:
-        name, equals, tier = (part.strip() for part in text.rpartition("="))
-        if not equals or not name:
+        name, tier = split_override(text)
+        if not name:
             problems.append(Problem(f"`--map {text}` must read CLASS=TIER", fix="e.g. `--map others=background`"))
         elif name not in backend.classes:
             problems.append(_unknown("class", name, backend.classes, text))
