@@ -42,8 +42,13 @@ class Registry:
         """Return the first docstring line of member ``name``; members outside the package say where they come from."""
         own = _own_modules(self.package, self.marker)
         if name in own:
-            return own[name]
+            docstring = ast.get_docstring(ast.parse(own[name].read_text(encoding="utf-8"))) or ""
+            return docstring.partition("\n")[0].rstrip(".")
         return f"from {_entry_points(self.package)[name].value}"
+
+    def members(self) -> dict[str, str]:
+        """Return name -> description of all members, in alphabetical order."""
+        return {name: self.describe(name) for name in self.names()}
 
     def load(self, name: str) -> ModuleType:
         """Import and return member ``name``.
@@ -69,17 +74,15 @@ class Registry:
 
 
 @functools.cache
-def _own_modules(package: str, marker: str) -> dict[str, str]:
+def _own_modules(package: str, marker: str) -> dict[str, Path]:
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations
     members = {}
     for path in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
         source = path.read_text(encoding="utf-8")
-        if f"\n{marker}" not in source and f"\ndef {marker}(" not in source:
-            continue
-        first_line = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-        members[path.stem.replace("_", "-")] = first_line.rstrip(".")
+        if f"\n{marker}" in source or f"\ndef {marker}(" in source:
+            members[path.stem.replace("_", "-")] = path
     return members
 
 

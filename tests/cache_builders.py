@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from blissmask.archs.wan import WanFamily
 from blissmask.cachefile.entry import CacheEntry
 from blissmask.cachefile.read import list_headers, load_entry
@@ -12,8 +14,10 @@ from blissmask.config.model import Config
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.cache.plan import CachePlan
 from blissmask.tasks.plan import RunContext, Summary
+from tests.builders import Rgb, write_video
 
 PHOTO_WH = (96, 64)
+FRAMES = 12
 
 
 def config(
@@ -22,6 +26,7 @@ def config(
     cache: dict[str, Any] | None = None,
     masks: dict[str, Any] | None = None,
     arch: str = "wan22",
+    task: str | None = None,
     run: dict[str, Any] | None = None,
     **dataset: Any,
 ) -> Config:
@@ -31,13 +36,31 @@ def config(
     dataset = {"cache_directory": folder / "cache", "resolution": [64, 48], **dataset}
     return Config.model_validate(
         {
-            "model": {"arch": arch, "model": "tiny"},
+            "model": {"arch": arch, "model": "tiny", "task": task},
             "datasets": [dataset],
             "cache": cache or {},
             "masks": masks or {},
             "run": {"jobs": 2, **(run or {})},
         }
     )
+
+
+def moving_frames(count: int = FRAMES) -> list[Rgb]:
+    """Return frames of rising grey, so that each can be told."""
+    return [np.full((48, 64, 3), 10 + 15 * number, np.uint8) for number in range(count)]
+
+
+def video_folder(folder: Path, *names: str) -> Path:
+    """Write one lossless video of 12 frames and its caption per name."""
+    for name in names:
+        write_video(folder / "videos" / f"{name}.avi", moving_frames())
+        (folder / "videos" / f"{name}.txt").write_text(f"a clip called {name}", encoding="utf-8")
+    return folder
+
+
+def on_videos(folder: Path, **settings: Any) -> dict[str, Any]:
+    """Return the settings of a data set of clips of 5 frames."""
+    return {"video_directory": folder / "videos", "target_frames": [5], **settings}
 
 
 def build(folder: Path, **settings: Any) -> Summary:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blissmask.errors import MachineError, ModelError
+from blissmask.errors import MachineError, ModelError, first_line
 
 # What ComfyUI, data-parallel training and repackers put before every name of a file that holds one model.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "module.")
@@ -200,7 +200,7 @@ def _unpickle(path: Path) -> Any:
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"a damaged PyTorch file: {_first_line(error)}", where=[path], fix="download or copy it again") from error
+        raise ModelError(f"a damaged PyTorch file: {first_line(error)}", where=[path], fix="download or copy it again") from error
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":
             raise
@@ -225,7 +225,3 @@ def _tensor_table(path: Path, loaded: Any) -> Mapping[str, Tensor]:
     if not tensors:
         raise ModelError("the PyTorch file is not a table of tensors", where=[path], fix="use the file that holds the weights")
     return tensors
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,7 @@ def load_clip_text(path: Path, *, device: torch.device, dtype: torch.dtype) -> n
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``CLIPTextConfig`` that fit ``tensors`` (transformers names)."""
-
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
-
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
     vocabulary, width = shape("embeddings.token_embedding.weight")
     return {
         "vocab_size": vocabulary,

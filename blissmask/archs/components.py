@@ -1,6 +1,7 @@
 """One part of a model (VAE, text encoder, denoiser, image encoder): where it comes from, how it loads, what it is called by content.
 
-A part comes from the single file the user named, else from a folder of the diffusers model, else it is a miniature.
+A part comes from the single file the user named, else from a folder of the diffusers model, else it is a miniature. Naming it needs no
+torch, so that a fresh cache is known to be fresh without it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import nn
-
-from blissmask.archs.identity import path_identity
-from blissmask.archs.loading import is_tiny, load_folder, part_of_model
+from blissmask.archs.identity import joined_identity, path_identity
 from blissmask.archs.protocol import ModelFiles
+from blissmask.archs.sources import is_tiny, part_of_model
 from blissmask.archs.tiny import seeded, tiny_identity
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 class LoadsFile(Protocol):
@@ -35,7 +37,6 @@ class Component:
         folder: its sub-folder in diffusers layout, e.g. ``vae``.
         field: the field of :class:`ModelFiles` that names its single file, e.g. ``text_encoder``.
         class_path: its diffusers or transformers class, e.g. ``diffusers.AutoencoderKLWan``.
-        load_file: builds it from a single file.
         tiny: builds it in miniature.
         tiny_name: tells miniatures of other sizes apart, e.g. ``wan21``.
     """
@@ -43,18 +44,32 @@ class Component:
     folder: str
     field: str
     class_path: str
-    load_file: LoadsFile
     tiny: Callable[[], nn.Module]
     tiny_name: str
 
-    def load(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        """Return the part, frozen, in eval mode, on ``device``. Raises ModelError or UsageError."""
+    def load(self, files: ModelFiles, load_file: LoadsFile, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """Return the part, frozen, in eval mode, on ``device``.
+
+        Args:
+            files: what the user named.
+            load_file: builds the part from a single file.
+            device, dtype: where it goes and what its weights become.
+
+        Raises:
+            ModelError, UsageError: as :meth:`source`, or the weights cannot be loaded.
+        """
         source = self.source(files)
         if source is None:
-            return seeded(self.tiny, device=device, dtype=dtype, name=self.identity(files))
+            return self.load_tiny(device=device, dtype=dtype)
         if source.is_dir():
+            from blissmask.archs.loading import load_folder
+
             return load_folder(self._class().from_pretrained, source, device=device, dtype=dtype)
-        return self.load_file(source, device=device, dtype=dtype)
+        return load_file(source, device=device, dtype=dtype)
+
+    def load_tiny(self, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """Return the part in miniature."""
+        return seeded(self.tiny, device=device, dtype=dtype, name=tiny_identity(self.tiny_name, self.folder))
 
     def identity(self, files: ModelFiles) -> str:
         """Return the name of its weights by content, without loading them."""
@@ -103,3 +118,8 @@ def tokenizer_identity(files: ModelFiles, text_encoder: Component) -> list[str]:
     if text_encoder.source(files) is None:
         return []
     return [path_identity(folder) for folder in tokenizer_folders(files, text_encoder)[:1]]
+
+
+def text_identity(files: ModelFiles, *text_encoders: Component) -> str:
+    """Return the name by content of text encoders, each with its tokenizer."""
+    return joined_identity(name for part in text_encoders for name in (part.identity(files), *tokenizer_identity(files, part)))

@@ -5,16 +5,16 @@ Shapes: B items, C channels, F latent frames, H and W latent rows and columns, L
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from blissmask.archs.checkpoint import Tensors, count_of, open_checkpoint, shape_of
-from blissmask.archs.hunyuan_denoiser import stacked
+from blissmask.archs.checkpoint import Tensors, open_checkpoint, shape_of
+from blissmask.archs.conditioning import padded_rows, stacked
+from blissmask.archs.hunyuan_denoiser import sizes_of
 from blissmask.archs.hunyuan_keymaps import VIDEO_15, in_diffusers_names
 from blissmask.archs.loading import build_empty, load_weights
 from blissmask.archs.protocol import Batch
@@ -51,17 +51,17 @@ class Hunyuan15Denoiser:
         place; a batch is wholly one or the other, since the model decides by all pictures of a batch at once. The timestep is 1000 * s.
         """
         device = batch.noisy_BCFHW.device
-        text_BLD, text_mask_BL = _padded(batch.conditioning["vl_embed"], device, self.dtype)
-        glyphs_BLD, glyph_mask_BL = _padded(batch.conditioning["byt5_embed"], device, self.dtype)
+        text_BLD, text_mask_BL = padded_rows(batch.conditioning["vl_embed"], device, self.dtype)
+        glyphs_BLD, glyph_mask_BL = padded_rows(batch.conditioning["byt5_embed"], device, self.dtype)
         condition_BCFHW, pictures_BND = self._pictures(batch)
         velocity_BCFHW = self.module(
             hidden_states=torch.cat([batch.noisy_BCFHW, condition_BCFHW], dim=1).to(self.dtype),
             # The model embeds time in the dtype of the timestep, so it must be the weights' own, as in diffusers' pipeline.
             timestep=(batch.timesteps_B.float() * 1000).to(self.dtype),
             encoder_hidden_states=text_BLD,
-            encoder_attention_mask=text_mask_BL,
+            encoder_attention_mask=text_mask_BL.long(),
             encoder_hidden_states_2=glyphs_BLD,
-            encoder_attention_mask_2=glyph_mask_BL,
+            encoder_attention_mask_2=glyph_mask_BL.long(),
             image_embeds=pictures_BND.to(self.dtype),
             return_dict=False,
         )[0]
@@ -79,10 +79,10 @@ class Hunyuan15Denoiser:
             return noisy_BCFHW.new_zeros(shape), noisy_BCFHW.new_zeros(len(noisy_BCFHW), 1, self.module.config.image_embed_dim)
         if "latents_image" not in batch.conditioning or "siglip" not in batch.conditioning:
             raise CacheError("the cache holds no first frames", fix="cache again with `--task i2v`")
-        condition_BCFHW = stacked(batch.conditioning, "latents_image").to(noisy_BCFHW)
+        condition_BCFHW = stacked(batch.conditioning["latents_image"]).to(noisy_BCFHW)
         # The condition is cached as the VAE gives it, like the latents; its last channel is a mask.
         scaled_BCFHW = torch.cat([condition_BCFHW[:, :-1] * self._train_scale, condition_BCFHW[:, -1:]], dim=1)
-        return scaled_BCFHW, stacked(batch.conditioning, "siglip").to(noisy_BCFHW)
+        return scaled_BCFHW, stacked(batch.conditioning["siglip"]).to(noisy_BCFHW)
 
 
 def lora_targets(blocks: int) -> str:
@@ -108,32 +108,10 @@ def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``HunyuanVideo15Transformer3DModel`` that fit ``tensors`` (diffusers names)."""
-
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
-
-    width, in_channels, patch_time, patch, _ = shape("x_embedder.proj.weight")
-    head = shape("transformer_blocks.0.attn.norm_q.weight")[0]
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
     return {
-        "in_channels": in_channels,
-        "out_channels": shape("proj_out.weight")[0] // (patch_time * patch * patch),
-        "num_attention_heads": width // head,
-        "attention_head_dim": head,
-        "num_layers": count_of(tensors, "transformer_blocks."),
-        "num_refiner_layers": count_of(tensors, "context_embedder.token_refiner.refiner_blocks."),
-        "mlp_ratio": shape("transformer_blocks.0.ff.net.0.proj.weight")[0] / width,
-        "patch_size": patch,
-        "patch_size_t": patch_time,
-        "text_embed_dim": shape("context_embedder.proj_in.weight")[1],
+        **sizes_of(tensors, path, kind=_KIND),
         "text_embed_2_dim": shape("context_embedder_2.linear_1.weight")[1],
         "image_embed_dim": shape("image_embedder.linear_1.weight")[1],
-        "rope_axes_dim": (head // 8, head * 7 // 16, head * 7 // 16),
         "use_meanflow": "time_embed.timestep_embedder_r.linear_1.weight" in tensors,
     }
-
-
-def _padded(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return text rows padded with zeros to the longest, and their mask (B, L) of 0 and 1."""
-    lengths = torch.tensor([len(row) for row in rows])
-    padded_BLD = pad_sequence([row.to(device, dtype) for row in rows], batch_first=True)
-    return padded_BLD, (torch.arange(padded_BLD.shape[1]) < lengths[:, None]).long().to(device)

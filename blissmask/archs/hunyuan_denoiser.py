@@ -5,7 +5,7 @@ Shapes: B items, C channels, F latent frames, H and W latent rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from blissmask.archs.checkpoint import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.archs.conditioning import stacked
 from blissmask.archs.hunyuan_keymaps import VIDEO, in_diffusers_names
 from blissmask.archs.loading import build_empty, load_weights
 from blissmask.archs.protocol import Batch
@@ -51,9 +52,9 @@ class HunyuanDenoiser:
         velocity_BCFHW = self.module(
             hidden_states=batch.noisy_BCFHW.to(self.dtype),
             timestep=batch.timesteps_B.float() * 1000,
-            encoder_hidden_states=stacked(batch.conditioning, "llm").to(device, self.dtype),
-            encoder_attention_mask=stacked(batch.conditioning, "llm_mask").to(device).long(),
-            pooled_projections=stacked(batch.conditioning, "clipL").to(device, self.dtype),
+            encoder_hidden_states=stacked(batch.conditioning["llm"]).to(device, self.dtype),
+            encoder_attention_mask=stacked(batch.conditioning["llm_mask"]).to(device).long(),
+            pooled_projections=stacked(batch.conditioning["clipL"]).to(device, self.dtype),
             guidance=torch.full_like(batch.timesteps_B, _GUIDANCE * 1000, dtype=self.dtype) if guided else None,
             return_dict=False,
         )[0]
@@ -62,12 +63,6 @@ class HunyuanDenoiser:
     def original_name(self, module_name: str) -> str:
         """Return the original name of a diffusers module; parts of fused layers end in ``:q``, ``:k``, ``:v``, ``:mlp``."""
         return VIDEO.to_original(module_name)
-
-
-def stacked(conditioning: Mapping[str, Tensor | list[Tensor]], name: str) -> Tensor:
-    """Return one conditioning tensor of a batch, whether it came stacked or as a list."""
-    value = conditioning[name]
-    return value if isinstance(value, Tensor) else torch.stack(value)
 
 
 def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -86,10 +81,18 @@ def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``HunyuanVideoTransformer3DModel`` that fit ``tensors`` (diffusers names)."""
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
+    return {
+        **sizes_of(tensors, path, kind=_KIND),
+        "num_single_layers": count_of(tensors, "single_transformer_blocks."),
+        "guidance_embeds": "time_text_embed.guidance_embedder.linear_1.weight" in tensors,
+        "pooled_projection_dim": shape("time_text_embed.text_embedder.linear_1.weight")[1],
+    }
 
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
 
+def sizes_of(tensors: Tensors, path: Path, *, kind: str) -> dict[str, Any]:
+    """Return the arguments that the classes of HunyuanVideo 1.0 and 1.5 have both."""
+    shape = partial(shape_of, tensors, source=path, kind=kind)
     width, in_channels, patch_time, patch, _ = shape("x_embedder.proj.weight")
     head = shape("transformer_blocks.0.attn.norm_q.weight")[0]
     return {
@@ -98,13 +101,10 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
         "num_attention_heads": width // head,
         "attention_head_dim": head,
         "num_layers": count_of(tensors, "transformer_blocks."),
-        "num_single_layers": count_of(tensors, "single_transformer_blocks."),
         "num_refiner_layers": count_of(tensors, "context_embedder.token_refiner.refiner_blocks."),
         "mlp_ratio": shape("transformer_blocks.0.ff.net.0.proj.weight")[0] / width,
         "patch_size": patch,
         "patch_size_t": patch_time,
-        "guidance_embeds": "time_text_embed.guidance_embedder.linear_1.weight" in tensors,
         "text_embed_dim": shape("context_embedder.proj_in.weight")[1],
-        "pooled_projection_dim": shape("time_text_embed.text_embedder.linear_1.weight")[1],
         "rope_axes_dim": (head // 8, head * 7 // 16, head * 7 // 16),
     }

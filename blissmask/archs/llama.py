@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,7 @@ def without_last_layers(model: Any, count: int) -> Any:
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``LlamaConfig`` that fit ``tensors`` (transformers names)."""
-
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
-
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
     vocabulary, width = shape("embed_tokens.weight")
     return {
         "vocab_size": vocabulary,

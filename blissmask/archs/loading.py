@@ -14,18 +14,9 @@ import torch
 from torch import nn
 
 from blissmask.archs.checkpoint import StoredTensor, Tensors
-from blissmask.archs.protocol import ModelFiles
-from blissmask.config.training import ModelSection
-from blissmask.errors import MachineError, ModelError, UsageError
-from blissmask.networks.hub import hub_folder
+from blissmask.errors import MachineError, ModelError
 
-TINY = "tiny"
 _NAMED_KEYS = 8
-
-
-def model_files(section: ModelSection) -> ModelFiles:
-    """Return where the configuration says that a family's weights come from."""
-    return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
 
 
 def build_empty(make: Callable[[], nn.Module]) -> nn.Module:
@@ -104,35 +95,6 @@ def load_folder(load: Callable[..., Any], folder: Path, *, device: torch.device,
             return _frozen(module.to(device))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
-
-
-def is_tiny(files: ModelFiles) -> bool:
-    """Return whether the user asked for miniature models."""
-    return files.model == TINY
-
-
-def part_of_model(files: ModelFiles, part: str, *, option: str) -> Path:
-    """Return the folder of one part (``vae``, ``transformer`` ...) of ``files.model``, fetching it when that is allowed.
-
-    Args:
-        files: what the user named.
-        part: sub-folder in diffusers layout.
-        option: the flag that would name a single file instead, for messages.
-
-    Raises:
-        UsageError: no model and no single file was named.
-        ModelError: the folder or the hub repository has no such part, or it is not here and may not be fetched.
-        MachineError: the download failed.
-    """
-    if files.model is None:
-        raise UsageError(f"no {part.replace('_', ' ')} given", fix=f"name a file with `{option}`, or a diffusers folder with `--model`")
-    root = Path(files.model)
-    if not root.is_dir():
-        root = hub_folder(files.model, patterns=[f"{part}/*"], needed=part, download=files.download)
-    folder = root / part
-    if not folder.is_dir():
-        raise ModelError(f"the model has no `{part}` folder", where=[root], fix=f"name the file with `{option}`")
-    return folder
 
 
 def _silence_progress_bars() -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from blissmask.archs.drawing import Drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +250,9 @@ class Architecture(Protocol):
 
     def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
         """Load the denoiser of ``expert``. Raises ModelError."""
+
+    def drawing(self, task: str = "") -> Drawing:
+        """Return how previews are drawn for ``task``: the pipeline around denoisers that are loaded already, and its defaults."""
 
     def latent_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
         """Return what ``load_latent_encoder(files, task=task).identity`` would be, without loading weights, so that freshness is cheap."""

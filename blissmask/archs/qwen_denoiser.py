@@ -5,15 +5,16 @@ Shapes: B items, C channels, F = 1 frame, H and W latent rows and columns, N tok
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from blissmask.archs.checkpoint import Tensors, count_of, holds_entry, open_checkpoint, shape_of
+from blissmask.archs.conditioning import padded_rows
 from blissmask.archs.loading import build_empty, load_weights
 from blissmask.archs.protocol import Batch
 from blissmask.errors import CacheError, ModelError
@@ -54,14 +55,16 @@ class QwenDenoiser:
         if self._edits and not controls:
             raise CacheError("the cache holds no control pictures, an edit model needs them", fix="cache again with a `control_directory`")
         pictures = [batch.noisy_BCFHW, *(control.to(batch.noisy_BCFHW) for control in controls)]
-        text_BLD, mask_BL = _padded_text(batch.conditioning["vl_embed"], batch.noisy_BCFHW.device, self.dtype)
+        rows = batch.conditioning["vl_embed"]
+        text_BLD, mask_BL = padded_rows(rows, batch.noisy_BCFHW.device, self.dtype)
         height, width = batch.noisy_BCFHW.shape[3:]
         shapes = [(1, picture.shape[3] // _PATCH, picture.shape[4] // _PATCH) for picture in pictures]
         velocity_BND = self.module(
             hidden_states=torch.cat([pack(picture) for picture in pictures], dim=1).to(self.dtype),
             timestep=batch.timesteps_B.to(self.dtype),
             encoder_hidden_states=text_BLD,
-            encoder_hidden_states_mask=mask_BL,
+            # Without a mask, attention takes its faster way.
+            encoder_hidden_states_mask=None if len({len(row) for row in rows}) == 1 else mask_BL,
             img_shapes=[shapes] * len(batch.noisy_BCFHW),
             return_dict=False,
         )[0]
@@ -121,10 +124,7 @@ def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype, zero_
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``QwenImageTransformer2DModel`` that fit ``tensors``."""
-
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
-
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
     width, in_channels = shape("img_in.weight")
     head = shape("transformer_blocks.0.attn.norm_q.weight")[0]
     return {
@@ -151,12 +151,3 @@ def _controls(batch: Batch) -> Iterator[Tensor]:
             control = torch.stack(control)
         yield control
         number += 1
-
-
-def _padded_text(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """Return text rows padded with zeros to the longest, and their mask, None where all are of one length."""
-    lengths = torch.tensor([len(row) for row in rows])
-    padded_BLD = pad_sequence([row.to(device, dtype) for row in rows], batch_first=True)
-    if bool((lengths == lengths[0]).all()):
-        return padded_BLD, None
-    return padded_BLD, (torch.arange(padded_BLD.shape[1]) < lengths[:, None]).to(device)

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from blissmask.archs import qwen, tiny
 from blissmask.archs.components import Component
-from blissmask.archs.protocol import Expert, LatentEncoder, LatentSpec, ModelFiles, OneFrame
-from blissmask.archs.qwen_denoiser import QwenDenoiser, load_denoiser
-from blissmask.archs.qwen_text import EDIT, EDIT_PLUS, ChatTemplate, QwenTextEncoder
+from blissmask.archs.protocol import LatentEncoder, ModelFiles, OneFrame
+from blissmask.archs.qwen_templates import EDIT, EDIT_PLUS, ChatTemplate
 from blissmask.archs.tasks import checked_task
-from blissmask.archs.wan_latents import WanLatentEncoder
 from blissmask.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from blissmask.archs.drawing import Drawing
+    from blissmask.archs.qwen_denoiser import QwenDenoiser
+    from blissmask.archs.qwen_text import QwenTextEncoder
+    from blissmask.archs.wan_latents import WanLatentEncoder
 
 # Template of each version, and whether its control pictures get timestep 0.
 _VERSIONS: dict[str, tuple[ChatTemplate, bool]] = {"edit-2511": (EDIT_PLUS, True), "edit-2509": (EDIT_PLUS, False), "edit": (EDIT, False)}
@@ -48,38 +53,14 @@ class EditLatentEncoder:
         return {"latents": self.encode(pixels_BCFHW), **encoded}
 
 
-@dataclass(frozen=True)
-class QwenImageEditFamily:
+@dataclass(frozen=True, kw_only=True)
+class QwenImageEditFamily(qwen.QwenFamily):
     """See :class:`blissmask.archs.protocol.Architecture` for the attributes."""
-
-    name: str = "qwen-image-edit"
-    cache_suffix: str = "qie"
-    # As musubi-tuner writes it; only the suffix tells edit caches apart.
-    metadata_name: str = "qwen_image"
-    tasks: tuple[str, ...] = tuple(_VERSIONS)
-    latent: LatentSpec = qwen.LATENT
-    default_fps: float = 16.0
-    default_shift: float = 2.2
-    modelspec: str = "Qwen-Image-Edit/lora"
-    one_frame_tasks: tuple[str, ...] = ()
-    control_range: tuple[int, int] = (1, _MAX_CONTROLS)
-    text_sees_controls: bool = True
-    takes_videos: bool = False
-
-    def experts(self, task: str) -> tuple[Expert, ...]:
-        """Return the one denoiser."""
-        checked_task(self, task)
-        return (Expert("", (0.0, 1.0)),)
 
     def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
         """Load the VAE's encoder. Raises ModelError."""
         checked_task(self, task)
         return EditLatentEncoder(qwen.load_latents(files, device=device, dtype=dtype))
-
-    def latent_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
-        """Return the name of the weights by content, without loading them."""
-        checked_task(self, task)
-        return qwen.VAE.identity(files)
 
     def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> QwenTextEncoder:
         """Load Qwen2.5-VL with its vision tower, and its tokenizer. Raises ModelError."""
@@ -98,14 +79,26 @@ class QwenImageEditFamily:
             "transformer",
             "dit",
             "diffusers.QwenImageTransformer2DModel",
-            partial(load_denoiser, zero_time=zero_time),
             partial(tiny.qwen_transformer, zero_time=zero_time),
             f"{self.name}-{version}",
         )
-        return qwen.load_denoiser(part, files, edits=True, device=device, dtype=dtype)
+        return qwen.load_denoiser(part, files, edits=True, zero_time=zero_time, device=device, dtype=dtype)
+
+    def drawing(self, task: str = "") -> Drawing:
+        """Return how previews are drawn; the first version edits a single picture."""
+        from blissmask.archs.qwen_drawing import qwen_edit_drawing
+
+        return qwen_edit_drawing(pictures=(1, 1) if self._template(task) is EDIT else self.control_range)
 
     def _template(self, task: str) -> ChatTemplate:
         return _VERSIONS[checked_task(self, task)][0]
 
 
-ARCHITECTURE = QwenImageEditFamily()
+ARCHITECTURE = QwenImageEditFamily(
+    name="qwen-image-edit",
+    cache_suffix="qie",
+    tasks=tuple(_VERSIONS),
+    modelspec="Qwen-Image-Edit/lora",
+    control_range=(1, _MAX_CONTROLS),
+    text_sees_controls=True,
+)

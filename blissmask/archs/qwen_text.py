@@ -1,66 +1,24 @@
 """Encode captions, alone or together with control pictures, as Qwen-Image and its Edit models were trained.
 
-The caption stands in a chat template; the states of the template's head are dropped. Sources: the Qwen-Image repository and diffusers'
-pipelines. L: rows kept of one caption; D: width, 3584 in the full model.
+The caption stands in a chat template; the states of the template's head are dropped. L: rows kept of one caption; D: width, 3584 in the
+full model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from blissmask.archs.protocol import EncodedText
+from blissmask.archs.qwen_templates import IMAGE_TOKEN, ChatTemplate
 from blissmask.archs.qwen_vision import token_count, vision_patches
 from blissmask.archs.text_batches import batches_by_length, padded_ids
 from blissmask.errors import UsageError
 
-IMAGE_TOKEN = "<|image_pad|>"
-SPECIALS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN)
-_PICTURE = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
-_TAIL = "<|im_end|>\n<|im_start|>assistant\n"
 _MAX_CAPTION_TOKENS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ChatTemplate:
-    """What stands around a caption.
-
-    Attributes:
-        system: the instruction of the system turn.
-        picture: what stands for picture number ``{}`` before the caption; None where captions are encoded alone.
-        picture_area: pixels at which the encoder sees a picture.
-    """
-
-    system: str
-    picture: str | None = None
-    picture_area: int = 0
-
-    @property
-    def head(self) -> str:
-        """Return everything before the pictures and the caption; its rows are dropped."""
-        return f"<|im_start|>system\n{self.system}<|im_end|>\n<|im_start|>user\n"
-
-    def around(self, caption: str, pictures: int) -> str:
-        """Return the whole text of a caption with its pictures."""
-        shown = "".join(self.picture.format(number + 1) for number in range(pictures)) if self.picture else ""
-        return f"{self.head}{shown}{caption}{_TAIL}"
-
-
-# The wording is the model's training data: a changed letter changes every embedding.
-GENERATE = ChatTemplate(
-    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships of the objects and background:"
-)
-_EDIT_SYSTEM = (
-    "Describe the key features of the input image (color, shape, size, texture, objects, background), then explain how the user's text "
-    "instruction should alter or modify the image. Generate a new image that meets the user's requirements while maintaining consistency "
-    "with the original input where appropriate."
-)
-EDIT = ChatTemplate(_EDIT_SYSTEM, picture=_PICTURE, picture_area=1024 * 1024)
-EDIT_PLUS = ChatTemplate(_EDIT_SYSTEM, picture=f"Picture {{}}: {_PICTURE}", picture_area=384 * 384)
 
 
 class QwenTextEncoder:

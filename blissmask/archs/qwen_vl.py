@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def load_qwen_vl(path: Path, *, device: torch.device, dtype: torch.dtype, vision
     return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=("lm_head.", *(() if vision else ("visual.",))))
 
 
+def load_language_model(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Load the language half alone; file and errors as for :func:`load_qwen_vl`."""
+    module = load_qwen_vl(path, device=device, dtype=dtype, vision=False).language_model
+    assert isinstance(module, nn.Module)
+    return module
+
+
 def drop_vision(model: Any) -> Any:
     """Remove the vision tower; text goes through ``model.language_model``."""
     model.visual = None
@@ -59,10 +67,7 @@ def in_transformers_names(tensors: Tensors) -> Tensors:
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``Qwen2_5_VLConfig`` that fit ``tensors``."""
-
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
-
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
     vocabulary, width = shape("language_model.embed_tokens.weight")
     layer = "language_model.layers.0."
     text = {

@@ -5,6 +5,7 @@ B: pictures, N: patches, D: width; 729 and 1152 in the full model (so400m, patch
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,7 @@ def load_siglip(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.M
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``SiglipVisionConfig`` that fit ``tensors`` (transformers names)."""
-
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
-
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
     width, _, patch, _ = shape("embeddings.patch_embedding.weight")
     patches = shape("embeddings.position_embedding.weight")[0]
     return {

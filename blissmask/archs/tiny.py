@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from blissmask.archs.loading import place
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 SEED = 0
 TEXT_WIDTH = 32
@@ -29,6 +28,10 @@ def seeded(make: Callable[[], nn.Module], *, device: torch.device, dtype: torch.
 
     By name, so that the two experts of a family differ.
     """
+    import torch
+
+    from blissmask.archs.loading import place
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(name.encode()))
         module = make()

@@ -6,113 +6,55 @@ from typing import Any
 
 import torch
 
-from blissmask.archs import hunyuan15_text, hunyuan_text, hunyuan_video, hunyuan_video_15, qwen, qwen_image, tiny, wan, wan22_5b
+from blissmask.archs import hunyuan15_text, hunyuan_text, tiny
 from blissmask.archs.components import Component
+from blissmask.archs.drawing import Parts, euler
 from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.qwen_text import GENERATE, SPECIALS
+from blissmask.archs.qwen_templates import SPECIALS
 from blissmask.archs.registry import load_architecture
-from blissmask.archs.wan import WanFamily
+from blissmask.archs.tasks import checked_task
 from blissmask.errors import UsageError
 
-_FILES = ModelFiles(model="tiny")
+_SHIFT = 3.0
 
 
 def tiny_pipeline(name: str, task: str = "") -> Any:
-    """Return the text-to-image or text-to-video pipeline of family ``name`` in miniature, float32, on the CPU.
+    """Return the pipeline that family ``name`` draws previews with, in miniature, float32, on the CPU, and with its text encoders.
 
     Saved with ``save_pretrained`` it is a model folder in diffusers layout, tokenizers included.
 
     Raises:
         UsageError: there is no pipeline for this family.
     """
-    makers = {
-        "wan21": _wan,
-        "wan22": _wan,
-        "wan22-5b": _wan_5b,
-        "qwen-image": _qwen,
-        "hunyuan-video": _hunyuan,
-        "hunyuan-video-15": _hunyuan_15,
+    tokenizers = _tokenizers(name)
+    arch = load_architecture(name)
+    task = checked_task(arch, task)
+    drawing = arch.drawing(task)
+    files, cpu = ModelFiles(model="tiny"), torch.device("cpu")
+    denoisers = {
+        expert.name: arch.load_denoiser(files, expert=expert.name, task=task, device=cpu, dtype=torch.float32).module
+        for expert in arch.experts(task)
     }
-    if name not in makers:
-        raise UsageError(f"no tiny pipeline for `{name}`", fix=f"there are {', '.join(makers)}")
-    return makers[name](name, task)
+    pipeline = drawing.pipeline(Parts(denoisers, _loaded(drawing.vae), euler(_SHIFT, 1)))
+    encoders = [*drawing.text_encoders, *([drawing.picture_encoder.part] if drawing.picture_encoder else [])]
+    pipeline.register_modules(**{part.folder: _loaded(part) for part in encoders}, **tokenizers)
+    return pipeline
 
 
-def _wan(name: str, task: str) -> Any:
-    from diffusers import WanImageToVideoPipeline, WanPipeline
+def _tokenizers(name: str) -> dict[str, Any]:
+    match name:
+        case "wan21" | "wan22" | "wan22-5b":
+            return {"tokenizer": tiny.byte_tokenizer()}
+        case "qwen-image":
+            return {"tokenizer": tiny.byte_tokenizer(specials=SPECIALS, end=False)}
+        case "hunyuan-video":
+            return {"tokenizer": tiny.byte_tokenizer(specials=hunyuan_text.SPECIALS, end=False), "tokenizer_2": tiny.byte_tokenizer()}
+        case "hunyuan-video-15":
+            from transformers import ByT5Tokenizer
 
-    family = load_architecture(name)
-    assert isinstance(family, WanFamily)
-    chosen = task or family.tasks[0]
-    experts = family.experts(chosen)
-    parts = {"transformer": _loaded(family.denoiser(experts[0].name, chosen)), "vae": _loaded(wan.VAE), **_umt5()}
-    if len(experts) > 1:
-        parts["transformer_2"] = _loaded(family.denoiser(experts[1].name, chosen))
-        parts["boundary_ratio"] = experts[0].timestep_range[0]
-    if chosen == "t2v":
-        return WanPipeline(**parts)
-    if family.sees_clip:
-        parts["image_encoder"] = _loaded(wan.IMAGE_ENCODER)
-    return WanImageToVideoPipeline(**parts)
-
-
-def _wan_5b(name: str, task: str) -> Any:
-    from diffusers import WanPipeline
-
-    return WanPipeline(transformer=_loaded(wan22_5b.DENOISER), vae=_loaded(wan22_5b.VAE), expand_timesteps=True, **_umt5())
-
-
-def _umt5() -> dict[str, Any]:
-    return {"text_encoder": _loaded(wan.TEXT_ENCODER), "tokenizer": tiny.byte_tokenizer(), "scheduler": _scheduler()}
-
-
-def _qwen(name: str, task: str) -> Any:
-    from diffusers import QwenImagePipeline
-
-    return QwenImagePipeline(
-        scheduler=_scheduler(),
-        vae=_loaded(qwen.VAE),
-        text_encoder=_loaded(qwen.text_encoder_part(GENERATE)),
-        tokenizer=tiny.byte_tokenizer(specials=SPECIALS, end=False),
-        transformer=_loaded(qwen_image.DENOISER),
-    )
-
-
-def _hunyuan(name: str, task: str) -> Any:
-    from diffusers import HunyuanVideoPipeline
-
-    return HunyuanVideoPipeline(
-        text_encoder=_loaded(hunyuan_video.TEXT_ENCODER),
-        tokenizer=tiny.byte_tokenizer(specials=hunyuan_text.SPECIALS, end=False),
-        transformer=_loaded(hunyuan_video.DENOISER),
-        vae=_loaded(hunyuan_video.VAE),
-        scheduler=_scheduler(),
-        text_encoder_2=_loaded(hunyuan_video.TEXT_ENCODER_2),
-        tokenizer_2=tiny.byte_tokenizer(),
-    )
-
-
-def _hunyuan_15(name: str, task: str) -> Any:
-    from diffusers import ClassifierFreeGuidance, HunyuanVideo15Pipeline
-    from transformers import ByT5Tokenizer
-
-    return HunyuanVideo15Pipeline(
-        text_encoder=_loaded(hunyuan_video_15.TEXT_ENCODER),
-        tokenizer=tiny.byte_tokenizer(specials=hunyuan15_text.SPECIALS, end=False),
-        transformer=_loaded(hunyuan_video_15.DENOISER),
-        vae=_loaded(hunyuan_video_15.VAE),
-        scheduler=_scheduler(),
-        text_encoder_2=_loaded(hunyuan_video_15.TEXT_ENCODER_2),
-        tokenizer_2=ByT5Tokenizer(),
-        guider=ClassifierFreeGuidance(guidance_scale=1.0),
-    )
-
-
-def _scheduler() -> Any:
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    return FlowMatchEulerDiscreteScheduler(shift=3.0)
+            return {"tokenizer": tiny.byte_tokenizer(specials=hunyuan15_text.SPECIALS, end=False), "tokenizer_2": ByT5Tokenizer()}
+    raise UsageError(f"no tiny pipeline for `{name}`", fix="there is one for every family that needs no control pictures")
 
 
 def _loaded(part: Component) -> Any:
-    return part.load(_FILES, device=torch.device("cpu"), dtype=torch.float32)
+    return part.load_tiny(device=torch.device("cpu"), dtype=torch.float32)

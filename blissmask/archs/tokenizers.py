@@ -1,4 +1,4 @@
-"""Load a tokenizer from a folder, offline, and make sure it knows the special tokens of its template."""
+"""Load a text encoder's tokenizer from a folder, offline, and make sure it knows the special tokens of its template."""
 
 from __future__ import annotations
 
@@ -6,8 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blissmask.archs.components import Component
+from blissmask.archs.components import Component, tokenizer_folders
+from blissmask.archs.protocol import ModelFiles
+from blissmask.archs.tiny import byte_tokenizer
 from blissmask.errors import ModelError
+
+
+def tokenizer_of(part: Component, files: ModelFiles, *, needs: tuple[str, ...] = ()) -> Any:
+    """Return the tokenizer of a text encoder, for a miniature one of bytes, whose texts end in ``</s>`` unless a template ends them.
+
+    Args:
+        part: the text encoder.
+        files: what the user named.
+        needs: the special tokens of its template.
+
+    Raises:
+        ModelError: as :func:`load_tokenizer`.
+    """
+    if part.source(files) is None:
+        return byte_tokenizer(specials=needs, end=not needs)
+    return load_tokenizer(tokenizer_folders(files, part), part=part, needs=needs)
 
 
 def load_tokenizer(folders: Sequence[Path], *, part: Component, needs: Sequence[str] = ()) -> Any:

@@ -2,85 +2,82 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
-
-import torch
+from typing import TYPE_CHECKING
 
 from blissmask.archs import tiny
-from blissmask.archs.clip import load_clip
-from blissmask.archs.components import Component, tokenizer_folders, tokenizer_identity
+from blissmask.archs.components import Component, text_identity, tokenizer_folders
+from blissmask.archs.family import Family
 from blissmask.archs.identity import joined_identity
 from blissmask.archs.protocol import Expert, LatentEncoder, LatentSpec, ModelFiles
-from blissmask.archs.t5 import load_umt5
 from blissmask.archs.tasks import checked_task
-from blissmask.archs.umt5 import Umt5TextEncoder, load_tokenizer
-from blissmask.archs.wan_denoiser import WanDenoiser, load_denoiser
-from blissmask.archs.wan_i2v import WanImageToVideoEncoder
-from blissmask.archs.wan_latents import WanLatentEncoder
-from blissmask.archs.wan_vae import load_vae
+
+if TYPE_CHECKING:
+    import torch
+
+    from blissmask.archs.drawing import Drawing
+    from blissmask.archs.umt5 import Umt5TextEncoder
+    from blissmask.archs.wan_denoiser import WanDenoiser
 
 LATENT = LatentSpec(channels=16, spatial_stride=8, temporal_stride=4, grid_multiple=16)
-VAE = Component("vae", "vae", "diffusers.AutoencoderKLWan", load_vae, tiny.wan_vae, "wan")
-TEXT_ENCODER = Component("text_encoder", "text_encoder", "transformers.UMT5EncoderModel", load_umt5, tiny.umt5, "wan")
-IMAGE_ENCODER = Component("image_encoder", "image_encoder", "transformers.CLIPVisionModel", load_clip, tiny.clip, "wan")
+VAE = Component("vae", "vae", "diffusers.AutoencoderKLWan", tiny.wan_vae, "wan")
+TEXT_ENCODER = Component("text_encoder", "text_encoder", "transformers.UMT5EncoderModel", tiny.umt5, "wan")
+IMAGE_ENCODER = Component("image_encoder", "image_encoder", "transformers.CLIPVisionModel", tiny.clip, "wan")
 # 16 noisy channels, 4 of frame mask, 16 of the first frame.
 _I2V_CHANNELS = 36
 
 
 def load_text_encoder(files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> Umt5TextEncoder:
     """Load UMT5 and its tokenizer. Raises ModelError."""
+    from blissmask.archs.t5 import load_umt5
+    from blissmask.archs.umt5 import Umt5TextEncoder, load_tokenizer
+
     source = TEXT_ENCODER.source(files)
     tokenizer = tiny.byte_tokenizer() if source is None else load_tokenizer(tokenizer_folders(files, TEXT_ENCODER), source)
-    model = TEXT_ENCODER.load(files, device=device, dtype=dtype)
-    return Umt5TextEncoder(model, tokenizer, identity=text_encoder_identity(files))
+    model = TEXT_ENCODER.load(files, load_umt5, device=device, dtype=dtype)
+    return Umt5TextEncoder(model, tokenizer, identity=text_identity(files, TEXT_ENCODER))
 
 
-def text_encoder_identity(files: ModelFiles) -> str:
-    """Return the name of UMT5's weights and tokenizer by content."""
-    return joined_identity([TEXT_ENCODER.identity(files), *tokenizer_identity(files, TEXT_ENCODER)])
-
-
-@dataclass(frozen=True)
-class WanFamily:
-    """A Wan family of stride 8; see :class:`blissmask.archs.protocol.Architecture` for the attributes.
+@dataclass(frozen=True, kw_only=True)
+class WanFamily(Family):
+    """A Wan family of stride 8; see :class:`blissmask.archs.protocol.Architecture` for the other attributes.
 
     Attributes:
-        task_experts: the denoisers of each task.
+        boundaries: noise level of each task above which the high-noise expert works; empty for families with one denoiser.
         sees_clip: whether image-to-video uses CLIP features beside the latents (2.1 does, 2.2 does not).
     """
 
-    name: str
-    modelspec: str
-    task_experts: dict[str, tuple[Expert, ...]]
-    sees_clip: bool
-    one_frame_tasks: tuple[str, ...] = ()
     cache_suffix: str = "wan"
     metadata_name: str = "wan"
+    tasks: tuple[str, ...] = ("t2v", "i2v")
     latent: LatentSpec = LATENT
     default_fps: float = 16.0
     default_shift: float = 3.0
-    control_range: tuple[int, int] = (0, 0)
-    text_sees_controls: bool = False
-    takes_videos: bool = True
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Return the supported tasks, the default first."""
-        return tuple(self.task_experts)
+    boundaries: Mapping[str, float] = field(default_factory=dict)
+    sees_clip: bool
 
     def experts(self, task: str) -> tuple[Expert, ...]:
         """Return the denoisers for ``task``."""
-        return self.task_experts[checked_task(self, task)]
+        boundary = self.boundaries.get(checked_task(self, task))
+        if boundary is None:
+            return super().experts(task)
+        return (Expert("high", (boundary, 1.0)), Expert("low", (0.0, boundary)))
 
     def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
         """Load the VAE's encoder, and for Wan 2.1 image-to-video CLIP. Raises ModelError."""
+        from blissmask.archs.clip import load_clip
+        from blissmask.archs.wan_i2v import WanImageToVideoEncoder
+        from blissmask.archs.wan_latents import WanLatentEncoder
+        from blissmask.archs.wan_vae import load_vae
+
         image_task = checked_task(self, task) != "t2v"
         identity = self.latent_encoder_identity(files, task=task)
-        encoder = WanLatentEncoder(VAE.load(files, device=device, dtype=dtype), self.latent, identity=identity)
+        encoder = WanLatentEncoder(VAE.load(files, load_vae, device=device, dtype=dtype), self.latent, identity=identity)
         if not image_task:
             return encoder
-        clip = IMAGE_ENCODER.load(files, device=device, dtype=dtype) if self.sees_clip else None
+        clip = IMAGE_ENCODER.load(files, load_clip, device=device, dtype=dtype) if self.sees_clip else None
         return WanImageToVideoEncoder(encoder, clip, identity=identity)
 
     def latent_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
@@ -97,12 +94,20 @@ class WanFamily:
     def text_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
         """Return the name of the weights by content, without loading them."""
         checked_task(self, task)
-        return text_encoder_identity(files)
+        return text_identity(files, TEXT_ENCODER)
 
     def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> WanDenoiser:
         """Load the denoiser of ``expert``. Raises ModelError."""
+        from blissmask.archs.wan_denoiser import WanDenoiser, load_denoiser
+
         part = self.denoiser(expert, task)
-        return WanDenoiser(part.load(files, device=device, dtype=dtype), identity=part.identity(files), dtype=dtype)
+        return WanDenoiser(part.load(files, load_denoiser, device=device, dtype=dtype), identity=part.identity(files), dtype=dtype)
+
+    def drawing(self, task: str = "") -> Drawing:
+        """Return how previews are drawn."""
+        from blissmask.archs.wan_drawing import wan_drawing
+
+        return wan_drawing(self, checked_task(self, task))
 
     def denoiser(self, expert: str, task: str) -> Component:
         """Return where the denoiser of ``expert`` comes from; diffusers keeps the low-noise expert in ``transformer_2``."""
@@ -116,7 +121,6 @@ class WanFamily:
             folder="transformer_2" if expert == "low" else "transformer",
             field="dit_high_noise" if expert == "high" else "dit",
             class_path="diffusers.WanTransformer3DModel",
-            load_file=load_denoiser,
             tiny=build,
             tiny_name=f"{self.name}-{checked_task(self, task)}",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from blissmask.archs import wan_keymaps
 from blissmask.archs.checkpoint import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.archs.conditioning import stacked
 from blissmask.archs.loading import build_empty, load_weights
 from blissmask.archs.protocol import Batch
 from blissmask.archs.umt5 import MAX_TOKENS
@@ -53,7 +55,7 @@ class WanDenoiser:
         Uses ``t5``; for image-to-video also ``latents_image`` (20 channels: 4 of frame mask, 16 of the first frame) and, for Wan 2.1,
         ``clip``; for one-frame items ``f_indices``, the time index of each latent frame.
         """
-        shown = [_stacked(batch.conditioning["latents_image"])] if "latents_image" in batch.conditioning else []
+        shown = [stacked(batch.conditioning["latents_image"])] if "latents_image" in batch.conditioning else []
         hidden_BCFHW = torch.cat([batch.noisy_BCFHW, *(tensor.to(batch.noisy_BCFHW) for tensor in shown)], dim=1)
         return self.velocity(hidden_BCFHW, batch.timesteps_B.float() * 1000, batch.conditioning)
 
@@ -85,7 +87,7 @@ class WanDenoiser:
         if clip is None:
             fix = "cache again with `--arch wan21 --task i2v` and its `--image-encoder`"
             raise CacheError("the denoiser takes CLIP features, the cache holds none", fix=fix)
-        features = _stacked(clip).to(device, self.dtype)
+        features = stacked(clip).to(device, self.dtype)
         # One-frame items hold one set of features per control picture; the model takes two of them one after the other.
         return features.flatten(0, 1) if features.ndim == 4 else features
 
@@ -106,10 +108,7 @@ def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``WanTransformer3DModel`` that fit ``tensors`` (diffusers names)."""
-
-    def shape(name: str) -> tuple[int, ...]:
-        return shape_of(tensors, name, source=path, kind=_KIND)
-
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
     width, in_channels, *patch = shape("patch_embedding.weight")
     cells = patch[0] * patch[1] * patch[2]
     config = {
@@ -135,10 +134,6 @@ def _in_diffusers_names(tensors: Tensors) -> Tensors:
     return wan_keymaps.DIT.rename(tensors) if "blocks.0.self_attn.q.weight" in tensors else tensors
 
 
-def _stacked(value: Tensor | Sequence[Tensor]) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.stack(list(value))
-
-
 def _refuse_other_task(hidden_BCFHW: Tensor, module: Any) -> None:
     given, wanted = hidden_BCFHW.shape[1], module.config.in_channels
     if given != wanted:
@@ -154,7 +149,7 @@ def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None
 
     musubi-tuner numbers one-frame items 0, 1, ... in training and by their indices when it samples; here both go by their indices.
     """
-    indices_BF = None if frame_indices is None else _stacked(frame_indices).cpu().long()
+    indices_BF = None if frame_indices is None else stacked(frame_indices).cpu().long()
     if indices_BF is None or bool((indices_BF == torch.arange(indices_BF.shape[1])).all()):
         yield
         return

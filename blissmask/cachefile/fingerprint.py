@@ -7,7 +7,8 @@ the time moved and the size did not, the content decides. So an untouched data s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def take(paths: Iterable[Path]) -> str:
     Raises:
         InputError: a file cannot be read.
     """
-    return " ".join(_take_one(path) for path in expand(paths))
+    # The state before the content: a file that changes in between looks changed next time, not fresh.
+    return " ".join(f"{state.st_size}:{state.st_mtime_ns}:{content_hash(path)}" for path, state in _files(paths))
 
 
 def compare(fingerprint: str, paths: Iterable[Path], *, by_content: bool = False) -> Sameness:
@@ -45,33 +47,29 @@ def compare(fingerprint: str, paths: Iterable[Path], *, by_content: bool = False
     Raises:
         InputError: a file cannot be read.
     """
-    recorded, files = fingerprint.split(), expand(paths)
+    recorded, files = fingerprint.split(), _files(paths)
     if len(recorded) != len(files):
         return Sameness.CHANGED
-    return max((_compare_one(text, path, by_content=by_content) for text, path in zip(recorded, files, strict=True)), default=Sameness.SAME)
+    compared = (_compare_one(text, path, state, by_content=by_content) for text, (path, state) in zip(recorded, files, strict=True))
+    return max(compared, default=Sameness.SAME)
 
 
-def expand(paths: Iterable[Path]) -> Sequence[Path]:
-    """Return the files of ``paths``; a folder gives its own files, sorted by name, without hidden ones."""
-    files: list[Path] = []
+def _files(paths: Iterable[Path]) -> list[tuple[Path, os.stat_result]]:
+    """Return the files of ``paths`` with their states; a folder gives its own files, sorted by name, without hidden ones."""
+    files: list[tuple[Path, os.stat_result]] = []
     for path in paths:
-        if path.is_dir():
-            files += sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-        else:
-            files.append(path)
+        state = _stat(path)
+        if not stat.S_ISDIR(state.st_mode):
+            files.append((path, state))
+            continue
+        inside = ((child, _stat(child)) for child in sorted(path.iterdir()) if not child.name.startswith("."))
+        files += [(child, state) for child, state in inside if stat.S_ISREG(state.st_mode)]
     return files
 
 
-def _take_one(path: Path) -> str:
-    # The state before the content: a file that changes in between looks changed next time, not fresh.
-    state = _stat(path)
-    return f"{state.st_size}:{state.st_mtime_ns}:{content_hash(path)}"
-
-
-def _compare_one(recorded: str, path: Path, *, by_content: bool) -> Sameness:
+def _compare_one(recorded: str, path: Path, state: os.stat_result, *, by_content: bool) -> Sameness:
     size, _, rest = recorded.partition(":")
     modified, _, digest = rest.partition(":")
-    state = _stat(path)
     if str(state.st_size) != size:
         return Sameness.CHANGED
     untouched = str(state.st_mtime_ns) == modified

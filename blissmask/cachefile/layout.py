@@ -39,6 +39,7 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
     blissmask.mask_print     fingerprint of the mask file; empty when there is none
     blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``; empty without a mask
     blissmask.empty_mask     what becomes of masks that are zero everywhere: warn, error, full; empty without a mask
+    blissmask.mask_inverted  true where dark is what counts; empty otherwise
     blissmask.mean_weight    mean of the mask weights, six decimals
     blissmask.text_encoder   text files: identity of the text encoder      blissmask.text_dtype   precision it ran in
     blissmask.controls_print text files of families whose captions see the control pictures: their fingerprint
@@ -46,13 +47,16 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from blissmask.masks.tiers import TIERS, TierTable
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT_VERSION = "1.0.1"
 """``format_version`` of musubi-tuner's files."""
@@ -76,7 +80,13 @@ _WINDOW = re.compile(r"(\d{5,})-(\d{3,})(?:-\d+)?")
 _GRID = re.compile(r"(?:^|_)(\d+x\d+(?:x\d+)?)$")
 _TIERS = re.compile(",".join([r"(\d{1,3})"] * len(TIERS)))
 _VARIABLE_LENGTH = "varlen_"
-_DTYPES = {str(value).removeprefix("torch."): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+# torch's names of all dtypes that safetensors files hold.
+_DTYPES = frozenset(
+    {"bool", "complex64", "bfloat16", "float16", "float32", "float64"}
+    | {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+    | {f"float8_{kind}" for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")}
+    | {"float4_e2m1fn_x2"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +212,7 @@ def text_metadata(architecture: str, caption: str) -> dict[str, str]:
     return {ARCHITECTURE: architecture, CAPTION: caption, "format_version": FORMAT_VERSION}
 
 
+@functools.lru_cache(maxsize=16)
 def tiers_text(tiers: TierTable) -> str:
     """Return how the values of the tiers stand in the metadata: ``255,128,80,0``."""
     return ",".join(str(value) for value in tiers.as_dict().values())

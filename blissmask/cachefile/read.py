@@ -1,4 +1,4 @@
-"""Read cache entries, ours and those of musubi-tuner and blissful-tuner: headers first, tensors when asked.
+"""Read cache entries, ours and those of musubi-tuner and blissful-tuner: headers first, which needs no torch, tensors when asked.
 
 C channels; f, h, w latent frames, rows, columns.
 """
@@ -9,15 +9,16 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.cachefile.layout import FRAME_COUNT, LATENTS, MASK_REGIONS, MASK_WEIGHTS, parse_key, parse_latent_name, text_name
 from blissmask.errors import CacheError, Problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _REMAKE = "remove them, then run `blissmask cache` again"
 
@@ -86,7 +87,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CacheError: the file is missing, truncated or damaged.
     """
-    with _opened(path) as file:
+    with _opened(path, "pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
 
 
@@ -96,7 +97,7 @@ def is_sound(path: Path) -> bool:
         tensors = read_tensors(path)
     except CacheError:
         return False
-    return all(bool(torch.isfinite(tensor.float()).all()) for tensor in tensors.values() if tensor.is_floating_point())
+    return all(bool(tensor.float().isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point())
 
 
 def load_entry(header: CacheHeader) -> CacheEntry:
@@ -131,17 +132,22 @@ def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path) -> T
     frames, rows, columns = latents_Cfhw.shape[1:]
     fits = tensor.is_floating_point() and tensor.ndim in (3, 4) and tuple(tensor.shape[-2:]) == (rows, columns)
     if fits and tensor.numel() == planes * frames * rows * columns:
-        return tensor.reshape(planes, frames, rows, columns).to(torch.float32)
+        return tensor.reshape(planes, frames, rows, columns).float()
     if fits and tensor.numel() == planes * rows * columns:
-        return tensor.reshape(planes, 1, rows, columns).expand(planes, frames, rows, columns).to(torch.float32).contiguous()
+        return tensor.reshape(planes, 1, rows, columns).expand(planes, frames, rows, columns).float().contiguous()
     raise CacheError(f"the mask {list(tensor.shape)} does not fit the latents {list(latents_Cfhw.shape)}", where=[path], fix=_REMAKE)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; everything that can be wrong with it becomes a CacheError."""
+def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
+    """Open a safetensors file; everything that can be wrong with it becomes a CacheError.
+
+    Args:
+        path: the file.
+        framework: ``np`` gives headers; tensors come from ``pt``, since NumPy has no bfloat16.
+    """
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework=framework) as file:
             yield file
     except FileNotFoundError as error:
         raise CacheError("a cache file is missing", where=[path], fix="run `blissmask cache`") from error

@@ -10,21 +10,24 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file  # noqa: TID251
+from safetensors.torch import save
 from torch import Tensor
 
 from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, as_unicode, grid_key, plain_key
 from blissmask.errors import CacheError
 from blissmask.storage.atomic import publishing
 
+_VAE_FIX = "encode in float32 (`vae_dtype`), and check that the model file is complete"
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, fix: str = "") -> None:
     """Publish a safetensors file.
 
     Args:
         path: the file.
         tensors: key in the file -> tensor, on any device, views allowed.
         metadata: what stands in the header; text that is no valid Unicode (names of files from other systems) is escaped.
+        fix: how to mend values that are not finite, for the message.
 
     Raises:
         CacheError: a tensor holds NaN or infinity; nothing is written.
@@ -32,16 +35,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """
     broken = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
-        raise CacheError(
-            f"NaN or infinite values in {', '.join(f'`{key}`' for key in broken)}",
-            where=[path],
-            fix="encode in float32 (`vae_dtype`), and check that the model file is complete",
-        )
+        raise CacheError(f"NaN or infinite values in {', '.join(f'`{key}`' for key in broken)}", where=[path], fix=fix)
     # Views of one batch share memory, which the format cannot hold.
     owned = {key: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
-    with publishing(path) as temporary:
-        save_file(owned, temporary, metadata={key: as_unicode(value) for key, value in metadata.items()})
-        _sort_header(temporary)
+    with publishing(path) as temporary, temporary.open("wb") as file:
+        file.writelines(_serialise(owned, metadata))
 
 
 def write_latents(
@@ -66,7 +64,7 @@ def write_latents(
     """
     tensors = {_latent_key(content, tensor): tensor for content, tensor in contents.items()}
     tensors.update(mask_tensors(weights_1fhw, regions_4fhw))
-    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT})
+    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=_VAE_FIX)
 
 
 def write_text(path: Path, contents: Mapping[str, Tensor], *, variable_length: Collection[str], metadata: Mapping[str, str]) -> None:
@@ -82,7 +80,7 @@ def write_text(path: Path, contents: Mapping[str, Tensor], *, variable_length: C
         CacheError, MachineError: see :func:`save_tensors`.
     """
     tensors = {plain_key(content, tensor.dtype, variable_length=content in variable_length): tensor for content, tensor in contents.items()}
-    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT})
+    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix="check that the text encoder's file is complete")
 
 
 def mask_tensors(weights_1fhw: Tensor | None, regions_4fhw: Tensor | None) -> dict[str, Tensor]:
@@ -105,17 +103,19 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor if tensor.element_size() > 1 else tensor.float()).all())
 
 
-def _sort_header(path: Path) -> None:
-    """Put the metadata in the header into alphabetical order, so that the same content gives the same bytes.
+def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    """Return header and data of a safetensors file, with the metadata in alphabetical order: the same content gives the same bytes.
 
-    The library writes it in the order of a hash map with random seeds. Readers go by the header's length, which stays: what the new
-    text is shorter by is filled with spaces, as the format allows.
+    The library writes metadata in the order of a hash map with random seeds. It is asked for bytes and not for a file, since it would
+    write one under a temporary name of its own, which a kill leaves behind and nobody sweeps.
     """
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        if len(text) <= length:
-            file.seek(8)
-            file.write(text.ljust(length))
+    # Not an empty dictionary: with no tensors either, the library would write a header that is no JSON.
+    data = save(tensors, metadata={key: as_unicode(value) for key, value in metadata.items()} or None)
+    data_start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:data_start])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    # The format wants the data to begin at a multiple of 8.
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[data_start:]

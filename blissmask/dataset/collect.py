@@ -73,7 +73,8 @@ def collect(dataset: DatasetSection, number: int) -> Collected:
     listed = dataset.image_jsonl_file or dataset.video_jsonl_file
     items = _listed(listed, kind) if listed else _found(dataset, kind)
     masks = _masks(dataset, kind)
-    items = tuple(item if item.mask_path else replace(item, mask_path=masks.get(item.media.key)) for item in items)
+    _refuse_missing(dataset.default_mask)
+    items = tuple(item if item.mask_path else replace(item, mask_path=masks.get(item.media.key, dataset.default_mask)) for item in items)
     if dataset.control_directory:
         items = _with_controls(items, dataset.control_directory, kind)
     keys = {item.media.key for item in items}
@@ -99,6 +100,11 @@ def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[DatasetItem, ...]:
 
 def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:
     return match_masks(dataset.mask_directory, videos=kind is MediaKind.VIDEO) if dataset.mask_directory else {}
+
+
+def _refuse_missing(mask: Path | None) -> None:
+    if mask is not None and not mask.exists():
+        raise InputError("`default_mask` does not exist", where=[mask], fix=f"paths start at {Path.cwd()}")
 
 
 def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind) -> tuple[DatasetItem, ...]:

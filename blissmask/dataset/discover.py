@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
-from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, item_key, refuse_collisions
+from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, item_key, refuse_collisions, split_name
 from blissmask.errors import InputError
 
 
@@ -18,10 +19,20 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     """
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry)]
     except OSError as error:
-        raise InputError(f"cannot read the folder: {error.strerror}", where=[folder]) from error
-    return [folder / name for name in sorted(names) if Path(name).suffix.lower() in suffixes]
+        raise InputError(f"cannot read the folder: {error.strerror}", where=[folder], fix=f"paths start at {Path.cwd()}") from error
+    return [folder / name for name in sorted(names) if split_name(name)[1].lower() in suffixes]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a file, or a link that leads nowhere: reading that fails, so it is named and costs one item."""
+    if not entry.is_symlink():
+        return entry.is_file()
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return True
 
 
 def list_folders(folder: Path) -> list[Path]:

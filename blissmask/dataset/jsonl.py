@@ -1,7 +1,8 @@
 """Data sets listed in a JSONL file: one object per line, in musubi-tuner's spelling.
 
 Pictures: ``image_path``, ``caption``, and ``control_path`` or ``control_path_0``, ``control_path_1`` ....
-Videos: ``video_path``, ``caption``, ``control_path``. Ours besides: ``mask_path``. Relative paths start at the working folder, as there.
+Videos: ``video_path``, ``caption``, ``control_path``. Besides: ``mask_path``, which AkaneTendo25's musubi-tuner calls ``loss_mask_path`` or
+``video_loss_mask_path``. Relative paths start at the working folder, as there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from blissmask.dataset.names import item_key
 from blissmask.errors import InputError
 
 _NUMBERED = re.compile(r"control_path_(\d+)")
+_MASK = ("mask_path", "loss_mask_path", "video_loss_mask_path")
 
 
 def read_jsonl(path: Path, kind: MediaKind) -> list[DatasetItem]:
@@ -60,7 +62,7 @@ def _parse(line: str) -> dict[str, Any]:
 def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
     main = f"{kind.value}_path"
     numbered = {name: match for name in line if (match := _NUMBERED.fullmatch(name))}
-    unknown = sorted(name for name in line if name not in (main, "caption", "control_path", "mask_path") and name not in numbered)
+    unknown = sorted(name for name in line if name not in (main, "caption", "control_path", *_MASK) and name not in numbered)
     if unknown:
         raise ValueError(f"unknown keys {', '.join(f'`{name}`' for name in unknown)}")
     for name in (main, "caption"):
@@ -74,7 +76,7 @@ def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
     return DatasetItem(
         media=MediaFile(item_key(media.name), media.stem, media, kind),
         caption=line["caption"].strip(),
-        mask_path=Path(line["mask_path"]) if "mask_path" in line else None,
+        mask_path=next((Path(line[name]) for name in _MASK if name in line), None),
         control_paths=_control_paths(line, numbered),
     )
 

@@ -54,14 +54,17 @@ def full_mask(geometry: Geometry) -> PixelMask:
     return PixelMask(np.ones((1, *geometry.size_wh[::-1]), dtype=np.float32), None)
 
 
-def still_mask(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierTable) -> PixelMask:
+def still_mask(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierTable, *, inverted: bool = False) -> PixelMask:
     """Bring one mask to training size with the photo's own geometry.
 
     Args:
         weights_HW: float32 in [0, 1], at any size with the photo's aspect ratio.
         geometry: the photo's.
         tiers: the values that the mask's tiers have.
+        inverted: whether dark is what counts.
     """
+    if inverted:
+        weights_HW = 1.0 - weights_HW
     shares_RHW = _fitted_shares(weights_HW, geometry, tiers)
     return PixelMask(geometry.fit_weights(weights_HW)[np.newaxis], None if shares_RHW is None else shares_RHW[:, np.newaxis])
 

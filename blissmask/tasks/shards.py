@@ -7,7 +7,8 @@ counts are exact over all of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,9 +29,25 @@ class Shard:
     count: int = 1
     local_rank: int = 0
 
-    def share(self, items: Sequence[ItemT]) -> list[ItemT]:
-        """Return every ``count``-th item; over all processes each item comes exactly once."""
-        return list(items[self.rank :: self.count])
+    def share(self, items: Sequence[ItemT], *, together: Callable[[ItemT], Hashable] | None = None) -> list[ItemT]:
+        """Return this process's items; over all processes each item comes exactly once.
+
+        Args:
+            items: the same in every process.
+            together: what one process must get all of, e.g. the video that clips are cut from, so that it is decoded once. Each new one
+                goes to the process that has the fewest items so far. None shares single items.
+        """
+        if together is None or self.count == 1:
+            return list(items[self.rank :: self.count])
+        sizes = Counter(map(together, items))
+        loads = [0] * self.count
+        mine = set()
+        for key, size in sizes.items():
+            rank = loads.index(min(loads))
+            loads[rank] += size
+            if rank == self.rank:
+                mine.add(key)
+        return [item for item in items if together(item) in mine]
 
     def device(self, name: str) -> str:
         """Return which device to use: ``auto`` becomes this process's own GPU where processes share a machine."""

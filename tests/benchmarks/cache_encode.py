@@ -16,8 +16,6 @@ minutes on two cores; with few of them, loading the VAE weighs more than it shou
 from __future__ import annotations
 
 import copy
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -29,46 +27,47 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from blissmask.archs import tiny
 from blissmask.archs.registry import load_architecture
 from blissmask.archs.wan_latents import WanLatentEncoder
 from blissmask.cachefile.write import save_tensors
 from blissmask.config.load import load_config
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
+from tests.benchmarks.report import Row, Size, machine, table
 from tests.builders import random_rgb, save, tier_mask
 
-PHOTOS, ROUNDS = 64, 3
-SIDE, PHOTO_SIDE = 512, 1024
+PHOTOS, ROUNDS, SIDE = 64, 3, 512
+SIZES = {Size.SMALLEST: (2, 1, 32), Size.QUICK: (6, 1, SIDE), Size.FULL: (PHOTOS, ROUNDS, SIDE)}
+"""Photos, rounds, and the side in pixels; another side than 512 takes the VAE in miniature."""
 
 
-def main(photos: int, rounds: int) -> None:
-    """Print the table."""
-    load = os.getloadavg()[0]
+def rows(size: Size) -> list[Row]:
+    """Return the figures; the goals are those of 64 photos."""
+    photos, rounds, side = SIZES[size]
+    return encode_rows(photos, rounds, side)
+
+
+def encode_rows(photos: int, rounds: int, side: int = SIDE) -> list[Row]:
+    """Return the figures for ``photos`` photos, encoded at ``side`` pixels, and ``rounds`` of comparing."""
     torch.manual_seed(0)
-    vae = AutoencoderKLWan().eval().requires_grad_(False)
-    plain, ours, difference = encode_seconds(vae, rounds)
-    whole, inside = run_seconds(vae, photos)
-    rows = [
-        (
-            "machine",
-            f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f}, torch {torch.__version__}",
-        ),
-        (f"plain diffusers, one photo of {SIDE} px", f"{plain:.2f} s"),
-        ("ours", f"{ours:.2f} s"),
-        ("plain / ours (goal 2.8)", f"{plain / ours:.2f}"),
-        ("largest difference of latents (goal 1e-5)", f"{difference:.1e}"),
-        (f"whole run, {photos} photos", f"{whole:.1f} s"),
-        ("of it in the encoder", f"{inside:.1f} s"),
-        ("whole run / encoder (goal 1.10)", f"{whole / inside:.3f}"),
+    vae = (AutoencoderKLWan() if side == SIDE else tiny.wan_vae()).eval().requires_grad_(False)
+    plain, ours, difference = encode_seconds(vae, rounds, side)
+    whole, inside = run_seconds(vae, photos, side)
+    return [
+        Row(f"cache, plain diffusers, one photo of {side} px", plain, "s"),
+        Row(f"cache, ours, one photo of {side} px", ours, "s"),
+        Row("encoding, plain diffusers / ours", plain / ours, goal=2.8, more_is_better=True),
+        Row("largest difference of their latents", difference, goal=1e-5),
+        Row(f"cache, whole run, {photos} photos", whole, "s"),
+        Row("cache, whole run / its time in the encoder", whole / inside, goal=1.10),
     ]
-    width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
 
 
-def encode_seconds(vae: AutoencoderKLWan, rounds: int) -> tuple[float, float, float]:
+def encode_seconds(vae: AutoencoderKLWan, rounds: int, side: int) -> tuple[float, float, float]:
     """Return the best seconds of plain diffusers and of ours, and how far their latents are apart."""
     encoder = WanLatentEncoder(copy.deepcopy(vae), load_architecture("wan21").latent, identity="benchmark")
-    pixels = torch.rand(1, 3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    pixels = torch.rand(1, 3, 1, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
     mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
 
     @torch.inference_mode()
@@ -84,7 +83,7 @@ def encode_seconds(vae: AutoencoderKLWan, rounds: int) -> tuple[float, float, fl
     return best["plain"], best["ours"], float((found["plain"] - found["ours"]).abs().max())
 
 
-def run_seconds(vae: AutoencoderKLWan, photos: int) -> tuple[float, float]:
+def run_seconds(vae: AutoencoderKLWan, photos: int, side: int) -> tuple[float, float]:
     """Return the seconds of a whole `cache` run, and of it those in the encoder."""
     inside = 0.0
     encode_item = WanLatentEncoder.encode_item
@@ -99,9 +98,9 @@ def run_seconds(vae: AutoencoderKLWan, photos: int) -> tuple[float, float]:
         folder = Path(name)
         save_tensors(folder / "vae.safetensors", vae.state_dict(), {})
         for number in range(photos):
-            save(folder / "photos" / f"{number:03}.png", random_rgb((PHOTO_SIDE, PHOTO_SIDE), seed=number))
-            save(folder / "masks" / f"{number:03}.png", tier_mask((PHOTO_SIDE, PHOTO_SIDE)))
-        lines = [f"[general]\nresolution = [{SIDE}, {SIDE}]\n[[datasets]]"]
+            save(folder / "photos" / f"{number:03}.png", random_rgb((2 * side, 2 * side), seed=number))
+            save(folder / "masks" / f"{number:03}.png", tier_mask((2 * side, 2 * side)))
+        lines = [f"[general]\nresolution = [{side}, {side}]\n[[datasets]]"]
         lines += [f'{key} = "{folder / place}"' for key, place in FOLDERS.items()]
         (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
         flags = {"model": {"arch": "wan21", "vae": folder / "vae.safetensors", "device": "cpu"}, "cache": {"latents_only": True}}
@@ -122,13 +121,5 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
-def processor() -> str:
-    """Return the processor's name as Linux tells it, elsewhere as Python does."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 if __name__ == "__main__":
-    main(*(int(text) for text in sys.argv[1:]), *(PHOTOS, ROUNDS)[len(sys.argv) - 1 :])
+    print(f"{machine()}\n\n{table(encode_rows(*(int(text) for text in sys.argv[1:]), *(PHOTOS, ROUNDS)[len(sys.argv) - 1 :]))}")

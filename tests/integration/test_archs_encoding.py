@@ -15,7 +15,8 @@ from blissmask.archs.hunyuan15_text import glyph_text
 from blissmask.archs.hunyuan_vae import HunyuanLatentEncoder
 from blissmask.archs.protocol import Batch, ModelFiles, OneFrame
 from blissmask.archs.qwen_denoiser import pack, unpack
-from blissmask.archs.qwen_text import EDIT_PLUS, SPECIALS, QwenTextEncoder
+from blissmask.archs.qwen_templates import EDIT_PLUS, SPECIALS
+from blissmask.archs.qwen_text import QwenTextEncoder
 from blissmask.archs.qwen_vision import condition_size, vision_patches
 from blissmask.archs.registry import load_architecture
 from blissmask.archs.umt5 import clean_caption

@@ -7,30 +7,15 @@ import pytest
 import torch
 
 from blissmask.cachefile.read import list_headers
-from blissmask.dataset import footage
-from blissmask.errors import InputError, MediaError, UsageError
+from blissmask.errors import InputError, UsageError
 from blissmask.tasks.plan import Action
 from tests.builders import photo_folder, random_rgb, save, tier_mask, write_video
-from tests.cache_builders import PHOTO_WH, build, captions, entries, metadata, plan
-
-FRAMES = 12
-
-
-def moving_frames(count=FRAMES):
-    """Return frames of rising grey, so that each can be told."""
-    return [np.full((48, 64, 3), 10 + 15 * number, np.uint8) for number in range(count)]
+from tests.cache_builders import FRAMES, PHOTO_WH, build, captions, entries, metadata, moving_frames, on_videos, plan, video_folder
 
 
 @pytest.fixture
 def clip(tmp_path):
-    """Return a folder with one lossless video of 12 frames and its caption."""
-    write_video(tmp_path / "videos" / "clip.avi", moving_frames())
-    (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
-    return tmp_path
-
-
-def on_videos(folder, **settings):
-    return {"video_directory": folder / "videos", "target_frames": [5], **settings}
+    return video_folder(tmp_path, "clip")
 
 
 def listed(folder, lines, name="list.jsonl"):
@@ -146,53 +131,12 @@ def test_an_empty_moving_mask_fails_the_clip_when_asked_to(clip):
     assert failure.problem.what == "the mask is zero everywhere in frames 0-4"
 
 
-def test_a_video_is_decoded_once_for_all_its_clips(clip, monkeypatch):
-    decoded = count_frames(monkeypatch)
-    build(clip, **on_videos(clip, frame_extraction="slide", target_frames=[1, 5]))
-    assert decoded == {clip / "videos" / "clip.avi": list(range(FRAMES))}
-
-
-def test_a_mask_video_is_decoded_once_for_all_clips(clip, monkeypatch):
-    write_video(clip / "masks" / "clip.avi", moving_frames())
-    decoded = count_frames(monkeypatch)
-    build(clip, **on_videos(clip, frame_extraction="slide", mask_directory=clip / "masks"))
-    assert decoded[clip / "masks" / "clip.avi"] == list(range(FRAMES))
-
-
-def test_a_damaged_frame_costs_only_the_clips_that_hold_it(clip, monkeypatch):
-    whole = footage.read_frames
-
-    def damaged(path, indices):
-        for number, rgb_HW3 in zip(sorted(indices), whole(path, indices), strict=True):
-            if number == 7:
-                raise MediaError("frame 7 of the video is damaged", where=[path])
-            yield rgb_HW3
-
-    monkeypatch.setattr(footage, "read_frames", damaged)
-    summary = build(clip, **on_videos(clip, frame_extraction="slide"))
-    assert [failure.key.rpartition(" ")[2] for failure in summary.failures] == ["3-7", "4-8", "5-9", "6-10", "7-11"]
-
-
 def test_a_picture_whose_mask_is_a_folder_costs_its_item(tmp_path):
     photo_folder(tmp_path / "photos", ["a.png"], size_wh=PHOTO_WH)
     save(tmp_path / "masks" / "a" / "0.png", tier_mask(PHOTO_WH))
     line = {"image_path": str(tmp_path / "photos" / "a.png"), "caption": "a", "mask_path": str(tmp_path / "masks" / "a")}
     [failure] = build(tmp_path, image_jsonl_file=listed(tmp_path, [line])).failures
     assert failure.problem.what == "the mask of a picture is a video or a folder"
-
-
-def count_frames(monkeypatch):
-    """Note which frames are decoded of which video."""
-    decoded = {}
-    whole = footage.read_frames
-
-    def counting(path, indices):
-        for number, rgb_HW3 in zip(sorted(indices), whole(path, indices), strict=True):
-            decoded.setdefault(path, []).append(number)
-            yield rgb_HW3
-
-    monkeypatch.setattr(footage, "read_frames", counting)
-    return decoded
 
 
 def test_required_masks_count_for_videos_too(clip):
@@ -271,18 +215,10 @@ def edits(tmp_path):
 
 def one_frame(folder, **settings):
     indices = {"fp_1f_clean_indices": [0], "fp_1f_target_index": 1}
-    return {"control_directory": folder / "controls", "arch": "wan21", "cache": {"one_frame": True}, **indices, **settings}
+    return {"control_directory": folder / "controls", "arch": "wan21", "task": "i2v", "cache": {"one_frame": True}, **indices, **settings}
 
 
-def with_task(monkeypatch):
-    """Make `i2v` the task, which the small configuration of these tests leaves open."""
-    from blissmask.archs.wan import WanFamily
-
-    monkeypatch.setattr(WanFamily, "tasks", property(lambda self: ("i2v", "t2v")))
-
-
-def test_one_frame_items_hold_a_slot_per_picture(edits, monkeypatch):
-    with_task(monkeypatch)
+def test_one_frame_items_hold_a_slot_per_picture(edits):
     build(edits, **one_frame(edits))
     [header] = list_headers(edits / "cache", "wan")
     assert {name: shape for name, (_, shape) in header.contents.items() if name in ("latents", "f_indices")} == {
@@ -291,8 +227,7 @@ def test_one_frame_items_hold_a_slot_per_picture(edits, monkeypatch):
     }
 
 
-def test_the_mask_of_a_one_frame_item_is_the_targets(edits, monkeypatch):
-    with_task(monkeypatch)
+def test_the_mask_of_a_one_frame_item_is_the_targets(edits):
     save(edits / "masks" / "a.png", np.zeros(PHOTO_WH[::-1], np.uint8))
     build(edits, **one_frame(edits, mask_directory=edits / "masks"))
     entry = entries(edits)["a"]
@@ -300,26 +235,24 @@ def test_the_mask_of_a_one_frame_item_is_the_targets(edits, monkeypatch):
     assert entry.regions_4fhw.sum(dim=0).mean(dim=(1, 2)).tolist() == [0.0, 1.0]
 
 
-def test_the_target_slot_is_its_place_among_the_sorted_indices(edits, monkeypatch):
-    with_task(monkeypatch)
+def test_the_target_slot_is_its_place_among_the_sorted_indices(edits):
     save(edits / "masks" / "a.png", np.zeros(PHOTO_WH[::-1], np.uint8))
     build(edits, **one_frame(edits, mask_directory=edits / "masks", fp_1f_clean_indices=[9], fp_1f_target_index=2))
     assert entries(edits)["a"].weights_1fhw.mean(dim=(0, 2, 3)).tolist() == [0.0, 1.0]
 
 
-def test_one_frame_needs_its_time_indices(edits, monkeypatch):
-    with_task(monkeypatch)
+def test_one_frame_needs_its_time_indices(edits):
     with pytest.raises(UsageError, match="needs `fp_1f_clean_indices`"):
         plan(edits, **one_frame(edits, fp_1f_clean_indices=None))
 
 
 def test_one_frame_is_refused_where_the_task_has_none(edits):
     with pytest.raises(UsageError, match="has no one-frame training for task `t2v`"):
-        plan(edits, **one_frame(edits))
+        plan(edits, **one_frame(edits, task="t2v"))
 
 
 def test_control_pictures_are_refused_where_the_family_takes_none(edits):
-    with pytest.raises(InputError, match="1 item without the 0 control pictures"):
+    with pytest.raises(InputError, match="1 item with control pictures, and `wan22` takes none"):
         plan(edits, control_directory=edits / "controls")
 
 
@@ -330,8 +263,7 @@ def test_a_photo_without_control_picture_is_named(edits):
         plan(edits, control_directory=edits / "controls")
 
 
-def test_a_changed_control_picture_is_encoded_anew(edits, monkeypatch):
-    with_task(monkeypatch)
+def test_a_changed_control_picture_is_encoded_anew(edits):
     build(edits, **one_frame(edits))
     save(edits / "controls" / "a.png", random_rgb((48, 48), seed=5))
     assert [item.reason for item in plan(edits, **one_frame(edits)).having(Action.WRITE)] == ["file changed"]

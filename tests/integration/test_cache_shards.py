@@ -5,23 +5,32 @@ import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from blissmask.tasks.shards import Shard
 from tests.builders import mask_folder, photo_folder
-from tests.cache_builders import PHOTO_WH, captions, entries
+from tests.cache_builders import FRAMES, PHOTO_WH, captions, entries, on_videos, video_folder
 
 _PROCESS = """
 import json, sys
 from pathlib import Path
+from blissmask.dataset import footage
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
 from tests.cache_builders import config
-folder = Path(sys.argv[1])
-plan = build_cache.plan(config(folder, mask_directory=folder / "masks"))
-summary = build_cache.run(plan, RunContext())
-print(json.dumps({**summary.to_json(), "locks": len(plan.outputs)}))
+folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
+decoded = []
+whole = footage.read_frames
+def counted(path, indices):
+    for frame in whole(path, indices):
+        decoded.append(path.name)
+        yield frame
+footage.read_frames = counted
+plan = build_cache.plan(config(folder, **settings))
+summary = build_cache.run(plan, RunContext(jobs=2))
+print(json.dumps({**summary.to_json(), "locks": len(plan.outputs), "decoded": decoded}))
 """
 
 
@@ -32,18 +41,55 @@ def test_shares_hold_every_item_exactly_once(count):
     assert sorted(item for share in shares for item in share) == items
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_what_belongs_together_comes_to_one_process(count):
+    items = [(name, number) for name, clips in (("film", 12), ("short", 1), ("trailer", 3), ("scene", 4)) for number in range(clips)]
+    shares = [Shard(rank, count).share(items, together=lambda item: item[0]) for rank in range(count)]
+    assert sorted(item for share in shares for item in share) == sorted(items)
+    assert all(len({rank for rank, share in enumerate(shares) for item in share if item[0] == name}) == 1 for name, _ in items)
+
+
+def test_photos_are_shared_evenly():
+    shares = [Shard(rank, 3).share(range(10), together=lambda item: item) for rank in range(3)]
+    assert sorted(map(len, shares)) == [3, 3, 4]
+
+
+def test_a_long_film_leaves_the_rest_to_the_other_process():
+    items = ["film"] * 9 + ["a", "b", "c"]
+    assert [Shard(rank, 2).share(items, together=str) for rank in range(2)] == [["film"] * 9, ["a", "b", "c"]]
+
+
 @pytest.mark.slow
 def test_two_processes_fill_one_cache_and_agree_on_the_counts(tmp_path):
     photo_folder(tmp_path / "photos", [f"{letter}.png" for letter in "abcde"], size_wh=PHOTO_WH)
     mask_folder(tmp_path / "masks", ["a.png", "c.png", "d.png"], size_wh=PHOTO_WH)
     captions(tmp_path, list("abcde"))
+    first, second = in_two_processes(tmp_path, mask_directory=str(tmp_path / "masks"))
+    assert first["mask_sources"] == second["mask_sources"] == {"alpha": 0, "file": 3, "full": 2}
+    assert (first["written"], first["locks"], second["locks"]) == (5, 1, 0)
+    assert sorted(entries(tmp_path)) == list("abcde")
+
+
+@pytest.mark.slow
+def test_two_processes_decode_each_video_once_and_count_every_clip(tmp_path):
+    video_folder(tmp_path, "a", "b", "c")
+    settings = on_videos(tmp_path, frame_extraction="slide", video_directory=str(tmp_path / "videos"))
+    first, second = in_two_processes(tmp_path, **settings)
+    assert first["written"] == second["written"] == 3 * (FRAMES - 5 + 1)
+    assert Counter(first["decoded"]) + Counter(second["decoded"]) == dict.fromkeys(("a.avi", "b.avi", "c.avi"), FRAMES)
+    assert first["decoded"]
+    assert second["decoded"]
+
+
+def in_two_processes(folder, **settings):
+    """Plan and run in two processes at once; return what each printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, str(tmp_path)],
+            [sys.executable, "-c", _PROCESS, str(folder), json.dumps(settings)],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,6 +100,4 @@ def test_two_processes_fill_one_cache_and_agree_on_the_counts(tmp_path):
     printed = [process.communicate(timeout=240) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
     first, second = (json.loads(out.splitlines()[-1]) for out, _ in printed)
-    assert first["mask_sources"] == second["mask_sources"] == {"alpha": 0, "file": 3, "full": 2}
-    assert (first["written"], first["locks"], second["locks"]) == (5, 1, 0)
-    assert sorted(entries(tmp_path)) == list("abcde")
+    return first, second

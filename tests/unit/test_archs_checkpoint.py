@@ -14,8 +14,8 @@ from safetensors.torch import save_file as write_safetensors
 from blissmask.archs.checkpoint import embedded_sentencepiece, holds_entry, open_checkpoint
 from blissmask.archs.identity import file_identity, folder_identity
 from blissmask.archs.keymap import KeyMap
-from blissmask.archs.loading import part_of_model
 from blissmask.archs.protocol import ModelFiles, OneFrame
+from blissmask.archs.sources import part_of_model
 from blissmask.archs.text_batches import batches_by_length
 from blissmask.errors import ModelError, UsageError
 

@@ -114,6 +114,12 @@ def test_one_mask_frame_holds_for_all_latent_frames(tmp_path):
     assert torch.equal(entry.weights_1fhw, WEIGHTS_1fhw[:, :1].expand(1, 2, 4, 6))
 
 
+def test_the_mask_of_latents_without_frame_axis_is_read(tmp_path):
+    save_tensors(tmp_path / NAME, {"latents_4x6_float32": LATENTS_Cfhw[:, 0], "mask_weights_4x6_float16": WEIGHTS_1fhw[:, :1].half()}, {})
+    save_tensors(tmp_path / text_name("kyla", "wan"), {"llm_float16": torch.ones(1)}, {})
+    assert torch.allclose(load_entry(read_header(tmp_path / NAME, "wan")).weights_1fhw, WEIGHTS_1fhw[:, :1], atol=1e-3)
+
+
 def test_a_mask_of_another_grid_is_refused(tmp_path):
     with pytest.raises(CacheError, match="does not fit the latents"):
         load_foreign(tmp_path, {"mask_weights_2x4x5_float32": WEIGHTS_1fhw[..., :5]})
@@ -153,6 +159,28 @@ def test_nothing_is_written_when_values_are_refused(tmp_path):
     with pytest.raises(CacheError):
         save_tensors(tmp_path / NAME, {"latents": torch.tensor([float("nan")])}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_told_about_values_that_are_not_finite_belongs_to_the_file(tmp_path):
+    broken = {"a": torch.tensor([float("nan")])}
+    with pytest.raises(CacheError) as latents:
+        write_latents(
+            tmp_path / NAME, {"latents": torch.full((1, 1, 1, 1), float("nan"))}, weights_1fhw=None, regions_4fhw=None, metadata={}
+        )
+    with pytest.raises(CacheError) as text:
+        write_text(tmp_path / NAME, broken, variable_length=(), metadata={})
+    with pytest.raises(CacheError) as lora:
+        save_tensors(tmp_path / NAME, broken, {}, fix="train slower")
+    fixes = [caught.value.problems[0].fix for caught in (latents, text, lora)]
+    assert ["vae_dtype" in fix for fix in fixes] == [True, False, False]
+    assert ["text encoder" in fix for fix in fixes] == [False, True, False]
+    assert fixes[2] == "train slower"
+
+
+@pytest.mark.parametrize("metadata", [{}, {"b": "1", "a": "2"}])
+def test_a_file_without_tensors_can_be_written(tmp_path, metadata):
+    save_tensors(tmp_path / NAME, {}, metadata)
+    assert read_metadata(tmp_path / NAME) == metadata
 
 
 def test_views_of_one_tensor_can_be_written(tmp_path):

@@ -107,6 +107,13 @@ def test_keys_of_text_have_no_grid():
     assert plain_key("t5", torch.bfloat16, variable_length=True) == "varlen_t5_bfloat16"
 
 
+def test_every_dtype_that_a_file_can_hold_is_told_from_the_content():
+    from safetensors.torch import _SIZE
+
+    assert _SIZE
+    assert {parse_key(plain_key("x", dtype)).content for dtype in _SIZE} == {"x"}
+
+
 def test_attention_masks_have_no_dtype_in_their_key():
     assert plain_key("llm_mask", torch.int64) == "llm_mask"
 

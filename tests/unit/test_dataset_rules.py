@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blissmask.dataset.captions import caption_path, shuffle_tags
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, required_problem, resolve_mask_source
+from blissmask.dataset.names import split_name
 from blissmask.errors import InputError
 
 
@@ -76,3 +79,8 @@ def test_controls_of_nobody_are_left_out():
 def test_controls_without_a_number_are_refused():
     with pytest.raises(InputError, match="do not end in a number"):
         matched(["a"], ["a_left.png"])
+
+
+@given(st.text(st.sampled_from("ab.é ~"), min_size=1).filter(lambda name: name not in (".", "..")))
+def test_names_are_split_like_paths(name):
+    assert split_name(name) == (Path(name).stem, Path(name).suffix)

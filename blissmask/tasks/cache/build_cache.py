@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from blissmask.cachefile.freshness import Redo
 from blissmask.config.model import Config
-from blissmask.tasks.cache.latents import encode_latents, refresh_masks
 from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.plan import COMMAND, CachePlan, make_plan
 from blissmask.tasks.cache.sheet import write_cache_sheet
 from blissmask.tasks.cache.tables import size_text
-from blissmask.tasks.cache.text import encode_texts
 from blissmask.tasks.plan import Action, RunContext, Summary, planned_failures
 from blissmask.tasks.shards import this_shard
 
@@ -33,13 +33,20 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     mine = CacheRun(fail_fast=context.fail_fast)
     if plan.sheet is not None and shard.rank == 0:
         write_cache_sheet(plan.sheet, plan.entries, context)
-    entries = shard.share(plan.entries)
-    for entry in entries:
-        if entry.redo is Redo.NOTHING:
-            mine.kept(entry)
-    refresh_masks([entry for entry in entries if entry.redo in (Redo.MASK, Redo.LABELS)], context, mine)
-    encode_latents([entry for entry in entries if entry.redo is Redo.LATENTS], plan.model, context, mine, shard=shard)
-    encode_texts([text for text in plan.texts if text.reason], plan.model, context, mine, shard=shard)
+    for entry in shard.share([entry for entry in plan.entries if entry.redo is Redo.NOTHING]):
+        mine.kept(entry)
+    stale = shard.share([entry for entry in plan.entries if entry.redo is not Redo.NOTHING], together=lambda entry: entry.item.media.path)
+    texts = [text for text in plan.texts if text.reason]
+    # Imported where there is work: PyTorch takes longer to load than thousands of fresh items to plan.
+    if stale:
+        from blissmask.tasks.cache.latents import encode_latents, refresh_masks
+
+        refresh_masks([entry for entry in stale if entry.redo is not Redo.LATENTS], context, mine)
+        encode_latents([entry for entry in stale if entry.redo is Redo.LATENTS], plan.model, context, mine, shard=shard)
+    if texts:
+        from blissmask.tasks.cache.text import encode_texts
+
+        encode_texts(texts, plan.model, context, mine, shard=shard)
     whole = CacheRun()
     for counts in shard.gather(mine.counts):
         whole.merge(counts)
@@ -54,7 +61,7 @@ def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
     failures = [*planned_failures(plan), *outcome.failures]
     failed = {failure.key.removesuffix(" caption") for failure in failures}
     written = [item for item in plan.having(Action.WRITE) if item.key.removesuffix(" caption") not in failed]
-    room = sum(entry.path.stat().st_size for entry in plan.entries if entry.path.exists())
+    room = sum(_file_size(entry.path) for entry in plan.entries)
     return Summary(
         COMMAND,
         written=len(written),
@@ -65,3 +72,10 @@ def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
         details={**outcome.tally.details(), "removed": [path.name for path in plan.outdated]},
         destination=f"{', '.join(map(str, plan.folders))} ({size_text(room)})",
     )
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

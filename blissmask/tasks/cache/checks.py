@@ -62,6 +62,9 @@ def warnings(scanned: Scanned) -> list[Problem]:
         problems.append(missing_file_warning(full, recipe.section.mask_directory))
     if full:
         problems.append(full_weight_warning(full))
+    default = recipe.section.default_mask
+    if lent := [entry.item for entry in scanned.entries if default and entry.mask_path == default]:
+        problems.append(_about(lent, "{} without a mask of its own, trained with `default_mask`", f"it is {default}"))
     if scanned.collected.orphan_masks:
         problems.append(orphan_warning(scanned.collected.orphan_masks))
     if scanned.too_short:
@@ -110,16 +113,21 @@ def _check_mask(entry: Entry) -> MaskCheck:
 
 def _shared_paths(scanned: Scanned) -> list[Problem]:
     """Refuse two items with one cache file, and names that no file system takes."""
-    owners: dict[Path, set[Path]] = {}
+    owners: dict[str, Path] = {}
+    shared: dict[str, None] = {}
+    long: dict[str, None] = {}
     for path, item in [*((entry.path, entry.item) for entry in scanned.entries), *((text.path, text.item) for text in scanned.texts)]:
-        owners.setdefault(path, set()).add(item.media.path)
-    shared = [media for sharing in owners.values() if len(sharing) > 1 for media in sorted(sharing)]
-    long = sorted({media for path, sharing in owners.items() if len(path.name.encode()) > _MAX_NAME_BYTES for media in sharing})
+        name, media = path.name, item.media.path
+        first = owners.setdefault(name, media)
+        if first != media:
+            shared |= {str(first): None, str(media): None}
+        if len(name.encode()) > _MAX_NAME_BYTES:
+            long[str(media)] = None
     problems = []
     if shared:
-        problems.append(Problem("two items would share one cache file", tuple(map(str, dict.fromkeys(shared))), "rename one of each"))
+        problems.append(Problem("two items would share one cache file", tuple(shared), "rename one of each"))
     if long:
-        problems.append(Problem("file names too long for a cache file", tuple(map(str, long)), "shorten them to 200 bytes"))
+        problems.append(Problem("file names too long for a cache file", tuple(long), "shorten them to 200 bytes"))
     return problems
 
 
@@ -133,6 +141,8 @@ def _control_counts(scanned: Scanned) -> list[Problem]:
     wrong = [entry.item for entry in scanned.entries if not fewest <= len(entry.item.control_paths) <= most]
     if not wrong:
         return []
+    if not most:
+        return [_about(wrong, f"{{}} with control pictures, and `{arch.name}` takes none", "remove `control_directory`")]
     expected = str(fewest) if fewest == most else f"{fewest} to {most}"
     return [_about(wrong, f"{{}} without the {expected} control pictures that `{arch.name}` takes", "check `control_directory`")]
 

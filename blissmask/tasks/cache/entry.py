@@ -71,7 +71,7 @@ class Entry:
     reason: str = ""
     mean_weight: float | None = field(default=None, compare=False)
 
-    @cached_property
+    @property
     def latent_name(self) -> LatentName:
         """Return what the file's name says: a picture's own size, a clip's training size."""
         stem = as_unicode(self.item.media.stem)
@@ -85,7 +85,7 @@ class Entry:
         name = self.latent_name
         return self.recipe.folder / latent_name(name.stem, name.size_wh, self.recipe.model.arch.cache_suffix, name.window)
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Return what the entry is called in plans and messages."""
         return f"{self.item.media.path} frames {self.frames}" if self.frames else str(self.item.media.path)
@@ -121,6 +121,7 @@ class Entry:
                 "mask_source": str(self.mask_source or ""),
                 "tiers": tiers_text(recipe.tiers) if has_mask else "",
                 "empty_mask": recipe.empty_mask if has_mask else "",
+                "mask_inverted": "true" if has_mask and recipe.section.invert_mask else "",
             },
             labels={"arch": model.arch.name, "media": as_unicode(self.item.media.path.name), "source": str(self.facts)},
         )

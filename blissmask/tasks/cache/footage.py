@@ -55,9 +55,10 @@ class Footage:
         self.masks = Reel(self._read_masks, clips)
 
     def _read_masks(self, wanted: Collection[int]) -> Iterator[PixelMask]:
-        path, geometry, tiers = self._entry.mask_path, self._entry.geometry, self._entry.recipe.tiers
+        path, geometry, recipe = self._entry.mask_path, self._entry.geometry, self._entry.recipe
         assert path is not None
-        return (still_mask(weights_HW, geometry, tiers) for weights_HW in read_weights(path, wanted))
+        weights = read_weights(path, wanted)
+        return (still_mask(weights_HW, geometry, recipe.tiers, inverted=recipe.section.invert_mask) for weights_HW in weights)
 
     @cached_property
     def media_print(self) -> str:

@@ -108,12 +108,12 @@ def _read_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -
 def _raw_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
     if entry.mask_source is None:
         return None, "", ""
-    tiers, geometry = entry.recipe.tiers, entry.geometry
+    geometry, tiers, inverted = entry.geometry, entry.recipe.tiers, entry.recipe.section.invert_mask
     if entry.mask_source is MaskSource.ALPHA:
         assert picture is not None
         if picture.alpha_HW is None:
             raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
-        return still_mask(picture.alpha_HW.astype(np.float32) / _MAX_ALPHA, geometry, tiers), "", ""
+        return still_mask(picture.alpha_HW.astype(np.float32) / _MAX_ALPHA, geometry, tiers, inverted=inverted), "", ""
     path = entry.mask_path
     if path is None:
         return full_mask(geometry), "", ""
@@ -124,7 +124,7 @@ def _raw_mask(entry: Entry, picture: Picture | None, footage: Footage | None) ->
     mask_print = fingerprint.take([path])
     read = read_mask_picture(path)
     _refuse_framing(path, (read.weights_HW.shape[1], read.weights_HW.shape[0]), geometry)
-    return still_mask(read.weights_HW, geometry, tiers), read.doubt, mask_print
+    return still_mask(read.weights_HW, geometry, tiers, inverted=inverted), read.doubt, mask_print
 
 
 def _moving(entry: Entry, path: Path, footage: Footage) -> PixelMask:

@@ -132,7 +132,7 @@ def _planned_entry(entry: Entry, text: TextEntry | None) -> PlannedItem:
     inputs = tuple(path for path in (entry.item.media.path, entry.mask_path) if path)
     caption = text.reason if text else ""
     if entry.redo in (Redo.MASK, Redo.LATENTS):
-        return PlannedItem(entry.key, Action.WRITE, ", ".join(filter(None, (entry.reason, caption))), inputs, entry.path)
+        return PlannedItem(entry.key, Action.WRITE, ", ".join(dict.fromkeys(filter(None, (entry.reason, caption)))), inputs, entry.path)
     action = Action.WRITE if caption else Action.SKIP
     return PlannedItem(entry.key, action, caption or entry.reason, inputs, entry.path)
 

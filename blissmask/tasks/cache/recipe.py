@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blissmask.archs.loading import model_files
 from blissmask.archs.protocol import Architecture, ModelFiles, OneFrame
 from blissmask.archs.registry import load_architecture
+from blissmask.archs.sources import model_files
 from blissmask.config.dataset import DatasetSection
 from blissmask.config.model import Config, complete
 from blissmask.dataset.buckets import Buckets, make_buckets
@@ -16,6 +16,7 @@ from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.item import MediaKind
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.tiers import TierTable
+from blissmask.storage.links import without_links
 
 TEXT_DTYPE = "bfloat16"
 """Text encoders run in the precision their weights are published in, on every device, so that caches agree."""
@@ -90,7 +91,7 @@ def choose_model(config: Config) -> Model:
         task=task,
         files=files,
         vae="" if config.cache.text_only else arch.latent_encoder_identity(files, task=task),
-        text_encoder="" if config.cache.latents_only else arch.text_encoder_identity(files),
+        text_encoder="" if config.cache.latents_only else arch.text_encoder_identity(files, task=task),
         vae_dtype=section.vae_dtype or "float32",
         device=section.device,
     )
@@ -128,7 +129,7 @@ def _make_recipe(config: Config, model: Model, section: DatasetSection, number: 
             f"[[datasets]] {number}: `{model.arch.name}` learns from pictures, not from videos", fix="give it `image_directory`"
         )
     media_folder = section.image_directory or section.video_directory
-    if section.mask_directory and media_folder and section.mask_directory.resolve() == media_folder.resolve():
+    if section.mask_directory and media_folder and without_links(section.mask_directory) == without_links(media_folder):
         fix = "each would be its own mask; name the folder that `blissmask masks` wrote"
         raise UsageError(f"[[datasets]] {number}: `mask_directory` is the folder of the photos or videos", where=[media_folder], fix=fix)
     return Recipe(
@@ -165,7 +166,7 @@ def _one_frame(config: Config, model: Model, section: DatasetSection, number: in
 def _shared_folders(recipes: list[Recipe]) -> list[Problem]:
     numbers: dict[Path, list[Recipe]] = {}
     for recipe in recipes:
-        numbers.setdefault(recipe.folder.resolve(), []).append(recipe)
+        numbers.setdefault(without_links(recipe.folder), []).append(recipe)
     return [
         Problem(
             f"datasets {' and '.join(str(recipe.number) for recipe in sharing)} have one `cache_directory`",

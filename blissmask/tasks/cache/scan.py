@@ -17,6 +17,7 @@ from blissmask.dataset.captions import read_caption, shuffle_tags
 from blissmask.dataset.collect import Collected, collect
 from blissmask.dataset.footage import measure
 from blissmask.dataset.frames import FrameRange, clip_ranges, frames_at_rate
+from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem
@@ -40,6 +41,7 @@ class Scanned:
         unreadable: items that cannot be read, with the reason.
         too_short: videos that give no clip.
         without_caption: items that lack their caption file.
+        geometries: how media of each size that was met are fitted.
     """
 
     recipe: Recipe
@@ -51,6 +53,7 @@ class Scanned:
     unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
     too_short: list[DatasetItem] = field(default_factory=list)
     without_caption: list[DatasetItem] = field(default_factory=list)
+    geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
 
 
 def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool, verify: bool) -> Scanned:
@@ -92,10 +95,17 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
             recipe=found.recipe,
             facts=facts,
             frames=frames,
-            geometry=found.recipe.buckets.fit(facts.size_wh),
+            geometry=_geometry(facts.size_wh, found),
             mask_source=_mask_source(item, facts, found),
         )
         found.entries.append(_decided(entry, found.folder, known, force=force))
+
+
+def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
+    """Return how media of one size are fitted, looked for once: photos of one camera are of one size, and there are dozens of buckets."""
+    if size_wh not in found.geometries:
+        found.geometries[size_wh] = found.recipe.buckets.fit(size_wh)
+    return found.geometries[size_wh]
 
 
 def _decided(entry: Entry, folder: CacheFolder, known: dict[str, _Known], *, force: bool) -> Entry:

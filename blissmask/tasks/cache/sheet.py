@@ -95,7 +95,9 @@ def _middle_of_clip(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMa
     if path is None or not mask_is_moving(path):
         mask = read_mask(entry, None)[0] or full_mask(geometry)
         return rgb_HW3, mask, mask
-    stills = [still_mask(weights_HW, geometry, entry.recipe.tiers) for weights_HW in read_weights(path, indices)]
+    recipe = entry.recipe
+    weights = read_weights(path, indices)
+    stills = [still_mask(weights_HW, geometry, recipe.tiers, inverted=recipe.section.invert_mask) for weights_HW in weights]
     return rgb_HW3, stills[len(stills) // 2], mean_mask(stills)
 
 

@@ -69,7 +69,7 @@ def encode_texts(entries: Sequence[TextEntry], model: Model, context: RunContext
                 _fail(group, controls, run)
                 continue
             if encoder is None:
-                encoder = model.arch.load_text_encoder(model.files, device=device, dtype=getattr(torch, TEXT_DTYPE))
+                encoder = model.arch.load_text_encoder(model.files, device=device, dtype=getattr(torch, TEXT_DTYPE), task=model.task)
             try:
                 encoded = encoder.encode([caption.text for caption in group], controls if sees_controls else None)
             except MachineError:

@@ -1,0 +1,21 @@
+"""Bring the cached conditioning of a batch into the shape that denoisers take. B items, L text rows, D their width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+def stacked(value: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return one conditioning tensor of a batch, whether it came stacked or as a list."""
+    return value if isinstance(value, Tensor) else torch.stack(list(value))
+
+
+def padded_rows(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return text rows (B, L, D) padded with zeros to the longest, and which of them are a caption's own, (B, L) of bool."""
+    lengths = torch.tensor([len(row) for row in rows])
+    padded_BLD = pad_sequence([row.to(device, dtype) for row in rows], batch_first=True)
+    return padded_BLD, (torch.arange(padded_BLD.shape[1]) < lengths[:, None]).to(device)

@@ -1,0 +1,80 @@
+"""Our folders under the rules by which musubi-tuner, blissful-tuner and the mask fork read theirs (interop notes, 2.1 and 2.3).
+
+Their loaders were run on our folders once, at the commits that the README names; these rules, in our own words, keep it so.
+"""
+
+import pytest
+import torch
+
+from blissmask.archs.registry import ARCHS, load_architecture
+from blissmask.cachefile.read import read_tensors
+from tests.builders import mask_folder, photo_folder, random_rgb, save
+from tests.cache_builders import build, captions, on_videos, video_folder
+
+SIZE_WH = (128, 64)
+DTYPES = {str(value).removeprefix("torch.") for value in vars(torch).values() if isinstance(value, torch.dtype)}
+
+
+def latent_files(folder, suffix):
+    """Return latent file -> text file, found by splitting names at underscores from the right."""
+    found = {}
+    for path in sorted((folder / "cache").glob(f"*_{suffix}.safetensors")):
+        *stem, last, size, _ = path.name.split("_")
+        window = last.split("-")
+        is_clip = len(window) == 2 and all(part.isdecimal() for part in window)
+        stem = "_".join(stem if is_clip else [*stem, last])
+        found[path] = path.with_name(f"{stem}_{suffix}_te.safetensors")
+        assert [part.isdecimal() for part in size.split("x")] == [True, True]
+    return found
+
+
+def batch_of(pairs, *, knows_masks):
+    """Return the tensors of several items as their trainers get them: stacked, or in lists where lengths differ."""
+    batch, lists = {}, set()
+    for latents, text in pairs:
+        for key, tensor in {**read_tensors(latents), **read_tensors(text)}.items():
+            name = key.removeprefix("varlen_")
+            if not name.endswith("_mask"):
+                parts = name.split("_")
+                cut = next(start for start in range(1, len(parts)) if "_".join(parts[start:]) in DTYPES)
+                name = "_".join(parts[:cut])
+                if name.startswith("latents_"):
+                    name = name.rpartition("_")[0]
+                elif knows_masks and name.startswith("mask_weights_"):
+                    name = "mask_weights"
+            batch.setdefault(name, []).append(tensor)
+            if key.startswith("varlen_"):
+                lists.add(name)
+    return {name: tensors if name in lists else torch.stack(tensors) for name, tensors in batch.items()}
+
+
+@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize("knows_masks", [False, True])
+def test_photos_with_and_without_masks_make_a_batch(tmp_path, name, knows_masks):
+    family = load_architecture(name)
+    photo_folder(tmp_path / "photos", ["my_a_1.png", "b.png"], size_wh=SIZE_WH)
+    mask_folder(tmp_path / "masks", ["b.png"], size_wh=SIZE_WH)
+    captions(tmp_path, ["my_a_1", "b"])
+    settings = {"mask_directory": tmp_path / "masks", "resolution": list(SIZE_WH), "arch": name}
+    if family.control_range[0]:
+        for stem in ("my_a_1", "b"):
+            save(tmp_path / "controls" / f"{stem}.png", random_rgb(SIZE_WH))
+        settings["control_directory"] = tmp_path / "controls"
+    build(tmp_path, **settings)
+    pairs = latent_files(tmp_path, family.cache_suffix)
+    batch = batch_of(pairs.items(), knows_masks=knows_masks)
+    height, width = (side // family.latent.spatial_stride for side in SIZE_WH[::-1])
+    assert batch["latents"].shape == (2, family.latent.channels, 1, height, width)
+    weights = batch["mask_weights" if knows_masks else f"mask_weights_1x{height}x{width}"]
+    assert weights.shape == (2, 1, 1, height, width)
+    assert weights.mean(dim=(1, 2, 3, 4)).tolist() == pytest.approx([0.29, 1.0], abs=0.02)
+    assert all(len(value) == 2 for key, value in batch.items() if not key.startswith("mask_regions"))
+
+
+def test_clips_of_one_length_make_a_batch(tmp_path):
+    video_folder(tmp_path, "a_1", "b")
+    build(tmp_path, **on_videos(tmp_path, frame_extraction="chunk"))
+    pairs = latent_files(tmp_path, "wan")
+    assert len(pairs) == 4
+    assert all(text.exists() for text in pairs.values())
+    assert batch_of(pairs.items(), knows_masks=False)["latents"].shape == (4, 16, 2, 6, 8)

@@ -1,0 +1,79 @@
+"""A cache that is fresh is known to be so without PyTorch, whose import takes longer than planning thousands of items."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.builders import mask_folder, photo_folder
+from tests.cache_builders import PHOTO_WH, build, captions, on_videos, video_folder
+
+_HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft", "onnxruntime"}
+_COMMAND = f"""
+import sys
+from blissmask.cli.app import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+import json
+print(json.dumps([code, sorted({sorted(_HEAVY)} & sys.modules.keys())]))
+"""
+
+
+def heavy_modules(folder, *flags):
+    """Run `blissmask cache` in a process of its own; return its exit code and which heavy modules it loaded."""
+    arguments = ["cache", "--config", str(folder / "blissmask.toml"), "--arch", "wan22", "--model", "tiny", *flags]
+    process = subprocess.run([sys.executable, "-c", _COMMAND, *arguments], capture_output=True, text=True, check=True)
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def configure(folder, **keys):
+    lines = ["[[datasets]]", "resolution = [64, 48]", f"cache_directory = {str(folder / 'cache')!r}"]
+    lines += [f"{key} = {str(value)!r}" if isinstance(value, str) else f"{key} = {value}" for key, value in keys.items()]
+    (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=PHOTO_WH)
+    mask_folder(tmp_path / "masks", ["a.png"], size_wh=PHOTO_WH)
+    captions(tmp_path, ["a", "b"])
+    configure(tmp_path, image_directory=str(tmp_path / "photos"), mask_directory=str(tmp_path / "masks"))
+    return tmp_path
+
+
+def test_a_run_over_fresh_photos_loads_none(photos):
+    build(photos, mask_directory=photos / "masks")
+    assert heavy_modules(photos) == [0, []]
+
+
+def test_a_run_over_fresh_clips_loads_none(tmp_path):
+    build(video_folder(tmp_path, "clip"), **on_videos(tmp_path, frame_extraction="chunk"))
+    configure(tmp_path, video_directory=str(tmp_path / "videos"), target_frames=[5], frame_extraction="chunk")
+    assert heavy_modules(tmp_path) == [0, []]
+
+
+def test_a_dry_run_loads_none_whatever_there_is_to_do(photos):
+    assert heavy_modules(photos, "--dry-run") == [0, []]
+
+
+def test_a_run_with_work_loads_what_it_needs(photos):
+    assert {"torch", "diffusers"} <= set(heavy_modules(photos)[1])
+
+
+def test_every_family_can_be_asked_for_its_geometry_and_the_names_of_its_weights():
+    code = """
+import sys
+from blissmask.archs.protocol import ModelFiles
+from blissmask.archs.registry import ARCHS, load_architecture
+for family in map(load_architecture, ARCHS.names()):
+    assert family.latent.channels
+    for task in family.tasks:
+        assert family.experts(task)
+        assert family.latent_encoder_identity(ModelFiles(model="tiny"), task=task)
+        assert family.text_encoder_identity(ModelFiles(model="tiny"), task=task)
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
