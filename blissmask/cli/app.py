@@ -16,17 +16,19 @@ from blissmask.cli.commands import CONFIG_SECTIONS_OF_ALL, Command
 from blissmask.cli.execute import execute, guarded
 from blissmask.cli.instance import INSTANCE
 from blissmask.cli.masks import MASKS
-from blissmask.cli.options import with_flags
+from blissmask.cli.options import HELP_PANEL, PAIR, flag_every_pair, flag_of, with_flags
 from blissmask.cli.to_alpha import TO_ALPHA
 from blissmask.cli.train import TRAIN
+from blissmask.cli.usage import unknown
+from blissmask.config.other_trainers import our_spelling
 from blissmask.ui.help_screen import show_epilog
 
 COMMANDS = (MASKS, INSTANCE, APPLY, TO_ALPHA, CACHE, TRAIN)
 
 _CONTEXT = {
     "help_option_names": ["-h", "--help"],
-    # The guide's and musubi-tuner's spellings: `--use_mask_loss`, `to_alpha`.
-    "token_normalize_func": lambda token: token.replace("_", "-"),
+    # The guide's and musubi-tuner's spellings: `--use_mask_loss`, `to_alpha`, `--t5`.
+    "token_normalize_func": our_spelling,
 }
 
 
@@ -43,7 +45,7 @@ def build_app() -> typer.Typer:
     """Return the Typer application with all subcommands."""
     app = typer.Typer(
         help="Train a LoRA on what matters in a picture: weighted masks, from the photos to the trained file.",
-        epilog="From photos to a LoRA:  masks → apply → to-alpha → cache → train   (instance and apply are for group photos)",
+        epilog="One person alone: masks, cache, train.  In group photos: masks, instance, apply, cache, train.",
         cls=_Group,
         no_args_is_help=True,
         context_settings=_CONTEXT,
@@ -80,19 +82,29 @@ def _add(app: typer.Typer, command: Command) -> None:
         context_settings=_CONTEXT,
         cls=_with_epilog(command),
         no_args_is_help=False,
-    )(with_flags(handler, (*command.sections, *CONFIG_SECTIONS_OF_ALL)))
+    )(with_flags(handler, (*command.sections, *CONFIG_SECTIONS_OF_ALL), command.registries))
 
 
 def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
-    """Return a command class whose help ends with the choices of a registry and the examples, read only when shown."""
+    """Return a command class whose help ends with the members of its registries and the examples, read only when shown."""
 
     class WithEpilog(typer.core.TyperCommand):
         def format_help(self, ctx: Any, formatter: Any) -> None:
             super().format_help(ctx, formatter)
-            show_epilog(command.choices(), command.examples)
+            members = {flag_of(name): registry.members() for name, registry in command.registries.items()}
+            show_epilog(members, command.examples)
+
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            flags = {name for parameter in self.params for name in parameter.opts if getattr(parameter, "metavar", "") == PAIR}
+            return super().parse_args(ctx, flag_every_pair(args, flags))
 
         def get_params(self, ctx: Any) -> list[Any]:
-            return _without_bool(super().get_params(ctx))
+            parameters = _without_bool(super().get_params(ctx))
+            for parameter in parameters:
+                if parameter.name == "help":
+                    # Not in a panel of its own, which would stand before all others.
+                    parameter.rich_help_panel = HELP_PANEL
+            return parameters
 
     return WithEpilog
 
@@ -100,6 +112,12 @@ def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
 class _Group(typer.core.TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_bool(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0].replace("_", "-")
+        if name not in self.commands and not ctx.resilient_parsing:
+            raise unknown("command", args[0], self.commands, ctx)
+        return super().resolve_command(ctx, args)
 
 
 def _without_bool(parameters: list[Any]) -> list[Any]:

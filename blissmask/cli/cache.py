@@ -1,7 +1,6 @@
 """``blissmask cache``."""
 
 from blissmask.archs.registry import ARCHS
-from blissmask.cli.choices import list_members
 from blissmask.cli.commands import Command
 
 CACHE = Command(
@@ -10,8 +9,8 @@ CACHE = Command(
     sections=("model", "cache", "general", "datasets"),
     task="blissmask.tasks.cache.build_cache",
     examples=(
-        "blissmask cache --config person.toml --arch wan22 --vae wan_2.1_vae.safetensors --text-encoder umt5_xxl.safetensors",
+        "blissmask cache --config person.toml --sheet sheet.html",
         "blissmask cache --config person.toml --arch wan22 --model tiny --dry-run",
     ),
-    choices=lambda: list_members("--arch", ARCHS),
+    registries={"arch": ARCHS},
 )

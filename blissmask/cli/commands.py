@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from blissmask.plugins import Registry
 
 CONFIG_SECTIONS_OF_ALL = ("run",)
 
@@ -18,7 +20,7 @@ class Command:
         sections: configuration sections whose fields are its flags, besides ``run``.
         task: dotted name of the module in ``tasks/`` with ``plan`` and ``run``.
         examples: two command lines for the end of the help screen.
-        choices: text that lists what a flag may name, read from a registry when the help is shown; empty for none.
+        registries: field whose values are the names of a registry -> that registry; it is read only for help and completion.
     """
 
     name: str
@@ -26,4 +28,4 @@ class Command:
     sections: tuple[str, ...]
     task: str
     examples: tuple[str, ...]
-    choices: Callable[[], str] = lambda: ""
+    registries: Mapping[str, Registry] = field(default_factory=dict)

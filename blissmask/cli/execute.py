@@ -12,20 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blissmask.cli.commands import Command
+from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import find_config, load_config
-from blissmask.errors import BlissmaskError, MachineError, Problem, UsageError, exit_code_of
+from blissmask.errors import BlissmaskError, MachineError, exit_code_of
 from blissmask.storage.lock import writing_to
 from blissmask.ui import problems
+from blissmask.ui.console import err
 
 if TYPE_CHECKING:
     from blissmask.tasks.plan import Plan
 
 _OUR_BUG = 70
 _SIGINT_EXIT = 130
+_STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
 
 
 def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> int:
     """Do one subcommand and return its exit code. Raises BlissmaskError for :func:`guarded` to show."""
+    try:
+        return _plan_and_run(command, config_path, flags)
+    except KeyboardInterrupt:
+        # Here, since Typer would end without a word.
+        problems.show_note(_STOPPED_AT_ONCE)
+        return _SIGINT_EXIT
+
+
+def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> int:
     from blissmask.tasks.plan import Action, RunContext
     from blissmask.ui import report_json, summary
     from blissmask.ui.progress import make_reporter
@@ -79,14 +91,14 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
     except BlissmaskError as error:
         return _show(error, as_json=as_json, verbose=verbose)
     except KeyboardInterrupt:
-        problems.show_note("stopped at once; run the same command again to continue")
+        problems.show_note(_STOPPED_AT_ONCE)
         return _SIGINT_EXIT
     except BrokenPipeError:
         return 1
     except MemoryError:
         return _show(MachineError("out of memory", fix="close other programs, or use fewer `--jobs`"), as_json=as_json, verbose=verbose)
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes a message and exit code 70
-        usage = _as_usage_error(error)
+        usage = as_usage_error(error)
         if usage is not None:
             return _show(usage, as_json=as_json, verbose=verbose)
         problems.show_bug(error, verbose=verbose)
@@ -102,23 +114,6 @@ def _show(error: BlissmaskError, *, as_json: bool, verbose: bool) -> int:
     return exit_code_of(error)
 
 
-def _as_usage_error(error: Exception) -> UsageError | None:
-    """Return Click's complaint about the command line as ours; None when it is something else.
-
-    Typer carries its own copy of Click, so the class is recognised by its shape.
-    """
-    if not hasattr(error, "format_message") or not hasattr(error, "ctx"):
-        return None
-    context = error.ctx
-    if not error.format_message():
-        # Click has shown the help because nothing was typed after the command.
-        raise SystemExit(UsageError.exit_code)
-    fix = f"`{context.command_path} --help` shows what there is" if context is not None else ""
-    usage = UsageError(str(error.format_message()).rstrip("."))
-    usage.problems = (Problem(usage.problems[0].what, (), fix),)
-    return usage
-
-
 @contextmanager
 def _graceful_stop() -> Iterator[Callable[[], int]]:
     """Let the first Ctrl-C or SIGTERM finish the item in hand; the second Ctrl-C stops at once.
@@ -131,7 +126,11 @@ def _graceful_stop() -> Iterator[Callable[[], int]]:
     def note(number: int, frame: object) -> None:
         nonlocal received
         if received:
-            raise KeyboardInterrupt
+            # Not by an exception: leaving the run would wait for its threads, and the clip that one of them has in hand may take long.
+            # What is written is whole or hidden, and the kernel frees the locks.
+            problems.show_note(_STOPPED_AT_ONCE)
+            err().show_cursor()
+            os._exit(128 + number)
         received = number
         problems.show_note("stopping after the item in hand; Ctrl-C again stops at once")
 

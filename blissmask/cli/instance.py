@@ -1,6 +1,5 @@
 """``blissmask instance``."""
 
-from blissmask.cli.choices import list_members
 from blissmask.cli.commands import Command
 from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.registry import PEOPLE
@@ -14,5 +13,5 @@ INSTANCE = Command(
         "blissmask instance --input photos --output subject --reference kyla.jpg",
         "blissmask instance -i photos -o subject -r refs --negatives friends --review unsure",
     ),
-    choices=lambda: f"{list_members('--backend', PEOPLE)}\n\n{list_members('--identity', IDENTITIES)}",
+    registries={"backend": PEOPLE, "identity": IDENTITIES},
 )

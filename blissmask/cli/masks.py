@@ -1,6 +1,5 @@
 """``blissmask masks``."""
 
-from blissmask.cli.choices import list_members
 from blissmask.cli.commands import Command
 from blissmask.parsing.registry import PARSING
 
@@ -13,5 +12,5 @@ MASKS = Command(
         "blissmask masks --input photos --output masks --sheet sheet.png",
         "blissmask masks --config person.toml --hair 128 --map others=background",
     ),
-    choices=lambda: list_members("--backend", PARSING),
+    registries={"backend": PARSING},
 )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +11,16 @@ import typer  # noqa: TID251
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from blissmask.config.fields import item_type, plain_type, range_text
+from blissmask.config.fields import choices_of, item_type, plain_type, range_text
 from blissmask.config.model import section_type
+from blissmask.config.other_trainers import our_spelling
+from blissmask.plugins import Registry
+
+PAIR = "KEY=VALUE"
+"""Metavar of flags that take one pair each and may be repeated."""
+
+HELP_PANEL = "Running"
+"""The panel for what every command has."""
 
 _METAVARS: Mapping[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
@@ -21,10 +28,15 @@ Handler = Callable[[Path | None, dict[str, dict[str, Any]]], None]
 """Receives the named configuration file and what was typed: section -> field -> text, list of texts, or bool."""
 
 
-def with_flags(handler: Handler, sections: tuple[str, ...]) -> Callable[..., None]:
+def with_flags(handler: Handler, sections: tuple[str, ...], registries: Mapping[str, Registry]) -> Callable[..., None]:
     """Return a function that Typer reads as a command with one flag per field of ``sections``, and that calls ``handler``.
 
     Values reach the handler as typed, unconverted, so that validation can report all problems of file and flags together.
+
+    Args:
+        handler: called with the named configuration file and what was typed.
+        sections: names of sections of the configuration.
+        registries: field -> the registry whose names it takes, for shell completion.
     """
     owners: dict[str, tuple[str, str]] = {}
     parameters: list[inspect.Parameter] = []
@@ -32,12 +44,14 @@ def with_flags(handler: Handler, sections: tuple[str, ...]) -> Callable[..., Non
         for name, field in section_type(section).model_fields.items():
             if name in owners:
                 continue
-            parameters += _field_parameters(name, field)
+            parameters += _field_parameters(name, field, registries.get(name))
             owners[name] = (section, name)
     parameters.append(_parameter("config", Path | None, _config_option()))
+    parameters.append(_parameter("dataset_config", Path | None, typer.Option("--dataset-config", hidden=True)))
 
     def command(**given: Any) -> None:
-        config = given.pop("config")
+        config, older_name = given.pop("config"), given.pop("dataset_config")
+        config = config or older_name
         flags: dict[str, dict[str, Any]] = {}
         for parameter, value in given.items():
             positive = parameter.removeprefix("not__")
@@ -52,24 +66,44 @@ def with_flags(handler: Handler, sections: tuple[str, ...]) -> Callable[..., Non
     return command
 
 
+def flag_every_pair(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """Give every pair after one of ``flags`` a flag of its own: musubi-tuner's lists are typed ``--optimizer_args a=1 b=2``."""
+    flagged: list[str] = []
+    flag, has_value = "", False
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, inline, _ = argument.partition("=")
+            flag, has_value = name if f"--{our_spelling(name[2:])}" in flags else "", bool(inline)
+        elif flag and has_value and "=" in argument:
+            flagged.append(flag)
+        else:
+            has_value = True
+        flagged.append(argument)
+    return flagged
+
+
 def _config_option() -> Any:
     return typer.Option(
         "--config",
-        "--dataset-config",
         "-c",
-        help="Configuration file; `blissmask.toml` in the working folder when not given",
+        help="Configuration file; `blissmask.toml` in the working folder when not given. `--dataset-config` is the same",
         metavar="FILE",
         envvar="BLISSMASK_CONFIG",
-        rich_help_panel="Running",
+        rich_help_panel=HELP_PANEL,
         show_default=False,
         show_envvar=False,
     )
 
 
-def _field_parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
+def flag_of(name: str) -> str:
+    """Return the flag of a field that has no spelling of its own, e.g. ``--mask-gamma``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _field_parameters(name: str, field: FieldInfo, registry: Registry | None) -> list[inspect.Parameter]:
     shown = field.json_schema_extra
     assert isinstance(shown, dict)
-    flag = f"--{shown['flag'] or name.replace('_', '-')}"
+    flag = f"--{shown['flag']}" if shown["flag"] else flag_of(name)
     names = [flag, *([str(shown["short"])] if shown["short"] else [])]
     common: dict[str, Any] = {
         "help": _help_text(name, field),
@@ -84,8 +118,17 @@ def _field_parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
             _parameter(f"not__{name}", bool | None, opposite),
         ]
     kind = list[str] | None if plain_type(field.annotation) is list else str | None
-    option = typer.Option(*names, **common, metavar=_metavar(field, str(shown["metavar"])))
+    metavar = _metavar(field, str(shown["metavar"]))
+    option = typer.Option(*names, **common, metavar=metavar, autocompletion=_completion(field, registry))
     return [_parameter(name, kind, option)]
+
+
+def _completion(field: FieldInfo, registry: Registry | None) -> Callable[[], list[tuple[str, str]]] | None:
+    """Return what the shell asks for the values of a flag, each with a line about it; None leaves it to complete file names."""
+    if registry is None and not choices_of(field):
+        return None
+
+    return lambda: list((registry.members() if registry else dict.fromkeys(choices_of(field), "")).items())
 
 
 def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
@@ -95,21 +138,15 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 def _metavar(field: FieldInfo, given: str) -> str:
     if given:
         return given
-    return _METAVARS.get(item_type(field.annotation), "CHOICE" if _choices(field) else "TEXT")
-
-
-def _choices(field: FieldInfo) -> str:
-    """Return what a field with a fixed set of values takes; in the text, since a long list would leave it no room."""
-    kind = item_type(field.annotation)
-    return "one of " + ", ".join(map(str, typing.get_args(kind))) if typing.get_origin(kind) is typing.Literal else ""
+    return _METAVARS.get(item_type(field.annotation), "CHOICE" if choices_of(field) else "TEXT")
 
 
 def _help_text(name: str, field: FieldInfo) -> str:
     # Help texts are Rich markup; a `[` that is meant as itself is escaped.
     text = (field.description or "").replace("[", "\\[")
-    told = "; ".join(filter(None, [_choices(field), range_text(field).removeprefix("in range "), _default_text(name, field)])).replace(
-        "[", "\\["
-    )
+    # In the text, since a long list in the place of the metavar would leave the text no room.
+    choices = f"one of {', '.join(choices_of(field))}" if choices_of(field) else ""
+    told = "; ".join(filter(None, [choices, range_text(field).removeprefix("in range "), _default_text(name, field)])).replace("[", "\\[")
     return f"{text} [dim]({told})[/dim]" if told else text
 
 

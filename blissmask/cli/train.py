@@ -1,7 +1,6 @@
 """``blissmask train``."""
 
 from blissmask.archs.registry import ARCHS
-from blissmask.cli.choices import list_members
 from blissmask.cli.commands import Command
 
 TRAIN = Command(
@@ -10,8 +9,8 @@ TRAIN = Command(
     sections=("model", "mask_loss", "train"),
     task="blissmask.tasks.train.train_lora",
     examples=(
-        "blissmask train --config person.toml --dit wan2.2_low.safetensors --use-mask-loss --mask-preset person --output-dir out",
-        "blissmask train --config person.toml --model tiny --use-mask-loss --max-train-steps 20 --output-dir out",
+        "blissmask train --config person.toml --mask-preset person-prior",
+        "blissmask train --use-mask-loss --model tiny --max-train-steps 20",
     ),
-    choices=lambda: list_members("--arch", ARCHS),
+    registries={"arch": ARCHS},
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import textwrap
 import unicodedata
 
 from rich.console import Console  # noqa: TID251
@@ -18,6 +20,34 @@ def out() -> Console:
 def err() -> Console:
     """Return the console for progress, warnings and errors, on stderr."""
     return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+_KEPT_SPACE = "\0"
+_QUOTED = re.compile(r"`[^`]*`")
+
+
+def folded(console: Console, text: str, *, hanging: int, column: int = 0) -> str:
+    """Break ``text`` at spaces where a terminal would cut words in two; redirected text stays on one line, for `grep`.
+
+    What stands in backticks, and what went through :func:`unbroken`, is never broken.
+
+    Args:
+        console: where it will be printed.
+        text: one line, printable.
+        hanging: spaces in front of the lines that follow the first.
+        column: where on its line the text begins.
+    """
+    if console.is_terminal:
+        kept = _QUOTED.sub(lambda quoted: unbroken(quoted[0]), text)
+        before, after = " " * column, " " * hanging
+        fold = textwrap.TextWrapper(console.width, before, after, break_long_words=False, break_on_hyphens=False)
+        text = fold.fill(kept)[column:]
+    return text.replace(_KEPT_SPACE, " ")
+
+
+def unbroken(text: str) -> str:
+    """Mark ``text``, e.g. a path with spaces, for :func:`folded` to keep on one line."""
+    return text.replace(" ", _KEPT_SPACE)
 
 
 def printable(text: str) -> str:

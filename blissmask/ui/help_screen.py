@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from rich.padding import Padding  # noqa: TID251
+from rich.table import Table  # noqa: TID251
+
 from blissmask.ui.console import out
 
 
-def show_epilog(choices: str, examples: tuple[str, ...]) -> None:
-    """Print what a registry holds, and the examples; each line is kept whole so that it can be copied."""
-    for block in ([choices] if choices else []) + ["\n".join(["Examples", *(f"  {example}" for example in examples)])]:
-        first, *rest = block.splitlines()
-        out().print(f" {first}", style="bold")
-        for line in rest:
-            out().print(f" {line}")
+def show_epilog(choices: Mapping[str, Mapping[str, str]], examples: tuple[str, ...]) -> None:
+    """Print what flags may name, and the examples, each of which is kept whole so that it can be copied.
+
+    Args:
+        choices: flag -> name -> one line about it.
+        examples: command lines.
+    """
+    for flag, members in choices.items():
+        out().print(f" {flag} is one of", style="bold")
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for name, about in members.items():
+            table.add_row(name, about)
+        out().print(Padding(table, (0, 0, 0, 3)), soft_wrap=False)
         out().print()
+    out().print(" Examples", style="bold")
+    for example in examples:
+        out().print(f"   {example}")
+    out().print()

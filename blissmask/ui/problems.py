@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from blissmask.errors import BlissmaskError, Problem
-from blissmask.ui.console import err, printable
+from blissmask.ui.console import err, folded, printable
 
 _SHOWN_PLACES = 10
 
@@ -25,7 +25,7 @@ def show_warning(problem: Problem, *, verbose: bool) -> None:
 
 def show_note(text: str) -> None:
     """Print a line of information on stderr."""
-    err().print(printable(text))
+    err().print(folded(err(), printable(text), hanging=2))
 
 
 def show_bug(error: BaseException, *, verbose: bool) -> None:
@@ -46,18 +46,19 @@ def show_bug(error: BaseException, *, verbose: bool) -> None:
 def _show(label: str, style: str, problem: Problem, *, verbose: bool) -> None:
     console = err()
     console.print(f"{label}:", style=style, end=" ")
-    console.print(printable(problem.what))
+    column = len(label) + 2
+    console.print(folded(console, printable(problem.what), column=column, hanging=column))
     shown = problem.where if verbose else problem.where[:_SHOWN_PLACES]
     for place in shown:
-        console.print(f"  {printable(place)}")
+        console.print("  " + folded(console, printable(place), column=2, hanging=4))
     if len(shown) < len(problem.where):
         console.print(f"  and {len(problem.where) - len(shown)} more (--verbose lists all)")
     if problem.fix:
         first, *rest = problem.fix.splitlines()
         console.print()
         console.print("hint:", style="bold cyan", end=" ")
-        console.print(printable(first))
+        console.print(folded(console, printable(first), column=6, hanging=6))
         for line in rest:
-            console.print(f"      {printable(line.strip())}")
+            console.print("      " + folded(console, printable(line.strip()), column=6, hanging=6))
     if problem.where or problem.fix:
         console.print()

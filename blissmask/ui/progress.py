@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich import progress as bar  # noqa: TID251
+from rich.console import Console, ConsoleOptions, RenderResult  # noqa: TID251
+from rich.table import Column  # noqa: TID251
 from rich.text import Text  # noqa: TID251
 
 from blissmask.config.run import RunSection
@@ -92,10 +95,42 @@ class _RateColumn(bar.ProgressColumn):
     """Items per second, or seconds per item when slow."""
 
     def render(self, task: bar.Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
+        # Rich's own speed of a finished task leaves out the first item, and so is far too high for a few that end together.
+        speed = task.completed / task.finished_time if task.finished_time else task.speed
+        if not speed or not task.fields["counted"]:
             return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+        return Text(f"{speed:.0f}/s" if speed >= 100 else f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
+class _CountColumn(bar.MofNCompleteColumn):
+    """Done and all; nothing for a phase that counts nothing, such as loading a model."""
+
+    def render(self, task: bar.Task) -> Text:
+        return super().render(task) if task.fields["counted"] else Text("")
+
+
+class _TimeColumn(bar.ProgressColumn):
+    """Time left; time taken when there is none left, or nobody knows."""
+
+    def render(self, task: bar.Task) -> Text:
+        if task.finished or task.time_remaining is None:
+            return Text(_duration(task.finished_time or task.elapsed or 0.0))
+        return Text(f"{_duration(task.time_remaining)} left")
+
+
+class _ItemColumn(bar.ProgressColumn):
+    """The item in hand, or what else the task says; takes the width that the others leave, and drops the beginning of a long name."""
+
+    def render(self, task: bar.Task) -> _Tail:
+        return _Tail(task.fields["item"])
+
+
+@dataclass(frozen=True)
+class _Tail:
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(_short(self.text, options.max_width), no_wrap=True)
 
 
 class BarReporter(QuietReporter):
@@ -104,17 +139,18 @@ class BarReporter(QuietReporter):
     def __init__(self, *, verbose: bool) -> None:
         super().__init__(verbose=verbose)
         self._progress = bar.Progress(
-            bar.TextColumn("{task.description}", markup=False),
-            bar.BarColumn(bar_width=24),
-            bar.MofNCompleteColumn(),
-            bar.TimeElapsedColumn(),
-            bar.TimeRemainingColumn(compact=True),
-            _RateColumn(),
-            bar.TextColumn("{task.fields[item]}", markup=False),
+            bar.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            bar.BarColumn(bar_width=12),
+            _CountColumn(table_column=Column(no_wrap=True)),
+            _TimeColumn(table_column=Column(no_wrap=True)),
+            _RateColumn(table_column=Column(no_wrap=True)),
+            _ItemColumn(table_column=Column(ratio=1)),
             console=err(),
+            expand=True,
             transient=False,
         )
         self._task: bar.TaskID | None = None
+        self._counted = True
 
     def __enter__(self) -> BarReporter:
         self._progress.start()
@@ -130,17 +166,21 @@ class BarReporter(QuietReporter):
             case Noted(text=text):
                 problems.show_note(text)
             case PhaseStarted(phase=phase, total=total):
-                self._task = self._progress.add_task(phase, total=total, item="")
+                self._counted = total is not None
+                self._task = None if total == 0 else self._progress.add_task(phase, total=total, item="", counted=self._counted)
             case Advanced(count=count, item=item, note=note) if self._task is not None:
-                self._progress.update(self._task, advance=count, item=_short(printable(note or item)))
+                self._progress.update(self._task, advance=count, item=printable(note or item))
             case Measured(values=values) if self._task is not None and "loss" in values:
                 self._progress.update(self._task, item=f"loss {values['loss']:.4f}")
             case PhaseFinished() if self._task is not None:
                 self._progress.update(self._task, item="")
+                self._progress.stop_task(self._task)
+                if not self._counted:
+                    self._progress.update(self._task, total=1, completed=1)
 
 
-def _short(name: str, limit: int = 24) -> str:
-    return name if len(name) <= limit else f"…{name[1 - limit :]}"
+def _short(name: str, limit: int) -> str:
+    return name if len(name) <= limit else f"…{name[len(name) - limit + 1 :]}" if limit > 0 else ""
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ from rich.text import Text  # noqa: TID251
 
 from blissmask.errors import Problem
 from blissmask.ui import problems
-from blissmask.ui.console import out, printable
+from blissmask.ui.console import folded, out, printable, unbroken
 
 if TYPE_CHECKING:
     from blissmask.tasks.plan import Plan, PlannedItem, Summary, Table
 
 _SHOWN_ITEMS = 20
+_FIGURE = re.compile(r"$|[-+]?\d")
 _STYLES = {"write": "green", "skip": "dim", "fail": "bold red"}
 
 
@@ -56,14 +58,14 @@ def show_summary(summary: Summary, *, already_told: Sequence[Problem], verbose: 
 
 
 def _print_item(item: PlannedItem) -> None:
-    line = Text(f" {item.action.value:<6}", style=_STYLES[item.action.value])
-    files = " + ".join(str(path) for path in item.inputs) or item.key
-    line.append(f"  {printable(files)}", style="default")
+    action = f" {item.action.value:<6}  "
+    parts = [" + ".join(unbroken(printable(str(path))) for path in item.inputs) or unbroken(printable(item.key))]
     if item.output is not None:
-        line.append(f" -> {printable(str(item.output))}", style="default")
+        parts.append(unbroken(f"-> {printable(str(item.output))}"))
     if item.reason:
-        line.append(f"  {printable(item.reason)}", style="default")
-    out().print(line)
+        parts.append(f" {printable(item.reason)}")
+    out().print(action, style=_STYLES[item.action.value], end="")
+    out().print(folded(out(), " ".join(parts), column=len(action), hanging=len(action) + 2))
 
 
 def _print_table(table: Table) -> None:
@@ -73,7 +75,8 @@ def _print_table(table: Table) -> None:
     grid.show_footer = bool(table.footer)
     for number, column in enumerate(table.columns):
         footer = table.footer[number] if table.footer else ""
-        grid.add_column(column, footer=footer, justify="left" if number == 0 else "right", overflow="fold")
+        figures = number > 0 and all(_FIGURE.match(row[number]) for row in table.rows)
+        grid.add_column(column, footer=footer, justify="right" if figures else "left", overflow="fold")
     for row in table.rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
     out().print(grid, soft_wrap=False)

@@ -1,29 +1,21 @@
 """The command line as a whole: help, spellings, errors and exit codes."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "help"
+from tests.command import run_here
+from tests.golden_files import compare
+
 COMMANDS = ["masks", "instance", "apply", "to-alpha", "cache", "train"]
-
-
-def compare_with_golden(name, text):
-    """Compare with tests/golden/NAME; ``BLISSMASK_UPDATE_GOLDEN=1`` rewrites it instead."""
-    path = GOLDEN / name
-    if os.environ.get("BLISSMASK_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_screen_is_as_frozen(blissmask, command):
     ran = blissmask(*filter(None, [command, "--help"]), COLUMNS="80")
     assert ran.code == 0
-    compare_with_golden(f"{command or 'blissmask'}.txt", "\n".join(line.rstrip() for line in ran.out.splitlines()) + "\n")
+    compare(f"help/{command or 'blissmask'}.txt", ran.out)
 
 
 def test_help_imports_neither_torch_nor_numpy_nor_cv2():
@@ -52,10 +44,43 @@ def test_unknown_flag_is_a_usage_error_with_a_hint(blissmask):
     assert "`blissmask masks --help` shows what there is" in ran.err
 
 
-def test_unknown_command_is_a_usage_error(blissmask):
-    ran = blissmask("mask")
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("mask", "`masks`"),
+        ("to_alfa", "`to-alpha`"),
+        ("train --mask-gama 1", "`--mask-gamma`"),
+        ("train --mask_gama 1", "`--mask-gamma`"),
+        ("train --mask-preset fase", "`face`"),
+        ("masks -i photos -o masks --backend sapien", "`sapiens`"),
+        ("cache --arch qwen_imag", "`qwen-image`"),
+    ],
+)
+def test_what_is_misspelt_is_guessed(tmp_path, typed, meant):
+    ran = run_here(f"blissmask {typed}", tmp_path)
     assert ran.code == 2
-    assert "masks" in ran.err
+    assert f"did you mean {meant}?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("blissmask ", ["masks", "instance", "apply", "to-alpha", "cache", "train"]),
+        ("blissmask masks --backend sa", ["sam3", "sapiens", "sapiens2"]),
+        ("blissmask instance --identity ", ["embedded", "insightface"]),
+        ("blissmask cache --arch wan", ["wan21", "wan22", "wan22-5b"]),
+        ("blissmask train --mask-preset person", ["person", "person-prior"]),
+        ("blissmask masks --vid", ["--video-masks", "--video-every"]),
+    ],
+)
+def test_shell_completes_commands_flags_and_values(blissmask, typed, offered):
+    ran = blissmask(_BLISSMASK_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split(" ")) - 1))
+    assert ran.out.split() == offered
+
+
+def test_completion_script_is_shown(blissmask):
+    ran = blissmask("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert "_BLISSMASK_COMPLETE=complete_bash" in ran.out
 
 
 def test_error_under_json_is_a_document_on_stdout(blissmask):
@@ -71,6 +96,10 @@ def test_error_under_json_is_a_document_on_stdout(blissmask):
 def test_nothing_is_coloured_when_redirected(blissmask):
     ran = blissmask("train", "--mask-gamma", "0", NO_COLOR="")
     assert "\x1b[" not in ran.err
+
+
+def test_older_name_of_the_configuration_flag_works(blissmask):
+    assert "nowhere.toml" in blissmask("cache", "--dataset_config", "nowhere.toml").err
 
 
 def test_no_arguments_show_the_help_and_no_error(blissmask):

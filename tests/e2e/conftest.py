@@ -1,0 +1,29 @@
+"""The quickstart, run once for all tests of this folder."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.command import Ran, run_blissmask
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """A copy of ``examples/quickstart`` in which every command of its ``run.sh`` has been run, and what each of them printed."""
+
+    folder: Path
+    ran: dict[str, Ran]
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
+    folder = tmp_path_factory.mktemp("quickstart")
+    shutil.copytree(QUICKSTART, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", ".venv"))
+    lines = [line.split()[2:] for line in (folder / "run.sh").read_text().splitlines() if line.startswith("step blissmask")]
+    return Quickstart(folder, {line[0]: run_blissmask(*line, cwd=folder, COLUMNS="80") for line in lines})
