@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError
-from blissmask.events import Event
+from blissmask.events import Event, Measured
+from blissmask.tasks.plan import RunContext, Summary
+from blissmask.tasks.train import train_lora
 
 # The models are so small that threads would only wait for each other.
 torch.set_num_threads(1)
@@ -97,6 +100,26 @@ def train_config(cache: Path, output: Path, *, datasets: Sequence[dict[str, Any]
         owner = next(section for section in sections if name in Config.model_fields[section].annotation.model_fields)
         sections[owner][name] = value
     return Config.model_validate({"datasets": datasets or [{"cache_directory": cache}], **sections})
+
+
+def run(config: Config, *, stop_after: int | None = None) -> tuple[Summary, Recorder]:
+    """Plan and train; a signal asks to stop after ``stop_after`` steps."""
+    recorder = Recorder()
+
+    def stop_signal() -> int:
+        return 15 if stop_after is not None and len(recorder.of(Measured)) >= stop_after else 0
+
+    summary = train_lora.run(train_lora.plan(config), RunContext(recorder, stop_signal=stop_signal))
+    return summary, recorder
+
+
+def losses(recorder: Recorder) -> list[float]:
+    return [event.values["loss"] for event in recorder.of(Measured)]
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 def problems_of(error: BlissmaskError) -> str:

@@ -61,6 +61,8 @@ class DatasetSection(GeneralSection):
     video_jsonl_file: Path | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
     cache_directory: Path | None = option(None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos")
     mask_directory: Path | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
+    default_mask: Path | None = option(None, "Mask of all items that have none of their own, a picture or a video", panel=_DATA)
+    invert_mask: Switch = option(False, "Take masks and alpha the other way round: learn what is dark", panel=_DATA)
     alpha_mask: Switch = option(False, "Take the mask from the alpha channel where a picture has one", panel=_DATA)
     require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA)
     control_directory: Path | None = option(None, "Folder of control pictures", panel=_DATA)

@@ -89,6 +89,12 @@ def range_text(field: FieldInfo) -> str:
     return ""
 
 
+def choices_of(field: FieldInfo) -> tuple[str, ...]:
+    """Return what a field with a fixed set of values takes; empty for any other."""
+    kind = item_type(field.annotation)
+    return tuple(map(str, typing.get_args(kind))) if typing.get_origin(kind) is typing.Literal else ()
+
+
 def plain_type(annotation: Any) -> Any:
     """Return the type inside ``Optional`` and ``Annotated``: ``list`` for any list or tuple, else the class (or a Literal)."""
     origin = typing.get_origin(annotation)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import tomli
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from blissmask.config.fields import item_type, plain_type, range_text
+from blissmask.config.fields import choices_of, item_type, plain_type, range_text
 from blissmask.config.model import Config, section_type
+from blissmask.config.other_trainers import advice_for
 from blissmask.errors import UsageError
 
 DEFAULT_NAME = "blissmask.toml"
@@ -27,6 +27,11 @@ _OLD_NAMES = {
     "flux_kontext_no_resize_control": "no_resize_control",
     "qwen_image_edit_no_resize_control": "no_resize_control",
     "qwen_image_edit_control_resolution": "control_resolution",
+    # Of AkaneTendo25's musubi-tuner.
+    "loss_mask_directory": "mask_directory",
+    "default_loss_mask_path": "default_mask",
+    "loss_mask_use_alpha": "alpha_mask",
+    "loss_mask_invert": "invert_mask",
 }
 
 
@@ -61,7 +66,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", where=[path]) from error
+        raise UsageError(f"cannot read the configuration: {error.strerror}", where=[path], fix=f"paths start at {Path.cwd()}") from error
     except UnicodeDecodeError as error:
         raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
     try:
@@ -155,11 +160,12 @@ def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
     place = f"[[datasets]] {loc[1] + 1}" if is_dataset else f"[{section}]"
     if detail["type"] == "extra_forbidden":
         return f"{place}: unknown key `{name}`{_nearest(name, section)}"
-    expected = _expected(section_type(section).model_fields[name], detail)
+    field = section_type(section).model_fields[name]
+    expected = _expected(field, detail)
     got = json.dumps(detail["input"], default=str, ensure_ascii=False)
     if (section, name) in typed:
-        return f"--{name} must be {expected}, got {got.strip(chr(34))}"
-    return f"{place}: `{name}` must be {expected}, got {got}"
+        return f"--{name} must be {expected}, got {got.strip(chr(34))}{_nearest_choice(field, detail)}"
+    return f"{place}: `{name}` must be {expected}, got {got}{_nearest_choice(field, detail)}"
 
 
 def _describe_top_level(section: str, detail: Any) -> str:
@@ -173,6 +179,8 @@ def _describe_top_level(section: str, detail: Any) -> str:
 
 
 def _nearest(name: str, section: str) -> str:
+    if advice := advice_for(name):
+        return f", an option of other trainers: {advice}"
     near = difflib.get_close_matches(name, section_type(section).model_fields, n=1)
     if near:
         return f", did you mean `{near[0]}`?"
@@ -180,6 +188,11 @@ def _nearest(name: str, section: str) -> str:
         if other != section and name in section_type(other).model_fields:
             return f", it belongs into {'[[datasets]]' if other == 'datasets' else f'[{other}]'}"
     return ""
+
+
+def _nearest_choice(field: FieldInfo, detail: Any) -> str:
+    near = difflib.get_close_matches(str(detail["input"]), choices_of(field), n=1)
+    return f", did you mean `{near[0]}`?" if near else ""
 
 
 def _sentence(detail: Any) -> str:
@@ -196,8 +209,8 @@ def _expected(field: FieldInfo, detail: Any) -> str:
         return _sentence(detail).removeprefix("must be ")
     if detail["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
         return range_text(field)
+    if choices_of(field):
+        return f"one of {', '.join(choices_of(field))}"
     kind = item_type(field.annotation)
-    if typing.get_origin(kind) is typing.Literal:
-        return f"one of {', '.join(map(str, typing.get_args(kind)))}"
     noun = _NOUNS.get(kind, str(kind))
     return f"a list of {noun.removeprefix('a ')}s" if plain_type(field.annotation) is list else noun

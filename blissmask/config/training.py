@@ -17,12 +17,24 @@ _LORA = "LoRA"
 _OPTIM = "Optimiser"
 _TIME = "Timesteps"
 _SAVE = "Saving"
+_PREVIEW = "Previews"
+_LOG = "Logging"
 
 
 def _as_text(value: Any) -> Any:
     """Take the numbers that TOML writes without quotes as what they look like."""
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
+
+_SHORT_DTYPES = {"fp32": "float32", "float": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+def _full_dtype(value: Any) -> Any:
+    """Take musubi-tuner's short names of precisions."""
+    return _SHORT_DTYPES.get(value, value) if isinstance(value, str) else value
+
+
+Precision = Annotated[Literal["float32", "bfloat16", "float16"], BeforeValidator(_full_dtype)]
 
 StepCount = Annotated[str, BeforeValidator(_as_text)]
 """Steps as a whole number, a fraction below 1 or a percentage: ``100``, ``0.05``, ``5%``."""
@@ -44,7 +56,7 @@ class ModelSection(Section):
     image_encoder: Path | None = option(None, "Image encoder file of image-to-video models", panel=_MODEL)
     download: Switch = option(False, "Allow fetching a hub model from the network", panel=_MODEL)
     device: Text = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1", panel=_MODEL)
-    vae_dtype: Literal["float32", "bfloat16", "float16"] | None = option(None, "Precision of the VAE", panel=_MODEL, default_text="float32")
+    vae_dtype: Precision | None = option(None, "Precision of the VAE", panel=_MODEL, default_text="float32")
 
 
 class CacheSection(Section):
@@ -113,34 +125,63 @@ class TrainSection(Section):
     output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVE)
     save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVE, ge=1)
     save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVE, ge=1)
-    save_precision: Literal["float32", "bfloat16", "float16"] = option(
-        "float32", "Precision of LoRA files; training is always float32", panel=_SAVE
-    )
+    save_precision: Precision = option("float32", "Precision of LoRA files; training is always float32", panel=_SAVE)
     lora_format: Literal["native", "kohya", "diffusers"] = option(
         "native", "How LoRA files spell their layers; native loads in ComfyUI and diffusers alike", panel=_SAVE
     )
+    convert_lora: Path | None = option(
+        None, "Write this LoRA file, of any trainer, in `lora_format`, and stop; no model is loaded", panel=_SAVE, metavar="FILE"
+    )
     keep_last: Int = option(2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVE, ge=2)
     resume: Switch = option(True, "Continue from the newest whole training state of this output name", panel=_SAVE)
+    metadata: Switch = option(True, "Write settings and facts of the training into LoRA files", panel=_SAVE)
     training_comment: Text | None = option(None, "Comment for the metadata of the LoRA", panel=_SAVE)
+    metadata_title: Text | None = option(None, "Title for the metadata", panel=_SAVE, default_text="the name of the file")
+    metadata_author: Text | None = option(None, "Author for the metadata", panel=_SAVE)
+    metadata_description: Text | None = option(None, "Description for the metadata", panel=_SAVE)
+    metadata_license: Text | None = option(None, "Licence for the metadata", panel=_SAVE)
+    metadata_tags: Text | None = option(None, "Tags for the metadata, separated by commas", panel=_SAVE)
+    log_with: Literal["tensorboard", "wandb", "all", "none"] | None = option(
+        None,
+        "Where the numbers of the steps go besides NAME-log.jsonl; wandb stays on disk unless WANDB_MODE=online",
+        panel=_LOG,
+        default_text="tensorboard when it is installed",
+    )
+    logging_dir: Path | None = option(None, "Folder for TensorBoard and wandb", panel=_LOG, default_text="logs in the output folder")
+    log_tracker_name: Text = option("blissmask", "Project in wandb", panel=_LOG)
+    wandb_run_name: Text | None = option(None, "Name of the run in wandb", panel=_LOG, default_text="the output name")
+    sample_prompts: Path | None = option(
+        None, "File of prompts to draw while training, one a line (.txt), or .toml or .json; options as in musubi-tuner", panel=_PREVIEW
+    )
+    sample_every_n_steps: Int | None = option(None, "Draw them every so many steps", panel=_PREVIEW, ge=1)
+    sample_every_n_epochs: Int | None = option(None, "Draw them every so many epochs", panel=_PREVIEW, ge=1)
+    sample_at_first: Switch = option(False, "Draw them before the first step too", panel=_PREVIEW)
     max_train_steps: Int = option(1600, "Optimiser steps", panel=_LOOP, ge=1)
     max_train_epochs: Int | None = option(None, "Passes over the data set, instead of a number of steps", panel=_LOOP, ge=1)
     gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_LOOP, ge=1)
     memory: Literal["auto"] | None = option(
-        None, "`auto` picks checkpointing, block swap and float8 by the free memory and says what it picked", panel=_LOOP
+        None, "`auto` picks checkpointing, block swap and int8 by the free memory and says what it picked", panel=_LOOP
     )
     gradient_checkpointing: Switch = option(
         False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_LOOP
     )
-    fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3): half the memory of bfloat16", panel=_LOOP)
+    int8_base: Switch = option(
+        False, "Keep the frozen weights in int8 with a scale per output: half the memory of bfloat16, closer to it than float8", panel=_LOOP
+    )
+    fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3) with a scale per output", panel=_LOOP)
     blocks_to_swap: Int = option(
         0,
         "Blocks whose frozen weights rest in CPU memory and come to the GPU when they run; needs `gradient_checkpointing`",
         panel=_LOOP,
         ge=0,
     )
+    fsdp: Switch = option(
+        False, "With several processes, keep a part of the frozen weights in each instead of all in all (PyTorch's FSDP)", panel=_LOOP
+    )
+    sdpa: Switch = option(False, "Accepted from musubi-tuner; PyTorch's own attention is always used", panel=_LOOP, hidden=True)
     compile: Switch = option(False, "Compile the repeated blocks: a slow first step, faster ones after it", panel=_LOOP)
     compile_backend: Text = option("inductor", "Compiler behind `compile`, as `torch.compile` names it", panel=_LOOP)
-    dit_dtype: Literal["float32", "bfloat16"] | None = option(
+    dit_dtype: Annotated[Literal["float32", "bfloat16"], BeforeValidator(_full_dtype)] | None = option(
         None, "Precision of the frozen denoiser", panel=_LOOP, default_text="bfloat16 on a GPU, float32 on a CPU"
     )
     seed: Int = option(42, "Seed of everything random", panel=_LOOP, ge=0)
@@ -176,8 +217,13 @@ class TrainSection(Section):
     network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank", panel=_LORA, default_text="the rank", gt=0)
     network_dropout: Number = option(0.0, "Share of each LoRA layer's inputs to drop", panel=_LORA, ge=0, lt=1)
     network_weights: Path | None = option(None, "LoRA file to start from", panel=_LORA)
+    scale_weight_norms: Number | None = option(
+        None, "Shrink a layer's update whose norm grows above this; 1 is usual against overfitting", panel=_LORA, gt=0
+    )
     use_rslora: Switch = option(False, "Scale by the square root of the rank (rsLoRA)", panel=_LORA)
-    use_dora: Switch = option(False, "Also train the norm of each output (DoRA)", panel=_LORA)
+    use_dora: Switch = option(
+        False, "Also train the norm of each output (DoRA); diffusers reads it with `lora_format = diffusers`", panel=_LORA
+    )
     include_patterns: list[Text] = option([], "Regular expression of layers to adapt too; may be repeated", panel=_LORA)
     exclude_patterns: list[Text] = option([], "Regular expression of layers not to adapt; may be repeated", panel=_LORA)
     optimizer_type: Text = option("adamw", "adamw, adamw8bit, adafactor, prodigy, schedulefree, or a dotted class path", panel=_OPTIM)

@@ -29,17 +29,3 @@ def tier_labels_to_grey(labels_HW: NDArray[np.uint8], tiers: TierTable) -> NDArr
 def keep_subject(grey_HW: NDArray[np.uint8], instance_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Set every pixel outside the binarised instance mask to 0; both arrays have the same shape."""
     return np.where(instance_HW > INSTANCE_THRESHOLD, grey_HW, np.uint8(0))
-
-
-def region_shares(grey_HW: NDArray[np.uint8], tiers: TierTable) -> NDArray[np.float32] | None:
-    """Return one 0/1 plane per tier, shape (4, H, W) in the order of ``TIERS``, or None when a pixel is off the tier values.
-
-    Two tiers with one value cannot be told apart; the first in ``TIERS`` gets the pixels.
-    """
-    planes = np.zeros((len(TIERS), *grey_HW.shape), dtype=np.float32)
-    unclaimed = np.ones(grey_HW.shape, dtype=bool)
-    for plane, value in zip(planes, tiers.as_dict().values(), strict=True):
-        here = unclaimed & (grey_HW == value)
-        plane[here] = 1.0
-        unclaimed &= ~here
-    return None if unclaimed.any() else planes

@@ -1,4 +1,4 @@
-"""From grey values to mask weights to loss weights: one formula for floats, arrays and tensors alike."""
+"""From mask weights to loss weights: one formula for floats, arrays and tensors alike."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from typing import Protocol, Self, TypeVar
 
 
 class _Number(Protocol):
-    """What the formulas need of a value; floats, arrays and tensors all have it."""
+    """What the formula needs of a value; floats, arrays and tensors all have it."""
 
     def __mul__(self, other: float, /) -> Self: ...
     def __add__(self, other: float, /) -> Self: ...
     def __pow__(self, other: float, /) -> Self: ...
-    def __truediv__(self, other: float, /) -> Self: ...
 
 
 WeightT = TypeVar("WeightT", bound=_Number)
-
-
-def normalise(grey: WeightT, *, max_value: int = 255) -> WeightT:
-    """Turn grey values into mask weights: ``grey / max_value``; 255 for 8-bit masks, 65535 for 16-bit ones."""
-    return grey / max_value
 
 
 def to_loss_weight(weight: WeightT, *, gamma: float, min_weight: float) -> WeightT:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blissmask.errors import MediaError
 from blissmask.storage import atomic
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -103,18 +104,13 @@ def read_note(path: Path) -> Note | None:
     """Return what a PNG of ours says about itself, reading chunk headers only; None when it is not ours or not a PNG.
 
     Raises:
-        OSError: the file cannot be opened.
+        MediaError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        chunks = list(walk_chunks(file))
-        for chunk in chunks:
-            if chunk.kind != b"tEXt" or not len(KEYWORD) < chunk.length <= _MAX_NOTE_BYTES:
-                continue
-            file.seek(chunk.start)
-            keyword, _, text = file.read(chunk.length).partition(b"\0")
-            if keyword == KEYWORD:
-                return _parse(text, _data_checksum(chunks))
-    return None
+    try:
+        with path.open("rb") as file:
+            return _find_note(file)
+    except OSError as error:
+        raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
 
 
 def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
@@ -135,6 +131,18 @@ def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
             return
         yield Chunk(kind, position + 8, length, checksum)
         position += length + 12
+
+
+def _find_note(file: BinaryIO) -> Note | None:
+    chunks = list(walk_chunks(file))
+    for chunk in chunks:
+        if chunk.kind != b"tEXt" or not len(KEYWORD) < chunk.length <= _MAX_NOTE_BYTES:
+            continue
+        file.seek(chunk.start)
+        keyword, _, text = file.read(chunk.length).partition(b"\0")
+        if keyword == KEYWORD:
+            return _parse(text, _data_checksum(chunks))
+    return None
 
 
 def _parse(text: bytes, data_checksum: str) -> Note | None:

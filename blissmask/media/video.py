@@ -1,4 +1,4 @@
-"""Read videos: the one place where they are decoded, through OpenCV's FFmpeg.
+"""Read and write videos: the one place where they are decoded and encoded, through OpenCV's FFmpeg.
 
 The rotation that phones write beside the frames is applied. H, W: rows and columns of the upright frame; 3 = RGB. Sizes are
 (width, height).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.errors import MediaError
+from blissmask.errors import MachineError, MediaError
+from blissmask.storage import atomic
 
 # FFmpeg and OpenCV would write their own complaints between our lines; what fails is reported by us.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -25,6 +27,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 _Capture: TypeAlias = cv2.VideoCapture  # noqa: TID251
 
+_CODECS = ("vp09", "mp4v")
 _COUNT_TOLERANCE = 0.02
 """Containers without a frame index state a duration, from which the frame count is estimated; this much less is still whole."""
 
@@ -83,6 +86,31 @@ def read_frames(path: Path, indices: Collection[int] | None = None) -> Iterator[
                 yield _retrieve(capture, number, path)
             number += 1
         _refuse_short(path, number, stated if last is None else None, last)
+
+
+def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
+    """Publish an MP4 that browsers play (VP9; MPEG-4 where OpenCV's FFmpeg has no VP9).
+
+    Args:
+        path: the file; its folder is created.
+        rgb_FHW3: frames, uint8.
+        fps: frames per second.
+
+    Raises:
+        MachineError: there is no encoder, the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    height, width = rgb_FHW3.shape[1:3]
+    # FFmpeg takes the format from the name, and a file that is being published has another one.
+    with tempfile.TemporaryDirectory() as scratch:
+        video = Path(scratch, "video.mp4")
+        writers = (cv2.VideoWriter(str(video), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (width, height)) for codec in _CODECS)  # noqa: TID251
+        writer = next((writer for writer in writers if writer.isOpened()), None)
+        if writer is None:
+            raise MachineError("OpenCV has no encoder for MP4 here", where=[path], fix="install `opencv-python-headless` from PyPI")
+        for rgb_HW3 in rgb_FHW3:
+            writer.write(cv2.cvtColor(rgb_HW3, cv2.COLOR_RGB2BGR))
+        writer.release()
+        atomic.write_bytes(path, video.read_bytes())
 
 
 def _retrieve(capture: _Capture, number: int, path: Path) -> NDArray[np.uint8]:

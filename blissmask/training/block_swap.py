@@ -8,7 +8,6 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from blissmask.archs.protocol import Denoiser
 from blissmask.errors import UsageError
+from blissmask.training.blocks import repeated_blocks
 
 _FEWEST_RESIDENT = 1
 
@@ -109,7 +109,7 @@ def swap_blocks(denoiser: Denoiser, count: int, *, device: torch.device) -> Bloc
     Raises:
         UsageError: there are not that many blocks.
     """
-    blocks = _repeated_blocks(denoiser)
+    blocks = list(repeated_blocks(denoiser).values())
     most = len(blocks) - _FEWEST_RESIDENT
     if count > most:
         raise UsageError(f"`blocks_to_swap` is {count}, and this model can swap at most {most} of its {len(blocks)} blocks")
@@ -137,8 +137,3 @@ def _take_out(module: nn.Module, device: torch.device) -> _Block:
     values = [tensor.pin_memory() if device.type == "cuda" else tensor for tensor in tensors]
     resting = [nn.Parameter(torch.empty(0, dtype=tensor.dtype, device=device), requires_grad=False) for tensor in tensors]
     return _Block(places, values, resting)
-
-
-def _repeated_blocks(denoiser: Denoiser) -> Sequence[nn.Module]:
-    """Return the repeated blocks in the order in which they run."""
-    return [module for module in denoiser.module.modules() if type(module).__name__ in denoiser.block_class_names]

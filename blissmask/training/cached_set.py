@@ -13,6 +13,7 @@ from blissmask.cachefile.layout import OURS, parse_text_name
 from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.config.training import MaskLossSection
 from blissmask.errors import CacheError, Problem, UsageError
+from blissmask.storage.links import without_links
 from blissmask.training.batches import Placed
 from blissmask.training.items import shows_no_regions
 from blissmask.training.weights import WeightRule
@@ -50,24 +51,32 @@ class CachedSet:
         ]
 
 
-def remembered_family(folders: Sequence[Path]) -> tuple[str, str] | None:
+def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> tuple[str, str] | None:
     """Return (family, task) that our caches in ``folders`` remember, or None when no file says.
+
+    Args:
+        folders: cache folders; each may hold the caches of several families beside each other.
+        named: the family that the user named; what others left is passed over.
 
     Raises:
         CacheError: they remember different families.
     """
     found: dict[tuple[str, str], Path] = {}
     for folder in folders:
+        settled = set()
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+            suffix = path.stem.removesuffix("_te").rpartition("_")[2]
+            if suffix in settled:
+                continue
             metadata = read_metadata(path)
-            if f"{OURS}arch" in metadata and f"{OURS}task" in metadata:
+            if f"{OURS}arch" not in metadata or f"{OURS}task" not in metadata:
+                continue
+            settled.add(suffix)
+            if named in (None, metadata[f"{OURS}arch"]):
                 found.setdefault((metadata[f"{OURS}arch"], metadata[f"{OURS}task"]), path)
-                break
     if len({family for family, _ in found}) > 1:
         places = [f"{path}: {family}" for (family, _), path in found.items()]
-        raise CacheError(
-            "the data sets were cached for different model families", where=places, fix="run `blissmask cache --arch NAME` for all of them"
-        )
+        raise CacheError("the data sets were cached for different model families", where=places, fix="say which with `--arch NAME`")
     return next(iter(found), None)
 
 
@@ -81,8 +90,8 @@ def read_set(number: int, folder: Path, arch: Architecture, *, batch_size: int, 
     if not headers:
         _refuse_empty(number, folder, arch)
     problems = [
-        *_problem("were cached for another model family", [header.path for header in headers if _is_foreign(header, arch)], arch),
-        *_problem("have no cached caption", [header.text_path for header in headers if not header.text_path.is_file()], arch),
+        *_problem("cached for another model family", [header.path for header in headers if _is_foreign(header, arch)], arch),
+        *_problem("no cached caption", [header.text_path for header in headers if not header.text_path.is_file()], arch),
     ]
     if problems:
         raise CacheError.several(problems)
@@ -204,7 +213,7 @@ def _problem(what: str, paths: Sequence[Path], arch: Architecture) -> list[Probl
     if not paths:
         return []
     entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
-    return [Problem(f"{entries} {what}", _some(paths), f"run `blissmask cache --arch {arch.name}`")]
+    return [Problem(f"{entries}: {what}", _some(paths), f"run `blissmask cache --arch {arch.name}`")]
 
 
 def _some(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -214,7 +223,7 @@ def _some(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def refuse_shared_folders(folders: Sequence[Path]) -> None:
     """Raise UsageError when two data sets have one cache folder: each would train on the entries of both."""
-    counts = Counter(folder.resolve() for folder in folders)
+    counts = Counter(without_links(folder) for folder in folders)
     shared = [folder for folder, count in counts.items() if count > 1]
     if shared:
         raise UsageError("two datasets share one cache folder", where=shared, fix="give each its own `cache_directory`")

@@ -14,8 +14,9 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from blissmask.storage import atomic
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
 _PART = ".blissmask-state-part"
+_INSIDE = "/"
+"""Between the name of a table in an optimiser's state and the names in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +78,41 @@ def find_states(folder: Path, name: str) -> Found:
     return Found(whole[-1][1] if whole else None, whole, damaged)
 
 
-def save_state(folder: Path, name: str, state: State, *, keep_last: int) -> Path:
+def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: bool = False) -> Path:
     """Publish a state, then remove all but the newest ``keep_last``.
+
+    Args:
+        folder: output folder.
+        name: of the output.
+        state: what to save.
+        keep_last: states to keep, >= 1.
+        anew: the first state of a run that replaces an earlier one, whose states go once this one is written, and not before.
 
     Raises:
         MachineError: the disk is full; older states are untouched.
     """
     target = state_path(folder, name, state.step)
-    part = folder / f".{target.name}{_PART}"
+    part = _hidden(target)
     try:
-        _remove(part)
+        # Of killed saves; another number of steps between saves would never come by them again.
+        for leftover in _parts(folder, name):
+            _remove(leftover)
         part.mkdir(parents=True)
         # An optimiser without memory, such as plain SGD, has no tensors and gets no file.
-        for file_name, tensors in ((name, tensors) for name, tensors in state.tensors.items() if tensors):
-            write.save_tensors(part / f"{file_name}.safetensors", dict(tensors), {})
+        files = {f"{name}.safetensors": dict(tensors) for name, tensors in state.tensors.items() if tensors}
+        for file_name, tensors in files.items():
+            write.save_tensors(part / file_name, tensors, {})
         atomic.write_text(part / _STATE, json.dumps({"step": state.step, **state.numbers}, indent=1, sort_keys=True))
-        atomic.write_text(part / _MANIFEST, json.dumps(_describe(part), indent=1, sort_keys=True))
+        # By the names that were written: what someone else took away in the meantime must not pass for never having been there.
+        manifest = _describe(part, [*files, _STATE])
+        atomic.write_text(part / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+        if anew:
+            remove_states(folder, name, but=part)
         _remove(target)
         part.rename(target)
         _sync(folder)
+        for _, old in find_states(folder, name).whole[:-keep_last]:
+            _remove(old)
     except OSError as error:
         _remove(part)
         raise MachineError(
@@ -102,8 +121,6 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int) -> Path
     except BaseException:
         _remove(part)
         raise
-    for _, old in find_states(folder, name).whole[:-keep_last]:
-        _remove(old)
     return target
 
 
@@ -118,11 +135,12 @@ def load_state(path: Path) -> State:
     return State(step, numbers, tensors)
 
 
-def remove_states(folder: Path, name: str) -> None:
-    """Remove every state of output ``name`` and what killed saves left behind."""
+def remove_states(folder: Path, name: str, *, but: Path | None = None) -> None:
+    """Remove every state of output ``name`` and what killed saves left behind, ``but`` one of them."""
     found = find_states(folder, name)
-    for path in (*(path for _, path in found.whole), *found.damaged, *folder.glob(f".{_escaped(name)}-step*{_PART}")):
-        _remove(path)
+    for path in (*(path for _, path in found.whole), *found.damaged, *_parts(folder, name)):
+        if path != but:
+            _remove(path)
 
 
 def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -130,7 +148,7 @@ def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, A
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {"state": {}, "groups": []}
     for index, values in optimizer.state_dict()["state"].items():
-        for key, value in values.items():
+        for key, value in _flattened(values).items():
             if isinstance(value, Tensor):
                 tensors[f"{index}.{key}"] = value.detach().to("cpu").contiguous().clone()
             else:
@@ -157,7 +175,28 @@ def unpack_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], number
     for group in groups:
         # JSON has no tuples; optimisers compare and unpack `betas`.
         group.update({key: tuple(value) for key, value in group.items() if key == "betas"})
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    optimizer.load_state_dict({"state": {index: _nested(values) for index, values in state.items()}, "param_groups": groups})
+
+
+def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a parameter's state with tables in it resolved; bitsandbytes keeps its 8-bit numbers in one."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _flattened(value) if isinstance(value, Mapping) else None
+        flat |= {key: value} if inner is None else {f"{key}{_INSIDE}{name}": part for name, part in inner.items()}
+    return flat
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what :func:`_flattened` resolved."""
+    values: dict[str, Any] = {}
+    for key, value in flat.items():
+        *tables, name = key.split(_INSIDE)
+        table = values
+        for outer in tables:
+            table = table.setdefault(outer, {})
+        table[name] = value
+    return values
 
 
 def read_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mapping[str, Tensor]) -> None:
@@ -175,15 +214,19 @@ def read_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mappin
             parameter.copy_(tensors[name])
 
 
-def _describe(folder: Path) -> dict[str, dict[str, object]]:
-    files = sorted(path for path in folder.iterdir() if path.name != _MANIFEST)
-    return {path.name: {"size": path.stat().st_size, "sha256": _hash(path)} for path in files}
+def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]]:
+    return {name: {"size": (folder / name).stat().st_size, "sha256": _hash(folder / name)} for name in sorted(names)}
+
+
+def _parts(folder: Path, name: str) -> list[Path]:
+    """Return the hidden folders of saves that were begun and not finished."""
+    return list(folder.glob(f".{_escaped(name)}-step*{_PART}"))
 
 
 def _is_whole(path: Path) -> bool:
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(manifest == _describe(path))
+        return bool(manifest == _describe(path, (file.name for file in path.iterdir() if file.name != _MANIFEST)))
     except (OSError, ValueError):
         return False
 
@@ -194,8 +237,13 @@ def _hash(path: Path) -> str:
 
 
 def _remove(path: Path) -> None:
+    """Remove a state, out of sight first: a kill in between leaves no half of it to be taken for a damaged one."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path if path.name.endswith(_PART) else path.rename(_hidden(path)))
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PART}")
 
 
 def _sync(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def denoiser_dtype(name: Precision | None, device: torch.device) -> torch.dtype:
 def free_memory(device: torch.device) -> int:
     """Return how many bytes are free on ``device`` now."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_cpu_memory()
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what nobody holds any more: Python's circles, and on a GPU the blocks that PyTorch keeps for later."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def free_cpu_memory() -> int:

@@ -51,10 +51,27 @@ class Learner:
 
     def to(self, device: torch.device) -> None:
         """Move the denoiser to ``device``, but for the blocks that rest in CPU memory."""
-        if self.swap is None:
-            self.denoiser.module.to(device)
-        else:
-            self.swap.place(self.denoiser.module, device)
+        _move(self.denoiser, self.swap, device)
+
+
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """An expert that is not trained, and draws previews beside the ones that are; attributes as in :class:`Learner`."""
+
+    name: str
+    denoiser: Denoiser
+    swap: BlockSwap | None = None
+
+    def to(self, device: torch.device) -> None:
+        """As :meth:`Learner.to`."""
+        _move(self.denoiser, self.swap, device)
+
+
+def _move(denoiser: Denoiser, swap: BlockSwap | None, device: torch.device) -> None:
+    if swap is None:
+        denoiser.module.to(device)
+    else:
+        swap.place(denoiser.module, device)
 
 
 @dataclass(frozen=True, slots=True)

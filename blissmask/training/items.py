@@ -93,13 +93,14 @@ def shows_no_regions(header: CacheHeader) -> bool:
 
 
 def _refuse_non_finite(header: CacheHeader, entry: CacheEntry) -> None:
-    tensors = {"latents": entry.latents_Cfhw, "mask_weights": entry.weights_1fhw, **entry.conditioning}
+    own = {"latents": entry.latents_Cfhw, "mask_weights": entry.weights_1fhw, "mask_regions": entry.regions_4fhw}
+    tensors = {**own, **entry.conditioning}
     for name, tensor in tensors.items():
         if tensor is None or not tensor.is_floating_point():
             continue
         # The sum is finite exactly when all values are (or it overflows, which the second look settles), and takes one pass.
         if not torch.isfinite(tensor.float().sum()) and not torch.isfinite(tensor.float()).all():
-            text = name not in header.contents and name not in ("latents", "mask_weights")
+            text = name not in header.contents and name not in own
             raise CacheError(
                 f"`{name}` of this cache entry holds NaN or infinity",
                 where=[header.text_path if text else header.path],

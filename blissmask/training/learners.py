@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from blissmask.archs.loading import model_files
 from blissmask.archs.protocol import Architecture, Denoiser, Expert
+from blissmask.archs.sources import model_files
 from blissmask.config.training import ModelSection, TrainSection
 from blissmask.errors import UsageError
 from blissmask.training.batches import MicroBatch
 from blissmask.training.block_swap import BlockSwap, swap_blocks
-from blissmask.training.experts import Learner, StepSchedule, noise_of
+from blissmask.training.blocks import compile_blocks
+from blissmask.training.experts import Learner, Onlooker, StepSchedule, noise_of
 from blissmask.training.lora import Lora, LoraShape, drop_unreached, inject_lora, share_lora
 from blissmask.training.optimizer import build_optimizer, build_scheduler
+from blissmask.training.processes import Processes
+from blissmask.training.quantised import FLOAT8, INT8, quantise_blocks
+from blissmask.training.sharding import shard_base
 from blissmask.training.step import noise_batch
 
 
@@ -65,7 +68,7 @@ def load_learners(plan: LearnerPlan, model: ModelSection, section: TrainSection,
         denoiser, lora, swap = _load_adapted(plan, expert, model, section)
         left_out += _leave_out_unreached(denoiser, lora, first, plan.device)
         if section.compile:
-            _compile_blocks(denoiser, section.compile_backend)
+            compile_blocks(denoiser, section.compile_backend, device=plan.device)
         noise = noise_of(section, expert, default_shift=plan.arch.default_shift)
         if learners and section.shared_lora:
             share_lora(learners[0].lora, lora)
@@ -82,7 +85,11 @@ def load_learners(plan: LearnerPlan, model: ModelSection, section: TrainSection,
 
 
 def check_network_options(section: TrainSection) -> None:
-    """Raise UsageError, naming every option that LoKr and LoHa do not have, before anything is loaded."""
+    """Raise UsageError when options exclude each other, naming all that LoKr and LoHa do not have, before anything is loaded."""
+    if section.scale_weight_norms and "schedulefree" in section.optimizer_type.lower():
+        raise UsageError(
+            "`scale_weight_norms` cannot reach both of the weights that a schedule-free optimiser keeps", fix="leave one of the two out"
+        )
     if section.network_type == "lora":
         return
     given = {
@@ -90,6 +97,7 @@ def check_network_options(section: TrainSection) -> None:
         "use_rslora": section.use_rslora,
         "use_dora": section.use_dora,
         "loraplus_lr_ratio": section.loraplus_lr_ratio,
+        "scale_weight_norms": section.scale_weight_norms,
         'lora_format = "diffusers"': section.lora_format == "diffusers",
     }
     wrong = [f"`{name}`" for name, value in given.items() if value]
@@ -97,8 +105,10 @@ def check_network_options(section: TrainSection) -> None:
         raise UsageError(f"{section.network_type} has no {', '.join(wrong)}", fix="leave it out, or use `--network-type lora`")
 
 
-def check_memory_options(section: TrainSection) -> None:
+def check_memory_options(section: TrainSection, processes: Processes) -> None:
     """Raise UsageError when options exclude each other, before anything is loaded."""
+    if section.fp8_base and section.int8_base:
+        raise UsageError("`fp8_base` and `int8_base` are two ways to keep the same weights", fix="leave one of the two out; int8 is closer")
     if section.blocks_to_swap and not section.gradient_checkpointing:
         raise UsageError(
             "`blocks_to_swap` needs gradient checkpointing: without it the backward pass keeps every block's weights on the device",
@@ -106,20 +116,64 @@ def check_memory_options(section: TrainSection) -> None:
         )
     if section.blocks_to_swap and section.compile:
         raise UsageError("`compile` needs the weights in one place, and `blocks_to_swap` moves them", fix="leave one of the two out")
+    moving = [name for name in ("blocks_to_swap", "offload_inactive_dit") if getattr(section, name)]
+    if section.fsdp and moving:
+        raise UsageError(f"`fsdp` spreads the weights over the processes, and `{moving[0]}` moves them", fix="leave one of the two out")
+    if section.fsdp and processes.count == 1:
+        raise UsageError(
+            "`fsdp` spreads the weights over several processes, and there is one",
+            fix="start it as `torchrun --nproc-per-node 2 -m blissmask train ...`",
+        )
+    if section.memory == "auto" and processes.count > 1:
+        raise UsageError(
+            f'`memory = "auto"` picks for one process, and {processes.count} could pick differently',
+            fix="see what `blissmask train --memory auto --dry-run` picks, and give that to all",
+        )
 
 
 def _load_adapted(plan: LearnerPlan, expert: Expert, model: ModelSection, section: TrainSection) -> tuple[Denoiser, Lora, BlockSwap | None]:
     """Load one denoiser, put LoRA into it and bring it to the device, in the precision and to the extent that is asked for."""
-    # With swapping the model may be larger than the device.
-    device = torch.device("cpu") if section.blocks_to_swap else plan.device
+    # As it is stored in its file, the model may be larger than the device.
+    smaller = section.blocks_to_swap or section.fsdp or _storage(section) is not None
+    device = torch.device("cpu") if smaller else plan.device
     denoiser = plan.arch.load_denoiser(model_files(model), expert=expert.name, task=plan.task, device=device, dtype=plan.dtype)
     if section.gradient_checkpointing:
         _checkpoint_blocks(denoiser)
     lora = inject_lora(denoiser, lora_shape(section), seed=section.seed)
-    if section.fp8_base:
-        _store_in_fp8(denoiser, plan.dtype)
-    swap = swap_blocks(denoiser, section.blocks_to_swap, device=plan.device) if section.blocks_to_swap else None
+    swap = _keep_small(denoiser, section, plan.device)
+    if swap is None and not section.fsdp:
+        denoiser.module.to(plan.device)
     return denoiser, lora, swap
+
+
+def load_onlooker(plan: LearnerPlan, expert: Expert, model: ModelSection, section: TrainSection) -> Onlooker:
+    """Load an expert that is not trained, kept as small as those that are; it rests in CPU memory.
+
+    Raises:
+        ModelError: its file is missing, foreign or damaged.
+    """
+    cpu = torch.device("cpu")
+    denoiser = plan.arch.load_denoiser(model_files(model), expert=expert.name, task=plan.task, device=cpu, dtype=plan.dtype)
+    onlooker = Onlooker(expert.name, denoiser, _keep_small(denoiser, section, plan.device))
+    if not section.fsdp:
+        onlooker.to(cpu)
+    return onlooker
+
+
+def _keep_small(denoiser: Denoiser, section: TrainSection, device: torch.device) -> BlockSwap | None:
+    """Quantise the frozen weights, and swap or spread them, as far as is asked for."""
+    storage = _storage(section)
+    if storage is not None:
+        quantise_blocks(denoiser, storage, device=device)
+    if section.blocks_to_swap:
+        return swap_blocks(denoiser, section.blocks_to_swap, device=device)
+    if section.fsdp:
+        shard_base(denoiser, device=device)
+    return None
+
+
+def _storage(section: TrainSection) -> torch.dtype | None:
+    return FLOAT8 if section.fp8_base else INT8 if section.int8_base else None
 
 
 def lora_shape(section: TrainSection) -> LoraShape:
@@ -142,31 +196,6 @@ def _checkpoint_blocks(denoiser: Denoiser) -> None:
     if not getattr(module, "_supports_gradient_checkpointing", False):
         raise UsageError(f"`{type(module).__name__}` does not support gradient checkpointing", fix="leave `--gradient-checkpointing` out")
     module.enable_gradient_checkpointing()
-
-
-def _compile_blocks(denoiser: Denoiser, backend: str) -> None:
-    """Compile each repeated block on its own: one compilation serves all blocks of a kind."""
-    if backend not in torch.compiler.list_backends(exclude_tags=()):
-        raise UsageError(f"there is no compiler `{backend}`", where=[", ".join(torch.compiler.list_backends())], fix="use one of these")
-    for block in denoiser.module.modules():
-        if type(block).__name__ in denoiser.block_class_names:
-            block.compile(backend=backend)
-
-
-def _store_in_fp8(denoiser: Denoiser, compute: torch.dtype) -> None:
-    """Keep the frozen linear weights of the repeated blocks in float8 and cast each to ``compute`` when it runs.
-
-    Norms, embeddings and the output layer stay as they are, like in musubi-tuner. The LoRA layers do too: the model-wide switch of
-    diffusers would turn off the casting of their inputs, which float32 adapters on a bfloat16 model need.
-    """
-    from diffusers.hooks import apply_layerwise_casting_hook
-
-    for block in denoiser.module.modules():
-        if type(block).__name__ not in denoiser.block_class_names:
-            continue
-        for name, layer in block.named_modules():
-            if isinstance(layer, nn.Linear) and "lora_" not in name:
-                apply_layerwise_casting_hook(layer, storage_dtype=torch.float8_e4m3fn, compute_dtype=compute, non_blocking=True)
 
 
 def _leave_out_unreached(denoiser: Denoiser, lora: Lora, first: MicroBatch, device: torch.device) -> list[str]:

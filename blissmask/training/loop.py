@@ -32,6 +32,7 @@ class Course:
         save: saves; called with the number of steps done, after all numbers up to it were seen to be finite.
         validate: returns the numbers of held-out items after a number of steps; empty when it is not their turn.
         stop_signal: returns the number of the signal that asked to stop, or 0.
+        preview: draws what is due after a number of steps, and says whether there was any; learners may then be on other devices.
         processes: that share every step.
     """
 
@@ -46,6 +47,7 @@ class Course:
     stop_signal: Callable[[], int]
     processes: Processes = ALONE
     validate: Callable[[int, Learner], Mapping[str, Tensor | float]] = lambda done, learner: {}
+    preview: Callable[[int], bool] = lambda done: False
 
 
 def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: MetricBuffer) -> None:
@@ -62,6 +64,8 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
     if course.start >= course.total:
         # A kill between the last state and the final LoRA file leaves only the latter to do.
         course.save(course.start)
+    # What is due before the first step, or was due when a kill came after this state was saved.
+    course.preview(course.start)
     for step in range(course.start, course.total):
         position = course.schedule.learner_at(step)
         if position != active:
@@ -73,15 +77,26 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
         # A signal reaches the processes at different steps; all must stop after the same one.
         signal = course.processes.highest(course.stop_signal())
         done = step + 1
-        if signal or done == course.total or course.save_at(done):
-            numbers.flush()
-            course.save(done)
+        is_saved = signal != 0 or done == course.total or course.save_at(done)
+        if is_saved:
+            _save(course, numbers, done)
+        if not signal and course.preview(done):
+            active = -1
+            signal = course.processes.highest(course.stop_signal())
+            if signal and not is_saved:
+                _save(course, numbers, done)
         if signal and done < course.total:
             raise StoppedError(
                 f"stopped after step {done} of {course.total}; it is saved",
                 signal_number=signal,
                 fix="run the same command again to continue",
             )
+
+
+def _save(course: Course, numbers: MetricBuffer, done: int) -> None:
+    """Save, once all numbers up to step ``done`` were seen to be finite."""
+    numbers.flush()
+    course.save(done)
 
 
 def _take_turns(learners: Sequence[Learner], position: int, course: Course) -> None:

@@ -27,7 +27,7 @@ from blissmask.training.lora_formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora_formats import LoraFormat, to_format, to_native
 from blissmask.training.lora_kinds import FACTORS, factor_tensors, fill_factors
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def lora_tensors(lora: Lora, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -57,17 +57,39 @@ def save_lora(
         precision: float32, bfloat16 or float16.
         file_format: how the layers are spelled.
     """
-    tensors = to_format(lora_tensors(lora, dtype=_DTYPES[precision]), file_format, lora.modules(), lora.fused)
-    write.save_tensors(path, tensors, {**metadata, "sshs_model_hash": _model_hash(tensors)})
+    tensors = to_format(lora_tensors(lora, dtype=DTYPES[precision]), file_format, lora.modules(), lora.fused)
+    write_lora(path, tensors, metadata)
+
+
+def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Publish the tensors of a LoRA file with their hash; a hash of the whole file, which metadata may hold from before, is left out."""
+    kept = {key: value for key, value in metadata.items() if key != "sshs_legacy_hash"}
+    fix = "train on from an earlier checkpoint with a lower `--learning-rate`; float16 holds nothing above 65504, bfloat16 does"
+    write.save_tensors(path, tensors, {**kept, "sshs_model_hash": _model_hash(tensors)}, fix=fix)
+
+
+def read_lora(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a LoRA file as they are. Raises ModelError when it is missing, damaged or not safetensors."""
+    try:
+        return read_tensors(path)
+    except CacheError as error:
+        if not path.exists():
+            raise ModelError("there is no such LoRA file", where=[path]) from error
+        fix = "copy it again; of a `.pt` or `.ckpt` file, which could run code while it is read, use the safetensors version"
+        raise ModelError("the LoRA file is damaged or not safetensors", where=[path], fix=fix) from error
 
 
 def load_lora(path: Path, lora: Lora) -> None:
     """Fill ``lora`` from a LoRA file of any format of :mod:`lora_formats`, for a warm start.
 
     Raises:
-        ModelError: the file cannot be read, is for other layers or has another rank; names the first of them.
+        ModelError: the file cannot be read, holds NaN or infinity, is for other layers or has another rank; names the first of them.
     """
-    tensors = to_native(_read(path), lora.modules(), lora.fused)
+    stored = read_lora(path)
+    for key, tensor in stored.items():
+        if not bool(torch.isfinite(tensor.float()).all()):
+            raise ModelError(f"`{key}` of this LoRA holds NaN or infinity", where=[path], fix="start from an earlier file of it")
+    tensors = to_native(stored, lora.modules(), lora.fused)
     if lora.shape.kind != "lora":
         _fill_factors(lora, tensors, path)
         return
@@ -121,15 +143,9 @@ def _refuse_left_over(tensors: Mapping[str, Tensor], path: Path) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return read_tensors(path)
-    except CacheError as error:
-        raise ModelError("the LoRA file is missing or damaged", where=[path]) from error
-
-
-def _model_hash(tensors: dict[str, Tensor]) -> str:
+def _model_hash(tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of the serialised tensors after the header, as web interfaces compute ``sshs_model_hash``."""
-    data = save(dict(sorted(tensors.items())))
+    # Parts of one layer may share their A, which the format cannot hold.
+    data = save({key: tensor.clone() for key, tensor in sorted(tensors.items())})
     header_length = int.from_bytes(data[:8], "little")
     return hashlib.sha256(data[8 + header_length :]).hexdigest()

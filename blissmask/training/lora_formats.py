@@ -34,7 +34,9 @@ _TO_KOHYA = {
     "lora_B.weight": "lora_up.weight",
     **{part: part for part in ("alpha", "dora_scale", *FACTORS)},
 }
-_PARTS = (*_TO_KOHYA, "lora_down.weight", "lora_up.weight")
+_MAGNITUDE = "lora_magnitude_vector"
+_PARTS = (*_TO_KOHYA, "lora_down.weight", "lora_up.weight", _MAGNITUDE)
+_PREFIXES: Mapping[str, LoraFormat] = {NATIVE_PREFIX: "native", _KOHYA_PREFIX: "kohya", _DIFFUSERS_PREFIX: "diffusers"}
 
 
 def to_format(
@@ -49,19 +51,19 @@ def to_format(
         fused: layers that are one in the original; where there are any, the scale of every layer goes into B.
     """
     if wanted != "diffusers":
-        whole = _fused(tensors, fused) if fused else dict(tensors)
+        whole = fuse_parts(fold_alpha(tensors), fused, prefix=NATIVE_PREFIX) if fused else dict(tensors)
         if wanted == "native":
             return whole
         return {_kohya_key(key): tensor for key, tensor in _with_alpha(whole).items()}
     spelled = {}
     for key, tensor in tensors.items():
-        name, part = _split(key)
+        name, part = split_key(key)
         module = f"{_DIFFUSERS_PREFIX}{modules[name.removeprefix(NATIVE_PREFIX)]}"
         if part == "lora_B.weight":
             # diffusers takes alpha for the rank where a file of its own format has none.
             spelled[f"{module}.{part}"] = (tensor.float() * _scale(tensors, name)).to(tensor.dtype)
         elif part == "dora_scale":
-            spelled[f"{module}.lora_magnitude_vector"] = tensor.reshape(-1)
+            spelled[f"{module}.{_MAGNITUDE}"] = tensor.reshape(-1)
         elif part != "alpha":
             spelled[f"{module}.{part}"] = tensor
     return spelled
@@ -82,21 +84,31 @@ def to_native(tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: 
     parts = {kohya: native for native, kohya in _TO_KOHYA.items()} | {part: part for part in _TO_KOHYA}
     spelled = {}
     for key, tensor in tensors.items():
-        name, part = _split(key)
+        name, part = split_key(key)
         known = names.get(name)
+        if known is not None and part == _MAGNITUDE:
+            spelled[f"{NATIVE_PREFIX}{known}.dora_scale"] = tensor.reshape(-1, 1)
+            continue
         spelled[key if known is None else f"{NATIVE_PREFIX}{known}.{parts.get(part, part)}"] = tensor
     return split_parts(spelled, fused, prefix=NATIVE_PREFIX)
 
 
-def _fused(tensors: Mapping[str, Tensor], fused: FusedLayers) -> dict[str, Tensor]:
+def format_of(tensors: Iterable[str]) -> LoraFormat | None:
+    """Return how the keys of a LoRA file are spelled, or None when not all of them are in one of the three ways."""
+    found = {next((spelling for prefix, spelling in _PREFIXES.items() if key.startswith(prefix)), None) for key in tensors}
+    return found.pop() if len(found) == 1 else None
+
+
+def fold_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put the scale of every layer of a native file into its B, and leave alpha out."""
     scaled = {}
     for key, tensor in tensors.items():
-        name, part = _split(key)
+        name, part = split_key(key)
         if part == "lora_B.weight":
             scaled[key] = (tensor.float() * _scale(tensors, name)).to(tensor.dtype)
-        elif part != "alpha":
+        elif part != "alpha" or f"{name}.lora_A.weight" not in tensors:
             scaled[key] = tensor
-    return fuse_parts(scaled, fused, prefix=NATIVE_PREFIX)
+    return scaled
 
 
 def _with_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,11 +120,11 @@ def _with_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _kohya_key(key: str) -> str:
-    name, part = _split(key)
+    name, part = split_key(key)
     return f"{_KOHYA_PREFIX}{name.removeprefix(NATIVE_PREFIX).replace('.', '_')}.{_TO_KOHYA[part]}"
 
 
-def _split(key: str) -> tuple[str, str]:
+def split_key(key: str) -> tuple[str, str]:
     """Return (module, part) of a key; the part is empty when it is none that LoRA files have."""
     part = _first_ending(key, _PARTS)
     return (key.removesuffix(f".{part}"), part) if part else (key, "")

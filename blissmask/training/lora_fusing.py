@@ -16,7 +16,8 @@ from torch import Tensor, nn
 FusedLayers = Mapping[str, tuple[tuple[str, int], ...]]
 """Original name of a fused layer -> its parts in the order of the output, each with its number of outputs."""
 
-_ORDER = ("q", "k", "v", "mlp")
+PART_ORDER = ("q", "k", "v", "mlp")
+"""How the parts of a fused layer follow each other along its output."""
 
 
 def find_fused(linear: Iterable[tuple[str, nn.Linear]], adapted: Iterable[str]) -> FusedLayers:
@@ -32,7 +33,7 @@ def find_fused(linear: Iterable[tuple[str, nn.Linear]], adapted: Iterable[str]) 
         whole, separator, part = name.partition(":")
         if separator and whole in wanted:
             found.setdefault(whole, {})[part] = layer.out_features
-    return {whole: tuple(sorted(parts.items(), key=lambda part: _ORDER.index(part[0]))) for whole, parts in found.items()}
+    return {whole: tuple(sorted(parts.items(), key=lambda part: PART_ORDER.index(part[0]))) for whole, parts in found.items()}
 
 
 def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str) -> dict[str, Tensor]:
@@ -49,9 +50,13 @@ def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str
         b_parts = [rest.pop(f"{prefix}{whole}:{part}.lora_B.weight", None) for part, _ in parts]
         scales = [rest.pop(f"{prefix}{whole}:{part}.dora_scale", None) for part, _ in parts]
         some_a = next(a for a in a_parts if a is not None)
-        rest[f"{prefix}{whole}.lora_A.weight"] = torch.cat([torch.zeros_like(some_a) if a is None else a for a in a_parts])
         blocks = [some_a.new_zeros(outputs, some_a.shape[0]) if b is None else b for b, (_, outputs) in zip(b_parts, parts, strict=True)]
-        rest[f"{prefix}{whole}.lora_B.weight"] = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+        if all(a is not None and torch.equal(a, some_a) for a in a_parts):
+            # Parts of another trainer's layer, which had one A for all: together again they have the rank they had.
+            rest[f"{prefix}{whole}.lora_A.weight"], rest[f"{prefix}{whole}.lora_B.weight"] = some_a, torch.cat(blocks)
+        else:
+            rest[f"{prefix}{whole}.lora_A.weight"] = torch.cat([torch.zeros_like(some_a) if a is None else a for a in a_parts])
+            rest[f"{prefix}{whole}.lora_B.weight"] = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
         present = [scale for scale in scales if scale is not None]
         if present:
             rest[f"{prefix}{whole}.dora_scale"] = torch.cat(present)

@@ -91,23 +91,6 @@ def _live(masses: Sequence[Tensor]) -> list[Tensor]:
     return [torch.where(masses_B > EMPTY_MASS, masses_B, torch.zeros_like(masses_B)) for masses_B in masses]
 
 
-def weighted_mean(pred_BCFHW: Tensor, target_BCFHW: Tensor, weights_B1FHW: Tensor, *, mean: MaskMean = "batch") -> Tensor:
-    """Return the loss of a step that is one batch: ``sum(error * weight) / (C * sum(weight))`` for ``batch`` and ``global``.
-
-    Args:
-        pred_BCFHW: prediction.
-        target_BCFHW: target.
-        weights_B1FHW: loss weights (after gamma and floor), float32, broadcast over channels.
-        mean: see :func:`item_coefficients`.
-
-    Returns:
-        A float32 scalar; 0 with zero gradient when every weight is 0.
-    """
-    masses_B = weight_masses(weights_B1FHW, pred_BCFHW.shape[1])
-    (coefficients_B,) = item_coefficients([masses_B], mean=mean)
-    return (weighted_sums(error_map(pred_BCFHW, target_BCFHW), weights_B1FHW) * coefficients_B.float()).sum()
-
-
 def region_sums(errors_B1FHW: Tensor, regions_BRFHW: Tensor) -> Tensor:
     """Return the summed error of each region, (R,); divided by its mass it is the region's plain mean error.
 

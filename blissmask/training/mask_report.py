@@ -69,13 +69,14 @@ class MaskTotals:
         return tuple(float(weight) / self.summed_weight for weight in self.region_weight)
 
 
-def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals) -> tuple[str, ...]:
+def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals, *, other_tiers: int = 0) -> tuple[str, ...]:
     """Return the guide's banner, word for word, then what is trained: each tier's weights and its share of the summed weight.
 
     Args:
         section: after presets.
-        rule: how the weights were shaped.
+        rule: how the weights were shaped, with the tier values that most masks have.
         totals: over the whole data set.
+        other_tiers: entries whose masks were made with other values.
     """
     return (
         _WIDE,
@@ -90,6 +91,7 @@ def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals) -> tu
         "the cache script with mask_directory in your dataset config.",
         _WIDE,
         *_tier_table(rule, totals),
+        *_other_tiers_line(other_tiers),
         _count_line(totals),
         *_prior_line(section),
     )
@@ -102,6 +104,10 @@ def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
         share = "not known" if shares is None else f"{shares[position]:.1%}"
         lines.append(f" {tier.value:<11}{round(weight * MAX_VALUE):>7}{weight:>9.3f}{rule.tier_loss_weight(weight):>14.3f}{share:>18}")
     return lines
+
+
+def _other_tiers_line(entries: int) -> list[str]:
+    return [f" entries whose masks have other tier values, each trained with its own: {entries}"] if entries else []
 
 
 def _prior_line(section: MaskLossSection) -> list[str]:

@@ -45,11 +45,19 @@ class ModelSize:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a step brings: ``tokens`` of the largest micro-batch, ``weight_bytes`` of the frozen precision, ``swaps`` on a GPU only."""
+    """What a step brings.
+
+    Attributes:
+        tokens: of the largest micro-batch.
+        weight_bytes: of the frozen precision.
+        swaps: whether blocks can be swapped; on a GPU only.
+        processes: that share the run.
+    """
 
     tokens: int
     weight_bytes: int
     swaps: bool
+    processes: int = 1
 
 
 def denoiser_files(model: ModelSection) -> list[Path]:
@@ -88,10 +96,12 @@ def size_of(shapes: Iterable[tuple[str, Sequence[int]]]) -> ModelSize:
 
 def estimate(size: ModelSize, section: TrainSection, load: Load) -> int:
     """Return about how many bytes the device needs."""
-    block_bytes = size.block_weights * (1 if section.fp8_base else load.weight_bytes)
+    block_bytes = size.block_weights * (1 if section.fp8_base or section.int8_base else load.weight_bytes)
+    # The block that runs and the one that comes next are on the device beside those, or the parts of those, that stay.
     if section.blocks_to_swap and size.blocks:
-        # The block that runs and the one that comes next are on the device beside those that stay.
         block_bytes = block_bytes * min(size.blocks, size.blocks - section.blocks_to_swap + 2) // size.blocks
+    if section.fsdp and size.blocks:
+        block_bytes = min(block_bytes, block_bytes // load.processes + 2 * block_bytes // size.blocks)
     weights = block_bytes + size.other_weights * load.weight_bytes
     per_block = load.tokens * size.width * load.weight_bytes // 2
     activations = (
@@ -105,8 +115,8 @@ def estimate(size: ModelSize, section: TrainSection, load: Load) -> int:
 def choose_options(size: ModelSize, section: TrainSection, load: Load, *, free: int) -> tuple[TrainSection, bool]:
     """Return the mildest options that fit into ``free`` bytes, and whether they do.
 
-    In this order, from no cost to the most: as given; checkpointing (slower, exact); half of the blocks swapped (slower, exact); float8
-    (rounds the frozen weights); float8 with as many blocks swapped as it takes. What the user gave stays.
+    In this order, from no cost to the most: as given; checkpointing (slower, exact); half of the blocks swapped (slower, exact); int8
+    (rounds the frozen weights); int8 with as many blocks swapped as it takes. What the user gave stays, float8 too.
     """
     options = section
     for options in _stages(size, section, load):
@@ -122,14 +132,14 @@ def _stages(size: ModelSize, section: TrainSection, load: Load) -> Iterable[Trai
     most = size.blocks - 1 if load.swaps and not section.compile else 0
     exact = range(section.blocks_to_swap + 1, most // 2 + 1)
     yield from (checkpointed.model_copy(update={"blocks_to_swap": count}) for count in exact)
-    rounded = checkpointed.model_copy(update={"fp8_base": True})
+    rounded = checkpointed.model_copy(update={"int8_base": not section.fp8_base})
     yield rounded
     yield from (rounded.model_copy(update={"blocks_to_swap": count}) for count in range(section.blocks_to_swap + 1, most + 1))
 
 
 def describe(section: TrainSection) -> str:
     """Return the memory options in words, for the plan."""
-    names = [name for name in ("gradient_checkpointing", "fp8_base") if getattr(section, name)]
+    names = [name for name in ("gradient_checkpointing", "int8_base", "fp8_base") if getattr(section, name)]
     if section.blocks_to_swap:
         names.append(f"blocks_to_swap = {section.blocks_to_swap}")
     return ", ".join(names) or "nothing is needed"

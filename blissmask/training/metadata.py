@@ -15,6 +15,8 @@ from blissmask.archs.protocol import Architecture
 from blissmask.config.training import MaskLossSection, ModelSection, TrainSection
 from blissmask.training.mask_report import MaskTotals
 
+_LOADERS_NEED = ("ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedOn:
@@ -37,27 +39,36 @@ class TrainedOn:
 
 
 def lora_metadata(
-    arch: Architecture, model: ModelSection, train: TrainSection, mask: MaskLossSection, facts: TrainedOn, *, step: int
+    arch: Architecture, model: ModelSection, train: TrainSection, mask: MaskLossSection, facts: TrainedOn, step: int, name: str
 ) -> dict[str, str]:
-    """Return the metadata of a LoRA file saved after ``step`` steps."""
+    """Return the metadata of a LoRA file called ``name`` that is saved after ``step`` steps; what loaders need alone when it is off."""
+    if not train.metadata:
+        kohya = _kohya(arch, model, train, facts, step)
+        return {key: kohya[key] for key in _LOADERS_NEED}
     return {
-        **_modelspec(arch, train, facts),
+        **_modelspec(arch, train, facts, name),
         **_kohya(arch, model, train, facts, step),
         **(_mask_settings(mask, facts.totals) if facts.totals is not None else {"ss_mask_loss": "False"}),
     }
 
 
-def _modelspec(arch: Architecture, train: TrainSection, facts: TrainedOn) -> dict[str, str]:
+def _modelspec(arch: Architecture, train: TrainSection, facts: TrainedOn, name: str) -> dict[str, str]:
     values = {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": arch.modelspec,
         "modelspec.implementation": f"blissmask {__version__}",
-        "modelspec.title": train.output_name,
+        "modelspec.title": train.metadata_title or name,
         "modelspec.resolution": facts.resolutions[0] if facts.resolutions else "",
     }
     if train.min_timestep is not None or train.max_timestep is not None:
         values["modelspec.timestep_range"] = f"{train.min_timestep or 0},{1000 if train.max_timestep is None else train.max_timestep}"
-    return values
+    given = {
+        "author": train.metadata_author,
+        "description": train.metadata_description,
+        "license": train.metadata_license,
+        "tags": train.metadata_tags,
+    }
+    return values | {f"modelspec.{key}": text for key, text in given.items() if text is not None}
 
 
 def _kohya(arch: Architecture, model: ModelSection, train: TrainSection, facts: TrainedOn, step: int) -> dict[str, str]:
@@ -81,6 +92,7 @@ def _kohya(arch: Architecture, model: ModelSection, train: TrainSection, facts: 
         "training_comment": train.training_comment,
         "optimizer": train.optimizer_type,
         "max_grad_norm": train.max_grad_norm,
+        "scale_weight_norms": train.scale_weight_norms,
         "weighting_scheme": train.weighting_scheme,
         "timestep_sampling": train.timestep_sampling,
         "sigmoid_scale": train.sigmoid_scale,

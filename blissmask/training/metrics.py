@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,33 +91,8 @@ class StepLog:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the whole lines of a step log, in order."""
-    return [json.loads(line) for line in _lines(path)]
-
-
-@contextlib.contextmanager
-def tensorboard_writer(folder: Path, *, purge_step: int) -> Iterator[Callable[[int, Values], None] | None]:
-    """Yield what writes steps for TensorBoard, or None when it is not installed; what was written is on disk afterwards.
-
-    Args:
-        folder: of the event files.
-        purge_step: events from this step on, of an earlier run, are hidden.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        yield None
-        return
-    writer = SummaryWriter(str(folder), purge_step=purge_step)
-
-    def write(step: int, values: Values) -> None:
-        for name, value in values.items():
-            writer.add_scalar(name, value, step)
-
-    try:
-        yield write
-    finally:
-        writer.close()
+    """Return the whole lines of a step log, in order. Raises BlissmaskError when a line is not ours."""
+    return [_parse(line) for line in _lines(path)]
 
 
 def _lines(path: Path) -> list[str]:
@@ -130,7 +104,12 @@ def _lines(path: Path) -> list[str]:
 
 
 def _step_of(line: str) -> int:
+    return int(_parse(line)["step"])
+
+
+def _parse(line: str) -> dict[str, float]:
     try:
-        return int(json.loads(line)["step"])
+        values = json.loads(line)
+        return {name: float(values[name]) for name in ("step", *values)}
     except (ValueError, KeyError, TypeError) as error:
         raise BlissmaskError(f"the step log holds a line that is not ours: {line[:60]}", fix="move the log away, then run again") from error

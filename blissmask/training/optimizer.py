@@ -37,6 +37,8 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], sectio
     name = section.optimizer_type.lower()
     path = _KNOWN.get(name, section.optimizer_type)
     make = _find_class(path)
+    if not (isinstance(make, type) and issubclass(make, Optimizer)):
+        raise UsageError(f"`{path}` is no optimiser class", fix=_choices())
     arguments = {
         "lr": section.learning_rate,
         "weight_decay": section.weight_decay,
@@ -44,7 +46,7 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], sectio
         **parse_arguments(section.optimizer_args),
     }
     try:
-        return cast(Optimizer, make(_groups(named_parameters, section), **arguments))
+        return make(_groups(named_parameters, section), **arguments)
     except TypeError as error:
         raise UsageError(f"`{path}` does not take these arguments: {error}", fix="check `optimizer_args`") from error
 
@@ -89,6 +91,9 @@ def build_scheduler(optimizer: Optimizer, section: TrainSection, *, steps: int) 
             arguments.setdefault("min_lr_ratio", section.lr_scheduler_min_lr_ratio)
         case _:
             pass
+    if arguments and section.lr_scheduler.startswith("constant"):
+        # transformers would drop them without a word.
+        raise UsageError(f"the learning rate schedule `{section.lr_scheduler}` takes no arguments", fix="leave out `lr_scheduler_args`")
     name = "constant_with_warmup" if section.lr_scheduler == "constant" and warmup else section.lr_scheduler
     try:
         return cast(
@@ -131,16 +136,19 @@ def _groups(named_parameters: Sequence[tuple[str, nn.Parameter]], section: Train
     return [{"params": first}, {"params": second, "lr": section.learning_rate * section.loraplus_lr_ratio}]
 
 
-def _find_class(path: str) -> Callable[..., Any]:
+def _find_class(path: str) -> Any:
     module_name, _, class_name = path.rpartition(".")
-    known = ", ".join(_KNOWN)
     try:
         found = getattr(importlib.import_module(module_name), class_name) if module_name else getattr(torch.optim, class_name)
     except ImportError as error:
         package = path.partition(".")[0]
         if package in _TO_INSTALL:
             raise MissingPackageError(f"`{path}` needs the package `{package}`", fix=f"pip install {_TO_INSTALL[package]}") from error
-        raise UsageError(f"the optimiser `{path}` cannot be imported: {error}", fix=f"there are {known}, or a dotted class path") from error
+        raise UsageError(f"the optimiser `{path}` cannot be imported: {error}", fix=_choices()) from error
     except AttributeError as error:
-        raise UsageError(f"there is no optimiser `{path}`", fix=f"there are {known}, or a dotted class path") from error
-    return cast(Callable[..., Any], found)
+        raise UsageError(f"there is no optimiser `{path}`", fix=_choices()) from error
+    return found
+
+
+def _choices() -> str:
+    return f"there are {', '.join(_KNOWN)}, or a dotted class path"

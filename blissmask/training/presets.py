@@ -84,4 +84,5 @@ def step_rule(mask: MaskLossSection, train: TrainSection) -> StepRule:
         weighting=train.weighting_scheme,
         strata=train.num_timestep_buckets or 0,
         max_grad_norm=train.max_grad_norm,
+        max_weight_norm=train.scale_weight_norms or 0.0,
     )

@@ -25,10 +25,12 @@ class Processes:
     Attributes:
         rank: number of this one, from 0; process 0 writes and speaks.
         count: of all, >= 1.
+        lockstep: whether all must make the same passes through the model, as with a base in shards.
     """
 
     rank: int = 0
     count: int = 1
+    lockstep: bool = False
 
     @property
     def first(self) -> bool:
@@ -53,6 +55,18 @@ class Processes:
         numbers = torch.tensor(number)
         dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return int(numbers)
+
+    def passes(self, needed: Sequence[bool]) -> list[bool]:
+        """Return which of the next passes to make: the ``needed`` ones, and in lockstep those that any process needs.
+
+        Args:
+            needed: as many in every process.
+        """
+        if not self.lockstep:
+            return list(needed)
+        made = torch.tensor([int(need) for need in needed])
+        dist.all_reduce(made, op=dist.ReduceOp.MAX)
+        return [bool(count) for count in made.tolist()]
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add up the gradients of all processes in one message; a parameter without one in every process stays without."""

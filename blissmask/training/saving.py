@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from blissmask.errors import UsageError
@@ -43,9 +44,9 @@ class Outputs:
         return self.folder / f"{self.run_name}-log.jsonl"
 
     @property
-    def events(self) -> Path:
-        """Return the folder of TensorBoard events."""
-        return self.folder / "logs" / self.run_name
+    def curve(self) -> Path:
+        """Return the picture of the log."""
+        return self.folder / f"{self.run_name}-loss.png"
 
     def lora_files(self, step: int | None = None) -> list[Path]:
         """Return the LoRA files of a step, or the final ones."""
@@ -62,7 +63,12 @@ def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence
         all_experts: how many experts the family has.
         trained: names of those that are trained.
         shared: whether they share one LoRA.
+
+    Raises:
+        UsageError: ``name`` cannot be the beginning of a file name.
     """
+    if not name or Path(name).name != name or name.startswith("."):
+        raise UsageError(f"`output_name` must be a plain file name without suffix, got `{name}`", fix="give folders as `output_dir`")
     if all_experts == 1:
         return Outputs(folder, name, (name,))
     if len(trained) == 1:
@@ -71,15 +77,21 @@ def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence
 
 
 def save_loras(
-    files: Sequence[Path], learners: Sequence[Learner], metadata: Mapping[str, str], *, precision: str, file_format: LoraFormat
+    files: Sequence[Path],
+    learners: Sequence[Learner],
+    metadata_of: Callable[[str], Mapping[str, str]],
+    *,
+    precision: str,
+    file_format: LoraFormat,
 ) -> None:
-    """Publish the LoRA file of each learner (of the first only when they share one)."""
+    """Publish the LoRA file of each learner (of the first only when they share one); ``metadata_of`` takes the name of a file."""
     for path, learner in zip(files, learners, strict=False):
-        title = {"modelspec.title": path.stem}
-        save_lora(path, learner.lora, {**metadata, **title}, precision=precision, file_format=file_format)
+        save_lora(path, learner.lora, metadata_of(path.stem), precision=precision, file_format=file_format)
 
 
-def save_run_state(outputs: Outputs, learners: Sequence[Learner], *, step: int, settings: Mapping[str, Any], keep_last: int) -> None:
+def save_run_state(
+    outputs: Outputs, learners: Sequence[Learner], *, step: int, settings: Mapping[str, Any], keep_last: int, anew: bool = False
+) -> None:
     """Publish a training state after ``step`` steps.
 
     Args:
@@ -88,6 +100,7 @@ def save_run_state(outputs: Outputs, learners: Sequence[Learner], *, step: int, 
         step: optimiser steps done.
         settings: what must be, or should be, the same when the run goes on.
         keep_last: states to keep.
+        anew: see ``checkpoint.save_state``.
     """
     tensors: dict[str, Mapping[str, Tensor]] = {}
     numbers: dict[str, Any] = {"settings": dict(settings)}
@@ -96,7 +109,7 @@ def save_run_state(outputs: Outputs, learners: Sequence[Learner], *, step: int, 
         tensors[f"lora{suffix}"] = {name: parameter.detach() for name, parameter in learner.lora.named_parameters()}
         tensors[f"optimizer{suffix}"], numbers[f"optimizer{suffix}"] = pack_optimizer(learner.optimizer)
         numbers[f"scheduler{suffix}"] = learner.scheduler.state_dict()
-    save_state(outputs.folder, outputs.run_name, State(step, numbers, tensors), keep_last=keep_last)
+    save_state(outputs.folder, outputs.run_name, State(step, numbers, tensors), keep_last=keep_last, anew=anew)
 
 
 def restore_run_state(state: State, learners: Sequence[Learner]) -> None:
@@ -126,12 +139,21 @@ def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fix
 
 
 def reading_weights(learners: Sequence[Learner], work: Callable[[], None]) -> None:
-    """Do ``work`` on the weights as they are to be used, then go on training; only schedule-free optimisers tell the two apart."""
+    """Do ``work`` on the weights as they are to be used, then go on training; only schedule-free optimisers tell the two apart.
+
+    Training goes on from the very weights it had: computing them back from the others would round, and a run with more saves would end
+    elsewhere.
+    """
+    trained = [parameter for learner in _with_own_lora(learners) for _, parameter in learner.lora.named_parameters()]
+    values = [parameter.detach().clone() for parameter in trained]
     for learner in learners:
         set_training_mode(learner.optimizer, training=False)
     work()
     for learner in learners:
         set_training_mode(learner.optimizer, training=True)
+    with torch.no_grad():
+        for parameter, value in zip(trained, values, strict=True):
+            parameter.copy_(value)
 
 
 def _with_own_lora(learners: Sequence[Learner]) -> list[Learner]:

@@ -31,6 +31,7 @@ from blissmask.training.prior import PriorRule
 from blissmask.training.processes import ALONE, Processes
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.timesteps import draw_levels, loss_factors
+from blissmask.training.weight_norms import limit_norms
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class StepRule:
         weighting: see ``timesteps.loss_factors``.
         strata: see ``timesteps.draw_levels``.
         max_grad_norm: 0 for no clipping.
+        max_weight_norm: see ``weight_norms.limit_norms``; 0 for no limit.
     """
 
     seed: int
@@ -60,6 +62,7 @@ class StepRule:
     weighting: str = "none"
     strata: int = 0
     max_grad_norm: float = 1.0
+    max_weight_norm: float = 0.0
 
 
 @dataclass(slots=True)
@@ -81,8 +84,14 @@ class _Weighed:
     prior_coefficients_B: Tensor
 
     @property
+    def held(self) -> bool:
+        """Say whether the base model is asked, too."""
+        return bool(self.prior_coefficients_B.any())
+
+    @property
     def idle(self) -> bool:
-        return not bool(self.coefficients_B.any()) and not bool(self.prior_coefficients_B.any())
+        """Say whether there is nothing to learn from."""
+        return not self.held and not bool(self.coefficients_B.any())
 
 
 def run_step(
@@ -100,10 +109,11 @@ def run_step(
     """
     weighed = _weigh(learner, window, rule, step, processes)
     tally = _Tally(torch.zeros((), device=device), torch.zeros((), device=device), torch.zeros(len(TIERS), device=device))
-    for part in weighed:
-        # Nothing to learn from: no forward pass is spent on it.
-        if not part.idle:
-            _backward(learner, part, rule, tally, device)
+    # No pass is spent on what there is nothing to learn from, unless another process cannot make its own without this one.
+    learning, asking = processes.passes([not part.idle for part in weighed]), processes.passes([part.held for part in weighed])
+    for part, learns, asks in zip(weighed, learning, asking, strict=True):
+        if learns:
+            _backward(learner, part, rule, tally, device, ask_base=asks)
     parameters = [parameter for _, parameter in learner.lora.named_parameters()]
     processes.sum_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, rule.max_grad_norm or float("inf"))
@@ -112,8 +122,9 @@ def run_step(
     learner.optimizer.step()
     learner.scheduler.step()
     learner.optimizer.zero_grad(set_to_none=True)
+    sizes = limit_norms(learner.lora, rule.max_weight_norm) if rule.max_weight_norm else {}
     totals = _totals(weighed, tally, processes)
-    return {**_numbers(learner, totals, rule), "lr": learning_rate, "grad_norm": norm}
+    return {**_numbers(learner, totals, rule), "lr": learning_rate, "grad_norm": norm, **sizes}
 
 
 def is_unmasked(rule: StepRule, step: int) -> bool:
@@ -146,11 +157,11 @@ def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step:
     ]
 
 
-def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, device: torch.device) -> None:
+def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, device: torch.device, *, ask_base: bool) -> None:
     batch = part.batch.to(device)
     target_BCFHW, inputs = noise_batch(batch, part.levels_B, seed=rule.seed, device=device)
     teacher_BCFHW = None
-    if bool(part.prior_coefficients_B.any()):
+    if ask_base:
         with adapters_off(learner.lora):
             teacher_BCFHW = learner.denoiser.predict(inputs)
     if learner.lora.shape.dropout or learner.lora.shape.kind != "lora":
@@ -168,7 +179,7 @@ def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, d
         tally.prior += prior_loss.detach()
         loss = loss + prior_loss
     loss.backward()  # type: ignore[no-untyped-call]
-    if batch.regions_B4FHW is not None:
+    if batch.regions_B4FHW is not None and not part.idle:
         tally.region_errors_R += region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
 
 

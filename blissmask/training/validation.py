@@ -71,6 +71,8 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
             sums += _errors(learner, batch, coefficients_B, held_out)
             if batch.regions_B4FHW is not None:
                 shown_R += region_masses(batch.regions_B4FHW, batch.latents_BCFHW.shape[1])
+        for _ in range(_extra_passes(held_out, len(batches))):
+            _errors(learner, _look(held_out, held_out.positions[0], 0), torch.zeros(1), held_out)
     learner.denoiser.module.train()
     sums, masses_R = held_out.processes.sum(sums), held_out.processes.sum(shown_R).tolist()
     if not float(counts[0]):
@@ -83,6 +85,12 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
 
 def _own_share(held_out: HeldOut) -> Sequence[int]:
     return held_out.positions[held_out.processes.rank :: held_out.processes.count]
+
+
+def _extra_passes(held_out: HeldOut, own: int) -> int:
+    """Return how many passes to make for the sake of processes with a larger share, beside ``own``; see ``Processes.lockstep``."""
+    most = -(-len(held_out.positions) // held_out.processes.count) * LEVELS
+    return most - own if held_out.processes.lockstep else 0
 
 
 def _look(held_out: HeldOut, position: int, level: int) -> MicroBatch:

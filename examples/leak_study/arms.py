@@ -26,11 +26,11 @@ from torch import Tensor
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.config.training import MaskLossSection, TrainSection
-from blissmask.masks.combine import region_shares, tier_labels_to_grey
-from blissmask.masks.latent import to_latent_grid
+from blissmask.dataset.geometry import Geometry
+from blissmask.dataset.pixel_mask import still_mask
+from blissmask.masks.combine import tier_labels_to_grey
 from blissmask.masks.refine import grow_grey
-from blissmask.masks.tiers import TIERS, TierTable, WeightTier
-from blissmask.masks.weights import normalise
+from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 from blissmask.training.batches import BatchOrder, Placed, collate
 from blissmask.training.experts import Learner, training_noise
 from blissmask.training.items import TrainingItem, make_item
@@ -218,11 +218,11 @@ def _cache_photos(arm: Arm, draw: Draw, codec: Codec, mask_loss: MaskLossSection
 
 
 def _entry(latents_C1hw: Tensor, grey_HW: NDArray[np.uint8], text_LD: Tensor) -> CacheEntry:
-    weights_hw = to_latent_grid(normalise(grey_HW.astype(np.float32)), GRID_HW)
-    planes_RHW = region_shares(grey_HW, TIER_TABLE)
-    assert planes_RHW is not None
-    regions_Rhw = np.stack([to_latent_grid(plane_HW, GRID_HW) for plane_HW in planes_RHW])
-    return CacheEntry(latents_C1hw, torch.from_numpy(weights_hw)[None, None], torch.from_numpy(regions_Rhw)[:, None], {"t5": text_LD})
+    size_wh = (grey_HW.shape[1], grey_HW.shape[0])
+    mask = still_mask(grey_HW.astype(np.float32) / MAX_VALUE, Geometry(size_wh, size_wh, (0, 0), size_wh), TIER_TABLE)
+    weights_1fhw, regions_Rfhw = mask.on_grid(GRID_HW)
+    assert regions_Rfhw is not None
+    return CacheEntry(latents_C1hw, torch.from_numpy(weights_1fhw), torch.from_numpy(regions_Rfhw).float(), {"t5": text_LD})
 
 
 def _background_share(items: list[TrainingItem]) -> float:

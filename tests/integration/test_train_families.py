@@ -7,10 +7,13 @@ from safetensors import safe_open
 from blissmask.archs.protocol import ModelFiles
 from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.cachefile.layout import latent_name, text_name
+from blissmask.cachefile.read import read_tensors
 from blissmask.cachefile.write import write_latents, write_text
+from blissmask.errors import CacheError
 from blissmask.events import Measured, Noted
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.training.cached_set import remembered_family
 from tests.training_builders import Recorder, seeded, stripes, train_config, weights_of
 
 FILES = ModelFiles(model="tiny")
@@ -69,3 +72,28 @@ def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, 
     still = [key for key, matrix in matrices.items() if not matrix.abs().max() > 0]
     assert matrices
     assert not still
+
+
+@pytest.mark.parametrize(("name", "task"), FAMILIES, ids=lambda value: value)
+def test_int8_weights_give_a_family_nearly_the_same_gradient(tmp_path, name, task):
+    cache = write_cache(tmp_path / "cache", load_architecture(name), task)
+    # With plain SGD from zero, B is minus its gradient.
+    options = {"optimizer_type": "SGD", "learning_rate": 1.0, "weight_decay": 0.0, "max_grad_norm": 0.0, "max_train_steps": 1}
+    steps = []
+    for rounded in (False, True):
+        config = train_config(cache, tmp_path / f"{rounded}", arch=None, int8_base=rounded, **options)
+        plan = train_lora.plan(config)
+        train_lora.run(plan, RunContext(Recorder()))
+        tensors = read_tensors(plan.names.lora_files()[0])
+        steps.append(torch.cat([tensor.flatten() for key, tensor in tensors.items() if key.endswith("lora_B.weight")]))
+    error = (steps[1] - steps[0]).norm() / steps[0].norm()
+    assert 0 < error < 0.02
+
+
+def test_families_may_share_a_cache_folder(tmp_path):
+    for name, task in (("qwen-image", "t2i"), ("wan22", "t2v")):
+        write_cache(tmp_path, load_architecture(name), task)
+    assert remembered_family([tmp_path], named="wan22") == ("wan22", "t2v")
+    assert remembered_family([tmp_path], named="qwen-image") == ("qwen-image", "t2i")
+    with pytest.raises(CacheError, match="different model families"):
+        remembered_family([tmp_path])

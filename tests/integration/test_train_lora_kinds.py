@@ -29,11 +29,14 @@ def run(config, *, stop_after=None):
     train_lora.run(train_lora.plan(config), RunContext(recorder, stop_signal=stop_signal))
 
 
-def inject(kind, *, seed=0, alpha=1.0, rank=2):
-    denoiser = load_architecture("wan21").load_denoiser(
+def tiny_denoiser():
+    return load_architecture("wan21").load_denoiser(
         ModelFiles(model="tiny"), expert="", task="t2v", device=torch.device("cpu"), dtype=torch.float32
     )
-    return inject_lora(denoiser, LoraShape(rank=rank, alpha=alpha, kind=kind), seed=seed)
+
+
+def inject(kind, *, seed=0, alpha=1.0, rank=2):
+    return inject_lora(tiny_denoiser(), LoraShape(rank=rank, alpha=alpha, kind=kind), seed=seed)
 
 
 def updates(lora):
@@ -72,6 +75,24 @@ def test_a_file_comes_back_exactly_and_means_what_lycoris_reads(tmp_path, kind, 
         assert torch.allclose(theirs, expected["blocks.0.attn1.to_q"], atol=1e-5)
 
 
+def test_a_lokr_means_the_same_to_the_diffusers_model(tmp_path):
+    lora = inject("lokr")
+    for number, (_, parameter) in enumerate(lora.named_parameters()):
+        parameter.data = seeded(*parameter.shape, seed=number) * 0.1
+    save_lora(tmp_path / "kyla.safetensors", lora, {})
+    # diffusers' pipelines read the factors of other families only; its models read them of any, by module name.
+    stored = {key.removeprefix("diffusion_model."): value for key, value in read_tensors(tmp_path / "kyla.safetensors").items()}
+    split = {(name.rpartition(".")[0], name.rpartition(".")[2]): value for name, value in stored.items() if not name.endswith(".alpha")}
+    theirs = tiny_denoiser()
+    theirs.module.load_lora_adapter({f"{lora.modules()[name]}.{part}": value for (name, part), value in split.items()}, prefix=None)
+    loaded = {name: layer for name, layer in theirs.module.named_modules() if hasattr(layer, "lokr_w1")}
+    expected = updates(lora)
+    assert loaded.keys() == expected.keys()
+    for name, layer in loaded.items():
+        (adapter,) = layer.active_adapters
+        assert torch.allclose(layer.get_delta_weight(adapter), expected[name], atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["lokr", "loha"])
 def test_training_moves_it_and_a_stopped_run_ends_with_the_same_weights(cache, tmp_path, kind):
     options = {"network_type": kind, "use_mask_loss": True, "prior_preservation_weight": 0.5, "max_train_steps": 4}
@@ -95,7 +116,8 @@ def test_a_file_of_another_kind_or_rank_is_refused_by_what_it_holds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"use_dora": True}, {"network_dropout": 0.1}, {"lora_format": "diffusers"}, {"loraplus_lr_ratio": 4.0}]
+    "options",
+    [{"use_dora": True}, {"network_dropout": 0.1}, {"lora_format": "diffusers"}, {"loraplus_lr_ratio": 4.0}, {"scale_weight_norms": 1.0}],
 )
 def test_options_that_only_lora_has_are_refused_by_name(cache, tmp_path, options):
     with pytest.raises(UsageError, match=next(iter(options))):

@@ -1,6 +1,7 @@
 """The corners of the mask loss, through `train`."""
 
 import pytest
+import tomli
 import torch
 from safetensors import safe_open
 
@@ -194,9 +195,23 @@ def test_the_onetrainer_recipe_weighs_the_background_at_a_tenth(cache, tmp_path)
     assert mean_weights[0] == pytest.approx((1 + 128 / 255 + 80 / 255 + 0.1) / 4)
 
 
+def test_the_ai_toolkit_recipe_maps_masks_to_a_range_and_divides_by_their_mean(cache, tmp_path):
+    (ours, *_), (mean_weight, *_) = losses_of(cache, tmp_path / "out", **recipe_options("ai-toolkit"))
+    (region_losses,) = [
+        event.values for event in run(train_config(cache, tmp_path / "one", use_mask_loss=True, max_train_steps=1)).of(Measured)
+    ]
+    raw = {"face": 1.0, "body": 128 / 255, "hair": 80 / 255, "background": 0.0}
+    mapped = {tier: 0.1 + 0.9 * weight for tier, weight in raw.items()}
+    mean_mask = sum(mapped.values()) / 4
+    assert mean_weight == pytest.approx(mean_mask)
+    assert ours == pytest.approx(sum(region_losses[f"loss/{tier}"] * mapped[tier] for tier in raw) / 4 / mean_mask, rel=1e-5)
+
+
 @pytest.mark.parametrize("trainer", RECIPES)
 def test_recipes_are_shown_without_a_data_set_and_nothing_is_trained(trainer):
     plan = train_lora.plan(Config(mask_loss=MaskLossSection(like=trainer)))
     summary = train_lora.run(plan, RunContext())
     assert summary.tables[0].title.startswith(trainer)
+    typed = "\n".join(f"{name} = {value}" for name, value in summary.tables[0].rows)
+    assert MaskLossSection(**tomli.loads(typed)) == MaskLossSection(**RECIPES[trainer].settings)
     assert summary.written == 0

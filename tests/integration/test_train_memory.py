@@ -1,15 +1,26 @@
 """Memory options change where weights are and how blocks run, never what is trained."""
 
+import shutil
+
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
-from blissmask.errors import UsageError
+from blissmask.errors import MachineError, UsageError
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import memory as train_memory
 from blissmask.tasks.train import train_lora
-from tests.training_builders import Recorder, train_config, write_masked_set
+from tests.training_builders import Recorder, train_config, write_entry, write_masked_set
+
+
+@pytest.fixture
+def compiler():
+    """Forget what was compiled before: after some compilations of one function PyTorch runs it as it is, without a word."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture
@@ -34,6 +45,7 @@ def same(first, second):
     [
         {},
         {"fp8_base": True},
+        {"int8_base": True, "use_dora": True},
         {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1, "offload_inactive_dit": True},
     ],
 )
@@ -61,10 +73,46 @@ def test_swapped_blocks_hold_nothing_on_the_device_while_they_rest(cache, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-def test_compiled_blocks_train_the_same(cache, tmp_path):
-    plain = train(cache, tmp_path / "plain")["kyla.safetensors"]
-    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager")["kyla.safetensors"]
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [{}, {"int8_base": True}, {"fp8_base": True, "gradient_checkpointing": True}])
+def test_compiled_blocks_train_the_same(cache, tmp_path, compiler, extra):
+    plain = train(cache, tmp_path / "plain", **extra)["kyla.safetensors"]
+    counters.clear()
+    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager", **extra)["kyla.safetensors"]
+    assert counters["stats"]["unique_graphs"] > 0
     assert all(torch.allclose(tensor, compiled[key], atol=1e-4) for key, tensor in plain.items())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_pictures_and_clips_alone_and_in_pairs_are_all_compiled(cache, tmp_path, compiler):
+    for number in range(4):
+        write_entry(cache, f"clip{number}", shape=(16, 2, 4, 4), seed=number)
+    counters.clear()
+    pairs = {"datasets": [{"cache_directory": cache, "batch_size": 2}], "validation_split": 0.25}
+    train(cache, tmp_path / "out", compile=True, compile_backend="eager", max_train_steps=8, **pairs)
+    # More than PyTorch would compile by itself.
+    assert counters["stats"]["unique_graphs"] > 8
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_inductor_trains_the_same(cache, tmp_path, compiler):
+    # Fewer kernels to compile: that is what takes the time.
+    options = {"prior_preservation_weight": 0.0, "max_train_steps": 2, "exclude_patterns": [r".*\.(ffn|cross_attn)\..*"]}
+    plain = train(cache, tmp_path / "plain", **options)["kyla.safetensors"]
+    counters.clear()
+    compiled = train(cache, tmp_path / "compiled", compile=True, **options)["kyla.safetensors"]
+    assert counters["stats"]["unique_graphs"] > 0
+    assert all(torch.allclose(tensor, compiled[key], atol=1e-3) for key, tensor in plain.items())
+
+
+def test_inductor_without_a_compiler_is_told_before_the_first_step(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(MachineError, match=r"needs a C\+\+ compiler"):
+        train(cache, tmp_path / "out", compile=True)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +121,13 @@ def test_compiled_blocks_train_the_same(cache, tmp_path):
         ({"blocks_to_swap": 1}, "needs gradient checkpointing"),
         ({"blocks_to_swap": 1, "gradient_checkpointing": True, "compile": True}, "moves them"),
         ({"blocks_to_swap": 99, "gradient_checkpointing": True}, "can swap at most 1 of its 2 blocks"),
+        ({"fsdp": True}, "there is one"),
+        (
+            {"fsdp": True, "blocks_to_swap": 1, "gradient_checkpointing": True},
+            "`fsdp` spreads the weights .* and `blocks_to_swap` moves them",
+        ),
+        ({"fsdp": True, "offload_inactive_dit": True}, "`offload_inactive_dit` moves them"),
+        ({"fp8_base": True, "int8_base": True}, "two ways to keep the same weights"),
         ({"compile": True, "compile_backend": "gcc"}, "there is no compiler `gcc`"),
     ],
 )
@@ -81,10 +136,25 @@ def test_options_that_cannot_work_are_refused(cache, tmp_path, options, message)
         train(cache, tmp_path / "out", **options)
 
 
-def model_file(folder):
-    """Write the names of a denoiser of four blocks; planning reads no more than its header."""
+def test_memory_auto_is_refused_where_processes_could_pick_differently(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="2 could pick differently"):
+        train_lora.plan(train_config(cache, tmp_path / "out", memory="auto"))
+
+
+def test_a_base_in_shards_takes_less_of_each_process(cache, tmp_path, monkeypatch):
+    config = {"dit": model_file(tmp_path, blocks=40), "max_train_steps": 3}
+    whole = train_lora.plan(train_config(cache, tmp_path / "out", **config)).details["memory_bytes"]
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    shared = train_lora.plan(train_config(cache, tmp_path / "out", fsdp=True, **config)).details["memory_bytes"]
+    # A quarter of the blocks' float32 weights, and the two that run, are left of all.
+    assert whole - shared == 256 * 256 * 4 * (40 - 10 - 2)
+
+
+def model_file(folder, *, blocks=4):
+    """Write the names of a denoiser; planning reads no more than its header."""
     weight = torch.zeros(256, 256, dtype=torch.bfloat16)
-    write.save_tensors(folder / "dit.safetensors", {f"blocks.{n}.self_attn.q.weight": weight for n in range(4)}, {})
+    write.save_tensors(folder / "dit.safetensors", {f"blocks.{n}.self_attn.q.weight": weight for n in range(blocks)}, {})
     return folder / "dit.safetensors"
 
 
@@ -102,7 +172,7 @@ def test_memory_auto_picks_by_what_is_free_and_says_so(cache, tmp_path, monkeypa
     monkeypatch.setattr(train_memory, "free_memory", lambda device: 1 << 30)
     tight = train_lora.plan(config)
     assert tight.config.train.gradient_checkpointing
-    assert tight.config.train.fp8_base
+    assert tight.config.train.int8_base
     assert "1.0 GiB are free" in " ".join(warning.what for warning in tight.warnings)
 
 

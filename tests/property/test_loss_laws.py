@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blissmask.training.loss import item_coefficients, weighted_mean
+from blissmask.training.loss import item_coefficients
+from tests.loss_of_a_step import weighted_mean
 
 MEANS = st.sampled_from(["batch", "sample", "global"])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -58,3 +59,23 @@ def test_coefficients_are_finite_and_weigh_a_constant_error_to_itself(masses, me
     total = sum(float((c * m).sum()) for c, m in zip(coefficients, given_masses, strict=True) if (m > 1e-6).any())
     live = any((part > 1e-6).any() for part in given_masses)
     assert total == pytest.approx(1.0 if live else 0.0, rel=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=SEEDS, mean=MEANS, weight=st.floats(0.01, 1))
+def test_a_constant_mask_gives_the_plain_mean(seed, mean, weight):
+    pred, target, weights = case(seed)
+    constant = torch.full_like(weights, weight)
+    plain = (pred - target).square().mean().item()
+    assert weighted_mean(pred, target, constant, mean=mean).item() == pytest.approx(plain, rel=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=SEEDS, mean=MEANS)
+def test_a_batch_of_empty_masks_has_loss_zero_and_gradients_zero(seed, mean):
+    pred, target, weights = case(seed)
+    pred.requires_grad_()
+    loss = weighted_mean(pred, target, torch.zeros_like(weights), mean=mean)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(pred.grad, torch.zeros_like(pred))

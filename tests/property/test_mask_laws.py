@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -43,6 +44,17 @@ def test_a_larger_weight_never_becomes_the_smaller_loss_weight(first: float, sec
 @given(weights())
 def test_gamma_1_and_floor_0_change_nothing(weights_HW: NDArray[np.float32]) -> None:
     assert (to_loss_weight(weights_HW, gamma=1.0, min_weight=0.0) == weights_HW).all()
+
+
+@given(weights(), GAMMAS, FLOORS)
+def test_numbers_arrays_and_tensors_give_the_same(weights_HW: NDArray[np.float32], gamma: float, floor: float) -> None:
+    array = to_loss_weight(weights_HW, gamma=gamma, min_weight=floor)
+    tensor = to_loss_weight(torch.from_numpy(weights_HW), gamma=gamma, min_weight=floor)
+    assert array.dtype == np.float32
+    assert np.abs(tensor.numpy() - array).max() < 1e-6
+    for row, column in ((0, 0), (-1, -1)):
+        number = to_loss_weight(float(weights_HW[row, column]), gamma=gamma, min_weight=floor)
+        assert abs(number - float(array[row, column])) < 1e-6
 
 
 @given(weights(), SIDES, SIDES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
-from blissmask.masks.weights import normalise, to_loss_weight
+from blissmask.masks.weights import to_loss_weight
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,8 @@ def test_tiers_become_these_loss_weights(gamma: float, floor: float, expected: t
 
 def test_array_and_number_give_the_same() -> None:
     values = np.array([255, 128, 80, 0], dtype=np.float64)
-    array = to_loss_weight(normalise(values), gamma=0.7, min_weight=0.05)
+    array = to_loss_weight(values / 255, gamma=0.7, min_weight=0.05)
     assert array.tolist() == [to_loss_weight(value / 255, gamma=0.7, min_weight=0.05) for value in values.tolist()]
-
-
-def test_16_bit_values_are_divided_by_their_own_maximum() -> None:
-    assert normalise(65535.0, max_value=65535) == 1.0
 
 
 def test_tier_table_lists_tiers_in_the_order_of_every_table() -> None:

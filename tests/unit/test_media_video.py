@@ -1,4 +1,4 @@
-"""Videos come out frame by frame, or as an error that names the frame."""
+"""Videos go in and come out frame by frame, or as an error that names the frame."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blissmask.errors import MediaError
-from blissmask.media.video import read_frames, read_info
+from blissmask.errors import MachineError, MediaError
+from blissmask.media.video import read_frames, read_info, write_mp4
 from tests.builders import random_rgb, write_video
 
 FRAMES = [random_rgb((64, 48), seed=seed) for seed in range(9)]
@@ -59,3 +59,29 @@ def test_any_file_name_is_read(tmp_path: Path, name: str, monkeypatch: pytest.Mo
     write_video(tmp_path / "a.avi", FRAMES).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert read_info(Path(name)).frame_count == 9
+
+
+def moving_square(count: int) -> np.ndarray:
+    frames_FHW3 = np.full((count, 48, 64, 3), (20, 60, 200), dtype=np.uint8)
+    for number in range(count):
+        frames_FHW3[number, 8:40, number * 4 : number * 4 + 24] = (240, 30, 40)
+    return frames_FHW3
+
+
+@pytest.mark.parametrize("codecs", [("vp09", "mp4v"), ("none", "mp4v")])
+def test_mp4_holds_the_frames_in_order_and_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codecs: tuple[str, ...]) -> None:
+    monkeypatch.setattr("blissmask.media.video._CODECS", codecs)
+    frames_FHW3 = moving_square(9)
+    write_mp4(tmp_path / "deep" / "a.mp4", frames_FHW3, fps=24.0)
+    info = read_info(tmp_path / "deep" / "a.mp4")
+    assert (info.size_wh, info.frame_count, info.fps) == ((64, 48), 9, 24.0)
+    for written, read in zip(frames_FHW3, read_frames(tmp_path / "deep" / "a.mp4"), strict=True):
+        assert np.abs(written.astype(int) - read).mean() < 12
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.mp4"]
+
+
+def test_mp4_without_an_encoder_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blissmask.media.video._CODECS", ("none",))
+    with pytest.raises(MachineError, match="no encoder"):
+        write_mp4(tmp_path / "a.mp4", moving_square(2), fps=24.0)
+    assert list(tmp_path.iterdir()) == []

@@ -83,6 +83,22 @@ def test_older_states_go_only_after_the_new_one_is_whole(tmp_path):
     assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [2, 3]
 
 
+def test_a_run_that_starts_anew_replaces_the_earlier_states_only_by_a_whole_one(tmp_path, monkeypatch):
+    save(tmp_path, 7)
+    save(tmp_path, 9)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.atomic, "write_text", full)
+        with pytest.raises(MachineError, match="No space left"):
+            save_state(tmp_path, "kyla", state(2), keep_last=2, anew=True)
+    assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [7, 9]
+    save_state(tmp_path, "kyla", state(2), keep_last=2, anew=True)
+    assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [2]
+
+
 def test_removing_states_takes_damaged_ones_and_leftovers_too(tmp_path):
     (save(tmp_path, 1) / "manifest.json").unlink()
     shutil.copytree(save(tmp_path, 2), tmp_path / ".kyla-step00000003-state.blissmask-state-part")
@@ -90,7 +106,23 @@ def test_removing_states_takes_damaged_ones_and_leftovers_too(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.Adam, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)])
+class WithTable(torch.optim.SGD):
+    """Keeps what it remembers in a table of the state, as bitsandbytes does."""
+
+    def state_dict(self):
+        state = super().state_dict()
+        return {**state, "state": {index: {"table": {**values, "bits": 8}} for index, values in state["state"].items()}}
+
+    def load_state_dict(self, state_dict):
+        tables = {index: values["table"] for index, values in state_dict["state"].items()}
+        assert all(table.pop("bits") == 8 for table in tables.values())
+        super().load_state_dict({**state_dict, "state": tables})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [torch.optim.AdamW, torch.optim.Adam, lambda p: WithTable(p, lr=0.1, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)],
+)
 def test_an_optimiser_continues_bit_for_bit_through_json(make):
     def steps(optimizer, parameter, numbers):
         for number in numbers:

@@ -24,7 +24,7 @@ def test_each_option_lowers_the_estimate():
     plain = estimate(SIZE, GIVEN, LOAD)
     checkpointed = estimate(SIZE, GIVEN.model_copy(update={"gradient_checkpointing": True}), LOAD)
     swapped = estimate(SIZE, GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20}), LOAD)
-    rounded = estimate(SIZE, GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20, "fp8_base": True}), LOAD)
+    rounded = estimate(SIZE, GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20, "int8_base": True}), LOAD)
     assert plain > checkpointed > swapped > rounded
 
 
@@ -41,7 +41,13 @@ def test_each_option_lowers_the_estimate():
 def test_the_mildest_options_that_fit_are_picked(free, picked):
     options, fits = choose_options(SIZE, GIVEN, LOAD, free=int(free * GIB))
     assert fits
-    assert (options.gradient_checkpointing, options.blocks_to_swap > 0, options.fp8_base) == picked
+    assert (options.gradient_checkpointing, options.blocks_to_swap > 0, options.int8_base) == picked
+
+
+def test_float8_that_the_user_gave_stays_float8():
+    options, _ = choose_options(SIZE, GIVEN.model_copy(update={"fp8_base": True}), LOAD, free=10 * GIB)
+    assert options.fp8_base
+    assert not options.int8_base
 
 
 def test_what_cannot_fit_is_said():

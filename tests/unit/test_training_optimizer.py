@@ -49,7 +49,7 @@ def test_an_optimiser_of_a_package_that_is_missing_says_how_to_get_it(monkeypatc
         build_optimizer(parameters(), TrainSection(optimizer_type="prodigy"))
 
 
-@pytest.mark.parametrize("name", ["torch.optim.NoSuch", "no.such.Class", "NoSuch"])
+@pytest.mark.parametrize("name", ["torch.optim.NoSuch", "no.such.Class", "NoSuch", "os.system", "torch.nn.Linear"])
 def test_an_unknown_optimiser_names_those_there_are(name):
     with pytest.raises(UsageError) as caught:
         build_optimizer(parameters(), TrainSection(optimizer_type=name))

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from blissmask.errors import MachineError, MediaError, StoppedError
+from blissmask.errors import MachineError, MediaError, MissingPackageError, ModelError, StoppedError
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.workers import work_through
 
@@ -26,6 +26,20 @@ def test_results_come_in_order_whatever_finishes_first():
     assert through([0, 1, 2], work, jobs=2) == [(0, 0), (1, 10), (2, 20)]
 
 
+def test_the_first_failure_ends_the_work_when_that_is_asked_for():
+    seen = []
+
+    def work(number):
+        if number == 1:
+            raise MediaError("broken")
+        return number
+
+    results = work_through([0, 1, 2, 3], work, RunContext(fail_fast=True), phase="Testing", total=4, name=str)
+    with pytest.raises(MediaError, match="broken"):
+        seen.extend(item for item, _ in results)
+    assert seen == [0, 1]
+
+
 def test_failing_item_costs_only_itself():
     def work(number):
         if number == 1:
@@ -38,12 +52,17 @@ def test_failing_item_costs_only_itself():
     assert results[2] == (2, 2)
 
 
-def test_failing_machine_ends_the_run():
-    def work(number):
-        raise MachineError("no space left to write")
+@pytest.mark.parametrize("kind", [MachineError, MissingPackageError, ModelError])
+def test_what_would_fail_every_item_ends_the_run(kind):
+    tried = []
 
-    with pytest.raises(MachineError):
-        through([0, 1, 2], work)
+    def work(number):
+        tried.append(number)
+        raise kind("going on is of no use")
+
+    with pytest.raises(kind):
+        through(list(range(100)), work)
+    assert len(tried) < 10
 
 
 def test_our_own_mistake_is_not_taken_for_a_bad_item():

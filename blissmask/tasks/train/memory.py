@@ -11,6 +11,7 @@ from blissmask.errors import Problem
 from blissmask.training.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory
 from blissmask.training.memory import Load, choose_options, denoiser_files, describe, estimate, measure_model
+from blissmask.training.processes import Processes
 
 _GIB = 1 << 30
 
@@ -32,7 +33,7 @@ class MemoryPlan:
     details: dict[str, object] = field(default_factory=dict)
 
 
-def fit_memory(config: Config, arch: Architecture, sets: Sequence[CachedSet]) -> MemoryPlan:
+def fit_memory(config: Config, arch: Architecture, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
     """Estimate the memory from the model file's header, and choose the options that make it fit when the user leaves that to us.
 
     Raises:
@@ -47,7 +48,8 @@ def fit_memory(config: Config, arch: Architecture, sets: Sequence[CachedSet]) ->
             found.rows.append(("memory", "not known before the model is here; nothing is picked"))
         return found
     size, device = measure_model(files), find_device(config.model.device)
-    load = Load(_most_tokens(arch, sets), denoiser_dtype(section.dit_dtype, device).itemsize, device.type == "cuda")
+    weight_bytes = denoiser_dtype(section.dit_dtype, device).itemsize
+    load = Load(_most_tokens(arch, sets), weight_bytes, swaps=device.type == "cuda", processes=processes.count)
     if auto:
         free = free_memory(device)
         section, fits = choose_options(size, section, load, free=free)

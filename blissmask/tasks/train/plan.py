@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +13,12 @@ from blissmask.archs.registry import load_architecture
 from blissmask.archs.tasks import checked_task
 from blissmask.config.model import Config, complete
 from blissmask.errors import Problem, UsageError
+from blissmask.masks.tiers import TierTable
 from blissmask.tasks.plan import Action, Plan, PlannedItem, Table, name_some
 from blissmask.tasks.train.memory import fit_memory
+from blissmask.tasks.train.preview_plan import PreviewPlan, plan_previews
+from blissmask.tasks.train.settings import FIXED, lasting_options
+from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training import checkpoint, saving
 from blissmask.training.batches import BatchOrder
 from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family
@@ -21,41 +27,11 @@ from blissmask.training.learners import check_memory_options, check_network_opti
 from blissmask.training.presets import weight_rule, with_preset
 from blissmask.training.processes import ALONE, Processes, this_process
 from blissmask.training.recipes import RECIPES
+from blissmask.training.tier_values import check_tiers, commonest_tiers
+from blissmask.training.trackers import wanted_trackers
 from blissmask.training.validation import choose_held_out, without_held_out
 
 COMMAND = "train"
-_FIXED_SETTINGS = (
-    "arch",
-    "task",
-    "experts",
-    "network_dim",
-    "use_dora",
-    "optimizer_type",
-    "shared_lora",
-    "loraplus_lr_ratio",
-    "seed",
-    "validation_split",
-)
-"""What a training state cannot go on without."""
-_HOUSEKEEPING = frozenset(
-    {
-        "memory",
-        "gradient_checkpointing",
-        "blocks_to_swap",
-        "output_dir",
-        "output_name",
-        "lora_format",
-        "save_precision",
-        "training_comment",
-        "save_every_n_steps",
-        "save_every_n_epochs",
-        "keep_last",
-        "resume",
-        "max_train_steps",
-        "max_train_epochs",
-    }
-)
-"""Options that change nothing about the steps."""
 
 
 @dataclass(slots=True)
@@ -69,10 +45,12 @@ class TrainPlan(Plan):
         schedule: which of them each step trains.
         sets: the data set.
         order: its micro-batches.
+        tiers: the values that most masks in the cache were made with.
         held_out: positions of the items that are only validated on.
         total_steps: optimiser steps in all.
         names: of the files.
         state: the training state to go on from; None starts anew.
+        previews: what is drawn on the way; None where nothing is.
         processes: that train together; only the first one writes, warns and holds the lock of the output folder.
     """
 
@@ -83,10 +61,12 @@ class TrainPlan(Plan):
     schedule: StepSchedule = field(default_factory=lambda: StepSchedule((1.0,)))
     sets: tuple[CachedSet, ...] = ()
     order: BatchOrder = field(default_factory=lambda: BatchOrder((), 0))
+    tiers: TierTable = field(default_factory=TierTable)
     held_out: tuple[int, ...] = ()
     total_steps: int = 0
     names: saving.Outputs = field(default_factory=lambda: saving.Outputs(Path(), "", ()))
     state: checkpoint.State | None = None
+    previews: PreviewPlan | None = None
     processes: Processes = ALONE
 
     @property
@@ -104,15 +84,29 @@ class TrainPlan(Plan):
         section = self.config.train
         if section.save_every_n_steps and done % section.save_every_n_steps == 0:
             return True
-        if not section.save_every_n_epochs:
-            return False
-        per_save = section.save_every_n_epochs * self.order.batches_per_epoch
-        return done * self.batches_per_step // per_save > (done - 1) * self.batches_per_step // per_save
+        return self._ends_epochs(done, section.save_every_n_epochs)
+
+    def previews_at(self, done: int) -> str | None:
+        """Return what the files of previews after ``done`` steps are called by, the step or ``e`` and the epoch; None when none are due."""
+        section = self.config.train
+        if self.previews is None:
+            return None
+        by_steps = section.sample_every_n_steps and done and done % section.sample_every_n_steps == 0
+        if by_steps or (done == 0 and section.sample_at_first):
+            return f"{done:06d}"
+        if done and self._ends_epochs(done, section.sample_every_n_epochs):
+            return f"e{done * self.batches_per_step // self.order.batches_per_epoch:06d}"
+        return None
 
     def validates_at(self, done: int) -> bool:
         """Say whether the held-out items are looked at after ``done`` steps; always after the last."""
         every = self.config.train.validate_every_n_steps or max(1, self.order.batches_per_epoch // self.batches_per_step)
         return bool(self.held_out) and (done % every == 0 or done == self.total_steps)
+
+    def _ends_epochs(self, done: int, every: int | None) -> bool:
+        """Say whether step ``done`` was the one that completed another ``every`` epochs."""
+        batches = (every or 0) * self.order.batches_per_epoch
+        return bool(batches) and done * self.batches_per_step // batches > (done - 1) * self.batches_per_step // batches
 
     def expert_lines(self) -> list[str]:
         """Say how many steps each of several experts gets; with the usual shift it is lopsided."""
@@ -126,11 +120,9 @@ class TrainPlan(Plan):
 
     def settings(self) -> dict[str, object]:
         """Return what must be, or should be, the same when a run goes on; JSON values."""
-        section, mask = self.config.train.model_dump(mode="json"), self.config.mask_loss.model_dump(mode="json")
         assert self.arch is not None
         return {
-            **{name: value for name, value in section.items() if name not in _HOUSEKEEPING},
-            **mask,
+            **lasting_options(self.config.train, self.config.mask_loss),
             "arch": self.arch.name,
             "task": self.task,
             "experts": [expert.name for expert in self.experts],
@@ -152,25 +144,34 @@ def plan(config: Config) -> TrainPlan:
     config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss)})
     folders = _cache_folders(config)
     output = config.train.output_dir
-    check_memory_options(config.train)
+    processes = dataclasses.replace(this_process(), lockstep=config.train.fsdp)
+    check_memory_options(config.train, processes)
     check_network_options(config.train)
+    wanted_trackers(config.train)
     arch, task = _family(config, folders)
     sets = tuple(
         read_set(number, folder, arch, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
         for number, (folder, dataset) in enumerate(zip(folders, (complete(d, config.general) for d in config.datasets), strict=True), 1)
     )
-    processes = this_process()
     result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets, processes=processes)
     _order_items(result)
-    memory = fit_memory(config, arch, sets)
+    memory = fit_memory(config, arch, sets, processes)
     result.config = memory.config
     result.warnings += memory.warnings
     result.details |= memory.details
     result.total_steps = _total_steps(result)
     _choose_experts(result, arch)
-    rule = weight_rule(config.mask_loss, config.masks.tiers)
+    headers = [header for cached in sets for header in cached.headers]
+    result.tiers = commonest_tiers(headers, config.masks.tiers)
+    rule = weight_rule(config.mask_loss, result.tiers)
     result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"blissmask cache --arch {arch.name}")
+    if rule is not None:
+        result.warnings += check_tiers(headers, config.mask_loss, config.masks)
+    result.warnings += stale_warnings(config, sets)
     _choose_start(result)
+    result.previews = plan_previews(config, arch, task, sets, result.experts)
+    if result.previews is not None:
+        result.warnings += result.previews.warnings
     result.tables.append(_overview(result, memory.rows))
     if not processes.first:
         result.outputs, result.warnings = (), []
@@ -191,7 +192,7 @@ def _cache_folders(config: Config) -> list[Path]:
 
 
 def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
-    remembered = remembered_family(folders) if config.model.arch is None or config.model.task is None else None
+    remembered = remembered_family(folders, named=config.model.arch) if config.model.arch is None or config.model.task is None else None
     name = config.model.arch or (remembered[0] if remembered else None)
     if name is None:
         raise UsageError("the model family is not known", fix="give `--arch NAME`, or run `blissmask cache` first: caches remember it")
@@ -255,11 +256,13 @@ def _choose_start(result: TrainPlan) -> None:
     finished = False
     if found.newest is not None and restart:
         result.warnings.append(
-            Problem("training starts anew; the training states of the earlier run are removed", name_some([p for _, p in found.whole]))
+            Problem(
+                "training starts anew; its first training state replaces those of the earlier run", name_some([p for _, p in found.whole])
+            )
         )
     elif found.newest is not None:
         result.state = checkpoint.load_state(found.newest)
-        changed = saving.compare_settings(result.state.numbers.get("settings", {}), result.settings(), fixed=_FIXED_SETTINGS)
+        changed = saving.compare_settings(result.state.numbers.get("settings", {}), result.settings(), fixed=FIXED)
         if changed:
             result.warnings.append(Problem(f"training goes on from step {result.state.step} with other settings", tuple(changed)))
         finished = result.state.step >= result.total_steps and all(path.is_file() for path in names.lora_files())
@@ -277,7 +280,7 @@ def _reason(result: TrainPlan) -> str:
 
 def _recipe_tables(trainer: str) -> list[Table]:
     recipe = RECIPES[trainer]
-    rows = tuple((name, str(value)) for name, value in recipe.settings.items())
+    rows = tuple((name, json.dumps(value)) for name, value in recipe.settings.items())
     remarks = tuple((remark,) for remark in recipe.remarks)
     return [
         Table(f"{trainer}: {recipe.loss}", ("setting in [mask_loss]", "value"), rows),
@@ -300,6 +303,7 @@ def _overview(plan: TrainPlan, memory_rows: Sequence[tuple[str, str]]) -> Table:
         ("epochs", f"{plan.total_steps * plan.batches_per_step / order.batches_per_epoch:.1f}"),
         *([("processes", str(plan.processes.count))] if plan.processes.count > 1 else []),
         ("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"),
+        *([("previews", plan.previews.describe(plan.config.train))] if plan.previews is not None else []),
         *memory_rows,
     ]
     return Table("Training", ("setting", "value"), tuple(rows))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from blissmask.cachefile.read import load_entry
+from blissmask.config.model import Config
 from blissmask.errors import Problem
-from blissmask.events import Advanced, Announced, Measured, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
+from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, RunContext, Summary, Table, name_some
-from blissmask.tasks.train.plan import TrainPlan, plan
-from blissmask.training import checkpoint, saving
+from blissmask.tasks.train import convert
+from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train.previews import draw_previews, open_studio
+from blissmask.tasks.train.records import recording
+from blissmask.training import saving
 from blissmask.training.batches import collate
 from blissmask.training.cached_set import commonest_sizes
 from blissmask.training.device import denoiser_dtype, find_device
@@ -29,12 +33,11 @@ from blissmask.training.lora_file import load_lora
 from blissmask.training.mask_report import MaskTotals, banner
 from blissmask.training.memory import describe
 from blissmask.training.metadata import TrainedOn, lora_metadata
-from blissmask.training.metrics import MetricBuffer, StepLog, Values, tensorboard_writer
+from blissmask.training.metrics import MetricBuffer, Values
 from blissmask.training.presets import prior_rule, step_rule, weight_rule
 from blissmask.training.processes import joined
+from blissmask.training.tier_values import others_than, tiers_of
 from blissmask.training.validation import HeldOut, validate
-
-__all__ = ["plan", "run"]
 
 _READ_EVERY = 10
 """Steps between readings of the numbers on a GPU; on a CPU every step."""
@@ -48,8 +51,13 @@ class _Data:
     totals: MaskTotals | None
 
 
-def run(plan: TrainPlan, context: RunContext) -> Summary:
-    """Train, save, and say what came of it.
+def plan(config: Config) -> TrainPlan | convert.ConversionPlan:
+    """Plan a training, or the conversion of a LoRA file; see both for what they raise."""
+    return plan_training(config) if config.train.convert_lora is None else convert.plan(config)
+
+
+def run(plan: TrainPlan | convert.ConversionPlan, context: RunContext) -> Summary:
+    """Train (or convert), save, and say what came of it.
 
     Raises:
         CacheError: an entry holds NaN or infinity.
@@ -57,6 +65,8 @@ def run(plan: TrainPlan, context: RunContext) -> Summary:
         StoppedError: a signal asked to stop; the step in hand is saved.
         NonFiniteLossError: the loss is not finite; the last state is kept.
     """
+    if isinstance(plan, convert.ConversionPlan):
+        return convert.run(plan)
     started = time.monotonic()
     summary = begin(plan)
     if plan.config.mask_loss.like is not None:
@@ -75,7 +85,10 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     data = _read_items(plan, context)
     if data.totals is not None:
         _announce(plan, data.totals, context)
-    learners = _equip(plan, data, device, context)
+    models = _models(plan, device)
+    # Before the denoisers take the device, the text encoder needs it.
+    studio = open_studio(plan, models, context)
+    learners = _equip(plan, data, models, context)
     last: dict[str, float] = {}
     if plan.config.train.memory == "auto":
         context.reporter.emit(Noted(f"memory auto: {describe(plan.config.train)}"))
@@ -85,20 +98,24 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     context.reporter.emit(Advanced(plan.start))
     accumulation = plan.config.train.gradient_accumulation_steps
     with (
-        tensorboard_writer(plan.names.events, purge_step=plan.start + 1) if plan.processes.first else nullcontext() as board,
+        recording(plan, context, last) as receive,
         Feed(plan.order, data.store, accumulation=accumulation, device=device, processes=plan.processes) as feed,
     ):
-        numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, _receiver(plan, context, last, board))
-        train(learners, feed, _course(plan, learners, data, device, context), numbers)
+        numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, receive)
+        course = _course(plan, learners, data, device, context)
+        if studio is not None:
+            course = dataclasses.replace(course, preview=lambda done: draw_previews(studio, learners, done, context))
+        train(learners, feed, course, numbers)
     context.reporter.emit(PhaseFinished("Training"))
     _conclude(plan, data.totals, last, summary)
+    if studio is not None and studio.failed:
+        summary.warnings.append(Problem(f"{len(studio.failed)} previews could not be drawn", name_some(studio.failed)))
 
 
 def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
     """Read every entry once: what is broken is found before the first step, and what fits stays in memory."""
     config = plan.config
     headers = [(header, cached.repeats) for cached in plan.sets for header in cached.headers]
-    rule = weight_rule(config.mask_loss, config.masks.tiers)
     threshold = config.mask_loss.prior_mask_threshold if prior_rule(config.mask_loss) else None
 
     assert plan.arch is not None
@@ -106,6 +123,7 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
 
     def read(position: int) -> TrainingItem:
         header = headers[position][0]
+        rule = weight_rule(config.mask_loss, tiers_of(header, plan.tiers))
         return make_item(header, load_entry(header), rule=rule, prior_threshold=threshold, latent_scale=scale)
 
     store = ItemStore(read, budget=memory_budget())
@@ -118,27 +136,31 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
             totals.add(item, repeats=repeats)
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
-    return _Data(store, totals if rule is not None else None)
+    return _Data(store, totals if config.mask_loss.use_mask_loss else None)
 
 
 def _announce(plan: TrainPlan, totals: MaskTotals, context: RunContext) -> None:
-    rule = weight_rule(plan.config.mask_loss, plan.config.masks.tiers)
+    rule = weight_rule(plan.config.mask_loss, plan.tiers)
     assert rule is not None
-    context.reporter.emit(Announced(banner(plan.config.mask_loss, rule, totals)))
+    others = others_than(plan.tiers, (header for cached in plan.sets for header in cached.headers))
+    context.reporter.emit(Announced(banner(plan.config.mask_loss, rule, totals, other_tiers=others)))
     if totals.empty:
         what = f"{len(totals.empty)} of {totals.entries} cache entries have weight 0 everywhere: they teach nothing and are passed over"
         context.reporter.emit(Warned(Problem(what, name_some(totals.empty))))
 
 
-def _equip(plan: TrainPlan, data: _Data, device: torch.device, context: RunContext) -> list[Learner]:
+def _models(plan: TrainPlan, device: torch.device) -> LearnerPlan:
+    assert plan.arch is not None
+    dtype = denoiser_dtype(plan.config.train.dit_dtype, device)
+    return LearnerPlan(plan.arch, plan.task, plan.experts, plan.schedule, plan.total_steps, device, dtype)
+
+
+def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContext) -> list[Learner]:
     """Load the denoisers, put LoRA into them, and bring it to where training starts."""
     section = plan.config.train
-    assert plan.arch is not None
-    dtype = denoiser_dtype(section.dit_dtype, device)
     first = collate([data.store.item(position) for position in plan.order.indices(0)], 0)
     context.reporter.emit(PhaseStarted("Loading the model", None))
-    wanted = LearnerPlan(plan.arch, plan.task, plan.experts, plan.schedule, plan.total_steps, device, dtype)
-    learners, left_out = load_learners(wanted, plan.config.model, section, first)
+    learners, left_out = load_learners(models, plan.config.model, section, first)
     context.reporter.emit(PhaseFinished("Loading the model"))
     if left_out:
         context.reporter.emit(Noted(f"{len(left_out)} layers never get a gradient and are not adapted, e.g. {left_out[0]}"))
@@ -146,8 +168,6 @@ def _equip(plan: TrainPlan, data: _Data, device: torch.device, context: RunConte
         saving.restore_run_state(plan.state, learners)
         context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.total_steps}"))
         return learners
-    if plan.processes.first:
-        checkpoint.remove_states(plan.names.folder, plan.names.run_name)
     if section.network_weights is not None:
         for learner in learners:
             load_lora(section.network_weights, learner.lora)
@@ -167,6 +187,12 @@ def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch
         resolutions=commonest_sizes(plan.sets, plan.arch.latent.spatial_stride),
     )
     rule = step_rule(plan.config.mask_loss, plan.config.train)
+    saved: list[int] = []
+
+    def save(done: int) -> None:
+        _save(plan, learners, facts, done, anew=plan.state is None and not saved)
+        saved.append(done)
+
     held_out = HeldOut(plan.held_out, data.store.item, rule, device, plan.processes)
     return Course(
         start=plan.start,
@@ -176,7 +202,7 @@ def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch
         device=device,
         offload=plan.config.train.offload_inactive_dit,
         save_at=plan.saves_at,
-        save=lambda done: _save(plan, learners, facts, done),
+        save=save,
         stop_signal=context.stop_signal,
         processes=plan.processes,
         validate=lambda done, learner: _validate(learner, held_out) if plan.validates_at(done) else {},
@@ -189,38 +215,28 @@ def _validate(learner: Learner, held_out: HeldOut) -> dict[str, torch.Tensor | f
     return numbers
 
 
-def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int) -> None:
-    """Save a training state, and LoRA files: the final ones at the end, those of the step where they were asked for."""
+def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int, *, anew: bool) -> None:
+    """Save a training state, and LoRA files: the final ones at the end, those of the step where they were asked for.
+
+    Args:
+        plan: of the run.
+        learners: all of them.
+        facts: for the metadata.
+        done: steps done.
+        anew: whether this is the first state of a run that does not go on from another.
+    """
+    if not plan.processes.first:
+        return
     config, section, names = plan.config, plan.config.train, plan.names
     assert plan.arch is not None
-    metadata = lora_metadata(plan.arch, config.model, section, config.mask_loss, facts, step=done)
+    metadata_of = partial(lora_metadata, plan.arch, config.model, section, config.mask_loss, facts, done)
     files = names.lora_files() if done >= plan.total_steps else names.lora_files(done) if plan.saves_at(done) else []
 
-    def write() -> None:
-        if not plan.processes.first:
-            return
-        saving.save_loras(files, learners, metadata, precision=section.save_precision, file_format=section.lora_format)
-        saving.save_run_state(names, learners, step=done, settings=plan.settings(), keep_last=section.keep_last)
-
-    saving.reading_weights(learners, write)
-
-
-def _receiver(
-    plan: TrainPlan, context: RunContext, last: dict[str, float], board: Callable[[int, Values], None] | None
-) -> Callable[[int, Values], None]:
-    """Return what gets the numbers of each step and passes them to the log, TensorBoard, the reporter and ``last``."""
-    log = StepLog(plan.names.log, keep_until=plan.start) if plan.processes.first else None
-
-    def receive(step: int, values: Values) -> None:
-        if log is not None:
-            log.write(step, values)
-        if board is not None:
-            board(step, values)
-        context.reporter.emit(Measured(step, values))
-        context.reporter.emit(Advanced(1, note=f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"))
-        last.update(values)
-
-    return receive
+    saving.reading_weights(
+        learners,
+        lambda: saving.save_loras(files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format),
+    )
+    saving.save_run_state(names, learners, step=done, settings=plan.settings(), keep_last=section.keep_last, anew=anew)
 
 
 def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary: Summary) -> None:
@@ -229,6 +245,8 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     summary.details |= {"steps": plan.total_steps, "loss": last.get("loss"), "files": [str(path) for path in files]}
     rows = [("steps", str(plan.total_steps)), ("last loss", f"{last['loss']:.4f}" if "loss" in last else "-")]
     rows += [("LoRA", str(path)) for path in files]
+    if plan.names.curve.is_file():
+        rows.append(("loss curve", str(plan.names.curve)))
     if totals is not None:
         summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": len(totals.empty)}
     if totals is not None and totals.empty:

@@ -1,0 +1,67 @@
+"""The names of a family's layers, for models of any depth, without loading one: its own class in miniature knows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from blissmask.archs.protocol import Architecture, Denoiser, ModelFiles
+from blissmask.training.lora_fusing import PART_ORDER
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNames:
+    """Every layer that a LoRA can adapt.
+
+    Attributes:
+        modules: original name -> diffusers module name; parts of fused layers end in a colon and the part.
+        fused: original name of a fused layer -> its parts in the order of the output.
+    """
+
+    modules: dict[str, str]
+    fused: dict[str, tuple[str, ...]]
+
+
+def layer_names(arch: Architecture, *, block_count: int) -> LayerNames:
+    """Return the names of the linear layers of ``arch``, for all of its tasks together.
+
+    Args:
+        arch: the family.
+        block_count: how many of each kind of repeated block there may be, >= 1.
+    """
+    modules: dict[str, str] = {}
+    for task in arch.tasks:
+        expert = arch.experts(task)[0].name
+        small = arch.load_denoiser(ModelFiles(model="tiny"), expert=expert, task=task, device=torch.device("cpu"), dtype=torch.float32)
+        for name in _linear_names(small, block_count):
+            modules[small.original_name(name)] = name
+    fused: dict[str, list[str]] = {}
+    for original in modules:
+        whole, separator, part = original.partition(":")
+        if separator:
+            fused.setdefault(whole, []).append(part)
+    return LayerNames(modules, {whole: tuple(sorted(parts, key=PART_ORDER.index)) for whole, parts in fused.items()})
+
+
+def _linear_names(small: Denoiser, block_count: int) -> Iterator[str]:
+    """Yield the module names of linear layers, those in repeated blocks once for every block."""
+    rows = [name for name, module in small.module.named_modules() if isinstance(module, nn.ModuleList) and _is_repeated(module)]
+    block = re.compile(rf"({'|'.join(map(re.escape, rows))})\.0\.(.+)") if rows else None
+    for name, module in small.module.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        found = block.fullmatch(name) if block else None
+        if found:
+            yield from (f"{found[1]}.{number}.{found[2]}" for number in range(block_count))
+        else:
+            yield name
+
+
+def _is_repeated(row: nn.ModuleList) -> bool:
+    """Say whether a list holds blocks of one kind; a list such as [Linear, Dropout] is one layer's own."""
+    kinds = {type(module) for module in row}
+    return len(kinds) == 1 and not next(iter(kinds)).__module__.startswith("torch.nn")

@@ -1,0 +1,90 @@
+"""The tier values that the masks in the cache were made with: every entry of ours says its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from blissmask.cachefile.entry import CacheHeader
+from blissmask.cachefile.layout import MASK_REGIONS, read_tiers
+from blissmask.config.masks import MasksSection
+from blissmask.config.training import MaskLossSection
+from blissmask.errors import Problem
+from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable
+from blissmask.training.items import shows_no_regions
+
+
+def tiers_of(header: CacheHeader, otherwise: TierTable) -> TierTable:
+    """Return the tier values of one entry; ``otherwise`` where it does not say, as caches of other tools do not."""
+    return read_tiers(header.metadata) or otherwise
+
+
+def commonest_tiers(headers: Iterable[CacheHeader], otherwise: TierTable) -> TierTable:
+    """Return the tier values that most masked entries have; ``otherwise`` when none says."""
+    counts = Counter(found for header in headers if header.has_weights and (found := read_tiers(header.metadata)))
+    return counts.most_common(1)[0][0] if counts else otherwise
+
+
+def others_than(tiers: TierTable, headers: Iterable[CacheHeader]) -> int:
+    """Return how many entries say that their masks were made with other values than ``tiers``."""
+    return sum(read_tiers(header.metadata) not in (None, tiers) for header in headers if header.has_weights)
+
+
+def check_tiers(headers: Sequence[CacheHeader], section: MaskLossSection, masks: MasksSection) -> list[Problem]:
+    """Return what the user should know of the tier values in the cache.
+
+    Args:
+        headers: the whole data set.
+        section: after presets; the mask loss is on.
+        masks: what the configuration says masks are made with.
+    """
+    tiered = [header for header in headers if MASK_REGIONS in header.contents and not shows_no_regions(header)]
+    counts = Counter(tiers_of(header, masks.tiers) for header in tiered)
+    return [*_differing(counts, section), *_changed(counts, masks), *_merged(counts, section)]
+
+
+def _differing(counts: Counter[TierTable], section: MaskLossSection) -> list[Problem]:
+    cached = [tier for tier in TIERS if getattr(section, f"{tier.value}_weight") is None]
+    if len({tuple(tiers.value(tier) for tier in cached) for tiers in counts}) < 2:
+        return []
+    places = [f"{_entries(count)}: {_spell(tiers)}" for tiers, count in counts.most_common()]
+    what = "the masks in the cache were made with different tier values; each entry is trained with its own"
+    return [
+        Problem(what, tuple(places), "to train all alike, give `--face-weight`, `--body-weight`, `--hair-weight` or `--background-weight`")
+    ]
+
+
+def _changed(counts: Counter[TierTable], masks: MasksSection) -> list[Problem]:
+    """Say when [masks] names other values than the cache holds: an edit there changes nothing before masks and cache are made again."""
+    named = [tier for tier in TIERS if tier.value in masks.model_fields_set]
+    changed = {tier: masks.tiers.value(tier) for tier in named if any(tiers.value(tier) != masks.tiers.value(tier) for tiers in counts)}
+    if not changed:
+        return []
+    told = ", ".join(f"`{tier.value} = {value}`" for tier, value in changed.items())
+    options = " ".join(f"--{tier.value}-weight {value / MAX_VALUE:.3f}" for tier, value in changed.items())
+    places = tuple(f"the cache: {_spell(tiers)}" for tiers, _ in counts.most_common())
+    fix = f"to train the masks as they are with these values, give `{options}`;\nelse make masks and cache again"
+    return [Problem(f"[masks] says {told}, and the masks in the cache were made with other values, which count", places, fix)]
+
+
+def _merged(counts: Counter[TierTable], section: MaskLossSection) -> list[Problem]:
+    """Say when a weight is given to one of two tiers that share a value: their pixels all count as the first of them."""
+    problems = []
+    for tiers, count in counts.items():
+        first: dict[int, str] = {}
+        for tier in TIERS:
+            other = first.setdefault(tiers.value(tier), tier.value)
+            weight = getattr(section, f"{tier.value}_weight")
+            if other != tier.value and weight is not None and weight != getattr(section, f"{other}_weight"):
+                what = f"`--{tier.value}-weight` has no effect on {_entries(count)}: {other} and {tier.value} have one mask value there"
+                fix = f"make the masks and the cache again with a `--{tier.value}` of its own"
+                problems.append(Problem(what, (_spell(tiers),), fix))
+    return problems
+
+
+def _entries(count: int) -> str:
+    return "1 cache entry" if count == 1 else f"{count} cache entries"
+
+
+def _spell(tiers: TierTable) -> str:
+    return ", ".join(f"{tier.value} {value}" for tier, value in tiers.as_dict().items())

@@ -1,0 +1,240 @@
+"""`train --convert-lora`: every family and spelling, there and back, without a model and without touching the input."""
+
+import hashlib
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from blissmask.archs.protocol import ModelFiles
+from blissmask.archs.registry import ARCHS, load_architecture
+from blissmask.config.model import Config
+from blissmask.errors import InputError, ModelError, UsageError
+from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.train import train_lora
+from blissmask.training.lora import LoraShape, inject_lora
+from blissmask.training.lora_file import load_lora, save_lora
+from tests.training_builders import problems_of, seeded, tensors_of
+
+METADATA = {"ss_base_model_version": "wan", "ss_training_comment": "kyla", "sshs_model_hash": "old", "sshs_legacy_hash": "old"}
+
+
+def lora_of(name, *, seed=0, alpha=1.0, **shape):
+    arch = load_architecture(name)
+    expert = arch.experts(arch.tasks[0])[0].name
+    denoiser = arch.load_denoiser(
+        ModelFiles(model="tiny"), expert=expert, task=arch.tasks[0], device=torch.device("cpu"), dtype=torch.float32
+    )
+    lora = inject_lora(denoiser, LoraShape(rank=2, alpha=alpha, **shape), seed=seed)
+    for number, (_, parameter) in enumerate(lora.named_parameters()):
+        parameter.data = seeded(*parameter.shape, seed=seed + number)
+    return lora
+
+
+def convert(path, file_format, output, *, arch=None, force=False, **train):
+    config = Config.model_validate(
+        {
+            "model": {"arch": arch},
+            "train": {"convert_lora": path, "lora_format": file_format, "output_dir": output.parent, "output_name": output.stem, **train},
+            "run": {"force": force},
+        }
+    )
+    plan = train_lora.plan(config)
+    return plan, train_lora.run(plan, RunContext())
+
+
+def there_and_back(source, other, back, tmp_path, arch):
+    convert(source, other, tmp_path / "there.safetensors", arch=arch)
+    convert(tmp_path / "there.safetensors", back, tmp_path / "back.safetensors", arch=arch)
+    return tensors_of(tmp_path / "back.safetensors")
+
+
+def assert_same(tensors, others):
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(value, others[key]) and value.dtype == others[key].dtype for key, value in tensors.items())
+
+
+@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize(("first", "second"), [("native", "kohya"), ("kohya", "native"), ("diffusers", "native"), ("diffusers", "kohya")])
+def test_there_and_back_is_the_same_file(tmp_path, name, first, second):
+    # Only files of diffusers have no alpha; with an alpha of the rank the scale that they lack is 1.
+    save_lora(tmp_path / "start.safetensors", lora_of(name, alpha=2.0), METADATA, file_format=first)
+    back = there_and_back(tmp_path / "start.safetensors", second, first, tmp_path, name)
+    start = tensors_of(tmp_path / "start.safetensors")
+    assert_same(start, back)
+
+
+@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize("target", ["native", "kohya", "diffusers"])
+@pytest.mark.parametrize("source", ["native", "kohya", "diffusers"])
+def test_a_converted_file_is_what_training_would_have_written(tmp_path, name, source, target):
+    lora = lora_of(name)
+    save_lora(tmp_path / "source.safetensors", lora, {}, file_format=source)
+    save_lora(tmp_path / "expected.safetensors", lora, {}, file_format=target)
+    if source != target:
+        convert(tmp_path / "source.safetensors", target, tmp_path / "converted.safetensors", arch=name)
+        fresh = lora_of(name, seed=50)
+        load_lora(tmp_path / "converted.safetensors", fresh)
+        expected = {layer: b @ a for layer, (a, b) in lora.matrices().items()}
+        loaded = {layer: b @ a for layer, (a, b) in fresh.matrices().items()}
+        assert all(torch.equal(product, loaded[layer]) for layer, product in expected.items())
+        assert matrices_in(tmp_path / "converted.safetensors") == matrices_in(tmp_path / "expected.safetensors")
+
+
+def matrices_in(path):
+    return {key for key in tensors_of(path) if not key.endswith(".alpha")}
+
+
+@pytest.mark.parametrize("target", ["native", "diffusers"])
+def test_a_fused_layer_of_another_trainer_keeps_its_rank(tmp_path, target):
+    """musubi-tuner adapts query, key and value of HunyuanVideo together, with one A for all of them."""
+    wide = {"double_blocks_11_img_attn_qkv": (8, 24), "single_blocks_37_linear1": (8, 24 + 32), "double_blocks_0_txt_mod_linear": (8, 48)}
+    tensors = {}
+    for number, (name, (inputs, outputs)) in enumerate(wide.items()):
+        tensors[f"lora_unet_{name}.lora_down.weight"] = seeded(4, inputs, seed=number)
+        tensors[f"lora_unet_{name}.lora_up.weight"] = seeded(outputs, 4, seed=10 + number)
+        tensors[f"lora_unet_{name}.alpha"] = torch.tensor(4.0)
+    save_file(tensors, tmp_path / "musubi.safetensors")
+    assert_same(tensors, there_and_back(tmp_path / "musubi.safetensors", target, "kohya", tmp_path, "hunyuan-video"))
+    if target == "diffusers":
+        there = tensors_of(tmp_path / "there.safetensors")
+        assert there["transformer.single_transformer_blocks.37.proj_mlp.lora_B.weight"].shape == (32, 4)
+        assert there["transformer.transformer_blocks.11.attn.to_v.lora_B.weight"].shape == (8, 4)
+
+
+def test_blocks_beyond_those_of_the_miniature_are_known(tmp_path):
+    tensors = {
+        "lora_unet_blocks_39_cross_attn_k_img.lora_down.weight": seeded(2, 8),
+        "lora_unet_blocks_39_cross_attn_k_img.lora_up.weight": seeded(8, 2, seed=1),
+        "lora_unet_blocks_39_cross_attn_k_img.alpha": torch.tensor(1.0),
+    }
+    save_file(tensors, tmp_path / "musubi.safetensors", metadata=METADATA)
+    convert(tmp_path / "musubi.safetensors", "native", tmp_path / "native.safetensors")
+    assert "diffusion_model.blocks.39.cross_attn.k_img.lora_A.weight" in tensors_of(tmp_path / "native.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["lokr", "loha"])
+def test_lokr_and_loha_go_between_native_and_kohya_and_not_to_diffusers(tmp_path, kind):
+    save_lora(tmp_path / "start.safetensors", lora_of("wan21", kind=kind), {})
+    assert_same(
+        tensors_of(tmp_path / "start.safetensors"), there_and_back(tmp_path / "start.safetensors", "kohya", "native", tmp_path, "wan21")
+    )
+    with pytest.raises(UsageError, match="no spelling for LoKr and LoHa"):
+        convert(tmp_path / "start.safetensors", "diffusers", tmp_path / "out.safetensors", arch="wan21")
+
+
+@pytest.mark.parametrize("other", ["kohya", "diffusers"])
+def test_dora_keeps_its_norms(tmp_path, other):
+    save_lora(tmp_path / "start.safetensors", lora_of("wan21", alpha=2.0, dora=True), {})
+    start, back = (
+        tensors_of(tmp_path / "start.safetensors"),
+        there_and_back(tmp_path / "start.safetensors", other, "native", tmp_path, "wan21"),
+    )
+    norms = [key for key in start if key.endswith("dora_scale")]
+    assert norms
+    assert all(torch.equal(start[key], back[key]) for key in norms)
+
+
+def test_metadata_is_kept_and_hashes_are_of_the_new_file(tmp_path):
+    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
+    convert(tmp_path / "native.safetensors", "kohya", tmp_path / "kohya.safetensors")
+    with safe_open(tmp_path / "kohya.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    raw = (tmp_path / "kohya.safetensors").read_bytes()
+    content = hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest()
+    assert metadata["ss_training_comment"] == "kyla"
+    assert metadata["sshs_model_hash"] == content
+    assert "sshs_legacy_hash" not in metadata
+
+
+def test_the_input_is_not_touched_and_the_summary_says_what_was_done(tmp_path):
+    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
+    before = (tmp_path / "native.safetensors").read_bytes()
+    _, summary = convert(tmp_path / "native.safetensors", "kohya", tmp_path / "kohya.safetensors")
+    assert (tmp_path / "native.safetensors").read_bytes() == before
+    rows = {name: (was, now) for name, was, now in summary.tables[0].rows}
+    assert rows["spelling"] == ("native", "kohya")
+    assert rows["alpha / rank"] == ("0.5", "0.5")
+    assert rows["layers"] == ("20", "20")
+
+
+def test_without_a_name_the_file_is_called_after_the_spelling(tmp_path):
+    save_lora(tmp_path / "kyla.safetensors", lora_of("wan21"), METADATA)
+    section = {"convert_lora": tmp_path / "kyla.safetensors", "lora_format": "kohya", "output_dir": tmp_path}
+    assert train_lora.plan(Config.model_validate({"train": section})).target == tmp_path / "kyla-kohya.safetensors"
+
+
+def test_precision_stays_unless_it_is_asked_for(tmp_path):
+    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA, precision="bfloat16")
+    convert(tmp_path / "native.safetensors", "kohya", tmp_path / "kept.safetensors")
+    convert(tmp_path / "native.safetensors", "kohya", tmp_path / "wide.safetensors", save_precision="float32")
+    kinds = [{v.dtype for v in load_file(tmp_path / name).values() if v.ndim} for name in ("kept.safetensors", "wide.safetensors")]
+    assert kinds == [{torch.bfloat16}, {torch.float32}]
+
+
+def test_a_second_run_does_nothing_and_a_changed_input_is_converted_again(tmp_path):
+    source, target = tmp_path / "native.safetensors", tmp_path / "kohya.safetensors"
+    save_lora(source, lora_of("wan21"), METADATA)
+    convert(source, "kohya", target)
+    assert [item.action for item in convert(source, "kohya", target)[0].items] == [Action.SKIP]
+    save_lora(source, lora_of("wan21", seed=9), METADATA)
+    assert [item.action for item in convert(source, "kohya", target)[0].items] == [Action.WRITE]
+
+
+def test_a_file_that_is_not_ours_is_overwritten_with_force_alone(tmp_path):
+    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
+    save_lora(tmp_path / "mine.safetensors", lora_of("wan21", seed=3), METADATA)
+    with pytest.raises(InputError, match="another file has the name"):
+        convert(tmp_path / "native.safetensors", "kohya", tmp_path / "mine.safetensors")
+    with pytest.raises(UsageError, match="over itself"):
+        convert(tmp_path / "native.safetensors", "kohya", tmp_path / "native.safetensors", force=True)
+    convert(tmp_path / "native.safetensors", "kohya", tmp_path / "mine.safetensors", force=True)
+
+
+def test_layers_of_no_known_name_are_refused_by_name_and_nothing_is_written(tmp_path):
+    layers = ("blocks_0_self_attn_q", "down_blocks_0_to_q")
+    matrices = {"lora_down.weight": seeded(2, 8), "lora_up.weight": seeded(8, 2)}
+    save_file(
+        {f"lora_unet_{layer}.{part}": value.clone() for layer in layers for part, value in matrices.items()}, tmp_path / "sdxl.safetensors"
+    )
+    with pytest.raises(ModelError, match="2 of 4 tensors in this file are of no layer") as caught:
+        convert(tmp_path / "sdxl.safetensors", "native", tmp_path / "out.safetensors", arch="wan21")
+    assert "lora_unet_down_blocks_0_to_q" in problems_of(caught.value)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"lora_down.weight": seeded(2, 8)}, {"lora_up.weight": seeded(8, 2)}, {"lora_down.weight": seeded(2), "lora_up.weight": seeded(8, 2)}],
+    ids=["no up", "no down", "a row"],
+)
+def test_half_a_layer_is_refused_by_name(tmp_path, broken):
+    save_file({f"lora_unet_single_blocks_0_linear1.{part}": value for part, value in broken.items()}, tmp_path / "torn.safetensors")
+    with pytest.raises(ModelError, match="`lora_unet_single_blocks_0_linear1` has not both matrices"):
+        convert(tmp_path / "torn.safetensors", "native", tmp_path / "out.safetensors", arch="hunyuan-video")
+
+
+def test_a_part_whose_size_cannot_be_told_is_refused(tmp_path):
+    name = "transformer.single_transformer_blocks.0.attn.to_q"
+    save_file({f"{name}.lora_A.weight": seeded(2, 8), f"{name}.lora_B.weight": seeded(8, 2)}, tmp_path / "part.safetensors")
+    with pytest.raises(ModelError, match=r"size of a part of `single_blocks\.0\.linear1`"):
+        convert(tmp_path / "part.safetensors", "native", tmp_path / "out.safetensors", arch="hunyuan-video")
+
+
+def test_what_is_no_lora_is_refused(tmp_path):
+    save_file({"blocks.0.weight": seeded(2, 2)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="no LoRA in a spelling"):
+        convert(tmp_path / "model.safetensors", "native", tmp_path / "out.safetensors", arch="wan21")
+
+
+def test_a_family_that_the_file_does_not_name_is_asked_for(tmp_path):
+    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), {})
+    with pytest.raises(UsageError, match="which family it is for"):
+        convert(tmp_path / "native.safetensors", "kohya", tmp_path / "out.safetensors")
+
+
+def test_a_file_that_is_spelled_so_already_is_not_copied(tmp_path):
+    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
+    with pytest.raises(UsageError, match="spelled the native way already"):
+        convert(tmp_path / "native.safetensors", "native", tmp_path / "out.safetensors")

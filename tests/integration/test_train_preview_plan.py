@@ -1,0 +1,214 @@
+"""What previews need and do is known before a model is loaded: sizes, files, experts; what cannot be drawn is refused."""
+
+import dataclasses
+
+import pytest
+
+from blissmask.archs.tiny_pipelines import tiny_pipeline
+from blissmask.errors import BlissmaskError, UsageError
+from blissmask.tasks.train import train_lora
+from tests.builders import random_rgb, save
+from tests.training_builders import problems_of, train_config, write_entry, write_masked_set
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return write_masked_set(tmp_path / "cache")
+
+
+def plan(cache, prompt="a cat", *, suffix="txt", **options):
+    path = cache.parent / f"prompts.{suffix}"
+    path.write_text(f"{prompt}\n", encoding="utf-8")
+    return train_lora.plan(train_config(cache, cache.parent / "out", **{"sample_prompts": path, "sample_every_n_steps": 1, **options}))
+
+
+def shot_of(*args, **options):
+    (shot,) = plan(*args, **options).previews.shots
+    return shot
+
+
+def refusal(*args, **options):
+    with pytest.raises(BlissmaskError) as caught:
+        plan(*args, **options)
+    return problems_of(caught.value)
+
+
+def wan_folder(tmp_path, *, without=()):
+    """Save a tiny model folder in diffusers layout, and leave parts out."""
+    folder = tmp_path / "model"
+    tiny_pipeline("wan22").save_pretrained(folder)
+    for part in without:
+        (folder / part).rename(tmp_path / part)
+    return folder
+
+
+def test_nothing_is_planned_without_prompts(cache, tmp_path):
+    assert train_lora.plan(train_config(cache, tmp_path / "out")).previews is None
+
+
+def test_an_open_prompt_is_completed_by_data_set_and_family(tmp_path):
+    cache = tmp_path / "cache"
+    for number, shape in enumerate([(16, 3, 4, 6), (16, 3, 4, 6), (16, 1, 8, 8)]):
+        write_entry(cache, f"kyla{number}", shape=shape)
+    shot = shot_of(cache, seed=11)
+    assert (shot.size_wh, shot.frames) == ((48, 32), 9)
+    assert (shot.steps, shot.cfg_scale, shot.shift, shot.seed) == (20, 5.0, 5.0, 11)
+    assert (shot.prompt, shot.negative, shot.guidance, shot.pictures) == ("a cat", "", None, ())
+
+
+def test_what_a_prompt_says_is_taken(cache):
+    shot = shot_of(cache, "a cat --w 64 --h 48 --f 9 --d 3 --s 8 --l 2.5 --fs 4 --n dark")
+    taken = dataclasses.asdict(shot) | {"place": ""}
+    assert taken == {
+        "place": "",
+        "prompt": "a cat",
+        "negative": "dark",
+        "size_wh": (64, 48),
+        "frames": 9,
+        "steps": 8,
+        "cfg_scale": 2.5,
+        "guidance": None,
+        "shift": 4.0,
+        "seed": 3,
+        "pictures": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        ("txt", "a cat --w 64 --s 3"),
+        ("toml", '[prompt]\nwidth = 64\n[[prompt.subset]]\nprompt = "a cat"\nsample_steps = 3'),
+        ("json", '[{"prompt": "a cat", "width": 64, "sample_steps": 3}]'),
+    ],
+)
+def test_files_of_every_kind_are_drawn(cache, suffix, content):
+    shot = shot_of(cache, content, suffix=suffix)
+    assert (shot.prompt, shot.size_wh, shot.steps) == ("a cat", (64, 32), 3)
+
+
+@pytest.mark.parametrize(
+    ("written", "cfg_scale", "negative"),
+    [("--g 2", 2.0, ""), ("--g 2 --l 3", 3.0, ""), ("--l 1", 1.0, None), ("--l 0", 1.0, None), ("--l 2 --n dark", 2.0, "dark")],
+)
+def test_guidance_is_free_of_a_classifier_where_no_model_is_told_it(cache, written, cfg_scale, negative):
+    shot = shot_of(cache, f"a cat {written}")
+    assert (shot.cfg_scale, shot.negative, shot.guidance) == (cfg_scale, negative, None)
+
+
+@pytest.mark.parametrize(("written", "guidance", "cfg_scale"), [("", 6.0, 1.0), ("--g 2", 2.0, 1.0), ("--l 3", 6.0, 3.0)])
+def test_a_distilled_model_is_told_its_guidance(tmp_path, written, guidance, cfg_scale):
+    write_entry(tmp_path / "cache", "kyla", arch="hv", architecture="hunyuan_video")
+    shot = shot_of(tmp_path / "cache", f"a cat {written}", arch="hunyuan-video")
+    assert (shot.guidance, shot.cfg_scale) == (guidance, cfg_scale)
+
+
+def test_sizes_off_the_grid_are_rounded_down_and_said(cache):
+    made = plan(cache, "a cat --w 70 --h 47 --f 8")
+    (shot,) = made.previews.shots
+    assert (shot.size_wh, shot.frames) == ((64, 32), 5)
+    (warning,) = [warning for warning in made.warnings if "previews" in warning.what]
+    assert warning.where == (
+        "prompts.txt, line 1: `--w` 70 becomes 64, a multiple of 16",
+        "prompts.txt, line 1: `--h` 47 becomes 32, a multiple of 16",
+        "prompts.txt, line 1: `--f` 8 becomes 5; frames come as 4k+1",
+    )
+
+
+def test_a_negative_prompt_without_guidance_is_said(cache):
+    made = plan(cache, "a cat --n dark --l 1")
+    assert any("`--n` has no effect" in line for warning in made.warnings for line in warning.where)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ("a cat --w 8", {}, "prompts.txt, line 1: `--w` is 8, and `wan21` draws from 16 pixels on"),
+        ("a cat --i a.png", {}, "prompts.txt, line 1: `--i` is not for `wan21` with this task"),
+        ("a cat --ci a.png", {}, "prompts.txt, line 1: `--ci` is not for `wan21` with this task"),
+        ("a cat", {"task": "i2v"}, "prompts.txt, line 1: 0 pictures given, and this task takes 1 picture"),
+        ("a cat --ci a.png", {"task": "i2v"}, "`--ci` is not for `wan21` with this task; it takes `--i`"),
+        ("a cat --i missing.png", {"task": "i2v"}, "prompts.txt, line 1: the picture cannot be read"),
+        ("a cat --width 8", {}, "did you mean `--w`?"),
+        ("a cat", {"suffix": "csv"}, ".txt, .toml and .json"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(cache, prompt, options, message):
+    assert message in refusal(cache, prompt, **options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("a cat --f 5 --ci {picture}", "`--f` is 5, and `qwen-image-edit` draws pictures only"),
+        ("a cat --i {picture}", "`--i` is not for `qwen-image-edit` with this task; it takes `--ci`"),
+        ("a cat", "0 pictures given, and this task takes 1 to 8 pictures"),
+        ("a cat --ci {text}", "not a PNG, JPEG, WebP, BMP or AVIF picture"),
+    ],
+)
+def test_what_an_edit_model_cannot_draw_is_refused(tmp_path, prompt, message):
+    write_entry(tmp_path / "cache", "kyla", arch="qie", architecture="qwen_image")
+    picture = save(tmp_path / "a.png", random_rgb())
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    prompt = prompt.format(picture=picture, text=tmp_path / "text.png")
+    assert message in refusal(tmp_path / "cache", prompt, arch="qwen-image-edit")
+
+
+def test_every_bad_prompt_is_named_at_once(cache):
+    assert refusal(cache, "a --w 8\nb --h 8").count("draws from 16 pixels on") == 2
+
+
+def test_prompts_without_a_time_and_a_time_without_prompts_are_refused(cache, tmp_path):
+    assert "nothing says when to draw" in refusal(cache, sample_every_n_steps=None)
+    with pytest.raises(UsageError, match="`sample_every_n_steps` needs prompts"):
+        train_lora.plan(train_config(cache, tmp_path / "out", sample_every_n_steps=1))
+
+
+def test_missing_model_files_are_named_with_their_flags(cache, tmp_path):
+    dit = tmp_path / "dit.safetensors"
+    dit.write_bytes(b"")
+    text = refusal(cache, model=None, text_encoder=tmp_path / "gone.safetensors")
+    assert "previews need model files that are not given\nvae: `--vae`" in text
+    assert "previews need `--text-encoder`, and there is no such file" in text
+    text = refusal(cache, f"a cat --i {save(tmp_path / 'a.png', random_rgb())}", model=None, task="i2v")
+    assert all(flag in text for flag in ("`--vae`", "`--text-encoder`", "`--image-encoder`"))
+
+
+def test_a_plan_fetches_nothing(cache, monkeypatch):
+    monkeypatch.setattr("blissmask.archs.sources.hub_folder", lambda *args, **options: pytest.fail("fetched"))
+    made = plan(cache, arch="wan22", model="somebody/a-model", download=True)
+    assert [expert.name for expert in made.previews.onlookers] == ["high"]
+
+
+def test_a_hub_model_that_is_not_here_and_may_not_be_fetched_is_refused(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert "`--download`" in refusal(cache, model="somebody/a-model")
+
+
+def test_the_expert_that_is_not_trained_draws_too_where_its_file_is_there(cache, tmp_path):
+    folder = wan_folder(tmp_path)
+    made = plan(cache, arch="wan22", model=str(folder))
+    assert [expert.name for expert in made.previews.onlookers] == ["high"]
+    assert [expert.name for expert in plan(cache, arch="wan22", model=str(folder), expert="high").previews.onlookers] == ["low"]
+    assert plan(cache, arch="wan22", model=str(folder), expert="both").previews.onlookers == ()
+
+
+def test_an_expert_alone_is_said_with_the_flag_of_the_other(cache, tmp_path):
+    folder = wan_folder(tmp_path, without=["transformer"])
+    made = plan(cache, arch="wan22", model=str(folder))
+    assert made.previews.onlookers == ()
+    (warning,) = [warning for warning in made.warnings if "expert alone" in warning.what]
+    assert "drawn with the low-noise expert alone" in warning.what
+    assert "`--dit-high-noise`" in warning.fix
+
+
+def test_the_plan_says_how_many_previews_and_when(cache):
+    options = {"sample_at_first": True, "sample_every_n_steps": 500, "sample_every_n_epochs": 2}
+    assert ("previews", "2 prompts before the first step and every 500 steps and every 2 epochs") in plan(cache, "a\nb", **options).tables[
+        0
+    ].rows
+    assert ("previews", "1 prompt every 7 steps") in plan(cache, sample_every_n_steps=7).tables[0].rows
+
+
+def test_previews_are_no_setting_of_the_training(cache):
+    assert not any(name.startswith("sample_") for name in plan(cache).settings())

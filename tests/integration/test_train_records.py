@@ -1,0 +1,194 @@
+"""What a run leaves of its steps: the log, the loss curve, TensorBoard and wandb."""
+
+import importlib.machinery
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from blissmask.errors import InputError, MachineError, MissingPackageError, StoppedError
+from blissmask.events import Warned
+from blissmask.media.image import read_image
+from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed
+from blissmask.training.metrics import read_log
+from tests.training_builders import run, train_config, write_masked_set
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return write_masked_set(tmp_path / "cache")
+
+
+def curve_of(folder):
+    return read_image(folder / "kyla-loss.png").rgb_HW3
+
+
+def test_the_curve_is_of_the_whole_log_also_when_the_run_was_stopped_and_continued(cache, tmp_path):
+    config = train_config(cache, tmp_path / "out", use_mask_loss=True, max_train_steps=6, validation_split=0.25, validate_every_n_steps=2)
+    with pytest.raises(StoppedError):
+        run(config, stop_after=3)
+    log = tmp_path / "out" / "kyla-log.jsonl"
+    assert np.array_equal(curve_of(tmp_path / "out"), draw_curve(read_log(log), title="kyla"))
+    summary, _ = run(config)
+    assert len(read_log(log)) == 6
+    assert np.array_equal(curve_of(tmp_path / "out"), draw_curve(read_log(log), title="kyla"))
+    assert ("loss curve", str(tmp_path / "out" / "kyla-loss.png")) in summary.tables[-1].rows
+
+
+def test_a_run_that_fails_has_a_curve_too(cache, tmp_path, monkeypatch):
+    from blissmask.training import loop
+
+    genuine = loop.run_step
+    monkeypatch.setattr(loop, "run_step", lambda *a, **o: {**genuine(*a, **o), **({"loss": float("nan")} if o["step"] == 2 else {})})
+    with pytest.raises(InputError, match="not finite"):
+        run(train_config(cache, tmp_path / "out", max_train_steps=5))
+    assert curve_of(tmp_path / "out").shape[1] == 1200
+
+
+def test_a_curve_that_cannot_be_drawn_costs_nothing_but_a_warning(cache, tmp_path):
+    (tmp_path / "out" / "kyla-loss.png").mkdir(parents=True)
+    summary, recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, mask_min_weight=0.05))
+    assert [event.problem.what for event in recorder.of(Warned)] == ["the loss curve was not drawn"]
+    assert summary.written == 1
+
+
+def test_a_picture_that_is_not_ours_is_kept(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    Image.new("RGB", (4, 4)).save(tmp_path / "mine.png")
+    before = (tmp_path / "mine.png").read_bytes()
+    assert "not drawn" in save_curve(tmp_path / "log.jsonl", tmp_path / "mine.png", title="x").what
+    assert (tmp_path / "mine.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", '{"step": 1}\n'])
+def test_a_log_without_a_loss_has_no_curve(tmp_path, content):
+    (tmp_path / "log.jsonl").write_text(content)
+    assert save_curve(tmp_path / "log.jsonl", tmp_path / "curve.png", title="x") is None
+    assert not (tmp_path / "curve.png").exists()
+
+
+@pytest.mark.parametrize("line", ["not JSON", '{"loss": 1.0}', "[1, 2]", '{"step": 1, "loss": "low"}'])
+def test_a_damaged_log_is_a_warning(tmp_path, line):
+    (tmp_path / "log.jsonl").write_text(f"{line}\n")
+    assert "not drawn" in save_curve(tmp_path / "log.jsonl", tmp_path / "curve.png", title="x").what
+
+
+def test_each_part_of_the_log_has_its_colour_in_the_curve():
+    lines = [{"step": step, "loss": 1.0 + step % 3, "lr": 1e-4} for step in range(1, 60)]
+    plain = colours(draw_curve(lines, title="kyla"))
+    regions = colours(draw_curve([{**line, "loss/face": 2.0} for line in lines], title="kyla"))
+    held_out = colours(draw_curve([{**line, "val/loss": 2.0} if line["step"] % 20 == 0 else line for line in lines], title="kyla"))
+    assert (213, 94, 0) in regions - plain
+    assert (204, 60, 120) in held_out - plain
+
+
+def colours(rgb_HW3):
+    return {tuple(colour) for colour in np.unique(rgb_HW3.reshape(-1, 3), axis=0).tolist()}
+
+
+def test_smoothing_starts_at_the_first_value_and_forgets_by_its_length():
+    steps = np.arange(100.0)
+    _, constant = smoothed((steps, np.full(100, 3.0)), 10)
+    assert constant == pytest.approx(3.0)
+    _, jump = smoothed((steps, np.where(steps < 50, 0.0, 1.0)), 10)
+    assert jump[59] == pytest.approx(1 - 0.9**10, abs=0.01)
+
+
+def test_tensorboard_gets_every_step(cache, tmp_path):
+    event_file = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    run(train_config(cache, tmp_path / "out", use_mask_loss=True, max_train_steps=3, logging_dir=tmp_path / "board"))
+    (path,) = (tmp_path / "board" / "kyla").iterdir()
+    events = [event for event in event_file.EventFileLoader(str(path)).Load() if event.HasField("summary")]
+    assert {(event.step, event.summary.value[0].tag) for event in events} >= {(step, "loss/face") for step in (1, 2, 3)}
+
+
+def test_none_writes_the_log_alone(cache, tmp_path):
+    run(train_config(cache, tmp_path / "out", log_with="none"))
+    assert not (tmp_path / "out" / "logs").exists()
+    assert len(read_log(tmp_path / "out" / "kyla-log.jsonl")) == 2
+
+
+class StandIn(types.ModuleType):
+    """What `train` uses of wandb; remembers how it was used, and connects to nothing."""
+
+    class Error(Exception):
+        pass
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+        self.started, self.steps, self.finished, self.refusal = {}, [], 0, None
+
+    def init(self, **options):
+        if self.refusal:
+            raise self.Error(self.refusal)
+        self.started = options
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.finished += 1
+
+    def log(self, values, *, step):
+        self.steps.append((step, values))
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    module = StandIn()
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    return module
+
+
+def test_wandb_gets_every_step_and_the_settings_and_stays_offline(cache, tmp_path, wandb):
+    options = {"log_with": "wandb", "log_tracker_name": "loras", "wandb_run_name": "first try"}
+    run(train_config(cache, tmp_path / "out", use_mask_loss=True, mask_gamma=0.7, **options))
+    assert [step for step, _ in wandb.steps] == [1, 2]
+    assert wandb.steps[0][1].keys() >= {"loss", "loss/face", "lr"}
+    assert (wandb.started["project"], wandb.started["name"], wandb.started["group"]) == ("loras", "first try", "kyla")
+    assert wandb.started["config"]["mask_gamma"] == 0.7
+    assert json.dumps(wandb.started["config"])
+    assert wandb.started["mode"] == "offline"
+    assert wandb.started["dir"] == str(tmp_path / "out" / "logs" / "kyla")
+    assert wandb.finished == 1
+    assert not list((tmp_path / "out" / "logs" / "kyla").iterdir())
+
+
+def test_wandb_goes_online_when_its_own_variable_says_so(cache, tmp_path, wandb, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    run(train_config(cache, tmp_path / "out", log_with="all"))
+    assert wandb.started["mode"] == "online"
+    assert len(wandb.steps) == 2
+    assert list((tmp_path / "out" / "logs" / "kyla").iterdir())
+
+
+def test_a_continued_run_goes_on_with_its_own_step_numbers(cache, tmp_path, wandb):
+    config = train_config(cache, tmp_path / "out", log_with="wandb", max_train_steps=4)
+    with pytest.raises(StoppedError):
+        run(config, stop_after=2)
+    run(config)
+    assert [step for step, _ in wandb.steps] == [1, 2, 3, 4]
+    assert wandb.finished == 2
+
+
+def test_wandb_that_cannot_start_says_what_to_do(cache, tmp_path, wandb):
+    wandb.refusal = "No API key configured"
+    with pytest.raises(MachineError, match="No API key") as caught:
+        run(train_config(cache, tmp_path / "out", log_with="wandb"))
+    assert "wandb login" in caught.value.problems[0].fix
+
+
+def test_wandb_that_is_missing_is_one_message_with_the_command_before_anything_is_read(tmp_path, cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match="needs the package `wandb`") as caught:
+        train_lora.plan(train_config(cache, tmp_path / "out", log_with="wandb"))
+    assert caught.value.problems[0].fix == 'pip install "blissmask[wandb]"'

@@ -1,0 +1,106 @@
+"""Training goes on where it stopped: states, logs, and the bytes of a run that was never interrupted."""
+
+import json
+
+import pytest
+
+from blissmask.errors import InputError, StoppedError, UsageError, exit_code_of
+from blissmask.tasks.plan import Action
+from blissmask.tasks.train import train_lora
+from blissmask.training.checkpoint import find_states
+from blissmask.training.metrics import read_log
+from tests.training_builders import problems_of, run, train_config, write_masked_set
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return write_masked_set(tmp_path / "cache")
+
+
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_state(cache, tmp_path):
+    def fail(*arguments, **options):
+        values = genuine(*arguments, **options)
+        return {**values, "loss": float("nan")} if options["step"] == 3 else values
+
+    from blissmask.training import loop
+
+    genuine = loop.run_step
+    config = train_config(cache, tmp_path / "out", save_every_n_steps=2, max_train_steps=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "run_step", fail)
+        with pytest.raises(InputError, match="not finite at step 4"):
+            run(config)
+    assert [step for step, _ in find_states(tmp_path / "out", "kyla").whole] == [2]
+
+
+def test_a_finished_training_is_not_done_again(cache, tmp_path):
+    config = train_config(cache, tmp_path / "out")
+    run(config)
+    plan = train_lora.plan(config)
+    assert [item.action for item in plan.items] == [Action.SKIP]
+    longer = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=3))
+    assert [item.action for item in longer.items] == [Action.WRITE]
+
+
+def test_a_stop_signal_finishes_the_step_and_saves(cache, tmp_path):
+    with pytest.raises(StoppedError) as caught:
+        run(train_config(cache, tmp_path / "out", max_train_steps=8), stop_after=3)
+    assert exit_code_of(caught.value) == 143
+    assert [step for step, _ in find_states(tmp_path / "out", "kyla").whole] == [3]
+
+
+@pytest.mark.parametrize(
+    "extra", [{}, {"network_dropout": 0.3, "lr_scheduler": "cosine", "gradient_accumulation_steps": 2}, {"scale_weight_norms": 0.02}]
+)
+def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path, extra):
+    options = {"use_mask_loss": True, "mask_gamma": 0.7, "max_train_steps": 8, **extra}
+    run(train_config(cache, tmp_path / "whole", **options))
+    with pytest.raises(StoppedError):
+        run(train_config(cache, tmp_path / "parts", **options), stop_after=4)
+    run(train_config(cache, tmp_path / "parts", **options))
+    assert parsed(tmp_path / "parts" / "kyla.safetensors") == parsed(tmp_path / "whole" / "kyla.safetensors")
+    assert (tmp_path / "parts" / "kyla-log.jsonl").read_bytes() == (tmp_path / "whole" / "kyla-log.jsonl").read_bytes()
+
+
+def parsed(path):
+    """Return header and data of a safetensors file; the order of metadata in the header is the library's and changes from call to call."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def test_log_lines_after_the_last_state_are_trained_and_written_again(cache, tmp_path):
+    config = train_config(cache, tmp_path / "out", max_train_steps=4)
+    run(config)
+    log = tmp_path / "out" / "kyla-log.jsonl"
+    expected = log.read_bytes()
+    log.write_bytes(expected + json.dumps({"step": 5, "loss": 9.0}).encode() + b'\n{"step": 6, "lo')
+    longer = train_config(cache, tmp_path / "out", max_train_steps=5)
+    run(longer)
+    assert log.read_bytes().startswith(expected)
+    assert [line["step"] for line in read_log(log)] == [1, 2, 3, 4, 5]
+
+
+def test_a_damaged_state_is_named_and_the_older_whole_one_is_used(cache, tmp_path):
+    with pytest.raises(StoppedError):
+        run(train_config(cache, tmp_path / "out", max_train_steps=8, save_every_n_steps=2), stop_after=4)
+    newest = find_states(tmp_path / "out", "kyla").newest
+    (newest / "lora.safetensors").write_bytes((newest / "lora.safetensors").read_bytes()[:-1])
+    plan = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8, save_every_n_steps=2))
+    assert plan.state.step == 2
+    assert str(newest) in plan.warnings[-1].where or any(str(newest) in p.where for p in plan.warnings)
+
+
+def test_only_the_last_states_are_kept(cache, tmp_path):
+    run(train_config(cache, tmp_path / "out", max_train_steps=5, save_every_n_steps=1, keep_last=2))
+    assert [step for step, _ in find_states(tmp_path / "out", "kyla").whole] == [4, 5]
+    assert (tmp_path / "out" / "kyla-step00000001.safetensors").is_file()
+
+
+def test_another_rank_cannot_go_on_from_a_state(cache, tmp_path):
+    run(train_config(cache, tmp_path / "out"))
+    with pytest.raises(UsageError, match="other settings") as caught:
+        train_lora.plan(train_config(cache, tmp_path / "out", network_dim=4, max_train_steps=4))
+    assert "`network_dim` was 2, is 4" in problems_of(caught.value)
+    anew = train_lora.plan(train_config(cache, tmp_path / "out", network_dim=4, resume=False))
+    assert anew.state is None
