@@ -1,6 +1,6 @@
 """Score a mask backend, an instance backend and the embedded identity on your own labelled photos.
 
-    python tests/benchmarks/masks.py FOLDER [--masks embedded] [--people embedded]
+    python -m tests.benchmarks.masks FOLDER [--masks embedded] [--people embedded]
 
     FOLDER/photos/NAME.jpg       the photos; .png and .webp too
     FOLDER/tiers/NAME.png        optional: 8-bit truth, face 255, body 128, hair 80, background 0 (what `blissmask masks` writes)
@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from masks_scores import TIER_NAMES, PeopleScore, SubjectScore, TierScore
 from numpy.typing import NDArray
 
 from blissmask.config.masks import InstanceSection, MasksSection
@@ -39,6 +38,7 @@ from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.people.identity import FaceIdentity, Reference, read_references
 from blissmask.people.protocol import PeopleBackend, Verdict
 from blissmask.people.registry import PEOPLE
+from tests.benchmarks.masks_scores import TIER_NAMES, PeopleScore, SubjectScore, TierScore
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 Result = TypeVar("Result")

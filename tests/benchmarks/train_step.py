@@ -1,7 +1,7 @@
 """What the mask loss and the loop cost: `python -m tests.benchmarks.train_step`, with OMP_NUM_THREADS=1 on a busy machine.
 
-Prints ratios of process time, the three kinds of step in turn within one run, so that a change of the machine's load hits all alike:
-mask loss against the same step without masks (goal 1.01), and that against bare forward, backward and optimiser (goal 1.05).
+Ratios of process time, the three kinds of step in turn within one run, so that a change of the machine's load hits all alike:
+mask loss against the same step without masks, and that against bare forward, backward and optimiser.
 The model is a four-block Wan of 256 channels at 256 tokens: the smaller the model, the more the loop weighs.
 """
 
@@ -22,8 +22,10 @@ from blissmask.training.lora import LoraShape, inject_lora
 from blissmask.training.loss import weight_masses
 from blissmask.training.step import StepRule, noise_batch, run_step
 from blissmask.training.timesteps import uniform
+from tests.benchmarks.report import Row, Size, machine, table
 
-ROUNDS, WARM_UP, SIDE = 40, 5, 32
+ROUNDS = {Size.SMALLEST: 2, Size.QUICK: 30, Size.FULL: 60}
+SIDE = 32
 CPU = torch.device("cpu")
 
 
@@ -60,21 +62,22 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
+def rows(size: Size) -> list[Row]:
+    """Return the milliseconds of a step with masks, and the two ratios; the first eighth of the rounds warms up and does not count."""
     learner, rule = make_learner(), StepRule(seed=1)
     times: dict[str, list[float]] = {"masked": [], "plain": [], "bare": []}
-    for number in range(ROUNDS):
+    for number in range(ROUNDS[size]):
         masked, plain = make_batch(number, masked=True), make_batch(number, masked=False)
         times["masked"].append(seconds(lambda batch=masked: run_step(learner, [batch], rule, step=0, device=CPU)))
         times["plain"].append(seconds(lambda batch=plain: run_step(learner, [batch], rule, step=0, device=CPU)))
         times["bare"].append(seconds(lambda batch=plain: bare_step(learner, batch)))
-    typical = {name: statistics.median(values[WARM_UP:]) for name, values in times.items()}
-    print(
-        f"step with masks {typical['masked'] * 1000:.1f} ms, without {typical['plain'] * 1000:.1f} ms, bare {typical['bare'] * 1000:.1f} ms"
-    )
-    print(f"with masks / without: {typical['masked'] / typical['plain']:.3f}")
-    print(f"without masks / bare: {typical['plain'] / typical['bare']:.3f}")
+    typical = {name: statistics.median(values[ROUNDS[size] // 8 :]) for name, values in times.items()}
+    return [
+        Row("training step with masks", typical["masked"] * 1000, "ms"),
+        Row("step with masks / without", typical["masked"] / typical["plain"], goal=1.01),
+        Row("step without masks / bare forward, backward, optimiser", typical["plain"] / typical["bare"], goal=1.05),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    print(f"{machine()}\n\n{table(rows(Size.FULL))}")

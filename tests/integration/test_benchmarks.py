@@ -1,0 +1,58 @@
+"""Every benchmark runs at its smallest size and gives its figures, and one command prints them as one table."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.__main__ import NAMES
+from tests.benchmarks.report import HEADINGS, Row, Size, table
+
+ROOT = Path(__file__).parents[2]
+# Scores masks on labelled photos of one's own, which the repository has none of; its counting, and the module of the command itself.
+NOT_IN_THE_TABLE = {"masks", "masks_scores", "report", "__main__"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_benchmark_gives_its_figures(name: str):
+    rows = importlib.import_module(f"tests.benchmarks.{name}").rows(Size.SMALLEST)
+    assert rows
+    assert all(row.measured >= 0 for row in rows)
+    assert len({row.what for row in rows}) == len(rows)
+
+
+def test_every_benchmark_is_in_the_table():
+    assert {path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py")} - NOT_IN_THE_TABLE == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        (Row("time", 2.0, "s", goal=1.0), "missed"),
+        (Row("time", 1.0, "s", goal=1.0), "reached"),
+        (Row("gain", 2.0, goal=1.6, more_is_better=True), "reached"),
+        (Row("gain", 1.5, goal=1.6, more_is_better=True), "missed"),
+        (Row("told", 1.5), ""),
+    ],
+)
+def test_verdict_follows_from_the_goal(row: Row, verdict: str):
+    assert row.cells()[-1] == verdict
+
+
+def test_table_has_one_line_per_row_below_its_headings():
+    lines = table([Row("one", 1.0, "s"), Row("a longer one", 0.00001, goal=1e-5)]).splitlines()
+    assert tuple(lines[0].split()) == HEADINGS
+    assert lines[1].split() == ["one", "1.000", "s"]
+    assert lines[2].split() == ["a", "longer", "one", "1e-05", "<=", "1e-05", "1.00", "reached"]
+
+
+@pytest.mark.slow
+def test_one_command_prints_the_machine_and_the_table():
+    command = [sys.executable, "-m", "tests.benchmarks", "--only", "start_up"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert "cores" in done.stdout.splitlines()[0]
+    assert "blissmask --help" in done.stdout
