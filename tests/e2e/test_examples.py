@@ -1,7 +1,7 @@
-"""Every example works: each configuration is read, and the quickstart's steps are run."""
+"""Every example works: each configuration is read, its commands are run with miniature models, and the quickstart goes the whole road."""
 
 import json
-import shutil
+import re
 from pathlib import Path
 
 import pytest
@@ -9,45 +9,51 @@ from safetensors import safe_open
 
 from blissmask.config.load import load_config
 from blissmask.media.image import read_grey, read_header
+from tests.command import run_blissmask, run_here
+from tests.example_configs import EXAMPLES, fill, fill_masks, miniature
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-CONFIGURATIONS = sorted(EXAMPLES.rglob("*.toml"))
+CONFIGURATIONS = sorted(path for path in EXAMPLES.rglob("*.toml") if path.name != "pyproject.toml")
+COMPLETE = sorted(path.name for path in EXAMPLES.glob("*.toml"))
+COMMAND = re.compile(r"^#   (blissmask .*?)(?: {5,}.*)?$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGURATIONS if path.name != "pyproject.toml"], ids=lambda path: path.name)
-def test_example_configuration_is_valid(path):
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
+def test_example_configuration_is_valid(path: Path):
     assert load_config(path, {}).datasets
 
 
-@pytest.fixture(scope="module")
-def quickstart(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("quickstart")
-    shutil.copytree(EXAMPLES / "quickstart", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", ".venv"))
-    return folder
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPLETE)
+def test_commands_at_the_head_of_an_example_run(name: str, tmp_path: Path):
+    commands = [" ".join(line.split()) for line in COMMAND.findall((EXAMPLES / name).read_text(encoding="utf-8"))]
+    assert commands[-1] == f"blissmask train --config {name}"
+    fill(tmp_path)
+    if not commands[0].startswith("blissmask masks"):
+        fill_masks(tmp_path)
+    (tmp_path / name).write_text(miniature(name), encoding="utf-8")
+    for line in commands:
+        ran = run_here(line, tmp_path)
+        assert ran.code == 0, f"{line}: {ran.err}"
+    assert "MASK-WEIGHTED LOSS TRAINING ENABLED" in ran.err
+    assert list((tmp_path / "out").glob("kyla*.safetensors"))
 
 
 @pytest.mark.slow
-def test_quickstart_goes_the_whole_road(quickstart, blissmask):
-    work = quickstart / "work"
-    summaries = {}
-    for command in ("masks", "instance", "apply", "to-alpha", "cache"):
-        ran = blissmask(command, "--json", cwd=quickstart)
+def test_quickstart_goes_the_whole_road(quickstart):
+    assert list(quickstart.ran) == ["masks", "instance", "apply", "to-alpha", "cache", "train"]
+    for command, ran in quickstart.ran.items():
         assert ran.code == 0, ran.err
-        summaries[command] = json.loads(ran.out)
-        assert summaries[command]["failed"] == []
-    assert all(summary["written"] >= 3 for summary in summaries.values())
-    assert summaries["cache"]["mask_sources"] == {"alpha": 3, "file": 0, "full": 0}
+        assert f"Written {1 if command == 'train' else 3}, skipped 0, failed 0" in ran.out
 
     # In the group photo she is on the left; the photographer on the right ends at weight 0.
+    work = quickstart.folder / "work"
     group = read_grey(work / "subject_masks" / "eileen-and-photographer.png")
     assert group[:, :480].mean() > 40
     assert group[:, 480:].mean() < 1
     assert read_grey(work / "masks" / "eileen-and-photographer.png")[:, 480:].mean() > 20
     assert read_header(work / "rgba" / "eileen-close.png").has_alpha
 
-    ran = blissmask("train", cwd=quickstart)
-    assert ran.code == 0, ran.err
-    assert "MASK-WEIGHTED LOSS TRAINING ENABLED" in ran.err
+    assert "MASK-WEIGHTED LOSS TRAINING ENABLED" in quickstart.ran["train"].err
     (lora,) = (work / "lora").glob("eileen*.safetensors")
     with safe_open(lora, "pt") as file:
         assert any(key.startswith("diffusion_model.blocks.0.self_attn.q.lora_A") for key in file.keys())  # noqa: SIM118
@@ -55,7 +61,8 @@ def test_quickstart_goes_the_whole_road(quickstart, blissmask):
 
 
 @pytest.mark.slow
-def test_second_quickstart_run_has_nothing_left_to_do(quickstart, blissmask):
+def test_second_quickstart_run_has_nothing_left_to_do(quickstart):
     for command in ("masks", "instance", "apply", "to-alpha", "cache"):
-        document = json.loads(blissmask(command, "--json", cwd=quickstart).out)
-        assert document["written"] == 0, command
+        document = json.loads(run_blissmask(command, "--json", cwd=quickstart.folder).out)
+        assert (document["written"], document["failed"]) == (0, []), command
+    assert document["mask_sources"] == {"alpha": 3, "file": 0, "full": 0}

@@ -1,0 +1,54 @@
+"""The examples in CONTRIBUTING.md are real: its family passes the tests of all families, its backend is the one that is tested as a package."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BACKEND, FAMILY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+TESTS_OF_FAMILIES = ["archs_contract", "archs_drawing", "cache_families", "train_families"]
+
+
+def test_backend_is_the_example_package():
+    assert (ROOT / "examples" / "backend-package" / "blissmask_brightness" / "parts.py").read_text(encoding="utf-8") == BACKEND
+
+
+@pytest.mark.slow
+def test_family_passes_the_tests_of_all_families(tmp_path: Path):
+    """Installed as pip would leave it: the module and its metadata on the path."""
+    (tmp_path / "sketch.py").write_text(FAMILY, encoding="utf-8")
+    metadata = tmp_path / "sketch-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: sketch\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[blissmask.archs]\nsketch = sketch\n")
+    tests = [f"tests/integration/test_{name}.py" for name in TESTS_OF_FAMILIES]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-k",
+        "sketch and not musubi_tuner",
+        "-p",
+        "no:cacheprovider",
+        "--basetemp",
+        tmp_path / "work",
+        *tests,
+    ]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed
+    assert int(passed[1]) >= 15, done.stdout
+
+
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)) | set(re.findall(r"`(tests/[\w/.]+\.py)`", TEXT)))
+)
+def test_every_file_it_names_is_there(target: str):
+    assert (ROOT / target).exists()
