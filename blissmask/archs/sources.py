@@ -44,3 +44,22 @@ def part_of_model(files: ModelFiles, part: str, *, option: str) -> Path:
     if not folder.is_dir():
         raise ModelError(f"the model has no `{part}` folder", where=[root], fix=f"name the file with `{option}`")
     return folder
+
+
+def check_denoiser(files: ModelFiles, expert: str) -> None:
+    """Make sure that the denoiser of ``expert`` is there, or may be fetched later. Nothing is read or fetched.
+
+    Raises:
+        UsageError: nothing was named.
+        ModelError: what was named is not there.
+    """
+    field = "dit_high_noise" if expert == "high" else "dit"
+    option = f"--{field.replace('_', '-')}"
+    named: Path | None = getattr(files, field)
+    if named is not None:
+        if not named.exists():
+            raise ModelError("no such file", where=[named], fix=f"correct `{option}`")
+        return
+    fetched_later = files.download and files.model is not None and not Path(files.model).is_dir()
+    if not is_tiny(files) and not fetched_later:
+        part_of_model(files, "transformer_2" if expert == "low" else "transformer", option=option)

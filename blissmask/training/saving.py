@@ -122,12 +122,12 @@ def restore_run_state(state: State, learners: Sequence[Learner]) -> None:
 
 
 def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fixed: Sequence[str]) -> list[str]:
-    """Return what changed since a state was saved, one line each.
+    """Return what changed since a state was saved, one line each; a state of an earlier version says nothing of newer settings.
 
     Raises:
         UsageError: one of ``fixed`` changed: the state cannot be continued.
     """
-    changed = [f"`{name}` was {saved.get(name)}, is {value}" for name, value in wanted.items() if saved.get(name) != value]
+    changed = [f"`{name}` was {saved.get(name)}, is {value}" for name, value in wanted.items() if saved.get(name, value) != value]
     broken = [line for line in changed if any(line.startswith(f"`{name}` ") for name in fixed)]
     if broken:
         raise UsageError(

@@ -47,6 +47,24 @@ def test_family_that_nobody_knows_is_asked_for(cache, tmp_path):
         train_lora.plan(train_config(cache, tmp_path / "out", arch=None))
 
 
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"model": None}, "no transformer given\nname a file with `--dit`, or a diffusers folder with `--model`"),
+        ({"dit": "gone.safetensors"}, "no such file\ngone.safetensors\ncorrect `--dit`"),
+        ({"model": "nobody/has-this"}, "nobody/has-this"),
+    ],
+)
+def test_a_denoiser_that_is_not_there_is_noticed_by_the_plan(cache, tmp_path, named, message):
+    with pytest.raises((UsageError, ModelError)) as caught:
+        train_lora.plan(train_config(cache, tmp_path / "out", **named))
+    assert message in problems_of(caught.value)
+
+
+def test_a_hub_model_that_may_be_fetched_is_not_fetched_by_the_plan(cache, tmp_path):
+    assert train_lora.plan(train_config(cache, tmp_path / "out", model="nobody/has-this", download=True)).total_steps
+
+
 def test_a_cache_of_another_family_is_refused_by_name(tmp_path):
     path = write_entry(tmp_path / "cache", "kyla", arch="qi")
     with pytest.raises(CacheError, match="another model family") as caught:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from blissmask.archs.protocol import Architecture, Expert
 from blissmask.archs.registry import load_architecture
+from blissmask.archs.sources import check_denoiser, model_files
 from blissmask.archs.tasks import checked_task
 from blissmask.config.model import Config, complete
 from blissmask.errors import Problem, UsageError
@@ -168,6 +169,8 @@ def plan(config: Config) -> TrainPlan:
     if rule is not None:
         result.warnings += check_tiers(headers, config.mask_loss, config.masks)
     result.warnings += stale_warnings(config, sets)
+    for expert in result.experts:
+        check_denoiser(model_files(config.model), expert.name)
     _choose_start(result)
     result.previews = plan_previews(config, arch, task, sets, result.experts)
     if result.previews is not None:

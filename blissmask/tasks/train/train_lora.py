@@ -20,6 +20,7 @@ from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.previews import draw_previews, open_studio
 from blissmask.tasks.train.records import recording
+from blissmask.tasks.wording import counted
 from blissmask.training import saving
 from blissmask.training.batches import collate
 from blissmask.training.cached_set import commonest_sizes
@@ -109,7 +110,7 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     context.reporter.emit(PhaseFinished("Training"))
     _conclude(plan, data.totals, last, summary)
     if studio is not None and studio.failed:
-        summary.warnings.append(Problem(f"{len(studio.failed)} previews could not be drawn", name_some(studio.failed)))
+        summary.warnings.append(Problem(f"{counted(len(studio.failed), 'preview')} could not be drawn", name_some(studio.failed)))
 
 
 def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
