@@ -34,10 +34,7 @@ def publishing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        mode = temporary.stat().st_mode & 0o777
         yield temporary
-        # Writers such as safetensors' own replace the file with one of mode 0600.
-        temporary.chmod(mode)
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
@@ -86,12 +83,10 @@ def _sync(path: Path) -> None:
 
 def _refusal(error: BaseException, path: Path) -> MachineError | None:
     """Return the user's error for ``error``, or None when it is not about the machine."""
-    # safetensors reports I/O failures as its own exception with the system's words in the text.
-    full = "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
-    if full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         fix = "free some space, then run the same command again; finished files are kept"
         return MachineError("no space left to write", where=[path], fix=fix)
-    if isinstance(error, OSError):
-        fix = "check that the folder exists and that you may write to it"
-        return MachineError(f"cannot write: {error.strerror or error}", where=[path], fix=fix)
-    return None
+    fix = "check that the folder exists and that you may write to it"
+    return MachineError(f"cannot write: {error.strerror or error}", where=[path], fix=fix)

@@ -14,6 +14,7 @@ import filelock
 
 from blissmask.errors import BusyError, MachineError
 from blissmask.storage import atomic
+from blissmask.storage.links import without_links
 
 _LOCK_NAME = ".blissmask.lock"
 _HOLDER_NAME = ".blissmask.lock.json"
@@ -31,7 +32,7 @@ def writing_to(folders: Iterable[Path], *, command: str) -> Iterator[None]:
         MachineError: a folder cannot be created.
     """
     with contextlib.ExitStack() as stack:
-        for folder in sorted({folder.resolve() for folder in folders}):
+        for folder in sorted({without_links(folder) for folder in folders}):
             stack.enter_context(_locked(folder, command))
             atomic.sweep(folder)
         yield
@@ -41,7 +42,11 @@ def writing_to(folders: Iterable[Path], *, command: str) -> Iterator[None]:
 def _locked(folder: Path, command: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / _LOCK_NAME, timeout=0)
+        path = folder / _LOCK_NAME
+        if path.is_symlink():
+            # Locking would empty the file it leads to.
+            path.unlink()
+        lock = filelock.FileLock(path, timeout=0)
         lock.acquire()
     except filelock.Timeout as error:
         raise BusyError(
@@ -53,8 +58,8 @@ def _locked(folder: Path, command: str) -> Iterator[None]:
         raise MachineError(f"cannot write to the folder: {error.strerror or error}", where=[folder]) from error
     try:
         # Only a courtesy to the next writer: without it the refusal cannot name the holder.
-        with contextlib.suppress(OSError):
-            (folder / _HOLDER_NAME).write_text(_describe_holder(command), encoding="utf-8")
+        with contextlib.suppress(MachineError):
+            atomic.write_text(folder / _HOLDER_NAME, _describe_holder(command))
         yield
     finally:
         (folder / _HOLDER_NAME).unlink(missing_ok=True)

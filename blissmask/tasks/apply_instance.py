@@ -18,6 +18,7 @@ from blissmask.masks.refine import grow
 from blissmask.masks.resize import resize_labels
 from blissmask.media.image import read_mask_picture, read_size
 from blissmask.media.png import write_png_grey
+from blissmask.storage.links import without_links
 from blissmask.tasks.carry_out import begin, carry_out
 from blissmask.tasks.folders import refuse_output_in_place, required
 from blissmask.tasks.framing import framing_problem, size_text
@@ -71,7 +72,7 @@ def plan(config: Config) -> ApplyPlan:
     refuse_output_in_place(output, {"weighted masks": weighted_folder, "instance masks": instance_folder})
     weighted, instances = match_masks(weighted_folder, videos=True), match_masks(instance_folder, videos=True)
     for found in (weighted, instances):
-        for key in [key for key, path in found.items() if path.resolve() == output.resolve()]:
+        for key in [key for key, path in found.items() if without_links(path) == without_links(output)]:
             del found[key]
     if not weighted:
         raise InputError("no masks in the folder", where=[weighted_folder])

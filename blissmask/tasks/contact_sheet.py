@@ -20,6 +20,7 @@ from blissmask.media.overlay import TIER_COLOURS, Colour, colour_weights, fit_si
 from blissmask.media.sheet import BOX, Card, SheetText, is_sheet, write_png_pages
 from blissmask.media.sheet_html import is_html_sheet, write_html
 from blissmask.media.video import read_frames, read_info
+from blissmask.storage.links import without_links
 from blissmask.tasks.clips import frame_path
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.wording import counted
@@ -69,7 +70,7 @@ def check_sheet(sheet: Path | None, folders: Sequence[Path]) -> None:
         raise UsageError(f"a contact sheet ends in .png or .html, not in `{sheet.suffix}`", where=[sheet])
     if sheet.exists() and not (is_sheet(sheet) if suffix == ".png" else is_html_sheet(sheet)):
         raise UsageError("a file that is not a contact sheet of blissmask has that name", where=[sheet], fix="choose another `--sheet`")
-    if suffix == ".png" and sheet.parent.resolve() in {folder.resolve() for folder in folders}:
+    if suffix == ".png" and without_links(sheet.parent) in {without_links(folder) for folder in folders}:
         raise UsageError("the contact sheet would be taken for a photo or a mask", where=[sheet], fix="write it into another folder")
 
 

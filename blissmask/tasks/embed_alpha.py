@@ -12,6 +12,7 @@ from blissmask.config.dataset import DatasetSection
 from blissmask.config.model import Config, complete
 from blissmask.dataset.discover import find_media, list_files, match_masks
 from blissmask.dataset.item import MediaFile
+from blissmask.dataset.mask_source import missing_file_warning
 from blissmask.dataset.names import group_by_key, refuse_collisions
 from blissmask.errors import InputError, MediaError, Problem
 from blissmask.events import Noted
@@ -28,7 +29,6 @@ from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary,
 from blissmask.tasks.wording import counted
 
 COMMAND = "to-alpha"
-_REMINDER = "train from the new folder with `alpha_mask = true` and a fresh `cache_directory`; stale cache entries are noticed anyway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,7 @@ def plan(config: Config) -> Plan:
     keys = {photo.key for photo in photos}
     bare = [photo.path for photo in photos if photo.key not in masks]
     if bare:
-        fix = f"make masks with `blissmask masks`, or check the names in {folders.masks}"
-        result.warnings.append(Problem(f"{len(bare)} images have no matching mask file", name_some(bare), fix))
+        result.warnings.append(missing_file_warning(bare, folders.masks))
     result.warnings += _name([path for key, path in masks.items() if key not in keys], "mask", "without a photo", "check the names")
     if folders.captions_expected:
         result.warnings += _name([photo.path for photo in photos if photo.key not in captions], "photo", "without a caption")
@@ -96,7 +95,8 @@ def run(plan: Plan, context: RunContext) -> Summary:
         *_name(doubtful, "mask", "perhaps not what was meant", "use 8-bit grey PNG masks"),
     ]
     if summary.written:
-        context.reporter.emit(Noted(_REMINDER))
+        next_step = "then run `blissmask cache`, which notices what is stale"
+        context.reporter.emit(Noted(f"to train from them, set `image_directory` to this folder and `alpha_mask = true`; {next_step}"))
     return summary
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
+from blissmask.storage.links import without_links
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:
         UsageError: ``output`` is one of ``inputs``, by whatever path or link.
     """
     for name, folder in inputs.items():
-        if output.resolve() == folder.resolve():
+        if without_links(output) == without_links(folder):
             raise UsageError(
                 f"the output folder is the folder of {name}", where=[output], fix="choose another output folder; inputs are never changed"
             )

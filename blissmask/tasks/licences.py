@@ -50,8 +50,7 @@ def refuse_non_commercial(used: Sequence[Weights], *, commercial_only: bool) -> 
 def tell(used: Sequence[Weights], reporter: Reporter) -> None:
     """Say which weights are used, and their licence, one line each."""
     for weights in used:
-        reporter.emit(Noted(f"{weights.chosen_by}: {weights.identity}"))
-        reporter.emit(Noted(f"licence of these weights: {weights.licence.in_words()}"))
+        reporter.emit(Noted(f"`{weights.chosen_by}` uses {weights.identity}; licence: {weights.licence.in_words()}"))
 
 
 def licence_table(used: Sequence[Weights]) -> Table:

@@ -1,73 +1,120 @@
-"""Promises 1, 2 and 22: killed at any moment, a run leaves only whole files, and the next run ends in the same files as an undisturbed one."""
+"""Promises 1 and 2: killed at any moment, a run leaves only whole files, and the next run ends in the same files as an undisturbed one."""
 
 import random
-import signal
+import shutil
 import subprocess
 import sys
+import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
-from blissmask.media.image import read_header
 from tests.builders import tree
-from tests.faults.scenes import SCENES
+from tests.faults.forks import Forks
+from tests.faults.injected import Fault
+from tests.faults.scenes import SCENES, Scene, leftovers, results
 
-KILLS = 6
-
-
-def start(scene, folder):
-    command = [sys.executable, "-m", "blissmask", *scene.arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def finish(scene, folder):
-    process = start(scene, folder)
-    printed, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, printed.decode()
+KILLS = 10
+WRITER_KILLS = 60
+WRITER_FILES = 400
 
 
-def outputs(folder):
-    """Return name -> content of the results; run records and leftovers that the next run sweeps are not results."""
-    return {name: content for name, content in tree(folder).items() if not name.endswith((".json", "-part"))}
+@pytest.fixture(params=sorted(SCENES))
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    return SCENES[request.param](tmp_path)
+
+
+def run_undisturbed(forks: Forks, folder: Path, scene: Scene) -> dict[str, bytes]:
+    """Return the files of an undisturbed run, and remove them."""
+    ended = forks.run(folder, *scene.arguments)
+    assert ended.code == 0, ended.err
+    whole = results(folder / scene.output)
+    shutil.rmtree(folder / scene.output)
+    return whole
+
+
+def assert_finishes(forks: Forks, folder: Path, scene: Scene, whole: dict[str, bytes]) -> None:
+    ended = forks.run(folder, *scene.arguments)
+    assert ended.code == 0, ended.err
+    assert results(folder / scene.output) == whole
+    assert leftovers(folder / scene.output) == []
+
+
+def assert_none_torn(folder: Path, scene: Scene, whole: dict[str, bytes]) -> None:
+    """Every file that is there is one of an undisturbed run, byte by byte; a step log grows line by line."""
+    for name, content in results(folder / scene.output).items():
+        if name.endswith(".jsonl"):
+            assert whole[name].startswith(content)
+        elif name in whole:
+            assert content == whole[name], name
+        else:
+            assert "step0000000" in name, f"{name} is in no undisturbed run"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", sorted(SCENES))
-def test_killed_runs_leave_whole_files_and_finish_like_an_undisturbed_run(tmp_path, command):
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    undisturbed.mkdir()
-    scene = SCENES[command](undisturbed)
+def test_runs_killed_at_random_finish_like_an_undisturbed_one(tmp_path: Path, forks: Forks, scene: Scene) -> None:
     started = time.monotonic()
-    finish(scene, undisturbed)
+    whole = run_undisturbed(forks, tmp_path, scene)
     duration = time.monotonic() - started
-
-    # The same inputs down to their times, which are part of a cache entry's fingerprint.
-    subprocess.run(["cp", "-a", undisturbed, killed], check=True)
-    subprocess.run(["rm", "-r", killed / scene.output], check=True)
-    moments = random.Random(command)
+    moments = random.Random(scene.arguments[0])
     for _ in range(KILLS):
-        process = start(scene, killed)
-        time.sleep(moments.uniform(0.3, 1.0) * duration)
+        run = forks.start(tmp_path, *scene.arguments)
+        time.sleep(moments.uniform(0, 0.7) * duration)
+        run.kill()
+        if (tmp_path / scene.output).exists():
+            assert_none_torn(tmp_path, scene, whole)
+    assert_finishes(forks, tmp_path, scene, whole)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_rename_costs_the_item_in_hand_at_most(tmp_path: Path, forks: Forks, scene: Scene) -> None:
+    whole = run_undisturbed(forks, tmp_path, scene)
+    for number in range(1, 1000):
+        killed = forks.run(tmp_path, *scene.arguments, fault=Fault("rename", number))
+        if not killed.struck:
+            break
+        assert killed.code == -9
+        assert_none_torn(tmp_path, scene, whole)
+        finished = set(written(tmp_path / scene.output))
+        before = {name: (tmp_path / scene.output / name).stat().st_mtime_ns for name in finished}
+        assert_finishes(forks, tmp_path, scene, whole)
+        assert {name: (tmp_path / scene.output / name).stat().st_mtime_ns for name in finished} == before
+        shutil.rmtree(tmp_path / scene.output)
+    assert number > 2
+
+
+def written(folder: Path) -> list[str]:
+    """Return the results that no later run touches: records of all items are written anew by every run, and old states removed."""
+    return [name for name in results(folder) if name.endswith((".png", "_wan.safetensors", "_wan_te.safetensors"))]
+
+
+WRITER = textwrap.dedent(
+    """
+    import pathlib, sys
+    from blissmask.storage import atomic, lock
+    folder = pathlib.Path(sys.argv[1])
+    with lock.writing_to([folder], command="writer"):
+        print("begun", flush=True)
+        for number in range(int(sys.argv[2])):
+            atomic.write_bytes(folder / f"{number}.bin", bytes([number % 256]) * 3000)
+    """
+)
+
+
+@pytest.mark.slow
+def test_sixty_kills_of_a_writer_tear_no_file(tmp_path: Path) -> None:
+    moments = random.Random(0)
+    torn_temporaries = 0
+    for _ in range(WRITER_KILLS):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(WRITER_FILES)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.communicate()
-        for path in (killed / scene.output).glob("*.png"):
-            assert read_header(path).size_wh[0] > 0
-    finish(scene, killed)
-    assert outputs(killed / scene.output) == outputs(undisturbed / scene.output)
-    assert not [path for path in (killed / scene.output).iterdir() if path.name.endswith("-part")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stop_signal_ends_with_its_code_and_the_next_run_continues(tmp_path, number, code):
-    scene = SCENES["masks"](tmp_path)
-    process = start(scene, tmp_path)
-    deadline = time.monotonic() + 60
-    # The lock says that the run itself has begun.
-    while not (tmp_path / scene.output / ".blissmask.lock.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(number)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == code, printed.decode()
-    assert b"run the same command again to continue" in printed
-    finish(scene, tmp_path)
+        torn_temporaries += len(leftovers(tmp_path))
+        for name, content in tree(tmp_path).items():
+            assert name.startswith(".") or content == bytes([int(name.removesuffix(".bin")) % 256]) * 3000
+    assert subprocess.run([sys.executable, "-c", WRITER, str(tmp_path), "1"], stdout=subprocess.DEVNULL, check=True)
+    assert leftovers(tmp_path) == []

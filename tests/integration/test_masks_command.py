@@ -1,104 +1,34 @@
-"""`masks`: photos and videos become weighted masks, with any backend; here one that reads the labels off the colours."""
+"""`masks`: photos become weighted masks, with any backend; here one that reads the labels off the colours."""
 
 from __future__ import annotations
 
 import json
-import os
 import threading
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from blissmask.config.model import Config
-from blissmask.errors import InputError, UsageError
+from blissmask.errors import UsageError
 from blissmask.licence import Licence
-from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
-from blissmask.parsing.protocol import Parsed
 from blissmask.tasks.freshness import FRESH, Kept
-from blissmask.tasks.masks import make_masks
 from blissmask.tasks.masks.make_masks import plan, run
-from blissmask.tasks.plan import Action, RunContext, Summary
+from blissmask.tasks.plan import Action, RunContext
 from tests.builders import Listener, save, tree, turned, write_video
-
-CLASSES = ("nothing", "face-skin", "hair", "clothes")
-
-
-class ColourBackend:
-    """Takes the red value of a pixel for its class number; counts its calls."""
-
-    classes = CLASSES
-    tiers: Mapping[str, WeightTier] = dict(
-        zip(CLASSES, (WeightTier.BACKGROUND, WeightTier.FACE, WeightTier.HAIR, WeightTier.BODY), strict=True)
-    )
-    licence = Licence("CC-BY-NC-4.0", commercial=False)
-    identity = "colours-1"
-    thread_safe = False
-
-    def __init__(self) -> None:
-        self.calls, self.at_once, self.most_at_once = 0, 0, 0
-        self.guard = threading.Lock()
-        self.meeting: threading.Barrier | None = None
-
-    def parse(self, rgbs_HW3: Sequence[NDArray[np.uint8]]) -> list[Parsed]:
-        with self.guard:
-            self.calls += len(rgbs_HW3)
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-        if self.meeting is not None:
-            self.meeting.wait()
-        labels = [np.where(rgb[..., 0] < 4, rgb[..., 0], 0).astype(np.uint8) for rgb in rgbs_HW3]
-        found = [Parsed(label, people=int(label.any()), faces=int((label == 1).any())) for label in labels]
-        with self.guard:
-            self.at_once -= 1
-        return found
+from tests.mask_builders import ColourBackend, config, expected, lines, make, person, two_photos, use_colours
 
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
-    made = ColourBackend()
-    registry = SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made))
-    monkeypatch.setattr(make_masks, "PARSING", registry)
-    return made
-
-
-def person(size_wh: tuple[int, int] = (40, 30), *, face: bool = True) -> NDArray[np.uint8]:
-    """Return a photo for the backend: hair above face above clothes in the left half."""
-    width, height = size_wh
-    rgb = np.full((height, width, 3), (200, 90, 30), dtype=np.uint8)
-    rgb[:, : width // 2] = (3, 90, 30)
-    if face:
-        rgb[: height // 3, : width // 2] = (2, 90, 30)
-        rgb[height // 3 : height // 2, : width // 2] = (1, 90, 30)
-    return rgb
-
-
-def expected(size_wh: tuple[int, int] = (40, 30)) -> NDArray[np.uint8]:
-    return np.array([0, 255, 80, 128], dtype=np.uint8)[np.where(person(size_wh)[..., 0] < 4, person(size_wh)[..., 0], 0)]
-
-
-def config(folder: Path, *, force: bool = False, **options: object) -> Config:
-    return Config.model_validate({"masks": {"input": folder / "photos", "output": folder / "masks", **options}, "run": {"force": force}})
-
-
-def make(folder: Path, *, jobs: int = 2, force: bool = False, **options: object) -> Summary:
-    return run(plan(config(folder, force=force, **options)), RunContext(jobs=jobs))
-
-
-def lines(folder: Path, **options: object) -> dict[str, tuple[Action, str]]:
-    return {item.key: (item.action, item.reason) for item in plan(config(folder, **options)).items}
+    return use_colours(monkeypatch)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, backend: ColourBackend) -> Path:
-    for name in ("a.png", "b.webp"):
-        save(tmp_path / "photos" / name, person(), **({"lossless": True} if name.endswith("webp") else {}))
-    return tmp_path
+    return two_photos(tmp_path)
 
 
 def test_every_class_becomes_the_value_of_its_tier(folder: Path) -> None:
@@ -236,7 +166,7 @@ def test_licence_of_the_weights_is_said_once_and_recorded_with_every_mask(folder
     write_video(folder / "photos" / "clip.avi", [person(), person()])
     said = Listener()
     summary = run(plan(config(folder)), RunContext(said))
-    assert said.texts == ["--backend embedded: colours-1", "licence of these weights: CC-BY-NC-4.0, no commercial use"]
+    assert said.texts == ["`--backend embedded` uses colours-1; licence: CC-BY-NC-4.0, no commercial use"]
     assert summary.to_json()["licences"] == LEDGER
     for path in (folder / "masks" / "a.png", folder / "masks" / "clip" / "000001.png"):
         note = read_note(path)
@@ -249,161 +179,3 @@ def test_another_licence_of_the_same_weights_redoes_nothing(folder: Path, backen
     make(folder)
     backend.licence = Licence("Apache-2.0", commercial=True)
     assert {item.reason for item in plan(config(folder)).items} == {FRESH}
-
-
-def test_without_folders_every_dataset_is_done(folder: Path) -> None:
-    save(folder / "more" / "a.png", person((20, 20)))
-    data = {
-        "datasets": [
-            {"image_directory": str(folder / "photos"), "mask_directory": str(folder / "m1")},
-            {"image_directory": str(folder / "more"), "mask_directory": str(folder / "m2")},
-            {"image_directory": str(folder / "photos"), "mask_directory": str(folder / "m1"), "resolution": 512},
-        ]
-    }
-    made = plan(Config.model_validate(data))
-    assert [item.key for item in made.items] == ["photos/a", "photos/b", "more/a"]
-    assert run(made, RunContext()).written == 3
-    assert (folder / "m2" / "a.png").exists()
-
-
-def test_dataset_without_a_folder_for_masks_is_named(folder: Path) -> None:
-    with pytest.raises(UsageError, match="dataset 1 has no `mask_directory`"):
-        plan(Config.model_validate({"datasets": [{"image_directory": str(folder / "photos")}]}))
-
-
-def test_two_datasets_cannot_share_a_folder_of_masks(folder: Path) -> None:
-    shared = {"mask_directory": str(folder / "m")}
-    data = {"datasets": [{"image_directory": str(folder / "photos"), **shared}, {"image_directory": str(folder / "more"), **shared}]}
-    with pytest.raises(UsageError, match="share one folder of masks"):
-        plan(Config.model_validate(data))
-
-
-def test_masks_are_never_written_among_the_photos(folder: Path) -> None:
-    before = tree(folder)
-    with pytest.raises(UsageError, match="the output folder is the folder of photos"):
-        plan(config(folder, output=folder / "photos"))
-    assert tree(folder) == before
-
-
-def test_photos_of_one_name_are_refused(folder: Path) -> None:
-    save(folder / "photos" / "a.jpg", person())
-    with pytest.raises(InputError, match="share one mask"):
-        plan(config(folder))
-
-
-def clip(folder: Path, count: int = 5) -> Path:
-    """Write a clip in which the person stands farther left in every frame."""
-    frames = [np.roll(person((48, 32)), -2 * number, axis=1) for number in range(count)]
-    return write_video(folder / "photos" / "clip.avi", frames)
-
-
-def test_video_becomes_a_folder_of_one_mask_per_frame(folder: Path) -> None:
-    clip(folder)
-    make(folder)
-    names = sorted(path.name for path in (folder / "masks" / "clip").glob("*.png"))
-    assert names == [f"{number:06}.png" for number in range(5)]
-    assert (read_grey(folder / "masks" / "clip" / "000003.png") == np.roll(expected((48, 32)), -6, axis=1)).all()
-
-
-def test_static_mask_of_a_video_is_the_maximum_over_its_frames(folder: Path) -> None:
-    clip(folder)
-    make(folder, video_masks="static")
-    frames = [np.roll(expected((48, 32)), -2 * number, axis=1) for number in range(5)]
-    assert (read_grey(folder / "masks" / "clip.png") == np.maximum.reduce(frames)).all()
-
-
-def test_frames_between_those_looked_at_repeat_the_mask(folder: Path, backend: ColourBackend) -> None:
-    clip(folder)
-    make(folder, video_every=2)
-    masks = [read_grey(folder / "masks" / "clip" / f"{number:06}.png") for number in range(5)]
-    assert backend.calls == 2 + 3
-    assert (masks[0] == masks[1]).all()
-    assert not (masks[1] == masks[2]).all()
-
-
-def test_unfinished_clip_is_continued_with_the_frames_that_are_missing(folder: Path, backend: ColourBackend) -> None:
-    clip(folder)
-    make(folder)
-    whole, calls = tree(folder / "masks"), backend.calls
-    for name in (".blissmask.json", "000003.png", "000004.png"):
-        (folder / "masks" / "clip" / name).unlink()
-    assert lines(folder)["clip"] == (Action.WRITE, "48x32, 5 frames, unfinished")
-    make(folder)
-    assert backend.calls == calls + 2
-    assert tree(folder / "masks") == whole
-
-
-def test_finished_clip_is_skipped_also_when_its_time_moved(folder: Path) -> None:
-    path = clip(folder)
-    make(folder)
-    os.utime(path, (1, 1))
-    assert lines(folder)["clip"] == (Action.SKIP, FRESH)
-
-
-def test_shorter_version_of_a_clip_leaves_no_old_frames_behind(folder: Path) -> None:
-    clip(folder, 5)
-    make(folder)
-    clip(folder, 3)
-    make(folder)
-    assert len(list((folder / "masks" / "clip").glob("*.png"))) == 3
-    assert json.loads((folder / "masks" / "clip" / ".blissmask.json").read_text())["frame_count"] == 3
-
-
-def test_edited_frame_survives_although_the_clip_changed(folder: Path) -> None:
-    clip(folder, 4)
-    make(folder)
-    edited = folder / "masks" / "clip" / "000001.png"
-    save(edited, np.full((32, 48), 7, dtype=np.uint8))
-    clip(folder, 5)
-    make(folder)
-    assert (read_grey(edited) == 7).all()
-    assert len(list((folder / "masks" / "clip").glob("*.png"))) == 5
-
-
-def test_folder_of_someone_elses_frames_is_kept(folder: Path) -> None:
-    clip(folder)
-    save(folder / "masks" / "clip" / "000000.png", expected((48, 32)))
-    assert lines(folder)["clip"] == (Action.SKIP, Kept.FOREIGN)
-
-
-@pytest.mark.parametrize("value", [0, 255])
-def test_mask_made_by_hand_counts_in_the_summary_and_stands_on_the_sheet(folder: Path, value: int) -> None:
-    save(folder / "masks" / "a.png", np.full((30, 40), value, dtype=np.uint8))
-    summary = make(folder, sheet=folder / "sheet.html")
-    assert summary.details["items"] == 2
-    assert summary.details["empty_masks"] == ([] if value else ["a"])
-    assert "a.png" in (folder / "sheet.html").read_text()
-
-
-def test_sheet_of_another_kind_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"ends in .png or .html"):
-        plan(config(folder, sheet="sheet.pdf"))
-
-
-@pytest.mark.parametrize("place", ["photos", "masks"])
-def test_sheet_among_photos_or_masks_is_refused(folder: Path, place: str) -> None:
-    with pytest.raises(UsageError, match="taken for a photo or a mask"):
-        plan(config(folder, sheet=folder / place / "sheet.png"))
-
-
-@pytest.mark.parametrize("name", ["mine.png", "mine.html"])
-def test_sheet_never_replaces_another_file(folder: Path, name: str) -> None:
-    (folder / name).write_bytes(b"mine")
-    with pytest.raises(UsageError, match="not a contact sheet"):
-        plan(config(folder, sheet=folder / name))
-
-
-@pytest.mark.parametrize("name", ["sheet.png", "sheet.html"])
-def test_sheet_replaces_an_earlier_sheet(folder: Path, name: str) -> None:
-    for _ in range(2):
-        make(folder, sheet=folder / name)
-    assert (folder / name).stat().st_size > 1000
-
-
-def test_sheet_is_written_with_fresh_items_too(folder: Path) -> None:
-    clip(folder)
-    make(folder)
-    make(folder, sheet=folder / "sheet.html")
-    page = (folder / "sheet.html").read_text()
-    assert page.count("class='card") == 3
-    assert "clip.avi" in page

@@ -1,4 +1,4 @@
-"""A training that is killed or stopped, as a real process, ends with the bytes of one that was not."""
+"""Promise 18: a training that is killed or stopped, as a real process, ends with the bytes of one that was not."""
 
 import json
 import os

@@ -1,0 +1,164 @@
+"""Run subcommands in forked processes: real ones, to be killed at will, that do not pay for the imports each time.
+
+``python -m tests.faults.forks`` is the process that is forked. It has imported everything and computed nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from tests.faults.injected import STRUCK, Fault, arm
+
+HOUSE = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: its exit code (negative: the signal that killed it), both streams, and whether its fault struck."""
+
+    code: int
+    out: str
+    err: str
+    struck: bool
+
+
+class Forks:
+    """The process that is forked, as seen from a test; making it waits until it is ready."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.forks"],
+            cwd=HOUSE,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def start(self, folder: Path, *arguments: str, fault: Fault | None = None, name: str = "run", locked: bool = True) -> Running:
+        """Begin ``blissmask ARGUMENTS`` in ``folder``, or with ``-c CODE`` some Python.
+
+        Args:
+            folder: the working folder.
+            arguments: of the command line.
+            fault: what goes wrong.
+            name: keeps the output of runs at the same time apart.
+            locked: whether locks work; on some network disks they do not.
+        """
+        (folder / STRUCK).unlink(missing_ok=True)
+        job = {"folder": str(folder), "arguments": arguments, "fault": asdict(fault) if fault else None, "name": name, "locked": locked}
+        return Running(self, self._ask(job), folder, name)
+
+    def run(self, folder: Path, *arguments: str, fault: Fault | None = None) -> Ended:
+        """Run to the end."""
+        return self.start(folder, *arguments, fault=fault).wait()
+
+    def wait(self, number: int) -> int:
+        """Wait for the end of process ``number`` and return its exit code."""
+        return self._ask({"wait": number})
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def _ask(self, job: dict[str, Any]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run that has begun."""
+
+    forks: Forks
+    process: int
+    folder: Path
+    name: str
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process, number)
+
+    def kill(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> Ended:
+        code = self.forks.wait(self.process)
+        out, err = (self.said(stream) for stream in ("out", "err"))
+        return Ended(code, out, err, (self.folder / STRUCK).exists())
+
+    def said(self, stream: str = "err") -> str:
+        """Return what it has printed so far."""
+        return (self.folder / f"{self.name}.{stream}").read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _serve() -> None:
+    from blissmask.cli.app import COMMANDS
+
+    for command in COMMANDS:
+        importlib.import_module(command.task)
+    # What the tasks import late, when a model is built.
+    for late in ("onnxruntime", "peft", "blissmask.archs.wan21", "blissmask.ui.summary", "torch.utils.tensorboard"):
+        importlib.import_module(late)
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel  # noqa: F401
+    from transformers import UMT5EncoderModel  # noqa: F401
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        if "wait" in job:
+            _, status = os.waitpid(job["wait"], 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
+        process = os.fork()
+        if not process:
+            _become(job)
+        print(process, flush=True)
+
+
+def _become(job: dict[str, Any]) -> None:
+    """Be the run that ``job`` describes; never returns."""
+    from blissmask.cli.app import main
+
+    os.chdir(job["folder"])
+    for stream, descriptor in (("out", 1), ("err", 2)):
+        file = os.open(f"{job['name']}.{stream}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+        os.dup2(file, descriptor)
+    if not job["locked"]:
+        filelock.FileLock.acquire = filelock.FileLock.release = lambda *_: None
+    if job["fault"]:
+        arm(Fault(**job["fault"]))
+    sys.argv = ["blissmask", *job["arguments"]]
+    code = 99
+    try:
+        if job["arguments"][0] == "-c":
+            exec(job["arguments"][1], {})
+            code = 0
+        else:
+            main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,115 @@
+"""Promises 23 and 24: memory, files and threads stay what they are over tens of thousands of items, and matching names is linear."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blissmask.config.dataset import DatasetSection
+from blissmask.dataset.collect import collect
+from tests.builders import half_mask, save, tier_mask
+from tests.training_builders import write_masked_set
+
+ITEMS = 20_000
+STEPS = 240
+# What a run remembers of an item for its summary: name, numbers, plan. A decoded mask or photo would be more.
+BYTES_PER_ITEM = 2500
+BYTES_PER_STEP = 20_000
+SIZE_WH = (64, 48)
+FEW, MANY = 10_000, 40_000
+
+# Prints (memory, open files, threads) of the process at even distances.
+WATCHED = textwrap.dedent(
+    """
+    import importlib, json, os, pathlib, sys
+    import torch
+    from blissmask.config.model import Config
+    from blissmask.events import Advanced, Measured
+    from blissmask.tasks.plan import RunContext
+
+    class Watcher:
+        seen, samples = 0, []
+        def emit(self, event):
+            counts = isinstance(event, Measured) if task.__name__.endswith("train_lora") else isinstance(event, Advanced) and event.count
+            self.seen += bool(counts)
+            if counts and self.seen % every == 0:
+                resident = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+                self.samples.append((resident, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))))
+
+    torch.set_num_threads(1)
+    task, sections, every = importlib.import_module(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+    watcher = Watcher()
+    task.run(task.plan(Config.model_validate(sections)), RunContext(watcher, jobs=2))
+    print(json.dumps(watcher.samples))
+    """
+)
+
+
+def watch(task: str, sections: dict[str, object], *, every: int) -> np.ndarray:
+    """Return (sample, 3) resident bytes, open files and threads of a run, after its first third."""
+    command = [sys.executable, "-c", WATCHED, f"blissmask.tasks.{task}", json.dumps(sections, default=str), str(every)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert printed.returncode == 0, printed.stderr
+    samples = np.array(json.loads(printed.stdout.splitlines()[-1]))
+    return samples[len(samples) // 3 :]
+
+
+def assert_steady(samples: np.ndarray, *, every: int, bytes_each: int) -> None:
+    slope = np.polyfit(np.arange(len(samples)) * every, samples[:, 0], 1)[0]
+    assert slope < bytes_each
+    assert samples[:, 1].max() - samples[:, 1].min() <= 4
+    assert samples[:, 2].max() == samples[:, 2].min()
+
+
+@pytest.mark.slow
+def test_twenty_thousand_items_leave_memory_files_and_threads_as_they_were(tmp_path: Path) -> None:
+    weighted = save(tmp_path / "weighted.png", tier_mask(SIZE_WH)).read_bytes()
+    subject = save(tmp_path / "subject.png", half_mask(SIZE_WH)).read_bytes()
+    for folder, content in (("masks", weighted), ("subjects", subject)):
+        (tmp_path / folder).mkdir()
+        for number in range(ITEMS):
+            (tmp_path / folder / f"{number}.png").write_bytes(content)
+    section = {"weighted_masks": tmp_path / "masks", "instance_masks": tmp_path / "subjects", "output": tmp_path / "out"}
+    samples = watch("apply_instance", {"apply": section}, every=500)
+    assert len(samples) > ITEMS // 500 // 2
+    assert_steady(samples, every=500, bytes_each=BYTES_PER_ITEM)
+
+
+@pytest.mark.slow
+def test_hundreds_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path: Path) -> None:
+    write_masked_set(tmp_path / "cache")
+    sections = {
+        "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
+        "datasets": [{"cache_directory": tmp_path / "cache"}],
+        "train": {"output_dir": tmp_path / "out", "max_train_steps": STEPS, "save_every_n_steps": 20, "network_dim": 2},
+        "mask_loss": {"use_mask_loss": True},
+    }
+    samples = watch("train.train_lora", sections, every=10)
+    assert_steady(samples, every=10, bytes_each=BYTES_PER_STEP)
+
+
+def matching_seconds(folder: Path, count: int) -> float:
+    """Return the least of several times of matching ``count`` photos with masks and captions."""
+    for name, suffix in (("photos", ".jpg"), ("masks", ".png")):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            (folder / name / f"{number:06}{suffix}").touch()
+    section = DatasetSection(image_directory=folder / "photos", mask_directory=folder / "masks", caption_extension=".txt")
+    times = []
+    for _ in range(4):
+        started = time.process_time()
+        found = collect(section, 1)
+        times.append(time.process_time() - started)
+        assert sum(item.mask_path is not None for item in found.items) == count
+    return min(times)
+
+
+@pytest.mark.slow
+def test_four_times_as_many_files_take_about_four_times_as_long_to_match(tmp_path: Path) -> None:
+    few, many = matching_seconds(tmp_path / "few", FEW), matching_seconds(tmp_path / "many", MANY)
+    assert many / few < 5

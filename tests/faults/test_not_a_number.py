@@ -1,0 +1,108 @@
+"""Promise 21: values that are no numbers are never cached and never trained on; a family whose models produce them shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blissmask import plugins
+from blissmask.archs.wan import WanFamily
+from blissmask.errors import InputError
+from blissmask.events import Event, Measured
+from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
+from blissmask.training.checkpoint import find_states
+from tests.builders import photo_folder, save
+from tests.cache_builders import PHOTO_WH, build, captions, entries
+from tests.faults.scenes import results
+from tests.training_builders import Recorder, train_config, write_masked_set
+
+NAN = float("nan")
+
+
+class Poison:
+    """Whether the models of the poisoned family go wrong now."""
+
+    working = False
+
+
+class Wrapped:
+    """A model of the family with one method replaced."""
+
+    def __init__(self, model: Any, **methods: Any) -> None:
+        self._model = model
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonedFamily(WanFamily):
+    """Wan, whose VAE turns white pictures into NaN, and whose denoiser turns everything into NaN."""
+
+    def load_latent_encoder(self, *arguments: Any, **options: Any) -> Any:
+        encoder = super().load_latent_encoder(*arguments, **options)
+
+        def encode_item(pixels: Any, **controls: Any) -> Any:
+            contents = encoder.encode_item(pixels, **controls)
+            return {name: tensor * NAN for name, tensor in contents.items()} if pixels.mean() > 0.9 else contents
+
+        return Wrapped(encoder, encode_item=encode_item)
+
+    def load_denoiser(self, *arguments: Any, **options: Any) -> Any:
+        denoiser = super().load_denoiser(*arguments, **options)
+        return Wrapped(denoiser, predict=lambda batch: denoiser.predict(batch) * (NAN if Poison.working else 1.0))
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offer the family as a package would, through the entry points."""
+    module = ModuleType("poisoned_family")
+    module.ARCHITECTURE = PoisonedFamily(name="poisoned", modelspec="wan2.1/lora", sees_clip=True)
+    point = SimpleNamespace(value="poisoned_family", load=lambda: module)
+    monkeypatch.setattr(plugins, "_entry_points", lambda group: {"poisoned": point} if group == "blissmask.archs" else {})
+    monkeypatch.setattr(Poison, "working", False)
+
+
+def test_latents_that_are_no_numbers_cost_their_item(tmp_path: Path) -> None:
+    photo_folder(tmp_path / "photos", ["a.png", "c.png"], size_wh=PHOTO_WH)
+    save(tmp_path / "photos" / "b.png", np.full((*PHOTO_WH[::-1], 3), 255, np.uint8))
+    captions(tmp_path, ["a", "b", "c"])
+    summary = build(tmp_path, arch="poisoned")
+    assert [Path(failure.key).name for failure in summary.failures] == ["b.png"]
+    assert "NaN or infinite values in `latents" in summary.failures[0].problem.what
+    assert sorted(entries(tmp_path)) == ["a", "c"]
+
+
+class Poisoner(Recorder):
+    """Poisons the denoiser after step 3."""
+
+    def emit(self, event: Event) -> None:
+        super().emit(event)
+        if isinstance(event, Measured) and event.step == 3:
+            Poison.working = True
+
+
+def test_a_loss_that_is_no_number_stops_the_training_which_goes_on_from_the_last_state(tmp_path: Path) -> None:
+    write_masked_set(tmp_path / "cache")
+
+    def config(name: str) -> Any:
+        options = {"arch": "poisoned", "save_every_n_steps": 2, "max_train_steps": 6, "use_mask_loss": True}
+        return train_config(tmp_path / "cache", tmp_path / name, **options)
+
+    train_lora.run(train_lora.plan(config("whole")), RunContext())
+    with pytest.raises(InputError, match="not finite at step 4"):
+        train_lora.run(train_lora.plan(config("parts")), RunContext(Poisoner()))
+    assert [step for step, _ in find_states(tmp_path / "parts", "kyla").whole] == [2]
+    assert not (tmp_path / "parts" / "kyla.safetensors").exists()
+    Poison.working = False
+    train_lora.run(train_lora.plan(config("parts")), RunContext())
+    names = ("kyla.safetensors", "kyla-log.jsonl")
+    whole, parts = results(tmp_path / "whole"), results(tmp_path / "parts")
+    assert {name: parts[name] for name in names} == {name: whole[name] for name in names}

@@ -1,0 +1,84 @@
+"""Promise 22: Ctrl-C and SIGTERM finish the item in hand and say how to go on; the second Ctrl-C stops at once."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.builders import save, write_video
+from tests.faults.forks import Forks, Running
+from tests.faults.scenes import SCENES, results
+
+STOPS = 4
+GO_ON = "run the same command again to continue"
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def wait_for_lock(run: Running, output: Path) -> None:
+    """Wait until the run itself has begun, which its lock says."""
+    deadline = time.monotonic() + 60
+    while not (output / ".blissmask.lock.json").exists():
+        assert time.monotonic() < deadline, run.said()
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted(SCENES))
+def test_a_stop_at_any_moment_has_its_code_and_the_next_run_goes_on(tmp_path: Path, forks: Forks, command: str) -> None:
+    scene = SCENES[command](tmp_path)
+    started = time.monotonic()
+    assert forks.run(tmp_path, *scene.arguments).code == 0
+    duration = time.monotonic() - started
+    whole = results(tmp_path / scene.output)
+    moments = random.Random(command)
+    for number, code in [*CODES.items()] * STOPS:
+        run = forks.start(tmp_path, *scene.arguments, "--force")
+        wait_for_lock(run, tmp_path / scene.output)
+        time.sleep(moments.uniform(0, 0.5) * duration)
+        run.signal(number)
+        ended = run.wait()
+        # The last item may have been in hand already.
+        assert ended.code in (code, 0), ended.err
+        assert ended.code == 0 or GO_ON in ended.err
+        assert "Traceback" not in ended.err
+    ended = forks.run(tmp_path, *scene.arguments)
+    assert ended.code == 0, ended.err
+    assert results(tmp_path / scene.output) == whole
+
+
+@pytest.mark.slow
+def test_a_stop_in_the_plan_ends_at_once(tmp_path: Path, forks: Forks) -> None:
+    folder = tmp_path / "photos"
+    content = save(folder / "0.png", np.zeros((2, 2, 3), dtype=np.uint8)).read_bytes()
+    for number in range(1, 4000):
+        (folder / f"{number}.png").write_bytes(content)
+    run = forks.start(tmp_path, "to-alpha", "--image-directory", "photos", "--mask-directory", "photos", "--output-directory", "out")
+    while not (tmp_path / "run.err").exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    run.signal(signal.SIGINT)
+    ended = run.wait()
+    assert ended.code == 130
+    assert ended.err.strip() == f"stopped at once; {GO_ON}"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_second_stop_does_not_wait_for_a_long_clip(tmp_path: Path, forks: Forks) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (240, 64, 64, 3), dtype=np.uint8)
+    write_video(tmp_path / "clips" / "long.avi", frames)
+    run = forks.start(tmp_path, "masks", "--input", "clips", "--output", "out", "--jobs", "1")
+    wait_for_lock(run, tmp_path / "out")
+    while not list((tmp_path / "out" / "long").glob("*.png")):
+        time.sleep(0.01)
+    run.signal(signal.SIGINT)
+    while "Ctrl-C again stops at once" not in run.said():
+        time.sleep(0.01)
+    run.signal(signal.SIGINT)
+    ended = run.wait()
+    assert ended.code == 130
+    assert "stopped at once" in ended.err
+    assert len(list((tmp_path / "out" / "long").glob("*.png"))) < len(frames) // 2

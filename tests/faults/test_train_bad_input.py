@@ -1,0 +1,227 @@
+"""`train` and bad input: a clear message, the right exit code, nothing executed, and what an earlier training left stays byte for byte."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import annotated_types
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from blissmask.cli.app import build_app
+from blissmask.cli.execute import guarded
+from blissmask.config.load import load_config
+from blissmask.config.model import Config
+from blissmask.errors import UsageError
+from blissmask.training.checkpoint import find_states
+from tests.builders import tree
+from tests.training_builders import problems_of, write_entry, write_masked_set
+
+CONFIG = """
+[[datasets]]
+cache_directory = "cache"
+[model]
+arch = "wan21"
+model = "tiny"
+device = "cpu"
+[train]
+network_dim = 2
+max_train_steps = 2
+"""
+LATENTS, TEXT = "cache/kyla001_0032x0032_wan.safetensors", "cache/kyla001_wan_te.safetensors"
+WARM = "warm.safetensors"
+NAN = float("nan")
+
+
+def run(arguments):
+    typed = ["train", "--no-progress", *arguments.split()]
+    return guarded(lambda: build_app()(typed, prog_name="blissmask", standalone_mode=False), typed)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A cache, and the two steps that were trained on it."""
+    folder = tmp_path_factory.mktemp("scene")
+    write_masked_set(folder / "cache")
+    (folder / "blissmask.toml").write_text(CONFIG, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run("--use-mask-loss") == 0
+    return folder
+
+
+@pytest.fixture
+def folder(scene, tmp_path, monkeypatch):
+    shutil.copytree(scene, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def spoil(content, *, value=NAN):
+    """Return what puts ``value`` into a tensor of a safetensors file."""
+
+    def change(path):
+        with safe_open(path, framework="pt") as file:
+            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+        next(tensor for key, tensor in tensors.items() if content in key).view(-1)[0] = value
+        save_file(tensors, path, metadata)
+
+    return change
+
+
+def cut(kept):
+    """Return what leaves the first ``kept`` bytes of a file, or all but the last ``-kept``."""
+    return lambda path: path.write_bytes(path.read_bytes()[:kept])
+
+
+def copied(change):
+    """Return what makes ``warm.safetensors`` of the trained LoRA, changed."""
+
+    def make(path):
+        shutil.copy(path.parent / "out" / "lora.safetensors", path)
+        change(path)
+
+    return make
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def hostile(*, zipped):
+    return lambda path: torch.save({"a": torch.ones(2), "b": Hostile()}, path, _use_new_zipfile_serialization=zipped)
+
+
+def other_family(path):
+    shutil.rmtree(path)
+    write_entry(path, "kyla", arch="qi")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad input: what is done to which file, the arguments that meet it, and what the user then reads."""
+
+    says: tuple[str, ...]
+    damage: tuple[str, Callable[[Path], object]] | None = None
+    arguments: str = ""
+    code: int = 1
+
+
+CASES = {
+    "a NaN latent": Case(("`latents` of this cache entry holds NaN or infinity", LATENTS), (LATENTS, spoil("latents"))),
+    "a NaN caption": Case(("`t5` of this cache entry holds NaN or infinity", TEXT), (TEXT, spoil("t5"))),
+    "an infinite mask weight": Case(
+        ("`mask_weights` of this cache entry", LATENTS), (LATENTS, spoil("mask_weights", value=float("inf"))), "--use-mask-loss"
+    ),
+    "a NaN region": Case(
+        ("`mask_regions` of this cache entry", LATENTS), (LATENTS, spoil("mask_regions")), "--use-mask-loss --mask-transform pixel"
+    ),
+    "truncated latents": Case(("a cache file is damaged", LATENTS), (LATENTS, cut(-8))),
+    "empty latents": Case(("a cache file is damaged", LATENTS), (LATENTS, cut(0))),
+    "a truncated caption": Case(("a cache file is damaged", TEXT), (TEXT, cut(-8))),
+    "a missing caption": Case(("1 cache entry: no cached caption", TEXT, "blissmask cache --arch wan21"), (TEXT, os.remove)),
+    "a cache of another family": Case(("of another model family than `wan21`", "kyla_0032x0032_qi.safetensors"), ("cache", other_family)),
+    "another family than the cache": Case(("of another model family than `qwen-image`",), arguments="--arch qwen-image"),
+    "a hostile pickle for a model": Case(
+        ("refusing to unpickle wan.pt: it asks to import `posix.mkdir`", "use the safetensors file of the same model"),
+        ("wan.pt", hostile(zipped=True)),
+        "--dit wan.pt",
+    ),
+    "an old hostile pickle": Case(("refusing to unpickle wan.pth",), ("wan.pth", hostile(zipped=False)), "--dit wan.pth"),
+    "a pickle that is called safetensors": Case(
+        ("refusing to unpickle wan.safetensors",), ("wan.safetensors", hostile(zipped=True)), "--dit wan.safetensors"
+    ),
+    "a truncated model": Case(("a damaged safetensors file", WARM), (WARM, copied(cut(-8))), f"--dit {WARM}"),
+    "a model that is none": Case((f"{WARM} is no Wan denoiser",), (WARM, copied(cut(None))), f"--dit {WARM}"),
+    "a model that is not there": Case(("there is no such model file", "gone.safetensors"), arguments="--dit gone.safetensors"),
+    "a hostile pickle for a LoRA": Case(
+        ("the LoRA file is damaged or not safetensors", "warm.pt", "could run code while it is read"),
+        ("warm.pt", hostile(zipped=True)),
+        "--no-resume --network-weights warm.pt",
+    ),
+    "a truncated LoRA": Case(
+        ("the LoRA file is damaged or not safetensors", WARM), (WARM, copied(cut(-8))), f"--no-resume --network-weights {WARM}"
+    ),
+    "a NaN in a LoRA": Case(
+        ("self_attn.q.lora_A.weight` of this LoRA holds NaN or infinity", WARM),
+        (WARM, copied(spoil("self_attn.q.lora_A"))),
+        f"--no-resume --network-weights {WARM}",
+    ),
+    "a LoRA of another rank": Case(
+        ("has rank 2 in this LoRA and 4 here", "set `network_dim = 2`"),
+        (WARM, copied(cut(None))),
+        f"--no-resume --network-weights {WARM} --network-dim 4",
+    ),
+    "a LoRA that is not there": Case(
+        ("there is no such LoRA file", "gone.safetensors"), arguments="--no-resume --network-weights gone.safetensors"
+    ),
+    "an optimiser that is none": Case(("`os.system` is no optimiser class",), arguments="--no-resume --optimizer-type os.system", code=2),
+    "a warm-up longer than the training": Case(
+        ("--lr_warmup_steps must be in range [0, 4], got 99",), arguments="--no-resume --lr-warmup-steps 99", code=2
+    ),
+    "a name with a folder": Case(("`output_name` must be a plain file name", "`a/b`"), arguments="--output-name a/b", code=2),
+    "an output folder that is a file": Case(("cannot write to the folder", "taken"), ("taken", Path.touch), "--output-dir taken"),
+    "a rank that is no number": Case(("--network_dim must be a whole number, got many",), arguments="--network-dim many", code=2),
+    "noise upside down": Case(
+        ("`min_timestep` is 900, above `max_timestep`, 100",), arguments="--min-timestep 900 --max-timestep 100", code=2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "-"))
+def test_bad_input_is_told_and_what_was_trained_stays(folder, capsys, name):
+    case = CASES[name]
+    if case.damage is not None:
+        path, damage = case.damage
+        damage(folder / path)
+    before = tree(folder / "out")
+    capsys.readouterr()
+    assert run(f"--max-train-steps 4 {case.arguments}") == case.code
+    said = " ".join(capsys.readouterr().err.split())
+    assert "error: " in said
+    assert [phrase for phrase in case.says if phrase not in said] == [], said
+    assert not (folder / "executed").exists()
+    assert tree(folder / "out") == before
+
+
+def test_a_training_goes_on_once_the_input_is_mended(folder, capsys):
+    kept = (folder / TEXT).read_bytes()
+    (folder / TEXT).unlink()
+    assert run("--max-train-steps 4 --use-mask-loss") == 1
+    (folder / TEXT).write_bytes(kept)
+    assert run("--max-train-steps 4 --use-mask-loss") == 0
+    assert "going on after step 2 of 4" in capsys.readouterr().err
+
+
+def test_a_training_that_starts_anew_replaces_the_earlier_one_with_its_first_state(folder):
+    assert run("--max-train-steps 1 --no-resume") == 0
+    assert [step for step, _ in find_states(folder / "out", "lora").whole] == [1]
+
+
+def beyond_range():
+    """Yield every number of the two sections that `train` reads, with a value just outside its range."""
+    for section in ("train", "mask_loss"):
+        for name, field in Config.model_fields[section].annotation.model_fields.items():
+            for constraint in field.metadata:
+                whole = "Int" in str(field.annotation) or "int" in str(field.annotation)
+                step = 1 if whole else 1e-3
+                match constraint:
+                    case annotated_types.Gt(gt=bound) | annotated_types.Lt(lt=bound):
+                        yield section, name, bound
+                    case annotated_types.Ge(ge=bound):
+                        yield section, name, bound - step
+                    case annotated_types.Le(le=bound):
+                        yield section, name, bound + step
+
+
+@pytest.mark.parametrize(("section", "name", "value"), beyond_range())
+def test_a_number_out_of_its_range_is_refused_by_name(section, name, value):
+    with pytest.raises(UsageError) as caught:
+        load_config(None, {section: {name: str(value)}})
+    assert f"--{name} must be " in problems_of(caught.value)
+    assert str(value) in problems_of(caught.value)

@@ -1,0 +1,64 @@
+"""`masks`: which folders are read and written, one data set after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from blissmask.config.model import Config
+from blissmask.errors import InputError, UsageError
+from blissmask.tasks.masks.make_masks import plan, run
+from blissmask.tasks.plan import RunContext
+from tests.builders import save, tree
+from tests.mask_builders import ColourBackend, config, person, two_photos, use_colours
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
+    return use_colours(monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, backend: ColourBackend) -> Path:
+    return two_photos(tmp_path)
+
+
+def test_without_folders_every_dataset_is_done(folder: Path) -> None:
+    save(folder / "more" / "a.png", person((20, 20)))
+    data = {
+        "datasets": [
+            {"image_directory": str(folder / "photos"), "mask_directory": str(folder / "m1")},
+            {"image_directory": str(folder / "more"), "mask_directory": str(folder / "m2")},
+            {"image_directory": str(folder / "photos"), "mask_directory": str(folder / "m1"), "resolution": 512},
+        ]
+    }
+    made = plan(Config.model_validate(data))
+    assert [item.key for item in made.items] == ["photos/a", "photos/b", "more/a"]
+    assert run(made, RunContext()).written == 3
+    assert (folder / "m2" / "a.png").exists()
+
+
+def test_dataset_without_a_folder_for_masks_is_named(folder: Path) -> None:
+    with pytest.raises(UsageError, match="dataset 1 has no `mask_directory`"):
+        plan(Config.model_validate({"datasets": [{"image_directory": str(folder / "photos")}]}))
+
+
+def test_two_datasets_cannot_share_a_folder_of_masks(folder: Path) -> None:
+    shared = {"mask_directory": str(folder / "m")}
+    data = {"datasets": [{"image_directory": str(folder / "photos"), **shared}, {"image_directory": str(folder / "more"), **shared}]}
+    with pytest.raises(UsageError, match="share one folder of masks"):
+        plan(Config.model_validate(data))
+
+
+def test_masks_are_never_written_among_the_photos(folder: Path) -> None:
+    before = tree(folder)
+    with pytest.raises(UsageError, match="the output folder is the folder of photos"):
+        plan(config(folder, output=folder / "photos"))
+    assert tree(folder) == before
+
+
+def test_photos_of_one_name_are_refused(folder: Path) -> None:
+    save(folder / "photos" / "a.jpg", person())
+    with pytest.raises(InputError, match="share one mask"):
+        plan(config(folder))

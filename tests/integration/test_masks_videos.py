@@ -1,0 +1,95 @@
+"""`masks`: a clip becomes a folder of frame masks or one mask, and is continued where it was left."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blissmask.media.image import read_grey
+from blissmask.tasks.freshness import FRESH, Kept
+from blissmask.tasks.plan import Action
+from tests.builders import save, tree
+from tests.mask_builders import ColourBackend, clip, expected, lines, make, two_photos, use_colours
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
+    return use_colours(monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, backend: ColourBackend) -> Path:
+    return two_photos(tmp_path)
+
+
+def test_video_becomes_a_folder_of_one_mask_per_frame(folder: Path) -> None:
+    clip(folder)
+    make(folder)
+    names = sorted(path.name for path in (folder / "masks" / "clip").glob("*.png"))
+    assert names == [f"{number:06}.png" for number in range(5)]
+    assert (read_grey(folder / "masks" / "clip" / "000003.png") == np.roll(expected((48, 32)), -6, axis=1)).all()
+
+
+def test_static_mask_of_a_video_is_the_maximum_over_its_frames(folder: Path) -> None:
+    clip(folder)
+    make(folder, video_masks="static")
+    frames = [np.roll(expected((48, 32)), -2 * number, axis=1) for number in range(5)]
+    assert (read_grey(folder / "masks" / "clip.png") == np.maximum.reduce(frames)).all()
+
+
+def test_frames_between_those_looked_at_repeat_the_mask(folder: Path, backend: ColourBackend) -> None:
+    clip(folder)
+    make(folder, video_every=2)
+    masks = [read_grey(folder / "masks" / "clip" / f"{number:06}.png") for number in range(5)]
+    assert backend.calls == 2 + 3
+    assert (masks[0] == masks[1]).all()
+    assert not (masks[1] == masks[2]).all()
+
+
+def test_unfinished_clip_is_continued_with_the_frames_that_are_missing(folder: Path, backend: ColourBackend) -> None:
+    clip(folder)
+    make(folder)
+    whole, calls = tree(folder / "masks"), backend.calls
+    for name in (".blissmask.json", "000003.png", "000004.png"):
+        (folder / "masks" / "clip" / name).unlink()
+    assert lines(folder)["clip"] == (Action.WRITE, "48x32, 5 frames, unfinished")
+    make(folder)
+    assert backend.calls == calls + 2
+    assert tree(folder / "masks") == whole
+
+
+def test_finished_clip_is_skipped_also_when_its_time_moved(folder: Path) -> None:
+    path = clip(folder)
+    make(folder)
+    os.utime(path, (1, 1))
+    assert lines(folder)["clip"] == (Action.SKIP, FRESH)
+
+
+def test_shorter_version_of_a_clip_leaves_no_old_frames_behind(folder: Path) -> None:
+    clip(folder, 5)
+    make(folder)
+    clip(folder, 3)
+    make(folder)
+    assert len(list((folder / "masks" / "clip").glob("*.png"))) == 3
+    assert json.loads((folder / "masks" / "clip" / ".blissmask.json").read_text())["frame_count"] == 3
+
+
+def test_edited_frame_survives_although_the_clip_changed(folder: Path) -> None:
+    clip(folder, 4)
+    make(folder)
+    edited = folder / "masks" / "clip" / "000001.png"
+    save(edited, np.full((32, 48), 7, dtype=np.uint8))
+    clip(folder, 5)
+    make(folder)
+    assert (read_grey(edited) == 7).all()
+    assert len(list((folder / "masks" / "clip").glob("*.png"))) == 5
+
+
+def test_folder_of_someone_elses_frames_is_kept(folder: Path) -> None:
+    clip(folder)
+    save(folder / "masks" / "clip" / "000000.png", expected((48, 32)))
+    assert lines(folder)["clip"] == (Action.SKIP, Kept.FOREIGN)
