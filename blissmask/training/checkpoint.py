@@ -130,7 +130,10 @@ def load_state(path: Path) -> State:
         numbers = json.loads((path / _STATE).read_text(encoding="utf-8"))
         step = int(numbers["step"])
     except (OSError, ValueError, KeyError) as error:
-        raise CacheError("the training state cannot be read", where=[path], fix="remove it to continue from an older one") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise CacheError(
+            f"the training state cannot be read: {why}", where=[path], fix="remove it to continue from an older one"
+        ) from error
     tensors = {file.stem: read_tensors(file) for file in sorted(path.glob("*.safetensors"))}
     return State(step, numbers, tensors)
 
