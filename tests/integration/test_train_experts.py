@@ -4,36 +4,19 @@ import itertools
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from blissmask.archs.protocol import ModelFiles
 from blissmask.archs.registry import load_architecture
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured, Noted
-from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.experts import schedule_steps
-from tests.training_builders import Recorder, train_config, write_masked_set
+from tests.training_builders import run, tensors_of, train_config, write_masked_set
 
 
 @pytest.fixture
 def cache(tmp_path):
     return write_masked_set(tmp_path / "cache")
-
-
-def run(config, *, stop_after=None):
-    recorder = Recorder()
-
-    def stop_signal():
-        return 2 if stop_after is not None and len(recorder.of(Measured)) >= stop_after else 0
-
-    summary = train_lora.run(train_lora.plan(config), RunContext(recorder, stop_signal=stop_signal))
-    return summary, recorder
-
-
-def tensors_of(path):
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 def files_in(folder):

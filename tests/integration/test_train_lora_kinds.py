@@ -7,26 +7,15 @@ from blissmask.archs.protocol import ModelFiles
 from blissmask.archs.registry import load_architecture
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
-from blissmask.events import Measured
-from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora import ADAPTER, LoraShape, inject_lora
 from blissmask.training.lora_file import load_lora, save_lora
-from tests.training_builders import Recorder, seeded, train_config, write_masked_set
+from tests.training_builders import run, seeded, train_config, write_masked_set
 
 
 @pytest.fixture
 def cache(tmp_path):
     return write_masked_set(tmp_path / "cache")
-
-
-def run(config, *, stop_after=None):
-    recorder = Recorder()
-
-    def stop_signal():
-        return 15 if stop_after is not None and len(recorder.of(Measured)) >= stop_after else 0
-
-    train_lora.run(train_lora.plan(config), RunContext(recorder, stop_signal=stop_signal))
 
 
 def tiny_denoiser():

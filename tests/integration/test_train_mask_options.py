@@ -3,7 +3,6 @@
 import pytest
 import tomli
 import torch
-from safetensors import safe_open
 
 from blissmask.config.model import Config
 from blissmask.config.training import MaskLossSection
@@ -13,7 +12,7 @@ from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.presets import with_preset
 from blissmask.training.recipes import RECIPES
-from tests.training_builders import Recorder, problems_of, train_config, weights_of, write_entry, write_masked_set
+from tests.training_builders import problems_of, run, tensors_of, train_config, weights_of, write_entry, write_masked_set
 
 
 @pytest.fixture
@@ -21,19 +20,8 @@ def cache(tmp_path):
     return write_masked_set(tmp_path / "cache")
 
 
-def run(config):
-    recorder = Recorder()
-    train_lora.run(train_lora.plan(config), RunContext(recorder))
-    return recorder
-
-
 def measured(recorder, name):
     return [event.values[name] for event in recorder.of(Measured)]
-
-
-def tensors_of(path):
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 @pytest.mark.parametrize(
@@ -60,7 +48,7 @@ def test_what_the_user_gives_wins_over_the_preset():
 def test_prior_preset_trains_a_teacher_and_warns_of_nothing(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", mask_preset="person-prior", max_train_steps=3)
     assert train_lora.plan(config).warnings == []
-    recorder = run(config)
+    _, recorder = run(config)
     assert measured(recorder, "prior/items") == [1, 1, 1]
     # B is zero at first, so the LoRA and its teacher agree; after a step they do not.
     assert measured(recorder, "prior/loss")[0] == 0.0
@@ -72,7 +60,7 @@ def test_prior_keeps_the_outside_nearer_to_the_base_model(cache, tmp_path):
     """Drift outside the mask after some steps, with and without the prior: same seed, data and noise."""
     drifts = {}
     for strength in (1e-9, 3.0):
-        recorder = run(
+        _, recorder = run(
             train_config(
                 cache, tmp_path / str(strength), use_mask_loss=True, prior_preservation_weight=strength, max_train_steps=40, network_dim=4
             )
@@ -83,7 +71,7 @@ def test_prior_keeps_the_outside_nearer_to_the_base_model(cache, tmp_path):
 
 def test_face_preset_with_prior_holds_the_background_only(cache, tmp_path):
     """Body and hair weigh nothing in training but are not outside: by the cached mask they are part of the subject."""
-    recorder = run(train_config(cache, tmp_path / "out", mask_preset="face-prior", max_train_steps=2))
+    _, recorder = run(train_config(cache, tmp_path / "out", mask_preset="face-prior", max_train_steps=2))
     shares = [line.split()[-1] for line in recorder.of(Announced)[0].lines if line.startswith((" face", " body", " hair", " background"))]
     assert shares == ["100.0%", "0.0%", "0.0%", "0.0%"]
     assert measured(recorder, "mask/weight") == pytest.approx([0.25, 0.25])
@@ -91,8 +79,8 @@ def test_face_preset_with_prior_holds_the_background_only(cache, tmp_path):
 
 def test_pixel_transform_equals_latent_where_cells_are_of_one_tier(cache, tmp_path):
     options = {"use_mask_loss": True, "mask_gamma": 0.5, "max_train_steps": 3}
-    latent = run(train_config(cache, tmp_path / "latent", **options))
-    pixel = run(train_config(cache, tmp_path / "pixel", mask_transform="pixel", **options))
+    _, latent = run(train_config(cache, tmp_path / "latent", **options))
+    _, pixel = run(train_config(cache, tmp_path / "pixel", mask_transform="pixel", **options))
     assert measured(pixel, "loss") == pytest.approx(measured(latent, "loss"), rel=1e-5)
 
 
@@ -101,7 +89,7 @@ def test_pixel_transform_is_exact_where_a_cell_holds_two_tiers(tmp_path):
     shares[0], shares[3] = 0.25, 0.75
     write_entry(tmp_path / "cache", "edge", weights=weights_of(shares), regions=shares)
     for transform, expected in (("latent", 0.25**2), ("pixel", 0.25)):
-        recorder = run(
+        _, recorder = run(
             train_config(
                 tmp_path / "cache", tmp_path / transform, use_mask_loss=True, mask_gamma=2.0, mask_transform=transform, max_train_steps=1
             )
@@ -120,13 +108,13 @@ def test_an_item_that_had_no_mask_stays_at_full_weight_whatever_faces_weigh(tmp_
     shares = torch.zeros(4, 1, 4, 4)
     shares[0] = 1.0
     write_entry(tmp_path / "cache", "full", weights=weights_of(shares), regions=shares, **{"blissmask.mask_source": "full"})
-    recorder = run(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, face_weight=0.3, max_train_steps=1))
+    _, recorder = run(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, face_weight=0.3, max_train_steps=1))
     assert measured(recorder, "mask/weight") == [1.0]
 
 
 def test_feather_lets_weight_flow_over_the_edge(cache, tmp_path):
-    hard = run(train_config(cache, tmp_path / "hard", use_mask_loss=True, max_train_steps=1))
-    soft = run(train_config(cache, tmp_path / "soft", use_mask_loss=True, mask_feather=1.0, max_train_steps=1))
+    _, hard = run(train_config(cache, tmp_path / "hard", use_mask_loss=True, max_train_steps=1))
+    _, soft = run(train_config(cache, tmp_path / "soft", use_mask_loss=True, mask_feather=1.0, max_train_steps=1))
 
     def background(recorder):
         return next(float(line.split()[-1].rstrip("%")) for line in recorder.of(Announced)[0].lines if line.startswith(" background"))
@@ -136,7 +124,7 @@ def test_feather_lets_weight_flow_over_the_edge(cache, tmp_path):
 
 
 def test_unmasked_steps_weigh_everything(cache, tmp_path):
-    recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, unmasked_probability=0.5, max_train_steps=12))
+    _, recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, unmasked_probability=0.5, max_train_steps=12))
     masked = ["mask/weight" in event.values for event in recorder.of(Measured)]
     assert set(masked) == {True, False}
 
@@ -176,7 +164,7 @@ def test_every_option_trains_to_finite_weights_that_moved(cache, tmp_path, extra
 
 
 def losses_of(cache, output, **options):
-    recorder = run(train_config(cache, output, use_mask_loss=True, max_train_steps=3, **options))
+    _, recorder = run(train_config(cache, output, use_mask_loss=True, max_train_steps=3, **options))
     return measured(recorder, "loss"), measured(recorder, "mask/weight")
 
 
@@ -198,7 +186,7 @@ def test_the_onetrainer_recipe_weighs_the_background_at_a_tenth(cache, tmp_path)
 def test_the_ai_toolkit_recipe_maps_masks_to_a_range_and_divides_by_their_mean(cache, tmp_path):
     (ours, *_), (mean_weight, *_) = losses_of(cache, tmp_path / "out", **recipe_options("ai-toolkit"))
     (region_losses,) = [
-        event.values for event in run(train_config(cache, tmp_path / "one", use_mask_loss=True, max_train_steps=1)).of(Measured)
+        event.values for event in run(train_config(cache, tmp_path / "one", use_mask_loss=True, max_train_steps=1))[1].of(Measured)
     ]
     raw = {"face": 1.0, "body": 128 / 255, "hair": 80 / 255, "background": 0.0}
     mapped = {tier: 0.1 + 0.9 * weight for tier, weight in raw.items()}

@@ -3,12 +3,10 @@
 import pytest
 
 from blissmask.errors import StoppedError, UsageError
-from blissmask.events import Measured
-from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.metrics import read_log
 from blissmask.training.validation import choose_held_out
-from tests.training_builders import Recorder, train_config, write_masked_set
+from tests.training_builders import run, train_config, write_masked_set
 
 OPTIONS = {"validation_split": 0.25, "validate_every_n_steps": 2, "use_mask_loss": True}
 
@@ -16,17 +14,6 @@ OPTIONS = {"validation_split": 0.25, "validate_every_n_steps": 2, "use_mask_loss
 @pytest.fixture
 def cache(tmp_path):
     return write_masked_set(tmp_path / "cache", count=8)
-
-
-def run(config, *, stop_after=None):
-    recorder = Recorder()
-
-    def stop_signal():
-        return 15 if stop_after is not None and len(recorder.of(Measured)) >= stop_after else 0
-
-    plan = train_lora.plan(config)
-    train_lora.run(plan, RunContext(recorder, stop_signal=stop_signal))
-    return plan
 
 
 def log_of(folder):
