@@ -58,7 +58,7 @@ def check_denoiser(files: ModelFiles, expert: str) -> None:
     named: Path | None = getattr(files, field)
     if named is not None:
         if not named.exists():
-            raise ModelError("no such file", where=[named], fix=f"correct `{option}`")
+            raise ModelError("there is no such model file", where=[named], fix=f"correct `{option}`")
         return
     fetched_later = files.download and files.model is not None and not Path(files.model).is_dir()
     if not is_tiny(files) and not fetched_later:

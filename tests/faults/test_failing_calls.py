@@ -64,11 +64,13 @@ def test_any_failing_read_of_finished_work_is_told_and_harms_nothing(tmp_path: P
 
 
 def small_scene(folder: Path, command: str) -> Scene:
-    """Return a scene of two items or steps, done one after the other: every call of it fails once."""
+    """Return a scene of one or two items or steps, done one after the other: every call of it fails once."""
     scene = SCENES[command](folder)
+    # Networks look at one photo only, which is slow enough.
+    left_out = ("two", "three", "four") if command in ("masks", "instance") else ("three", "four")
     for name in scene.inputs if command != "train" else ():
         for path in (folder / name).iterdir():
-            if path.stem in ("three", "four"):
+            if path.stem in left_out:
                 path.unlink()
     steps = ("--max-train-steps", "2") if command == "train" else ()
     return replace(scene, arguments=(*scene.arguments, *steps, "--jobs", "1"))

@@ -165,8 +165,6 @@ def test_prompts_without_a_time_and_a_time_without_prompts_are_refused(cache, tm
 
 
 def test_missing_model_files_are_named_with_their_flags(cache, tmp_path):
-    dit = tmp_path / "dit.safetensors"
-    dit.write_bytes(b"")
     text = refusal(cache, model=None, text_encoder=tmp_path / "gone.safetensors")
     assert "previews need model files that are not given\nvae: `--vae`" in text
     assert "previews need `--text-encoder`, and there is no such file" in text

@@ -51,7 +51,7 @@ def test_family_that_nobody_knows_is_asked_for(cache, tmp_path):
     ("named", "message"),
     [
         ({"model": None}, "no transformer given\nname a file with `--dit`, or a diffusers folder with `--model`"),
-        ({"dit": "gone.safetensors"}, "no such file\ngone.safetensors\ncorrect `--dit`"),
+        ({"dit": "gone.safetensors"}, "there is no such model file\ngone.safetensors\ncorrect `--dit`"),
         ({"model": "nobody/has-this"}, "nobody/has-this"),
     ],
 )

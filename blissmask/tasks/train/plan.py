@@ -169,12 +169,12 @@ def plan(config: Config) -> TrainPlan:
     if rule is not None:
         result.warnings += check_tiers(headers, config.mask_loss, config.masks)
     result.warnings += stale_warnings(config, sets)
-    for expert in result.experts:
-        check_denoiser(model_files(config.model), expert.name)
     _choose_start(result)
     result.previews = plan_previews(config, arch, task, sets, result.experts)
     if result.previews is not None:
         result.warnings += result.previews.warnings
+    for expert in result.experts:
+        check_denoiser(model_files(config.model), expert.name)
     result.tables.append(_overview(result, memory.rows))
     if not processes.first:
         result.outputs, result.warnings = (), []
