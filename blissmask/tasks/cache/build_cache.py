@@ -15,7 +15,7 @@ from blissmask.tasks.shards import this_shard
 
 
 def plan(config: Config) -> CachePlan:
-    """Decide item by item what is encoded, refreshed or left; no model is loaded. Errors as ``cache_plan.make_plan``."""
+    """Decide item by item what is encoded, refreshed or left; no model is loaded. Errors as ``make_plan``."""
     return make_plan(config)
 
 
