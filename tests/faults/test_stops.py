@@ -40,9 +40,10 @@ def test_a_stop_at_any_moment_has_its_code_and_the_next_run_goes_on(tmp_path: Pa
         time.sleep(moments.uniform(0, 0.5) * duration)
         run.signal(number)
         ended = run.wait()
-        # The last item may have been in hand already.
-        assert ended.code in (code, 0), ended.err
-        assert ended.code == 0 or GO_ON in ended.err
+        # The last item may have been in hand already, or all may be done and said, and Python be on its way out.
+        finished = ended.code == 0 or (ended.code == -number and "Written " in ended.out)
+        assert finished or ended.code == code, ended.err
+        assert finished or GO_ON in ended.err
         assert "Traceback" not in ended.err
     ended = forks.run(tmp_path, *scene.arguments)
     assert ended.code == 0, ended.err
