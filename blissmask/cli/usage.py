@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from blissmask.config.other_trainers import advice_for
@@ -37,10 +37,27 @@ def as_usage_error(error: Exception) -> UsageError | None:
 
 def unknown(noun: str, typed: str, known: Iterable[str], context: Any) -> UsageError:
     """Return the error for a ``noun`` (flag, command) that does not exist, with the nearest of ``known``."""
+    if noun == "flag" and (owners := _owners(typed, context)):
+        return _misplaced(typed, owners, context)
     if noun == "flag" and (advice := advice_for(typed)):
         return UsageError(f"`{typed}` is an option of other trainers", fix=advice)
     near = difflib.get_close_matches(typed.replace("_", "-"), list(known), n=1)
     return UsageError(f"unknown {noun} `{typed}`{f', did you mean `{near[0]}`?' if near else ''}", fix=_look_at_help(context))
+
+
+def _owners(flag: str, context: Any) -> list[str]:
+    """Return the commands that have ``flag``, in the order of the help."""
+    group = context.find_root().command if context is not None else None
+    return [name for name, command in getattr(group, "commands", {}).items() if any(flag in option.opts for option in command.params)]
+
+
+def _misplaced(flag: str, owners: Sequence[str], context: Any) -> UsageError:
+    """Return the error for a flag that another command has, or that stands before the command."""
+    if context.parent is None:
+        command = owners[0] if len(owners) == 1 else "COMMAND"
+        return UsageError(f"`{flag}` stands before the command", fix=f"flags come after it: `blissmask {command} {flag} ...`")
+    where = " and ".join(f"`blissmask {name}`" for name in owners)
+    return UsageError(f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {'has' if len(owners) == 1 else 'have'} it")
 
 
 def _look_at_help(context: Any) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tests.benchmarks.report import Row, Size, machine, table
 
-NAMES = ("start_up", "train_step", "masks_speed", "backend_overlap", "cache_rerun", "cache_encode", "cache_memory")
+NAMES = ("start_up", "train_start", "train_step", "masks_speed", "backend_overlap", "cache_rerun", "cache_encode", "cache_memory")
 
 
 def measure(names: Sequence[str], size: Size) -> list[Row]:

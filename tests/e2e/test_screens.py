@@ -34,6 +34,8 @@ MISTAKES = CONFIG.replace("mask_directory", "mask_dir").replace("[model]", "[mod
 REFUSED = {
     "unknown-command": "mask",
     "unknown-flag": "masks --inptu photos",
+    "flag-of-another-command": "cache --mask_gamma 0.7",
+    "flag-before-command": "--config person.toml train",
     "missing-value": "masks --input",
     "stray-argument": "masks photos",
     "unknown-backend": "masks --backend embeded --input photos --output out",

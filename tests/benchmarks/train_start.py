@@ -1,0 +1,107 @@
+"""How long a training takes to begin: `python -m tests.benchmarks.train_start [ENTRIES]` (1,000 unless told).
+
+Writes a cache of so many masked pictures, and one of a single picture; then, in a process of its own, trains one step on the small cache,
+which imports every library, and one on the large cache, whose seconds from the plan to the end of the first step are told: by then every header
+was checked and every entry read. The pictures are 512 pixels wide, four times fewer latents than at 1024, with captions of 20 rows.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from blissmask.cachefile.layout import latent_name, text_name
+from blissmask.cachefile.write import write_latents, write_text
+from tests.benchmarks.report import Row, Size, machine, table
+
+ENTRIES = {Size.SMALLEST: 3, Size.QUICK: 1000, Size.FULL: 1000}
+GOAL_SECONDS = 3.0
+SIDE, TEXT_ROWS, TEXT_WIDTH = 64, 20, 32
+
+
+def rows(size: Size) -> list[Row]:
+    """Return the figures for a number of entries; the goal is that of 1,000."""
+    return start_rows(ENTRIES[size])
+
+
+def start_rows(count: int) -> list[Row]:
+    """Return the seconds to the end of the first step with ``count`` entries: beyond imports, and of the whole command."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_cache(folder / "one", 1)
+        write_cache(folder / "many", count)
+        beyond = float(_run("-c", _FIRST_STEP, str(folder)).stdout)
+        started = time.perf_counter()
+        _run("-m", "blissmask", *arguments(folder))
+        whole = time.perf_counter() - started
+    return [
+        Row(f"train, {count} entries: from the plan to the first step, libraries imported", beyond, "s", goal=GOAL_SECONDS),
+        Row(f"train, {count} entries: whole command of one step", whole, "s"),
+    ]
+
+
+def write_cache(folder: Path, count: int) -> None:
+    """Write ``count`` masked pictures and captions of random numbers, without waiting for the disk."""
+    sync, os.fsync = os.fsync, lambda descriptor: None
+    shares = torch.softmax(4 * torch.randn(4, 1, SIDE, SIDE), dim=0)
+    weights = torch.einsum("rfhw,r->fhw", shares, torch.tensor([1.0, 128 / 255, 80 / 255, 0.0])).unsqueeze(0)
+    for number in range(count):
+        stem, side = f"{number:06}", SIDE * 8
+        facts = {"architecture": "wan", "width": str(side), "height": str(side), "format_version": "1.0.1"}
+        latents = {"latents": torch.randn(16, 1, SIDE, SIDE).bfloat16()}
+        write_latents(folder / latent_name(stem, (side, side), "wan"), latents, weights_1fhw=weights, regions_4fhw=shares, metadata=facts)
+        text = {"t5": torch.randn(TEXT_ROWS, TEXT_WIDTH).bfloat16()}
+        write_text(folder / text_name(stem, "wan"), text, variable_length={"t5"}, metadata={"architecture": "wan", "caption1": stem})
+    os.fsync = sync
+
+
+_FIRST_STEP = """
+import sys, time
+from pathlib import Path
+from blissmask.config.model import Config
+from blissmask.events import Measured
+from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
+
+class Clock:
+    def emit(self, event):
+        if isinstance(event, Measured):
+            self.first_step = time.perf_counter()
+
+def seconds(cache):
+    config = Config.model_validate({
+        "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
+        "datasets": [{"cache_directory": cache}],
+        "mask_loss": {"use_mask_loss": True},
+        "train": {"output_dir": cache.parent / "out", "output_name": cache.name, "max_train_steps": 1},
+    })
+    clock, started = Clock(), time.perf_counter()
+    train_lora.run(train_lora.plan(config), RunContext(clock))
+    return clock.first_step - started
+
+folder = Path(sys.argv[1])
+seconds(folder / "one")
+print(seconds(folder / "many"))
+"""
+
+
+def arguments(folder: Path) -> list[str]:
+    """Return the command line of a training of one step on the large cache of ``folder``."""
+    config = folder / "blissmask.toml"
+    config.write_text(f'[[datasets]]\ncache_directory = "{folder / "many"}"\n', encoding="utf-8")
+    model = ["--arch", "wan21", "--model", "tiny", "--device", "cpu", "--use-mask-loss"]
+    return ["train", "--config", str(config), *model, "--output-dir", str(folder / "whole"), "--max-train-steps", "1", "--quiet"]
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True)
+
+
+if __name__ == "__main__":
+    print(f"{machine()}\n\n{table(start_rows(int(sys.argv[1]) if len(sys.argv) > 1 else ENTRIES[Size.FULL]))}")
