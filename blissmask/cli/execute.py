@@ -55,22 +55,22 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str
             summary.show_plan(plan, verbose=config.run.verbose)
         return 1 if plan.having(Action.FAIL) else 0
     started = time.monotonic()
-    with (
-        _graceful_stop() as stop_signal,
-        make_reporter(config.run, command.name, silent=not _speaks()) as reporter,
-        writing_to(plan.outputs, command=f"blissmask {command.name}"),
-    ):
-        context = RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal)
-        result = task.run(plan, context)
-    result.seconds = time.monotonic() - started
-    result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
-    if not _speaks():
+    # To the end of the summary: a signal that comes when all is done must not hide what was done.
+    with _graceful_stop() as stop_signal:
+        with (
+            make_reporter(config.run, command.name, silent=not _speaks()) as reporter,
+            writing_to(plan.outputs, command=f"blissmask {command.name}"),
+        ):
+            result = task.run(plan, RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal))
+        result.seconds = time.monotonic() - started
+        result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
+        if not _speaks():
+            return int(result.exit_code)
+        if config.run.json_output:
+            report_json.show_summary(result)
+        else:
+            summary.show_summary(result, already_told=plan.warnings, verbose=config.run.verbose)
         return int(result.exit_code)
-    if config.run.json_output:
-        report_json.show_summary(result)
-    else:
-        summary.show_summary(result, already_told=plan.warnings, verbose=config.run.verbose)
-    return int(result.exit_code)
 
 
 def _speaks() -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from blissmask.config.fields import Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import Count, Index, Int, Number, Section, Switch, Text, option
 
 _SIZE = "Size and buckets"
 _CAPTION = "Captions"
@@ -69,11 +69,11 @@ class DatasetSection(GeneralSection):
     multiple_target: Switch = option(False, "Read `NAME_0.png`, `NAME_1.png` ... as layers of `NAME.png`", panel=_DATA, hidden=True)
     no_resize_control: Switch = option(False, "Only crop control pictures to a multiple of the grid", panel=_DATA)
     control_resolution: Size | None = option(None, "Size of control pictures", panel=_DATA)
-    fp_latent_window_size: Int = option(9, "Accepted for FramePack data sets; takes part in bucket keys", panel=_VIDEO, hidden=True)
-    fp_1f_clean_indices: list[Int] | None = option(None, "Time indices of the control pictures in one-frame training", panel=_DATA)
-    fp_1f_target_index: Int | None = option(None, "Time index of the target picture in one-frame training", panel=_DATA)
+    fp_latent_window_size: Int = option(9, "Accepted for FramePack data sets; no effect", panel=_VIDEO, hidden=True)
+    fp_1f_clean_indices: list[Index] | None = option(None, "Time indices of the control pictures in one-frame training", panel=_DATA)
+    fp_1f_target_index: Int | None = option(None, "Time index of the target picture in one-frame training", panel=_DATA, ge=0)
     fp_1f_no_post: Switch = option(False, "Accepted for FramePack data sets; no effect", panel=_VIDEO, hidden=True)
-    target_frames: list[Int] = option([1], "Frame counts of the clips cut from each video, rounded to 4k+1", panel=_VIDEO)
+    target_frames: list[Count] = option([1], "Frame counts of the clips cut from each video, rounded to 4k+1", panel=_VIDEO, min_length=1)
     frame_extraction: Literal["head", "chunk", "slide", "uniform", "full"] = option("head", "How clips are cut from a video", panel=_VIDEO)
     frame_stride: Int = option(1, "Frames between the starts of two clips (slide)", panel=_VIDEO, ge=1)
     frame_sample: Int = option(1, "Clips per video (uniform)", panel=_VIDEO, ge=1)

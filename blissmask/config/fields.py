@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict
 from pydantic.fields import FieldInfo
 
 Int = Annotated[int, Strict()]
-Number = Annotated[float, Strict()]
+Number = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
+Count = Annotated[Int, annotated_types.Ge(1)]
+"""A whole number of at least 1, as an item of a list."""
+Index = Annotated[Int, annotated_types.Ge(0)]
+"""A whole number of at least 0, as an item of a list."""
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
 FilePath = Path
@@ -66,11 +70,11 @@ def option(
 
 
 def range_text(field: FieldInfo) -> str:
-    """Say a number field's range as people write it: ``> 0``, ``>= 1``, ``in range [0, 1)``; empty when it has none."""
+    """Say the range of a number field, or of a list field's numbers, as people write it: ``> 0``, ``in range [0, 1)``; "" for none."""
     low: Any = None
     high: Any = None
     low_closed = high_closed = False
-    for constraint in field.metadata:
+    for constraint in (*field.metadata, *_item_constraints(field.annotation)):
         match constraint:
             case annotated_types.Gt(gt=value):
                 low, low_closed = value, False
@@ -108,6 +112,16 @@ def plain_type(annotation: Any) -> Any:
     if origin in (list, tuple):
         return list
     return annotation
+
+
+def _item_constraints(annotation: Any) -> tuple[Any, ...]:
+    """Return what is asked of each item of a list field."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return next((found for arg in arguments if (found := _item_constraints(arg))), ())
+    if origin is list:
+        return typing.get_args(arguments[0])[1:]
+    return ()
 
 
 def item_type(annotation: Any) -> Any:

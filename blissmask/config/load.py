@@ -207,10 +207,15 @@ def _expected(field: FieldInfo, detail: Any) -> str:
     """Say what a field takes: its range when the number is out of it, else its type."""
     if detail["type"] == "value_error":
         return _sentence(detail).removeprefix("must be ")
-    if detail["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"):
+    if detail["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         return range_text(field)
+    if detail["type"] == "finite_number":
+        return f"{range_text(field)} and finite" if range_text(field) else "a finite number"
     if choices_of(field):
         return f"one of {', '.join(choices_of(field))}"
     kind = item_type(field.annotation)
     noun = _NOUNS.get(kind, str(kind))
-    return f"a list of {noun.removeprefix('a ')}s" if plain_type(field.annotation) is list else noun
+    if plain_type(field.annotation) is not list:
+        return noun
+    one = noun.removeprefix("a ")
+    return f"a list of at least one {one}" if detail["type"] == "too_short" else f"a list of {one}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from blissmask.config.fields import Int, Number, Section, Switch, Text, option
 
@@ -33,6 +33,14 @@ def _full_dtype(value: Any) -> Any:
     """Take musubi-tuner's short names of precisions."""
     return _SHORT_DTYPES.get(value, value) if isinstance(value, str) else value
 
+
+def _refuse_zero(value: int) -> int:
+    if value == 0:
+        raise ValueError("must be -1 or >= 1")
+    return value
+
+
+Factor = Annotated[Int, AfterValidator(_refuse_zero)]
 
 Precision = Annotated[Literal["float32", "bfloat16", "float16"], BeforeValidator(_full_dtype)]
 
@@ -212,7 +220,7 @@ class TrainSection(Section):
     network_type: Literal["lora", "lokr", "loha"] = option(
         "lora", "LoRA, or its relatives with a Kronecker (LoKr) or Hadamard product (LoHa)", panel=_LORA
     )
-    lokr_factor: Int = option(-1, "Size of LoKr's first factor; -1 is about the square root of the layer's", panel=_LORA, ge=-1)
+    lokr_factor: Factor = option(-1, "Size of LoKr's first factor; -1 is about the square root of the layer's", panel=_LORA, ge=-1)
     network_dim: Int = option(32, "Rank of the LoRA", panel=_LORA, ge=1)
     network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank", panel=_LORA, default_text="the rank", gt=0)
     network_dropout: Number = option(0.0, "Share of each LoRA layer's inputs to drop", panel=_LORA, ge=0, lt=1)
@@ -264,4 +272,6 @@ class TrainSection(Section):
     preserve_distribution_shape: Switch = option(
         False, "Cut the range out of the distribution instead of squeezing the distribution into it", panel=_TIME
     )
-    num_timestep_buckets: Int | None = option(None, "Spread noise levels evenly over this many strata; 4 to 10 is usual", panel=_TIME, ge=2)
+    num_timestep_buckets: Int | None = option(
+        None, "Spread noise levels evenly over this many strata; 4 to 10 is usual", panel=_TIME, ge=2, le=1000
+    )

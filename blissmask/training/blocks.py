@@ -24,13 +24,12 @@ def repeated_blocks(denoiser: Denoiser) -> dict[str, nn.Module]:
     return {name: module for name, module in denoiser.module.named_modules() if names & {kind.__name__ for kind in type(module).__mro__}}
 
 
-def compile_blocks(denoiser: Denoiser, backend: str, *, device: torch.device) -> None:
-    """Compile each repeated block on its own: one compilation serves all blocks of a kind.
+def check_compiler(backend: str, *, device: torch.device) -> None:
+    """Check that blocks can be compiled.
 
     Args:
-        denoiser: as it will run; its blocks are changed in place.
         backend: as ``torch.compile`` names it.
-        device: where it runs.
+        device: where the blocks run.
 
     Raises:
         UsageError: there is no such backend.
@@ -43,6 +42,15 @@ def compile_blocks(denoiser: Denoiser, backend: str, *, device: torch.device) ->
             "`compile` with inductor needs a C++ compiler on a CPU, and there is none",
             fix="install one, such as g++, or leave `compile` out",
         )
+
+
+def compile_blocks(denoiser: Denoiser, backend: str) -> None:
+    """Compile each repeated block on its own: one compilation serves all blocks of a kind.
+
+    Args:
+        denoiser: as it will run; its blocks are changed in place.
+        backend: one that :func:`check_compiler` lets pass.
+    """
     import torch._dynamo.config as compiler
 
     compiler.recompile_limit = max(compiler.recompile_limit, _COMPILATIONS)

@@ -80,17 +80,18 @@ def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> t
     return next(iter(found), None)
 
 
-def read_set(number: int, folder: Path, arch: Architecture, *, batch_size: int, repeats: int) -> CachedSet:
+def read_set(number: int, folder: Path, arch: Architecture, task: str, *, batch_size: int, repeats: int) -> CachedSet:
     """List one cache folder.
 
     Raises:
-        CacheError: no entries, entries of another family, damaged files, or captions that were not cached; all are named.
+        CacheError: no entries, entries of another family or task, damaged files, or captions that were not cached; all are named.
     """
     headers = list_headers(folder, arch.cache_suffix) if folder.is_dir() else []
     if not headers:
         _refuse_empty(number, folder, arch)
     problems = [
         *_problem("cached for another model family", [header.path for header in headers if _is_foreign(header, arch)], arch),
+        *_other_tasks(headers, arch, task),
         *_problem("no cached caption", [header.text_path for header in headers if not header.text_path.is_file()], arch),
     ]
     if problems:
@@ -209,11 +210,25 @@ def _is_foreign(header: CacheHeader, arch: Architecture) -> bool:
     return named != arch.metadata_name or header.latent_shape[0] != arch.latent.channels
 
 
-def _problem(what: str, paths: Sequence[Path], arch: Architecture) -> list[Problem]:
+def _other_tasks(headers: Sequence[CacheHeader], arch: Architecture, task: str) -> list[Problem]:
+    """Name the entries that lack what ``task`` is shown, or hold more; caches of other tools do not say what they are for."""
+    others: dict[str, list[Path]] = {}
+    for header in headers:
+        made_for = header.metadata.get(f"{OURS}task", task)
+        if made_for != task:
+            others.setdefault(made_for, []).append(header.path)
+    return [
+        problem
+        for made_for, paths in others.items()
+        for problem in _problem(f"cached for the task `{made_for}`, and `{task}` is to be trained", paths, arch, f" --task {task}")
+    ]
+
+
+def _problem(what: str, paths: Sequence[Path], arch: Architecture, more: str = "") -> list[Problem]:
     if not paths:
         return []
     entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
-    return [Problem(f"{entries}: {what}", _some(paths), f"run `blissmask cache --arch {arch.name}`")]
+    return [Problem(f"{entries}: {what}", _some(paths), f"run `blissmask cache --arch {arch.name}{more}`")]
 
 
 def _some(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def load_learners(plan: LearnerPlan, model: ModelSection, section: TrainSection,
         denoiser, lora, swap = _load_adapted(plan, expert, model, section)
         left_out += _leave_out_unreached(denoiser, lora, first, plan.device)
         if section.compile:
-            compile_blocks(denoiser, section.compile_backend, device=plan.device)
+            compile_blocks(denoiser, section.compile_backend)
         noise = noise_of(section, expert, default_shift=plan.arch.default_shift)
         if learners and section.shared_lora:
             share_lora(learners[0].lora, lora)

@@ -188,13 +188,17 @@ def adapters_off(lora: Lora) -> Iterator[None]:
             layer.enable_adapters(enabled=True)
 
 
-def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
+def check_patterns(patterns: Sequence[str]) -> list[re.Pattern[str]]:
+    """Return the regular expressions of layer names. Raises UsageError when one of ``patterns`` is none."""
     try:
-        default = re.compile(denoiser.lora_targets)
-        include = [re.compile(pattern) for pattern in shape.include]
-        exclude = [re.compile(pattern) for pattern in shape.exclude]
+        return [re.compile(pattern) for pattern in patterns]
     except re.error as error:
-        raise UsageError(f"`{error.pattern!r}` is not a regular expression: {error}") from error
+        raise UsageError(f"`{error.pattern!s}` is not a regular expression: {error}", fix="correct the pattern") from error
+
+
+def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
+    default = re.compile(denoiser.lora_targets)
+    include, exclude = check_patterns(shape.include), check_patterns(shape.exclude)
     linear = [name for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
     names = []
     for name in linear:

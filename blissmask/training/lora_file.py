@@ -79,17 +79,22 @@ def read_lora(path: Path) -> dict[str, Tensor]:
         raise ModelError("the LoRA file is damaged or not safetensors", where=[path], fix=fix) from error
 
 
+def read_finite_lora(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a LoRA file to start from. Raises ModelError as :func:`read_lora`, and when one holds NaN or infinity."""
+    tensors = read_lora(path)
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor.float()).all()):
+            raise ModelError(f"`{key}` of this LoRA holds NaN or infinity", where=[path], fix="start from an earlier file of it")
+    return tensors
+
+
 def load_lora(path: Path, lora: Lora) -> None:
     """Fill ``lora`` from a LoRA file of any format of :mod:`lora_formats`, for a warm start.
 
     Raises:
         ModelError: the file cannot be read, holds NaN or infinity, is for other layers or has another rank; names the first of them.
     """
-    stored = read_lora(path)
-    for key, tensor in stored.items():
-        if not bool(torch.isfinite(tensor.float()).all()):
-            raise ModelError(f"`{key}` of this LoRA holds NaN or infinity", where=[path], fix="start from an earlier file of it")
-    tensors = to_native(stored, lora.modules(), lora.fused)
+    tensors = to_native(read_finite_lora(path), lora.modules(), lora.fused)
     if lora.shape.kind != "lora":
         _fill_factors(lora, tensors, path)
         return

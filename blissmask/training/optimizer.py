@@ -47,8 +47,22 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], sectio
     }
     try:
         return make(_groups(named_parameters, section), **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"`{path}` does not take these arguments: {error}", fix="check `optimizer_args`") from error
+
+
+def check_optimizer(section: TrainSection, *, steps: int) -> None:
+    """Raise what :func:`build_optimizer` and :func:`build_scheduler` would, before a model is loaded.
+
+    Args:
+        section: optimiser and schedule.
+        steps: of the learner that gets the fewest.
+    """
+    optimizer = build_optimizer([(name, nn.Parameter(torch.zeros(1))) for name in ("lora_A", "lora_B")], section)
+    count_steps(section.lr_warmup_steps, steps, name="lr_warmup_steps")
+    if section.lr_scheduler_args:
+        # Only then, since it loads a large library.
+        build_scheduler(optimizer, section, steps=steps)
 
 
 def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:

@@ -25,6 +25,11 @@ def wait_for_lock(run: Running, output: Path) -> None:
         time.sleep(0.002)
 
 
+def without_early_states(output: Path) -> dict[str, bytes]:
+    """Return the results but for training states before the last step: a stop leaves one after the step it came in."""
+    return {name: content for name, content in results(output).items() if "-state/" not in name or "-step00000004-state/" in name}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", sorted(SCENES))
 def test_a_stop_at_any_moment_has_its_code_and_the_next_run_goes_on(tmp_path: Path, forks: Forks, command: str) -> None:
@@ -32,7 +37,7 @@ def test_a_stop_at_any_moment_has_its_code_and_the_next_run_goes_on(tmp_path: Pa
     started = time.monotonic()
     assert forks.run(tmp_path, *scene.arguments).code == 0
     duration = time.monotonic() - started
-    whole = results(tmp_path / scene.output)
+    whole = without_early_states(tmp_path / scene.output)
     moments = random.Random(command)
     for number, code in [*CODES.items()] * STOPS:
         run = forks.start(tmp_path, *scene.arguments, "--force")
@@ -47,7 +52,7 @@ def test_a_stop_at_any_moment_has_its_code_and_the_next_run_goes_on(tmp_path: Pa
         assert "Traceback" not in ended.err
     ended = forks.run(tmp_path, *scene.arguments)
     assert ended.code == 0, ended.err
-    assert results(tmp_path / scene.output) == whole
+    assert without_early_states(tmp_path / scene.output) == whole
 
 
 @pytest.mark.slow

@@ -67,6 +67,12 @@ def test_mask_loss_ranges_are_refused_in_the_words_of_the_guide(field, value, me
         ("datasets = 3", "`datasets` must be a list of tables, `[[datasets]]`"),
         ("train = 3", "`train` must be a table, `[train]`"),
         ("[[datasets]]\ntarget_frames = [1, 'a']", "[[datasets]] 1: `target_frames` must be a list of whole numbers"),
+        ("[[datasets]]\ntarget_frames = [0, 17]", "[[datasets]] 1: `target_frames` must be >= 1, got 0"),
+        ("[[datasets]]\ntarget_frames = []", "[[datasets]] 1: `target_frames` must be a list of at least one whole number, got []"),
+        ("[[datasets]]\nfp_1f_clean_indices = [-1]", "[[datasets]] 1: `fp_1f_clean_indices` must be >= 0, got -1"),
+        ("[[datasets]]\nsource_fps = inf", "[[datasets]] 1: `source_fps` must be > 0 and finite, got Infinity"),
+        ("[train]\nlogit_mean = nan", "[train]: `logit_mean` must be a finite number, got NaN"),
+        ("[train]\nlokr_factor = 0", "[train]: `lokr_factor` must be -1 or >= 1, got 0"),
     ],
 )
 def test_wrong_values_are_named_with_what_would_be_right(tmp_path, text, message):

@@ -16,6 +16,7 @@ from blissmask.config.model import Config, complete
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.plan import Action, Plan, PlannedItem, Table, name_some
+from blissmask.tasks.train.checks import check_options, check_start
 from blissmask.tasks.train.memory import fit_memory
 from blissmask.tasks.train.preview_plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.settings import FIXED, lasting_options
@@ -24,12 +25,10 @@ from blissmask.training import checkpoint, saving
 from blissmask.training.batches import BatchOrder
 from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
-from blissmask.training.learners import check_memory_options, check_network_options
 from blissmask.training.presets import weight_rule, with_preset
 from blissmask.training.processes import ALONE, Processes, this_process
 from blissmask.training.recipes import RECIPES
 from blissmask.training.tier_values import check_tiers, commonest_tiers
-from blissmask.training.trackers import wanted_trackers
 from blissmask.training.validation import choose_held_out, without_held_out
 
 COMMAND = "train"
@@ -79,6 +78,13 @@ class TrainPlan(Plan):
     def batches_per_step(self) -> int:
         """Return how many micro-batches a step has in all processes together."""
         return self.config.train.gradient_accumulation_steps * self.processes.count
+
+    @property
+    def fewest_steps(self) -> int:
+        """Return the steps of the optimiser that gets the fewest; experts that share their LoRA share it, too."""
+        if self.config.train.shared_lora:
+            return self.total_steps
+        return min(self.schedule.steps_of(position) for position in range(len(self.experts)))
 
     def saves_at(self, done: int) -> bool:
         """Say whether LoRA files and a training state are saved after ``done`` steps, the last one aside."""
@@ -146,12 +152,10 @@ def plan(config: Config) -> TrainPlan:
     folders = _cache_folders(config)
     output = config.train.output_dir
     processes = dataclasses.replace(this_process(), lockstep=config.train.fsdp)
-    check_memory_options(config.train, processes)
-    check_network_options(config.train)
-    wanted_trackers(config.train)
+    check_options(config, processes)
     arch, task = _family(config, folders)
     sets = tuple(
-        read_set(number, folder, arch, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
+        read_set(number, folder, arch, task, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
         for number, (folder, dataset) in enumerate(zip(folders, (complete(d, config.general) for d in config.datasets), strict=True), 1)
     )
     result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets, processes=processes)
@@ -170,6 +174,7 @@ def plan(config: Config) -> TrainPlan:
         result.warnings += check_tiers(headers, config.mask_loss, config.masks)
     result.warnings += stale_warnings(config, sets)
     _choose_start(result)
+    check_start(config.train, result.fewest_steps, anew=result.state is None)
     result.previews = plan_previews(config, arch, task, sets, result.experts)
     if result.previews is not None:
         result.warnings += result.previews.warnings
