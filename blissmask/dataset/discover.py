@@ -7,7 +7,17 @@ import stat
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
-from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, item_key, refuse_collisions, split_name
+from blissmask.dataset.names import (
+    IMAGE_SUFFIXES,
+    LABELS,
+    MASK_LABEL,
+    VIDEO_SUFFIXES,
+    folder_key,
+    group_by_key,
+    item_key,
+    refuse_collisions,
+    split_name,
+)
 from blissmask.errors import InputError
 
 
@@ -41,13 +51,13 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def find_media(folder: Path, *, images: bool = True, videos: bool = False, shared: str = "one mask and one cache entry") -> list[MediaFile]:
-    """Return the pictures and/or videos of ``folder``.
+    """Return the pictures and/or videos of ``folder``; OneTrainer's masks beside them are none.
 
     Raises:
         InputError: the folder cannot be read, holds nothing of the kind, or two files have one key.
     """
     suffixes = (IMAGE_SUFFIXES if images else frozenset()) | (VIDEO_SUFFIXES if videos else frozenset())
-    paths = list_files(folder, suffixes)
+    paths = [path for path in list_files(folder, suffixes) if not item_key(path.name).endswith(LABELS)]
     if not paths:
         kinds = " or ".join([*(["pictures"] if images else []), *(["videos"] if videos else [])])
         raise InputError(f"no {kinds} in the folder", where=[folder], fix=f"these are read: {' '.join(sorted(suffixes))}")
@@ -55,13 +65,22 @@ def find_media(folder: Path, *, images: bool = True, videos: bool = False, share
     return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths]
 
 
+def holds_mask_labels(folder: Path) -> bool:
+    """Say whether masks as OneTrainer names them lie in ``folder``. Raises InputError when it cannot be read."""
+    return any(item_key(path.name).endswith(MASK_LABEL) for path in list_files(folder, IMAGE_SUFFIXES))
+
+
 def match_masks(folder: Path, *, videos: bool = False) -> dict[str, Path]:
     """Return key -> mask file of ``folder``; with ``videos`` also mask videos and folders of frame masks.
+
+    Where there are masks as OneTrainer names them, they alone are masks: they lie among the photos.
 
     Raises:
         InputError: the folder cannot be read, or two masks have one key.
     """
     groups = group_by_key(list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset())))
+    labels = {key.removesuffix(MASK_LABEL): paths for key, paths in groups.items() if key.endswith(MASK_LABEL)}
+    groups = labels or groups
     for path in list_folders(folder) if videos else []:
         groups.setdefault(folder_key(path), []).append(path)
     refuse_collisions(groups, shared="one item as its masks")

@@ -9,6 +9,10 @@ from pathlib import Path
 from blissmask.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+MASK_LABEL = "-masklabel"
+"""OneTrainer keeps the mask of ``NAME.jpg`` beside it, as ``NAME-masklabel.png``."""
+LABELS = (MASK_LABEL, "-condlabel")
+"""Ends of the names of OneTrainer's pictures that are no photos."""
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".flv", ".wmv", ".m4v", ".mpg", ".mpeg"})
 
 

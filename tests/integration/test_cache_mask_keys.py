@@ -117,3 +117,20 @@ def test_a_list_names_masks_by_any_of_their_names(photos, key):
     (photos / "list.jsonl").write_text(json.dumps(line), encoding="utf-8")
     build(photos, image_jsonl_file=photos / "list.jsonl", resolution=list(PHOTO_WH))
     assert entries(photos)["b"].weights_1fhw.mean() == pytest.approx(0.5)
+
+
+def test_onetrainers_masks_beside_the_photos_are_masks_and_no_photos(photos):
+    save(photos / "photos" / "a-masklabel.png", half_mask(PHOTO_WH))
+    save(photos / "photos" / "B-MaskLabel.png", tier_mask(PHOTO_WH))
+    save(photos / "photos" / "a-condlabel.png", tier_mask(PHOTO_WH))
+    build(photos, mask_directory=photos / "photos", resolution=list(PHOTO_WH), require_mask=True)
+    found = entries(photos)
+    assert found.keys() == {"a", "b"}
+    assert found["a"].weights_1fhw[0, 0, 0].tolist() == [1.0] * 6 + [0.0] * 6
+    assert found["b"].weights_1fhw.mean() == pytest.approx(tier_mask(PHOTO_WH).mean() / 255, abs=1e-6)
+
+
+def test_a_photo_without_onetrainers_mask_does_not_become_its_own(photos):
+    save(photos / "photos" / "a-masklabel.png", half_mask(PHOTO_WH))
+    sources = {entry.item.media.key: entry.mask_source for entry in plan(photos, mask_directory=photos / "photos").entries}
+    assert sources == {"a": MaskSource.FILE, "b": MaskSource.FULL}

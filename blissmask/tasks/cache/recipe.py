@@ -13,6 +13,7 @@ from blissmask.config.dataset import DatasetSection
 from blissmask.config.model import Config, complete
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.collect import cache_folder, media_kind
+from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.tiers import TierTable
@@ -129,7 +130,8 @@ def _make_recipe(config: Config, model: Model, section: DatasetSection, number: 
             f"[[datasets]] {number}: `{model.arch.name}` learns from pictures, not from videos", fix="give it `image_directory`"
         )
     media_folder = section.image_directory or section.video_directory
-    if section.mask_directory and media_folder and without_links(section.mask_directory) == without_links(media_folder):
+    same = section.mask_directory and media_folder and without_links(section.mask_directory) == without_links(media_folder)
+    if same and media_folder and not holds_mask_labels(media_folder):
         fix = "each would be its own mask; name the folder that `blissmask masks` wrote"
         raise UsageError(f"[[datasets]] {number}: `mask_directory` is the folder of the photos or videos", where=[media_folder], fix=fix)
     return Recipe(
