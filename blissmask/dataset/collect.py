@@ -14,6 +14,7 @@ from blissmask.dataset.item import DatasetItem, MediaKind
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
 from blissmask.errors import InputError, UsageError
+from blissmask.storage.links import without_links
 
 _SOURCES = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
 _SHARED = "one mask and one cache entry"
@@ -99,7 +100,12 @@ def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[DatasetItem, ...]:
 
 
 def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:
-    return match_masks(dataset.mask_directory, videos=kind is MediaKind.VIDEO) if dataset.mask_directory else {}
+    folder = dataset.mask_directory
+    if folder is None:
+        return {}
+    media_folder = dataset.image_directory or dataset.video_directory
+    beside = media_folder is not None and without_links(folder) == without_links(media_folder)
+    return match_masks(folder, videos=kind is MediaKind.VIDEO, beside_photos=beside)
 
 
 def _refuse_missing(mask: Path | None) -> None:

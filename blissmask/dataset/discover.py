@@ -70,17 +70,21 @@ def holds_mask_labels(folder: Path) -> bool:
     return any(item_key(path.name).endswith(MASK_LABEL) for path in list_files(folder, IMAGE_SUFFIXES))
 
 
-def match_masks(folder: Path, *, videos: bool = False) -> dict[str, Path]:
-    """Return key -> mask file of ``folder``; with ``videos`` also mask videos and folders of frame masks.
+def match_masks(folder: Path, *, videos: bool = False, beside_photos: bool = False) -> dict[str, Path]:
+    """Return key -> mask file of ``folder``; ``NAME-masklabel.png``, as OneTrainer writes it, is the mask of ``NAME``.
 
-    Where there are masks as OneTrainer names them, they alone are masks: they lie among the photos.
+    Args:
+        folder: where the masks are.
+        videos: take mask videos and folders of frame masks too.
+        beside_photos: the folder is that of the photos, so only what OneTrainer calls a mask is one.
 
     Raises:
         InputError: the folder cannot be read, or two masks have one key.
     """
-    groups = group_by_key(list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset())))
-    labels = {key.removesuffix(MASK_LABEL): paths for key, paths in groups.items() if key.endswith(MASK_LABEL)}
-    groups = labels or groups
+    groups: dict[str, list[Path]] = {}
+    for key, paths in group_by_key(list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset()))).items():
+        if key.endswith(MASK_LABEL) or not beside_photos:
+            groups.setdefault(key.removesuffix(MASK_LABEL), []).extend(paths)
     for path in list_folders(folder) if videos else []:
         groups.setdefault(folder_key(path), []).append(path)
     refuse_collisions(groups, shared="one item as its masks")

@@ -134,3 +134,15 @@ def test_a_photo_without_onetrainers_mask_does_not_become_its_own(photos):
     save(photos / "photos" / "a-masklabel.png", half_mask(PHOTO_WH))
     sources = {entry.item.media.key: entry.mask_source for entry in plan(photos, mask_directory=photos / "photos").entries}
     assert sources == {"a": MaskSource.FILE, "b": MaskSource.FULL}
+
+
+def test_a_stray_onetrainer_mask_leaves_the_other_masks_of_its_folder_alone(photos):
+    save(photos / "masks" / "b-masklabel.png", half_mask(PHOTO_WH))
+    names = {entry.item.media.key: entry.item.mask_path.name for entry in plan(photos, mask_directory=photos / "masks").entries}
+    assert names == {"a": "a.png", "b": "b-masklabel.png"}
+
+
+def test_a_mask_and_onetrainers_mask_of_one_photo_are_refused_together(photos):
+    save(photos / "masks" / "a-masklabel.png", half_mask(PHOTO_WH))
+    with pytest.raises(InputError, match="two files would share one item as its masks"):
+        plan(photos, mask_directory=photos / "masks")
