@@ -172,7 +172,7 @@ def plan(config: Config) -> TrainPlan:
     result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"blissmask cache --arch {arch.name}")
     if rule is not None:
         result.warnings += check_tiers(headers, config.mask_loss, config.masks)
-    result.warnings += stale_warnings(config, sets)
+    result.warnings += stale_warnings(config, arch, sets)
     _choose_start(result)
     check_start(config.train, result.fewest_steps, anew=result.state is None)
     result.previews = plan_previews(config, arch, task, sets, result.experts)

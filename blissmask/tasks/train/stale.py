@@ -3,74 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from blissmask.archs.protocol import Architecture
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.fingerprint import Sameness, compare
 from blissmask.cachefile.layout import CAPTION, OURS, as_unicode
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset import DatasetSection
 from blissmask.config.model import Config, complete
+from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions import read_caption
-from blissmask.dataset.collect import collect
-from blissmask.dataset.item import DatasetItem, MaskSource
+from blissmask.dataset.collect import collect, media_kind
+from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.tasks.wording import counted, verb
 from blissmask.training.cached_set import CachedSet
 
+_PRINT, _GEOMETRY = f"{OURS}media_print", f"{OURS}geometry"
 
-def stale_warnings(config: Config, sets: Iterable[CachedSet]) -> list[Problem]:
-    """Compare each data set's cache with its photos, masks and captions, where they are on this machine; one ``stat`` per file.
+
+@dataclass(slots=True)
+class _DataSet:
+    """A data set whose folders are on this machine."""
+
+    section: DatasetSection
+    items: tuple[DatasetItem, ...]
+    buckets: Buckets
+    _geometries: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def geometry(self, source_wh: tuple[int, int]) -> str:
+        """Return how a photo of this size is fitted now, as the cache writes it; looked for once per size."""
+        if source_wh not in self._geometries:
+            self._geometries[source_wh] = str(self.buckets.fit(source_wh))
+        return self._geometries[source_wh]
+
+
+def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]) -> list[Problem]:
+    """Compare each data set's cache with its photos, masks, captions and sizes, where they are on this machine; one ``stat`` per file.
 
     Args:
         config: whose data sets name the folders.
+        arch: the family.
         sets: their caches.
 
     Returns:
-        What is to be said: entries whose files changed, and items that were never cached.
+        What is to be said: entries whose files or sizes changed, items that were never cached, and entries of items that are gone.
     """
     problems = []
     for cached in sets:
-        dataset = complete(config.datasets[cached.number - 1], config.general)
-        items = _items(dataset, cached.number)
+        found = _data_set(complete(config.datasets[cached.number - 1], config.general), cached.number, arch)
+        if found is None:
+            continue
         headers: dict[str, list[CacheHeader]] = {}
         for header in cached.headers:
             headers.setdefault(header.stem, []).append(header)
-        stale = [f"{item.media.path}: {change}" for item in items if (change := _change(item, headers, dataset))]
-        missing = [str(item.media.path) for item in items if as_unicode(item.media.stem) not in headers]
-        fix = "run `blissmask cache` again; it redoes these alone"
-        if stale:
-            were = verb(len(stale), "it was", "they were")
-            what = f"{counted(len(stale), 'item')} changed since {were} cached; the old version is trained"
-            problems.append(Problem(what, tuple(stale), fix))
-        if missing:
-            what = f"{counted(len(missing), 'item')} {verb(len(missing), 'is', 'are')} not in the cache and will not be trained"
-            problems.append(Problem(what, tuple(missing), fix))
+        problems += [*_changed(found, headers), *_never_cached(found, headers), *_gone(found, headers)]
     return problems
 
 
-def _items(dataset: DatasetSection, number: int) -> tuple[DatasetItem, ...]:
-    """Return the items of a data set; none where it names a cache alone, or its folders are not on this machine."""
+def _data_set(section: DatasetSection, number: int, arch: Architecture) -> _DataSet | None:
+    """Return the data set; None where it names a cache alone, or its folders are not on this machine."""
     try:
-        return collect(dataset, number).items
+        clips = media_kind(section, number) is MediaKind.VIDEO
+        buckets = make_buckets(section, grid_multiple=arch.latent.grid_multiple, always_bucket=clips)
+        return _DataSet(section, collect(section, number).items, buckets)
     except (InputError, UsageError):
-        return ()
+        return None
 
 
-def _change(item: DatasetItem, headers: Mapping[str, list[CacheHeader]], dataset: DatasetSection) -> str:
+def _changed(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
+    stale = [f"{item.media.path}: {change}" for item in found.items if (change := _change(item, found, headers))]
+    if not stale:
+        return []
+    were = verb(len(stale), "it was", "they were")
+    what = f"{counted(len(stale), 'item')} changed since {were} cached; the old version is trained"
+    return [Problem(what, tuple(stale), "run `blissmask cache` again; it redoes these alone")]
+
+
+def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
+    missing = [str(item.media.path) for item in found.items if as_unicode(item.media.stem) not in headers]
+    if not missing:
+        return []
+    what = f"{counted(len(missing), 'item')} {verb(len(missing), 'is', 'are')} not in the cache and will not be trained"
+    return [Problem(what, tuple(missing), "run `blissmask cache` again; it redoes these alone")]
+
+
+def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
+    """Name our entries that no item needs any more; what other tools cached may have come from elsewhere."""
+    stems = {as_unicode(item.media.stem) for item in found.items}
+    left = [header.path for stem, group in headers.items() if stem not in stems for header in group if _PRINT in header.metadata]
+    if not left:
+        return []
+    what = (
+        f"{len(left)} cache {verb(len(left), 'entry', 'entries')} of photos or videos that are gone {verb(len(left), 'is', 'are')} trained"
+    )
+    return [Problem(what, tuple(map(str, left)), "run `blissmask cache` again; it removes them")]
+
+
+def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> str:
     """Say what changed since an item was cached; empty when nothing did, or another tool made the cache and nobody knows."""
     for header in headers.get(as_unicode(item.media.stem), []):
         metadata = header.metadata
-        if f"{OURS}media_print" not in metadata:
+        if _PRINT not in metadata:
             continue
         try:
-            if compare(metadata[f"{OURS}media_print"], item.pixel_paths) is Sameness.CHANGED:
+            if compare(metadata[_PRINT], item.pixel_paths) is Sameness.CHANGED:
                 return "photo or video changed"
             if _mask_changed(item, metadata):
                 return "mask changed"
-            if not dataset.shuffle_caption and _caption_changed(item, header):
+            if not found.section.shuffle_caption and _caption_changed(item, header):
                 return "caption changed"
         except InputError as error:
             return error.problems[0].what
+        if _size_changed(found, metadata):
+            return "another training size"
     return ""
 
 
@@ -85,3 +132,10 @@ def _mask_changed(item: DatasetItem, metadata: Mapping[str, str]) -> bool:
 def _caption_changed(item: DatasetItem, header: CacheHeader) -> bool:
     caption = read_caption(item.caption_path) if item.caption is None and item.caption_path is not None else item.caption
     return caption != read_metadata(header.text_path).get(CAPTION)
+
+
+def _size_changed(found: _DataSet, metadata: Mapping[str, str]) -> bool:
+    """Say whether the resolution or the buckets would give the photo another size or crop now."""
+    made = metadata.get(_GEOMETRY, "")
+    width, _, height = made.partition(" ")[0].partition("x")
+    return width.isdigit() and height.isdigit() and found.geometry((int(width), int(height))) != made

@@ -1,0 +1,48 @@
+"""`train` says when its cache no longer is what the configuration and the folders ask for."""
+
+import pytest
+
+from blissmask.tasks.train import train_lora
+from tests.builders import mask_folder, photo_folder
+from tests.cache_builders import build, captions, config
+from tests.training_builders import write_entry
+
+SIZE_WH = (96, 64)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=SIZE_WH)
+    mask_folder(tmp_path / "masks", ["a.png", "b.png"], size_wh=SIZE_WH)
+    captions(tmp_path, ["a", "b"])
+    build(tmp_path, mask_directory=tmp_path / "masks")
+    return tmp_path
+
+
+def told(folder, **dataset):
+    made = config(folder, mask_directory=folder / "masks", **dataset)
+    made = made.model_copy(update={"train": made.train.model_copy(update={"output_dir": folder / "out"})})
+    return {problem.what: problem.where for problem in train_lora.plan(made).warnings if "mask" not in problem.what}
+
+
+def test_a_fresh_cache_is_not_doubted(folder):
+    assert told(folder) == {}
+
+
+def test_entries_of_photos_that_are_gone_are_named(folder):
+    for path in ("photos/b.png", "photos/b.txt", "masks/b.png"):
+        (folder / path).unlink()
+    [(what, where)] = told(folder).items()
+    assert what == "1 cache entry of photos or videos that are gone is trained"
+    assert where == (str(folder / "cache" / "b_0096x0064_wan.safetensors"),)
+
+
+def test_another_resolution_without_a_new_cache_is_named(folder):
+    [(what, where)] = told(folder, resolution=[80, 48]).items()
+    assert what == "2 items changed since they were cached; the old version is trained"
+    assert where == tuple(f"{folder / 'photos' / name}.png: another training size" for name in "ab")
+
+
+def test_entries_of_other_tools_are_not_taken_for_left_over(folder):
+    write_entry(folder / "cache", "elsewhere", shape=(16, 1, 6, 8))
+    assert told(folder) == {}
