@@ -236,7 +236,7 @@ class TrainSection(Section):
     exclude_patterns: list[Text] = option([], "Regular expression of layers not to adapt; may be repeated", panel=_LORA)
     optimizer_type: Text = option("adamw", "adamw, adamw8bit, adafactor, prodigy, schedulefree, or a dotted class path", panel=_OPTIM)
     optimizer_args: list[Text] = option([], "Argument of the optimiser; may be repeated", panel=_OPTIM, metavar="KEY=VALUE")
-    learning_rate: Number = option(2e-4, "Learning rate", panel=_OPTIM, gt=0)
+    learning_rate: Number = option(2e-4, "Learning rate", panel=_OPTIM, gt=0, default_text="0.0002; 1 for prodigy")
     loraplus_lr_ratio: Number | None = option(None, "Learning rate of B relative to A (LoRA+); 4 is usual", panel=_OPTIM, gt=0)
     weight_decay: Number = option(0.01, "Weight decay", panel=_OPTIM, ge=0)
     max_grad_norm: Number = option(1.0, "Clip the gradient to this norm; 0 turns clipping off", panel=_OPTIM, ge=0)

@@ -40,15 +40,13 @@ class CachedSet:
     repeats: int
 
     def placed(self) -> list[Placed]:
-        """Return where each entry stands in the order of batches; batches hold one shape and one kind of conditioning."""
-        return [
-            Placed(
-                (self.number, header.latent_shape, tuple(sorted(set(header.contents) - {"mask_weights", _REGIONS}))),
-                self.repeats,
-                self.batch_size,
-            )
-            for header in self.headers
-        ]
+        """Return where each entry stands in the order of batches: those of one batch have the same contents, of the same shapes."""
+        return [Placed((self.number, _shapes(header)), self.repeats, self.batch_size) for header in self.headers]
+
+
+def _shapes(header: CacheHeader) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return what an entry holds besides its mask, which may be missing in a batch; control pictures may be of many sizes."""
+    return tuple(sorted((name, shape) for name, (_, shape) in header.contents.items() if name not in ("mask_weights", _REGIONS)))
 
 
 def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> tuple[str, str] | None:

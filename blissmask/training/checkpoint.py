@@ -5,7 +5,8 @@
         state.json                                   numbers: step, schedules, settings
         manifest.json                                size and SHA-256 of every other file, written last
 
-A state is written under a hidden name, then renamed. Older ones are removed only after that.
+A state is written under a hidden name, then renamed. Older ones are removed only after that. When a run that starts anew replaces those of
+an earlier one, a hidden file names its first state in between, so that a kill leaves no doubt about which of them count.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
@@ -33,8 +33,7 @@ from blissmask.storage import atomic
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
 _PART = ".blissmask-state-part"
-_INSIDE = "/"
-"""Between the name of a table in an optimiser's state and the names in it."""
+_REPLACING = ".blissmask-replaces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,25 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedState:
+    """A whole state on disk.
+
+    Attributes:
+        path: its folder.
+        step: optimiser steps done.
+        numbers: everything that JSON holds.
+    """
+
+    path: Path
+    step: int
+    numbers: Mapping[str, Any]
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Read file name without suffix -> its tensors, which take memory. Raises CacheError when a file cannot be read."""
+        return {file.stem: read_tensors(file) for file in sorted(self.path.glob("*.safetensors"))}
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The states of one output name: the newest whole one, all whole ones with their steps, and the damaged ones."""
 
@@ -66,14 +84,20 @@ def state_path(folder: Path, name: str, step: int) -> Path:
     return folder / f"{name}-step{step:08d}-state"
 
 
-def find_states(folder: Path, name: str) -> Found:
-    """Look for the training states of output ``name``; every file of a whole one has the size and hash it was written with."""
-    pattern = re.compile(re.escape(name) + r"-step(\d{8})-state")
-    steps = {}
-    for path in sorted(folder.glob(f"{_escaped(name)}-step*-state")) if folder.is_dir() else []:
-        if match := pattern.fullmatch(path.name):
-            steps[path] = int(match[1])
-    whole = tuple(sorted((step, path) for path, step in steps.items() if _is_whole(path)))
+def find_states(folder: Path, name: str, *, by_size: bool = False) -> Found:
+    """Look for the training states of output ``name``; every file of a whole one has the size and hash it was written with.
+
+    Args:
+        folder: output folder.
+        name: of the output.
+        by_size: trust sizes, and read no file whole.
+    """
+    steps = _steps(folder, name)
+    first = _replacing(folder, name)
+    if first in steps and _is_whole(first, by_size=by_size):
+        # A run that started anew was killed before it had removed what it replaces.
+        steps = {first: steps[first]}
+    whole = tuple(sorted((step, path) for path, step in steps.items() if _is_whole(path, by_size=by_size)))
     damaged = tuple(path for path in steps if path not in {path for _, path in whole})
     return Found(whole[-1][1] if whole else None, whole, damaged)
 
@@ -97,6 +121,8 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
         # Of killed saves; another number of steps between saves would never come by them again.
         for leftover in _parts(folder, name):
             _remove(leftover)
+        atomic.sweep(folder)
+        _settle(folder, name)
         part.mkdir(parents=True)
         # An optimiser without memory, such as plain SGD, has no tensors and gets no file.
         files = {f"{name}.safetensors": dict(tensors) for name, tensors in state.tensors.items() if tensors}
@@ -106,12 +132,14 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
         # By the names that were written: what someone else took away in the meantime must not pass for never having been there.
         manifest = _describe(part, [*files, _STATE])
         atomic.write_text(part / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
-        if anew:
-            remove_states(folder, name, but=part)
         _remove(target)
+        if anew:
+            atomic.write_text(_marker(folder, name), target.name)
         part.rename(target)
         _sync(folder)
-        for _, old in find_states(folder, name).whole[:-keep_last]:
+        if anew:
+            remove_states(folder, name, but=target)
+        for _, old in find_states(folder, name, by_size=True).whole[:-keep_last]:
             _remove(old)
     except OSError as error:
         _remove(part)
@@ -124,82 +152,24 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
     return target
 
 
-def load_state(path: Path) -> State:
-    """Read a state that :func:`find_states` found whole. Raises CacheError when a file cannot be read."""
+def load_state(path: Path) -> SavedState:
+    """Read the numbers of a state that :func:`find_states` found whole. Raises CacheError when they cannot be read."""
     try:
         numbers = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        step = int(numbers["step"])
+        return SavedState(path, int(numbers["step"]), numbers)
     except (OSError, ValueError, KeyError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise CacheError(
             f"the training state cannot be read: {why}", where=[path], fix="remove it to continue from an older one"
         ) from error
-    tensors = {file.stem: read_tensors(file) for file in sorted(path.glob("*.safetensors"))}
-    return State(step, numbers, tensors)
 
 
 def remove_states(folder: Path, name: str, *, but: Path | None = None) -> None:
     """Remove every state of output ``name`` and what killed saves left behind, ``but`` one of them."""
-    found = find_states(folder, name)
-    for path in (*(path for _, path in found.whole), *found.damaged, *_parts(folder, name)):
+    for path in (*_steps(folder, name), *_parts(folder, name)):
         if path != but:
             _remove(path)
-
-
-def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimiser's state into tensors and JSON numbers; :func:`unpack_optimizer` puts them together again."""
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, Any] = {"state": {}, "groups": []}
-    for index, values in optimizer.state_dict()["state"].items():
-        for key, value in _flattened(values).items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = value.detach().to("cpu").contiguous().clone()
-            else:
-                numbers["state"].setdefault(str(index), {})[key] = value
-    for group_index, group in enumerate(optimizer.state_dict()["param_groups"]):
-        for key, value in group.items():
-            if isinstance(value, Tensor):
-                tensors[f"group.{group_index}.{key}"] = value.detach().to("cpu").clone()
-        numbers["groups"].append({key: value for key, value in group.items() if not isinstance(value, Tensor)})
-    return tensors, numbers
-
-
-def unpack_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-    """Restore what :func:`pack_optimizer` took."""
-    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in numbers["state"].items()}
-    groups = [dict(group) for group in numbers["groups"]]
-    for name, tensor in tensors.items():
-        if name.startswith("group."):
-            _, group_index, key = name.split(".", 2)
-            groups[int(group_index)][key] = tensor
-        else:
-            index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = tensor
-    for group in groups:
-        # JSON has no tuples; optimisers compare and unpack `betas`.
-        group.update({key: tuple(value) for key, value in group.items() if key == "betas"})
-    optimizer.load_state_dict({"state": {index: _nested(values) for index, values in state.items()}, "param_groups": groups})
-
-
-def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a parameter's state with tables in it resolved; bitsandbytes keeps its 8-bit numbers in one."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = _flattened(value) if isinstance(value, Mapping) else None
-        flat |= {key: value} if inner is None else {f"{key}{_INSIDE}{name}": part for name, part in inner.items()}
-    return flat
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what :func:`_flattened` resolved."""
-    values: dict[str, Any] = {}
-    for key, value in flat.items():
-        *tables, name = key.split(_INSIDE)
-        table = values
-        for outer in tables:
-            table = table.setdefault(outer, {})
-        table[name] = value
-    return values
+    _marker(folder, name).unlink(missing_ok=True)
 
 
 def read_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mapping[str, Tensor]) -> None:
@@ -217,8 +187,11 @@ def read_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mappin
             parameter.copy_(tensors[name])
 
 
-def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]]:
-    return {name: {"size": (folder / name).stat().st_size, "sha256": _hash(folder / name)} for name in sorted(names)}
+def _steps(folder: Path, name: str) -> dict[Path, int]:
+    """Return the folders that are called as states of output ``name``, whole or not, with their steps."""
+    pattern = re.compile(re.escape(name) + r"-step(\d{8})-state")
+    paths = sorted(folder.glob(f"{_escaped(name)}-step*-state")) if folder.is_dir() else []
+    return {path: int(match[1]) for path in paths if (match := pattern.fullmatch(path.name))}
 
 
 def _parts(folder: Path, name: str) -> list[Path]:
@@ -226,11 +199,38 @@ def _parts(folder: Path, name: str) -> list[Path]:
     return list(folder.glob(f".{_escaped(name)}-step*{_PART}"))
 
 
-def _is_whole(path: Path) -> bool:
+def _marker(folder: Path, name: str) -> Path:
+    return folder / f".{name}{_REPLACING}"
+
+
+def _replacing(folder: Path, name: str) -> Path | None:
+    """Return the first state of a run that began to replace an earlier one's; None where all was finished."""
+    try:
+        return folder / _marker(folder, name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _settle(folder: Path, name: str) -> None:
+    """Finish what a kill kept a run that started anew from: what it replaces goes, unless its own first state never came to be."""
+    first = _replacing(folder, name)
+    if first is not None and _is_whole(first, by_size=False):
+        remove_states(folder, name, but=first)
+    _marker(folder, name).unlink(missing_ok=True)
+
+
+def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]]:
+    return {name: {"size": (folder / name).stat().st_size, "sha256": _hash(folder / name)} for name in sorted(names)}
+
+
+def _is_whole(path: Path, *, by_size: bool) -> bool:
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(manifest == _describe(path, (file.name for file in path.iterdir() if file.name != _MANIFEST)))
-    except (OSError, ValueError):
+        names = [file.name for file in path.iterdir() if file.name != _MANIFEST]
+        if by_size:
+            return {name: entry["size"] for name, entry in manifest.items()} == {name: (path / name).stat().st_size for name in names}
+        return bool(manifest == _describe(path, names))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

@@ -32,6 +32,7 @@ class Course:
         save: saves; called with the number of steps done, after all numbers up to it were seen to be finite.
         validate: returns the numbers of held-out items after a number of steps; empty when it is not their turn.
         stop_signal: returns the number of the signal that asked to stop, or 0.
+        how_to_go_on: what to type after a stop.
         preview: draws what is due after a number of steps, and says whether there was any; learners may then be on other devices.
         processes: that share every step.
     """
@@ -45,6 +46,7 @@ class Course:
     save_at: Callable[[int], bool]
     save: Callable[[int], None]
     stop_signal: Callable[[], int]
+    how_to_go_on: str = "run the same command again to continue"
     processes: Processes = ALONE
     validate: Callable[[int, Learner], Mapping[str, Tensor | float]] = lambda done, learner: {}
     preview: Callable[[int], bool] = lambda done: False
@@ -62,7 +64,7 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
         learner.denoiser.module.train()
         set_training_mode(learner.optimizer, training=True)
     if course.start >= course.total:
-        # A kill between the last state and the final LoRA file leaves only the latter to do.
+        # All steps are done, and the final LoRA file was removed or is to be of fewer steps: only that is left to do.
         course.save(course.start)
     # What is due before the first step, or was due when a kill came after this state was saved.
     course.preview(course.start)
@@ -89,7 +91,7 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
             raise StoppedError(
                 f"stopped after step {done} of {course.total}; it is saved",
                 signal_number=signal,
-                fix="run the same command again to continue",
+                fix=course.how_to_go_on,
             )
 
 

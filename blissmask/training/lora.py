@@ -118,7 +118,8 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
     fused = _fused_layers(denoiser, names, shape)
     config = _peft_config(shape, "|".join(map(re.escape, names)))
     # peft draws from the global generator; the fork keeps everyone else's state as it was.
-    with torch.random.fork_rng():
+    devices = {parameter.device for parameter in module.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed(seed, "lora"))
         inject_adapter_in_model(config, module, ADAPTER)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}

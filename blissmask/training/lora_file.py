@@ -119,7 +119,9 @@ def load_lora(path: Path, lora: Lora) -> None:
             # The file's scale may differ from ours; the product must not.
             own_b.copy_(b.float() * (stored_scale / lora.shape.scaling))
             norms = tensors.pop(f"{original}.dora_scale", None)
-            if norms is not None and lora.shape.dora:
+            if norms is not None and not lora.shape.dora:
+                raise ModelError("this LoRA was trained with DoRA, whose norms this run would drop", where=[path], fix="add `--use-dora`")
+            if norms is not None:
                 layer.lora_magnitude_vector[ADAPTER].weight.copy_(norms.reshape(-1))
     _refuse_left_over(tensors, path)
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from blissmask.config.training import TrainSection
-from blissmask.errors import MissingPackageError, UsageError
+from blissmask.errors import MissingPackageError, Problem, UsageError, first_line
 
 _KNOWN = {
     "adamw": "torch.optim.AdamW",
@@ -24,6 +24,8 @@ _KNOWN = {
 }
 _FIXED_RATE = {"adafactor": {"relative_step": False, "scale_parameter": False, "warmup_init": False}}
 """Adafactor's own schedule ignores the learning rate; users who set one mean it."""
+_FIND_THEIR_RATE = ("prodigy",)
+_LEAST_FACTOR = 0.1
 _TO_INSTALL = {"bitsandbytes": "bitsandbytes", "prodigyopt": "prodigyopt", "schedulefree": "schedulefree"}
 
 
@@ -51,14 +53,41 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], sectio
         raise UsageError(f"`{path}` does not take these arguments: {error}", fix="check `optimizer_args`") from error
 
 
-def check_optimizer(section: TrainSection, *, steps: int) -> None:
-    """Raise what :func:`build_optimizer` and :func:`build_scheduler` would, before a model is loaded.
+def with_fitting_rate(section: TrainSection) -> TrainSection:
+    """Return ``section`` with the learning rate of optimisers that find theirs alone, unless the user gave one."""
+    finds_its_own = section.optimizer_type.lower() in _FIND_THEIR_RATE and "learning_rate" not in section.model_fields_set
+    return section.model_copy(update={"learning_rate": 1.0}) if finds_its_own else section
+
+
+def rate_warnings(section: TrainSection) -> list[Problem]:
+    """Say when the learning rate keeps an optimiser that finds its own from learning anything."""
+    if section.optimizer_type.lower() not in _FIND_THEIR_RATE or section.learning_rate >= _LEAST_FACTOR:
+        return []
+    what = f"{section.optimizer_type} finds its learning rate alone and multiplies it by `learning_rate = {section.learning_rate:g}`"
+    return [Problem(what, fix="leave `learning_rate` out, or set it to 1")]
+
+
+def check_optimizer(section: TrainSection, *, steps: int, device: torch.device) -> None:
+    """Refuse, before a model is loaded, an optimiser or a schedule that cannot be made or cannot take a step.
 
     Args:
         section: optimiser and schedule.
         steps: of the learner that gets the fewest.
+        device: that training runs on; some optimisers are at home on one kind alone.
+
+    Raises:
+        UsageError, MissingPackageError: as :func:`build_optimizer` and :func:`build_scheduler`.
     """
-    optimizer = build_optimizer([(name, nn.Parameter(torch.zeros(1))) for name in ("lora_A", "lora_B")], section)
+    small = [(name, nn.Parameter(torch.zeros(2, 2, device=device))) for name in ("lora_A", "lora_B")]
+    optimizer = build_optimizer(small, section)
+    for _, parameter in small:
+        parameter.grad = torch.ones_like(parameter)
+    set_training_mode(optimizer, training=True)
+    try:
+        optimizer.step()
+    except Exception as error:
+        # Any class that the user names may be behind it.
+        raise UsageError(f"`{section.optimizer_type}` cannot train with these settings: {first_line(error)}", fix=_choices()) from error
     count_steps(section.lr_warmup_steps, steps, name="lr_warmup_steps")
     if section.lr_scheduler_args:
         # Only then, since it loads a large library.

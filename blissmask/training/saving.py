@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
-from blissmask.training.checkpoint import (
-    State,
-    pack_optimizer,
-    read_parameters,
-    save_state,
-    unpack_optimizer,
-)
+from blissmask.training.checkpoint import SavedState, State, read_parameters, save_state
 from blissmask.training.experts import Learner
 from blissmask.training.lora_file import save_lora
 from blissmask.training.lora_formats import LoraFormat
-from blissmask.training.optimizer import set_training_mode
+from blissmask.training.optimizer import parse_arguments
+from blissmask.training.optimizer_state import pack_optimizer, restore_optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +107,26 @@ def save_run_state(
     save_state(outputs.folder, outputs.run_name, State(step, numbers, tensors), keep_last=keep_last, anew=anew)
 
 
-def restore_run_state(state: State, learners: Sequence[Learner]) -> None:
-    """Bring every learner to where ``state`` was saved. Raises CacheError when it is of another LoRA."""
+def restore_run_state(state: SavedState, learners: Sequence[Learner], section: TrainSection) -> None:
+    """Bring every learner to where ``state`` was saved; learning rate, schedule and options of the optimiser are those of now.
+
+    Args:
+        state: where to go on.
+        learners: as ``section`` makes them.
+        section: options of now.
+
+    Raises:
+        CacheError: the state is of another LoRA, or cannot be read.
+    """
+    tensors, numbers = state.tensors(), state.numbers
+    before = numbers.get("settings", {}).get("optimizer_args", [])
+    options = {"weight_decay", *parse_arguments(section.optimizer_args), *parse_arguments(before)}
     for learner in _with_own_lora(learners):
         suffix = f"-{learner.name}" if learner.name else ""
-        read_parameters(learner.lora.named_parameters(), state.tensors[f"lora{suffix}"])
-        unpack_optimizer(learner.optimizer, state.tensors.get(f"optimizer{suffix}", {}), state.numbers[f"optimizer{suffix}"])
-        learner.scheduler.load_state_dict(state.numbers[f"scheduler{suffix}"])
+        read_parameters(learner.lora.named_parameters(), tensors[f"lora{suffix}"])
+        remembered, kept = numbers[f"optimizer{suffix}"], tensors.get(f"optimizer{suffix}", {})
+        schedule = numbers[f"scheduler{suffix}"]
+        restore_optimizer(learner.optimizer, learner.scheduler, kept, remembered, schedule=schedule, options=options)
 
 
 def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fixed: Sequence[str]) -> list[str]:
@@ -136,24 +144,6 @@ def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fix
             fix="set them back, choose another `output_name`, or start anew with `--no-resume`",
         )
     return changed
-
-
-def reading_weights(learners: Sequence[Learner], work: Callable[[], None]) -> None:
-    """Do ``work`` on the weights as they are to be used, then go on training; only schedule-free optimisers tell the two apart.
-
-    Training goes on from the very weights it had: computing them back from the others would round, and a run with more saves would end
-    elsewhere.
-    """
-    trained = [parameter for learner in _with_own_lora(learners) for _, parameter in learner.lora.named_parameters()]
-    values = [parameter.detach().clone() for parameter in trained]
-    for learner in learners:
-        set_training_mode(learner.optimizer, training=False)
-    work()
-    for learner in learners:
-        set_training_mode(learner.optimizer, training=True)
-    with torch.no_grad():
-        for parameter, value in zip(trained, values, strict=True):
-            parameter.copy_(value)
 
 
 def _with_own_lora(learners: Sequence[Learner]) -> list[Learner]:

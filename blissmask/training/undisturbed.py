@@ -14,8 +14,30 @@ from blissmask.training.optimizer import set_training_mode
 
 
 @contextlib.contextmanager
+def as_used(learners: Sequence[Learner]) -> Iterator[None]:
+    """Let the weights be those that a LoRA file holds; only schedule-free optimisers tell them from those that are trained.
+
+    Afterwards training goes on from the very weights it had: such an optimiser computes one from the other, and back with an error of
+    rounding, so a run with more saves would end elsewhere.
+    """
+    switching = [learner for learner in learners if hasattr(learner.optimizer, "eval")]
+    # On the CPU, since the device may be full.
+    weights = [(weight, weight.detach().to("cpu", copy=True)) for learner in switching for _, weight in learner.lora.named_parameters()]
+    try:
+        for learner in switching:
+            set_training_mode(learner.optimizer, training=False)
+        yield
+    finally:
+        for learner in switching:
+            set_training_mode(learner.optimizer, training=True)
+        with torch.no_grad():
+            for weight, kept in weights:
+                weight.copy_(kept)
+
+
+@contextlib.contextmanager
 def undisturbed(learners: Sequence[Learner], device: torch.device) -> Iterator[None]:
-    """Let the denoisers predict as they will be used: without dropout, a schedule-free optimiser's weights averaged.
+    """Let the denoisers predict as they will be used: without dropout, with the weights of :func:`as_used`.
 
     Afterwards the weights, their modes and the random state of the process are what they were, bit by bit.
 
@@ -25,24 +47,14 @@ def undisturbed(learners: Sequence[Learner], device: torch.device) -> Iterator[N
     """
     modules = [learner.denoiser.module for learner in learners]
     modes = [(part, part.training) for module in modules for part in module.modules()]
-    # Schedule-free optimisers compute one version of the weights from the other, and back with an error of rounding.
-    switching = [learner for learner in learners if hasattr(learner.optimizer, "eval")]
-    # On the CPU, since the device may be full.
-    weights = [(weight, weight.detach().to("cpu", copy=True)) for learner in switching for _, weight in learner.lora.named_parameters()]
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for learner in learners:
-                learner.denoiser.module.eval()
-                set_training_mode(learner.optimizer, training=False)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), as_used(learners):
+            for module in modules:
+                module.eval()
             yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
-        for learner in learners:
-            set_training_mode(learner.optimizer, training=True)
-        with torch.no_grad():
-            for weight, kept in weights:
-                weight.copy_(kept)
         for part, mode in modes:
             part.training = mode

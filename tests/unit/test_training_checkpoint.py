@@ -8,16 +8,8 @@ import torch
 
 from blissmask.errors import CacheError, MachineError
 from blissmask.training import checkpoint
-from blissmask.training.checkpoint import (
-    State,
-    find_states,
-    load_state,
-    pack_optimizer,
-    read_parameters,
-    remove_states,
-    save_state,
-    unpack_optimizer,
-)
+from blissmask.training.checkpoint import State, find_states, load_state, read_parameters, remove_states, save_state
+from blissmask.training.optimizer_state import pack_optimizer, unpack_optimizer
 
 
 def state(step):
@@ -31,7 +23,7 @@ def save(folder, step, *, keep_last=2):
 def test_a_state_comes_back_as_it_was_saved(tmp_path):
     found = load_state(save(tmp_path, 7))
     assert (found.step, found.numbers["note"]) == (7, "hello")
-    assert torch.equal(found.tensors["lora"]["a"], torch.full((2, 3), 7.0))
+    assert torch.equal(found.tensors()["lora"]["a"], torch.full((2, 3), 7.0))
 
 
 @pytest.mark.parametrize("damage", ["truncate", "delete", "alter", "no manifest", "add"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from blissmask.config.model import Config
-from blissmask.config.training import TrainSection
 from blissmask.training.blocks import check_compiler
 from blissmask.training.device import find_device
 from blissmask.training.learners import check_memory_options, check_network_options
@@ -31,11 +30,11 @@ def check_options(config: Config, processes: Processes) -> None:
     wanted_trackers(section)
 
 
-def check_start(section: TrainSection, fewest_steps: int, *, anew: bool) -> None:
+def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
     """Refuse an optimiser, a schedule or a LoRA file that training cannot start with.
 
     Args:
-        section: names them.
+        config: names them.
         fewest_steps: of the optimisers of the run.
         anew: whether it does not go on from a training state; only then the LoRA file is read.
 
@@ -44,6 +43,7 @@ def check_start(section: TrainSection, fewest_steps: int, *, anew: bool) -> None
         MissingPackageError: the optimiser's package is not installed.
         ModelError: the LoRA file cannot be read, or holds NaN or infinity.
     """
-    check_optimizer(section, steps=fewest_steps)
+    section = config.train
+    check_optimizer(section, steps=fewest_steps, device=find_device(config.model.device))
     if anew and section.network_weights is not None:
         read_finite_lora(section.network_weights)

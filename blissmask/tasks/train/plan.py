@@ -25,6 +25,7 @@ from blissmask.training import checkpoint, saving
 from blissmask.training.batches import BatchOrder
 from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
+from blissmask.training.optimizer import rate_warnings, with_fitting_rate
 from blissmask.training.presets import weight_rule, with_preset
 from blissmask.training.processes import ALONE, Processes, this_process
 from blissmask.training.recipes import RECIPES
@@ -65,7 +66,7 @@ class TrainPlan(Plan):
     held_out: tuple[int, ...] = ()
     total_steps: int = 0
     names: saving.Outputs = field(default_factory=lambda: saving.Outputs(Path(), "", ()))
-    state: checkpoint.State | None = None
+    state: checkpoint.SavedState | None = None
     previews: PreviewPlan | None = None
     processes: Processes = ALONE
 
@@ -148,7 +149,7 @@ def plan(config: Config) -> TrainPlan:
     """
     if config.mask_loss.like is not None:
         return TrainPlan(COMMAND, config=config, tables=_recipe_tables(config.mask_loss.like))
-    config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss)})
+    config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss), "train": with_fitting_rate(config.train)})
     folders = _cache_folders(config)
     output = config.train.output_dir
     processes = dataclasses.replace(this_process(), lockstep=config.train.fsdp)
@@ -172,9 +173,9 @@ def plan(config: Config) -> TrainPlan:
     result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"blissmask cache --arch {arch.name}")
     if rule is not None:
         result.warnings += check_tiers(headers, config.mask_loss, config.masks)
-    result.warnings += stale_warnings(config, arch, sets)
+    result.warnings += [*rate_warnings(config.train), *stale_warnings(config, arch, sets)]
     _choose_start(result)
-    check_start(config.train, result.fewest_steps, anew=result.state is None)
+    check_start(config, result.fewest_steps, anew=result.state is None)
     result.previews = plan_previews(config, arch, task, sets, result.experts)
     if result.previews is not None:
         result.warnings += result.previews.warnings

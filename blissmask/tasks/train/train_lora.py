@@ -16,6 +16,7 @@ from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFini
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, RunContext, Summary, Table, name_some
 from blissmask.tasks.train import convert
+from blissmask.tasks.train.out_of_memory import told_when_full
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.previews import draw_previews, open_studio
@@ -38,6 +39,7 @@ from blissmask.training.metrics import MetricBuffer, Values
 from blissmask.training.presets import prior_rule, step_rule, weight_rule
 from blissmask.training.processes import joined
 from blissmask.training.tier_values import others_than, tiers_of
+from blissmask.training.undisturbed import as_used
 from blissmask.training.validation import HeldOut, validate
 
 _READ_EVERY = 10
@@ -63,6 +65,7 @@ def run(plan: TrainPlan | convert.ConversionPlan, context: RunContext) -> Summar
     Raises:
         CacheError: an entry holds NaN or infinity.
         ModelError: model files cannot be used.
+        MachineError: the training does not fit into the memory.
         StoppedError: a signal asked to stop; the step in hand is saved.
         NonFiniteLossError: the loss is not finite; the last state is kept.
     """
@@ -73,7 +76,7 @@ def run(plan: TrainPlan | convert.ConversionPlan, context: RunContext) -> Summar
     if plan.config.mask_loss.like is not None:
         summary.tables += plan.tables
     if plan.having(Action.WRITE):
-        with joined(plan.processes, start=plan.start):
+        with joined(plan.processes, start=plan.start), told_when_full(plan):
             _train(plan, context, summary)
     summary.seconds = time.monotonic() - started
     return summary
@@ -129,11 +132,12 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
 
     store = ItemStore(read, budget=memory_budget())
     totals = MaskTotals()
+    held_out = frozenset(plan.held_out)
     context.reporter.emit(PhaseStarted("Reading the cache", len(headers)))
     for position, (header, repeats) in enumerate(headers):
         item = store.item(position)
         # What is held out teaches nothing, so the banner does not count it.
-        if position not in plan.held_out:
+        if position not in held_out:
             totals.add(item, repeats=repeats)
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
@@ -166,7 +170,7 @@ def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContex
     if left_out:
         context.reporter.emit(Noted(f"{len(left_out)} layers never get a gradient and are not adapted, e.g. {left_out[0]}"))
     if plan.state is not None:
-        saving.restore_run_state(plan.state, learners)
+        saving.restore_run_state(plan.state, learners, section)
         context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.total_steps}"))
         return learners
     if section.network_weights is not None:
@@ -205,15 +209,23 @@ def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch
         save_at=plan.saves_at,
         save=save,
         stop_signal=context.stop_signal,
+        how_to_go_on=_how_to_go_on(plan),
         processes=plan.processes,
         validate=lambda done, learner: _validate(learner, held_out) if plan.validates_at(done) else {},
     )
 
 
+def _how_to_go_on(plan: TrainPlan) -> str:
+    """Say what to type after a stop: the same command, unless it asked to start anew and would do so again."""
+    given = [*([] if plan.config.train.resume else ["--no-resume"]), *(["--force"] if plan.config.run.force else [])]
+    if not given:
+        return "run the same command again to continue"
+    return f"run the command again without `{' '.join(given)}` to continue; with it the training starts anew"
+
+
 def _validate(learner: Learner, held_out: HeldOut) -> dict[str, torch.Tensor | float]:
-    numbers: dict[str, torch.Tensor | float] = {}
-    saving.reading_weights([learner], lambda: numbers.update(validate(learner, held_out)))
-    return numbers
+    with as_used([learner]):
+        return validate(learner, held_out)
 
 
 def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int, *, anew: bool) -> None:
@@ -233,10 +245,9 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int,
     metadata_of = partial(lora_metadata, plan.arch, config.model, section, config.mask_loss, facts, done)
     files = names.lora_files() if done >= plan.total_steps else names.lora_files(done) if plan.saves_at(done) else []
 
-    saving.reading_weights(
-        learners,
-        lambda: saving.save_loras(files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format),
-    )
+    if files:
+        with as_used(learners):
+            saving.save_loras(files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format)
     saving.save_run_state(names, learners, step=done, settings=plan.settings(), keep_last=section.keep_last, anew=anew)
 
 

@@ -1,0 +1,148 @@
+"""Going on from a training state with other settings: what the user changes counts, what cannot change is refused."""
+
+import pytest
+import torch
+
+from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
+from blissmask.tasks.train import train_lora
+from blissmask.training import loop
+from blissmask.training.metrics import read_log
+from tests.training_builders import problems_of, run, train_config, write_entry, write_masked_set
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return write_masked_set(tmp_path / "cache")
+
+
+def rates(folder):
+    return [line["lr"] for line in read_log(folder / "kyla-log.jsonl")]
+
+
+def stopped(cache, out, **options):
+    with pytest.raises(StoppedError) as caught:
+        run(train_config(cache, out, max_train_steps=8, **options), stop_after=4)
+    return caught.value
+
+
+def test_a_lower_learning_rate_counts_from_the_next_step(cache, tmp_path):
+    stopped(cache, tmp_path / "out", learning_rate=1e-2)
+    run(train_config(cache, tmp_path / "out", max_train_steps=8, learning_rate=1e-4))
+    assert rates(tmp_path / "out") == [1e-2] * 4 + [1e-4] * 4
+
+
+def test_another_schedule_counts_from_the_next_step(cache, tmp_path):
+    run(train_config(cache, tmp_path / "whole", max_train_steps=8, lr_scheduler="linear"))
+    stopped(cache, tmp_path / "out")
+    run(train_config(cache, tmp_path / "out", max_train_steps=8, lr_scheduler="linear"))
+    assert rates(tmp_path / "out")[4:] == rates(tmp_path / "whole")[4:]
+
+
+@pytest.mark.parametrize("change", [{"weight_decay": 0.5}, {"optimizer_args": ["betas=(0.5,0.6)"]}])
+def test_another_option_of_the_optimiser_changes_what_is_learnt(cache, tmp_path, change):
+    lines = []
+    for name, options in (("same", {}), ("other", change)):
+        stopped(cache, tmp_path / name)
+        run(train_config(cache, tmp_path / name, max_train_steps=8, **options))
+        lines.append(read_log(tmp_path / name / "kyla-log.jsonl"))
+    assert lines[0][:5] == lines[1][:5]
+    assert lines[0][6:] != lines[1][6:]
+
+
+@pytest.mark.parametrize("change", [{"network_alpha": 2.0}, {"use_rslora": True}, {"network_type": "loha"}])
+def test_what_would_rescale_all_that_was_learnt_is_refused(cache, tmp_path, change):
+    stopped(cache, tmp_path / "out")
+    with pytest.raises(UsageError, match="made with other settings") as caught:
+        train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8, **change))
+    assert f"`{next(iter(change))}` was" in problems_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "run the same command again to continue"),
+        ({"resume": False}, "run the command again without `--no-resume` to continue"),
+        ({"force": True}, "run the command again without `--force` to continue"),
+    ],
+)
+def test_a_stop_says_what_to_type(cache, tmp_path, options, told):
+    assert stopped(cache, tmp_path / "out", **options).problems[0].fix.startswith(told)
+
+
+def test_the_plan_holds_no_tensors_of_the_state(cache, tmp_path):
+    stopped(cache, tmp_path / "out")
+    state = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8)).state
+    assert state.step == 4
+    assert "tensors" not in type(state).__slots__
+    assert state.tensors()["lora"]
+
+
+def test_prodigy_finds_its_own_rate_unless_one_is_given(cache, tmp_path):
+    pytest.importorskip("prodigyopt")
+    assert train_lora.plan(train_config(cache, tmp_path / "out")).config.train.learning_rate == 1e-2
+    options = {"optimizer_type": "prodigy", "max_train_steps": 2}
+    config = train_config(cache, tmp_path / "out", **options)
+    left_out = config.train.model_validate({**config.train.model_dump(exclude={"learning_rate"}, exclude_unset=True)})
+    plan = train_lora.plan(config.model_copy(update={"train": left_out}))
+    assert plan.config.train.learning_rate == 1.0
+    low = train_lora.plan(train_config(cache, tmp_path / "out", **options))
+    assert any("multiplies it by `learning_rate = 0.01`" in warning.what for warning in low.warnings)
+
+
+def test_an_optimiser_that_cannot_take_a_step_is_refused_by_the_plan(cache, tmp_path):
+    pytest.importorskip("prodigyopt")
+    with pytest.raises(UsageError, match="`prodigy` cannot train with these settings"):
+        train_lora.plan(train_config(cache, tmp_path / "out", optimizer_type="prodigy", loraplus_lr_ratio=4.0))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: you tried"), MemoryError()]
+)
+def test_a_full_memory_says_what_makes_the_training_smaller(cache, tmp_path, monkeypatch, error):
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(loop, "run_step", full)
+    with pytest.raises(MachineError, match="does not fit into the memory") as caught:
+        run(train_config(cache, tmp_path / "out", int8_base=True))
+    told = problems_of(caught.value)
+    assert "1 x 1 x 4 x 4 latent cells" in told
+    assert "use `--gradient-checkpointing`, then `--blocks-to-swap N`, a smaller `resolution`" in told
+
+
+def test_other_errors_of_torch_stay_what_they_are(cache, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(loop, "run_step", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run(train_config(cache, tmp_path / "out"))
+
+
+def test_a_lora_with_dora_norms_is_not_started_from_without_them(cache, tmp_path):
+    run(train_config(cache, tmp_path / "first", use_dora=True))
+    start = tmp_path / "first" / "kyla.safetensors"
+    with pytest.raises(ModelError, match="trained with DoRA") as caught:
+        run(train_config(cache, tmp_path / "second", network_weights=start))
+    assert "--use-dora" in problems_of(caught.value)
+    run(train_config(cache, tmp_path / "second", network_weights=start, use_dora=True))
+
+
+def test_entries_with_pictures_of_other_sizes_are_not_put_into_one_batch(tmp_path):
+    from blissmask.cachefile.write import write_latents
+
+    for number, side in enumerate((4, 4, 8)):
+        path = write_entry(tmp_path / "cache", f"kyla{number}", seed=number)
+        contents = {"latents": torch.zeros(16, 1, 4, 4), "latents_control_0": torch.zeros(16, 1, side, side)}
+        write_latents(path, contents, weights_1fhw=None, regions_4fhw=None, metadata={"architecture": "wan", "format_version": "1.0.1"})
+    plan = train_lora.plan(
+        train_config(tmp_path / "cache", tmp_path / "out", datasets=[{"cache_directory": tmp_path / "cache", "batch_size": 4}])
+    )
+    assert sorted(sorted(plan.order.indices(number)) for number in range(plan.order.batches_per_epoch)) == [[0, 1], [2]]
+
+
+def test_a_warning_tells_what_changed(cache, tmp_path):
+    stopped(cache, tmp_path / "out")
+    plan = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8, learning_rate=1e-3))
+    [warning] = [warning for warning in plan.warnings if "other settings" in warning.what]
+    assert "`learning_rate` was 0.01, is 0.001" in warning.where
