@@ -13,7 +13,9 @@ TINY = "tiny"
 
 
 def model_files(section: ModelSection) -> ModelFiles:
-    """Return where the configuration says that a family's weights come from."""
+    """Return where the configuration says that a family's weights come from; ``tiny`` stands for all files that it names as well."""
+    if section.model == TINY:
+        return ModelFiles(model=TINY)
     return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
 
 

@@ -19,7 +19,7 @@ from blissmask.cli.masks import MASKS
 from blissmask.cli.options import HELP_PANEL, PAIR, flag_every_pair, flag_of, with_flags
 from blissmask.cli.to_alpha import TO_ALPHA
 from blissmask.cli.train import TRAIN
-from blissmask.cli.usage import unknown
+from blissmask.cli.usage import unknown_command
 from blissmask.config.other_trainers import our_spelling
 from blissmask.ui.help_screen import show_epilog
 
@@ -38,7 +38,13 @@ def main() -> None:
         # A file name that is not valid text must not end a run that printed it.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(guarded(lambda: build_app()(prog_name="blissmask", standalone_mode=False), sys.argv[1:]))
+    arguments = _help_at_the_end(sys.argv[1:])
+    sys.exit(guarded(lambda: build_app()(arguments, prog_name="blissmask", standalone_mode=False), arguments))
+
+
+def _help_at_the_end(arguments: list[str]) -> list[str]:
+    """Let ``blissmask help masks`` be ``blissmask masks --help``, as with git and cargo."""
+    return [*arguments[1:2], "--help"] if arguments[:1] == ["help"] else arguments
 
 
 def build_app() -> typer.Typer:
@@ -82,7 +88,7 @@ def _add(app: typer.Typer, command: Command) -> None:
         context_settings=_CONTEXT,
         cls=_with_epilog(command),
         no_args_is_help=False,
-    )(with_flags(handler, (*command.sections, *CONFIG_SECTIONS_OF_ALL), command.registries))
+    )(with_flags(handler, (*command.sections, *CONFIG_SECTIONS_OF_ALL), command.registries, only=command.only))
 
 
 def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
@@ -116,7 +122,7 @@ class _Group(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0].replace("_", "-")
         if name not in self.commands and not ctx.resilient_parsing:
-            raise unknown("command", args[0], self.commands, ctx)
+            raise unknown_command(args[0], self.commands, ctx)
         return super().resolve_command(ctx, args)
 
 

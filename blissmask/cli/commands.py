@@ -18,6 +18,7 @@ class Command:
         name: as typed.
         summary: one line in the imperative, shown in the list of commands and at the top of its help.
         sections: configuration sections whose fields are its flags, besides ``run``.
+        only: section -> the fields of it that mean something to this command; all where it is not named.
         task: dotted name of the module in ``tasks/`` with ``plan`` and ``run``.
         examples: two command lines for the end of the help screen.
         registries: field whose values are the names of a registry -> that registry; it is read only for help and completion.
@@ -29,3 +30,4 @@ class Command:
     task: str
     examples: tuple[str, ...]
     registries: Mapping[str, Registry] = field(default_factory=dict)
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

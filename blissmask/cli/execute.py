@@ -42,6 +42,7 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str
     from blissmask.ui import report_json, summary
     from blissmask.ui.progress import make_reporter
 
+    problems.name_config(config_path)
     config = load_config(find_config(config_path), flags)
     task = importlib.import_module(command.task)
     plan: Plan = task.plan(config)
@@ -98,7 +99,7 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
     except MemoryError:
         return _show(MachineError("out of memory", fix="close other programs, or use fewer `--jobs`"), as_json=as_json, verbose=verbose)
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes a message and exit code 70
-        usage = as_usage_error(error)
+        usage = as_usage_error(error, arguments)
         if usage is not None:
             return _show(usage, as_json=as_json, verbose=verbose)
         problems.show_bug(error, verbose=verbose)

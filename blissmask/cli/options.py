@@ -24,11 +24,15 @@ HELP_PANEL = "Running"
 
 _METAVARS: Mapping[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
+_ALL: Mapping[str, Collection[str]] = {}
+
 Handler = Callable[[Path | None, dict[str, dict[str, Any]]], None]
 """Receives the named configuration file and what was typed: section -> field -> text, list of texts, or bool."""
 
 
-def with_flags(handler: Handler, sections: tuple[str, ...], registries: Mapping[str, Registry]) -> Callable[..., None]:
+def with_flags(
+    handler: Handler, sections: tuple[str, ...], registries: Mapping[str, Registry], *, only: Mapping[str, Collection[str]] = _ALL
+) -> Callable[..., None]:
     """Return a function that Typer reads as a command with one flag per field of ``sections``, and that calls ``handler``.
 
     Values reach the handler as typed, unconverted, so that validation can report all problems of file and flags together.
@@ -37,12 +41,13 @@ def with_flags(handler: Handler, sections: tuple[str, ...], registries: Mapping[
         handler: called with the named configuration file and what was typed.
         sections: names of sections of the configuration.
         registries: field -> the registry whose names it takes, for shell completion.
+        only: section -> the fields that become flags; all of those that are not named.
     """
     owners: dict[str, tuple[str, str]] = {}
     parameters: list[inspect.Parameter] = []
     for section in sections:
         for name, field in section_type(section).model_fields.items():
-            if name in owners:
+            if name in owners or name not in only.get(section, (name,)):
                 continue
             parameters += _field_parameters(name, field, registries.get(name))
             owners[name] = (section, name)

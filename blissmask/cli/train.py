@@ -6,11 +6,12 @@ from blissmask.cli.commands import Command
 TRAIN = Command(
     name="train",
     summary="Train a LoRA on the cache, each part of a picture as much as its mask says",
-    sections=("model", "mask_loss", "train"),
+    sections=("model", "mask_loss", "train", "general", "datasets"),
     task="blissmask.tasks.train.train_lora",
     examples=(
         "blissmask train --config person.toml --mask-preset person-prior",
         "blissmask train --use-mask-loss --model tiny --max-train-steps 20",
     ),
     registries={"arch": ARCHS},
+    only={"general": ("batch_size", "num_repeats"), "datasets": ("cache_directory",)},
 )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from blissmask.config.other_trainers import advice_for
-from blissmask.errors import UsageError
+from blissmask.config.other_trainers import advice_for, nearest, our_spelling
+from blissmask.errors import Problem, UsageError
 
 _RESUMING = "`--resume` takes no folder: the newest training state of the `--output-name` is used"
+_FLAGS_FIRST = "every file and folder follows a flag, e.g. `--input photos`; quote names that hold spaces"
+_SWITCHES = "a switch takes no value: `--use-mask-loss` turns it on, `--no-use-mask-loss` off"
 
 
-def as_usage_error(error: Exception) -> UsageError | None:
+def as_usage_error(error: Exception, arguments: Sequence[str] = ()) -> UsageError | None:
     """Return Click's complaint about the command line as ours; None when it is something else.
 
     Typer carries its own copy of Click, so the classes are recognised by their shape.
+
+    Args:
+        error: what Click raised.
+        arguments: all that was typed: Click stops at the first flag it does not know, and people paste long command lines.
     """
     if not hasattr(error, "format_message") or not hasattr(error, "ctx"):
         return None
@@ -26,23 +31,37 @@ def as_usage_error(error: Exception) -> UsageError | None:
         raise SystemExit(UsageError.exit_code)
     flag = getattr(error, "option_name", None)
     if flag is not None and hasattr(error, "possibilities"):
-        return unknown("flag", flag, error.possibilities or (), context)
+        return _unknown_flags(flag, arguments, context)
     if flag is not None:
         return UsageError(f"`{flag}` needs a value", fix=_look_at_help(context))
     if extra := re.fullmatch(r"Got unexpected extra arguments?\S* \((.*)\)", message):
-        fix = _RESUMING if extra[1].rstrip("/").endswith("-state") else "files and folders are named by flags"
-        return UsageError(f"`{extra[1]}` belongs to no flag", fix=f"{fix}\n{_look_at_help(context)}")
+        return UsageError(f"unexpected `{extra[1]}`", fix=f"{_instead_of(extra[1])}\n{_look_at_help(context)}")
     return UsageError(message.rstrip("."), fix=_look_at_help(context))
 
 
-def unknown(noun: str, typed: str, known: Iterable[str], context: Any) -> UsageError:
-    """Return the error for a ``noun`` (flag, command) that does not exist, with the nearest of ``known``."""
-    if noun == "flag" and (owners := _owners(typed, context)):
-        return _misplaced(typed, owners, context)
-    if noun == "flag" and (advice := advice_for(typed)):
-        return UsageError(f"`{typed}` is an option of other trainers", fix=advice)
-    near = difflib.get_close_matches(typed.replace("_", "-"), list(known), n=1)
-    return UsageError(f"unknown {noun} `{typed}`{f', did you mean `{near[0]}`?' if near else ''}", fix=_look_at_help(context))
+def unknown_command(typed: str, known: Iterable[str], context: Any) -> UsageError:
+    """Return the error for a command that does not exist, with the nearest of ``known``."""
+    near = nearest(typed.replace("_", "-"), known)
+    return UsageError(f"unknown command `{typed}`{f', did you mean `{near}`?' if near else ''}", fix=_look_at_help(context))
+
+
+def _unknown_flags(first: str, arguments: Sequence[str], context: Any) -> UsageError:
+    """Return one error that names every flag that the command does not know."""
+    known = {option for parameter in context.command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    typed = [f"--{our_spelling(text[2:].partition('=')[0])}" for text in arguments if text.startswith("--") and len(text) > 2]
+    wrong = dict.fromkeys([first, *(flag for flag in typed if flag not in known and context.parent is not None)])
+    error = UsageError.several([_unknown_flag(flag, known, context) for flag in wrong])
+    assert isinstance(error, UsageError)
+    return error
+
+
+def _unknown_flag(flag: str, known: Iterable[str], context: Any) -> Problem:
+    if owners := _owners(flag, context):
+        return _misplaced(flag, owners, context)
+    if advice := advice_for(flag):
+        return Problem(f"`{flag}` is an option of other trainers", fix=advice)
+    near = nearest(flag[2:], (option[2:] for option in known if option.startswith("--")))
+    return Problem(f"unknown flag `{flag}`{f', did you mean `--{near}`?' if near else ''}", fix=_look_at_help(context))
 
 
 def _owners(flag: str, context: Any) -> list[str]:
@@ -51,13 +70,22 @@ def _owners(flag: str, context: Any) -> list[str]:
     return [name for name, command in getattr(group, "commands", {}).items() if any(flag in option.opts for option in command.params)]
 
 
-def _misplaced(flag: str, owners: Sequence[str], context: Any) -> UsageError:
-    """Return the error for a flag that another command has, or that stands before the command."""
+def _misplaced(flag: str, owners: Sequence[str], context: Any) -> Problem:
+    """Say of a flag that another command has it, or that it stands before the command."""
     if context.parent is None:
         command = owners[0] if len(owners) == 1 else "COMMAND"
-        return UsageError(f"`{flag}` stands before the command", fix=f"flags come after it: `blissmask {command} {flag} ...`")
+        return Problem(f"`{flag}` stands before the command", fix=f"flags come after it: `blissmask {command} {flag} ...`")
     where = " and ".join(f"`blissmask {name}`" for name in owners)
-    return UsageError(f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {'has' if len(owners) == 1 else 'have'} it")
+    return Problem(f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {'has' if len(owners) == 1 else 'have'} it")
+
+
+def _instead_of(extra: str) -> str:
+    """Say how to type what stands alone on the command line."""
+    if extra.rstrip("/").endswith("-state"):
+        return _RESUMING
+    if extra.endswith((".toml", ".json", ".yaml", ".yml")):
+        return f"did you mean `--config {extra}`?"
+    return _SWITCHES if extra.lower() in ("true", "false", "yes", "no", "1", "0") else _FLAGS_FIRST
 
 
 def _look_at_help(context: Any) -> str:

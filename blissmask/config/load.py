@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from blissmask.config.fields import choices_of, item_type, plain_type, range_text
 from blissmask.config.model import Config, section_type
-from blissmask.config.other_trainers import advice_for
+from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.errors import UsageError
 
 DEFAULT_NAME = "blissmask.toml"
@@ -63,6 +63,9 @@ def load_config(path: Path | None, flags: Flags) -> Config:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() in (".yaml", ".yml"):
+        fix = "configurations of ai-toolkit are not read: start from one of `examples/*.toml`"
+        raise UsageError("the configuration must be TOML (or JSON), and this is YAML", where=[path], fix=fix)
     try:
         raw = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -172,7 +175,7 @@ def _describe_top_level(section: str, detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(section, Config.model_fields, n=1)
         owners = [] if near else [f"[{name}]" for name in Config.model_fields if section in section_type(name).model_fields]
-        hint = f", did you mean `[{near[0]}]`?" if near else f", it belongs into {owners[0]}" if owners else ""
+        hint = f", did you mean `[{near[0]}]`?" if near else f", it belongs in {owners[0]}" if owners else ""
         return f"unknown table or key `{section}`{hint}"
     kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"
     return f"`{section}` must be {kind}"
@@ -181,12 +184,12 @@ def _describe_top_level(section: str, detail: Any) -> str:
 def _nearest(name: str, section: str) -> str:
     if advice := advice_for(name):
         return f", an option of other trainers: {advice}"
-    near = difflib.get_close_matches(name, section_type(section).model_fields, n=1)
+    near = nearest(name, section_type(section).model_fields)
     if near:
-        return f", did you mean `{near[0]}`?"
+        return f", did you mean `{near}`?"
     for other in Config.model_fields:
         if other != section and name in section_type(other).model_fields:
-            return f", it belongs into {'[[datasets]]' if other == 'datasets' else f'[{other}]'}"
+            return f", it belongs in {'[[datasets]]' if other == 'datasets' else f'[{other}]'}"
     return ""
 
 

@@ -5,7 +5,8 @@ Source: their parsers, read in 2026. The README shows :data:`INSTEAD` as a table
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 SAME_MEANING: Mapping[str, str] = MappingProxyType(
@@ -20,6 +21,22 @@ SAME_MEANING: Mapping[str, str] = MappingProxyType(
 )
 """Their name -> our field; both are taken on the command line."""
 
+_MEANT: Mapping[str, str] = MappingProxyType(
+    {
+        "lr": "learning_rate",
+        "unet_lr": "learning_rate",
+        "steps": "max_train_steps",
+        "epochs": "max_train_epochs",
+        "rank": "network_dim",
+        "lora_rank": "network_dim",
+        "train_batch_size": "batch_size",
+        "pretrained_model_name_or_path": "model",
+    }
+)
+"""Names of sd-scripts and ai-toolkit that are unlike ours in spelling, for suggestions alone."""
+
+_AUGMENTS = "leave it out: pictures are encoded once, so they are not changed from epoch to epoch"
+
 INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
     (("config_file",), "`--config`; a dataset TOML works as it is"),
     (
@@ -33,7 +50,8 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
         ("vae_cache_cpu", "vae_chunk_size", "vae_tiling", "vae_spatial_tile_sample_min_size", "disable_cudnn_backend"),
         "`--vae-dtype bfloat16`, for less memory in `cache`",
     ),
-    (("model_version", "edit", "edit_plus", "i2v"), "`--arch` and `--task`"),
+    (("model_version", "edit", "edit_plus"), "`--arch`"),
+    (("i2v",), "`--task i2v`"),
     (("num_layers", "remove_first_image_from_target"), "nothing: Qwen-Image-Layered is no family here"),
     (("timestep_boundary",), "`--expert`; the boundary is the family's own, 0.875 for t2v and 0.9 for i2v"),
     (("force_v2_1_time_embedding", "simple_modulation"), "leave it out: that is how the model is run"),
@@ -102,6 +120,23 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
 """Names of theirs that are not here, and what to use."""
 
 
+_OF_SD_SCRIPTS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("flip_aug", "color_aug", "random_crop", "face_crop_aug_range"), _AUGMENTS),
+    (("cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs"), "leave it out: `blissmask cache` does it, before training"),
+)
+"""The same for keys of sd-scripts that musubi-tuner does not have."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return which of ``known`` was probably meant by ``name``; "" when none is near. Hyphens and underscores are as in ``known``."""
+    names = list(known)
+    meant = _MEANT.get(name.replace("-", "_"), "")
+    for spelled in (meant, meant.replace("_", "-")):
+        if spelled and spelled in names:
+            return spelled
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.7)), "")
+
+
 def our_spelling(name: str) -> str:
     """Return a flag's name in ours, without its dashes: underscores become hyphens, and what they call otherwise gets our name."""
     field = name.replace("-", "_")
@@ -115,5 +150,5 @@ def advice_for(name: str) -> str:
         name: as typed, with or without dashes.
     """
     field = name.lstrip("-").replace("-", "_")
-    text = next((text for names, text in INSTEAD if field in names), "")
+    text = next((text for names, text in (*INSTEAD, *_OF_SD_SCRIPTS) if field in names), "")
     return f"use {text}" if text.startswith("`") else text

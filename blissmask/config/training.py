@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +41,13 @@ def _refuse_zero(value: int) -> int:
     return value
 
 
+def _plain_task(value: Any) -> Any:
+    """Take musubi-tuner's names of tasks, which hold the size of the model: ``t2v-14B``, ``i2v-A14B``; here its file says it."""
+    size = re.fullmatch(r"(t2v|i2v)-A?\d+(\.\d+)?B", value) if isinstance(value, str) else None
+    return size[1] if size else value
+
+
+Task = Annotated[Text, BeforeValidator(_plain_task)]
 Factor = Annotated[Int, AfterValidator(_refuse_zero)]
 
 Precision = Annotated[Literal["float32", "bfloat16", "float16"], BeforeValidator(_full_dtype)]
@@ -52,7 +60,7 @@ class ModelSection(Section):
     """[model]: the family and its files."""
 
     arch: Text | None = option(None, "Model family", panel=_MODEL)
-    task: Text | None = option(None, "What the model does, e.g. t2v or i2v; the family's first when not given", panel=_MODEL)
+    task: Task | None = option(None, "What the model does, e.g. t2v or i2v; the family's first when not given", panel=_MODEL)
     model: Text | None = option(None, "A diffusers folder, a hub id, or `tiny` for a miniature with random weights", panel=_MODEL)
     vae: Path | None = option(None, "VAE file", panel=_MODEL)
     text_encoder: Path | None = option(None, "Text encoder file or folder", panel=_MODEL)

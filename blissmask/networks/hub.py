@@ -42,6 +42,6 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
 
 def _not_here(name: str) -> ModelError:
     return ModelError(
-        f"`{name}` is not on this machine, and nothing is downloaded without permission",
-        fix="allow it with `--download`, or name a folder that is already here",
+        f"there is no folder `{name}`, nor a hub model of this name on this machine",
+        fix="correct the path; if it is the id of a hub model, allow fetching it with `--download`",
     )

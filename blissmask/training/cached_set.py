@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from blissmask.training.items import shows_no_regions
 from blissmask.training.weights import WeightRule
 
 _NAMED = 5
+_TELLING = ("mask_source", "mean_weight", "tiers", "geometry", "frames", "vae")
+"""What of an entry's metadata changes with its content, and not when files are copied."""
 _REGIONS = "mask_regions"
 
 
@@ -95,6 +98,16 @@ def read_set(number: int, folder: Path, arch: Architecture, task: str, *, batch_
     if problems:
         raise CacheError.several(problems)
     return CachedSet(number, folder, tuple(headers), batch_size, repeats)
+
+
+def identify(sets: Sequence[CachedSet]) -> str:
+    """Return what tells this data set from others: a hash of what its entries say of themselves, wherever their files lie."""
+    facts = [
+        (header.path.name, header.latent_shape, sorted(header.contents), *(header.metadata.get(f"{OURS}{name}", "") for name in _TELLING))
+        for cached in sets
+        for header in cached.headers
+    ]
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def check_masks(sets: Sequence[CachedSet], section: MaskLossSection, rule: WeightRule | None, *, recache: str) -> list[Problem]:

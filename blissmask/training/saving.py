@@ -18,6 +18,9 @@ from blissmask.training.lora_formats import LoraFormat
 from blissmask.training.optimizer import parse_arguments
 from blissmask.training.optimizer_state import pack_optimizer, restore_optimizer
 
+DATA = "data"
+"""The setting that tells one data set from another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
@@ -135,15 +138,21 @@ def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fix
     Raises:
         UsageError: one of ``fixed`` changed: the state cannot be continued.
     """
-    changed = [f"`{name}` was {saved.get(name)}, is {value}" for name, value in wanted.items() if saved.get(name, value) != value]
-    broken = [line for line in changed if any(line.startswith(f"`{name}` ") for name in fixed)]
+    changed = {name: _change(name, saved.get(name), value) for name, value in wanted.items() if saved.get(name, value) != value}
+    broken = [line for name, line in changed.items() if name in fixed]
     if broken:
         raise UsageError(
             "the training state was made with other settings, so training cannot go on from it",
             where=broken,
             fix="set them back, choose another `output_name`, or start anew with `--no-resume`",
         )
-    return changed
+    return list(changed.values())
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    if name == DATA:
+        return "the cache holds other photos, captions or masks"
+    return f"`{name}` was {'not set' if before is None else before}, is {'not set' if now is None else now}"
 
 
 def _with_own_lora(learners: Sequence[Learner]) -> list[Learner]:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import tempfile
 import traceback
 from pathlib import Path
 
-from blissmask.errors import BlissmaskError, Problem
+from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.ui.console import err, folded, printable
 
 _SHOWN_PLACES = 10
+_TO_RUN = re.compile(r"((?:run `|^)blissmask (?:masks|instance|apply|to-alpha|cache|train))\b(?! --(?:config|help))", re.MULTILINE)
+_typed: dict[str, str] = {}
+"""The configuration that the user named, under ``config``."""
+
+
+def name_config(path: Path | None) -> None:
+    """Let commands in hints name the configuration that the user named, so that they can be typed as shown."""
+    _typed.clear()
+    if path is not None:
+        _typed["config"] = shlex.quote(str(path))
 
 
 def show_error(error: BlissmaskError, *, verbose: bool) -> None:
     """Print each problem of ``error`` on stderr."""
+    # What is wrong with a configuration is mended in one go, so it is all told; of many files, some are.
     for problem in error.problems:
-        _show("error", "bold red", problem, verbose=verbose)
+        _show("error", "bold red", problem, verbose=verbose or isinstance(error, UsageError))
 
 
 def show_warning(problem: Problem, *, verbose: bool) -> None:
@@ -43,6 +56,10 @@ def show_bug(error: BaseException, *, verbose: bool) -> None:
         err().print(trace)
 
 
+def _with_config(fix: str) -> str:
+    return _TO_RUN.sub(rf"\1 --config {_typed['config']}", fix) if _typed else fix
+
+
 def _show(label: str, style: str, problem: Problem, *, verbose: bool) -> None:
     console = err()
     console.print(f"{label}:", style=style, end=" ")
@@ -54,7 +71,7 @@ def _show(label: str, style: str, problem: Problem, *, verbose: bool) -> None:
     if len(shown) < len(problem.where):
         console.print(f"  and {len(problem.where) - len(shown)} more (--verbose lists all)")
     if problem.fix:
-        first, *rest = problem.fix.splitlines()
+        first, *rest = _with_config(problem.fix).splitlines()
         console.print()
         console.print("hint:", style="bold cyan", end=" ")
         console.print(folded(console, printable(first), column=6, hanging=6))

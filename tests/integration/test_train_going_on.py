@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train import going_on, train_lora
 from blissmask.training import loop
 from blissmask.training.metrics import read_log
 from tests.training_builders import problems_of, run, train_config, write_entry, write_masked_set
@@ -139,6 +139,43 @@ def test_entries_with_pictures_of_other_sizes_are_not_put_into_one_batch(tmp_pat
         train_config(tmp_path / "cache", tmp_path / "out", datasets=[{"cache_directory": tmp_path / "cache", "batch_size": 4}])
     )
     assert sorted(sorted(plan.order.indices(number)) for number in range(plan.order.batches_per_epoch)) == [[0, 1], [2]]
+
+
+def told(cache, out, **options):
+    return {warning.what: warning for warning in train_lora.plan(train_config(cache, out, **options)).warnings}
+
+
+def test_a_training_that_is_finished_says_so_and_what_to_do(cache, tmp_path):
+    run(train_config(cache, tmp_path / "out"))
+    warning = told(cache, tmp_path / "out")["`kyla` is already trained for 2 steps, so nothing is done"]
+    assert warning.where == ()
+    assert "--max-train-steps" in warning.fix
+    assert "--output-name" in warning.fix
+    assert "--no-resume" in warning.fix
+
+
+def test_a_training_that_is_finished_with_other_settings_does_not_claim_to_go_on(cache, tmp_path):
+    run(train_config(cache, tmp_path / "out"))
+    warnings = told(cache, tmp_path / "out", mask_preset="person", learning_rate=1e-3)
+    assert not any("goes on" in what for what in warnings)
+    where = warnings["`kyla` is already trained for 2 steps, so nothing is done"].where
+    assert where[0] == "it was trained with other settings:"
+    assert "`mask_preset` was not set, is person" in where
+    assert "`learning_rate` was 0.01, is 0.001" in where
+
+
+def test_other_masks_in_the_cache_are_noticed_when_training_goes_on(cache, tmp_path):
+    stopped(cache, tmp_path / "out")
+    write_masked_set(cache, **{"blissmask.mean_weight": "0.25"})
+    warning = told(cache, tmp_path / "out", max_train_steps=8)["training goes on from step 4 with other settings"]
+    assert warning.where == ("the cache holds other photos, captions or masks",)
+
+
+def test_a_state_of_another_base_model_is_refused(cache, tmp_path, monkeypatch):
+    stopped(cache, tmp_path / "out")
+    monkeypatch.setattr(going_on, "bases", lambda learners: ["other weights"])
+    with pytest.raises(UsageError, match="made with another base model"):
+        run(train_config(cache, tmp_path / "out", max_train_steps=8))
 
 
 def test_a_warning_tells_what_changed(cache, tmp_path):

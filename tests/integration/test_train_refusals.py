@@ -51,7 +51,7 @@ def test_family_that_nobody_knows_is_asked_for(cache, tmp_path):
     ("named", "message"),
     [
         ({"model": None}, "no transformer given\nname a file with `--dit`, or a diffusers folder with `--model`"),
-        ({"dit": "gone.safetensors"}, "there is no such model file\ngone.safetensors\ncorrect `--dit`"),
+        ({"model": None, "dit": "gone.safetensors"}, "there is no such model file\ngone.safetensors\ncorrect `--dit`"),
         ({"model": "nobody/has-this"}, "nobody/has-this"),
     ],
 )
@@ -70,6 +70,14 @@ def test_a_cache_of_another_family_is_refused_by_name(tmp_path):
     with pytest.raises(CacheError, match="another model family") as caught:
         train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out"))
     assert str(path) in problems_of(caught.value)
+
+
+@pytest.mark.parametrize("foreign", [{"architecture": "wan_of_another_kind"}, {"shape": (48, 1, 4, 4)}], ids=["metadata", "channels"])
+def test_an_entry_of_another_family_under_our_suffix_is_named_alone(cache, tmp_path, foreign):
+    path = write_entry(cache, "stranger", **foreign)
+    with pytest.raises(CacheError, match="1 cache entry: cached for another model family") as caught:
+        train_lora.plan(train_config(cache, tmp_path / "out"))
+    assert caught.value.problems[0].where == (str(path),)
 
 
 def test_a_caption_that_was_not_cached_is_named(tmp_path):

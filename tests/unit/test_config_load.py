@@ -60,7 +60,7 @@ def test_mask_loss_ranges_are_refused_in_the_words_of_the_guide(field, value, me
     ("text", "message"),
     [
         ("[trian]\nseed = 1", "unknown table or key `trian`, did you mean `[train]`?"),
-        ("[cache]\nlearning_rate = 1", "[cache]: unknown key `learning_rate`, it belongs into [train]"),
+        ("[cache]\nlearning_rate = 1", "[cache]: unknown key `learning_rate`, it belongs in [train]"),
         ('[train]\nseed = "1"', '[train]: `seed` must be a whole number, got "1"'),
         ("[mask_loss]\nuse_mask_loss = 1", "[mask_loss]: `use_mask_loss` must be true or false, got 1"),
         ('[mask_loss]\nmask_mean = "bach"', '[mask_loss]: `mask_mean` must be one of batch, sample, global, got "bach"'),

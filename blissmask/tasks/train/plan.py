@@ -13,17 +13,18 @@ from blissmask.archs.registry import load_architecture
 from blissmask.archs.sources import check_denoiser, model_files
 from blissmask.archs.tasks import checked_task
 from blissmask.config.model import Config, complete
-from blissmask.errors import Problem, UsageError
+from blissmask.errors import UsageError
 from blissmask.masks.tiers import TierTable
-from blissmask.tasks.plan import Action, Plan, PlannedItem, Table, name_some
+from blissmask.tasks.plan import Plan, Table
 from blissmask.tasks.train.checks import check_options, check_start
+from blissmask.tasks.train.going_on import choose_start
 from blissmask.tasks.train.memory import fit_memory
 from blissmask.tasks.train.preview_plan import PreviewPlan, plan_previews
-from blissmask.tasks.train.settings import FIXED, lasting_options
+from blissmask.tasks.train.settings import lasting_options
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training import checkpoint, saving
 from blissmask.training.batches import BatchOrder
-from blissmask.training.cached_set import CachedSet, check_masks, read_set, refuse_shared_folders, remembered_family
+from blissmask.training.cached_set import CachedSet, check_masks, identify, read_set, refuse_shared_folders, remembered_family
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
 from blissmask.training.optimizer import rate_warnings, with_fitting_rate
 from blissmask.training.presets import weight_rule, with_preset
@@ -137,6 +138,7 @@ class TrainPlan(Plan):
             "processes": self.processes.count,
             "entries": len(self.order.items),
             "batches_per_epoch": self.order.batches_per_epoch,
+            saving.DATA: identify(self.sets),
         }
 
 
@@ -174,7 +176,7 @@ def plan(config: Config) -> TrainPlan:
     if rule is not None:
         result.warnings += check_tiers(headers, config.mask_loss, config.masks)
     result.warnings += [*rate_warnings(config.train), *stale_warnings(config, arch, sets)]
-    _choose_start(result)
+    choose_start(result)
     check_start(config, result.fewest_steps, anew=result.state is None)
     result.previews = plan_previews(config, arch, task, sets, result.experts)
     if result.previews is not None:
@@ -253,38 +255,6 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
     result.names = saving.output_names(
         section.output_dir, section.output_name, all_experts=len(available), trained=names, shared=section.shared_lora and len(names) > 1
     )
-
-
-def _choose_start(result: TrainPlan) -> None:
-    """Decide whether to go on from a training state, and plan the files."""
-    names, section = result.names, result.config.train
-    found = checkpoint.find_states(names.folder, names.run_name)
-    if found.damaged:
-        result.warnings.append(Problem("training states that were not saved whole are passed over", name_some(found.damaged)))
-    restart = not section.resume or result.config.run.force
-    finished = False
-    if found.newest is not None and restart:
-        result.warnings.append(
-            Problem(
-                "training starts anew; its first training state replaces those of the earlier run", name_some([p for _, p in found.whole])
-            )
-        )
-    elif found.newest is not None:
-        result.state = checkpoint.load_state(found.newest)
-        changed = saving.compare_settings(result.state.numbers.get("settings", {}), result.settings(), fixed=FIXED)
-        if changed:
-            result.warnings.append(Problem(f"training goes on from step {result.state.step} with other settings", tuple(changed)))
-        finished = result.state.step >= result.total_steps and all(path.is_file() for path in names.lora_files())
-        if result.state.step > result.total_steps:
-            result.warnings.append(Problem(f"this LoRA was already trained for {result.state.step} steps"))
-    for path in names.lora_files():
-        action = Action.SKIP if finished else Action.WRITE
-        reason = f"already trained for {result.total_steps} steps" if finished else _reason(result)
-        result.items.append(PlannedItem(path.stem, action, reason, output=path))
-
-
-def _reason(result: TrainPlan) -> str:
-    return f"{result.total_steps} steps" if result.state is None else f"{result.total_steps} steps, going on after {result.state.step}"
 
 
 def _recipe_tables(trainer: str) -> list[Table]:

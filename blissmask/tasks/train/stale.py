@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from blissmask.archs.protocol import Architecture
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.fingerprint import Sameness, compare
+from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CAPTION, OURS, as_unicode
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset import DatasetSection
@@ -30,6 +30,7 @@ class _DataSet:
     section: DatasetSection
     items: tuple[DatasetItem, ...]
     buckets: Buckets
+    prints: Prints = field(default_factory=Prints)
     _geometries: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def geometry(self, source_wh: tuple[int, int]) -> str:
@@ -108,9 +109,9 @@ def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[Cache
         if _PRINT not in metadata:
             continue
         try:
-            if compare(metadata[_PRINT], item.pixel_paths) is Sameness.CHANGED:
+            if found.prints.compare(metadata[_PRINT], item.pixel_paths) is Sameness.CHANGED:
                 return "photo or video changed"
-            if _mask_changed(item, metadata):
+            if _mask_changed(item, found, metadata):
                 return "mask changed"
             if not found.section.shuffle_caption and _caption_changed(item, header):
                 return "caption changed"
@@ -121,12 +122,12 @@ def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[Cache
     return ""
 
 
-def _mask_changed(item: DatasetItem, metadata: Mapping[str, str]) -> bool:
+def _mask_changed(item: DatasetItem, found: _DataSet, metadata: Mapping[str, str]) -> bool:
     """Say whether the mask file is another one, came, or went; an alpha channel is part of the photo."""
     if metadata.get(f"{OURS}mask_source") == MaskSource.ALPHA:
         return False
     paths = (item.mask_path,) if item.mask_path else ()
-    return compare(metadata.get(f"{OURS}mask_print", ""), paths) is Sameness.CHANGED
+    return found.prints.compare(metadata.get(f"{OURS}mask_print", ""), paths) is Sameness.CHANGED
 
 
 def _caption_changed(item: DatasetItem, header: CacheHeader) -> bool:

@@ -16,6 +16,7 @@ from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFini
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, RunContext, Summary, Table, name_some
 from blissmask.tasks.train import convert
+from blissmask.tasks.train.going_on import BASE, bases, how_to_go_on, refuse_other_base
 from blissmask.tasks.train.out_of_memory import told_when_full
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.plan import plan as plan_training
@@ -170,6 +171,7 @@ def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContex
     if left_out:
         context.reporter.emit(Noted(f"{len(left_out)} layers never get a gradient and are not adapted, e.g. {left_out[0]}"))
     if plan.state is not None:
+        refuse_other_base(plan, learners)
         saving.restore_run_state(plan.state, learners, section)
         context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.total_steps}"))
         return learners
@@ -209,18 +211,10 @@ def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch
         save_at=plan.saves_at,
         save=save,
         stop_signal=context.stop_signal,
-        how_to_go_on=_how_to_go_on(plan),
+        how_to_go_on=how_to_go_on(plan),
         processes=plan.processes,
         validate=lambda done, learner: _validate(learner, held_out) if plan.validates_at(done) else {},
     )
-
-
-def _how_to_go_on(plan: TrainPlan) -> str:
-    """Say what to type after a stop: the same command, unless it asked to start anew and would do so again."""
-    given = [*([] if plan.config.train.resume else ["--no-resume"]), *(["--force"] if plan.config.run.force else [])]
-    if not given:
-        return "run the same command again to continue"
-    return f"run the command again without `{' '.join(given)}` to continue; with it the training starts anew"
 
 
 def _validate(learner: Learner, held_out: HeldOut) -> dict[str, torch.Tensor | float]:
@@ -248,7 +242,8 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int,
     if files:
         with as_used(learners):
             saving.save_loras(files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format)
-    saving.save_run_state(names, learners, step=done, settings=plan.settings(), keep_last=section.keep_last, anew=anew)
+    settings = {**plan.settings(), BASE: bases(learners)}
+    saving.save_run_state(names, learners, step=done, settings=settings, keep_last=section.keep_last, anew=anew)
 
 
 def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary: Summary) -> None:
