@@ -11,6 +11,7 @@ from blissmask.dataset.names import (
     IMAGE_SUFFIXES,
     LABELS,
     MASK_LABEL,
+    UNREAD_SUFFIXES,
     VIDEO_SUFFIXES,
     folder_key,
     group_by_key,
@@ -18,7 +19,7 @@ from blissmask.dataset.names import (
     refuse_collisions,
     split_name,
 )
-from blissmask.errors import InputError
+from blissmask.errors import InputError, Problem
 
 
 def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -30,6 +31,8 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry)]
+    except NotADirectoryError as error:
+        raise InputError("a folder is needed, and this is a file", where=[folder], fix="name the folder it lies in") from error
     except OSError as error:
         raise InputError(f"cannot read the folder: {error.strerror}", where=[folder], fix=f"paths start at {Path.cwd()}") from error
     return [folder / name for name in sorted(names) if split_name(name)[1].lower() in suffixes]
@@ -60,9 +63,29 @@ def find_media(folder: Path, *, images: bool = True, videos: bool = False, share
     paths = [path for path in list_files(folder, suffixes) if not item_key(path.name).endswith(LABELS)]
     if not paths:
         kinds = " or ".join([*(["pictures"] if images else []), *(["videos"] if videos else [])])
-        raise InputError(f"no {kinds} in the folder", where=[folder], fix=f"these are read: {' '.join(sorted(suffixes))}")
+        within = next((inner for inner in list_folders(folder) if list_files(inner, suffixes)), None)
+        fix = (
+            f"these are read: {' '.join(sorted(suffixes))}"
+            if within is None
+            else f"sub-folders are not entered; there are some in `{within}`"
+        )
+        raise InputError(f"no {kinds} in the folder", where=[folder], fix=fix)
     refuse_collisions(group_by_key(paths), shared=shared)
     return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths]
+
+
+def unread_warning(folder: Path) -> list[Problem]:
+    """Name the pictures of ``folder`` in formats that are not read: phones write them beside those that are.
+
+    Raises:
+        InputError: the folder is missing or cannot be read.
+    """
+    paths = list_files(folder, UNREAD_SUFFIXES)
+    if not paths:
+        return []
+    suffixes = ", ".join(sorted({path.suffix.lower() for path in paths}))
+    what = f"{len(paths)} picture{'' if len(paths) == 1 else 's'} in a format that is not read ({suffixes})"
+    return [Problem(what, tuple(map(str, paths)), "save them as JPEG or PNG")]
 
 
 def holds_mask_labels(folder: Path) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 from blissmask.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".tif", ".tiff", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"})
+"""Pictures that are not read, and that people expect to be."""
 MASK_LABEL = "-masklabel"
 """OneTrainer keeps the mask of ``NAME.jpg`` beside it, as ``NAME-masklabel.png``."""
 LABELS = (MASK_LABEL, "-condlabel")

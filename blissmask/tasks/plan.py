@@ -93,6 +93,7 @@ class Summary:
         failures: items that failed, with the reason; finished work is kept.
         tables, warnings, details: as in Plan, about the result.
         destination: where the results are, as shown in the last line.
+        headline: what was done, for the last line, where counts of items say too little.
         seconds: wall time.
     """
 
@@ -104,6 +105,7 @@ class Summary:
     warnings: list[Problem] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)
     destination: str = ""
+    headline: str = ""
     seconds: float = 0.0
 
     @property

@@ -97,12 +97,20 @@ def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals, *, ot
     )
 
 
+def tier_rows(rule: WeightRule) -> list[tuple[str, str, str, str]]:
+    """Return tier, grey value, mask weight and loss weight of each region, as text."""
+    return [
+        (tier.value, str(round(weight * MAX_VALUE)), f"{weight:.3f}", f"{rule.tier_loss_weight(weight):.3f}")
+        for tier, weight in zip(TIERS, rule.tier_weights or rule.pixel_weights, strict=True)
+    ]
+
+
 def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
     shares = totals.region_shares
     lines = [" tier         value   weight   loss weight   share of weight"]
-    for position, (tier, weight) in enumerate(zip(TIERS, rule.tier_weights or rule.pixel_weights, strict=True)):
+    for position, (tier, value, weight, loss_weight) in enumerate(tier_rows(rule)):
         share = "not known" if shares is None else f"{shares[position]:.1%}"
-        lines.append(f" {tier.value:<11}{round(weight * MAX_VALUE):>7}{weight:>9.3f}{rule.tier_loss_weight(weight):>14.3f}{share:>18}")
+        lines.append(f" {tier:<11}{value:>7}{weight:>9}{loss_weight:>14}{share:>18}")
     return lines
 
 
@@ -114,7 +122,7 @@ def _prior_line(section: MaskLossSection) -> list[str]:
     if not section.prior_preservation_weight:
         return []
     threshold, strength = section.prior_mask_threshold, section.prior_preservation_weight
-    return [f" cells of mask weight below {threshold} are held to the base model, at {strength} times the loss inside"]
+    return [f" mask weight below {threshold}: held to the base model, {strength} times as strongly"]
 
 
 def _count_line(totals: MaskTotals) -> str:

@@ -43,9 +43,9 @@ def show_summary(summary: Summary, *, already_told: Sequence[Problem], verbose: 
     for table in summary.tables:
         _print_table(table)
     destination = f" -> {printable(summary.destination)}" if summary.destination else ""
+    counts = f"Written {summary.written}, skipped {summary.skipped}, failed {len(summary.failures)}"
     if summary.written or summary.skipped or summary.failures or destination:
-        counts = f"Written {summary.written}, skipped {summary.skipped}, failed {len(summary.failures)}"
-        out().print(f"{counts}{destination}  ({_duration(summary.seconds)})")
+        out().print(f"{summary.headline or counts}{destination}  ({_duration(summary.seconds)})")
     for problem in summary.warnings:
         if problem in already_told:
             continue

@@ -26,6 +26,7 @@ from blissmask.training import checkpoint, saving
 from blissmask.training.batches import BatchOrder
 from blissmask.training.cached_set import CachedSet, check_masks, identify, read_set, refuse_shared_folders, remembered_family
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
+from blissmask.training.mask_report import tier_rows
 from blissmask.training.optimizer import rate_warnings, with_fitting_rate
 from blissmask.training.presets import weight_rule, with_preset
 from blissmask.training.processes import ALONE, Processes, this_process
@@ -184,6 +185,8 @@ def plan(config: Config) -> TrainPlan:
     for expert in result.experts:
         check_denoiser(model_files(config.model), expert.name)
     result.tables.append(_overview(result, memory.rows))
+    if rule is not None:
+        result.tables.append(Table("Mask loss", ("tier", "value", "weight", "loss weight"), tuple(tier_rows(rule))))
     if not processes.first:
         result.outputs, result.warnings = (), []
     return result

@@ -250,12 +250,12 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     files = plan.names.lora_files()
     summary.written = len(files)
     summary.details |= {"steps": plan.total_steps, "loss": last.get("loss"), "files": [str(path) for path in files]}
-    rows = [("steps", str(plan.total_steps)), ("last loss", f"{last['loss']:.4f}" if "loss" in last else "-")]
-    rows += [("LoRA", str(path)) for path in files]
+    summary.headline, summary.destination = f"Trained {counted(plan.total_steps, 'step')}", ", ".join(map(str, files))
+    rows = [("last loss", f"{last['loss']:.4f}" if "loss" in last else "-")]
     if plan.names.curve.is_file():
         rows.append(("loss curve", str(plan.names.curve)))
     if totals is not None:
         summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": len(totals.empty)}
     if totals is not None and totals.empty:
         rows.append(("entries with weight 0 everywhere", str(len(totals.empty))))
-    summary.tables.append(Table("Trained", ("what", "value"), tuple(rows)))
+    summary.tables.append(Table("Result", ("what", "value"), tuple(rows)))
