@@ -18,8 +18,7 @@ def miniature(name: str) -> str:
     text = _MODEL_FILES.sub("", (EXAMPLES / name).read_text(encoding="utf-8"))
     text = re.sub(r"^(arch = .*)$", r'\1\nmodel = "tiny"', text, flags=re.MULTILINE)
     text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
-    # Of her sister there is no picture.
-    text = re.sub(r"^(max_train_steps|negatives) = .*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^max_train_steps = .*\n", "", text, flags=re.MULTILINE)
     return text.replace("[train]\n", "[train]\nmax_train_steps = 2\n")
 
 
@@ -29,9 +28,7 @@ def fill(folder: Path) -> None:
     for name in ("eileen-close.jpg", "eileen-and-photographer.jpg"):
         shutil.copy(PHOTOS / name, folder / "photos")
         (folder / "photos" / name).with_suffix(".txt").write_text("Kyla")
-    for place in ("kyla.jpg", "more_of_kyla/one.jpg"):
-        (folder / place).parent.mkdir(exist_ok=True)
-        shutil.copy(PHOTOS.parent / "references" / "eileen.jpg", folder / place)
+    shutil.copy(PHOTOS.parent / "references" / "eileen.jpg", folder / "kyla.jpg")
     write_video(folder / "clips" / "clip001.mp4", [random_rgb((64, 64), seed=seed) for seed in range(40)], fps=30.0)
     (folder / "clips" / "clip001.txt").write_text("Kyla walks")
     (folder / "prompts.txt").write_text("Kyla in a garden --w 64 --h 64 --s 2\n")

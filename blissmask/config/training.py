@@ -175,8 +175,8 @@ class TrainSection(Section):
     max_train_steps: Int = option(1600, "Optimiser steps", panel=_LOOP, ge=1)
     max_train_epochs: Int | None = option(None, "Passes over the data set, instead of a number of steps", panel=_LOOP, ge=1)
     gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_LOOP, ge=1)
-    memory: Literal["auto"] | None = option(
-        None, "`auto` picks checkpointing, block swap and int8 by the free memory and says what it picked", panel=_LOOP
+    memory: Literal["auto", "none"] = option(
+        "none", "`auto` picks checkpointing, block swap and int8 by the free memory and says what it picked", panel=_LOOP
     )
     gradient_checkpointing: Switch = option(
         False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_LOOP
