@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from blissmask.cli.commands import Command
 from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import find_config, load_config
-from blissmask.errors import BlissmaskError, MachineError, exit_code_of
+from blissmask.config.model import Config
+from blissmask.errors import BlissmaskError, InputError, MachineError, exit_code_of
 from blissmask.storage.lock import writing_to
 from blissmask.ui import problems
 from blissmask.ui.console import err
@@ -38,12 +39,19 @@ def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapp
 
 
 def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> int:
-    from blissmask.tasks.plan import Action, RunContext
+    problems.name_config(config_path)
+    config = load_config(find_config(config_path), flags)
+    try:
+        return _carry_out(command, config)
+    except BlissmaskError as error:
+        return _show(error, as_json=config.run.json_output, verbose=config.run.verbose)
+
+
+def _carry_out(command: Command, config: Config) -> int:
+    from blissmask.tasks.plan import Action, RunContext, planned_failures
     from blissmask.ui import report_json, summary
     from blissmask.ui.progress import make_reporter
 
-    problems.name_config(config_path)
-    config = load_config(find_config(config_path), flags)
     task = importlib.import_module(command.task)
     plan: Plan = task.plan(config)
     if _speaks():
@@ -55,6 +63,9 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str
         else:
             summary.show_plan(plan, verbose=config.run.verbose)
         return 1 if plan.having(Action.FAIL) else 0
+    if config.run.fail_fast and (failures := planned_failures(plan)):
+        places = [f"{failure.key}: {failure.problem.what}" for failure in failures]
+        raise InputError("`--fail-fast` stops here: the plan knows what will fail", where=places, fix="mend it, or leave `--fail-fast` out")
     started = time.monotonic()
     # To the end of the summary: a signal that comes when all is done must not hide what was done.
     with _graceful_stop() as stop_signal:
@@ -96,6 +107,10 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
         return _SIGINT_EXIT
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        # Such as a folder that may not be entered; files that are read and written have their own messages.
+        what = f"the machine refuses: {error.strerror or error}"
+        return _show(MachineError(what, where=[error.filename] if error.filename else []), as_json=as_json, verbose=verbose)
     except MemoryError:
         return _show(MachineError("out of memory", fix="close other programs, or use fewer `--jobs`"), as_json=as_json, verbose=verbose)
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes a message and exit code 70
@@ -103,6 +118,10 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
         if usage is not None:
             return _show(usage, as_json=as_json, verbose=verbose)
         problems.show_bug(error, verbose=verbose)
+        if as_json:
+            from blissmask.ui import report_json
+
+            report_json.show_bug(error, exit_code=_OUR_BUG)
         return _OUR_BUG
 
 

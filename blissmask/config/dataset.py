@@ -7,12 +7,11 @@ that the guide's examples use are accepted with the meaning sd-scripts gives the
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from blissmask.config.fields import Count, Index, Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import Count, FilePath, Index, Int, Number, Section, Switch, Text, option
 
 _SIZE = "Size and buckets"
 _CAPTION = "Captions"
@@ -55,17 +54,17 @@ class GeneralSection(Section):
 class DatasetSection(GeneralSection):
     """[[datasets]]: one folder or list of pictures or videos."""
 
-    image_directory: Path | None = option(None, "Folder of photos", panel=_DATA)
-    image_jsonl_file: Path | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
-    video_directory: Path | None = option(None, "Folder of videos", panel=_DATA)
-    video_jsonl_file: Path | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
-    cache_directory: Path | None = option(None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos")
-    mask_directory: Path | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
-    default_mask: Path | None = option(None, "Mask of all items that have none of their own, a picture or a video", panel=_DATA)
+    image_directory: FilePath | None = option(None, "Folder of photos", panel=_DATA)
+    image_jsonl_file: FilePath | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
+    video_directory: FilePath | None = option(None, "Folder of videos", panel=_DATA)
+    video_jsonl_file: FilePath | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
+    cache_directory: FilePath | None = option(None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos")
+    mask_directory: FilePath | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
+    default_mask: FilePath | None = option(None, "Mask of all items that have none of their own, a picture or a video", panel=_DATA)
     invert_mask: Switch = option(False, "Take masks and alpha the other way round: learn what is dark", panel=_DATA)
     alpha_mask: Switch = option(False, "Take the mask from the alpha channel where a picture has one", panel=_DATA)
     require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA)
-    control_directory: Path | None = option(None, "Folder of control pictures", panel=_DATA)
+    control_directory: FilePath | None = option(None, "Folder of control pictures", panel=_DATA)
     multiple_target: Switch = option(False, "Read `NAME_0.png`, `NAME_1.png` ... as layers of `NAME.png`", panel=_DATA, hidden=True)
     no_resize_control: Switch = option(False, "Only crop control pictures to a multiple of the grid", panel=_DATA)
     control_resolution: Size | None = option(None, "Size of control pictures", panel=_DATA)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import annotated_types
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field, Strict
 from pydantic.fields import FieldInfo
 
 Int = Annotated[int, Strict()]
@@ -19,8 +19,17 @@ Index = Annotated[Int, annotated_types.Ge(0)]
 """A whole number of at least 0, as an item of a list."""
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
-FilePath = Path
-"""A path as written; relative paths start at the working folder, as in musubi-tuner."""
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"must be a path; {error}") from error
+
+
+FilePath = Annotated[Path, AfterValidator(_at_home)]
+"""A path as written, ``~`` for the home folder; relative paths start at the working folder, as in musubi-tuner."""
 
 
 class Section(BaseModel):

@@ -86,10 +86,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _rename_old(data: dict[str, Any]) -> list[str]:
     """Give earlier names of dataset keys their present one; return a problem for each dataset that has both."""
     problems = []
-    datasets = data.get("datasets")
-    for number, dataset in enumerate(datasets if isinstance(datasets, list) else [], 1):
-        if not isinstance(dataset, dict):
-            continue
+    for number, dataset in enumerate(_tables(data.get("datasets")), 1):
         for old, new in _OLD_NAMES.items():
             if old in dataset and new in dataset:
                 problems.append(f"[[datasets]] {number}: `{old}` and `{new}` are the same setting, keep one")
@@ -108,21 +105,32 @@ def _merge_flags(data: dict[str, Any], flags: Flags) -> set[tuple[str, str]]:
             if section == "datasets":
                 _set_in_only_dataset(data, name, value)
                 continue
-            data.setdefault(section, {})[name] = value
+            table = data.setdefault(section, {})
+            # What is no table is left for the validation to name.
+            if isinstance(table, dict):
+                table[name] = value
             if section == "general":
-                for dataset in data.get("datasets", []):
+                for dataset in _tables(data.get("datasets")):
                     dataset.pop(name, None)
     return typed
 
 
 def _set_in_only_dataset(data: dict[str, Any], name: str, value: Any) -> None:
     datasets = data.setdefault("datasets", [{}])
+    if not isinstance(datasets, list):
+        return
     if len(datasets) != 1:
         raise UsageError(
             f"--{name} is for one dataset, and the configuration has {len(datasets)}",
             fix=f"write `{name}` into the [[datasets]] tables it belongs to",
         )
-    datasets[0][name] = value
+    for dataset in _tables(datasets):
+        dataset[name] = value
+
+
+def _tables(datasets: Any) -> list[dict[str, Any]]:
+    """Return what of a list of tables are tables."""
+    return [dataset for dataset in datasets if isinstance(dataset, dict)] if isinstance(datasets, list) else []
 
 
 def _from_flag(raw: Any, field: FieldInfo) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from blissmask.config import network
-from blissmask.config.fields import Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import FilePath, Int, Number, Section, Switch, Text, option
 from blissmask.masks.tiers import TierTable
 
 _TIER = "Tiers"
@@ -15,8 +14,8 @@ _TIER = "Tiers"
 class MasksSection(Section):
     """[masks]: make weighted masks from photos and videos."""
 
-    input: Path | None = option(None, "Folder of photos or videos; without it, every dataset of the config", panel="Input", short="-i")
-    output: Path | None = option(None, "Folder for the masks", panel="Output", short="-o")
+    input: FilePath | None = option(None, "Folder of photos or videos; without it, every dataset of the config", panel="Input", short="-i")
+    output: FilePath | None = option(None, "Folder for the masks", panel="Output", short="-o")
     backend: Text = option("embedded", "Network that tells face, hair, body and background apart", panel="Masks")
     face: Int = option(255, "Mask value of faces", panel=_TIER, ge=0, le=255)
     body: Int = option(128, "Mask value of bodies and clothes", panel=_TIER, ge=0, le=255)
@@ -36,7 +35,7 @@ class MasksSection(Section):
     video_every: Int = option(
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Masks", metavar="N", ge=1
     )
-    sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
     explain: Switch = option(False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks")
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Masks")
     model: Text | None = network.MODEL
@@ -54,10 +53,10 @@ class MasksSection(Section):
 class InstanceSection(Section):
     """[instance]: find one person in photos and videos."""
 
-    input: Path | None = option(None, "Folder of photos or videos", panel="Input", short="-i")
-    output: Path | None = option(None, "Folder for the subject masks", panel="Output", short="-o")
-    reference: list[Path] = option([], "Photo of the subject, or a folder of them; may be repeated", panel="Input", short="-r")
-    negatives: list[Path] = option([], "Photos of people it must never be; may be repeated", panel="Input")
+    input: FilePath | None = option(None, "Folder of photos or videos", panel="Input", short="-i")
+    output: FilePath | None = option(None, "Folder for the subject masks", panel="Output", short="-o")
+    reference: list[FilePath] = option([], "Photo of the subject, or a folder of them; may be repeated", panel="Input", short="-r")
+    negatives: list[FilePath] = option([], "Photos of people it must never be; may be repeated", panel="Input")
     backend: Text = option("embedded", "Network that outlines people", panel="Subject")
     identity: Text = option("embedded", "Network that recognises the face", panel="Subject")
     face_distance: Number | None = option(
@@ -83,8 +82,8 @@ class InstanceSection(Section):
     video_every: Int = option(
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Subject", metavar="N", ge=1
     )
-    review: Path | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
-    sheet: Path | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    review: FilePath | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
+    sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
     explain: Switch = option(False, "Print from which distance a face is whose, and the licence of the weights, then stop", panel="Subject")
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Subject")
     model: Text | None = network.MODEL
@@ -92,7 +91,7 @@ class InstanceSection(Section):
     device: Text = network.DEVICE
     precision: network.Precision = network.PRECISION
     batch_size: Int = network.BATCH_SIZE
-    identity_model: Path | None = option(
+    identity_model: FilePath | None = option(
         None, "Folder of the identity's networks; the embedded one brings its own", panel="Network", metavar="FOLDER"
     )
 
@@ -100,9 +99,9 @@ class InstanceSection(Section):
 class ApplySection(Section):
     """[apply]: set everybody but the subject to weight 0."""
 
-    weighted_masks: Path | None = option(None, "Folder of weighted masks", panel="Input")
-    instance_masks: Path | None = option(None, "Folder of subject masks", panel="Input")
-    output: Path | None = option(None, "Folder for the subject-only masks", panel="Output", short="-o")
+    weighted_masks: FilePath | None = option(None, "Folder of weighted masks", panel="Input")
+    instance_masks: FilePath | None = option(None, "Folder of subject masks", panel="Input")
+    output: FilePath | None = option(None, "Folder for the subject-only masks", panel="Output", short="-o")
     missing: Literal["error", "zero", "copy", "skip"] = option(
         "error",
         "When a subject mask is missing: stop, write an all-zero mask, copy the weighted mask (keeps bystanders), or write nothing",
@@ -114,9 +113,9 @@ class ApplySection(Section):
 class ToAlphaSection(Section):
     """[to_alpha]: put masks into the alpha channel of the photos."""
 
-    image_directory: Path | None = option(None, "Folder of photos", panel="Input")
-    mask_directory: Path | None = option(None, "Folder of masks", panel="Input")
-    output_directory: Path | None = option(None, "Folder for the RGBA photos", panel="Output", short="-o")
-    caption_directory: Path | None = option(None, "Folder of captions to copy beside the photos", panel="Input")
+    image_directory: FilePath | None = option(None, "Folder of photos", panel="Input")
+    mask_directory: FilePath | None = option(None, "Folder of masks", panel="Input")
+    output_directory: FilePath | None = option(None, "Folder for the RGBA photos", panel="Output", short="-o")
+    caption_directory: FilePath | None = option(None, "Folder of captions to copy beside the photos", panel="Input")
     caption_extension: Text = option(".txt", "Suffix of caption files", panel="Input")
     skip_existing: Switch = option(False, "Skip any photo whose output exists, without comparing", panel="Running")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from blissmask.config.fields import Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import FilePath, Int, Number, Section, Switch, Text, option
 
 _MODEL = "Model files"
 _CACHE = "Cache"
@@ -62,14 +62,14 @@ class ModelSection(Section):
     arch: Text | None = option(None, "Model family", panel=_MODEL)
     task: Task | None = option(None, "What the model does, e.g. t2v or i2v; the family's first when not given", panel=_MODEL)
     model: Text | None = option(None, "A diffusers folder, a hub id, or `tiny` for a miniature with random weights", panel=_MODEL)
-    vae: Path | None = option(None, "VAE file", panel=_MODEL)
-    text_encoder: Path | None = option(None, "Text encoder file or folder", panel=_MODEL)
-    tokenizer: Path | None = option(None, "Folder of the tokenizer", panel=_MODEL)
-    text_encoder_2: Path | None = option(None, "Second text encoder of HunyuanVideo: CLIP-L, byT5 for 1.5", panel=_MODEL)
-    tokenizer_2: Path | None = option(None, "Folder of the second tokenizer", panel=_MODEL)
-    dit: Path | None = option(None, "Denoiser file (low-noise expert where there are two)", panel=_MODEL)
-    dit_high_noise: Path | None = option(None, "High-noise expert file", panel=_MODEL)
-    image_encoder: Path | None = option(None, "Image encoder file of image-to-video models", panel=_MODEL)
+    vae: FilePath | None = option(None, "VAE file", panel=_MODEL)
+    text_encoder: FilePath | None = option(None, "Text encoder file or folder", panel=_MODEL)
+    tokenizer: FilePath | None = option(None, "Folder of the tokenizer", panel=_MODEL)
+    text_encoder_2: FilePath | None = option(None, "Second text encoder of HunyuanVideo: CLIP-L, byT5 for 1.5", panel=_MODEL)
+    tokenizer_2: FilePath | None = option(None, "Folder of the second tokenizer", panel=_MODEL)
+    dit: FilePath | None = option(None, "Denoiser file (low-noise expert where there are two)", panel=_MODEL)
+    dit_high_noise: FilePath | None = option(None, "High-noise expert file", panel=_MODEL)
+    image_encoder: FilePath | None = option(None, "Image encoder file of image-to-video models", panel=_MODEL)
     download: Switch = option(False, "Allow fetching a hub model from the network", panel=_MODEL)
     device: Text = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1", panel=_MODEL)
     vae_dtype: Precision | None = option(None, "Precision of the VAE", panel=_MODEL, default_text="float32")
@@ -83,7 +83,7 @@ class CacheSection(Section):
     one_frame: Switch = option(False, "One-frame training: control pictures and one target picture", panel=_CACHE)
     keep_cache: Switch = option(False, "Keep our cache files that no item needs any more", panel=_CACHE)
     empty_mask: Literal["warn", "error", "full"] = option("warn", "When a mask is zero everywhere", panel=_CACHE)
-    sheet: Path | None = option(None, "Contact sheet of what will be trained, `.png` or `.html`, drawn before encoding", panel=_CACHE)
+    sheet: FilePath | None = option(None, "Contact sheet of what will be trained, `.png` or `.html`, drawn before encoding", panel=_CACHE)
     verify: Switch = option(False, "Read every file whole and redo what does not match, instead of trusting sizes and times", panel=_CACHE)
     skip_existing: Switch = option(False, "Accepted from musubi-tuner; fresh entries are always skipped", panel=_CACHE, hidden=True)
 
@@ -137,7 +137,7 @@ class MaskLossSection(Section):
 class TrainSection(Section):
     """[train]: the loop and what it writes."""
 
-    output_dir: Path = option(Path("out"), "Folder for the LoRA", panel=_SAVE)
+    output_dir: FilePath = option(Path("out"), "Folder for the LoRA", panel=_SAVE)
     output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVE)
     save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVE, ge=1)
     save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVE, ge=1)
@@ -145,7 +145,7 @@ class TrainSection(Section):
     lora_format: Literal["native", "kohya", "diffusers"] = option(
         "native", "How LoRA files spell their layers; native loads in ComfyUI and diffusers alike", panel=_SAVE
     )
-    convert_lora: Path | None = option(
+    convert_lora: FilePath | None = option(
         None, "Write this LoRA file, of any trainer, in `lora_format`, and stop; no model is loaded", panel=_SAVE, metavar="FILE"
     )
     keep_last: Int = option(2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVE, ge=2)
@@ -163,10 +163,10 @@ class TrainSection(Section):
         panel=_LOG,
         default_text="tensorboard when it is installed",
     )
-    logging_dir: Path | None = option(None, "Folder for TensorBoard and wandb", panel=_LOG, default_text="logs in the output folder")
+    logging_dir: FilePath | None = option(None, "Folder for TensorBoard and wandb", panel=_LOG, default_text="logs in the output folder")
     log_tracker_name: Text = option("blissmask", "Project in wandb", panel=_LOG)
     wandb_run_name: Text | None = option(None, "Name of the run in wandb", panel=_LOG, default_text="the output name")
-    sample_prompts: Path | None = option(
+    sample_prompts: FilePath | None = option(
         None, "File of prompts to draw while training, one a line (.txt), or .toml or .json; options as in musubi-tuner", panel=_PREVIEW
     )
     sample_every_n_steps: Int | None = option(None, "Draw them every so many steps", panel=_PREVIEW, ge=1)
@@ -232,7 +232,7 @@ class TrainSection(Section):
     network_dim: Int = option(32, "Rank of the LoRA", panel=_LORA, ge=1)
     network_alpha: Number | None = option(None, "LoRA scale is this divided by the rank", panel=_LORA, default_text="the rank", gt=0)
     network_dropout: Number = option(0.0, "Share of each LoRA layer's inputs to drop", panel=_LORA, ge=0, lt=1)
-    network_weights: Path | None = option(None, "LoRA file to start from", panel=_LORA)
+    network_weights: FilePath | None = option(None, "LoRA file to start from", panel=_LORA)
     scale_weight_norms: Number | None = option(
         None, "Shrink a layer's update whose norm grows above this; 1 is usual against overfitting", panel=_LORA, gt=0
     )

@@ -39,7 +39,9 @@ def publishing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync(path.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        # What keeps it from being removed is what went wrong in the first place, and that is told.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         refusal = _refusal(error, path)
         if refusal is None:
             raise

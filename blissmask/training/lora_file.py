@@ -74,17 +74,17 @@ def read_lora(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)
     except CacheError as error:
         if not path.exists():
-            raise ModelError("there is no such LoRA file", where=[path]) from error
+            raise ModelError("there is no such LoRA file", where=[path], fix=f"paths start at {Path.cwd()}") from error
         fix = "copy it again; of a `.pt` or `.ckpt` file, which could run code while it is read, use the safetensors version"
         raise ModelError("the LoRA file is damaged or not safetensors", where=[path], fix=fix) from error
 
 
 def read_finite_lora(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a LoRA file to start from. Raises ModelError as :func:`read_lora`, and when one holds NaN or infinity."""
+    """Return the tensors of a LoRA file to go on with. Raises ModelError as :func:`read_lora`, and when one holds NaN or infinity."""
     tensors = read_lora(path)
     for key, tensor in tensors.items():
         if not bool(torch.isfinite(tensor.float()).all()):
-            raise ModelError(f"`{key}` of this LoRA holds NaN or infinity", where=[path], fix="start from an earlier file of it")
+            raise ModelError(f"`{key}` of this LoRA holds NaN or infinity", where=[path], fix="use an earlier file of it")
     return tensors
 
 

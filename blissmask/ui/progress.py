@@ -53,7 +53,7 @@ class QuietReporter:
 
 
 class PlainReporter(QuietReporter):
-    """One line when a phase starts, one every 30 seconds, one when it ends."""
+    """One line every 30 seconds, and one when a phase ends."""
 
     def __init__(self, *, verbose: bool, show_progress: bool = True) -> None:
         super().__init__(verbose=verbose)

@@ -41,6 +41,12 @@ def show_error(error: BlissmaskError) -> None:
     _print({"type": "error", "problems": problems, "exit_code": exit_code_of(error)})
 
 
+def show_bug(error: BaseException, *, exit_code: int) -> None:
+    """Print the document that stands in for a summary when a mistake of ours ended the run."""
+    what = f"a mistake of ours: {type(error).__name__}: {error}"
+    _print({"type": "error", "problems": [{"what": what, "where": [], "fix": ""}], "exit_code": exit_code})
+
+
 class JsonLines:
     """A Reporter that prints each event as one JSON line with a ``type``."""
 

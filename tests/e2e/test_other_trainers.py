@@ -95,7 +95,7 @@ def test_what_is_named_instead_exists(names, instead):
 
 def test_the_readme_shows_all_of_them_and_no_other():
     rows = [f"| {', '.join(f'`--{name}`' for name in names)} | {instead} |" for names, instead in INSTEAD]
-    table = README.partition("### Options of musubi-tuner that are not here")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    table = README.partition("<details><summary>The table</summary>")[2].partition("\n\n|")[2].partition("\n\n")[0]
     assert ("|" + table).splitlines()[2:] == rows
 
 
@@ -134,3 +134,26 @@ def test_a_state_after_resume_is_refused_with_how_resuming_works_here(app):
     with pytest.raises(Exception) as caught:
         app(["train", "--resume", "out/kyla-step00000500-state"], prog_name="blissmask", standalone_mode=False)
     assert as_usage_error(caught.value).problems[0].fix.startswith("`--resume` takes no folder")
+
+
+def test_every_unknown_flag_of_a_command_line_is_told_at_once(app):
+    typed = ["train", "--mixed_precision", "bf16", "--lr=1e-4", "--seed", "7", "--network_module", "x", "--inptu", "a"]
+    with pytest.raises(Exception) as caught:
+        app(typed, prog_name="blissmask", standalone_mode=False)
+    told = [problem.what for problem in as_usage_error(caught.value, typed).problems]
+    assert told == [
+        "`--mixed-precision` is an option of other trainers",
+        "unknown flag `--lr`, did you mean `--learning-rate`?",
+        "`--network-module` is an option of other trainers",
+        "unknown flag `--inptu`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stray", "told"),
+    [("true", "a switch takes no value"), ("person.toml", "did you mean `--config person.toml`?"), ("photos", "follows a flag")],
+)
+def test_a_stray_word_says_how_to_type_it(app, stray, told):
+    with pytest.raises(Exception) as caught:
+        app(["train", "--use_mask_loss", stray], prog_name="blissmask", standalone_mode=False)
+    assert told in as_usage_error(caught.value).problems[0].fix

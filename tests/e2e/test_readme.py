@@ -24,7 +24,7 @@ SHOWN = {text.split()[2]: text.splitlines()[1:] for language, text in FENCES if 
 RUN_ELSEWHERE = {
     "bash examples/quickstart/run.sh",
     "pip install .",
-    "torchrun --nproc-per-node 2 -m blissmask train --config person.toml --fsdp",
+    "torchrun --nproc-per-node 2 -m blissmask train --config person.toml --memory none --fsdp",
     "bash tests/run.sh",
 }
 MINIATURES = {

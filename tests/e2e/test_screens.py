@@ -92,6 +92,7 @@ def test_busy_folder_is_as_frozen(folder: Path):
 
 RAISED = {
     "bug": "ValueError('something that should not happen')",
+    "refused": "PermissionError(13, 'Permission denied', 'locked/masks')",
     "machine": "MachineError('no space left to write', where=['cache'], fix='free some and run the same command again; finished files are kept')",
     "several": "InputError.several([Problem('first', ('a.png', 'b.png'), 'mend it'), Problem('second', (), 'mend it in\\ntwo steps')])",
     "many-places": "InputError('12 photos are unreadable', where=[f'photos/{number:02}.png' for number in range(12)])",
@@ -151,6 +152,33 @@ def test_training_without_masks_is_as_frozen(folder: Path):
     ran = run_here(f"blissmask {line}", folder)
     assert ran.code == 1
     compare("screens/error-fatal.txt", screen(ran, line, folder=folder))
+
+
+def test_a_mistake_of_ours_is_a_json_document_too(tmp_path: Path):
+    code = "import sys; from blissmask.cli.execute import guarded\n"
+    code += "def command(): raise ValueError('something')\nsys.exit(guarded(command, ['masks', '--json']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    document = json.loads(done.stdout)
+    assert (document["type"], document["exit_code"], done.returncode) == ("error", 70, 70)
+    assert document["problems"][0]["what"] == "a mistake of ours: ValueError: something"
+
+
+def test_an_error_is_a_json_document_when_the_configuration_asks_for_it(folder: Path):
+    (folder / "json.toml").write_text(CONFIG.replace('"cache"', '"uncached"') + "[run]\njson_output = true\n")
+    ran = run_here("blissmask train --config json.toml", folder)
+    assert json.loads(ran.out)["type"] == "error"
+    assert ran.err.count("error:") == 1
+
+
+def test_fail_fast_stops_at_what_the_plan_knows_will_fail(tmp_path: Path):
+    photo_folder(tmp_path / "photos", ["good.png", "without.png"])
+    mask_folder(tmp_path / "masks", ["good.png"])
+    line = "blissmask to-alpha --image-directory photos --mask-directory masks --output-directory rgba"
+    ran = run_here(f"{line} --fail-fast", tmp_path)
+    assert ran.code == 1
+    assert "`--fail-fast` stops here" in ran.err
+    assert not (tmp_path / "rgba").exists()
+    assert run_here(line, tmp_path).code == 3
 
 
 def test_json_stays_json_when_redirected(folder: Path):

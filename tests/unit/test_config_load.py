@@ -201,3 +201,36 @@ def test_configurations_of_the_guide_and_of_musubi_tuner_load(tmp_path, text):
 def test_old_dataset_key_and_its_new_name_together_are_refused(tmp_path):
     path = write(tmp_path, "[[datasets]]\nno_resize_control = true\nflux_kontext_no_resize_control = true\n")
     assert "are the same setting" in problems_of(path).where[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "message"),
+    [
+        ('[datasets]\nimage_directory = "a"', {"general": {"batch_size": "2"}}, "`datasets` must be a list of tables"),
+        ('[datasets]\nimage_directory = "a"', {"datasets": {"mask_directory": "m"}}, "`datasets` must be a list of tables"),
+        ("datasets = [3]", {"datasets": {"mask_directory": "m"}}, "[[datasets]] 1: "),
+        ('cache = "folder"', {"cache": {"latents_only": True}}, "`cache` must be a table, `[cache]`"),
+    ],
+)
+def test_a_table_of_the_wrong_kind_is_named_with_flags_too(tmp_path, text, flags, message):
+    assert problems_of(write(tmp_path, text), flags).where[0].startswith(message)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/kyla")
+    config = load_config(write(tmp_path, '[train]\noutput_dir = "~/loras"\n'), {"instance": {"reference": ["~/kyla.jpg"]}})
+    assert config.train.output_dir == Path("/home/kyla/loras")
+    assert config.instance.reference == [Path("/home/kyla/kyla.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "task"), [("t2v-A14B", "t2v"), ("i2v-14B", "i2v"), ("t2v-1.3B", "t2v"), ("t2v", "t2v"), ("flf2v-14B", "flf2v-14B")]
+)
+def test_tasks_of_musubi_tuner_hold_the_size_of_the_model(typed, task):
+    assert load_config(None, {"model": {"task": typed}}).model.task == task
+
+
+def test_a_configuration_of_another_format_says_so(tmp_path):
+    path = tmp_path / "ai.yaml"
+    path.write_text("job: extension", encoding="utf-8")
+    assert "this is YAML" in problems_of(path).what

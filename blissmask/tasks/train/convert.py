@@ -18,7 +18,7 @@ from blissmask.errors import CacheError, InputError, ModelError, UsageError
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, Plan, PlannedItem, Summary, Table
 from blissmask.training.lora_convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision
-from blissmask.training.lora_file import DTYPES, read_lora, write_lora
+from blissmask.training.lora_file import DTYPES, read_finite_lora, write_lora
 from blissmask.training.lora_formats import LoraFormat
 from blissmask.training.lora_names import layer_names
 
@@ -49,14 +49,14 @@ def plan(config: Config) -> ConversionPlan:
     """Look at the file and decide what is written.
 
     Raises:
-        ModelError: the file is missing, damaged, or no LoRA.
+        ModelError: the file is missing, damaged, no LoRA, or holds NaN or infinity.
         UsageError: the family is not known, or nothing would change.
         InputError: another file has the name of the new one.
     """
     section = config.train
     assert section.convert_lora is not None
     source, target = section.convert_lora, _target(section)
-    held = describe_lora(read_lora(source), source)
+    held = describe_lora(read_finite_lora(source), source)
     metadata = read_metadata(source)
     arch = _family(config, metadata, source)
     if target.exists() and target.samefile(source):
@@ -88,7 +88,7 @@ def run(plan: ConversionPlan) -> Summary:
         return summary
     assert plan.arch is not None
     section = plan.config.train
-    tensors = read_lora(plan.source)
+    tensors = read_finite_lora(plan.source)
     names = layer_names(plan.arch, block_count=block_count(tensors))
     converted = convert_lora(tensors, section.lora_format, names, plan.source)
     precision = _precision(section)
