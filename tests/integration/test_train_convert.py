@@ -1,6 +1,7 @@
 """`train --convert-lora`: every family and spelling, there and back, without a model and without touching the input."""
 
 import hashlib
+import os
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from blissmask.tasks.plan import Action, RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora import LoraShape, inject_lora
 from blissmask.training.lora_file import load_lora, save_lora
+from tests.builders import tree
+from tests.command import run_here
 from tests.training_builders import problems_of, seeded, tensors_of
 
 METADATA = {"ss_base_model_version": "wan", "ss_training_comment": "kyla", "sshs_model_hash": "old", "sshs_legacy_hash": "old"}
@@ -238,3 +241,52 @@ def test_a_file_that_is_spelled_so_already_is_not_copied(tmp_path):
     save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
     with pytest.raises(UsageError, match="spelled the native way already"):
         convert(tmp_path / "native.safetensors", "native", tmp_path / "out.safetensors")
+
+
+class Touches:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def missing(path):
+    """Write nothing."""
+
+
+def truncated(path):
+    save_lora(path, lora_of("wan21"), METADATA)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def hostile(path):
+    torch.save({"lora_unet_blocks_0_self_attn_q.alpha": Touches(path.with_name("touched"))}, path)
+
+
+def not_a_number(path):
+    save_lora(path, lora_of("wan21"), METADATA)
+    tensors = load_file(path)
+    tensors["diffusion_model.blocks.0.self_attn.q.lora_A.weight"][0, 0] = float("nan")
+    save_file(tensors, path, metadata=METADATA)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "told"),
+    [
+        (missing, "kyla.safetensors", "error: there is no such LoRA file\n  kyla.safetensors"),
+        (truncated, "kyla.safetensors", "error: the LoRA file is damaged or not safetensors\n  kyla.safetensors"),
+        (hostile, "kyla.pt", "error: the LoRA file is damaged or not safetensors\n  kyla.pt"),
+        (not_a_number, "kyla.safetensors", "NaN"),
+    ],
+    ids=["missing", "truncated", "pickle", "NaN"],
+)
+def test_a_file_that_cannot_be_converted_ends_the_command_with_a_word_and_nothing_is_made(tmp_path, spoil, name, told):
+    spoil(tmp_path / name)
+    ran = run_here(f"blissmask train --convert-lora {name} --lora-format kohya --output-dir out", tmp_path)
+    assert ran.code == 1
+    assert told in ran.err
+    assert not (tmp_path / "touched").exists()
+    assert tree(tmp_path / "out") == {}

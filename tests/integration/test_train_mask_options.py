@@ -1,5 +1,7 @@
 """The corners of the mask loss, through `train`."""
 
+import itertools
+
 import pytest
 import tomli
 import torch
@@ -110,6 +112,35 @@ def test_an_item_that_had_no_mask_stays_at_full_weight_whatever_faces_weigh(tmp_
     write_entry(tmp_path / "cache", "full", weights=weights_of(shares), regions=shares, **{"blissmask.mask_source": "full"})
     _, recorder = run(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, face_weight=0.3, max_train_steps=1))
     assert measured(recorder, "mask/weight") == [1.0]
+
+
+@pytest.mark.parametrize(("tier", "cached"), [("face", 1.0), ("body", 128 / 255), ("hair", 80 / 255), ("background", 0.0)])
+def test_the_weight_of_a_region_replaces_the_cached_one(cache, tmp_path, tier, cached):
+    """Every cell of the set is of one tier, a quarter of them of each."""
+    _, recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, max_train_steps=1, **{f"{tier}_weight": 0.6}))
+    assert measured(recorder, "mask/weight") == pytest.approx([(1.0 + 128 / 255 + 80 / 255 - cached + 0.6) / 4])
+
+
+def test_each_mean_trains_another_lora_on_masks_of_unlike_size(tmp_path):
+    """One step of a pair and a single item, so that items, micro-batches and cells are all counted differently."""
+    for number, weight in enumerate((1.0, 0.5, 0.02)):
+        write_entry(tmp_path / "cache", f"kyla{number}", weights=torch.full((1, 1, 4, 4), weight), seed=number)
+    pairs = [{"cache_directory": tmp_path / "cache", "batch_size": 2}]
+    # SGD, since the first step of AdamW goes by the sign of the gradient alone.
+    options = {"use_mask_loss": True, "max_train_steps": 1, "gradient_accumulation_steps": 2, "optimizer_type": "SGD", "datasets": pairs}
+    trained = []
+    for mean in ("batch", "sample", "global"):
+        run(train_config(tmp_path / "cache", tmp_path / mean, mask_mean=mean, **options))
+        trained.append(tensors_of(tmp_path / mean / "kyla.safetensors")["diffusion_model.blocks.0.self_attn.q.lora_B.weight"])
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(trained, 2))
+
+
+def test_a_mask_loss_scale_changes_no_weight(cache, tmp_path):
+    plain, scaled = (tmp_path / str(scale) / "kyla.safetensors" for scale in (1.0, 2.0))
+    for scale, file in ((1.0, plain), (2.0, scaled)):
+        run(train_config(cache, file.parent, use_mask_loss=True, mask_loss_scale=scale))
+    expected, found = tensors_of(plain), tensors_of(scaled)
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
 
 
 def test_feather_lets_weight_flow_over_the_edge(cache, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from blissmask.archs.protocol import ModelFiles
 from blissmask.archs.sources import model_files
 from blissmask.config.load import load_config
 from blissmask.config.training import MaskLossSection, ModelSection, TrainSection
@@ -37,8 +38,8 @@ def metadata_of(path):
 # Noise levels
 
 
-def level_at(uniform, *, default_shift=3.0, **fields):
-    noise = training_noise(TrainSection(**fields), default_shift=default_shift)((64, 64))
+def level_at(uniform, *, default_shift=3.0, grid_hw=(64, 64), **fields):
+    noise = training_noise(TrainSection(**fields), default_shift=default_shift)(grid_hw)
     return float(noise.quantile(torch.tensor([uniform], dtype=torch.float64)))
 
 
@@ -48,9 +49,29 @@ def test_the_shift_is_the_familys_unless_it_is_given():
     assert level_at(0.5, discrete_flow_shift=7.0) == pytest.approx(0.875)
 
 
-def test_sigmoid_scale_widens_the_distribution():
-    narrow, wide = (level_at(0.9, timestep_sampling="sigmoid", sigmoid_scale=scale) for scale in (0.5, 2.0))
-    assert 0.5 < narrow < wide
+@pytest.mark.parametrize(
+    ("sampling", "size_wh", "shift"),
+    [
+        ("flux_shift", (1024, 1024), 3.15819),
+        ("flux_shift", (1328, 1328), 5.06712),
+        ("flux_shift", (960, 544), 2.22995),
+        ("qwen_shift", (1024, 1024), 2.00080),
+        ("qwen_shift", (1328, 1328), 2.30326),
+        ("qwen_shift", (960, 544), 1.80384),
+    ],
+)
+def test_the_shift_of_a_resolution_is_the_golden_figure(sampling, size_wh, shift):
+    """Half of the draws are below ``shift / (1 + shift)``."""
+    median = level_at(0.5, timestep_sampling=sampling, grid_hw=(size_wh[1] // 8, size_wh[0] // 8))
+    assert median == pytest.approx(shift / (1 + shift), abs=1e-5)
+
+
+@pytest.mark.parametrize("sampling", ["sigmoid", "shift", "flux_shift", "qwen_shift"])
+def test_sigmoid_scale_widens_the_distribution(sampling):
+    median, narrow, wide = (
+        level_at(q, timestep_sampling=sampling, sigmoid_scale=scale) for q, scale in ((0.5, 1.0), (0.9, 0.5), (0.9, 2.0))
+    )
+    assert median < narrow < wide
 
 
 def test_logsnr_has_the_mean_and_the_deviation_that_are_given():
@@ -266,6 +287,10 @@ def test_noise_weighting_multiplies_the_loss_by_its_level(cache, tmp_path):
 
 def test_every_model_file_reaches_the_family():
     named = ["vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "dit", "dit_high_noise", "image_encoder"]
-    files = model_files(ModelSection(model="tiny", download=True, **{name: Path(f"{name}.safetensors") for name in named}))
+    files = model_files(ModelSection(model="folder", download=True, **{name: Path(f"{name}.safetensors") for name in named}))
     assert {name: str(getattr(files, name)) for name in named} == {name: f"{name}.safetensors" for name in named}
-    assert (files.model, files.download) == ("tiny", True)
+    assert (files.model, files.download) == ("folder", True)
+
+
+def test_the_miniature_stands_for_all_files_that_are_named_as_well():
+    assert model_files(ModelSection(model="tiny", dit=Path("dit.safetensors"), vae=Path("vae.safetensors"))) == ModelFiles(model="tiny")

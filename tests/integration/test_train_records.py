@@ -1,6 +1,7 @@
 """What a run leaves of its steps: the log, the loss curve, TensorBoard and wandb."""
 
 import importlib.machinery
+import importlib.util
 import json
 import sys
 import types
@@ -105,6 +106,32 @@ def test_tensorboard_gets_every_step(cache, tmp_path):
     (path,) = (tmp_path / "board" / "kyla").iterdir()
     events = [event for event in event_file.EventFileLoader(str(path)).Load() if event.HasField("summary")]
     assert {(event.step, event.summary.value[0].tag) for event in events} >= {(step, "loss/face") for step in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("choice", [None, "tensorboard"])
+def test_tensorboard_writes_beside_the_lora_by_default_and_when_it_is_named(cache, tmp_path, choice):
+    pytest.importorskip("tensorboard")
+    run(train_config(cache, tmp_path / "out", log_with=choice))
+    (path,) = (tmp_path / "out" / "logs" / "kyla").iterdir()
+    assert path.name.startswith("events.out.tfevents")
+
+
+def without(package, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *others: None if name == package else find(name, *others))
+
+
+def test_where_tensorboard_is_not_installed_the_log_is_enough(cache, tmp_path, monkeypatch):
+    without("tensorboard", monkeypatch)
+    run(train_config(cache, tmp_path / "out"))
+    assert not (tmp_path / "out" / "logs").exists()
+
+
+@pytest.mark.parametrize("choice", ["tensorboard", "all"])
+def test_tensorboard_that_was_asked_for_and_is_missing_is_one_message(cache, tmp_path, monkeypatch, choice):
+    without("tensorboard", monkeypatch)
+    with pytest.raises(MissingPackageError, match=f"`--log-with {choice}` needs the package `tensorboard`"):
+        train_lora.plan(train_config(cache, tmp_path / "out", log_with=choice))
 
 
 def test_none_writes_the_log_alone(cache, tmp_path):

@@ -50,7 +50,13 @@ def test_a_stop_signal_finishes_the_step_and_saves(cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "extra", [{}, {"network_dropout": 0.3, "lr_scheduler": "cosine", "gradient_accumulation_steps": 2}, {"scale_weight_norms": 0.02}]
+    "extra",
+    [
+        {},
+        {"network_dropout": 0.3, "lr_scheduler": "cosine", "gradient_accumulation_steps": 2},
+        {"scale_weight_norms": 0.02},
+        {"num_timestep_buckets": 5},
+    ],
 )
 def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path, extra):
     options = {"use_mask_loss": True, "mask_gamma": 0.7, "max_train_steps": 8, **extra}
@@ -91,9 +97,10 @@ def test_a_damaged_state_is_named_and_the_older_whole_one_is_used(cache, tmp_pat
     assert str(newest) in plan.warnings[-1].where or any(str(newest) in p.where for p in plan.warnings)
 
 
-def test_only_the_last_states_are_kept(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", max_train_steps=5, save_every_n_steps=1, keep_last=2))
-    assert [step for step, _ in find_states(tmp_path / "out", "kyla").whole] == [4, 5]
+@pytest.mark.parametrize(("options", "kept"), [({}, [4, 5]), ({"keep_last": 3}, [3, 4, 5])])
+def test_only_the_last_states_are_kept(cache, tmp_path, options, kept):
+    run(train_config(cache, tmp_path / "out", max_train_steps=5, save_every_n_steps=1, **options))
+    assert [step for step, _ in find_states(tmp_path / "out", "kyla").whole] == kept
     assert (tmp_path / "out" / "kyla-step00000001.safetensors").is_file()
 
 

@@ -56,6 +56,19 @@ def test_lora_file_loads_into_a_diffusers_pipeline_without_error(cache, tmp_path
     assert (trained - base).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("file_format", "layer", "parts"),
+    [
+        ("kohya", "lora_unet_blocks_0_self_attn_q", {"lora_down.weight", "lora_up.weight", "alpha"}),
+        ("diffusers", "transformer.blocks.0.attn1.to_q", {"lora_A.weight", "lora_B.weight"}),
+    ],
+)
+def test_other_formats_spell_their_keys_as_their_readers_expect(cache, tmp_path, file_format, layer, parts):
+    run(train_config(cache, tmp_path / "out", lora_format=file_format, max_train_steps=1))
+    keys = tensors_of(tmp_path / "out" / "kyla.safetensors").keys()
+    assert {key.removeprefix(f"{layer}.") for key in keys if key.startswith(layer)} == parts
+
+
 @pytest.mark.parametrize("file_format", ["kohya", "diffusers"])
 def test_other_formats_load_into_diffusers_and_back_here_like_the_native_one(cache, tmp_path, file_format):
     options = {"network_alpha": 1.0, "max_train_steps": 3}

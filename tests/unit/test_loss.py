@@ -142,6 +142,14 @@ def test_huber_is_the_squared_error_up_to_delta_and_linear_beyond():
     assert errors.flatten().tolist() == pytest.approx([0.25, 2 * 3.0 - 1])
 
 
+@pytest.mark.parametrize(("delta", "expected"), [(0.25, [0.1875, 1.4375]), (2.0, [0.25, 8.0])])
+def test_huber_grows_linearly_from_the_delta_that_is_given(delta, expected):
+    """Beyond delta it is ``2 * delta * |error| - delta ** 2``, here of the errors 0.5 and 3."""
+    pred = torch.tensor([0.5, -3.0]).reshape(1, 1, 1, 1, 2)
+    errors = error_map(pred, torch.zeros_like(pred), loss_type="huber", huber_delta=delta)
+    assert errors.flatten().tolist() == pytest.approx(expected)
+
+
 def test_region_losses_are_plain_means_over_each_region():
     errors = torch.tensor([2.0, 4.0, 6.0, 8.0]).reshape(1, 1, 1, 2, 2)
     regions = torch.zeros(1, 4, 1, 2, 2)

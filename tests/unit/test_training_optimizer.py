@@ -66,7 +66,11 @@ def test_arguments_the_optimiser_does_not_take_are_refused():
     ("fields", "expected"),
     [
         ({"lr_scheduler": "constant", "lr_warmup_steps": "2"}, [0.0, 0.5, 1.0, 1.0]),
+        ({"lr_scheduler": "constant_with_warmup", "lr_warmup_steps": "2"}, [0.0, 0.5, 1.0, 1.0]),
+        ({"lr_scheduler": "constant_with_warmup"}, [1.0, 1.0, 1.0, 1.0]),
         ({"lr_scheduler": "linear"}, [1.0, 0.75, 0.5, 0.25]),
+        ({"lr_scheduler": "cosine"}, [1.0, 0.853553, 0.5, 0.146447]),
+        ({"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": "3", "lr_scheduler_min_lr_ratio": 0.2}, [1.0, 1.0, 0.8, 0.4]),
         ({"lr_scheduler": "polynomial", "lr_scheduler_power": 2.0, "lr_scheduler_args": ["lr_end=0.0"]}, [1.0, 0.5625, 0.25, 0.0625]),
     ],
 )
@@ -79,4 +83,4 @@ def test_learning_rates_follow_the_schedule(fields, expected):
         rates.append(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
-    assert rates == pytest.approx(expected)
+    assert rates == pytest.approx(expected, abs=1e-6)

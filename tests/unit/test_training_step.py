@@ -110,6 +110,19 @@ def test_the_mean_of_micro_batch_means_is_another_thing(noise_by_item):
     assert (whole - split).norm() / whole.norm() > 0.05
 
 
+def test_a_gradient_above_the_limit_is_scaled_down_to_it(noise_by_item):
+    """SGD with a learning rate of 1 moves by the gradient itself."""
+    free, _ = update_of([collate(ITEMS, 0)], rule())
+    clipped, _ = update_of([collate(ITEMS, 0)], rule(max_grad_norm=float(free.norm()) / 4))
+    assert torch.allclose(clipped, free / 4, rtol=1e-4, atol=1e-8)
+
+
+def test_the_logged_gradient_norm_is_the_one_before_clipping(noise_by_item):
+    free, _ = update_of([collate(ITEMS, 0)], rule())
+    _, numbers = update_of([collate(ITEMS, 0)], rule(max_grad_norm=1e-3))
+    assert float(numbers["grad_norm"]) == pytest.approx(float(free.norm()), rel=1e-5)
+
+
 def test_an_empty_step_moves_nothing_and_spends_no_forward_pass():
     learner = make_learner()
     before = [parameter.detach().clone() for _, parameter in learner.lora.named_parameters()]

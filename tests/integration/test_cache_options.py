@@ -1,0 +1,80 @@
+"""Options of `cache`: which captions are read, the precision that pictures are encoded in, and what a failing item costs."""
+
+import pytest
+import torch
+
+from blissmask.archs.umt5 import Umt5TextEncoder
+from blissmask.archs.wan_latents import WanLatentEncoder
+from blissmask.errors import InputError
+from blissmask.tasks.cache import build_cache
+from blissmask.tasks.plan import RunContext
+from tests.builders import photo_folder
+from tests.cache_builders import PHOTO_WH, captions, config, plan
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Return a folder with two photos, each with a caption of either suffix."""
+    photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=PHOTO_WH)
+    captions(tmp_path, ["a", "b"], "from a .txt file")
+    for name in ("a", "b"):
+        (tmp_path / "photos" / f"{name}.caption").write_text("from a .caption file")
+    return tmp_path
+
+
+def with_option(sections, name, **options):
+    return sections.model_copy(update={name: getattr(sections, name).model_copy(update=options)})
+
+
+def captions_of(planned):
+    return {text.caption for text in planned.texts}
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".caption"])
+def test_captions_are_read_from_the_files_of_the_suffix_that_is_given(photos, suffix):
+    assert captions_of(plan(photos, caption_extension=suffix)) == {f"from a {suffix} file"}
+
+
+def test_captions_are_text_files_when_no_suffix_is_given(photos):
+    assert captions_of(plan(photos)) == {"from a .txt file"}
+
+
+def test_the_suffix_of_the_general_section_holds_for_every_data_set(photos):
+    sections = with_option(config(photos), "general", caption_extension=".caption")
+    assert captions_of(build_cache.plan(sections)) == {"from a .caption file"}
+
+
+@pytest.mark.parametrize("name", [None, "float32", "bfloat16", "float16"])
+def test_the_vae_has_the_precision_that_is_given(photos, monkeypatch, name):
+    seen = set()
+    genuine = WanLatentEncoder.__init__
+
+    def make(self, vae, *arguments, **options):
+        seen.update(parameter.dtype for parameter in vae.parameters())
+        genuine(self, vae, *arguments, **options)
+
+    monkeypatch.setattr(WanLatentEncoder, "__init__", make)
+    sections = with_option(config(photos, cache={"latents_only": True}), "model", vae_dtype=name)
+    build_cache.run(build_cache.plan(sections), RunContext())
+    assert seen == {getattr(torch, name or "float32")}
+
+
+def refuse(*arguments, **options):
+    raise InputError("broken")
+
+
+encoders = pytest.mark.parametrize("encoder", [WanLatentEncoder, Umt5TextEncoder])
+
+
+@encoders
+def test_what_cannot_be_encoded_ends_the_run_when_asked_to(photos, monkeypatch, encoder):
+    monkeypatch.setattr(encoder, "encode", refuse)
+    with pytest.raises(InputError, match="broken"):
+        build_cache.run(plan(photos), RunContext(fail_fast=True))
+
+
+@encoders
+def test_what_cannot_be_encoded_costs_its_items_otherwise(photos, monkeypatch, encoder):
+    monkeypatch.setattr(encoder, "encode", refuse)
+    failures = build_cache.run(plan(photos), RunContext()).failures
+    assert [failure.problem.what for failure in failures] == ["broken"] * 2

@@ -1,0 +1,154 @@
+"""Options that every command has: how many items at once, what is told, and what a failing item or a missing device costs."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from blissmask.config.run import RunSection
+from blissmask.tasks.plan import RunContext, Summary
+from tests import backend_models
+from tests.builders import mask_folder, photo_folder, tree
+from tests.command import run_here
+from tests.mask_builders import use_colours
+from tests.training_builders import write_masked_set
+
+SIZE_WH = (64, 64)
+NAMES = tuple("abcdefgh")
+# One item at a time, and so a few read ahead, whose number is fixed.
+MASKS = "blissmask masks --input photos --output out --jobs 1"
+CACHE = (
+    "blissmask cache --arch wan21 --model tiny --resolution 64 --caption-extension .txt"
+    " --image-directory photos --cache-directory out --jobs 1"
+)
+TRAIN = "blissmask train --arch wan21 --model tiny --network-dim 2 --max-train-steps 1 --log-with none"
+SAPIENS = "sapiens_tiny_torchscript.pt2"
+TO_ALPHA = "blissmask to-alpha --image-directory photos --mask-directory masks --output-directory out"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight photos with masks and captions."""
+    files = [f"{name}.png" for name in NAMES]
+    photo_folder(tmp_path / "photos", files, size_wh=SIZE_WH)
+    mask_folder(tmp_path / "masks", files, size_wh=SIZE_WH)
+    for name in NAMES:
+        (tmp_path / "photos" / f"{name}.txt").write_text("a person")
+    return tmp_path
+
+
+# How many at once
+
+
+@pytest.mark.parametrize(("option", "jobs"), [("--jobs 3", 3), ("-j 3", 3), ("", RunSection().worker_count)])
+def test_as_many_items_are_worked_on_at_once_as_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch, option: str, jobs: int) -> None:
+    given: list[RunContext] = []
+
+    def run(plan: object, context: RunContext) -> Summary:
+        given.append(context)
+        return Summary("to-alpha")
+
+    monkeypatch.setattr(importlib.import_module("blissmask.tasks.embed_alpha"), "run", run)
+    run_here(f"{TO_ALPHA} {option}", folder)
+    assert [context.jobs for context in given] == [jobs]
+
+
+# What is told
+
+PROGRESS = "Converting 8/8"
+NOTE = "to train from them"
+
+
+@pytest.mark.parametrize(
+    ("option", "told"), [("", (True, True)), ("--no-progress", (False, True)), ("--quiet", (False, False)), ("-q", (False, False))]
+)
+def test_progress_and_notes_are_told_unless_refused(folder: Path, option: str, told: tuple[bool, bool]) -> None:
+    ran = run_here(f"{TO_ALPHA} {option}", folder)
+    assert (PROGRESS in ran.err, NOTE in ran.err) == told
+
+
+def test_the_summary_is_told_when_all_else_is_quiet(folder: Path) -> None:
+    assert "Written 8, skipped 0, failed 0" in run_here(f"{TO_ALPHA} --quiet", folder).out
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Twenty-five photos, of which twelve have no mask, and captions for none."""
+    files = [f"{number:02}.png" for number in range(25)]
+    photo_folder(tmp_path / "photos", files, size_wh=SIZE_WH)
+    mask_folder(tmp_path / "masks", files[:13], size_wh=SIZE_WH)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("option", "shown"), [("", 20), ("--verbose", 25), ("-v", 25)])
+def test_verbose_lists_every_item_of_a_plan(many: Path, option: str, shown: int) -> None:
+    ran = run_here(f"blissmask masks --input photos --output out --dry-run {option}", many)
+    assert sum(line.startswith(" write ") for line in ran.out.splitlines()) == shown
+
+
+@pytest.mark.parametrize(("option", "shown"), [("", 10), ("--verbose", 25), ("-v", 25)])
+def test_verbose_lists_every_place_of_an_error(many: Path, option: str, shown: int) -> None:
+    ran = run_here(f"{CACHE} {option}", many)
+    assert ran.err.count("photos/") == shown
+
+
+@pytest.mark.parametrize(("option", "shown"), [("", 10), ("--verbose", 12)])
+def test_verbose_lists_every_failed_item_of_a_summary(many: Path, option: str, shown: int) -> None:
+    ran = run_here(f"{TO_ALPHA} {option}", many)
+    assert ran.err.count(": no mask in") == shown
+
+
+# What a failing item costs
+
+
+def damage(photo: Path) -> None:
+    """Cut a photo off behind its header, so that only the run notices."""
+    photo.write_bytes(photo.read_bytes()[:400])
+
+
+@pytest.mark.parametrize(("option", "code", "all_others"), [("", 3, True), ("--fail-fast", 1, False)])
+def test_masks_end_with_the_first_item_that_fails_when_asked_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, option: str, code: int, *, all_others: bool
+) -> None:
+    use_colours(monkeypatch)
+    damage(folder / "photos" / "b.png")
+    ran = run_here(f"{MASKS} {option}", folder)
+    done = {path.stem for path in (folder / "out").glob("*.png")}
+    assert (ran.code, done == set(NAMES) - {"b"}) == (code, all_others)
+
+
+@pytest.mark.parametrize(("option", "code", "all_others"), [("", 3, True), ("--fail-fast", 1, False)])
+def test_cache_ends_with_the_first_item_that_fails_when_asked_to(folder: Path, option: str, code: int, *, all_others: bool) -> None:
+    damage(folder / "photos" / "b.png")
+    ran = run_here(f"{CACHE} {option}", folder)
+    done = {path.name[0] for path in (folder / "out").glob("*_0064x0064_wan.safetensors")}
+    assert (ran.code, done == set(NAMES) - {"b"}) == (code, all_others)
+
+
+def test_the_item_that_ended_the_run_is_named(folder: Path) -> None:
+    damage(folder / "photos" / "b.png")
+    assert "error: the picture is damaged: image file is truncated\n  photos/b.png" in run_here(f"{CACHE} --fail-fast", folder).err
+
+
+# Devices
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("line", [f"{MASKS} --backend sapiens --model {SAPIENS}", CACHE, TRAIN], ids=["masks", "cache", "train"])
+def test_a_device_that_is_not_there_is_named_and_nothing_is_made(folder: Path, line: str) -> None:
+    assert backend_models.sapiens_file(folder).name == SAPIENS
+    write_masked_set(folder / "cache")
+    (folder / "blissmask.toml").write_text('[[datasets]]\ncache_directory = "cache"\n')
+    ran = run_here(f"{line} --device cuda:9", folder)
+    assert ran.code == 1
+    assert "error: there is no device `cuda:9`\n  0 CUDA devices\n\nhint: use `--device cpu`" in ran.err
+    assert tree(folder / "out") == {}

@@ -1,0 +1,46 @@
+"""`train --json`: a program can follow a training line by line."""
+
+import json
+
+import pytest
+
+from tests.command import run_here
+from tests.training_builders import write_masked_set
+
+LINE = "blissmask train --arch wan21 --model tiny --network-dim 2 --max-train-steps 3 --use-mask-loss --log-with none --json"
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    """Return what a training of three steps printed on stdout."""
+    folder = tmp_path_factory.mktemp("json")
+    write_masked_set(folder / "cache")
+    (folder / "blissmask.toml").write_text('[[datasets]]\ncache_directory = "cache"\n')
+    ran = run_here(LINE, folder)
+    assert ran.code == 0, ran.err
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def test_every_line_is_a_document_that_says_of_what_kind_it_is(documents):
+    assert {document["type"] for document in documents} == {"banner", "phase_started", "phase_finished", "step", "summary"}
+
+
+def test_every_step_has_a_line_with_its_number_and_its_loss(documents):
+    steps = [document for document in documents if document["type"] == "step"]
+    assert [(step["step"], step["loss"] > 0) for step in steps] == [(1, True), (2, True), (3, True)]
+
+
+def test_steps_stand_within_the_phase_of_training(documents):
+    kinds = [(document["type"], document.get("phase")) for document in documents]
+    assert kinds[-6:] == [("phase_started", "Training"), *[("step", None)] * 3, ("phase_finished", "Training"), ("summary", None)]
+
+
+def test_the_last_line_is_the_summary_with_the_keys_that_programs_rely_on(documents):
+    assert list(documents[-1]) == [
+        *("type", "command", "written", "skipped", "failed", "kept", "steps", "loss", "files"),
+        *("mean_loss_weight", "empty_masks", "warnings", "seconds", "exit_code"),
+    ]
+
+
+def test_the_summary_tells_the_loss_of_the_last_step(documents):
+    assert documents[-1]["loss"] == documents[-3]["loss"]

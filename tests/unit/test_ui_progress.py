@@ -1,0 +1,119 @@
+"""Progress where there is no bar: which lines are told, and when."""
+
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from blissmask.config.run import RunSection
+from blissmask.errors import Problem
+from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.ui import progress
+from blissmask.ui.progress import make_reporter
+
+
+class Clock:
+    """Stands still until it is told to move."""
+
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=made))
+    return made
+
+
+def work(reporter, clock, *, seconds=(10.0,) * 7):
+    """Report items, each of which takes so many seconds."""
+    reporter.emit(PhaseStarted("Masking", len(seconds)))
+    for taken in seconds:
+        clock.seconds += taken
+        reporter.emit(Advanced(1))
+    reporter.emit(PhaseFinished("Masking"))
+
+
+EVERY_KIND = (
+    Noted("a note"),
+    Announced(("the banner",)),
+    Warned(Problem("be careful")),
+    PhaseStarted("Training", 1),
+    Measured(1, {"loss": 2.0}),
+    Advanced(1),
+    PhaseFinished("Training"),
+)
+
+
+def said(capsys, clock, *, command="masks", silent=False, **options):
+    """Return the lines of a run that emits every kind of event once."""
+    with make_reporter(RunSection(**options), command, silent=silent) as reporter:
+        for event in EVERY_KIND:
+            clock.seconds += 1.0
+            reporter.emit(event)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_line_every_thirty_seconds_tells_how_far_the_work_is_and_one_the_end(clock, capsys):
+    with make_reporter(RunSection(), "masks") as reporter:
+        work(reporter, clock)
+    assert capsys.readouterr().err.splitlines() == ["Masking 3/7  0:30  0.1/s", "Masking 6/7  1:00  0.1/s", "Masking 7/7  1:10  0.1/s"]
+
+
+def test_an_item_that_takes_minutes_is_told_once(clock, capsys):
+    with make_reporter(RunSection(), "masks") as reporter:
+        work(reporter, clock, seconds=(100.0, 1.0, 1.0))
+    assert capsys.readouterr().err.splitlines() == ["Masking 1/3  1:40  0.0/s", "Masking 3/3  1:42  0.0/s"]
+
+
+def test_the_line_of_a_training_ends_with_the_loss(clock, capsys):
+    assert said(capsys, clock)[-1] == "Training 1/1  0:03  0.3/s  loss 2.0000"
+
+
+def test_everything_is_told_by_default(clock, capsys):
+    assert said(capsys, clock)[:-1] == ["a note", "the banner", "warning: be careful"]
+
+
+def test_no_progress_leaves_out_the_progress_alone(clock, capsys):
+    assert said(capsys, clock, no_progress=True) == ["a note", "the banner", "warning: be careful"]
+
+
+def test_quiet_tells_what_must_always_be_seen(clock, capsys):
+    assert said(capsys, clock, quiet=True) == ["the banner", "warning: be careful"]
+
+
+def test_all_but_the_first_of_several_processes_are_silent(clock, capsys):
+    assert said(capsys, clock, silent=True) == []
+
+
+def test_json_of_other_commands_than_train_leaves_the_progress_as_it_is(clock, capsys):
+    assert said(capsys, clock, json_output=True) == said(capsys, clock)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({}, progress.BarReporter),
+        ({"no_progress": True}, progress.PlainReporter),
+        ({"quiet": True}, progress.QuietReporter),
+        ({"json_output": True}, progress.BarReporter),
+    ],
+    ids=lambda value: next(iter(value), "nothing") if isinstance(value, dict) else "",
+)
+def test_in_a_terminal_there_is_a_bar_unless_it_is_refused(monkeypatch, options, kind):
+    terminal = Console(file=StringIO(), force_terminal=True)
+    monkeypatch.setattr(progress, "err", lambda: terminal)
+    with make_reporter(RunSection(**options), "masks") as reporter:
+        assert type(reporter) is kind
+
+
+@pytest.mark.parametrize(("verbose", "count"), [(False, 10), (True, 12)])
+def test_verbose_names_every_place_of_a_warning(clock, capsys, verbose, count):
+    with make_reporter(RunSection(verbose=verbose), "masks") as reporter:
+        reporter.emit(Warned(Problem("be careful", tuple(f"photos/{number:02}.png" for number in range(12)))))
+    assert sum(line.startswith("  photos/") for line in capsys.readouterr().err.splitlines()) == count

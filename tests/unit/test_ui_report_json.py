@@ -1,0 +1,95 @@
+"""The JSON documents on stdout, key by key: other programs read them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from blissmask.config.run import RunSection
+from blissmask.errors import Problem, UsageError
+from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.tasks.plan import Action, Failure, Plan, PlannedItem, Summary
+from blissmask.ui import report_json
+from blissmask.ui.progress import make_reporter
+
+
+def printed(capsys):
+    """Return the documents on stdout; each must be a line of its own."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("event", "document"),
+    [
+        (Measured(3, {"loss": 0.5, "loss/face": 0.25}), {"type": "step", "step": 3, "loss": 0.5, "loss/face": 0.25}),
+        (PhaseStarted("Training", 8, "steps"), {"type": "phase_started", "phase": "Training", "total": 8}),
+        (PhaseStarted("Loading the model", None), {"type": "phase_started", "phase": "Loading the model", "total": None}),
+        (PhaseFinished("Training"), {"type": "phase_finished", "phase": "Training"}),
+        (Warned(Problem("careful", ("a.png",), "mend it")), {"type": "warning", "what": "careful", "where": ["a.png"]}),
+        (Noted("a note"), {"type": "note", "text": "a note"}),
+        (Announced(("a banner", "of two lines")), {"type": "banner", "lines": ["a banner", "of two lines"]}),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, dict) else "",
+)
+def test_train_prints_each_event_as_one_line(capsys, event, document):
+    with make_reporter(RunSection(json_output=True), "train") as reporter:
+        reporter.emit(event)
+    assert printed(capsys) == [document]
+
+
+def test_single_items_are_left_out(capsys):
+    with make_reporter(RunSection(json_output=True), "train") as reporter:
+        reporter.emit(Advanced(1, "a.png"))
+    assert printed(capsys) == []
+
+
+def test_the_summary_has_the_keys_that_programs_rely_on(capsys):
+    summary = Summary(
+        "masks",
+        written=2,
+        skipped=1,
+        failures=[Failure("a", Problem("damaged", ("photos/a.png",), "mend it"))],
+        warnings=[Problem("careful", ("b",))],
+        details={"items": 3},
+        destination="out",
+        seconds=1.23456,
+    )
+    report_json.show_summary(summary)
+    assert printed(capsys) == [
+        {
+            "type": "summary",
+            "command": "masks",
+            "written": 2,
+            "skipped": 1,
+            "failed": [{"item": "a", "reason": "damaged"}],
+            "items": 3,
+            "warnings": ["careful"],
+            "seconds": 1.235,
+            "exit_code": 3,
+        }
+    ]
+
+
+def test_the_plan_has_the_keys_that_programs_rely_on(capsys):
+    items = [
+        PlannedItem("a", Action.WRITE, "48x32", (Path("photos/a.png"),), Path("out/a.png")),
+        PlannedItem("b", Action.FAIL, "no mask"),
+    ]
+    report_json.show_plan(Plan("masks", items, warnings=[Problem("careful")], details={"classes": 4}))
+    assert printed(capsys) == [
+        {
+            "type": "plan",
+            "command": "masks",
+            "items": [
+                {"item": "a", "action": "write", "reason": "48x32", "inputs": ["photos/a.png"], "output": "out/a.png"},
+                {"item": "b", "action": "fail", "reason": "no mask", "inputs": [], "output": None},
+            ],
+            "classes": 4,
+            "warnings": ["careful"],
+        }
+    ]
+
+
+def test_the_error_has_the_keys_that_programs_rely_on(capsys):
+    report_json.show_error(UsageError("wrong", where=["a.toml"], fix="mend it"))
+    assert printed(capsys) == [{"type": "error", "problems": [{"what": "wrong", "where": ["a.toml"], "fix": "mend it"}], "exit_code": 2}]
