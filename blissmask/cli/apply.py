@@ -8,7 +8,7 @@ APPLY = Command(
     sections=("apply",),
     task="blissmask.tasks.apply_instance",
     examples=(
-        "blissmask apply --weighted-masks masks --instance-masks subject --output subject_masks",
-        "blissmask apply --weighted-masks masks --instance-masks subject --output out --grow 4 --dry-run",
+        "blissmask apply --weighted-masks masks --instance-masks subject -o final",
+        "blissmask apply --config group.toml --grow 4 --dry-run",
     ),
 )

@@ -11,7 +11,7 @@ INSTANCE = Command(
     task="blissmask.tasks.instance.find_subject",
     examples=(
         "blissmask instance --input photos --output subject --reference kyla.jpg",
-        "blissmask instance -i photos -o subject -r refs --negatives friends --review unsure",
+        "blissmask instance -i photos -o subject -r refs --review unsure",
     ),
     registries={"backend": PEOPLE, "identity": IDENTITIES},
 )

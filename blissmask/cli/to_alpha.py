@@ -8,7 +8,7 @@ TO_ALPHA = Command(
     sections=("to_alpha",),
     task="blissmask.tasks.embed_alpha",
     examples=(
-        "blissmask to-alpha --image-directory photos --mask-directory masks --output-directory rgba",
-        "blissmask to-alpha --config person.toml --dry-run",
+        "blissmask to-alpha --image-directory photos --mask-directory masks -o rgba",
+        "blissmask to-alpha --config alpha.toml --dry-run",
     ),
 )

@@ -14,6 +14,7 @@ _MODEL = "Model files"
 _CACHE = "Cache"
 _MASK = "Mask loss"
 _LOOP = "Training"
+_MEMORY = "Memory and speed"
 _LORA = "LoRA"
 _OPTIM = "Optimiser"
 _TIME = "Timesteps"
@@ -100,7 +101,7 @@ class MaskLossSection(Section):
     )
     mask_gamma: Number = option(1.0, "Contrast of the weights: below 1 lifts body and hair, above 1 favours the face", panel=_MASK, gt=0)
     mask_min_weight: Number = option(
-        0.0, "Floor: what a weight of 0 becomes; steadier pictures, but the training room comes back", panel=_MASK, ge=0, lt=1
+        0.0, "Floor: what a weight of 0 becomes; the background is trained a little, and so learned a little", panel=_MASK, ge=0, lt=1
     )
     mask_loss_scale: Number = option(1.0, "No effect, since the weighted mean divides it out", panel=_MASK, gt=0, hidden=True)
     mask_mean: Literal["batch", "sample", "global"] = option(
@@ -123,7 +124,7 @@ class MaskLossSection(Section):
     )
     unmasked_probability: Number = option(0.0, "Share of the steps that ignore the masks", panel=_MASK, ge=0, le=1)
     prior_preservation_weight: Number = option(
-        0.0, "Hold what is outside the mask to the base model, this strongly; 1 with a floor of 0 did best in our study", panel=_MASK, ge=0
+        0.0, "Keep what is outside the mask as the base model draws it; 1, with a floor of 0, did best in our study", panel=_MASK, ge=0
     )
     prior_mask_threshold: Number = option(
         0.1, "Cells whose mask weight, before gamma and floor, is below this are outside", panel=_MASK, gt=0, le=1
@@ -137,69 +138,9 @@ class MaskLossSection(Section):
 class TrainSection(Section):
     """[train]: the loop and what it writes."""
 
-    output_dir: FilePath = option(Path("out"), "Folder for the LoRA", panel=_SAVE)
-    output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVE)
-    save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVE, ge=1)
-    save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVE, ge=1)
-    save_precision: Precision = option("float32", "Precision of LoRA files; training is always float32", panel=_SAVE)
-    lora_format: Literal["native", "kohya", "diffusers"] = option(
-        "native", "How LoRA files spell their layers; native loads in ComfyUI and diffusers alike", panel=_SAVE
-    )
-    convert_lora: FilePath | None = option(
-        None, "Write this LoRA file, of any trainer, in `lora_format`, and stop; no model is loaded", panel=_SAVE, metavar="FILE"
-    )
-    keep_last: Int = option(2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVE, ge=2)
-    resume: Switch = option(True, "Continue from the newest whole training state of this output name", panel=_SAVE)
-    metadata: Switch = option(True, "Write settings and facts of the training into LoRA files", panel=_SAVE)
-    training_comment: Text | None = option(None, "Comment for the metadata of the LoRA", panel=_SAVE)
-    metadata_title: Text | None = option(None, "Title for the metadata", panel=_SAVE, default_text="the name of the file")
-    metadata_author: Text | None = option(None, "Author for the metadata", panel=_SAVE)
-    metadata_description: Text | None = option(None, "Description for the metadata", panel=_SAVE)
-    metadata_license: Text | None = option(None, "Licence for the metadata", panel=_SAVE)
-    metadata_tags: Text | None = option(None, "Tags for the metadata, separated by commas", panel=_SAVE)
-    log_with: Literal["tensorboard", "wandb", "all", "none"] | None = option(
-        None,
-        "Where the numbers of the steps go besides NAME-log.jsonl; wandb stays on disk unless WANDB_MODE=online",
-        panel=_LOG,
-        default_text="tensorboard when it is installed",
-    )
-    logging_dir: FilePath | None = option(None, "Folder for TensorBoard and wandb", panel=_LOG, default_text="logs in the output folder")
-    log_tracker_name: Text = option("blissmask", "Project in wandb", panel=_LOG)
-    wandb_run_name: Text | None = option(None, "Name of the run in wandb", panel=_LOG, default_text="the output name")
-    sample_prompts: FilePath | None = option(
-        None, "File of prompts to draw while training, one a line (.txt), or .toml or .json; options as in musubi-tuner", panel=_PREVIEW
-    )
-    sample_every_n_steps: Int | None = option(None, "Draw them every so many steps", panel=_PREVIEW, ge=1)
-    sample_every_n_epochs: Int | None = option(None, "Draw them every so many epochs", panel=_PREVIEW, ge=1)
-    sample_at_first: Switch = option(False, "Draw them before the first step too", panel=_PREVIEW)
     max_train_steps: Int = option(1600, "Optimiser steps", panel=_LOOP, ge=1)
     max_train_epochs: Int | None = option(None, "Passes over the data set, instead of a number of steps", panel=_LOOP, ge=1)
     gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_LOOP, ge=1)
-    memory: Literal["auto", "none"] = option(
-        "none", "`auto` picks checkpointing, block swap and int8 by the free memory and says what it picked", panel=_LOOP
-    )
-    gradient_checkpointing: Switch = option(
-        False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_LOOP
-    )
-    int8_base: Switch = option(
-        False, "Keep the frozen weights in int8 with a scale per output: half the memory of bfloat16, closer to it than float8", panel=_LOOP
-    )
-    fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3) with a scale per output", panel=_LOOP)
-    blocks_to_swap: Int = option(
-        0,
-        "Blocks whose frozen weights rest in CPU memory and come to the GPU when they run; needs `gradient_checkpointing`",
-        panel=_LOOP,
-        ge=0,
-    )
-    fsdp: Switch = option(
-        False, "With several processes, keep a part of the frozen weights in each instead of all in all (PyTorch's FSDP)", panel=_LOOP
-    )
-    sdpa: Switch = option(False, "Accepted from musubi-tuner; PyTorch's own attention is always used", panel=_LOOP, hidden=True)
-    compile: Switch = option(False, "Compile the repeated blocks: a slow first step, faster ones after it", panel=_LOOP)
-    compile_backend: Text = option("inductor", "Compiler behind `compile`, as `torch.compile` names it", panel=_LOOP)
-    dit_dtype: Annotated[Literal["float32", "bfloat16"], BeforeValidator(_full_dtype)] | None = option(
-        None, "Precision of the frozen denoiser", panel=_LOOP, default_text="bfloat16 on a GPU, float32 on a CPU"
-    )
     seed: Int = option(42, "Seed of everything random", panel=_LOOP, ge=0)
     validation_split: Number = option(
         0.0, "Share of the items to hold out; their loss, at fixed noise, is logged as `val/loss`", panel=_LOOP, ge=0, lt=1
@@ -222,9 +163,36 @@ class TrainSection(Section):
     expert_run_length: Int = option(
         8, "With `expert = both`, steps one expert gets in a row, so that weights move rarely", panel=_LOOP, ge=1
     )
-    offload_inactive_dit: Switch = option(False, "With `expert = both`, keep the resting expert in CPU memory", panel=_LOOP)
     loss_type: Literal["mse", "huber"] = option("mse", "Squared error, or Huber, which takes outliers less seriously", panel=_LOOP)
     huber_delta: Number = option(1.0, "Error from which Huber grows linearly", panel=_LOOP, gt=0)
+    memory: Literal["auto", "none"] = option(
+        "none", "`auto` picks checkpointing, block swap and int8 by the free memory and says what it picked", panel=_MEMORY
+    )
+    gradient_checkpointing: Switch = option(
+        False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_MEMORY
+    )
+    int8_base: Switch = option(
+        False,
+        "Keep the frozen weights in int8, one scale per output: half the memory of bfloat16, closer to it than float8",
+        panel=_MEMORY,
+    )
+    fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3) with a scale per output", panel=_MEMORY)
+    blocks_to_swap: Int = option(
+        0,
+        "Blocks whose frozen weights rest in CPU memory and come to the GPU when they run; needs `gradient_checkpointing`",
+        panel=_MEMORY,
+        ge=0,
+    )
+    fsdp: Switch = option(
+        False, "With several processes, keep a part of the frozen weights in each instead of all in all (PyTorch's FSDP)", panel=_MEMORY
+    )
+    sdpa: Switch = option(False, "Accepted from musubi-tuner; PyTorch's own attention is always used", panel=_MEMORY, hidden=True)
+    compile: Switch = option(False, "Compile the repeated blocks: a slow first step, faster ones after it", panel=_MEMORY)
+    compile_backend: Text = option("inductor", "Compiler behind `compile`, as `torch.compile` names it", panel=_MEMORY)
+    dit_dtype: Annotated[Literal["float32", "bfloat16"], BeforeValidator(_full_dtype)] | None = option(
+        None, "Precision of the frozen denoiser", panel=_MEMORY, default_text="bfloat16 on a GPU, float32 on a CPU"
+    )
+    offload_inactive_dit: Switch = option(False, "With `expert = both`, keep the resting expert in CPU memory", panel=_MEMORY)
     network_type: Literal["lora", "lokr", "loha"] = option(
         "lora", "LoRA, or its relatives with a Kronecker (LoKr) or Hadamard product (LoHa)", panel=_LORA
     )
@@ -283,3 +251,38 @@ class TrainSection(Section):
     num_timestep_buckets: Int | None = option(
         None, "Spread noise levels evenly over this many strata; 4 to 10 is usual", panel=_TIME, ge=2, le=1000
     )
+    output_dir: FilePath = option(Path("out"), "Folder for the LoRA", panel=_SAVE)
+    output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVE)
+    save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVE, ge=1)
+    save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVE, ge=1)
+    save_precision: Precision = option("float32", "Precision of LoRA files; training is always float32", panel=_SAVE)
+    lora_format: Literal["native", "kohya", "diffusers"] = option(
+        "native", "How LoRA files spell their layers; native loads in ComfyUI and diffusers alike", panel=_SAVE
+    )
+    convert_lora: FilePath | None = option(
+        None, "Write this LoRA file, of any trainer, in `lora_format`, and stop; no model is loaded", panel=_SAVE, metavar="FILE"
+    )
+    keep_last: Int = option(2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVE, ge=2)
+    resume: Switch = option(True, "Continue from the newest whole training state of this output name", panel=_SAVE)
+    metadata: Switch = option(True, "Write settings and facts of the training into LoRA files", panel=_SAVE)
+    training_comment: Text | None = option(None, "Comment for the metadata of the LoRA", panel=_SAVE)
+    metadata_title: Text | None = option(None, "Title for the metadata", panel=_SAVE, default_text="the name of the file")
+    metadata_author: Text | None = option(None, "Author for the metadata", panel=_SAVE)
+    metadata_description: Text | None = option(None, "Description for the metadata", panel=_SAVE)
+    metadata_license: Text | None = option(None, "Licence for the metadata", panel=_SAVE)
+    metadata_tags: Text | None = option(None, "Tags for the metadata, separated by commas", panel=_SAVE)
+    sample_prompts: FilePath | None = option(
+        None, "File of prompts to draw while training, one a line (.txt), or .toml or .json; options as in musubi-tuner", panel=_PREVIEW
+    )
+    sample_every_n_steps: Int | None = option(None, "Draw them every so many steps", panel=_PREVIEW, ge=1)
+    sample_every_n_epochs: Int | None = option(None, "Draw them every so many epochs", panel=_PREVIEW, ge=1)
+    sample_at_first: Switch = option(False, "Draw them before the first step too", panel=_PREVIEW)
+    log_with: Literal["tensorboard", "wandb", "all", "none"] | None = option(
+        None,
+        "Where the numbers of the steps go besides NAME-log.jsonl; wandb stays on disk unless WANDB_MODE=online",
+        panel=_LOG,
+        default_text="tensorboard when it is installed",
+    )
+    logging_dir: FilePath | None = option(None, "Folder for TensorBoard and wandb", panel=_LOG, default_text="logs in the output folder")
+    log_tracker_name: Text = option("blissmask", "Project in wandb", panel=_LOG)
+    wandb_run_name: Text | None = option(None, "Name of the run in wandb", panel=_LOG, default_text="the output name")
