@@ -30,7 +30,7 @@ class MasksSection(Section):
     )
     min_area: Number = option(0.0002, "Drop connected parts smaller than this share of the photo", panel="Masks", ge=0, lt=1)
     video_masks: Literal["frames", "static"] = option(
-        "frames", "For videos, a folder with one mask per frame, or one mask for the whole clip", panel="Masks"
+        "frames", "For videos, a folder with one mask per frame, or one mask for the whole clip; the other form is replaced", panel="Masks"
     )
     video_every: Int = option(
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Masks", metavar="N", ge=1
@@ -77,7 +77,9 @@ class InstanceSection(Section):
         "empty", "When the subject is not found: an all-zero mask, no file, an error, or the largest person", panel="Subject"
     )
     video_masks: Literal["frames", "static"] = option(
-        "frames", "For videos, a folder with one mask per frame, or one mask for the whole clip", panel="Subject"
+        "frames",
+        "For videos, a folder with one mask per frame, or one mask for the whole clip; the other form is replaced",
+        panel="Subject",
     )
     video_every: Int = option(
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Subject", metavar="N", ge=1

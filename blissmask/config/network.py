@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from blissmask.config.fields import option
+from blissmask.config.fields import Section, option
+from blissmask.errors import UsageError
 
 _PANEL = "Network"
 
@@ -44,3 +45,18 @@ class NetworkOptions(Protocol):
     @property
     def batch_size(self) -> int:
         """Pictures per batch, >= 1."""
+
+
+def refuse_network_options(section: Section) -> None:
+    """Refuse what a backend cannot do that brings its own networks and runs them on the CPU, in float32.
+
+    Raises:
+        UsageError: some were given; names them.
+    """
+    fitting = {"model": (None,), "device": ("auto", "cpu"), "precision": ("auto", "float32")}
+    given = [f"`--{name}`" for name, values in fitting.items() if getattr(section, name) not in values]
+    if given:
+        raise UsageError(
+            f"the embedded backend brings its own networks and runs them on the CPU: it takes no such {', '.join(given)}",
+            fix="leave them out, or choose another `--backend`",
+        )

@@ -148,7 +148,8 @@ def _find_note(file: BinaryIO) -> Note | None:
 def _parse(text: bytes, data_checksum: str) -> Note | None:
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
+        # No JSON, or brackets nested deeper than Python reads.
         return None
     if not isinstance(content, dict):
         return None

@@ -1,4 +1,4 @@
-"""Contact sheets as PNG pages: a card per item, the ones that need a look first.
+"""A page of a contact sheet, drawn: a card per item.
 
 A card shows any number of pictures side by side (photo, overlay, latent grid, weights after gamma and floor ...), the file's name and a
 line of numbers. 3 = RGB; sizes are (width, height) in pixels.
@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blissmask.errors import InputError
 from blissmask.media.overlay import Colour, colour_weights
-from blissmask.media.png import read_note, write_png_rgb
+from blissmask.media.png import read_note
+
+SHEET = "sheet"
+"""What the note of a page says in place of a command."""
 
 BOX = 208
 """Pictures are fitted into a square of this side."""
 
-_COMMAND = "sheet"
 _CARDS_ACROSS, _ROWS = 3, 7
+CARDS_PER_PAGE = _CARDS_ACROSS * _ROWS
 _GAP, _PADDING, _MARGIN = 4, 10, 20
 _HEADER, _TEXT = 84, 50
 _PAPER, _CARD, _INK, _FAINT, _ALARM = (246, 246, 244), (255, 255, 255), (32, 32, 32), (105, 105, 105), (176, 58, 0)
@@ -65,45 +67,10 @@ class SheetText:
     scale: bool = True
 
 
-def in_order(cards: Sequence[Card]) -> list[Card]:
-    """Return the cards, worst first, then by name."""
-    return sorted(cards, key=lambda card: (-card.badness, card.name))
-
-
-def write_png_pages(path: Path, cards: Sequence[Card], text: SheetText) -> list[Path]:
-    """Write the sheet as ``path``, further pages as ``NAME-2.png`` ...; remove later pages of an earlier, longer sheet.
-
-    Returns:
-        The files written.
-
-    Raises:
-        InputError: a file that is not a sheet of ours has the name of a page.
-        MachineError: the disk is full or the folder cannot be written.
-    """
-    ordered = in_order(cards)
-    per_page = _CARDS_ACROSS * _ROWS
-    pages = [ordered[start : start + per_page] for start in range(0, len(ordered), per_page)] or [[]]
-    written = []
-    for number, page in enumerate(pages, 1):
-        name = path if number == 1 else _numbered(path, number)
-        if name.exists() and not is_sheet(name):
-            raise InputError(
-                "a file that is not a contact sheet stands where one would go", where=[name], fix="choose another name for the sheet"
-            )
-        note = {"command": _COMMAND, "page": number, "pages": len(pages)}
-        write_png_rgb(name, draw_page(page, text, page=number, pages=len(pages)), note=note)
-        written.append(name)
-    stale = _numbered(path, len(pages) + 1)
-    while stale.is_file() and is_sheet(stale):
-        stale.unlink()
-        stale = _numbered(path, int(stale.stem.rpartition("-")[2]) + 1)
-    return written
-
-
 def is_sheet(path: Path) -> bool:
     """Say whether a file is a page of a contact sheet of ours."""
     note = read_note(path) if path.is_file() else None
-    return note is not None and note.content.get("command") == _COMMAND
+    return note is not None and note.content.get("command") == SHEET
 
 
 def draw_page(cards: Sequence[Card], text: SheetText, *, page: int = 1, pages: int = 1) -> NDArray[np.uint8]:
@@ -164,10 +131,6 @@ def _draw_card(draw: ImageDraw.ImageDraw, canvas: Image.Image, card: Card, corne
 
 def _card_size(columns: int) -> tuple[int, int]:
     return 2 * _PADDING + columns * BOX + (columns - 1) * _GAP, _PADDING + BOX + _TEXT
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def _shorten(text: str, room: float, size: int) -> str:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import html
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from blissmask.media.overlay import colour_weights
-from blissmask.media.sheet import Card, SheetText, in_order
+from blissmask.media.sheet import SheetText
+from blissmask.media.sheet_pack import PackedCard, PackedPicture, in_order, pack_picture
 from blissmask.storage import atomic
 
-_QUALITY = 82
 _MARK = "<meta name=generator content='blissmask contact sheet'>"
 
 _STYLE = """
@@ -39,23 +37,15 @@ h1 { font-size: 1.5rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2rem
 """
 
 
-def write_html(path: Path, cards: Sequence[Card], text: SheetText) -> None:
-    """Write the sheet as one file; items that need a look have a section of their own at the top.
+def write_html(path: Path, cards: Sequence[PackedCard], text: SheetText) -> None:
+    """Write the sheet as one file, card by card; items that need a look have a section of their own at the top.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
     """
-    ordered = in_order(cards)
-    needing = [card for card in ordered if card.remarks]
-    fine = [card for card in ordered if not card.remarks]
-    parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>{html.escape(text.title)}</title><style>{_STYLE}</style><h1>{html.escape(text.title)}</h1>{_legend(text)}",
-        _section(f"Needs a look ({len(needing)})", needing, text, alarm=True),
-        _section(f"Nothing to remark ({len(fine)})", fine, text, alarm=False),
-        "</html>\n",
-    ]
-    atomic.write_bytes(path, "\n".join(part for part in parts if part).encode("utf-8", "replace"))
+    with atomic.publishing(path) as temporary, temporary.open("wb") as file:
+        for line in _lines(cards, text):
+            file.write(line.encode("utf-8", "replace") + b"\n")
 
 
 def is_html_sheet(path: Path) -> bool:
@@ -66,26 +56,36 @@ def is_html_sheet(path: Path) -> bool:
         return _MARK.encode() in file.read(1000)
 
 
+def _lines(cards: Sequence[PackedCard], text: SheetText) -> Iterator[str]:
+    ordered = in_order(cards)
+    needing = [card for card in ordered if card.remarks]
+    fine = [card for card in ordered if not card.remarks]
+    yield f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}<meta name=viewport content='width=device-width, initial-scale=1'>"
+    yield f"<title>{html.escape(text.title)}</title><style>{_STYLE}</style><h1>{html.escape(text.title)}</h1>{_legend(text)}"
+    yield from _section(f"Needs a look ({len(needing)})", needing, text, alarm=True)
+    yield from _section(f"Nothing to remark ({len(fine)})", fine, text, alarm=False)
+    yield "</html>"
+
+
 def _legend(text: SheetText) -> str:
     items = [f"<span><i style='background:rgb{colour}'></i>{html.escape(name)}</span>" for name, colour in text.legend]
     if text.scale:
         ramp = colour_weights(np.linspace(0, 1, 120, dtype=np.float32)[None, :], (120, 15))
-        items.append(f"<span>weight 0<img alt='to' src='{_data_url(Image.fromarray(ramp))}'>1</span>")
+        items.append(f"<span>weight 0<img alt='to' src='{_data_url(pack_picture(ramp, lossless=False))}'>1</span>")
     items.append(f"<span>{html.escape(' | '.join(text.columns))}</span>")
     return f"<div class=legend>{''.join(items)}</div>"
 
 
-def _section(title: str, cards: Sequence[Card], text: SheetText, *, alarm: bool) -> str:
-    if not cards:
-        return ""
-    body = "\n".join(_card(card, text) for card in cards)
-    return f"<h2{' class=alarm' if alarm else ''}>{html.escape(title)}</h2>\n<div class=cards>\n{body}\n</div>"
+def _section(title: str, cards: Sequence[PackedCard], text: SheetText, *, alarm: bool) -> Iterator[str]:
+    if cards:
+        yield f"<h2{' class=alarm' if alarm else ''}>{html.escape(title)}</h2>\n<div class=cards>"
+        yield from (_card(card, text) for card in cards)
+        yield "</div>"
 
 
-def _card(card: Card, text: SheetText) -> str:
+def _card(card: PackedCard, text: SheetText) -> str:
     pictures = "".join(
-        f"<img alt='{html.escape(column, quote=True)}' width={picture.shape[1]} height={picture.shape[0]} "
-        f"src='{_data_url(Image.fromarray(picture))}'>"
+        f"<img alt='{html.escape(column, quote=True)}' width={picture.size_wh[0]} height={picture.size_wh[1]} src='{_data_url(picture)}'>"
         for column, picture in zip(text.columns, card.pictures, strict=True)
     )
     remarks = f"<div class=remarks>{html.escape('; '.join(card.remarks))}</div>" if card.remarks else ""
@@ -95,7 +95,5 @@ def _card(card: Card, text: SheetText) -> str:
     )
 
 
-def _data_url(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=_QUALITY)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+def _data_url(picture: PackedPicture) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(picture.webp).decode('ascii')}"

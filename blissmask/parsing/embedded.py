@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.config.masks import MasksSection
+from blissmask.config.network import refuse_network_options
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes
@@ -58,8 +60,9 @@ class EmbeddedParts:
         return [_parse(Photo(rgb_HW3)) for rgb_HW3 in rgbs_HW3]
 
 
-def backend(options: object) -> PartsBackend:
-    """Return the built-in semantic backend; it has nothing to configure, and its networks are loaded at the first photo."""
+def backend(options: MasksSection) -> PartsBackend:
+    """Return the built-in semantic backend; its networks are loaded at the first photo. Raises UsageError for options of others."""
+    refuse_network_options(options)
     return EmbeddedParts()
 
 

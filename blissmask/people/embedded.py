@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.config.masks import InstanceSection
+from blissmask.config.network import refuse_network_options
 from blissmask.licence import Licence
 from blissmask.people.protocol import PeopleBackend, Person
 from blissmask.vision.affine import box_of
@@ -68,8 +70,9 @@ class EmbeddedPeople:
         return sorted(found, key=lambda person: -int(person.mask_HW.sum()))
 
 
-def backend(options: object) -> PeopleBackend:
-    """Return the built-in instance backend; it has nothing to configure, and its networks are loaded at the first photo."""
+def backend(options: InstanceSection) -> PeopleBackend:
+    """Return the built-in instance backend; its networks are loaded at the first photo. Raises UsageError for options of others."""
+    refuse_network_options(options)
     return EmbeddedPeople()
 
 

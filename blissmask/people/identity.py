@@ -46,6 +46,11 @@ class Candidate:
     negative: float | None = None
     clear: bool = True
 
+    @property
+    def claimed(self) -> bool:
+        """Say whether it is nearer to a negative than to the subject."""
+        return self.negative is not None and self.distance >= self.negative
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -70,7 +75,7 @@ def decide(candidates: Sequence[Candidate], thresholds: Thresholds) -> Decision:
     """
     if not candidates:
         return Decision(Verdict.NO_FACE, None, None, None)
-    allowed = [face for face, seen in enumerate(candidates) if seen.negative is None or seen.distance < seen.negative]
+    allowed = [face for face, seen in enumerate(candidates) if not seen.claimed]
     if not allowed:
         return Decision(Verdict.ABSENT, None, min(seen.distance for seen in candidates), None)
     ranked = sorted(allowed, key=lambda face: candidates[face].distance)
@@ -91,6 +96,23 @@ def _verdict(best: Candidate, *, apart: bool, rival: bool, thresholds: Threshold
     if not best.clear and best.distance > thresholds.max_distance - thresholds.unclear_tighter:
         return Verdict.UNCERTAIN
     return Verdict.FOUND
+
+
+def strangers(candidates: Sequence[Candidate], owners: Sequence[int | None], thresholds: Thresholds) -> frozenset[int]:
+    """Return who is certainly not the subject: the owners of a clear face that a negative claims or that lies beyond the uncertain band.
+
+    Whoever also has a face that might be the subject's is none: of a face drawn on a shirt or held in a frame, either may be the owner's.
+
+    Args:
+        candidates: the faces.
+        owners: whose each of them is, see :func:`face_owners`.
+        thresholds: how alike is alike enough.
+    """
+    farthest = thresholds.max_distance + thresholds.uncertain_band
+    possible = [not seen.claimed and seen.distance <= farthest for seen in candidates]
+    faces = list(zip(candidates, owners, possible, strict=True))
+    others = {owner for seen, owner, may_be in faces if owner is not None and seen.clear and not may_be}
+    return frozenset(others - {owner for _, owner, may_be in faces if may_be})
 
 
 def nearest(embedding_D: NDArray[np.float32], known_RD: NDArray[np.float32]) -> float:
@@ -173,12 +195,15 @@ class FaceIdentity:
         A subject whose face is seen but whose body no one outlined is uncertain, and ``person`` is None.
         """
         faces = self._reader.faces(rgb_HW3)
-        decision = decide([self._candidate(face) for face in faces], self._thresholds)
+        candidates = [self._candidate(face) for face in faces]
+        owners = face_owners([face.box_xyxy for face in faces], people)
+        others = strangers(candidates, owners, self._thresholds)
+        decision = decide(candidates, self._thresholds)
         if decision.face is None:
-            return Choice(decision.verdict, None, decision.distance, decision.margin)
-        person = face_owners([faces[decision.face].box_xyxy], people)[0]
+            return Choice(decision.verdict, None, decision.distance, decision.margin, others)
+        person = owners[decision.face]
         verdict = decision.verdict if person is not None else Verdict.UNCERTAIN
-        return Choice(verdict, person, decision.distance, decision.margin)
+        return Choice(verdict, person, decision.distance, decision.margin, others)
 
     def _candidate(self, face: Face) -> Candidate:
         negative = None if self._negatives is None else nearest(face.embedding_D, self._negatives)

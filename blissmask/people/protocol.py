@@ -69,9 +69,11 @@ class Choice:
         person: position in the list of people, None when nobody is the subject.
         distance: distance of the nearest face to the references, None without a face.
         margin: how much farther the runner-up is, None without one.
+        strangers: positions of those who are certainly somebody else, by a clear face of their own.
     """
 
     verdict: Verdict
     person: int | None
     distance: float | None
     margin: float | None
+    strangers: frozenset[int] = frozenset()

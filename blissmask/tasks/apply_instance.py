@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from blissmask.media.image import read_mask_picture, read_size
 from blissmask.media.png import write_png_grey
 from blissmask.storage.links import without_links
 from blissmask.tasks.carry_out import begin, carry_out
+from blissmask.tasks.clip_forms import both_forms_warning, other_form
 from blissmask.tasks.folders import refuse_output_in_place, required
 from blissmask.tasks.framing import framing_problem, size_text
 from blissmask.tasks.freshness import decide, kept_warning, make_note
@@ -33,10 +34,9 @@ _LISTED = 12
 
 @dataclass(slots=True)
 class ApplyPlan(Plan):
-    """What `apply` will do. ``options`` say how; ``settings`` is their part that decides the pixels."""
+    """What `apply` will do; ``options`` say how."""
 
     options: ApplySection = field(default_factory=ApplySection)
-    settings: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,11 @@ def plan(config: Config) -> ApplyPlan:
             del found[key]
     if not weighted:
         raise InputError("no masks in the folder", where=[weighted_folder])
-    result = ApplyPlan(COMMAND, outputs=(output,), options=options, settings={"grow": options.grow, "missing": options.missing})
+    result = ApplyPlan(COMMAND, outputs=(output,), options=options)
     for pair in _pairs(weighted, instances, output):
         result.items.append(pair if isinstance(pair, PlannedItem) else _decide(pair, result, force=config.run.force))
-    result.warnings += [*_orphans(weighted, instances), *kept_warning(result.items), *_copies(result)]
+    result.warnings += [*_orphans(weighted, instances), *_without_frames(weighted, result.items), *_both_forms(weighted, output)]
+    result.warnings += [*kept_warning(result.items), *_copies(result)]
     return result
 
 
@@ -130,7 +131,10 @@ def _pairs(weighted: dict[str, Path], instances: dict[str, Path], output: Path) 
                 yield _Pair(path.stem, path, instance, output / f"{path.stem}.png")
             continue
         subjects = match_masks(instance) if instance is not None and instance.is_dir() else None
-        for frame_key, frame in match_masks(path).items():
+        frames = match_masks(path)
+        if not frames and instance is not None and (subjects is None or subjects):
+            yield PlannedItem(path.name, Action.FAIL, "the clip's folder of weighted masks holds no frames", (path, instance))
+        for frame_key, frame in frames.items():
             subject = instance if subjects is None else subjects.get(frame_key)
             yield _Pair(f"{path.name}/{frame.stem}", frame, subject, output / path.name / f"{frame.stem}.png")
 
@@ -160,14 +164,19 @@ def _look(pair: _Pair, inputs: tuple[Path, ...], result: ApplyPlan, *, force: bo
             return Action.FAIL, problem
         if weighted_wh != instance_wh:
             notes.append(f"subject mask resized from {size_text(instance_wh)}")
-    action, reason = decide(pair.output, COMMAND, inputs, result.settings, force=force)
-    if action is Action.SKIP:
+    action, reason = decide(pair.output, COMMAND, inputs, _settings(inputs, result.options), force=force)
+    if action is not Action.WRITE:
         return action, reason
     return action, ", ".join([size_text(weighted_wh), *notes, *([reason] if reason else [])])
 
 
+def _settings(inputs: tuple[Path, ...], options: ApplySection) -> dict[str, object]:
+    """Return what decides the pixels of one mask besides its inputs: ``missing`` only where there is no subject mask."""
+    return {"grow": options.grow} if len(inputs) > 1 else {"missing": options.missing}
+
+
 def _apply(item: PlannedItem, plan: ApplyPlan) -> _Applied:
-    note = make_note(COMMAND, item.inputs, plan.settings)
+    note = make_note(COMMAND, item.inputs, _settings(item.inputs, plan.options))
     weighted = read_mask_picture(item.inputs[0])
     grey_HW = weighted.to_grey()
     doubt = weighted.doubt
@@ -193,6 +202,26 @@ def _orphans(weighted: dict[str, Path], instances: dict[str, Path]) -> list[Prob
         return []
     what = f"{counted(len(orphans), 'subject mask')} without a weighted mask"
     return [Problem(what, name_some(orphans), "check the names, or make the weighted masks with `blissmask masks`")]
+
+
+def _without_frames(weighted: dict[str, Path], items: Sequence[PlannedItem]) -> list[Problem]:
+    """Name the folders of weighted masks in which nothing is and that have no subject masks: whether they are clips cannot be seen."""
+    used = {place for item in items for place in (item.inputs[0], item.inputs[0].parent)}
+    empty = [path for path in weighted.values() if path not in used and path.is_dir()]
+    if not empty:
+        return []
+    what = f"{counted(len(empty), 'folder')} among the weighted masks without a mask in {verb(len(empty), 'it', 'them')}"
+    return [Problem(what, name_some(empty), "make the masks of these clips with `blissmask masks`, or remove the folders")]
+
+
+def _both_forms(weighted: dict[str, Path], output: Path) -> list[Problem]:
+    """Name the masks of an earlier run that stand beside those to be written because the weighted masks have changed their form."""
+    forms = []
+    for path in weighted.values():
+        frames = path.is_dir()
+        # The name of a folder has no suffix.
+        forms.append(other_form(output / path.name, path.name if frames else path.stem, frames=frames))
+    return both_forms_warning([form for form in forms if form is not None], "`cache` refuses both; remove those from before")
 
 
 def _copies(result: ApplyPlan) -> list[Problem]:

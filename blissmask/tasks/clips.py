@@ -17,6 +17,7 @@ from blissmask.media.png import Note, read_note, write_png_grey
 from blissmask.storage import atomic
 from blissmask.tasks.freshness import FRESH, Kept, stands, what_changed
 from blissmask.tasks.plan import Action
+from blissmask.tasks.records import read_record
 
 RECORD = ".blissmask.json"
 STATIC_SAMPLES = 16
@@ -32,19 +33,25 @@ def frame_path(folder: Path, number: int) -> Path:
 
 
 def decide_clip(folder: Path, command: str, video: Path, settings: Mapping[str, object], *, force: bool) -> tuple[Action, str]:
-    """Decide whether a folder of frame masks is written, and why; arguments as for ``freshness.decide``. Links are never followed."""
+    """Decide whether a folder of frame masks is written, and why; arguments as for ``freshness.decide``. Links are never followed.
+
+    Raises:
+        MediaError: the record or a frame cannot be read.
+    """
     if folder.is_symlink():
         return Action.SKIP, Kept.LINK
     if not folder.exists():
         return Action.WRITE, ""
+    if not folder.is_dir():
+        return Action.FAIL, f"`{folder}` is a file, where the folder of the clip's masks would go; rename or remove it"
     if force:
         return Action.WRITE, "redone"
-    if not folder.is_dir():
+    record = read_record(folder / RECORD)
+    if record is None:
+        return (Action.SKIP, Kept.FOREIGN) if _is_foreign(sorted(folder.glob("*.png")), command) else (Action.WRITE, "unfinished")
+    # A record of ours over frames of another command was written by versions that took such a folder over.
+    if record.get("command") != command or _commands([frame_path(folder, 0)]) - {command, ""}:
         return Action.SKIP, Kept.FOREIGN
-    record = _read_record(folder)
-    if record is None or record.get("command") != command:
-        foreign = any(read_note(path) is None for path in sorted(folder.glob("*.png"))[:1])
-        return (Action.SKIP, Kept.FOREIGN) if foreign else (Action.WRITE, "unfinished")
     change = what_changed(Note(record, untouched=True), (video,), settings)
     count = record.get("frame_count")
     if not change and not (isinstance(count, int) and all(frame_path(folder, number).exists() for number in range(count))):
@@ -88,7 +95,7 @@ def write_clip(
 
 def read_clip_results(folder: Path) -> Mapping[str, object]:
     """Return the record of a finished folder of frames; empty when there is none."""
-    return _read_record(folder) or {}
+    return read_record(folder / RECORD) or {}
 
 
 def sampled(frame_count: int, samples: int = STATIC_SAMPLES) -> Sequence[int]:
@@ -100,12 +107,16 @@ def sampled(frame_count: int, samples: int = STATIC_SAMPLES) -> Sequence[int]:
     return [int((number + 0.5) * frame_count / count) for number in range(count)]
 
 
-def _read_record(folder: Path) -> Mapping[str, object] | None:
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+def _is_foreign(frames: Sequence[Path], command: str) -> bool:
+    """Say whether the frames of an unfinished folder are another's: any of another command, or not one of ``command``."""
+    commands = _commands(frames)
+    return bool(commands - {command, ""}) or (bool(frames) and command not in commands)
+
+
+def _commands(frames: Iterable[Path]) -> set[str]:
+    """Return which commands made these frames, as far as they are there; an empty name for what other programs made or edited."""
+    notes = [read_note(path) for path in frames if path.exists()]
+    return {str(note.content.get("command")) if note is not None else "" for note in notes}
 
 
 def _remove_later_frames(folder: Path, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_mask
 from blissmask.media.overlay import TIER_COLOURS, Colour, colour_weights, fit_size, latent_grid, shrink
-from blissmask.media.sheet import BOX, Card, SheetText, is_sheet, write_png_pages
+from blissmask.media.sheet import BOX, Card, SheetText, is_sheet
 from blissmask.media.sheet_html import is_html_sheet, write_html
+from blissmask.media.sheet_pack import PackedCard, pack
+from blissmask.media.sheet_pages import write_png_pages
 from blissmask.media.video import read_frames, read_info
 from blissmask.storage.links import without_links
 from blissmask.tasks.clips import frame_path
@@ -109,14 +112,15 @@ def draw_sheet(
         InputError: a file that is not a sheet of ours has the name of a page.
         MachineError, StoppedError: as ``workers.work_through``.
     """
-    cards = []
-    for _, outcome in work_through(items, card, context, phase="Drawing", total=len(items), name=name):
+    in_pages, further = sheet.suffix.lower() == ".png", ""
+    cards: list[PackedCard] = []
+    draw = functools.partial(_drawn, card, lossless=in_pages)
+    for _, outcome in work_through(items, draw, context, phase="Drawing", total=len(items), name=name):
         if isinstance(outcome, BlissmaskError):
             context.reporter.emit(Warned(outcome.problems[0]))
         else:
             cards.append(outcome)
-    further = ""
-    if sheet.suffix.lower() == ".png":
+    if in_pages:
         pages = write_png_pages(sheet, cards, text)
         further = f" and {counted(len(pages) - 1, 'more page')}" if len(pages) > 1 else ""
     else:
@@ -137,6 +141,11 @@ def training_area(config: Config) -> int:
             return resolution[0] * resolution[1]
     width, height = config.general.resolution or (1024, 1024)
     return width * height
+
+
+def _drawn(card: Callable[[ItemT], Card], item: ItemT, *, lossless: bool) -> PackedCard:
+    """Draw and pack one card, in the same thread, so that only packed ones wait."""
+    return pack(card(item), lossless=lossless)
 
 
 def _card(entry: SheetEntry, draw: Draw, area: int) -> Card:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +11,34 @@ import numpy as np
 
 from blissmask.config.dataset import DatasetSection
 from blissmask.config.model import Config, complete
-from blissmask.dataset.discover import find_media, list_files, match_masks
+from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
+from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks
 from blissmask.dataset.item import MediaFile
 from blissmask.dataset.mask_source import missing_file_warning
 from blissmask.dataset.names import group_by_key, refuse_collisions
-from blissmask.errors import InputError, MediaError, Problem
+from blissmask.errors import InputError, MediaError, Problem, UsageError
 from blissmask.events import Noted
 from blissmask.masks.resize import resize_weights
 from blissmask.media.image import read_image, read_mask_picture, read_size
 from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
+from blissmask.storage.links import without_links
 from blissmask.tasks.carry_out import begin, carry_out
 from blissmask.tasks.folders import missing, refuse_output_in_place, required
 from blissmask.tasks.framing import framing_problem, size_text
-from blissmask.tasks.freshness import decide, kept_warning, make_note
+from blissmask.tasks.freshness import FRESH, decide, kept_warning, make_note
 from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, name_some
 from blissmask.tasks.wording import counted
 
 COMMAND = "to-alpha"
+
+
+@dataclass(slots=True)
+class AlphaPlan(Plan):
+    """What `to-alpha` will do; copies of captions end in ``caption_extension``, whatever the case of their sources."""
+
+    caption_extension: str = DEFAULT_EXTENSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +58,21 @@ class _Converted:
     empty: bool
 
 
-def plan(config: Config) -> Plan:
+def plan(config: Config) -> AlphaPlan:
     """Pair photos with masks and captions, and decide item by item.
 
-    Folders that [to_alpha] leaves open are those of the configuration's first image dataset. Captions beside the photos are taken along
-    when no caption folder is named.
+    Folders that [to_alpha] leaves open are those of the image data set with the photos, else of the first one. Captions beside the photos
+    are taken along when no caption folder is named.
 
     Raises:
-        UsageError: a folder is not given, or the output is one of the inputs.
+        UsageError: a folder is not given, the output is one of the inputs, or the masks are the photos.
         InputError: a folder cannot be read, holds no photos, or two files have one name.
     """
     folders, warnings = _folders(config)
     photos = find_media(folders.images, shared="one mask and one output")
-    masks = match_masks(folders.masks)
+    masks = match_masks(folders.masks, beside_photos=_same(folders.masks, folders.images))
     captions = _captions(folders)
-    result = Plan(COMMAND, outputs=(folders.output,), warnings=warnings)
+    result = AlphaPlan(COMMAND, outputs=(folders.output,), warnings=warnings, caption_extension=folders.caption_extension)
     for photo in photos:
         result.items.append(_decide(photo, masks.get(photo.key), captions.get(photo.key), folders, config))
     keys = {photo.key for photo in photos}
@@ -76,14 +86,15 @@ def plan(config: Config) -> Plan:
     return result
 
 
-def run(plan: Plan, context: RunContext) -> Summary:
+def run(plan: AlphaPlan, context: RunContext) -> Summary:
     """Write the RGBA photos and their captions.
 
     Raises:
         MachineError, StoppedError: as ``workers.work_through``.
     """
     summary = begin(plan)
-    results = {item.key: done for item, done in carry_out(plan, _convert, context, summary, phase="Converting")}
+    convert = functools.partial(_convert, caption_extension=plan.caption_extension)
+    results = {item.key: done for item, done in carry_out(plan, convert, context, summary, phase="Converting")}
     copied = [key for key, done in results.items() if done.caption == "copied"]
     kept = [key for key, done in results.items() if done.caption == "kept"]
     empty = [key for key, done in results.items() if done.empty]
@@ -101,11 +112,11 @@ def run(plan: Plan, context: RunContext) -> Summary:
 
 
 def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
-    """Return the folders of [to_alpha], or of the first image dataset where it leaves them open."""
+    """Return the folders of [to_alpha], or of a data set where it leaves them open, and what is to be said of them."""
     options = config.to_alpha
-    dataset = next((complete(dataset, config.general) for dataset in config.datasets if dataset.image_directory), DatasetSection())
+    dataset, warnings = _dataset(config)
     images, masks = options.image_directory or dataset.image_directory, options.mask_directory or dataset.mask_directory
-    output, warnings = options.output_directory, []
+    output = options.output_directory
     if output is None and config.run.dry_run and images is not None:
         output = images.parent / f"{images.name}_rgba"
         warnings.append(
@@ -116,11 +127,37 @@ def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
     refuse_output_in_place(
         output_folder, {"photos": image_folder, "masks": mask_folder, "captions": options.caption_directory or image_folder}
     )
+    if _same(mask_folder, image_folder) and not holds_mask_labels(mask_folder):
+        fix = "each would be its own mask; name the folder that `blissmask masks` or `apply` wrote"
+        raise UsageError("the mask folder is the folder of the photos", where=[mask_folder], fix=fix)
     captions = options.caption_directory or image_folder
     extension = options.caption_extension
     if "caption_extension" not in options.model_fields_set and dataset.caption_extension:
         extension = dataset.caption_extension
     return _Folders(image_folder, mask_folder, output_folder, captions, extension, options.caption_directory is not None), warnings
+
+
+def _dataset(config: Config) -> tuple[DatasetSection, list[Problem]]:
+    """Return the image data set with the photos that [to_alpha] names, else the first, and a warning about others that have masks."""
+    named = config.to_alpha.image_directory
+    datasets = [complete(dataset, config.general) for dataset in config.datasets if dataset.image_directory]
+    if named is not None:
+        fitting = (dataset for dataset in datasets if dataset.image_directory and _same(dataset.image_directory, named))
+        return next(fitting, datasets[0] if datasets else DatasetSection()), []
+    if not datasets:
+        return DatasetSection(), []
+    others = [dataset for dataset in datasets[1:] if dataset.mask_directory and dataset.image_directory != datasets[0].image_directory]
+    fix = "run it once for each, with `--image-directory` and an `--output-directory` of its own"
+    left_out = list(dict.fromkeys(dataset.image_directory for dataset in others))
+    return datasets[0], _name(left_out, "image data set", "left out; one is converted at a time", fix)
+
+
+def _same(first: Path, second: Path) -> bool:
+    return without_links(first) == without_links(second)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _captions(folders: _Folders) -> Mapping[str, Path]:
@@ -141,6 +178,8 @@ def _decide(photo: MediaFile, mask: Path | None, caption: Path | None, folders: 
         if problem := framing_problem("image", image_wh, "mask", mask_wh):
             return PlannedItem(photo.stem, Action.FAIL, problem, inputs, output)
         action, reason = decide(output, COMMAND, inputs, {}, force=config.run.force)
+        if reason == FRESH and caption is not None and not _is_there(caption_path(output, folders.caption_extension)):
+            action, reason = Action.WRITE, "the caption is missing"
     except InputError as error:
         return PlannedItem(photo.stem, Action.FAIL, error.problems[0].what, inputs, output)
     if action is Action.WRITE:
@@ -149,7 +188,7 @@ def _decide(photo: MediaFile, mask: Path | None, caption: Path | None, folders: 
     return PlannedItem(photo.stem, action, reason, inputs, output)
 
 
-def _convert(item: PlannedItem) -> _Converted:
+def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
     photo, mask = item.inputs[:2]
     output = item.output
     assert output is not None
@@ -158,14 +197,13 @@ def _convert(item: PlannedItem) -> _Converted:
     height, width = picture.rgb_HW3.shape[:2]
     alpha_HW = np.rint(resize_weights(mask_picture.weights_HW, (width, height)) * 255).astype(np.uint8)
     # The caption first: the PNG's note is what says that the item is finished.
-    caption = _copy_caption(item.inputs[2], output) if len(item.inputs) > 2 else ""
+    caption = _copy_caption(item.inputs[2], output, caption_path(output, caption_extension)) if len(item.inputs) > 2 else ""
     write_png_rgba(output, picture.rgb_HW3, alpha_HW, note=note, icc_profile=picture.icc_profile)
     return _Converted(caption, mask_picture.doubt, empty=not alpha_HW.any())
 
 
-def _copy_caption(source: Path, output: Path) -> str:
-    """Copy a caption beside ``output`` unless someone edited the one there; return "copied", "same" or "kept"."""
-    target = output.parent / f"{output.stem}{source.suffix}"
+def _copy_caption(source: Path, output: Path, target: Path) -> str:
+    """Copy a caption to ``target`` beside ``output`` unless someone edited the one there; return "copied", "same" or "kept"."""
     if target.is_symlink():
         return "kept"
     if target.exists():

@@ -7,6 +7,7 @@ holds, and never overwrites what someone else made or changed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +26,7 @@ class Kept(StrEnum):
     """Why an existing output is left alone although it may be stale."""
 
     LINK = "a symbolic link stands there, kept"
-    FOREIGN = "not written by blissmask, kept"
+    FOREIGN = "not written by this command, kept"
     EDITED = "edited since it was written, kept"
 
 
@@ -62,12 +63,14 @@ def decide(output: Path, command: str, inputs: Sequence[Path], settings: Mapping
         force: write whatever is there.
 
     Returns:
-        The action and its reason: empty for a first write, :data:`FRESH`, one of :class:`Kept`, or what changed.
+        The action and its reason: empty for a first write, :data:`FRESH`, one of :class:`Kept`, what changed, or what is in the way.
     """
     if output.is_symlink():
         return (Action.WRITE, "replaces a symbolic link") if force else (Action.SKIP, Kept.LINK)
     if not output.exists():
         return Action.WRITE, ""
+    if output.is_dir():
+        return Action.FAIL, f"`{output}` is a folder, where a file would go; rename or remove it"
     if force:
         return Action.WRITE, "redone"
     note = read_note(output) if output.is_file() else None
@@ -125,19 +128,23 @@ def _hashes(inputs: object) -> list[object]:
 
 
 def _describe(path: Path) -> dict[str, object]:
-    digest = content_hash(path)
-    state = path.stat()
-    return {"name": path.name, "size": state.st_size, "mtime_ns": state.st_mtime_ns, "hash": digest}
+    # The state before the content: a file that changes in between looks changed next time, not fresh.
+    state = _stat(path)
+    return {"name": path.name, "size": state.st_size, "mtime_ns": state.st_mtime_ns, "hash": content_hash(path)}
 
 
 def _same(path: Path, then: object) -> bool:
     """Compare size and time first; only when the time moved, the content."""
     if not isinstance(then, dict):
         return False
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
+    state = _stat(path)
     if state.st_size != then.get("size"):
         return False
     return state.st_mtime_ns == then.get("mtime_ns") or content_hash(path) == then.get("hash")
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error

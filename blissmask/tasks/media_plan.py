@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
@@ -29,6 +29,7 @@ class Making:
         video_every: for videos, which frames are looked at; part of their settings.
         frames: whether a video becomes a folder of frames, else one mask.
         force: write whatever is there.
+        video_settings: what else decides the pixels of videos, and of them only.
     """
 
     command: str
@@ -37,10 +38,12 @@ class Making:
     video_every: int
     frames: bool
     force: bool
+    video_settings: Mapping[str, object] = field(default_factory=dict)
 
     def settings_for(self, source: Path) -> dict[str, object]:
         """Return the settings of one photo or video."""
-        return {**self.settings, "video_every": self.video_every} if is_video(source) else dict(self.settings)
+        of_videos = {"video_every": self.video_every, **self.video_settings} if is_video(source) else {}
+        return {**self.settings, **of_videos}
 
     def note_for(self, source: Path) -> dict[str, object]:
         """Return the note of the mask of one photo or video. Raises MediaError when it cannot be read."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -31,36 +32,53 @@ def work_through(
 
     Raises:
         MachineError, MissingPackageError, ModelError: the machine failed (disk full), a package is missing, or the weights cannot be used.
-        StoppedError: a signal asked to stop; the items already begun were yielded first.
+        StoppedError: a signal asked to stop; the items in hand were finished and yielded first, no other was begun.
     """
     context.reporter.emit(PhaseStarted(phase, total))
-    source = iter(items)
-    waiting: deque[tuple[ItemT, Future[ResultT]]] = deque()
-    stopped = 0
     with cores.limited_to(context.jobs), ThreadPoolExecutor(context.jobs, thread_name_prefix="blissmask") as pool:
-        try:
-            while True:
-                stopped = stopped or context.stop_signal()
-                room = 0 if stopped else context.jobs + 2 - len(waiting)
-                waiting.extend((item, pool.submit(_occupied, work, item)) for item in islice(source, room))
-                if not waiting:
-                    break
-                item, future = waiting.popleft()
+        begun = _ahead(items, lambda item: pool.submit(_begin, work, item, context.stop_signal), context)
+        # Closed before the pool, which would wait for all that it was given.
+        with contextlib.closing(begun):
+            for item, future in begun:
                 context.reporter.emit(Advanced(0, name(item)))
-                outcome = _outcome(future)
+                try:
+                    outcome = _outcome(future)
+                except _NotBegunError:
+                    continue
                 yield item, outcome
                 context.reporter.emit(Advanced(1, name(item)))
                 if context.fail_fast and isinstance(outcome, BlissmaskError):
                     raise outcome
-        finally:
-            for _, future in waiting:
-                future.cancel()
     context.reporter.emit(PhaseFinished(phase))
-    if stopped:
+    if stopped := context.stop_signal():
         raise StoppedError("stopped; finished items are kept", signal_number=stopped, fix="run the same command again to continue")
 
 
-def _occupied(work: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+class _NotBegunError(Exception):
+    """The signal to stop came before a thread took up the item."""
+
+
+def _ahead(
+    items: Iterable[ItemT], begin: Callable[[ItemT], Future[ResultT]], context: RunContext
+) -> Generator[tuple[ItemT, Future[ResultT]]]:
+    """Yield items in order with their results to be, a few of them begun ahead; none any more once the signal to stop has come."""
+    source, waiting = iter(items), deque[tuple[ItemT, Future[ResultT]]]()
+    try:
+        while True:
+            room = 0 if context.stop_signal() else context.jobs + 2 - len(waiting)
+            waiting.extend((item, begin(item)) for item in islice(source, room))
+            if not waiting:
+                return
+            yield waiting.popleft()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+def _begin(work: Callable[[ItemT], ResultT], item: ItemT, stop_signal: Callable[[], int]) -> ResultT:
+    # Here and not in the main thread, which is waiting for a result while this thread takes up the next item.
+    if stop_signal():
+        raise _NotBegunError
     with cores.occupied():
         return work(item)
 

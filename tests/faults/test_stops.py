@@ -57,11 +57,12 @@ def test_a_stop_at_any_moment_has_its_code_and_the_next_run_goes_on(tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_stop_in_the_plan_ends_at_once(tmp_path: Path, forks: Forks) -> None:
-    folder = tmp_path / "photos"
-    content = save(folder / "0.png", np.zeros((2, 2, 3), dtype=np.uint8)).read_bytes()
-    for number in range(1, 4000):
-        (folder / f"{number}.png").write_bytes(content)
-    run = forks.start(tmp_path, "to-alpha", "--image-directory", "photos", "--mask-directory", "photos", "--output-directory", "out")
+    content = save(tmp_path / "0.png", np.zeros((2, 2, 3), dtype=np.uint8)).read_bytes()
+    for folder in (tmp_path / "photos", tmp_path / "masks"):
+        folder.mkdir()
+        for number in range(4000):
+            (folder / f"{number}.png").write_bytes(content)
+    run = forks.start(tmp_path, "to-alpha", "--image-directory", "photos", "--mask-directory", "masks", "--output-directory", "out")
     while not (tmp_path / "run.err").exists():
         time.sleep(0.01)
     time.sleep(0.3)

@@ -12,23 +12,11 @@ from PIL import Image, PngImagePlugin
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, UsageError
 from blissmask.media.image import read_grey
-from blissmask.tasks.apply_instance import ApplyPlan, plan, run
+from blissmask.tasks.apply_instance import plan, run
 from blissmask.tasks.freshness import FRESH, Kept
-from blissmask.tasks.plan import Action, RunContext, Summary
+from blissmask.tasks.plan import Action, RunContext
+from tests.apply_builders import apply, config, reasons
 from tests.builders import half_mask, mask_folder, save, tier_mask, tree
-
-
-def config(folder: Path, *, force: bool = False, **options: object) -> Config:
-    folders = {"weighted_masks": folder / "weighted", "instance_masks": folder / "instance", "output": folder / "out"}
-    return Config.model_validate({"apply": {**folders, **options}, "run": {"force": force}})
-
-
-def apply(folder: Path, *, force: bool = False, **options: object) -> Summary:
-    return run(plan(config(folder, force=force, **options)), RunContext())
-
-
-def reasons(made: ApplyPlan) -> dict[str, tuple[Action, str]]:
-    return {item.key: (item.action, item.reason) for item in made.items}
 
 
 @pytest.fixture

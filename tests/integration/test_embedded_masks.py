@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blissmask.config.masks import MasksSection
 from blissmask.masks.tiers import TIERS
 from blissmask.parsing.embedded import backend
 
 PHOTOS = Path(__file__).parent.parent / "photos"
-BACKEND = backend(None)
+BACKEND = backend(MasksSection())
 NUMBER = {name: number for number, name in enumerate(BACKEND.classes)}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from blissmask.config.masks import InstanceSection
 from blissmask.errors import MaskError
 from blissmask.people.embedded import backend
 from blissmask.people.faces.embedded import EmbeddedFaces
@@ -13,7 +14,7 @@ from blissmask.people.identity import FaceIdentity, Reference, read_references
 from blissmask.people.protocol import Verdict
 
 PHOTOS = Path(__file__).parent.parent / "photos"
-BACKEND = backend(None)
+BACKEND = backend(InstanceSection())
 READER = EmbeddedFaces()
 HALF = 512
 

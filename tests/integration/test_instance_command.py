@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
@@ -17,74 +14,31 @@ from blissmask.licence import Licence
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.people.faces.embedded import EmbeddedFaces
-from blissmask.people.protocol import Choice, Person, Verdict
 from blissmask.tasks.freshness import FRESH, Kept
 from blissmask.tasks.instance import find_subject
 from blissmask.tasks.instance.find_subject import plan, run
-from blissmask.tasks.instance.report import SCORES_NAME
-from blissmask.tasks.plan import Action, RunContext, Summary
+from blissmask.tasks.instance.scores import SCORES_NAME
+from blissmask.tasks.plan import Action, RunContext
 from tests.builders import Listener, random_rgb, save, tree, write_video
-
-SIZE_WH = (60, 24)
-SUBJECT, LOOKALIKE, STRANGER, TURNED_AWAY = 40, 80, 120, 160
-"""Red values of the subject, of somebody who might be, of somebody else, and of somebody whose face is not seen."""
-
-
-class ColourPeople:
-    """Finds one person per red value; counts its calls."""
-
-    licence = Licence("Apache-2.0", commercial=True)
-    identity = "colours-1"
-    thread_safe = False
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
-        self.calls += 1
-        masks = [rgb_HW3[..., 0] == value for value in (SUBJECT, LOOKALIKE, STRANGER, TURNED_AWAY)]
-        found = [Person(mask, (0, 0, 1, 1), 0.9, partial=bool(mask.sum() < 50)) for mask in masks if mask.any()]
-        return sorted(found, key=lambda person: -int(person.mask_HW.sum()))
-
-
-class ColourIdentity:
-    """Knows the subject by its red value."""
-
-    licence = Licence("CC0-1.0", commercial=True)
-    identity = "colours-1"
-    thread_safe = False
-
-    def embed(self, rgb_HW3: NDArray[np.uint8]) -> list[tuple[tuple[float, float, float, float], NDArray[np.float32]]]:
-        return []
-
-    def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
-        colours = [int(rgb_HW3[person.mask_HW][0, 0]) for person in people]
-        if SUBJECT in colours:
-            return Choice(Verdict.FOUND, colours.index(SUBJECT), 0.31, 0.4 if len(colours) > 1 else None)
-        if LOOKALIKE in colours:
-            return Choice(Verdict.UNCERTAIN, colours.index(LOOKALIKE), 0.57, 0.2)
-        if STRANGER in colours:
-            return Choice(Verdict.ABSENT, None, 0.81, None)
-        return Choice(Verdict.NO_FACE, None, None, None)
-
-
-def scene(*people: int, offset: int = 0, width: int = 12) -> NDArray[np.uint8]:
-    """Return a photo with people as upright bars from the left, each ``width`` wide and 2 apart."""
-    rgb = np.zeros((SIZE_WH[1], SIZE_WH[0], 3), dtype=np.uint8)
-    for number, colour in enumerate(people):
-        left = offset + number * (width + 2)
-        rgb[4:, left : left + width] = (colour, 50, 50)
-    return rgb
-
-
-def bar(number: int = 0, *, offset: int = 0, width: int = 12) -> NDArray[np.uint8]:
-    return (scene(*[1] * number, 9, offset=offset, width=width)[..., 0] == 9).astype(np.uint8) * 255
+from tests.instance_builders import (
+    LOOKALIKE,
+    STRANGER,
+    SUBJECT,
+    TURNED_AWAY,
+    ColourIdentity,
+    ColourPeople,
+    bar,
+    config,
+    find,
+    lines,
+    scene,
+    use_people,
+)
 
 
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
-    made = ColourPeople()
-    monkeypatch.setattr(find_subject, "PEOPLE", SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made)))
+    made = use_people(monkeypatch)
     monkeypatch.setattr(find_subject, "build_identity", lambda *known: (ColourIdentity(), []))
     return made
 
@@ -94,19 +48,6 @@ def folder(tmp_path: Path, people: ColourPeople) -> Path:
     save(tmp_path / "reference.png", random_rgb())
     save(tmp_path / "photos" / "group.png", scene(STRANGER, SUBJECT, TURNED_AWAY))
     return tmp_path
-
-
-def config(folder: Path, **options: object) -> Config:
-    given = {"input": folder / "photos", "output": folder / "out", "reference": [folder / "reference.png"], **options}
-    return Config.model_validate({"instance": given})
-
-
-def find(folder: Path, **options: object) -> Summary:
-    return run(plan(config(folder, **options)), RunContext(jobs=2))
-
-
-def lines(folder: Path, **options: object) -> dict[str, tuple[Action, str]]:
-    return {item.key: (item.action, item.reason) for item in plan(config(folder, **options)).items}
 
 
 def test_subject_is_255_and_everybody_else_0(folder: Path) -> None:

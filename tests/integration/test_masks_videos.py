@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from blissmask.media.image import read_grey
+from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.freshness import FRESH, Kept
 from blissmask.tasks.plan import Action
 from tests.builders import save, tree
@@ -87,6 +88,72 @@ def test_edited_frame_survives_although_the_clip_changed(folder: Path) -> None:
     make(folder)
     assert (read_grey(edited) == 7).all()
     assert len(list((folder / "masks" / "clip").glob("*.png"))) == 5
+
+
+def of_another_command(folder: Path, *names: str) -> None:
+    """Let the files of the clip say that `instance` wrote them."""
+    for name in names or [path.name for path in (folder / "masks" / "clip").iterdir()]:
+        path = folder / "masks" / "clip" / name
+        if path.suffix == ".json":
+            path.write_text(json.dumps({**json.loads(path.read_text()), "command": "instance"}))
+        else:
+            note = read_note(path)
+            assert note is not None
+            write_png_grey(path, read_grey(path), note={**note.content, "command": "instance"})
+
+
+def test_clip_finished_by_another_command_is_kept(folder: Path) -> None:
+    clip(folder)
+    make(folder)
+    of_another_command(folder)
+    before = tree(folder / "masks" / "clip")
+    assert lines(folder)["clip"] == (Action.SKIP, Kept.FOREIGN)
+    make(folder)
+    assert tree(folder / "masks" / "clip") == before
+
+
+@pytest.mark.parametrize("names", [(), ("000000.png",), ("000002.png",)], ids=["all", "first", "one"])
+def test_clip_begun_by_another_command_is_kept(folder: Path, names: tuple[str, ...]) -> None:
+    clip(folder)
+    make(folder)
+    (folder / "masks" / "clip" / ".blissmask.json").unlink()
+    of_another_command(folder, *names)
+    assert lines(folder)["clip"] == (Action.SKIP, Kept.FOREIGN)
+
+
+def test_record_of_ours_over_the_frames_of_another_command_is_not_believed(folder: Path) -> None:
+    clip(folder)
+    make(folder)
+    of_another_command(folder, *(f"{number:06}.png" for number in range(5)))
+    assert lines(folder)["clip"] == (Action.SKIP, Kept.FOREIGN)
+
+
+def test_edited_first_frame_does_not_stop_an_unfinished_clip(folder: Path) -> None:
+    clip(folder)
+    make(folder)
+    (folder / "masks" / "clip" / ".blissmask.json").unlink()
+    save(folder / "masks" / "clip" / "000000.png", np.full((32, 48), 7, dtype=np.uint8))
+    assert lines(folder)["clip"] == (Action.WRITE, "48x32, 5 frames, unfinished")
+
+
+def test_record_nested_too_deep_to_be_read_is_none(folder: Path) -> None:
+    clip(folder)
+    make(folder)
+    (folder / "masks" / "clip" / ".blissmask.json").write_text("[" * 100_000)
+    assert lines(folder)["clip"] == (Action.WRITE, "48x32, 5 frames, unfinished")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_file_with_the_name_of_the_clips_folder_fails_the_clip_only(folder: Path, *, force: bool) -> None:
+    clip(folder)
+    (folder / "masks").mkdir()
+    (folder / "masks" / "clip").write_bytes(b"mine")
+    summary = make(folder, force=force)
+    assert [(failure.key, failure.problem.what) for failure in summary.failures] == [
+        ("clip", f"`{folder / 'masks' / 'clip'}` is a file, where the folder of the clip's masks would go; rename or remove it")
+    ]
+    assert summary.written == 2
+    assert (folder / "masks" / "clip").read_bytes() == b"mine"
 
 
 def test_folder_of_someone_elses_frames_is_kept(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, PngImagePlugin
 
 from blissmask.media.png import read_note, write_png_grey, write_png_rgba
@@ -58,9 +59,10 @@ def test_broken_off_png_is_not_taken_for_untouched(tmp_path: Path) -> None:
     assert not note.untouched
 
 
-def test_note_that_is_no_json_object_is_no_note(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["[1, 2]", "{", "[" * 100_000], ids=["list", "broken", "deep"])
+def test_note_that_is_no_json_object_is_no_note(tmp_path: Path, text: str) -> None:
     info = PngImagePlugin.PngInfo()
-    info.add_text("blissmask", "[1, 2]")
+    info.add_text("blissmask", text)
     Image.fromarray(tier_mask()).save(tmp_path / "a.png", pnginfo=info)
     assert read_note(tmp_path / "a.png") is None
 

@@ -12,8 +12,10 @@ from blissmask.errors import InputError
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_size
 from blissmask.media.overlay import TIER_COLOURS, colour_weights, fit_size, latent_grid, overlay_subject, overlay_tiers
-from blissmask.media.sheet import BOX, Card, SheetText, draw_page, in_order, write_png_pages
+from blissmask.media.sheet import BOX, Card, SheetText, draw_page
 from blissmask.media.sheet_html import write_html
+from blissmask.media.sheet_pack import PackedCard, in_order, pack, unpack
+from blissmask.media.sheet_pages import write_png_pages
 from tests.builders import half_mask, random_rgb, tier_mask
 
 TEXT = SheetText("Masks", ("photo", "tiers", "latent grid"), tuple((tier.value, colour) for tier, colour in TIER_COLOURS.items()))
@@ -25,13 +27,24 @@ def card(name: str, *, badness: float = 0.0) -> Card:
     return Card(name, (picture,) * 3, "face 12.0%", ("no person",) if badness else (), badness)
 
 
+def packed(name: str, *, badness: float = 0.0, lossless: bool = True) -> PackedCard:
+    return pack(card(name, badness=badness), lossless=lossless)
+
+
 def test_worst_come_first_then_by_name() -> None:
-    cards = [card("b"), card("a"), card("d", badness=1), card("c", badness=3)]
+    cards = [packed("b"), packed("a"), packed("d", badness=1), packed("c", badness=3)]
     assert [each.name for each in in_order(cards)] == ["c", "d", "a", "b"]
 
 
+def test_cards_that_wait_for_a_page_lose_nothing() -> None:
+    before = card("a", badness=2)
+    after = unpack(pack(before, lossless=True))
+    assert all((then == now).all() for then, now in zip(before.pictures, after.pictures, strict=True))
+    assert (after.name, after.numbers, after.remarks, after.badness) == ("a", "face 12.0%", ("no person",), 2)
+
+
 def test_hundreds_of_photos_become_pages_of_a_readable_size(tmp_path: Path) -> None:
-    pages = write_png_pages(tmp_path / "sheet.png", [card(f"{number}.png") for number in range(50)], TEXT)
+    pages = write_png_pages(tmp_path / "sheet.png", [packed(f"{number}.png") for number in range(50)], TEXT)
     assert [page.name for page in pages] == ["sheet.png", "sheet-2.png", "sheet-3.png"]
     width, height = read_size(pages[0])
     assert width <= 2100
@@ -39,16 +52,16 @@ def test_hundreds_of_photos_become_pages_of_a_readable_size(tmp_path: Path) -> N
 
 
 def test_pages_of_an_earlier_longer_sheet_go_but_not_other_files(tmp_path: Path) -> None:
-    write_png_pages(tmp_path / "sheet.png", [card(f"{number}.png") for number in range(50)], TEXT)
+    write_png_pages(tmp_path / "sheet.png", [packed(f"{number}.png") for number in range(50)], TEXT)
     (tmp_path / "sheet-4.png").write_bytes(b"mine")
-    write_png_pages(tmp_path / "sheet.png", [card("a.png")], TEXT)
+    write_png_pages(tmp_path / "sheet.png", [packed("a.png")], TEXT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sheet-4.png", "sheet.png"]
 
 
 def test_page_never_replaces_another_file(tmp_path: Path) -> None:
     (tmp_path / "sheet-2.png").write_bytes(b"mine")
     with pytest.raises(InputError, match="not a contact sheet"):
-        write_png_pages(tmp_path / "sheet.png", [card(f"{number}.png") for number in range(50)], TEXT)
+        write_png_pages(tmp_path / "sheet.png", [packed(f"{number}.png") for number in range(50)], TEXT)
     assert (tmp_path / "sheet-2.png").read_bytes() == b"mine"
 
 
@@ -64,7 +77,7 @@ def test_any_name_can_be_drawn(name: str) -> None:
 
 
 def test_html_holds_its_pictures_and_no_scripts_nor_links(tmp_path: Path) -> None:
-    write_html(tmp_path / "sheet.html", [card(name) for name in ODD_NAMES], TEXT)
+    write_html(tmp_path / "sheet.html", [packed(name, lossless=False) for name in ODD_NAMES], TEXT)
     page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert not re.search(r"(src|href)=['\"](?!data:)", page)
@@ -73,7 +86,7 @@ def test_html_holds_its_pictures_and_no_scripts_nor_links(tmp_path: Path) -> Non
 
 
 def test_html_puts_what_needs_a_look_into_a_section_of_its_own(tmp_path: Path) -> None:
-    write_html(tmp_path / "sheet.html", [card("fine.png"), card("bad.png", badness=1)], TEXT)
+    write_html(tmp_path / "sheet.html", [packed("fine.png", lossless=False), packed("bad.png", badness=1, lossless=False)], TEXT)
     page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
     order = [page.index(text) for text in ("Needs a look (1)", "bad.png", "Nothing to remark (1)", "fine.png")]
     assert order == sorted(order)
@@ -82,7 +95,7 @@ def test_html_puts_what_needs_a_look_into_a_section_of_its_own(tmp_path: Path) -
 def test_sheet_can_have_more_columns(tmp_path: Path) -> None:
     picture = random_rgb((BOX, BOX))
     text = SheetText("Cache", ("photo", "tiers", "latent grid", "after gamma and floor"))
-    pages = write_png_pages(tmp_path / "s.png", [Card("a", (picture,) * 4, "")], text)
+    pages = write_png_pages(tmp_path / "s.png", [pack(Card("a", (picture,) * 4, ""), lossless=True)], text)
     assert read_image(pages[0]).rgb_HW3.shape[1] > 4 * BOX
 
 

@@ -148,6 +148,27 @@ def test_a_face_that_nobody_outlined_is_uncertain_and_no_person():
     assert (choice.verdict, choice.person) == (Verdict.UNCERTAIN, None)
 
 
+def test_clear_faces_beyond_the_uncertain_band_make_strangers_of_their_owners():
+    assert _choose(_face(0.61), _face(0.59, RIGHT_FACE)).strangers == {0}
+
+
+def test_whoever_has_the_face_of_a_negative_is_a_stranger():
+    assert _choose(_face(0.5), _face(0.1, RIGHT_FACE), negatives=[np.array([0.6], np.float32)]).strangers == {0}
+
+
+@pytest.mark.parametrize("unusual", [{"width_pixels": 59.0}, {"confidence": 0.4}, {"turned_away": True}])
+def test_an_unclear_face_makes_nobody_a_stranger(unusual):
+    assert _choose(_face(0.9, **unusual)).strangers == frozenset()
+
+
+def test_nobody_with_a_face_that_might_be_the_subjects_is_a_stranger():
+    assert _choose(_face(0.9), _face(0.58, (12.0, 40.0, 30.0, 60.0), width_pixels=30.0)).strangers == frozenset()
+
+
+def test_a_clear_face_that_is_nobodys_makes_nobody_a_stranger():
+    assert _choose(_face(0.9), people=[_person(60, 60, 90, 90)]).strangers == frozenset()
+
+
 def test_thresholds_are_the_readers_unless_given():
     assert _choose(_face(0.5)).verdict is Verdict.FOUND
     assert _choose(_face(0.5), thresholds=replace(DEFAULT, max_distance=0.4)).verdict is Verdict.ABSENT

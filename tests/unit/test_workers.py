@@ -1,6 +1,7 @@
 """tasks/workers.py: bounded, in order, one failure costs one item."""
 
 import threading
+import time
 
 import pytest
 
@@ -84,6 +85,45 @@ def test_stop_signal_finishes_what_is_begun_and_reports_the_signal():
     with pytest.raises(StoppedError) as stop:
         done.extend(item for item, _ in items)
     assert stop.value.signal_number == 15
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_stop_while_items_are_in_hand_begins_no_other(jobs):
+    in_hand, stopped = threading.Barrier(jobs + 1, timeout=10), threading.Event()
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        in_hand.wait()
+        stopped.wait(10)
+        return number
+
+    def stop():
+        in_hand.wait()
+        stopped.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    done = []
+    context = RunContext(jobs=jobs, stop_signal=lambda: 2 if stopped.is_set() else 0)
+    with pytest.raises(StoppedError):
+        done.extend(item for item, _ in work_through(range(100), work, context, phase="Testing", total=100, name=str))
+    stopper.join()
+    assert sorted(begun) == done == list(range(jobs))
+
+
+def test_items_that_wait_are_not_begun_after_the_first_failure():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        time.sleep(0.05)
+        raise MediaError("broken")
+
+    with pytest.raises(MediaError):
+        list(work_through(range(100), work, RunContext(fail_fast=True), phase="Testing", total=100, name=str))
+    # The thread takes up the next before the main thread sees the failure.
+    assert len(begun) <= 2
 
 
 def test_only_a_few_items_are_read_ahead():

@@ -3,58 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from blissmask.config.masks import InstanceSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media
-from blissmask.errors import MaskError
+from blissmask.errors import StoppedError
 from blissmask.events import Noted
-from blissmask.media.image import read_image
 from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
-from blissmask.media.png import read_note, write_png_grey
+from blissmask.media.png import read_note
 from blissmask.media.sheet import SheetText
-from blissmask.media.video import read_frames, read_info
 from blissmask.people.faces.protocol import FaceReader
 from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.protocol import PeopleBackend, Verdict
 from blissmask.people.registry import PEOPLE
 from blissmask.tasks.carry_out import begin, carry_out
-from blissmask.tasks.clips import read_clip_results, sampled, write_clip
+from blissmask.tasks.clip_forms import OtherForms, remove_replaced, settle_forms
+from blissmask.tasks.clips import read_clip_results
 from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
 from blissmask.tasks.folders import refuse_output_in_place, required
 from blissmask.tasks.freshness import kept_warning
 from blissmask.tasks.instance.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of
-from blissmask.tasks.instance.report import (
-    Score,
-    badness_of,
-    numbers_of,
-    read_score,
-    remarks_of,
-    verdict_table,
-    warnings_about,
-    write_scores,
-)
+from blissmask.tasks.instance.report import Score, badness_of, numbers_of, read_score, remarks_of, verdict_table, warnings_about
 from blissmask.tasks.instance.review import write_review
-from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinder
+from blissmask.tasks.instance.scores import COMMAND, LEFT_OUT, LeftOut, decide_left_out, read_left_out, write_scores
+from blissmask.tasks.instance.search import Outcome, search
+from blissmask.tasks.instance.subject import FOLLOWING, SubjectFinder
 from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
-from blissmask.tasks.media_plan import Making, is_video, plan_media
+from blissmask.tasks.media_plan import Making, plan_media
 from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
 from blissmask.tasks.wording import counted
-
-COMMAND = "instance"
-_SUREST_FIRST = (Verdict.FOUND, Verdict.UNCERTAIN, Verdict.ABSENT, Verdict.NO_FACE)
 
 
 @dataclass(slots=True)
 class InstancePlan(Plan):
-    """What `instance` will do; ``backend`` and ``making`` are None when it only explains, ``reader`` without references."""
+    """What `instance` will do; ``backend`` and ``making`` are None when it only explains, ``reader`` without references.
+
+    ``left_out`` are the items that an earlier run looked at and wrote nothing for; ``forms`` the masks of clips that are to be replaced.
+    """
 
     backend: PeopleBackend | None = None
     reader: FaceReader | None = None
@@ -62,6 +50,8 @@ class InstancePlan(Plan):
     references: list[Path] = field(default_factory=list)
     negatives: list[Path] = field(default_factory=list)
     making: Making | None = None
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+    forms: OtherForms = field(default_factory=OtherForms)
     config: Config = field(default_factory=Config)
 
 
@@ -82,9 +72,7 @@ def plan(config: Config) -> InstancePlan:
         refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
     references, negatives = photos_of(options.reference, "--reference"), photos_of(options.negatives, "--negatives")
     backend, reader, weights = _networks(options, faces=bool(references))
-    settings = {"backend": backend.identity, **settings_of(options, reader, references, negatives)}
-    frames = options.video_masks == "frames"
-    making = Making(COMMAND, settings, to_json(weights), options.video_every, frames=frames, force=config.run.force)
+    making = _making(config, backend, reader, weights, references, negatives)
     result = InstancePlan(
         COMMAND,
         outputs=(output, *([options.review] if options.review else [])),
@@ -95,10 +83,12 @@ def plan(config: Config) -> InstancePlan:
         references=references,
         negatives=negatives,
         making=making,
+        left_out=read_left_out(output),
         config=config,
     )
-    result.items += [plan_media(media, output, media.stem, making) for media in find_media(source, videos=True, shared="one mask")]
-    result.warnings += kept_warning(result.items)
+    decided = [plan_media(media, output, media.stem, making) for media in find_media(source, videos=True, shared="one mask")]
+    result.items, result.forms = settle_forms([decide_left_out(item, result.left_out, making) for item in decided], making)
+    result.warnings += [*result.forms.warning(), *kept_warning(result.items)]
     return result
 
 
@@ -112,30 +102,21 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
     backend, making = plan.backend, plan.making
     if backend is None or making is None:
         return Summary(plan.command, tables=list(plan.tables), details=dict(plan.details))
-    options, output = plan.config.instance, plan.outputs[0]
-    summary = begin(plan)
+    options, summary = plan.config.instance, begin(plan)
     context.reporter.emit(Noted(counted(len(plan.references), "reference")))
     tell(plan.weights, context.reporter)
-    scores: dict[str, Score] = {}
-    if plan.having(Action.WRITE):
-        identity = None
-        if plan.reader is not None:
-            identity, warnings = build_identity(plan.reader, thresholds_of(options, plan.reader), plan.references, plan.negatives)
-            summary.warnings += warnings
-        finder = SubjectFinder(backend, identity, options.on_missing)
-        results = carry_out(plan, lambda item: _find(item, finder, making, options), context, summary, phase="Finding")
-        scores = {item.key: read_score(seen) for item, seen in results}
-    failed = {failure.key for failure in summary.failures}
-    finished = [item for item in plan.items if item.key not in failed]
-    scores |= {item.key: read_score(seen) for item in finished if item.key not in scores and (seen := _remembered(item))}
-    scores = {item.key: scores[item.key] for item in finished if item.key in scores}
-    summary.tables.append(verdict_table(list(scores.values())))
-    summary.warnings += warnings_about(scores)
-    summary.details |= {
-        **plan.details,
-        "verdicts": {verdict.value: sum(score.verdict is verdict for score in scores.values()) for verdict in _SUREST_FIRST},
-    }
-    write_scores(output, scores, making, [str(path) for path in plan.references])
+    outcomes: dict[str, Outcome] = {}
+    try:
+        if plan.having(Action.WRITE):
+            _search_all(plan, outcomes, context, summary)
+    except StoppedError:
+        # What was left out so far is written nowhere else.
+        _record(plan, outcomes)
+        raise
+    scores = _record(plan, outcomes)
+    finished = [item for item in plan.items if item.action is Action.SKIP or item.key in outcomes]
+    remove_replaced(finished, plan.forms, making)
+    _count(summary, plan, outcomes, scores)
     if options.review is not None:
         write_review(options.review, {item.inputs[0]: scores[item.key] for item in finished if item.key in scores})
     if options.sheet is not None:
@@ -144,6 +125,54 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
         )
         write_contact_sheet(options.sheet, _sheet_entries(finished, scores), text, overlay_subject, plan.config, context)
     return summary
+
+
+def _search_all(plan: InstancePlan, outcomes: dict[str, Outcome], context: RunContext, summary: Summary) -> None:
+    """Look for the subject in every item to be written; fill ``outcomes`` as they come. Raises as ``run`` does."""
+    backend, making, options = plan.backend, plan.making, plan.config.instance
+    assert backend is not None
+    assert making is not None
+    identity = None
+    if plan.reader is not None:
+        identity, warnings = build_identity(plan.reader, thresholds_of(options, plan.reader), plan.references, plan.negatives)
+        summary.warnings += warnings
+    finder = SubjectFinder(backend, identity, or_largest=options.on_missing == "largest")
+    for item, outcome in carry_out(plan, lambda item: search(item, finder, making, options.on_missing), context, summary, phase="Finding"):
+        outcomes[item.key] = outcome
+
+
+def _record(plan: InstancePlan, outcomes: Mapping[str, Outcome]) -> dict[str, Score]:
+    """Write the scores of all items that are finished, and return them."""
+    assert plan.making is not None
+    scores: dict[str, Score] = {}
+    left_out: dict[str, LeftOut] = {}
+    for item in plan.items:
+        outcome = outcomes.get(item.key)
+        if outcome is not None:
+            scores[item.key] = read_score(outcome.seen)
+            if outcome.left_out is not None:
+                left_out[item.key] = LeftOut(outcome.left_out, scores[item.key])
+        elif item.reason == LEFT_OUT:
+            left_out[item.key] = plan.left_out[item.key]
+            scores[item.key] = left_out[item.key].score
+        elif item.action is Action.SKIP and (seen := _remembered(item)):
+            scores[item.key] = read_score(seen)
+    write_scores(plan.outputs[0], scores, left_out, plan.making, [str(path) for path in plan.references])
+    return scores
+
+
+def _count(summary: Summary, plan: InstancePlan, outcomes: Mapping[str, Outcome], scores: Mapping[str, Score]) -> None:
+    """Tell what became of the items; those for which nothing was written were skipped."""
+    left_out = {key for key, outcome in outcomes.items() if outcome.left_out is not None}
+    summary.written -= len(left_out)
+    summary.skipped += len(left_out)
+    summary.tables.append(verdict_table(list(scores.values())))
+    summary.warnings += warnings_about(scores)
+    summary.details |= {
+        **plan.details,
+        "verdicts": {verdict.value: sum(score.verdict is verdict for score in scores.values()) for verdict in Verdict},
+        "left_out": [item.key for item in plan.items if item.reason == LEFT_OUT or item.key in left_out],
+    }
 
 
 def _networks(options: InstanceSection, *, faces: bool) -> tuple[PeopleBackend, FaceReader | None, tuple[Weights, ...]]:
@@ -163,6 +192,27 @@ def _networks(options: InstanceSection, *, faces: bool) -> tuple[PeopleBackend, 
     return backend, reader, tuple(weights)
 
 
+def _making(
+    config: Config,
+    backend: PeopleBackend,
+    reader: FaceReader | None,
+    weights: Sequence[Weights],
+    references: Sequence[Path],
+    negatives: Sequence[Path],
+) -> Making:
+    """Return how the masks are made: what decides their pixels, and whether finished ones are made anew."""
+    options = config.instance
+    return Making(
+        COMMAND,
+        {"backend": backend.identity, **settings_of(options, reader, references, negatives)},
+        to_json(weights),
+        options.video_every,
+        frames=options.video_masks == "frames",
+        force=config.run.force,
+        video_settings={"following": FOLLOWING, "video_masks": options.video_masks},
+    )
+
+
 def _explanation(config: Config) -> InstancePlan:
     """Return a plan that only shows from which distance a face is whose, and the licences."""
     options = config.instance
@@ -173,68 +223,13 @@ def _explanation(config: Config) -> InstancePlan:
     return InstancePlan(COMMAND, tables=[threshold_table(options.identity, thresholds), licence_table(weights)], details=details)
 
 
-def _find(item: PlannedItem, finder: SubjectFinder, making: Making, options: InstanceSection) -> Mapping[str, object]:
-    """Write one item's mask; return what its note remembers, which is all there is when no file is wanted."""
-    source, output = item.inputs[0], item.output
-    assert output is not None
-    note = making.note_for(source)
-    if making.is_clip(source):
-        masks = _masks_of_frames(source, finder, making.video_every)
-        write_clip(output, note, masks, force=making.force, summarise=_over_frames)
-        return read_clip_results(output)
-    if is_video(source):
-        follower = ClipFollower(finder)
-        findings = [follower.look(rgb_HW3) for rgb_HW3 in read_frames(source, sampled(read_info(source).frame_count))]
-        seen = _over_frames([finding.remembered() for finding in findings])
-        grey_HW = np.maximum.reduce([_to_grey(finding) for finding in findings])
-    else:
-        finding = finder.find(read_image(source).rgb_HW3)
-        seen, grey_HW = finding.remembered(), _to_grey(finding)
-    if grey_HW.any() or options.on_missing != "skip":
-        write_png_grey(output, grey_HW, note={**note, **seen})
-    return seen
-
-
-def _masks_of_frames(
-    video: Path, finder: SubjectFinder, every: int
-) -> Iterator[Callable[[], tuple[NDArray[np.uint8], Mapping[str, object]]]]:
-    """Yield for each frame a function that returns its mask; the frames between two that are looked at repeat the first."""
-    follower = ClipFollower(finder)
-    finding: Finding
-    for number, rgb_HW3 in enumerate(read_frames(video)):
-        if number % every == 0:
-            finding = follower.look(rgb_HW3)
-        yield functools.partial(_result, finding)
-
-
-def _result(finding: Finding) -> tuple[NDArray[np.uint8], Mapping[str, object]]:
-    return _to_grey(finding), finding.remembered()
-
-
-def _to_grey(finding: Finding) -> NDArray[np.uint8]:
-    return finding.mask_HW.astype(np.uint8) * np.uint8(255)
-
-
-def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Sum up the frames of a clip: its surest verdict with that frame's scores, and in how many frames the subject is."""
-    scores = [read_score(frame) for frame in seen]
-    order = {verdict: position for position, verdict in enumerate(_SUREST_FIRST)}
-    best = min(scores, key=lambda score: (order[score.verdict], score.distance if score.distance is not None else 9.0), default=None)
-    if best is None:
-        raise MaskError("the video has no frames")
-    present = [score.covered for score in scores if score.covered > 0]
-    summed = dataclasses.replace(best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores))
-    return {**summed.to_json(), "frames_with_subject": len(present)}
-
-
 def _remembered(item: PlannedItem) -> Mapping[str, object]:
     """Return what the note of a finished output remembers; empty when there is none of ours."""
     output = item.output
     assert output is not None
-    if output.is_dir():
-        return read_clip_results(output)
     note = read_note(output) if output.is_file() else None
-    return note.content if note is not None and note.content.get("command") == COMMAND else {}
+    content = read_clip_results(output) if output.is_dir() else note.content if note is not None else {}
+    return content if content.get("command") == COMMAND else {}
 
 
 def _sheet_entries(items: Sequence[PlannedItem], scores: Mapping[str, Score]) -> list[SheetEntry]:

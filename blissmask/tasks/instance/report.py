@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from blissmask.errors import Problem
 from blissmask.people.protocol import Verdict
-from blissmask.storage import atomic
 from blissmask.tasks.instance.subject import distance_text
-from blissmask.tasks.media_plan import Making
 from blissmask.tasks.plan import Table, name_some
 from blissmask.tasks.wording import counted
 
-SCORES_NAME = "blissmask-scores.json"
 NEARLY_EMPTY = 0.01
 
 
@@ -39,9 +34,9 @@ class Score:
 
 def read_score(seen: Mapping[str, object]) -> Score:
     """Return the score that a note or record remembers."""
-    people, covered = seen.get("people"), seen.get("covered")
+    verdict, people, covered = seen.get("verdict"), seen.get("people"), seen.get("covered")
     return Score(
-        verdict=Verdict(str(seen.get("verdict", Verdict.NO_FACE.value))),
+        verdict=Verdict(str(verdict)) if verdict in tuple(Verdict) else Verdict.NO_FACE,
         distance=_number(seen.get("distance")),
         margin=_number(seen.get("margin")),
         people=people if isinstance(people, int) else 0,
@@ -112,18 +107,6 @@ def numbers_of(score: Score) -> str:
         f"{score.covered:.1%} of the picture",
     ]
     return " · ".join(parts)
-
-
-def write_scores(folder: Path, scores: Mapping[str, Score], making: Making, references: Sequence[str]) -> None:
-    """Publish the scores of all items, with settings and licences, as ``blissmask-scores.json`` in ``folder``."""
-    document = {
-        "command": "instance",
-        "settings": dict(making.settings),
-        "licences": list(making.licences),
-        "references": list(references),
-        "items": {key: score.to_json() for key, score in scores.items()},
-    }
-    atomic.write_text(folder / SCORES_NAME, json.dumps(document, indent=1, ensure_ascii=True) + "\n")
 
 
 def _number(value: object) -> float | None:

@@ -11,6 +11,7 @@ from blissmask.errors import MediaError
 from blissmask.people.protocol import Verdict
 from blissmask.storage import atomic
 from blissmask.tasks.instance.report import Score
+from blissmask.tasks.records import read_record
 
 _COMMAND = "instance-review"
 
@@ -21,7 +22,7 @@ def write_review(folder: Path, scores: Mapping[Path, Score]) -> None:
     A file there that is not one of our copies is never replaced. Videos are not copied.
 
     Raises:
-        MediaError: a photo cannot be read.
+        MediaError: a photo, or the file where its scores go, cannot be read.
         MachineError: the disk is full or the folder cannot be written.
     """
     for photo, score in scores.items():
@@ -38,11 +39,8 @@ def write_review(folder: Path, scores: Mapping[Path, Score]) -> None:
 
 
 def _is_ours(record: Path) -> bool:
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("command") == _COMMAND
+    content = read_record(record)
+    return content is not None and content.get("command") == _COMMAND
 
 
 def _read(photo: Path) -> bytes:

@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,8 @@ from blissmask.people.protocol import Choice, PeopleBackend, Person, Verdict
 CARRY_OVERLAP = 0.5
 """A person whose mask overlaps the subject's of the frame before by this much (intersection over union) is still the subject."""
 
-OnMissing = Literal["empty", "skip", "error", "largest"]
+FOLLOWING = 2
+"""Raised when the same frames would follow somebody else; part of the settings of clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,11 @@ class Finding:
     partial: bool = False
     carried: bool = False
 
+    @property
+    def present(self) -> bool:
+        """Say whether anybody is in the mask."""
+        return bool(self.mask_HW.any())
+
     def remembered(self) -> dict[str, object]:
         """Return the JSON values that the mask's note keeps."""
         return {
@@ -62,11 +67,11 @@ class SubjectFinder:
     Args:
         backend: outlines people; called by one thread at a time unless it and ``identity`` are ``thread_safe``.
         identity: recognises the subject; None when there is no reference.
-        on_missing: ``largest`` takes the largest person where the subject is not found.
+        or_largest: take the largest person where the subject is not found.
     """
 
-    def __init__(self, backend: PeopleBackend, identity: FaceIdentity | None, on_missing: OnMissing) -> None:
-        self._backend, self._identity, self._on_missing = backend, identity, on_missing
+    def __init__(self, backend: PeopleBackend, identity: FaceIdentity | None, *, or_largest: bool) -> None:
+        self._backend, self._identity, self._or_largest = backend, identity, or_largest
         safe = backend.thread_safe and (identity is None or identity.thread_safe)
         self._turn = contextlib.nullcontext() if safe else threading.Lock()
 
@@ -74,41 +79,43 @@ class SubjectFinder:
         """Look for the subject in one photo.
 
         Raises:
-            MaskError: there is no reference and several people, or the subject is missing and ``on_missing`` is ``error``.
+            MaskError: there is no reference and several people.
         """
         people, choice = self._look(rgb_HW3)
-        finding = self._finding(people, choice, rgb_HW3)
-        if not finding.mask_HW.any() and self._on_missing == "error":
-            raise MaskError(f"the subject is not found: {finding.verdict.value}{distance_text(finding.distance)}")
-        return finding
+        return self._finding(people, choice, rgb_HW3)
 
     def find_again(self, rgb_HW3: NDArray[np.uint8], before_HW: NDArray[np.bool_] | None) -> Finding:
         """Look for the subject in one frame of a clip.
 
         Args:
             rgb_HW3: the frame.
-            before_HW: where the subject was in the frame looked at before; whoever stands there is the subject when no face is recognised.
+            before_HW: where the subject was in the frame looked at before; when no face is recognised, whoever stands there is the
+                subject, unless a clear face of their own says that they are not: after a cut a stranger may stand there.
 
         Raises:
             MaskError: there is no reference and several people.
         """
         people, choice = self._look(rgb_HW3)
-        if choice.person is None and before_HW is not None and (carried := _overlapping(people, before_HW)) is not None:
-            return _found(people, carried, choice, carried=True)
+        if choice.person is None and before_HW is not None:
+            carried = _overlapping(people, before_HW)
+            if carried is not None and carried not in choice.strangers:
+                return _found(people, carried, choice, carried=True)
         return self._finding(people, choice, rgb_HW3)
 
     def _look(self, rgb_HW3: NDArray[np.uint8]) -> tuple[list[Person], Choice]:
         with self._turn:
             people = self._backend.people(rgb_HW3)
-            choice = self._identity.choose(rgb_HW3, people) if self._identity is not None else _only_person(people, self._on_missing)
-        return people, choice
+            if self._identity is not None:
+                return people, self._identity.choose(rgb_HW3, people)
+        return people, _only_person(people, or_largest=self._or_largest)
 
     def _finding(self, people: Sequence[Person], choice: Choice, rgb_HW3: NDArray[np.uint8]) -> Finding:
         if choice.person is not None:
             return _found(people, choice.person, choice)
-        if people and self._on_missing == "largest":
+        if people and self._or_largest:
             return _found(people, 0, choice)
-        nobody = np.zeros(rgb_HW3.shape[:2], dtype=np.bool_)
+        # One byte, however large the picture: the findings of a clip without the subject wait for its last frame.
+        nobody = np.broadcast_to(np.False_, rgb_HW3.shape[:2])
         return Finding(nobody, choice.verdict, choice.distance, choice.margin, len(people))
 
 
@@ -117,8 +124,8 @@ def distance_text(distance: float | None) -> str:
     return "" if distance is None else f", distance {distance:.2f}"
 
 
-def _only_person(people: Sequence[Person], on_missing: OnMissing) -> Choice:
-    if len(people) > 1 and on_missing != "largest":
+def _only_person(people: Sequence[Person], *, or_largest: bool) -> Choice:
+    if len(people) > 1 and not or_largest:
         raise MaskError(
             f"{len(people)} people and no reference to tell them apart",
             fix="name a photo of the subject with `--reference`, or take the largest person with `--on-missing largest`",
@@ -159,5 +166,5 @@ class ClipFollower:
     def look(self, rgb_HW3: NDArray[np.uint8]) -> Finding:
         """Look for the subject in the next frame; frames must come in order. Errors as in :meth:`SubjectFinder.find_again`."""
         finding = self._finder.find_again(rgb_HW3, self._before_HW)
-        self._before_HW = finding.mask_HW if finding.mask_HW.any() else None
+        self._before_HW = finding.mask_HW if finding.present else None
         return finding

@@ -24,9 +24,10 @@ from blissmask.media.video import read_frames, read_info
 from blissmask.parsing.protocol import PartsBackend
 from blissmask.parsing.registry import PARSING
 from blissmask.tasks.carry_out import begin, carry_out
+from blissmask.tasks.clip_forms import OtherForms, remove_replaced, settle_forms
 from blissmask.tasks.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, tier_legend, write_contact_sheet
-from blissmask.tasks.folders import pairs_to_do
+from blissmask.tasks.folders import FolderPair, pairs_to_do
 from blissmask.tasks.freshness import kept_warning
 from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
 from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_classes
@@ -41,11 +42,12 @@ COMMAND = "masks"
 
 @dataclass(slots=True)
 class MasksPlan(Plan):
-    """What `masks` will do; ``maker`` and ``making`` are None when it only explains."""
+    """What `masks` will do; ``maker`` and ``making`` are None when it only explains. ``forms`` are the clips' masks to be replaced."""
 
     maker: MaskMaker | None = None
     making: Making | None = None
     weights: tuple[Weights, ...] = ()
+    forms: OtherForms = field(default_factory=OtherForms)
     config: Config = field(default_factory=Config)
 
 
@@ -80,11 +82,8 @@ def plan(config: Config) -> MasksPlan:
         weights=weights,
         config=config,
     )
-    for pair in pairs:
-        for media in find_media(pair.input, videos=True, shared="one mask"):
-            key = f"{pair.input.name}/{media.stem}" if len(pairs) > 1 else media.stem
-            result.items.append(plan_media(media, pair.output, key, making))
-    result.warnings += kept_warning(result.items)
+    result.items, result.forms = settle_forms(_decided(pairs, making), making)
+    result.warnings += [*result.forms.warning(), *kept_warning(result.items)]
     return result
 
 
@@ -103,6 +102,7 @@ def run(plan: MasksPlan, context: RunContext) -> Summary:
         pass
     failed = {failure.key for failure in summary.failures}
     finished = [item for item in plan.items if item.key not in failed]
+    remove_replaced(finished, plan.forms, making)
     options = plan.config.masks
     seen = {item.key: result for item in finished if (result := _seen_in(item, options.tiers)) is not None}
     summary.tables.append(coverage_table(list(seen.values()), options.tiers))
@@ -120,6 +120,13 @@ def run(plan: MasksPlan, context: RunContext) -> Summary:
         draw = functools.partial(overlay_tiers, tiers=options.tiers)
         write_contact_sheet(options.sheet, _sheet_entries(finished, seen), text, draw, plan.config, context)
     return summary
+
+
+def _decided(pairs: Sequence[FolderPair], making: Making) -> list[PlannedItem]:
+    """Decide item by item; with several folders their names are part of the keys."""
+    found = [(pair, media) for pair in pairs for media in find_media(pair.input, videos=True, shared="one mask")]
+    keys = [f"{pair.input.name}/{media.stem}" if len(pairs) > 1 else media.stem for pair, media in found]
+    return [plan_media(media, pair.output, key, making) for (pair, media), key in zip(found, keys, strict=True)]
 
 
 def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> list[SheetEntry]:

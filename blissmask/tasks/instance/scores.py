@@ -1,0 +1,105 @@
+"""The scores of all items as a file among the masks: by it each decision can be understood later, and what was left out stays decided.
+
+With ``--on-missing skip`` nothing is written for an item without the subject, so no note in a mask says that it was looked at. The scores
+file says it instead: of which content and with which settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.media.png import Note
+from blissmask.storage import atomic
+from blissmask.tasks.freshness import what_changed
+from blissmask.tasks.instance.report import Score, read_score
+from blissmask.tasks.media_plan import Making
+from blissmask.tasks.plan import Action, PlannedItem
+from blissmask.tasks.records import read_record
+
+COMMAND = "instance"
+SCORES_NAME = "blissmask-scores.json"
+LEFT_OUT = "looked at before, the subject is not in it"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An item for which nothing was written.
+
+    Attributes:
+        note: what its mask would say of how it was made, see ``freshness.make_note``.
+        score: why nothing was written.
+    """
+
+    note: Mapping[str, object]
+    score: Score
+
+
+def write_scores(
+    folder: Path, scores: Mapping[str, Score], left_out: Mapping[str, LeftOut], making: Making, references: Sequence[str]
+) -> None:
+    """Publish the scores of all items, with settings and licences, as :data:`SCORES_NAME` in ``folder``.
+
+    Args:
+        folder: where the masks are.
+        scores: by item, those of ``left_out`` too.
+        left_out: by item, those without a mask.
+        making: how masks are made; the settings of the file.
+        references: the reference photos.
+    """
+    document = {
+        "command": COMMAND,
+        "settings": dict(making.settings),
+        "licences": list(making.licences),
+        "references": list(references),
+        "items": {key: score.to_json() for key, score in scores.items()},
+        "left_out": {key: _without(making.settings, item.note) for key, item in left_out.items()},
+    }
+    atomic.write_text(folder / SCORES_NAME, json.dumps(document, indent=1, ensure_ascii=True) + "\n")
+
+
+def read_left_out(folder: Path) -> dict[str, LeftOut]:
+    """Return what an earlier run left out, by item; nothing where no scores of ours are.
+
+    Raises:
+        MediaError: the scores file is there but cannot be read.
+    """
+    document = read_record(folder / SCORES_NAME) or {}
+    settings, items, left_out = (document.get(name) for name in ("settings", "items", "left_out"))
+    if document.get("command") != COMMAND or not (isinstance(settings, dict) and isinstance(items, dict) and isinstance(left_out, dict)):
+        return {}
+    return {
+        key: LeftOut({**note, "settings": {**settings, **note["settings"]}}, read_score(items[key]))
+        for key, note in left_out.items()
+        if isinstance(note, dict) and isinstance(note.get("settings"), dict) and isinstance(items.get(key), dict)
+    }
+
+
+def decide_left_out(item: PlannedItem, left_out: Mapping[str, LeftOut], making: Making) -> PlannedItem:
+    """Leave out again what was left out before from the same content with the same settings; say what changed of the others.
+
+    Raises:
+        MediaError: the photo or video cannot be read.
+    """
+    before = left_out.get(item.key)
+    if before is None or item.action is not Action.WRITE or making.force or item.output is None or item.output.exists():
+        return item
+    source = item.inputs[0]
+    change = what_changed(Note(before.note, untouched=True), (source,), making.settings_for(source))
+    if change:
+        return dataclasses.replace(item, reason=f"{item.reason}, {change}")
+    return dataclasses.replace(item, action=Action.SKIP, reason=LEFT_OUT)
+
+
+def _without(settings: Mapping[str, object], note: Mapping[str, object]) -> dict[str, object]:
+    """Return what decides freshness in ``note``, without the settings that the whole file has."""
+    own = note["settings"]
+    assert isinstance(own, Mapping)
+    return {
+        "version": note["version"],
+        "inputs": note["inputs"],
+        "settings": {name: value for name, value in own.items() if name not in settings},
+    }

@@ -1,0 +1,152 @@
+"""Look for the subject in one photo or clip and write its mask, or do what is wanted where the subject is missing.
+
+H, W: rows and columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.errors import MaskError
+from blissmask.media.image import read_image
+from blissmask.media.png import write_png_grey
+from blissmask.media.video import read_frames, read_info
+from blissmask.people.protocol import Verdict
+from blissmask.tasks.clip_forms import is_ours, remove
+from blissmask.tasks.clips import read_clip_results, sampled, write_clip
+from blissmask.tasks.instance.report import read_score
+from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinder, distance_text
+from blissmask.tasks.media_plan import Making, is_video
+from blissmask.tasks.plan import PlannedItem
+
+OnMissing = Literal["empty", "skip", "error", "largest"]
+
+_NOT_WRITTEN = ("skip", "error")
+"""What may be wanted where the subject is missing that writes no mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item.
+
+    Attributes:
+        seen: what the note of its mask remembers.
+        left_out: where no mask was written, how it would have been made, see ``freshness.make_note``; None where one was.
+    """
+
+    seen: Mapping[str, object]
+    left_out: Mapping[str, object] | None = None
+
+
+def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing: OnMissing) -> Outcome:
+    """Write one item's mask.
+
+    Args:
+        item: the photo or video, and where its mask goes.
+        finder: finds the subject.
+        making: how masks are made.
+        on_missing: ``skip`` writes nothing where the subject is in no frame, and removes the mask that we wrote there before.
+
+    Raises:
+        MaskError: the subject is missing and ``on_missing`` is ``error``, or there is no reference and several people.
+        MediaError: the photo or video cannot be read.
+        MachineError: the mask cannot be written.
+    """
+    source = item.inputs[0]
+    note = making.note_for(source)
+    if making.is_clip(source):
+        return _search_frames(item, note, finder, making, on_missing)
+    findings = list(_look_at_samples(source, finder)) if is_video(source) else [finder.find(read_image(source).rgb_HW3)]
+    seen = _over_frames([finding.remembered() for finding in findings]) if is_video(source) else findings[0].remembered()
+    if on_missing in _NOT_WRITTEN and not any(finding.present for finding in findings):
+        return _leave_out(item, note, seen, making, on_missing)
+    assert item.output is not None
+    write_png_grey(item.output, np.maximum.reduce([_to_grey(finding) for finding in findings]), note={**note, **seen})
+    return Outcome(seen)
+
+
+def _search_frames(item: PlannedItem, note: Mapping[str, object], finder: SubjectFinder, making: Making, on_missing: OnMissing) -> Outcome:
+    """Write one mask per frame; where none may be written without the subject, only once it has been seen in one."""
+    assert item.output is not None
+    findings = _look_at_frames(item.inputs[0], finder, making.video_every)
+    if on_missing in _NOT_WRITTEN:
+        first = _up_to_the_subject(findings)
+        if not any(finding.present for finding in first):
+            seen = _over_frames([finding.remembered() for finding in first])
+            return _leave_out(item, note, seen, making, on_missing)
+        findings = itertools.chain(first, findings)
+    masks = (_mask_of(finding) for finding in findings)
+    write_clip(item.output, note, masks, force=making.force, summarise=_over_frames)
+    return Outcome(read_clip_results(item.output))
+
+
+def _leave_out(item: PlannedItem, note: Mapping[str, object], seen: Mapping[str, object], making: Making, on_missing: OnMissing) -> Outcome:
+    """Refuse an item without the subject, or see to it that it has no mask: one from before would say that nobody is to be learned."""
+    if on_missing == "error":
+        score = read_score(seen)
+        place = " in any frame" if is_video(item.inputs[0]) else ""
+        raise MaskError(f"the subject is not found{place}: {score.verdict.value}{distance_text(score.distance)}")
+    assert item.output is not None
+    if is_ours(item.output, making.command, item.inputs[0]):
+        remove(item.output)
+    return Outcome(seen, left_out=note)
+
+
+def _look_at_samples(video: Path, finder: SubjectFinder) -> Iterator[Finding]:
+    follower = ClipFollower(finder)
+    for rgb_HW3 in read_frames(video, sampled(read_info(video).frame_count)):
+        yield follower.look(rgb_HW3)
+
+
+def _look_at_frames(video: Path, finder: SubjectFinder, every: int) -> Iterator[Finding]:
+    """Yield a finding for each frame; the frames between two that are looked at repeat the first."""
+    follower = ClipFollower(finder)
+    finding: Finding
+    for number, rgb_HW3 in enumerate(read_frames(video)):
+        if number % every == 0:
+            finding = follower.look(rgb_HW3)
+        yield finding
+
+
+def _up_to_the_subject(findings: Iterator[Finding]) -> list[Finding]:
+    """Return the findings up to the first in which the subject is; all of them when it is in none."""
+    first: list[Finding] = []
+    for finding in findings:
+        first.append(finding)
+        if finding.present:
+            break
+    return first
+
+
+def _mask_of(finding: Finding) -> Callable[[], tuple[NDArray[np.uint8], Mapping[str, object]]]:
+    return functools.partial(_grey_and_note, finding)
+
+
+def _grey_and_note(finding: Finding) -> tuple[NDArray[np.uint8], Mapping[str, object]]:
+    return _to_grey(finding), finding.remembered()
+
+
+def _to_grey(finding: Finding) -> NDArray[np.uint8]:
+    return finding.mask_HW.astype(np.uint8) * np.uint8(255)
+
+
+def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Sum up the frames of a clip: its surest verdict with that frame's scores, and in how many frames the subject is."""
+    scores = [read_score(frame) for frame in seen]
+    # Verdicts are declared surest first.
+    order = {verdict: position for position, verdict in enumerate(Verdict)}
+    best = min(scores, key=lambda score: (order[score.verdict], score.distance if score.distance is not None else 9.0), default=None)
+    if best is None:
+        raise MaskError("the video has no frames")
+    present = [score.covered for score in scores if score.covered > 0]
+    summed = dataclasses.replace(best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores))
+    return {**summed.to_json(), "frames_with_subject": len(present)}
