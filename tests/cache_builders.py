@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from blissmask.config.model import Config
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.cache.plan import CachePlan
 from blissmask.tasks.plan import RunContext, Summary
-from tests.builders import Rgb, write_video
+from tests.builders import Rgb, save, write_video
 
 PHOTO_WH = (96, 64)
 FRAMES = 12
@@ -61,6 +63,20 @@ def video_folder(folder: Path, *names: str) -> Path:
 def on_videos(folder: Path, **settings: Any) -> dict[str, Any]:
     """Return the settings of a data set of clips of 5 frames."""
     return {"video_directory": folder / "videos", "target_frames": [5], **settings}
+
+
+def frame_names(count: int) -> list[str]:
+    """Return names of frames that sort alike as text and as numbers."""
+    return [f"{number:06}.png" for number in range(count)]
+
+
+def listed_frames(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Write a folder of frames and the list that names it; return the settings of its data set."""
+    for name, frame_HW3 in zip(names, moving_frames(len(names)), strict=True):
+        save(folder / "frames" / "clip" / name, frame_HW3)
+    line = {"video_path": str(folder / "frames" / "clip"), "caption": "a clip"}
+    (folder / "list.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    return {"video_jsonl_file": folder / "list.jsonl", "target_frames": [5]}
 
 
 def build(folder: Path, **settings: Any) -> Summary:

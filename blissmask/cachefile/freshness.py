@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from blissmask.cachefile.fingerprint import Sameness
-from blissmask.cachefile.layout import CAPTION, OUR_FORMAT, OURS
+from blissmask.cachefile.layout import CAPTION, EMPTY_MASK, FILLED, OUR_FORMAT, OURS, read_mean_weight
 
 FILE_CHANGED = "file changed"
 """The reason when photo, video or controls changed; their colours may still be the same, e.g. when only alpha did."""
@@ -63,7 +63,8 @@ def decide(found: Mapping[str, str], wanted: Wanted, *, media: Sameness, mask: S
         return Redo.LATENTS, FILE_CHANGED
     if mask is Sameness.CHANGED:
         return Redo.MASK, "mask changed"
-    if changed := _differences(found, wanted.mask):
+    mask_matters = {name: value for name, value in wanted.mask.items() if name != EMPTY_MASK or _refills(found, value)}
+    if changed := _differences(found, mask_matters):
         return Redo.MASK, changed
     if Sameness.MOVED in (media, mask) or _differences(found, wanted.labels):
         return Redo.LABELS, "already fresh"
@@ -86,6 +87,18 @@ def decide_text(found: Mapping[str, str], caption: str, wanted: Mapping[str, str
     if controls is Sameness.CHANGED:
         return "control pictures changed"
     return _differences(found, wanted)
+
+
+def _refills(found: Mapping[str, str], wanted: str) -> bool:
+    """Say whether an entry's mask is one that becomes another when empty masks are filled with full weight, or no longer are.
+
+    An empty mask weighs 0 on average, a filled one 1. Whether empty masks are told of or refused changes no entry, though earlier versions
+    recorded that, too.
+    """
+    fills = wanted == FILLED
+    if fills == (found.get(f"{OURS}{EMPTY_MASK}") == FILLED):
+        return False
+    return read_mean_weight(found) in (None, 0.0 if fills else 1.0)
 
 
 def _differences(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:

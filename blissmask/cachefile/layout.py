@@ -29,7 +29,8 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
     blissmask.media          name of the photo or video, without folders
     blissmask.media_print    fingerprint of the photo or video and its controls; see ``fingerprint.py``
     blissmask.colours        hash of the pixels that were encoded, so that a photo whose alpha alone changed is not encoded again
-    blissmask.source         what its header said: ``3000x2000 alpha 1 frames``, ``1920x1080 121 frames``
+    blissmask.source         what its header said: ``3000x2000 alpha 1 frames``; of a video with its frames counted and its own rate:
+                             ``1920x1080 121 frames at 23.976 fps`` (earlier versions believed the header and gave no rate)
     blissmask.task           e.g. ``t2v``
     blissmask.geometry       ``3000x2000 -> 1248x832, crop 1248x832+0+0``
     blissmask.frames         clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``
@@ -38,7 +39,7 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
     blissmask.mask_source    alpha, file, full; empty when the data set has no masks
     blissmask.mask_print     fingerprint of the mask file; empty when there is none
     blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``; empty without a mask
-    blissmask.empty_mask     what becomes of masks that are zero everywhere: warn, error, full; empty without a mask
+    blissmask.empty_mask     full where masks that are zero everywhere become full weight, else empty (or, of earlier versions, warn, error)
     blissmask.mask_inverted  true where dark is what counts; empty otherwise
     blissmask.mean_weight    mean of the mask weights, six decimals
     blissmask.text_encoder   text files: identity of the text encoder      blissmask.text_dtype   precision it ran in
@@ -69,6 +70,10 @@ CAPTION = "caption1"
 FRAME_COUNT = "frame_count"
 OURS = "blissmask."
 """Prefix of our metadata keys."""
+
+EMPTY_MASK = "empty_mask"
+FILLED = "full"
+"""Value of ``blissmask.empty_mask``."""
 
 MASK_WEIGHTS = "mask_weights"
 MASK_REGIONS = "mask_regions"
@@ -222,6 +227,15 @@ def read_tiers(metadata: Mapping[str, str]) -> TierTable | None:
     """Return the tier values that an entry's region shares were told by; None where there is no mask, or it is not ours."""
     match = _TIERS.fullmatch(metadata.get(f"{OURS}tiers", ""))
     return TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)}) if match else None
+
+
+def read_mean_weight(metadata: Mapping[str, str]) -> float | None:
+    """Return the mean of an entry's mask weights, None where it has none or does not say."""
+    try:
+        weight = float(metadata.get(f"{OURS}mean_weight", ""))
+    except ValueError:
+        return None
+    return weight if 0.0 <= weight <= 1.0 else None
 
 
 def _without_dtype(key: str) -> str:

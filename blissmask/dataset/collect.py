@@ -9,11 +9,11 @@ from pathlib import Path
 from blissmask.config.dataset import DatasetSection
 from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
 from blissmask.dataset.controls import match_numbered
-from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks
+from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks, unread_warning
 from blissmask.dataset.item import DatasetItem, MediaKind
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
-from blissmask.errors import InputError, UsageError
+from blissmask.errors import InputError, Problem, UsageError
 from blissmask.storage.links import without_links
 
 _SOURCES = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
@@ -27,10 +27,12 @@ class Collected:
     Attributes:
         items: in the order of their names, or of the list.
         orphan_masks: masks that belong to no item.
+        warnings: what is to be said of what was left out.
     """
 
     items: tuple[DatasetItem, ...]
     orphan_masks: tuple[Path, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 def cache_folder(dataset: DatasetSection, number: int) -> Path:
@@ -60,7 +62,7 @@ def media_kind(dataset: DatasetSection, number: int) -> MediaKind:
 
 
 def collect(dataset: DatasetSection, number: int) -> Collected:
-    """Find the items of a data set; every folder is listed once, so the work grows with the number of files.
+    """Find the items of a data set; every folder is listed as a whole, so the work grows with the number of files.
 
     Args:
         dataset: a completed section.
@@ -72,31 +74,32 @@ def collect(dataset: DatasetSection, number: int) -> Collected:
     """
     kind = media_kind(dataset, number)
     listed = dataset.image_jsonl_file or dataset.video_jsonl_file
-    items = _listed(listed, kind) if listed else _found(dataset, kind)
+    items, warnings = _listed(listed, kind) if listed else _found(dataset, kind)
     masks = _masks(dataset, kind)
     _refuse_missing(dataset.default_mask)
     items = tuple(item if item.mask_path else replace(item, mask_path=masks.get(item.media.key, dataset.default_mask)) for item in items)
     if dataset.control_directory:
         items = _with_controls(items, dataset.control_directory, kind)
     keys = {item.media.key for item in items}
-    return Collected(items, tuple(path for key, path in masks.items() if key not in keys))
+    return Collected(items, tuple(path for key, path in masks.items() if key not in keys), tuple(warnings))
 
 
-def _listed(path: Path, kind: MediaKind) -> tuple[DatasetItem, ...]:
-    items = read_jsonl(path, kind)
+def _listed(path: Path, kind: MediaKind) -> tuple[tuple[DatasetItem, ...], list[Problem]]:
+    items, warnings = read_jsonl(path, kind)
     groups: dict[str, list[Path]] = {}
     for item in items:
         groups.setdefault(item.media.key, []).append(item.media.path)
     refuse_collisions(groups, shared=_SHARED)
-    return tuple(items)
+    return tuple(items), warnings
 
 
-def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[DatasetItem, ...]:
+def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[tuple[DatasetItem, ...], list[Problem]]:
     folder = dataset.image_directory or dataset.video_directory
     assert folder is not None
     media = find_media(folder, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO, shared=_SHARED)
     extension = dataset.caption_extension or DEFAULT_EXTENSION
-    return tuple(DatasetItem(file, caption_path=caption_path(file.path, extension)) for file in media)
+    items = tuple(DatasetItem(file, caption_path=caption_path(file.path, extension)) for file in media)
+    return items, unread_warning(folder, media, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO)
 
 
 def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:

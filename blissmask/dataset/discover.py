@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
@@ -11,7 +12,8 @@ from blissmask.dataset.names import (
     IMAGE_SUFFIXES,
     LABELS,
     MASK_LABEL,
-    UNREAD_SUFFIXES,
+    UNREAD_IMAGE_SUFFIXES,
+    UNREAD_VIDEO_SUFFIXES,
     VIDEO_SUFFIXES,
     folder_key,
     group_by_key,
@@ -74,18 +76,25 @@ def find_media(folder: Path, *, images: bool = True, videos: bool = False, share
     return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths]
 
 
-def unread_warning(folder: Path) -> list[Problem]:
-    """Name the pictures of ``folder`` in formats that are not read: phones write them beside those that are.
+def unread_warning(folder: Path, media: Iterable[MediaFile], *, images: bool = True, videos: bool = False) -> list[Problem]:
+    """Name files of ``folder`` that look like pictures or videos and are not read: phones write them beside those that are.
+
+    Args:
+        folder: where ``media`` were found.
+        media: what is read; files that also lie there in such a form are not missed.
+        images, videos: which kinds are looked for.
 
     Raises:
-        InputError: the folder is missing or cannot be read.
+        InputError: the folder cannot be read.
     """
-    paths = list_files(folder, UNREAD_SUFFIXES)
-    if not paths:
+    suffixes = (UNREAD_IMAGE_SUFFIXES if images else frozenset()) | (UNREAD_VIDEO_SUFFIXES if videos else frozenset())
+    keys = {file.key for file in media}
+    unread = [path for path in list_files(folder, suffixes) if item_key(path.name) not in keys]
+    if not unread:
         return []
-    suffixes = ", ".join(sorted({path.suffix.lower() for path in paths}))
-    what = f"{len(paths)} picture{'' if len(paths) == 1 else 's'} in a format that is not read ({suffixes})"
-    return [Problem(what, tuple(map(str, paths)), "save them as JPEG or PNG")]
+    what = "1 file is of a kind that is" if len(unread) == 1 else f"{len(unread)} files are of kinds that are"
+    kinds = " or ".join([*(["JPEG or PNG"] if images else []), *(["MP4"] if videos else [])])
+    return [Problem(f"{what} not read, and left out", tuple(map(str, unread)), f"convert to {kinds} what should be taken")]
 
 
 def holds_mask_labels(folder: Path) -> bool:

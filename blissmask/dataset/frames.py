@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from blissmask.config.dataset import DatasetSection
-
-Extraction = Literal["head", "chunk", "slide", "uniform", "full"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,51 +2,61 @@
 
 Pictures: ``image_path``, ``caption``, and ``control_path`` or ``control_path_0``, ``control_path_1`` ....
 Videos: ``video_path``, ``caption``, ``control_path``. Besides: ``mask_path``, which AkaneTendo25's musubi-tuner calls ``loss_mask_path`` or
-``video_loss_mask_path``. Relative paths start at the working folder, as there.
+``video_loss_mask_path``. Relative paths start at the working folder, as there. Other keys are left alone, as there, but told of.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
-from blissmask.dataset.names import item_key
-from blissmask.errors import InputError
+from blissmask.dataset.names import folder_key, item_key
+from blissmask.errors import InputError, Problem
 
 _NUMBERED = re.compile(r"control_path_(\d+)")
 _MASK = ("mask_path", "loss_mask_path", "video_loss_mask_path")
 
 
-def read_jsonl(path: Path, kind: MediaKind) -> list[DatasetItem]:
-    """Return the items of a JSONL file in its order; empty lines are skipped.
+def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Problem]]:
+    """Return the items of a JSONL file in its order, and what is to be said of keys that are not used; empty lines are skipped.
 
     Raises:
-        InputError: the file cannot be read, or lines are no objects, lack keys or hold others; lists all of them.
+        InputError: the file cannot be read, or lines are no objects or lack keys; lists all of them.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read the list: {error.strerror or error}", where=[path]) from error
-    except UnicodeDecodeError as error:
-        raise InputError("the list is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
     items, wrong = [], []
-    for number, line in enumerate(lines, 1):
+    unused: dict[str, list[int]] = {}
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:
-            items.append(_item(_parse(line), kind))
+            value = _parse(line)
+            items.append(_item(value, kind))
         except ValueError as error:
             wrong.append(f"{path}:{number}: {error}")
+            continue
+        for name in _unknown(value, kind):
+            unused.setdefault(name, []).append(number)
     if wrong:
         raise InputError(
             f"{len(wrong)} lines of {path.name} cannot be used" if len(wrong) > 1 else f"a line of {path.name} cannot be used", where=wrong
         )
     if not items:
         raise InputError("the list is empty", where=[path])
-    return items
+    return items, _unused_warning(path, unused, kind)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # Not `splitlines`, which also splits at what captions may hold, such as U+2028.
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise InputError(f"cannot read the list: {error.strerror or error}", where=[path]) from error
+    except UnicodeDecodeError as error:
+        raise InputError("the list is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
 
 
 def _parse(line: str) -> dict[str, Any]:
@@ -60,29 +70,59 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
-    main = f"{kind.value}_path"
-    numbered = {name: match for name in line if (match := _NUMBERED.fullmatch(name))}
-    unknown = sorted(name for name in line if name not in (main, "caption", "control_path", *_MASK) and name not in numbered)
-    if unknown:
-        raise ValueError(f"unknown keys {', '.join(f'`{name}`' for name in unknown)}")
+    main = _main(kind)
+    unknown = _unknown(line, kind)
     for name in (main, "caption"):
         if name not in line:
-            raise ValueError(f"`{name}` is missing")
+            near = difflib.get_close_matches(name, unknown, n=1)
+            raise ValueError(f"`{name}` is missing" + (f", is it meant by `{near[0]}`?" if near else ""))
     for name, value in line.items():
-        if not isinstance(value, str):
+        if name not in unknown and not isinstance(value, str):
             raise ValueError(f"`{name}` must be text")
-        value.encode()  # a lone surrogate, which JSON can spell, is no text
-    media = Path(line[main])
+        if isinstance(value, str):
+            value.encode()  # a lone surrogate, which JSON can spell, is no text
     return DatasetItem(
-        media=MediaFile(item_key(media.name), media.stem, media, kind),
+        media=_media(Path(line[main]), kind),
         caption=line["caption"].strip(),
         mask_path=next((Path(line[name]) for name in _MASK if name in line), None),
-        control_paths=_control_paths(line, numbered),
+        control_paths=_control_paths(line),
     )
 
 
-def _control_paths(line: dict[str, Any], numbered: dict[str, re.Match[str]]) -> tuple[Path, ...]:
+def _media(path: Path, kind: MediaKind) -> MediaFile:
+    """Return the photo or video; a folder of frames has no suffix, whatever stands behind the last dot of its name."""
+    if kind is MediaKind.VIDEO and path.is_dir():
+        return MediaFile(folder_key(path), path.name, path, kind)
+    return MediaFile(item_key(path.name), path.stem, path, kind)
+
+
+def _control_paths(line: dict[str, Any]) -> tuple[Path, ...]:
     """Return ``control_path`` and then ``control_path_0``, ``control_path_1`` ... in the order of their numbers."""
     plain = [Path(line["control_path"])] if "control_path" in line else []
-    ordered = sorted((int(match[1]), key) for key, match in numbered.items())
-    return (*plain, *(Path(line[key]) for _, key in ordered))
+    ordered = sorted((int(match[1]), name) for name in line if (match := _NUMBERED.fullmatch(name)))
+    return (*plain, *(Path(line[name]) for _, name in ordered))
+
+
+def _main(kind: MediaKind) -> str:
+    return f"{kind.value}_path"
+
+
+def _known(kind: MediaKind) -> tuple[str, ...]:
+    return (_main(kind), "caption", "control_path", *_MASK)
+
+
+def _unknown(line: dict[str, Any], kind: MediaKind) -> list[str]:
+    return [name for name in line if name not in _known(kind) and not _NUMBERED.fullmatch(name)]
+
+
+def _unused_warning(path: Path, unused: dict[str, list[int]], kind: MediaKind) -> list[Problem]:
+    """Name keys that are not used, with how often they stand there, and the known ones that they may be meant for."""
+    if not unused:
+        return []
+    where = []
+    for name, numbers in unused.items():
+        near = difflib.get_close_matches(name, _known(kind), n=1)
+        place = f"line {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} lines"
+        where.append(f"`{name}`, {place}" + (f": did you mean `{near[0]}`?" if near else ""))
+    what = f"a key of {path.name} is not used" if len(unused) == 1 else f"{len(unused)} keys of {path.name} are not used"
+    return [Problem(what, tuple(where), f"these are: {', '.join(f'`{name}`' for name in _known(kind))}")]

@@ -67,3 +67,19 @@ def orphan_warning(names: Sequence[object]) -> Problem:
     """Say which masks (at least one) belong to no item."""
     what = "1 mask has no photo" if len(names) == 1 else f"{len(names)} masks have no photo"
     return Problem(what, tuple(map(str, names)), "check the names; they are compared without suffix, case and accent form")
+
+
+def opaque_warning(pictures: Sequence[tuple[object, object | None]], *, inverted: bool) -> Problem:
+    """Say which alpha channels (at least one) give full weight everywhere.
+
+    Args:
+        pictures: each picture with the mask file it has besides, if any.
+        inverted: whether transparent is what counts.
+    """
+    what = "1 alpha channel is" if len(pictures) == 1 else f"{len(pictures)} alpha channels are"
+    where = tuple(f"{picture}: {mask} is not used" if mask else str(picture) for picture, mask in pictures)
+    if any(mask for _, mask in pictures):
+        fix = "save these pictures without alpha, or leave `alpha_mask` out, and their mask files are used"
+    else:
+        fix = "put their masks in with `blissmask to-alpha`, or save them without alpha"
+    return Problem(f"{what} {'transparent' if inverted else 'opaque'} everywhere, so nothing is masked", where, fix)

@@ -9,8 +9,11 @@ from pathlib import Path
 from blissmask.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
-UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".tif", ".tiff", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"})
-"""Pictures that are not read, and that people expect to be."""
+UNREAD_IMAGE_SUFFIXES = frozenset(
+    {".heic", ".heif", ".tif", ".tiff", ".jxl", ".gif", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+)
+UNREAD_VIDEO_SUFFIXES = frozenset({".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".vob", ".mxf", ".asf", ".divx", ".f4v", ".gif"})
+"""Suffixes that are not read; who keeps such files beside the others takes them for part of the data set."""
 MASK_LABEL = "-masklabel"
 """OneTrainer keeps the mask of ``NAME.jpg`` beside it, as ``NAME-masklabel.png``."""
 LABELS = (MASK_LABEL, "-condlabel")

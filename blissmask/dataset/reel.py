@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from blissmask.errors import MediaError
+from blissmask.errors import InputError, MediaError
 
 FrameT = TypeVar("FrameT")
 
@@ -37,16 +37,16 @@ class Reel(Generic[FrameT]):
     def frames(self, indices: Sequence[int]) -> Iterator[FrameT]:
         """Yield the frames of one of the clips.
 
-        Where the common pass meets a damaged frame, this clip and those after it are read on their own: a clip fails only by a frame
-        that it needs itself.
+        Where the common pass meets a frame that cannot be used, this clip and those after it are read on their own: a clip fails only by
+        a frame that it needs itself.
 
         Raises:
-            MediaError: a frame of this clip is missing or damaged.
+            InputError: a frame of this clip is missing or damaged, or does not fit.
         """
         for position, index in enumerate(indices):
             try:
                 frame = self._take(index)
-            except MediaError:
+            except InputError:
                 yield from self._read(indices[position:])
                 return
             yield frame

@@ -7,6 +7,7 @@ The rotation that phones write beside the frames is applied. H, W: rows and colu
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Collection, Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MachineError, MediaError
+from blissmask.media.container import missing_bytes
 from blissmask.storage import atomic
 
 # FFmpeg and OpenCV would write their own complaints between our lines; what fails is reported by us.
@@ -28,64 +30,81 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 _Capture: TypeAlias = cv2.VideoCapture  # noqa: TID251
 
 _CODECS = ("vp09", "mp4v")
-_COUNT_TOLERANCE = 0.02
-"""Containers without a frame index state a duration, from which the frame count is estimated; this much less is still whole."""
+_FIX = "export the video again, or remove it"
+_TRIES = 1000
+"""Frames that fail one after the other before the end is believed; at the end itself, trying is free."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video says of itself.
+    """What is known of a video.
 
     Attributes:
         size_wh: upright size.
-        frame_count: as the container states it; exact for MP4, an estimate for others.
-        fps: frames per second.
+        frame_count: frames that come out of it where they were counted, else ``stated_count``.
+        fps: frames per second; 0 where the container does not say.
+        stated_count: as the container states it, counted where it does not. Too many where a film was cut without being encoded anew
+            (its edit list hides the rest), or where the number is estimated and the sound is longer than the picture.
     """
 
     size_wh: tuple[int, int]
     frame_count: int
     fps: float
+    stated_count: int
 
 
-def read_info(path: Path) -> VideoInfo:
-    """Read size, frame count and rate without decoding more than the first frame.
+def read_info(path: Path, *, count: bool = False) -> VideoInfo:
+    """Read size, frame count and rate.
 
-    Frames are counted one by one where the container does not state their number.
+    Args:
+        path: the video.
+        count: decode the whole video and count its frames; else no more than the first one is decoded where the container states a number.
 
     Raises:
-        MediaError: the file is missing, no video, or damaged.
+        MediaError: the file is missing, no video, cut off, or no frame of it can be decoded.
     """
     with _opened(path) as capture:
         size_wh = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
-        frame_count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         if min(size_wh) <= 0:
             raise MediaError("the video has no picture", where=[path])
-        return VideoInfo(size_wh, frame_count if frame_count > 0 else _count(capture), fps)
+        frame_count = sum(1 for _ in _grab_all(capture)) if count or stated <= 0 else stated
+        if not frame_count:
+            raise MediaError("no frame of the video can be decoded", where=[path], fix=_FIX)
+        return VideoInfo(size_wh, frame_count, fps if math.isfinite(fps) and fps > 0 else 0.0, stated if stated > 0 else frame_count)
 
 
 def read_frames(path: Path, indices: Collection[int] | None = None) -> Iterator[NDArray[np.uint8]]:
     """Decode frames in order, upright, as uint8 RGB of shape (H, W, 3); one at a time, so memory does not grow with the length.
+
+    The end is where decoding ends, whatever number the container states: where the two differ, trimmed films and long sound are far
+    commoner than damage. Known for damage are a file that is shorter than its container says, and a frame that cannot be decoded before
+    one that can; nothing tells a film whose last frames are all damaged from one that was trimmed.
 
     Args:
         path: the video.
         indices: numbers of the frames wanted, counted from 0; None for all.
 
     Raises:
-        MediaError: the file is missing, no video, or breaks off before the last frame wanted; names the frame.
+        MediaError: the file is missing, no video, cut off, damaged before the last frame wanted, or ends before it; names the frame.
     """
     wanted = None if indices is None else frozenset(indices)
     last = None if wanted is None else max(wanted, default=-1)
     with _opened(path) as capture:
-        stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        number = 0
-        while last is None or number <= last:
-            if not capture.grab():
-                break
+        if last == -1:
+            return
+        read = 0
+        for number, decoded in _grab_all(capture):
+            if not decoded:
+                raise _damaged(path, number)
             if wanted is None or number in wanted:
                 yield _retrieve(capture, number, path)
-            number += 1
-        _refuse_short(path, number, stated if last is None else None, last)
+            read = number + 1
+            if number == last:
+                return
+        if last is not None or not read:
+            raise MediaError(f"the video breaks off at frame {read}", where=[path], fix=_FIX)
 
 
 def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
@@ -113,33 +132,41 @@ def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
         atomic.write_bytes(path, video.read_bytes())
 
 
+def _grab_all(capture: _Capture) -> Iterator[tuple[int, bool]]:
+    """Yield the number of each frame and whether it can be decoded; those that cannot are known by one after them that can.
+
+    FFmpeg's answer to a damaged frame and to the end is the same, "no frame".
+    """
+    number = 0
+    while True:
+        failed = 0
+        while not capture.grab():
+            failed += 1
+            if failed > _TRIES:
+                return
+        for _ in range(failed):
+            yield number, False
+            number += 1
+        yield number, True
+        number += 1
+
+
 def _retrieve(capture: _Capture, number: int, path: Path) -> NDArray[np.uint8]:
     ok, bgr_HW3 = capture.retrieve()
     if not ok:
-        raise MediaError(f"frame {number} of the video is damaged", where=[path], fix="export the video again, or remove it")
+        raise _damaged(path, number)
     return np.asarray(cv2.cvtColor(bgr_HW3, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _refuse_short(path: Path, read: int, stated: int | None, last: int | None) -> None:
-    """Raise when reading ended too early: before the last frame wanted, or clearly before the stated end."""
-    missing_wanted = last is not None and read <= last
-    broken_off = stated is not None and stated > 0 and read < stated - max(2, stated * _COUNT_TOLERANCE)
-    if missing_wanted or broken_off or (read == 0 and last != -1):
-        expected = f" of {stated}" if stated else ""
-        raise MediaError(f"the video breaks off at frame {read}{expected}", where=[path], fix="export the video again, or remove it")
-
-
-def _count(capture: _Capture) -> int:
-    count = 0
-    while capture.grab():
-        count += 1
-    return count
+def _damaged(path: Path, number: int) -> MediaError:
+    return MediaError(f"frame {number} of the video is damaged", where=[path], fix=_FIX)
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[_Capture]:
     if not path.is_file():
         raise MediaError("no such file", where=[path])
+    _refuse_cut_off(path)
     try:
         # An absolute path: FFmpeg takes `name:rest` for a protocol.
         capture = _Capture(str(path.absolute()), cv2.CAP_FFMPEG)
@@ -151,3 +178,13 @@ def _opened(path: Path) -> Iterator[_Capture]:
         yield capture
     finally:
         capture.release()
+
+
+def _refuse_cut_off(path: Path) -> None:
+    try:
+        missing = missing_bytes(path)
+    except OSError as error:
+        raise MediaError(f"the video cannot be read: {error.strerror or error}", where=[path]) from error
+    if missing:
+        what = f"the video is cut off: {missing} bytes of its end are missing"
+        raise MediaError(what, where=[path], fix="copy or download it again, or export what is left of it as a new video")

@@ -165,6 +165,6 @@ def _picture_of(entry: SheetEntry) -> tuple[NDArray[np.uint8], Path]:
     """Return the photo, or the middle frame of a video, and the mask that belongs to it."""
     if entry.media.suffix.lower() not in VIDEO_SUFFIXES:
         return read_image(entry.media).rgb_HW3, entry.mask
-    middle = read_info(entry.media).frame_count // 2
+    middle = read_info(entry.media, count=True).frame_count // 2
     rgb_HW3 = next(read_frames(entry.media, [middle]))
     return rgb_HW3, frame_path(entry.mask, middle) if entry.mask.is_dir() else entry.mask

@@ -12,7 +12,7 @@ import numpy as np
 from blissmask.config.dataset import DatasetSection
 from blissmask.config.model import Config, complete
 from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
-from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks
+from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks, unread_warning
 from blissmask.dataset.item import MediaFile
 from blissmask.dataset.mask_source import missing_file_warning
 from blissmask.dataset.names import group_by_key, refuse_collisions
@@ -70,6 +70,7 @@ def plan(config: Config) -> AlphaPlan:
     """
     folders, warnings = _folders(config)
     photos = find_media(folders.images, shared="one mask and one output")
+    warnings += unread_warning(folders.images, photos)
     masks = match_masks(folders.masks, beside_photos=_same(folders.masks, folders.images))
     captions = _captions(folders)
     result = AlphaPlan(COMMAND, outputs=(folders.output,), warnings=warnings, caption_extension=folders.caption_extension)

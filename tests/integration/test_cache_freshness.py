@@ -10,7 +10,7 @@ import torch
 from blissmask.cachefile.read import read_metadata
 from blissmask.cachefile.write import save_tensors
 from blissmask.dataset.item import MaskSource
-from blissmask.errors import StoppedError
+from blissmask.errors import MaskError, StoppedError
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import Action, RunContext
 from tests.builders import half_mask, mask_folder, photo_folder, random_rgb, save
@@ -88,6 +88,33 @@ def test_other_tier_values_renew_only_items_with_masks(cached):
     before = times(folder)
     again(folder, masks={"hair": 90})
     assert (changed(before, times(folder)), models.loaded) == (["a_0096x0064_wan.safetensors", "b_0096x0064_wan.safetensors"], [])
+
+
+@pytest.mark.parametrize("empty_mask", ["error", "full"])
+def test_what_is_done_about_empty_masks_renews_no_mask_that_has_weight(cached, empty_mask):
+    folder, _ = cached
+    before = times(folder)
+    again(folder, cache={"empty_mask": empty_mask})
+    assert changed(before, times(folder)) == []
+
+
+def test_a_mask_that_was_emptied_is_filled_and_emptied_again_alone(cached):
+    folder, _ = cached
+    save(folder / "masks" / "a.png", np.zeros(PHOTO_WH[::-1], np.uint8))
+    again(folder)
+    for empty_mask, weight in (("full", 1.0), ("warn", 0.0)):
+        before = times(folder)
+        again(folder, cache={"empty_mask": empty_mask})
+        assert changed(before, times(folder)) == ["a_0096x0064_wan.safetensors"]
+        assert entries(folder)["a"].weights_1fhw.mean() == weight
+
+
+def test_a_fresh_mask_that_is_empty_is_refused_when_asked_to(cached):
+    folder, _ = cached
+    save(folder / "masks" / "a.png", np.zeros(PHOTO_WH[::-1], np.uint8))
+    again(folder)
+    with pytest.raises(MaskError, match="1 mask is zero everywhere"):
+        again(folder, cache={"empty_mask": "error"})
 
 
 def test_a_new_mask_file_replaces_full_weight(cached):

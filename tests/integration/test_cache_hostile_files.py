@@ -13,6 +13,7 @@ from blissmask.config.dataset import DatasetSection
 from blissmask.dataset.buckets import make_buckets
 from tests.builders import random_rgb, save, tier_mask, turned
 from tests.cache_builders import PHOTO_WH, build, on_videos, video_folder
+from tests.video_builders import with_damaged_frames
 
 RGB = random_rgb(PHOTO_WH)
 ODD_SIZES = {"one pixel": (1, 1), "wide": (50_000, 2), "tall": (3, 4_000)}
@@ -144,17 +145,9 @@ def test_files_of_any_name_have_their_own_cache_files(cached):
 
 def test_a_video_with_one_broken_frame_gives_the_clips_before_it(tmp_path):
     video_folder(tmp_path, "whole", "broken")
-    path = tmp_path / "videos" / "broken.avi"
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 16.0, PHOTO_WH)
-    for number in range(12):
-        writer.write(np.full((PHOTO_WH[1], PHOTO_WH[0], 3), 15 * number, np.uint8))
-    writer.release()
-    content = bytearray(path.read_bytes())
-    pictures = [position for position in range(len(content)) if content[position : position + 3] == b"\xff\xd8\xff"]
-    content[pictures[7] : pictures[8] - 8] = bytes(pictures[8] - 8 - pictures[7])
-    path.write_bytes(content)
+    path = with_damaged_frames(tmp_path / "videos" / "broken.avi", range(7, 8), 12, size_wh=PHOTO_WH)
     summary = build(tmp_path, **on_videos(tmp_path, frame_extraction="chunk"))
     [failure] = summary.failures
     assert failure.key == f"{path} frames 5-9"
-    assert failure.problem.what == "the video breaks off at frame 7"
+    assert failure.problem.what == "frame 7 of the video is damaged"
     assert (summary.written, summary.exit_code) == (3, 3)

@@ -100,7 +100,7 @@ def test_a_mask_with_too_few_frames_costs_the_item(clip):
     for number in range(3):
         save(clip / "masks" / "clip" / f"{number:06}.png", tier_mask((64, 48)))
     summary = build(clip, **on_videos(clip, mask_directory=clip / "masks"))
-    assert summary.failures[0].problem.what == "the mask has 3 frames, the clip needs frame 4"
+    assert summary.failures[0].problem.what == "the mask has 3 frames, the video 12"
 
 
 def moving_masks(folder, grey_of):
@@ -200,7 +200,7 @@ def test_all_lines_that_cannot_be_used_are_named(tmp_path):
         "`caption` is missing",
         "not JSON",
         "`image_path` must be text",
-        "unknown keys `image`",
+        "`image_path` is missing, is it meant by `image`?",
     ]
 
 

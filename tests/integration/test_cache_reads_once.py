@@ -5,13 +5,21 @@ import os
 
 import pytest
 
+from blissmask.archs.registry import load_architecture
+from blissmask.cachefile import fingerprint
+from blissmask.cachefile.freshness import Redo
+from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
+from blissmask.cachefile.write import save_tensors
 from blissmask.config.model import Config
-from blissmask.dataset import footage
+from blissmask.dataset import footage, pixel_mask
 from blissmask.errors import MediaError
-from blissmask.tasks.cache import build_cache
+from blissmask.media import image
+from blissmask.tasks.cache import build_cache, latents, masks
 from blissmask.tasks.plan import Action, RunContext
-from tests.builders import write_video
-from tests.cache_builders import FRAMES, build, config, moving_frames, on_videos, video_folder
+from blissmask.tasks.train.stale import stale_warnings
+from blissmask.training.cached_set import read_set
+from tests.builders import half_mask, save, tier_mask, write_video
+from tests.cache_builders import FRAMES, build, config, frame_names, moving_frames, on_videos, plan, video_folder
 
 
 @pytest.fixture
@@ -78,3 +86,113 @@ def test_a_film_is_hashed_once_whatever_holds_its_clips(clip, monkeypatch):
     again = build_cache.plan(settings)
     assert len(again.having(Action.SKIP)) == len(again.items) == 2 * (FRAMES - 5 + 1)
     assert hashed == [str(clip / "videos" / "clip.avi")]
+
+
+def masked_by_frames(folder, **settings):
+    """Write one mask per frame; return the settings of clips at every start."""
+    for name in frame_names(FRAMES):
+        save(folder / "masks" / "clip" / name, tier_mask((64, 48)))
+    return on_videos(folder, frame_extraction="slide", mask_directory=folder / "masks", **settings)
+
+
+def count_listings(monkeypatch, folder):
+    """Note how often a folder is listed, by whatever means."""
+    listed = []
+    for name in ("scandir", "listdir"):
+        whole = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path=".", whole=whole: listed.append(str(path)) or whole(path))
+    return lambda: listed.count(str(folder))
+
+
+def test_a_plan_lists_the_masks_of_a_film_once_for_all_its_clips(clip, monkeypatch):
+    settings = masked_by_frames(clip)
+    build(clip, **settings)
+    listings = count_listings(monkeypatch, clip / "masks" / "clip")
+    again = plan(clip, **settings)
+    assert len(again.having(Action.SKIP)) == FRAMES - 5 + 1
+    assert listings() == 1
+
+
+def test_train_lists_the_masks_of_a_film_once_for_all_its_clips(clip, monkeypatch):
+    settings = masked_by_frames(clip)
+    build(clip, **settings)
+    arch = load_architecture("wan22")
+    cached = read_set(1, clip / "cache", arch, arch.tasks[0], batch_size=1, repeats=1)
+    listings = count_listings(monkeypatch, clip / "masks" / "clip")
+    assert stale_warnings(config(clip, **settings), arch, [cached]) == []
+    assert listings() == 1
+
+
+def one_after_the_other(paths):
+    """Return the fingerprint of a folder as earlier versions recorded it."""
+    return " ".join(fingerprint.take([path]) for path in paths)
+
+
+def as_of_before(folder):
+    recorded = one_after_the_other(sorted((folder / "masks" / "clip").iterdir()))
+    for path in (folder / "cache").glob("*_wan.safetensors"):
+        save_tensors(path, read_tensors(path), {**read_metadata(path), "blissmask.mask_print": recorded})
+
+
+def test_entries_of_before_are_fresh_and_get_the_short_fingerprint(clip):
+    settings = masked_by_frames(clip)
+    build(clip, **settings)
+    as_of_before(clip)
+    again = plan(clip, **settings)
+    assert {entry.redo for entry in again.entries} == {Redo.LABELS}
+    assert len(again.having(Action.SKIP)) == len(again.items)
+    build(clip, **settings)
+    assert {entry.redo for entry in plan(clip, **settings).entries} == {Redo.NOTHING}
+
+
+def test_a_mask_changed_since_is_seen_in_entries_of_before(clip):
+    settings = masked_by_frames(clip)
+    build(clip, **settings)
+    as_of_before(clip)
+    save(clip / "masks" / "clip" / "000007.png", half_mask((64, 48)))
+    assert {entry.redo for entry in plan(clip, **settings).entries} == {Redo.MASK}
+
+
+def count_decoded(monkeypatch, folder):
+    """Note which masks are decoded."""
+    decoded = []
+    whole = image.read_mask_picture
+    for module in (image, masks):
+        monkeypatch.setattr(module, "read_mask_picture", lambda path: decoded.append(path) or whole(path))
+    return decoded
+
+
+def test_the_one_mask_of_a_film_is_decoded_once_in_the_plan_and_once_in_the_run(clip, monkeypatch):
+    save(clip / "masks" / "clip.png", tier_mask((64, 48)))
+    decoded = count_decoded(monkeypatch, clip)
+    settings = config(clip, **on_videos(clip, frame_extraction="slide", mask_directory=clip / "masks"))
+    planned = build_cache.plan(settings)
+    assert decoded == [clip / "masks" / "clip.png"]
+    build_cache.run(planned, RunContext())
+    assert decoded == [clip / "masks" / "clip.png"] * 2
+
+
+def test_a_plan_averages_weights_and_no_shares(clip, monkeypatch):
+    save(clip / "masks" / "clip.png", tier_mask((64, 48)))
+    settings = on_videos(clip, mask_directory=clip / "masks")
+    monkeypatch.setattr(pixel_mask, "_fitted_shares", lambda *_: pytest.fail("shares were averaged"))
+    [entry] = plan(clip, **settings).entries
+    monkeypatch.undo()
+    build(clip, **settings)
+    [header] = list_headers(clip / "cache", "wan")
+    assert header.metadata["blissmask.mean_weight"] == f"{entry.mean_weight:.6f}"
+
+
+@pytest.mark.parametrize("change", ["masks", "videos"])
+def test_clips_are_worked_on_by_a_few_threads_only(clip, monkeypatch, change):
+    settings = masked_by_frames(clip)
+    build(clip, **settings)
+    if change == "masks":
+        save(clip / "masks" / "clip" / "000003.png", half_mask((64, 48)))
+    else:
+        write_video(clip / "videos" / "clip.avi", moving_frames()[::-1])
+    jobs = {}
+    whole = latents.work_through
+    monkeypatch.setattr(latents, "work_through", lambda *args, **how: jobs.update({how["phase"]: args[2].jobs}) or whole(*args, **how))
+    build_cache.run(build_cache.plan(config(clip, **settings)), RunContext(jobs=16))
+    assert jobs == {"Refreshing masks" if change == "masks" else "Encoding": 3}

@@ -134,3 +134,16 @@ def test_a_mask_of_another_size_is_brought_to_the_photo_first():
 def test_colours_under_transparent_pixels_survive_enlarging():
     geometry = cover((8, 8), (16, 16))
     assert (geometry.fit_rgb(np.full((8, 8, 3), 200, np.uint8)) == 200).all()
+
+
+@pytest.mark.parametrize("source_wh", [(1, 8000), (8000, 1), (3, 4000), (50_000, 2)])
+def test_no_more_of_a_thin_picture_is_enlarged_than_is_kept(monkeypatch, source_wh):
+    asked = []
+    monkeypatch.setattr(
+        "blissmask.dataset.geometry.resize_rgb", lambda _, size_wh: asked.append(size_wh) or np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    )
+    target_wh = (512, 2048) if source_wh[0] < source_wh[1] else (2048, 512)
+    fitted_HW3 = cover(source_wh, target_wh).fit_rgb(np.zeros((source_wh[1], source_wh[0], 3), np.uint8))
+    assert fitted_HW3.shape == (target_wh[1], target_wh[0], 3)
+    [(width, height)] = asked
+    assert width * height < 16 * target_wh[0] * target_wh[1]

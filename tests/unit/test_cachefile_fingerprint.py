@@ -78,6 +78,104 @@ def test_a_missing_file_is_named(tmp_path):
         fingerprint.take([tmp_path / "none.png"])
 
 
+@pytest.fixture
+def frames(tmp_path):
+    """Return a folder of 30 frames."""
+    (tmp_path / "frames").mkdir()
+    for number in range(30):
+        (tmp_path / "frames" / f"{number:03}.png").write_bytes(b"frame %d" % number)
+    return tmp_path / "frames"
+
+
+def of_before(paths):
+    """Return the fingerprint of files one after the other, as folders were recorded once."""
+    return " ".join(fingerprint.take([path]) for path in paths)
+
+
+def test_the_fingerprint_of_a_folder_does_not_grow_with_it(frames):
+    assert len(fingerprint.take([frames])) < 120
+
+
+def test_a_folder_whose_times_moved_has_the_same_content(frames):
+    taken = fingerprint.take([frames])
+    os.utime(frames / "007.png", ns=(1, 1))
+    assert fingerprint.compare(taken, [frames]) is Sameness.MOVED
+
+
+def test_other_content_of_a_frame_is_a_change(frames):
+    taken = fingerprint.take([frames])
+    (frames / "007.png").write_bytes(b"FRAME 7")
+    assert fingerprint.compare(taken, [frames]) is Sameness.CHANGED
+
+
+def test_another_name_of_a_frame_is_a_change_since_frames_go_by_their_names(frames):
+    taken = fingerprint.take([frames])
+    (frames / "007.png").rename(frames / "999.png")
+    assert fingerprint.compare(taken, [frames]) is Sameness.CHANGED
+
+
+def test_by_content_sees_what_sizes_and_times_of_a_folder_hide(frames):
+    taken, state = fingerprint.take([frames]), (frames / "007.png").stat()
+    (frames / "007.png").write_bytes(b"FRAME 7")
+    os.utime(frames / "007.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert fingerprint.compare(taken, [frames]) is Sameness.SAME
+    assert fingerprint.compare(taken, [frames], by_content=True) is Sameness.CHANGED
+
+
+def test_hidden_files_of_a_folder_do_not_count(frames):
+    taken = fingerprint.take([frames])
+    (frames / ".blissmask.json").write_text("{}", encoding="utf-8")
+    assert fingerprint.compare(taken, [frames]) is Sameness.SAME
+
+
+def test_the_fingerprint_of_a_folder_stands_beside_those_of_files(frames, photo):
+    taken = fingerprint.take([photo, frames])
+    assert fingerprint.compare(taken, [photo, frames]) is Sameness.SAME
+    assert fingerprint.compare(taken, [frames, photo]) is Sameness.CHANGED
+
+
+def test_a_folder_that_became_a_file_is_a_change(frames, photo):
+    assert fingerprint.compare(fingerprint.take([frames]), [photo]) is Sameness.CHANGED
+    assert fingerprint.compare(fingerprint.take([photo]), [frames]) is Sameness.CHANGED
+
+
+def test_a_folder_as_it_was_recorded_once_is_to_be_renewed(frames, photo):
+    files = sorted(frames.iterdir())
+    assert fingerprint.compare(of_before(files), [frames]) is Sameness.MOVED
+    assert fingerprint.compare(of_before([photo, *files]), [photo, frames]) is Sameness.MOVED
+
+
+def test_a_change_since_a_folder_was_recorded_as_once_is_seen(frames):
+    taken = of_before(sorted(frames.iterdir()))
+    (frames / "007.png").write_bytes(b"another frame")
+    assert fingerprint.compare(taken, [frames]) is Sameness.CHANGED
+
+
+def test_frames_that_were_in_the_order_of_text_once_are_a_change(tmp_path):
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(b"frame")
+    assert fingerprint.compare(of_before(sorted(tmp_path.iterdir())), [tmp_path]) is Sameness.CHANGED
+
+
+@pytest.mark.parametrize("text", ["", "folder:", "folder:30:1:2:3", "folder:x", "1:2:3"])
+def test_a_fingerprint_that_is_none_of_a_folder_is_a_change(frames, text):
+    assert fingerprint.compare(text, [frames]) is Sameness.CHANGED
+
+
+def test_an_empty_folder_is_what_it_was(tmp_path):
+    assert fingerprint.compare(fingerprint.take([tmp_path]), [tmp_path]) is Sameness.SAME
+
+
+def test_many_comparisons_list_a_folder_once(frames, monkeypatch):
+    taken, listed = fingerprint.take([frames]), []
+    whole = fingerprint._list
+    monkeypatch.setattr(fingerprint, "_list", lambda folder: listed.append(folder) or whole(folder))
+    prints = fingerprint.Prints()
+    assert {prints.compare(taken, [frames]) for _ in range(20)} == {Sameness.SAME}
+    assert prints.compare("another", [frames]) is Sameness.CHANGED
+    assert listed == [frames]
+
+
 WANTED = Wanted(latents={"vae": "v", "geometry": "g"}, mask={"mask_source": "file"}, labels={"arch": "wan22"})
 FOUND = {**WANTED.metadata, "blissmask.format": OUR_FORMAT}
 

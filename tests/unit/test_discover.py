@@ -13,11 +13,14 @@ def touch(folder, *names):
     return folder
 
 
-def test_pictures_in_formats_that_are_not_read_are_named(tmp_path):
-    [warning] = unread_warning(touch(tmp_path, "a.jpg", "b.HEIC", "c.tif", "notes.txt"))
-    assert warning.what == "2 pictures in a format that is not read (.heic, .tif)"
+def test_files_of_kinds_that_are_not_read_are_named_unless_they_lie_there_in_another_form(tmp_path):
+    touch(tmp_path, "a.jpg", "a.heic", "b.HEIC", "c.tif", "d.3gp", "notes.txt")
+    media = find_media(tmp_path)
+    [warning] = unread_warning(tmp_path, media)
+    assert warning.what == "2 files are of kinds that are not read, and left out"
     assert warning.where == (str(tmp_path / "b.HEIC"), str(tmp_path / "c.tif"))
-    assert unread_warning(touch(tmp_path / "fine", "a.jpg")) == []
+    assert len(unread_warning(tmp_path, media, videos=True)[0].where) == 3
+    assert unread_warning(touch(tmp_path / "fine", "a.jpg"), []) == []
 
 
 def test_an_empty_folder_points_to_the_sub_folder_that_has_pictures(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from blissmask.errors import MachineError, MediaError
 from blissmask.media.video import read_frames, read_info, write_mp4
 from tests.builders import random_rgb, write_video
+from tests.video_builders import cut_off, long_sound, trimmed, with_damaged_frames
 
 FRAMES = [random_rgb((64, 48), seed=seed) for seed in range(9)]
 
@@ -34,11 +35,64 @@ def test_no_frames_wanted_reads_none(tmp_path: Path) -> None:
     assert list(read_frames(write_video(tmp_path / "a.avi", FRAMES), [])) == []
 
 
-def test_video_that_breaks_off_names_the_frame(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.avi", FRAMES)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(MediaError, match=r"breaks off at frame \d of 9"):
-        list(read_frames(path))
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
+def test_a_video_that_is_cut_off_is_known_before_a_frame_is_decoded(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(MediaError, match=r"the video is cut off: \d+ bytes of its end are missing"):
+        read_info(cut_off(write_video(tmp_path / f"a{suffix}", FRAMES)))
+
+
+def test_frames_of_a_video_that_is_cut_off_are_not_read(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="the video is cut off"):
+        next(read_frames(cut_off(write_video(tmp_path / "a.avi", FRAMES)), [0]))
+
+
+def test_a_trimmed_film_is_read_to_its_end(tmp_path: Path) -> None:
+    path = trimmed(tmp_path / "a.mp4", 48, first=12, kept=28)
+    assert len(list(read_frames(path))) == 28
+
+
+def test_frames_of_a_trimmed_film_are_counted(tmp_path: Path) -> None:
+    info = read_info(trimmed(tmp_path / "a.mp4", 48, first=12, kept=28), count=True)
+    assert (info.frame_count, info.stated_count) == (28, 48)
+
+
+def test_frames_under_longer_sound_are_counted_and_read(tmp_path: Path) -> None:
+    path = long_sound(tmp_path / "a.webm", 48, share=0.07)
+    info = read_info(path, count=True)
+    assert (info.frame_count, info.stated_count) == (48, 51)
+    assert len(list(read_frames(path))) == 48
+
+
+def test_without_counting_a_frame_count_is_what_the_container_states(tmp_path: Path) -> None:
+    assert read_info(trimmed(tmp_path / "a.mp4", 48, first=12, kept=28)).frame_count == 48
+
+
+def test_damaged_frames_before_good_ones_are_counted(tmp_path: Path) -> None:
+    assert read_info(with_damaged_frames(tmp_path / "a.avi", range(4, 7), 12), count=True).frame_count == 12
+
+
+def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="frame 4 of the video is damaged"):
+        list(read_frames(with_damaged_frames(tmp_path / "a.avi", range(4, 7), 12)))
+
+
+def test_frames_before_a_damaged_one_are_read(tmp_path: Path) -> None:
+    assert len(list(read_frames(with_damaged_frames(tmp_path / "a.avi", range(4, 7), 12), range(4)))) == 4
+
+
+def test_frames_after_a_damaged_one_are_not_read_since_their_numbers_are_not_sure(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="frame 4 of the video is damaged"):
+        list(read_frames(with_damaged_frames(tmp_path / "a.avi", range(4, 7), 12), [9]))
+
+
+def test_damage_up_to_the_end_looks_like_the_end(tmp_path: Path) -> None:
+    info = read_info(with_damaged_frames(tmp_path / "a.avi", range(8, 12), 12), count=True)
+    assert (info.frame_count, info.stated_count) == (8, 12)
+
+
+def test_a_video_of_damaged_frames_alone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="no frame of the video can be decoded"):
+        read_info(with_damaged_frames(tmp_path / "a.avi", range(12), 12), count=True)
 
 
 def test_frame_beyond_the_end_is_an_error(tmp_path: Path) -> None:

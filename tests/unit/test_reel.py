@@ -6,15 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from blissmask.dataset.reel import Reel
-from blissmask.errors import MediaError
+from blissmask.errors import InputError, MaskError, MediaError
 
 
 class Film:
     """Frames that are their own numbers; counts how many were decoded."""
 
-    def __init__(self, damaged: int | None = None) -> None:
+    def __init__(self, damaged: int | None = None, error: type[InputError] = MediaError) -> None:
         self.decoded = 0
         self._damaged = damaged
+        self._error = error
 
     def read(self, indices: Collection[int]) -> Iterator[int]:
         for number in range(max(indices) + 1):
@@ -22,7 +23,7 @@ class Film:
             if number not in indices:
                 continue
             if number == self._damaged:
-                raise MediaError(f"frame {number} of the video is damaged")
+                raise self._error(f"frame {number} of the video is damaged")
             yield number
 
 
@@ -70,6 +71,7 @@ def test_a_damaged_frame_costs_only_the_clips_that_need_it():
     assert [list(reel.frames(clip)) for clip in clips[2:]] == clips[2:]
 
 
-def test_a_damaged_frame_of_another_clip_is_passed_over():
-    reel = Reel(Film(damaged=7).read, [[7], [8, 9]])
+@pytest.mark.parametrize("error", [MediaError, MaskError])
+def test_a_frame_of_another_clip_that_cannot_be_used_is_passed_over(error):
+    reel = Reel(Film(damaged=7, error=error).read, [[7], [8, 9]])
     assert list(reel.frames([8, 9])) == [8, 9]

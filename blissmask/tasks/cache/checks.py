@@ -1,25 +1,23 @@
-"""Find what is wrong with a data set before the first encode: refusals that stop the run, warnings, and masks that do not fit."""
+"""Find what is wrong with a data set before the first encode: refusals that stop the run, and masks that do not fit or mask nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.cachefile.freshness import Redo
-from blissmask.dataset.frames import round_frames
-from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
-from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning, required_problem
-from blissmask.errors import InputError, MaskError, Problem
+from blissmask.dataset.item import MaskSource
+from blissmask.dataset.mask_source import opaque_warning, required_problem
+from blissmask.errors import InputError, Problem
 from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.masks import look_at_mask, mask_is_moving
+from blissmask.tasks.cache.notices import about
 from blissmask.tasks.cache.outcome import empty_warning, mask_place
-from blissmask.tasks.cache.pixels import mask_is_moving, mask_size, read_mask
-from blissmask.tasks.cache.recipe import Recipe
 from blissmask.tasks.cache.scan import Scanned
-from blissmask.tasks.framing import framing_problem
-from blissmask.tasks.wording import counted, verb
 
+_ANEW = (Redo.MASK, Redo.LATENTS)
 _MAX_NAME_BYTES = 255
 
 
@@ -47,48 +45,24 @@ def refusals(scanned: Scanned) -> list[Problem]:
             problems.append(required_problem(list(dict.fromkeys(bare)), has_folder=has_folder, takes_alpha=recipe.section.alpha_mask))
     if scanned.without_caption:
         fix = "write them, an empty file for no caption; or leave captions for later with `--latents-only`"
-        problems.append(_about(scanned.without_caption, "no caption for {}", fix))
+        problems.append(about(scanned.without_caption, "no caption for {}", fix))
     problems += _shared_paths(scanned)
     return [*problems, *_control_counts(scanned)]
 
 
-def warnings(scanned: Scanned) -> list[Problem]:
-    """Return what a user should know before the run."""
-    recipe = scanned.recipe
-    full = [entry.item.media.path for entry in scanned.entries if entry.mask_source is MaskSource.FULL]
-    full = list(dict.fromkeys(full))
-    problems = []
-    if full and recipe.section.mask_directory:
-        problems.append(missing_file_warning(full, recipe.section.mask_directory))
-    if full:
-        problems.append(full_weight_warning(full))
-    default = recipe.section.default_mask
-    if lent := [entry.item for entry in scanned.entries if default and entry.mask_path == default]:
-        problems.append(_about(lent, "{} without a mask of its own, trained with `default_mask`", f"it is {default}"))
-    if scanned.collected.orphan_masks:
-        problems.append(orphan_warning(scanned.collected.orphan_masks))
-    if scanned.too_short:
-        longest = max(recipe.section.target_frames)
-        problems.append(_about(scanned.too_short, "{} too short for any clip", f"`target_frames` asks for up to {longest} frames"))
-    problems += _rounded_frames(recipe)
-    foreign = [entry.path for entry in scanned.entries if entry.reason == "made by another tool"]
-    if foreign:
-        what = f"{counted(len(foreign), 'cache file')} of another tool {verb(len(foreign), 'is', 'are')} replaced"
-        problems.append(Problem(what, tuple(map(str, foreign)), "choose another `cache_directory` to keep them"))
-    if recipe.section.shuffle_caption and scanned.texts:
-        problems.append(Problem("`shuffle_caption` draws one order per caption, since embeddings are cached", (), ""))
-    return problems
-
-
 def check_masks(entries: Sequence[Entry], jobs: int) -> list[MaskCheck]:
-    """Look at the masks of the entries that will be averaged anew, several at a time; the others are returned as they are.
+    """Look at the masks of the entries that will be averaged anew, several at a time, each once; the others are returned as they are.
 
-    Still masks are decoded, so that empty ones are known before a model is loaded. Of masks with frames only the header is read.
+    Still masks are decoded, so that empty ones are known before a model is loaded. Those with frames are measured and not read.
     """
-    unseen = [entry for entry in entries if entry.redo in (Redo.MASK, Redo.LATENTS) and entry.mask_source not in (None, MaskSource.FULL)]
+    masks = [_mask_of(entry) for entry in entries]
+    firsts: dict[Hashable, Entry] = {}
+    for mask, entry in zip(masks, entries, strict=True):
+        if mask is not None:
+            firsts.setdefault(mask, entry)
     with ThreadPoolExecutor(jobs, thread_name_prefix="blissmask-masks") as pool:
-        checks = {check.entry.path: check for check in pool.map(_check_mask, unseen)}
-    return [checks.get(entry.path) or MaskCheck(entry) for entry in entries]
+        seen = dict(zip(firsts, pool.map(_look, firsts.values()), strict=True))
+    return [MaskCheck(entry) if mask is None else _checked(entry, seen[mask]) for mask, entry in zip(masks, entries, strict=True)]
 
 
 def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
@@ -96,19 +70,35 @@ def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
     return empty_warning([mask_place(check.entry) for check in checks if check.entry.mean_weight == 0.0])
 
 
-def _check_mask(entry: Entry) -> MaskCheck:
+def opaque_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
+    """Name photos whose alpha channel is their mask and masks nothing, with the mask files that it stands before."""
+    opaque = [check.entry for check in checks if check.entry.mask_source is MaskSource.ALPHA and check.entry.mean_weight == 1.0]
+    # What is fresh may have been filled with full weight for being empty, which was told then.
+    opaque = [entry for entry in opaque if entry.redo in _ANEW or entry.recipe.empty_mask != "full"]
+    if not opaque:
+        return []
+    inverted = opaque[0].recipe.section.invert_mask
+    return [opaque_warning([(entry.item.media.path, entry.item.mask_path) for entry in opaque], inverted=inverted)]
+
+
+def _mask_of(entry: Entry) -> Hashable:
+    """Return what tells the masks that are to be looked at apart; None where there is none. Clips of a video share theirs."""
+    if entry.redo not in _ANEW or entry.mask_source in (None, MaskSource.FULL):
+        return None
+    path = entry.mask_path
+    owner = None if path is not None and not mask_is_moving(path) else entry.item.media.path
+    return path, owner, entry.geometry
+
+
+def _look(entry: Entry) -> float | Problem | None:
     try:
-        path = entry.mask_path
-        if path is not None:
-            if problem := framing_problem("image", entry.facts.size_wh, "mask", mask_size(path)):
-                raise MaskError(problem, where=[path], fix="make the mask from this picture, at any size with the same shape")
-            if mask_is_moving(path):
-                return MaskCheck(entry)
-        mask, _, _ = read_mask(entry, None)
+        return look_at_mask(entry)
     except InputError as error:
-        return MaskCheck(entry, error.problems[0])
-    assert mask is not None
-    return MaskCheck(replace(entry, mean_weight=mask.mean_weight))
+        return error.problems[0]
+
+
+def _checked(entry: Entry, seen: float | Problem | None) -> MaskCheck:
+    return MaskCheck(entry, seen) if isinstance(seen, Problem) else MaskCheck(replace(entry, mean_weight=seen))
 
 
 def _shared_paths(scanned: Scanned) -> list[Problem]:
@@ -142,19 +132,6 @@ def _control_counts(scanned: Scanned) -> list[Problem]:
     if not wrong:
         return []
     if not most:
-        return [_about(wrong, f"{{}} with control pictures, and `{arch.name}` takes none", "remove `control_directory`")]
+        return [about(wrong, f"{{}} with control pictures, and `{arch.name}` takes none", "remove `control_directory`")]
     expected = str(fewest) if fewest == most else f"{fewest} to {most}"
-    return [_about(wrong, f"{{}} without the {expected} control pictures that `{arch.name}` takes", "check `control_directory`")]
-
-
-def _rounded_frames(recipe: Recipe) -> list[Problem]:
-    stride = recipe.model.arch.latent.temporal_stride
-    targets = recipe.section.target_frames if recipe.kind is MediaKind.VIDEO and recipe.section.frame_extraction != "full" else []
-    changed = [f"{frames} becomes {round_frames(frames, stride)}" for frames in targets if frames != round_frames(frames, stride)]
-    what = f"`target_frames` are rounded to {stride}k+1: {', '.join(changed)}"
-    return [Problem(what, (), f"the VAE of `{recipe.model.arch.name}` encodes no other lengths")] if changed else []
-
-
-def _about(items: Sequence[DatasetItem], what: str, fix: str) -> Problem:
-    paths = list(dict.fromkeys(str(item.media.path) for item in items))
-    return Problem(what.format(counted(len(paths), "item")), tuple(paths), fix)
+    return [about(wrong, f"{{}} without the {expected} control pictures that `{arch.name}` takes", "check `control_directory`")]

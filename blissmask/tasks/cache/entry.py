@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from blissmask.cachefile.freshness import Redo, Wanted
-from blissmask.cachefile.layout import LatentName, Window, as_unicode, latent_name, tiers_text
+from blissmask.cachefile.layout import EMPTY_MASK, FILLED, LatentName, Window, as_unicode, latent_name, tiers_text
 from blissmask.dataset.frames import FrameRange, frames_at_rate
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
@@ -16,33 +16,44 @@ from blissmask.tasks.cache.recipe import Recipe
 
 # All clips of a video ask for the same list.
 _kept_frames = lru_cache(maxsize=16)(frames_at_rate)
-_FACTS = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) frames")
+_FACTS = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) frames(?: at (\d+(?:\.\d+)?) fps)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the header of a photo or video says; its text is remembered in the cache, so that unchanged files are not opened.
+    """What a photo or video is; its text is remembered in the cache, so that unchanged files are not opened.
 
     Attributes:
         size_wh: upright size.
         has_alpha: whether a picture has an alpha channel.
-        frame_count: frames of a video, 1 for pictures.
+        frame_count: frames of a video, counted; 1 for pictures.
+        fps: frames per second of a video file, 0 where it does not say; None for pictures and folders of frames. Facts of a video without
+            it are of an earlier version, which believed the container about the number of frames.
     """
 
     size_wh: tuple[int, int]
     has_alpha: bool = False
     frame_count: int = 1
+    fps: float | None = None
 
     def __str__(self) -> str:
-        """Return ``3000x2000 alpha 1 frames`` or ``1920x1080 121 frames``."""
+        """Return ``3000x2000 alpha 1 frames`` or ``1920x1080 121 frames at 23.976 fps``."""
         alpha = " alpha" if self.has_alpha else ""
-        return f"{self.size_wh[0]}x{self.size_wh[1]}{alpha} {self.frame_count} frames"
+        rate = "" if self.fps is None else f" at {rate_text(self.fps)} fps"
+        return f"{self.size_wh[0]}x{self.size_wh[1]}{alpha} {self.frame_count} frames{rate}"
 
     @classmethod
     def parse(cls, text: str) -> Facts | None:
         """Return the facts in ``text``, or None when it is not such a text."""
         match = _FACTS.fullmatch(text)
-        return cls((int(match[1]), int(match[2])), match[3] is not None, int(match[4])) if match else None
+        if not match:
+            return None
+        return cls((int(match[1]), int(match[2])), match[3] is not None, int(match[4]), float(match[5]) if match[5] else None)
+
+
+def rate_text(fps: float) -> str:
+    """Return a frame rate with up to three decimals: ``24``, ``23.976``."""
+    return f"{fps:.3f}".rstrip("0").rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Entry:
     Attributes:
         item: what it is made from.
         recipe: how.
-        facts: what the media file's header says.
+        facts: what the media file is.
         frames: the clip, in frames at the family's rate; None for pictures.
         geometry: from the upright media to the training size.
         mask_source: where the weights come from; None when the data set has no masks.
@@ -120,7 +131,7 @@ class Entry:
             mask={
                 "mask_source": str(self.mask_source or ""),
                 "tiers": tiers_text(recipe.tiers) if has_mask else "",
-                "empty_mask": recipe.empty_mask if has_mask else "",
+                EMPTY_MASK: FILLED if has_mask and recipe.empty_mask == "full" else "",
                 "mask_inverted": "true" if has_mask and recipe.section.invert_mask else "",
             },
             labels={"arch": model.arch.name, "media": as_unicode(self.item.media.path.name), "source": str(self.facts)},

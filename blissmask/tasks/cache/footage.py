@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.cachefile import fingerprint
-from blissmask.dataset.footage import measure, read_rgb, read_weights
+from blissmask.dataset.footage import measure, read_rgb
 from blissmask.dataset.geometry import Geometry, cover
-from blissmask.dataset.pixel_mask import PixelMask, still_mask
+from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.dataset.reel import Reel
+from blissmask.errors import MediaError
 from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.masks import read_frame_masks, read_still_mask
+from blissmask.tasks.framing import size_text
 
 Rgb: TypeAlias = NDArray[np.uint8]
 
@@ -52,13 +55,12 @@ class Footage:
         item, geometry = self._entry.item, self._entry.geometry
         self.rgb = _rgb_reel(item.media.path, geometry, clips)
         self.controls = tuple(ControlClip(path, geometry.size_wh, clips) for path in item.control_paths)
-        self.masks = Reel(self._read_masks, clips)
+        self.masks = Reel(lambda wanted: read_frame_masks(self._entry, wanted), clips)
 
-    def _read_masks(self, wanted: Collection[int]) -> Iterator[PixelMask]:
-        path, geometry, recipe = self._entry.mask_path, self._entry.geometry, self._entry.recipe
-        assert path is not None
-        weights = read_weights(path, wanted)
-        return (still_mask(weights_HW, geometry, recipe.tiers, inverted=recipe.section.invert_mask) for weights_HW in weights)
+    @cached_property
+    def still_mask(self) -> tuple[PixelMask, str]:
+        """Return the one mask of all clips, with the doubt about it; raises MediaError or MaskError."""
+        return read_still_mask(self._entry)
 
     @cached_property
     def media_print(self) -> str:
@@ -95,9 +97,9 @@ class ControlClip:
         return np.stack(frames + [frames[-1]] * (len(indices) - len(there)))
 
     def _open(self) -> tuple[Reel[Rgb], int]:
-        source_wh, frame_count = measure(self._path)
-        clips = [_up_to(frame_count, clip) for clip in self._clips]
-        return _rgb_reel(self._path, cover(source_wh, self._size_wh), clips), frame_count
+        extent = measure(self._path)
+        clips = [_up_to(extent.frame_count, clip) for clip in self._clips]
+        return _rgb_reel(self._path, cover(extent.size_wh, self._size_wh), clips), extent.frame_count
 
 
 def _up_to(frame_count: int, indices: Sequence[int]) -> list[int]:
@@ -119,6 +121,11 @@ def with_footage(entries: Sequence[Entry]) -> Iterator[Job]:
 
 def _rgb_reel(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) -> Reel[Rgb]:
     def read(wanted: Collection[int]) -> Iterator[Rgb]:
-        return map(geometry.fit_rgb, read_rgb(path, wanted))
+        for index, rgb_HW3 in zip(sorted(wanted), read_rgb(path, wanted), strict=True):
+            size_wh = (rgb_HW3.shape[1], rgb_HW3.shape[0])
+            if size_wh != geometry.source_wh:
+                what = f"frame {index} is {size_text(size_wh)}, the first one {size_text(geometry.source_wh)}"
+                raise MediaError(what, where=[path], fix="bring all frames to one size")
+            yield geometry.fit_rgb(rgb_HW3)
 
     return Reel(read, clips)

@@ -33,7 +33,7 @@ from blissmask.training.device import find_device
 
 _COLOURS = f"{OURS}colours"
 _CLIP_JOBS = 3
-"""Clips prepared at the same time: each is a few hundred MB, and the encoder is slower than any of them."""
+"""Clips prepared at the same time: each is a few hundred MB, its mask alone two hundred, and the encoder is slower than any of them."""
 
 
 def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, run: CacheRun, *, shard: Shard) -> None:
@@ -45,8 +45,7 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
     """
     if not entries:
         return
-    if any(entry.is_moving for entry in entries):
-        context = replace(context, jobs=min(context.jobs, _CLIP_JOBS))
+    context = _for_clips(entries, context)
     encoder: LatentEncoder | None = None
     device = find_device(shard.device(model.device))
     with Background() as background:
@@ -80,6 +79,7 @@ def refresh_masks(entries: Sequence[Entry], context: RunContext, run: CacheRun) 
     """
     if not entries:
         return
+    context = _for_clips(entries, context)
     jobs = with_footage(entries)
     for job, outcome in work_through(jobs, _refresh, context, phase="Refreshing masks", total=len(entries), name=lambda job: job.entry.key):
         if isinstance(outcome, BlissmaskError):
@@ -87,6 +87,11 @@ def refresh_masks(entries: Sequence[Entry], context: RunContext, run: CacheRun) 
         else:
             mean_weight, doubt = outcome
             run.wrote(job.entry, mean_weight, doubt)
+
+
+def _for_clips(entries: Sequence[Entry], context: RunContext) -> RunContext:
+    """Return the context to work on ``entries`` in: with fewer threads where there are clips, or they would fill the memory."""
+    return replace(context, jobs=min(context.jobs, _CLIP_JOBS)) if any(entry.is_moving for entry in entries) else context
 
 
 def _encode(entry: Entry, pixels: Pixels, encoder: LatentEncoder, device: torch.device) -> dict[str, Tensor]:

@@ -85,9 +85,11 @@ class CacheRun:
     def _doubt_warnings(self) -> list[Problem]:
         if not self.doubts:
             return []
-        count = len(self.doubts)
+        # One mask may be that of many clips.
+        doubts = tuple(dict.fromkeys(self.doubts))
+        count = len(doubts)
         what = "1 mask is perhaps not what was meant" if count == 1 else f"{count} masks are perhaps not what was meant"
-        return [Problem(what, tuple(self.doubts), "use 8-bit grey PNG masks")]
+        return [Problem(what, doubts, "use 8-bit grey PNG masks")]
 
 
 def mask_place(entry: Entry) -> str:

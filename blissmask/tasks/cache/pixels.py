@@ -8,25 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.cachefile import fingerprint
 from blissmask.dataset.buckets import area_size
-from blissmask.dataset.footage import measure
 from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.item import MaskSource
-from blissmask.dataset.names import VIDEO_SUFFIXES
-from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask, still_mask
+from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask
 from blissmask.errors import MaskError
-from blissmask.media.image import Picture, read_image, read_mask_picture, read_size
+from blissmask.media.image import Picture, read_image
 from blissmask.tasks.cache.entry import Entry
 from blissmask.tasks.cache.footage import Footage
-from blissmask.tasks.framing import framing_problem
-
-_MAX_ALPHA = np.float32(255)
+from blissmask.tasks.cache.masks import mask_is_moving, read_still_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +72,7 @@ def read_pixels(entry: Entry, footage: Footage | None) -> Pixels:
 
 def read_mask(entry: Entry, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
     """Read the mask alone; return it with the doubt about it and the fingerprint of its file. Arguments as for :func:`read_pixels`."""
-    picture = read_image(entry.item.media.path) if entry.mask_source is MaskSource.ALPHA else None
-    return _read_mask(entry, picture, footage)
-
-
-def mask_is_moving(path: Path) -> bool:
-    """Say whether a mask has frames of its own: a video or a folder."""
-    return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
+    return _read_mask(entry, None, footage)
 
 
 def _hash(arrays: Iterable[NDArray[np.uint8]]) -> str:
@@ -108,38 +97,18 @@ def _read_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -
 def _raw_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
     if entry.mask_source is None:
         return None, "", ""
-    geometry, tiers, inverted = entry.geometry, entry.recipe.tiers, entry.recipe.section.invert_mask
-    if entry.mask_source is MaskSource.ALPHA:
-        assert picture is not None
-        if picture.alpha_HW is None:
-            raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
-        return still_mask(picture.alpha_HW.astype(np.float32) / _MAX_ALPHA, geometry, tiers, inverted=inverted), "", ""
+    if entry.mask_source is MaskSource.FULL:
+        return full_mask(entry.geometry), "", ""
     path = entry.mask_path
-    if path is None:
-        return full_mask(geometry), "", ""
-    if mask_is_moving(path):
-        if footage is None:
-            raise MaskError("the mask of a picture is a video or a folder", where=[path], fix="give the picture one mask picture")
-        return _moving(entry, path, footage), "", footage.mask_print
-    mask_print = fingerprint.take([path])
-    read = read_mask_picture(path)
-    _refuse_framing(path, (read.weights_HW.shape[1], read.weights_HW.shape[0]), geometry)
-    return still_mask(read.weights_HW, geometry, tiers, inverted=inverted), read.doubt, mask_print
-
-
-def _moving(entry: Entry, path: Path, footage: Footage) -> PixelMask:
-    size_wh, frame_count = measure(path)
-    _refuse_framing(path, size_wh, entry.geometry)
-    indices = entry.frame_indices
-    if frame_count <= indices[-1]:
-        what = f"the mask has {frame_count} frames, the clip needs frame {indices[-1]}"
-        raise MaskError(what, where=[path, entry.item.media.path], fix="make masks for all frames, or use one picture for the whole clip")
-    return moving_mask(footage.masks.frames(indices), len(indices), entry.recipe.model.arch.latent.temporal_stride)
-
-
-def _refuse_framing(path: Path, mask_wh: tuple[int, int], geometry: Geometry) -> None:
-    if problem := framing_problem("image", geometry.source_wh, "mask", mask_wh):
-        raise MaskError(problem, where=[path], fix="make the mask from this picture, at any size with the same shape")
+    # The fingerprint first: a file that changes while it is read looks changed next time, not fresh.
+    if footage is None:
+        mask_print = fingerprint.take([path] if path else [])
+        return *read_still_mask(entry, picture), mask_print
+    mask_print = footage.mask_print
+    if path is None or not mask_is_moving(path):
+        return *footage.still_mask, mask_print
+    indices, stride = entry.frame_indices, entry.recipe.model.arch.latent.temporal_stride
+    return moving_mask(footage.masks.frames(indices), len(indices), stride), "", mask_print
 
 
 def _read_controls(entry: Entry) -> tuple[NDArray[np.uint8], ...]:
@@ -162,8 +131,3 @@ def _control_geometry(entry: Entry, size_wh: tuple[int, int]) -> Geometry:
             size_wh, size_wh, (size_wh[0] % grid // 2, size_wh[1] % grid // 2), (size_wh[0] // grid * grid, size_wh[1] // grid * grid)
         )
     return cover(size_wh, area_size(size_wh, resolution_wh or entry.geometry.size_wh, grid))
-
-
-def mask_size(path: Path) -> tuple[int, int]:
-    """Return the upright size of a mask picture, mask video or folder of mask frames without decoding it; raises MediaError."""
-    return measure(path)[0] if mask_is_moving(path) else read_size(path)

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blissmask.cachefile.fingerprint import Prints
 from blissmask.cachefile.freshness import Redo
 from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
-from blissmask.tasks.cache import checks, tables
+from blissmask.tasks.cache import checks, notices, tables
 from blissmask.tasks.cache.entry import Entry, TextEntry
-from blissmask.tasks.cache.recipe import Model, choose_model, make_recipes
+from blissmask.tasks.cache.recipe import Model, Recipe, choose_model, make_recipes
 from blissmask.tasks.cache.scan import Scanned, scan
 from blissmask.tasks.cache.sheet import check_cache_sheet
 from blissmask.tasks.plan import Action, Plan, PlannedItem
@@ -77,12 +78,24 @@ def make_plan(config: Config) -> CachePlan:
         folders=folders,
         sheet=config.cache.sheet,
     )
+    for found in _scan_all(recipes, config):
+        _add(found, result, config)
+    result.tables = tables.plan_tables(result.entries, result.texts)
+    result.details = tables.plan_details(result.entries, result.texts, result.outdated)
+    result.warnings += _disk_warning(result)
+    return result
+
+
+def _scan_all(recipes: Iterable[Recipe], config: Config) -> list[Scanned]:
+    """Look at every data set; raise InputError with what must be mended in any of them before anything is encoded."""
+    prints = Prints(by_content=config.cache.verify)
     scans: list[Scanned] = []
     problems: list[Problem] = []
     for recipe in recipes:
         try:
             found = scan(
                 recipe,
+                prints,
                 latents=not config.cache.text_only,
                 texts=not config.cache.latents_only,
                 force=config.run.force,
@@ -97,12 +110,7 @@ def make_plan(config: Config) -> CachePlan:
         scans.append(found)
     if problems:
         raise InputError.several(problems)
-    for found in scans:
-        _add(found, result, config)
-    result.tables = tables.plan_tables(result.entries, result.texts)
-    result.details = tables.plan_details(result.entries, result.texts, result.outdated)
-    result.warnings += _disk_warning(result)
-    return result
+    return scans
 
 
 def _add(found: Scanned, result: CachePlan, config: Config) -> None:
@@ -111,7 +119,7 @@ def _add(found: Scanned, result: CachePlan, config: Config) -> None:
     empty = checks.empty_masks(checked)
     if empty and config.cache.empty_mask == "error":
         raise MaskError.several(empty)
-    result.warnings += [*checks.warnings(found), *empty]
+    result.warnings += [*notices.warnings(found), *empty, *checks.opaque_masks(checked)]
     entries = [check.entry for check in checked if check.problem is None]
     result.entries += entries
     result.texts += found.texts

@@ -1,6 +1,7 @@
 """Look at one data set: which entries and captions it needs, and which of them its cache holds already.
 
-Reads names, headers, captions and fingerprints; an unchanged photo is not opened, since its cache entry remembers what its header said.
+Reads names, headers, captions and fingerprints, and counts the frames of videos; unchanged photos and videos are not opened, since their
+cache entries remember what was found.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from blissmask.cachefile import fingerprint
-from blissmask.cachefile.fingerprint import Sameness
+from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.freshness import Redo, decide, decide_text
-from blissmask.cachefile.layout import OURS, as_unicode, text_name
+from blissmask.cachefile.layout import OURS, as_unicode, read_mean_weight, text_name
 from blissmask.dataset.captions import read_caption, shuffle_tags
 from blissmask.dataset.collect import Collected, collect
 from blissmask.dataset.footage import measure
@@ -26,6 +26,9 @@ from blissmask.tasks.cache.entry import Entry, Facts, TextEntry
 from blissmask.tasks.cache.folder import CacheFolder
 from blissmask.tasks.cache.recipe import TEXT_DTYPE, Recipe
 
+_FAR_FEWER = 0.1
+"""A container that states this share of frames too many deserves a word: its film was trimmed, or is damaged."""
+
 
 @dataclass(slots=True)
 class Scanned:
@@ -35,11 +38,13 @@ class Scanned:
         recipe: how it is cached.
         collected: its items.
         folder: what its cache holds.
+        prints: compares files with fingerprints.
         masked: whether it has masks at all: from alpha, from a folder, or named in a list.
         entries: latent files it needs, in order; empty when only captions are cached.
         texts: text files it needs; empty when only latents are cached.
         unreadable: items that cannot be read, with the reason.
         too_short: videos that give no clip.
+        shortened: videos that were measured now and give far fewer frames than they state, with both numbers.
         without_caption: items that lack their caption file.
         geometries: how media of each size that was met are fitted.
     """
@@ -47,24 +52,27 @@ class Scanned:
     recipe: Recipe
     collected: Collected
     folder: CacheFolder
+    prints: Prints
     masked: bool
     entries: list[Entry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
     unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
     too_short: list[DatasetItem] = field(default_factory=list)
+    shortened: list[tuple[DatasetItem, int, int]] = field(default_factory=list)
     without_caption: list[DatasetItem] = field(default_factory=list)
     geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
 
 
-def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool, verify: bool) -> Scanned:
+def scan(recipe: Recipe, prints: Prints, *, latents: bool, texts: bool, force: bool, verify: bool) -> Scanned:
     """Find out what a data set needs.
 
     Args:
         recipe: how it is cached.
+        prints: compares files with fingerprints, for all data sets of a run.
         latents: look at photos, videos and masks.
         texts: look at captions.
         force: everything is made anew.
-        verify: compare by content, and read the cache files whole.
+        verify: read the cache files whole.
 
     Raises:
         InputError, UsageError: as ``collect``, or the cache folder cannot be listed.
@@ -72,7 +80,7 @@ def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool, verify: boo
     folder = CacheFolder(recipe.folder, recipe.model.arch.cache_suffix, verify=verify)
     collected = collect(recipe.section, recipe.number)
     masked = recipe.section.alpha_mask or any(item.mask_path for item in collected.items) or recipe.section.mask_directory is not None
-    found = Scanned(recipe, collected, folder, masked)
+    found = Scanned(recipe, collected, folder, prints, masked)
     for item in found.collected.items:
         try:
             if latents:
@@ -85,7 +93,7 @@ def scan(recipe: Recipe, *, latents: bool, texts: bool, force: bool, verify: boo
 
 
 def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
-    facts, known = _facts(item, found.folder)
+    facts, known = _facts(item, found)
     ranges = list(_ranges(item, facts, found.recipe))
     if not ranges:
         found.too_short.append(item)
@@ -98,7 +106,7 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
             geometry=_geometry(facts.size_wh, found),
             mask_source=_mask_source(item, facts, found),
         )
-        found.entries.append(_decided(entry, found.folder, known, force=force))
+        found.entries.append(_decided(entry, found, known, force=force))
 
 
 def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
@@ -108,31 +116,23 @@ def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
     return found.geometries[size_wh]
 
 
-def _decided(entry: Entry, folder: CacheFolder, known: dict[str, _Known], *, force: bool) -> Entry:
+def _decided(entry: Entry, found: Scanned, known: dict[str, _Known], *, force: bool) -> Entry:
     name = entry.path.name
     if name not in known:
-        metadata = folder.metadata(name)
+        metadata = found.folder.metadata(name)
         if metadata is None:
             return replace(entry, reason="new")
-        known[name] = _Known(metadata, _compare_media(entry.item, metadata, folder))
+        known[name] = _Known(metadata, _compare_media(entry.item, metadata, found.prints))
     metadata = known[name].metadata
     if not metadata:
         return replace(entry, reason="damaged")
     if force:
         return replace(entry, reason="redone")
     mask_paths = (entry.mask_path,) if entry.mask_path else ()
-    mask = fingerprint.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths, by_content=folder.verify)
+    mask = found.prints.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths)
     redo, reason = decide(metadata, entry.wanted, media=known[name].media, mask=mask)
     is_fresh = redo in (Redo.NOTHING, Redo.LABELS)
-    return replace(entry, redo=redo, reason=reason, mean_weight=_remembered_weight(metadata) if is_fresh else None)
-
-
-def _remembered_weight(metadata: Mapping[str, str]) -> float | None:
-    try:
-        weight = float(metadata.get(f"{OURS}mean_weight", ""))
-    except ValueError:
-        return None
-    return weight if 0.0 <= weight <= 1.0 else None
+    return replace(entry, redo=redo, reason=reason, mean_weight=read_mean_weight(metadata) if is_fresh else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +143,31 @@ class _Known:
     media: Sameness
 
 
-def _facts(item: DatasetItem, folder: CacheFolder) -> tuple[Facts, dict[str, _Known]]:
-    """Return what the media's header says, from the cache when the file is untouched, and the cache files looked into by name."""
+def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]:
+    """Return what the media are, from the cache when the file is untouched, and the cache files looked into by name."""
     known: dict[str, _Known] = {}
-    for name in folder.latents_of(as_unicode(item.media.stem), clips=item.media.kind is MediaKind.VIDEO)[:1]:
-        metadata = folder.metadata(name) or {}
-        known[name] = _Known(metadata, _compare_media(item, metadata, folder))
+    for name in found.folder.latents_of(as_unicode(item.media.stem), clips=item.media.kind is MediaKind.VIDEO)[:1]:
+        metadata = found.folder.metadata(name) or {}
+        known[name] = _Known(metadata, _compare_media(item, metadata, found.prints))
         remembered = Facts.parse(metadata.get(f"{OURS}source", ""))
-        if remembered and known[name].media is not Sameness.CHANGED:
+        if remembered and known[name].media is not Sameness.CHANGED and _is_counted(remembered, item):
             return remembered, known
-    if item.media.kind is MediaKind.VIDEO:
-        size_wh, frame_count = measure(item.media.path)
-        return Facts(size_wh, frame_count=frame_count), known
-    header = read_header(item.media.path)
-    return Facts(header.size_wh, header.has_alpha), known
+    if item.media.kind is MediaKind.IMAGE:
+        header = read_header(item.media.path)
+        return Facts(header.size_wh, header.has_alpha), known
+    extent = measure(item.media.path)
+    if extent.stated_count - extent.frame_count > max(2, extent.stated_count * _FAR_FEWER):
+        found.shortened.append((item, extent.frame_count, extent.stated_count))
+    return Facts(extent.size_wh, frame_count=extent.frame_count, fps=extent.fps), known
 
 
-def _compare_media(item: DatasetItem, metadata: Mapping[str, str], folder: CacheFolder) -> Sameness:
-    return fingerprint.compare(metadata.get(f"{OURS}media_print", ""), item.pixel_paths, by_content=folder.verify)
+def _is_counted(facts: Facts, item: DatasetItem) -> bool:
+    """Say whether the frames were counted; the number that an earlier version took from a container may be wrong."""
+    return item.media.kind is MediaKind.IMAGE or facts.fps is not None or item.media.path.is_dir()
+
+
+def _compare_media(item: DatasetItem, metadata: Mapping[str, str], prints: Prints) -> Sameness:
+    return prints.compare(metadata.get(f"{OURS}media_print", ""), item.pixel_paths)
 
 
 def _ranges(item: DatasetItem, facts: Facts, recipe: Recipe) -> Iterator[FrameRange | None]:
@@ -199,7 +206,7 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     elif force:
         reason = "redone"
     else:
-        controls = fingerprint.compare(metadata.get(f"{OURS}controls_print", ""), seen_controls(item, recipe))
+        controls = found.prints.compare(metadata.get(f"{OURS}controls_print", ""), seen_controls(item, recipe))
         reason = decide_text(metadata, caption, text_labels(recipe), controls=controls)
     found.texts.append(TextEntry(item, recipe, caption, path, reason))
 

@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config, complete
-from blissmask.dataset.footage import read_rgb, read_weights
+from blissmask.dataset.footage import read_rgb
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
-from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask, still_mask
+from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
 from blissmask.media.sheet import BOX, Card, SheetText
 from blissmask.tasks.cache.entry import Entry
-from blissmask.tasks.cache.pixels import mask_is_moving, read_mask, read_pixels
+from blissmask.tasks.cache.masks import mask_is_moving, read_frame_masks
+from blissmask.tasks.cache.pixels import read_mask, read_pixels
 from blissmask.tasks.contact_sheet import check_sheet, draw_sheet, tier_legend
 from blissmask.tasks.framing import size_text
 from blissmask.tasks.plan import RunContext
@@ -95,9 +96,7 @@ def _middle_of_clip(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMa
     if path is None or not mask_is_moving(path):
         mask = read_mask(entry, None)[0] or full_mask(geometry)
         return rgb_HW3, mask, mask
-    recipe = entry.recipe
-    weights = read_weights(path, indices)
-    stills = [still_mask(weights_HW, geometry, recipe.tiers, inverted=recipe.section.invert_mask) for weights_HW in weights]
+    stills = list(read_frame_masks(entry, indices))
     return rgb_HW3, stills[len(stills) // 2], mean_mask(stills)
 
 
@@ -106,8 +105,7 @@ def _has_mask(entry: Entry) -> bool:
 
 
 def _share_cut(entry: Entry) -> float:
-    (width, height), (scaled_w, scaled_h) = entry.geometry.size_wh, entry.geometry.scaled_wh
-    return 1.0 - width * height / (scaled_w * scaled_h)
+    return 1.0 - entry.geometry.kept_share
 
 
 def _remarks(entry: Entry, mask: PixelMask, cut: float) -> tuple[tuple[bool, str], ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blissmask.config.masks import InstanceSection
 from blissmask.config.model import Config
-from blissmask.dataset.discover import find_media
+from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.errors import StoppedError
 from blissmask.events import Noted
 from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
@@ -86,9 +86,10 @@ def plan(config: Config) -> InstancePlan:
         left_out=read_left_out(output),
         config=config,
     )
-    decided = [plan_media(media, output, media.stem, making) for media in find_media(source, videos=True, shared="one mask")]
+    found = find_media(source, videos=True, shared="one mask")
+    decided = [plan_media(media, output, media.stem, making) for media in found]
     result.items, result.forms = settle_forms([decide_left_out(item, result.left_out, making) for item in decided], making)
-    result.warnings += [*result.forms.warning(), *kept_warning(result.items)]
+    result.warnings += [*unread_warning(source, found, videos=True), *result.forms.warning(), *kept_warning(result.items)]
     return result
 
 

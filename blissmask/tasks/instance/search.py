@@ -103,7 +103,7 @@ def _leave_out(item: PlannedItem, note: Mapping[str, object], seen: Mapping[str,
 
 def _look_at_samples(video: Path, finder: SubjectFinder) -> Iterator[Finding]:
     follower = ClipFollower(finder)
-    for rgb_HW3 in read_frames(video, sampled(read_info(video).frame_count)):
+    for rgb_HW3 in read_frames(video, sampled(read_info(video, count=True).frame_count)):
         yield follower.look(rgb_HW3)
 
 

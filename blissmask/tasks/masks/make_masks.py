@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from blissmask.config.masks import MasksSection
 from blissmask.config.model import Config
-from blissmask.dataset.discover import find_media
+from blissmask.dataset.discover import find_media, unread_warning
+from blissmask.dataset.item import MediaFile
 from blissmask.errors import InputError
 from blissmask.masks.stats import measure
 from blissmask.masks.tiers import TierTable
@@ -82,7 +83,9 @@ def plan(config: Config) -> MasksPlan:
         weights=weights,
         config=config,
     )
-    result.items, result.forms = settle_forms(_decided(pairs, making), making)
+    found = {pair: find_media(pair.input, videos=True, shared="one mask") for pair in pairs}
+    result.items, result.forms = settle_forms(_decided(found, making), making)
+    result.warnings += [problem for pair, media in found.items() for problem in unread_warning(pair.input, media, videos=True)]
     result.warnings += [*result.forms.warning(), *kept_warning(result.items)]
     return result
 
@@ -122,11 +125,14 @@ def run(plan: MasksPlan, context: RunContext) -> Summary:
     return summary
 
 
-def _decided(pairs: Sequence[FolderPair], making: Making) -> list[PlannedItem]:
+def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) -> list[PlannedItem]:
     """Decide item by item; with several folders their names are part of the keys."""
-    found = [(pair, media) for pair in pairs for media in find_media(pair.input, videos=True, shared="one mask")]
-    keys = [f"{pair.input.name}/{media.stem}" if len(pairs) > 1 else media.stem for pair, media in found]
-    return [plan_media(media, pair.output, key, making) for (pair, media), key in zip(found, keys, strict=True)]
+    several = len(found) > 1
+    return [
+        plan_media(file, pair.output, f"{pair.input.name}/{file.stem}" if several else file.stem, making)
+        for pair, media in found.items()
+        for file in media
+    ]
 
 
 def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> list[SheetEntry]:
@@ -173,7 +179,7 @@ def _lazy_masks(video: Path, maker: MaskMaker, every: int) -> Iterator[Callable[
 
 def _static_mask(video: Path, maker: MaskMaker) -> tuple[NDArray[np.uint8], Mapping[str, object]]:
     """Return the per-pixel maximum over sampled frames: whatever the subject crosses counts."""
-    indices = sampled(read_info(video).frame_count)
+    indices = sampled(read_info(video, count=True).frame_count)
     results = [maker.make(rgb_HW3) for rgb_HW3 in read_frames(video, indices)]
     return np.maximum.reduce([grey_HW for grey_HW, _ in results]), _over_frames([seen for _, seen in results])
 

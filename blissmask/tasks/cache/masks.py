@@ -1,0 +1,120 @@
+"""The mask of one entry: whether it can be its mask at all, its weights, its frames.
+
+H, W: rows and columns. Sizes are (width, height).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.dataset.footage import frame_files, frame_numbers, measure, read_weights
+from blissmask.dataset.geometry import Geometry
+from blissmask.dataset.item import MaskSource
+from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
+from blissmask.errors import MaskError
+from blissmask.media.image import Picture, read_image, read_mask_picture
+from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.framing import framing_problem
+
+_MAX_ALPHA = np.float32(255)
+_FRAMES_FIX = "make one mask for every frame, e.g. with `blissmask masks`, or use one picture for the whole video"
+
+
+def mask_is_moving(path: Path) -> bool:
+    """Say whether a mask has frames of its own: a video or a folder."""
+    return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
+
+
+def look_at_mask(entry: Entry) -> float | None:
+    """Check that the mask of an entry can be its mask; return its mean weight, None for a mask with frames, which are not read.
+
+    Raises:
+        MediaError: a file is damaged.
+        MaskError: the mask does not fit, see :func:`_refuse_other_frames`.
+    """
+    path = entry.mask_path
+    if path is not None and mask_is_moving(path):
+        _refuse_other_frames(entry, path)
+        return None
+    weights_HW, _ = _read_still_weights(entry, None)
+    return mean_weight(weights_HW, entry.geometry, inverted=entry.recipe.section.invert_mask)
+
+
+def read_still_mask(entry: Entry, picture: Picture | None = None) -> tuple[PixelMask, str]:
+    """Read the mask of an entry that has one alpha channel or mask picture; return it with the doubt about it.
+
+    Args:
+        entry: whose mask.
+        picture: the photo, where it is decoded already.
+
+    Raises:
+        MediaError: a file is damaged.
+        MaskError: the mask has another shape, or the alpha channel is gone.
+    """
+    weights_HW, doubt = _read_still_weights(entry, picture)
+    recipe = entry.recipe
+    return still_mask(weights_HW, entry.geometry, recipe.tiers, inverted=recipe.section.invert_mask), doubt
+
+
+def read_frame_masks(entry: Entry, indices: Collection[int]) -> Iterator[PixelMask]:
+    """Yield the masks of the named frames of a mask that has some, in ascending order.
+
+    Raises:
+        MediaError: a frame is missing or damaged.
+        MaskError: a frame has another shape than the video; names it.
+    """
+    path, geometry, recipe = entry.mask_path, entry.geometry, entry.recipe
+    assert path is not None
+    for index, weights_HW in zip(sorted(indices), read_weights(path, indices), strict=True):
+        _refuse_framing(path, _size_of(weights_HW), geometry, what=f"frame {index} of the mask")
+        yield still_mask(weights_HW, geometry, recipe.tiers, inverted=recipe.section.invert_mask)
+
+
+def _read_still_weights(entry: Entry, picture: Picture | None) -> tuple[NDArray[np.float32], str]:
+    """Return weights in [0, 1] in the mask's own size, and the doubt about them."""
+    if entry.mask_source is MaskSource.ALPHA:
+        alpha_HW = (picture or read_image(entry.item.media.path)).alpha_HW
+        if alpha_HW is None:
+            raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
+        return alpha_HW.astype(np.float32) / _MAX_ALPHA, ""
+    path = entry.mask_path
+    assert path is not None
+    read = read_mask_picture(path)
+    _refuse_framing(path, _size_of(read.weights_HW), entry.geometry)
+    return read.weights_HW, read.doubt
+
+
+def _refuse_other_frames(entry: Entry, path: Path) -> None:
+    """Refuse a mask whose frames cannot be those of the video: they are paired by their numbers alone.
+
+    Raises:
+        MaskError: it is of a picture, or has another shape, another number of frames, or numbers that leave out others than the video's.
+    """
+    media = entry.item.media.path
+    if not entry.is_moving:
+        raise MaskError("the mask of a picture is a video or a folder", where=[path], fix="give the picture one mask picture")
+    extent = measure(path)
+    _refuse_framing(path, extent.size_wh, entry.geometry)
+    if extent.frame_count != entry.facts.frame_count:
+        what = f"the mask has {extent.frame_count} frames, the video {entry.facts.frame_count}"
+        raise MaskError(what, where=[path, media], fix=_FRAMES_FIX)
+    numbers = frame_numbers(path) if path.is_dir() else None
+    theirs = frame_numbers(media) if media.is_dir() else list(range(extent.frame_count))
+    if numbers is not None and theirs is not None and numbers != theirs:
+        first = next(position for position, (one, other) in enumerate(zip(numbers, theirs, strict=True)) if one != other)
+        before, after = (file.name for file in frame_files(path)[first - 1 : first + 1])
+        raise MaskError(f"frames of the mask are missing: {before} is followed by {after}", where=[path, media], fix=_FRAMES_FIX)
+
+
+def _refuse_framing(path: Path, mask_wh: tuple[int, int], geometry: Geometry, *, what: str = "mask") -> None:
+    if problem := framing_problem("image", geometry.source_wh, what, mask_wh):
+        raise MaskError(problem, where=[path], fix="make the mask from this picture, at any size with the same shape")
+
+
+def _size_of(weights_HW: NDArray[np.float32]) -> tuple[int, int]:
+    return weights_HW.shape[1], weights_HW.shape[0]

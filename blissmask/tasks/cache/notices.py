@@ -1,0 +1,124 @@
+"""What a user should know of a data set before it is encoded, and nothing else would tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blissmask.dataset.frames import round_frames
+from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
+from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
+from blissmask.errors import Problem
+from blissmask.tasks.cache.entry import Entry, rate_text
+from blissmask.tasks.cache.recipe import Recipe
+from blissmask.tasks.cache.scan import Scanned
+from blissmask.tasks.framing import size_text
+from blissmask.tasks.wording import counted, verb
+
+_RATE_TOLERANCE = 0.02
+"""29.97 and 30 frames per second are one rate; 24 and 25 are two."""
+_MUCH_FASTER = 1.2
+"""A film this many times as fast as the model's rate shows its motion in clear slow motion when all frames are kept."""
+_LITTLE_KEPT = 0.1
+"""Less of a picture than this share is no picture of what is in it."""
+
+
+def warnings(scanned: Scanned) -> list[Problem]:
+    """Return what a user should know before the run."""
+    return [
+        *scanned.collected.warnings,
+        *_masks(scanned),
+        *_clips(scanned),
+        *_crops(scanned),
+        *_foreign(scanned.entries),
+        *_captions(scanned),
+    ]
+
+
+def about(items: Sequence[DatasetItem], what: str, fix: str) -> Problem:
+    """Return a problem of some items (at least one), each named once; ``what`` says in braces where their number stands."""
+    paths = list(dict.fromkeys(str(item.media.path) for item in items))
+    return Problem(what.format(counted(len(paths), "item")), tuple(paths), fix)
+
+
+def _masks(scanned: Scanned) -> list[Problem]:
+    section = scanned.recipe.section
+    full = list(dict.fromkeys(entry.item.media.path for entry in scanned.entries if entry.mask_source is MaskSource.FULL))
+    problems = []
+    if full and section.mask_directory:
+        problems.append(missing_file_warning(full, section.mask_directory))
+    if full:
+        problems.append(full_weight_warning(full))
+    default = section.default_mask
+    if lent := [entry.item for entry in scanned.entries if default and entry.mask_path == default]:
+        problems.append(about(lent, "{} without a mask of its own, trained with `default_mask`", f"it is {default}"))
+    if scanned.collected.orphan_masks:
+        problems.append(orphan_warning(scanned.collected.orphan_masks))
+    return problems
+
+
+def _clips(scanned: Scanned) -> list[Problem]:
+    recipe = scanned.recipe
+    problems = []
+    if scanned.too_short:
+        longest = max(recipe.section.target_frames)
+        problems.append(about(scanned.too_short, "{} too short for any clip", f"`target_frames` asks for up to {longest} frames"))
+    if scanned.shortened:
+        what = f"{counted(len(scanned.shortened), 'video')} {verb(len(scanned.shortened), 'gives', 'give')} fewer frames than stated"
+        where = tuple(f"{item.media.path}: {count} of {stated}" for item, count, stated in scanned.shortened)
+        fix = "nothing to do where films were trimmed or their sound is longer; export again those that break off"
+        problems.append(Problem(what, where, fix))
+    return [*problems, *_rounded_frames(recipe), *_rates(scanned)]
+
+
+def _rounded_frames(recipe: Recipe) -> list[Problem]:
+    stride = recipe.model.arch.latent.temporal_stride
+    targets = recipe.section.target_frames if recipe.kind is MediaKind.VIDEO and recipe.section.frame_extraction != "full" else []
+    changed = [f"{frames} becomes {round_frames(frames, stride)}" for frames in targets if frames != round_frames(frames, stride)]
+    what = f"`target_frames` are rounded to {stride}k+1: {', '.join(changed)}"
+    return [Problem(what, (), f"the VAE of `{recipe.model.arch.name}` encodes no other lengths")] if changed else []
+
+
+def _rates(scanned: Scanned) -> list[Problem]:
+    """Name films whose own rate is not the one they are taken for; without ``source_fps`` all frames are kept, as in musubi-tuner.
+
+    Slower films than the model's rate are left out then: frames are never repeated, so no setting would mend them.
+    """
+    arch, source = scanned.recipe.model.arch, scanned.recipe.section.source_fps
+    moving = [entry for entry in scanned.entries if entry.frames and entry.frames.frame_count > 1]
+    rates = {entry.item.media.path: entry.facts.fps for entry in moving if entry.facts.fps}
+    if source is None:
+        wrong = {path: fps for path, fps in rates.items() if fps > arch.default_fps * _MUCH_FASTER}
+        what = f"{{}} faster than the {rate_text(arch.default_fps)} fps of `{arch.name}`; with all frames kept, motion becomes slow motion"
+        fix = f"set `source_fps` to the rate of the videos, and frames are dropped to {rate_text(arch.default_fps)} per second"
+    else:
+        wrong = {path: fps for path, fps in rates.items() if abs(fps / source - 1) > _RATE_TOLERANCE}
+        what = f"{{}} at another rate than `source_fps`, {rate_text(source)}; frames are dropped as if it were right"
+        fix = "give videos of other rates a data set of their own, with their own `source_fps`"
+    if not wrong:
+        return []
+    where = tuple(f"{path}: {rate_text(fps)} fps" for path, fps in wrong.items())
+    return [Problem(what.format(f"{counted(len(wrong), 'video')} {verb(len(wrong), 'is', 'are')}"), where, fix)]
+
+
+def _crops(scanned: Scanned) -> list[Problem]:
+    much_cut = {entry.item.media.path: entry for entry in scanned.entries if entry.geometry.kept_share < _LITTLE_KEPT}
+    if not much_cut:
+        return []
+    what = f"{counted(len(much_cut), 'item')} {verb(len(much_cut), 'loses', 'lose')} nearly everything to the crop"
+    where = tuple(f"{path}: {size_text(entry.facts.size_wh)} to {size_text(entry.geometry.size_wh)}" for path, entry in much_cut.items())
+    buckets = "" if len(scanned.recipe.buckets.sizes) > 1 else "set `enable_bucket = true`, or "
+    return [Problem(what, where, f"{buckets}leave out what is extremely wide or tall")]
+
+
+def _foreign(entries: Sequence[Entry]) -> list[Problem]:
+    foreign = [entry.path for entry in entries if entry.reason == "made by another tool"]
+    if not foreign:
+        return []
+    what = f"{counted(len(foreign), 'cache file')} of another tool {verb(len(foreign), 'is', 'are')} replaced"
+    return [Problem(what, tuple(map(str, foreign)), "choose another `cache_directory` to keep them")]
+
+
+def _captions(scanned: Scanned) -> list[Problem]:
+    if scanned.recipe.section.shuffle_caption and scanned.texts:
+        return [Problem("`shuffle_caption` draws one order per caption, since embeddings are cached", (), "")]
+    return []

@@ -1,0 +1,139 @@
+"""Videos whose container states more frames than come out: trimmed films, long sound, broken downloads."""
+
+import pytest
+
+from blissmask.cachefile.layout import OURS
+from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
+from blissmask.cachefile.write import save_tensors
+from blissmask.dataset import footage
+from blissmask.tasks.plan import Action
+from tests.builders import save, tier_mask, write_video
+from tests.cache_builders import FRAMES, build, frame_names, listed_frames, metadata, moving_frames, on_videos, plan, times, video_folder
+from tests.video_builders import cut_off, grey_video, long_sound, trimmed, with_damaged_frames
+
+
+def with_caption(folder, name):
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    (folder / "videos" / f"{name}.txt").write_text("a film", encoding="utf-8")
+    return folder / "videos" / name
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Return a folder with an MP4 that states 48 frames and shows 28."""
+    trimmed(with_caption(tmp_path, "film").with_suffix(".mp4"), 48, first=12, kept=28)
+    return tmp_path
+
+
+def windows(folder):
+    return sorted(header.path.name.split("_")[1] for header in list_headers(folder / "cache", "wan"))
+
+
+@pytest.mark.parametrize(
+    ("extraction", "expected"),
+    [
+        ({"frame_extraction": "full"}, ["00000-025"]),
+        ({"frame_extraction": "uniform", "frame_sample": 2}, ["00000-009", "00019-009"]),
+        ({"frame_extraction": "chunk"}, ["00000-009", "00009-009", "00018-009"]),
+    ],
+)
+def test_every_clip_of_a_trimmed_film_is_cached(film, extraction, expected):
+    summary = build(film, **on_videos(film, target_frames=[9], **extraction))
+    assert (summary.failures, windows(film)) == ([], expected)
+
+
+def test_frames_under_longer_sound_are_cached(tmp_path):
+    long_sound(with_caption(tmp_path, "film").with_suffix(".webm"), 48, share=0.07)
+    summary = build(tmp_path, **on_videos(tmp_path, target_frames=[45, 49], frame_extraction="full"))
+    assert (summary.failures, windows(tmp_path)) == ([], ["00000-045"])
+
+
+def test_a_trimmed_film_is_named_with_both_numbers(film):
+    [warning] = plan(film, **on_videos(film, source_fps=24.0)).warnings
+    assert warning.what == "1 video gives fewer frames than stated"
+    assert warning.where == (f"{film / 'videos' / 'film.mp4'}: 28 of 48",)
+
+
+def test_a_few_frames_less_than_stated_are_no_news(tmp_path):
+    long_sound(with_caption(tmp_path, "film").with_suffix(".webm"), 48, share=0.07)
+    assert plan(tmp_path, **on_videos(tmp_path, source_fps=24.0)).warnings == []
+
+
+def test_masks_of_every_frame_of_a_trimmed_film_are_taken(film):
+    for number in range(28):
+        save(film / "masks" / "film" / f"{number:06}.png", tier_mask((64, 48)))
+    summary = build(film, **on_videos(film, mask_directory=film / "masks", frame_extraction="full"))
+    assert summary.details["mask_sources"] == {"alpha": 0, "file": 1, "full": 0}
+
+
+def test_frames_are_counted_once_and_remembered(film, monkeypatch):
+    settings = on_videos(film, frame_extraction="full")
+    build(film, **settings)
+    monkeypatch.setattr(footage, "read_info", lambda *_, **__: pytest.fail("the video was opened"))
+    assert build(film, **settings).skipped == 1
+    assert metadata(film, "film")["blissmask.source"] == "64x48 28 frames at 24 fps"
+
+
+def as_of_before(folder, **changes):
+    """Make the entries of a cache say of themselves what an earlier version wrote."""
+    for path in (folder / "cache").glob("*_wan.safetensors"):
+        changed = {f"{OURS}{name}": value for name, value in changes.items()}
+        save_tensors(path, read_tensors(path), {**read_metadata(path), **changed})
+
+
+def test_frames_that_an_earlier_version_did_not_count_are_counted_and_nothing_is_encoded(film):
+    settings = on_videos(film, frame_extraction="chunk")
+    build(film, **settings)
+    as_of_before(film, source="64x48 48 frames")
+    again = plan(film, **settings)
+    assert (len(again.having(Action.SKIP)), len(again.items)) == (5, 5)
+    build(film, **settings)
+    assert metadata_of_all(film) == {"64x48 28 frames at 24 fps"}
+    before = times(film)
+    build(film, **settings)
+    assert times(film) == before
+
+
+def metadata_of_all(folder):
+    return {header.metadata[f"{OURS}source"] for header in list_headers(folder / "cache", "wan")}
+
+
+def test_a_folder_of_frames_has_no_rate_and_is_not_measured_again(tmp_path, monkeypatch):
+    settings = listed_frames(tmp_path, frame_names(FRAMES))
+    build(tmp_path, **settings)
+    assert metadata(tmp_path, "clip")["blissmask.source"] == "64x48 12 frames"
+    monkeypatch.setattr("blissmask.tasks.cache.scan.measure", lambda _: pytest.fail("the folder was measured"))
+    assert build(tmp_path, **settings).skipped == 1
+
+
+def test_a_video_that_is_cut_off_fails_in_the_plan(tmp_path):
+    video_folder(tmp_path, "whole", "cut")
+    cut_off(tmp_path / "videos" / "cut.avi")
+    planned = plan(tmp_path, **on_videos(tmp_path))
+    [failed] = planned.having(Action.FAIL)
+    assert failed.reason.startswith("the video is cut off: ")
+    assert len(planned.having(Action.WRITE)) == 1
+
+
+def test_a_video_that_is_damaged_to_its_end_is_named_with_what_is_left(tmp_path):
+    with_damaged_frames(with_caption(tmp_path, "film").with_suffix(".avi"), range(6, 12), 12)
+    planned = plan(tmp_path, **on_videos(tmp_path))
+    assert [warning.where for warning in planned.warnings] == [(f"{tmp_path / 'videos' / 'film.avi'}: 6 of 12",)]
+
+
+def test_a_control_video_that_was_trimmed_repeats_its_last_frame(tmp_path):
+    from blissmask.tasks.cache.footage import ControlClip
+
+    control = ControlClip(trimmed(tmp_path / "control.mp4", 24, first=0, kept=12), (64, 48), [[10, 11, 12, 20]])
+    frames_FHW3 = control.read([10, 11, 12, 20])
+    assert (frames_FHW3[1:] == frames_FHW3[1]).all()
+
+
+def test_two_videos_of_one_film_keep_their_masks_apart(tmp_path):
+    """A mask of the whole film does not fit the trimmed one that was made from it."""
+    grey_video(with_caption(tmp_path, "whole").with_suffix(".mp4"), 48)
+    trimmed(with_caption(tmp_path, "part").with_suffix(".mp4"), 48, first=12, kept=28)
+    for name in ("whole", "part"):
+        write_video(tmp_path / "masks" / f"{name}.avi", moving_frames(FRAMES) * 4)
+    failed = plan(tmp_path, **on_videos(tmp_path, mask_directory=tmp_path / "masks")).having(Action.FAIL)
+    assert [(item.inputs[0].stem, item.reason) for item in failed] == [("part", "the mask has 48 frames, the video 28")]

@@ -1,0 +1,40 @@
+"""What is done about empty masks is part of an entry only where it changes the entry."""
+
+import pytest
+
+from blissmask.cachefile.fingerprint import Sameness
+from blissmask.cachefile.freshness import Redo, Wanted, decide
+from blissmask.cachefile.layout import OUR_FORMAT
+
+FRESH = (Redo.NOTHING, "already fresh")
+RENEWED = (Redo.MASK, "empty mask changed")
+
+
+def decided(recorded, wanted, mean_weight):
+    """Return what is done with an entry that says ``recorded`` where ``wanted`` is meant."""
+    found = {"blissmask.format": OUR_FORMAT, "blissmask.empty_mask": recorded, "blissmask.mean_weight": mean_weight}
+    return decide(found, Wanted({}, {"empty_mask": wanted}, {}), media=Sameness.SAME, mask=Sameness.SAME)
+
+
+@pytest.mark.parametrize("recorded", ["", "warn", "error"])
+@pytest.mark.parametrize("mean_weight", ["0.000000", "0.400000", "1.000000"])
+def test_telling_of_empty_masks_and_refusing_them_make_the_same_entries(recorded, mean_weight):
+    assert decided(recorded, "", mean_weight) == FRESH
+
+
+@pytest.mark.parametrize(
+    ("recorded", "wanted", "mean_weight", "done"),
+    [
+        ("", "full", "0.000000", RENEWED),
+        ("", "full", "0.400000", FRESH),
+        ("", "full", "1.000000", FRESH),
+        ("warn", "full", "0.400000", FRESH),
+        ("full", "", "1.000000", RENEWED),
+        ("full", "", "0.400000", FRESH),
+        ("full", "full", "1.000000", FRESH),
+        ("full", "", "", RENEWED),
+        ("", "full", "?", RENEWED),
+    ],
+)
+def test_filling_empty_masks_renews_those_that_it_changes(recorded, wanted, mean_weight, done):
+    assert decided(recorded, wanted, mean_weight) == done
