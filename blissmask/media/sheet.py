@@ -93,7 +93,11 @@ def draw_page(cards: Sequence[Card], text: SheetText, *, page: int = 1, pages: i
 
 def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText, page: int, pages: int) -> None:
     title = text.title if pages == 1 else f"{text.title}, page {page} of {pages}"
-    draw.text((_MARGIN, 14), _shorten(title, canvas.width - 2 * _MARGIN, 22), _INK, _font(22))
+    title = _shorten(title, canvas.width - 2 * _MARGIN, 22)
+    draw.text((_MARGIN, 14), title, _INK, _font(22))
+    used = _MARGIN + _font(22).getlength(title) + 18
+    columns = _shorten(" | ".join(text.columns), canvas.width - _MARGIN - used, 14)
+    draw.text((canvas.width - _MARGIN - _font(14).getlength(columns), 21), columns, _FAINT, _font(14))
     x = float(_MARGIN)
     for name, colour in text.legend:
         draw.rectangle((x, 52, x + 15, 67), fill=colour, outline=_FAINT)
@@ -105,9 +109,6 @@ def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText
         x += _font(14).getlength("weight 0") + 6
         canvas.paste(Image.fromarray(ramp), (round(x), 52))
         draw.text((x + 126, 51), "1", _INK, _font(14))
-        x += 126 + 30
-    columns = f"each: {' | '.join(text.columns)}"
-    draw.text((x, 51), _shorten(columns, canvas.width - _MARGIN - x, 14), _FAINT, _font(14))
 
 
 def _draw_card(draw: ImageDraw.ImageDraw, canvas: Image.Image, card: Card, corner: tuple[int, int], card_wh: tuple[int, int]) -> None:
