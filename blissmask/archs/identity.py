@@ -31,7 +31,9 @@ def file_identity(path: Path) -> str:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise ModelError("there is no such model file", where=[path]) from None
+        raise ModelError(
+            "there is no such model file", where=[path], fix="correct the path under [model]; `--model tiny` needs none"
+        ) from None
     return _hash(path.resolve(), status.st_size, status.st_mtime_ns)
 
 

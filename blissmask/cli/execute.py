@@ -50,10 +50,11 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str
 def _carry_out(command: Command, config: Config) -> int:
     from blissmask.tasks.plan import Action, RunContext, planned_failures
     from blissmask.ui import report_json, summary
-    from blissmask.ui.progress import make_reporter
+    from blissmask.ui.progress import make_reporter, while_planning
 
-    task = importlib.import_module(command.task)
-    plan: Plan = task.plan(config)
+    with while_planning(config.run, silent=not _speaks()):
+        task = importlib.import_module(command.task)
+        plan: Plan = task.plan(config)
     if _speaks():
         for problem in plan.warnings:
             problems.show_warning(problem, verbose=config.run.verbose)

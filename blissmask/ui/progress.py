@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from rich import progress as bar  # noqa: TID251
@@ -34,6 +34,13 @@ def make_reporter(run: RunSection, command: str, *, silent: bool = False) -> Ite
             yield reporter
     else:
         yield PlainReporter(verbose=run.verbose, show_progress=not run.no_progress)
+
+
+def while_planning(run: RunSection, *, silent: bool = False) -> AbstractContextManager[object]:
+    """Show in a terminal that something is done: a plan looks at every file, and counts the frames of every new video."""
+    if silent or not err().is_terminal or run.quiet or run.no_progress:
+        return nullcontext()
+    return err().status("Looking at the files", spinner="line")
 
 
 class QuietReporter:

@@ -8,8 +8,9 @@ from blissmask.archs.registry import load_architecture
 from blissmask.archs.tiny_pipelines import tiny_pipeline
 from blissmask.cachefile.read import read_tensors
 from blissmask.config.model import Config
+from blissmask.errors import ModelError
 from blissmask.tasks.cache import build_cache
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.plan import Action, RunContext
 from tests.builders import photo_folder
 from tests.cache_builders import PHOTO_WH, captions, config
 
@@ -87,3 +88,26 @@ def test_names_of_weights_are_found_without_loading_them(photo, monkeypatch):
     settings = config(photo, resolution=[64, 64], cache_directory=next(photo.glob("cache *"))).model_dump()
     settings["model"] = {"arch": "wan21", "device": "cpu", **files}
     build_cache.run(build_cache.plan(Config.model_validate(settings)), RunContext())
+
+
+def test_all_model_files_that_are_missing_are_told_and_a_dry_run_goes_on_without_them(photo):
+    settings = config(photo, arch="wan21", resolution=[64, 64]).model_dump()
+    settings["model"] = {"arch": "wan21", "vae": photo / "gone.safetensors", "text_encoder": photo / "gone_too.safetensors"}
+    with pytest.raises(ModelError) as caught:
+        build_cache.plan(Config.model_validate(settings))
+    assert [problem.where for problem in caught.value.problems] == [
+        (str(photo / "gone.safetensors"),),
+        (str(photo / "gone_too.safetensors"),),
+    ]
+    plan = build_cache.plan(Config.model_validate({**settings, "run": {"dry_run": True}}))
+    assert len(plan.having(Action.WRITE)) == 1
+    [warning] = [warning for warning in plan.warnings if "not here yet" in warning.what]
+    assert len(warning.where) == 2
+
+
+def test_a_model_folder_that_is_missing_is_told_once(photo):
+    settings = config(photo, arch="wan21", resolution=[64, 64]).model_dump()
+    settings["model"] = {"arch": "wan21", "model": "nowhere"}
+    with pytest.raises(ModelError) as caught:
+        build_cache.plan(Config.model_validate(settings))
+    assert len(caught.value.problems) == 1

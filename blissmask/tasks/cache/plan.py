@@ -82,8 +82,15 @@ def make_plan(config: Config) -> CachePlan:
         _add(found, result, config)
     result.tables = tables.plan_tables(result.entries, result.texts)
     result.details = tables.plan_details(result.entries, result.texts, result.outdated)
-    result.warnings += _disk_warning(result)
+    result.warnings += [*_missing_warning(model), *_disk_warning(result)]
     return result
+
+
+def _missing_warning(model: Model) -> list[Problem]:
+    if not model.missing:
+        return []
+    where = tuple(": ".join([problem.what, *problem.where]) for problem in model.missing)
+    return [Problem("the model is not here yet, so everything counts as to be encoded", where, model.missing[0].fix)]
 
 
 def _scan_all(recipes: Iterable[Recipe], config: Config) -> list[Scanned]:

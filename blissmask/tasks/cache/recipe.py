@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
-from blissmask.errors import Problem, UsageError
+from blissmask.errors import BlissmaskError, ModelError, Problem, UsageError
 from blissmask.masks.tiers import TierTable
 from blissmask.storage.links import without_links
 
@@ -34,6 +35,7 @@ class Model:
         vae, text_encoder: identities, empty for what is not needed.
         vae_dtype: precision of the VAE.
         device: as written in the configuration.
+        missing: what of the weights is not here; only a plan that nothing is done with may lack them.
     """
 
     arch: Architecture
@@ -43,6 +45,7 @@ class Model:
     text_encoder: str
     vae_dtype: str
     device: str
+    missing: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ def choose_model(config: Config) -> Model:
     """Return the family and weights that the configuration names.
 
     Raises:
-        UsageError: no family, an unknown one, or a task it lacks.
-        ModelError: a weights file is missing.
+        UsageError: no family, an unknown one, a task it lacks, or weights that are not named.
+        ModelError: weights files are missing; all of them are named. With ``--dry-run`` they are told in :attr:`Model.missing` instead.
     """
     section = config.model
     if section.arch is None:
@@ -87,15 +90,24 @@ def choose_model(config: Config) -> Model:
     if task not in arch.tasks:
         raise UsageError(f"`{arch.name}` has no task `{task}`", fix=f"there are {', '.join(arch.tasks)}")
     files = model_files(section)
-    return Model(
-        arch=arch,
-        task=task,
-        files=files,
-        vae="" if config.cache.text_only else arch.latent_encoder_identity(files, task=task),
-        text_encoder="" if config.cache.latents_only else arch.text_encoder_identity(files, task=task),
-        vae_dtype=section.vae_dtype or "float32",
-        device=section.device,
-    )
+    errors: list[BlissmaskError] = []
+    wanted = {"vae": not config.cache.text_only, "text_encoder": not config.cache.latents_only}
+    readers = {"vae": arch.latent_encoder_identity, "text_encoder": arch.text_encoder_identity}
+    found = {part: _identity(readers[part], files, task, errors) if wanted[part] else "" for part in wanted}
+    # A model folder that is not here lacks both parts, and is told once.
+    problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
+    if errors and not config.run.dry_run:
+        raise type(errors[0]).several(problems)
+    return Model(arch, task, files, **found, vae_dtype=section.vae_dtype or "float32", device=section.device, missing=problems)
+
+
+def _identity(read: Callable[..., str], files: ModelFiles, task: str, errors: list[BlissmaskError]) -> str:
+    """Return the identity of a part; what keeps it from being read goes into ``errors``."""
+    try:
+        return read(files, task=task)
+    except (UsageError, ModelError) as error:
+        errors.append(error)
+        return ""
 
 
 def make_recipes(config: Config, model: Model) -> list[Recipe]:
