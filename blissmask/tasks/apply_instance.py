@@ -24,7 +24,7 @@ from blissmask.tasks.clip_forms import both_forms_warning, other_form
 from blissmask.tasks.folders import refuse_output_in_place, required
 from blissmask.tasks.framing import framing_problem, size_text
 from blissmask.tasks.freshness import decide, kept_warning, make_note
-from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, Table, name_some
+from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, Table, places_of
 from blissmask.tasks.wording import counted, verb
 
 COMMAND = "apply"
@@ -95,7 +95,7 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
     if missing:
         raise MaskError(
             f"no subject mask for {counted(len(missing), 'weighted mask')}",
-            where=name_some([item.inputs[0] for item in missing], 10),
+            where=places_of([item.inputs[0] for item in missing]),
             fix="make them with `blissmask instance`, or say what to do with `--missing zero`, `copy` (keeps bystanders) or `skip`",
         )
     summary = begin(plan)
@@ -108,11 +108,11 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
         summary.tables.append(_table(results))
     if emptied:
         what = f"{counted(len(emptied), 'mask')} came out empty; nothing would be learned from {verb(len(emptied), 'it', 'them')}"
-        summary.warnings.append(Problem(what, name_some(emptied), "check the subject masks, or leave these photos out"))
+        summary.warnings.append(Problem(what, places_of(emptied), "check the subject masks, or leave these photos out"))
     doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
     if doubtful:
         summary.warnings.append(
-            Problem(f"{counted(len(doubtful), 'mask')} may not hold what was meant", name_some(doubtful), "use 8-bit grey PNG masks")
+            Problem(f"{counted(len(doubtful), 'mask')} may not hold what was meant", places_of(doubtful), "use 8-bit grey PNG masks")
         )
     return summary
 
@@ -201,7 +201,7 @@ def _orphans(weighted: dict[str, Path], instances: dict[str, Path]) -> list[Prob
     if not orphans:
         return []
     what = f"{counted(len(orphans), 'subject mask')} without a weighted mask"
-    return [Problem(what, name_some(orphans), "check the names, or make the weighted masks with `blissmask masks`")]
+    return [Problem(what, places_of(orphans), "check the names, or make the weighted masks with `blissmask masks`")]
 
 
 def _without_frames(weighted: dict[str, Path], items: Sequence[PlannedItem]) -> list[Problem]:
@@ -211,7 +211,7 @@ def _without_frames(weighted: dict[str, Path], items: Sequence[PlannedItem]) -> 
     if not empty:
         return []
     what = f"{counted(len(empty), 'folder')} among the weighted masks without a mask in {verb(len(empty), 'it', 'them')}"
-    return [Problem(what, name_some(empty), "make the masks of these clips with `blissmask masks`, or remove the folders")]
+    return [Problem(what, places_of(empty), "make the masks of these clips with `blissmask masks`, or remove the folders")]
 
 
 def _both_forms(weighted: dict[str, Path], output: Path) -> list[Problem]:
@@ -228,7 +228,7 @@ def _copies(result: ApplyPlan) -> list[Problem]:
     copied = [item.inputs[0] for item in result.items if len(item.inputs) == 1 and item.action is Action.WRITE]
     if not copied or result.options.missing != "copy":
         return []
-    return [Problem(f"{counted(len(copied), 'mask')} copied without a subject mask; every bystander stays", name_some(copied))]
+    return [Problem(f"{counted(len(copied), 'mask')} copied without a subject mask; every bystander stays", places_of(copied))]
 
 
 def _table(results: dict[str, _Applied]) -> Table:

@@ -16,7 +16,7 @@ from blissmask.media.png import read_note
 from blissmask.tasks.clips import RECORD
 from blissmask.tasks.freshness import FRESH
 from blissmask.tasks.media_plan import Making, is_video
-from blissmask.tasks.plan import Action, PlannedItem, name_some
+from blissmask.tasks.plan import Action, PlannedItem, places_of
 from blissmask.tasks.records import read_record
 from blissmask.tasks.wording import counted
 
@@ -44,7 +44,7 @@ class OtherForms:
 def both_forms_warning(masks: Sequence[Path], fix: str) -> list[Problem]:
     """Name ``masks`` that stand beside those of the same clips in the other form; an empty list when there are none."""
     what = f"{counted(len(masks), 'clip')} with masks in both forms, a folder of frames and one PNG"
-    return [Problem(what, name_some(masks), fix)] if masks else []
+    return [Problem(what, places_of(masks), fix)] if masks else []
 
 
 def other_form(output: Path, stem: str, *, frames: bool) -> Path | None:

@@ -28,7 +28,7 @@ from blissmask.tasks.carry_out import begin, carry_out
 from blissmask.tasks.folders import missing, refuse_output_in_place, required
 from blissmask.tasks.framing import framing_problem, size_text
 from blissmask.tasks.freshness import FRESH, decide, kept_warning, make_note
-from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, name_some
+from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, places_of
 from blissmask.tasks.wording import counted
 
 COMMAND = "to-alpha"
@@ -231,4 +231,4 @@ def _copied_before(output: Path) -> str:
 
 
 def _name(names: Sequence[object], noun: str, what: str, fix: str = "") -> list[Problem]:
-    return [Problem(f"{counted(len(names), noun)} {what}", name_some(names), fix)] if names else []
+    return [Problem(f"{counted(len(names), noun)} {what}", places_of(names), fix)] if names else []

@@ -15,7 +15,7 @@ from pathlib import Path
 from blissmask.errors import MediaError, Problem
 from blissmask.media.png import Note, read_note
 from blissmask.storage.content import content_hash
-from blissmask.tasks.plan import Action, PlannedItem, name_some
+from blissmask.tasks.plan import Action, PlannedItem, places_of
 from blissmask.tasks.wording import counted
 
 FORMAT_VERSION = 1
@@ -120,7 +120,7 @@ def kept_warning(items: Sequence[PlannedItem]) -> list[Problem]:
     if not kept:
         return []
     what = f"{counted(len(kept), 'output')} edited or made by something else, kept"
-    return [Problem(what, name_some(kept), "add --force to write them anew")]
+    return [Problem(what, places_of(kept), "add --force to write them anew")]
 
 
 def _hashes(inputs: object) -> list[object]:

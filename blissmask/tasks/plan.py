@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -150,7 +150,6 @@ class RunContext:
     stop_signal: Callable[[], int] = lambda: 0
 
 
-def name_some(names: Sequence[object], limit: int = 3) -> tuple[str, ...]:
-    """Return the first ``limit`` names and how many more there are, as lines for a Problem's ``where``."""
-    shown = tuple(str(name) for name in names[:limit])
-    return (*shown, f"and {len(names) - limit} more") if len(names) > limit else shown
+def places_of(names: Iterable[object]) -> tuple[str, ...]:
+    """Return names as the ``where`` of a Problem; how many of them are shown is for the screen to say."""
+    return tuple(map(str, names))

@@ -19,7 +19,6 @@ from blissmask.training.batches import Placed
 from blissmask.training.items import shows_no_regions
 from blissmask.training.weights import WeightRule
 
-_NAMED = 5
 _TELLING = ("mask_source", "mean_weight", "tiers", "geometry", "frames", "vae")
 """What of an entry's metadata changes with its content, and not when files are copied."""
 _REGIONS = "mask_regions"
@@ -135,7 +134,7 @@ def check_masks(sets: Sequence[CachedSet], section: MaskLossSection, rule: Weigh
         warnings.append(
             Problem(
                 f"{len(bare)} of {len(headers)} cache entries have no mask and count as full weight",
-                _some([header.path for header in bare]),
+                _places([header.path for header in bare]),
             )
         )
     if section.mask_loss_scale != 1:
@@ -195,7 +194,7 @@ def _refuse_missing_regions(masked: Sequence[CacheHeader], recache: str) -> None
     if without:
         raise CacheError(
             "these settings need the share of face, body, hair and background in each latent cell, and some cache entries lack it",
-            where=_some(without),
+            where=_places(without),
             fix="use masks that hold only tier values (no feather, no JPEG) and run\n"
             f"{recache}\nor leave out `--mask-transform pixel` and the weights per region",
         )
@@ -210,7 +209,7 @@ def _refuse_empty(number: int, folder: Path, arch: Architecture) -> None:
     if others:
         raise CacheError(
             f"the cache of dataset {number} is of another model family than `{arch.name}`",
-            where=_some(others),
+            where=_places(others),
             fix=f"run `blissmask cache --arch {arch.name}`, or train the family it was made for",
         )
     raise CacheError(f"the cache of dataset {number} is empty", where=[folder], fix=f"run `blissmask cache --arch {arch.name}` first")
@@ -239,12 +238,11 @@ def _problem(what: str, paths: Sequence[Path], arch: Architecture, more: str = "
     if not paths:
         return []
     entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
-    return [Problem(f"{entries}: {what}", _some(paths), f"run `blissmask cache --arch {arch.name}{more}`")]
+    return [Problem(f"{entries}: {what}", _places(paths), f"run `blissmask cache --arch {arch.name}{more}`")]
 
 
-def _some(paths: Sequence[Path]) -> tuple[str, ...]:
-    shown = tuple(str(path) for path in paths[:_NAMED])
-    return (*shown, f"and {len(paths) - _NAMED} more") if len(paths) > _NAMED else shown
+def _places(paths: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(map(str, paths))
 
 
 def refuse_shared_folders(folders: Sequence[Path]) -> None:

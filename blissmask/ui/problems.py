@@ -11,7 +11,8 @@ from pathlib import Path
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.ui.console import err, folded, printable
 
-_SHOWN_PLACES = 10
+_OF_AN_ERROR, _OF_A_WARNING = 10, 3
+"""Places that are shown without ``--verbose``."""
 _TO_RUN = re.compile(r"((?:run `|^)blissmask (?:masks|instance|apply|to-alpha|cache|train))\b(?! --(?:config|help))", re.MULTILINE)
 _typed: dict[str, str] = {}
 """The configuration that the user named, under ``config``."""
@@ -28,12 +29,17 @@ def show_error(error: BlissmaskError, *, verbose: bool) -> None:
     """Print each problem of ``error`` on stderr."""
     # What is wrong with a configuration is mended in one go, so it is all told; of many files, some are.
     for problem in error.problems:
-        _show("error", "bold red", problem, verbose=verbose or isinstance(error, UsageError))
+        _show("error", "bold red", problem, places=None if verbose or isinstance(error, UsageError) else _OF_AN_ERROR)
 
 
 def show_warning(problem: Problem, *, verbose: bool) -> None:
     """Print a warning on stderr; the work goes on."""
-    _show("warning", "bold yellow", problem, verbose=verbose)
+    _show("warning", "bold yellow", problem, places=None if verbose else _OF_A_WARNING)
+
+
+def show_failed(problem: Problem, *, verbose: bool) -> None:
+    """Print on stderr which items failed, as many as of an error; everything else is done."""
+    _show("warning", "bold yellow", problem, places=None if verbose else _OF_AN_ERROR)
 
 
 def show_note(text: str) -> None:
@@ -51,7 +57,7 @@ def show_bug(error: BaseException, *, verbose: bool) -> None:
         (f"traceback saved as {Path(log.name)}",),
         "run again with --verbose to see it here; please report it with that file",
     )
-    _show("error", "bold red", problem, verbose=verbose)
+    _show("error", "bold red", problem, places=None)
     if verbose:
         err().print(trace)
 
@@ -60,12 +66,12 @@ def _with_config(fix: str) -> str:
     return _TO_RUN.sub(rf"\1 --config {_typed['config']}", fix) if _typed else fix
 
 
-def _show(label: str, style: str, problem: Problem, *, verbose: bool) -> None:
+def _show(label: str, style: str, problem: Problem, *, places: int | None) -> None:
     console = err()
     console.print(f"{label}:", style=style, end=" ")
     column = len(label) + 2
     console.print(folded(console, printable(problem.what), column=column, hanging=column))
-    shown = problem.where if verbose else problem.where[:_SHOWN_PLACES]
+    shown = problem.where[:places]
     for place in shown:
         console.print("  " + folded(console, printable(place), column=2, hanging=4))
     if len(shown) < len(problem.where):

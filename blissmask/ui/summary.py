@@ -54,7 +54,7 @@ def show_summary(summary: Summary, *, already_told: Sequence[Problem], verbose: 
         failed = tuple(f"{failure.key}: {failure.problem.what}" for failure in summary.failures)
         noun = "1 item" if len(failed) == 1 else f"{len(failed)} items"
         fix = "everything else is finished and kept; mend these, then run the same command again"
-        problems.show_warning(Problem(f"{noun} failed", failed, fix), verbose=verbose)
+        problems.show_failed(Problem(f"{noun} failed", failed, fix), verbose=verbose)
 
 
 def _print_item(item: PlannedItem) -> None:

@@ -88,7 +88,8 @@ def test_work_without_items_shows_no_bar(folder: Path):
 
 
 def test_long_sentences_are_folded_between_words(folder: Path):
-    lines = lines_of(blissmask(folder, "masks", "--backend", "embeded", "-i", "photos", "-o", "out", NO_COLOR="1"))
+    written = lines_of(blissmask(folder, "masks", "--backend", "embeded", "-i", "photos", "-o", "out", NO_COLOR="1"))
+    lines = [line for line in written if "Looking at the files" not in line]
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].endswith((",", "are"))
     assert lines[1].startswith("       ")

@@ -15,7 +15,7 @@ from blissmask.people.faces.protocol import MIN_FACE_PIXELS, FaceReader, Thresho
 from blissmask.people.identity import FaceIdentity, Reference, read_references
 from blissmask.people.protocol import Verdict
 from blissmask.storage.content import content_hash
-from blissmask.tasks.plan import Table, name_some
+from blissmask.tasks.plan import Table, places_of
 from blissmask.tasks.wording import counted
 
 
@@ -100,7 +100,7 @@ def build_identity(
     warnings = []
     if small:
         what = f"{counted(len(small), 'reference')} with a face under {MIN_FACE_PIXELS} pixels wide"
-        warnings.append(Problem(what, name_some(small), "small faces say little; use larger photos"))
+        warnings.append(Problem(what, places_of(small), "small faces say little; use larger photos"))
     if negatives and not others:
-        warnings.append(Problem("no face was found in the negatives", name_some(negatives), "they have no effect"))
+        warnings.append(Problem("no face was found in the negatives", places_of(negatives), "they have no effect"))
     return FaceIdentity(reader, [face.embedding_D for face in faces], others, thresholds=thresholds), warnings

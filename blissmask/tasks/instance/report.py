@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from blissmask.errors import Problem
 from blissmask.people.protocol import Verdict
 from blissmask.tasks.instance.subject import distance_text
-from blissmask.tasks.plan import Table, name_some
+from blissmask.tasks.plan import Table, places_of
 from blissmask.tasks.wording import counted
 
 NEARLY_EMPTY = 0.01
@@ -64,10 +64,10 @@ def warnings_about(scores: Mapping[str, Score]) -> list[Problem]:
     problems = []
     if uncertain:
         fix = "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), or add references"
-        problems.append(Problem(f"{counted(len(uncertain), 'item')} in which the subject is uncertain", name_some(uncertain), fix))
+        problems.append(Problem(f"{counted(len(uncertain), 'item')} in which the subject is uncertain", places_of(uncertain), fix))
     if empty:
         problems.append(
-            Problem(f"{counted(len(empty), 'item')} without the subject", name_some(empty), "leave them out, or add references")
+            Problem(f"{counted(len(empty), 'item')} without the subject", places_of(empty), "leave them out, or add references")
         )
     return problems
 

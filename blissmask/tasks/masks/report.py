@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blissmask.errors import Problem
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
-from blissmask.tasks.plan import Table, name_some
+from blissmask.tasks.plan import Table, places_of
 from blissmask.tasks.wording import counted
 
 NEARLY_EMPTY = 0.01
@@ -88,7 +88,7 @@ def warnings_about(seen: Mapping[str, Seen]) -> list[Problem]:
     for remark, noun, fix in groups:
         names = [key for key, item in seen.items() if remark in item.remarks]
         if names:
-            problems.append(Problem(_counted(len(names), noun), name_some(names), fix))
+            problems.append(Problem(_counted(len(names), noun), places_of(names), fix))
     return problems
 
 

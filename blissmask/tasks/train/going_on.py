@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from blissmask.errors import Problem, UsageError
-from blissmask.tasks.plan import Action, PlannedItem, name_some
+from blissmask.tasks.plan import Action, PlannedItem, places_of
 from blissmask.tasks.train.settings import FIXED
 from blissmask.tasks.wording import counted
 from blissmask.training import checkpoint, saving
@@ -24,13 +24,13 @@ def choose_start(result: TrainPlan) -> None:
     names, section = result.names, result.config.train
     found = checkpoint.find_states(names.folder, names.run_name)
     if found.damaged:
-        result.warnings.append(Problem("training states that were not saved whole are passed over", name_some(found.damaged)))
+        result.warnings.append(Problem("training states that were not saved whole are passed over", places_of(found.damaged)))
     restart = not section.resume or result.config.run.force
     finished = False
     if found.newest is not None and restart:
         result.warnings.append(
             Problem(
-                "training starts anew; its first training state replaces those of the earlier run", name_some([p for _, p in found.whole])
+                "training starts anew; its first training state replaces those of the earlier run", places_of([p for _, p in found.whole])
             )
         )
     elif found.newest is not None:
