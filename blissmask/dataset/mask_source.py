@@ -6,6 +6,7 @@ Source: the weighted mask guide, "Fallback Chain" and its troubleshooting chapte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import Problem
@@ -47,19 +48,22 @@ def full_weight_warning(names: Sequence[object]) -> Problem:
     )
 
 
-def required_problem(names: Sequence[object], *, has_folder: bool, takes_alpha: bool) -> Problem:
+def required_problem(names: Sequence[object], *, has_folder: bool, takes_alpha: bool, orphans: Sequence[Path] = ()) -> Problem:
     """Say which items (at least one) lack the mask that ``require_mask`` demands.
 
     Args:
         names: the items.
         has_folder: whether the data set names a mask folder.
         takes_alpha: whether it takes alpha channels.
+        orphans: masks that belong to no item: most often those that are missed, under other names.
     """
     what = str(names[0]) if len(names) == 1 else f"{len(names)} items"
     if not has_folder and not takes_alpha:
         fix = "add `mask_directory` or `alpha_mask = true` to the data set, or set `require_mask = false`"
     else:
         fix = "add the masks, or set `require_mask = false` to train these at full weight"
+        if orphans:
+            fix += f"\n{len(orphans)} of the masks belong to no item, e.g. `{orphans[0].name}`: a mask is called like its photo"
     return Problem(f"require_mask=true but no mask found for {what}", tuple(map(str, names)), fix)
 
 

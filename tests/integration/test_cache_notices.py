@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from blissmask.errors import InputError
 from tests.builders import half_mask, photo_folder, random_rgb, save, tier_mask, write_video
 from tests.cache_builders import PHOTO_WH, build, captions, moving_frames, on_videos, plan
 
@@ -94,3 +95,19 @@ def test_videos_much_faster_than_the_family_are_named_when_no_rate_is_given(tmp_
 def test_the_rate_of_single_frames_does_not_matter(tmp_path):
     clips(tmp_path, {"d": 30.0})
     assert told(tmp_path, **on_videos(tmp_path, target_frames=[1])) == {}
+
+
+def test_videos_that_are_too_short_for_some_of_the_clips_are_named(tmp_path):
+    clips(tmp_path, {"short": 16.0, "long": 16.0})
+    write_video(tmp_path / "videos" / "long.avi", [*moving_frames(), *moving_frames()], fps=16.0)
+    settings = {**on_videos(tmp_path), "target_frames": [1, 17]}
+    warning = told(tmp_path, **settings)["1 video is too short for clips of 17 frames"]
+    assert warning.where == (str(tmp_path / "videos" / "short.avi"),)
+    assert "17 frames at 16 fps are 1.1 seconds" in warning.fix
+
+
+def test_masks_that_belong_to_no_item_are_hinted_at_where_masks_are_missed(photos):
+    save(photos / "masks" / "a_mask.png", tier_mask(PHOTO_WH))
+    with pytest.raises(InputError, match="no mask found for 3 items") as caught:
+        plan(photos, mask_directory=photos / "masks", require_mask=True)
+    assert "1 of the masks belong to no item, e.g. `a_mask.png`: a mask is called like its photo" in caught.value.problems[0].fix

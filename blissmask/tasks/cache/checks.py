@@ -42,7 +42,14 @@ def refusals(scanned: Scanned) -> list[Problem]:
         bare = [str(entry.item.media.path) for entry in scanned.entries if entry.mask_source in (None, MaskSource.FULL)]
         has_folder = recipe.section.mask_directory is not None
         if bare:
-            problems.append(required_problem(list(dict.fromkeys(bare)), has_folder=has_folder, takes_alpha=recipe.section.alpha_mask))
+            problems.append(
+                required_problem(
+                    list(dict.fromkeys(bare)),
+                    has_folder=has_folder,
+                    takes_alpha=recipe.section.alpha_mask,
+                    orphans=scanned.collected.orphan_masks,
+                )
+            )
     if scanned.without_caption:
         fix = "write them, an empty file for no caption; or leave captions for later with `--latents-only`"
         problems.append(about(scanned.without_caption, "no caption for {}", fix))

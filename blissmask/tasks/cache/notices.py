@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from blissmask.dataset.frames import round_frames
+from blissmask.dataset.frames import round_frames, rounded_targets
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
 from blissmask.errors import Problem
@@ -67,7 +68,27 @@ def _clips(scanned: Scanned) -> list[Problem]:
         where = tuple(f"{item.media.path}: {count} of {stated}" for item, count, stated in scanned.shortened)
         fix = "nothing to do where films were trimmed or their sound is longer; export again those that break off"
         problems.append(Problem(what, where, fix))
-    return [*problems, *_rounded_frames(recipe), *_rates(scanned)]
+    return [*problems, *_partly_short(scanned), *_rounded_frames(recipe), *_rates(scanned)]
+
+
+def _partly_short(scanned: Scanned) -> list[Problem]:
+    """Name the videos that are long enough for some of ``target_frames`` and not for others."""
+    recipe = scanned.recipe
+    if recipe.kind is MediaKind.IMAGE or recipe.section.frame_extraction == "full":
+        return []
+    lengths: dict[Path, set[int]] = {}
+    for entry in scanned.entries:
+        if entry.frames is not None:
+            lengths.setdefault(entry.item.media.path, set()).add(entry.frames.frame_count)
+    problems = []
+    for length in rounded_targets(recipe.section.target_frames, recipe.model.arch.latent.temporal_stride):
+        short = [str(path) for path, found in lengths.items() if length not in found]
+        if short:
+            what = f"{counted(len(short), 'video')} {verb(len(short), 'is', 'are')} too short for clips of {length} frames"
+            fps = recipe.model.arch.default_fps
+            fix = f"only shorter clips are cut from them; {length} frames at {rate_text(fps)} fps are {length / fps:.1f} seconds"
+            problems.append(Problem(what, tuple(short), fix))
+    return problems
 
 
 def _rounded_frames(recipe: Recipe) -> list[Problem]:
