@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+READ_ON_HOST = frozenset({"f_indices"})
+"""Contents whose values decide what is computed. They stay in CPU memory: reading them from a GPU would wait for all it has to do."""
+
 
 def stacked(value: Tensor | Sequence[Tensor]) -> Tensor:
     """Return one conditioning tensor of a batch, whether it came stacked or as a list."""
@@ -16,6 +19,7 @@ def stacked(value: Tensor | Sequence[Tensor]) -> Tensor:
 
 def padded_rows(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return text rows (B, L, D) padded with zeros to the longest, and which of them are a caption's own, (B, L) of bool."""
-    lengths = torch.tensor([len(row) for row in rows])
     padded_BLD = pad_sequence([row.to(device, dtype) for row in rows], batch_first=True)
-    return padded_BLD, (torch.arange(padded_BLD.shape[1]) < lengths[:, None]).to(device)
+    # Made where it is needed, from numbers that the host knows: a copy would wait for the device.
+    places_L = torch.arange(padded_BLD.shape[1], device=device)
+    return padded_BLD, torch.stack([places_L < len(row) for row in rows])

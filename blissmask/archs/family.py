@@ -32,3 +32,8 @@ class Family:
         """Return the denoisers for ``task``: one, unless the family has experts."""
         checked_task(self, task)
         return (Expert("", (0.0, 1.0)),)
+
+    def shown_frames(self, task: str) -> int:
+        """Return 0: most families predict every latent frame."""
+        checked_task(self, task)
+        return 0

@@ -237,6 +237,12 @@ class Architecture(Protocol):
     def experts(self, task: str) -> tuple[Expert, ...]:
         """Return the family's denoisers for ``task``."""
 
+    def shown_frames(self, task: str) -> int:
+        """Return how many latent frames at the beginning of a clip the denoiser is shown and does not predict; no loss counts them.
+
+        Image-to-video models that are shown the first frame beside the noisy clip predict it, too, and return 0.
+        """
+
     def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
         """Load the VAE's encoder and what else ``task`` needs; ``""`` is the first task.
 

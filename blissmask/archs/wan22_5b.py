@@ -30,6 +30,10 @@ DENOISER = Component(
 class Wan5bFamily(Family):
     """See :class:`blissmask.archs.protocol.Architecture` for the attributes."""
 
+    def shown_frames(self, task: str) -> int:
+        """Return 1 for image-to-video: the first latent frame is the picture, in the place of a noisy one."""
+        return 1 if checked_task(self, task) == "i2v" else 0
+
     def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
         """Load the VAE's encoder. Raises ModelError."""
         from blissmask.archs.wan22_5b_picture import FirstFrameEncoder

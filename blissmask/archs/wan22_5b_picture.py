@@ -57,8 +57,8 @@ class Wan5bDenoiser:
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
 
-        In image-to-video the first latent frame has nothing to predict. It gets its exact velocity, (noisy - clean) / s, so that it adds
-        neither loss nor gradient. Pictures of one frame train as text-to-video.
+        In image-to-video the first latent frame has nothing to predict, and no loss counts it (``Architecture.shown_frames``); it gets its
+        exact velocity, (noisy - clean) / s. Pictures of one frame train as text-to-video.
         """
         if not self._shows_first_frame or batch.noisy_BCFHW.shape[2] == 1:
             return self._wan.predict(Batch(batch.noisy_BCFHW, batch.timesteps_B, _without_picture(batch)))

@@ -149,8 +149,8 @@ def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None
 
     musubi-tuner numbers one-frame items 0, 1, ... in training and by their indices when it samples; here both go by their indices.
     """
-    indices_BF = None if frame_indices is None else stacked(frame_indices).cpu().long()
-    if indices_BF is None or bool((indices_BF == torch.arange(indices_BF.shape[1])).all()):
+    indices_BF = [] if frame_indices is None else stacked(frame_indices).tolist()
+    if all(indices_F == list(range(len(indices_F))) for indices_F in indices_BF):
         yield
         return
     hook = module.rope.register_forward_hook(lambda rope, inputs, _: _frequencies(rope, inputs[0].shape, indices_BF))
@@ -160,14 +160,16 @@ def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None
         hook.remove()
 
 
-def _frequencies(rope: Any, shape_BCFHW: Sequence[int], indices_BF: Tensor) -> tuple[Tensor, Tensor]:
+def _frequencies(rope: Any, shape_BCFHW: Sequence[int], indices_BF: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Return rotary cosines and sines of shape (B, F*H*W/4, 1, HEAD_DIM) for frames at ``indices_BF``."""
     _, _, frames, height, width = (size // patch for size, patch in zip(shape_BCFHW, (1, 1, *rope.patch_size), strict=True))
     sizes = (len(indices_BF), frames, height, width)
 
     def table(values: Tensor) -> Tensor:
         time, row, column = torch.split(values, [rope.t_dim, rope.h_dim, rope.w_dim], dim=1)
-        parts = (time[indices_BF][:, :, None, None], row[:height, None], column[:width])
+        # One by one, by numbers of the host: a tensor of indices would have to travel, and the host would wait.
+        time_BFt = torch.stack([torch.stack([time[index] for index in indices_F]) for indices_F in indices_BF])
+        parts = (time_BFt[:, :, None, None], row[:height, None], column[:width])
         return torch.cat([part.expand(*sizes, part.shape[-1]) for part in parts], dim=-1).flatten(1, 3).unsqueeze(2)
 
     return table(rope.freqs_cos), table(rope.freqs_sin)

@@ -43,7 +43,7 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
         ("flash_attn", "flash3", "xformers", "sage_attn", "split_attn", "lower_precision_attention"),
         "leave it out: PyTorch's own attention picks the fastest kernel; `--sdpa` is taken",
     ),
-    (("mixed_precision", "mixed_precision_transformer", "fp16_accumulation"), "`--dit-dtype`; the LoRA always trains in float32"),
+    (("mixed_precision", "mixed_precision_transformer", "fp16_accumulation"), "`--dit-dtype`; the LoRA's weights are always float32"),
     (("fp8_scaled", "disable_blockwise_quant"), "`--fp8-base`, which has a scale per output, or `--int8-base`"),
     (("fp8_t5", "fp8_vl", "fp8_llm", "text_encoder_dtype"), "leave it out: text encoders run in `cache` alone, without the denoiser"),
     (
@@ -62,7 +62,7 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (("dynamo_backend", "dynamo_mode", "dynamo_fullgraph", "dynamo_dynamic"), "`--compile` and `--compile-backend`"),
     (("allow_linear_for_compile",), "leave it out: linear layers are compiled"),
-    (("cuda_allow_tf32", "cuda_cudnn_benchmark"), "`--dit-dtype bfloat16`, which is faster still"),
+    (("cuda_allow_tf32", "cuda_cudnn_benchmark"), "leave it out: model and LoRA compute in bfloat16 on a GPU, which is faster still"),
     (
         ("max_data_loader_n_workers", "persistent_data_loader_workers"),
         "leave it out: the cache is read once, kept in memory where it fits, and fetched ahead",

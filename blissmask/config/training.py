@@ -166,7 +166,9 @@ class TrainSection(Section):
     loss_type: Literal["mse", "huber"] = option("mse", "Squared error, or Huber, which takes outliers less seriously", panel=_LOOP)
     huber_delta: Number = option(1.0, "Error from which Huber grows linearly", panel=_LOOP, gt=0)
     memory: Literal["auto", "none"] = option(
-        "none", "`auto` picks checkpointing, block swap and int8 by the free memory and says what it picked", panel=_MEMORY
+        "none",
+        "`auto` picks checkpointing, turns of experts, block swap and int8 by the free memory and says what it picked",
+        panel=_MEMORY,
     )
     gradient_checkpointing: Switch = option(
         False, "Recompute activations in the backward pass: less memory, about a third more time", panel=_MEMORY

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from blissmask.archs.conditioning import READ_ON_HOST
+from blissmask.training.device import send
 from blissmask.training.items import TrainingItem
 from blissmask.training.seeds import generator_for
 
@@ -32,6 +35,14 @@ class Placed:
     batch_size: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """The micro-batches of an epoch, and how many of its items are shown before each of them, and in all."""
+
+    batches: list[tuple[int, ...]]
+    shown_before: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class BatchOrder:
     """The endless sequence of micro-batches: epoch after epoch, each shuffled from the seed and its number.
@@ -43,7 +54,7 @@ class BatchOrder:
 
     items: Sequence[Placed]
     seed: int
-    _epochs: dict[int, list[tuple[int, ...]]] = field(default_factory=dict, repr=False, compare=False)
+    _epochs: dict[int, _Epoch] = field(default_factory=dict, repr=False, compare=False)
 
     @functools.cached_property
     def batches_per_epoch(self) -> int:
@@ -53,16 +64,22 @@ class BatchOrder:
     def indices(self, micro_batch: int) -> tuple[int, ...]:
         """Return the positions of the items in micro-batch number ``micro_batch``, counted from the start of the run."""
         epoch, place = divmod(micro_batch, self.batches_per_epoch)
+        return self._epoch(epoch).batches[place]
+
+    def first_draw(self, micro_batch: int) -> int:
+        """Return how many items all processes were shown in this run before micro-batch number ``micro_batch``."""
+        epoch, place = divmod(micro_batch, self.batches_per_epoch)
+        shown = self._epoch(epoch).shown_before
+        return epoch * shown[-1] + shown[place]
+
+    def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
             # The window of a step may span two epochs, so the one before is kept.
             for old in [number for number in self._epochs if number < epoch - 1]:
                 del self._epochs[old]
-            self._epochs[epoch] = self._batches_of(epoch)
-        return self._epochs[epoch][place]
-
-    def epoch_of(self, micro_batch: int) -> int:
-        """Return the epoch that a micro-batch belongs to, from 0."""
-        return micro_batch // self.batches_per_epoch
+            batches = self._batches_of(epoch)
+            self._epochs[epoch] = _Epoch(batches, tuple(itertools.accumulate(map(len, batches), initial=0)))
+        return self._epochs[epoch]
 
     def _batches_of(self, epoch: int) -> list[tuple[int, ...]]:
         generator = generator_for(self.seed, "order", epoch)
@@ -92,6 +109,8 @@ class MicroBatch:
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
         conditioning: stacked where shapes agree, a list where they differ.
         masses_B, outside_masses_B: per item, float64, on the CPU.
+        shown_frames: as in :class:`blissmask.training.items.TrainingItem`; weights, outside and regions are without them.
+        first_draw: items shown in this run before this micro-batch's.
     """
 
     number: int
@@ -103,15 +122,26 @@ class MicroBatch:
     conditioning: Mapping[str, Tensor | list[Tensor]]
     masses_B: Tensor
     outside_masses_B: Tensor
+    shown_frames: int = 0
+    first_draw: int = 0
+
+    @property
+    def numbers_per_item(self) -> int:
+        """Return how many numbers of an item are predicted: channels times frames, rows and columns."""
+        return self.predicted(self.latents_BCFHW[:1]).numel()
 
     @property
     def mean_weights(self) -> Tensor:
         """Return the mean loss weight of each item, (B,), 0..1, float64."""
-        return self.masses_B / self.latents_BCFHW[0].numel()
+        return self.masses_B / self.numbers_per_item
+
+    def predicted(self, latents_BCFHW: Tensor) -> Tensor:
+        """Return the part of ``latents_BCFHW`` that the denoiser predicts, whose frames are those of weights, outside and regions."""
+        return latents_BCFHW[:, :, self.shown_frames :] if self.shown_frames else latents_BCFHW
 
     def without_masks(self) -> MicroBatch:
         """Return it with every cell at weight 1."""
-        masses_B = torch.full_like(self.masses_B, self.latents_BCFHW[0].numel())
+        masses_B = torch.full_like(self.masses_B, self.numbers_per_item)
         unweighted = dataclasses.replace(self, weights_B1FHW=None, outside_B1FHW=None, masses_B=masses_B)
         return dataclasses.replace(unweighted, outside_masses_B=torch.zeros_like(masses_B))
 
@@ -119,38 +149,46 @@ class MicroBatch:
         """Return it with the tensors that the forward pass needs on ``device``; what is only counted stays."""
         if device.type == "cpu":
             return self
-        return dataclasses.replace(
-            self,
-            latents_BCFHW=_move(self.latents_BCFHW, device),
-            weights_B1FHW=_move_present(self.weights_B1FHW, device),
-            outside_B1FHW=_move_present(self.outside_B1FHW, device),
-            regions_B4FHW=_move_present(self.regions_B4FHW, device),
-            conditioning={name: _move_each(value, device) for name, value in self.conditioning.items()},
-        )
+        return self._with_each(lambda tensor: send(tensor, device))
 
     def pinned(self) -> MicroBatch:
-        """Return it with its large tensors in page-locked memory, from which a GPU copies beside its computation."""
-        return dataclasses.replace(self, latents_BCFHW=self.latents_BCFHW.pin_memory())
+        """Return it with all that travels in page-locked memory, from which a GPU copies while the host goes on."""
+        return self._with_each(Tensor.pin_memory)
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
+        """Return it with ``change`` made to every tensor that travels."""
+
+        def changed(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+            return change(value) if isinstance(value, Tensor) else [change(tensor) for tensor in value]
+
+        return dataclasses.replace(
+            self,
+            latents_BCFHW=change(self.latents_BCFHW),
+            weights_B1FHW=None if self.weights_B1FHW is None else change(self.weights_B1FHW),
+            outside_B1FHW=None if self.outside_B1FHW is None else change(self.outside_B1FHW),
+            regions_B4FHW=None if self.regions_B4FHW is None else change(self.regions_B4FHW),
+            conditioning={name: value if name in READ_ON_HOST else changed(value) for name, value in self.conditioning.items()},
+        )
 
 
-def collate(items: Sequence[TrainingItem], number: int) -> MicroBatch:
+def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) -> MicroBatch:
     """Put items of one bucket together. Items without a mask, beside items with one, get weight 1 everywhere."""
-    channels = items[0].latents_Cfhw.shape[0]
-    ones_1fhw = torch.ones(1, *items[0].latents_Cfhw.shape[1:])
-    regions_shape = (4, *items[0].latents_Cfhw.shape[1:])
-    outside_B1FHW = _stack_present([item.outside_1fhw for item in items], torch.zeros_like(ones_1fhw))
+    channels, *sizes = items[0].predicted.shape
+    outside_B1FHW = _stack_present([item.outside_1fhw for item in items], torch.zeros(1, *sizes))
     return MicroBatch(
         number,
         tuple(item.name for item in items),
         torch.stack([item.latents_Cfhw.float() for item in items]),
-        _stack_present([item.weights_1fhw for item in items], ones_1fhw),
+        _stack_present([item.weights_1fhw for item in items], torch.ones(1, *sizes)),
         outside_B1FHW,
-        _stack_present([item.regions_4fhw for item in items], torch.zeros(regions_shape)),
+        _stack_present([item.regions_4fhw for item in items], torch.zeros(4, *sizes)),
         {name: _stack_or_list([item.conditioning[name] for item in items]) for name in items[0].conditioning},
         torch.tensor([item.mass for item in items], dtype=torch.float64),
         torch.zeros(len(items), dtype=torch.float64)
         if outside_B1FHW is None
         else channels * outside_B1FHW.flatten(1).sum(dim=1, dtype=torch.float64),
+        items[0].shown_frames,
+        first_draw,
     )
 
 
@@ -163,15 +201,3 @@ def _stack_present(planes: list[Tensor | None], instead: Tensor) -> Tensor | Non
 def _stack_or_list(tensors: list[Tensor]) -> Tensor | list[Tensor]:
     same = all(tensor.shape == tensors[0].shape for tensor in tensors)
     return torch.stack(tensors) if same else tensors
-
-
-def _move(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, non_blocking=True)
-
-
-def _move_present(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else _move(tensor, device)
-
-
-def _move_each(value: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
-    return [_move(tensor, device) for tensor in value] if isinstance(value, list) else _move(value, device)

@@ -1,15 +1,15 @@
-"""The device that training runs on, the precision that suits it, and the memory that is free."""
+"""The device that training runs on, the precision that suits it, the memory that is free, and how tensors get there."""
 
 from __future__ import annotations
 
 import gc
-import os
-from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from blissmask.config.network import Precision
 from blissmask.networks import device as networks
+from blissmask.training.cpu_memory import free_cpu_memory
 from blissmask.training.processes import local_place
 
 
@@ -42,14 +42,17 @@ def release_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def free_cpu_memory() -> int:
-    """Return how many bytes of this machine's memory are free now."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    # Neither is known on Windows and macOS: a value that most LoRA data sets fit and most machines have.
-    return 8 << 30
+def pins(device: torch.device) -> bool:
+    """Say whether ``device`` can copy from page-locked memory while the host goes on."""
+    return device.type == "cuda"
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return ``tensor`` on ``device`` without waiting for what the device still has to do.
+
+    A copy from ordinary memory begins once the GPU has done all that it was given. The host waits for it, and the GPU then has nothing to
+    go on with.
+    """
+    if tensor.device.type == "cpu" and pins(device):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.optim import Optimizer
@@ -14,6 +14,7 @@ from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
 from blissmask.training.block_swap import BlockSwap
 from blissmask.training.lora import Lora
+from blissmask.training.placement import Home, move
 from blissmask.training.timesteps import (
     FLUX_LINE,
     QWEN_LINE,
@@ -39,6 +40,7 @@ class Learner:
         noise: noise levels it is trained on.
         optimizer, scheduler: over ``lora``.
         swap: the blocks that rest in CPU memory; None when all stay on the device.
+        home: see :func:`placement.move`.
     """
 
     name: str
@@ -48,10 +50,11 @@ class Learner:
     optimizer: Optimizer
     scheduler: LRScheduler
     swap: BlockSwap | None = None
+    home: Home = field(default_factory=dict)
 
     def to(self, device: torch.device) -> None:
         """Move the denoiser to ``device``, but for the blocks that rest in CPU memory."""
-        _move(self.denoiser, self.swap, device)
+        _move(self.denoiser, self.swap, device, self.home)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +64,18 @@ class Onlooker:
     name: str
     denoiser: Denoiser
     swap: BlockSwap | None = None
+    home: Home = field(default_factory=dict)
 
     def to(self, device: torch.device) -> None:
         """As :meth:`Learner.to`."""
-        _move(self.denoiser, self.swap, device)
+        _move(self.denoiser, self.swap, device, self.home)
 
 
-def _move(denoiser: Denoiser, swap: BlockSwap | None, device: torch.device) -> None:
+def _move(denoiser: Denoiser, swap: BlockSwap | None, device: torch.device, home: Home) -> None:
     if swap is None:
-        denoiser.module.to(device)
+        move(denoiser.module, device, home)
     else:
-        swap.place(denoiser.module, device)
+        swap.place(denoiser.module, device, home)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from typing import Self
 import torch
 
 from blissmask.training.batches import BatchOrder, MicroBatch, collate
-from blissmask.training.device import free_cpu_memory
+from blissmask.training.cpu_memory import free_cpu_memory
+from blissmask.training.device import pins
 from blissmask.training.items import TrainingItem
 from blissmask.training.processes import ALONE, Processes, local_place
 
 _MEMORY_SHARE = 0.5
-"""The part of the free memory that cached items may take; the rest is for the models."""
+"""The part that cached items may take of the memory that the models leave."""
 
 
 class ItemStore:
@@ -41,10 +42,12 @@ class ItemStore:
             if position in self._kept:
                 return self._kept[position]
             item = self._read(position)
-            if item.byte_count <= self._room:
-                self._room -= item.byte_count
-                self._kept[position] = item
-            return item
+            if item.byte_count > self._room:
+                return item
+            self._room -= item.byte_count
+            # As copies: a process may have 65,530 maps, and two files an item would use them up at some 32,000 items.
+            self._kept[position] = item.copied()
+            return self._kept[position]
 
 
 class Feed:
@@ -54,7 +57,8 @@ class Feed:
         order: which items a micro-batch holds.
         store: where they come from.
         accumulation: micro-batches per optimiser step.
-        device: where the tensors are needed; for a GPU they are pinned first, so the copy runs beside the computation.
+        device: where the tensors are needed; for a GPU they are page-locked here, so that the loop hands them over without waiting. The
+            copy itself takes its turn among the GPU's work: a millisecond or so.
         processes: that share each step; this one gets its own micro-batches.
     """
 
@@ -65,7 +69,7 @@ class Feed:
         self._store = store
         self._accumulation = accumulation
         self._processes = processes
-        self._pinned = device.type == "cuda"
+        self._pinned = pins(device)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="blissmask-feed")
         self._ahead: dict[int, Future[list[MicroBatch]]] = {}
 
@@ -89,10 +93,14 @@ class Feed:
 
     def _batch(self, number: int) -> MicroBatch:
         items: Sequence[TrainingItem] = [self._store.item(position) for position in self._order.indices(number)]
-        batch = collate(items, number)
+        batch = collate(items, number, first_draw=self._order.first_draw(number))
         return batch.pinned() if self._pinned else batch
 
 
-def memory_budget() -> int:
-    """Return how many bytes of items to keep: half of the memory that is free now, shared by the processes on this machine."""
-    return int(free_cpu_memory() * _MEMORY_SHARE / local_place()[1])
+def memory_budget(models: int = 0) -> int:
+    """Return how many bytes of items this process may keep: half of its share of the memory that is free now and that no model will take.
+
+    Args:
+        models: bytes of CPU memory that the models of this process will take, as far as they are known.
+    """
+    return int(max(0.0, free_cpu_memory() / local_place()[1] - models) * _MEMORY_SHARE)

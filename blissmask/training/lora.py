@@ -19,6 +19,7 @@ from blissmask.errors import UsageError
 from blissmask.training import lora_kinds
 from blissmask.training.lora_fusing import FusedLayers, find_fused
 from blissmask.training.lora_kinds import NetworkType
+from blissmask.training.lora_precision import compute_like_base, measure_norms
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
@@ -128,6 +129,10 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
         # On a bfloat16 base peft makes bfloat16 adapters, whose updates vanish in rounding.
         parameter.data = parameter.data.float()
         parameter.requires_grad_()
+    if shape.dora:
+        measure_norms(layers.values())
+    else:
+        compute_like_base(layers.values())
     return lora
 
 

@@ -40,8 +40,8 @@ class MaskTotals:
     def add(self, item: TrainingItem, *, repeats: int) -> None:
         """Count one item."""
         self.entries += 1
-        cells = item.latents_Cfhw[0].numel()
-        weights_1fhw = torch.ones(1, *item.latents_Cfhw.shape[1:]) if item.weights_1fhw is None else item.weights_1fhw
+        cells = item.predicted[0].numel()
+        weights_1fhw = torch.ones(1, *item.predicted.shape[1:]) if item.weights_1fhw is None else item.weights_1fhw
         total = float(weights_1fhw.sum(dtype=torch.float64))
         self.summed_weight += repeats * total
         self.cell_count += repeats * cells

@@ -1,7 +1,8 @@
-"""How much memory a training will need, told from the headers of the model file, and which options make it fit.
+"""How much memory a training will need, told from the headers of the model files, and which options make it fit.
 
-A formula, not a measurement. Activations are those of Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models"
-(2022): 34 bytes per token, width and block in 16 bits, 2 with checkpointing.
+A formula, not a measurement of this run. Its bytes per token and width were measured on a block of each family with LoRA: what autograd
+keeps of a forward pass, and what the backward pass takes beside it. They are those of Wan 1.3B, the most; other blocks keep two thirds to
+four fifths of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from blissmask.config.training import ModelSection, TrainSection
 _BLOCK = re.compile(r"((?:^|\.)\w*blocks\.\d+)\.")
 _BYTES_PER_TRAINED = 16
 """float32: the weight, its gradient and two moments of AdamW."""
-_ACTIVATION_BYTES, _CHECKPOINT_BYTES = 34, 2
+_KEPT = {2: 66, 4: 108}
+"""Bytes per token and width that one block keeps for the backward pass, by the bytes of a weight."""
+_KEPT_DORA = 177
+_BESIDE = {2: 30, 4: 48}
+"""Bytes per token and width that the backward pass takes at its height beside what is kept."""
+_SWAPPED_PRESENT = 3
+"""See :mod:`blissmask.training.block_swap`."""
 _CONTEXT = 1 << 30
 """What the driver and the libraries take before the first tensor."""
 _USABLE = 0.9
@@ -50,21 +57,27 @@ class Load:
     Attributes:
         tokens: of the largest micro-batch.
         weight_bytes: of the frozen precision.
-        swaps: whether blocks can be swapped; on a GPU only.
+        on_gpu: whether the device has memory of its own, and weights can rest outside of it.
         processes: that share the run.
     """
 
     tokens: int
     weight_bytes: int
-    swaps: bool
+    on_gpu: bool
     processes: int = 1
 
 
-def denoiser_files(model: ModelSection) -> list[Path]:
-    """Return the files of one denoiser that are on this machine; empty for a hub id or ``tiny``."""
-    if model.dit is not None:
-        return [model.dit] if model.dit.is_file() else []
-    folder = Path(model.model or "") / "transformer"
+def denoiser_files(model: ModelSection, expert: str) -> list[Path]:
+    """Return the files of one denoiser that are on this machine; empty for a hub id or ``tiny``.
+
+    Args:
+        model: names them; see ``archs.sources.check_denoiser``.
+        expert: ``high``, ``low``, or ``""`` for the only one.
+    """
+    named = model.dit_high_noise if expert == "high" else model.dit
+    if named is not None:
+        return [named] if named.is_file() else []
+    folder = Path(model.model or "") / ("transformer_2" if expert == "low" else "transformer")
     return sorted(folder.glob("*.safetensors")) if model.model and folder.is_dir() else []
 
 
@@ -94,52 +107,115 @@ def size_of(shapes: Iterable[tuple[str, Sequence[int]]]) -> ModelSize:
     return ModelSize(len(blocks), inside, outside, widths.most_common(1)[0][0] if widths else 0, per_rank)
 
 
-def estimate(size: ModelSize, section: TrainSection, load: Load) -> int:
-    """Return about how many bytes the device needs."""
-    block_bytes = size.block_weights * (1 if section.fp8_base or section.int8_base else load.weight_bytes)
-    # The block that runs and the one that comes next are on the device beside those, or the parts of those, that stay.
-    if section.blocks_to_swap and size.blocks:
-        block_bytes = block_bytes * min(size.blocks, size.blocks - section.blocks_to_swap + 2) // size.blocks
-    if section.fsdp and size.blocks:
-        block_bytes = min(block_bytes, block_bytes // load.processes + 2 * block_bytes // size.blocks)
-    weights = block_bytes + size.other_weights * load.weight_bytes
-    per_block = load.tokens * size.width * load.weight_bytes // 2
-    activations = (
-        per_block * (_CHECKPOINT_BYTES * size.blocks + _ACTIVATION_BYTES)
-        if section.gradient_checkpointing
-        else per_block * _ACTIVATION_BYTES * size.blocks
+def estimate(sizes: Sequence[ModelSize], section: TrainSection, load: Load) -> int:
+    """Return about how many bytes the device needs.
+
+    Args:
+        sizes: of the denoisers that are trained; all are on the device unless they take turns.
+        section: the options.
+        load: what a step brings.
+    """
+    weights = [_on_device(size, section, load) for size in sizes]
+    takes_turns = section.offload_inactive_dit and load.on_gpu
+    trained = [size.lora_per_rank * section.network_dim * _BYTES_PER_TRAINED for size in sizes]
+    return (
+        (max(weights) if takes_turns else sum(weights))
+        + (trained[0] if section.shared_lora else sum(trained))
+        + max(_activations(size, section, load) for size in sizes)
+        + _CONTEXT
     )
-    return weights + size.lora_per_rank * section.network_dim * _BYTES_PER_TRAINED + activations + _CONTEXT
 
 
-def choose_options(size: ModelSize, section: TrainSection, load: Load, *, free: int) -> tuple[TrainSection, bool]:
+def resting_bytes(trained: Sequence[ModelSize], onlookers: Sequence[ModelSize], section: TrainSection, load: Load) -> int:
+    """Return about how many bytes of CPU memory the denoisers take: those that train there, rest there, or pass through it.
+
+    Args:
+        trained: sizes of the denoisers that are trained.
+        onlookers: of those that only draw previews.
+        section: the options.
+        load: what a step brings.
+    """
+    whole = [_frozen(size, section, load) for size in (*trained, *onlookers)]
+    if not load.on_gpu:
+        return estimate(trained, section, load) + sum(whole[len(trained) :])
+    # What takes turns keeps a copy; see `placement`.
+    keeps_copies = section.offload_inactive_dit or bool(onlookers)
+    resting = sum(whole) if keeps_copies else sum(_swapped(size, section, load) for size in trained)
+    passes_through = bool(section.blocks_to_swap or section.fsdp or section.int8_base or section.fp8_base)
+    unrounded = max((size.block_weights + size.other_weights) * load.weight_bytes for size in (*trained, *onlookers))
+    return resting + (unrounded if passes_through else 0)
+
+
+def _frozen(size: ModelSize, section: TrainSection, load: Load) -> int:
+    return size.block_weights * _block_weight_bytes(section, load) + size.other_weights * load.weight_bytes
+
+
+def _swapped(size: ModelSize, section: TrainSection, load: Load) -> int:
+    """Return the bytes of the blocks that rest in CPU memory."""
+    swapped = min(section.blocks_to_swap, size.blocks)
+    return size.block_weights * _block_weight_bytes(section, load) * swapped // max(1, size.blocks)
+
+
+def _block_weight_bytes(section: TrainSection, load: Load) -> int:
+    return 1 if section.fp8_base or section.int8_base else load.weight_bytes
+
+
+def _on_device(size: ModelSize, section: TrainSection, load: Load) -> int:
+    """Return the bytes of frozen weights that are on the device at a time."""
+    block_bytes = size.block_weights * _block_weight_bytes(section, load)
+    if section.blocks_to_swap and size.blocks and load.on_gpu:
+        block_bytes = block_bytes * min(size.blocks, size.blocks - section.blocks_to_swap + _SWAPPED_PRESENT) // size.blocks
+    if section.fsdp and size.blocks:
+        # The block that runs and the one that comes next are whole.
+        block_bytes = min(block_bytes, block_bytes // load.processes + 2 * block_bytes // size.blocks)
+    return block_bytes + size.other_weights * load.weight_bytes
+
+
+def _activations(size: ModelSize, section: TrainSection, load: Load) -> int:
+    per_block = load.tokens * size.width
+    kept = per_block * (_KEPT_DORA if section.use_dora else _KEPT[load.weight_bytes])
+    if section.network_type != "lora" and size.blocks:
+        # The product of a layer's factors is as large as its weight, and is kept.
+        kept += size.block_weights * load.weight_bytes // size.blocks
+    beside = per_block * _BESIDE[load.weight_bytes]
+    if section.gradient_checkpointing:
+        # The input of each block, and all of the block that is computed again.
+        return per_block * load.weight_bytes * size.blocks + kept + beside
+    return kept * size.blocks + beside
+
+
+def choose_options(sizes: Sequence[ModelSize], section: TrainSection, load: Load, *, free: int) -> tuple[TrainSection, bool]:
     """Return the mildest options that fit into ``free`` bytes, and whether they do.
 
-    In this order, from no cost to the most: as given; checkpointing (slower, exact); half of the blocks swapped (slower, exact); int8
-    (rounds the frozen weights); int8 with as many blocks swapped as it takes. What the user gave stays, float8 too.
+    In this order, from no cost to the most: as given; checkpointing (slower, exact); experts that take turns on the device (slower, exact);
+    half of the blocks swapped (slower, exact); int8 (rounds the frozen weights); int8 with as many blocks swapped as it takes. What the
+    user gave stays, float8 too.
     """
     options = section
-    for options in _stages(size, section, load):
-        if estimate(size, options, load) <= free * _USABLE:
+    for options in _stages(sizes, section, load):
+        if estimate(sizes, options, load) <= free * _USABLE:
             return options, True
     return options, False
 
 
-def _stages(size: ModelSize, section: TrainSection, load: Load) -> Iterable[TrainSection]:
+def _stages(sizes: Sequence[ModelSize], section: TrainSection, load: Load) -> Iterable[TrainSection]:
     yield section
-    checkpointed = section.model_copy(update={"gradient_checkpointing": True})
-    yield checkpointed
-    most = size.blocks - 1 if load.swaps and not section.compile else 0
+    mild = section.model_copy(update={"gradient_checkpointing": True})
+    yield mild
+    if len(sizes) > 1 and load.on_gpu and not section.fsdp:
+        mild = mild.model_copy(update={"offload_inactive_dit": True})
+        yield mild
+    most = min(size.blocks for size in sizes) - 1 if load.on_gpu and not section.compile else 0
     exact = range(section.blocks_to_swap + 1, most // 2 + 1)
-    yield from (checkpointed.model_copy(update={"blocks_to_swap": count}) for count in exact)
-    rounded = checkpointed.model_copy(update={"int8_base": not section.fp8_base})
+    yield from (mild.model_copy(update={"blocks_to_swap": count}) for count in exact)
+    rounded = mild.model_copy(update={"int8_base": not section.fp8_base})
     yield rounded
     yield from (rounded.model_copy(update={"blocks_to_swap": count}) for count in range(section.blocks_to_swap + 1, most + 1))
 
 
 def describe(section: TrainSection) -> str:
     """Return the memory options in words, for the plan."""
-    names = [name for name in ("gradient_checkpointing", "int8_base", "fp8_base") if getattr(section, name)]
+    names = [name for name in ("gradient_checkpointing", "offload_inactive_dit", "int8_base", "fp8_base") if getattr(section, name)]
     if section.blocks_to_swap:
         names.append(f"blocks_to_swap = {section.blocks_to_swap}")
     return ", ".join(names) or "nothing is needed"

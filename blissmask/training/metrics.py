@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,28 +24,35 @@ class NonFiniteLossError(InputError):
 
 @dataclass(slots=True)
 class MetricBuffer:
-    """Collects each step's tensors; reading them is one transfer for many steps.
+    """Collects each step's tensors; reading them is one transfer for many steps, and waits for the device.
 
     Attributes:
-        interval: steps between readings.
+        interval: steps between readings, at most.
         receive: called with (step, values) for each step, in order.
+        patience: seconds after which they are read, however few steps were done: slow steps are shown as they come. Infinite where several
+            processes must stop at the same step, since each has its own clock.
+        clock: seconds from any beginning.
     """
 
     interval: int
     receive: Callable[[int, Values], None]
+    patience: float = math.inf
+    clock: Callable[[], float] = time.monotonic
     _waiting: list[tuple[int, dict[str, Tensor | float]]] = field(default_factory=list)
+    _read_at: float | None = None
 
     def add(self, step: int, values: dict[str, Tensor | float]) -> None:
         """Take the numbers of step ``step``; raises NonFiniteLossError at most ``interval`` steps after one was not finite."""
         self._waiting.append((step, values))
-        if len(self._waiting) >= self.interval:
+        if self._read_at is None:
+            self._read_at = self.clock()
+        if len(self._waiting) >= self.interval or self.clock() - self._read_at >= self.patience:
             self.flush()
 
     def flush(self) -> None:
         """Read what waits. Raises NonFiniteLossError when a loss or a gradient norm is not finite; the steps before it are received."""
         waiting, self._waiting = self._waiting, []
-        for step, tensors in waiting:
-            values = _read(tensors)
+        for (step, _), values in zip(waiting, _read([values for _, values in waiting]), strict=True):
             wrong = [name for name, value in values.items() if not math.isfinite(value)]
             if wrong:
                 raise NonFiniteLossError(
@@ -52,17 +60,24 @@ class MetricBuffer:
                     fix="the last training state is kept; lower `learning_rate`, or raise `lr_warmup_steps`, and run again",
                 )
             self.receive(step, values)
+        self._read_at = self.clock()
 
 
-def _read(tensors: dict[str, Tensor | float]) -> dict[str, float]:
-    on_device = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
-    read = (
-        torch.stack([value.double().reshape(()).to("cpu", non_blocking=False) for value in on_device.values()]).tolist()
-        if on_device
-        else []
-    )
-    numbers = dict(zip(on_device, read, strict=True))
-    return {name: numbers[name] if name in numbers else float(value) for name, value in tensors.items()}
+def _read(steps: Sequence[Mapping[str, Tensor | float]]) -> list[dict[str, float]]:
+    """Return the numbers of ``steps``, in one transfer from each device."""
+    numbers: dict[tuple[int, str], float] = {}
+    on_device: dict[torch.device, dict[tuple[int, str], Tensor]] = {}
+    for at, values in enumerate(steps):
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                on_device.setdefault(value.device, {})[at, name] = value
+            else:
+                numbers[at, name] = float(value)
+    for tensors in on_device.values():
+        # Stacked where they are, as float32: what a step computes is no finer, and not every device has float64.
+        read = torch.stack([tensor.float().reshape(()) for tensor in tensors.values()]).cpu().tolist()
+        numbers.update(zip(tensors, read, strict=True))
+    return [{name: numbers[at, name] for name in values} for at, values in enumerate(steps)]
 
 
 class StepLog:

@@ -14,6 +14,7 @@ from torch import Tensor
 from blissmask.archs.protocol import Batch
 from blissmask.masks.tiers import TIERS
 from blissmask.training.batches import MicroBatch
+from blissmask.training.device import send
 from blissmask.training.experts import Learner
 from blissmask.training.lora import adapters_off
 from blissmask.training.loss import (
@@ -84,6 +85,11 @@ class _Weighed:
     prior_coefficients_B: Tensor
 
     @property
+    def numbers(self) -> Tensor:
+        """Return levels and both kinds of coefficients as one tensor (3, B), float32, so that they travel together."""
+        return torch.stack([self.levels_B, self.coefficients_B.float(), self.prior_coefficients_B.float()])
+
+    @property
     def held(self) -> bool:
         """Say whether the base model is asked, too."""
         return bool(self.prior_coefficients_B.any())
@@ -139,7 +145,14 @@ def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step:
     unmasked = is_unmasked(rule, step)
     batches = [batch.without_masks() for batch in window] if unmasked else list(window)
     levels = [
-        draw_levels(learner.noise(_grid(batch)), len(batch.names), seed=rule.seed, micro_batch=batch.number, strata=rule.strata)
+        draw_levels(
+            learner.noise(_grid(batch)),
+            len(batch.names),
+            seed=rule.seed,
+            micro_batch=batch.number,
+            strata=rule.strata,
+            first=batch.first_draw,
+        )
         for batch in batches
     ]
     masses, outside_masses = [batch.masses_B for batch in batches], [batch.outside_masses_B for batch in batches]
@@ -159,7 +172,8 @@ def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step:
 
 def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, device: torch.device, *, ask_base: bool) -> None:
     batch = part.batch.to(device)
-    target_BCFHW, inputs = noise_batch(batch, part.levels_B, seed=rule.seed, device=device)
+    levels_B, coefficients_B, prior_coefficients_B = send(part.numbers, device).unbind()
+    target_BCFHW, inputs = noise_batch(batch, levels_B, seed=rule.seed, device=device)
     teacher_BCFHW = None
     if ask_base:
         with adapters_off(learner.lora):
@@ -168,14 +182,13 @@ def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, d
         # Dropout, and peft's LoKr and LoHa always, draw from the global generator; this makes it a function of the micro-batch, so a
         # resumed run drops the same.
         torch.manual_seed(derive_seed(rule.seed, "dropout", batch.number))
-    pred_BCFHW = learner.denoiser.predict(inputs)
-    errors_B1FHW = error_map(pred_BCFHW, target_BCFHW, loss_type=rule.loss_type, huber_delta=rule.huber_delta)
-    coefficients_B = part.coefficients_B.to(device, torch.float32)
+    pred_BCFHW = batch.predicted(learner.denoiser.predict(inputs))
+    errors_B1FHW = error_map(pred_BCFHW, batch.predicted(target_BCFHW), loss_type=rule.loss_type, huber_delta=rule.huber_delta)
     loss = (weighted_sums(errors_B1FHW, batch.weights_B1FHW) * coefficients_B).sum()
     tally.loss += loss.detach()
     if teacher_BCFHW is not None:
-        drift_B1FHW = error_map(pred_BCFHW, teacher_BCFHW)
-        prior_loss = (weighted_sums(drift_B1FHW, batch.outside_B1FHW) * part.prior_coefficients_B.to(device, torch.float32)).sum()
+        drift_B1FHW = error_map(pred_BCFHW, batch.predicted(teacher_BCFHW))
+        prior_loss = (weighted_sums(drift_B1FHW, batch.outside_B1FHW) * prior_coefficients_B).sum()
         tally.prior += prior_loss.detach()
         loss = loss + prior_loss
     loss.backward()  # type: ignore[no-untyped-call]
@@ -193,7 +206,7 @@ def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch
     """
     latents_BCFHW = batch.latents_BCFHW
     noise_BCFHW = torch.randn(latents_BCFHW.shape, generator=generator_for(seed, "noise", batch.number, device=device), device=device)
-    levels_B = levels_B.to(device)
+    levels_B = send(levels_B, device)
     t_B1111 = levels_B.reshape(-1, 1, 1, 1, 1)
     inputs = Batch((1 - t_B1111) * latents_BCFHW + t_B1111 * noise_BCFHW, levels_B, batch.conditioning)
     return noise_BCFHW - latents_BCFHW, inputs
@@ -220,7 +233,7 @@ class _Totals:
 def _totals(weighed: Sequence[_Weighed], tally: _Tally, processes: Processes) -> _Totals:
     facts = [
         sum(len(part.batch.names) for part in weighed),
-        sum(part.batch.latents_BCFHW.numel() for part in weighed),
+        sum(len(part.batch.names) * part.batch.numbers_per_item for part in weighed),
         sum(float(part.levels_B.sum()) for part in weighed),
         sum(float(part.batch.masses_B.sum()) for part in weighed),
         sum(int((part.batch.masses_B <= EMPTY_MASS).sum()) for part in weighed),

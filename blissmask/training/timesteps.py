@@ -106,7 +106,7 @@ def resolution_shift(grid_hw: tuple[int, int], line: tuple[tuple[int, float], tu
     return math.exp(mu_a + (mu_b - mu_a) * (tokens - tokens_a) / (tokens_b - tokens_a))
 
 
-def draw_levels(distribution: NoiseDistribution, count: int, *, seed: int, micro_batch: int, strata: int = 0) -> Tensor:
+def draw_levels(distribution: NoiseDistribution, count: int, *, seed: int, micro_batch: int, strata: int = 0, first: int = 0) -> Tensor:
     """Draw ``count`` noise levels, float32; the same for the same seed and micro-batch, whatever ran before.
 
     Args:
@@ -114,12 +114,13 @@ def draw_levels(distribution: NoiseDistribution, count: int, *, seed: int, micro
         count: items of the micro-batch.
         seed: the run's seed.
         micro_batch: number of the micro-batch since the start of the run.
-        strata: when > 0, the unit interval is cut into this many parts and any ``strata`` consecutive draws visit every part once
-            (for batches of one size).
+        strata: when > 0, the unit interval is cut into this many parts, and each part is drawn from once in every ``strata`` draws: the
+            first ``strata`` of the run, the next ones, and so on.
+        first: draws of the run before this micro-batch's; only strata look at it.
     """
     uniforms = torch.rand(count, generator=generator_for(seed, "timesteps", micro_batch), dtype=torch.float64)
     if strata:
-        places = range(micro_batch * count, micro_batch * count + count)
+        places = range(first, first + count)
         parts = torch.tensor([_stratum(seed, place, strata) for place in places], dtype=torch.float64)
         uniforms = (parts + uniforms) / strata
     return distribution.quantile(uniforms.clamp(_EDGE, 1 - _EDGE)).float()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from blissmask.masks.tiers import TIERS
 from blissmask.training.batches import MicroBatch, Placed, collate
+from blissmask.training.device import send
 from blissmask.training.experts import Learner
 from blissmask.training.items import TrainingItem
 from blissmask.training.loss import error_map, item_coefficients, mass_counts, region_masses, region_sums, weighted_sums
@@ -59,20 +60,25 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
 
     With a named expert ``val/loss/high`` too. Empty when every held-out mask is.
     """
-    batches = [_look(held_out, position, level) for position in _own_share(held_out) for level in range(LEVELS)]
-    masses = [batch.masses_B for batch in batches]
+    own = _own_share(held_out)
+    # Of the items alone: the micro-batches of all of them together would be gigabytes.
+    masses = [torch.tensor([held_out.item(position).mass], dtype=torch.float64) for position in own for _ in range(LEVELS)]
     counts = held_out.processes.sum(mass_counts(masses))
-    coefficients = item_coefficients(masses, mean=held_out.rule.mean, counts=counts)
+    coefficients = iter(item_coefficients(masses, mean=held_out.rule.mean, counts=counts))
     sums = torch.zeros(1 + len(TIERS), device=held_out.device)
     shown_R = torch.zeros(len(TIERS))
     learner.denoiser.module.eval()
     with torch.no_grad():
-        for batch, coefficients_B in zip(batches, coefficients, strict=True):
-            sums += _errors(learner, batch, coefficients_B, held_out)
-            if batch.regions_B4FHW is not None:
-                shown_R += region_masses(batch.regions_B4FHW, batch.latents_BCFHW.shape[1])
-        for _ in range(_extra_passes(held_out, len(batches))):
-            _errors(learner, _look(held_out, held_out.positions[0], 0), torch.zeros(1), held_out)
+        for position in own:
+            item = held_out.item(position)
+            for level in range(LEVELS):
+                batch = _look(item, position, level)
+                sums += _errors(learner, batch, next(coefficients), held_out)
+                if batch.regions_B4FHW is not None:
+                    shown_R += region_masses(batch.regions_B4FHW, batch.latents_BCFHW.shape[1])
+        for _ in range(_extra_passes(held_out, len(masses))):
+            first = held_out.positions[0]
+            _errors(learner, _look(held_out.item(first), first, 0), torch.zeros(1), held_out)
     learner.denoiser.module.train()
     sums, masses_R = held_out.processes.sum(sums), held_out.processes.sum(shown_R).tolist()
     if not float(counts[0]):
@@ -93,9 +99,9 @@ def _extra_passes(held_out: HeldOut, own: int) -> int:
     return most - own if held_out.processes.lockstep else 0
 
 
-def _look(held_out: HeldOut, position: int, level: int) -> MicroBatch:
+def _look(item: TrainingItem, position: int, level: int) -> MicroBatch:
     # The number decides the noise: every item and level has its own, the same each time.
-    return collate([held_out.item(position)], position * LEVELS + level)
+    return collate([item], position * LEVELS + level)
 
 
 def _errors(learner: Learner, batch: MicroBatch, coefficients_B: Tensor, held_out: HeldOut) -> Tensor:
@@ -106,9 +112,9 @@ def _errors(learner: Learner, batch: MicroBatch, coefficients_B: Tensor, held_ou
     moved = batch.to(held_out.device)
     seed = derive_seed(held_out.rule.seed, "validation")
     target_BCFHW, inputs = noise_batch(moved, levels_B, seed=seed, device=held_out.device)
-    pred_BCFHW = learner.denoiser.predict(inputs)
+    pred_BCFHW, target_BCFHW = moved.predicted(learner.denoiser.predict(inputs)), moved.predicted(target_BCFHW)
     errors_B1FHW = error_map(pred_BCFHW, target_BCFHW, loss_type=held_out.rule.loss_type, huber_delta=held_out.rule.huber_delta)
-    loss = (weighted_sums(errors_B1FHW, moved.weights_B1FHW) * coefficients_B.to(held_out.device, torch.float32)).sum()
+    loss = (weighted_sums(errors_B1FHW, moved.weights_B1FHW) * send(coefficients_B.float(), held_out.device)).sum()
     regions_R = torch.zeros(len(TIERS), device=held_out.device)
     if moved.regions_B4FHW is not None:
         regions_R = region_sums(errors_B1FHW, moved.regions_B4FHW)

@@ -157,6 +157,8 @@ def test_a_device_that_is_not_there_is_named_and_nothing_is_made(folder: Path, l
 @pytest.mark.parametrize("command", ["masks", "instance"])
 @pytest.mark.parametrize("option", ["--device cuda", "--precision float16", "--model network.onnx"])
 def test_the_embedded_networks_refuse_options_of_others(command, option, tmp_path):
-    ran = run_here(f"blissmask {command} --input photos --output out {option} --dry-run", photo_folder(tmp_path / "photos", ["a.png"]).parent)
+    ran = run_here(
+        f"blissmask {command} --input photos --output out {option} --dry-run", photo_folder(tmp_path / "photos", ["a.png"]).parent
+    )
     assert ran.code == 2
     assert f"it takes no such `{option.split()[0]}`" in ran.err

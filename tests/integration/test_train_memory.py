@@ -5,14 +5,21 @@ import shutil
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._inductor import config as inductor
 
+from blissmask.archs.registry import load_architecture
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
-from blissmask.errors import MachineError, UsageError
+from blissmask.errors import MachineError, ModelError, UsageError
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import memory as train_memory
 from blissmask.tasks.train import train_lora
+from blissmask.training.cached_set import read_set
+from tests.integration.test_train_families import write_cache
 from tests.training_builders import Recorder, train_config, write_entry, write_masked_set
+
+# Fewer layers are adapted, which leaves less to trace and to compile: that is what takes the time.
+FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*"]}
 
 
 @pytest.fixture
@@ -74,11 +81,11 @@ def test_swapped_blocks_hold_nothing_on_the_device_while_they_rest(cache, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", [{}, {"int8_base": True}, {"fp8_base": True, "gradient_checkpointing": True}])
+@pytest.mark.parametrize("extra", [{}, {"int8_base": True}, {"fp8_base": True, "gradient_checkpointing": True}, {"dit_dtype": "bfloat16"}])
 def test_compiled_blocks_train_the_same(cache, tmp_path, compiler, extra):
-    plain = train(cache, tmp_path / "plain", **extra)["kyla.safetensors"]
+    plain = train(cache, tmp_path / "plain", **FEWER, **extra)["kyla.safetensors"]
     counters.clear()
-    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager", **extra)["kyla.safetensors"]
+    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager", **FEWER, **extra)["kyla.safetensors"]
     assert counters["stats"]["unique_graphs"] > 0
     assert all(torch.allclose(tensor, compiled[key], atol=1e-4) for key, tensor in plain.items())
 
@@ -90,7 +97,7 @@ def test_pictures_and_clips_alone_and_in_pairs_are_all_compiled(cache, tmp_path,
         write_entry(cache, f"clip{number}", shape=(16, 2, 4, 4), seed=number)
     counters.clear()
     pairs = {"datasets": [{"cache_directory": cache, "batch_size": 2}], "validation_split": 0.25}
-    train(cache, tmp_path / "out", compile=True, compile_backend="eager", max_train_steps=8, **pairs)
+    train(cache, tmp_path / "out", compile=True, compile_backend="eager", max_train_steps=8, **FEWER, **pairs)
     # More than PyTorch would compile by itself.
     assert counters["stats"]["unique_graphs"] > 8
 
@@ -98,9 +105,10 @@ def test_pictures_and_clips_alone_and_in_pairs_are_all_compiled(cache, tmp_path,
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-def test_inductor_trains_the_same(cache, tmp_path, compiler):
-    # Fewer kernels to compile: that is what takes the time.
-    options = {"prior_preservation_weight": 0.0, "max_train_steps": 2, "exclude_patterns": [r".*\.(ffn|cross_attn)\..*"]}
+def test_inductor_trains_the_same(cache, tmp_path, compiler, monkeypatch):
+    options = {"prior_preservation_weight": 0.0, "max_train_steps": 2, **FEWER}
+    # In this process: the others that would compile have torch to import first.
+    monkeypatch.setattr(inductor, "compile_threads", 1)
     plain = train(cache, tmp_path / "plain", **options)["kyla.safetensors"]
     counters.clear()
     compiled = train(cache, tmp_path / "compiled", compile=True, **options)["kyla.safetensors"]
@@ -179,3 +187,42 @@ def test_memory_auto_picks_by_what_is_free_and_says_so(cache, tmp_path, monkeypa
 def test_memory_auto_says_when_the_model_is_not_here(cache, tmp_path):
     plan = train_lora.plan(train_config(cache, tmp_path / "out", memory="auto"))
     assert ("memory", "not known before the model is here; nothing is picked") in plan.tables[0].rows
+
+
+@pytest.mark.parametrize(("options", "experts"), [({"expert": "high"}, 1), ({"expert": "low"}, 1), ({"expert": "both"}, 2)])
+def test_the_memory_of_every_expert_that_is_trained_is_known_from_its_own_file(cache, tmp_path, options, experts):
+    file = model_file(tmp_path, blocks=40)
+    given = {"high": ["dit_high_noise"], "low": ["dit"], "both": ["dit", "dit_high_noise"]}[options["expert"]]
+    config = train_config(cache, tmp_path / "out", arch="wan22", model=None, **dict.fromkeys(given, file), **options)
+    needed = train_lora.plan(config).details["memory_bytes"]
+    one = train_lora.plan(train_config(cache, tmp_path / "one", arch="wan21", model=None, dit=file)).details["memory_bytes"]
+    weights, adapters = 40 * 256 * 256 * 4, 40 * 512 * config.train.network_dim * 16
+    assert needed - one == (experts - 1) * (weights + adapters)
+
+
+def test_the_memory_is_not_known_while_an_expert_is_not_here(cache, tmp_path):
+    config = train_config(cache, tmp_path / "out", arch="wan22", expert="both", dit=model_file(tmp_path))
+    # The other is a miniature.
+    assert "memory_bytes" not in train_lora.plan(config).details
+
+
+def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
+    tokens = {}
+    for name, task in (("qwen-image", "t2i"), ("qwen-image-edit", "edit-2509"), ("wan21", "t2v"), ("wan21", "i2v")):
+        arch = load_architecture(name)
+        folder = write_cache(tmp_path / name / task, arch, task)
+        tokens[name, task] = train_memory.most_tokens(arch, [read_set(1, folder, arch, task, batch_size=3, repeats=1)])
+    assert tokens["qwen-image", "t2i"] == 3 * 4
+    assert tokens["qwen-image-edit", "edit-2509"] == 2 * tokens["qwen-image", "t2i"]
+    assert tokens["wan21", "i2v"] == 2 * tokens["wan21", "t2v"] == 3 * 2 * 4
+
+
+def test_cached_items_leave_the_memory_free_that_the_denoisers_will_take(cache, tmp_path, monkeypatch):
+    left = []
+    monkeypatch.setattr(train_lora, "memory_budget", lambda models: left.append(models) or 1 << 30)
+    config = train_config(cache, tmp_path / "out", model=None, dit=model_file(tmp_path))
+    plan = train_lora.plan(config)
+    assert plan.resting_bytes == plan.details["memory_bytes"]
+    with pytest.raises(ModelError):
+        train_lora.run(plan, RunContext(Recorder()))
+    assert left == [plan.resting_bytes]

@@ -1,9 +1,12 @@
 """Held-out items are never trained on, and their loss is a function of the weights alone."""
 
+import weakref
+
 import pytest
 
 from blissmask.errors import StoppedError, UsageError
 from blissmask.tasks.train import train_lora
+from blissmask.training import validation
 from blissmask.training.metrics import read_log
 from blissmask.training.validation import choose_held_out
 from tests.training_builders import run, train_config, write_masked_set
@@ -38,6 +41,22 @@ def test_validation_of_unchanged_weights_is_the_same_number(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", max_train_steps=4, learning_rate=1e-30, weight_decay=0.0, network_dropout=0.5, **OPTIONS))
     first, second = (line["val/loss"] for line in log_of(tmp_path / "out") if "val/loss" in line)
     assert first == second
+
+
+def test_validation_makes_one_micro_batch_at_a_time(cache, tmp_path, monkeypatch):
+    """All of a hundred pictures at once would be more than a gigabyte."""
+    genuine, made, alive = validation.collate, [], []
+
+    def collate(items, number):
+        alive.append(sum(latents() is not None for latents in made))
+        batch = genuine(items, number)
+        made.append(weakref.ref(batch.latents_BCFHW))
+        return batch
+
+    monkeypatch.setattr(validation, "collate", collate)
+    run(train_config(cache, tmp_path / "out", max_train_steps=1, **OPTIONS))
+    assert len(made) == 2 * validation.LEVELS
+    assert max(alive) <= 1
 
 
 def test_validation_changes_nothing_about_the_training(cache, tmp_path):

@@ -67,6 +67,32 @@ def test_an_unmasked_step_sees_plain_full_weight():
     assert masked.outside_masses_B.tolist() == [0.0]
 
 
+def test_draws_are_counted_by_the_items_before_short_batches_among_them():
+    """Seven wide items in threes and two tall ones alone: batches of 3, 3, 1, 1 and 1, in any order."""
+    order = BatchOrder([Placed("wide", batch_size=3)] * 7 + [Placed("tall")] * 2, seed=1)
+    counted = 0
+    for number in range(3 * order.batches_per_epoch):
+        assert BatchOrder(order.items, seed=1).first_draw(number) == counted
+        counted += len(order.indices(number))
+    assert counted == 3 * 9
+
+
+def test_frames_that_are_shown_have_no_part_in_what_an_item_weighs():
+    latents = torch.ones(16, 3, 2, 2)
+    shown = TrainingItem("clip", latents, None, None, None, {}, 16.0 * 2 * 4, shown_frames=1)
+    batch = collate([shown], 0)
+    assert batch.latents_BCFHW.shape[2] == 3
+    assert batch.predicted(batch.latents_BCFHW).shape[2] == 2
+    assert batch.mean_weights.tolist() == [1.0]
+    assert batch.without_masks().masses_B.tolist() == [16.0 * 2 * 4]
+
+
+def test_what_stands_in_for_a_missing_mask_has_the_frames_that_are_predicted():
+    latents, half = torch.ones(16, 3, 2, 2), torch.full((1, 2, 2, 2), 0.5)
+    masked, plain = (TrainingItem("clip", latents, weights, None, None, {}, 64.0, shown_frames=1) for weights in (half, None))
+    assert collate([masked, plain], 0).weights_B1FHW.shape == (2, 1, 2, 2, 2)
+
+
 @pytest.mark.parametrize("count", [1, 7])
 def test_the_number_of_batches_is_the_same_in_every_epoch(count):
     order = BatchOrder([Placed("wide", batch_size=3) for _ in range(count)], seed=0)

@@ -13,11 +13,11 @@ from blissmask.training.weights import WeightRule
 RULE = WeightRule(gamma=1.0, min_weight=0.0)
 
 
-def make(weights, *, rule=RULE, prior_threshold=None, latents=None, regions=None, latent_scale=1.0, **metadata):
+def make(weights, *, rule=RULE, prior_threshold=None, latents=None, regions=None, latent_scale=1.0, shown_frames=0, **metadata):
     latents = torch.ones(16, 1, 1, 4) if latents is None else latents
     header = CacheHeader(Path("a.safetensors"), Path("a_te.safetensors"), "a", tuple(latents.shape), {}, metadata)
     entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)})
-    return make_item(header, entry, rule=rule, prior_threshold=prior_threshold, latent_scale=latent_scale)
+    return make_item(header, entry, rule=rule, prior_threshold=prior_threshold, latent_scale=latent_scale, shown_frames=shown_frames)
 
 
 def cells(*values):
@@ -65,3 +65,30 @@ def test_latents_that_are_not_finite_are_refused(value):
 
 def test_large_finite_latents_are_not_taken_for_infinite():
     make(None, latents=torch.full((16, 1, 1, 4), 3e38))
+
+
+def test_frames_that_are_shown_are_left_out_of_weights_outside_and_regions():
+    weights = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 1, 4)
+    regions = torch.arange(3.0).reshape(1, 3, 1, 1).expand(4, 3, 1, 4)
+    options = {"latents": torch.ones(16, 3, 1, 4), "regions": regions, "prior_threshold": 0.1, "shown_frames": 1}
+    item = make(weights, **options)
+    assert item.weights_1fhw[..., 0].flatten().tolist() == [0.5, 0.0]
+    assert item.outside_1fhw[..., 0].flatten().tolist() == [0.0, 1.0]
+    assert item.regions_4fhw[0, :, 0, 0].tolist() == [1.0, 2.0]
+    assert item.mass == 16 * 4 * 0.5
+    assert make(None, **options).mass == 16 * 4 * 2
+
+
+def test_a_picture_of_one_frame_predicts_it_whatever_clips_are_shown():
+    item = make(cells(1.0, 0.5, 0.0, 0.0), shown_frames=1)
+    assert item.shown_frames == 0
+    assert item.mass == 16 * 1.5
+
+
+def test_a_copy_of_an_item_has_memory_of_its_own():
+    item = make(cells(1.0, 0.5, 0.0, 0.0), regions=torch.eye(4).reshape(4, 1, 1, 4), prior_threshold=0.1)
+    copy = item.copied()
+    for name in ("latents_Cfhw", "weights_1fhw", "outside_1fhw", "regions_4fhw"):
+        assert torch.equal(getattr(copy, name), getattr(item, name))
+        assert getattr(copy, name).data_ptr() != getattr(item, name).data_ptr()
+    assert copy.conditioning["t5"].data_ptr() != item.conditioning["t5"].data_ptr()

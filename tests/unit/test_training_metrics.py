@@ -16,6 +16,29 @@ def test_numbers_are_read_every_interval_and_in_order():
     assert seen == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
+def test_slow_steps_are_read_as_they_come():
+    """Ten steps of a 14B clip are minutes."""
+    seen, seconds = [], iter([0.0, 0.5, 1.9, 2.1, 2.2, 2.3, 4.2])
+    buffer = MetricBuffer(10, lambda step, _: seen.append(step), patience=2.0, clock=lambda: next(seconds))
+    received = []
+    for step in range(1, 5):
+        buffer.add(step, {"loss": torch.tensor(1.0)})
+        received.append(list(seen))
+    assert received == [[], [], [1, 2, 3], [1, 2, 3]]
+
+
+def test_reading_many_steps_is_one_transfer(monkeypatch):
+    transfers = []
+    genuine = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: (transfers.append(tensor.dtype), genuine(tensor))[1])
+    seen = []
+    buffer = MetricBuffer(3, lambda step, values: seen.append(values))
+    for step in range(3):
+        buffer.add(step, {"loss": torch.tensor(step + 0.5), "lr": 0.25, "norm/limited": torch.tensor(step)})
+    assert transfers == [torch.float32]
+    assert seen == [{"loss": step + 0.5, "lr": 0.25, "norm/limited": step} for step in range(3)]
+
+
 def test_a_loss_that_is_not_finite_stops_after_the_steps_before_it_were_received():
     seen = []
     buffer = MetricBuffer(10, lambda step, _: seen.append(step))

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blissmask.archs.protocol import Architecture
+from blissmask.archs.protocol import Architecture, Expert
+from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.model import Config
 from blissmask.errors import Problem
 from blissmask.training.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory
-from blissmask.training.memory import Load, choose_options, denoiser_files, describe, estimate, measure_model
+from blissmask.training.experts import wanted_experts
+from blissmask.training.memory import (
+    Load,
+    ModelSize,
+    choose_options,
+    denoiser_files,
+    describe,
+    estimate,
+    measure_model,
+    resting_bytes,
+)
 from blissmask.training.processes import Processes
 
 _GIB = 1 << 30
+_CONTROL = "latents_control_"
 
 
 @dataclass(slots=True)
@@ -25,50 +38,78 @@ class MemoryPlan:
         rows: for the overview.
         warnings: when it will not fit.
         details: ``memory_bytes``, where it is known.
+        resting_bytes: of CPU memory that the denoisers of this process will take, where it is known.
     """
 
     config: Config
     rows: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)
+    resting_bytes: int = 0
 
 
-def fit_memory(config: Config, arch: Architecture, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
-    """Estimate the memory from the model file's header, and choose the options that make it fit when the user leaves that to us.
+def fit_memory(config: Config, arch: Architecture, task: str, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
+    """Estimate the memory from the model files' headers, and choose the options that make it fit when the user leaves that to us.
 
     Raises:
-        ModelError: the model file is damaged.
+        ModelError: a model file is damaged.
         UsageError, MachineError: no such device.
     """
     found = MemoryPlan(config)
     section, auto = config.train, config.train.memory == "auto"
-    files = denoiser_files(config.model)
-    if not files:
+    experts = arch.experts(task)
+    trained = wanted_experts(experts, section.expert)
+    sizes = _sizes(config, trained)
+    if len(sizes) < len(trained):
         if auto:
             found.rows.append(("memory", "not known before the model is here; nothing is picked"))
         return found
-    size, device = measure_model(files), find_device(config.model.device)
-    weight_bytes = denoiser_dtype(section.dit_dtype, device).itemsize
-    load = Load(_most_tokens(arch, sets), weight_bytes, swaps=device.type == "cuda", processes=processes.count)
+    device = find_device(config.model.device)
+    load = Load(
+        most_tokens(arch, sets),
+        denoiser_dtype(section.dit_dtype, device).itemsize,
+        on_gpu=device.type == "cuda",
+        processes=processes.count,
+    )
     if auto:
         free = free_memory(device)
-        section, fits = choose_options(size, section, load, free=free)
+        section, fits = choose_options(sizes, section, load, free=free)
         found.config = config.model_copy(update={"train": section})
         found.rows.append(("memory auto", f"{describe(section)} ({_gib(free)} free)"))
         if not fits:
-            what = f"the training needs about {_gib(estimate(size, section, load))} of memory, and {_gib(free)} are free"
+            what = f"the training needs about {_gib(estimate(sizes, section, load))} of memory, and {_gib(free)} are free"
             found.warnings.append(Problem(what, fix="lower `batch_size` or the resolution, or use a larger device"))
-    needed = estimate(size, section, load)
+    needed = estimate(sizes, section, load)
     found.details["memory_bytes"] = needed
     found.rows.append(("memory, estimated", _gib(needed)))
+    # Those that are not trained draw with those that are.
+    others = _sizes(config, [expert for expert in experts if expert not in trained]) if section.sample_prompts else []
+    found.resting_bytes = resting_bytes(sizes, others, section, load)
     return found
 
 
-def _most_tokens(arch: Architecture, sets: Sequence[CachedSet]) -> int:
-    """Return the tokens of the largest micro-batch."""
+def _sizes(config: Config, experts: Sequence[Expert]) -> list[ModelSize]:
+    """Return the sizes of the denoisers whose files are here."""
+    files = [denoiser_files(config.model, expert.name) for expert in experts]
+    return [measure_model(paths) for paths in files if paths]
+
+
+def most_tokens(arch: Architecture, sets: Sequence[CachedSet]) -> int:
+    """Return the tokens of the largest micro-batch: of the latents, and of control pictures, which stand beside them in every block.
+
+    First frames of image-to-video are no tokens of their own: they are channels of the same ones.
+    """
     patch = max(1, arch.latent.grid_multiple // arch.latent.spatial_stride)
-    shapes = [(cached.batch_size, header.latent_shape) for cached in sets for header in cached.headers]
-    return max(batch_size * frames * rows * columns // patch**2 for batch_size, (_, frames, rows, columns) in shapes)
+    return max(
+        cached.batch_size * sum(math.prod(shape[1:]) // patch**2 for shape in _token_shapes(header))
+        for cached in sets
+        for header in cached.headers
+    )
+
+
+def _token_shapes(header: CacheHeader) -> list[tuple[int, ...]]:
+    controls = [shape for name, (_, shape) in header.contents.items() if name.startswith(_CONTROL)]
+    return [header.latent_shape, *controls]
 
 
 def _gib(count: int) -> str:

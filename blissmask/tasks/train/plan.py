@@ -55,6 +55,7 @@ class TrainPlan(Plan):
         state: the training state to go on from; None starts anew.
         previews: what is drawn on the way; None where nothing is.
         processes: that train together; only the first one writes, warns and holds the lock of the output folder.
+        resting_bytes: of CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
     """
 
     config: Config = field(default_factory=Config)
@@ -71,6 +72,7 @@ class TrainPlan(Plan):
     state: checkpoint.SavedState | None = None
     previews: PreviewPlan | None = None
     processes: Processes = ALONE
+    resting_bytes: int = 0
 
     @property
     def start(self) -> int:
@@ -164,10 +166,11 @@ def plan(config: Config) -> TrainPlan:
     )
     result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets, processes=processes)
     _order_items(result)
-    memory = fit_memory(config, arch, sets, processes)
+    memory = fit_memory(config, arch, task, sets, processes)
     result.config = memory.config
     result.warnings += memory.warnings
     result.details |= memory.details
+    result.resting_bytes = memory.resting_bytes
     result.total_steps = _total_steps(result)
     _choose_experts(result, arch)
     headers = [header for cached in sets for header in cached.headers]

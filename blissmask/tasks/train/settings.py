@@ -23,7 +23,10 @@ FIXED = (
 """What a training state cannot go on without."""
 
 _PANELS_ASIDE = ("Saving", "Logging", "Previews")
-_ASIDE = ("memory", "gradient_checkpointing", "blocks_to_swap", "fsdp", "sdpa", "max_train_steps", "max_train_epochs")
+_ASIDE = (
+    *("memory", "gradient_checkpointing", "blocks_to_swap", "offload_inactive_dit", "fsdp", "sdpa"),
+    *("max_train_steps", "max_train_epochs"),
+)
 
 
 def lasting_options(train: TrainSection, mask: MaskLossSection) -> dict[str, object]:

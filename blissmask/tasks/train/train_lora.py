@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from blissmask.config.model import Config
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.carry_out import begin
-from blissmask.tasks.plan import Action, RunContext, Summary, Table, name_some
+from blissmask.tasks.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.train import convert
 from blissmask.tasks.train.going_on import BASE, bases, how_to_go_on, refuse_other_base
 from blissmask.tasks.train.out_of_memory import told_when_full
@@ -43,8 +44,8 @@ from blissmask.training.tier_values import others_than, tiers_of
 from blissmask.training.undisturbed import as_used
 from blissmask.training.validation import HeldOut, validate
 
-_READ_EVERY = 10
-"""Steps between readings of the numbers on a GPU; on a CPU every step."""
+_READ_EVERY, _PATIENCE = 10, 2.0
+"""Steps and seconds between readings of the numbers on a GPU, whichever is less; on a CPU every step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
         recording(plan, context, last) as receive,
         Feed(plan.order, data.store, accumulation=accumulation, device=device, processes=plan.processes) as feed,
     ):
-        numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, receive)
+        patience = _PATIENCE if plan.processes.count == 1 else math.inf
+        numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, receive, patience)
         course = _course(plan, learners, data, device, context)
         if studio is not None:
             course = dataclasses.replace(course, preview=lambda done: draw_previews(studio, learners, done, context))
@@ -114,7 +116,7 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     context.reporter.emit(PhaseFinished("Training"))
     _conclude(plan, data.totals, last, summary)
     if studio is not None and studio.failed:
-        summary.warnings.append(Problem(f"{counted(len(studio.failed), 'preview')} could not be drawn", name_some(studio.failed)))
+        summary.warnings.append(Problem(f"{counted(len(studio.failed), 'preview')} could not be drawn", places_of(studio.failed)))
 
 
 def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
@@ -124,14 +126,14 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
     threshold = config.mask_loss.prior_mask_threshold if prior_rule(config.mask_loss) else None
 
     assert plan.arch is not None
-    scale = plan.arch.latent.train_scale
+    scale, shown = plan.arch.latent.train_scale, plan.arch.shown_frames(plan.task)
 
     def read(position: int) -> TrainingItem:
         header = headers[position][0]
         rule = weight_rule(config.mask_loss, tiers_of(header, plan.tiers))
-        return make_item(header, load_entry(header), rule=rule, prior_threshold=threshold, latent_scale=scale)
+        return make_item(header, load_entry(header), rule=rule, prior_threshold=threshold, latent_scale=scale, shown_frames=shown)
 
-    store = ItemStore(read, budget=memory_budget())
+    store = ItemStore(read, budget=memory_budget(plan.resting_bytes))
     totals = MaskTotals()
     held_out = frozenset(plan.held_out)
     context.reporter.emit(PhaseStarted("Reading the cache", len(headers)))
@@ -152,7 +154,7 @@ def _announce(plan: TrainPlan, totals: MaskTotals, context: RunContext) -> None:
     context.reporter.emit(Announced(banner(plan.config.mask_loss, rule, totals, other_tiers=others)))
     if totals.empty:
         what = f"{len(totals.empty)} of {totals.entries} cache entries have weight 0 everywhere: they teach nothing and are passed over"
-        context.reporter.emit(Warned(Problem(what, name_some(totals.empty))))
+        context.reporter.emit(Warned(Problem(what, places_of(totals.empty))))
 
 
 def _models(plan: TrainPlan, device: torch.device) -> LearnerPlan:

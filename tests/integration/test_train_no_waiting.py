@@ -1,0 +1,142 @@
+"""A step waits for the GPU nowhere: nothing is read back, and what travels comes from page-locked memory.
+
+Without a GPU the meta device stands for one: its values cannot be read at all, and what is copied to it is seen.
+"""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from blissmask.archs.registry import load_architecture
+from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.training import device as device_module
+from blissmask.training import step as step_module
+from blissmask.training.batches import collate
+from blissmask.training.experts import Learner
+from blissmask.training.items import make_item
+from blissmask.training.lora import LoraShape, inject_lora
+from blissmask.training.prior import PriorRule
+from blissmask.training.step import StepRule, run_step
+from blissmask.training.timesteps import uniform
+from blissmask.training.weights import WeightRule
+from tests.integration.test_train_families import FAMILIES, FILES, write_cache
+
+CPU = torch.device("cpu")
+WAITS_INSIDE = {
+    # diffusers sorts text and padding by masks, and asks whether a picture is shown.
+    "hunyuan-video-15": "reads its masks",
+    # diffusers tells the tokens of control pictures by a list that it sends.
+    "edit-2511": "sends a list",
+}
+OWN = [(name, task) for name, task in FAMILIES if not {name, task} & WAITS_INSIDE.keys()]
+RULE = StepRule(seed=1, prior=PriorRule(1.0), max_weight_norm=5.0)
+
+
+def make_learner(name, task, device):
+    arch = load_architecture(name)
+    denoiser = arch.load_denoiser(FILES, expert=arch.experts(task)[-1].name, task=task, device=CPU, dtype=torch.float32)
+    lora = inject_lora(denoiser, LoraShape(rank=2, alpha=2.0), seed=0)
+    denoiser.module.to(device)
+    optimizer = torch.optim.AdamW([parameter for _, parameter in lora.named_parameters()], lr=1e-3)
+    return Learner("", denoiser, lora, lambda _: uniform(), optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
+
+
+def make_batch(folder, name, task):
+    arch = load_architecture(name)
+    write_cache(folder, arch, task)
+    rule = WeightRule(gamma=0.7, min_weight=0.0)
+    options = {"rule": rule, "prior_threshold": 0.1, "latent_scale": arch.latent.train_scale}
+    return collate([make_item(header, load_entry(header), **options) for header in list_headers(folder, arch.cache_suffix)], 0)
+
+
+class Copies(TorchDispatchMode):
+    """Sees what goes from CPU memory to the meta device, and how."""
+
+    def __init__(self, locked):
+        super().__init__()
+        self.locked = locked
+        self.waiting = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        options = kwargs or {}
+        to_meta = function is torch.ops.aten._to_copy.default and torch.device(options.get("device") or CPU).type == "meta"
+        if to_meta and args[0].device.type == "cpu":
+            at_once = options.get("non_blocking") and args[0].untyped_storage().data_ptr() in self.locked
+            if not at_once:
+                self.waiting.append((tuple(args[0].shape), args[0].dtype))
+        if function is torch.ops.aten.copy_.default and args[0].device.type == "meta" and args[1].device.type == "cpu":
+            self.waiting.append((tuple(args[1].shape), args[1].dtype))
+        return function(*args, **options)
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Let the meta device be copied to from page-locked memory; return the places of such memory."""
+    places = {}
+
+    def pin(tensor):
+        copy = tensor.clone()
+        # Kept, so that no other memory gets its place.
+        places[copy.untyped_storage().data_ptr()] = copy
+        return copy
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(device_module, "pins", lambda device: device.type != "cpu")
+    return places
+
+
+@pytest.fixture
+def noise_on_meta(monkeypatch):
+    """The meta device has no generators."""
+    genuine_generator, genuine_noise = step_module.generator_for, torch.randn
+    monkeypatch.setattr(step_module, "generator_for", lambda *parts, device=CPU: genuine_generator(*parts))
+
+    def noise(*shape, device=CPU, **options):
+        return genuine_noise(*shape, device=device, **({} if device.type == "meta" else options))
+
+    monkeypatch.setattr(torch, "randn", noise)
+
+
+@pytest.mark.parametrize(("name", "task"), OWN, ids=lambda value: value)
+def test_nothing_is_read_back_and_what_travels_comes_from_page_locked_memory(tmp_path, name, task, locked, noise_on_meta):
+    meta = torch.device("meta")
+    learner, batch = make_learner(name, task, meta), make_batch(tmp_path, name, task)
+    run_step(learner, [batch], RULE, step=0, device=meta)
+    with Copies(locked) as copies:
+        numbers = run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=meta)
+    assert copies.waiting == []
+    assert numbers["loss"].device.type == "meta"
+
+
+def test_texts_of_different_lengths_are_masked_without_a_copy(locked):
+    from blissmask.archs.conditioning import padded_rows
+
+    rows = [torch.ones(3, 4, device="meta"), torch.ones(5, 4, device="meta")]
+    with Copies(locked) as copies:
+        padded_rows(rows, torch.device("meta"), torch.float32)
+    assert copies.waiting == []
+
+
+def test_frames_at_times_of_their_own_are_placed_without_a_copy(tmp_path, locked, noise_on_meta):
+    """One-frame training gives each latent frame an index, which the host reads."""
+    meta = torch.device("meta")
+    learner, batch = make_learner("wan21", "i2v", meta), make_batch(tmp_path, "wan21", "i2v")
+    frames = batch.latents_BCFHW.shape[2]
+    batch.conditioning["f_indices"] = torch.tensor([[3 * frame for frame in range(frames)]] * 2, dtype=torch.int32)
+    run_step(learner, [batch], RULE, step=0, device=meta)
+    with Copies(locked) as copies:
+        run_step(learner, [batch.pinned()], RULE, step=1, device=meta)
+    assert copies.waiting == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("name", "task"), OWN, ids=lambda value: value)
+def test_a_step_on_a_gpu_never_waits_for_it(tmp_path, name, task):
+    gpu = torch.device("cuda")
+    learner, batch = make_learner(name, task, gpu), make_batch(tmp_path, name, task)
+    run_step(learner, [batch.pinned()], RULE, step=0, device=gpu)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,46 @@
+"""Free memory is what the container may still take, where it has a limit."""
+
+import pytest
+
+from blissmask.training import cpu_memory
+from blissmask.training.cpu_memory import free_cpu_memory, room_in_groups
+
+GIB = 1 << 30
+
+
+def group(folder, *, limit, used, cached=0, version=2):
+    names = {2: ("max", "current", "inactive_file"), 1: ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")}[version]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"memory.{names[0]}").write_text(f"{limit}\n")
+    (folder / f"memory.{names[1]}").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {cached}\n")
+    return folder
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_is_left_below_the_limit_counts_cached_files_as_free(tmp_path, version):
+    assert room_in_groups([group(tmp_path, limit=16 * GIB, used=10 * GIB, cached=4 * GIB, version=version)]) == 10 * GIB
+
+
+def test_the_tightest_limit_decides(tmp_path):
+    outer = group(tmp_path, limit=8 * GIB, used=7 * GIB)
+    assert room_in_groups([group(tmp_path / "inner", limit=4 * GIB, used=2 * GIB), outer]) == GIB
+
+
+def test_a_group_without_a_limit_or_that_is_not_there_says_nothing(tmp_path):
+    assert room_in_groups([group(tmp_path, limit="max", used=GIB), tmp_path / "elsewhere"]) is None
+
+
+def test_a_container_that_is_over_its_limit_has_no_room(tmp_path):
+    assert room_in_groups([group(tmp_path, limit=GIB, used=2 * GIB)]) == 0
+
+
+def test_free_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu_memory, "_free_of_machine", lambda: 6 * GIB)
+    for limit, free in ((4, 3), (32, 6)):
+        monkeypatch.setattr(cpu_memory, "_own_groups", lambda limit=limit: [group(tmp_path, limit=limit * GIB, used=GIB)])
+        assert free_cpu_memory() == free * GIB
+
+
+def test_the_memory_of_this_machine_is_found():
+    assert free_cpu_memory() > 0
