@@ -12,6 +12,9 @@ from blissmask.networks import device as networks
 from blissmask.training.cpu_memory import free_cpu_memory
 from blissmask.training.processes import local_place
 
+_CPU_WORDS = "can't allocate memory"
+"""What PyTorch says, as a plain RuntimeError, when the memory of the machine itself is full."""
+
 
 def find_device(name: str) -> torch.device:
     """Return the device called ``name``; ``auto`` takes a GPU when there is one, each process on a machine its own.
@@ -33,6 +36,11 @@ def denoiser_dtype(name: Precision | None, device: torch.device) -> torch.dtype:
 def free_memory(device: torch.device) -> int:
     """Return how many bytes are free on ``device`` now."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_cpu_memory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether ``error`` is that of an allocation that failed, on a GPU or in the machine's own memory."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and _CPU_WORDS in str(error))
 
 
 def release_memory(device: torch.device) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from blissmask.errors import StoppedError
+from blissmask.training.device import release_memory
 from blissmask.training.experts import Learner, StepSchedule
 from blissmask.training.feed import Feed
 from blissmask.training.metrics import MetricBuffer
@@ -58,6 +60,7 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
     Raises:
         StoppedError: a signal asked to stop; the step in hand was finished and saved.
         NonFiniteLossError: a loss or gradient is not finite; nothing was saved since.
+        RuntimeError, MemoryError: memory ran out; the steps before are saved.
     """
     active = -1
     for learner in learners:
@@ -74,7 +77,15 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
             _take_turns(learners, position, course)
             active = position
         window = feed.window(step, last=step + 1 == course.total)
-        values = run_step(learners[position], window, course.rule, step=step, device=course.device, processes=course.processes)
+        values = run_step(
+            learners[position],
+            window,
+            course.rule,
+            step=step,
+            device=course.device,
+            processes=course.processes,
+            rescue=partial(_rescue, course, numbers, step),
+        )
         numbers.add(step + 1, {**values, **course.validate(step + 1, learners[position])})
         # A signal reaches the processes at different steps; all must stop after the same one.
         signal = course.processes.highest(course.stop_signal())
@@ -93,6 +104,14 @@ def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: Metr
                 signal_number=signal,
                 fix=course.how_to_go_on,
             )
+
+
+def _rescue(course: Course, numbers: MetricBuffer, done: int) -> None:
+    """Save the steps that are done when the next one does not fit into the memory; what it left there goes first."""
+    # Other processes wait inside the step, so this one alone cannot save.
+    if done > course.start and course.processes.count == 1:
+        release_memory(course.device)
+        _save(course, numbers, done)
 
 
 def _save(course: Course, numbers: MetricBuffer, done: int) -> None:

@@ -5,7 +5,7 @@ B items, C channels, F latent frames, H and W latent rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from blissmask.archs.protocol import Batch
 from blissmask.masks.tiers import TIERS
 from blissmask.training.batches import MicroBatch
-from blissmask.training.device import send
+from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
 from blissmask.training.lora import adapters_off
 from blissmask.training.loss import (
@@ -101,7 +101,14 @@ class _Weighed:
 
 
 def run_step(
-    learner: Learner, window: Sequence[MicroBatch], rule: StepRule, *, step: int, device: torch.device, processes: Processes = ALONE
+    learner: Learner,
+    window: Sequence[MicroBatch],
+    rule: StepRule,
+    *,
+    step: int,
+    device: torch.device,
+    processes: Processes = ALONE,
+    rescue: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor | float]:
     """Train one optimiser step on ``window`` and return its numbers; tensors among them are still on the device.
 
@@ -112,14 +119,21 @@ def run_step(
         step: number of the step, from 0.
         device: of the denoiser.
         processes: that share the step; the numbers are of all of them.
+        rescue: called when memory runs out before any weight was changed; the error goes on from there.
     """
     weighed = _weigh(learner, window, rule, step, processes)
     tally = _Tally(torch.zeros((), device=device), torch.zeros((), device=device), torch.zeros(len(TIERS), device=device))
     # No pass is spent on what there is nothing to learn from, unless another process cannot make its own without this one.
     learning, asking = processes.passes([not part.idle for part in weighed]), processes.passes([part.held for part in weighed])
-    for part, learns, asks in zip(weighed, learning, asking, strict=True):
-        if learns:
-            _backward(learner, part, rule, tally, device, ask_base=asks)
+    try:
+        for part, learns, asks in zip(weighed, learning, asking, strict=True):
+            if learns:
+                _backward(learner, part, rule, tally, device, ask_base=asks)
+    except Exception as error:
+        if is_out_of_memory(error):
+            learner.optimizer.zero_grad(set_to_none=True)
+            rescue()
+        raise
     parameters = [parameter for _, parameter in learner.lora.named_parameters()]
     processes.sum_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, rule.max_grad_norm or float("inf"))

@@ -5,9 +5,10 @@ import torch
 
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
 from blissmask.tasks.train import going_on, train_lora
-from blissmask.training import loop
+from blissmask.training import loop, step
+from blissmask.training.checkpoint import find_states
 from blissmask.training.metrics import read_log
-from tests.training_builders import problems_of, run, train_config, write_entry, write_masked_set
+from tests.training_builders import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture
@@ -108,6 +109,27 @@ def test_a_full_memory_says_what_makes_the_training_smaller(cache, tmp_path, mon
     told = problems_of(caught.value)
     assert "1 x 1 x 4 x 4 latent cells" in told
     assert "use `--gradient-checkpointing`, then `--blocks-to-swap N`, a smaller `resolution`" in told
+
+
+def test_steps_that_are_done_are_saved_when_memory_runs_out_and_going_on_gives_the_same(cache, tmp_path, monkeypatch):
+    options = {"max_train_steps": 6, "use_mask_loss": True}
+    run(train_config(cache, tmp_path / "whole", **options))
+    backward, calls = step._backward, []
+
+    def full_at_the_fourth(*args, **kwargs):
+        backward(*args, **kwargs)
+        calls.append(args)
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(step, "_backward", full_at_the_fourth)
+    with pytest.raises(MachineError):
+        run(train_config(cache, tmp_path / "out", **options))
+    assert [done for done, _ in find_states(tmp_path / "out", "kyla").whole] == [3]
+    run(train_config(cache, tmp_path / "out", **options))
+    whole, parts = (tensors_of(tmp_path / name / "kyla.safetensors") for name in ("whole", "out"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert (tmp_path / "out" / "kyla-log.jsonl").read_bytes() == (tmp_path / "whole" / "kyla-log.jsonl").read_bytes()
 
 
 def test_other_errors_of_torch_stay_what_they_are(cache, tmp_path, monkeypatch):

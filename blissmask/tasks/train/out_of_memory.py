@@ -6,14 +6,10 @@ import contextlib
 import math
 from collections.abc import Iterator
 
-import torch
-
 from blissmask.config.training import TrainSection
 from blissmask.errors import MachineError
 from blissmask.tasks.train.plan import TrainPlan
-
-_CPU_WORDS = "can't allocate memory"
-"""What PyTorch says, as a plain RuntimeError, when the memory of the machine itself is full."""
+from blissmask.training.device import is_out_of_memory
 
 
 @contextlib.contextmanager
@@ -21,11 +17,9 @@ def told_when_full(plan: TrainPlan) -> Iterator[None]:
     """Turn an allocation that failed into a MachineError that says what makes the training smaller."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and _CPU_WORDS not in str(error):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
-        raise _refusal(plan) from error
-    except MemoryError as error:
         raise _refusal(plan) from error
 
 
