@@ -13,8 +13,6 @@ from blissmask.vision.session import run
 NETWORK = "dlib_face"
 CHIP_SIZE = 150
 CHIP_PADDING = 0.25
-LENGTH = 128
-
 MESH_POINTS = (263, 362, 33, 133, 2)
 """Mesh points at the places of dlib's five: left eye outer and inner corner, right eye outer and inner corner, below the nose."""
 
