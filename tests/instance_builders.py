@@ -99,6 +99,12 @@ def use_people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     return made
 
 
+def use_colours(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
+    """Let every `instance` run of a test find people by their colour, and know the subject by it."""
+    monkeypatch.setattr(find_subject, "build_identity", lambda *known: (ColourIdentity(), []))
+    return use_people(monkeypatch)
+
+
 def config(folder: Path, **options: object) -> Config:
     given = {"input": folder / "photos", "output": folder / "out", "reference": [folder / "reference.png"], **options}
     return Config.model_validate({"instance": given})

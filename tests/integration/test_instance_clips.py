@@ -6,41 +6,21 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from blissmask.licence import Licence
 from blissmask.media.image import read_grey
-from blissmask.people.faces.protocol import Face, Thresholds
 from blissmask.tasks.freshness import FRESH
 from blissmask.tasks.instance import find_subject, search
 from blissmask.tasks.plan import Action
 from tests.builders import save, tree, write_video
-from tests.instance_builders import STRANGER, SUBJECT, TURNED_AWAY, ColourPeople, bar, find, lines, scene, use_people
-
-
-class Faces:
-    """Sees a face on the subject and on strangers; the embedding is the red value, so that two people are far apart."""
-
-    licence = Licence("CC0-1.0", commercial=True)
-    identity = "colours-1"
-    thread_safe = True
-    thresholds = Thresholds(max_distance=0.55, uncertain_band=0.05, min_margin=0.10, unclear_tighter=0.10)
-
-    def faces(self, rgb_HW3: NDArray[np.uint8]) -> list[Face]:
-        found = []
-        for colour in (SUBJECT, STRANGER):
-            rows, columns = np.nonzero(rgb_HW3[..., 0] == colour)
-            if rows.size:
-                box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.min() + 4))
-                found.append(Face(box, np.array([colour], np.float32), 100.0))
-        return found
+from tests.instance_builders import STRANGER, SUBJECT, TURNED_AWAY, ColourFaces, ColourPeople, bar, find, lines, scene, use_people
 
 
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
-    monkeypatch.setattr(find_subject, "IDENTITIES", SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: Faces())))
+    monkeypatch.setattr(
+        find_subject, "IDENTITIES", SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces()))
+    )
     return use_people(monkeypatch)
 
 
@@ -98,7 +78,9 @@ def test_clips_that_were_followed_by_other_rules_are_redone(folder: Path, monkey
     find(folder)
     monkeypatch.undo()
     use_people(monkeypatch)
-    monkeypatch.setattr(find_subject, "IDENTITIES", SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: Faces())))
+    monkeypatch.setattr(
+        find_subject, "IDENTITIES", SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces()))
+    )
     assert lines(folder) == {"clip": (Action.WRITE, "60x24, 1 frame, following changed"), "photo": (Action.SKIP, FRESH)}
 
 

@@ -32,15 +32,13 @@ from tests.instance_builders import (
     find,
     lines,
     scene,
-    use_people,
+    use_colours,
 )
 
 
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
-    made = use_people(monkeypatch)
-    monkeypatch.setattr(find_subject, "build_identity", lambda *known: (ColourIdentity(), []))
-    return made
+    return use_colours(monkeypatch)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from blissmask.errors import StoppedError
 from blissmask.media.image import read_grey
 from blissmask.people.protocol import Choice, Verdict
 from blissmask.tasks.freshness import Kept
-from blissmask.tasks.instance import find_subject
 from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.instance.scores import LEFT_OUT, SCORES_NAME
 from blissmask.tasks.plan import Action, RunContext
@@ -26,15 +25,13 @@ from tests.instance_builders import (
     find,
     lines,
     scene,
-    use_people,
+    use_colours,
 )
 
 
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
-    made = use_people(monkeypatch)
-    monkeypatch.setattr(find_subject, "build_identity", lambda *known: (ColourIdentity(), []))
-    return made
+    return use_colours(monkeypatch)
 
 
 @pytest.fixture
