@@ -133,11 +133,12 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
         manifest = _describe(part, [*files, _STATE])
         atomic.write_text(part / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         _remove(target)
-        if anew:
+        replaces = anew and bool(_steps(folder, name))
+        if replaces:
             atomic.write_text(_marker(folder, name), target.name)
         part.rename(target)
         _sync(folder)
-        if anew:
+        if replaces:
             remove_states(folder, name, but=target)
         for _, old in find_states(folder, name, by_size=True).whole[:-keep_last]:
             _remove(old)
@@ -205,10 +206,8 @@ def _marker(folder: Path, name: str) -> Path:
 
 def _replacing(folder: Path, name: str) -> Path | None:
     """Return the first state of a run that began to replace an earlier one's; None where all was finished."""
-    try:
-        return folder / _marker(folder, name).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
+    marker = _marker(folder, name)
+    return folder / marker.read_text(encoding="utf-8") if marker.is_file() else None
 
 
 def _settle(folder: Path, name: str) -> None:

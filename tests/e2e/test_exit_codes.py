@@ -6,6 +6,7 @@ import pytest
 
 from blissmask.storage.lock import writing_to
 from tests.builders import mask_folder, photo_folder
+from tests.command import run_here
 
 CONFIG = """
 [general]
@@ -65,9 +66,9 @@ def test_missing_required_mask_names_all_of_them_and_exits_1(folder, blissmask):
 
 
 @pytest.mark.slow
-def test_corrupt_photo_costs_one_item_and_exits_3(folder, blissmask):
+def test_corrupt_photo_costs_one_item_and_exits_3(folder):
     (folder / "photos" / "one.png").write_bytes((folder / "photos" / "one.png").read_bytes()[:300])
-    ran = blissmask("cache", "--arch", "wan22", "--json")
+    ran = run_here("blissmask cache --arch wan22 --json", folder)
     assert ran.code == 3
     document = json.loads(ran.out)
     assert document["written"] == 1
@@ -84,10 +85,10 @@ def test_busy_folder_says_who_writes_and_exits_4(folder, blissmask):
 
 
 @pytest.mark.slow
-def test_cache_without_masks_is_fatal_before_the_first_step(folder, blissmask):
+def test_cache_without_masks_is_fatal_before_the_first_step(folder):
     (folder / "blissmask.toml").write_text(CONFIG.replace('mask_directory = "masks"\n', "").replace("require_mask = true\n", ""))
-    assert blissmask("cache", "--arch", "wan22").code == 0
-    ran = blissmask("train", "--use-mask-loss")
+    assert run_here("blissmask cache --arch wan22", folder).code == 0
+    ran = run_here("blissmask train --use-mask-loss", folder)
     assert ran.code == 1
     assert "FATAL: --use_mask_loss is enabled but batch has no mask_weights!" in ran.err
     assert not list(folder.glob("out/*.safetensors"))

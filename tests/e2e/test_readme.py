@@ -1,6 +1,7 @@
 """The README tells the truth: its commands run, what it shows is what they print, its messages exist, and its links lead somewhere."""
 
 import ast
+import functools
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,6 +98,7 @@ def test_command_within_the_text_is_understood(line: str, tmp_path: Path):
     assert run_here(line, tmp_path).code in (0, 1)
 
 
+@functools.cache
 def code_strings() -> list[str]:
     """Return every text in the package's source; implicitly joined ones as one."""
     nodes = (node for path in (ROOT / "blissmask").rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))

@@ -1,6 +1,7 @@
 """Run subcommands in forked processes: real ones, to be killed at will, that do not pay for the imports each time.
 
-``python -m tests.faults.forks`` is the process that is forked. It has imported everything and computed nothing.
+``python -m tests.faults.forks`` is the process that is forked. It has imported everything, opened the networks of the package, and
+computed nothing.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -33,12 +35,16 @@ class Ended:
 
 
 class Forks:
-    """The process that is forked, as seen from a test; making it waits until it is ready."""
+    """The process that is forked, as seen from a test; making it waits until it is ready.
 
-    def __init__(self) -> None:
+    Args:
+        inside: a command that starts another, e.g. in name spaces of its own.
+    """
+
+    def __init__(self, *inside: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.forks"],
+            [*inside, sys.executable, "-m", "tests.faults.forks"],
             cwd=HOUSE,
             env=environment,
             stdin=subprocess.PIPE,
@@ -65,6 +71,11 @@ class Forks:
     def run(self, folder: Path, *arguments: str, fault: Fault | None = None) -> Ended:
         """Run to the end."""
         return self.start(folder, *arguments, fault=fault).wait()
+
+    def shell(self, folder: Path, script: str) -> None:
+        """Run a shell script, which must succeed, where the subcommands run: it sees what they see."""
+        ended = self.run(folder, "-c", f"import subprocess; subprocess.run(['sh', '-ec', {script!r}], check=True)")
+        assert ended.code == 0, ended.err
 
     def wait(self, number: int) -> int:
         """Wait for the end of process ``number`` and return its exit code."""
@@ -109,15 +120,21 @@ class Running:
 
 
 def _serve() -> None:
-    from blissmask.cli.app import COMMANDS
+    import blissmask
+    from blissmask.vision import session
 
-    for command in COMMANDS:
-        importlib.import_module(command.task)
-    # What the tasks import late, when a model is built.
-    for late in ("onnxruntime", "peft", "blissmask.archs.wan21", "blissmask.ui.summary", "torch.utils.tensorboard"):
+    for module in pkgutil.walk_packages(blissmask.__path__, "blissmask."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    # What is imported late, when a model is built.
+    for late in ("peft", "torch.utils.tensorboard", "transformers.optimization"):
         importlib.import_module(late)
     from diffusers import AutoencoderKLWan, WanTransformer3DModel  # noqa: F401
     from transformers import UMT5EncoderModel  # noqa: F401
+
+    for network in session.WEIGHTS_SHA256:
+        # Of one thread, so a fork of the process that opened it can run it.
+        session._session(network)
 
     print("ready", flush=True)
     for line in sys.stdin:
@@ -130,6 +147,8 @@ def _serve() -> None:
         if not process:
             _become(job)
         print(process, flush=True)
+    # Nothing is left to be done; tearing down what was imported takes seconds.
+    os._exit(0)
 
 
 def _become(job: dict[str, Any]) -> None:

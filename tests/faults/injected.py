@@ -29,11 +29,13 @@ class Fault:
             counted, read or written.
         number: which of these calls it is, from 1.
         error: the errno it fails with; 0 kills the process instead.
+        below: a folder in the working folder, to count files below it only.
     """
 
     call: str
     number: int
     error: int = 0
+    below: str = ""
 
 
 def arm(fault: Fault) -> None:
@@ -41,11 +43,11 @@ def arm(fault: Fault) -> None:
 
     A file :data:`STRUCK` appears there when it has happened.
     """
-    folder = str(Path.cwd())
+    folder, counted = str(Path.cwd()), str(Path.cwd() / fault.below)
     counter = itertools.count(1)
 
     def passes(call: str, path: object) -> None:
-        if fault.call not in (call, "any") or not _is_below(path, folder) or next(counter) != fault.number:
+        if fault.call not in (call, "any") or not _is_below(path, counted) or next(counter) != fault.number:
             return
         Path(folder, STRUCK).touch()
         if not fault.error:

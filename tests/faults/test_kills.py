@@ -2,8 +2,6 @@
 
 import random
 import shutil
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -91,30 +89,29 @@ def written(folder: Path) -> list[str]:
 
 WRITER = textwrap.dedent(
     """
-    import pathlib, sys
+    import pathlib
     from blissmask.storage import atomic, lock
-    folder = pathlib.Path(sys.argv[1])
+    folder = pathlib.Path("out")
     with lock.writing_to([folder], command="writer"):
         print("begun", flush=True)
-        for number in range(int(sys.argv[2])):
-            atomic.write_bytes(folder / f"{number}.bin", bytes([number % 256]) * 3000)
+        for number in range({files}):
+            atomic.write_bytes(folder / f"{{number}}.bin", bytes([number % 256]) * 3000)
     """
 )
 
 
 @pytest.mark.slow
-def test_sixty_kills_of_a_writer_tear_no_file(tmp_path: Path) -> None:
+def test_sixty_kills_of_a_writer_tear_no_file(tmp_path: Path, forks: Forks) -> None:
     moments = random.Random(0)
-    torn_temporaries = 0
-    for _ in range(WRITER_KILLS):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(WRITER_FILES)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
+    for number in range(WRITER_KILLS):
+        writer = forks.start(tmp_path, "-c", WRITER.format(files=WRITER_FILES), name=f"run{number}")
+        deadline = time.monotonic() + 60
+        while not (tmp_path / f"run{number}.out").exists() or not writer.said("out"):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-        torn_temporaries += len(leftovers(tmp_path))
-        for name, content in tree(tmp_path).items():
+        writer.kill()
+        for name, content in tree(tmp_path / "out").items():
             assert name.startswith(".") or content == bytes([int(name.removesuffix(".bin")) % 256]) * 3000
-    assert subprocess.run([sys.executable, "-c", WRITER, str(tmp_path), "1"], stdout=subprocess.DEVNULL, check=True)
+    assert forks.run(tmp_path, "-c", WRITER.format(files=1)).code == 0
     assert leftovers(tmp_path) == []

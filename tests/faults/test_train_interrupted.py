@@ -1,10 +1,7 @@
 """Promise 18: a training that is killed or stopped, as a real process, ends with the bytes of one that was not."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -16,9 +13,7 @@ pytestmark = pytest.mark.slow
 STEPS = 24
 
 
-def command(folder):
-    (folder / "blissmask.toml").write_text(
-        f"""
+CONFIG = f"""
 [[datasets]]
 cache_directory = "cache"
 [model]
@@ -32,25 +27,29 @@ output_dir = "out"
 max_train_steps = {STEPS}
 save_every_n_steps = 4
 network_dim = 2
-""",
-        encoding="utf-8",
-    )
-    return [sys.executable, "-m", "blissmask", "train"]
+"""
 
 
-def start(folder):
+def prepare(folder):
     write_masked_set(folder / "cache")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "said.txt").open("w") as said:
-        return subprocess.Popen(command(folder), cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+    (folder / "blissmask.toml").write_text(CONFIG, encoding="utf-8")
 
 
-def wait_for_step(process, folder, step):
+def start_and_signal(forks, folder, step, number):
+    """Train until ``step`` steps are logged, send a signal, and return how the process ended."""
+    training = forks.start(folder, "train")
     log = folder / "out" / "lora-log.jsonl"
     deadline = time.monotonic() + 120
-    while process.poll() is None and (not log.is_file() or len(read_log(log)) < step):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    while not log.is_file() or len(read_log(log)) < step:
+        assert time.monotonic() < deadline, training.said()
+        time.sleep(0.002)
+    training.signal(number)
+    return training.wait()
+
+
+def finish(forks, folder):
+    ended = forks.run(folder, "train")
+    assert ended.code == 0, ended.err
 
 
 def parsed(path):
@@ -60,9 +59,10 @@ def parsed(path):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(forks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert start(folder).wait(300) == 0, (folder / "said.txt").read_text()
+    prepare(folder)
+    finish(forks, folder)
     return folder
 
 
@@ -71,23 +71,20 @@ def assert_same(folder, undisturbed):
     assert (folder / "out" / "lora-log.jsonl").read_bytes() == (undisturbed / "out" / "lora-log.jsonl").read_bytes()
 
 
-def test_kill_and_run_again_ends_with_the_same_lora_and_log(tmp_path, undisturbed):
+def test_kill_and_run_again_ends_with_the_same_lora_and_log(forks, tmp_path, undisturbed):
+    prepare(tmp_path)
     for step in (6, 14):
-        process = start(tmp_path)
-        wait_for_step(process, tmp_path, step)
-        process.kill()
-        process.wait()
-    assert start(tmp_path).wait(300) == 0
+        assert start_and_signal(forks, tmp_path, step, signal.SIGKILL).code == -signal.SIGKILL
+    finish(forks, tmp_path)
     assert_same(tmp_path, undisturbed)
     assert not list((tmp_path / "out").glob(".*part*"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stop_is_saved_says_how_to_go_on_and_goes_on(tmp_path, undisturbed, number, code):
-    process = start(tmp_path)
-    wait_for_step(process, tmp_path, 5)
-    process.send_signal(number)
-    assert process.wait(120) == code
-    assert "run the same command again to continue" in (tmp_path / "said.txt").read_text()
-    assert start(tmp_path).wait(300) == 0
+def test_a_stop_is_saved_says_how_to_go_on_and_goes_on(forks, tmp_path, undisturbed, number, code):
+    prepare(tmp_path)
+    stopped = start_and_signal(forks, tmp_path, 5, number)
+    assert stopped.code == code
+    assert "run the same command again to continue" in stopped.err
+    finish(forks, tmp_path)
     assert_same(tmp_path, undisturbed)

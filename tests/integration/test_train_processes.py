@@ -1,107 +1,187 @@
-"""Two processes under torchrun train as one process with all micro-batches does, to a millionth."""
+"""Two processes under torchrun train as one process with all micro-batches does, to a millionth, and draw the previews that one draws.
+
+The first process draws; where the base is in shards all pass through it together, and the first one writes.
+"""
 
 import json
-import os
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from blissmask.cachefile.read import read_tensors
+from blissmask.events import NullReporter
+from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
 from blissmask.training.checkpoint import find_states
 from blissmask.training.loss import item_coefficients, mass_counts
 from blissmask.training.metrics import read_log
 from blissmask.training.processes import Processes
-from tests.training_builders import stripes, weights_of, write_entry
+from tests.torchrun import launch
+from tests.training_builders import stripes, train_config, weights_of, write_entry
 
 pytestmark = pytest.mark.slow
 WORKER = """
-import sys
-from tests.training_builders import train_config
-from blissmask.tasks.train import train_lora
-from blissmask.tasks.plan import RunContext
-from blissmask.events import NullReporter
-from pathlib import Path
 import json
 import os
-options = json.loads(sys.argv[2])
-folder = Path(sys.argv[1])
-config = train_config(folder / "cache", folder / sys.argv[3], **options)
-kept = []
+
+from blissmask.archs.drawing import Painter
+from blissmask.events import NullReporter
+from blissmask.tasks.plan import RunContext
+from blissmask.tasks.train import train_lora
+from tests.torchrun import jobs_in_turn
+from tests.training_builders import train_config
+
+kept, drawn = [], []
 
 def load(*arguments):
-    result = genuine(*arguments)
-    kept.extend(result[0])
+    result = load_learners(*arguments)
+    kept[:] = result[0]
     return result
 
-genuine, train_lora.load_learners = train_lora.load_learners, load
-train_lora.run(train_lora.plan(config), RunContext(NullReporter()))
-frozen = [p for p in kept[0].denoiser.module.parameters() if not p.requires_grad]
-own = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in frozen)
-(folder / sys.argv[3] / f"kept-{os.environ.get('RANK', 0)}.json").write_text(json.dumps([own, sum(p.numel() for p in frozen)]))
+def draw(painter, denoisers, shot):
+    drawn.append(shot.seed)
+    return genuine_draw(painter, denoisers, shot)
+
+load_learners, train_lora.load_learners = train_lora.load_learners, load
+genuine_draw, Painter.draw = Painter.draw, draw
+for folder, name, options in jobs_in_turn():
+    drawn.clear()
+    config = train_config(folder / "cache", folder / name, **options)
+    train_lora.run(train_lora.plan(config), RunContext(NullReporter()))
+    frozen = [p for p in kept[0].denoiser.module.parameters() if not p.requires_grad]
+    own = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in frozen)
+    told = {"kept": own, "frozen": sum(p.numel() for p in frozen), "drawn": drawn}
+    (folder / name / f"process-{os.environ['RANK']}.json").write_text(json.dumps(told))
 """
+PROMPTS = "a portrait --s 2 --fs 3 --d 1\na clip --f 5 --s 2 --fs 3 --d 2\n"
+# With SGD, B is minus the sum of its gradients.
+COMMON = {
+    "use_mask_loss": True,
+    "prior_preservation_weight": 0.5,
+    "optimizer_type": "SGD",
+    "learning_rate": 1.0,
+    "weight_decay": 0.0,
+    "max_grad_norm": 0.0,
+}
+MEANS = ("global", "sample", "batch")
+SHARDED = {
+    # Below the gate the base model is not asked, and with an empty mask there is nothing to learn: one process needs fewer passes.
+    "global": {"save_every_n_steps": 1, "prior_min_timestep": 700},
+    "sample": {"gradient_checkpointing": True, "int8_base": True, "validation_split": 0.4},
+    # What is not adapted makes the graphs smaller: tracing them is what takes the time.
+    "batch": {
+        "use_dora": True,
+        "prior_preservation_weight": 0.0,
+        "compile": True,
+        "compile_backend": "aot_eager",
+        "exclude_patterns": [r".*\.(ffn|cross_attn)\..*"],
+    },
+}
+JOBS = {
+    **{f"two-{mean}": {**COMMON, "mask_mean": mean, "gradient_accumulation_steps": 2} for mean in MEANS},
+    **{f"sharded-{mean}": {**COMMON, "mask_mean": mean, "max_train_steps": 4, "fsdp": True, **SHARDED[mean]} for mean in MEANS},
+    "drawing": {},
+    "drawing-sharded": {"fsdp": True},
+}
+
+
+def drawing(folder):
+    """Return the options of a training that draws two previews before the first step and two at the end."""
+    return {"arch": "wan22", "sample_prompts": str(folder / "prompts.txt"), "sample_every_n_steps": 2, "sample_at_first": True}
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What two processes left in ``folder``, a training in each of its folders, and what they said."""
+
+    folder: Path
+    said: str
+
+    def told(self, name):
+        """Return what each of the processes told of itself at the end of its training."""
+        told = [self.folder / name / f"process-{rank}.json" for rank in range(2)]
+        assert all(path.is_file() for path in told), self.said
+        return [json.loads(path.read_text()) for path in told]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Eight items whose masks have very different masses, one of them empty."""
+def launched(tmp_path_factory):
+    """Two processes that train on eight items whose masks have very different masses, one of them empty."""
     folder = tmp_path_factory.mktemp("processes")
     shares = stripes(1, 4, 4)
     for number in range(8):
         weights = weights_of(shares) * (0.0 if number == 5 else 0.7**number)
         write_entry(folder / "cache", f"kyla{number}", weights=weights, regions=shares, seed=number)
-    (folder / "worker.py").write_text(WORKER, encoding="utf-8")
-    return folder
+    (folder / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
+    jobs = {name: {**drawing(folder), **options} if name.startswith("drawing") else options for name, options in JOBS.items()}
+    return Launched(folder, launch(WORKER, folder, jobs))
 
 
-def train(folder, name, *, processes, **options):
-    """Train in ``processes`` processes; return the LoRA's tensors and the log."""
-    options = {"use_mask_loss": True, "prior_preservation_weight": 0.5, "optimizer_type": "SGD", "max_grad_norm": 0.0, **options}
-    command = [str(folder / "worker.py"), str(folder), json.dumps({"learning_rate": 1.0, "weight_decay": 0.0, **options}), name]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
-    done = subprocess.run([sys.executable, *launcher, *command], env=environment, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    return read_tensors(folder / name / "kyla.safetensors"), read_log(folder / name / "kyla-log.jsonl")
+@pytest.fixture
+def compiler():
+    """Forget what was compiled before and after."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
-@pytest.mark.parametrize("mean", ["global", "sample", "batch"])
-def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(folder, mean):
-    one, log_of_one = train(folder, f"one-{mean}", processes=1, mask_mean=mean, gradient_accumulation_steps=4)
-    two, log_of_two = train(folder, f"two-{mean}", processes=2, mask_mean=mean, gradient_accumulation_steps=2)
+def train_alone(folder, output, **options):
+    """Train in this process."""
+    config = train_config(folder / "cache", output, **options)
+    train_lora.run(train_lora.plan(config), RunContext(NullReporter()))
+
+
+def outcome(output):
+    """Return the LoRA's tensors and the log."""
+    return read_tensors(output / "kyla.safetensors"), read_log(output / "kyla-log.jsonl")
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(launched, tmp_path, mean):
+    train_alone(launched.folder, tmp_path, **COMMON, mask_mean=mean, gradient_accumulation_steps=4)
+    assert launched.told(f"two-{mean}")
+    (one, log_of_one), (two, log_of_two) = outcome(tmp_path), outcome(launched.folder / f"two-{mean}")
     assert one.keys() == two.keys()
     moved = {key: value for key, value in one.items() if key.endswith("lora_B.weight")}
-    # With SGD, B is minus the sum of its gradients.
     assert error_of(two, moved) < 1e-6
     assert len(log_of_one) == len(log_of_two) == 2
     for ours, theirs in zip(log_of_one, log_of_two, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        # Below the gate the base model is not asked, and with an empty mask there is nothing to learn: one process needs fewer passes.
-        {"mask_mean": "global", "save_every_n_steps": 1, "prior_min_timestep": 700},
-        {"mask_mean": "sample", "gradient_checkpointing": True, "int8_base": True, "validation_split": 0.4},
-        {"mask_mean": "batch", "use_dora": True, "prior_preservation_weight": 0.0, "compile": True, "compile_backend": "aot_eager"},
-    ],
-    ids=lambda options: options["mask_mean"],
-)
-def test_two_processes_that_keep_half_of_the_base_each_step_like_one_that_keeps_all(folder, options):
-    name = f"sharded-{options['mask_mean']}"
-    one, log_of_one = train(folder, f"{name}-one", processes=1, max_train_steps=4, gradient_accumulation_steps=2, **options)
-    two, log_of_two = train(folder, name, processes=2, max_train_steps=4, fsdp=True, **options)
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.parametrize("mean", MEANS)
+def test_two_processes_that_keep_half_of_the_base_each_step_like_one_that_keeps_all(launched, compiler, tmp_path, mean):
+    options = {**COMMON, "mask_mean": mean, "max_train_steps": 4, **SHARDED[mean]}
+    train_alone(launched.folder, tmp_path, gradient_accumulation_steps=2, **options)
+    told = launched.told(f"sharded-{mean}")
+    (one, log_of_one), (two, log_of_two) = outcome(tmp_path), outcome(launched.folder / f"sharded-{mean}")
     moved = {key: value for key, value in one.items() if key.endswith("lora_B.weight")}
     assert error_of(two, moved) < 1e-6
     for ours, theirs in zip(log_of_one, log_of_two, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
-    for rank in range(2):
-        own, whole = json.loads((folder / name / f"kept-{rank}.json").read_text())
-        assert own == pytest.approx(whole / 2, rel=0.02)
-    assert find_states(folder / name, "kyla").newest
+    for process in told:
+        assert process["kept"] == pytest.approx(process["frozen"] / 2, rel=0.02)
+    assert find_states(launched.folder / f"sharded-{mean}", "kyla").newest
+
+
+def test_processes_draw_the_pictures_that_one_draws(launched, tmp_path):
+    train_alone(launched.folder, tmp_path, gradient_accumulation_steps=2, **drawing(launched.folder))
+    # The seeds of what each process drew: where each has the whole base, only the first draws.
+    assert [process["drawn"] for process in launched.told("drawing")] == [[1, 2, 1, 2], []]
+    assert [process["drawn"] for process in launched.told("drawing-sharded")] == [[1, 2, 1, 2]] * 2
+    one, whole, sharded = (pictures(path) for path in (tmp_path, launched.folder / "drawing", launched.folder / "drawing-sharded"))
+    assert one.keys() == whole.keys() == sharded.keys()
+    assert len(one) == 4
+    firsts = [name for name in one if "_000000_" in name]
+    # Later ones differ by what the sums of gradients round differently.
+    assert all(one[name] == whole[name] == sharded[name] for name in firsts)
+
+
+def pictures(output):
+    return {path.name: path.read_bytes() for path in (output / "sample").iterdir()}
 
 
 def error_of(tensors, expected):
