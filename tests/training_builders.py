@@ -96,6 +96,9 @@ def train_config(cache: Path, output: Path, *, datasets: Sequence[dict[str, Any]
         "masks": {},
         "run": {},
     }
+    if {"dit", "dit_high_noise"} & fields.keys():
+        # The miniature would stand for these files.
+        sections["model"]["model"] = None
     for name, value in fields.items():
         owner = next(section for section in sections if name in Config.model_fields[section].annotation.model_fields)
         sections[owner][name] = value

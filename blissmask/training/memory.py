@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.archs.checkpoint import open_checkpoint
+from blissmask.archs.sources import TINY
 from blissmask.config.training import ModelSection, TrainSection
 
 _BLOCK = re.compile(r"((?:^|\.)\w*blocks\.\d+)\.")
@@ -74,6 +75,8 @@ def denoiser_files(model: ModelSection, expert: str) -> list[Path]:
         model: names them; see ``archs.sources.check_denoiser``.
         expert: ``high``, ``low``, or ``""`` for the only one.
     """
+    if model.model == TINY:
+        return []
     named = model.dit_high_noise if expert == "high" else model.dit
     if named is not None:
         return [named] if named.is_file() else []

@@ -130,15 +130,15 @@ CASES = {
     "a hostile pickle for a model": Case(
         ("refusing to unpickle wan.pt: it asks to import `posix.mkdir`", "use the safetensors file of the same model"),
         ("wan.pt", hostile(zipped=True)),
-        "--dit wan.pt",
+        "--model . --dit wan.pt",
     ),
-    "an old hostile pickle": Case(("refusing to unpickle wan.pth",), ("wan.pth", hostile(zipped=False)), "--dit wan.pth"),
+    "an old hostile pickle": Case(("refusing to unpickle wan.pth",), ("wan.pth", hostile(zipped=False)), "--model . --dit wan.pth"),
     "a pickle that is called safetensors": Case(
-        ("refusing to unpickle wan.safetensors",), ("wan.safetensors", hostile(zipped=True)), "--dit wan.safetensors"
+        ("refusing to unpickle wan.safetensors",), ("wan.safetensors", hostile(zipped=True)), "--model . --dit wan.safetensors"
     ),
-    "a truncated model": Case(("a damaged safetensors file", WARM), (WARM, copied(cut(-8))), f"--dit {WARM}"),
-    "a model that is none": Case((f"{WARM} is no Wan denoiser",), (WARM, copied(cut(None))), f"--dit {WARM}"),
-    "a model that is not there": Case(("there is no such model file", "gone.safetensors"), arguments="--dit gone.safetensors"),
+    "a truncated model": Case(("a damaged safetensors file", WARM), (WARM, copied(cut(-8))), f"--model . --dit {WARM}"),
+    "a model that is none": Case((f"{WARM} is no Wan denoiser",), (WARM, copied(cut(None))), f"--model . --dit {WARM}"),
+    "a model that is not there": Case(("there is no such model file", "gone.safetensors"), arguments="--model . --dit gone.safetensors"),
     "a hostile pickle for a LoRA": Case(
         ("the LoRA file is damaged or not safetensors", "warm.pt", "could run code while it is read"),
         ("warm.pt", hostile(zipped=True)),

@@ -39,7 +39,7 @@ def test_a_file_or_folder_that_is_not_there_is_named(registry, section, name):
 def test_hub_id_is_not_fetched_without_permission(name, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     problem = refusal_of(PARSING, MasksSection, name, model="someone/some-parser-that-is-not-here")
-    assert "nothing is downloaded without permission" in problem.what
+    assert "nor a hub model of this name on this machine" in problem.what
     assert "--download" in problem.fix
 
 

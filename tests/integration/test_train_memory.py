@@ -201,8 +201,9 @@ def test_the_memory_of_every_expert_that_is_trained_is_known_from_its_own_file(c
 
 
 def test_the_memory_is_not_known_while_an_expert_is_not_here(cache, tmp_path):
-    config = train_config(cache, tmp_path / "out", arch="wan22", expert="both", dit=model_file(tmp_path))
-    # The other is a miniature.
+    # The other may be fetched later.
+    model = {"model": "nobody/has-this", "download": True}
+    config = train_config(cache, tmp_path / "out", arch="wan22", expert="both", dit=model_file(tmp_path), **model)
     assert "memory_bytes" not in train_lora.plan(config).details
 
 

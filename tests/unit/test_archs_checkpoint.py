@@ -188,7 +188,7 @@ def _hub_copy(monkeypatch: pytest.MonkeyPatch, folder: Path, *parts: str) -> Non
 def test_hub_models_that_are_not_here_need_permission_and_the_flag_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     _hub_copy(monkeypatch, tmp_path, "transformer")
     files = ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers")
-    with pytest.raises(ModelError, match="is not on this machine") as caught:
+    with pytest.raises(ModelError, match="nor a hub model of this name on this machine") as caught:
         part_of_model(files, "vae", option="--vae")
     assert "--download" in caught.value.problems[0].fix
     assert part_of_model(replace(files, download=True), "vae", option="--vae") == tmp_path / "vae"

@@ -112,7 +112,7 @@ def test_in_a_terminal_there_is_a_bar_unless_it_is_refused(monkeypatch, options,
         assert type(reporter) is kind
 
 
-@pytest.mark.parametrize(("verbose", "count"), [(False, 10), (True, 12)])
+@pytest.mark.parametrize(("verbose", "count"), [(False, 3), (True, 12)])
 def test_verbose_names_every_place_of_a_warning(clock, capsys, verbose, count):
     with make_reporter(RunSection(verbose=verbose), "masks") as reporter:
         reporter.emit(Warned(Problem("be careful", tuple(f"photos/{number:02}.png" for number in range(12)))))
