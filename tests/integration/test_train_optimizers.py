@@ -1,6 +1,8 @@
 """Every optimiser trains, and a run that was stopped ends with the weights of one that was not, whatever the optimiser remembers."""
 
 import importlib
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,12 @@ OPTIMISERS = [
     ("torch.optim.RAdam", ["betas=(0.8,0.9)", "decoupled_weight_decay=True"], "torch"),
     ("schedulefree.RAdamScheduleFree", [], "schedulefree"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def packages_aside(monkeypatch):
+    """Let the tests find what tests/aside.txt installs."""
+    monkeypatch.syspath_prepend(Path(sys.prefix) / "aside")
 
 
 @pytest.fixture
