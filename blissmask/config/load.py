@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from blissmask.config.fields import choices_of, item_type, plain_type, range_text
 from blissmask.config.model import Config, section_type
 from blissmask.config.other_trainers import advice_for, nearest
+from blissmask.config.training import PRESET_FIELDS
 from blissmask.errors import UsageError
 
 DEFAULT_NAME = "blissmask.toml"
@@ -98,6 +99,9 @@ def _rename_old(data: dict[str, Any]) -> list[str]:
 def _merge_flags(data: dict[str, Any], flags: Flags) -> set[tuple[str, str]]:
     """Write ``flags`` over ``data``; return which (section, field) came from the command line."""
     typed = set()
+    mask_loss = data.get("mask_loss")
+    if "mask_preset" in flags.get("mask_loss", {}) and isinstance(mask_loss, dict):
+        data["mask_loss"] = {name: value for name, value in mask_loss.items() if name not in PRESET_FIELDS}
     for section, values in flags.items():
         for name, raw in values.items():
             value = _from_flag(raw, section_type(section).model_fields[name])

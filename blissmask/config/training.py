@@ -135,6 +135,12 @@ class MaskLossSection(Section):
     prior_decay: Literal["constant", "linear", "cosine"] = option("constant", "How the hold weakens from full noise to none", panel=_MASK)
 
 
+PRESET_FIELDS = frozenset(
+    {"use_mask_loss", "mask_gamma", "mask_min_weight", "mask_mean", "prior_preservation_weight", "body_weight", "hair_weight"}
+)
+"""What presets decide about. A preset on the command line takes the place of all of these in the file."""
+
+
 class TrainSection(Section):
     """[train]: the loop and what it writes."""
 

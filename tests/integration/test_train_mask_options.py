@@ -7,12 +7,12 @@ import tomli
 import torch
 
 from blissmask.config.model import Config
-from blissmask.config.training import MaskLossSection
+from blissmask.config.training import PRESET_FIELDS, MaskLossSection
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
-from blissmask.training.presets import with_preset
+from blissmask.training.presets import PRESETS, with_preset
 from blissmask.training.recipes import RECIPES
 from tests.training_builders import problems_of, run, tensors_of, train_config, weights_of, write_entry, write_masked_set
 
@@ -234,3 +234,7 @@ def test_recipes_are_shown_without_a_data_set_and_nothing_is_trained(trainer):
     typed = "\n".join(f"{name} = {value}" for name, value in summary.tables[0].rows)
     assert MaskLossSection(**tomli.loads(typed)) == MaskLossSection(**RECIPES[trainer].settings)
     assert summary.written == 0
+
+
+def test_the_fields_that_presets_decide_about_are_those_they_set():
+    assert {"use_mask_loss", *(name for preset in PRESETS.values() for name in preset)} == PRESET_FIELDS

@@ -19,7 +19,7 @@ from blissmask.events import Advanced, Measured, Noted, Warned
 from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.plan import RunContext
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train import previews, train_lora
 from blissmask.training.checkpoint import find_states
 from tests.builders import random_rgb, save
 from tests.integration.test_train_families import FAMILIES, write_cache
@@ -329,3 +329,14 @@ def test_a_clip_shows_its_first_frame(tmp_path):
     run(train_config(cache, tmp_path / "out", **options))
     firsts = [next(iter(read_frames(path))) for path in sorted((tmp_path / "out" / "sample").glob("*.mp4"))]
     assert np.abs(firsts[0].astype(int) - firsts[1]).mean() > 1
+
+
+def test_prompts_that_do_not_fit_into_the_memory_cost_the_previews_alone(cache, prompts, tmp_path, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(previews, "encode_shots", full)
+    _, recorder = run(train_config(cache, tmp_path / "out", sample_prompts=prompts, sample_every_n_steps=1))
+    assert any("no previews are drawn" in event.problem.what for event in recorder.of(Warned))
+    assert (tmp_path / "out" / "kyla.safetensors").is_file()
+    assert not (tmp_path / "out" / "sample").exists()

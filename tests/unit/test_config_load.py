@@ -234,3 +234,11 @@ def test_a_configuration_of_another_format_says_so(tmp_path):
     path = tmp_path / "ai.yaml"
     path.write_text("job: extension", encoding="utf-8")
     assert "this is YAML" in problems_of(path).what
+
+
+def test_a_preset_on_the_command_line_takes_the_place_of_what_the_file_says_of_it(tmp_path):
+    path = write(tmp_path, "[mask_loss]\nmask_gamma = 0.7\nmask_min_weight = 0.05\nmask_feather = 1.0\n")
+    typed = load_config(path, {"mask_loss": {"mask_preset": "person-prior", "hair_weight": "0.5"}}).mask_loss
+    assert typed.model_fields_set == {"mask_preset", "hair_weight", "mask_feather"}
+    in_file = load_config(write(tmp_path, "[mask_loss]\nmask_preset = 'face'\nmask_gamma = 0.7\n"), {}).mask_loss
+    assert in_file.mask_gamma == 0.7

@@ -28,7 +28,7 @@ from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.preview_plan import PlannedShot
 from blissmask.tasks.train.preview_shots import encode_shots
 from blissmask.training import checkpoint
-from blissmask.training.device import release_memory
+from blissmask.training.device import is_out_of_memory, release_memory
 from blissmask.training.experts import Learner, Onlooker
 from blissmask.training.learners import LearnerPlan, load_onlooker
 from blissmask.training.undisturbed import undisturbed
@@ -87,7 +87,9 @@ class Studio:
 
 
 def open_studio(plan: TrainPlan, models: LearnerPlan, context: RunContext) -> Studio | None:
-    """Encode the prompts, before the denoisers take the device; the encoders are let go. None where no previews are asked for.
+    """Encode the prompts, before the denoisers take the device; the encoders are let go.
+
+    None where no previews are asked for, and where the encoders do not fit into the memory, which is told.
 
     Args:
         plan: of the training.
@@ -108,7 +110,16 @@ def open_studio(plan: TrainPlan, models: LearnerPlan, context: RunContext) -> St
     model, device = plan.config.model, models.device
     atomic.sweep(plan.names.folder / _FOLDER)
     context.reporter.emit(PhaseStarted("Encoding prompts", None))
-    shots = encode_shots(plan, planned, device)
+    try:
+        shots = encode_shots(plan, planned, device)
+    except Exception as error:
+        # Other processes would wait for the pictures of this one.
+        if not is_out_of_memory(error) or plan.processes.count > 1:
+            raise
+        release_memory(device)
+        what = "no previews are drawn: the text encoder does not fit into the memory"
+        context.reporter.emit(Warned(Problem(what, fix="leave `--sample-prompts` out, or train where there is more memory")))
+        return None
     painter = Painter(
         plan.previews.drawing,
         model_files(model),
