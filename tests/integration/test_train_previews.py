@@ -127,10 +127,10 @@ def test_previews_change_no_bit_of_the_lora(cache, prompts, tmp_path, options):
 def test_compiled_blocks_are_not_compiled_again_for_previews(cache, prompts, tmp_path):
     options = {"max_train_steps": 2, "compile": True, "compile_backend": "aot_eager"}
     graphs = []
-    for name, previews in (("plain", {}), ("drawn", {"sample_prompts": prompts, "sample_every_n_steps": 1})):
+    for name, drawing in (("plain", {}), ("drawn", {"sample_prompts": prompts, "sample_every_n_steps": 1})):
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
-        run(train_config(cache, tmp_path / name, **options, **previews))
+        run(train_config(cache, tmp_path / name, **options, **drawing))
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs[0] == graphs[1] > 0
     assert len(pictures(tmp_path / "drawn")) == 4
