@@ -110,6 +110,8 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
         return 1
     except OSError as error:
         # Such as a folder that may not be entered; files that are read and written have their own messages.
+        if verbose:
+            problems.show_traceback(error)
         what = f"the machine refuses: {error.strerror or error}"
         return _show(MachineError(what, where=[error.filename] if error.filename else []), as_json=as_json, verbose=verbose)
     except MemoryError:

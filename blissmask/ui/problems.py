@@ -49,7 +49,7 @@ def show_note(text: str) -> None:
 
 def show_bug(error: BaseException, *, verbose: bool) -> None:
     """Say that it is our mistake, and where the traceback was saved."""
-    trace = "".join(traceback.format_exception(error))
+    trace = _trace(error)
     with tempfile.NamedTemporaryFile(prefix="blissmask-", suffix=".log", delete=False) as log:
         log.write(trace.encode("utf-8", "backslashreplace"))
     problem = Problem(
@@ -59,7 +59,16 @@ def show_bug(error: BaseException, *, verbose: bool) -> None:
     )
     _show("error", "bold red", problem, places=None)
     if verbose:
-        err().print(trace)
+        show_traceback(error)
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print on stderr where in our code an error came from."""
+    err().print(_trace(error))
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def _with_config(fix: str) -> str:

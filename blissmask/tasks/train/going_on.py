@@ -73,7 +73,7 @@ def how_to_go_on(plan: TrainPlan) -> str:
 def refuse_other_base(plan: TrainPlan, learners: Sequence[Learner]) -> None:
     """Raise UsageError when the training state was made on other weights, e.g. on the miniature that all was tried out with."""
     assert plan.state is not None
-    before = plan.state.numbers["settings"].get(BASE)
+    before = plan.state.numbers.get("settings", {}).get(BASE)
     if before is not None and before != bases(learners):
         raise UsageError(
             "the training state was made with another base model",
