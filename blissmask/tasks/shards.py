@@ -77,6 +77,15 @@ class Shard:
         dist.all_gather_object(gathered, mine)
         return gathered
 
+    def leave(self) -> None:
+        """End the connection to the other processes; a process that ends with it open may be aborted after all is done."""
+        if self.count == 1:
+            return
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
 
 def this_shard() -> Shard:
     """Return this process's part, from the environment that launchers set; the whole where there is none."""

@@ -50,6 +50,7 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     whole = CacheRun()
     for counts in shard.gather(mine.counts):
         whole.merge(counts)
+    shard.leave()
     # Only now: a pass that was stopped or broke off removes nothing.
     if shard.rank == 0:
         for path in plan.outdated:
