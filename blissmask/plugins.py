@@ -1,6 +1,6 @@
-"""Find backends by file name: ``archs/qwen_image.py`` is ``--arch qwen-image``.
+"""Find backends and model families by file name: ``families/qwen/qwen_image.py`` is ``--arch qwen-image``.
 
-A folder is the registry. A module belongs to it when it defines the folder's marker at top level (``ARCHITECTURE = ...`` or
+A folder is the registry, with its sub-folders. A module belongs to it when it defines the folder's marker at top level (``ARCHITECTURE = ...`` or
 ``def backend(...)``). Its docstring's first line is its help text, read without importing it. Third parties add
 modules through an entry-point group of the same name.
 """
@@ -13,6 +13,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +43,7 @@ class Registry:
         """Return the first docstring line of member ``name``; members outside the package say where they come from."""
         own = _own_modules(self.package, self.marker)
         if name in own:
-            docstring = ast.get_docstring(ast.parse(own[name].read_text(encoding="utf-8"))) or ""
+            docstring = ast.get_docstring(ast.parse(own[name].path.read_text(encoding="utf-8"))) or ""
             return docstring.partition("\n")[0].rstrip(".")
         return f"from {_entry_points(self.package)[name].value}"
 
@@ -57,8 +58,9 @@ class Registry:
             UsageError: there is no such member; names the nearest.
             ModelError: an entry point cannot be imported or lacks the marker.
         """
-        if name in _own_modules(self.package, self.marker):
-            return importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
+        own = _own_modules(self.package, self.marker)
+        if name in own:
+            return importlib.import_module(own[name].dotted_name)
         points = _entry_points(self.package)
         if name not in points:
             near = difflib.get_close_matches(name, self.names(), n=1)
@@ -73,16 +75,27 @@ class Registry:
         return module
 
 
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A module of the registry's own package."""
+
+    path: Path
+    dotted_name: str
+
+
 @functools.cache
-def _own_modules(package: str, marker: str) -> dict[str, Path]:
+def _own_modules(package: str, marker: str) -> dict[str, _Member]:
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0])
+    defines_marker = re.compile(rf"^({marker}\b|def {marker}\()", re.MULTILINE)
     members = {}
-    for path in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
-        source = path.read_text(encoding="utf-8")
-        if f"\n{marker}" in source or f"\ndef {marker}(" in source:
-            members[path.stem.replace("_", "-")] = path
+    for path in sorted(folder.rglob("*.py")):
+        # Read as text: importing every member would import torch before the help screen is shown.
+        if defines_marker.search(path.read_text(encoding="utf-8")):
+            inner_name = ".".join(path.relative_to(folder).with_suffix("").parts)
+            members[path.stem.replace("_", "-")] = _Member(path, f"{package}.{inner_name}")
     return members
 
 
