@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from blissmask.archs.wan import WanFamily
 from blissmask.cachefile.entry import CacheEntry
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.config.model import Config
+from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.cache.plan import CachePlan
 from blissmask.tasks.plan import RunContext, Summary

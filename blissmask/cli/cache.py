@@ -1,7 +1,7 @@
 """``blissmask cache``."""
 
-from blissmask.archs.registry import ARCHS
 from blissmask.cli.commands import Command
+from blissmask.families.registry import ARCHS
 
 CACHE = Command(
     name="cache",

@@ -1,7 +1,7 @@
 """``blissmask train``."""
 
-from blissmask.archs.registry import ARCHS
 from blissmask.cli.commands import Command
+from blissmask.families.registry import ARCHS
 
 TRAIN = Command(
     name="train",

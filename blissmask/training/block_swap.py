@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blissmask.archs.protocol import Denoiser
 from blissmask.errors import UsageError
+from blissmask.families.protocol import Denoiser
 from blissmask.training.blocks import repeated_blocks
 from blissmask.training.locked_memory import LockedMemory, flat_buffer
 from blissmask.training.placement import Home, move

@@ -8,8 +8,8 @@ import shutil
 import torch
 from torch import nn
 
-from blissmask.archs.protocol import Denoiser
 from blissmask.errors import MachineError, UsageError
+from blissmask.families.protocol import Denoiser
 
 _CPP_COMPILERS = ("g++", "clang++", "c++", "cl")
 _COMPILATIONS = 64

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.archs.protocol import Architecture
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import OURS, parse_text_name
 from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.config.training import MaskLossSection
 from blissmask.errors import CacheError, Problem, UsageError
+from blissmask.families.protocol import Architecture
 from blissmask.storage.links import without_links
 from blissmask.training.batches import Placed
 from blissmask.training.items import shows_no_regions

@@ -9,9 +9,9 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from blissmask.archs.protocol import Denoiser, Expert
 from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
+from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.block_swap import BlockSwap
 from blissmask.training.lora import Lora
 from blissmask.training.placement import Home, move

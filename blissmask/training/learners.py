@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from blissmask.archs.protocol import Architecture, Denoiser, Expert
-from blissmask.archs.sources import model_files
 from blissmask.config.training import ModelSection, TrainSection
 from blissmask.errors import UsageError
+from blissmask.families.files.sources import model_files
+from blissmask.families.protocol import Architecture, Denoiser, Expert
 from blissmask.training.batches import MicroBatch
 from blissmask.training.block_swap import BlockSwap, swap_blocks
 from blissmask.training.blocks import compile_blocks

@@ -14,8 +14,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from blissmask.archs.protocol import Denoiser
 from blissmask.errors import UsageError
+from blissmask.families.protocol import Denoiser
 from blissmask.training import lora_kinds
 from blissmask.training.lora_fusing import FusedLayers, find_fused
 from blissmask.training.lora_kinds import NetworkType

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from blissmask.archs.protocol import Architecture, Denoiser, ModelFiles
+from blissmask.families.protocol import Architecture, Denoiser, ModelFiles
 from blissmask.training.lora_fusing import PART_ORDER
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.archs.checkpoint import open_checkpoint
-from blissmask.archs.sources import TINY
 from blissmask.config.training import ModelSection, TrainSection
+from blissmask.families.files.sources import TINY
+from blissmask.families.files.stored_tensors import open_checkpoint
 
 _BLOCK = re.compile(r"((?:^|\.)\w*blocks\.\d+)\.")
 _BYTES_PER_TRAINED = 16

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blissmask.archs.protocol import Denoiser
 from blissmask.errors import ModelError
+from blissmask.families.protocol import Denoiser
 from blissmask.training.blocks import repeated_blocks
 
 INT8, FLOAT8 = torch.int8, torch.float8_e4m3fn

@@ -10,7 +10,7 @@ import warnings
 
 import torch
 
-from blissmask.archs.protocol import Denoiser
+from blissmask.families.protocol import Denoiser
 from blissmask.training.blocks import repeated_blocks
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blissmask.archs.protocol import Batch
+from blissmask.families.protocol import Batch
 from blissmask.masks.tiers import TIERS
 from blissmask.training.batches import MicroBatch
 from blissmask.training.device import is_out_of_memory, send

@@ -16,15 +16,15 @@ from diffusers import WanTransformer3DModel
 from latents import GRID_HW
 from torch import Tensor, nn
 
-from blissmask.archs.protocol import Batch
-from blissmask.archs.wan_denoiser import WanDenoiser
 from blissmask.cachefile.read import read_tensors
+from blissmask.families.protocol import Batch
+from blissmask.families.wan.denoiser import WanDenoiser
 
 SAMPLING_STEPS = 16
 
 
 class ToyDenoiser:
-    """A :class:`blissmask.archs.protocol.Denoiser` that reads a caption's six rows as they are; the large ones pad them to 512."""
+    """A :class:`blissmask.families.protocol.Denoiser` that reads a caption's six rows as they are; the large ones pad them to 512."""
 
     lora_targets = WanDenoiser.lora_targets
     block_class_names: tuple[str, ...] = WanDenoiser.block_class_names

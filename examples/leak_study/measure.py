@@ -18,7 +18,7 @@ from latents import STRIDE, Codec
 from torch import Tensor
 from torch.nn import functional as F
 
-from blissmask.archs.protocol import Batch
+from blissmask.families.protocol import Batch
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.training.loss import error_map, region_masses, region_sums
 

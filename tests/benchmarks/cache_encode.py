@@ -27,11 +27,11 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from blissmask.archs import tiny
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.wan_latents import WanLatentEncoder
 from blissmask.cachefile.write import save_tensors
 from blissmask.config.load import load_config
+from blissmask.families import tiny
+from blissmask.families.registry import load_architecture
+from blissmask.families.wan.latents import WanLatentEncoder
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table

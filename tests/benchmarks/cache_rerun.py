@@ -20,9 +20,9 @@ from types import SimpleNamespace
 
 import torch
 
-from blissmask.archs.protocol import EncodedText
-from blissmask.archs.wan import WanFamily
 from blissmask.config.load import load_config
+from blissmask.families.protocol import EncodedText
+from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
 from tests.benchmarks.cache_memory import peak_mib

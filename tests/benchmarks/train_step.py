@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from diffusers import WanTransformer3DModel
 
-from blissmask.archs.wan_denoiser import WanDenoiser
+from blissmask.families.wan.denoiser import WanDenoiser
 from blissmask.training.batches import MicroBatch, collate
 from blissmask.training.experts import Learner
 from blissmask.training.items import TrainingItem

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from blissmask import plugins
-from blissmask.archs.wan import WanFamily
 from blissmask.errors import InputError
 from blissmask.events import Event, Measured
+from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.checkpoint import find_states

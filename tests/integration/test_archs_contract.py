@@ -1,4 +1,4 @@
-"""Every family of the registry keeps the promises of ``archs/protocol.py``, with miniature models of the real classes."""
+"""Every family of the registry keeps the promises of ``families/protocol.py``, with miniature models of the real classes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.archs.protocol import Batch, ModelFiles
-from blissmask.archs.registry import ARCHS, load_architecture
+from blissmask.families.protocol import Batch, ModelFiles
+from blissmask.families.registry import ARCHS, load_architecture
 
 CPU = torch.device("cpu")
 TINY = ModelFiles(model="tiny")

@@ -9,11 +9,11 @@ import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit as edit
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 
-from blissmask.archs import qwen_denoiser
-from blissmask.archs.drawing import Painter, Shot, encode_picture, euler, to_signed
-from blissmask.archs.protocol import Batch, ModelFiles
-from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.errors import ModelError
+from blissmask.families.previews import Painter, Shot, encode_picture, euler, to_signed
+from blissmask.families.protocol import Batch, ModelFiles
+from blissmask.families.qwen import denoiser as qwen_denoiser
+from blissmask.families.registry import ARCHS, load_architecture
 from tests.builders import random_rgb
 
 FILES = ModelFiles(model="tiny")

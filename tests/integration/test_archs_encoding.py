@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.archs import tiny
-from blissmask.archs.clip import clip_features
-from blissmask.archs.hunyuan15_text import glyph_text
-from blissmask.archs.hunyuan_vae import HunyuanLatentEncoder
-from blissmask.archs.protocol import Batch, ModelFiles, OneFrame
-from blissmask.archs.qwen_denoiser import pack, unpack
-from blissmask.archs.qwen_templates import EDIT_PLUS, SPECIALS
-from blissmask.archs.qwen_text import QwenTextEncoder
-from blissmask.archs.qwen_vision import condition_size, vision_patches
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.umt5 import clean_caption
-from blissmask.archs.wan_latents import WanLatentEncoder
 from blissmask.errors import BlissmaskError, CacheError, UsageError
+from blissmask.families import tiny
+from blissmask.families.hunyuan.vae import HunyuanLatentEncoder
+from blissmask.families.hunyuan15.text import glyph_text
+from blissmask.families.protocol import Batch, ModelFiles, OneFrame
+from blissmask.families.qwen.denoiser import pack, unpack
+from blissmask.families.qwen.templates import EDIT_PLUS, SPECIALS
+from blissmask.families.qwen.text import QwenTextEncoder
+from blissmask.families.qwen.vision import condition_size, vision_patches
+from blissmask.families.registry import load_architecture
+from blissmask.families.wan.clip import clip_features
+from blissmask.families.wan.latents import WanLatentEncoder
+from blissmask.families.wan.text import clean_caption
 
 CPU = torch.device("cpu")
 FP32 = torch.float32

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from blissmask.archs.protocol import Batch, ModelFiles
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.tiny_pipelines import tiny_pipeline
 from blissmask.errors import ModelError, UsageError
+from blissmask.families.protocol import Batch, ModelFiles
+from blissmask.families.registry import load_architecture
+from tests.builders.tiny_pipelines import tiny_pipeline
 
 CPU = torch.device("cpu")
 FP32 = torch.float32

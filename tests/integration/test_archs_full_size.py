@@ -7,22 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from blissmask.archs import (
-    clip,
-    clip_text,
-    hunyuan15_denoiser,
-    hunyuan_denoiser,
-    hunyuan_vae,
-    llama,
-    qwen_denoiser,
-    qwen_vl,
-    siglip,
-    t5,
-    wan_denoiser,
-    wan_vae,
-)
-from blissmask.archs.checkpoint import StoredTensor
-from blissmask.archs.loading import build_empty
+from blissmask.families.encoders import llama, qwen_vl, t5
+from blissmask.families.files.loading import build_empty
+from blissmask.families.files.stored_tensors import StoredTensor
+from blissmask.families.hunyuan import clip_text
+from blissmask.families.hunyuan import denoiser as hunyuan_denoiser
+from blissmask.families.hunyuan import vae as hunyuan_vae
+from blissmask.families.hunyuan15 import denoiser as hunyuan15_denoiser
+from blissmask.families.hunyuan15 import siglip
+from blissmask.families.qwen import denoiser as qwen_denoiser
+from blissmask.families.wan import clip
+from blissmask.families.wan import denoiser as wan_denoiser
+from blissmask.families.wan import vae as wan_vae
 
 WAN_14B = {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824, "num_layers": 40, "text_dim": 4096}
 WAN_5B = {"num_attention_heads": 24, "attention_head_dim": 128, "ffn_dim": 14336, "num_layers": 30, "text_dim": 4096}

@@ -11,15 +11,22 @@ import torch
 from safetensors.torch import save_file as write_safetensors
 from torch import Tensor
 
-from blissmask.archs import hunyuan15_denoiser, hunyuan_denoiser, hunyuan_keymaps, hunyuan_vae, qwen_denoiser, tiny, wan_keymaps, wan_vae
-from blissmask.archs.clip_text import load_clip_text
-from blissmask.archs.llama import load_llama, without_last_layers
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.qwen_vl import load_qwen_vl
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.siglip import load_siglip
-from blissmask.archs.t5 import load_byt5
 from blissmask.errors import ModelError
+from blissmask.families import tiny
+from blissmask.families.encoders.llama import load_llama, without_last_layers
+from blissmask.families.encoders.qwen_vl import load_qwen_vl
+from blissmask.families.encoders.t5 import load_byt5
+from blissmask.families.hunyuan import denoiser as hunyuan_denoiser
+from blissmask.families.hunyuan import names as hunyuan_keymaps
+from blissmask.families.hunyuan import vae as hunyuan_vae
+from blissmask.families.hunyuan.clip_text import load_clip_text
+from blissmask.families.hunyuan15 import denoiser as hunyuan15_denoiser
+from blissmask.families.hunyuan15.siglip import load_siglip
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.qwen import denoiser as qwen_denoiser
+from blissmask.families.registry import load_architecture
+from blissmask.families.wan import names as wan_keymaps
+from blissmask.families.wan import vae as wan_vae
 
 CPU = torch.device("cpu")
 FP32 = torch.float32

@@ -9,13 +9,16 @@ import torch
 from safetensors.torch import save_file as write_safetensors
 from torch import Tensor
 
-from blissmask.archs import tiny, wan_denoiser, wan_keymaps, wan_vae
-from blissmask.archs.checkpoint import StoredTensor
-from blissmask.archs.clip import clip_features, load_clip
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.t5 import load_umt5
 from blissmask.errors import ModelError
+from blissmask.families import tiny
+from blissmask.families.encoders.t5 import load_umt5
+from blissmask.families.files.stored_tensors import StoredTensor
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import load_architecture
+from blissmask.families.wan import denoiser as wan_denoiser
+from blissmask.families.wan import names as wan_keymaps
+from blissmask.families.wan import vae as wan_vae
+from blissmask.families.wan.clip import clip_features, load_clip
 
 CPU = torch.device("cpu")
 FP32 = torch.float32

@@ -328,7 +328,7 @@ def test_a_dry_run_shows_buckets_and_work(photos):
 
 
 def test_broken_values_cost_the_item_and_are_not_written(photos, monkeypatch):
-    from blissmask.archs.wan_latents import WanLatentEncoder
+    from blissmask.families.wan.latents import WanLatentEncoder
 
     encode = WanLatentEncoder.encode
 

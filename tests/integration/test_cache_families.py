@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
 from blissmask.errors import UsageError
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import ARCHS, load_architecture
 from tests.builders import photo_folder, random_rgb, save, tier_mask, write_video
 from tests.cache_builders import build, captions, plan
 

@@ -6,8 +6,8 @@ Their loaders were run on our folders once, at the commits that the README names
 import pytest
 import torch
 
-from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.cachefile.read import read_tensors
+from blissmask.families.registry import ARCHS, load_architecture
 from tests.builders import mask_folder, photo_folder, random_rgb, save
 from tests.cache_builders import build, captions, on_videos, video_folder
 

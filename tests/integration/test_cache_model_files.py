@@ -4,14 +4,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.tiny_pipelines import tiny_pipeline
 from blissmask.cachefile.read import read_tensors
 from blissmask.config.model import Config
 from blissmask.errors import ModelError
+from blissmask.families.registry import load_architecture
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import Action, RunContext
 from tests.builders import photo_folder
+from tests.builders.tiny_pipelines import tiny_pipeline
 from tests.cache_builders import PHOTO_WH, captions, config
 
 WEIGHTS = {"vae": "vae/diffusion_pytorch_model.safetensors", "text_encoder": "text_encoder/model.safetensors"}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from blissmask.archs.umt5 import Umt5TextEncoder
-from blissmask.archs.wan_latents import WanLatentEncoder
 from blissmask.errors import InputError
+from blissmask.families.wan.latents import WanLatentEncoder
+from blissmask.families.wan.text import Umt5TextEncoder
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.plan import RunContext
 from tests.builders import photo_folder

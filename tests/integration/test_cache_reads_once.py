@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from blissmask.archs.registry import load_architecture
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.freshness import Redo
 from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
@@ -13,6 +12,7 @@ from blissmask.cachefile.write import save_tensors
 from blissmask.config.model import Config
 from blissmask.dataset import footage, pixel_mask
 from blissmask.errors import MediaError
+from blissmask.families.registry import load_architecture
 from blissmask.media import image
 from blissmask.tasks.cache import build_cache, latents, masks
 from blissmask.tasks.plan import Action, RunContext

@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 
-from blissmask.archs.loading import place
-from blissmask.archs.wan_denoiser import WanDenoiser
+from blissmask.families.files.loading import place
+from blissmask.families.wan.denoiser import WanDenoiser
 from blissmask.training.lora import LoraShape, inject_lora
 from blissmask.training.memory import _KEPT, _KEPT_DORA
 

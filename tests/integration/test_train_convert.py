@@ -8,10 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.config.model import Config
 from blissmask.errors import InputError, ModelError, UsageError
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.plan import Action, RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora import LoraShape, inject_lora

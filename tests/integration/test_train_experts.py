@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import load_architecture
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured, Noted
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.experts import schedule_steps
 from tests.training_builders import run, tensors_of, train_config, write_masked_set

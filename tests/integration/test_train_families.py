@@ -4,13 +4,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.read import read_tensors
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.errors import CacheError
 from blissmask.events import Measured, Noted
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.cached_set import remembered_family

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import ARCHS, load_architecture
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.training.lora import LoraShape, inject_lora
 from blissmask.training.lora_file import load_lora, save_lora
 from tests.training_builders import seeded

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import load_architecture
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora import ADAPTER, LoraShape, inject_lora
 from blissmask.training.lora_file import load_lora, save_lora

@@ -7,10 +7,10 @@ import torch
 from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 
-from blissmask.archs.registry import load_architecture
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import MachineError, ModelError, UsageError
+from blissmask.families.registry import load_architecture
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import memory as train_memory
 from blissmask.tasks.train import train_lora

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from blissmask.archs.registry import load_architecture
 from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.families.registry import load_architecture
 from blissmask.training import device as device_module
 from blissmask.training import step as step_module
 from blissmask.training.batches import collate
@@ -109,7 +109,7 @@ def test_nothing_is_read_back_and_what_travels_comes_from_page_locked_memory(tmp
 
 
 def test_texts_of_different_lengths_are_masked_without_a_copy(locked):
-    from blissmask.archs.conditioning import padded_rows
+    from blissmask.families.conditioning import padded_rows
 
     rows = [torch.ones(3, 4, device="meta"), torch.ones(5, 4, device="meta")]
     with Copies(locked) as copies:

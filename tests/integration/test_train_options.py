@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.sources import model_files
 from blissmask.config.load import load_config
 from blissmask.config.training import MaskLossSection, ModelSection, TrainSection
 from blissmask.errors import UsageError
 from blissmask.events import Measured
+from blissmask.families.files.sources import model_files
+from blissmask.families.protocol import ModelFiles
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.train import train_lora
 from blissmask.training.experts import training_noise

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from blissmask.archs.registry import load_architecture
 from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.families.registry import load_architecture
 from blissmask.training.batches import collate
 from blissmask.training.items import make_item
 from blissmask.training.lora import LoraShape, adapters_off, inject_lora

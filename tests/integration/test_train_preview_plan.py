@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from blissmask.archs.tiny_pipelines import tiny_pipeline
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.tasks.train import train_lora
 from tests.builders import random_rgb, save
+from tests.builders.tiny_pipelines import tiny_pipeline
 from tests.training_builders import problems_of, train_config, write_entry, write_masked_set
 
 
@@ -173,7 +173,7 @@ def test_missing_model_files_are_named_with_their_flags(cache, tmp_path):
 
 
 def test_a_plan_fetches_nothing(cache, monkeypatch):
-    monkeypatch.setattr("blissmask.archs.sources.hub_folder", lambda *args, **options: pytest.fail("fetched"))
+    monkeypatch.setattr("blissmask.families.files.sources.hub_folder", lambda *args, **options: pytest.fail("fetched"))
     made = plan(cache, arch="wan22", model="somebody/a-model", download=True)
     assert [expert.name for expert in made.previews.onlookers] == ["high"]
 

@@ -10,12 +10,12 @@ import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit as edit
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 
-from blissmask.archs.drawing import Painter
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.umt5 import Umt5TextEncoder
-from blissmask.archs.wan import WanFamily
 from blissmask.errors import StoppedError
 from blissmask.events import Advanced, Measured, Noted, Warned
+from blissmask.families.previews import Painter
+from blissmask.families.registry import load_architecture
+from blissmask.families.wan.family import WanFamily
+from blissmask.families.wan.text import Umt5TextEncoder
 from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.plan import RunContext

@@ -26,7 +26,7 @@ WORKER = """
 import json
 import os
 
-from blissmask.archs.drawing import Painter
+from blissmask.families.previews import Painter
 from blissmask.events import NullReporter
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from blissmask.archs.registry import load_architecture
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.events import Measured
+from blissmask.families.registry import load_architecture
 from blissmask.training.batches import collate
 from blissmask.training.items import make_item
 from blissmask.training.step import noise_batch

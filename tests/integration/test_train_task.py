@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from blissmask.archs.protocol import ModelFiles
-from blissmask.archs.registry import load_architecture
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.events import Measured, Warned
+from blissmask.families.protocol import ModelFiles
+from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.batches import collate
 from blissmask.training.items import make_item

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from blissmask.archs.checkpoint import open_checkpoint
 from blissmask.cachefile.layout import latent_name
 from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
 from blissmask.errors import BlissmaskError
+from blissmask.families.files.stored_tensors import open_checkpoint
 from tests.training_builders import stripes, weights_of, write_entry
 
 NAME = latent_name("kyla", (32, 32), "wan")

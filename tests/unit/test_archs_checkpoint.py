@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file as write_safetensors
 
-from blissmask.archs.checkpoint import embedded_sentencepiece, holds_entry, open_checkpoint
-from blissmask.archs.identity import file_identity, folder_identity
-from blissmask.archs.keymap import KeyMap
-from blissmask.archs.protocol import ModelFiles, OneFrame
-from blissmask.archs.sources import part_of_model
-from blissmask.archs.text_batches import batches_by_length
 from blissmask.errors import ModelError, UsageError
+from blissmask.families.encoders.text_batches import batches_by_length
+from blissmask.families.files.identity import file_identity, folder_identity
+from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.sources import part_of_model
+from blissmask.families.files.stored_tensors import embedded_sentencepiece, holds_entry, open_checkpoint
+from blissmask.families.protocol import ModelFiles, OneFrame
 
 
 class Hostile:
@@ -151,7 +151,7 @@ def test_identity_of_an_edited_file_is_computed_again(tmp_path: Path):
 
 
 def test_large_files_are_sampled_and_their_ends_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from blissmask.archs import identity
+    from blissmask.families.files import identity
 
     monkeypatch.setattr(identity, "_WHOLE_LIMIT", 1 << 20)
     content = bytearray(6 << 20)
@@ -240,6 +240,6 @@ def test_importing_a_family_does_not_import_diffusers_or_transformers():
     import subprocess
     import sys
 
-    code = "import sys; from blissmask.archs.registry import *; [load_architecture(n) for n in ARCHS.names()]; print('diffusers' in sys.modules, 'transformers' in sys.modules)"
+    code = "import sys; from blissmask.families.registry import *; [load_architecture(n) for n in ARCHS.names()]; print('diffusers' in sys.modules, 'transformers' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blissmask.archs.registry import ARCHS
 from blissmask.errors import UsageError
+from blissmask.families.registry import ARCHS
 from blissmask.parsing.registry import PARSING
 from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.registry import PEOPLE

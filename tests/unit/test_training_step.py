@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.archs.protocol import Batch
+from blissmask.families.protocol import Batch
 from blissmask.training import step as step_module
 from blissmask.training.batches import collate
 from blissmask.training.experts import Learner

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blissmask.archs.protocol import LatentEncoder
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.freshness import FILE_CHANGED, Redo
 from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, latent_metadata, parse_key
@@ -19,6 +18,7 @@ from blissmask.cachefile.read import read_metadata, read_tensors
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError
+from blissmask.families.protocol import LatentEncoder
 from blissmask.masks.latent import one_frame_weights
 from blissmask.tasks.background import Background
 from blissmask.tasks.cache.entry import Entry

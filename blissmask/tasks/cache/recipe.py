@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blissmask.archs.protocol import Architecture, ModelFiles, OneFrame
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.sources import model_files
 from blissmask.config.dataset import DatasetSection
 from blissmask.config.model import Config, complete
 from blissmask.dataset.buckets import Buckets, make_buckets
@@ -17,6 +14,9 @@ from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
 from blissmask.errors import BlissmaskError, ModelError, Problem, UsageError
+from blissmask.families.files.sources import model_files
+from blissmask.families.protocol import Architecture, ModelFiles, OneFrame
+from blissmask.families.registry import load_architecture
 from blissmask.masks.tiers import TierTable
 from blissmask.storage.links import without_links
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blissmask.archs.protocol import EncodedText, TextEncoder
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.layout import OURS, text_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
+from blissmask.families.protocol import EncodedText, TextEncoder
 from blissmask.media.image import read_image
 from blissmask.tasks.background import Background
 from blissmask.tasks.cache.entry import TextEntry

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from blissmask.archs.protocol import Architecture
-from blissmask.archs.registry import ARCHS, load_architecture
 from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.model import Config
 from blissmask.config.training import TrainSection
 from blissmask.errors import CacheError, InputError, ModelError, UsageError
+from blissmask.families.protocol import Architecture
+from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, Plan, PlannedItem, Summary, Table
 from blissmask.training.lora_convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision

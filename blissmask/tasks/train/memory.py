@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from blissmask.archs.protocol import Architecture, Expert
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.model import Config
 from blissmask.errors import Problem
+from blissmask.families.protocol import Architecture, Expert
 from blissmask.training.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory
 from blissmask.training.experts import wanted_experts

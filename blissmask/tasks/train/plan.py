@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blissmask.archs.protocol import Architecture, Expert
-from blissmask.archs.registry import load_architecture
-from blissmask.archs.sources import check_denoiser, model_files
-from blissmask.archs.tasks import checked_task
 from blissmask.config.model import Config, complete
 from blissmask.errors import UsageError
+from blissmask.families.files.sources import check_denoiser, model_files
+from blissmask.families.protocol import Architecture, Expert
+from blissmask.families.registry import load_architecture
+from blissmask.families.tasks import checked_task
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.plan import Plan, Table
 from blissmask.tasks.train.checks import check_options, check_start

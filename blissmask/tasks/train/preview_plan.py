@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blissmask.archs.components import Component
-from blissmask.archs.drawing import Drawing
-from blissmask.archs.protocol import Architecture, Expert, ModelFiles
-from blissmask.archs.sources import is_tiny, model_files
 from blissmask.config.model import Config
 from blissmask.config.training import TrainSection
 from blissmask.errors import BlissmaskError, Problem, UsageError
+from blissmask.families.files.part import Component
+from blissmask.families.files.sources import is_tiny, model_files
+from blissmask.families.previews import Drawing
+from blissmask.families.protocol import Architecture, Expert, ModelFiles
 from blissmask.media.image import read_header
 from blissmask.tasks.train.prompt_file import Prompt, read_prompts
 from blissmask.tasks.wording import counted
@@ -25,7 +25,7 @@ _CADENCES = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")
 
 @dataclass(frozen=True, slots=True)
 class PlannedShot:
-    """One picture or clip to draw, whenever it is time; attributes as in :class:`blissmask.archs.drawing.Shot`, pictures as files."""
+    """One picture or clip to draw, whenever it is time; attributes as in :class:`blissmask.families.previews.Shot`, pictures as files."""
 
     place: str
     prompt: str

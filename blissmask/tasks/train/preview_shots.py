@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blissmask.archs.drawing import Shot, encode_picture, to_signed
-from blissmask.archs.sources import model_files
 from blissmask.dataset.geometry import cover
+from blissmask.families.files.sources import model_files
+from blissmask.families.previews import Shot, encode_picture, to_signed
 from blissmask.media.image import read_image
 from blissmask.tasks.cache.recipe import TEXT_DTYPE
 from blissmask.tasks.train.plan import TrainPlan

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blissmask.archs.drawing import Painter, Shot
-from blissmask.archs.protocol import Denoiser
-from blissmask.archs.sources import model_files
 from blissmask.errors import BlissmaskError, Problem
 from blissmask.events import Advanced, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.families.files.sources import model_files
+from blissmask.families.previews import Painter, Shot
+from blissmask.families.protocol import Denoiser
 from blissmask.media.png import write_png_rgb
 from blissmask.media.video import write_mp4
 from blissmask.storage import atomic

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from blissmask.archs.protocol import Architecture
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CAPTION, OURS, as_unicode
@@ -17,6 +16,7 @@ from blissmask.dataset.captions import read_caption
 from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.errors import InputError, Problem, UsageError
+from blissmask.families.protocol import Architecture
 from blissmask.tasks.wording import counted, verb
 from blissmask.training.cached_set import CachedSet
 

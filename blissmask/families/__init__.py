@@ -1,0 +1,1 @@
+"""Model families: each encodes pictures and captions and predicts, behind one protocol."""

@@ -1,0 +1,69 @@
+"""Load Llama 3 8B, HunyuanVideo's text encoder, and cut decoders down to the layers whose states are read."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from blissmask.families.files.loading import build_empty, load_weights
+from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+
+_KIND = "Llama text encoder"
+# Width of a head in Llama 3; no tensor's shape tells it.
+_HEAD_DIM = 128
+
+
+def load_llama(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Load ``LlamaModel`` from a single file: ComfyUI's ``llava_llama3`` (fp8_scaled included), or transformers' names.
+
+    Raises:
+        ModelError: the file is damaged, no Llama, or lacks keys.
+    """
+    from transformers import LlamaConfig, LlamaModel
+
+    tensors = {name.removeprefix("language_model.").removeprefix("model."): tensor for name, tensor in open_checkpoint(path).items()}
+    config = LlamaConfig(**config_of(tensors, path))
+    model = build_empty(lambda: LlamaModel(config))
+    # The projector and vision tower of LLaVA files see pictures, which HunyuanVideo's text-to-video never shows.
+    unused = ("lm_head.", "multi_modal_projector.", "vision_tower.")
+    return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=unused)
+
+
+def without_last_layers(model: Any, count: int) -> Any:
+    """Remove the last ``count`` layers and the final norm of a decoder.
+
+    Its last state is then ``hidden_states[-1 - count]`` of the whole model, which is what HunyuanVideo reads, for less memory and time.
+    """
+    model.layers = model.layers[:-count]
+    model.config.num_hidden_layers = len(model.layers)
+    model.norm = nn.Identity()
+    return model
+
+
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``LlamaConfig`` that fit ``tensors`` (transformers names)."""
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
+    vocabulary, width = shape("embed_tokens.weight")
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shape("layers.0.mlp.gate_proj.weight")[0],
+        "num_hidden_layers": count_of(tensors, "layers."),
+        "num_attention_heads": shape("layers.0.self_attn.q_proj.weight")[0] // _HEAD_DIM,
+        "num_key_value_heads": shape("layers.0.self_attn.k_proj.weight")[0] // _HEAD_DIM,
+        **LLAMA3,
+    }
+
+
+# Of Llama 3; the class's own defaults are Llama 2's.
+LLAMA3 = {
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
+    "max_position_embeddings": 8192,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}

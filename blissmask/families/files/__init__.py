@@ -1,0 +1,1 @@
+"""Where a family's weights come from: single files, diffusers folders, miniatures."""

@@ -1,0 +1,67 @@
+"""Where model files are: what the configuration names, a folder in diffusers layout, or a hub model. Nothing is read from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blissmask.config.training import ModelSection
+from blissmask.errors import ModelError, UsageError
+from blissmask.families.protocol import ModelFiles
+from blissmask.networks.hub import hub_folder
+
+TINY = "tiny"
+
+
+def model_files(section: ModelSection) -> ModelFiles:
+    """Return where the configuration says that a family's weights come from; ``tiny`` stands for all files that it names as well."""
+    if section.model == TINY:
+        return ModelFiles(model=TINY)
+    return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
+
+
+def is_tiny(files: ModelFiles) -> bool:
+    """Return whether the user asked for miniature models."""
+    return files.model == TINY
+
+
+def part_of_model(files: ModelFiles, part: str, *, option: str) -> Path:
+    """Return the folder of one part (``vae``, ``transformer`` ...) of ``files.model``, fetching it when that is allowed.
+
+    Args:
+        files: what the user named.
+        part: sub-folder in diffusers layout.
+        option: the flag that would name a single file instead, for messages.
+
+    Raises:
+        UsageError: no model and no single file was named.
+        ModelError: the folder or the hub repository has no such part, or it is not here and may not be fetched.
+        MachineError: the download failed.
+    """
+    if files.model is None:
+        raise UsageError(f"no {part.replace('_', ' ')} given", fix=f"name a file with `{option}`, or a diffusers folder with `--model`")
+    root = Path(files.model)
+    if not root.is_dir():
+        root = hub_folder(files.model, patterns=[f"{part}/*"], needed=part, download=files.download)
+    folder = root / part
+    if not folder.is_dir():
+        raise ModelError(f"the model has no `{part}` folder", where=[root], fix=f"name the file with `{option}`")
+    return folder
+
+
+def check_denoiser(files: ModelFiles, expert: str) -> None:
+    """Make sure that the denoiser of ``expert`` is there, or may be fetched later. Nothing is read or fetched.
+
+    Raises:
+        UsageError: nothing was named.
+        ModelError: what was named is not there.
+    """
+    field = "dit_high_noise" if expert == "high" else "dit"
+    option = f"--{field.replace('_', '-')}"
+    named: Path | None = getattr(files, field)
+    if named is not None:
+        if not named.exists():
+            raise ModelError("there is no such model file", where=[named], fix=f"correct `{option}`")
+        return
+    fetched_later = files.download and files.model is not None and not Path(files.model).is_dir()
+    if not is_tiny(files) and not fetched_later:
+        part_of_model(files, "transformer_2" if expert == "low" else "transformer", option=option)

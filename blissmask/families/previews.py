@@ -1,0 +1,262 @@
+"""Draw pictures and clips with a family's diffusers pipeline, around denoisers that are loaded already.
+
+F frames, H and W rows and columns; 3 = RGB. N rows of a picture's features, D their width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from blissmask.errors import ModelError
+from blissmask.families.files.part import Component, LoadsFile
+from blissmask.families.protocol import ModelFiles
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture or clip to draw.
+
+    Attributes:
+        text: what the text encoder makes of the prompt, by content name, as it is cached for captions.
+        negative: the same of what to stay away from; None for no classifier-free guidance.
+        size_wh: multiples of the family's grid.
+        frames: ``temporal_stride * k + 1``; 1 is a picture.
+        steps: denoising steps, >= 1.
+        cfg_scale: of classifier-free guidance; 1 without ``negative``.
+        guidance: what a model that is distilled for guidance is told; None for other models.
+        shift: of the noise levels towards much noise; None lets the size decide.
+        seed: of the noise.
+        pictures: rgb_HW3 each: the first frame at ``size_wh``, or control pictures of any size.
+        features_ND: of the first picture, where the family looks at them.
+    """
+
+    text: Mapping[str, Tensor]
+    negative: Mapping[str, Tensor] | None
+    size_wh: tuple[int, int]
+    frames: int
+    steps: int
+    cfg_scale: float
+    guidance: float | None
+    shift: float | None
+    seed: int
+    pictures: Sequence[NDArray[np.uint8]] = ()
+    features_ND: Tensor | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Shot:
+        """Return the shot with its tensors on ``device``, in ``dtype`` but for masks."""
+        negative = None if self.negative is None else {name: _moved(tensor, device, dtype) for name, tensor in self.negative.items()}
+        features = None if self.features_ND is None else _moved(self.features_ND, device, dtype)
+        text = {name: _moved(tensor, device, dtype) for name, tensor in self.text.items()}
+        return replace(self, text=text, negative=negative, features_ND=features)
+
+    def images(self) -> list[Image]:
+        """Return the pictures as pipelines take them."""
+        from PIL import Image
+
+        return [Image.fromarray(rgb_HW3) for rgb_HW3 in self.pictures]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a pipeline is built from besides its class.
+
+    Attributes:
+        denoisers: expert name (``""`` for the only one) -> module.
+        vae: with its decoder.
+        scheduler: with the shot's shift.
+    """
+
+    denoisers: Mapping[str, Any]
+    vae: Any
+    scheduler: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PictureEncoder:
+    """What a family looks at a first frame with, besides the VAE.
+
+    Attributes:
+        part: the encoder.
+        load_file: builds it from a single file.
+        read: returns features_BND of pictures_B3HW in [-1, 1].
+    """
+
+    part: Component
+    load_file: LoadsFile
+    read: Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How a family draws for a task, and what a prompt that leaves something open gets.
+
+    Attributes:
+        vae: encodes and decodes.
+        load_vae: builds it from a single file, with its decoder.
+        text_encoders: what the family's text encoder is loaded from.
+        pipeline: builds the pipeline, without text encoders.
+        arguments: returns what the pipeline is called with for a shot, its tensors moved; may fit the pipeline to the shot.
+        scheduler: returns the scheduler for a shift and a number of steps.
+        cfg_scale: default of classifier-free guidance.
+        shift: default of the noise levels; None lets the size decide.
+        guidance: default of what a distilled model is told; None for models that are not.
+        pictures: fewest and most pictures of a prompt.
+        picture_encoder: None where the VAE sees enough.
+        experts: where each expert comes from, for families with several.
+    """
+
+    vae: Component
+    load_vae: LoadsFile
+    text_encoders: tuple[Component, ...]
+    pipeline: Callable[[Parts], Any]
+    arguments: Callable[[Any, Shot], dict[str, Any]]
+    scheduler: Callable[[float | None, int], Any]
+    cfg_scale: float
+    shift: float | None
+    guidance: float | None = None
+    pictures: tuple[int, int] = (0, 0)
+    picture_encoder: PictureEncoder | None = None
+    experts: Mapping[str, Component] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Component, ...]:
+        """Return everything that drawing loads besides the denoisers."""
+        return (self.vae, *self.text_encoders, *([self.picture_encoder.part] if self.picture_encoder else []))
+
+
+class Painter:
+    """Draws shots with denoisers that somebody else holds.
+
+    Args:
+        drawing: how the family draws.
+        files: where the VAE is; it rests in CPU memory and comes to the device while a shot is drawn.
+        device: of the denoisers.
+        dtype: that the denoisers compute in.
+        vae_dtype: precision of the VAE.
+
+    Raises:
+        ModelError, UsageError: the VAE cannot be loaded.
+    """
+
+    def __init__(self, drawing: Drawing, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, vae_dtype: torch.dtype) -> None:
+        self._drawing = drawing
+        self._device = device
+        self._dtype = dtype
+        self._vae = cast(Any, drawing.vae.load(files, drawing.load_vae, device=torch.device("cpu"), dtype=vae_dtype))
+        self._vae.encode = _in_tiles_when_full(self._vae, self._vae.encode)
+        self._vae.decode = _in_tiles_when_full(self._vae, self._vae.decode)
+
+    def draw(self, denoisers: Mapping[str, nn.Module], shot: Shot) -> NDArray[np.uint8]:
+        """Return rgb_FHW3 of ``shot``.
+
+        Raises:
+            ModelError: the picture holds NaN or infinity.
+        """
+        with _quiet():
+            pipeline = self._drawing.pipeline(Parts(denoisers, self._vae, self._drawing.scheduler(shot.shift, shot.steps)))
+            pipeline.set_progress_bar_config(disable=True)
+            try:
+                self._vae.to(self._device)
+                drawn = pipeline(
+                    **self._drawing.arguments(pipeline, shot.to(self._device, self._dtype)),
+                    num_inference_steps=shot.steps,
+                    # On the CPU, so that the same seed is the same noise on every device.
+                    generator=torch.Generator("cpu").manual_seed(shot.seed),
+                    output_type="np",
+                    return_dict=False,
+                )[0][0]
+            finally:
+                self._vae.to("cpu")
+        return _to_bytes(drawn)
+
+
+def euler(shift: float | None, steps: int) -> Any:
+    """Return Euler's scheduler; without a shift the one of Qwen-Image, whose shift grows with the size.
+
+    Source of the numbers: the scheduler configuration of the released Qwen-Image.
+    """
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    if shift is not None:
+        return FlowMatchEulerDiscreteScheduler(shift=shift)
+    sizes = {"base_shift": 0.5, "max_shift": 0.9, "base_image_seq_len": 256, "max_image_seq_len": 8192}
+    # A single step is first and last at once, and cannot be stretched to end at the terminal.
+    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02 if steps > 1 else None, **sizes)
+
+
+def unipc(shift: float | None, steps: int) -> Any:
+    """Return the multistep scheduler that Wan is published with: good pictures in 20 steps."""
+    from diffusers import UniPCMultistepScheduler
+
+    assert shift is not None
+    return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+
+
+def encode_picture(encoder: PictureEncoder, model: Any, rgb_HW3: NDArray[np.uint8]) -> Tensor:
+    """Return features_ND of one picture, on the CPU."""
+    device = next(model.parameters()).device
+    pixels_3HW = to_signed(rgb_HW3).to(device)
+    with torch.inference_mode():
+        return encoder.read(model, pixels_3HW[None])[0].cpu()
+
+
+def to_signed(rgb_HW3: NDArray[np.uint8]) -> Tensor:
+    """Return float32 image_3HW in [-1, 1], as text and picture encoders take it."""
+    return torch.from_numpy(np.ascontiguousarray(rgb_HW3)).permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+def _in_tiles_when_full(vae: Any, work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``work`` of ``vae``, done again in tiles, which show at the seams, where the whole does not fit beside the denoiser."""
+
+    def attempt(*args: Any, **options: Any) -> Any:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return work(*args, **options)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        vae.enable_tiling()
+        try:
+            return work(*args, **options)
+        finally:
+            vae.disable_tiling()
+
+    return attempt
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' remarks, about parts that we leave out on purpose, off the screen, which belongs to ours."""
+    import diffusers
+    import transformers
+
+    logs = [diffusers.utils.logging, transformers.utils.logging]
+    levels = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.set_verbosity(level)
+
+
+def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
+def _to_bytes(drawn: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return uint8 rgb_FHW3 of values in [0, 1], (F, H, W, 3) or (H, W, 3)."""
+    if not np.isfinite(drawn).all():
+        raise ModelError("the picture holds values that are no numbers", fix="lower `learning_rate`, or use `--vae-dtype float32`")
+    frames_FHW3 = drawn if drawn.ndim == 4 else drawn[None]
+    return np.rint(frames_FHW3 * 255).clip(0, 255).astype(np.uint8)

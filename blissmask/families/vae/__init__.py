@@ -1,0 +1,1 @@
+"""What the VAEs of several families share."""

@@ -1,0 +1,175 @@
+"""Wan's denoiser: load it from a file or folder, and predict with it.
+
+Shapes: B items, C channels, F latent frames, H and W latent rows and columns, L text rows, D their width, N tokens of a picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from blissmask.errors import CacheError
+from blissmask.families.conditioning import stacked
+from blissmask.families.files.loading import build_empty, load_weights
+from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.protocol import Batch
+from blissmask.families.wan import names
+from blissmask.families.wan.text import MAX_TOKENS
+
+# Every released Wan has heads of 128 channels; their number is the width over 128, the one size no tensor's shape tells.
+HEAD_DIM = 128
+_KIND = "Wan denoiser"
+_LORA_TARGETS = r"blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)|ffn\.net\.(0\.proj|2))"
+
+
+class WanDenoiser:
+    """``WanTransformer3DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
+
+    Args:
+        module: the model on its device.
+        identity: names the weights by content.
+        dtype: what activations are computed in; not read from the weights, which may be cast to fp8 later.
+    """
+
+    lora_targets = _LORA_TARGETS
+    block_class_names = ("WanTransformerBlock",)
+
+    def __init__(self, module: nn.Module, *, identity: str, dtype: torch.dtype) -> None:
+        self.module = module
+        self.identity = identity
+        self.dtype = dtype
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Return the velocity, float32 of shape noisy_BCFHW.
+
+        Text rows are padded with zeros to 512 and not masked, as Wan was trained: other lengths change the prediction. The timestep is
+        1000 * s as in diffusers' FlowMatchEulerDiscreteScheduler; musubi-tuner trains at 1000 * s + 1, one thousandth of the range further.
+
+        Uses ``t5``; for image-to-video also ``latents_image`` (20 channels: 4 of frame mask, 16 of the first frame) and, for Wan 2.1,
+        ``clip``; for one-frame items ``f_indices``, the time index of each latent frame.
+        """
+        shown = [stacked(batch.conditioning["latents_image"])] if "latents_image" in batch.conditioning else []
+        hidden_BCFHW = torch.cat([batch.noisy_BCFHW, *(tensor.to(batch.noisy_BCFHW) for tensor in shown)], dim=1)
+        return self.velocity(hidden_BCFHW, batch.timesteps_B.float() * 1000, batch.conditioning)
+
+    def velocity(self, hidden_BCFHW: Tensor, timestep: Tensor, conditioning: Mapping[str, Tensor | list[Tensor]]) -> Tensor:
+        """Return the model's output for all input channels; ``timestep`` in 0..1000, of shape (B,), or (B, tokens) for TI2V-5B."""
+        _refuse_other_task(hidden_BCFHW, self.module)
+        with _placed_in_time(self.module, conditioning.get("f_indices")):
+            velocity_BCFHW = self.module(
+                hidden_states=hidden_BCFHW.to(self.dtype),
+                timestep=timestep,
+                encoder_hidden_states=self._text(conditioning["t5"], hidden_BCFHW.device),
+                encoder_hidden_states_image=self._pictures(conditioning.get("clip"), hidden_BCFHW.device),
+                return_dict=False,
+            )[0]
+        return velocity_BCFHW.float()  # type: ignore[no-any-return]
+
+    def original_name(self, module_name: str) -> str:
+        """Return the Wan repositories' name of a diffusers module, e.g. ``blocks.0.attn1.to_q`` -> ``blocks.0.self_attn.q``."""
+        return names.DIT.to_original(module_name)
+
+    def _text(self, rows: Tensor | Sequence[Tensor], device: torch.device) -> Tensor:
+        padded_BLD = pad_sequence([row[:MAX_TOKENS].to(device, self.dtype) for row in rows], batch_first=True)
+        return torch.nn.functional.pad(padded_BLD, (0, 0, 0, MAX_TOKENS - padded_BLD.shape[1]))
+
+    def _pictures(self, clip: Tensor | Sequence[Tensor] | None, device: torch.device) -> Tensor | None:
+        config: Any = self.module.config
+        if config.image_dim is None:
+            return None
+        if clip is None:
+            fix = "cache again with `--arch wan21 --task i2v` and its `--image-encoder`"
+            raise CacheError("the denoiser takes CLIP features, the cache holds none", fix=fix)
+        features = stacked(clip).to(device, self.dtype)
+        # One-frame items hold one set of features per control picture; the model takes two of them one after the other.
+        return features.flatten(0, 1) if features.ndim == 4 else features
+
+
+def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Load ``WanTransformer3DModel`` from a single file of any Wan size and task: original, ComfyUI or diffusers names, fp8 included.
+
+    Raises:
+        ModelError: the file is damaged, no Wan denoiser, or lacks keys.
+    """
+    from diffusers import WanTransformer3DModel
+
+    tensors = _in_diffusers_names(open_checkpoint(path))
+    config = config_of(tensors, path)
+    module = build_empty(lambda: WanTransformer3DModel(**config))
+    return load_weights(module, tensors, source=path, device=device, dtype=dtype)
+
+
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``WanTransformer3DModel`` that fit ``tensors`` (diffusers names)."""
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
+    width, in_channels, *patch = shape("patch_embedding.weight")
+    cells = patch[0] * patch[1] * patch[2]
+    config = {
+        "patch_size": tuple(patch),
+        "num_attention_heads": width // HEAD_DIM,
+        "attention_head_dim": HEAD_DIM,
+        "in_channels": in_channels,
+        "out_channels": shape("proj_out.weight")[0] // cells,
+        "text_dim": shape("condition_embedder.text_embedder.linear_1.weight")[1],
+        "freq_dim": shape("condition_embedder.time_embedder.linear_1.weight")[1],
+        "ffn_dim": shape("blocks.0.ffn.net.0.proj.weight")[0],
+        "num_layers": count_of(tensors, "blocks."),
+    }
+    if "blocks.0.attn2.add_k_proj.weight" in tensors:
+        config["image_dim"] = shape("condition_embedder.image_embedder.norm1.weight")[0]
+        config["added_kv_proj_dim"] = shape("blocks.0.attn2.add_k_proj.weight")[1]
+    if positions := tensors.get("condition_embedder.image_embedder.pos_embed"):
+        config["pos_embed_seq_len"] = positions.shape[1]
+    return config
+
+
+def _in_diffusers_names(tensors: Tensors) -> Tensors:
+    return names.DIT.rename(tensors) if "blocks.0.self_attn.q.weight" in tensors else tensors
+
+
+def _refuse_other_task(hidden_BCFHW: Tensor, module: Any) -> None:
+    given, wanted = hidden_BCFHW.shape[1], module.config.in_channels
+    if given != wanted:
+        raise CacheError(
+            f"the denoiser takes {wanted} input channels, the cache gives {given}",
+            fix="cache and train with the same `--task`, and give a denoiser of that task",
+        )
+
+
+@contextlib.contextmanager
+def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None) -> Iterator[None]:
+    """Give each latent frame its own time index for one forward pass.
+
+    musubi-tuner numbers one-frame items 0, 1, ... in training and by their indices when it samples; here both go by their indices.
+    """
+    indices_BF = [] if frame_indices is None else stacked(frame_indices).tolist()
+    if all(indices_F == list(range(len(indices_F))) for indices_F in indices_BF):
+        yield
+        return
+    hook = module.rope.register_forward_hook(lambda rope, inputs, _: _frequencies(rope, inputs[0].shape, indices_BF))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _frequencies(rope: Any, shape_BCFHW: Sequence[int], indices_BF: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return rotary cosines and sines of shape (B, F*H*W/4, 1, HEAD_DIM) for frames at ``indices_BF``."""
+    _, _, frames, height, width = (size // patch for size, patch in zip(shape_BCFHW, (1, 1, *rope.patch_size), strict=True))
+    sizes = (len(indices_BF), frames, height, width)
+
+    def table(values: Tensor) -> Tensor:
+        time, row, column = torch.split(values, [rope.t_dim, rope.h_dim, rope.w_dim], dim=1)
+        # One by one, by numbers of the host: a tensor of indices would have to travel, and the host would wait.
+        time_BFt = torch.stack([torch.stack([time[index] for index in indices_F]) for indices_F in indices_BF])
+        parts = (time_BFt[:, :, None, None], row[:height, None], column[:width])
+        return torch.cat([part.expand(*sizes, part.shape[-1]) for part in parts], dim=-1).flatten(1, 3).unsqueeze(2)
+
+    return table(rope.freqs_cos), table(rope.freqs_sin)

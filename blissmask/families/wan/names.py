@@ -1,0 +1,119 @@
+"""Names of Wan's modules in the original repository and in diffusers or transformers.
+
+Left: github.com/Wan-Video (and ComfyUI, which keeps these names). Right: diffusers' WanTransformer3DModel and AutoencoderKLWan, and
+transformers' UMT5EncoderModel. Qwen-Image's VAE is the Wan 2.1 network under the same names.
+"""
+
+from __future__ import annotations
+
+from blissmask.families.files.keymap import KeyMap
+
+DIT = KeyMap(
+    [
+        ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
+        ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
+        ("time_embedding.0", "condition_embedder.time_embedder.linear_1"),
+        ("time_embedding.2", "condition_embedder.time_embedder.linear_2"),
+        ("time_projection.1", "condition_embedder.time_proj"),
+        ("img_emb.emb_pos", "condition_embedder.image_embedder.pos_embed"),
+        ("img_emb.proj.0", "condition_embedder.image_embedder.norm1"),
+        ("img_emb.proj.1", "condition_embedder.image_embedder.ff.net.0.proj"),
+        ("img_emb.proj.3", "condition_embedder.image_embedder.ff.net.2"),
+        ("img_emb.proj.4", "condition_embedder.image_embedder.norm2"),
+        ("head.modulation", "scale_shift_table"),
+        ("head.head", "proj_out"),
+        ("blocks.{}.modulation", "blocks.{}.scale_shift_table"),
+        ("blocks.{}.self_attn.q", "blocks.{}.attn1.to_q"),
+        ("blocks.{}.self_attn.k", "blocks.{}.attn1.to_k"),
+        ("blocks.{}.self_attn.v", "blocks.{}.attn1.to_v"),
+        ("blocks.{}.self_attn.o", "blocks.{}.attn1.to_out.0"),
+        ("blocks.{}.cross_attn.q", "blocks.{}.attn2.to_q"),
+        ("blocks.{}.cross_attn.k", "blocks.{}.attn2.to_k"),
+        ("blocks.{}.cross_attn.v", "blocks.{}.attn2.to_v"),
+        ("blocks.{}.cross_attn.o", "blocks.{}.attn2.to_out.0"),
+        ("blocks.{}.cross_attn.k_img", "blocks.{}.attn2.add_k_proj"),
+        ("blocks.{}.cross_attn.v_img", "blocks.{}.attn2.add_v_proj"),
+        ("blocks.{}.cross_attn.norm_k_img", "blocks.{}.attn2.norm_added_k"),
+        ("blocks.{}.self_attn", "blocks.{}.attn1"),
+        ("blocks.{}.cross_attn", "blocks.{}.attn2"),
+        ("blocks.{}.ffn.0", "blocks.{}.ffn.net.0.proj"),
+        ("blocks.{}.ffn.2", "blocks.{}.ffn.net.2"),
+        # The second and third norm stand in the other order; only the one before cross-attention has weights.
+        ("blocks.{}.norm3", "blocks.{}.norm2"),
+        ("blocks.{}.norm2", "blocks.{}.norm3"),
+    ]
+)
+
+UMT5 = KeyMap(
+    [
+        ("token_embedding", "shared"),
+        ("norm", "encoder.final_layer_norm"),
+        ("blocks.{}.norm1", "encoder.block.{}.layer.0.layer_norm"),
+        ("blocks.{}.attn", "encoder.block.{}.layer.0.SelfAttention"),
+        ("blocks.{}.pos_embedding.embedding", "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias"),
+        ("blocks.{}.norm2", "encoder.block.{}.layer.1.layer_norm"),
+        ("blocks.{}.ffn.gate.0", "encoder.block.{}.layer.1.DenseReluDense.wi_0"),
+        ("blocks.{}.ffn.fc1", "encoder.block.{}.layer.1.DenseReluDense.wi_1"),
+        ("blocks.{}.ffn.fc2", "encoder.block.{}.layer.1.DenseReluDense.wo"),
+    ]
+)
+
+_RESIDUAL = (
+    ("residual.0", "norm1"),
+    ("residual.2", "conv1"),
+    ("residual.3", "norm2"),
+    ("residual.6", "conv2"),
+    ("shortcut", "conv_shortcut"),
+)
+
+
+def _residual(original: str, diffusers: str) -> list[tuple[str, str]]:
+    return [(f"{original}.{theirs}", f"{diffusers}.{ours}") for theirs, ours in _RESIDUAL]
+
+
+def _ends(side: str) -> list[tuple[str, str]]:
+    return [
+        (f"{side}.conv1", f"{side}.conv_in"),
+        (f"{side}.head.0", f"{side}.norm_out"),
+        (f"{side}.head.2", f"{side}.conv_out"),
+        *_residual(f"{side}.middle.0", f"{side}.mid_block.resnets.0"),
+        (f"{side}.middle.1", f"{side}.mid_block.attentions.0"),
+        *_residual(f"{side}.middle.2", f"{side}.mid_block.resnets.1"),
+    ]
+
+
+_VAE_ENDS = [("conv1", "quant_conv"), ("conv2", "post_quant_conv"), *_ends("encoder"), *_ends("decoder")]
+
+
+def wan21_vae(stages: int, residual_blocks: int) -> KeyMap:
+    """Return the map of the Wan 2.1 VAE, whose original lists are flat.
+
+    Args:
+        stages: resolutions of the network, 4.
+        residual_blocks: residual blocks per stage of the encoder, 2; the decoder has one more.
+    """
+    pairs = [
+        *_VAE_ENDS,
+        *_residual("encoder.downsamples.{}", "encoder.down_blocks.{}"),
+        ("encoder.downsamples.{}", "encoder.down_blocks.{}"),
+    ]
+    for stage in range(stages):
+        first = stage * (residual_blocks + 2)
+        for block in range(residual_blocks + 1):
+            pairs += _residual(f"decoder.upsamples.{first + block}", f"decoder.up_blocks.{stage}.resnets.{block}")
+        pairs.append((f"decoder.upsamples.{first + residual_blocks + 1}", f"decoder.up_blocks.{stage}.upsamplers.0"))
+    return KeyMap(pairs)
+
+
+def wan22_vae(stages: int, residual_blocks: int) -> KeyMap:
+    """Return the map of the Wan 2.2 VAE (TI2V-5B), whose original lists are nested; the arguments are those of :func:`wan21_vae`."""
+    pairs = list(_VAE_ENDS)
+    for stage in range(stages):
+        for side, plural, blocks, singular, count in (
+            ("encoder", "downsamples", "down_blocks", "downsampler", residual_blocks),
+            ("decoder", "upsamples", "up_blocks", "upsampler", residual_blocks + 1),
+        ):
+            for block in range(count):
+                pairs += _residual(f"{side}.{plural}.{stage}.{plural}.{block}", f"{side}.{blocks}.{stage}.resnets.{block}")
+            pairs.append((f"{side}.{plural}.{stage}.{plural}.{count}", f"{side}.{blocks}.{stage}.{singular}"))
+    return KeyMap(pairs)
