@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from blissmask.training.loss import MaskMean, error_map, item_coefficients, weight_masses, weighted_sums
+from blissmask.training.weighting.loss import MaskMean, error_map, item_coefficients, weight_masses, weighted_sums
 
 
 def weighted_mean(pred_BCFHW: Tensor, target_BCFHW: Tensor, weights_B1FHW: Tensor, *, mean: MaskMean = "batch") -> Tensor:

@@ -12,9 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser, Expert
-from blissmask.training.block_swap import BlockSwap
-from blissmask.training.lora import Lora
-from blissmask.training.placement import Home, move
+from blissmask.training.lora.layers import Lora
+from blissmask.training.memory.block_swap import BlockSwap
+from blissmask.training.memory.placement import Home, move
 from blissmask.training.timesteps import (
     FLUX_LINE,
     QWEN_LINE,

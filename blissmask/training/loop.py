@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import StoppedError
+from blissmask.training.data.prefetch import Feed
 from blissmask.training.device import release_memory
 from blissmask.training.experts import Learner, StepSchedule
-from blissmask.training.feed import Feed
-from blissmask.training.metrics import MetricBuffer
-from blissmask.training.optimizer import set_training_mode
+from blissmask.training.optim.optimizer import set_training_mode
 from blissmask.training.processes import ALONE, Processes
+from blissmask.training.record.metrics import MetricBuffer
 from blissmask.training.step import StepRule, run_step
 
 

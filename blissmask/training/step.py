@@ -13,11 +13,15 @@ from torch import Tensor
 
 from blissmask.families.protocol import Batch
 from blissmask.masks.tiers import TIERS
-from blissmask.training.batches import MicroBatch
+from blissmask.training.data.batches import MicroBatch
 from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
-from blissmask.training.lora import adapters_off
-from blissmask.training.loss import (
+from blissmask.training.lora.layers import adapters_off
+from blissmask.training.lora.norms import limit_norms
+from blissmask.training.processes import ALONE, Processes
+from blissmask.training.seeds import derive_seed, generator_for
+from blissmask.training.timesteps import draw_levels, loss_factors
+from blissmask.training.weighting.loss import (
     EMPTY_MASS,
     LossType,
     MaskMean,
@@ -28,11 +32,7 @@ from blissmask.training.loss import (
     region_sums,
     weighted_sums,
 )
-from blissmask.training.prior import PriorRule
-from blissmask.training.processes import ALONE, Processes
-from blissmask.training.seeds import derive_seed, generator_for
-from blissmask.training.timesteps import draw_levels, loss_factors
-from blissmask.training.weight_norms import limit_norms
+from blissmask.training.weighting.prior import PriorRule
 
 
 @dataclass(frozen=True, slots=True)

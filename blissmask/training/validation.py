@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from blissmask.masks.tiers import TIERS
-from blissmask.training.batches import MicroBatch, Placed, collate
+from blissmask.training.data.batches import MicroBatch, Placed, collate
+from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
 from blissmask.training.experts import Learner
-from blissmask.training.items import TrainingItem
-from blissmask.training.loss import error_map, item_coefficients, mass_counts, region_masses, region_sums, weighted_sums
 from blissmask.training.processes import ALONE, Processes
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.step import StepRule, noise_batch
+from blissmask.training.weighting.loss import error_map, item_coefficients, mass_counts, region_masses, region_sums, weighted_sums
 
 LEVELS = 4
 """Noise levels at which each item is looked at: the middles of as many equally likely strata."""

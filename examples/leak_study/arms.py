@@ -31,14 +31,14 @@ from blissmask.dataset.pixel_mask import still_mask
 from blissmask.masks.combine import tier_labels_to_grey
 from blissmask.masks.refine import grow_grey
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
-from blissmask.training.batches import BatchOrder, Placed, collate
+from blissmask.training.build import lora_shape
+from blissmask.training.data.batches import BatchOrder, Placed, collate
+from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.experts import Learner, training_noise
-from blissmask.training.items import TrainingItem, make_item
-from blissmask.training.learners import lora_shape
-from blissmask.training.lora import inject_lora
-from blissmask.training.optimizer import build_optimizer, build_scheduler
-from blissmask.training.presets import step_rule, weight_rule
+from blissmask.training.lora.layers import inject_lora
+from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
 from blissmask.training.step import run_step
+from blissmask.training.weighting.presets import step_rule, weight_rule
 
 PHOTO_COUNT, BATCH_SIZE = 12, 6
 TRAIN: Mapping[str, Any] = {

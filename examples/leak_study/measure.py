@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from blissmask.families.protocol import Batch
 from blissmask.masks.tiers import TIERS, WeightTier
-from blissmask.training.loss import error_map, region_masses, region_sums
+from blissmask.training.weighting.loss import error_map, region_masses, region_sums
 
 NEAR = 0.4
 """Colours this close in every channel, of [-1, 1], count as the same."""

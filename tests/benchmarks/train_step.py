@@ -15,13 +15,13 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from blissmask.families.wan.denoiser import WanDenoiser
-from blissmask.training.batches import MicroBatch, collate
+from blissmask.training.data.batches import MicroBatch, collate
+from blissmask.training.data.items import TrainingItem
 from blissmask.training.experts import Learner
-from blissmask.training.items import TrainingItem
-from blissmask.training.lora import LoraShape, inject_lora
-from blissmask.training.loss import weight_masses
+from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.step import StepRule, noise_batch, run_step
 from blissmask.training.timesteps import uniform
+from blissmask.training.weighting.loss import weight_masses
 from tests.benchmarks.report import Row, Size, machine, table
 
 ROUNDS = {Size.SMALLEST: 2, Size.QUICK: 30, Size.FULL: 60}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.training.presets import PRESETS
+from blissmask.training.weighting.presets import PRESETS
 from tests import backend_models as models
 from tests.command import Ran, run_here
 from tests.example_configs import EXAMPLES, fill, miniature

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.training.metrics import read_log
+from blissmask.training.record.metrics import read_log
 from tests.builders import save
 from tests.cache_builders import entries
 from tests.faults.forks import Forks

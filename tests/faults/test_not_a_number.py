@@ -16,7 +16,7 @@ from blissmask.events import Event, Measured
 from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
-from blissmask.training.checkpoint import find_states
+from blissmask.training.record.training_state import find_states
 from tests.builders import photo_folder, save
 from tests.cache_builders import PHOTO_WH, build, captions, entries
 from tests.faults.scenes import results

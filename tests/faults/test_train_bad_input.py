@@ -17,7 +17,7 @@ from blissmask.cli.execute import guarded
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
-from blissmask.training.checkpoint import find_states
+from blissmask.training.record.training_state import find_states
 from tests.builders import tree
 from tests.training_builders import problems_of, write_entry, write_masked_set
 

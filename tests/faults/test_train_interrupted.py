@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from blissmask.training.metrics import read_log
+from blissmask.training.record.metrics import read_log
 from tests.training_builders import write_masked_set
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from blissmask.media import image
 from blissmask.tasks.cache import build_cache, latents, masks
 from blissmask.tasks.plan import Action, RunContext
 from blissmask.tasks.train.stale import stale_warnings
-from blissmask.training.cached_set import read_set
+from blissmask.training.data.cached_set import read_set
 from tests.builders import half_mask, save, tier_mask, write_video
 from tests.cache_builders import FRAMES, build, config, frame_names, moving_frames, on_videos, plan, video_folder
 

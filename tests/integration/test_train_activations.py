@@ -6,8 +6,8 @@ from diffusers import WanTransformer3DModel
 
 from blissmask.families.files.loading import place
 from blissmask.families.wan.denoiser import WanDenoiser
-from blissmask.training.lora import LoraShape, inject_lora
-from blissmask.training.memory import _KEPT, _KEPT_DORA
+from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.memory.estimate import _KEPT, _KEPT_DORA
 
 
 def kept_bytes(tokens, dtype, **shape):

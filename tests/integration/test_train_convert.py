@@ -14,8 +14,8 @@ from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.plan import Action, RunContext
 from blissmask.tasks.train import train_lora
-from blissmask.training.lora import LoraShape, inject_lora
-from blissmask.training.lora_file import load_lora, save_lora
+from blissmask.training.lora.file import load_lora, save_lora
+from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders import tree
 from tests.command import run_here
 from tests.training_builders import problems_of, seeded, tensors_of

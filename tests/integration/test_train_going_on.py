@@ -6,8 +6,8 @@ import torch
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
 from blissmask.tasks.train import going_on, train_lora
 from blissmask.training import loop, step
-from blissmask.training.checkpoint import find_states
-from blissmask.training.metrics import read_log
+from blissmask.training.record.metrics import read_log
+from blissmask.training.record.training_state import find_states
 from tests.training_builders import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 

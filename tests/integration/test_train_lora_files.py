@@ -5,8 +5,8 @@ import torch
 
 from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
-from blissmask.training.lora import LoraShape, inject_lora
-from blissmask.training.lora_file import load_lora, save_lora
+from blissmask.training.lora.file import load_lora, save_lora
+from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.training_builders import seeded
 
 FORMATS = ("native", "kohya", "diffusers")
@@ -78,7 +78,7 @@ def test_the_diffusers_converter_reads_the_fused_layers_of_a_full_width_file():
     """Its single blocks are split at 3072, so the tiny model cannot stand in."""
     from diffusers import HunyuanVideoPipeline
 
-    from blissmask.training.lora_fusing import fuse_parts
+    from blissmask.training.lora.fused import fuse_parts
 
     width = 3072
     outputs = {"q": width, "k": width, "v": width, "mlp": 4 * width}

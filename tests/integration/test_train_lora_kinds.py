@@ -8,8 +8,8 @@ from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
-from blissmask.training.lora import ADAPTER, LoraShape, inject_lora
-from blissmask.training.lora_file import load_lora, save_lora
+from blissmask.training.lora.file import load_lora, save_lora
+from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from tests.training_builders import run, seeded, train_config, write_masked_set
 
 

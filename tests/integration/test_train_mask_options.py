@@ -12,8 +12,8 @@ from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
-from blissmask.training.presets import PRESETS, with_preset
-from blissmask.training.recipes import RECIPES
+from blissmask.training.weighting.other_trainers import RECIPES
+from blissmask.training.weighting.presets import PRESETS, with_preset
 from tests.training_builders import problems_of, run, tensors_of, train_config, weights_of, write_entry, write_masked_set
 
 

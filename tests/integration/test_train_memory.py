@@ -14,7 +14,7 @@ from blissmask.families.registry import load_architecture
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import memory as train_memory
 from blissmask.tasks.train import train_lora
-from blissmask.training.cached_set import read_set
+from blissmask.training.data.cached_set import read_set
 from tests.integration.test_train_families import write_cache
 from tests.training_builders import Recorder, train_config, write_entry, write_masked_set
 

@@ -11,14 +11,14 @@ from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.families.registry import load_architecture
 from blissmask.training import device as device_module
 from blissmask.training import step as step_module
-from blissmask.training.batches import collate
+from blissmask.training.data.batches import collate
+from blissmask.training.data.items import make_item
 from blissmask.training.experts import Learner
-from blissmask.training.items import make_item
-from blissmask.training.lora import LoraShape, inject_lora
-from blissmask.training.prior import PriorRule
+from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.step import StepRule, run_step
 from blissmask.training.timesteps import uniform
-from blissmask.training.weights import WeightRule
+from blissmask.training.weighting.prior import PriorRule
+from blissmask.training.weighting.rule import WeightRule
 from tests.integration.test_train_families import FAMILIES, FILES, write_cache
 
 CPU = torch.device("cpu")

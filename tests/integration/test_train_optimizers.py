@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blissmask.errors import StoppedError
-from blissmask.training.optimizer import build_optimizer
+from blissmask.training.optim.optimizer import build_optimizer
 from tests.training_builders import run, tensors_of, train_config, write_masked_set
 
 OPTIMISERS = [

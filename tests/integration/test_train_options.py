@@ -14,10 +14,10 @@ from blissmask.families.files.sources import model_files
 from blissmask.families.protocol import ModelFiles
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.train import train_lora
+from blissmask.training.build import check_network_options
 from blissmask.training.experts import training_noise
-from blissmask.training.learners import check_network_options
-from blissmask.training.optimizer import build_optimizer, build_scheduler
-from blissmask.training.presets import prior_rule, step_rule, weight_rule
+from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
+from blissmask.training.weighting.presets import prior_rule, step_rule, weight_rule
 from tests.training_builders import run, tensors_of, train_config, write_masked_set
 
 

@@ -5,9 +5,9 @@ import torch
 
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.families.registry import load_architecture
-from blissmask.training.batches import collate
-from blissmask.training.items import make_item
-from blissmask.training.lora import LoraShape, adapters_off, inject_lora
+from blissmask.training.data.batches import collate
+from blissmask.training.data.items import make_item
+from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.step import noise_batch
 from tests.integration.test_train_families import FAMILIES, FILES, write_cache
 

@@ -20,7 +20,7 @@ from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import previews, train_lora
-from blissmask.training.checkpoint import find_states
+from blissmask.training.record.training_state import find_states
 from tests.builders import random_rgb, save
 from tests.integration.test_train_families import FAMILIES, write_cache
 from tests.training_builders import Recorder, run, tensors_of, train_config, write_masked_set

@@ -14,10 +14,10 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.events import NullReporter
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train import train_lora
-from blissmask.training.checkpoint import find_states
-from blissmask.training.loss import item_coefficients, mass_counts
-from blissmask.training.metrics import read_log
 from blissmask.training.processes import Processes
+from blissmask.training.record.metrics import read_log
+from blissmask.training.record.training_state import find_states
+from blissmask.training.weighting.loss import item_coefficients, mass_counts
 from tests.torchrun import launch
 from tests.training_builders import stripes, train_config, weights_of, write_entry
 

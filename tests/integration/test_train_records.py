@@ -14,7 +14,7 @@ from blissmask.events import Warned
 from blissmask.media.image import read_image
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed
-from blissmask.training.metrics import read_log
+from blissmask.training.record.metrics import read_log
 from tests.training_builders import run, train_config, write_masked_set
 
 

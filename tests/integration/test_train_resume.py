@@ -7,8 +7,8 @@ import pytest
 from blissmask.errors import InputError, StoppedError, UsageError, exit_code_of
 from blissmask.tasks.plan import Action
 from blissmask.tasks.train import train_lora
-from blissmask.training.checkpoint import find_states
-from blissmask.training.metrics import read_log
+from blissmask.training.record.metrics import read_log
+from blissmask.training.record.training_state import find_states
 from tests.training_builders import problems_of, run, train_config, write_masked_set
 
 

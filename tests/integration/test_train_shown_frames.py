@@ -6,8 +6,8 @@ import torch
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.events import Measured
 from blissmask.families.registry import load_architecture
-from blissmask.training.batches import collate
-from blissmask.training.items import make_item
+from blissmask.training.data.batches import collate
+from blissmask.training.data.items import make_item
 from blissmask.training.step import noise_batch
 from tests.integration.test_train_families import FAMILIES, FILES, write_cache
 from tests.training_builders import run, train_config

@@ -9,11 +9,11 @@ from blissmask.events import Measured, Warned
 from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
-from blissmask.training.batches import collate
-from blissmask.training.items import make_item
-from blissmask.training.lora import LoraShape, adapters_off, inject_lora
-from blissmask.training.lora_file import load_lora
-from blissmask.training.metrics import read_log
+from blissmask.training.data.batches import collate
+from blissmask.training.data.items import make_item
+from blissmask.training.lora.file import load_lora
+from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
+from blissmask.training.record.metrics import read_log
 from blissmask.training.step import noise_batch
 from tests.training_builders import losses, run, stripes, tensors_of, train_config, weights_of, write_entry, write_masked_set
 

@@ -7,7 +7,7 @@ import pytest
 from blissmask.errors import StoppedError, UsageError
 from blissmask.tasks.train import train_lora
 from blissmask.training import validation
-from blissmask.training.metrics import read_log
+from blissmask.training.record.metrics import read_log
 from blissmask.training.validation import choose_held_out
 from tests.training_builders import run, train_config, write_masked_set
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blissmask.training.loss import item_coefficients
+from blissmask.training.weighting.loss import item_coefficients
 from tests.loss_of_a_step import weighted_mean
 
 MEANS = st.sampled_from(["batch", "sample", "global"])

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from blissmask.training.batches import BatchOrder, Placed, collate
-from blissmask.training.items import TrainingItem
+from blissmask.training.data.batches import BatchOrder, Placed, collate
+from blissmask.training.data.items import TrainingItem
 
 
 def item(name="a", *, weights=None, regions=None, outside=None, text_rows=3, mass=64.0):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from blissmask.errors import CacheError, MachineError
-from blissmask.training import checkpoint
-from blissmask.training.checkpoint import State, find_states, load_state, read_parameters, remove_states, save_state
-from blissmask.training.optimizer_state import pack_optimizer, unpack_optimizer
+from blissmask.training.optim.optimizer_state import pack_optimizer, unpack_optimizer
+from blissmask.training.record import training_state as checkpoint
+from blissmask.training.record.training_state import State, find_states, load_state, read_parameters, remove_states, save_state
 
 
 def state(step):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blissmask.training import cpu_memory
-from blissmask.training.cpu_memory import free_cpu_memory, room_in_groups
+from blissmask.training.memory.estimate import free as cpu_memory
+from blissmask.training.memory.free import free_cpu_memory, room_in_groups
 
 GIB = 1 << 30
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from blissmask.training import feed
-from blissmask.training.batches import BatchOrder, Placed
-from blissmask.training.feed import Feed, ItemStore, memory_budget
-from blissmask.training.items import TrainingItem
+from blissmask.training.data import prefetch as feed
+from blissmask.training.data.batches import BatchOrder, Placed
+from blissmask.training.data.items import TrainingItem
+from blissmask.training.data.prefetch import Feed, ItemStore, memory_budget
 from blissmask.training.processes import Processes
 
 CPU, GIB = torch.device("cpu"), 1 << 30

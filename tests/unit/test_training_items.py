@@ -7,8 +7,8 @@ import torch
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.errors import CacheError
-from blissmask.training.items import make_item
-from blissmask.training.weights import WeightRule
+from blissmask.training.data.items import make_item
+from blissmask.training.weighting.rule import WeightRule
 
 RULE = WeightRule(gamma=1.0, min_weight=0.0)
 

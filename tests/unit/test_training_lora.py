@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from blissmask.errors import UsageError
-from blissmask.training.lora import LoraShape, adapters_off, drop_unreached, inject_lora, share_lora
+from blissmask.training.lora.layers import LoraShape, adapters_off, drop_unreached, inject_lora, share_lora
 
 
 class TwoPaths(nn.Module):

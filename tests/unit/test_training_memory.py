@@ -3,7 +3,7 @@
 import pytest
 
 from blissmask.config.training import ModelSection, TrainSection
-from blissmask.training.memory import Load, choose_options, denoiser_files, estimate, resting_bytes, size_of
+from blissmask.training.memory.estimate import Load, choose_options, denoiser_files, estimate, resting_bytes, size_of
 
 GIB = 1 << 30
 # About a 14B model: 40 blocks of width 5120.

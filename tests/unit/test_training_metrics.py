@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blissmask.training.metrics import MetricBuffer, NonFiniteLossError, StepLog, read_log
+from blissmask.training.record.metrics import MetricBuffer, NonFiniteLossError, StepLog, read_log
 
 
 def test_numbers_are_read_every_interval_and_in_order():

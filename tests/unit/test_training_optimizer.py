@@ -5,7 +5,7 @@ import torch
 
 from blissmask.config.training import TrainSection
 from blissmask.errors import MissingPackageError, UsageError
-from blissmask.training.optimizer import build_optimizer, build_scheduler, count_steps, parse_arguments
+from blissmask.training.optim.optimizer import build_optimizer, build_scheduler, count_steps, parse_arguments
 
 
 def parameters():

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from blissmask.errors import ModelError
-from blissmask.training.lora import LoraShape, inject_lora
-from blissmask.training.quantised import FLOAT8, INT8, QuantisedLinear, dequantise, quantise, quantise_blocks
+from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.memory.quantised import FLOAT8, INT8, QuantisedLinear, dequantise, quantise, quantise_blocks
 from tests.training_builders import seeded
 
 CPU = torch.device("cpu")

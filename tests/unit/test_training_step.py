@@ -6,14 +6,14 @@ from torch import nn
 
 from blissmask.families.protocol import Batch
 from blissmask.training import step as step_module
-from blissmask.training.batches import collate
+from blissmask.training.data.batches import collate
+from blissmask.training.data.items import TrainingItem
 from blissmask.training.experts import Learner
-from blissmask.training.items import TrainingItem
-from blissmask.training.lora import LoraShape, inject_lora
-from blissmask.training.loss import weight_masses
-from blissmask.training.prior import PriorRule
+from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.step import StepRule, is_unmasked, run_step
 from blissmask.training.timesteps import uniform
+from blissmask.training.weighting.loss import weight_masses
+from blissmask.training.weighting.prior import PriorRule
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.cachefile.entry import CacheEntry
-from blissmask.training.weights import WeightRule, feather
+from blissmask.training.weighting.rule import WeightRule, feather
 
 FACE_BODY = torch.zeros(4, 1, 1, 2)
 FACE_BODY[0, 0, 0] = torch.tensor([1.0, 0.5])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from blissmask.config.model import Config
-from blissmask.training.blocks import check_compiler
+from blissmask.training.build import check_memory_options, check_network_options
 from blissmask.training.device import find_device
-from blissmask.training.learners import check_memory_options, check_network_options
-from blissmask.training.lora import check_patterns
-from blissmask.training.lora_file import read_finite_lora
-from blissmask.training.optimizer import check_optimizer
+from blissmask.training.lora.file import read_finite_lora
+from blissmask.training.lora.layers import check_patterns
+from blissmask.training.memory.blocks import check_compiler
+from blissmask.training.optim.optimizer import check_optimizer
 from blissmask.training.processes import Processes
-from blissmask.training.trackers import wanted_trackers
+from blissmask.training.record.trackers import wanted_trackers
 
 
 def check_options(config: Config, processes: Processes) -> None:

@@ -17,10 +17,10 @@ from blissmask.families.protocol import Architecture
 from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.carry_out import begin
 from blissmask.tasks.plan import Action, Plan, PlannedItem, Summary, Table
-from blissmask.training.lora_convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision
-from blissmask.training.lora_file import DTYPES, read_finite_lora, write_lora
-from blissmask.training.lora_formats import LoraFormat
-from blissmask.training.lora_names import layer_names
+from blissmask.training.lora.convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision
+from blissmask.training.lora.file import DTYPES, read_finite_lora, write_lora
+from blissmask.training.lora.formats import LoraFormat
+from blissmask.training.lora.names import layer_names
 
 COMMAND = "train"
 _MADE_FROM = f"{OURS}converted_from"

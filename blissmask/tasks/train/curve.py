@@ -13,7 +13,7 @@ from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.media.chart import Line, Panel, Points, draw_chart
 from blissmask.media.overlay import TIER_COLOURS, Colour
 from blissmask.media.png import read_note, write_png_rgb
-from blissmask.training.metrics import read_log
+from blissmask.training.record.metrics import read_log
 
 _COMMAND = "train"
 _MANY = 400

@@ -9,8 +9,8 @@ from blissmask.errors import Problem, UsageError
 from blissmask.tasks.plan import Action, PlannedItem, places_of
 from blissmask.tasks.train.settings import FIXED
 from blissmask.tasks.wording import counted
-from blissmask.training import checkpoint, saving
 from blissmask.training.experts import Learner
+from blissmask.training.record import saving, training_state
 
 if TYPE_CHECKING:
     from blissmask.tasks.train.plan import TrainPlan
@@ -22,7 +22,7 @@ BASE = "base"
 def choose_start(result: TrainPlan) -> None:
     """Decide whether to go on from a training state, and plan the files."""
     names, section = result.names, result.config.train
-    found = checkpoint.find_states(names.folder, names.run_name)
+    found = training_state.find_states(names.folder, names.run_name)
     if found.damaged:
         result.warnings.append(Problem("training states that were not saved whole are passed over", places_of(found.damaged)))
     restart = not section.resume or result.config.run.force
@@ -34,7 +34,7 @@ def choose_start(result: TrainPlan) -> None:
             )
         )
     elif found.newest is not None:
-        result.state = checkpoint.load_state(found.newest)
+        result.state = training_state.load_state(found.newest)
         changed = saving.compare_settings(result.state.numbers.get("settings", {}), result.settings(), fixed=FIXED)
         finished = result.state.step >= result.total_steps and all(path.is_file() for path in names.lora_files())
         result.warnings += _told_of_state(result, changed, finished=finished)

@@ -10,10 +10,10 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.model import Config
 from blissmask.errors import Problem
 from blissmask.families.protocol import Architecture, Expert
-from blissmask.training.cached_set import CachedSet
+from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory
 from blissmask.training.experts import wanted_experts
-from blissmask.training.memory import (
+from blissmask.training.memory.estimate import (
     Load,
     ModelSize,
     choose_options,

@@ -22,17 +22,17 @@ from blissmask.tasks.train.memory import fit_memory
 from blissmask.tasks.train.preview_plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.settings import lasting_options
 from blissmask.tasks.train.stale import stale_warnings
-from blissmask.training import checkpoint, saving
-from blissmask.training.batches import BatchOrder
-from blissmask.training.cached_set import CachedSet, check_masks, identify, read_set, refuse_shared_folders, remembered_family
+from blissmask.training.data.batches import BatchOrder
+from blissmask.training.data.cached_set import CachedSet, check_masks, identify, read_set, refuse_shared_folders, remembered_family
+from blissmask.training.data.mask_totals import tier_rows
+from blissmask.training.data.tier_values import check_tiers, commonest_tiers
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
-from blissmask.training.mask_report import tier_rows
-from blissmask.training.optimizer import rate_warnings, with_fitting_rate
-from blissmask.training.presets import weight_rule, with_preset
+from blissmask.training.optim.optimizer import rate_warnings, with_fitting_rate
 from blissmask.training.processes import ALONE, Processes, this_process
-from blissmask.training.recipes import RECIPES
-from blissmask.training.tier_values import check_tiers, commonest_tiers
+from blissmask.training.record import saving, training_state
 from blissmask.training.validation import choose_held_out, without_held_out
+from blissmask.training.weighting.other_trainers import RECIPES
+from blissmask.training.weighting.presets import weight_rule, with_preset
 
 COMMAND = "train"
 
@@ -69,7 +69,7 @@ class TrainPlan(Plan):
     held_out: tuple[int, ...] = ()
     total_steps: int = 0
     names: saving.Outputs = field(default_factory=lambda: saving.Outputs(Path(), "", ()))
-    state: checkpoint.SavedState | None = None
+    state: training_state.SavedState | None = None
     previews: PreviewPlan | None = None
     processes: Processes = ALONE
     resting_bytes: int = 0

@@ -17,7 +17,7 @@ from blissmask.families.protocol import Architecture, Expert, ModelFiles
 from blissmask.media.image import read_header
 from blissmask.tasks.train.prompt_file import Prompt, read_prompts
 from blissmask.tasks.wording import counted
-from blissmask.training.cached_set import CachedSet
+from blissmask.training.data.cached_set import CachedSet
 
 _STEPS = 20
 _CADENCES = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")

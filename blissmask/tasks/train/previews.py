@@ -27,11 +27,11 @@ from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.preview_plan import PlannedShot
 from blissmask.tasks.train.preview_shots import encode_shots
-from blissmask.training import checkpoint
+from blissmask.training.build import LearnerPlan, load_onlooker
 from blissmask.training.device import is_out_of_memory, release_memory
+from blissmask.training.eval_mode import undisturbed
 from blissmask.training.experts import Learner, Onlooker
-from blissmask.training.learners import LearnerPlan, load_onlooker
-from blissmask.training.undisturbed import undisturbed
+from blissmask.training.record import training_state
 
 _FOLDER = "sample"
 _VAE_DTYPE = "float32"
@@ -255,4 +255,4 @@ def _write(path: Path, rgb_FHW3: NDArray[np.uint8], plan: TrainPlan) -> None:
 
 
 def _state_time(plan: TrainPlan) -> float:
-    return checkpoint.state_path(plan.names.folder, plan.names.run_name, plan.start).stat().st_mtime
+    return training_state.state_path(plan.names.folder, plan.names.run_name, plan.start).stat().st_mtime

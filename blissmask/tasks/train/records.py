@@ -9,8 +9,8 @@ from blissmask.events import Advanced, Measured, Warned
 from blissmask.tasks.plan import RunContext
 from blissmask.tasks.train.curve import save_curve
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.training.metrics import StepLog, Values
-from blissmask.training.trackers import tracking
+from blissmask.training.record.metrics import StepLog, Values
+from blissmask.training.record.trackers import tracking
 
 Receive = Callable[[int, Values], None]
 """Takes the numbers of a step."""

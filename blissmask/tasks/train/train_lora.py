@@ -24,25 +24,25 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.previews import draw_previews, open_studio
 from blissmask.tasks.train.records import recording
 from blissmask.tasks.wording import counted
-from blissmask.training import saving
-from blissmask.training.batches import collate
-from blissmask.training.cached_set import commonest_sizes
+from blissmask.training.build import LearnerPlan, load_learners
+from blissmask.training.data.batches import collate
+from blissmask.training.data.cached_set import commonest_sizes
+from blissmask.training.data.items import TrainingItem, make_item
+from blissmask.training.data.mask_totals import MaskTotals, banner
+from blissmask.training.data.prefetch import Feed, ItemStore, memory_budget
+from blissmask.training.data.tier_values import others_than, tiers_of
 from blissmask.training.device import denoiser_dtype, find_device
+from blissmask.training.eval_mode import as_used
 from blissmask.training.experts import Learner
-from blissmask.training.feed import Feed, ItemStore, memory_budget
-from blissmask.training.items import TrainingItem, make_item
-from blissmask.training.learners import LearnerPlan, load_learners
 from blissmask.training.loop import Course, train
-from blissmask.training.lora_file import load_lora
-from blissmask.training.mask_report import MaskTotals, banner
-from blissmask.training.memory import describe
-from blissmask.training.metadata import TrainedOn, lora_metadata
-from blissmask.training.metrics import MetricBuffer, Values
-from blissmask.training.presets import prior_rule, step_rule, weight_rule
+from blissmask.training.lora.file import load_lora
+from blissmask.training.lora.metadata import TrainedOn, lora_metadata
+from blissmask.training.memory.estimate import describe
 from blissmask.training.processes import joined
-from blissmask.training.tier_values import others_than, tiers_of
-from blissmask.training.undisturbed import as_used
+from blissmask.training.record import saving
+from blissmask.training.record.metrics import MetricBuffer, Values
 from blissmask.training.validation import HeldOut, validate
+from blissmask.training.weighting.presets import prior_rule, step_rule, weight_rule
 
 _READ_EVERY, _PATIENCE = 10, 2.0
 """Steps and seconds between readings of the numbers on a GPU, whichever is less; on a CPU every step."""

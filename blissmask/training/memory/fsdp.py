@@ -11,7 +11,7 @@ import warnings
 import torch
 
 from blissmask.families.protocol import Denoiser
-from blissmask.training.blocks import repeated_blocks
+from blissmask.training.memory.blocks import repeated_blocks
 
 
 def shard_base(denoiser: Denoiser, *, device: torch.device) -> None:

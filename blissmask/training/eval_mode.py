@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from blissmask.training.experts import Learner
-from blissmask.training.optimizer import set_training_mode
+from blissmask.training.optim.optimizer import set_training_mode
 
 
 @contextlib.contextmanager

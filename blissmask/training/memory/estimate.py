@@ -26,7 +26,7 @@ _KEPT_DORA = 177
 _BESIDE = {2: 30, 4: 48}
 """Bytes per token and width that the backward pass takes at its height beside what is kept."""
 _SWAPPED_PRESENT = 3
-"""See :mod:`blissmask.training.block_swap`."""
+"""See :mod:`blissmask.training.memory.block_swap`."""
 _CONTEXT = 1 << 30
 """What the driver and the libraries take before the first tensor."""
 _USABLE = 0.9

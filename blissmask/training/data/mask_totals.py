@@ -9,8 +9,8 @@ from torch import Tensor
 
 from blissmask.config.training import MaskLossSection
 from blissmask.masks.tiers import MAX_VALUE, TIERS
-from blissmask.training.items import TrainingItem
-from blissmask.training.weights import WeightRule
+from blissmask.training.data.items import TrainingItem
+from blissmask.training.weighting.rule import WeightRule
 
 _WIDE = "=" * 60
 _THIN = "-" * 60

@@ -13,7 +13,7 @@ from pathlib import Path
 from blissmask import __version__
 from blissmask.config.training import MaskLossSection, ModelSection, TrainSection
 from blissmask.families.protocol import Architecture
-from blissmask.training.mask_report import MaskTotals
+from blissmask.training.data.mask_totals import MaskTotals
 
 _LOADERS_NEED = ("ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha")
 

@@ -19,8 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from blissmask.training.lora_fusing import FusedLayers, fuse_parts, split_parts
-from blissmask.training.lora_kinds import FACTORS
+from blissmask.training.lora.fused import FusedLayers, fuse_parts, split_parts
+from blissmask.training.lora.lokr_loha import FACTORS
 
 LoraFormat = Literal["native", "kohya", "diffusers"]
 

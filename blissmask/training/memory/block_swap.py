@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser
-from blissmask.training.blocks import repeated_blocks
-from blissmask.training.locked_memory import LockedMemory, flat_buffer
-from blissmask.training.placement import Home, move
+from blissmask.training.memory.blocks import repeated_blocks
+from blissmask.training.memory.pinned import LockedMemory, flat_buffer
+from blissmask.training.memory.placement import Home, move
 
 _FEWEST_RESIDENT = 1
 _ALIGNMENT = 512

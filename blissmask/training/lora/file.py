@@ -22,10 +22,10 @@ from torch import Tensor
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import CacheError, ModelError
-from blissmask.training.lora import ADAPTER, Lora
-from blissmask.training.lora_formats import NATIVE_PREFIX as PREFIX
-from blissmask.training.lora_formats import LoraFormat, to_format, to_native
-from blissmask.training.lora_kinds import FACTORS, factor_tensors, fill_factors
+from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
+from blissmask.training.lora.formats import LoraFormat, to_format, to_native
+from blissmask.training.lora.layers import ADAPTER, Lora
+from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

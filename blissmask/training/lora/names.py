@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from blissmask.families.protocol import Architecture, Denoiser, ModelFiles
-from blissmask.training.lora_fusing import PART_ORDER
+from blissmask.training.lora.fused import PART_ORDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
-from blissmask.training.checkpoint import SavedState, State, read_parameters, save_state
 from blissmask.training.experts import Learner
-from blissmask.training.lora_file import save_lora
-from blissmask.training.lora_formats import LoraFormat
-from blissmask.training.optimizer import parse_arguments
-from blissmask.training.optimizer_state import pack_optimizer, restore_optimizer
+from blissmask.training.lora.file import save_lora
+from blissmask.training.lora.formats import LoraFormat
+from blissmask.training.optim.optimizer import parse_arguments
+from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
+from blissmask.training.record.training_state import SavedState, State, read_parameters, save_state
 
 DATA = "data"
 """The setting that tells one data set from another."""

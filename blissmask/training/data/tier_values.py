@@ -11,7 +11,7 @@ from blissmask.config.masks import MasksSection
 from blissmask.config.training import MaskLossSection
 from blissmask.errors import Problem
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable
-from blissmask.training.items import shows_no_regions
+from blissmask.training.data.items import shows_no_regions
 
 
 def tiers_of(header: CacheHeader, otherwise: TierTable) -> TierTable:

@@ -12,8 +12,8 @@ from torch import Tensor
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.cachefile.layout import OURS
 from blissmask.errors import CacheError
-from blissmask.training.loss import EMPTY_MASS, weight_masses
-from blissmask.training.weights import WeightRule
+from blissmask.training.weighting.loss import EMPTY_MASS, weight_masses
+from blissmask.training.weighting.rule import WeightRule
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from blissmask.families.conditioning import READ_ON_HOST
+from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
-from blissmask.training.items import TrainingItem
 from blissmask.training.seeds import generator_for
 
 
@@ -109,7 +109,7 @@ class MicroBatch:
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
         conditioning: stacked where shapes agree, a list where they differ.
         masses_B, outside_masses_B: per item, float64, on the CPU.
-        shown_frames: as in :class:`blissmask.training.items.TrainingItem`; weights, outside and regions are without them.
+        shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions are without them.
         first_draw: items shown in this run before this micro-batch's.
     """
 

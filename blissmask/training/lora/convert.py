@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import ModelError, UsageError
-from blissmask.training.lora_formats import NATIVE_PREFIX as PREFIX
-from blissmask.training.lora_formats import LoraFormat, fold_alpha, format_of, split_key, to_format, to_native
-from blissmask.training.lora_fusing import FusedLayers
-from blissmask.training.lora_kinds import FACTORS
-from blissmask.training.lora_names import LayerNames
+from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
+from blissmask.training.lora.formats import LoraFormat, fold_alpha, format_of, split_key, to_format, to_native
+from blissmask.training.lora.fused import FusedLayers
+from blissmask.training.lora.lokr_loha import FACTORS
+from blissmask.training.lora.names import LayerNames
 
 _FIRST, _SECOND = ("lora_A.weight", "lora_down.weight"), ("lora_B.weight", "lora_up.weight")
 _NAMED = 3

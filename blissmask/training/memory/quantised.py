@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from blissmask.errors import ModelError
 from blissmask.families.protocol import Denoiser
-from blissmask.training.blocks import repeated_blocks
+from blissmask.training.memory.blocks import repeated_blocks
 
 INT8, FLOAT8 = torch.int8, torch.float8_e4m3fn
 _LARGEST = {INT8: 127.0, FLOAT8: 448.0}

@@ -10,10 +10,10 @@ from typing import Self
 
 import torch
 
-from blissmask.training.batches import BatchOrder, MicroBatch, collate
-from blissmask.training.cpu_memory import free_cpu_memory
+from blissmask.training.data.batches import BatchOrder, MicroBatch, collate
+from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import pins
-from blissmask.training.items import TrainingItem
+from blissmask.training.memory.free import free_cpu_memory
 from blissmask.training.processes import ALONE, Processes, local_place
 
 _MEMORY_SHARE = 0.5

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from blissmask.training.lora import ADAPTER, Lora
+from blissmask.training.lora.layers import ADAPTER, Lora
 
 
 @torch.no_grad()

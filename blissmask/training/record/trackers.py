@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blissmask.config.training import TrainSection
 from blissmask.errors import MachineError, MissingPackageError
-from blissmask.training.metrics import Values
+from blissmask.training.record.metrics import Values
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard",),

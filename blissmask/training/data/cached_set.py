@@ -15,9 +15,9 @@ from blissmask.config.training import MaskLossSection
 from blissmask.errors import CacheError, Problem, UsageError
 from blissmask.families.protocol import Architecture
 from blissmask.storage.links import without_links
-from blissmask.training.batches import Placed
-from blissmask.training.items import shows_no_regions
-from blissmask.training.weights import WeightRule
+from blissmask.training.data.batches import Placed
+from blissmask.training.data.items import shows_no_regions
+from blissmask.training.weighting.rule import WeightRule
 
 _TELLING = ("mask_source", "mean_weight", "tiers", "geometry", "frames", "vae")
 """What of an entry's metadata changes with its content, and not when files are copied."""

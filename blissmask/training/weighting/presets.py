@@ -8,9 +8,9 @@ from typing import Any
 
 from blissmask.config.training import MaskLossSection, TrainSection
 from blissmask.masks.tiers import MAX_VALUE, TierTable
-from blissmask.training.prior import PriorRule
 from blissmask.training.step import StepRule
-from blissmask.training.weights import WeightRule
+from blissmask.training.weighting.prior import PriorRule
+from blissmask.training.weighting.rule import WeightRule
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {

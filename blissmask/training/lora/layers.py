@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser
-from blissmask.training import lora_kinds
-from blissmask.training.lora_fusing import FusedLayers, find_fused
-from blissmask.training.lora_kinds import NetworkType
-from blissmask.training.lora_precision import compute_like_base, measure_norms
+from blissmask.training.lora.fused import FusedLayers, find_fused
+from blissmask.training.lora.layers import lokr_loha
+from blissmask.training.lora.lokr_loha import NetworkType
+from blissmask.training.lora.precision import compute_like_base, measure_norms
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
@@ -138,7 +138,7 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
 
 def _peft_config(shape: LoraShape, targets: str) -> Any:
     if shape.kind != "lora":
-        return lora_kinds.peft_config(shape.kind, rank=shape.rank, alpha=shape.alpha, factor=shape.factor, targets=targets)
+        return lokr_loha.peft_config(shape.kind, rank=shape.rank, alpha=shape.alpha, factor=shape.factor, targets=targets)
     return LoraConfig(
         r=shape.rank,
         lora_alpha=shape.alpha,

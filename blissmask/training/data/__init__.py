@@ -1,0 +1,1 @@
+"""Cache entries as training items, in micro-batches."""

@@ -1,0 +1,1 @@
+"""The LoRA: its layers, its files and their formats."""

@@ -1,0 +1,1 @@
+"""What a run leaves behind: training states, LoRA files, logs."""

@@ -1,0 +1,1 @@
+"""How much each latent cell counts: pure, tensors in and tensors out."""
