@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.tasks.apply_instance import ApplyPlan, plan, run
-from blissmask.tasks.plan import Action, RunContext, Summary
+from blissmask.tasks.apply.apply_instance import ApplyPlan, plan, run
+from blissmask.tasks.run.plan import Action, RunContext, Summary
 
 
 def config(folder: Path, *, force: bool = False, **options: object) -> Config:

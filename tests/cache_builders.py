@@ -14,8 +14,8 @@ from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.config.model import Config
 from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.cache import build_cache
-from blissmask.tasks.cache.plan import CachePlan
-from blissmask.tasks.plan import RunContext, Summary
+from blissmask.tasks.cache.planning.plan import CachePlan
+from blissmask.tasks.run.plan import RunContext, Summary
 from tests.builders import Rgb, save, write_video
 
 PHOTO_WH = (96, 64)

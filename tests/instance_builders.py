@@ -16,7 +16,7 @@ from blissmask.people.faces.protocol import Face, Thresholds
 from blissmask.people.protocol import Choice, Person, Verdict
 from blissmask.tasks.instance import find_subject
 from blissmask.tasks.instance.find_subject import plan, run
-from blissmask.tasks.plan import Action, RunContext, Summary
+from blissmask.tasks.run.plan import Action, RunContext, Summary
 
 SIZE_WH = (60, 24)
 SUBJECT, LOOKALIKE, STRANGER, TURNED_AWAY = 40, 80, 120, 160

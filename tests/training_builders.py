@@ -15,7 +15,7 @@ from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError
 from blissmask.events import Event, Measured
-from blissmask.tasks.plan import RunContext, Summary
+from blissmask.tasks.run.plan import RunContext, Summary
 from blissmask.tasks.train import train_lora
 
 # The models are so small that threads would only wait for each other.

@@ -6,7 +6,7 @@ APPLY = Command(
     name="apply",
     summary="Set everybody but the subject to weight 0: weighted masks times subject masks",
     sections=("apply",),
-    task="blissmask.tasks.apply_instance",
+    task="blissmask.tasks.apply.apply_instance",
     examples=(
         "blissmask apply --weighted-masks masks --instance-masks subject -o final",
         "blissmask apply --config group.toml --grow 4 --dry-run",

@@ -21,7 +21,7 @@ from blissmask.ui import problems
 from blissmask.ui.console import err
 
 if TYPE_CHECKING:
-    from blissmask.tasks.plan import Plan
+    from blissmask.tasks.run.plan import Plan
 
 _OUR_BUG = 70
 _SIGINT_EXIT = 130
@@ -48,7 +48,7 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str
 
 
 def _carry_out(command: Command, config: Config) -> int:
-    from blissmask.tasks.plan import Action, RunContext, planned_failures
+    from blissmask.tasks.run.plan import Action, RunContext, planned_failures
     from blissmask.ui import report_json, summary
     from blissmask.ui.progress import make_reporter, while_planning
 

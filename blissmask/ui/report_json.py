@@ -11,7 +11,7 @@ from blissmask.errors import BlissmaskError, exit_code_of
 from blissmask.events import Announced, Event, Measured, Noted, PhaseFinished, PhaseStarted, Warned
 
 if TYPE_CHECKING:
-    from blissmask.tasks.plan import Plan, Summary
+    from blissmask.tasks.run.plan import Plan, Summary
 
 
 def show_summary(summary: Summary) -> None:

@@ -15,7 +15,7 @@ from blissmask.ui import problems
 from blissmask.ui.console import folded, out, printable, unbroken
 
 if TYPE_CHECKING:
-    from blissmask.tasks.plan import Plan, PlannedItem, Summary, Table
+    from blissmask.tasks.run.plan import Plan, PlannedItem, Summary, Table
 
 _SHOWN_ITEMS = 20
 _FIGURE = re.compile(r"$|[-+]?\d")

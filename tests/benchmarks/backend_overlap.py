@@ -24,7 +24,7 @@ from blissmask.config.load import load_config
 from blissmask.networks.batching import BatchedNetwork, Network
 from blissmask.networks.pixels import prepare
 from blissmask.tasks.masks import make_masks
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests import backend_models as models
 from tests.benchmarks.report import Row, Size, machine
 from tests.builders import random_rgb, save

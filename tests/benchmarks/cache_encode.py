@@ -33,7 +33,7 @@ from blissmask.families import tiny
 from blissmask.families.registry import load_architecture
 from blissmask.families.wan.latents import WanLatentEncoder
 from blissmask.tasks.cache import build_cache
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table
 from tests.builders import random_rgb, save, tier_mask
 

@@ -24,7 +24,7 @@ from blissmask.config.load import load_config
 from blissmask.families.protocol import EncodedText
 from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.cache import build_cache
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.cache_memory import peak_mib
 from tests.benchmarks.report import Row, Size, machine, table
 from tests.builders import random_rgb, save, tier_mask

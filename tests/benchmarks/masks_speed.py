@@ -20,7 +20,7 @@ from blissmask.config.masks import MasksSection
 from blissmask.media.image import read_image
 from blissmask.parsing.registry import PARSING
 from blissmask.tasks.masks import make_masks
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table
 from tests.builders import Rgb, save
 

@@ -66,7 +66,7 @@ import sys, time
 from pathlib import Path
 from blissmask.config.model import Config
 from blissmask.events import Measured
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 
 class Clock:

@@ -31,7 +31,7 @@ WATCHED = textwrap.dedent(
     import torch
     from blissmask.config.model import Config
     from blissmask.events import Advanced, Measured
-    from blissmask.tasks.plan import RunContext
+    from blissmask.tasks.run.plan import RunContext
 
     class Watcher:
         seen, samples = 0, []

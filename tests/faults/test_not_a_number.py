@@ -14,7 +14,7 @@ from blissmask import plugins
 from blissmask.errors import InputError
 from blissmask.events import Event, Measured
 from blissmask.families.wan.family import WanFamily
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.record.training_state import find_states
 from tests.builders import photo_folder, save

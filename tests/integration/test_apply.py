@@ -12,9 +12,9 @@ from PIL import Image, PngImagePlugin
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, UsageError
 from blissmask.media.image import read_grey
-from blissmask.tasks.apply_instance import plan, run
-from blissmask.tasks.freshness import FRESH, Kept
-from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.apply.apply_instance import plan, run
+from blissmask.tasks.mask_files.freshness import FRESH, Kept
+from blissmask.tasks.run.plan import Action, RunContext
 from tests.apply_builders import apply, config, reasons
 from tests.builders import half_mask, mask_folder, save, tier_mask, tree
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from blissmask.media.image import read_grey
-from blissmask.tasks.apply_instance import ApplyPlan, plan, run
-from blissmask.tasks.freshness import FRESH
-from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.apply.apply_instance import ApplyPlan, plan, run
+from blissmask.tasks.mask_files.freshness import FRESH
+from blissmask.tasks.run.plan import Action, RunContext
 from tests.apply_builders import apply, config, reasons
 from tests.builders import half_mask, mask_folder, save, tier_mask
 

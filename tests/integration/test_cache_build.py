@@ -9,7 +9,7 @@ import torch
 from blissmask.cachefile.read import list_headers
 from blissmask.errors import InputError, MaskError, UsageError
 from blissmask.masks.tiers import TierTable
-from blissmask.tasks.plan import Action
+from blissmask.tasks.run.plan import Action
 from tests.builders import half_mask, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
 from tests.cache_builders import PHOTO_WH, ModelCounter, build, captions, entries, metadata, plan
 

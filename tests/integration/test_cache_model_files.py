@@ -9,7 +9,7 @@ from blissmask.config.model import Config
 from blissmask.errors import ModelError
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.cache import build_cache
-from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders import photo_folder
 from tests.builders.tiny_pipelines import tiny_pipeline
 from tests.cache_builders import PHOTO_WH, captions, config

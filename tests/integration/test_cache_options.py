@@ -7,7 +7,7 @@ from blissmask.errors import InputError
 from blissmask.families.wan.latents import WanLatentEncoder
 from blissmask.families.wan.text import Umt5TextEncoder
 from blissmask.tasks.cache import build_cache
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests.builders import photo_folder
 from tests.cache_builders import PHOTO_WH, captions, config, plan
 

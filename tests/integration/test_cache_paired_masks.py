@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.tasks.plan import Action
+from blissmask.tasks.run.plan import Action
 from tests.builders import save, write_video
 from tests.cache_builders import FRAMES, build, entries, frame_names, listed_frames, moving_frames, on_videos, plan, video_folder
 

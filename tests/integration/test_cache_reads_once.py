@@ -14,8 +14,9 @@ from blissmask.dataset import footage, pixel_mask
 from blissmask.errors import MediaError
 from blissmask.families.registry import load_architecture
 from blissmask.media import image
-from blissmask.tasks.cache import build_cache, latents, masks
-from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.encoding import latents, masks
+from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
 from tests.builders import half_mask, save, tier_mask, write_video

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from blissmask.tasks.shards import Shard
+from blissmask.tasks.run.shards import Shard
 from tests.builders import mask_folder, photo_folder
 from tests.cache_builders import FRAMES, PHOTO_WH, captions, entries, on_videos, video_folder
 
@@ -19,7 +19,7 @@ import json, sys
 from pathlib import Path
 from blissmask.dataset import footage
 from blissmask.tasks.cache import build_cache
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests.cache_builders import config
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
 decoded = []

@@ -7,7 +7,7 @@ from blissmask.errors import UsageError
 from blissmask.media.image import read_image
 from blissmask.media.sheet import is_sheet
 from blissmask.tasks.cache import sheet as cache_sheet
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests.builders import mask_folder, photo_folder, save, tier_mask, write_video
 from tests.cache_builders import PHOTO_WH, ModelCounter, build, captions, plan, times
 

@@ -6,7 +6,7 @@ from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
 from blissmask.cachefile.write import save_tensors
 from blissmask.dataset import footage
-from blissmask.tasks.plan import Action
+from blissmask.tasks.run.plan import Action
 from tests.builders import save, tier_mask, write_video
 from tests.cache_builders import FRAMES, build, frame_names, listed_frames, metadata, moving_frames, on_videos, plan, times, video_folder
 from tests.video_builders import cut_off, grey_video, long_sound, trimmed, with_damaged_frames
@@ -102,7 +102,7 @@ def test_a_folder_of_frames_has_no_rate_and_is_not_measured_again(tmp_path, monk
     settings = listed_frames(tmp_path, frame_names(FRAMES))
     build(tmp_path, **settings)
     assert metadata(tmp_path, "clip")["blissmask.source"] == "64x48 12 frames"
-    monkeypatch.setattr("blissmask.tasks.cache.scan.measure", lambda _: pytest.fail("the folder was measured"))
+    monkeypatch.setattr("blissmask.tasks.cache.planning.scan.measure", lambda _: pytest.fail("the folder was measured"))
     assert build(tmp_path, **settings).skipped == 1
 
 
@@ -122,7 +122,7 @@ def test_a_video_that_is_damaged_to_its_end_is_named_with_what_is_left(tmp_path)
 
 
 def test_a_control_video_that_was_trimmed_repeats_its_last_frame(tmp_path):
-    from blissmask.tasks.cache.footage import ControlClip
+    from blissmask.tasks.cache.encoding.footage import ControlClip
 
     control = ControlClip(trimmed(tmp_path / "control.mp4", 24, first=0, kept=12), (64, 48), [[10, 11, 12, 20]])
     frames_FHW3 = control.read([10, 11, 12, 20])

@@ -1,4 +1,4 @@
-"""tasks/contact_sheet.py: a sheet of very many photos fits into memory."""
+"""tasks/mask_files/contact_sheet.py: a sheet of very many photos fits into memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from blissmask.media.sheet import BOX, Card, SheetText
-from blissmask.tasks.contact_sheet import draw_sheet
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.mask_files.contact_sheet import draw_sheet
+from blissmask.tasks.run.plan import RunContext
 
 TEXT = SheetText("Masks", ("photo", "tiers", "latent grid"))
 DECODED_BYTES = 3 * BOX * BOX * 3

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from blissmask.media.image import read_grey
-from blissmask.tasks.freshness import FRESH
 from blissmask.tasks.instance import find_subject, search
-from blissmask.tasks.plan import Action
+from blissmask.tasks.mask_files.freshness import FRESH
+from blissmask.tasks.run.plan import Action
 from tests.builders import save, tree, write_video
 from tests.instance_builders import STRANGER, SUBJECT, TURNED_AWAY, ColourFaces, ColourPeople, bar, find, lines, scene, use_people
 

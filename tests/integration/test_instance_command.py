@@ -14,11 +14,11 @@ from blissmask.licence import Licence
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.people.faces.embedded import EmbeddedFaces
-from blissmask.tasks.freshness import FRESH, Kept
 from blissmask.tasks.instance import find_subject
 from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.instance.scores import SCORES_NAME
-from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.mask_files.freshness import FRESH, Kept
+from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders import Listener, random_rgb, save, tree, write_video
 from tests.instance_builders import (
     LOOKALIKE,

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from blissmask.media.image import read_grey
-from blissmask.tasks.freshness import FRESH
 from blissmask.tasks.instance import find_subject
-from blissmask.tasks.plan import Action
+from blissmask.tasks.mask_files.freshness import FRESH
+from blissmask.tasks.run.plan import Action
 from tests.builders import save, write_video
 from tests.instance_builders import STRANGER, SUBJECT, ColourFaces, ColourPeople, find, lines, scene, use_people
 

@@ -10,10 +10,10 @@ import pytest
 from blissmask.errors import StoppedError
 from blissmask.media.image import read_grey
 from blissmask.people.protocol import Choice, Verdict
-from blissmask.tasks.freshness import Kept
 from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.instance.scores import LEFT_OUT, SCORES_NAME
-from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.mask_files.freshness import Kept
+from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders import random_rgb, save, tree
 from tests.instance_builders import (
     STRANGER,

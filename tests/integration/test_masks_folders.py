@@ -9,7 +9,7 @@ import pytest
 from blissmask.config.model import Config
 from blissmask.errors import InputError, UsageError
 from blissmask.tasks.masks.make_masks import plan, run
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from tests.builders import save, tree
 from tests.mask_builders import ColourBackend, config, person, two_photos, use_colours
 

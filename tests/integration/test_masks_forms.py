@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from blissmask.dataset.discover import match_masks
-from blissmask.tasks.freshness import FRESH
+from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.masks.make_masks import plan
-from blissmask.tasks.plan import Action
+from blissmask.tasks.run.plan import Action
 from tests.builders import save, tree
 from tests.mask_builders import ColourBackend, clip, config, lines, make, person, use_colours
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from blissmask.config.run import RunSection
-from blissmask.tasks.plan import RunContext, Summary
+from blissmask.tasks.run.plan import RunContext, Summary
 from tests import backend_models
 from tests.builders import mask_folder, photo_folder, tree
 from tests.command import run_here
@@ -51,7 +51,7 @@ def test_as_many_items_are_worked_on_at_once_as_asked_for(folder: Path, monkeypa
         given.append(context)
         return Summary("to-alpha")
 
-    monkeypatch.setattr(importlib.import_module("blissmask.tasks.embed_alpha"), "run", run)
+    monkeypatch.setattr(importlib.import_module("blissmask.tasks.to_alpha.embed_alpha"), "run", run)
     run_here(f"{TO_ALPHA} {option}", folder)
     assert [context.jobs for context in given] == [jobs]
 

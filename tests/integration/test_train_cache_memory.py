@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.events import Measured
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from tests.training_builders import train_config, write_masked_set
 

@@ -12,7 +12,7 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, ModelError, UsageError
 from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
-from blissmask.tasks.plan import Action, RunContext
+from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora

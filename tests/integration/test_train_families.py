@@ -11,7 +11,7 @@ from blissmask.errors import CacheError
 from blissmask.events import Measured, Noted
 from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.data.cached_set import remembered_family
 from tests.training_builders import Recorder, seeded, stripes, train_config, weights_of

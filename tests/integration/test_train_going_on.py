@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
-from blissmask.tasks.train import going_on, train_lora
+from blissmask.tasks.train import resume as going_on
+from blissmask.tasks.train import train_lora
 from blissmask.training import loop, step
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states

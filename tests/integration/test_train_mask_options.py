@@ -10,7 +10,7 @@ from blissmask.config.model import Config
 from blissmask.config.training import PRESET_FIELDS, MaskLossSection
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.weighting.other_trainers import RECIPES
 from blissmask.training.weighting.presets import PRESETS, with_preset

@@ -11,8 +11,8 @@ from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import MachineError, ModelError, UsageError
 from blissmask.families.registry import load_architecture
-from blissmask.tasks.plan import RunContext
-from blissmask.tasks.train import memory as train_memory
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.train import fit_memory as train_memory
 from blissmask.tasks.train import train_lora
 from blissmask.training.data.cached_set import read_set
 from tests.integration.test_train_families import write_cache

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.cachefile.read import read_tensors
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from tests.training_builders import Recorder, train_config, write_masked_set
 

@@ -18,8 +18,9 @@ from blissmask.families.wan.family import WanFamily
 from blissmask.families.wan.text import Umt5TextEncoder
 from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
-from blissmask.tasks.plan import RunContext
-from blissmask.tasks.train import previews, train_lora
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.previews.draw import draw as previews
 from blissmask.training.record.training_state import find_states
 from tests.builders import random_rgb, save
 from tests.integration.test_train_families import FAMILIES, write_cache

@@ -12,7 +12,7 @@ import torch
 
 from blissmask.cachefile.read import read_tensors
 from blissmask.events import NullReporter
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.processes import Processes
 from blissmask.training.record.metrics import read_log
@@ -28,7 +28,7 @@ import os
 
 from blissmask.families.previews import Painter
 from blissmask.events import NullReporter
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from tests.torchrun import jobs_in_turn
 from tests.training_builders import train_config

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from blissmask.errors import InputError, StoppedError, UsageError, exit_code_of
-from blissmask.tasks.plan import Action
+from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train import train_lora
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blissmask.config.model import Config
-from blissmask.tasks import embed_alpha
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.to_alpha import embed_alpha
 from tests.builders import save, turned
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from blissmask.cachefile import fingerprint
 from blissmask.errors import MediaError
-from blissmask.tasks.cache import footage as cache_footage
-from blissmask.tasks.cache.footage import ControlClip, with_footage
+from blissmask.tasks.cache.encoding import footage as cache_footage
+from blissmask.tasks.cache.encoding.footage import ControlClip, with_footage
 from tests.builders import save, write_video
 from tests.cache_builders import plan
 

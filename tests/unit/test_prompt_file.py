@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.errors import UsageError
-from blissmask.tasks.train.prompt_file import Prompt, read_prompts
+from blissmask.tasks.train.previews.prompt_file import Prompt, read_prompts
 from tests.training_builders import problems_of
 
 WHOLE = Prompt(

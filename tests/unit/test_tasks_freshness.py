@@ -1,4 +1,4 @@
-"""tasks/freshness.py: what a note says of its inputs, and what stands in the way of an output."""
+"""tasks/mask_files/freshness.py: what a note says of its inputs, and what stands in the way of an output."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from blissmask.media.png import Note
-from blissmask.tasks import freshness
-from blissmask.tasks.freshness import make_note, what_changed
-from blissmask.tasks.plan import Action
+from blissmask.tasks.mask_files import freshness
+from blissmask.tasks.mask_files.freshness import make_note, what_changed
+from blissmask.tasks.run.plan import Action
 
 
 def test_a_file_that_changes_while_it_is_hashed_is_not_taken_for_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

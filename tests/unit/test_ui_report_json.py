@@ -8,7 +8,7 @@ import pytest
 from blissmask.config.run import RunSection
 from blissmask.errors import Problem, UsageError
 from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
-from blissmask.tasks.plan import Action, Failure, Plan, PlannedItem, Summary
+from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
 from blissmask.ui import report_json
 from blissmask.ui.progress import make_reporter
 

@@ -1,4 +1,4 @@
-"""tasks/workers.py: bounded, in order, one failure costs one item."""
+"""tasks/run/workers.py: bounded, in order, one failure costs one item."""
 
 import threading
 import time
@@ -6,8 +6,8 @@ import time
 import pytest
 
 from blissmask.errors import MachineError, MediaError, MissingPackageError, ModelError, StoppedError
-from blissmask.tasks.plan import RunContext
-from blissmask.tasks.workers import work_through
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.workers import work_through
 
 
 def through(items, work, **context):

@@ -7,11 +7,11 @@ from pathlib import Path
 from blissmask.cachefile.freshness import Redo
 from blissmask.config.model import Config
 from blissmask.tasks.cache.outcome import CacheRun
-from blissmask.tasks.cache.plan import COMMAND, CachePlan, make_plan
+from blissmask.tasks.cache.planning.plan import COMMAND, CachePlan, make_plan
 from blissmask.tasks.cache.sheet import write_cache_sheet
 from blissmask.tasks.cache.tables import size_text
-from blissmask.tasks.plan import Action, RunContext, Summary, planned_failures
-from blissmask.tasks.shards import this_shard
+from blissmask.tasks.run.plan import Action, RunContext, Summary, planned_failures
+from blissmask.tasks.run.shards import this_shard
 
 
 def plan(config: Config) -> CachePlan:
@@ -39,12 +39,12 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     texts = [text for text in plan.texts if text.reason]
     # Imported where there is work: PyTorch takes longer to load than thousands of fresh items to plan.
     if stale:
-        from blissmask.tasks.cache.latents import encode_latents, refresh_masks
+        from blissmask.tasks.cache.encoding.latents import encode_latents, refresh_masks
 
         refresh_masks([entry for entry in stale if entry.redo is not Redo.LATENTS], context, mine)
         encode_latents([entry for entry in stale if entry.redo is Redo.LATENTS], plan.model, context, mine, shard=shard)
     if texts:
-        from blissmask.tasks.cache.text import encode_texts
+        from blissmask.tasks.cache.encoding.text import encode_texts
 
         encode_texts(texts, plan.model, context, mine, shard=shard)
     whole = CacheRun()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from blissmask.errors import BlissmaskError, Problem
 from blissmask.tasks.cache.entry import Entry, TextEntry
 from blissmask.tasks.cache.tables import MaskTally
-from blissmask.tasks.plan import Failure
-from blissmask.tasks.wording import counted, verb
+from blissmask.tasks.run.plan import Failure
+from blissmask.tasks.run.wording import counted, verb
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from blissmask.errors import Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
 from blissmask.media.sheet import BOX, Card, SheetText
+from blissmask.tasks.cache.encoding.masks import mask_is_moving, read_frame_masks
+from blissmask.tasks.cache.encoding.pixels import read_mask, read_pixels
 from blissmask.tasks.cache.entry import Entry
-from blissmask.tasks.cache.masks import mask_is_moving, read_frame_masks
-from blissmask.tasks.cache.pixels import read_mask, read_pixels
-from blissmask.tasks.contact_sheet import check_sheet, draw_sheet, tier_legend
-from blissmask.tasks.framing import size_text
-from blissmask.tasks.plan import RunContext
-from blissmask.tasks.wording import counted
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend
+from blissmask.tasks.run.framing import size_text
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.wording import counted
 
 _MUCH_CUT = 0.2
 """A photo that loses this share of its area to the crop needs a look: a face at the edge may be gone."""

@@ -11,7 +11,7 @@ from blissmask.cachefile.freshness import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.tasks.cache.entry import Entry, TextEntry
-from blissmask.tasks.plan import Table
+from blissmask.tasks.run.plan import Table
 
 _FLOAT32_BYTES = 4
 _STEPS = {Redo.LATENTS: "encode", Redo.MASK: "renew the mask", Redo.LABELS: "fresh", Redo.NOTHING: "fresh"}

@@ -19,22 +19,22 @@ from blissmask.people.faces.protocol import FaceReader
 from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.protocol import PeopleBackend, Verdict
 from blissmask.people.registry import PEOPLE
-from blissmask.tasks.carry_out import begin, carry_out
-from blissmask.tasks.clip_forms import OtherForms, remove_replaced, settle_forms
-from blissmask.tasks.clips import read_clip_results
-from blissmask.tasks.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
-from blissmask.tasks.folders import refuse_output_in_place, required
-from blissmask.tasks.freshness import kept_warning
 from blissmask.tasks.instance.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of
 from blissmask.tasks.instance.report import Score, badness_of, numbers_of, read_score, remarks_of, verdict_table, warnings_about
 from blissmask.tasks.instance.review import write_review
 from blissmask.tasks.instance.scores import COMMAND, LEFT_OUT, LeftOut, decide_left_out, read_left_out, write_scores
 from blissmask.tasks.instance.search import Outcome, search
 from blissmask.tasks.instance.subject import FOLLOWING, SubjectFinder
-from blissmask.tasks.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
-from blissmask.tasks.media_plan import Making, plan_media
-from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary
-from blissmask.tasks.wording import counted
+from blissmask.tasks.mask_files.clip_forms import OtherForms, remove_replaced, settle_forms
+from blissmask.tasks.mask_files.clips import read_clip_results
+from blissmask.tasks.mask_files.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
+from blissmask.tasks.mask_files.freshness import kept_warning
+from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
+from blissmask.tasks.mask_files.media_plan import Making, plan_media
+from blissmask.tasks.run.carry_out import begin, carry_out
+from blissmask.tasks.run.folders import refuse_output_in_place, required
+from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary
+from blissmask.tasks.run.wording import counted
 
 
 @dataclass(slots=True)

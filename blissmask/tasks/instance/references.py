@@ -15,8 +15,8 @@ from blissmask.people.faces.protocol import MIN_FACE_PIXELS, FaceReader, Thresho
 from blissmask.people.identity import FaceIdentity, Reference, read_references
 from blissmask.people.protocol import Verdict
 from blissmask.storage.content import content_hash
-from blissmask.tasks.plan import Table, places_of
-from blissmask.tasks.wording import counted
+from blissmask.tasks.run.plan import Table, places_of
+from blissmask.tasks.run.wording import counted
 
 
 def thresholds_of(options: InstanceSection, reader: FaceReader) -> Thresholds:

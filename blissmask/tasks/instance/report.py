@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from blissmask.errors import Problem
 from blissmask.people.protocol import Verdict
 from blissmask.tasks.instance.subject import distance_text
-from blissmask.tasks.plan import Table, places_of
-from blissmask.tasks.wording import counted
+from blissmask.tasks.run.plan import Table, places_of
+from blissmask.tasks.run.wording import counted
 
 NEARLY_EMPTY = 0.01
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from blissmask.media.png import Note
 from blissmask.storage import atomic
-from blissmask.tasks.freshness import what_changed
 from blissmask.tasks.instance.report import Score, read_score
-from blissmask.tasks.media_plan import Making
-from blissmask.tasks.plan import Action, PlannedItem
-from blissmask.tasks.records import read_record
+from blissmask.tasks.mask_files.freshness import what_changed
+from blissmask.tasks.mask_files.media_plan import Making
+from blissmask.tasks.mask_files.records import read_record
+from blissmask.tasks.run.plan import Action, PlannedItem
 
 COMMAND = "instance"
 SCORES_NAME = "blissmask-scores.json"

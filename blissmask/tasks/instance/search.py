@@ -21,12 +21,12 @@ from blissmask.media.image import read_image
 from blissmask.media.png import write_png_grey
 from blissmask.media.video import read_frames, read_info
 from blissmask.people.protocol import Verdict
-from blissmask.tasks.clip_forms import is_ours, remove
-from blissmask.tasks.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.instance.report import read_score
 from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinder, distance_text
-from blissmask.tasks.media_plan import Making, is_video
-from blissmask.tasks.plan import PlannedItem
+from blissmask.tasks.mask_files.clip_forms import is_ours, remove
+from blissmask.tasks.mask_files.clips import read_clip_results, sampled, write_clip
+from blissmask.tasks.mask_files.media_plan import Making, is_video
+from blissmask.tasks.run.plan import PlannedItem
 
 OnMissing = Literal["empty", "skip", "error", "largest"]
 

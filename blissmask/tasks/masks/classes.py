@@ -10,7 +10,7 @@ from blissmask.errors import Problem, UsageError
 from blissmask.masks.tiers import TierTable, WeightTier
 from blissmask.parsing.class_tiers import split_override
 from blissmask.parsing.protocol import PartsBackend
-from blissmask.tasks.plan import Table
+from blissmask.tasks.run.plan import Table
 
 
 def tiers_of_classes(backend: PartsBackend, overrides: Sequence[str]) -> tuple[WeightTier, ...]:

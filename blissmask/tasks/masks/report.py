@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from blissmask.errors import Problem
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
-from blissmask.tasks.plan import Table, places_of
-from blissmask.tasks.wording import counted
+from blissmask.tasks.run.plan import Table, places_of
+from blissmask.tasks.run.wording import counted
 
 NEARLY_EMPTY = 0.01
 """Masks with people on less than this share of the picture are shown among the worst."""

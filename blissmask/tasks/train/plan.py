@@ -15,11 +15,11 @@ from blissmask.families.protocol import Architecture, Expert
 from blissmask.families.registry import load_architecture
 from blissmask.families.tasks import checked_task
 from blissmask.masks.tiers import TierTable
-from blissmask.tasks.plan import Plan, Table
+from blissmask.tasks.run.plan import Plan, Table
 from blissmask.tasks.train.checks import check_options, check_start
-from blissmask.tasks.train.going_on import choose_start
-from blissmask.tasks.train.memory import fit_memory
-from blissmask.tasks.train.preview_plan import PreviewPlan, plan_previews
+from blissmask.tasks.train.fit_memory import fit_memory
+from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
+from blissmask.tasks.train.resume import choose_start
 from blissmask.tasks.train.settings import lasting_options
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.batches import BatchOrder

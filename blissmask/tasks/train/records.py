@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from blissmask.events import Advanced, Measured, Warned
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.curve import save_curve
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.record.metrics import StepLog, Values

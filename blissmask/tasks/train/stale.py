@@ -17,7 +17,7 @@ from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.families.protocol import Architecture
-from blissmask.tasks.wording import counted, verb
+from blissmask.tasks.run.wording import counted, verb
 from blissmask.training.data.cached_set import CachedSet
 
 _PRINT, _GEOMETRY = f"{OURS}media_print", f"{OURS}geometry"

@@ -14,16 +14,16 @@ from blissmask.cachefile.read import load_entry
 from blissmask.config.model import Config
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
-from blissmask.tasks.carry_out import begin
-from blissmask.tasks.plan import Action, RunContext, Summary, Table, places_of
-from blissmask.tasks.train import convert
-from blissmask.tasks.train.going_on import BASE, bases, how_to_go_on, refuse_other_base
+from blissmask.tasks.convert_lora import convert_lora
+from blissmask.tasks.run.carry_out import begin
+from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
+from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.out_of_memory import told_when_full
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.tasks.train.previews import draw_previews, open_studio
+from blissmask.tasks.train.previews.draw import draw_previews, open_studio
 from blissmask.tasks.train.records import recording
-from blissmask.tasks.wording import counted
+from blissmask.tasks.train.resume import BASE, bases, how_to_go_on, refuse_other_base
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.cached_set import commonest_sizes
@@ -56,12 +56,12 @@ class _Data:
     totals: MaskTotals | None
 
 
-def plan(config: Config) -> TrainPlan | convert.ConversionPlan:
+def plan(config: Config) -> TrainPlan | convert_lora.ConversionPlan:
     """Plan a training, or the conversion of a LoRA file; see both for what they raise."""
-    return plan_training(config) if config.train.convert_lora is None else convert.plan(config)
+    return plan_training(config) if config.train.convert_lora is None else convert_lora.plan(config)
 
 
-def run(plan: TrainPlan | convert.ConversionPlan, context: RunContext) -> Summary:
+def run(plan: TrainPlan | convert_lora.ConversionPlan, context: RunContext) -> Summary:
     """Train (or convert), save, and say what came of it.
 
     Raises:
@@ -71,8 +71,8 @@ def run(plan: TrainPlan | convert.ConversionPlan, context: RunContext) -> Summar
         StoppedError: a signal asked to stop; the step in hand is saved.
         NonFiniteLossError: the loss is not finite; the last state is kept.
     """
-    if isinstance(plan, convert.ConversionPlan):
-        return convert.run(plan)
+    if isinstance(plan, convert_lora.ConversionPlan):
+        return convert_lora.run(plan)
     started = time.monotonic()
     summary = begin(plan)
     if plan.config.mask_loss.like is not None:

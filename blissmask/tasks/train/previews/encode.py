@@ -14,7 +14,7 @@ from blissmask.families.previews import Shot, encode_picture, to_signed
 from blissmask.media.image import read_image
 from blissmask.tasks.cache.recipe import TEXT_DTYPE
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.preview_plan import PlannedShot
+from blissmask.tasks.train.previews.plan import PlannedShot
 from blissmask.training.device import release_memory
 
 

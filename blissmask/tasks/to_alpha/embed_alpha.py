@@ -24,12 +24,12 @@ from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
 from blissmask.storage.links import without_links
-from blissmask.tasks.carry_out import begin, carry_out
-from blissmask.tasks.folders import missing, refuse_output_in_place, required
-from blissmask.tasks.framing import framing_problem, size_text
-from blissmask.tasks.freshness import FRESH, decide, kept_warning, make_note
-from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, places_of
-from blissmask.tasks.wording import counted
+from blissmask.tasks.mask_files.freshness import FRESH, decide, kept_warning, make_note
+from blissmask.tasks.run.carry_out import begin, carry_out
+from blissmask.tasks.run.folders import missing, refuse_output_in_place, required
+from blissmask.tasks.run.framing import framing_problem, size_text
+from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, places_of
+from blissmask.tasks.run.wording import counted
 
 COMMAND = "to-alpha"
 

@@ -23,10 +23,10 @@ from blissmask.families.protocol import Denoiser
 from blissmask.media.png import write_png_rgb
 from blissmask.media.video import write_mp4
 from blissmask.storage import atomic
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.preview_plan import PlannedShot
-from blissmask.tasks.train.preview_shots import encode_shots
+from blissmask.tasks.train.previews.encode import encode_shots
+from blissmask.tasks.train.previews.plan import PlannedShot
 from blissmask.training.build import LearnerPlan, load_onlooker
 from blissmask.training.device import is_out_of_memory, release_memory
 from blissmask.training.eval_mode import undisturbed

@@ -22,9 +22,9 @@ from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.dataset.reel import Reel
 from blissmask.errors import MediaError
+from blissmask.tasks.cache.encoding.masks import read_frame_masks, read_still_mask
 from blissmask.tasks.cache.entry import Entry
-from blissmask.tasks.cache.masks import read_frame_masks, read_still_mask
-from blissmask.tasks.framing import size_text
+from blissmask.tasks.run.framing import size_text
 
 Rgb: TypeAlias = NDArray[np.uint8]
 

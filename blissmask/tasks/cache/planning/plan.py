@@ -14,13 +14,14 @@ from blissmask.cachefile.freshness import Redo
 from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
-from blissmask.tasks.cache import checks, notices, tables
+from blissmask.tasks.cache import tables
 from blissmask.tasks.cache.entry import Entry, TextEntry
+from blissmask.tasks.cache.planning import checks, notices
+from blissmask.tasks.cache.planning.scan import Scanned, scan
 from blissmask.tasks.cache.recipe import Model, Recipe, choose_model, make_recipes
-from blissmask.tasks.cache.scan import Scanned, scan
 from blissmask.tasks.cache.sheet import check_cache_sheet
-from blissmask.tasks.plan import Action, Plan, PlannedItem
-from blissmask.tasks.shards import this_shard
+from blissmask.tasks.run.plan import Action, Plan, PlannedItem
+from blissmask.tasks.run.shards import this_shard
 
 COMMAND = "cache"
 

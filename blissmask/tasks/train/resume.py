@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from blissmask.errors import Problem, UsageError
-from blissmask.tasks.plan import Action, PlannedItem, places_of
+from blissmask.tasks.run.plan import Action, PlannedItem, places_of
+from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.settings import FIXED
-from blissmask.tasks.wording import counted
 from blissmask.training.experts import Learner
 from blissmask.training.record import saving, training_state
 

@@ -24,10 +24,10 @@ from blissmask.media.sheet_pack import PackedCard, pack
 from blissmask.media.sheet_pages import write_png_pages
 from blissmask.media.video import read_frames, read_info
 from blissmask.storage.links import without_links
-from blissmask.tasks.clips import frame_path
-from blissmask.tasks.plan import RunContext
-from blissmask.tasks.wording import counted
-from blissmask.tasks.workers import work_through
+from blissmask.tasks.mask_files.clips import frame_path
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.workers import work_through
 
 ItemT = TypeVar("ItemT")
 

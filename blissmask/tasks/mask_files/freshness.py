@@ -15,8 +15,8 @@ from pathlib import Path
 from blissmask.errors import MediaError, Problem
 from blissmask.media.png import Note, read_note
 from blissmask.storage.content import content_hash
-from blissmask.tasks.plan import Action, PlannedItem, places_of
-from blissmask.tasks.wording import counted
+from blissmask.tasks.run.plan import Action, PlannedItem, places_of
+from blissmask.tasks.run.wording import counted
 
 FORMAT_VERSION = 1
 """Part of every note; raised when the same inputs and settings would give other pixels."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from blissmask.errors import BlissmaskError, MachineError, MissingPackageError, ModelError, StoppedError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
-from blissmask.tasks.plan import RunContext
+from blissmask.tasks.run.plan import RunContext
 from blissmask.vision import cores
 
 ItemT = TypeVar("ItemT")

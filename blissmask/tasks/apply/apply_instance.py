@@ -19,13 +19,13 @@ from blissmask.masks.resize import resize_labels
 from blissmask.media.image import read_mask_picture, read_size
 from blissmask.media.png import write_png_grey
 from blissmask.storage.links import without_links
-from blissmask.tasks.carry_out import begin, carry_out
-from blissmask.tasks.clip_forms import both_forms_warning, other_form
-from blissmask.tasks.folders import refuse_output_in_place, required
-from blissmask.tasks.framing import framing_problem, size_text
-from blissmask.tasks.freshness import decide, kept_warning, make_note
-from blissmask.tasks.plan import Action, Plan, PlannedItem, RunContext, Summary, Table, places_of
-from blissmask.tasks.wording import counted, verb
+from blissmask.tasks.mask_files.clip_forms import both_forms_warning, other_form
+from blissmask.tasks.mask_files.freshness import decide, kept_warning, make_note
+from blissmask.tasks.run.carry_out import begin, carry_out
+from blissmask.tasks.run.folders import refuse_output_in_place, required
+from blissmask.tasks.run.framing import framing_problem, size_text
+from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table, places_of
+from blissmask.tasks.run.wording import counted, verb
 
 COMMAND = "apply"
 _MISSING = "no subject mask"

@@ -11,11 +11,11 @@ from blissmask.dataset.names import VIDEO_SUFFIXES
 from blissmask.errors import InputError
 from blissmask.media.image import read_size
 from blissmask.media.video import read_info
-from blissmask.tasks.clips import decide_clip
-from blissmask.tasks.framing import size_text
-from blissmask.tasks.freshness import decide, make_note
-from blissmask.tasks.plan import Action, PlannedItem
-from blissmask.tasks.wording import counted
+from blissmask.tasks.mask_files.clips import decide_clip
+from blissmask.tasks.mask_files.freshness import decide, make_note
+from blissmask.tasks.run.framing import size_text
+from blissmask.tasks.run.plan import Action, PlannedItem
+from blissmask.tasks.run.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
 from blissmask.errors import Problem
 from blissmask.tasks.cache.entry import Entry, rate_text
+from blissmask.tasks.cache.planning.scan import Scanned
 from blissmask.tasks.cache.recipe import Recipe
-from blissmask.tasks.cache.scan import Scanned
-from blissmask.tasks.framing import size_text
-from blissmask.tasks.wording import counted, verb
+from blissmask.tasks.run.framing import size_text
+from blissmask.tasks.run.wording import counted, verb
 
 _RATE_TOLERANCE = 0.02
 """29.97 and 30 frames per second are one rate; 24 and 25 are two."""

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from blissmask.media.png import Note, read_note, write_png_grey
 from blissmask.storage import atomic
-from blissmask.tasks.freshness import FRESH, Kept, stands, what_changed
-from blissmask.tasks.plan import Action
-from blissmask.tasks.records import read_record
+from blissmask.tasks.mask_files.freshness import FRESH, Kept, stands, what_changed
+from blissmask.tasks.mask_files.records import read_record
+from blissmask.tasks.run.plan import Action
 
 RECORD = ".blissmask.json"
 STATIC_SAMPLES = 16

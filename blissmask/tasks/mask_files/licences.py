@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blissmask.errors import Problem, UsageError
 from blissmask.events import Noted, Reporter
 from blissmask.licence import Licence
-from blissmask.tasks.plan import Table
+from blissmask.tasks.run.plan import Table
 
 
 @dataclass(frozen=True, slots=True)

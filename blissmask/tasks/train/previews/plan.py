@@ -15,8 +15,8 @@ from blissmask.families.files.sources import is_tiny, model_files
 from blissmask.families.previews import Drawing
 from blissmask.families.protocol import Architecture, Expert, ModelFiles
 from blissmask.media.image import read_header
-from blissmask.tasks.train.prompt_file import Prompt, read_prompts
-from blissmask.tasks.wording import counted
+from blissmask.tasks.run.wording import counted
+from blissmask.tasks.train.previews.prompt_file import Prompt, read_prompts
 from blissmask.training.data.cached_set import CachedSet
 
 _STEPS = 20

@@ -20,15 +20,15 @@ from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError
 from blissmask.families.protocol import LatentEncoder
 from blissmask.masks.latent import one_frame_weights
-from blissmask.tasks.background import Background
+from blissmask.tasks.cache.encoding.footage import Job, with_footage
+from blissmask.tasks.cache.encoding.pixels import Pixels, read_mask, read_pixels
 from blissmask.tasks.cache.entry import Entry
-from blissmask.tasks.cache.footage import Job, with_footage
 from blissmask.tasks.cache.outcome import CacheRun
-from blissmask.tasks.cache.pixels import Pixels, read_mask, read_pixels
 from blissmask.tasks.cache.recipe import Model
-from blissmask.tasks.plan import RunContext
-from blissmask.tasks.shards import Shard
-from blissmask.tasks.workers import work_through
+from blissmask.tasks.run.background import Background
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.shards import Shard
+from blissmask.tasks.run.workers import work_through
 from blissmask.training.device import find_device
 
 _COLOURS = f"{OURS}colours"

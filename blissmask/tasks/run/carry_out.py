@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from blissmask.errors import BlissmaskError
-from blissmask.tasks.freshness import Kept
-from blissmask.tasks.plan import Action, Failure, Plan, PlannedItem, RunContext, Summary, planned_failures
-from blissmask.tasks.workers import work_through
+from blissmask.tasks.mask_files.freshness import Kept
+from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, RunContext, Summary, planned_failures
+from blissmask.tasks.run.workers import work_through
 
 ResultT = TypeVar("ResultT")
 

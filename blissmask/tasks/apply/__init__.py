@@ -1,0 +1,1 @@
+"""`apply`: weighted masks times instance masks."""

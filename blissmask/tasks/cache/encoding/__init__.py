@@ -1,0 +1,1 @@
+"""From pictures, masks and captions to the contents of cache entries."""

@@ -1,0 +1,1 @@
+"""What `cache` will do, item by item."""

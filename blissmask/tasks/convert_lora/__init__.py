@@ -1,0 +1,1 @@
+"""`train --convert-lora`: a LoRA file in another format."""

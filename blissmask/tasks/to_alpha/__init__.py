@@ -1,0 +1,1 @@
+"""`to-alpha`: masks in the alpha channel of the photos."""
