@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Ran, run_blissmask
+from tests.builders.command import Ran, run_blissmask
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from blissmask.families.wan.latents import WanLatentEncoder
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table
-from tests.builders import random_rgb, save, tier_mask
+from tests.builders.pictures import random_rgb, save, tier_mask
 
 PHOTOS, ROUNDS, SIDE = 64, 3, 512
 SIZES = {Size.SMALLEST: (2, 1, 32), Size.QUICK: (6, 1, SIDE), Size.FULL: (PHOTOS, ROUNDS, SIDE)}

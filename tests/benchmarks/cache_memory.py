@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.report import Row, Size, machine, table
-from tests.builders import random_rgb, save, tier_mask
+from tests.builders.pictures import random_rgb, save, tier_mask
 
 PHOTOS = {Size.SMALLEST: (2, 32), Size.QUICK: (16, 512), Size.FULL: (64, 512)}
 GOAL_GROWTH = 1.05

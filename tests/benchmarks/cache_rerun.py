@@ -27,7 +27,7 @@ from blissmask.tasks.cache import build_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.cache_memory import peak_mib
 from tests.benchmarks.report import Row, Size, machine, table
-from tests.builders import random_rgb, save, tier_mask
+from tests.builders.pictures import random_rgb, save, tier_mask
 
 ITEMS = {Size.SMALLEST: 5, Size.QUICK: 500, Size.FULL: 10_000}
 GOAL_SECONDS, GOAL_GROWTH = 5.0, 4.5

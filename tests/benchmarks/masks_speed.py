@@ -22,7 +22,7 @@ from blissmask.parsing.registry import PARSING
 from blissmask.tasks.masks import make_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table
-from tests.builders import Rgb, save
+from tests.builders.pictures import Rgb, save
 
 PHOTO = Path(__file__).parents[1] / "photos" / "astronaut.png"
 ROUNDS = {Size.SMALLEST: 1, Size.QUICK: 3, Size.FULL: 9}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Ran, run_blissmask, run_here
+from tests.builders.command import Ran, run_blissmask, run_here
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 # A process of their own would spend most of its time importing torch.

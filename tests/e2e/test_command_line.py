@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.command import run_here
-from tests.golden_files import compare
+from tests.builders.command import run_here
+from tests.builders.golden_files import compare
 
 COMMANDS = ["masks", "instance", "apply", "to-alpha", "cache", "train"]
 

@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 from blissmask.config.load import load_config
 from blissmask.media.image import read_grey, read_header
-from tests.command import run_blissmask, run_here
-from tests.example_configs import EXAMPLES, fill, fill_masks, miniature
+from tests.builders.command import run_blissmask, run_here
+from tests.builders.example_configs import EXAMPLES, fill, fill_masks, miniature
 
 CONFIGURATIONS = sorted(path for path in EXAMPLES.rglob("*.toml") if path.name != "pyproject.toml")
 COMPLETE = sorted(path.name for path in EXAMPLES.glob("*.toml"))

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from blissmask.storage.lock import writing_to
-from tests.builders import mask_folder, photo_folder
-from tests.command import run_here
+from tests.builders.command import run_here
+from tests.builders.pictures import mask_folder, photo_folder
 
 CONFIG = """
 [general]

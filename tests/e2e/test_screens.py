@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from blissmask.storage.lock import writing_to
-from tests.builders import mask_folder, photo_folder
-from tests.command import Ran, run_here
-from tests.golden_files import compare, without_what_varies
+from tests.builders.command import Ran, run_here
+from tests.builders.golden_files import compare, without_what_varies
+from tests.builders.pictures import mask_folder, photo_folder
 
 COMMANDS = ["masks", "instance", "apply", "to-alpha", "cache", "train"]
 CONFIG = """

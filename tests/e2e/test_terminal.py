@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import mask_folder, photo_folder
+from tests.builders.pictures import mask_folder, photo_folder
 
 fcntl = pytest.importorskip("fcntl")
 pty = pytest.importorskip("pty")

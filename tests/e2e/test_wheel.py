@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import mask_folder, photo_folder
+from tests.builders.pictures import mask_folder, photo_folder
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.builders import half_mask, mask_folder, photo_folder, save, tree
-from tests.training_builders import write_masked_set
+from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tree
+from tests.builders.training import write_masked_set
 
 ASTRONAUT = Path(__file__).parents[1] / "photos" / "astronaut.png"
 NAMES = ("one", "two", "three", "four")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blissmask.cachefile.entry import CacheEntry
-from tests.builders import corner_rgb, save, tier_mask, turned
-from tests.cache_builders import build, captions, entries
+from tests.builders.cache import build, captions, entries
+from tests.builders.pictures import corner_rgb, save, tier_mask, turned
 
 SIZE_WH = (96, 64)
 TIERS = np.array([0, 80, 128, 255], dtype=np.uint8)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.builders import photo_folder
+from tests.builders.pictures import photo_folder
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, results
 

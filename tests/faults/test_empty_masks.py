@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from blissmask.training.record.metrics import read_log
-from tests.builders import save
-from tests.cache_builders import entries
+from tests.builders.cache import entries
+from tests.builders.pictures import save
+from tests.builders.training import tensors_of
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES
-from tests.training_builders import tensors_of
 
 EMPTY = ("one", "three")
 ALL = ("one", "two", "three", "four")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import tree
+from tests.builders.pictures import tree
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, Scene
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import tree
+from tests.builders.pictures import tree
 from tests.faults.forks import Forks
 from tests.faults.injected import Fault
 from tests.faults.scenes import SCENES, Scene, leftovers, results

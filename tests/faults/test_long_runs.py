@@ -13,8 +13,8 @@ import pytest
 
 from blissmask.config.dataset import DatasetSection
 from blissmask.dataset.collect import collect
-from tests.builders import half_mask, save, tier_mask
-from tests.training_builders import write_masked_set
+from tests.builders.pictures import half_mask, save, tier_mask
+from tests.builders.training import write_masked_set
 
 ITEMS = 20_000
 STEPS = 240

@@ -17,10 +17,10 @@ from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.record.training_state import find_states
-from tests.builders import photo_folder, save
-from tests.cache_builders import PHOTO_WH, build, captions, entries
+from tests.builders.cache import PHOTO_WH, build, captions, entries
+from tests.builders.pictures import photo_folder, save
+from tests.builders.training import Recorder, train_config, write_masked_set
 from tests.faults.scenes import results
-from tests.training_builders import Recorder, train_config, write_masked_set
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import half_mask, random_rgb, save
+from tests.builders.pictures import half_mask, random_rgb, save
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, results
 

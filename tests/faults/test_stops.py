@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.builders import save, write_video
+from tests.builders.pictures import save, write_video
 from tests.faults.forks import Forks, Running
 from tests.faults.scenes import SCENES, results
 

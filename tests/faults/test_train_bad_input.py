@@ -18,8 +18,8 @@ from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.training.record.training_state import find_states
-from tests.builders import tree
-from tests.training_builders import problems_of, write_entry, write_masked_set
+from tests.builders.pictures import tree
+from tests.builders.training import problems_of, write_entry, write_masked_set
 
 CONFIG = """
 [[datasets]]

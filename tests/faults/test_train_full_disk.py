@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.training import write_masked_set
 from tests.faults.forks import Ended, Forks
 from tests.faults.scenes import leftovers
-from tests.training_builders import write_masked_set
 
 CONFIG = """
 [[datasets]]

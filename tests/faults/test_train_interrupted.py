@@ -7,7 +7,7 @@ import time
 import pytest
 
 from blissmask.training.record.metrics import read_log
-from tests.training_builders import write_masked_set
+from tests.builders.training import write_masked_set
 
 pytestmark = pytest.mark.slow
 STEPS = 24

@@ -14,7 +14,7 @@ from blissmask.families.previews import Painter, Shot, encode_picture, euler, to
 from blissmask.families.protocol import Batch, ModelFiles
 from blissmask.families.qwen import denoiser as qwen_denoiser
 from blissmask.families.registry import ARCHS, load_architecture
-from tests.builders import random_rgb
+from tests.builders.pictures import random_rgb
 
 FILES = ModelFiles(model="tiny")
 CPU = torch.device("cpu")

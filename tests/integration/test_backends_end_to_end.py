@@ -13,8 +13,8 @@ from blissmask.config.masks import MasksSection
 from blissmask.parsing.registry import PARSING
 from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.registry import PEOPLE
-from tests import backend_models as models
-from tests.builders import photo_folder, save
+from tests.builders.pictures import backend_models as models
+from tests.builders.pictures import photo_folder, save
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "backend-package"
 SIZE_WH = (45, 33)

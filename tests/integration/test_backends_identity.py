@@ -13,8 +13,8 @@ from blissmask.errors import MissingPackageError, ModelError, UsageError
 from blissmask.media.image import read_grey
 from blissmask.people.faces import insightface
 from blissmask.people.faces.registry import IDENTITIES
-from tests import backend_models as models
-from tests.builders import random_rgb, save
+from tests.builders.pictures import backend_models as models
+from tests.builders.pictures import random_rgb, save
 
 
 def test_each_identity_says_in_one_line_what_it_is():

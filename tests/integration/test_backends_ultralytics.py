@@ -9,7 +9,7 @@ from PIL import Image
 
 from blissmask.config.masks import InstanceSection
 from blissmask.people.yolo import YoloPeople
-from tests.ultralytics_models import EXPORTS, PHOTOS_WH, photo, run_with_ultralytics
+from tests.builders.ultralytics_models import EXPORTS, PHOTOS_WH, photo, run_with_ultralytics
 
 LACKING = [name for name in ("ultralytics", "onnx") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"not installed here: {', '.join(LACKING)} (`tests/run.sh` installs them)")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"not installed here: {', 
 def made(tmp_path_factory):
     """Return the folder of files that Ultralytics wrote."""
     folder = tmp_path_factory.mktemp("yolo")
-    done = run_with_ultralytics(["-m", "tests.ultralytics_models", folder], cwd=folder)
+    done = run_with_ultralytics(["-m", "tests.builders.ultralytics_models", folder], cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 

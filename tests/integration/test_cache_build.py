@@ -10,8 +10,8 @@ from blissmask.cachefile.read import list_headers
 from blissmask.errors import InputError, MaskError, UsageError
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.run.plan import Action
-from tests.builders import half_mask, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
-from tests.cache_builders import PHOTO_WH, ModelCounter, build, captions, entries, metadata, plan
+from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, entries, metadata, plan
+from tests.builders.pictures import half_mask, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ def test_a_missing_family_says_which_flag(photos):
 def test_two_data_sets_with_one_cache_folder_are_refused(photos):
     from blissmask.config.model import Config
     from blissmask.tasks.cache import build_cache
-    from tests.cache_builders import config
+    from tests.builders.cache import config
 
     once = config(photos)
     with pytest.raises(UsageError, match="datasets 1 and 2 have one `cache_directory`"):

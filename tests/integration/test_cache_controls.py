@@ -3,8 +3,8 @@
 import pytest
 
 from blissmask.cachefile.read import list_headers
-from tests.builders import random_rgb, save
-from tests.cache_builders import build
+from tests.builders.cache import build
+from tests.builders.pictures import random_rgb, save
 
 
 def control_grid(tmp_path, control_wh, **dataset):

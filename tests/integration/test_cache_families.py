@@ -7,8 +7,8 @@ from blissmask.cachefile.read import list_headers, load_entry, read_metadata, re
 from blissmask.errors import UsageError
 from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
-from tests.builders import photo_folder, random_rgb, save, tier_mask, write_video
-from tests.cache_builders import build, captions, plan
+from tests.builders.cache import build, captions, plan
+from tests.builders.pictures import photo_folder, random_rgb, save, tier_mask, write_video
 
 FAMILIES = ARCHS.names()
 SIZE_WH = (128, 64)

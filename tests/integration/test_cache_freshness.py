@@ -13,8 +13,8 @@ from blissmask.dataset.item import MaskSource
 from blissmask.errors import MaskError, StoppedError
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.run.plan import Action, RunContext
-from tests.builders import half_mask, mask_folder, photo_folder, random_rgb, save
-from tests.cache_builders import PHOTO_WH, ModelCounter, build, captions, config, entries, metadata, plan, times
+from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, config, entries, metadata, plan, times
+from tests.builders.pictures import half_mask, mask_folder, photo_folder, random_rgb, save
 
 
 @pytest.fixture

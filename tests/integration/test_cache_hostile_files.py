@@ -11,9 +11,9 @@ from PIL import Image
 from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
 from blissmask.config.dataset import DatasetSection
 from blissmask.dataset.buckets import make_buckets
-from tests.builders import random_rgb, save, tier_mask, turned
-from tests.cache_builders import PHOTO_WH, build, on_videos, video_folder
-from tests.video_builders import with_damaged_frames
+from tests.builders.cache import PHOTO_WH, build, on_videos, video_folder
+from tests.builders.pictures import random_rgb, save, tier_mask, turned
+from tests.builders.videos import with_damaged_frames
 
 RGB = random_rgb(PHOTO_WH)
 ODD_SIZES = {"one pixel": (1, 1), "wide": (50_000, 2), "tall": (3, 4_000)}

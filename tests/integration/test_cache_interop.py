@@ -8,8 +8,8 @@ import torch
 
 from blissmask.cachefile.read import read_tensors
 from blissmask.families.registry import ARCHS, load_architecture
-from tests.builders import mask_folder, photo_folder, random_rgb, save
-from tests.cache_builders import build, captions, on_videos, video_folder
+from tests.builders.cache import build, captions, on_videos, video_folder
+from tests.builders.pictures import mask_folder, photo_folder, random_rgb, save
 
 SIZE_WH = (128, 64)
 DTYPES = {str(value).removeprefix("torch.") for value in vars(torch).values() if isinstance(value, torch.dtype)}

@@ -9,8 +9,8 @@ import torch
 from blissmask.cachefile.read import list_headers
 from blissmask.errors import InputError, UsageError
 from blissmask.tasks.run.plan import Action
-from tests.builders import photo_folder, random_rgb, save, tier_mask, write_video
-from tests.cache_builders import FRAMES, PHOTO_WH, build, captions, entries, metadata, moving_frames, on_videos, plan, video_folder
+from tests.builders.cache import FRAMES, PHOTO_WH, build, captions, entries, metadata, moving_frames, on_videos, plan, video_folder
+from tests.builders.pictures import photo_folder, random_rgb, save, tier_mask, write_video
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import InputError
-from tests.builders import photo_folder, save, tier_mask
-from tests.cache_builders import FRAMES, PHOTO_WH, build, entries, frame_names, moving_frames, plan
+from tests.builders.cache import FRAMES, PHOTO_WH, build, entries, frame_names, moving_frames, plan
+from tests.builders.pictures import photo_folder, save, tier_mask
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from blissmask.cachefile.freshness import Redo
 from blissmask.config.load import load_config
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import InputError
-from tests.builders import half_mask, mask_folder, photo_folder, save, tier_mask
-from tests.cache_builders import PHOTO_WH, ModelCounter, build, captions, entries, moving_frames, on_videos, plan, video_folder
+from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, entries, moving_frames, on_videos, plan, video_folder
+from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tier_mask
 
 
 @pytest.fixture

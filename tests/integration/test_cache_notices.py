@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from blissmask.errors import InputError
-from tests.builders import half_mask, photo_folder, random_rgb, save, tier_mask, write_video
-from tests.cache_builders import PHOTO_WH, build, captions, moving_frames, on_videos, plan
+from tests.builders.cache import PHOTO_WH, build, captions, moving_frames, on_videos, plan
+from tests.builders.pictures import half_mask, photo_folder, random_rgb, save, tier_mask, write_video
 
 OPAQUE = np.full(PHOTO_WH[::-1], 255, np.uint8)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from blissmask.cachefile.read import list_headers
-from tests.builders import photo_folder, random_rgb, save
-from tests.cache_builders import PHOTO_WH, build, captions, entries, plan
+from tests.builders.cache import PHOTO_WH, build, captions, entries, plan
+from tests.builders.pictures import photo_folder, random_rgb, save
 
 
 @pytest.fixture

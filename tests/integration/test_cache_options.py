@@ -8,8 +8,8 @@ from blissmask.families.wan.latents import WanLatentEncoder
 from blissmask.families.wan.text import Umt5TextEncoder
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.run.plan import RunContext
-from tests.builders import photo_folder
-from tests.cache_builders import PHOTO_WH, captions, config, plan
+from tests.builders.cache import PHOTO_WH, captions, config, plan
+from tests.builders.pictures import photo_folder
 
 
 @pytest.fixture

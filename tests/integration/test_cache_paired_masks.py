@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from blissmask.tasks.run.plan import Action
-from tests.builders import save, write_video
-from tests.cache_builders import FRAMES, build, entries, frame_names, listed_frames, moving_frames, on_videos, plan, video_folder
+from tests.builders.cache import FRAMES, build, entries, frame_names, listed_frames, moving_frames, on_videos, plan, video_folder
+from tests.builders.pictures import save, write_video
 
 WHITE = np.full((48, 64), 255, np.uint8)
 BLACK = np.zeros((48, 64), np.uint8)

@@ -19,8 +19,8 @@ from blissmask.tasks.cache.encoding import latents, masks
 from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
-from tests.builders import half_mask, save, tier_mask, write_video
-from tests.cache_builders import FRAMES, build, config, frame_names, moving_frames, on_videos, plan, video_folder
+from tests.builders.cache import FRAMES, build, config, frame_names, moving_frames, on_videos, plan, video_folder
+from tests.builders.pictures import half_mask, save, tier_mask, write_video
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from blissmask.tasks.run.shards import Shard
-from tests.builders import mask_folder, photo_folder
-from tests.cache_builders import FRAMES, PHOTO_WH, captions, entries, on_videos, video_folder
+from tests.builders.cache import FRAMES, PHOTO_WH, captions, entries, on_videos, video_folder
+from tests.builders.pictures import mask_folder, photo_folder
 
 _PROCESS = """
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 from blissmask.dataset import footage
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.run.plan import RunContext
-from tests.cache_builders import config
+from tests.builders.cache import config
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
 decoded = []
 whole = footage.read_frames

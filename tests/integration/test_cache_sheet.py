@@ -8,8 +8,8 @@ from blissmask.media.image import read_image
 from blissmask.media.sheet import is_sheet
 from blissmask.tasks.cache import sheet as cache_sheet
 from blissmask.tasks.run.plan import RunContext
-from tests.builders import mask_folder, photo_folder, save, tier_mask, write_video
-from tests.cache_builders import PHOTO_WH, ModelCounter, build, captions, plan, times
+from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, plan, times
+from tests.builders.pictures import mask_folder, photo_folder, save, tier_mask, write_video
 
 
 @pytest.fixture

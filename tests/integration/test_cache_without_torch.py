@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.builders import mask_folder, photo_folder
-from tests.cache_builders import PHOTO_WH, build, captions, on_videos, video_folder
+from tests.builders.cache import PHOTO_WH, build, captions, on_videos, video_folder
+from tests.builders.pictures import mask_folder, photo_folder
 
 _HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft", "onnxruntime"}
 _COMMAND = f"""

@@ -12,8 +12,8 @@ from blissmask.media.image import read_grey
 from blissmask.tasks.instance import find_subject, search
 from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.run.plan import Action
-from tests.builders import save, tree, write_video
-from tests.instance_builders import STRANGER, SUBJECT, TURNED_AWAY, ColourFaces, ColourPeople, bar, find, lines, scene, use_people
+from tests.builders.instance import STRANGER, SUBJECT, TURNED_AWAY, ColourFaces, ColourPeople, bar, find, lines, scene, use_people
+from tests.builders.pictures import save, tree, write_video
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.instance.scores import SCORES_NAME
 from blissmask.tasks.mask_files.freshness import FRESH, Kept
 from blissmask.tasks.run.plan import Action, RunContext
-from tests.builders import Listener, random_rgb, save, tree, write_video
-from tests.instance_builders import (
+from tests.builders.instance import (
     LOOKALIKE,
     STRANGER,
     SUBJECT,
@@ -34,6 +33,7 @@ from tests.instance_builders import (
     scene,
     use_colours,
 )
+from tests.builders.pictures import Listener, random_rgb, save, tree, write_video
 
 
 @pytest.fixture

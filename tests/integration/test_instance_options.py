@@ -11,8 +11,8 @@ from blissmask.media.image import read_grey
 from blissmask.tasks.instance import find_subject
 from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.run.plan import Action
-from tests.builders import save, write_video
-from tests.instance_builders import STRANGER, SUBJECT, ColourFaces, ColourPeople, find, lines, scene, use_people
+from tests.builders.instance import STRANGER, SUBJECT, ColourFaces, ColourPeople, find, lines, scene, use_people
+from tests.builders.pictures import save, write_video
 
 
 @pytest.fixture

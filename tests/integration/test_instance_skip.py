@@ -14,8 +14,7 @@ from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.instance.scores import LEFT_OUT, SCORES_NAME
 from blissmask.tasks.mask_files.freshness import Kept
 from blissmask.tasks.run.plan import Action, RunContext
-from tests.builders import random_rgb, save, tree
-from tests.instance_builders import (
+from tests.builders.instance import (
     STRANGER,
     SUBJECT,
     ColourIdentity,
@@ -27,6 +26,7 @@ from tests.instance_builders import (
     scene,
     use_colours,
 )
+from tests.builders.pictures import random_rgb, save, tree
 
 
 @pytest.fixture

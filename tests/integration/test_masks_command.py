@@ -17,8 +17,8 @@ from blissmask.media.png import read_note
 from blissmask.tasks.mask_files.freshness import FRESH, Kept
 from blissmask.tasks.masks.make_masks import plan, run
 from blissmask.tasks.run.plan import Action, RunContext
-from tests.builders import Listener, save, tree, turned, write_video
-from tests.mask_builders import ColourBackend, config, expected, lines, make, person, two_photos, use_colours
+from tests.builders.masks import ColourBackend, config, expected, lines, make, person, two_photos, use_colours
+from tests.builders.pictures import Listener, save, tree, turned, write_video
 
 
 @pytest.fixture

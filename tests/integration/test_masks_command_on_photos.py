@@ -14,7 +14,7 @@ from blissmask.media.image import read_grey, read_image
 from blissmask.tasks.instance import find_subject
 from blissmask.tasks.masks import make_masks
 from blissmask.tasks.run.plan import RunContext
-from tests.builders import save, tree
+from tests.builders.pictures import save, tree
 
 PHOTOS = Path(__file__).parent.parent / "photos"
 

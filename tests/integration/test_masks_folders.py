@@ -10,8 +10,8 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, UsageError
 from blissmask.tasks.masks.make_masks import plan, run
 from blissmask.tasks.run.plan import RunContext
-from tests.builders import save, tree
-from tests.mask_builders import ColourBackend, config, person, two_photos, use_colours
+from tests.builders.masks import ColourBackend, config, person, two_photos, use_colours
+from tests.builders.pictures import save, tree
 
 
 @pytest.fixture

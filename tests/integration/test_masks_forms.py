@@ -11,8 +11,8 @@ from blissmask.dataset.discover import match_masks
 from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.masks.make_masks import plan
 from blissmask.tasks.run.plan import Action
-from tests.builders import save, tree
-from tests.mask_builders import ColourBackend, clip, config, lines, make, person, use_colours
+from tests.builders.masks import ColourBackend, clip, config, lines, make, person, use_colours
+from tests.builders.pictures import save, tree
 
 FORMS = [("static", "frames"), ("frames", "static")]
 NAMES = {"static": "clip.png", "frames": "clip"}

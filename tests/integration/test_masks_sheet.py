@@ -9,8 +9,8 @@ import pytest
 
 from blissmask.errors import UsageError
 from blissmask.tasks.masks.make_masks import plan
-from tests.builders import save
-from tests.mask_builders import ColourBackend, clip, config, make, two_photos, use_colours
+from tests.builders.masks import ColourBackend, clip, config, make, two_photos, use_colours
+from tests.builders.pictures import save
 
 
 @pytest.fixture

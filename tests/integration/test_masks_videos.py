@@ -13,8 +13,8 @@ from blissmask.media.image import read_grey
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.mask_files.freshness import FRESH, Kept
 from blissmask.tasks.run.plan import Action
-from tests.builders import save, tree
-from tests.mask_builders import ColourBackend, clip, expected, lines, make, two_photos, use_colours
+from tests.builders.masks import ColourBackend, clip, expected, lines, make, two_photos, use_colours
+from tests.builders.pictures import save, tree
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from blissmask.media.image import read_image, read_mask
 from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 from blissmask.tasks.to_alpha.embed_alpha import plan, run
-from tests.builders import corner_rgb, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
+from tests.builders.pictures import corner_rgb, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
 
 
 def config(folder: Path, *, dry_run: bool = False, force: bool = False, **options: object) -> Config:

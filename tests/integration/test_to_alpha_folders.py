@@ -13,7 +13,7 @@ from blissmask.media.image import read_image
 from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 from blissmask.tasks.to_alpha.embed_alpha import AlphaPlan, plan, run
-from tests.builders import half_mask, mask_folder, photo_folder, save, tier_mask
+from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tier_mask
 
 
 def config(folder: Path, **options: object) -> Config:

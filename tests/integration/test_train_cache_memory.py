@@ -7,7 +7,7 @@ import pytest
 from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
-from tests.training_builders import train_config, write_masked_set
+from tests.builders.training import train_config, write_masked_set
 
 MAPS = Path("/proc/self/maps")
 

@@ -5,7 +5,7 @@ import torch
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
 from blissmask.tasks.train import train_lora
-from tests.training_builders import problems_of, run, train_config, write_entry, write_masked_set
+from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
 
 BOTH = {"arch": "wan22", "expert": "both", "high_noise_share": 0.25, "max_train_steps": 40}
 

@@ -16,9 +16,9 @@ from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
-from tests.builders import tree
-from tests.command import run_here
-from tests.training_builders import problems_of, seeded, tensors_of
+from tests.builders.command import run_here
+from tests.builders.pictures import tree
+from tests.builders.training import problems_of, seeded, tensors_of
 
 METADATA = {"ss_base_model_version": "wan", "ss_training_comment": "kyla", "sshs_model_hash": "old", "sshs_legacy_hash": "old"}
 

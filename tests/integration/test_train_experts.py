@@ -11,7 +11,7 @@ from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.experts import schedule_steps
-from tests.training_builders import run, tensors_of, train_config, write_masked_set
+from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.data.cached_set import remembered_family
-from tests.training_builders import Recorder, seeded, stripes, train_config, weights_of
+from tests.builders.training import Recorder, seeded, stripes, train_config, weights_of
 
 FILES = ModelFiles(model="tiny")
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}

@@ -9,7 +9,7 @@ from blissmask.tasks.train import train_lora
 from blissmask.training import loop, step
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
-from tests.training_builders import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
+from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture

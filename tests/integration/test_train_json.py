@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.command import run_here
-from tests.training_builders import write_masked_set
+from tests.builders.command import run_here
+from tests.builders.training import write_masked_set
 
 LINE = "blissmask train --arch wan21 --model tiny --network-dim 2 --max-train-steps 3 --use-mask-loss --log-with none --json"
 

@@ -6,7 +6,7 @@ import torch
 from blissmask.events import Measured
 from blissmask.tasks.train import train_lora
 from blissmask.training.experts import Learner
-from tests.training_builders import losses, run, tensors_of, train_config, write_entry, write_masked_set
+from tests.builders.training import losses, run, tensors_of, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture

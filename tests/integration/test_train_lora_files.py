@@ -7,7 +7,7 @@ from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
-from tests.training_builders import seeded
+from tests.builders.training import seeded
 
 FORMATS = ("native", "kohya", "diffusers")
 SHAPE = LoraShape(rank=2, alpha=1.0)

@@ -10,7 +10,7 @@ from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
-from tests.training_builders import run, seeded, train_config, write_masked_set
+from tests.builders.training import run, seeded, train_config, write_masked_set
 
 
 @pytest.fixture

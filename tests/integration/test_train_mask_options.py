@@ -14,7 +14,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.weighting.other_trainers import RECIPES
 from blissmask.training.weighting.presets import PRESETS, with_preset
-from tests.training_builders import problems_of, run, tensors_of, train_config, weights_of, write_entry, write_masked_set
+from tests.builders.training import problems_of, run, tensors_of, train_config, weights_of, write_entry, write_masked_set
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from blissmask.events import Announced
 from blissmask.tasks.train import train_lora
-from tests.training_builders import run, train_config, write_entry, write_masked_set
+from tests.builders.training import run, train_config, write_entry, write_masked_set
 
 BANNER = """\
 ============================================================

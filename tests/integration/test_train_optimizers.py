@@ -9,7 +9,7 @@ import torch
 
 from blissmask.errors import StoppedError
 from blissmask.training.optim.optimizer import build_optimizer
-from tests.training_builders import run, tensors_of, train_config, write_masked_set
+from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 OPTIMISERS = [
     ("adamw", [], "torch"),

@@ -18,7 +18,7 @@ from blissmask.training.build import check_network_options
 from blissmask.training.experts import training_noise
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
 from blissmask.training.weighting.presets import prior_rule, step_rule, weight_rule
-from tests.training_builders import run, tensors_of, train_config, write_masked_set
+from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 
 @pytest.fixture

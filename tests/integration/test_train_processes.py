@@ -18,8 +18,8 @@ from blissmask.training.processes import Processes
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
-from tests.torchrun import launch
-from tests.training_builders import stripes, train_config, weights_of, write_entry
+from tests.builders.torchrun import launch
+from tests.builders.training import stripes, train_config, weights_of, write_entry
 
 pytestmark = pytest.mark.slow
 WORKER = """
@@ -30,8 +30,8 @@ from blissmask.families.previews import Painter
 from blissmask.events import NullReporter
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
-from tests.torchrun import jobs_in_turn
-from tests.training_builders import train_config
+from tests.builders.torchrun import jobs_in_turn
+from tests.builders.training import train_config
 
 kept, drawn = [], []
 

@@ -15,7 +15,7 @@ from blissmask.media.image import read_image
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed
 from blissmask.training.record.metrics import read_log
-from tests.training_builders import run, train_config, write_masked_set
+from tests.builders.training import run, train_config, write_masked_set
 
 
 @pytest.fixture

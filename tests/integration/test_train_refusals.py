@@ -5,7 +5,7 @@ import pytest
 from blissmask.config.load import load_config
 from blissmask.errors import CacheError, ModelError, UsageError
 from blissmask.tasks.train import train_lora
-from tests.training_builders import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
+from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture

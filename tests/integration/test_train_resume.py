@@ -9,7 +9,7 @@ from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train import train_lora
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
-from tests.training_builders import problems_of, run, train_config, write_masked_set
+from tests.builders.training import problems_of, run, train_config, write_masked_set
 
 
 @pytest.fixture

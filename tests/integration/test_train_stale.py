@@ -3,9 +3,9 @@
 import pytest
 
 from blissmask.tasks.train import train_lora
-from tests.builders import mask_folder, photo_folder
-from tests.cache_builders import build, captions, config
-from tests.training_builders import write_entry
+from tests.builders.cache import build, captions, config
+from tests.builders.pictures import mask_folder, photo_folder
+from tests.builders.training import write_entry
 
 SIZE_WH = (96, 64)
 

@@ -15,7 +15,7 @@ from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.record.metrics import read_log
 from blissmask.training.step import noise_batch
-from tests.training_builders import losses, run, stripes, tensors_of, train_config, weights_of, write_entry, write_masked_set
+from tests.builders.training import losses, run, stripes, tensors_of, train_config, weights_of, write_entry, write_masked_set
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 from blissmask.events import Announced, Measured
 from blissmask.tasks.train import train_lora
-from tests.training_builders import run, stripes, train_config, write_entry
+from tests.builders.training import run, stripes, train_config, write_entry
 
 USUAL = (255, 128, 80, 0)
 LIGHT_HAIR = (255, 128, 160, 0)

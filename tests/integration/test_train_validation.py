@@ -9,7 +9,7 @@ from blissmask.tasks.train import train_lora
 from blissmask.training import validation
 from blissmask.training.record.metrics import read_log
 from blissmask.training.validation import choose_held_out
-from tests.training_builders import run, train_config, write_masked_set
+from tests.builders.training import run, train_config, write_masked_set
 
 OPTIONS = {"validation_split": 0.25, "validate_every_n_steps": 2, "use_mask_loss": True}
 

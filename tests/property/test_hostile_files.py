@@ -19,7 +19,7 @@ from blissmask.cachefile.layout import latent_name
 from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
 from blissmask.errors import BlissmaskError
 from blissmask.families.files.stored_tensors import open_checkpoint
-from tests.training_builders import stripes, weights_of, write_entry
+from tests.builders.training import stripes, weights_of, write_entry
 
 NAME = latent_name("kyla", (32, 32), "wan")
 

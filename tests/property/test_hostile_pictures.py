@@ -14,7 +14,7 @@ from PIL import Image
 from blissmask.errors import MediaError
 from blissmask.media.image import read_header, read_image, read_mask_picture
 from blissmask.media.png import read_note, write_png_grey
-from tests.builders import random_rgb, tier_mask
+from tests.builders.pictures import random_rgb, tier_mask
 
 
 def encoded(kind: str) -> bytes:

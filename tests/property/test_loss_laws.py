@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blissmask.training.weighting.loss import item_coefficients
-from tests.loss_of_a_step import weighted_mean
+from tests.builders.loss_of_a_step import weighted_mean
 
 MEANS = st.sampled_from(["batch", "sample", "global"])
 SEEDS = st.integers(0, 2**32 - 1)

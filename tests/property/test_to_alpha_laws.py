@@ -13,7 +13,7 @@ from PIL import Image
 from blissmask.config.model import Config
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.to_alpha import embed_alpha
-from tests.builders import save, turned
+from tests.builders.pictures import save, turned
 
 
 @settings(deadline=None, max_examples=60)

@@ -10,7 +10,7 @@ from blissmask.errors import ModelError
 from blissmask.networks.pixels import Recipe, prepare, prepared_size_wh, read_recipe
 from blissmask.parsing import semantic
 from blissmask.parsing.sapiens import RECIPE as SAPIENS_RECIPE
-from tests.builders import random_rgb
+from tests.builders.pictures import random_rgb
 
 
 def folder_with(tmp_path, **settings):

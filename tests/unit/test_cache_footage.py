@@ -9,8 +9,8 @@ from blissmask.cachefile import fingerprint
 from blissmask.errors import MediaError
 from blissmask.tasks.cache.encoding import footage as cache_footage
 from blissmask.tasks.cache.encoding.footage import ControlClip, with_footage
-from tests.builders import save, write_video
-from tests.cache_builders import plan
+from tests.builders.cache import plan
+from tests.builders.pictures import save, write_video
 
 
 @pytest.fixture

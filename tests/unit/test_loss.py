@@ -5,7 +5,7 @@ import torch
 
 from blissmask.masks.weights import to_loss_weight
 from blissmask.training.weighting.loss import error_map, item_coefficients, region_masses, region_sums, weight_masses, weighted_sums
-from tests.loss_of_a_step import weighted_mean
+from tests.builders.loss_of_a_step import weighted_mean
 
 
 def error_free(losses):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blissmask.masks.resize import aspect_difference, resize_labels, resize_weights, same_framing
-from tests.builders import tier_mask
+from tests.builders.pictures import tier_mask
 
 
 def test_halving_averages_each_square_of_four() -> None:

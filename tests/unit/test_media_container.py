@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from blissmask.media.container import missing_bytes
-from tests.video_builders import cut_off, grey_video
+from tests.builders.videos import cut_off, grey_video
 
 
 def box(name, content=b"", *, claims=None):

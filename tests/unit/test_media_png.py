@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from blissmask.media.png import read_note, write_png_grey, write_png_rgba
-from tests.builders import random_rgb, save, tier_mask
+from tests.builders.pictures import random_rgb, save, tier_mask
 
 NOTE = {"command": "masks", "settings": {"grow": 2, "ü": "😀"}}
 

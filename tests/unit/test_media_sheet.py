@@ -16,7 +16,7 @@ from blissmask.media.sheet import BOX, Card, SheetText, draw_page
 from blissmask.media.sheet_html import write_html
 from blissmask.media.sheet_pack import PackedCard, in_order, pack, unpack
 from blissmask.media.sheet_pages import write_png_pages
-from tests.builders import half_mask, random_rgb, tier_mask
+from tests.builders.pictures import half_mask, random_rgb, tier_mask
 
 TEXT = SheetText("Masks", ("photo", "tiers", "latent grid"), tuple((tier.value, colour) for tier, colour in TIER_COLOURS.items()))
 ODD_NAMES = ["😀.png", "שלום.png", "<script>alert(1)</script>.png", "two\nlines.png", "x" * 255, "\udcff.png"]

@@ -9,8 +9,8 @@ import pytest
 
 from blissmask.errors import MachineError, MediaError
 from blissmask.media.video import read_frames, read_info, write_mp4
-from tests.builders import random_rgb, write_video
-from tests.video_builders import cut_off, long_sound, trimmed, with_damaged_frames
+from tests.builders.pictures import random_rgb, write_video
+from tests.builders.videos import cut_off, long_sound, trimmed, with_damaged_frames
 
 FRAMES = [random_rgb((64, 48), seed=seed) for seed in range(9)]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.pixel_mask import still_mask
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
-from tests.builders import tier_mask
+from tests.builders.pictures import tier_mask
 
 
 def shares_of(grey_HW: NDArray[np.uint8], tiers: TierTable) -> NDArray[np.float32] | None:

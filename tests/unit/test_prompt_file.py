@@ -7,7 +7,7 @@ import pytest
 
 from blissmask.errors import UsageError
 from blissmask.tasks.train.previews.prompt_file import Prompt, read_prompts
-from tests.training_builders import problems_of
+from tests.builders.training import problems_of
 
 WHOLE = Prompt(
     place="",

@@ -7,7 +7,7 @@ from torch import nn
 from blissmask.errors import ModelError
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.memory.quantised import FLOAT8, INT8, QuantisedLinear, dequantise, quantise, quantise_blocks
-from tests.training_builders import seeded
+from tests.builders.training import seeded
 
 CPU = torch.device("cpu")
 

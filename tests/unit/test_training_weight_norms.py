@@ -6,7 +6,7 @@ from torch import nn
 
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from blissmask.training.lora.norms import limit_norms, product_norm
-from tests.training_builders import seeded
+from tests.builders.training import seeded
 
 
 class TwoLayers:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from blissmask.parsing.labelsets import FASHN, SAPIENS, SAPIENS2
-from tests.onnx_file import OnnxFile
+from tests.builders.onnx_file import OnnxFile
 
 SEGFORMER_LABELS = tuple(FASHN)
 SIDE = 64

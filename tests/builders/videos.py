@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.builders import write_video
+from tests.builders.pictures import write_video
 
 SIZE_WH = (64, 48)
 

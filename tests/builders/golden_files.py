@@ -7,7 +7,7 @@ import re
 import tempfile
 from pathlib import Path
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 # What differs from run to run and from machine to machine. A digit becomes one `#`, so that columns keep their width.
 _VARYING = (

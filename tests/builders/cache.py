@@ -16,7 +16,7 @@ from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.cache import build_cache
 from blissmask.tasks.cache.planning.plan import CachePlan
 from blissmask.tasks.run.plan import RunContext, Summary
-from tests.builders import Rgb, save, write_video
+from tests.builders.pictures import Rgb, save, write_video
 
 PHOTO_WH = (96, 64)
 FRAMES = 12

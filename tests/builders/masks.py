@@ -18,7 +18,7 @@ from blissmask.parsing.protocol import Parsed
 from blissmask.tasks.masks import make_masks
 from blissmask.tasks.masks.make_masks import plan, run
 from blissmask.tasks.run.plan import Action, RunContext, Summary
-from tests.builders import save, write_video
+from tests.builders.pictures import save, write_video
 
 CLASSES = ("nothing", "face-skin", "hair", "clothes")
 

@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from tests.builders import random_rgb, save, tier_mask, write_video
+from tests.builders.pictures import random_rgb, save, tier_mask, write_video
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTOS = EXAMPLES / "quickstart" / "photos"
 _MODEL_FILES = re.compile(r"^(model|vae|text_encoder\w*|tokenizer\w*|image_encoder|dit\w*) = .*\n", re.MULTILINE)
 

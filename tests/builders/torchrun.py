@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-HOUSE = Path(__file__).parents[1]
+HOUSE = Path(__file__).parents[2]
 
 Jobs = Mapping[str, Mapping[str, Any]]
 """Options of a training by the name of its output folder."""

@@ -1,6 +1,6 @@
 """Build YOLO-seg files with Ultralytics' own classes, export them, and note what Ultralytics sees with each.
 
-    python -m tests.ultralytics_models FOLDER
+    python -m tests.builders.ultralytics_models FOLDER
 
 Ultralytics is AGPL-3.0: it is installed in test environments only, and always runs in a process of its own (:func:`run_with_ultralytics`). Writes
 ``photos/*.png``; ``NAME.pt`` for ``CHECKPOINTS``, ``NAME.onnx`` for ``EXPORTS``; ``NAME-PHOTO.npz`` with the masks_NHW and
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from blissmask.config.masks import InstanceSection
 from blissmask.people.yolo import backend
 from blissmask.people.yolo_export import letterbox
-from tests.builders import random_rgb, save
+from tests.builders.pictures import random_rgb, save
 
 SIDE = 160
 PEOPLE = 4
@@ -37,7 +37,7 @@ EXPORTS = {
 }
 """Name -> the checkpoint it is made of, and what is asked for. ``nms=False`` takes the head that needs no non-maximum suppression."""
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def run_with_ultralytics(arguments: Sequence[object], *, cwd: Path) -> subprocess.CompletedProcess[str]:
