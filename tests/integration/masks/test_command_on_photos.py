@@ -16,7 +16,7 @@ from blissmask.tasks.masks import make_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.pictures import save, tree
 
-PHOTOS = Path(__file__).parent.parent / "photos"
+PHOTOS = Path(__file__).parents[2] / "photos"
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from blissmask.people.registry import PEOPLE
 from tests.builders.pictures import backend_models as models
 from tests.builders.pictures import photo_folder, save
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "backend-package"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "backend-package"
 SIZE_WH = (45, 33)
 
 

@@ -10,7 +10,7 @@ from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.step import noise_batch
 from tests.builders.training import run, train_config
-from tests.integration.test_train_families import FAMILIES, FILES, write_cache
+from tests.integration.train.lora.test_families import FAMILIES, FILES, write_cache
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from blissmask.media.image import read_image
 from blissmask.parsing import embedded
 from blissmask.vision import cores, scene
 
-PHOTOS = Path(__file__).parent.parent / "photos"
+PHOTOS = Path(__file__).parents[2] / "photos"
 
 
 def threads_used(parts: int = 8) -> int:

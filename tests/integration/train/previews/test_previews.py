@@ -24,7 +24,7 @@ from blissmask.tasks.train.previews.draw import draw as previews
 from blissmask.training.record.training_state import find_states
 from tests.builders.pictures import random_rgb, save
 from tests.builders.training import Recorder, run, tensors_of, train_config, write_masked_set
-from tests.integration.test_train_families import FAMILIES, write_cache
+from tests.integration.train.lora.test_families import FAMILIES, write_cache
 
 
 class SwitchingSgd(torch.optim.SGD):

@@ -13,7 +13,7 @@ from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.people.identity import FaceIdentity, Reference, read_references
 from blissmask.people.protocol import Verdict
 
-PHOTOS = Path(__file__).parent.parent / "photos"
+PHOTOS = Path(__file__).parents[2] / "photos"
 BACKEND = backend(InstanceSection())
 READER = EmbeddedFaces()
 HALF = 512

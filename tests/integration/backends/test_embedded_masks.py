@@ -11,7 +11,7 @@ from blissmask.config.masks import MasksSection
 from blissmask.masks.tiers import TIERS
 from blissmask.parsing.embedded import backend
 
-PHOTOS = Path(__file__).parent.parent / "photos"
+PHOTOS = Path(__file__).parents[2] / "photos"
 BACKEND = backend(MasksSection())
 NUMBER = {name: number for number, name in enumerate(BACKEND.classes)}
 
