@@ -26,7 +26,7 @@ class Registry:
     """The modules of one package that define ``marker``, and the entry points of ``package`` as a group.
 
     Args:
-        package: dotted package name, which is the entry-point group too, e.g. ``blissmask.archs``.
+        package: dotted package name, which is the entry-point group too, e.g. ``blissmask.families``.
         marker: the top-level name every member defines, e.g. ``ARCHITECTURE``.
         noun: what a member is called in messages, e.g. ``architecture``.
     """

@@ -204,7 +204,7 @@ class Expert:
 
 
 class Architecture(Protocol):
-    """A model family: the value of ``ARCHITECTURE`` in one file of ``archs/``.
+    """A model family: the value of ``ARCHITECTURE`` in one file of ``families/``.
 
     Attributes:
         name: as on the command line, e.g. ``wan22``.

@@ -9,7 +9,7 @@ from blissmask.plugins import Registry
 if TYPE_CHECKING:
     from blissmask.families.protocol import Architecture
 
-ARCHS = Registry(package="blissmask.archs", marker="ARCHITECTURE", noun="model family")
+ARCHS = Registry(package="blissmask.families", marker="ARCHITECTURE", noun="model family")
 
 
 def load_architecture(name: str) -> Architecture:

@@ -26,7 +26,7 @@ from blissmask.networks.pixels import prepare
 from blissmask.tasks.masks import make_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine
-from tests.builders.pictures import backend_models as models
+from tests.builders import backend_models as models
 from tests.builders.pictures import random_rgb, save
 
 PHOTOS = {Size.SMALLEST: 3, Size.QUICK: 12, Size.FULL: 32}

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BACKEND, FAMILY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-TESTS_OF_FAMILIES = ["archs_contract", "archs_drawing", "cache_families", "train_families"]
+TESTS_OF_FAMILIES = ["families/test_contract", "families/test_drawing", "cache/test_families", "train/lora/test_families"]
 
 
 def test_backend_is_the_example_package():
@@ -25,8 +25,8 @@ def test_family_passes_the_tests_of_all_families(tmp_path: Path):
     metadata = tmp_path / "sketch-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: sketch\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[blissmask.archs]\nsketch = sketch\n")
-    tests = [f"tests/integration/test_{name}.py" for name in TESTS_OF_FAMILIES]
+    (metadata / "entry_points.txt").write_text("[blissmask.families]\nsketch = sketch\n")
+    tests = [f"tests/integration/{name}.py" for name in TESTS_OF_FAMILIES]
     command = [
         sys.executable,
         "-m",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from blissmask.training.weighting.presets import PRESETS
+from tests.builders import backend_models as models
 from tests.builders.command import Ran, run_here
 from tests.builders.example_configs import EXAMPLES, fill, miniature
-from tests.builders.pictures import backend_models as models
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

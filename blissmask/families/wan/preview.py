@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from blissmask.families.previews import Drawing, Parts, PictureEncoder, Shot, unipc
-from blissmask.families.wan import family, wan22_5b
+from blissmask.families.wan import family as wan
+from blissmask.families.wan import wan22_5b
 from blissmask.families.wan.clip import clip_features, load_clip
 from blissmask.families.wan.text import MAX_TOKENS
 from blissmask.families.wan.vae import load_vae
@@ -21,22 +22,22 @@ _load_vae = partial(load_vae, decoder=True)
 _DEFAULTS = {"wan21": {"t2v": (5.0, 5.0), "i2v": (5.0, 5.0)}, "wan22": {"t2v": (3.5, 12.0), "i2v": (3.5, 5.0)}}
 
 
-def wan_drawing(family: family.WanFamily, task: str) -> Drawing:
+def wan_drawing(family: wan.WanFamily, task: str) -> Drawing:
     """Return how a Wan of stride 8 draws."""
     image_task = task != "t2v"
     cfg_scale, shift = _DEFAULTS[family.name][task]
     experts = family.experts(task)
     return Drawing(
-        vae=family.VAE,
+        vae=wan.VAE,
         load_vae=_load_vae,
-        text_encoders=(family.TEXT_ENCODER,),
+        text_encoders=(wan.TEXT_ENCODER,),
         pipeline=partial(_pipeline, image_task=image_task, boundary=family.boundaries.get(task)),
         arguments=_image_arguments if image_task else _text_arguments,
         scheduler=unipc,
         cfg_scale=cfg_scale,
         shift=shift,
         pictures=(1, 1) if image_task else (0, 0),
-        picture_encoder=PictureEncoder(family.IMAGE_ENCODER, load_clip, clip_features) if image_task and family.sees_clip else None,
+        picture_encoder=PictureEncoder(wan.IMAGE_ENCODER, load_clip, clip_features) if image_task and family.sees_clip else None,
         experts={expert.name: family.denoiser(expert.name, task) for expert in experts if len(experts) > 1},
     )
 
@@ -47,7 +48,7 @@ def wan_5b_drawing(task: str) -> Drawing:
     return Drawing(
         vae=wan22_5b.VAE,
         load_vae=_load_vae,
-        text_encoders=(family.TEXT_ENCODER,),
+        text_encoders=(wan.TEXT_ENCODER,),
         pipeline=partial(_pipeline, image_task=image_task, expand_timesteps=True),
         arguments=_image_arguments if image_task else _text_arguments,
         scheduler=unipc,

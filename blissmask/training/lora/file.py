@@ -4,7 +4,7 @@
     diffusion_model.blocks.0.self_attn.q.lora_B.weight   (outputs, rank)
     diffusion_model.blocks.0.self_attn.q.alpha           ()
     diffusion_model.blocks.0.self_attn.q.dora_scale      (outputs, 1), DoRA only
-    diffusion_model.blocks.0.self_attn.q.lokr_w1 ...     LoKr and LoHa: see :mod:`lora_kinds`
+    diffusion_model.blocks.0.self_attn.q.lokr_w1 ...     LoKr and LoHa: see :mod:`lokr_loha`
 
 A file without alpha is read with scale 1 by diffusers; a file with it is exact in both.
 """

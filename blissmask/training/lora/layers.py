@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser
+from blissmask.training.lora import lokr_loha
 from blissmask.training.lora.fused import FusedLayers, find_fused
-from blissmask.training.lora.layers import lokr_loha
 from blissmask.training.lora.lokr_loha import NetworkType
 from blissmask.training.lora.precision import compute_like_base, measure_norms
 from blissmask.training.seeds import derive_seed
@@ -37,7 +37,7 @@ class LoraShape:
         dora: also train the norm of each output (DoRA).
         include: regular expressions, full match on the original name; linear layers that match are adapted too.
         exclude: regular expressions; what matches is not adapted.
-        kind: LoRA or one of its relatives; see :mod:`lora_kinds`.
+        kind: LoRA or one of its relatives; see :mod:`lokr_loha`.
         factor: of LoKr.
     """
 

@@ -72,7 +72,7 @@ def denoiser_files(model: ModelSection, expert: str) -> list[Path]:
     """Return the files of one denoiser that are on this machine; empty for a hub id or ``tiny``.
 
     Args:
-        model: names them; see ``archs.sources.check_denoiser``.
+        model: names them; see ``families.files.sources.check_denoiser``.
         expert: ``high``, ``low``, or ``""`` for the only one.
     """
     if model.model == TINY:

@@ -19,7 +19,7 @@ from blissmask.parsing.sam3 import DEFAULT_TIERS, Sam3Parts
 from blissmask.parsing.sapiens import RECIPE as SAPIENS_RECIPE
 from blissmask.parsing.semantic import SemanticParts
 from blissmask.people.instances import InstancePeople
-from tests.builders.pictures import backend_models as models
+from tests.builders import backend_models as models
 from tests.builders.pictures import save, turned
 
 SIZES_WH = [(300, 200), (200, 300), (333, 101), (97, 401)]

@@ -12,7 +12,7 @@ from blissmask.config.masks import InstanceSection, MasksSection
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.registry import PARSING
 from blissmask.people.registry import PEOPLE
-from tests.builders.pictures import backend_models as models
+from tests.builders import backend_models as models
 from tests.builders.pictures import random_rgb
 
 SIZES_WH = [(45, 33), (31, 64), (7, 90), (1, 1)]

@@ -13,7 +13,7 @@ from blissmask.config.masks import MasksSection
 from blissmask.parsing.registry import PARSING
 from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.registry import PEOPLE
-from tests.builders.pictures import backend_models as models
+from tests.builders import backend_models as models
 from tests.builders.pictures import photo_folder, save
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "backend-package"

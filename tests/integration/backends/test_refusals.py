@@ -9,7 +9,7 @@ from blissmask.config.masks import InstanceSection, MasksSection
 from blissmask.errors import MissingPackageError, ModelError, UsageError
 from blissmask.parsing.registry import PARSING
 from blissmask.people.registry import PEOPLE
-from tests.builders.pictures import backend_models as models
+from tests.builders import backend_models as models
 from tests.builders.pictures import photo_folder, random_rgb
 
 HEAVY = [(PARSING, MasksSection, name) for name in ("sapiens", "sapiens2", "huggingface", "sam3")]

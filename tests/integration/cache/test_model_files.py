@@ -3,7 +3,6 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.builders.pictures.tiny_pipelines import tiny_pipeline
 
 from blissmask.cachefile.read import read_tensors
 from blissmask.config.model import Config
@@ -13,6 +12,7 @@ from blissmask.tasks.cache import build_cache
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.cache import PHOTO_WH, captions, config
 from tests.builders.pictures import photo_folder
+from tests.builders.tiny_pipelines import tiny_pipeline
 
 WEIGHTS = {"vae": "vae/diffusion_pytorch_model.safetensors", "text_encoder": "text_encoder/model.safetensors"}
 SECOND = {"text_encoder_2": "text_encoder_2/model.safetensors"}

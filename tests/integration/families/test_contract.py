@@ -245,7 +245,7 @@ def fingerprints() -> dict[str, list[str]]:
 
 
 def test_identities_and_tiny_weights_are_the_same_in_another_process():
-    code = "import json, sys; sys.path.insert(0, sys.argv[1]); import test_archs_contract as t; print(json.dumps(t.fingerprints()))"
+    code = "import json, sys; sys.path.insert(0, sys.argv[1]); import test_contract as t; print(json.dumps(t.fingerprints()))"
     folder = __file__.rpartition("/")[0]
     run = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env=_other_hash_seed())
     assert json.loads(run.stdout.splitlines()[-1]) == fingerprints()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.builders.pictures.tiny_pipelines import tiny_pipeline
 
 from blissmask.errors import ModelError, UsageError
 from blissmask.families.protocol import Batch, ModelFiles
 from blissmask.families.registry import load_architecture
+from tests.builders.tiny_pipelines import tiny_pipeline
 
 CPU = torch.device("cpu")
 FP32 = torch.float32

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.training.memory.estimate import free as cpu_memory
+from blissmask.training.memory import free as cpu_memory
 from blissmask.training.memory.free import free_cpu_memory, room_in_groups
 
 GIB = 1 << 30

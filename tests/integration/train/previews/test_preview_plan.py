@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
-from tests.builders.pictures.tiny_pipelines import tiny_pipeline
 
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.tasks.train import train_lora
 from tests.builders.pictures import random_rgb, save
+from tests.builders.tiny_pipelines import tiny_pipeline
 from tests.builders.training import problems_of, train_config, write_entry, write_masked_set
 
 

@@ -20,7 +20,7 @@ from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
-from blissmask.tasks.train.previews.draw import draw as previews
+from blissmask.tasks.train.previews import draw as previews
 from blissmask.training.record.training_state import find_states
 from tests.builders.pictures import random_rgb, save
 from tests.builders.training import Recorder, run, tensors_of, train_config, write_masked_set
