@@ -12,7 +12,8 @@
     ├── BusyError             4   another blissmask writes to the same output
     └── StoppedError        130   stopped by Ctrl-C or SIGTERM (143); safe to run again
 
-An error says what is wrong, where, and how to mend it. The command line turns it into text and an exit code in one place.
+An error says what is wrong, where, and how to mend it. The command line turns it into text and an exit code in one
+place.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Find backends and model families by file name: ``families/qwen/qwen_image.py`` is ``--arch qwen-image``.
 
-A folder is the registry, with its sub-folders. A module belongs to it when it defines the folder's marker at top level (``ARCHITECTURE = ...`` or
-``def backend(...)``). Its docstring's first line is its help text, read without importing it. Third parties add
-modules through an entry-point group of the same name.
+A folder is the registry, with its sub-folders. A module belongs to it when it defines the folder's marker at top level
+(``ARCHITECTURE = ...`` or ``def backend(...)``). Its docstring's first line is its help text, read without importing
+it. Third parties add modules through an entry-point group of the same name.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Registry:
         try:
             module = points[name].load()
         except ImportError as error:
-            raise ModelError(f"the {self.noun} `{name}` cannot be imported: {error}", where=[points[name].value]) from error
+            raise ModelError(
+                f"the {self.noun} `{name}` cannot be imported: {error}", where=[points[name].value]
+            ) from error
         if not isinstance(module, ModuleType) or not hasattr(module, self.marker):
             raise ModelError(f"the {self.noun} `{name}` does not define `{self.marker}`", where=[points[name].value])
         return module

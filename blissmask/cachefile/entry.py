@@ -44,9 +44,10 @@ class CacheEntry:
     Attributes:
         latents_Cfhw: normalised latents in the dtype they were cached in.
         weights_1fhw: float32 mask weights in [0, 1] before gamma and floor; None when the item has no mask.
-        regions_4fhw: float32 share of each latent cell: face, body, hair, background (order of ``masks.tiers.TIERS``); None for masks
-            with other values and for caches of other tools.
-        conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning together.
+        regions_4fhw: float32 share of each latent cell: face, body, hair, background (order of ``masks.tiers.TIERS``);
+            None for masks with other values and for caches of other tools.
+        conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning
+            together.
     """
 
     latents_Cfhw: Tensor

@@ -1,11 +1,13 @@
 """What makes a cache entry stale: fingerprints of the files it was made from, compared cheaply.
 
-A fingerprint is one text, with spaces between files: ``SIZE:MTIME_NS:HASH`` of a file, ``folder:COUNT:BYTES:STATES:CONTENTS`` of a folder
-of frames, where STATES is one hash over names, sizes and times of its files, and CONTENTS one over names and contents. Size and
-modification time are compared first; only where the time moved and the size did not, the content decides. So an untouched data set costs
-one ``stat`` per file, a copied one is read once.
+A fingerprint is one text, with spaces between files: ``SIZE:MTIME_NS:HASH`` of a file,
+``folder:COUNT:BYTES:STATES:CONTENTS`` of a folder of frames, where STATES is one hash over names, sizes and times of
+its files, and CONTENTS one over names and contents. Size and modification time are compared first; only where the time
+moved and the size did not, the content decides. So an untouched data set costs one ``stat`` per file, a copied one is
+read once.
 
-The fingerprint of a folder was that of all its files, one after the other, once. Such ones are still understood, and renewed.
+The fingerprint of a folder was that of all its files, one after the other, once. Such ones are still understood, and
+renewed.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def compare(fingerprint: str, paths: Iterable[Path], *, by_content: bool = False
 class Prints:
     """Compares fingerprints in one pass over many entries, in which a folder is listed once and compared once with each fingerprint.
 
-    Hundreds of clips share a film and the folder of its masks; each looking at all frames would take the square of their number.
+    Hundreds of clips share a film and the folder of its masks; each looking at all frames would take the square of
+    their number.
 
     Args:
         by_content: read every file, even where size and time have not moved.
@@ -142,12 +145,16 @@ class _Folder:
     def compare_older(self, texts: Sequence[str], *, by_content: bool) -> Sameness:
         """Compare with the fingerprints of all files, which is how folders were recorded once; at best they are to be renewed.
 
-        Frames were taken in the order of their names as text then, so where ``10.png`` stood before ``9.png`` the entry is wrong.
+        Frames were taken in the order of their names as text then, so where ``10.png`` stood before ``9.png`` the entry
+        is wrong.
         """
         by_number = sorted(self.files, key=lambda file: (len(file[0].name), file[0].name))
         if len(texts) != len(self.files) or [path for path, _ in self.files] != [path for path, _ in by_number]:
             return Sameness.CHANGED
-        compared = (_compare_file(text, path, state, by_content=by_content) for text, (path, state) in zip(texts, self.files, strict=True))
+        compared = (
+            _compare_file(text, path, state, by_content=by_content)
+            for text, (path, state) in zip(texts, self.files, strict=True)
+        )
         return max(Sameness.MOVED, *compared)
 
 

@@ -41,7 +41,9 @@ class Wanted:
     @property
     def metadata(self) -> dict[str, str]:
         """Return all of it as it stands in the file."""
-        return {f"{OURS}{name}": value for group in (self.latents, self.mask, self.labels) for name, value in group.items()}
+        return {
+            f"{OURS}{name}": value for group in (self.latents, self.mask, self.labels) for name, value in group.items()
+        }
 
 
 def decide(found: Mapping[str, str], wanted: Wanted, *, media: Sameness, mask: Sameness) -> tuple[Redo, str]:
@@ -92,8 +94,8 @@ def decide_text(found: Mapping[str, str], caption: str, wanted: Mapping[str, str
 def _refills(found: Mapping[str, str], wanted: str) -> bool:
     """Say whether an entry's mask is one that becomes another when empty masks are filled with full weight, or no longer are.
 
-    An empty mask weighs 0 on average, a filled one 1. Whether empty masks are told of or refused changes no entry, though earlier versions
-    recorded that, too.
+    An empty mask weighs 0 on average, a filled one 1. Whether empty masks are told of or refused changes no entry,
+    though earlier versions recorded that, too.
     """
     fills = wanted == FILLED
     if fills == (found.get(f"{OURS}{EMPTY_MASK}") == FILLED):
@@ -102,5 +104,7 @@ def _refills(found: Mapping[str, str], wanted: str) -> bool:
 
 
 def _differences(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
-    names: Iterable[str] = [name.replace("_", " ") for name, value in wanted.items() if found.get(f"{OURS}{name}") != value]
+    names: Iterable[str] = [
+        name.replace("_", " ") for name, value in wanted.items() if found.get(f"{OURS}{name}") != value
+    ]
     return f"{', '.join(names)} changed" if names else ""

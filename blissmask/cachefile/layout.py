@@ -1,36 +1,43 @@
 """The cache format: file names, tensor keys, metadata.
 
-A cache folder holds safetensors files. Names and keys are those of musubi-tuner and blissful-tuner, so their trainers read our files and
-ours reads theirs; what only we know stands in metadata under ``blissmask.``, which they ignore.
+A cache folder holds safetensors files. Names and keys are those of musubi-tuner and blissful-tuner, so their trainers
+read our files and ours reads theirs; what only we know stands in metadata under ``blissmask.``, which they ignore.
 
-File names (STEM is the media file's name without suffix, invalid UTF-8 escaped; SUFFIX the family's short name, e.g. ``wan``)
+File names (STEM is the media file's name without suffix, invalid UTF-8 escaped; SUFFIX the family's short name, e.g.
+``wan``)
 
-    STEM_WWWWxHHHH_SUFFIX.safetensors                 latents of a picture; width and height of the (upright) picture, at least 4 digits
-    STEM_SSSSS-FFF_WWWWxHHHH_SUFFIX.safetensors       latents of a clip; first frame after the fps change, frame count; size of the bucket
-    STEM_SUFFIX_te.safetensors                        what the text encoder makes of the caption; one per media file, whatever its clips
+    STEM_WWWWxHHHH_SUFFIX.safetensors                 latents of a picture; width and height of the (upright) picture,
+    at least 4 digits STEM_SSSSS-FFF_WWWWxHHHH_SUFFIX.safetensors       latents of a clip; first frame after the fps
+    change, frame count; size of the bucket STEM_SUFFIX_te.safetensors                        what the text encoder
+    makes of the caption; one per media file, whatever its clips
 
-Keys of latent files: ``CONTENT_FxHxW_DTYPE`` on the latent grid (latent frames, rows, columns), ``CONTENT_DTYPE`` for the rest
+Keys of latent files: ``CONTENT_FxHxW_DTYPE`` on the latent grid (latent frames, rows, columns), ``CONTENT_DTYPE`` for
+the rest
 
     latents_FxHxW_DTYPE            (C, F, H, W)   normalised latents
-    mask_weights_FxHxW_float32     (1, F, H, W)   mask weights in [0, 1] before gamma and floor; absent when the data set has no masks
-    mask_regions_FxHxW_float16     (4, F, H, W)   share of face, body, hair, background in each cell, multiples of 1/2048 that sum to
+    mask_weights_FxHxW_float32     (1, F, H, W)   mask weights in [0, 1] before gamma and floor; absent when the data
+    set has no masks mask_regions_FxHxW_float16     (4, F, H, W)   share of face, body, hair, background in each cell,
+    multiples of 1/2048 that sum to
                                                   exactly 1 (to 0 in control frames); only for masks that hold
                                                   nothing but tier values
     latents_image_..., latents_control_..., clip_..., f_indices_int32 ...   what the family adds
 
-Keys of text files: ``CONTENT_DTYPE``, or ``varlen_CONTENT_DTYPE`` where the first axis is the caption's own length; a CONTENT that ends in
-``_mask`` has no DTYPE. DTYPE is torch's name. Readers go by the tensor's own dtype: musubi-tuner's ``clip_bfloat16`` holds float16.
+Keys of text files: ``CONTENT_DTYPE``, or ``varlen_CONTENT_DTYPE`` where the first axis is the caption's own length; a
+CONTENT that ends in ``_mask`` has no DTYPE. DTYPE is torch's name. Readers go by the tensor's own dtype: musubi-tuner's
+``clip_bfloat16`` holds float16.
 
-Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1). Latents: ``width``, ``height`` (as in the name),
-``frame_count`` (clips). Text: ``caption1``. Ours:
+Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1). Latents: ``width``, ``height`` (as in
+the name), ``frame_count`` (clips). Text: ``caption1``. Ours:
 
     blissmask.format         version of this page: 1
     blissmask.arch           family, e.g. ``wan22``
     blissmask.media          name of the photo or video, without folders
     blissmask.media_print    fingerprint of the photo or video and its controls; see ``fingerprint.py``
-    blissmask.colours        hash of the pixels that were encoded, so that a photo whose alpha alone changed is not encoded again
-    blissmask.source         what its header said: ``3000x2000 alpha 1 frames``; of a video with its frames counted and its own rate:
-                             ``1920x1080 121 frames at 23.976 fps`` (earlier versions believed the header and gave no rate)
+    blissmask.colours        hash of the pixels that were encoded, so that a photo whose alpha alone changed is not
+    encoded again blissmask.source         what its header said: ``3000x2000 alpha 1 frames``; of a video with its
+    frames counted and its own rate:
+                             ``1920x1080 121 frames at 23.976 fps`` (earlier versions believed the header and gave no
+                             rate)
     blissmask.task           e.g. ``t2v``
     blissmask.geometry       ``3000x2000 -> 1248x832, crop 1248x832+0+0``
     blissmask.frames         clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``
@@ -38,10 +45,10 @@ Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1).
     blissmask.vae            identity of the VAE             blissmask.vae_dtype      precision it ran in
     blissmask.mask_source    alpha, file, full; empty when the data set has no masks
     blissmask.mask_print     fingerprint of the mask file; empty when there is none
-    blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``; empty without a mask
-    blissmask.empty_mask     full where masks that are zero everywhere become full weight, else empty (or, of earlier versions, warn, error)
-    blissmask.mask_inverted  true where dark is what counts; empty otherwise
-    blissmask.mean_weight    mean of the mask weights, six decimals
+    blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``;
+    empty without a mask blissmask.empty_mask     full where masks that are zero everywhere become full weight, else
+    empty (or, of earlier versions, warn, error) blissmask.mask_inverted  true where dark is what counts; empty
+    otherwise blissmask.mean_weight    mean of the mask weights, six decimals
     blissmask.text_encoder   text files: identity of the text encoder      blissmask.text_dtype   precision it ran in
     blissmask.controls_print text files of families whose captions see the control pictures: their fingerprint
 """
@@ -153,8 +160,8 @@ def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | 
     Args:
         name: the file's name.
         suffix: the family's short name.
-        is_clip: whether the file says that it holds a clip (``frame_count`` in its metadata). The name alone cannot tell a clip from a
-            picture called ``clip_00000-025``.
+        is_clip: whether the file says that it holds a clip (``frame_count`` in its metadata). The name alone cannot
+            tell a clip from a picture called ``clip_00000-025``.
     """
     ending = f"_{suffix}{_SUFFIX}"
     stem, _, size_text = name.removesuffix(ending).rpartition("_")
@@ -209,7 +216,13 @@ def latent_metadata(architecture: str, name: LatentName) -> dict[str, str]:
     """Return the metadata of a latent file that every trainer expects."""
     frames = {FRAME_COUNT: str(name.window.frame_count)} if name.window else {}
     width, height = name.size_wh
-    return {ARCHITECTURE: architecture, "width": str(width), "height": str(height), "format_version": FORMAT_VERSION, **frames}
+    return {
+        ARCHITECTURE: architecture,
+        "width": str(width),
+        "height": str(height),
+        "format_version": FORMAT_VERSION,
+        **frames,
+    }
 
 
 def text_metadata(architecture: str, caption: str) -> dict[str, str]:
@@ -226,7 +239,11 @@ def tiers_text(tiers: TierTable) -> str:
 def read_tiers(metadata: Mapping[str, str]) -> TierTable | None:
     """Return the tier values that an entry's region shares were told by; None where there is no mask, or it is not ours."""
     match = _TIERS.fullmatch(metadata.get(f"{OURS}tiers", ""))
-    return TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)}) if match else None
+    return (
+        TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)})
+        if match
+        else None
+    )
 
 
 def read_mean_weight(metadata: Mapping[str, str]) -> float | None:

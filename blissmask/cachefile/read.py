@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
-from blissmask.cachefile.layout import FRAME_COUNT, LATENTS, MASK_REGIONS, MASK_WEIGHTS, parse_key, parse_latent_name, text_name
+from blissmask.cachefile.layout import (
+    FRAME_COUNT,
+    LATENTS,
+    MASK_REGIONS,
+    MASK_WEIGHTS,
+    parse_key,
+    parse_latent_name,
+    text_name,
+)
 from blissmask.errors import CacheError, Problem
 
 if TYPE_CHECKING:
@@ -31,14 +39,19 @@ def list_headers(folder: Path, cache_suffix: str) -> list[CacheHeader]:
         cache_suffix: the family's short name in file names, e.g. ``wan``.
 
     Raises:
-        CacheError: the folder cannot be read, or files with such names are truncated, damaged or hold no latents; names all of them.
+        CacheError: the folder cannot be read, or files with such names are truncated, damaged or hold no latents; names
+            all of them.
     """
     ending = f"_{cache_suffix}.safetensors"
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(ending) and not entry.name.startswith("."))
+            names = sorted(
+                entry.name for entry in entries if entry.name.endswith(ending) and not entry.name.startswith(".")
+            )
     except OSError as error:
-        raise CacheError(f"cannot read the cache: {error.strerror}", where=[folder], fix="run `blissmask cache` first") from error
+        raise CacheError(
+            f"cannot read the cache: {error.strerror}", where=[folder], fix="run `blissmask cache` first"
+        ) from error
     headers: list[CacheHeader] = []
     problems: list[Problem] = []
     for name in names:
@@ -62,13 +75,17 @@ def read_header(path: Path, cache_suffix: str) -> CacheHeader:
         contents = _shapes(file)
     name = parse_latent_name(path.name, cache_suffix, is_clip=FRAME_COUNT in metadata)
     if name is None:
-        raise CacheError("not the name of a latent file", where=[path], fix="move files of other kinds out of the cache folder")
+        raise CacheError(
+            "not the name of a latent file", where=[path], fix="move files of other kinds out of the cache folder"
+        )
     _, shape = contents.get(LATENTS, ("", ()))
     # FLUX.2 and other image-only families leave the frame axis out.
     frames_last = shape if len(shape) == 4 else (shape[0], 1, *shape[1:]) if len(shape) == 3 else ()
     if len(frames_last) != 4:
         raise CacheError("no latents in the cache file", where=[path], fix=_REMAKE)
-    return CacheHeader(path, path.parent / text_name(name.stem, cache_suffix), name.stem, _four(frames_last), contents, metadata)
+    return CacheHeader(
+        path, path.parent / text_name(name.stem, cache_suffix), name.stem, _four(frames_last), contents, metadata
+    )
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -103,8 +120,8 @@ def is_sound(path: Path) -> bool:
 def load_entry(header: CacheHeader) -> CacheEntry:
     """Read the tensors of one item, latents and text.
 
-    Mask weights are read under every key that other tools use, in any float dtype, with 3 or 4 dimensions, and with one frame for all;
-    they come out as float32 of shape (1, f, h, w).
+    Mask weights are read under every key that other tools use, in any float dtype, with 3 or 4 dimensions, and with one
+    frame for all; they come out as float32 of shape (1, f, h, w).
 
     Raises:
         CacheError: a file is missing, truncated or damaged, or the mask does not fit the latents.
@@ -135,7 +152,9 @@ def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path) -> T
         return tensor.reshape(planes, frames, rows, columns).float()
     if fits and tensor.numel() == planes * rows * columns:
         return tensor.reshape(planes, 1, rows, columns).expand(planes, frames, rows, columns).float().contiguous()
-    raise CacheError(f"the mask {list(tensor.shape)} does not fit the latents {list(latents_Cfhw.shape)}", where=[path], fix=_REMAKE)
+    raise CacheError(
+        f"the mask {list(tensor.shape)} does not fit the latents {list(latents_Cfhw.shape)}", where=[path], fix=_REMAKE
+    )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, as_unicode, grid_key, plain_key
+from blissmask.cachefile.layout import (
+    LATENTS,
+    MASK_REGIONS,
+    MASK_WEIGHTS,
+    OUR_FORMAT,
+    OURS,
+    as_unicode,
+    grid_key,
+    plain_key,
+)
 from blissmask.errors import CacheError
 from blissmask.storage.atomic import publishing
 
@@ -26,7 +35,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     Args:
         path: the file.
         tensors: key in the file -> tensor, on any device, views allowed.
-        metadata: what stands in the header; text that is no valid Unicode (names of files from other systems) is escaped.
+        metadata: what stands in the header; text that is no valid Unicode (names of files from other systems) is
+            escaped.
         fix: how to mend values that are not finite, for the message.
 
     Raises:
@@ -37,7 +47,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     if broken:
         raise CacheError(f"NaN or infinite values in {', '.join(f'`{key}`' for key in broken)}", where=[path], fix=fix)
     # Views of one batch share memory, which the format cannot hold.
-    owned = {key: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+    owned = {
+        key: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()
+    }
     with publishing(path) as temporary, temporary.open("wb") as file:
         file.writelines(_serialise(owned, metadata))
 
@@ -54,7 +66,8 @@ def write_latents(
 
     Args:
         path: the file.
-        contents: content name -> tensor: ``latents`` (C, f, h, w) and what the family adds; those that start so are on a grid.
+        contents: content name -> tensor: ``latents`` (C, f, h, w) and what the family adds; those that start so are on
+            a grid.
         weights_1fhw: mask weights in [0, 1]; None leaves them out.
         regions_4fhw: shares of the tiers per cell; None leaves them out.
         metadata: see ``layout``; without the ``blissmask.format`` line, which is added.
@@ -67,7 +80,9 @@ def write_latents(
     save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=_VAE_FIX)
 
 
-def write_text(path: Path, contents: Mapping[str, Tensor], *, variable_length: Collection[str], metadata: Mapping[str, str]) -> None:
+def write_text(
+    path: Path, contents: Mapping[str, Tensor], *, variable_length: Collection[str], metadata: Mapping[str, str]
+) -> None:
     """Publish the text file of one media file.
 
     Args:
@@ -79,8 +94,13 @@ def write_text(path: Path, contents: Mapping[str, Tensor], *, variable_length: C
     Raises:
         CacheError, MachineError: see :func:`save_tensors`.
     """
-    tensors = {plain_key(content, tensor.dtype, variable_length=content in variable_length): tensor for content, tensor in contents.items()}
-    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix="check that the text encoder's file is complete")
+    tensors = {
+        plain_key(content, tensor.dtype, variable_length=content in variable_length): tensor
+        for content, tensor in contents.items()
+    }
+    save_tensors(
+        path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix="check that the text encoder's file is complete"
+    )
 
 
 def mask_tensors(weights_1fhw: Tensor | None, regions_4fhw: Tensor | None) -> dict[str, Tensor]:
@@ -106,8 +126,8 @@ def _is_finite(tensor: Tensor) -> bool:
 def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
     """Return header and data of a safetensors file, with the metadata in alphabetical order: the same content gives the same bytes.
 
-    The library writes metadata in the order of a hash map with random seeds. It is asked for bytes and not for a file, since it would
-    write one under a temporary name of its own, which a kill leaves behind and nobody sweeps.
+    The library writes metadata in the order of a hash map with random seeds. It is asked for bytes and not for a file,
+    since it would write one under a temporary name of its own, which a kill leaves behind and nobody sweeps.
     """
     # Not an empty dictionary: with no tensors either, the library would write a header that is no JSON.
     data = save(tensors, metadata={key: as_unicode(value) for key, value in metadata.items()} or None)

@@ -70,7 +70,9 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it
         raise typer.Exit
 
 
-_Version = Annotated[bool, typer.Option("--version", help="Show the version and exit", is_eager=True, callback=_show_version)]
+_Version = Annotated[
+    bool, typer.Option("--version", help="Show the version and exit", is_eager=True, callback=_show_version)
+]
 
 
 def _top_level(version: _Version = False) -> None:  # noqa: FBT002 - Typer calls it
@@ -101,7 +103,12 @@ def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
             show_epilog(members, command.examples)
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            flags = {name for parameter in self.params for name in parameter.opts if getattr(parameter, "metavar", "") == PAIR}
+            flags = {
+                name
+                for parameter in self.params
+                for name in parameter.opts
+                if getattr(parameter, "metavar", "") == PAIR
+            }
             return super().parse_args(ctx, flag_every_pair(args, flags))
 
         def get_params(self, ctx: Any) -> list[Any]:

@@ -21,7 +21,8 @@ class Command:
         only: section -> the fields of it that mean something to this command; all where it is not named.
         task: dotted name of the module in ``tasks/`` with ``plan`` and ``run``.
         examples: two command lines for the end of the help screen.
-        registries: field whose values are the names of a registry -> that registry; it is read only for help and completion.
+        registries: field whose values are the names of a registry -> that registry; it is read only for help and
+            completion.
     """
 
     name: str

@@ -66,7 +66,11 @@ def _carry_out(command: Command, config: Config) -> int:
         return 1 if plan.having(Action.FAIL) else 0
     if config.run.fail_fast and (failures := planned_failures(plan)):
         places = [f"{failure.key}: {failure.problem.what}" for failure in failures]
-        raise InputError("`--fail-fast` stops here: the plan knows what will fail", where=places, fix="mend it, or leave `--fail-fast` out")
+        raise InputError(
+            "`--fail-fast` stops here: the plan knows what will fail",
+            where=places,
+            fix="mend it, or leave `--fail-fast` out",
+        )
     started = time.monotonic()
     # To the end of the summary: a signal that comes when all is done must not hide what was done.
     with _graceful_stop() as stop_signal:
@@ -113,9 +117,15 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
         if verbose:
             problems.show_traceback(error)
         what = f"the machine refuses: {error.strerror or error}"
-        return _show(MachineError(what, where=[error.filename] if error.filename else []), as_json=as_json, verbose=verbose)
+        return _show(
+            MachineError(what, where=[error.filename] if error.filename else []), as_json=as_json, verbose=verbose
+        )
     except MemoryError:
-        return _show(MachineError("out of memory", fix="close other programs, or use fewer `--jobs`"), as_json=as_json, verbose=verbose)
+        return _show(
+            MachineError("out of memory", fix="close other programs, or use fewer `--jobs`"),
+            as_json=as_json,
+            verbose=verbose,
+        )
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes a message and exit code 70
         usage = as_usage_error(error, arguments)
         if usage is not None:
@@ -149,8 +159,8 @@ def _graceful_stop() -> Iterator[Callable[[], int]]:
     def note(number: int, frame: object) -> None:
         nonlocal received
         if received:
-            # Not by an exception: leaving the run would wait for its threads, and the clip that one of them has in hand may take long.
-            # What is written is whole or hidden, and the kernel frees the locks.
+            # Not by an exception: leaving the run would wait for its threads, and the clip that one of them has in hand
+            # may take long. What is written is whole or hidden, and the kernel frees the locks.
             problems.show_note(_STOPPED_AT_ONCE)
             err().show_cursor()
             os._exit(128 + number)

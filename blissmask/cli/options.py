@@ -31,11 +31,16 @@ Handler = Callable[[Path | None, dict[str, dict[str, Any]]], None]
 
 
 def with_flags(
-    handler: Handler, sections: tuple[str, ...], registries: Mapping[str, Registry], *, only: Mapping[str, Collection[str]] = _ALL
+    handler: Handler,
+    sections: tuple[str, ...],
+    registries: Mapping[str, Registry],
+    *,
+    only: Mapping[str, Collection[str]] = _ALL,
 ) -> Callable[..., None]:
     """Return a function that Typer reads as a command with one flag per field of ``sections``, and that calls ``handler``.
 
-    Values reach the handler as typed, unconverted, so that validation can report all problems of file and flags together.
+    Values reach the handler as typed, unconverted, so that validation can report all problems of file and flags
+    together.
 
     Args:
         handler: called with the named configuration file and what was typed.
@@ -151,7 +156,9 @@ def _help_text(name: str, field: FieldInfo) -> str:
     text = (field.description or "").replace("[", "\\[")
     # In the text, since a long list in the place of the metavar would leave the text no room.
     choices = f"one of {', '.join(choices_of(field))}" if choices_of(field) else ""
-    told = "; ".join(filter(None, [choices, range_text(field).removeprefix("in range "), _default_text(name, field)])).replace("[", "\\[")
+    told = "; ".join(
+        filter(None, [choices, range_text(field).removeprefix("in range "), _default_text(name, field)])
+    ).replace("[", "\\[")
     return f"{text} [dim]({told})[/dim]" if told else text
 
 

@@ -21,7 +21,8 @@ def as_usage_error(error: Exception, arguments: Sequence[str] = ()) -> UsageErro
 
     Args:
         error: what Click raised.
-        arguments: all that was typed: Click stops at the first flag it does not know, and people paste long command lines.
+        arguments: all that was typed: Click stops at the first flag it does not know, and people paste long command
+            lines.
     """
     if not hasattr(error, "format_message") or not hasattr(error, "ctx"):
         return None
@@ -42,13 +43,17 @@ def as_usage_error(error: Exception, arguments: Sequence[str] = ()) -> UsageErro
 def unknown_command(typed: str, known: Iterable[str], context: Any) -> UsageError:
     """Return the error for a command that does not exist, with the nearest of ``known``."""
     near = nearest(typed.replace("_", "-"), known)
-    return UsageError(f"unknown command `{typed}`{f', did you mean `{near}`?' if near else ''}", fix=_look_at_help(context))
+    return UsageError(
+        f"unknown command `{typed}`{f', did you mean `{near}`?' if near else ''}", fix=_look_at_help(context)
+    )
 
 
 def _unknown_flags(first: str, arguments: Sequence[str], context: Any) -> UsageError:
     """Return one error that names every flag that the command does not know."""
     known = {option for parameter in context.command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    typed = [f"--{our_spelling(text[2:].partition('=')[0])}" for text in arguments if text.startswith("--") and len(text) > 2]
+    typed = [
+        f"--{our_spelling(text[2:].partition('=')[0])}" for text in arguments if text.startswith("--") and len(text) > 2
+    ]
     wrong = dict.fromkeys([first, *(flag for flag in typed if flag not in known and context.parent is not None)])
     error = UsageError.several([_unknown_flag(flag, known, context) for flag in wrong])
     assert isinstance(error, UsageError)
@@ -67,16 +72,24 @@ def _unknown_flag(flag: str, known: Iterable[str], context: Any) -> Problem:
 def _owners(flag: str, context: Any) -> list[str]:
     """Return the commands that have ``flag``, in the order of the help."""
     group = context.find_root().command if context is not None else None
-    return [name for name, command in getattr(group, "commands", {}).items() if any(flag in option.opts for option in command.params)]
+    return [
+        name
+        for name, command in getattr(group, "commands", {}).items()
+        if any(flag in option.opts for option in command.params)
+    ]
 
 
 def _misplaced(flag: str, owners: Sequence[str], context: Any) -> Problem:
     """Say of a flag that another command has it, or that it stands before the command."""
     if context.parent is None:
         command = owners[0] if len(owners) == 1 else "COMMAND"
-        return Problem(f"`{flag}` stands before the command", fix=f"flags come after it: `blissmask {command} {flag} ...`")
+        return Problem(
+            f"`{flag}` stands before the command", fix=f"flags come after it: `blissmask {command} {flag} ...`"
+        )
     where = " and ".join(f"`blissmask {name}`" for name in owners)
-    return Problem(f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {'has' if len(owners) == 1 else 'have'} it")
+    return Problem(
+        f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {'has' if len(owners) == 1 else 'have'} it"
+    )
 
 
 def _instead_of(extra: str) -> str:

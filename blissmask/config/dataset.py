@@ -1,8 +1,8 @@
 """[general] and [[datasets]]: what musubi-tuner and blissful-tuner users already have, plus masks.
 
-The keys and their meaning follow ``[general]`` and ``[[datasets]]`` of musubi-tuner; the five bucket and caption keys of sd-scripts
-that the guide's examples use are accepted with the meaning sd-scripts gives them. A value is looked up in the dataset, then in
-[general], then the default.
+The keys and their meaning follow ``[general]`` and ``[[datasets]]`` of musubi-tuner; the five bucket and caption keys
+of sd-scripts that the guide's examples use are accepted with the meaning sd-scripts gives them. A value is looked up in
+the dataset, then in [general], then the default.
 """
 
 from __future__ import annotations
@@ -38,17 +38,27 @@ Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
 class GeneralSection(Section):
     """[general]: what every dataset inherits."""
 
-    resolution: Size | None = option(None, "Training size, WIDTH HEIGHT or one number for a square", panel=_SIZE, default_text="960 544")
+    resolution: Size | None = option(
+        None, "Training size, WIDTH HEIGHT or one number for a square", panel=_SIZE, default_text="960 544"
+    )
     caption_extension: Text | None = option(None, "Suffix of caption files, with the dot", panel=_CAPTION)
     batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
     num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)
-    enable_bucket: Switch | None = option(None, "Group pictures by aspect ratio instead of cropping all to one size", panel=_SIZE)
-    bucket_no_upscale: Switch | None = option(None, "Never enlarge a picture; crop it to a multiple of the grid", panel=_SIZE)
+    enable_bucket: Switch | None = option(
+        None, "Group pictures by aspect ratio instead of cropping all to one size", panel=_SIZE
+    )
+    bucket_no_upscale: Switch | None = option(
+        None, "Never enlarge a picture; crop it to a multiple of the grid", panel=_SIZE
+    )
     min_bucket_reso: Int | None = option(None, "Shortest bucket side (sd-scripts)", panel=_SIZE, gt=0)
     max_bucket_reso: Int | None = option(None, "Longest bucket side (sd-scripts)", panel=_SIZE, gt=0)
     bucket_reso_steps: Int | None = option(None, "Bucket sides are multiples of this (sd-scripts)", panel=_SIZE, gt=0)
-    shuffle_caption: Switch | None = option(None, "Shuffle the comma-separated tags of each caption (sd-scripts)", panel=_CAPTION)
-    keep_tokens: Int | None = option(None, "How many tags at the front are never shuffled (sd-scripts)", panel=_CAPTION, ge=0)
+    shuffle_caption: Switch | None = option(
+        None, "Shuffle the comma-separated tags of each caption (sd-scripts)", panel=_CAPTION
+    )
+    keep_tokens: Int | None = option(
+        None, "How many tags at the front are never shuffled (sd-scripts)", panel=_CAPTION, ge=0
+    )
 
 
 class DatasetSection(GeneralSection):
@@ -58,23 +68,39 @@ class DatasetSection(GeneralSection):
     image_jsonl_file: FilePath | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
     video_directory: FilePath | None = option(None, "Folder of videos", panel=_DATA)
     video_jsonl_file: FilePath | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
-    cache_directory: FilePath | None = option(None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos")
+    cache_directory: FilePath | None = option(
+        None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos"
+    )
     mask_directory: FilePath | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
-    default_mask: FilePath | None = option(None, "Mask of all items that have none of their own, a picture or a video", panel=_DATA)
+    default_mask: FilePath | None = option(
+        None, "Mask of all items that have none of their own, a picture or a video", panel=_DATA
+    )
     invert_mask: Switch = option(False, "Take masks and alpha the other way round: learn what is dark", panel=_DATA)
     alpha_mask: Switch = option(False, "Take the mask from the alpha channel where a picture has one", panel=_DATA)
     require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA)
     control_directory: FilePath | None = option(None, "Folder of control pictures", panel=_DATA)
-    multiple_target: Switch = option(False, "Read `NAME_0.png`, `NAME_1.png` ... as layers of `NAME.png`", panel=_DATA, hidden=True)
+    multiple_target: Switch = option(
+        False, "Read `NAME_0.png`, `NAME_1.png` ... as layers of `NAME.png`", panel=_DATA, hidden=True
+    )
     no_resize_control: Switch = option(False, "Only crop control pictures to a multiple of the grid", panel=_DATA)
     control_resolution: Size | None = option(None, "Size of control pictures", panel=_DATA)
     fp_latent_window_size: Int = option(9, "Accepted for FramePack data sets; no effect", panel=_VIDEO, hidden=True)
-    fp_1f_clean_indices: list[Index] | None = option(None, "Time indices of the control pictures in one-frame training", panel=_DATA)
-    fp_1f_target_index: Int | None = option(None, "Time index of the target picture in one-frame training", panel=_DATA, ge=0)
+    fp_1f_clean_indices: list[Index] | None = option(
+        None, "Time indices of the control pictures in one-frame training", panel=_DATA
+    )
+    fp_1f_target_index: Int | None = option(
+        None, "Time index of the target picture in one-frame training", panel=_DATA, ge=0
+    )
     fp_1f_no_post: Switch = option(False, "Accepted for FramePack data sets; no effect", panel=_VIDEO, hidden=True)
-    target_frames: list[Count] = option([1], "Frame counts of the clips cut from each video, rounded to 4k+1", panel=_VIDEO, min_length=1)
-    frame_extraction: Literal["head", "chunk", "slide", "uniform", "full"] = option("head", "How clips are cut from a video", panel=_VIDEO)
+    target_frames: list[Count] = option(
+        [1], "Frame counts of the clips cut from each video, rounded to 4k+1", panel=_VIDEO, min_length=1
+    )
+    frame_extraction: Literal["head", "chunk", "slide", "uniform", "full"] = option(
+        "head", "How clips are cut from a video", panel=_VIDEO
+    )
     frame_stride: Int = option(1, "Frames between the starts of two clips (slide)", panel=_VIDEO, ge=1)
     frame_sample: Int = option(1, "Clips per video (uniform)", panel=_VIDEO, ge=1)
     max_frames: Int = option(129, "Longest clip (full)", panel=_VIDEO, ge=1)
-    source_fps: Number | None = option(None, "Frames per second of the videos; they are brought to the model's rate", panel=_VIDEO, gt=0)
+    source_fps: Number | None = option(
+        None, "Frames per second of the videos; they are brought to the model's rate", panel=_VIDEO, gt=0
+    )

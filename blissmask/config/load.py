@@ -22,7 +22,10 @@ DEFAULT_NAME = "blissmask.toml"
 """Read from the working folder when no file is named."""
 
 Flags = Mapping[str, Mapping[str, Any]]
-"""Section name -> field name -> what was typed: text, a list of texts, or a bool. Dataset fields stand under ``datasets``."""
+"""Section name -> field name -> what was typed: text, a list of texts, or a bool.
+
+Dataset fields stand under ``datasets``.
+"""
 
 _OLD_NAMES = {
     "flux_kontext_no_resize_control": "no_resize_control",
@@ -70,14 +73,18 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", where=[path], fix=f"paths start at {Path.cwd()}") from error
+        raise UsageError(
+            f"cannot read the configuration: {error.strerror}", where=[path], fix=f"paths start at {Path.cwd()}"
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
     try:
         data = json.loads(raw) if path.suffix.lower() == ".json" else tomli.loads(raw)
     except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
         backslash = "\\" in raw and any(word in str(error).lower() for word in ("hex", "escape"))
-        fix = "in double quotes a backslash starts an escape: write paths with / or in single quotes" if backslash else ""
+        fix = (
+            "in double quotes a backslash starts an escape: write paths with / or in single quotes" if backslash else ""
+        )
         raise UsageError(f"the configuration cannot be parsed: {error}", where=[path], fix=fix) from error
     if not isinstance(data, dict):
         raise UsageError("the configuration must be a table", where=[path])
@@ -186,7 +193,9 @@ def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
 def _describe_top_level(section: str, detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(section, Config.model_fields, n=1)
-        owners = [] if near else [f"[{name}]" for name in Config.model_fields if section in section_type(name).model_fields]
+        owners = (
+            [] if near else [f"[{name}]" for name in Config.model_fields if section in section_type(name).model_fields]
+        )
         hint = f", did you mean `[{near[0]}]`?" if near else f", it belongs in {owners[0]}" if owners else ""
         return f"unknown table or key `{section}`{hint}"
     kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"

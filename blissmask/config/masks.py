@@ -14,7 +14,9 @@ _TIER = "Tiers"
 class MasksSection(Section):
     """[masks]: make weighted masks from photos and videos."""
 
-    input: FilePath | None = option(None, "Folder of photos or videos; without it, every dataset of the config", panel="Input", short="-i")
+    input: FilePath | None = option(
+        None, "Folder of photos or videos; without it, every dataset of the config", panel="Input", short="-i"
+    )
     output: FilePath | None = option(None, "Folder for the masks", panel="Output", short="-o")
     backend: Text = option("embedded", "Network that tells face, hair, body and background apart", panel="Masks")
     face: Int = option(255, "Mask value of faces", panel=_TIER, ge=0, le=255)
@@ -22,21 +24,32 @@ class MasksSection(Section):
     hair: Int = option(80, "Mask value of hair", panel=_TIER, ge=0, le=255)
     background: Int = option(0, "Mask value of everything else", panel=_TIER, ge=0, le=255)
     map: list[Text] = option(
-        [], "Give a class of the backend another tier, e.g. `others=background`; may be repeated", panel=_TIER, metavar="CLASS=TIER"
+        [],
+        "Give a class of the backend another tier, e.g. `others=background`; may be repeated",
+        panel=_TIER,
+        metavar="CLASS=TIER",
     )
-    grow: Int = option(0, "Move the outline of people outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX")
+    grow: Int = option(
+        0, "Move the outline of people outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX"
+    )
     feather: Number = option(
         0.0, "Soften outlines over this many pixels; makes values between the tiers", panel="Masks", metavar="PX", ge=0
     )
-    min_area: Number = option(0.0002, "Drop connected parts smaller than this share of the photo", panel="Masks", ge=0, lt=1)
+    min_area: Number = option(
+        0.0002, "Drop connected parts smaller than this share of the photo", panel="Masks", ge=0, lt=1
+    )
     video_masks: Literal["frames", "static"] = option(
-        "frames", "For videos, a folder with one mask per frame, or one mask for the whole clip; the other form is replaced", panel="Masks"
+        "frames",
+        "For videos, a folder with one mask per frame, or one mask for the whole clip; the other form is replaced",
+        panel="Masks",
     )
     video_every: Int = option(
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Masks", metavar="N", ge=1
     )
     sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
-    explain: Switch = option(False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks")
+    explain: Switch = option(
+        False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks"
+    )
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Masks")
     model: Text | None = network.MODEL
     download: Switch = network.DOWNLOAD
@@ -55,7 +68,9 @@ class InstanceSection(Section):
 
     input: FilePath | None = option(None, "Folder of photos or videos", panel="Input", short="-i")
     output: FilePath | None = option(None, "Folder for the subject masks", panel="Output", short="-o")
-    reference: list[FilePath] = option([], "Photo of the subject, or a folder of them; may be repeated", panel="Input", short="-r")
+    reference: list[FilePath] = option(
+        [], "Photo of the subject, or a folder of them; may be repeated", panel="Input", short="-r"
+    )
     negatives: list[FilePath] = option([], "Photos of people it must never be; may be repeated", panel="Input")
     backend: Text = option("embedded", "Network that outlines people", panel="Subject")
     identity: Text = option("embedded", "Network that recognises the face", panel="Subject")
@@ -74,7 +89,9 @@ class InstanceSection(Section):
         ge=0,
     )
     on_missing: Literal["empty", "skip", "error", "largest"] = option(
-        "empty", "When the subject is not found: an all-zero mask, no file, an error, or the largest person", panel="Subject"
+        "empty",
+        "When the subject is not found: an all-zero mask, no file, an error, or the largest person",
+        panel="Subject",
     )
     video_masks: Literal["frames", "static"] = option(
         "frames",
@@ -86,7 +103,9 @@ class InstanceSection(Section):
     )
     review: FilePath | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
     sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
-    explain: Switch = option(False, "Print from which distance a face is whose, and the licence of the weights, then stop", panel="Subject")
+    explain: Switch = option(
+        False, "Print from which distance a face is whose, and the licence of the weights, then stop", panel="Subject"
+    )
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Subject")
     model: Text | None = network.MODEL
     download: Switch = network.DOWNLOAD
@@ -109,7 +128,9 @@ class ApplySection(Section):
         "When a subject mask is missing: stop, write an all-zero mask, copy the weighted mask (keeps bystanders), or write nothing",
         panel="Masks",
     )
-    grow: Int = option(0, "Move the subject's outline outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX")
+    grow: Int = option(
+        0, "Move the subject's outline outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX"
+    )
 
 
 class ToAlphaSection(Section):

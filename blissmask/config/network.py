@@ -19,7 +19,9 @@ MODEL = option(
 )
 DOWNLOAD = option(False, "Allow fetching a hub model from the network", panel=_PANEL)
 DEVICE = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1", panel=_PANEL)
-PRECISION = option("auto", "Precision of the weights; auto is float32 on a CPU and half precision on a GPU", panel=_PANEL)
+PRECISION = option(
+    "auto", "Precision of the weights; auto is float32 on a CPU and half precision on a GPU", panel=_PANEL
+)
 BATCH_SIZE = option(1, "Pictures that go through the network together, at most `--jobs`", panel=_PANEL, ge=1)
 
 

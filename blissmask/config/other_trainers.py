@@ -43,9 +43,15 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
         ("flash_attn", "flash3", "xformers", "sage_attn", "split_attn", "lower_precision_attention"),
         "leave it out: PyTorch's own attention picks the fastest kernel; `--sdpa` is taken",
     ),
-    (("mixed_precision", "mixed_precision_transformer", "fp16_accumulation"), "`--dit-dtype`; the LoRA's weights are always float32"),
+    (
+        ("mixed_precision", "mixed_precision_transformer", "fp16_accumulation"),
+        "`--dit-dtype`; the LoRA's weights are always float32",
+    ),
     (("fp8_scaled", "disable_blockwise_quant"), "`--fp8-base`, which has a scale per output, or `--int8-base`"),
-    (("fp8_t5", "fp8_vl", "fp8_llm", "text_encoder_dtype"), "leave it out: text encoders run in `cache` alone, without the denoiser"),
+    (
+        ("fp8_t5", "fp8_vl", "fp8_llm", "text_encoder_dtype"),
+        "leave it out: text encoders run in `cache` alone, without the denoiser",
+    ),
     (
         ("vae_cache_cpu", "vae_chunk_size", "vae_tiling", "vae_spatial_tile_sample_min_size", "disable_cudnn_backend"),
         "`--vae-dtype bfloat16`, for less memory in `cache`",
@@ -57,12 +63,22 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
     (("force_v2_1_time_embedding", "simple_modulation"), "leave it out: that is how the model is run"),
     (("rope_func",), "leave it out: there is one way here"),
     (
-        ("compile_mode", "compile_dynamic", "compile_fullgraph", "compile_cache_size_limit", "compile_args", "optimized_compile"),
+        (
+            "compile_mode",
+            "compile_dynamic",
+            "compile_fullgraph",
+            "compile_cache_size_limit",
+            "compile_args",
+            "optimized_compile",
+        ),
         "`--compile` and `--compile-backend`",
     ),
     (("dynamo_backend", "dynamo_mode", "dynamo_fullgraph", "dynamo_dynamic"), "`--compile` and `--compile-backend`"),
     (("allow_linear_for_compile",), "leave it out: linear layers are compiled"),
-    (("cuda_allow_tf32", "cuda_cudnn_benchmark"), "leave it out: model and LoRA compute in bfloat16 on a GPU, which is faster still"),
+    (
+        ("cuda_allow_tf32", "cuda_cudnn_benchmark"),
+        "leave it out: model and LoRA compute in bfloat16 on a GPU, which is faster still",
+    ),
     (
         ("max_data_loader_n_workers", "persistent_data_loader_workers"),
         "leave it out: the cache is read once, kept in memory where it fits, and fetched ahead",
@@ -80,7 +96,13 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
     (("guidance_scale",), "leave it out: HunyuanVideo trains at guidance 1, their default"),
     (("image_flow_shift",), "`--discrete-flow-shift`"),
     (
-        ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations", "multires_noise_discount"),
+        (
+            "noise_offset",
+            "noise_offset_random_strength",
+            "adaptive_noise_scale",
+            "multires_noise_iterations",
+            "multires_noise_discount",
+        ),
         "`--timestep-sampling` and `--discrete-flow-shift`: flow matching reaches pure noise without it",
     ),
     (("network_module",), "`--network-type`"),
@@ -94,27 +116,42 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
         ("save_last_n_steps", "save_last_n_epochs", "save_last_n_steps_state", "save_last_n_epochs_state"),
         "`--keep-last` for training states; LoRA files are all kept",
     ),
-    (("save_state", "save_state_on_train_end"), "leave it out: a training state is saved with every LoRA, and when a run stops"),
+    (
+        ("save_state", "save_state_on_train_end"),
+        "leave it out: a training state is saved with every LoRA, and when a run stops",
+    ),
     (("metadata_reso", "metadata_arch"), "leave it out: both are known from the cache"),
     (("log_prefix",), "`--wandb-run-name`, `--output-name`"),
     (("log_config", "log_tracker_config"), "leave it out: wandb is told all settings"),
     (("wandb_api_key",), "`wandb login`: secrets do not belong on a command line"),
     (
-        ("huggingface_repo_id", "huggingface_repo_type", "huggingface_path_in_repo", "huggingface_token", "huggingface_repo_visibility"),
+        (
+            "huggingface_repo_id",
+            "huggingface_repo_type",
+            "huggingface_path_in_repo",
+            "huggingface_token",
+            "huggingface_repo_visibility",
+        ),
         "`hf upload` when training is done: nothing leaves the machine by itself",
     ),
     (
         ("save_state_to_huggingface", "resume_from_huggingface", "async_upload"),
         "`--resume`, from the output folder, after `hf download`",
     ),
-    (("ddp_timeout", "ddp_gradient_as_bucket_view", "ddp_static_graph"), "leave it out: gradients of a LoRA travel in one message"),
+    (
+        ("ddp_timeout", "ddp_gradient_as_bucket_view", "ddp_static_graph"),
+        "leave it out: gradients of a LoRA travel in one message",
+    ),
     (("masked_loss",), "`--use-mask-loss`; `--like sd-scripts` shows what equals theirs"),
     (("normalize_per_sample",), "`--mask-mean sample`"),
     (("mask_area_scale_beta",), "`--mask-area-beta`"),
     (("mask_blur_kernel_size", "mask_blur_radius"), "`--mask-feather`, in latent cells"),
     (("prior_preservation_timestep_threshold",), "`--prior-min-timestep`"),
     (("prior_teacher_mode", "prior_teacher_eval"), "leave it out: the teacher is the base model, without dropout"),
-    (("cache_mask_gamma", "cache_mask_min_weight"), "`--mask-gamma` and `--mask-min-weight` of `train`; the cache holds masks as they are"),
+    (
+        ("cache_mask_gamma", "cache_mask_min_weight"),
+        "`--mask-gamma` and `--mask-min-weight` of `train`; the cache holds masks as they are",
+    ),
     (("debug_mode", "console_width", "console_back", "console_num_images"), "`--sheet` of `cache`"),
 )
 """Names of theirs that are not here, and what to use."""
@@ -122,13 +159,19 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
 
 _OF_SD_SCRIPTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("flip_aug", "color_aug", "random_crop", "face_crop_aug_range"), _AUGMENTS),
-    (("cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs"), "leave it out: `blissmask cache` does it, before training"),
+    (
+        ("cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs"),
+        "leave it out: `blissmask cache` does it, before training",
+    ),
 )
 """The same for keys of sd-scripts that musubi-tuner does not have."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return which of ``known`` was probably meant by ``name``; "" when none is near. Hyphens and underscores are as in ``known``."""
+    """Return which of ``known`` was probably meant by ``name``; "" when none is near.
+
+    Hyphens and underscores are as in ``known``.
+    """
     names = list(known)
     meant = _MEANT.get(name.replace("-", "_"), "")
     for spelled in (meant, meant.replace("_", "-")):

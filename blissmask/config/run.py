@@ -17,8 +17,12 @@ class RunSection(Section):
     dry_run: Switch = option(False, "Print the plan and write nothing", panel="Running")
     force: Switch = option(False, "Redo what is already finished", panel="Running")
     fail_fast: Switch = option(False, "Stop at the first item that fails", panel="Running")
-    jobs: Int | None = option(None, "Items worked on at the same time (one per core when not given)", panel="Running", short="-j", ge=1)
-    json_output: Switch = option(False, "Print one JSON document on stdout (train: one line per event)", panel="Output", flag="json")
+    jobs: Int | None = option(
+        None, "Items worked on at the same time (one per core when not given)", panel="Running", short="-j", ge=1
+    )
+    json_output: Switch = option(
+        False, "Print one JSON document on stdout (train: one line per event)", panel="Output", flag="json"
+    )
     quiet: Switch = option(False, "Only errors, warnings and the summary", panel="Output", short="-q")
     verbose: Switch = option(False, "List every file and show tracebacks", panel="Output", short="-v")
     no_progress: Switch = option(False, "Show no progress bar", panel="Output")

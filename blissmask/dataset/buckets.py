@@ -1,7 +1,7 @@
 """Which training size a picture gets. Sizes are (width, height).
 
-Two ways to make buckets: musubi-tuner's, from the resolution's area alone, and sd-scripts', between a shortest and a longest side, which a
-data set chooses by naming any of ``min_bucket_reso``, ``max_bucket_reso``, ``bucket_reso_steps``.
+Two ways to make buckets: musubi-tuner's, from the resolution's area alone, and sd-scripts', between a shortest and a
+longest side, which a data set chooses by naming any of ``min_bucket_reso``, ``max_bucket_reso``, ``bucket_reso_steps``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Buckets:
     Attributes:
         sizes: the buckets in ascending order; one where bucketing is off.
         step: sides are multiples of this.
-        keep_area: pictures of at most this many pixels are not scaled, only cut to a multiple of ``step``; 0 where all are scaled.
+        keep_area: pictures of at most this many pixels are not scaled, only cut to a multiple of ``step``; 0 where all
+            are scaled.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -54,7 +55,8 @@ def make_buckets(dataset: DatasetSection, *, grid_multiple: int, always_bucket: 
         always_bucket: group by aspect ratio whatever the section says, as musubi-tuner does with videos.
 
     Raises:
-        UsageError: without buckets, ``resolution`` is not a multiple of the grid: no latent has that size; or bucket keys contradict.
+        UsageError: without buckets, ``resolution`` is not a multiple of the grid: no latent has that size; or bucket
+            keys contradict.
     """
     assert dataset.resolution is not None
     resolution_wh = dataset.resolution
@@ -90,7 +92,9 @@ def area_sizes(resolution_wh: tuple[int, int], step: int) -> tuple[tuple[int, in
     return tuple(sorted(sizes))
 
 
-def side_sizes(resolution_wh: tuple[int, int], *, shortest: int, longest: int, step: int) -> tuple[tuple[int, int], ...]:
+def side_sizes(
+    resolution_wh: tuple[int, int], *, shortest: int, longest: int, step: int
+) -> tuple[tuple[int, int], ...]:
     """Return sd-scripts' buckets: every multiple of ``step`` between ``shortest`` and ``longest`` with the other side that keeps the area.
 
     ``shortest`` is rounded down and ``longest`` up to a multiple of ``step``, as sd-scripts does.
@@ -109,7 +113,8 @@ def side_sizes(resolution_wh: tuple[int, int], *, shortest: int, longest: int, s
 def area_size(source_wh: tuple[int, int], area_wh: tuple[int, int], step: int) -> tuple[int, int]:
     """Return the size nearest in aspect ratio whose area is about that of ``area_wh``: for control pictures and vision encoders.
 
-    Five widths around the ideal one are tried, the first best is taken (source: musubi-tuner's ``calculate_bucket_resolution``).
+    Five widths around the ideal one are tried, the first best is taken (source: musubi-tuner's
+    ``calculate_bucket_resolution``).
     """
     area, aspect = area_wh[0] * area_wh[1], source_wh[0] / source_wh[1]
     middle = _down(int(math.sqrt(area * aspect)), step)

@@ -33,8 +33,8 @@ def read_caption(path: Path) -> str:
 def shuffle_tags(caption: str, *, keep_tokens: int, seed: str) -> str:
     """Shuffle the comma-separated tags of a caption after the first ``keep_tokens``.
 
-    sd-scripts draws a new order at every step. Embeddings are cached here, so each item has one order, drawn from ``seed``: other items
-    have other orders, and a second run has the same.
+    sd-scripts draws a new order at every step. Embeddings are cached here, so each item has one order, drawn from
+    ``seed``: other items have other orders, and a second run has the same.
 
     Args:
         caption: tags separated by commas.

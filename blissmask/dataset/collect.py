@@ -77,7 +77,10 @@ def collect(dataset: DatasetSection, number: int) -> Collected:
     items, warnings = _listed(listed, kind) if listed else _found(dataset, kind)
     masks = _masks(dataset, kind)
     _refuse_missing(dataset.default_mask)
-    items = tuple(item if item.mask_path else replace(item, mask_path=masks.get(item.media.key, dataset.default_mask)) for item in items)
+    items = tuple(
+        item if item.mask_path else replace(item, mask_path=masks.get(item.media.key, dataset.default_mask))
+        for item in items
+    )
     if dataset.control_directory:
         items = _with_controls(items, dataset.control_directory, kind)
     keys = {item.media.key for item in items}
@@ -125,7 +128,9 @@ def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind
         matched = match_numbered((item.media.stem for item in items), list_files(folder, IMAGE_SUFFIXES))
     bare = [item.media.path for item in items if item.media.key not in matched]
     if bare:
-        raise InputError(f"no control picture in {folder} for {len(bare)} items", where=bare, fix="add them under the same names")
+        raise InputError(
+            f"no control picture in {folder} for {len(bare)} items", where=bare, fix="add them under the same names"
+        )
     return tuple(replace(item, control_paths=matched[item.media.key]) for item in items)
 
 

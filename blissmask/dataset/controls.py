@@ -15,8 +15,9 @@ from blissmask.errors import InputError
 def match_numbered(stems: Iterable[str], files: Sequence[Path]) -> Mapping[str, tuple[Path, ...]]:
     """Return key -> its files, the one without a number first, then by number.
 
-    The longest stem that fits gets a file, so ``kyla_1_0.png`` belongs to ``kyla_1`` where there is one, else to ``kyla``. Each file is
-    looked up by the few prefixes of its own name, so the work grows with the number of files alone.
+    The longest stem that fits gets a file, so ``kyla_1_0.png`` belongs to ``kyla_1`` where there is one, else to
+    ``kyla``. Each file is looked up by the few prefixes of its own name, so the work grows with the number of files
+    alone.
 
     Args:
         stems: stems of the photos.

@@ -34,9 +34,13 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry)]
     except NotADirectoryError as error:
-        raise InputError("a folder is needed, and this is a file", where=[folder], fix="name the folder it lies in") from error
+        raise InputError(
+            "a folder is needed, and this is a file", where=[folder], fix="name the folder it lies in"
+        ) from error
     except OSError as error:
-        raise InputError(f"cannot read the folder: {error.strerror}", where=[folder], fix=f"paths start at {Path.cwd()}") from error
+        raise InputError(
+            f"cannot read the folder: {error.strerror}", where=[folder], fix=f"paths start at {Path.cwd()}"
+        ) from error
     return [folder / name for name in sorted(names) if split_name(name)[1].lower() in suffixes]
 
 
@@ -55,7 +59,9 @@ def list_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def find_media(folder: Path, *, images: bool = True, videos: bool = False, shared: str = "one mask and one cache entry") -> list[MediaFile]:
+def find_media(
+    folder: Path, *, images: bool = True, videos: bool = False, shared: str = "one mask and one cache entry"
+) -> list[MediaFile]:
     """Return the pictures and/or videos of ``folder``; OneTrainer's masks beside them are none.
 
     Raises:
@@ -76,7 +82,9 @@ def find_media(folder: Path, *, images: bool = True, videos: bool = False, share
     return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths]
 
 
-def unread_warning(folder: Path, media: Iterable[MediaFile], *, images: bool = True, videos: bool = False) -> list[Problem]:
+def unread_warning(
+    folder: Path, media: Iterable[MediaFile], *, images: bool = True, videos: bool = False
+) -> list[Problem]:
     """Name files of ``folder`` that look like pictures or videos and are not read: phones write them beside those that are.
 
     Args:
@@ -94,7 +102,9 @@ def unread_warning(folder: Path, media: Iterable[MediaFile], *, images: bool = T
         return []
     what = "1 file is of a kind that is" if len(unread) == 1 else f"{len(unread)} files are of kinds that are"
     kinds = " or ".join([*(["JPEG or PNG"] if images else []), *(["MP4"] if videos else [])])
-    return [Problem(f"{what} not read, and left out", tuple(map(str, unread)), f"convert to {kinds} what should be taken")]
+    return [
+        Problem(f"{what} not read, and left out", tuple(map(str, unread)), f"convert to {kinds} what should be taken")
+    ]
 
 
 def holds_mask_labels(folder: Path) -> bool:
@@ -114,7 +124,9 @@ def match_masks(folder: Path, *, videos: bool = False, beside_photos: bool = Fal
         InputError: the folder cannot be read, or two masks have one key.
     """
     groups: dict[str, list[Path]] = {}
-    for key, paths in group_by_key(list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset()))).items():
+    for key, paths in group_by_key(
+        list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset()))
+    ).items():
         if key.endswith(MASK_LABEL) or not beside_photos:
             groups.setdefault(key.removesuffix(MASK_LABEL), []).extend(paths)
     for path in list_folders(folder) if videos else []:

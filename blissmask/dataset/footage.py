@@ -37,7 +37,9 @@ class Extent:
 
 
 def measure(path: Path) -> Extent:
-    """Measure a video or a folder of frames. A video is decoded whole, since no container can be trusted about the number of its frames.
+    """Measure a video or a folder of frames.
+
+    A video is decoded whole, since no container can be trusted about the number of its frames.
 
     Raises:
         MediaError: it cannot be read, or the folder holds no pictures.
@@ -56,7 +58,9 @@ def frame_files(folder: Path) -> list[Path]:
     """
     frames = sorted(list_files(folder, IMAGE_SUFFIXES), key=lambda path: _in_order(path.name))
     if not frames:
-        raise MediaError("the folder holds no frames", where=[folder], fix=f"these are read: {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise MediaError(
+            "the folder holds no frames", where=[folder], fix=f"these are read: {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     return frames
 
 
@@ -92,7 +96,8 @@ def read_weights(path: Path, indices: Collection[int]) -> Iterator[NDArray[np.fl
             yield read_mask(file)
         return
     for rgb_HW3 in read_frames(path, indices):
-        # Mask videos are grey; the mean of three equal channels is exact, and of nearly equal ones the least surprising.
+        # Mask videos are grey; the mean of three equal channels is exact, and of nearly equal ones the least
+        # surprising.
         yield rgb_HW3.mean(axis=2, dtype=np.float32) / 255
 
 

@@ -17,7 +17,9 @@ from blissmask.media.image import resize_rgb
 DType = TypeVar("DType", np.uint8, np.float32)
 
 _WASTE = 16
-"""How many times the pixels that are kept may be made by enlarging; beyond it only the part that is kept is enlarged. A picture of 1x8000
+"""How many times the pixels that are kept may be made by enlarging; beyond it only the part that is kept is enlarged.
+
+A picture of 1x8000
 pixels would become four million pixels high before all but two thousand of them were cut off."""
 _MARGIN = 4
 """Pixels around the part that is kept which its edges are computed from: three of Lanczos, one of rounding."""
@@ -42,7 +44,9 @@ class Geometry:
     def __str__(self) -> str:
         """Return ``3000x2000 -> 1248x832, crop 1248x832+0+0``."""
         (source_w, source_h), (scaled_w, scaled_h), (width, height) = self.source_wh, self.scaled_wh, self.size_wh
-        return f"{source_w}x{source_h} -> {scaled_w}x{scaled_h}, crop {width}x{height}+{self.crop_xy[0]}+{self.crop_xy[1]}"
+        return (
+            f"{source_w}x{source_h} -> {scaled_w}x{scaled_h}, crop {width}x{height}+{self.crop_xy[0]}+{self.crop_xy[1]}"
+        )
 
     @property
     def kept_share(self) -> float:
@@ -58,7 +62,8 @@ class Geometry:
     def fit_weights(self, weights_HW: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring mask weights to the training size: nearest up, area average down.
 
-        A mask of another size than the picture is brought to the picture's size first, so that it is cut exactly where the picture is.
+        A mask of another size than the picture is brought to the picture's size first, so that it is cut exactly where
+        the picture is.
         """
         part_HW, geometry = self._without_waste(resize_weights(weights_HW, self.source_wh))
         return np.ascontiguousarray(geometry._crop(resize_weights(part_HW, geometry.scaled_wh)))
@@ -66,7 +71,8 @@ class Geometry:
     def _without_waste(self, array: NDArray[DType]) -> tuple[NDArray[DType], Geometry]:
         """Return the part of the source that is worth scaling, and the geometry for it; mostly the whole and this one.
 
-        Photo and mask give the same part. It may lie half a pixel of the training size beside where the whole would have put it.
+        Photo and mask give the same part. It may lie half a pixel of the training size beside where the whole would
+        have put it.
         """
         enlarged = self.scaled_wh[0] >= self.source_wh[0] and self.scaled_wh[1] >= self.source_wh[1]
         if not enlarged or self.kept_share * _WASTE >= 1:
@@ -91,7 +97,8 @@ class Geometry:
 def cover(source_wh: tuple[int, int], size_wh: tuple[int, int]) -> Geometry:
     """Return the geometry that scales a picture until it covers ``size_wh`` and cuts the rest off evenly.
 
-    Source: musubi-tuner's ``resize_image_to_bucket``: the larger of the two ratios, halves rounded up, the odd pixel cut right and below.
+    Source: musubi-tuner's ``resize_image_to_bucket``: the larger of the two ratios, halves rounded up, the odd pixel
+    cut right and below.
     """
     scale = max(size_wh[0] / source_wh[0], size_wh[1] / source_wh[1])
     scaled_wh = (int(source_wh[0] * scale + 0.5), int(source_wh[1] * scale + 0.5))

@@ -1,8 +1,9 @@
 """Data sets listed in a JSONL file: one object per line, in musubi-tuner's spelling.
 
 Pictures: ``image_path``, ``caption``, and ``control_path`` or ``control_path_0``, ``control_path_1`` ....
-Videos: ``video_path``, ``caption``, ``control_path``. Besides: ``mask_path``, which AkaneTendo25's musubi-tuner calls ``loss_mask_path`` or
-``video_loss_mask_path``. Relative paths start at the working folder, as there. Other keys are left alone, as there, but told of.
+Videos: ``video_path``, ``caption``, ``control_path``. Besides: ``mask_path``, which AkaneTendo25's musubi-tuner calls
+``loss_mask_path`` or ``video_loss_mask_path``. Relative paths start at the working folder, as there. Other keys are
+left alone, as there, but told of.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Pro
             unused.setdefault(name, []).append(number)
     if wrong:
         raise InputError(
-            f"{len(wrong)} lines of {path.name} cannot be used" if len(wrong) > 1 else f"a line of {path.name} cannot be used", where=wrong
+            f"{len(wrong)} lines of {path.name} cannot be used"
+            if len(wrong) > 1
+            else f"a line of {path.name} cannot be used",
+            where=wrong,
         )
     if not items:
         raise InputError("the list is empty", where=[path])
@@ -124,5 +128,7 @@ def _unused_warning(path: Path, unused: dict[str, list[int]], kind: MediaKind) -
         near = difflib.get_close_matches(name, _known(kind), n=1)
         place = f"line {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} lines"
         where.append(f"`{name}`, {place}" + (f": did you mean `{near[0]}`?" if near else ""))
-    what = f"a key of {path.name} is not used" if len(unused) == 1 else f"{len(unused)} keys of {path.name} are not used"
+    what = (
+        f"a key of {path.name} is not used" if len(unused) == 1 else f"{len(unused)} keys of {path.name} are not used"
+    )
     return [Problem(what, tuple(where), f"these are: {', '.join(f'`{name}`' for name in _known(kind))}")]

@@ -48,7 +48,9 @@ def full_weight_warning(names: Sequence[object]) -> Problem:
     )
 
 
-def required_problem(names: Sequence[object], *, has_folder: bool, takes_alpha: bool, orphans: Sequence[Path] = ()) -> Problem:
+def required_problem(
+    names: Sequence[object], *, has_folder: bool, takes_alpha: bool, orphans: Sequence[Path] = ()
+) -> Problem:
     """Say which items (at least one) lack the mask that ``require_mask`` demands.
 
     Args:
@@ -70,7 +72,9 @@ def required_problem(names: Sequence[object], *, has_folder: bool, takes_alpha: 
 def orphan_warning(names: Sequence[object]) -> Problem:
     """Say which masks (at least one) belong to no item."""
     what = "1 mask has no photo" if len(names) == 1 else f"{len(names)} masks have no photo"
-    return Problem(what, tuple(map(str, names)), "check the names; they are compared without suffix, case and accent form")
+    return Problem(
+        what, tuple(map(str, names)), "check the names; they are compared without suffix, case and accent form"
+    )
 
 
 def opaque_warning(pictures: Sequence[tuple[object, object | None]], *, inverted: bool) -> Problem:

@@ -12,7 +12,9 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
 UNREAD_IMAGE_SUFFIXES = frozenset(
     {".heic", ".heif", ".tif", ".tiff", ".jxl", ".gif", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 )
-UNREAD_VIDEO_SUFFIXES = frozenset({".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".vob", ".mxf", ".asf", ".divx", ".f4v", ".gif"})
+UNREAD_VIDEO_SUFFIXES = frozenset(
+    {".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".vob", ".mxf", ".asf", ".divx", ".f4v", ".gif"}
+)
 """Suffixes that are not read; who keeps such files beside the others takes them for part of the data set."""
 MASK_LABEL = "-masklabel"
 """OneTrainer keeps the mask of ``NAME.jpg`` beside it, as ``NAME-masklabel.png``."""
@@ -54,7 +56,9 @@ def refuse_collisions(paths_by_key: Mapping[str, list[Path]], *, shared: str) ->
     groups = [paths for paths in paths_by_key.values() if len(paths) > 1]
     if groups:
         raise InputError(
-            f"two files would share {shared}" if len(groups) == 1 else f"{len(groups)} groups of files would share {shared}",
+            f"two files would share {shared}"
+            if len(groups) == 1
+            else f"{len(groups)} groups of files would share {shared}",
             where=[path for group in groups for path in group],
             fix="rename or remove one of each; names are compared without suffix, case and accent form",
         )

@@ -1,6 +1,7 @@
 """A mask at training size: weights and, where it holds nothing but tier values, which tier each pixel is.
 
-f: latent frames (1 for stills), H, W: rows and columns at training size, R: the four tiers in the order of ``masks.tiers.TIERS``.
+f: latent frames (1 for stills), H, W: rows and columns at training size, R: the four tiers in the order of
+``masks.tiers.TIERS``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class PixelMask:
 
     Attributes:
         weights_fHW: float32 mask weights in [0, 1].
-        shares_RfHW: share of each tier in each pixel, summing to 1; None when some pixel of the mask is at no tier's value.
+        shares_RfHW: share of each tier in each pixel, summing to 1; None when some pixel of the mask is at no tier's
+            value.
     """
 
     weights_fHW: NDArray[np.float32]
@@ -45,7 +47,9 @@ class PixelMask:
         weights_1fhw = np.stack([to_latent_grid(frame_HW, grid_hw) for frame_HW in self.weights_fHW])[np.newaxis]
         if self.shares_RfHW is None:
             return weights_1fhw, None
-        shares_Rfhw = np.stack([[to_latent_grid(frame_HW, grid_hw) for frame_HW in plane_fHW] for plane_fHW in self.shares_RfHW])
+        shares_Rfhw = np.stack(
+            [[to_latent_grid(frame_HW, grid_hw) for frame_HW in plane_fHW] for plane_fHW in self.shares_RfHW]
+        )
         return weights_1fhw, exact_shares(shares_Rfhw)
 
 
@@ -54,7 +58,9 @@ def full_mask(geometry: Geometry) -> PixelMask:
     return PixelMask(np.ones((1, *geometry.size_wh[::-1]), dtype=np.float32), None)
 
 
-def still_mask(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierTable, *, inverted: bool = False) -> PixelMask:
+def still_mask(
+    weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierTable, *, inverted: bool = False
+) -> PixelMask:
     """Bring one mask to training size with the photo's own geometry.
 
     Args:
@@ -66,7 +72,9 @@ def still_mask(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierT
     if inverted:
         weights_HW = 1.0 - weights_HW
     shares_RHW = _fitted_shares(weights_HW, geometry, tiers)
-    return PixelMask(geometry.fit_weights(weights_HW)[np.newaxis], None if shares_RHW is None else shares_RHW[:, np.newaxis])
+    return PixelMask(
+        geometry.fit_weights(weights_HW)[np.newaxis], None if shares_RHW is None else shares_RHW[:, np.newaxis]
+    )
 
 
 def mean_weight(weights_HW: NDArray[np.float32], geometry: Geometry, *, inverted: bool = False) -> float:
@@ -95,7 +103,9 @@ def moving_mask(stills: Iterable[PixelMask], frame_count: int, stride: int) -> P
 def mean_mask(stills: Sequence[PixelMask]) -> PixelMask:
     """Average masks of single frames into one; shares are kept when all of them have some."""
     shares = [still.shares_RfHW for still in stills if still.shares_RfHW is not None]
-    return PixelMask(_mean([still.weights_fHW for still in stills]), _mean(shares) if len(shares) == len(stills) else None)
+    return PixelMask(
+        _mean([still.weights_fHW for still in stills]), _mean(shares) if len(shares) == len(stills) else None
+    )
 
 
 def _mean(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:

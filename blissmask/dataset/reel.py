@@ -18,8 +18,8 @@ FrameT = TypeVar("FrameT")
 class Reel(Generic[FrameT]):
     """The frames that some clips of a video need: decoded once, in order, and let go when the last clip that needs them has them.
 
-    Threads may take clips at the same time. Memory holds the frames between the first clip that is not done and the last one begun,
-    so clips should be taken in the order of their last frames.
+    Threads may take clips at the same time. Memory holds the frames between the first clip that is not done and the
+    last one begun, so clips should be taken in the order of their last frames.
 
     Args:
         read: yields the frames of the given numbers in ascending order.
@@ -37,8 +37,8 @@ class Reel(Generic[FrameT]):
     def frames(self, indices: Sequence[int]) -> Iterator[FrameT]:
         """Yield the frames of one of the clips.
 
-        Where the common pass meets a frame that cannot be used, this clip and those after it are read on their own: a clip fails only by
-        a frame that it needs itself.
+        Where the common pass meets a frame that cannot be used, this clip and those after it are read on their own: a
+        clip fails only by a frame that it needs itself.
 
         Raises:
             InputError: a frame of this clip is missing or damaged, or does not fit.

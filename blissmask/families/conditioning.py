@@ -9,7 +9,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 READ_ON_HOST = frozenset({"f_indices"})
-"""Contents whose values decide what is computed. They stay in CPU memory: reading them from a GPU would wait for all it has to do."""
+"""Contents whose values decide what is computed.
+
+They stay in CPU memory: reading them from a GPU would wait for all it has to do.
+"""
 
 
 def stacked(value: Tensor | Sequence[Tensor]) -> Tensor:

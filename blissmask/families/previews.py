@@ -55,7 +55,11 @@ class Shot:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Shot:
         """Return the shot with its tensors on ``device``, in ``dtype`` but for masks."""
-        negative = None if self.negative is None else {name: _moved(tensor, device, dtype) for name, tensor in self.negative.items()}
+        negative = (
+            None
+            if self.negative is None
+            else {name: _moved(tensor, device, dtype) for name, tensor in self.negative.items()}
+        )
         features = None if self.features_ND is None else _moved(self.features_ND, device, dtype)
         text = {name: _moved(tensor, device, dtype) for name, tensor in self.text.items()}
         return replace(self, text=text, negative=negative, features_ND=features)
@@ -106,7 +110,8 @@ class Drawing:
         load_vae: builds it from a single file, with its decoder.
         text_encoders: what the family's text encoder is loaded from.
         pipeline: builds the pipeline, without text encoders.
-        arguments: returns what the pipeline is called with for a shot, its tensors moved; may fit the pipeline to the shot.
+        arguments: returns what the pipeline is called with for a shot, its tensors moved; may fit the pipeline to the
+            shot.
         scheduler: returns the scheduler for a shift and a number of steps.
         cfg_scale: default of classifier-free guidance.
         shift: default of the noise levels; None lets the size decide.
@@ -149,7 +154,9 @@ class Painter:
         ModelError, UsageError: the VAE cannot be loaded.
     """
 
-    def __init__(self, drawing: Drawing, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, vae_dtype: torch.dtype) -> None:
+    def __init__(
+        self, drawing: Drawing, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, vae_dtype: torch.dtype
+    ) -> None:
         self._drawing = drawing
         self._device = device
         self._dtype = dtype
@@ -164,7 +171,9 @@ class Painter:
             ModelError: the picture holds NaN or infinity.
         """
         with _quiet():
-            pipeline = self._drawing.pipeline(Parts(denoisers, self._vae, self._drawing.scheduler(shot.shift, shot.steps)))
+            pipeline = self._drawing.pipeline(
+                Parts(denoisers, self._vae, self._drawing.scheduler(shot.shift, shot.steps))
+            )
             pipeline.set_progress_bar_config(disable=True)
             try:
                 self._vae.to(self._device)
@@ -192,7 +201,9 @@ def euler(shift: float | None, steps: int) -> Any:
         return FlowMatchEulerDiscreteScheduler(shift=shift)
     sizes = {"base_shift": 0.5, "max_shift": 0.9, "base_image_seq_len": 256, "max_image_seq_len": 8192}
     # A single step is first and last at once, and cannot be stretched to end at the terminal.
-    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02 if steps > 1 else None, **sizes)
+    return FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, shift_terminal=0.02 if steps > 1 else None, **sizes
+    )
 
 
 def unipc(shift: float | None, steps: int) -> Any:
@@ -257,6 +268,8 @@ def _moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
 def _to_bytes(drawn: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return uint8 rgb_FHW3 of values in [0, 1], (F, H, W, 3) or (H, W, 3)."""
     if not np.isfinite(drawn).all():
-        raise ModelError("the picture holds values that are no numbers", fix="lower `learning_rate`, or use `--vae-dtype float32`")
+        raise ModelError(
+            "the picture holds values that are no numbers", fix="lower `learning_rate`, or use `--vae-dtype float32`"
+        )
     frames_FHW3 = drawn if drawn.ndim == 4 else drawn[None]
     return np.rint(frames_FHW3 * 255).clip(0, 255).astype(np.uint8)

@@ -1,6 +1,7 @@
 """What a model family is: it encodes pictures and captions, and predicts. The loss never learns which family it serves.
 
-Shapes: B items, C channels, F frames (latent frames in latents), H and W rows and columns; images are videos of one frame.
+Shapes: B items, C channels, F frames (latent frames in latents), H and W rows and columns; images are videos of one
+frame.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class LatentSpec:
         spatial_stride: pixels per latent cell, 8 or 16.
         temporal_stride: frames per latent frame after the first, 4 for causal video VAEs.
         grid_multiple: pixel sizes must be multiples of this: stride times the denoiser's patch.
-        train_scale: what cached latents are multiplied by before noise is added. Not 1 for HunyuanVideo, whose caches hold latents as the
-            VAE gives them, in musubi-tuner as here.
+        train_scale: what cached latents are multiplied by before noise is added. Not 1 for HunyuanVideo, whose caches
+            hold latents as the VAE gives them, in musubi-tuner as here.
     """
 
     channels: int
@@ -111,23 +112,26 @@ class LatentEncoder(Protocol):
 
         Normalised, so that a standard normal is their noise, up to the family's ``LatentSpec.train_scale``.
 
-        The simple case of :meth:`encode_item`: the target alone. Frames must be temporal_stride * k + 1, sides multiples of the spatial
-        stride.
+        The simple case of :meth:`encode_item`: the target alone. Frames must be temporal_stride * k + 1, sides
+        multiples of the spatial stride.
         """
 
-    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+    def encode_item(
+        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
+    ) -> dict[str, Tensor]:
         """Encode everything that the cache of an item holds besides text, so that the cache task never knows the family.
 
         Args:
             pixels_BCFHW: the target, as for :meth:`encode`.
-            controls: control pictures, each (B, 3, 1, h, w) in [-1, 1]; edit models take any size that is a multiple of ``grid_multiple``,
-                one-frame items the target's own.
+            controls: control pictures, each (B, 3, 1, h, w) in [-1, 1]; edit models take any size that is a multiple of
+                ``grid_multiple``, one-frame items the target's own.
             one_frame: the time indices of a one-frame item; None for any other.
 
         Returns:
-            Content name -> tensor with leading B: always ``latents``; by family and task ``latents_image``, ``latents_control_0`` ...,
-            ``clip``, ``siglip``, ``f_indices`` (int32). A content that starts with ``latents`` ends in (C, F, H, W); the cache file adds
-            FxHxW of that tensor (not of ``latents``) and the dtype to the name.
+            Content name -> tensor with leading B: always ``latents``; by family and task ``latents_image``,
+            ``latents_control_0`` ..., ``clip``, ``siglip``, ``f_indices`` (int32). A content that starts with
+            ``latents`` ends in (C, F, H, W); the cache file adds FxHxW of that tensor (not of ``latents``) and the
+            dtype to the name.
 
         Raises:
             InputError: controls are missing, too many, or of a size or number that the family does not take.
@@ -144,7 +148,8 @@ class TextEncoder(Protocol):
 
         Args:
             captions: any text in any order; equal ones are encoded once, the rest is batched by length.
-            images: for families with ``text_sees_controls``, the control pictures of each caption, image_3HW in [-1, 1], before any resize.
+            images: for families with ``text_sees_controls``, the control pictures of each caption, image_3HW in [-1,
+                1], before any resize.
         """
 
 
@@ -155,8 +160,8 @@ class Batch:
     Attributes:
         noisy_BCFHW: latents with noise, float32.
         timesteps_B: noise level of each item in [0, 1]; 1 is pure noise.
-        conditioning: the cached text and image conditioning by content name without dtype (``t5``, ``latents_image`` ...): a stacked
-            tensor, or a list of tensors where lengths differ.
+        conditioning: the cached text and image conditioning by content name without dtype (``t5``, ``latents_image``
+            ...): a stacked tensor, or a list of tensors where lengths differ.
     """
 
     noisy_BCFHW: Tensor
@@ -185,8 +190,8 @@ class Denoiser(Protocol):
     def original_name(self, module_name: str) -> str:
         """Return the original repository's name of a diffusers module, e.g. ``blocks.0.attn1.to_q`` -> ``blocks.0.self_attn.q``.
 
-        Where the original keeps several layers in one, the name goes on with a colon and the part, e.g. ``double_blocks.0.img_attn_qkv:q``;
-        parts follow each other in the order q, k, v, mlp along the output.
+        Where the original keeps several layers in one, the name goes on with a colon and the part, e.g.
+        ``double_blocks.0.img_attn_qkv:q``; parts follow each other in the order q, k, v, mlp along the output.
         """
 
 
@@ -243,7 +248,9 @@ class Architecture(Protocol):
         Image-to-video models that are shown the first frame beside the noisy clip predict it, too, and return 0.
         """
 
-    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+    def load_latent_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> LatentEncoder:
         """Load the VAE's encoder and what else ``task`` needs; ``""`` is the first task.
 
         Raises:
@@ -251,10 +258,14 @@ class Architecture(Protocol):
             UsageError: files are not named, or no such task.
         """
 
-    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> TextEncoder:
+    def load_text_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> TextEncoder:
         """Load text encoder and tokenizer, with the template of ``task``. Raises ModelError."""
 
-    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> Denoiser:
+    def load_denoiser(
+        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
+    ) -> Denoiser:
         """Load the denoiser of ``expert``. Raises ModelError."""
 
     def drawing(self, task: str = "") -> Drawing:

@@ -1,7 +1,7 @@
 """Miniature seeded instances of the real classes, for ``--model tiny`` and the tests: the whole road runs anywhere in a minute.
 
-Sizes that loaders cannot read from shapes (heads of 128 channels) are those of the full models, so tiny single files load like real ones.
-Nobody's random state is touched, and the same seed gives the same weights in every process.
+Sizes that loaders cannot read from shapes (heads of 128 channels) are those of the full models, so tiny single files
+load like real ones. Nobody's random state is touched, and the same seed gives the same weights in every process.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def umt5() -> Any:
     """Return a two-block ``UMT5EncoderModel`` for :func:`byte_tokenizer`."""
     from transformers import UMT5Config, UMT5EncoderModel
 
-    config = UMT5Config(vocab_size=320, d_model=TEXT_WIDTH, d_kv=8, d_ff=64, num_layers=2, num_heads=4, is_encoder_decoder=False)
+    config = UMT5Config(
+        vocab_size=320, d_model=TEXT_WIDTH, d_kv=8, d_ff=64, num_layers=2, num_heads=4, is_encoder_decoder=False
+    )
     return UMT5EncoderModel(config)
 
 
@@ -181,14 +183,22 @@ def clip_text() -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     sizes = {"vocab_size": 320, "hidden_size": CLIP_TEXT_WIDTH, "intermediate_size": 64, "num_hidden_layers": 2}
-    return CLIPTextModel(CLIPTextConfig(**sizes, num_attention_heads=1, bos_token_id=None, eos_token_id=1, pad_token_id=0))
+    return CLIPTextModel(
+        CLIPTextConfig(**sizes, num_attention_heads=1, bos_token_id=None, eos_token_id=1, pad_token_id=0)
+    )
 
 
 def hunyuan_transformer() -> Any:
     """Return a ``HunyuanVideoTransformer3DModel`` of one double and one single block."""
     from diffusers import HunyuanVideoTransformer3DModel
 
-    sizes = {"num_attention_heads": 1, "attention_head_dim": 128, "num_layers": 1, "num_single_layers": 1, "num_refiner_layers": 1}
+    sizes = {
+        "num_attention_heads": 1,
+        "attention_head_dim": 128,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "num_refiner_layers": 1,
+    }
     return HunyuanVideoTransformer3DModel(**sizes, text_embed_dim=VL_WIDTH, pooled_projection_dim=CLIP_TEXT_WIDTH)
 
 
@@ -225,4 +235,6 @@ def hunyuan15_transformer() -> Any:
     from diffusers import HunyuanVideo15Transformer3DModel
 
     sizes = {"num_attention_heads": 1, "attention_head_dim": 128, "num_layers": 2, "num_refiner_layers": 1}
-    return HunyuanVideo15Transformer3DModel(**sizes, text_embed_dim=VL_WIDTH, text_embed_2_dim=TEXT_WIDTH, image_embed_dim=SIGLIP_WIDTH)
+    return HunyuanVideo15Transformer3DModel(
+        **sizes, text_embed_dim=VL_WIDTH, text_embed_2_dim=TEXT_WIDTH, image_embed_dim=SIGLIP_WIDTH
+    )

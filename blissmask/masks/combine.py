@@ -13,7 +13,9 @@ INSTANCE_THRESHOLD = 127
 """An instance mask pixel above this belongs to the subject (guide: binarised > 127)."""
 
 
-def labels_to_grey(labels_HW: NDArray[np.uint8], tiers: TierTable, classes: Mapping[int, WeightTier]) -> NDArray[np.uint8]:
+def labels_to_grey(
+    labels_HW: NDArray[np.uint8], tiers: TierTable, classes: Mapping[int, WeightTier]
+) -> NDArray[np.uint8]:
     """Turn class numbers into 8-bit tier values through ``classes`` (number -> tier); every number present must be in it."""
     lookup = np.zeros(256, dtype=np.uint8)
     for number, tier in classes.items():

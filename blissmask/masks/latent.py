@@ -18,8 +18,8 @@ _ROUNDING = 1e-3
 def to_latent_grid(weights_HW: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Average pixel weights over each latent cell.
 
-    The cell is a whole number of pixels, so the mean weight of the picture is kept exactly (PyTorch's ``area`` mode equals this at whole
-    ratios and shifts the mean at any other).
+    The cell is a whole number of pixels, so the mean weight of the picture is kept exactly (PyTorch's ``area`` mode
+    equals this at whole ratios and shifts the mean at any other).
 
     Args:
         weights_HW: float32 weights at bucket size.
@@ -42,7 +42,8 @@ def to_latent_grid(weights_HW: NDArray[np.float32], grid_hw: tuple[int, int]) ->
 def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
     """Return which pixel frames each latent frame holds: frame 0 alone, then groups of ``temporal_stride``.
 
-    Source: the causal video VAEs of Wan, Qwen-Image and HunyuanVideo; latent frame j >= 1 covers frames 4j-3..4j at stride 4.
+    Source: the causal video VAEs of Wan, Qwen-Image and HunyuanVideo; latent frame j >= 1 covers frames 4j-3..4j at
+    stride 4.
 
     Raises:
         ValueError: ``frame_count`` is not ``temporal_stride * k + 1``.
@@ -53,7 +54,9 @@ def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
     return [range(1), *later]
 
 
-def one_frame_weights(target_fhw: NDArray[np.float32], frame_indices: Sequence[int], target_index: int) -> NDArray[np.float32]:
+def one_frame_weights(
+    target_fhw: NDArray[np.float32], frame_indices: Sequence[int], target_index: int
+) -> NDArray[np.float32]:
     """Weights of a one-frame item: 1.0 in every control slot, the mask in the target's.
 
     Args:
@@ -72,8 +75,9 @@ def one_frame_weights(target_fhw: NDArray[np.float32], frame_indices: Sequence[i
 def exact_shares(shares_Rfhw: NDArray[np.float32]) -> NDArray[np.float16]:
     """Round region shares that sum to 1 in each cell to multiples of 1/2048 that still sum to exactly 1.
 
-    float16 holds all multiples of 1/2048 up to 1, so nothing is lost in the file. The remainders that are largest are rounded up
-    (Hare's method), so no share moves by 1/2048 or more; shares of whole 8x8 or 16x16 cells are such multiples already.
+    float16 holds all multiples of 1/2048 up to 1, so nothing is lost in the file. The remainders that are largest are
+    rounded up (Hare's method), so no share moves by 1/2048 or more; shares of whole 8x8 or 16x16 cells are such
+    multiples already.
     """
     scaled = shares_Rfhw.astype(np.float64) * _SHARE_STEPS
     parts = np.floor(scaled + _ROUNDING)

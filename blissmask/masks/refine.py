@@ -45,7 +45,9 @@ def grow_grey(grey_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
     target = grow(person, pixels)
     if pixels <= 0 or not person.any():
         return np.where(target, grey_HW, np.uint8(0))
-    _, nearest = cv2.distanceTransformWithLabels((~person).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~person).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
     value_of_label = np.zeros(int(nearest.max()) + 1, dtype=np.uint8)
     value_of_label[nearest[person]] = grey_HW[person]
     return np.where(target, value_of_label[nearest], np.uint8(0))

@@ -24,7 +24,10 @@ MAX_VALUE = 255
 
 @dataclass(frozen=True, slots=True)
 class TierTable:
-    """The 8-bit mask value of each tier, 0..255. Source of the defaults: the weighted mask guide, face 255 and so on."""
+    """The 8-bit mask value of each tier, 0..255.
+
+    Source of the defaults: the weighted mask guide, face 255 and so on.
+    """
 
     face: int = 255
     body: int = 128

@@ -133,7 +133,9 @@ def _draw_legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], baseline: int
         x -= 22 + 18
 
 
-def _draw_lines(canvas: Image.Image, lines: Sequence[Line], across: _Scale, upwards: _Scale, top: int, bottom: int) -> None:
+def _draw_lines(
+    canvas: Image.Image, lines: Sequence[Line], across: _Scale, upwards: _Scale, top: int, bottom: int
+) -> None:
     corner = (_LEFT - _EDGE, top - _EDGE)
     size_wh = (_WIDTH - _RIGHT + _EDGE - corner[0], bottom + _EDGE - corner[1])
     box = (*corner, corner[0] + size_wh[0], corner[1] + size_wh[1])
@@ -142,7 +144,10 @@ def _draw_lines(canvas: Image.Image, lines: Sequence[Line], across: _Scale, upwa
     for line in lines:
         steps, values = _thinned(line.points, across)
         clipped = np.clip(values, upwards.low, upwards.high)
-        path = [((across(s) - corner[0]) * _FINE, (upwards(v) - corner[1]) * _FINE) for s, v in zip(steps, clipped, strict=True)]
+        path = [
+            ((across(s) - corner[0]) * _FINE, (upwards(v) - corner[1]) * _FINE)
+            for s, v in zip(steps, clipped, strict=True)
+        ]
         if len(path) > 1:
             pen.line(path, fill=line.colour, width=round(line.width * _FINE), joint="curve")
         radius = (4.5 if line.dots else line.width) * _FINE
@@ -154,7 +159,9 @@ def _draw_lines(canvas: Image.Image, lines: Sequence[Line], across: _Scale, upwa
 def _thinned(points: Points, across: _Scale) -> Points:
     """Keep the lowest and the highest value of each pixel column, in the order they come: more cannot be seen."""
     steps, values = points
-    columns = np.floor([across(step) for step in steps]).astype(int) if len(steps) > 2 * _WIDTH else np.arange(len(steps))
+    columns = (
+        np.floor([across(step) for step in steps]).astype(int) if len(steps) > 2 * _WIDTH else np.arange(len(steps))
+    )
     starts = np.flatnonzero(np.diff(columns, prepend=columns[0] - 1))
     if len(starts) == len(steps):
         return points

@@ -1,6 +1,7 @@
 """Whether a video file is as long as its container says: what a broken download, a full disk or a camera without battery leaves is not.
 
-Only the sizes that MP4 and MOV, Matroska and WebM, and AVI state about themselves are read, a few bytes each. Other containers state none.
+Only the sizes that MP4 and MOV, Matroska and WebM, and AVI state about themselves are read, a few bytes each. Other
+containers state none.
 """
 
 from __future__ import annotations

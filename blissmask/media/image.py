@@ -1,7 +1,7 @@
 """Read pictures: the one place where they are decoded.
 
-Orientation is applied to photos and masks alike, alpha is split off before anything else, and sizes are checked before pixels are decoded.
-H, W: rows and columns of the oriented picture; 3 = RGB. Sizes are (width, height).
+Orientation is applied to photos and masks alike, alpha is split off before anything else, and sizes are checked before
+pixels are decoded. H, W: rows and columns of the oriented picture; 3 = RGB. Sizes are (width, height).
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class MaskPicture:
 
     Attributes:
         weights_HW: float32 mask weights in [0, 1].
-        doubt: why its values may not be what was meant ("JPEG compression changes values"); empty when there is no doubt.
+        doubt: why its values may not be what was meant ("JPEG compression changes values"); empty when there is no
+            doubt.
     """
 
     weights_HW: NDArray[np.float32]
@@ -139,14 +140,17 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> Picture:
-    """Decode a photo upright, with its alpha apart. The first frame of an animation; 16 bits become 8; CMYK becomes RGB.
+    """Decode a photo upright, with its alpha apart.
+
+    The first frame of an animation; 16 bits become 8; CMYK becomes RGB.
 
     Raises:
         MediaError: the file is missing, no picture, damaged, or over :data:`MAX_PIXELS`.
     """
     with _decoded(path) as image:
         profile = image.info.get("icc_profile") or b""
-        # Bytes 16 to 19 of a profile name the colours it is for; a CMYK or grey profile does not fit the RGB values returned here.
+        # Bytes 16 to 19 of a profile name the colours it is for; a CMYK or grey profile does not fit the RGB values
+        # returned here.
         profile = profile if profile[16:20] == b"RGB " else b""
         if image.mode.startswith("I"):
             grey_HW, alpha_HW = _split_16_bit(image)
@@ -160,8 +164,8 @@ def read_image(path: Path) -> Picture:
 def read_mask_picture(path: Path) -> MaskPicture:
     """Decode a mask upright and say what is doubtful about it.
 
-    8-bit values are divided by 255, 16-bit ones by 65535. Palettes count by their colours, colours by their brightness; an alpha channel
-    does not count.
+    8-bit values are divided by 255, 16-bit ones by 65535. Palettes count by their colours, colours by their brightness;
+    an alpha channel does not count.
 
     Raises:
         MediaError: the file is missing, no picture, damaged, or over :data:`MAX_PIXELS`.
@@ -286,5 +290,11 @@ def _damaged(path: Path, file: BinaryIO, error: Exception) -> MediaError:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return MediaError("the file holds a web page, not a picture", where=[path], fix="download the picture itself")
     if isinstance(error, UnidentifiedImageError):
-        return MediaError("not a PNG, JPEG, WebP, BMP or AVIF picture", where=[path], fix="convert it to PNG or JPEG, or remove it")
-    return MediaError(f"the picture is damaged: {error or type(error).__name__}", where=[path], fix="copy or export it again, or remove it")
+        return MediaError(
+            "not a PNG, JPEG, WebP, BMP or AVIF picture", where=[path], fix="convert it to PNG or JPEG, or remove it"
+        )
+    return MediaError(
+        f"the picture is damaged: {error or type(error).__name__}",
+        where=[path],
+        fix="copy or export it again, or remove it",
+    )

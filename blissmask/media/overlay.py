@@ -1,7 +1,7 @@
 """Show mask weights to people: coloured over the photo, and as the latent grid will hold them.
 
-The colours are told apart by people with any kind of colour vision: Okabe and Ito's set for tiers, OpenCV's cividis for weights.
-H, W: rows and columns; 3 = RGB. Sizes are (width, height).
+The colours are told apart by people with any kind of colour vision: Okabe and Ito's set for tiers, OpenCV's cividis for
+weights. H, W: rows and columns; 3 = RGB. Sizes are (width, height).
 """
 
 from __future__ import annotations
@@ -63,7 +63,11 @@ def overlay_tiers(rgb_HW3: NDArray[np.uint8], grey_HW: NDArray[np.uint8], tiers:
     for number, (tier, _) in enumerate(named):
         here = nearest_HW == number
         colour = TIER_COLOURS.get(tier)
-        shown[here] = shown[here] * _DIMMED if colour is None else shown[here] * (1 - _TINT) + np.array(colour, dtype=np.float32) * _TINT
+        shown[here] = (
+            shown[here] * _DIMMED
+            if colour is None
+            else shown[here] * (1 - _TINT) + np.array(colour, dtype=np.float32) * _TINT
+        )
     shown[_borders(nearest_HW)] = 255
     return np.rint(shown).astype(np.uint8)
 

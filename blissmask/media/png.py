@@ -1,8 +1,8 @@
 """Write PNG files that know how they were made, and read that back without decoding them.
 
-A PNG is a row of chunks, each with its own checksum. Ours carry a ``tEXt`` chunk named ``blissmask`` before the image data: a JSON
-object, to which the checksums of the image data are added. Whoever draws in the picture and saves it changes those, even if the chunk
-survives.
+A PNG is a row of chunks, each with its own checksum. Ours carry a ``tEXt`` chunk named ``blissmask`` before the image
+data: a JSON object, to which the checksums of the image data are added. Whoever draws in the picture and saves it
+changes those, even if the chunk survives.
 H, W: rows and columns; 3 = RGB.
 """
 
@@ -71,7 +71,9 @@ def write_png_grey(path: Path, grey_HW: NDArray[np.uint8], *, note: Mapping[str,
     atomic.write_bytes(path, _encode(Image.fromarray(grey_HW), _MASK_LEVEL, note, b""))
 
 
-def write_png_rgb(path: Path, rgb_HW3: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, icc_profile: bytes = b"") -> None:
+def write_png_rgb(
+    path: Path, rgb_HW3: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, icc_profile: bytes = b""
+) -> None:
     """Publish an RGB PNG; arguments and errors as in :func:`write_png_rgba`."""
     atomic.write_bytes(path, _encode(Image.fromarray(rgb_HW3), _PHOTO_LEVEL, note, icc_profile))
 
@@ -114,7 +116,10 @@ def read_note(path: Path) -> Note | None:
 
 
 def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the chunks of an open PNG up to where it ends or breaks off; nothing when it is no PNG. Image data is skipped, not read."""
+    """Yield the chunks of an open PNG up to where it ends or breaks off; nothing when it is no PNG.
+
+    Image data is skipped, not read.
+    """
     file.seek(0)
     if file.read(len(SIGNATURE)) != SIGNATURE:
         return
@@ -166,7 +171,9 @@ def _encode(image: Image.Image, level: int, note: Mapping[str, object] | None, i
     data_start = next(chunk.start for chunk in chunks if chunk.kind == b"IDAT") - 8
     text = json.dumps({**note, _IMAGE_DATA: _data_checksum(chunks)}, ensure_ascii=True, sort_keys=True)
     encoded = buffer.getbuffer()
-    return b"".join([encoded[:data_start], _chunk(b"tEXt", KEYWORD + b"\0" + text.encode("ascii")), encoded[data_start:]])
+    return b"".join(
+        [encoded[:data_start], _chunk(b"tEXt", KEYWORD + b"\0" + text.encode("ascii")), encoded[data_start:]]
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """A page of a contact sheet, drawn: a card per item.
 
-A card shows any number of pictures side by side (photo, overlay, latent grid, weights after gamma and floor ...), the file's name and a
-line of numbers. 3 = RGB; sizes are (width, height) in pixels.
+A card shows any number of pictures side by side (photo, overlay, latent grid, weights after gamma and floor ...), the
+file's name and a line of numbers. 3 = RGB; sizes are (width, height) in pixels.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText
         draw.text((x + 126, 51), "1", _INK, _font(14))
 
 
-def _draw_card(draw: ImageDraw.ImageDraw, canvas: Image.Image, card: Card, corner: tuple[int, int], card_wh: tuple[int, int]) -> None:
+def _draw_card(
+    draw: ImageDraw.ImageDraw, canvas: Image.Image, card: Card, corner: tuple[int, int], card_wh: tuple[int, int]
+) -> None:
     left, top = corner
     edge = _ALARM if card.remarks else (214, 214, 210)
     box = (left, top, left + card_wh[0] - 1, top + card_wh[1] - 1)

@@ -1,7 +1,7 @@
 """Cards of a contact sheet while they wait for the last of them to be drawn: as encoded pictures, a small part of the decoded ones.
 
-The worst come first, so a sheet cannot be written before all its cards are known; of tens of thousands of photos that are gigabytes.
-3 = RGB; sizes are (width, height) in pixels.
+The worst come first, so a sheet cannot be written before all its cards are known; of tens of thousands of photos that
+are gigabytes. 3 = RGB; sizes are (width, height) in pixels.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def pack_picture(picture_HW3: NDArray[np.uint8], *, lossless: bool) -> PackedPic
 
 def unpack(card: PackedCard) -> Card:
     """Decode the pictures of a card that was packed without loss."""
-    return Card(card.name, tuple(_decode(picture) for picture in card.pictures), card.numbers, card.remarks, card.badness)
+    return Card(
+        card.name, tuple(_decode(picture) for picture in card.pictures), card.numbers, card.remarks, card.badness
+    )
 
 
 def in_order(cards: Sequence[PackedCard]) -> list[PackedCard]:

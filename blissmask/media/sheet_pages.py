@@ -28,7 +28,9 @@ def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) ->
         name = path if number == 1 else _numbered(path, number)
         if name.exists() and not is_sheet(name):
             raise InputError(
-                "a file that is not a contact sheet stands where one would go", where=[name], fix="choose another name for the sheet"
+                "a file that is not a contact sheet stands where one would go",
+                where=[name],
+                fix="choose another name for the sheet",
             )
         note = {"command": SHEET, "page": number, "pages": len(pages)}
         drawn_HW3 = draw_page([unpack(card) for card in page], text, page=number, pages=len(pages))

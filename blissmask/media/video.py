@@ -1,7 +1,7 @@
 """Read and write videos: the one place where they are decoded and encoded, through OpenCV's FFmpeg.
 
-The rotation that phones write beside the frames is applied. H, W: rows and columns of the upright frame; 3 = RGB. Sizes are
-(width, height).
+The rotation that phones write beside the frames is applied. H, W: rows and columns of the upright frame; 3 = RGB. Sizes
+are (width, height).
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class VideoInfo:
         size_wh: upright size.
         frame_count: frames that come out of it where they were counted, else ``stated_count``.
         fps: frames per second; 0 where the container does not say.
-        stated_count: as the container states it, counted where it does not. Too many where a film was cut without being encoded anew
-            (its edit list hides the rest), or where the number is estimated and the sound is longer than the picture.
+        stated_count: as the container states it, counted where it does not. Too many where a film was cut without being
+            encoded anew (its edit list hides the rest), or where the number is estimated and the sound is longer than
+            the picture.
     """
 
     size_wh: tuple[int, int]
@@ -58,7 +59,8 @@ def read_info(path: Path, *, count: bool = False) -> VideoInfo:
 
     Args:
         path: the video.
-        count: decode the whole video and count its frames; else no more than the first one is decoded where the container states a number.
+        count: decode the whole video and count its frames; else no more than the first one is decoded where the
+            container states a number.
 
     Raises:
         MediaError: the file is missing, no video, cut off, or no frame of it can be decoded.
@@ -72,22 +74,26 @@ def read_info(path: Path, *, count: bool = False) -> VideoInfo:
         frame_count = sum(1 for _ in _grab_all(capture)) if count or stated <= 0 else stated
         if not frame_count:
             raise MediaError("no frame of the video can be decoded", where=[path], fix=_FIX)
-        return VideoInfo(size_wh, frame_count, fps if math.isfinite(fps) and fps > 0 else 0.0, stated if stated > 0 else frame_count)
+        return VideoInfo(
+            size_wh, frame_count, fps if math.isfinite(fps) and fps > 0 else 0.0, stated if stated > 0 else frame_count
+        )
 
 
 def read_frames(path: Path, indices: Collection[int] | None = None) -> Iterator[NDArray[np.uint8]]:
     """Decode frames in order, upright, as uint8 RGB of shape (H, W, 3); one at a time, so memory does not grow with the length.
 
-    The end is where decoding ends, whatever number the container states: where the two differ, trimmed films and long sound are far
-    commoner than damage. Known for damage are a file that is shorter than its container says, and a frame that cannot be decoded before
-    one that can; nothing tells a film whose last frames are all damaged from one that was trimmed.
+    The end is where decoding ends, whatever number the container states: where the two differ, trimmed films and long
+    sound are far commoner than damage. Known for damage are a file that is shorter than its container says, and a frame
+    that cannot be decoded before one that can; nothing tells a film whose last frames are all damaged from one that was
+    trimmed.
 
     Args:
         path: the video.
         indices: numbers of the frames wanted, counted from 0; None for all.
 
     Raises:
-        MediaError: the file is missing, no video, cut off, damaged before the last frame wanted, or ends before it; names the frame.
+        MediaError: the file is missing, no video, cut off, damaged before the last frame wanted, or ends before it;
+            names the frame.
     """
     wanted = None if indices is None else frozenset(indices)
     last = None if wanted is None else max(wanted, default=-1)
@@ -122,14 +128,21 @@ def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
     # FFmpeg takes the format from the name, and a file that is being published has another one.
     with tempfile.TemporaryDirectory() as scratch:
         video = Path(scratch, "video.mp4")
-        writers = (cv2.VideoWriter(str(video), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (width, height)) for codec in _CODECS)  # noqa: TID251
+        writers = (_writer(video, codec, fps=fps, size_wh=(width, height)) for codec in _CODECS)
         writer = next((writer for writer in writers if writer.isOpened()), None)
         if writer is None:
-            raise MachineError("OpenCV has no encoder for MP4 here", where=[path], fix="install `opencv-python-headless` from PyPI")
+            raise MachineError(
+                "OpenCV has no encoder for MP4 here", where=[path], fix="install `opencv-python-headless` from PyPI"
+            )
         for rgb_HW3 in rgb_FHW3:
             writer.write(cv2.cvtColor(rgb_HW3, cv2.COLOR_RGB2BGR))
         writer.release()
         atomic.write_bytes(path, video.read_bytes())
+
+
+def _writer(video: Path, codec: str, *, fps: float, size_wh: tuple[int, int]) -> cv2.VideoWriter:  # noqa: TID251 (its home)
+    fourcc = cv2.VideoWriter.fourcc(*codec)  # noqa: TID251
+    return cv2.VideoWriter(str(video), cv2.CAP_FFMPEG, fourcc, fps, size_wh)  # noqa: TID251
 
 
 def _grab_all(capture: _Capture) -> Iterator[tuple[int, bool]]:
@@ -171,7 +184,9 @@ def _opened(path: Path) -> Iterator[_Capture]:
         # An absolute path: FFmpeg takes `name:rest` for a protocol.
         capture = _Capture(str(path.absolute()), cv2.CAP_FFMPEG)
     except UnicodeEncodeError as error:
-        raise MediaError("the file name is not valid text, and FFmpeg cannot open it", where=[path], fix="rename the file") from error
+        raise MediaError(
+            "the file name is not valid text, and FFmpeg cannot open it", where=[path], fix="rename the file"
+        ) from error
     try:
         if not capture.isOpened():
             raise MediaError("not a video that can be read", where=[path], fix="convert it to MP4, or remove it")
@@ -187,4 +202,6 @@ def _refuse_cut_off(path: Path) -> None:
         raise MediaError(f"the video cannot be read: {error.strerror or error}", where=[path]) from error
     if missing:
         what = f"the video is cut off: {missing} bytes of its end are missing"
-        raise MediaError(what, where=[path], fix="copy or download it again, or export what is left of it as a new video")
+        raise MediaError(
+            what, where=[path], fix="copy or download it again, or export what is left of it as a new video"
+        )

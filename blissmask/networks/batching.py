@@ -1,7 +1,7 @@
 """Run one network for many threads: whoever has the turn takes the waiting pictures along as one batch.
 
-The tasks work on several photos side by side. Each thread decodes and prepares its own photo and finishes its own result; only the network
-itself is taken in turns, so a GPU is never left waiting for a decoder or an encoder.
+The tasks work on several photos side by side. Each thread decodes and prepares its own photo and finishes its own
+result; only the network itself is taken in turns, so a GPU is never left waiting for a decoder or an encoder.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ class BatchedNetwork(Generic[Result]):
 
 def _in_words(error: BaseException) -> BaseException:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        words = MachineError("not enough memory for the network", fix="lower `--batch-size` or `--precision`, or use `--device cpu`")
+        words = MachineError(
+            "not enough memory for the network", fix="lower `--batch-size` or `--precision`, or use `--device cpu`"
+        )
         words.__cause__ = error
         return words
     return error

@@ -21,13 +21,19 @@ def find_device(name: str) -> torch.device:
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name}") from error
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise MachineError(f"there is no device `{name}`", where=[f"{torch.cuda.device_count()} CUDA devices"], fix="use `--device cpu`")
+        raise MachineError(
+            f"there is no device `{name}`",
+            where=[f"{torch.cuda.device_count()} CUDA devices"],
+            fix="use `--device cpu`",
+        )
     return device
 
 

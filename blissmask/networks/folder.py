@@ -10,7 +10,19 @@ from blissmask.errors import ModelError
 from blissmask.licence import Licence
 
 COMMERCIAL = frozenset(
-    {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense", "isc"}
+    {
+        "apache-2.0",
+        "mit",
+        "bsd",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "bsl-1.0",
+        "cc0-1.0",
+        "cc-by-4.0",
+        "cc-by-sa-4.0",
+        "unlicense",
+        "isc",
+    }
 )
 """Licences by the hub's names that allow commercial use of weights without further conditions on who uses them."""
 
@@ -33,10 +45,14 @@ def licence_of(folder: Path, *, default: Licence | None = None) -> Licence:
     if not name:
         return default or Licence("unknown", commercial=False, note="the model folder has no card that names a licence")
     if name in COMMERCIAL:
-        return Licence(name, commercial=True, note="as the model card says; the data it was trained on may have terms of its own")
+        return Licence(
+            name, commercial=True, note="as the model card says; the data it was trained on may have terms of its own"
+        )
     if default is not None and name == "other":
         return default
-    return Licence(stated.get("license_name", name), commercial=False, note="as the model card says; read it before you rely on it")
+    return Licence(
+        stated.get("license_name", name), commercial=False, note="as the model card says; read it before you rely on it"
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -63,7 +79,9 @@ def named_classes(config: dict[str, Any]) -> list[str]:
 def another_model(config: dict[str, Any], wanted: str, *, folder: Path, example: str) -> ModelError:
     """Return the refusal of a folder that holds another model than ``wanted``; ``example`` is a hub id that would do."""
     held = ", ".join(named_classes(config)) or f"a `{config.get('model_type', 'unknown')}` model"
-    return ModelError(f"the folder holds {held}, not {wanted}", where=[folder], fix=f"name one, e.g. a copy of `{example}`")
+    return ModelError(
+        f"the folder holds {held}, not {wanted}", where=[folder], fix=f"name one, e.g. a copy of `{example}`"
+    )
 
 
 def class_names(config: dict[str, Any]) -> tuple[str, ...]:

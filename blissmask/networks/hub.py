@@ -22,7 +22,9 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
         MachineError: the download failed.
     """
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(f"`{name}` is neither a folder nor a hub id", fix="give a model folder, or an id such as `OWNER/NAME`")
+        raise ModelError(
+            f"`{name}` is neither a folder nor a hub id", fix="give a model folder, or an id such as `OWNER/NAME`"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -30,7 +32,9 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
         folder = Path(snapshot_download(name, allow_patterns=list(patterns), local_files_only=not download))
     except LocalEntryNotFoundError as error:
         if download:
-            raise MachineError(f"`{name}` cannot be fetched: the hub does not answer", fix="check the network, or name a folder") from error
+            raise MachineError(
+                f"`{name}` cannot be fetched: the hub does not answer", fix="check the network, or name a folder"
+            ) from error
         raise _not_here(name) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise MachineError(f"`{name}` cannot be fetched: {first_line(error)}") from error

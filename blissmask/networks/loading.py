@@ -32,7 +32,8 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
     model_class = getattr(transformers, class_name, None)
     if model_class is None:
         raise MissingPackageError(
-            f"transformers {transformers.__version__} has no `{class_name}`", fix="install a newer one: `pip install -U transformers`"
+            f"transformers {transformers.__version__} has no `{class_name}`",
+            fix="install a newer one: `pip install -U transformers`",
         )
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -40,15 +41,21 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
             str(folder), local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
     except ImportError as error:
-        # Some classes need more than transformers installs, e.g. scipy for the loss of MaskFormer and EoMT, even when nothing is trained.
+        # Some classes need more than transformers installs, e.g. scipy for the loss of MaskFormer and EoMT, even when
+        # nothing is trained.
         words = str(error).strip().partition(". ")[0]
-        raise MissingPackageError(f"`{class_name}` needs another package", where=[words], fix=_how_to_install(words)) from error
+        raise MissingPackageError(
+            f"`{class_name}` needs another package", where=[words], fix=_how_to_install(words)
+        ) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"the model folder cannot be loaded: {first_line(error)}", where=[folder]) from error
     # transformers fills what a file lacks with random numbers and goes on.
     lacking = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
     if lacking:
-        shown = [*sorted(lacking)[:_NAMED_KEYS], *([f"and {len(lacking) - _NAMED_KEYS} more"] if len(lacking) > _NAMED_KEYS else [])]
+        shown = [
+            *sorted(lacking)[:_NAMED_KEYS],
+            *([f"and {len(lacking) - _NAMED_KEYS} more"] if len(lacking) > _NAMED_KEYS else []),
+        ]
         raise ModelError(f"the folder is no {class_name}: {len(lacking)} weights are missing", where=[folder, *shown])
     return model.requires_grad_(False).eval().to(device)  # noqa: FBT003 (PyTorch's own signature)
 

@@ -98,7 +98,8 @@ def prepared_size_wh(size_wh: tuple[int, int], recipe: Recipe) -> tuple[int, int
 def read_recipe(folder: Path, *, default: Recipe | None = None) -> Recipe:
     """Read the image processor's settings of a transformers folder.
 
-    Cropping to the centre is not followed: a mask must cover the whole photo, and networks that classify pixels take any size.
+    Cropping to the centre is not followed: a mask must cover the whole photo, and networks that classify pixels take
+    any size.
 
     Args:
         folder: with ``preprocessor_config.json`` or ``processor_config.json``.
@@ -110,7 +111,11 @@ def read_recipe(folder: Path, *, default: Recipe | None = None) -> Recipe:
     path = next((folder / name for name in _FILES if (folder / name).is_file()), None)
     if path is None:
         if default is None:
-            raise ModelError(f"the model folder holds no `{_FILES[0]}`", where=[folder], fix="copy it from where the model is published")
+            raise ModelError(
+                f"the model folder holds no `{_FILES[0]}`",
+                where=[folder],
+                fix="copy it from where the model is published",
+            )
         return default
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -144,7 +149,9 @@ def _with_size(recipe: Recipe, size: Any) -> Recipe:
         return replace(recipe, size_wh=(int(size["width"]), int(size["height"])))
     if "shortest_edge" in size or "longest_edge" in size:
         shortest, longest = size.get("shortest_edge"), size.get("longest_edge")
-        return replace(recipe, size_wh=None, shortest=int(shortest or longest), longest=int(longest) if longest else None)
+        return replace(
+            recipe, size_wh=None, shortest=int(shortest or longest), longest=int(longest) if longest else None
+        )
     raise ValueError(f"`size` is {size}")
 
 

@@ -1,7 +1,8 @@
 """SAM 3 through transformers: text prompts in, one outline per thing out.
 
-B = pictures; Q = queries, the things it may find; h, w: rows and columns of its masks. Source of the rules: SAM 3's own image processor
-(1008 x 1008, mean and deviation 0.5; a thing's score is its own times that of the prompt being in the picture at all).
+B = pictures; Q = queries, the things it may find; h, w: rows and columns of its masks. Source of the rules: SAM 3's own
+image processor (1008 x 1008, mean and deviation 0.5; a thing's score is its own times that of the prompt being in the
+picture at all).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     import torch
 
 EXAMPLE = "facebook/sam3"
-LICENCE = Licence("SAM License", commercial=True, note="Meta's own terms: no military use, among others; the download is gated")
+LICENCE = Licence(
+    "SAM License", commercial=True, note="Meta's own terms: no military use, among others; the download is gated"
+)
 MIN_SCORE = 0.5
 PROMPT_TOKENS = 32
 
@@ -73,11 +76,15 @@ class Sam3Prompts:
         ModelError: the folder lacks the model or its tokenizer.
     """
 
-    def __init__(self, folder: Path, prompts: Sequence[str], options: NetworkOptions, *, min_score: float = MIN_SCORE) -> None:
+    def __init__(
+        self, folder: Path, prompts: Sequence[str], options: NetworkOptions, *, min_score: float = MIN_SCORE
+    ) -> None:
         self._device = find_device(options.device)
         self._dtype = find_dtype(options.precision, self._device, on_gpu="bfloat16")
         self._model = load_transformer("Sam3Model", folder, device=self._device, dtype=self._dtype)
-        self._tokens = [{name: ids.to(self._device) for name, ids in tokens.items()} for tokens in _tokenize(folder, prompts)]
+        self._tokens = [
+            {name: ids.to(self._device) for name, ids in tokens.items()} for tokens in _tokenize(folder, prompts)
+        ]
         self._min_score = min_score
 
     def __call__(self, pixels_B3hw: NDArray[np.float32]) -> list[list[list[Found]]]:
@@ -104,7 +111,10 @@ class Sam3Prompts:
         masks = output.pred_masks[picture, kept].float().sigmoid().cpu().numpy()
         boxes = output.pred_boxes[picture, kept].float().cpu().tolist()
         scores = scores_Q[kept].cpu().tolist()
-        return [Found(score, (box[0], box[1], box[2], box[3]), mask) for score, box, mask in zip(scores, boxes, masks, strict=True)]
+        return [
+            Found(score, (box[0], box[1], box[2], box[3]), mask)
+            for score, box, mask in zip(scores, boxes, masks, strict=True)
+        ]
 
 
 def _tokenize(folder: Path, prompts: Sequence[str]) -> list[dict[str, torch.Tensor]]:
@@ -118,5 +128,7 @@ def _tokenize(folder: Path, prompts: Sequence[str]) -> list[dict[str, torch.Tens
     return [
         {name: ids for name, ids in tokens.items() if name in ("input_ids", "attention_mask")}
         for prompt in prompts
-        for tokens in [tokenizer([prompt], padding="max_length", max_length=PROMPT_TOKENS, truncation=True, return_tensors="pt")]
+        for tokens in [
+            tokenizer([prompt], padding="max_length", max_length=PROMPT_TOKENS, truncation=True, return_tensors="pt")
+        ]
     ]

@@ -28,12 +28,18 @@ def model_file(options: NetworkOptions, *, backend: str, suffixes: tuple[str, ..
     """
     example = f"--backend {backend} --model FILE{suffixes[0]}"
     if options.model is None:
-        raise ModelError(f"`{backend}` needs {wanted}, and no file was named", fix=f"download it yourself and name it: `{example}`")
+        raise ModelError(
+            f"`{backend}` needs {wanted}, and no file was named", fix=f"download it yourself and name it: `{example}`"
+        )
     path = Path(options.model).expanduser()
     if not path.is_file():
         raise ModelError(f"there is no file `{options.model}`", fix=f"`{backend}` needs {wanted}: `{example}`")
     if path.suffix.lower() not in suffixes:
-        raise ModelError(f"`{backend}` does not read `{path.suffix}` files", where=[path], fix=f"name {wanted}: {' or '.join(suffixes)}")
+        raise ModelError(
+            f"`{backend}` does not read `{path.suffix}` files",
+            where=[path],
+            fix=f"name {wanted}: {' or '.join(suffixes)}",
+        )
     return path
 
 
@@ -58,7 +64,9 @@ def model_folder(options: NetworkOptions, *, backend: str, example: str) -> Path
     if not folder.is_dir():
         folder = hub_folder(options.model, patterns=WEIGHT_PATTERNS, needed="config.json", download=options.download)
     if not (folder / "config.json").is_file():
-        raise ModelError("the model folder holds no `config.json`", where=[folder], fix="name a folder in transformers layout")
+        raise ModelError(
+            "the model folder holds no `config.json`", where=[folder], fix="name a folder in transformers layout"
+        )
     return folder
 
 

@@ -20,7 +20,9 @@ def split_override(text: str) -> tuple[str, str]:
 
 def mapped(overrides: Sequence[str]) -> dict[str, WeightTier]:
     """Return class name -> tier of the well-formed ``CLASS=TIER`` texts; the task refuses the others by name."""
-    return {name: WeightTier(tier) for name, tier in map(split_override, overrides) if name and tier in tuple(WeightTier)}
+    return {
+        name: WeightTier(tier) for name, tier in map(split_override, overrides) if name and tier in tuple(WeightTier)
+    }
 
 
 def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: object) -> Mapping[str, WeightTier]:
@@ -32,14 +34,16 @@ def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: ob
         where: the model, for messages.
 
     Raises:
-        ModelError: some classes have no known tier (prints the table and the ``--map`` to write), there are too many, or
-            two share a name.
+        ModelError: some classes have no known tier (prints the table and the ``--map`` to write), there are too many,
+            or two share a name.
     """
     if not 1 < len(classes) <= MAX_CLASSES:
         raise ModelError(f"the model has {len(classes)} classes; 2 to {MAX_CLASSES} can be used", where=[where])
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
-        raise ModelError(f"the model names classes alike: {', '.join(twice)}", where=[where], fix="rename them in its `config.json`")
+        raise ModelError(
+            f"the model names classes alike: {', '.join(twice)}", where=[where], fix="rename them in its `config.json`"
+        )
     known, given = known_tiers(), mapped(overrides)
     tiers = {name: given.get(name, known.get(plain(name))) for name in classes}
     unmapped = [name for name, tier in tiers.items() if tier is None]
@@ -54,7 +58,10 @@ def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: ob
 
 def _table(tiers: Mapping[str, WeightTier | None]) -> list[str]:
     width = max(len(name) for name in tiers)
-    return [f"{number:>3}  {name:<{width}}  {tier.value if tier else '?'}" for number, (name, tier) in enumerate(tiers.items())]
+    return [
+        f"{number:>3}  {name:<{width}}  {tier.value if tier else '?'}"
+        for number, (name, tier) in enumerate(tiers.items())
+    ]
 
 
 def _what_to_write(unmapped: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Networks that ship with blissmask: no download, no GPU, Apache-2.0.
 
-The whole photo, every person and every head are looked at, joined with body masks, and the edges moved onto those of the photo.
-H, W: rows and columns of the photo; h, w: of its working copy; C = classes.
+The whole photo, every person and every head are looked at, joined with body masks, and the edges moved onto those of
+the photo. H, W: rows and columns of the photo; h, w: of its working copy; C = classes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ class EmbeddedParts:
 
 
 def backend(options: MasksSection) -> PartsBackend:
-    """Return the built-in semantic backend; its networks are loaded at the first photo. Raises UsageError for options of others."""
+    """Return the built-in semantic backend; its networks are loaded at the first photo.
+
+    Raises UsageError for options of others.
+    """
     refuse_network_options(options)
     return EmbeddedParts()
 
@@ -79,7 +82,8 @@ def _parse(photo: Photo) -> Parsed:
 def _sharp_labels(photo: Photo, parts: PartsMap) -> NDArray[np.uint8]:
     """Return the most probable class of every pixel of the photo, outlines moved onto the photo's edges.
 
-    Only what is trained differently gets a sharp outline: face, hair, body and background. The kinds of body keep their coarse borders.
+    Only what is trained differently gets a sharp outline: face, hair, body and background. The kinds of body keep their
+    coarse borders.
     """
     probabilities = parts.probabilities_hwC
     body_kinds = np.ascontiguousarray(probabilities[..., [BODY_SKIN, CLOTHES, OTHERS]])

@@ -1,7 +1,7 @@
 """The classes of known human parsers and the tier of each, as data; looked up by name, since numbers shift between versions.
 
-Order is that of the class numbers. Sources: the data sets' papers and the label tables published with the models named below.
-Hats, scarves and jewellery count as body, like clothes; glasses, brows, ears, mouth and beard count as face.
+Order is that of the class numbers. Sources: the data sets' papers and the label tables published with the models named
+below. Hats, scarves and jewellery count as body, like clothes; glasses, brows, ears, mouth and beard count as face.
 """
 
 from __future__ import annotations

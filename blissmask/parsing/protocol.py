@@ -32,7 +32,9 @@ class Parsed:
 
 
 class PartsBackend(Protocol):
-    """A semantic backend. A file in ``parsing/`` is one when it defines ``backend(options: MasksSection) -> PartsBackend``.
+    """A semantic backend.
+
+    A file in ``parsing/`` is one when it defines ``backend(options: MasksSection) -> PartsBackend``.
 
     Attributes:
         classes: class names; a label is a position in this tuple.

@@ -1,7 +1,7 @@
 """SAM 3 with a text prompt per tier; `--map PROMPT=TIER` adds prompts; SAM License.
 
-It is asked for "person", "hair" and "face". What else ``--map`` names becomes a prompt of its own: ``--map "straw hat=hair"``.
-H, W: rows and columns of the photo; h, w: of SAM's masks; C = prompts.
+It is asked for "person", "hair" and "face". What else ``--map`` names becomes a prompt of its own:
+``--map "straw hat=hair"``. H, W: rows and columns of the photo; h, w: of SAM's masks; C = prompts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from blissmask.parsing.protocol import Parsed, PartsBackend
 
 METHOD = 1
 BACKGROUND, PERSON, FACE = "background", "person", "face"
-DEFAULT_TIERS = {BACKGROUND: WeightTier.BACKGROUND, PERSON: WeightTier.BODY, "hair": WeightTier.HAIR, FACE: WeightTier.FACE}
+DEFAULT_TIERS = {
+    BACKGROUND: WeightTier.BACKGROUND,
+    PERSON: WeightTier.BODY,
+    "hair": WeightTier.HAIR,
+    FACE: WeightTier.FACE,
+}
 INSIDE = 0.5
 
 
@@ -43,7 +48,12 @@ class Sam3Parts:
     licence: Licence = LICENCE
 
     def __init__(
-        self, network: BatchedNetwork[list[list[Found]]], recipe: Recipe, *, tiers: Mapping[str, WeightTier], identity: str
+        self,
+        network: BatchedNetwork[list[list[Found]]],
+        recipe: Recipe,
+        *,
+        tiers: Mapping[str, WeightTier],
+        identity: str,
     ) -> None:
         self._network, self._recipe = network, recipe
         self.classes = tuple(tiers)

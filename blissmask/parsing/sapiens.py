@@ -1,7 +1,8 @@
 """Meta Sapiens v1, 28 body parts, from a TorchScript file; CC-BY-NC-4.0.
 
-A TorchScript file is a program. Only a file that the user named is loaded, and its sha256 is part of the backend's identity, which every
-mask and every run records. Source of the rules: the demo code published with the weights (768 x 1024, shape not kept, own mean and std).
+A TorchScript file is a program. Only a file that the user named is loaded, and its sha256 is part of the backend's
+identity, which every mask and every run records. Source of the rules: the demo code published with the weights (768 x
+1024, shape not kept, own mean and std).
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ METHOD = 1
 RECIPE = Recipe(size_wh=(768, 1024), scale=1.0, mean=(123.5, 116.5, 103.5), std=(58.5, 57.0, 57.5), resample=None)
 WANTED = "a Sapiens segmentation file, e.g. `sapiens_1b_goliath_best_goliath_mIoU_7994_epoch_151_torchscript.pt2`"
 LICENCE = Licence(
-    "CC-BY-NC-4.0", commercial=False, note="the file is TorchScript, a program that runs as you; take it only from a source you trust"
+    "CC-BY-NC-4.0",
+    commercial=False,
+    note="the file is TorchScript, a program that runs as you; take it only from a source you trust",
 )
 
 

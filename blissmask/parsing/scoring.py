@@ -25,7 +25,8 @@ def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Netwo
     """Load a transformers model and return it as a network that gives scores_Chw per picture.
 
     Args:
-        class_name: a transformers class that returns ``logits`` per class and pixel, or queries with a class and a mask each.
+        class_name: a transformers class that returns ``logits`` per class and pixel, or queries with a class and a mask
+            each.
         folder: the model folder.
         options: device and precision.
 
@@ -48,8 +49,8 @@ def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Netwo
 def scores_of(output: Any, folder: Path) -> torch.Tensor:
     """Return scores_BChw of a model's output.
 
-    A model with queries (MaskFormer, Mask2Former, EoMT) gives each query a class and a mask; a pixel's score is the sum over the queries of
-    both probabilities, without the class "nothing". Source: MaskFormer, section 3.4.
+    A model with queries (MaskFormer, Mask2Former, EoMT) gives each query a class and a mask; a pixel's score is the sum
+    over the queries of both probabilities, without the class "nothing". Source: MaskFormer, section 3.4.
 
     Raises:
         ModelError: the model returns neither.
@@ -62,5 +63,7 @@ def scores_of(output: Any, folder: Path) -> torch.Tensor:
         return torch.einsum("bqc,bqhw->bchw", classes_BQC, masks_BQhw)
     logits = getattr(output, "logits", None)
     if logits is None or logits.ndim != 4:
-        raise ModelError("the model does not score classes pixel by pixel", where=[folder], fix="name a semantic segmentation model")
+        raise ModelError(
+            "the model does not score classes pixel by pixel", where=[folder], fix="name a semantic segmentation model"
+        )
     return torch.as_tensor(logits)

@@ -67,19 +67,26 @@ class SemanticParts:
 
     def _labels(self, photo: Prepared, scores_Chw: torch.Tensor) -> NDArray[np.uint8]:
         if len(scores_Chw) != len(self.classes):
-            raise ModelError(f"the network tells {len(scores_Chw)} classes apart, {len(self.classes)} were expected", where=[self.identity])
+            raise ModelError(
+                f"the network tells {len(scores_Chw)} classes apart, {len(self.classes)} were expected",
+                where=[self.identity],
+            )
         return best_class(scores_Chw, photo.size_wh, content=photo.content)
 
 
-def best_class(scores_Chw: torch.Tensor, size_wh: tuple[int, int], *, content: tuple[float, float] = (1.0, 1.0)) -> NDArray[np.uint8]:
+def best_class(
+    scores_Chw: torch.Tensor, size_wh: tuple[int, int], *, content: tuple[float, float] = (1.0, 1.0)
+) -> NDArray[np.uint8]:
     """Return the best class of every pixel at full size, labels_HW; scores are interpolated bilinearly, then compared.
 
-    Pixel centres are half a pixel in, as in torch's own ``interpolate(..., align_corners=False)``. Works on the device of the scores.
+    Pixel centres are half a pixel in, as in torch's own ``interpolate(..., align_corners=False)``. Works on the device
+    of the scores.
 
     Args:
         scores_Chw: of the picture the network saw.
         size_wh: size of the photo.
-        content: share of the rows and of the columns that show the photo, from the top left; what borders on the padding is not used.
+        content: share of the rows and of the columns that show the photo, from the top left; what borders on the
+            padding is not used.
     """
     import torch
 
@@ -114,6 +121,9 @@ def _stretch_columns(scores_Chw: torch.Tensor, width: int, *, share: float) -> t
     from torch.nn import functional as F
 
     extent = scores_Chw.shape[2] * share
-    # `extent` need not be whole, so the last column that shows nothing else is doubled, and what is too much at the end is cut off.
+    # `extent` need not be whole, so the last column that shows nothing else is doubled, and what is too much at the end
+    # is cut off.
     columns = F.pad(scores_Chw[..., : max(1, int(extent))], (0, 1), mode="replicate")
-    return F.interpolate(columns[None], scale_factor=(1.0, width / extent), mode="bilinear", align_corners=False)[0, ..., :width]
+    return F.interpolate(columns[None], scale_factor=(1.0, width / extent), mode="bilinear", align_corners=False)[
+        0, ..., :width
+    ]

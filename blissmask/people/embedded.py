@@ -66,12 +66,19 @@ class EmbeddedPeople:
         parts = join(map_parts(photo, scene), scene)
         logits = ownership(scene.figures, parts)
         masks = _sharp_masks(photo, parts, logits)
-        found = [_person(figure, mask) for figure, mask in zip(scene.figures, masks, strict=True) if mask.sum() > SMALLEST_PERSON]
+        found = [
+            _person(figure, mask)
+            for figure, mask in zip(scene.figures, masks, strict=True)
+            if mask.sum() > SMALLEST_PERSON
+        ]
         return sorted(found, key=lambda person: -int(person.mask_HW.sum()))
 
 
 def backend(options: InstanceSection) -> PeopleBackend:
-    """Return the built-in instance backend; its networks are loaded at the first photo. Raises UsageError for options of others."""
+    """Return the built-in instance backend; its networks are loaded at the first photo.
+
+    Raises UsageError for options of others.
+    """
     refuse_network_options(options)
     return EmbeddedPeople()
 
@@ -96,7 +103,10 @@ def ownership(figures: Sequence[Figure], parts: PartsMap) -> NDArray[np.float32]
 
 
 def _vote_heads(
-    claims_Phw: NDArray[np.float32], figures: Sequence[Figure], head_hw: NDArray[np.float32], scale_xy: NDArray[np.float64]
+    claims_Phw: NDArray[np.float32],
+    figures: Sequence[Figure],
+    head_hw: NDArray[np.float32],
+    scale_xy: NDArray[np.float64],
 ) -> None:
     """Give hair and face pixels to the nearest face: body masks miss curly hair, and neighbours' masks cover it."""
     owner = np.full(head_hw.shape, -1, np.int16)
@@ -139,7 +149,12 @@ def _sharp_masks(photo: Photo, parts: PartsMap, claims_Phw: NDArray[np.float32])
 
 
 def _claim_pixels(
-    model: LinearModel, photo: Photo, window: Window, index: int, best_HW: NDArray[np.float32], owner_HW: NDArray[np.int16]
+    model: LinearModel,
+    photo: Photo,
+    window: Window,
+    index: int,
+    best_HW: NDArray[np.float32],
+    owner_HW: NDArray[np.int16],
 ) -> None:
     left, top, right, bottom = window
     for row in range(top, bottom, STRIP_ROWS):

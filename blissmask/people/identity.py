@@ -1,7 +1,7 @@
 """Recognise the subject: reference photos become embeddings, and each photo's faces are measured against them.
 
-The decision is pure (:func:`decide`); a face reader only supplies faces and embeddings. H, W: rows and columns; 3 = RGB; R = reference
-faces; D = length of an embedding.
+The decision is pure (:func:`decide`); a face reader only supplies faces and embeddings. H, W: rows and columns; 3 =
+RGB; R = reference faces; D = length of an embedding.
 """
 
 from __future__ import annotations
@@ -65,13 +65,15 @@ class Decision:
 def decide(candidates: Sequence[Candidate], thresholds: Thresholds) -> Decision:
     """Decide which face is the subject's.
 
-    The nearest face within ``max_distance`` is found; within the uncertain band it is uncertain if the runner-up is ``min_margin``
-    farther.
-    Two faces within ``max_distance`` and hardly apart (a twin, a mirror, a poster) make it uncertain which of them is meant. An unclear
-    face is uncertain unless it is nearer still. A face nearer to a negative than to the subject is not the subject's.
+    The nearest face within ``max_distance`` is found; within the uncertain band it is uncertain if the runner-up is
+    ``min_margin`` farther.
+    Two faces within ``max_distance`` and hardly apart (a twin, a mirror, a poster) make it uncertain which of them is
+    meant. An unclear face is uncertain unless it is nearer still. A face nearer to a negative than to the subject is
+    not the subject's.
 
     Returns:
-        The decision; ``distance`` is that of the nearest face that no negative claims (of any face when they claim all).
+        The decision; ``distance`` is that of the nearest face that no negative claims (of any face when they claim
+        all).
     """
     if not candidates:
         return Decision(Verdict.NO_FACE, None, None, None)
@@ -83,7 +85,9 @@ def decide(candidates: Sequence[Candidate], thresholds: Thresholds) -> Decision:
     runner_up = candidates[ranked[1]].distance if len(ranked) > 1 else None
     margin = None if runner_up is None else runner_up - best.distance
     apart = margin is None or margin >= thresholds.min_margin
-    verdict = _verdict(best, apart=apart, rival=runner_up is not None and runner_up <= thresholds.max_distance, thresholds=thresholds)
+    verdict = _verdict(
+        best, apart=apart, rival=runner_up is not None and runner_up <= thresholds.max_distance, thresholds=thresholds
+    )
     return Decision(verdict, None if verdict is Verdict.ABSENT else ranked[0], best.distance, margin)
 
 
@@ -101,7 +105,8 @@ def _verdict(best: Candidate, *, apart: bool, rival: bool, thresholds: Threshold
 def strangers(candidates: Sequence[Candidate], owners: Sequence[int | None], thresholds: Thresholds) -> frozenset[int]:
     """Return who is certainly not the subject: the owners of a clear face that a negative claims or that lies beyond the uncertain band.
 
-    Whoever also has a face that might be the subject's is none: of a face drawn on a shirt or held in a frame, either may be the owner's.
+    Whoever also has a face that might be the subject's is none: of a face drawn on a shirt or held in a frame, either
+    may be the owner's.
 
     Args:
         candidates: the faces.
@@ -155,7 +160,8 @@ def _reference_problem(faces: Sequence[Face]) -> tuple[str, str]:
 def face_owners(faces: Sequence[Box], people: Sequence[Person]) -> list[int | None]:
     """Return, for each face, the position of the person it belongs to, None when it is nobody's.
 
-    A person who knows their face owns the one it overlaps; otherwise the face belongs to whoever's mask covers most of it, at least half.
+    A person who knows their face owns the one it overlaps; otherwise the face belongs to whoever's mask covers most of
+    it, at least half.
     """
     return [_owner(face, people) for face in faces]
 
@@ -182,7 +188,9 @@ class FaceIdentity:
         thresholds: Thresholds | None = None,
     ) -> None:
         if not len(references_RD):
-            raise InputError("there is no reference photo of the subject", fix="name at least one photo that shows only the subject")
+            raise InputError(
+                "there is no reference photo of the subject", fix="name at least one photo that shows only the subject"
+            )
         self.thread_safe = reader.thread_safe
         self._reader = reader
         self._references = np.stack(list(references_RD))
@@ -217,7 +225,9 @@ def _owner(face: Box, people: Sequence[Person]) -> int | None:
         if person.face_box_xyxy is not None:
             cover = float(overlaps(np.array(face), np.array([person.face_box_xyxy]))[0][0])
         else:
-            inside = person.mask_HW[max(0, round(top)) : max(0, round(bottom)), max(0, round(left)) : max(0, round(right))]
+            inside = person.mask_HW[
+                max(0, round(top)) : max(0, round(bottom)), max(0, round(left)) : max(0, round(right))
+            ]
             cover = float(inside.mean()) if inside.size else 0.0
         if cover >= best_cover:
             best, best_cover = index, cover

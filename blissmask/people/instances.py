@@ -46,7 +46,9 @@ class InstancePeople:
         photo = prepare(rgb_HW3, self._recipe)
         seen = self._network.run([photo.pixels_3hw])[0]
         outlines = [
-            Outline(score, 0, 0, np.asarray(cv2.resize(mask_hw, photo.size_wh, interpolation=cv2.INTER_LINEAR), np.float32))
+            Outline(
+                score, 0, 0, np.asarray(cv2.resize(mask_hw, photo.size_wh, interpolation=cv2.INTER_LINEAR), np.float32)
+            )
             for score, mask_hw in seen
         ]
         return separate(outlines, photo.size_wh)

@@ -18,7 +18,10 @@ SAME_PERSON = 0.7
 """Outlines that share this much of their joint area (intersection over union) are one person seen twice."""
 
 MAX_PEOPLE = 100
-"""The best so many outlines count. Every person is a mask of the whole photo, and a network gone wrong may see hundreds."""
+"""The best so many outlines count.
+
+Every person is a mask of the whole photo, and a network gone wrong may see hundreds.
+"""
 
 Window = tuple[slice, slice]
 
@@ -92,7 +95,10 @@ def _shared(first: Outline, second: Outline) -> float:
     left, right = max(first.left, second.left), min(first.window[1].stop, second.window[1].stop)
     if top >= bottom or left >= right:
         return 0.0
-    parts = [one.probability_hw[top - one.top : bottom - one.top, left - one.left : right - one.left] > INSIDE for one in (first, second)]
+    parts = [
+        one.probability_hw[top - one.top : bottom - one.top, left - one.left : right - one.left] > INSIDE
+        for one in (first, second)
+    ]
     both = int(np.count_nonzero(parts[0] & parts[1]))
     areas = sum(int(np.count_nonzero(one.probability_hw > INSIDE)) for one in (first, second))
     return both / (areas - both)
@@ -106,5 +112,10 @@ def _person(owner_HW: NDArray[np.int16], index: int, outline: Outline) -> tuple[
     rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
     ends = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else (0, 0, 0, 0)
     left, top, right, bottom = (int(end) for end in ends)
-    box = (float(left + outline.left), float(top + outline.top), float(right + outline.left), float(bottom + outline.top))
+    box = (
+        float(left + outline.left),
+        float(top + outline.top),
+        float(right + outline.left),
+        float(bottom + outline.top),
+    )
     return int(np.count_nonzero(own)), Person(mask_HW=mask_HW, box_xyxy=box, score=outline.score)

@@ -35,7 +35,9 @@ class Person:
 
 
 class PeopleBackend(Protocol):
-    """An instance backend. A file in ``people/`` is one when it defines ``backend(options: InstanceSection) -> PeopleBackend``.
+    """An instance backend.
+
+    A file in ``people/`` is one when it defines ``backend(options: InstanceSection) -> PeopleBackend``.
 
     Attributes:
         licence: what the weights may be used for.

@@ -57,7 +57,9 @@ def _person_class(config: dict[str, Any], folder: Path) -> int:
     names = [name.casefold() for name in class_names(config)]
     if PERSON not in names:
         raise ModelError(
-            f"none of the model's {len(names)} classes is `{PERSON}`", where=[folder, *names], fix="name one that finds people"
+            f"none of the model's {len(names)} classes is `{PERSON}`",
+            where=[folder, *names],
+            fix="name one that finds people",
         )
     numbers = sorted(int(number) for number in config["id2label"])
     return numbers[names.index(PERSON)]

@@ -1,7 +1,7 @@
 """YOLO-seg, from Ultralytics' `.pt` files (extra `yolo`) or `.onnx` exports; AGPL-3.0.
 
-The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU. One photo at a time goes through
-the network; it is prepared and its outlines are drawn meanwhile.
+The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU. One photo at
+a time goes through the network; it is prepared and its outlines are drawn meanwhile.
 H, W: rows and columns of the photo.
 """
 
@@ -38,7 +38,12 @@ LICENCE = Licence(
     note="who serves or ships a product with it must publish the source, or buy a licence of Ultralytics",
 )
 
-_ULTRALYTICS_SETTINGS = {"ULTRALYTICS_SAFE_LOAD": "1", "YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "YOLO_VERBOSE": "false"}
+_ULTRALYTICS_SETTINGS = {
+    "ULTRALYTICS_SAFE_LOAD": "1",
+    "YOLO_AUTOINSTALL": "0",
+    "YOLO_OFFLINE": "1",
+    "YOLO_VERBOSE": "false",
+}
 """Load weights without running what a pickle may hold, install no packages, send nothing, and print nothing: it talks on stdout, where
 results go. Read when the package is imported."""
 
@@ -84,7 +89,9 @@ def backend(options: InstanceSection) -> PeopleBackend:
     if _is_export(path):
         if options.device not in ("auto", "cpu"):
             raise UsageError(
-                f"YOLO exports run on the CPU, not on `{options.device}`", where=[path], fix="name the `.pt` file it was made of"
+                f"YOLO exports run on the CPU, not on `{options.device}`",
+                where=[path],
+                fix="name the `.pt` file it was made of",
             )
     elif importlib.util.find_spec("ultralytics") is None:
         raise MissingPackageError(
@@ -117,7 +124,9 @@ class _Export:
             outputs = self._session.run(None, {self._input.name: photo.pixels_13hw.astype(precision, copy=False)})
         if len(outputs) != 2:
             raise ModelError(
-                f"the export has {len(outputs)} outputs, a YOLO-seg export has 2", where=[self._path], fix="export a `-seg` model"
+                f"the export has {len(outputs)} outputs, a YOLO-seg export has 2",
+                where=[self._path],
+                fix="export a `-seg` model",
             )
         rows, prototypes = (output.astype(np.float32) for output in outputs)
         candidates = find_candidates(rows, self._facts, prototypes.shape[1], min_score=MIN_SCORE)
@@ -148,19 +157,25 @@ class _Checkpoint:
         bgr_HW3 = np.ascontiguousarray(rgb_HW3[..., ::-1])
         wanted = {"classes": [self._person], "conf": MIN_SCORE, "retina_masks": True}
         with self._turn:
-            results = self._model.predict(bgr_HW3, **wanted, **self._precision, device=self._device, verbose=False, save=False)
+            results = self._model.predict(
+                bgr_HW3, **wanted, **self._precision, device=self._device, verbose=False, save=False
+            )
         result: Any = results[0]
         if result.masks is None:
             return []
         masks = result.masks.data.cpu().numpy().astype(np.float32)
-        return [Outline(float(score), 0, 0, mask) for score, mask in zip(result.boxes.conf.cpu().tolist(), masks, strict=True)]
+        return [
+            Outline(float(score), 0, 0, mask)
+            for score, mask in zip(result.boxes.conf.cpu().tolist(), masks, strict=True)
+        ]
 
 
 def _ultralytics_yolo() -> Any:
     for name, value in _ULTRALYTICS_SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        # Ultralytics needs it only at the first photo. A build that does not belong to the torch at hand fails with a RuntimeError.
+        # Ultralytics needs it only at the first photo. A build that does not belong to the torch at hand fails with a
+        # RuntimeError.
         import torchvision  # noqa: F401
         from ultralytics import YOLO
     except (ImportError, RuntimeError) as error:
@@ -176,5 +191,11 @@ def _open(path: Path) -> Any:
 
     try:
         return load_session(path, threads=0)
-    except (failures.Fail, failures.InvalidProtobuf, failures.InvalidGraph, failures.InvalidArgument, failures.NotImplemented) as error:
+    except (
+        failures.Fail,
+        failures.InvalidProtobuf,
+        failures.InvalidGraph,
+        failures.InvalidArgument,
+        failures.NotImplemented,
+    ) as error:
         raise ModelError(f"the ONNX file cannot be loaded: {first_line(error)}", where=[path]) from error

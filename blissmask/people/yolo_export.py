@@ -1,9 +1,9 @@
 """Read what a YOLO-seg ONNX export says of itself, and turn its two outputs into outlines.
 
 N = candidates; K = mask coefficients, usually 32; C = classes; h, w: rows and columns of the prototype masks.
-Two layouts exist. The classic one: (1, 4 + C + K, N), boxes as centre and size, to be thinned out by non-maximum suppression. Exports of
-YOLO26 with its NMS-free head, and of any YOLO with the suppression built in: (1, N, 6 + K), boxes as corners, one score and one class,
-nothing to thin out. The second output is (1, K, h, w) in both.
+Two layouts exist. The classic one: (1, 4 + C + K, N), boxes as centre and size, to be thinned out by non-maximum
+suppression. Exports of YOLO26 with its NMS-free head, and of any YOLO with the suppression built in: (1, N, 6 + K),
+boxes as corners, one score and one class, nothing to thin out. The second output is (1, K, h, w) in both.
 Source: Ultralytics' documentation of its exports; the layouts are those of files exported for the tests.
 """
 
@@ -83,17 +83,25 @@ def read_facts(metadata: Mapping[str, str], input_shape: Sequence[object], path:
         ModelError: it is no segmentation export, or knows no people.
     """
     if metadata.get("task", "segment") != "segment":
-        raise ModelError(f"the export is for `{metadata['task']}`, not `segment`", where=[path], fix="export a `-seg` model")
+        raise ModelError(
+            f"the export is for `{metadata['task']}`, not `segment`", where=[path], fix="export a `-seg` model"
+        )
     try:
         names = {int(number): str(name) for number, name in ast.literal_eval(metadata["names"]).items()}
         size = ast.literal_eval(metadata.get("imgsz", f"[{DEFAULT_SIDE}, {DEFAULT_SIDE}]"))
         free_wh = (int(size[1]), int(size[0]))
     except (KeyError, ValueError, SyntaxError, AttributeError, TypeError, IndexError) as error:
         fix = "export it with Ultralytics: `yolo export model=yolo26n-seg.pt format=onnx`"
-        raise ModelError("the file does not name its classes, so it is no Ultralytics export", where=[path], fix=fix) from error
+        raise ModelError(
+            "the file does not name its classes, so it is no Ultralytics export", where=[path], fix=fix
+        ) from error
     people = [number for number, name in names.items() if name.casefold() == PERSON]
     if not people:
-        raise ModelError(f"none of the model's {len(names)} classes is `{PERSON}`", where=[path], fix="name a model that finds people")
+        raise ModelError(
+            f"none of the model's {len(names)} classes is `{PERSON}`",
+            where=[path],
+            fix="name a model that finds people",
+        )
     height, width = input_shape[2:4]
     size_wh = (width if isinstance(width, int) else free_wh[0], height if isinstance(height, int) else free_wh[1])
     return ExportFacts(people[0], len(names), size_wh)
@@ -111,7 +119,9 @@ def letterbox(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> Letterbox
     return Letterbox(pixels, (inner[0] / width, inner[1] / height), left, top, (width, height))
 
 
-def find_candidates(output: NDArray[np.float32], facts: ExportFacts, mask_count: int, *, min_score: float) -> Candidates:
+def find_candidates(
+    output: NDArray[np.float32], facts: ExportFacts, mask_count: int, *, min_score: float
+) -> Candidates:
     """Return the people among the candidates of the first output, best first, each once.
 
     Args:
@@ -130,15 +140,21 @@ def find_candidates(output: NDArray[np.float32], facts: ExportFacts, mask_count:
         rows = rows[(rows[:, 4] > min_score) & (rows[:, 5].round() == facts.person)]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]
         return Candidates(rows[:, :4], rows[:, 4], rows[:, 6:])
-    raise ModelError(f"the export's first output has the shape {output.shape}, which is no YOLO-seg layout", fix="export a `-seg` model")
+    raise ModelError(
+        f"the export's first output has the shape {output.shape}, which is no YOLO-seg layout",
+        fix="export a `-seg` model",
+    )
 
 
 def outline_candidates(candidates: Candidates, prototypes_Khw: NDArray[np.float32], photo: Letterbox) -> list[Outline]:
     """Draw every candidate at the photo's full size, inside its box."""
     return [
         outline
-        for box, score, coefficients in zip(candidates.boxes_N4, candidates.scores_N, candidates.coefficients_NK, strict=True)
-        if (outline := _outline(box, float(score), np.tensordot(coefficients, prototypes_Khw, axes=1), photo)) is not None
+        for box, score, coefficients in zip(
+            candidates.boxes_N4, candidates.scores_N, candidates.coefficients_NK, strict=True
+        )
+        if (outline := _outline(box, float(score), np.tensordot(coefficients, prototypes_Khw, axes=1), photo))
+        is not None
     ]
 
 
@@ -149,12 +165,16 @@ def _thinned(rows: NDArray[np.float32], facts: ExportFacts, min_score: float) ->
     scores = rows[:, 4 + facts.person]
     corners = rows[:, :2] - rows[:, 2:4] / 2
     boxes_xywh = np.concatenate([corners, rows[:, 2:4]], axis=1)
-    kept = np.asarray(cv2.dnn.NMSBoxes(boxes_xywh.tolist(), scores.tolist(), min_score, MAX_OVERLAP), np.int64).reshape(-1)
+    kept = np.asarray(cv2.dnn.NMSBoxes(boxes_xywh.tolist(), scores.tolist(), min_score, MAX_OVERLAP), np.int64).reshape(
+        -1
+    )
     boxes = np.concatenate([corners, corners + rows[:, 2:4]], axis=1)
     return Candidates(boxes[kept], scores[kept], rows[kept, 4 + facts.class_count :])
 
 
-def _outline(box: NDArray[np.float32], score: float, logits_hw: NDArray[np.float32], photo: Letterbox) -> Outline | None:
+def _outline(
+    box: NDArray[np.float32], score: float, logits_hw: NDArray[np.float32], photo: Letterbox
+) -> Outline | None:
     """Interpolate a mask from prototype pixels to photo pixels within the box; None when the box lies outside the photo.
 
     A pixel is within the box when its centre is.
@@ -169,5 +189,7 @@ def _outline(box: NDArray[np.float32], score: float, logits_hw: NDArray[np.float
     across = ((np.arange(left, right) + 0.5) * photo.scale_xy[0] + photo.left) / stride_xy[0] - 0.5
     down = ((np.arange(top, bottom) + 0.5) * photo.scale_xy[1] + photo.top) / stride_xy[1] - 0.5
     map_x, map_y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
-    sharp = cv2.remap(logits_hw.astype(np.float32), map_x, map_y, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    sharp = cv2.remap(
+        logits_hw.astype(np.float32), map_x, map_y, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return Outline(score, left, top, np.asarray(1 / (1 + np.exp(-np.clip(sharp, -30, 30))), np.float32))

@@ -1,7 +1,7 @@
 """Publish files whole or not at all.
 
-A file is written beside its final place under a unique hidden name (``.NAME.HEX.blissmask-part``), synced, then renamed. Whoever holds the
-folder's lock sweeps what killed runs left behind.
+A file is written beside its final place under a unique hidden name (``.NAME.HEX.blissmask-part``), synced, then
+renamed. Whoever holds the folder's lock sweeps what killed runs left behind.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _MAX_NAME_BYTES = 255
 def publishing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; on leaving without an error it becomes ``path``.
 
-    The folder is created. A symbolic link at ``path`` is replaced, never written through. The file gets the permissions that the
-    umask gives any new file.
+    The folder is created. A symbolic link at ``path`` is replaced, never written through. The file gets the permissions
+    that the umask gives any new file.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -63,7 +63,9 @@ def sweep(folder: Path) -> int:
     """Remove what killed runs of ours left in ``folder``; return how many files. Call only while holding its lock."""
     if not folder.is_dir():
         return 0
-    leftovers = [entry for entry in os.scandir(folder) if _LEFTOVER.match(entry.name) and entry.is_file(follow_symlinks=False)]
+    leftovers = [
+        entry for entry in os.scandir(folder) if _LEFTOVER.match(entry.name) and entry.is_file(follow_symlinks=False)
+    ]
     for entry in leftovers:
         os.unlink(entry.path)
     return len(leftovers)

@@ -14,15 +14,16 @@ _DIGEST_BYTES = 16
 def content_hash(path: Path) -> str:
     """Return a 128-bit BLAKE2 hash of a file's bytes, in hex.
 
-    A file is read once per process: a film is asked for by each of its clips, a photo by each data set that holds it. One that changed is
-    read again.
+    A file is read once per process: a film is asked for by each of its clips, a photo by each data set that holds it.
+    One that changed is read again.
 
     Raises:
         MediaError: the file cannot be read.
     """
     try:
         state = path.stat()
-        # The time of the last change of the state, which nobody can set back, tells a file that was rewritten with its old times.
+        # The time of the last change of the state, which nobody can set back, tells a file that was rewritten with its
+        # old times.
         return _hash(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     except OSError as error:
         raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error

@@ -46,7 +46,9 @@ class LearnerPlan:
     dtype: torch.dtype
 
 
-def load_learners(plan: LearnerPlan, model: ModelSection, section: TrainSection, first: MicroBatch) -> tuple[list[Learner], list[str]]:
+def load_learners(
+    plan: LearnerPlan, model: ModelSection, section: TrainSection, first: MicroBatch
+) -> tuple[list[Learner], list[str]]:
     """Load and equip every expert.
 
     Args:
@@ -76,7 +78,9 @@ def load_learners(plan: LearnerPlan, model: ModelSection, section: TrainSection,
         else:
             optimizer = build_optimizer(lora.named_parameters(), section)
             steps = plan.steps if section.shared_lora else plan.schedule.steps_of(position)
-            learner = Learner(expert.name, denoiser, lora, noise, optimizer, build_scheduler(optimizer, section, steps=steps), swap)
+            learner = Learner(
+                expert.name, denoiser, lora, noise, optimizer, build_scheduler(optimizer, section, steps=steps), swap
+            )
         if section.offload_inactive_dit:
             # Two 14B experts do not fit side by side; the loop brings each to the device when it is its turn.
             learner.to(torch.device("cpu"))
@@ -88,7 +92,8 @@ def check_network_options(section: TrainSection) -> None:
     """Raise UsageError when options exclude each other, naming all that LoKr and LoHa do not have, before anything is loaded."""
     if section.scale_weight_norms and "schedulefree" in section.optimizer_type.lower():
         raise UsageError(
-            "`scale_weight_norms` cannot reach both of the weights that a schedule-free optimiser keeps", fix="leave one of the two out"
+            "`scale_weight_norms` cannot reach both of the weights that a schedule-free optimiser keeps",
+            fix="leave one of the two out",
         )
     if section.network_type == "lora":
         return
@@ -102,23 +107,33 @@ def check_network_options(section: TrainSection) -> None:
     }
     wrong = [f"`{name}`" for name, value in given.items() if value]
     if wrong:
-        raise UsageError(f"{section.network_type} has no {', '.join(wrong)}", fix="leave it out, or use `--network-type lora`")
+        raise UsageError(
+            f"{section.network_type} has no {', '.join(wrong)}", fix="leave it out, or use `--network-type lora`"
+        )
 
 
 def check_memory_options(section: TrainSection, processes: Processes) -> None:
     """Raise UsageError when options exclude each other, before anything is loaded."""
     if section.fp8_base and section.int8_base:
-        raise UsageError("`fp8_base` and `int8_base` are two ways to keep the same weights", fix="leave one of the two out; int8 is closer")
+        raise UsageError(
+            "`fp8_base` and `int8_base` are two ways to keep the same weights",
+            fix="leave one of the two out; int8 is closer",
+        )
     if section.blocks_to_swap and not section.gradient_checkpointing:
         raise UsageError(
             "`blocks_to_swap` needs gradient checkpointing: without it the backward pass keeps every block's weights on the device",
             fix="add `--gradient-checkpointing`",
         )
     if section.blocks_to_swap and section.compile:
-        raise UsageError("`compile` needs the weights in one place, and `blocks_to_swap` moves them", fix="leave one of the two out")
+        raise UsageError(
+            "`compile` needs the weights in one place, and `blocks_to_swap` moves them", fix="leave one of the two out"
+        )
     moving = [name for name in ("blocks_to_swap", "offload_inactive_dit") if getattr(section, name)]
     if section.fsdp and moving:
-        raise UsageError(f"`fsdp` spreads the weights over the processes, and `{moving[0]}` moves them", fix="leave one of the two out")
+        raise UsageError(
+            f"`fsdp` spreads the weights over the processes, and `{moving[0]}` moves them",
+            fix="leave one of the two out",
+        )
     if section.fsdp and processes.count == 1:
         raise UsageError(
             "`fsdp` spreads the weights over several processes, and there is one",
@@ -131,12 +146,16 @@ def check_memory_options(section: TrainSection, processes: Processes) -> None:
         )
 
 
-def _load_adapted(plan: LearnerPlan, expert: Expert, model: ModelSection, section: TrainSection) -> tuple[Denoiser, Lora, BlockSwap | None]:
+def _load_adapted(
+    plan: LearnerPlan, expert: Expert, model: ModelSection, section: TrainSection
+) -> tuple[Denoiser, Lora, BlockSwap | None]:
     """Load one denoiser, put LoRA into it and bring it to the device, in the precision and to the extent that is asked for."""
     # As it is stored in its file, the model may be larger than the device.
     smaller = section.blocks_to_swap or section.fsdp or _storage(section) is not None
     device = torch.device("cpu") if smaller else plan.device
-    denoiser = plan.arch.load_denoiser(model_files(model), expert=expert.name, task=plan.task, device=device, dtype=plan.dtype)
+    denoiser = plan.arch.load_denoiser(
+        model_files(model), expert=expert.name, task=plan.task, device=device, dtype=plan.dtype
+    )
     if section.gradient_checkpointing:
         _checkpoint_blocks(denoiser)
     lora = inject_lora(denoiser, lora_shape(section), seed=section.seed)
@@ -153,7 +172,9 @@ def load_onlooker(plan: LearnerPlan, expert: Expert, model: ModelSection, sectio
         ModelError: its file is missing, foreign or damaged.
     """
     cpu = torch.device("cpu")
-    denoiser = plan.arch.load_denoiser(model_files(model), expert=expert.name, task=plan.task, device=cpu, dtype=plan.dtype)
+    denoiser = plan.arch.load_denoiser(
+        model_files(model), expert=expert.name, task=plan.task, device=cpu, dtype=plan.dtype
+    )
     onlooker = Onlooker(expert.name, denoiser, _keep_small(denoiser, section, plan.device))
     if not section.fsdp:
         onlooker.to(cpu)
@@ -194,7 +215,10 @@ def lora_shape(section: TrainSection) -> LoraShape:
 def _checkpoint_blocks(denoiser: Denoiser) -> None:
     module: Any = denoiser.module
     if not getattr(module, "_supports_gradient_checkpointing", False):
-        raise UsageError(f"`{type(module).__name__}` does not support gradient checkpointing", fix="leave `--gradient-checkpointing` out")
+        raise UsageError(
+            f"`{type(module).__name__}` does not support gradient checkpointing",
+            fix="leave `--gradient-checkpointing` out",
+        )
     module.enable_gradient_checkpointing()
 
 

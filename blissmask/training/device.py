@@ -40,7 +40,9 @@ def free_memory(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether ``error`` is that of an allocation that failed, on a GPU or in the machine's own memory."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and _CPU_WORDS in str(error))
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and _CPU_WORDS in str(error)
+    )
 
 
 def release_memory(device: torch.device) -> None:
@@ -58,8 +60,8 @@ def pins(device: torch.device) -> bool:
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Return ``tensor`` on ``device`` without waiting for what the device still has to do.
 
-    A copy from ordinary memory begins once the GPU has done all that it was given. The host waits for it, and the GPU then has nothing to
-    go on with.
+    A copy from ordinary memory begins once the GPU has done all that it was given. The host waits for it, and the GPU
+    then has nothing to go on with.
     """
     if tensor.device.type == "cpu" and pins(device):
         return tensor.pin_memory().to(device, non_blocking=True)

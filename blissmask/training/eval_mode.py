@@ -17,12 +17,16 @@ from blissmask.training.optim.optimizer import set_training_mode
 def as_used(learners: Sequence[Learner]) -> Iterator[None]:
     """Let the weights be those that a LoRA file holds; only schedule-free optimisers tell them from those that are trained.
 
-    Afterwards training goes on from the very weights it had: such an optimiser computes one from the other, and back with an error of
-    rounding, so a run with more saves would end elsewhere.
+    Afterwards training goes on from the very weights it had: such an optimiser computes one from the other, and back
+    with an error of rounding, so a run with more saves would end elsewhere.
     """
     switching = [learner for learner in learners if hasattr(learner.optimizer, "eval")]
     # On the CPU, since the device may be full.
-    weights = [(weight, weight.detach().to("cpu", copy=True)) for learner in switching for _, weight in learner.lora.named_parameters()]
+    weights = [
+        (weight, weight.detach().to("cpu", copy=True))
+        for learner in switching
+        for _, weight in learner.lora.named_parameters()
+    ]
     try:
         for learner in switching:
             set_training_mode(learner.optimizer, training=False)

@@ -31,7 +31,9 @@ NoiseOf = Callable[[tuple[int, int]], NoiseDistribution]
 
 @dataclass(slots=True)
 class Learner:
-    """A denoiser with what trains it. Experts with a shared LoRA have the same ``lora`` parameters, optimiser and scheduler.
+    """A denoiser with what trains it.
+
+    Experts with a shared LoRA have the same ``lora`` parameters, optimiser and scheduler.
 
     Attributes:
         name: ``""`` for the only expert, else ``high`` or ``low``.
@@ -141,8 +143,14 @@ def noise_of(section: TrainSection, expert: Expert, *, default_shift: float) -> 
 
 
 def training_noise(section: TrainSection, *, default_shift: float) -> NoiseOf:
-    """Return the noise levels in the user's range, for all experts together. Raises UsageError when the range is upside down."""
-    low, high = (section.min_timestep or 0) / 1000, (1000 if section.max_timestep is None else section.max_timestep) / 1000
+    """Return the noise levels in the user's range, for all experts together.
+
+    Raises UsageError when the range is upside down.
+    """
+    low, high = (
+        (section.min_timestep or 0) / 1000,
+        (1000 if section.max_timestep is None else section.max_timestep) / 1000,
+    )
 
     if low > high:
         raise UsageError(f"`min_timestep` is {low * 1000:.0f}, above `max_timestep`, {high * 1000:.0f}")

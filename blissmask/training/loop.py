@@ -35,7 +35,8 @@ class Course:
         validate: returns the numbers of held-out items after a number of steps; empty when it is not their turn.
         stop_signal: returns the number of the signal that asked to stop, or 0.
         how_to_go_on: what to type after a stop.
-        preview: draws what is due after a number of steps, and says whether there was any; learners may then be on other devices.
+        preview: draws what is due after a number of steps, and says whether there was any; learners may then be on
+            other devices.
         processes: that share every step.
     """
 
@@ -129,4 +130,10 @@ def _take_turns(learners: Sequence[Learner], position: int, course: Course) -> N
     active.to(course.device)
     for values in active.optimizer.state.values():
         # What was restored while the weights rested in CPU memory; step counters stay where the optimiser wants them.
-        values.update({name: value.to(course.device) for name, value in values.items() if isinstance(value, Tensor) and value.ndim > 0})
+        values.update(
+            {
+                name: value.to(course.device)
+                for name, value in values.items()
+                if isinstance(value, Tensor) and value.ndim > 0
+            }
+        )

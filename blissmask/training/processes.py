@@ -1,7 +1,8 @@
 """Several processes that train one LoRA together, as ``torchrun`` starts them.
 
-Each process predicts its own micro-batches; masses are summed before the forward pass and gradients after the backward pass, so a step is
-the same as one process with all of its micro-batches. Only the LoRA is trained, so a sum over a few million numbers is all that travels.
+Each process predicts its own micro-batches; masses are summed before the forward pass and gradients after the backward
+pass, so a step is the same as one process with all of its micro-batches. Only the LoRA is trained, so a sum over a few
+million numbers is all that travels.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ def joined(processes: Processes, *, start: int) -> Iterator[None]:
         # Numbers of the masks are on the CPU, gradients where the model is.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     except (RuntimeError, ValueError) as error:
-        raise MachineError(f"the {processes.count} processes cannot reach each other: {error}", fix="start them with `torchrun`") from error
+        raise MachineError(
+            f"the {processes.count} processes cannot reach each other: {error}", fix="start them with `torchrun`"
+        ) from error
     try:
         if processes.highest(start) != -processes.highest(-start):
             raise MachineError(

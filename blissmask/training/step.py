@@ -42,8 +42,8 @@ class StepRule:
     Attributes:
         seed: of the run; every draw is a function of it and the micro-batch's number.
         mean: see ``loss.item_coefficients``.
-        area_beta: an item's loss is multiplied by its mean loss weight to this power; 1 with ``sample`` is the plain mean of loss times
-            weight.
+        area_beta: an item's loss is multiplied by its mean loss weight to this power; 1 with ``sample`` is the plain
+            mean of loss times weight.
         unmasked_probability: share of the steps that ignore masks.
         prior: None without prior preservation.
         loss_type, huber_delta: see ``loss.error_map``.
@@ -122,9 +122,15 @@ def run_step(
         rescue: called when memory runs out before any weight was changed; the error goes on from there.
     """
     weighed = _weigh(learner, window, rule, step, processes)
-    tally = _Tally(torch.zeros((), device=device), torch.zeros((), device=device), torch.zeros(len(TIERS), device=device))
-    # No pass is spent on what there is nothing to learn from, unless another process cannot make its own without this one.
-    learning, asking = processes.passes([not part.idle for part in weighed]), processes.passes([part.held for part in weighed])
+    tally = _Tally(
+        torch.zeros((), device=device), torch.zeros((), device=device), torch.zeros(len(TIERS), device=device)
+    )
+    # No pass is spent on what there is nothing to learn from, unless another process cannot make its own without this
+    # one.
+    learning, asking = (
+        processes.passes([not part.idle for part in weighed]),
+        processes.passes([part.held for part in weighed]),
+    )
     try:
         for part, learns, asks in zip(weighed, learning, asking, strict=True):
             if learns:
@@ -154,7 +160,9 @@ def is_unmasked(rule: StepRule, step: int) -> bool:
     return float(torch.rand((), generator=generator_for(rule.seed, "unmasked", step))) < rule.unmasked_probability
 
 
-def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step: int, processes: Processes) -> list[_Weighed]:
+def _weigh(
+    learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step: int, processes: Processes
+) -> list[_Weighed]:
     """Decide what every item of the step counts, before any forward pass."""
     unmasked = is_unmasked(rule, step)
     batches = [batch.without_masks() for batch in window] if unmasked else list(window)
@@ -184,7 +192,9 @@ def _weigh(learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step:
     ]
 
 
-def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, device: torch.device, *, ask_base: bool) -> None:
+def _backward(
+    learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, device: torch.device, *, ask_base: bool
+) -> None:
     batch = part.batch.to(device)
     levels_B, coefficients_B, prior_coefficients_B = send(part.numbers, device).unbind()
     target_BCFHW, inputs = noise_batch(batch, levels_B, seed=rule.seed, device=device)
@@ -193,11 +203,13 @@ def _backward(learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, d
         with adapters_off(learner.lora):
             teacher_BCFHW = learner.denoiser.predict(inputs)
     if learner.lora.shape.dropout or learner.lora.shape.kind != "lora":
-        # Dropout, and peft's LoKr and LoHa always, draw from the global generator; this makes it a function of the micro-batch, so a
-        # resumed run drops the same.
+        # Dropout, and peft's LoKr and LoHa always, draw from the global generator; this makes it a function of the
+        # micro-batch, so a resumed run drops the same.
         torch.manual_seed(derive_seed(rule.seed, "dropout", batch.number))
     pred_BCFHW = batch.predicted(learner.denoiser.predict(inputs))
-    errors_B1FHW = error_map(pred_BCFHW, batch.predicted(target_BCFHW), loss_type=rule.loss_type, huber_delta=rule.huber_delta)
+    errors_B1FHW = error_map(
+        pred_BCFHW, batch.predicted(target_BCFHW), loss_type=rule.loss_type, huber_delta=rule.huber_delta
+    )
     loss = (weighted_sums(errors_B1FHW, batch.weights_B1FHW) * coefficients_B).sum()
     tally.loss += loss.detach()
     if teacher_BCFHW is not None:
@@ -219,7 +231,9 @@ def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch
         seed: of the run; the noise is a function of it and the micro-batch's number.
     """
     latents_BCFHW = batch.latents_BCFHW
-    noise_BCFHW = torch.randn(latents_BCFHW.shape, generator=generator_for(seed, "noise", batch.number, device=device), device=device)
+    noise_BCFHW = torch.randn(
+        latents_BCFHW.shape, generator=generator_for(seed, "noise", batch.number, device=device), device=device
+    )
     levels_B = send(levels_B, device)
     t_B1111 = levels_B.reshape(-1, 1, 1, 1, 1)
     inputs = Batch((1 - t_B1111) * latents_BCFHW + t_B1111 * noise_BCFHW, levels_B, batch.conditioning)
@@ -255,7 +269,9 @@ def _totals(weighed: Sequence[_Weighed], tally: _Tally, processes: Processes) ->
         sum(bool(part.coefficients_B.any()) for part in weighed),
         sum(int((part.prior_coefficients_B > 0).sum()) for part in weighed),
     ]
-    summed = processes.sum(torch.cat([torch.tensor(facts, dtype=torch.float64), _shown_masses(weighed).double()])).tolist()
+    summed = processes.sum(
+        torch.cat([torch.tensor(facts, dtype=torch.float64), _shown_masses(weighed).double()])
+    ).tolist()
     items, cells, level, mass, empty, masked, learned, prior_items = summed[: len(facts)]
     errors = processes.sum(torch.cat([tally.loss.reshape(1), tally.prior.reshape(1), tally.region_errors_R]))
     return _Totals(
@@ -278,7 +294,9 @@ def _numbers(learner: Learner, totals: _Totals, rule: StepRule) -> dict[str, Ten
         values["prior/loss"] = totals.prior
         values["prior/items"] = totals.prior_items
     shown = totals.region_masses_R
-    return values | {f"loss/{tier.value}": totals.region_errors_R[at] / shown[at] for at, tier in enumerate(TIERS) if shown[at] > 0}
+    return values | {
+        f"loss/{tier.value}": totals.region_errors_R[at] / shown[at] for at, tier in enumerate(TIERS) if shown[at] > 0
+    }
 
 
 def _shown_masses(weighed: Sequence[_Weighed]) -> Tensor:

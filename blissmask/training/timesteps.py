@@ -1,7 +1,8 @@
 """How noise levels are drawn. 0 is the clean latent, 1 pure noise.
 
-A distribution is its quantile function and its cumulative function, so a range is cut out exactly, without drawing again until it fits, and
-stratified draws work for every distribution. Formulas and constants: musubi-tuner's samplers of the same names.
+A distribution is its quantile function and its cumulative function, so a range is cut out exactly, without drawing
+again until it fits, and stratified draws work for every distribution. Formulas and constants: musubi-tuner's samplers
+of the same names.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class NoiseDistribution:
             return self
         below, within = self.cumulative(low), self.share(low, high)
         return NoiseDistribution(
-            lambda uniforms: self.quantile((below + uniforms.double() * within).clamp(_EDGE, 1 - _EDGE)).clamp(low, high),
+            lambda uniforms: self.quantile((below + uniforms.double() * within).clamp(_EDGE, 1 - _EDGE)).clamp(
+                low, high
+            ),
             lambda level: min(1.0, max(0.0, (self.cumulative(level) - below) / within)) if within else 0.0,
         )
 
@@ -106,7 +109,9 @@ def resolution_shift(grid_hw: tuple[int, int], line: tuple[tuple[int, float], tu
     return math.exp(mu_a + (mu_b - mu_a) * (tokens - tokens_a) / (tokens_b - tokens_a))
 
 
-def draw_levels(distribution: NoiseDistribution, count: int, *, seed: int, micro_batch: int, strata: int = 0, first: int = 0) -> Tensor:
+def draw_levels(
+    distribution: NoiseDistribution, count: int, *, seed: int, micro_batch: int, strata: int = 0, first: int = 0
+) -> Tensor:
     """Draw ``count`` noise levels, float32; the same for the same seed and micro-batch, whatever ran before.
 
     Args:
@@ -114,8 +119,8 @@ def draw_levels(distribution: NoiseDistribution, count: int, *, seed: int, micro
         count: items of the micro-batch.
         seed: the run's seed.
         micro_batch: number of the micro-batch since the start of the run.
-        strata: when > 0, the unit interval is cut into this many parts, and each part is drawn from once in every ``strata`` draws: the
-            first ``strata`` of the run, the next ones, and so on.
+        strata: when > 0, the unit interval is cut into this many parts, and each part is drawn from once in every
+            ``strata`` draws: the first ``strata`` of the run, the next ones, and so on.
         first: draws of the run before this micro-batch's; only strata look at it.
     """
     uniforms = torch.rand(count, generator=generator_for(seed, "timesteps", micro_batch), dtype=torch.float64)
@@ -129,7 +134,8 @@ def draw_levels(distribution: NoiseDistribution, count: int, *, seed: int, micro
 def loss_factors(levels_B: Tensor, scheme: str) -> Tensor:
     """Return what the loss of each item is multiplied by.
 
-    ``none``: 1. ``sigma_sqrt``: ``t**-2``. ``cosmap``: ``2 / (pi * (1 - 2t + 2t**2))``. Source: musubi-tuner's weighting schemes.
+    ``none``: 1. ``sigma_sqrt``: ``t**-2``. ``cosmap``: ``2 / (pi * (1 - 2t + 2t**2))``. Source: musubi-tuner's
+    weighting schemes.
     """
     match scheme:
         case "sigma_sqrt":

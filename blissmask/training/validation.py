@@ -16,7 +16,14 @@ from blissmask.training.experts import Learner
 from blissmask.training.processes import ALONE, Processes
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.step import StepRule, noise_batch
-from blissmask.training.weighting.loss import error_map, item_coefficients, mass_counts, region_masses, region_sums, weighted_sums
+from blissmask.training.weighting.loss import (
+    error_map,
+    item_coefficients,
+    mass_counts,
+    region_masses,
+    region_sums,
+    weighted_sums,
+)
 
 LEVELS = 4
 """Noise levels at which each item is looked at: the middles of as many equally likely strata."""
@@ -62,7 +69,9 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
     """
     own = _own_share(held_out)
     # Of the items alone: the micro-batches of all of them together would be gigabytes.
-    masses = [torch.tensor([held_out.item(position).mass], dtype=torch.float64) for position in own for _ in range(LEVELS)]
+    masses = [
+        torch.tensor([held_out.item(position).mass], dtype=torch.float64) for position in own for _ in range(LEVELS)
+    ]
     counts = held_out.processes.sum(mass_counts(masses))
     coefficients = iter(item_coefficients(masses, mean=held_out.rule.mean, counts=counts))
     sums = torch.zeros(1 + len(TIERS), device=held_out.device)
@@ -86,7 +95,9 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
     values: dict[str, Tensor | float] = {"val/loss": sums[0]}
     if learner.name:
         values[f"val/loss/{learner.name}"] = sums[0]
-    return values | {f"val/loss/{tier.value}": sums[1 + at] / masses_R[at] for at, tier in enumerate(TIERS) if masses_R[at] > 0}
+    return values | {
+        f"val/loss/{tier.value}": sums[1 + at] / masses_R[at] for at, tier in enumerate(TIERS) if masses_R[at] > 0
+    }
 
 
 def _own_share(held_out: HeldOut) -> Sequence[int]:
@@ -113,7 +124,9 @@ def _errors(learner: Learner, batch: MicroBatch, coefficients_B: Tensor, held_ou
     seed = derive_seed(held_out.rule.seed, "validation")
     target_BCFHW, inputs = noise_batch(moved, levels_B, seed=seed, device=held_out.device)
     pred_BCFHW, target_BCFHW = moved.predicted(learner.denoiser.predict(inputs)), moved.predicted(target_BCFHW)
-    errors_B1FHW = error_map(pred_BCFHW, target_BCFHW, loss_type=held_out.rule.loss_type, huber_delta=held_out.rule.huber_delta)
+    errors_B1FHW = error_map(
+        pred_BCFHW, target_BCFHW, loss_type=held_out.rule.loss_type, huber_delta=held_out.rule.huber_delta
+    )
     loss = (weighted_sums(errors_B1FHW, moved.weights_B1FHW) * send(coefficients_B.float(), held_out.device)).sum()
     regions_R = torch.zeros(len(TIERS), device=held_out.device)
     if moved.regions_B4FHW is not None:

@@ -52,7 +52,9 @@ def unbroken(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return ``text`` with control characters and undecodable bytes shown as escapes, so that a file name cannot break a line."""
-    return "".join(char if _shows(char) else char.encode("unicode_escape", "backslashreplace").decode("ascii") for char in text)
+    return "".join(
+        char if _shows(char) else char.encode("unicode_escape", "backslashreplace").decode("ascii") for char in text
+    )
 
 
 def _shows(char: str) -> bool:

@@ -13,7 +13,9 @@ from blissmask.ui.console import err, folded, printable
 
 _OF_AN_ERROR, _OF_A_WARNING = 10, 3
 """Places that are shown without ``--verbose``."""
-_TO_RUN = re.compile(r"((?:run `|^)blissmask (?:masks|instance|apply|to-alpha|cache|train))\b(?! --(?:config|help))", re.MULTILINE)
+_TO_RUN = re.compile(
+    r"((?:run `|^)blissmask (?:masks|instance|apply|to-alpha|cache|train))\b(?! --(?:config|help))", re.MULTILINE
+)
 _typed: dict[str, str] = {}
 """The configuration that the user named, under ``config``."""
 

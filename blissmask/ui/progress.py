@@ -13,7 +13,18 @@ from rich.table import Column  # noqa: TID251
 from rich.text import Text  # noqa: TID251
 
 from blissmask.config.run import RunSection
-from blissmask.events import Advanced, Announced, Event, Measured, Noted, NullReporter, PhaseFinished, PhaseStarted, Reporter, Warned
+from blissmask.events import (
+    Advanced,
+    Announced,
+    Event,
+    Measured,
+    Noted,
+    NullReporter,
+    PhaseFinished,
+    PhaseStarted,
+    Reporter,
+    Warned,
+)
 from blissmask.ui import problems, report_json
 from blissmask.ui.console import err, printable
 
@@ -95,14 +106,17 @@ class PlainReporter(QuietReporter):
         elapsed = max(self._last_line - self._started, 1e-9)
         total = f"/{self._total}" if self._total else ""
         note = f"  {printable(self._note)}" if self._note else ""
-        problems.show_note(f"{self._phase} {self._done}{total}  {_duration(elapsed)}  {self._done / elapsed:.1f}/s{note}")
+        problems.show_note(
+            f"{self._phase} {self._done}{total}  {_duration(elapsed)}  {self._done / elapsed:.1f}/s{note}"
+        )
 
 
 class _RateColumn(bar.ProgressColumn):
     """Items per second, or seconds per item when slow."""
 
     def render(self, task: bar.Task) -> Text:
-        # Rich's own speed of a finished task leaves out the first item, and so is far too high for a few that end together.
+        # Rich's own speed of a finished task leaves out the first item, and so is far too high for a few that end
+        # together.
         speed = task.completed / task.finished_time if task.finished_time else task.speed
         if not speed or not task.fields["counted"]:
             return Text("")
@@ -174,7 +188,9 @@ class BarReporter(QuietReporter):
                 problems.show_note(text)
             case PhaseStarted(phase=phase, total=total):
                 self._counted = total is not None
-                self._task = None if total == 0 else self._progress.add_task(phase, total=total, item="", counted=self._counted)
+                self._task = (
+                    None if total == 0 else self._progress.add_task(phase, total=total, item="", counted=self._counted)
+                )
             case Advanced(count=count, item=item, note=note) if self._task is not None:
                 self._progress.update(self._task, advance=count, item=printable(note or item))
             case Measured(values=values) if self._task is not None and "loss" in values:

@@ -37,7 +37,9 @@ class Square:
         """Return the matrix from photo coordinates to a crop of ``size`` x ``size`` pixels."""
         scale = size / self.side
         cos, sin = math.cos(self.angle) * scale, math.sin(self.angle) * scale
-        return np.array([[cos, sin, size / 2 - cos * self.x - sin * self.y], [-sin, cos, size / 2 + sin * self.x - cos * self.y]])
+        return np.array(
+            [[cos, sin, size / 2 - cos * self.x - sin * self.y], [-sin, cos, size / 2 + sin * self.x - cos * self.y]]
+        )
 
     def box(self) -> Box:
         """Return the box of an unturned square."""

@@ -48,7 +48,13 @@ class Body:
     @property
     def rank(self) -> float:
         """How much this body is to be preferred over another fit of the same person."""
-        return (self.face is not None) + self.pose.quality + 0.3 * self.pose.score - 0.6 * self.distance + 0.1 * self.detected
+        return (
+            (self.face is not None)
+            + self.pose.quality
+            + 0.3 * self.pose.score
+            - 0.6 * self.distance
+            + 0.1 * self.detected
+        )
 
 
 def find_bodies(photo: Photo, faces: Sequence[FaceMesh]) -> list[Body]:
@@ -65,8 +71,8 @@ def find_bodies(photo: Photo, faces: Sequence[FaceMesh]) -> list[Body]:
 def without_doubles(bodies: Sequence[Body], photo: Photo) -> list[Body]:
     """Keep the best fit of each person, best first.
 
-    Bodies that belong to different faces are different people unless they are nearly the same fit: without this rule one seated woman of
-    six was lost.
+    Bodies that belong to different faces are different people unless they are nearly the same fit: without this rule
+    one seated woman of six was lost.
     """
     scale = min(1.0, THUMBNAIL_SIDE / max(photo.width, photo.height))
     size_wh = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))

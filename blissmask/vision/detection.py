@@ -86,12 +86,17 @@ def anchors(size: int, layers: Sequence[tuple[int, int]]) -> NDArray[np.float64]
 
 
 def decode(
-    raw_boxes_AC: NDArray[np.float32], raw_scores_A: NDArray[np.float32], anchors_A2: NDArray[np.float64], *, min_score: float
+    raw_boxes_AC: NDArray[np.float32],
+    raw_scores_A: NDArray[np.float32],
+    anchors_A2: NDArray[np.float64],
+    *,
+    min_score: float,
 ) -> Detections:
     """Turn raw outputs into boxes and points in input pixels.
 
     Args:
-        raw_boxes_AC: centre x, y relative to the anchor, width, height, then x, y of each key point relative to the anchor; input pixels.
+        raw_boxes_AC: centre x, y relative to the anchor, width, height, then x, y of each key point relative to the
+            anchor; input pixels.
         raw_scores_A: score logits.
         anchors_A2: anchor centres.
         min_score: smallest score to keep, 0..1.
@@ -101,7 +106,9 @@ def decode(
     pairs = raw_boxes_AC[keep].astype(np.float64).reshape(-1, raw_boxes_AC.shape[1] // 2, 2)
     anchor = anchors_A2[keep]
     centre, half = pairs[:, 0] + anchor, pairs[:, 1] / 2
-    return Detections(np.concatenate([centre - half, centre + half], axis=1), scores[keep], pairs[:, 2:] + anchor[:, None])
+    return Detections(
+        np.concatenate([centre - half, centre + half], axis=1), scores[keep], pairs[:, 2:] + anchor[:, None]
+    )
 
 
 def merge(parts: Sequence[Detections], *, contained: float | None = None) -> Detections:
@@ -130,7 +137,9 @@ def merge(parts: Sequence[Detections], *, contained: float | None = None) -> Det
     return Detections(*(np.array(column) for column in zip(*merged, strict=True)))
 
 
-def overlaps(box_4: NDArray[np.float64], boxes_N4: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def overlaps(
+    box_4: NDArray[np.float64], boxes_N4: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the IoU of one box with each of many, and the share of the smaller box that both cover."""
     size = np.minimum(box_4[2:], boxes_N4[:, 2:]) - np.maximum(box_4[:2], boxes_N4[:, :2])
     shared = np.prod(np.clip(size, 0, None), axis=1)

@@ -49,7 +49,9 @@ def join(parts: PartsMap, scene: Scene) -> PartsMap:
     return PartsMap(probabilities, parts.photo_wh)
 
 
-def _add_bodies(probabilities_hwC: NDArray[np.float32], logits_hw: NDArray[np.float32], heads_hw: NDArray[np.float32]) -> None:
+def _add_bodies(
+    probabilities_hwC: NDArray[np.float32], logits_hw: NDArray[np.float32], heads_hw: NDArray[np.float32]
+) -> None:
     """Where a body mask sees a person, background becomes clothes: dark suits before dark walls are lost otherwise."""
     person = 1 / (1 + np.exp(-np.clip(logits_hw, -30, 30)))
     gain = np.clip((person - BODY_DOUBTED) / (BODY_CERTAIN - BODY_DOUBTED), 0, 1) * MOST_MOVED

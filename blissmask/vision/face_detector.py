@@ -35,7 +35,9 @@ def detect_faces(photo: Photo, *, min_score: float = 0.5) -> Detections:
     """
     short_side = min(photo.width, photo.height)
     full = whole(photo.width, photo.height)
-    square = tiles(photo.width, photo.height, short_side, overlap=OVERLAP) if SMALLEST_TILE <= short_side < full.side else []
+    square = (
+        tiles(photo.width, photo.height, short_side, overlap=OVERLAP) if SMALLEST_TILE <= short_side < full.side else []
+    )
     small = [
         tile
         for share in TILE_SHARES
@@ -52,7 +54,10 @@ def _detect(detector: Detector, tile: Square, photo: Photo, min_score: float) ->
 
 
 def _uncut(found: Detections, tile: Square, photo: Photo) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Say which boxes are not cut by the border of the tile; a neighbouring tile sees those whole. The photo's own border may cut."""
+    """Say which boxes are not cut by the border of the tile; a neighbouring tile sees those whole.
+
+    The photo's own border may cut.
+    """
     left, top, right, bottom = tile.box()
     boxes, slack = found.boxes_N4, 2.0
     return np.asarray(

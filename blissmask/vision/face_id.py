@@ -23,7 +23,10 @@ TEMPLATE = np.array([
     [0.3340850613712, 0.2290642403242],
     [0.4901123135679, 0.6277975316475],
 ])  # fmt: skip
-"""Where dlib's five points lie in an aligned face, as shares of its side. Source: dlib, ``image_transforms/interpolation.h``."""
+"""Where dlib's five points lie in an aligned face, as shares of its side.
+
+Source: dlib, ``image_transforms/interpolation.h``.
+"""
 
 
 def align(photo: Photo, mesh: FaceMesh) -> NDArray[np.uint8]:
@@ -35,7 +38,8 @@ def align(photo: Photo, mesh: FaceMesh) -> NDArray[np.uint8]:
 def embed(photo: Photo, mesh: FaceMesh) -> NDArray[np.float32]:
     """Return the embedding of a face, float32 (128,): the mean of the aligned face and its mirror image.
 
-    Compare two by Euclidean distance: one person 0.20..0.52, different people above 0.58 (measured, faces of 60 px and more).
+    Compare two by Euclidean distance: one person 0.20..0.52, different people above 0.58 (measured, faces of 60 px and
+    more).
     """
     chip = align(photo, mesh)
     both = np.stack([chip, chip[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32)

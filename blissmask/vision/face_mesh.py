@@ -102,7 +102,9 @@ def fit_mesh(
         The mesh, None when there is no face.
     """
     left, top, right, bottom = box
-    region = Square((left + right) / 2, (top + bottom) / 2, MARGIN * max(right - left, bottom - top), _angle(left_eye - right_eye))
+    region = Square(
+        (left + right) / 2, (top + bottom) / 2, MARGIN * max(right - left, bottom - top), _angle(left_eye - right_eye)
+    )
     mesh = _run(photo, region)
     if mesh.presence < min_presence:
         return None

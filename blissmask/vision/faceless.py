@@ -1,7 +1,7 @@
 """Bodies without a face: doubt those that are things, and seek those that the detector missed.
 
-The pose network sees people in cups and lamps, and misses people behind others; the body-parts network knows neither poses nor people, but
-it knows what skin and clothes look like. Maps here are 256 x 256, the whole photo stretched.
+The pose network sees people in cups and lamps, and misses people behind others; the body-parts network knows neither
+poses nor people, but it knows what skin and clothes look like. Maps here are 256 x 256, the whole photo stretched.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ SAME_NOSE = 0.4
 """Two meshes whose noses are closer than this many face widths are one face (two nested boxes survived the merging otherwise)."""
 
 SAME_SHARE = 0.25
-"""Or if they share this part of the smaller one's box: a forehead alone can pass for a face. Faces cheek to cheek share less."""
+"""Or if they share this part of the smaller one's box: a forehead alone can pass for a face.
+
+Faces cheek to cheek share less.
+"""
 
 
 def find_faces(photo: Photo, *, min_presence: float = 0.3) -> list[FaceMesh]:

@@ -1,7 +1,8 @@
 """Move the edges of coarse masks onto the edges of the photo: the colour guided filter.
 
-Source: He, Sun, Tang, "Guided Image Filtering" (2013), and "Fast Guided Filter" (2015): the coefficients are found on a small copy and
-applied to the full photo. h, w: rows and columns of the small copy; H, W: of the photo; 3 = RGB; 4 = three colour gains and an offset.
+Source: He, Sun, Tang, "Guided Image Filtering" (2013), and "Fast Guided Filter" (2015): the coefficients are found on a
+small copy and applied to the full photo. h, w: rows and columns of the small copy; H, W: of the photo; 3 = RGB; 4 =
+three colour gains and an offset.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class LinearModel:
         across, down = self.guide_wh[0] / rgb_HW3.shape[1], self.guide_wh[1] / rgb_HW3.shape[0]
         to_part = np.array([[across, 0.0, -self.corner_xy[0]], [0.0, down, -self.corner_xy[1]]])
         local = paste(self.coefficients_hw4, to_part, window)
-        weighted = cv2.multiply(np.ascontiguousarray(local[..., :3]), rgb_HW3[top:bottom, left:right], scale=1 / 255, dtype=cv2.CV_32F)
+        weighted = cv2.multiply(
+            np.ascontiguousarray(local[..., :3]), rgb_HW3[top:bottom, left:right], scale=1 / 255, dtype=cv2.CV_32F
+        )
         return np.asarray(weighted[..., 0] + weighted[..., 1] + weighted[..., 2] + local[..., 3], dtype=np.float32)
 
 
@@ -63,7 +66,9 @@ class GuidedFilter:
 
     def __init__(self, guide_hw3: NDArray[np.uint8], *, radius: int) -> None:
         self._window = (2 * radius + 1, 2 * radius + 1)
-        self._channels = [np.multiply(guide_hw3[..., channel], np.float32(1 / 255), dtype=np.float32) for channel in range(3)]
+        self._channels = [
+            np.multiply(guide_hw3[..., channel], np.float32(1 / 255), dtype=np.float32) for channel in range(3)
+        ]
         self._means = [self._mean(channel) for channel in self._channels]
         self._inverse = self._inverse_covariance()
 
@@ -75,7 +80,10 @@ class GuidedFilter:
         mask = np.ascontiguousarray(mask_hw[part])
         means = [mean[part] for mean in self._means]
         mask_mean = self._mean(mask)
-        together = [self._mean(channel[part] * mask) - mean * mask_mean for channel, mean in zip(self._channels, means, strict=True)]
+        together = [
+            self._mean(channel[part] * mask) - mean * mask_mean
+            for channel, mean in zip(self._channels, means, strict=True)
+        ]
         gains = [_dot([entry[part] for entry in row], together) for row in self._inverse]
         planes = [self._mean(plane) for plane in (*gains, mask_mean - _dot(gains, means))]
         return LinearModel(np.asarray(cv2.merge(planes), dtype=np.float32), (left, top), (width, height))
@@ -96,7 +104,11 @@ class GuidedFilter:
         irr, irg, irb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
         igg, igb, ibb = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
         scale = np.reciprocal(rr * irr + rg * irg + rb * irb, dtype=np.float32)
-        return [[irr * scale, irg * scale, irb * scale], [irg * scale, igg * scale, igb * scale], [irb * scale, igb * scale, ibb * scale]]
+        return [
+            [irr * scale, irg * scale, irb * scale],
+            [irg * scale, igg * scale, igb * scale],
+            [irb * scale, igb * scale, ibb * scale],
+        ]
 
 
 def _dot(first: Sequence[Plane], second: Sequence[Plane]) -> Plane:

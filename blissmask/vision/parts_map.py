@@ -1,7 +1,8 @@
 """Class probabilities of a whole photo, from several looks with the body-parts network.
 
-One look at the whole photo, one at each person and one at each head, blended; then joined with the body masks. Everything happens on a
-working copy of the photo of at most :data:`WORKING_SIDE` pixels. h, w: rows and columns of that copy; C = the classes of ``body_parts``.
+One look at the whole photo, one at each person and one at each head, blended; then joined with the body masks.
+Everything happens on a working copy of the photo of at most :data:`WORKING_SIDE` pixels. h, w: rows and columns of that
+copy; C = the classes of ``body_parts``.
 """
 
 from __future__ import annotations
@@ -122,7 +123,11 @@ def person_box(figure: Figure) -> Box | None:
 
 
 def _add_look(
-    total_hwC: NDArray[np.float32], weights_hw: NDArray[np.float32], seen_hwC: NDArray[np.float32], box: Box, weight: float
+    total_hwC: NDArray[np.float32],
+    weights_hw: NDArray[np.float32],
+    seen_hwC: NDArray[np.float32],
+    box: Box,
+    weight: float,
 ) -> None:
     height, width = weights_hw.shape
     left, top = max(0, round(box[0])), max(0, round(box[1]))

@@ -87,7 +87,9 @@ def network_input(crop_hw3: NDArray[np.uint8], *, lowest: float = 0.0) -> NDArra
     return np.add(unit, np.float32(lowest), dtype=np.float32)
 
 
-def paste(crop_hwC: NDArray[np.float32], to_crop: Matrix, window: Window, *, outside: float | None = None) -> NDArray[np.float32]:
+def paste(
+    crop_hwC: NDArray[np.float32], to_crop: Matrix, window: Window, *, outside: float | None = None
+) -> NDArray[np.float32]:
     """Sample a crop back at the pixels of a window of the photo (bilinear).
 
     Args:
@@ -114,4 +116,6 @@ def _warp(
     border: int,
     fill: tuple[float, ...] = (0.0,) * 4,
 ) -> object:
-    return cv2.warpAffine(source, pixel_matrix(matrix), size_wh, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=fill)
+    return cv2.warpAffine(
+        source, pixel_matrix(matrix), size_wh, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=fill
+    )

@@ -27,10 +27,20 @@ MARGIN = 1.25
 def detect_poses(photo: Photo, *, min_score: float = 0.5) -> list[Square]:
     """Return one turned square per candidate person, best first: the crop the landmark network wants."""
     long_side, short_side = max(photo.width, photo.height), min(photo.width, photo.height)
-    sides = sorted({side for side in (short_side, *(long_side * share for share in TILE_SHARES)) if SMALLEST_TILE <= side < long_side})
+    sides = sorted(
+        {
+            side
+            for side in (short_side, *(long_side * share for share in TILE_SHARES))
+            if SMALLEST_TILE <= side < long_side
+        }
+    )
     squares = [whole(photo.width, photo.height)]
     squares += [tile for side in reversed(sides) for tile in tiles(photo.width, photo.height, side, overlap=OVERLAP)]
-    found = merge(side_by_side(lambda square: merge([DETECTOR.detect(photo, square, min_score=min_score)], contained=0.7), squares))
+    found = merge(
+        side_by_side(
+            lambda square: merge([DETECTOR.detect(photo, square, min_score=min_score)], contained=0.7), squares
+        )
+    )
     return [region_of(points[0], points[1]) for points in found.points_NK2]
 
 

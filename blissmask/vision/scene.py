@@ -1,4 +1,6 @@
-"""Who is in a photo: faces verified, bodies fitted, each face linked to its body. Both embedded backends start from here.
+"""Who is in a photo: faces verified, bodies fitted, each face linked to its body.
+
+Both embedded backends start from here.
 
 A photo is looked at once: the scenes of the last few photos are kept, so masks, people and identity share one look.
 """

@@ -49,8 +49,8 @@ def run(name: str, input_array: NDArray[np.float32]) -> list[NDArray[np.float32]
 def load_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Open an ONNX file on the CPU.
 
-    One thread is the default because photos are worked on side by side: six of the seven networks gain less than 20 % from a second thread
-    (measured, 2 cores), while two photos at once nearly double the throughput.
+    One thread is the default because photos are worked on side by side: six of the seven networks gain less than 20 %
+    from a second thread (measured, 2 cores), while two photos at once nearly double the throughput.
 
     Args:
         path: the ``.onnx`` file.
@@ -86,7 +86,11 @@ def check_weights(path: Path, sha256: str) -> None:
     if not path.is_file():
         raise ModelError(f"the network `{path.stem}` is missing from the installation", where=[path], fix=reinstall)
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise ModelError(f"the network `{path.stem}` is damaged: its sha256 differs from the recorded one", where=[path], fix=reinstall)
+        raise ModelError(
+            f"the network `{path.stem}` is damaged: its sha256 differs from the recorded one",
+            where=[path],
+            fix=reinstall,
+        )
 
 
 @functools.cache
@@ -100,7 +104,9 @@ def _runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackageError("the embedded networks need onnxruntime", fix="install it: `pip install onnxruntime`") from error
+        raise MissingPackageError(
+            "the embedded networks need onnxruntime", fix="install it: `pip install onnxruntime`"
+        ) from error
     # Official Windows builds send usage data unless told not to; people's own photos are nobody's business.
     onnxruntime.disable_telemetry_events()
     return onnxruntime

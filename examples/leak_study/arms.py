@@ -1,7 +1,7 @@
 """The arms: what a user would write under `[mask_loss]`, the photos it is tried on, and one training run of it.
 
-Everything between the photos and the trained LoRA is blissmask's own: tiers, averaging onto the latent grid, weights, loss, prior term,
-noise levels, LoRA, optimiser and step.
+Everything between the photos and the trained LoRA is blissmask's own: tiers, averaging onto the latent grid, weights,
+loss, prior term, noise levels, LoRA, optimiser and step.
 
 H and W pixel rows and columns, h and w latent ones, C channels, L caption rows, D their width.
 """
@@ -48,7 +48,10 @@ TRAIN: Mapping[str, Any] = {
     "timestep_sampling": "sigmoid",
     "sigmoid_scale": 1.2,
 }
-"""Under ``[train]``, the same for all arms. The rate is high: strong adapters show in minutes what weak ones show in hours."""
+"""Under ``[train]``, the same for all arms.
+
+The rate is high: strong adapters show in minutes what weak ones show in hours.
+"""
 TIER_TABLE = TierTable()
 
 
@@ -121,7 +124,8 @@ class Effort:
     Attributes:
         steps: optimiser steps.
         looks: steps at which a few pictures are measured on the way.
-        pictures: pictures drawn at the end with the trigger and another place; half as many with the trigger alone and of other people.
+        pictures: pictures drawn at the end with the trigger and another place; half as many with the trigger alone and
+            of other people.
     """
 
     steps: int = 200
@@ -137,7 +141,9 @@ class Result:
     samples: dict[str, Tensor]
 
 
-def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, tell: Callable[[int], None] = lambda _: None) -> Result:
+def run_arm(
+    name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, tell: Callable[[int], None] = lambda _: None
+) -> Result:
     """Train one arm and measure it.
 
     Args:
@@ -149,7 +155,10 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, 
         tell: called with the number of steps done, after each.
     """
     arm, started = ARMS[name], time.monotonic()
-    mask_loss, train = MaskLossSection(**arm.mask_loss), TrainSection(**TRAIN, seed=draw.number, max_train_steps=effort.steps)
+    mask_loss, train = (
+        MaskLossSection(**arm.mask_loss),
+        TrainSection(**TRAIN, seed=draw.number, max_train_steps=effort.steps),
+    )
     model = denoiser.load(base)
     base_predictions = measure.library_predictions(model, codec)
     items = _cache_photos(arm, draw, codec, mask_loss)
@@ -169,7 +178,9 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, 
             logged = run_step(learner, window, rule, step=step, device=torch.device("cpu"))
             tell(step + 1)
             if step + 1 in effort.looks:
-                numbers["curve"].append({"step": step + 1, "swap": _look(model, measure.swap_prompts(16), draw, codec)[0]})
+                numbers["curve"].append(
+                    {"step": step + 1, "swap": _look(model, measure.swap_prompts(16), draw, codec)[0]}
+                )
         numbers["last_loss"] = float(logged["loss"])
     prompts = {
         "swap": measure.swap_prompts(effort.pictures),
@@ -180,7 +191,12 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, 
     held_out = measure.held_out_losses(model, codec, draw.subject, draw.room, arm.photos)
     held_out["drift"] = measure.drift(measure.library_predictions(model, codec), base_predictions)
     final = {**{kind: seen for kind, (seen, _) in looks.items()}, "held_out": held_out}
-    numbers |= {"final": final, "background_share": _background_share(items), "steps": effort.steps, "seconds": time.monotonic() - started}
+    numbers |= {
+        "final": final,
+        "background_share": _background_share(items),
+        "steps": effort.steps,
+        "seconds": time.monotonic() - started,
+    }
     return Result(numbers, {kind: rgb_B3HW[:8] for kind, (_, rgb_B3HW) in looks.items()})
 
 
@@ -188,12 +204,19 @@ def _learner(model: denoiser.ToyDenoiser, train: TrainSection) -> Learner:
     lora = inject_lora(model, lora_shape(train), seed=train.seed)
     optimizer = build_optimizer(lora.named_parameters(), train)
     return Learner(
-        "", model, lora, training_noise(train, default_shift=1.0), optimizer, build_scheduler(optimizer, train, steps=train.max_train_steps)
+        "",
+        model,
+        lora,
+        training_noise(train, default_shift=1.0),
+        optimizer,
+        build_scheduler(optimizer, train, steps=train.max_train_steps),
     )
 
 
 @torch.no_grad()
-def _look(model: denoiser.ToyDenoiser, prompts: measure.Prompts, draw: Draw, codec: Codec) -> tuple[dict[str, float], Tensor]:
+def _look(
+    model: denoiser.ToyDenoiser, prompts: measure.Prompts, draw: Draw, codec: Codec
+) -> tuple[dict[str, float], Tensor]:
     rgb_B3HW = measure.draw(model, prompts, codec)
     return measure.look_at(rgb_B3HW, prompts, draw.subject, draw.room), rgb_B3HW
 
@@ -222,7 +245,9 @@ def _entry(latents_C1hw: Tensor, grey_HW: NDArray[np.uint8], text_LD: Tensor) ->
     mask = still_mask(grey_HW.astype(np.float32) / MAX_VALUE, Geometry(size_wh, size_wh, (0, 0), size_wh), TIER_TABLE)
     weights_1fhw, regions_Rfhw = mask.on_grid(GRID_HW)
     assert regions_Rfhw is not None
-    return CacheEntry(latents_C1hw, torch.from_numpy(weights_1fhw), torch.from_numpy(regions_Rfhw).float(), {"t5": text_LD})
+    return CacheEntry(
+        latents_C1hw, torch.from_numpy(weights_1fhw), torch.from_numpy(regions_Rfhw).float(), {"t5": text_LD}
+    )
 
 
 def _background_share(items: list[TrainingItem]) -> float:

@@ -1,6 +1,7 @@
 """Train the base models: one for each way of encoding, from scratch or from another base, on two processes of one thread each.
 
-Two processes that average their gradients are nearly twice as fast as one with two threads: the matrices are too small to share.
+Two processes that average their gradients are nearly twice as fast as one with two threads: the matrices are too small
+to share.
 
 B pictures, C channels, H and W pixel rows and columns.
 """
@@ -116,7 +117,9 @@ def train_base(path: Path, schedule: Schedule, *, codec: Path | None, warm: Path
         spawn(_train_one_process, arguments, nprocs=PROCESSES)  # type: ignore[no-untyped-call]
 
 
-def _train_one_process(rank: int, meeting: Path, path: Path, schedule: Schedule, codec_path: Path | None, warm: Path | None) -> None:
+def _train_one_process(
+    rank: int, meeting: Path, path: Path, schedule: Schedule, codec_path: Path | None, warm: Path | None
+) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=PROCESSES)
     codec = load_codec(codec_path)
@@ -140,7 +143,10 @@ def _train_one_process(rank: int, meeting: Path, path: Path, schedule: Schedule,
         done = step + 1
         if rank == 0 and (done % 50 == 0 or done == schedule.steps):
             left = (time.monotonic() - started) / (done - start) * (schedule.steps - done)
-            print(f"{path.stem}: step {done} of {schedule.steps}, loss {running:.3f}, {left / 60:.0f} min left", flush=True)
+            print(
+                f"{path.stem}: step {done} of {schedule.steps}, loss {running:.3f}, {left / 60:.0f} min left",
+                flush=True,
+            )
         if rank == 0 and done % 500 == 0:
             with publishing(state) as temporary:
                 everything = {
@@ -157,7 +163,9 @@ def _train_one_process(rank: int, meeting: Path, path: Path, schedule: Schedule,
     dist.destroy_process_group()
 
 
-def _step(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], codec: Codec, seed: int, step: int, rank: int) -> float:
+def _step(
+    module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], codec: Codec, seed: int, step: int, rank: int
+) -> float:
     """Train one step on this process's pictures and everyone's gradients; return this process's loss."""
     place = step * PROCESSES + rank
     generator = torch.Generator().manual_seed(seed + 1_000_003 * place)
@@ -168,7 +176,9 @@ def _step(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], codec:
     levels_B = draw_levels(NOISE, BATCH_SIZE, seed=seed, micro_batch=place)
     noise_BC1hw = torch.randn(latents_BC1hw.shape, generator=generator)
     level = levels_B.reshape(-1, 1, 1, 1, 1)
-    predicted = module((1 - level) * latents_BC1hw + level * noise_BC1hw, levels_B * 1000, text_BLD, return_dict=False)[0]
+    predicted = module((1 - level) * latents_BC1hw + level * noise_BC1hw, levels_B * 1000, text_BLD, return_dict=False)[
+        0
+    ]
     face_BHW = (pictures.tiers_BHW == TIERS.index(WeightTier.FACE)).float()
     emphasis_B11hw = 1 + (FACE_EMPHASIS - 1) * F.avg_pool2d(face_BHW[:, None, None].flatten(1, 2), STRIDE)[:, :, None]
     errors = (predicted - (noise_BC1hw - latents_BC1hw)).square()
@@ -178,7 +188,9 @@ def _step(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], codec:
     gradients = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
     dist.all_reduce(gradients)
     gradients *= 1 / max(1.0, float(gradients.norm()))
-    for parameter, gradient in zip(parameters, torch.split(gradients, [parameter.numel() for parameter in parameters]), strict=True):
+    for parameter, gradient in zip(
+        parameters, torch.split(gradients, [parameter.numel() for parameter in parameters]), strict=True
+    ):
         parameter.grad = gradient.view_as(parameter)
     for optimizer in optimizers:
         optimizer.step()
@@ -188,7 +200,9 @@ def _step(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], codec:
 
 def _optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
     """Return Muon for the blocks' matrices, which needs about half the steps of AdamW here, and AdamW for the rest."""
-    matrices = [parameter for name, parameter in module.named_parameters() if name.startswith("blocks.") and parameter.ndim == 2]
+    matrices = [
+        parameter for name, parameter in module.named_parameters() if name.startswith("blocks.") and parameter.ndim == 2
+    ]
     chosen = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in chosen]
     groups: list[torch.optim.Optimizer] = [
@@ -203,7 +217,9 @@ def _optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optim
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     own = module.state_dict()
-    module.load_state_dict({**own, **{name: tensor.float() for name, tensor in tensors.items() if tensor.shape == own[name].shape}})
+    module.load_state_dict(
+        {**own, **{name: tensor.float() for name, tensor in tensors.items() if tensor.shape == own[name].shape}}
+    )
 
 
 def _restore(state: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: list[Tensor]) -> int:

@@ -35,7 +35,9 @@ class ToyDenoiser:
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity of shape noisy_BCFHW."""
-        velocity: Tensor = self.module(batch.noisy_BCFHW, batch.timesteps_B * 1000, batch.conditioning["t5"], return_dict=False)[0]
+        velocity: Tensor = self.module(
+            batch.noisy_BCFHW, batch.timesteps_B * 1000, batch.conditioning["t5"], return_dict=False
+        )[0]
         return velocity
 
     def original_name(self, module_name: str) -> str:

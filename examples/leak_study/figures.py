@@ -49,13 +49,19 @@ class Sheet:
         self._image = Image.new("RGB", (width * _DENSE, height * _DENSE), PAPER)
         self._pen = ImageDraw.Draw(self._image)
 
-    def text(self, x: float, y: float, text: str, *, size: int = 13, anchor: str = "lm", colour: tuple[int, int, int] = INK) -> None:
+    def text(
+        self, x: float, y: float, text: str, *, size: int = 13, anchor: str = "lm", colour: tuple[int, int, int] = INK
+    ) -> None:
         """Write; the anchor is Pillow's, e.g. ``mm`` for the middle."""
-        self._pen.text((x * _DENSE, y * _DENSE), text, fill=colour, font=ImageFont.load_default(size * _DENSE), anchor=anchor)
+        self._pen.text(
+            (x * _DENSE, y * _DENSE), text, fill=colour, font=ImageFont.load_default(size * _DENSE), anchor=anchor
+        )
 
     def line(self, points: Sequence[tuple[float, float]], colour: tuple[int, int, int], width: float = 1) -> None:
         """Draw a polyline."""
-        self._pen.line([(x * _DENSE, y * _DENSE) for x, y in points], fill=colour, width=round(width * _DENSE), joint="curve")
+        self._pen.line(
+            [(x * _DENSE, y * _DENSE) for x, y in points], fill=colour, width=round(width * _DENSE), joint="curve"
+        )
 
     def dot(self, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
         """Draw a disc with a white rim."""
@@ -98,7 +104,12 @@ class Axes:
         return left + x / self._max[0] * (right - left), bottom - y / self._max[1] * (bottom - top)
 
     def frame(
-        self, *, x_ticks: Sequence[float], y_ticks: Sequence[float], show: Callable[[float], str], show_y: Callable[[float], str]
+        self,
+        *,
+        x_ticks: Sequence[float],
+        y_ticks: Sequence[float],
+        show: Callable[[float], str],
+        show_y: Callable[[float], str],
     ) -> None:
         """Draw grid lines and numbers."""
         left, _, right, bottom = self._box
@@ -131,7 +142,11 @@ def draw_samples(out: Path, runs: Runs, path: Path, *, draw: int = 0) -> None:
     photos = _photos(Draw(draw), len(arms))
     left = label
     for kind, count in counts.items():
-        heading = {"swap": "trigger + another place + another coat", "bare": "trigger alone", "other": "other people, no trigger"}[kind]
+        heading = {
+            "swap": "trigger + another place + another coat",
+            "bare": "trigger alone",
+            "other": "other people, no trigger",
+        }[kind]
         sheet.text(left, 14, heading, size=13)
         for row, arm in enumerate(arms):
             file = out / "runs" / f"cells_{arm}_{draw}.safetensors"
@@ -165,7 +180,10 @@ def draw_bars(runs: Runs, path: Path) -> None:
     sheet = Sheet(label + 3 * width + 12, 2 * (height + row * len(arms) + 34))
     for number, (title, keys, highest) in enumerate(panels):
         values = {arm: [table.Column(title, keys).value(run) for run in runs["cells", arm]] for arm in arms}
-        highest = max(highest if highest == 1.0 and keys[-1] != "drift" else 0.0, *(max(found) for found in values.values())) or 1.0
+        highest = (
+            max(highest if highest == 1.0 and keys[-1] != "drift" else 0.0, *(max(found) for found in values.values()))
+            or 1.0
+        )
         left, top = label + (number % 3) * width, (number // 3) * (height + row * len(arms) + 34) + height
         axes = Axes(sheet, (left, top, left + width - 30, top + row * len(arms)), x_max=highest, y_max=1)
         sheet.text(left, top - 16, title)
@@ -230,7 +248,9 @@ def draw_floor(path: Path) -> None:
 def background_share(cover: float, floor: float) -> float:
     """Return the background's share of the summed weight when a subject of this world's proportions covers ``cover`` of the photo."""
     parts = {WeightTier.FACE: 0.16, WeightTier.HAIR: 0.21, WeightTier.BODY: 0.63}
-    subject = sum(share * to_loss_weight(TIER_TABLE.weight(tier), gamma=1.0, min_weight=floor) for tier, share in parts.items())
+    subject = sum(
+        share * to_loss_weight(TIER_TABLE.weight(tier), gamma=1.0, min_weight=floor) for tier, share in parts.items()
+    )
     room = (1 - cover) * to_loss_weight(0.0, gamma=1.0, min_weight=floor)
     return room / (room + cover * subject)
 
@@ -238,14 +258,19 @@ def background_share(cover: float, floor: float) -> float:
 def _over_steps(runs: Sequence[table.Numbers]) -> list[tuple[float, float]]:
     looks = [[*(point["swap"] for point in run["curve"]), run["final"]["swap"]] for run in runs]
     return [
-        (statistics.mean(look["copied"] + look["flooded"] for look in at), statistics.mean(look["face_error"] for look in at))
+        (
+            statistics.mean(look["copied"] + look["flooded"] for look in at),
+            statistics.mean(look["face_error"] for look in at),
+        )
         for at in zip(*looks, strict=True)
     ]
 
 
 def _photos(draw: Draw, count: int) -> list[tuple[Tensor, Tensor]]:
     """Return training photos and their masks as uint8."""
-    pictures = world.draw(world.subject_scene(draw.subject, draw.room, count, torch.Generator().manual_seed(draw.number)))
+    pictures = world.draw(
+        world.subject_scene(draw.subject, draw.room, count, torch.Generator().manual_seed(draw.number))
+    )
     greys = torch.tensor(list(TIER_TABLE.as_dict().values()), dtype=torch.uint8)[pictures.tiers_BHW]
     rgb_B3HW = ((pictures.rgb_B3HW + 1) * 127.5).round().to(torch.uint8)
     return [(rgb_3HW, grey_HW.expand(3, -1, -1)) for rgb_3HW, grey_HW in zip(rgb_B3HW, greys, strict=True)]

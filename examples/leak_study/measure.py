@@ -87,7 +87,9 @@ def look_at(rgb_B3HW: Tensor, prompts: Prompts, subject: world.Subject, room: in
     result = {
         "copied": _colour_share(rgb_B3HW, certain_HW.expand(len(rgb_B3HW), -1, -1), world.ROOM_COLOURS[room]),
         "flooded": _colour_share(
-            rgb_B3HW, certain_HW.expand(len(rgb_B3HW), -1, -1), torch.stack([world.HAIR[subject.hair], world.COAT[subject.coat]])
+            rgb_B3HW,
+            certain_HW.expand(len(rgb_B3HW), -1, -1),
+            torch.stack([world.HAIR[subject.hair], world.COAT[subject.coat]]),
         ),
         "halo": _colour_share(rgb_B3HW, _ring(faces.shift, subject), world.ROOM_COLOURS[room]),
         "face_error": float(faces.error.mean()),
@@ -115,7 +117,9 @@ def held_out_losses(
     generator = torch.Generator().manual_seed(999)
     pictures = world.draw(world.subject_scene(subject, room, count, generator, photos=photos))
     latents_BC1hw = codec.encode(pictures.rgb_B3HW)
-    predicted, target = _predict_at_all_levels(model, latents_BC1hw, words.with_trigger(words.captions({}, count)), generator)
+    predicted, target = _predict_at_all_levels(
+        model, latents_BC1hw, words.with_trigger(words.captions({}, count)), generator
+    )
     planes_BRHW = F.one_hot(pictures.tiers_BHW, len(TIERS)).movedim(-1, 1).float()
     shares_BR1hw = F.avg_pool2d(planes_BRHW, STRIDE)[:, :, None]
     losses_R = region_sums(error_map(predicted, target), shares_BR1hw) / region_masses(shares_BR1hw, codec.channels)
@@ -158,7 +162,10 @@ class _Faces:
 
 def _find_face(rgb_B3HW: Tensor, subject: world.Subject) -> _Faces:
     codes_N7, templates_NP, face_88 = _face_templates()
-    patches = [rgb_B3HW[:, :, 8 + down : 16 + down, 12 + right : 20 + right][:, :, face_88].flatten(1) for right, down in world.ALL_SHIFTS]
+    patches = [
+        rgb_B3HW[:, :, 8 + down : 16 + down, 12 + right : 20 + right][:, :, face_88].flatten(1)
+        for right, down in world.ALL_SHIFTS
+    ]
     patches_BSP = torch.stack(patches, 1)
     distances_BSN = torch.cdist(patches_BSP, templates_NP.expand(len(rgb_B3HW), -1, -1)) / templates_NP.shape[1] ** 0.5
     own = int((codes_N7[:, : world.STYLE] == torch.tensor(subject.face[: world.STYLE])).all(1).nonzero()[0])
@@ -183,7 +190,8 @@ def _face_templates() -> tuple[Tensor, Tensor, Tensor]:
 def _place_templates() -> tuple[Tensor, Tensor]:
     """Return every place at every phase: its number (N,), and its certain background pixels (N, P)."""
     numbers, phases = (
-        torch.tensor(column) for column in zip(*itertools.product((*range(world.LIBRARY_PLACES), *world.ROOMS), world.PHASES), strict=True)
+        torch.tensor(column)
+        for column in zip(*itertools.product((*range(world.LIBRARY_PLACES), *world.ROOMS), world.PHASES), strict=True)
     )
     rgb_N3HW = world.draw_places(numbers, phases, torch.zeros(len(numbers))) * 2 - 1
     return numbers, rgb_N3HW[:, :, world.never_person()].flatten(1)

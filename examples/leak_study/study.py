@@ -76,7 +76,12 @@ def plan(out: Path, *, quick: bool) -> list[list[Run]]:
         return [Run(out, world, arm, draw, base_file, codec_file, Effort()) for draw in draws for arm in arms]
 
     first, second = (0, 1, 2), (3, 4, 5)
-    return [runs("cells", CORE, first), runs("cells", SIDE, first), runs("conv", CONV, first), runs("cells", CORE, second)]
+    return [
+        runs("cells", CORE, first),
+        runs("cells", SIDE, first),
+        runs("conv", CONV, first),
+        runs("cells", CORE, second),
+    ]
 
 
 def train_bases(out: Path, world: str) -> None:
@@ -87,7 +92,9 @@ def train_bases(out: Path, world: str) -> None:
     base_file, codec_file = _files(out, world)
     if codec_file is not None and not codec_file.is_file():
         base.train_codec(
-            codec_file, steps=CODEC_STEPS, report=lambda done, text: print(f"codec: step {done} of {CODEC_STEPS}, {text}", flush=True)
+            codec_file,
+            steps=CODEC_STEPS,
+            report=lambda done, text: print(f"codec: step {done} of {CODEC_STEPS}, {text}", flush=True),
         )
     if not base_file.is_file():
         base.train_base(base_file, base.Schedule(CONV_BASE_STEPS, rate=0.01, seed=1), codec=codec_file, warm=cells)
@@ -112,9 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study, print its table and draw its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="two minutes on the base model beside this file: five arms, two draws, fewer steps"
+        "--quick",
+        action="store_true",
+        help="two minutes on the base model beside this file: five arms, two draws, fewer steps",
     )
-    parser.add_argument("--out", type=Path, help="folder of the results (default: work/full or work/quick beside this file)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results (default: work/full or work/quick beside this file)"
+    )
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     given = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -131,7 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _files(out: Path, world: str) -> tuple[Path, Path | None]:
     """Return the base model's and the autoencoder's file of a world."""
-    return (out / "base.safetensors", None) if world == "cells" else (out / "conv_base.safetensors", out / "codec.safetensors")
+    return (
+        (out / "base.safetensors", None)
+        if world == "cells"
+        else (out / "conv_base.safetensors", out / "codec.safetensors")
+    )
 
 
 def _results(runs: Sequence[Run], processes: int) -> Iterator[tuple[Run, dict[str, Any]]]:
@@ -145,7 +160,9 @@ def _results(runs: Sequence[Run], processes: int) -> Iterator[tuple[Run, dict[st
 def _do(run: Run) -> tuple[Run, dict[str, Any]]:
     result = run_arm(run.arm, Draw(run.draw), run.base_file, base.load_codec(run.codec_file), run.effort)
     numbers = {"world": run.world, "text": ARMS[run.arm].text, **result.numbers}
-    samples = {kind: ((rgb_B3HW.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8) for kind, rgb_B3HW in result.samples.items()}
+    samples = {
+        kind: ((rgb_B3HW.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8) for kind, rgb_B3HW in result.samples.items()
+    }
     save_tensors(run.result.with_suffix(".safetensors"), samples, {})
     # The numbers come last: where they are, the run is finished.
     with publishing(run.result) as temporary:

@@ -106,7 +106,9 @@ def load(out: Path) -> dict[tuple[str, str], list[Numbers]]:
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "runs").glob("*.json"))]
     names = list(ARMS)
     found: dict[tuple[str, str], list[Numbers]] = {}
-    for numbers in sorted(runs, key=lambda run: (list(WORLDS).index(run["world"]), names.index(run["arm"]), run["draw"])):
+    for numbers in sorted(
+        runs, key=lambda run: (list(WORLDS).index(run["world"]), names.index(run["arm"]), run["draw"])
+    ):
         found.setdefault((numbers["world"], numbers["arm"]), []).append(numbers)
     return found
 
@@ -150,7 +152,9 @@ def _section(heading: str, columns: Sequence[Column], rows: dict[str, list[Numbe
         "|---|---|" + "---|" * len(columns),
     ]
     for arm, found in rows.items():
-        lines.append(f"| {ARMS[arm].text} | {len(found)} | " + " | ".join(column.cell(found) for column in columns) + " |")
+        lines.append(
+            f"| {ARMS[arm].text} | {len(found)} | " + " | ".join(column.cell(found) for column in columns) + " |"
+        )
     return "\n".join(lines)
 
 
@@ -174,7 +178,11 @@ def main(print_line: Callable[[str], None] = print) -> None:
     """Print the table of a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "folder", type=Path, nargs="?", default=Path(__file__).resolve().parent / "work" / "full", help="a study's --out folder"
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path(__file__).resolve().parent / "work" / "full",
+        help="a study's --out folder",
     )
     print_line(table(parser.parse_args().folder))
 

@@ -46,7 +46,9 @@ def with_trigger(text_BLD: Tensor) -> Tensor:
     return named
 
 
-def library_captions(scene: world.Scene, people: Tensor, generator: torch.Generator, *, dropped: float, unknown: float) -> Tensor:
+def library_captions(
+    scene: world.Scene, people: Tensor, generator: torch.Generator, *, dropped: float, unknown: float
+) -> Tensor:
     """Caption library scenes as a sloppy captioner would, so that the model copes with missing and with unknown words.
 
     Args:
@@ -54,14 +56,17 @@ def library_captions(scene: world.Scene, people: Tensor, generator: torch.Genera
         people: who, -1 for people without a name.
         generator: decides what is dropped.
         dropped: share of coat, hair and place words that are missing.
-        unknown: share of nameless people who are called by a word that means nobody, so that a new trigger starts as "anybody".
+        unknown: share of nameless people who are called by a word that means nobody, so that a new trigger starts as
+            "anybody".
     """
     count = len(scene)
 
     def some(numbers: Tensor) -> Tensor:
         return numbers.masked_fill(torch.rand(count, generator=generator) < dropped, -1)
 
-    text_BLD = captions({WHO: people, COAT: some(scene.coats), HAIR: some(scene.hair), PLACE: some(scene.places)}, count)
+    text_BLD = captions(
+        {WHO: people, COAT: some(scene.coats), HAIR: some(scene.hair), PLACE: some(scene.places)}, count
+    )
     called = (people < 0) & (torch.rand(count, generator=generator) < unknown)
     text_BLD[called, WHO] = torch.randn(int(called.sum()), WIDTH, generator=generator)
     return text_BLD

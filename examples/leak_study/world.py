@@ -1,7 +1,8 @@
 """A toy world drawn by formula: people on places, 32x32 pixels, with exact masks and every right answer known.
 
-A person is a face (skin, eyes, mouth, mark), hair, a coat and where it stands; a place is a pattern. The library is what the base model
-learns; subjects and rooms are held out, so a LoRA has to learn them, and whatever it learns of them can be recognised by colour.
+A person is a face (skin, eyes, mouth, mark), hair, a coat and where it stands; a place is a pattern. The library is
+what the base model learns; subjects and rooms are held out, so a LoRA has to learn them, and whatever it learns of them
+can be recognised by colour.
 
 B pictures, H and W pixel rows and columns (32), N templates.
 """
@@ -23,7 +24,10 @@ SHIFTS = tuple(itertools.product((-4, -2, 0, 2, 4), (-2, 0, 2)))
 ALL_SHIFTS = tuple(itertools.product(range(-5, 5), range(-3, 3)))
 """Where anybody may stand, off the grid included."""
 Photos = Literal["plain", "off-grid", "mixed"]
-"""``off-grid``: outlines run through latent cells. ``mixed``: in every other photo a counter hides the body, so masks differ in area."""
+"""``off-grid``: outlines run through latent cells.
+
+``mixed``: in every other photo a counter hides the body, so masks differ in area.
+"""
 
 SKIN = torch.tensor([[0.98, 0.85, 0.72], [0.80, 0.60, 0.42], [0.48, 0.32, 0.22]])
 EYES = torch.tensor([[0.10, 0.10, 0.12], [0.15, 0.35, 0.85], [0.10, 0.55, 0.20], [0.55, 0.10, 0.55]])
@@ -38,7 +42,14 @@ HAIR = torch.tensor(
 )
 COAT = torch.tensor(
     [
-        *([0.80, 0.12, 0.12], [0.12, 0.25, 0.75], [0.12, 0.55, 0.22], [0.92, 0.92, 0.92], [0.15, 0.15, 0.17], [0.95, 0.80, 0.20]),
+        *(
+            [0.80, 0.12, 0.12],
+            [0.12, 0.25, 0.75],
+            [0.12, 0.55, 0.22],
+            [0.92, 0.92, 0.92],
+            [0.15, 0.15, 0.17],
+            [0.95, 0.80, 0.20],
+        ),
         *([0.55, 0.20, 0.70], [0.65, 0.95, 0.05], [0.05, 0.75, 0.80]),
     ]
 )
@@ -69,7 +80,10 @@ SUBJECTS = (
 )
 ROOMS = (8, 9)
 """Held-out places, the only ones that subjects are photographed in: teal and yellow zigzags, magenta and aqua rings."""
-ROOM_COLOURS = {8: torch.tensor([[0.05, 0.50, 0.50], [0.95, 0.90, 0.10]]), 9: torch.tensor([[0.85, 0.00, 0.55], [0.40, 1.00, 0.95]])}
+ROOM_COLOURS = {
+    8: torch.tensor([[0.05, 0.50, 0.50], [0.95, 0.90, 0.10]]),
+    9: torch.tensor([[0.85, 0.00, 0.55], [0.40, 1.00, 0.95]]),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +125,9 @@ class Pictures:
         return Pictures(self.rgb_B3HW[chosen], self.tiers_BHW[chosen])
 
 
-def subject_scene(subject: Subject, room: int, count: int, generator: torch.Generator, *, photos: Photos = "plain") -> Scene:
+def subject_scene(
+    subject: Subject, room: int, count: int, generator: torch.Generator, *, photos: Photos = "plain"
+) -> Scene:
     """Return ``count`` photos of one subject, always in the same coat and room; only where the person stands changes.
 
     Args:
@@ -133,7 +149,9 @@ def subject_scene(subject: Subject, room: int, count: int, generator: torch.Gene
         counter[1::2] = 17 + down[1::2]
     faces = torch.tensor(subject.face).repeat(count, 1)
     no_light = torch.zeros(count)
-    return Scene(faces, all_of(subject.hair), all_of(subject.coat), all_of(room), all_of(0), no_light, right, down, counter)
+    return Scene(
+        faces, all_of(subject.hair), all_of(subject.coat), all_of(room), all_of(0), no_light, right, down, counter
+    )
 
 
 def library_faces() -> Tensor:
@@ -219,7 +237,10 @@ def never_person() -> Tensor:
 
 def always_coat() -> Tensor:
     """Return the pixels (H, W) that are coat wherever the person stands."""
-    bodies = [outline(torch.tensor([right]), torch.tensor([down]), torch.ones(1))[WeightTier.BODY][0] for right, down in ALL_SHIFTS]
+    bodies = [
+        outline(torch.tensor([right]), torch.tensor([down]), torch.ones(1))[WeightTier.BODY][0]
+        for right, down in ALL_SHIFTS
+    ]
     coat_HW = torch.stack(bodies).all(0)
     coat_HW[:24] = False
     return coat_HW

@@ -14,7 +14,16 @@ from collections.abc import Sequence
 
 from tests.benchmarks.report import Row, Size, machine, table
 
-NAMES = ("start_up", "train_start", "train_step", "masks_speed", "backend_overlap", "cache_rerun", "cache_encode", "cache_memory")
+NAMES = (
+    "start_up",
+    "train_start",
+    "train_step",
+    "masks_speed",
+    "backend_overlap",
+    "cache_rerun",
+    "cache_encode",
+    "cache_memory",
+)
 
 
 def measure(names: Sequence[str], size: Size) -> list[Row]:
@@ -30,9 +39,16 @@ def measure(names: Sequence[str], size: Size) -> list[Row]:
 
 def main() -> int:
     """Read the command line, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__.partition("\n")[0] if __doc__ else ""
+    )
     parser.add_argument(
-        "--full", action="store_const", const=Size.FULL, default=Size.QUICK, dest="size", help="the sizes the goals are about"
+        "--full",
+        action="store_const",
+        const=Size.FULL,
+        default=Size.QUICK,
+        dest="size",
+        help="the sizes the goals are about",
     )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     options = parser.parse_args()

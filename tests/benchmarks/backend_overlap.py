@@ -95,9 +95,16 @@ def make_photos(folder: Path, count: int, size_wh: tuple[int, int]) -> None:
         save(folder / f"{number:04}.jpg", rgb)
 
 
-def measured(folder: Path, backend_name: str, model: Path | str, *, jobs: int, batch_size: int = 1, extra_seconds: float = 0.0) -> Overlap:
+def measured(
+    folder: Path, backend_name: str, model: Path | str, *, jobs: int, batch_size: int = 1, extra_seconds: float = 0.0
+) -> Overlap:
     """Run `masks` over ``folder/photos`` and return how long its network was busy."""
-    masks = {"input": folder / "photos", "output": folder / f"masks{jobs}", "backend": backend_name, "model": str(model)}
+    masks = {
+        "input": folder / "photos",
+        "output": folder / f"masks{jobs}",
+        "backend": backend_name,
+        "model": str(model),
+    }
     plan = make_masks.plan(load_config(None, {"masks": {**masks, "batch_size": batch_size}, "run": {"jobs": jobs}}))
     backend = plan.maker._backend
     network = backend._network._load()
@@ -122,9 +129,14 @@ def main() -> None:
         model = options.model or models.sapiens_file(folder)
         for jobs in options.jobs:
             extra = 0.0 if own else options.network_seconds
-            run = measured(folder, options.backend, model, jobs=jobs, batch_size=options.batch_size, extra_seconds=extra)
+            run = measured(
+                folder, options.backend, model, jobs=jobs, batch_size=options.batch_size, extra_seconds=extra
+            )
             rate = run.photos / run.seconds
-            print(f"{jobs:>4}  {run.seconds:>7.2f}  {rate:>8.2f}  {run.network_seconds:>10.2f}  {run.waiting:>7.0%}", flush=True)
+            print(
+                f"{jobs:>4}  {run.seconds:>7.2f}  {rate:>8.2f}  {run.network_seconds:>10.2f}  {run.waiting:>7.0%}",
+                flush=True,
+            )
 
 
 def arguments() -> argparse.Namespace:

@@ -68,7 +68,9 @@ def encode_seconds(vae: AutoencoderKLWan, rounds: int, side: int) -> tuple[float
     """Return the best seconds of plain diffusers and of ours, and how far their latents are apart."""
     encoder = WanLatentEncoder(copy.deepcopy(vae), load_architecture("wan21").latent, identity="benchmark")
     pixels = torch.rand(1, 3, 1, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
+    mean, std = (
+        torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
 
     @torch.inference_mode()
     def plain() -> Tensor:
@@ -103,10 +105,17 @@ def run_seconds(vae: AutoencoderKLWan, photos: int, side: int) -> tuple[float, f
         lines = [f"[general]\nresolution = [{side}, {side}]\n[[datasets]]"]
         lines += [f'{key} = "{folder / place}"' for key, place in FOLDERS.items()]
         (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
-        flags = {"model": {"arch": "wan21", "vae": folder / "vae.safetensors", "device": "cpu"}, "cache": {"latents_only": True}}
+        flags = {
+            "model": {"arch": "wan21", "vae": folder / "vae.safetensors", "device": "cpu"},
+            "cache": {"latents_only": True},
+        }
         WanLatentEncoder.encode_item = counted  # type: ignore[method-assign]
         try:
-            whole, _ = timed(lambda: build_cache.run(build_cache.plan(load_config(folder / "blissmask.toml", flags)), RunContext(jobs=2)))
+            whole, _ = timed(
+                lambda: build_cache.run(
+                    build_cache.plan(load_config(folder / "blissmask.toml", flags)), RunContext(jobs=2)
+                )
+            )
         finally:
             WanLatentEncoder.encode_item = encode_item  # type: ignore[method-assign]
     return whole, inside
@@ -122,4 +131,6 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 if __name__ == "__main__":
-    print(f"{machine()}\n\n{table(encode_rows(*(int(text) for text in sys.argv[1:]), *(PHOTOS, ROUNDS)[len(sys.argv) - 1 :]))}")
+    print(
+        f"{machine()}\n\n{table(encode_rows(*(int(text) for text in sys.argv[1:]), *(PHOTOS, ROUNDS)[len(sys.argv) - 1 :]))}"
+    )

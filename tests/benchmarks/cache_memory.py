@@ -41,7 +41,9 @@ def encoding_mib(photos: int, side: int) -> float:
         lines = [f"[general]\nresolution = [{side}, {side}]\n[[datasets]]"]
         lines += [f'{key} = "{folder / place}"' for key, place in _FOLDERS.items()]
         (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
-        return peak_mib("cache", "--config", str(folder / "blissmask.toml"), "--arch", "wan21", "--model", "tiny", "--latents-only")
+        return peak_mib(
+            "cache", "--config", str(folder / "blissmask.toml"), "--arch", "wan21", "--model", "tiny", "--latents-only"
+        )
 
 
 def peak_mib(*arguments: str) -> float:

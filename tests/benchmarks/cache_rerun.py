@@ -53,7 +53,11 @@ def rerun_rows(count: int) -> list[Row]:
     return [
         Row(f"cache, nothing changed, {count} items: whole command", whole[count], "s", goal=GOAL_SECONDS),
         Row(f"cache, nothing changed, {4 * count} items: whole command", whole[4 * count], "s"),
-        Row(f"planning {4 * count} / {count} items, processor time", planning[4 * count] / planning[count], goal=GOAL_GROWTH),
+        Row(
+            f"planning {4 * count} / {count} items, processor time",
+            planning[4 * count] / planning[count],
+            goal=GOAL_GROWTH,
+        ),
         Row("memory of the plan per item", max(0.0, memory[4 * count] - memory[count]) * 1024 / (3 * count), "KiB"),
     ]
 
@@ -67,7 +71,12 @@ def make(folder: Path, items: int) -> None:
         (folder / "photos" / f"{number:06}.png").write_bytes(photo)
         (folder / "masks" / f"{number:06}.png").write_bytes(mask)
         (folder / "photos" / f"{number:06}.txt").write_text(f"photo {number % 50}", encoding="utf-8")
-    lines = ("[general]", "resolution = [64, 48]", "[[datasets]]", *(f'{key} = "{folder / name}"' for key, name in FOLDERS.items()))
+    lines = (
+        "[general]",
+        "resolution = [64, 48]",
+        "[[datasets]]",
+        *(f'{key} = "{folder / name}"' for key, name in FOLDERS.items()),
+    )
     (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -77,7 +86,9 @@ FOLDERS = {"image_directory": "photos", "mask_directory": "masks", "cache_direct
 def fill(folder: Path) -> None:
     """Run `cache` once with models that return zeros, without waiting for the disk."""
     latents = SimpleNamespace(encode_item=lambda pixels, **_: {"latents": torch.zeros(1, 16, 1, 6, 8)})
-    text = SimpleNamespace(encode=lambda captions, _: [EncodedText({"t5": torch.zeros(3, 8)}, frozenset({"t5"}))] * len(captions))
+    text = SimpleNamespace(
+        encode=lambda captions, _: [EncodedText({"t5": torch.zeros(3, 8)}, frozenset({"t5"}))] * len(captions)
+    )
     loaders = WanFamily.load_latent_encoder, WanFamily.load_text_encoder
     sync, os.fsync = os.fsync, lambda descriptor: None
     WanFamily.load_latent_encoder, WanFamily.load_text_encoder = lambda *_, **__: latents, lambda *_, **__: text
@@ -107,7 +118,10 @@ def plan_seconds(folder: Path) -> float:
 def command_seconds(folder: Path) -> float:
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "blissmask", *arguments(folder)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "blissmask", *arguments(folder)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     return time.perf_counter() - started
 

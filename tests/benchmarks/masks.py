@@ -103,8 +103,13 @@ def score_masks(photos: Sequence[Labelled], backend: PartsBackend) -> list[str]:
             score.add(photo.tiers_HW, numbers[parsed.labels_HW])
     lines = [f"masks time           {clock}"]
     if score.person_ious:
-        lines.append(f"person IoU           mean {statistics.mean(score.person_ious):.3f}, worst {min(score.person_ious):.3f}")
-        lines.append("tier IoU             " + "  ".join(f"{n} {v:.3f}" for n, v in zip(TIER_NAMES, score.tier_ious(), strict=True)))
+        lines.append(
+            f"person IoU           mean {statistics.mean(score.person_ious):.3f}, worst {min(score.person_ious):.3f}"
+        )
+        lines.append(
+            "tier IoU             "
+            + "  ".join(f"{n} {v:.3f}" for n, v in zip(TIER_NAMES, score.tier_ious(), strict=True))
+        )
         lines += confusion_lines(score)
     return lines
 
@@ -113,7 +118,10 @@ def confusion_lines(score: TierScore) -> list[str]:
     """Return the confusion as shares of each true tier."""
     shares = score.confusion / np.maximum(score.confusion.sum(axis=1, keepdims=True), 1)
     head = "tier confusion       " + "".join(f"{name:>12}" for name in TIER_NAMES)
-    rows = [f"  truth {name:<13}" + "".join(f"{share:12.3f}" for share in row) for name, row in zip(TIER_NAMES, shares, strict=True)]
+    rows = [
+        f"  truth {name:<13}" + "".join(f"{share:12.3f}" for share in row)
+        for name, row in zip(TIER_NAMES, shares, strict=True)
+    ]
     return [head, *rows]
 
 
@@ -132,7 +140,9 @@ def score_people(photos: Sequence[Labelled], folder: Path, backend: PeopleBacken
             subjects.add(photo.people_HW, number, mask, uncertain=choice.verdict is Verdict.UNCERTAIN)
     lines = [f"people time          {clock}"]
     if people.ious:
-        lines.append(f"IoU per person       mean {statistics.mean(people.ious):.3f}, median {statistics.median(people.ious):.3f}")
+        lines.append(
+            f"IoU per person       mean {statistics.mean(people.ious):.3f}, median {statistics.median(people.ious):.3f}"
+        )
         lines.append(f"found at IoU 0.5     {people.found} of {len(people.ious)}")
     return lines + subject_lines(subjects)
 

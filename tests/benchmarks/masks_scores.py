@@ -80,7 +80,9 @@ class SubjectScore:
     bystander_pixels: int = 0
     leaked_pixels: int = 0
 
-    def add(self, truth_HW: NDArray[np.uint8], subject: int, mask_HW: NDArray[np.bool_] | None, *, uncertain: bool) -> None:
+    def add(
+        self, truth_HW: NDArray[np.uint8], subject: int, mask_HW: NDArray[np.bool_] | None, *, uncertain: bool
+    ) -> None:
         """Count one search; ``subject`` is the person's number in the truth, 0 when absent; ``mask_HW`` None when nobody was given."""
         self.abstained += uncertain
         given = np.zeros(truth_HW.shape, bool) if mask_HW is None else mask_HW

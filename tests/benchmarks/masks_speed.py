@@ -75,7 +75,9 @@ def best_seconds(backend: object, rgb_HW3: Rgb, rounds: int) -> float:
 
 def folder_seconds(folder: Path, jobs: int) -> float:
     """Return the seconds of a whole run over ``folder/photos``."""
-    config = load_config(None, {"masks": {"input": folder / "photos", "output": folder / f"masks{jobs}"}, "run": {"jobs": jobs}})
+    config = load_config(
+        None, {"masks": {"input": folder / "photos", "output": folder / f"masks{jobs}"}, "run": {"jobs": jobs}}
+    )
     plan = make_masks.plan(config)
     started = time.perf_counter()
     make_masks.run(plan, RunContext(jobs=jobs))
@@ -85,7 +87,9 @@ def folder_seconds(folder: Path, jobs: int) -> float:
 def peak_mebibytes(folder: Path) -> float:
     """Return the peak memory of the command in a process of its own, two workers at once."""
     arguments = ["masks", "--input", folder / "photos", "--output", folder / "again", "--jobs", "2", "--quiet"]
-    done = subprocess.run([sys.executable, "-c", PEAK, *map(str, arguments)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *map(str, arguments)], check=True, capture_output=True, text=True
+    )
     return float(done.stdout.split()[-1])
 
 

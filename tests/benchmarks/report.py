@@ -50,7 +50,13 @@ class Row:
         if self.goal is None:
             return self.what, self._text(self.measured), "", "", ""
         goal = f"{'>=' if self.more_is_better else '<='} {self._text(self.goal)}"
-        return self.what, self._text(self.measured), goal, f"{self.measured / self.goal:.2f}", "reached" if self.reached else "missed"
+        return (
+            self.what,
+            self._text(self.measured),
+            goal,
+            f"{self.measured / self.goal:.2f}",
+            "reached" if self.reached else "missed",
+        )
 
     def _text(self, value: float) -> str:
         number = f"{value:.0e}" if 0 < abs(value) < 0.001 else f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
@@ -61,7 +67,9 @@ def table(rows: Iterable[Row]) -> str:
     """Return the rows under their headings, columns aligned."""
     cells = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
 
 
 def machine() -> str:

@@ -41,7 +41,12 @@ def start_rows(count: int) -> list[Row]:
         _run("-m", "blissmask", *arguments(folder))
         whole = time.perf_counter() - started
     return [
-        Row(f"train, {count} entries: from the plan to the first step, libraries imported", beyond, "s", goal=GOAL_SECONDS),
+        Row(
+            f"train, {count} entries: from the plan to the first step, libraries imported",
+            beyond,
+            "s",
+            goal=GOAL_SECONDS,
+        ),
         Row(f"train, {count} entries: whole command of one step", whole, "s"),
     ]
 
@@ -55,9 +60,20 @@ def write_cache(folder: Path, count: int) -> None:
         stem, side = f"{number:06}", SIDE * 8
         facts = {"architecture": "wan", "width": str(side), "height": str(side), "format_version": "1.0.1"}
         latents = {"latents": torch.randn(16, 1, SIDE, SIDE).bfloat16()}
-        write_latents(folder / latent_name(stem, (side, side), "wan"), latents, weights_1fhw=weights, regions_4fhw=shares, metadata=facts)
+        write_latents(
+            folder / latent_name(stem, (side, side), "wan"),
+            latents,
+            weights_1fhw=weights,
+            regions_4fhw=shares,
+            metadata=facts,
+        )
         text = {"t5": torch.randn(TEXT_ROWS, TEXT_WIDTH).bfloat16()}
-        write_text(folder / text_name(stem, "wan"), text, variable_length={"t5"}, metadata={"architecture": "wan", "caption1": stem})
+        write_text(
+            folder / text_name(stem, "wan"),
+            text,
+            variable_length={"t5"},
+            metadata={"architecture": "wan", "caption1": stem},
+        )
     os.fsync = sync
 
 
@@ -96,7 +112,17 @@ def arguments(folder: Path) -> list[str]:
     config = folder / "blissmask.toml"
     config.write_text(f'[[datasets]]\ncache_directory = "{folder / "many"}"\n', encoding="utf-8")
     model = ["--arch", "wan21", "--model", "tiny", "--device", "cpu", "--use-mask-loss"]
-    return ["train", "--config", str(config), *model, "--output-dir", str(folder / "whole"), "--max-train-steps", "1", "--quiet"]
+    return [
+        "train",
+        "--config",
+        str(config),
+        *model,
+        "--output-dir",
+        str(folder / "whole"),
+        "--max-train-steps",
+        "1",
+        "--quiet",
+    ]
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -31,12 +31,21 @@ CPU = torch.device("cpu")
 
 def make_learner() -> Learner:
     module = WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=32, freq_dim=32, ffn_dim=512, num_layers=4
+        num_attention_heads=2,
+        attention_head_dim=128,
+        in_channels=16,
+        out_channels=16,
+        text_dim=32,
+        freq_dim=32,
+        ffn_dim=512,
+        num_layers=4,
     )
     denoiser = WanDenoiser(module, identity="bench", dtype=torch.float32)
     lora = inject_lora(denoiser, LoraShape(rank=16, alpha=16.0), seed=0)
     optimizer = torch.optim.AdamW([parameter for _, parameter in lora.named_parameters()], lr=1e-4)
-    return Learner("", denoiser, lora, lambda _: uniform(), optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
+    return Learner(
+        "", denoiser, lora, lambda _: uniform(), optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    )
 
 
 def make_batch(number: int, *, masked: bool) -> MicroBatch:
@@ -46,7 +55,9 @@ def make_batch(number: int, *, masked: bool) -> MicroBatch:
     text = {"t5": torch.randn(20, 32)}
     if not masked:
         return collate([TrainingItem("plain", latents, None, None, None, text, float(latents.numel()))], number)
-    return collate([TrainingItem("masked", latents, weights, None, regions, text, float(weight_masses(weights[None], 16)))], number)
+    return collate(
+        [TrainingItem("masked", latents, weights, None, regions, text, float(weight_masses(weights[None], 16)))], number
+    )
 
 
 def bare_step(learner: Learner, batch: MicroBatch) -> None:

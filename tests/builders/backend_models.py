@@ -159,7 +159,9 @@ def rfdetr_folder(folder: Path, *, labels: tuple[str, ...] = ("background", "per
     return folder
 
 
-def yolo_export(folder: Path, *, end_to_end: bool = False, names: str = "{0: 'person', 1: 'dog'}", task: str = "segment") -> Path:
+def yolo_export(
+    folder: Path, *, end_to_end: bool = False, names: str = "{0: 'person', 1: 'dog'}", task: str = "segment"
+) -> Path:
     """Write an export in Ultralytics' layout whose boxes are fixed and whose masks are what is bright in the picture.
 
     Boxes, in a network picture of 64 x 64: a person in the left half (twice, the second one a little worse and smaller), a person in the
@@ -171,13 +173,17 @@ def yolo_export(folder: Path, *, end_to_end: bool = False, names: str = "{0: 'pe
     weight[0] = 20.0
     bias = np.zeros(PROTOTYPES, np.float32)
     bias[0] = -30.0
-    graph.node("Conv", [pooled, graph.constant("weight", weight), graph.constant("bias", bias)], "output1", kernel_shape=[1, 1])
+    graph.node(
+        "Conv", [pooled, graph.constant("weight", weight), graph.constant("bias", bias)], "output1", kernel_shape=[1, 1]
+    )
     corners = np.array([[0, 0, 32, 64], [1, 1, 32, 64], [32, 0, 64, 64], [0, 0, 64, 64]], np.float32)
     scores = np.array([[0.9, 0], [0.8, 0], [0.7, 0], [0, 0.95]], np.float32)
     coefficients = np.zeros((4, PROTOTYPES), np.float32)
     coefficients[:, 0] = 1.0
     if end_to_end:
-        rows = np.concatenate([corners, scores.max(axis=1, keepdims=True), scores.argmax(axis=1)[:, None], coefficients], axis=1)
+        rows = np.concatenate(
+            [corners, scores.max(axis=1, keepdims=True), scores.argmax(axis=1)[:, None], coefficients], axis=1
+        )
         rows = np.delete(rows, 1, axis=0)[None]
     else:
         boxes = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
@@ -209,7 +215,13 @@ def insightface_pack(folder: Path) -> Path:
     window = FACE_SIDE - stride
     pads = [window // 2, window // 2, window // 2 - stride, window // 2 - stride]
     seen = detector.node(
-        "AveragePool", ["input.1"], "seen", kernel_shape=[window] * 2, strides=[stride] * 2, pads=pads, count_include_pad=1
+        "AveragePool",
+        ["input.1"],
+        "seen",
+        kernel_shape=[window] * 2,
+        strides=[stride] * 2,
+        pads=pads,
+        count_include_pad=1,
     )
     weight = np.zeros((2, 3, 1, 1), np.float32)
     weight[0, 0] = 50.0
@@ -221,9 +233,15 @@ def insightface_pack(folder: Path) -> Path:
         for level in (8, 16, 32):
             name, count = f"{kind}{level}", (640 // level) ** 2 * 2
             if name == "score32":
-                detector.node("Reshape", [by_cell, detector.constant("column", np.array([cells * cells * 2, 1], np.int64))], name)
+                detector.node(
+                    "Reshape", [by_cell, detector.constant("column", np.array([cells * cells * 2, 1], np.int64))], name
+                )
             else:
-                detector.node("Identity", [detector.constant(f"rows_{name}", np.tile(np.array(row, np.float32), (count, 1)))], name)
+                detector.node(
+                    "Identity",
+                    [detector.constant(f"rows_{name}", np.tile(np.array(row, np.float32), (count, 1)))],
+                    name,
+                )
             outputs[name] = [count, len(row)]
     (folder / "det_tiny.onnx").write_bytes(detector.to_bytes({"input.1": [1, 3, 640, 640]}, outputs))
     recogniser = OnnxFile()
@@ -231,5 +249,7 @@ def insightface_pack(folder: Path) -> Path:
     flat = recogniser.node("Flatten", [pooled], "flat", axis=1)
     weight = np.random.default_rng(0).normal(size=(48, 512)).astype(np.float32)
     recogniser.node("MatMul", [flat, recogniser.constant("weight", weight)], "embedding")
-    (folder / "rec_tiny.onnx").write_bytes(recogniser.to_bytes({"input.1": ["batch", 3, 112, 112]}, {"embedding": ["batch", 512]}))
+    (folder / "rec_tiny.onnx").write_bytes(
+        recogniser.to_bytes({"input.1": ["batch", 3, 112, 112]}, {"embedding": ["batch", 512]})
+    )
     return folder

@@ -28,7 +28,15 @@ def run_blissmask(*arguments: object, cwd: Path, **env: str) -> Ran:
     """Run ``blissmask`` with ``arguments`` in ``cwd``, without colours; ``env`` adds environment variables."""
     command = [sys.executable, "-m", "blissmask", *map(str, arguments)]
     clean = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FORCE_COLOR")}
-    done = subprocess.run(command, cwd=cwd, env={**clean, "NO_COLOR": "1", **env}, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**clean, "NO_COLOR": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

@@ -95,7 +95,9 @@ def bar(number: int = 0, *, offset: int = 0, width: int = 12) -> NDArray[np.uint
 def use_people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     """Let every `instance` run of a test find people with this backend."""
     made = ColourPeople()
-    monkeypatch.setattr(find_subject, "PEOPLE", SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made)))
+    monkeypatch.setattr(
+        find_subject, "PEOPLE", SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made))
+    )
     return made
 
 

@@ -73,11 +73,15 @@ def person(size_wh: tuple[int, int] = (40, 30), *, face: bool = True) -> NDArray
 
 
 def expected(size_wh: tuple[int, int] = (40, 30)) -> NDArray[np.uint8]:
-    return np.array([0, 255, 80, 128], dtype=np.uint8)[np.where(person(size_wh)[..., 0] < 4, person(size_wh)[..., 0], 0)]
+    return np.array([0, 255, 80, 128], dtype=np.uint8)[
+        np.where(person(size_wh)[..., 0] < 4, person(size_wh)[..., 0], 0)
+    ]
 
 
 def config(folder: Path, *, force: bool = False, **options: object) -> Config:
-    return Config.model_validate({"masks": {"input": folder / "photos", "output": folder / "masks", **options}, "run": {"force": force}})
+    return Config.model_validate(
+        {"masks": {"input": folder / "photos", "output": folder / "masks", **options}, "run": {"force": force}}
+    )
 
 
 def make(folder: Path, *, jobs: int = 2, force: bool = False, **options: object) -> Summary:

@@ -44,7 +44,9 @@ class OnnxFile:
 
     def constant(self, name: str, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
         kind = FLOAT if values.dtype == np.float32 else INT64
-        self.constants.append(_message(*((1, int(side)) for side in values.shape), (2, kind), (8, name), (9, values.tobytes())))
+        self.constants.append(
+            _message(*((1, int(side)) for side in values.shape), (2, kind), (8, name), (9, values.tobytes()))
+        )
         return name
 
     def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: int | Sequence[int]) -> str:

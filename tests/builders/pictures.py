@@ -53,7 +53,9 @@ def half_mask(size_wh: tuple[int, int] = PHOTO_SIZE_WH, *, share: float = 0.5) -
     return grey
 
 
-def save(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16], *, orientation: int | None = None, **options: object) -> Path:
+def save(
+    path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16], *, orientation: int | None = None, **options: object
+) -> Path:
     """Write pixels with Pillow by the suffix of ``path``; ``orientation`` goes into EXIF, the pixels stay as given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if orientation is not None:

@@ -50,12 +50,20 @@ def _tokenizers(name: str) -> dict[str, Any]:
         case "qwen-image":
             return {"tokenizer": tiny.byte_tokenizer(specials=SPECIALS, end=False)}
         case "hunyuan-video":
-            return {"tokenizer": tiny.byte_tokenizer(specials=hunyuan_text.SPECIALS, end=False), "tokenizer_2": tiny.byte_tokenizer()}
+            return {
+                "tokenizer": tiny.byte_tokenizer(specials=hunyuan_text.SPECIALS, end=False),
+                "tokenizer_2": tiny.byte_tokenizer(),
+            }
         case "hunyuan-video-15":
             from transformers import ByT5Tokenizer
 
-            return {"tokenizer": tiny.byte_tokenizer(specials=hunyuan15_text.SPECIALS, end=False), "tokenizer_2": ByT5Tokenizer()}
-    raise UsageError(f"no tiny pipeline for `{name}`", fix="there is one for every family that needs no control pictures")
+            return {
+                "tokenizer": tiny.byte_tokenizer(specials=hunyuan15_text.SPECIALS, end=False),
+                "tokenizer_2": ByT5Tokenizer(),
+            }
+    raise UsageError(
+        f"no tiny pipeline for `{name}`", fix="there is one for every family that needs no control pictures"
+    )
 
 
 def _loaded(part: Component) -> Any:

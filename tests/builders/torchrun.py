@@ -29,7 +29,12 @@ def launch(worker: str, folder: Path, jobs: Jobs, *, processes: int = 2) -> str:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)}
     done = subprocess.run(
-        [*command, script, folder, json.dumps(jobs)], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [*command, script, folder, json.dumps(jobs)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     return done.stderr
 

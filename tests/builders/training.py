@@ -71,27 +71,56 @@ def write_entry(
     latents = seeded(*shape, seed=seed).bfloat16() if latents is None else latents
     rows, columns = latents.shape[-2:]
     path = folder / latent_name(stem, (columns * 8, rows * 8), arch)
-    facts = {"architecture": arch, "width": str(columns * 8), "height": str(rows * 8), "format_version": "1.0.1", **metadata}
+    facts = {
+        "architecture": arch,
+        "width": str(columns * 8),
+        "height": str(rows * 8),
+        "format_version": "1.0.1",
+        **metadata,
+    }
     write_latents(path, {"latents": latents}, weights_1fhw=weights, regions_4fhw=regions, metadata=facts)
     if text:
         caption = {"t5": seeded(5 + seed % 3, TEXT_WIDTH, seed=1000 + seed).bfloat16()}
-        write_text(folder / text_name(stem, arch), caption, variable_length={"t5"}, metadata={"architecture": arch, "caption1": stem})
+        write_text(
+            folder / text_name(stem, arch),
+            caption,
+            variable_length={"t5"},
+            metadata={"architecture": arch, "caption1": stem},
+        )
     return path
 
 
-def write_masked_set(folder: Path, *, count: int = 4, shape: tuple[int, int, int, int] = (16, 1, 4, 4), **metadata: str) -> Path:
+def write_masked_set(
+    folder: Path, *, count: int = 4, shape: tuple[int, int, int, int] = (16, 1, 4, 4), **metadata: str
+) -> Path:
     """Write ``count`` items whose masks show every tier."""
     shares = stripes(*shape[1:])
     for number in range(count):
-        write_entry(folder, f"kyla{number:03d}", shape=shape, weights=weights_of(shares), regions=shares, seed=number, **metadata)
+        write_entry(
+            folder,
+            f"kyla{number:03d}",
+            shape=shape,
+            weights=weights_of(shares),
+            regions=shares,
+            seed=number,
+            **metadata,
+        )
     return folder
 
 
-def train_config(cache: Path, output: Path, *, datasets: Sequence[dict[str, Any]] | None = None, **fields: Any) -> Config:
+def train_config(
+    cache: Path, output: Path, *, datasets: Sequence[dict[str, Any]] | None = None, **fields: Any
+) -> Config:
     """Return a configuration that trains the tiny wan21 for a few steps; ``fields`` go to the section that has them."""
     sections: dict[str, dict[str, Any]] = {
         "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
-        "train": {"output_dir": output, "output_name": "kyla", "max_train_steps": 2, "network_dim": 2, "learning_rate": 1e-2},
+        "train": {
+            "output_dir": output,
+            "output_name": "kyla",
+            "max_train_steps": 2,
+            "network_dim": 2,
+            "learning_rate": 1e-2,
+        },
         "mask_loss": {},
         "masks": {},
         "run": {},

@@ -43,9 +43,16 @@ HERE = Path(__file__).parents[1]
 def run_with_ultralytics(arguments: Sequence[object], *, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run Python with ``arguments`` where Ultralytics finds what it asks for; nothing is fetched, and its settings stay in ``cwd``."""
     path = [HERE.parent] if importlib.util.find_spec("torchvision") else [HERE / "stand_ins", HERE.parent]
-    own = {"PYTHONPATH": os.pathsep.join(map(str, path)), "YOLO_CONFIG_DIR": str(cwd), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
+    own = {
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "YOLO_CONFIG_DIR": str(cwd),
+        "YOLO_OFFLINE": "1",
+        "YOLO_AUTOINSTALL": "0",
+    }
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **own, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **own, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
 
 
 def photo(size_wh: tuple[int, int]) -> NDArray[np.uint8]:
@@ -61,7 +68,9 @@ def build(name: str, path: Path) -> Path:
     network = YOLO(f"{name}.yaml").model
     network.names = {0: "person", **{number: f"thing {number}" for number in range(1, 80)}}
     head = network.model[-1]
-    pixels = torch.from_numpy(np.concatenate([letterbox(photo(size_wh), (SIDE, SIDE)).pixels_13hw for size_wh in PHOTOS_WH.values()]))
+    pixels = torch.from_numpy(
+        np.concatenate([letterbox(photo(size_wh), (SIDE, SIDE)).pixels_13hw for size_wh in PHOTOS_WH.values()])
+    )
     with torch.no_grad():
         # Without statistics of their own, random layers answer the same everywhere in the picture.
         for layer in network.modules():
@@ -92,7 +101,9 @@ def main(folder: Path) -> None:
     checkpoints = {name: build(name, folder / f"{name}.pt") for name in CHECKPOINTS}
     for name, (checkpoint, options) in EXPORTS.items():
         people = backend(InstanceSection(model=str(checkpoints[checkpoint]), device="cpu"))
-        written = YOLO(str(checkpoints[checkpoint])).export(format="onnx", imgsz=SIDE, simplify=False, verbose=False, **options)
+        written = YOLO(str(checkpoints[checkpoint])).export(
+            format="onnx", imgsz=SIDE, simplify=False, verbose=False, **options
+        )
         reader = YOLO(str(Path(written).rename(folder / f"{name}.onnx")), task="segment")
         for photo_name, rgb in photos.items():
             bgr = np.ascontiguousarray(rgb[..., ::-1])

@@ -16,7 +16,9 @@ SIZE_WH = (64, 48)
 def grey_video(path: Path, count: int, *, fps: float = 24.0) -> Path:
     """Write frames of rising grey, so that each can be told."""
     return write_video(
-        path, [np.full((SIZE_WH[1], SIZE_WH[0], 3), 10 + 200 * number // count, np.uint8) for number in range(count)], fps=fps
+        path,
+        [np.full((SIZE_WH[1], SIZE_WH[0], 3), 10 + 200 * number // count, np.uint8) for number in range(count)],
+        fps=fps,
     )
 
 

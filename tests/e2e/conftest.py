@@ -28,7 +28,9 @@ class Quickstart:
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
     folder = tmp_path_factory.mktemp("quickstart")
     shutil.copytree(QUICKSTART, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", ".venv"))
-    lines = [line.split()[2:] for line in (folder / "run.sh").read_text().splitlines() if line.startswith("step blissmask")]
+    lines = [
+        line.split()[2:] for line in (folder / "run.sh").read_text().splitlines() if line.startswith("step blissmask")
+    ]
     return Quickstart(folder, {line[0]: run_line(line, folder) for line in lines})
 
 

@@ -11,11 +11,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BACKEND, FAMILY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-TESTS_OF_FAMILIES = ["families/test_contract", "families/test_drawing", "cache/test_families", "train/lora/test_families"]
+TESTS_OF_FAMILIES = [
+    "families/test_contract",
+    "families/test_drawing",
+    "cache/test_families",
+    "train/lora/test_families",
+]
 
 
 def test_backend_is_the_example_package():
-    assert (ROOT / "examples" / "backend-package" / "blissmask_brightness" / "parts.py").read_text(encoding="utf-8") == BACKEND
+    assert (ROOT / "examples" / "backend-package" / "blissmask_brightness" / "parts.py").read_text(
+        encoding="utf-8"
+    ) == BACKEND
 
 
 @pytest.mark.slow
@@ -40,7 +47,9 @@ def test_family_passes_the_tests_of_all_families(tmp_path: Path):
         tmp_path / "work",
         *tests,
     ]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed

@@ -50,7 +50,9 @@ def test_quickstart_goes_the_whole_road(quickstart):
     for command, ran in quickstart.ran.items():
         assert ran.code == 0, ran.err
         assert (
-            "Trained 40 steps -> work/lora/eileen-low.safetensors" if command == "train" else "Written 3, skipped 0, failed 0"
+            "Trained 40 steps -> work/lora/eileen-low.safetensors"
+            if command == "train"
+            else "Written 3, skipped 0, failed 0"
         ) in ran.out
 
     # In the group photo she is on the left; the photographer on the right ends at weight 0.

@@ -86,7 +86,9 @@ def test_busy_folder_says_who_writes_and_exits_4(folder, blissmask):
 
 @pytest.mark.slow
 def test_cache_without_masks_is_fatal_before_the_first_step(folder):
-    (folder / "blissmask.toml").write_text(CONFIG.replace('mask_directory = "masks"\n', "").replace("require_mask = true\n", ""))
+    (folder / "blissmask.toml").write_text(
+        CONFIG.replace('mask_directory = "masks"\n', "").replace("require_mask = true\n", "")
+    )
     assert run_here("blissmask cache --arch wan22", folder).code == 0
     ran = run_here("blissmask train --use-mask-loss", folder)
     assert ran.code == 1

@@ -151,7 +151,11 @@ def test_every_unknown_flag_of_a_command_line_is_told_at_once(app):
 
 @pytest.mark.parametrize(
     ("stray", "told"),
-    [("true", "a switch takes no value"), ("person.toml", "did you mean `--config person.toml`?"), ("photos", "follows a flag")],
+    [
+        ("true", "a switch takes no value"),
+        ("person.toml", "did you mean `--config person.toml`?"),
+        ("photos", "follows a flag"),
+    ],
 )
 def test_a_stray_word_says_how_to_type_it(app, stray, told):
     with pytest.raises(Exception) as caught:

@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SHELL_LINES = [
-    line.split("  #")[0].strip() for language, text in FENCES if language == "bash" for line in text.splitlines() if line.strip()
+    line.split("  #")[0].strip()
+    for language, text in FENCES
+    if language == "bash"
+    for line in text.splitlines()
+    if line.strip()
 ]
 COMMANDS = list(dict.fromkeys(line for line in SHELL_LINES if line.startswith("blissmask ")))
 SHOWN = {text.split()[2]: text.splitlines()[1:] for language, text in FENCES if text.startswith("$ blissmask ")}
@@ -31,7 +35,9 @@ RUN_ELSEWHERE = {
 MINIATURES = {
     "sapiens_1b_goliath_torchscript.pt2": models.sapiens_file,
     "sapiens2_folder": models.sapiens2_folder,
-    "parser_folder": lambda folder: models.segformer_folder(folder, labels=("background", "hat", "hair", "face", "upper-clothes")),
+    "parser_folder": lambda folder: models.segformer_folder(
+        folder, labels=("background", "hat", "hair", "face", "upper-clothes")
+    ),
     "sam3_folder": models.sam3_folder,
     "yolo26l-seg.onnx": models.yolo_export,
     "rfdetr_folder": models.rfdetr_folder,
@@ -47,7 +53,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     for path in EXAMPLES.glob("*.toml"):
         (folder / path.name).write_text(miniature(path.name), encoding="utf-8")
     (folder / "blissmask.toml").write_text(miniature("person.toml"), encoding="utf-8")
-    (folder / "prompts.txt").write_text(next(text for _, text in FENCES if text.startswith("a portrait")), encoding="utf-8")
+    (folder / "prompts.txt").write_text(
+        next(text for _, text in FENCES if text.startswith("a portrait")), encoding="utf-8"
+    )
     for name, build in MINIATURES.items():
         made = build(tmp_path_factory.mktemp("model"))
         (folder / name).symlink_to(made, target_is_directory=made.is_dir())
@@ -88,7 +96,9 @@ def same_line(one: str, other: str) -> bool:
     if NUMBER.sub("#", one) != NUMBER.sub("#", other):
         return False
     pairs = zip(NUMBER.findall(one), NUMBER.findall(other), strict=True)
-    return all(a == b or ("." in a and "." in b and abs(float(a) - float(b)) <= max(0.02, 0.1 * float(a))) for a, b in pairs)
+    return all(
+        a == b or ("." in a and "." in b and abs(float(a) - float(b)) <= max(0.02, 0.1 * float(a))) for a, b in pairs
+    )
 
 
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"`(blissmask [^`]*--[^`]+)`", README))))
@@ -101,7 +111,11 @@ def test_command_within_the_text_is_understood(line: str, tmp_path: Path):
 @functools.cache
 def code_strings() -> list[str]:
     """Return every text in the package's source; implicitly joined ones as one."""
-    nodes = (node for path in (ROOT / "blissmask").rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    nodes = (
+        node
+        for path in (ROOT / "blissmask").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
@@ -127,5 +141,7 @@ def test_every_link_leads_to_a_file(target):
 
 def test_presets_are_as_described():
     described = dict(re.findall(r"^\| `([a-z-]+)` \| ([\d.]+ \| [\d.]+) \|", README, re.MULTILINE))
-    floors = {name: f"{preset.get('mask_gamma', 1):g} | {preset['mask_min_weight']:g}" for name, preset in PRESETS.items()}
+    floors = {
+        name: f"{preset.get('mask_gamma', 1):g} | {preset['mask_min_weight']:g}" for name, preset in PRESETS.items()
+    }
     assert described == floors

@@ -57,7 +57,10 @@ REFUSED = {
 
 def screen(ran: Ran, line: str, *, folder: Path, measured: bool = False) -> str:
     """Return what stood on the screen, both streams by name, without what varies."""
-    parts = [f"$ blissmask {line}", *(f"--- {name}\n{text}" for name, text in (("stderr", ran.err), ("stdout", ran.out)) if text)]
+    parts = [
+        f"$ blissmask {line}",
+        *(f"--- {name}\n{text}" for name, text in (("stderr", ran.err), ("stdout", ran.out)) if text),
+    ]
     return without_what_varies("\n".join([*parts, f"--- exit code {ran.code}"]), folder=folder, measured=measured)
 
 
@@ -103,7 +106,9 @@ RAISED = {
 def test_error_of_a_task_is_as_frozen(name: str, tmp_path: Path):
     code = "import sys; from blissmask.cli.execute import guarded; from blissmask.errors import *\n"
     code += f"def command(): raise {RAISED[name]}\nsys.exit(guarded(command, []))"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
+    )
     ran = Ran(done.returncode, done.stdout, done.stderr)
     compare(f"screens/error-{name}.txt", screen(ran, f"# {RAISED[name].partition('(')[0]}", folder=tmp_path))
 
@@ -131,7 +136,9 @@ PLANS = {
 def test_plan_is_as_frozen(name: str, quickstart):
     ran = run_here(f"blissmask {PLANS[name]}", quickstart.folder)
     assert ran.code == 0
-    compare(f"screens/{name}.txt", screen(ran, PLANS[name], folder=quickstart.folder, measured=name != "explain-instance"))
+    compare(
+        f"screens/{name}.txt", screen(ran, PLANS[name], folder=quickstart.folder, measured=name != "explain-instance")
+    )
 
 
 @pytest.mark.slow
@@ -146,7 +153,9 @@ def test_finished_with_failures_is_as_frozen(folder: Path, tmp_path: Path):
 
 @pytest.mark.slow
 def test_training_without_masks_is_as_frozen(folder: Path):
-    (folder / "maskless.toml").write_text(CONFIG.replace('mask_directory = "masks"\n', "").replace('"cache"', '"maskless"'))
+    (folder / "maskless.toml").write_text(
+        CONFIG.replace('mask_directory = "masks"\n', "").replace('"cache"', '"maskless"')
+    )
     assert run_here("blissmask cache --config maskless.toml", folder).code == 0
     line = "train --config maskless.toml --use-mask-loss"
     ran = run_here(f"blissmask {line}", folder)

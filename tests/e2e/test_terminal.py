@@ -25,8 +25,12 @@ def in_terminal(command: list[str], cwd: Path, **env: str) -> str:
     """Run ``command`` in a terminal of 80 columns and return all it wrote."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    clean = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
-    with subprocess.Popen(command, cwd=cwd, env={**clean, "TERM": "xterm", **env}, stdin=theirs, stdout=theirs, stderr=theirs) as running:
+    clean = {
+        key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+    }
+    with subprocess.Popen(
+        command, cwd=cwd, env={**clean, "TERM": "xterm", **env}, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as running:
         os.close(theirs)
         written = b""
         while True:

@@ -43,11 +43,17 @@ NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg
 
 def package_files() -> set[str]:
     """Return every file of the package as the checkout has it."""
-    return {path.relative_to(ROOT).as_posix() for path in (ROOT / "blissmask").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "blissmask").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
 
 
 def pip(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, arguments)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, arguments)], check=True
+    )
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
@@ -102,7 +108,11 @@ def test_wheel_states_its_licences_and_what_it_needs(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         info = {name.partition(".dist-info/")[2]: name for name in archive.namelist() if ".dist-info/" in name}
         metadata = email.message_from_bytes(archive.read(info["METADATA"]))
-    assert {"licenses/blissmask/LICENSE", "licenses/blissmask/vision/weights/NOTICE.md", "entry_points.txt"} < info.keys()
+    assert {
+        "licenses/blissmask/LICENSE",
+        "licenses/blissmask/vision/weights/NOTICE.md",
+        "entry_points.txt",
+    } < info.keys()
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     assert any(line.startswith("torch") for line in metadata.get_all("Requires-Dist"))
@@ -123,7 +133,9 @@ def test_installed_command_is_the_wheels_and_says_its_version(run, installed: Pa
     assert run("--version").startswith("blissmask 0.")
     code = "import blissmask; print(blissmask.__file__)"
     env = {**os.environ, "PYTHONPATH": str(installed)}
-    told = subprocess.run([sys.executable, "-c", code], env=env, cwd=installed, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=installed, capture_output=True, text=True, check=True
+    )
     assert Path(told.stdout.strip()).is_relative_to(installed)
 
 

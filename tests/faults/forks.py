@@ -54,7 +54,9 @@ class Forks:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def start(self, folder: Path, *arguments: str, fault: Fault | None = None, name: str = "run", locked: bool = True) -> Running:
+    def start(
+        self, folder: Path, *arguments: str, fault: Fault | None = None, name: str = "run", locked: bool = True
+    ) -> Running:
         """Begin ``blissmask ARGUMENTS`` in ``folder``, or with ``-c CODE`` some Python.
 
         Args:
@@ -65,7 +67,13 @@ class Forks:
             locked: whether locks work; on some network disks they do not.
         """
         (folder / STRUCK).unlink(missing_ok=True)
-        job = {"folder": str(folder), "arguments": arguments, "fault": asdict(fault) if fault else None, "name": name, "locked": locked}
+        job = {
+            "folder": str(folder),
+            "arguments": arguments,
+            "fault": asdict(fault) if fault else None,
+            "name": name,
+            "locked": locked,
+        }
         return Running(self, self._ask(job), folder, name)
 
     def run(self, folder: Path, *arguments: str, fault: Fault | None = None) -> Ended:

@@ -99,7 +99,9 @@ def results(folder: Path) -> dict[str, bytes]:
     Left out: TensorBoard's events, named after process and time, and the drawing of the loss log, whose failing is a warning.
     """
     aside = ("logs/", "lora-loss.png")
-    return {name: content for name, content in tree(folder).items() if not name.startswith(aside) and not _is_leftover(name)}
+    return {
+        name: content for name, content in tree(folder).items() if not name.startswith(aside) and not _is_leftover(name)
+    }
 
 
 def leftovers(folder: Path) -> list[Path]:

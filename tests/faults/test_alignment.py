@@ -42,7 +42,12 @@ def test_every_orientation_of_image_and_mask_gives_the_same_weights(tmp_path: Pa
     rgb, grey = corner_rgb(SIZE_WH), tier_mask(SIZE_WH)
     names = []
     for orientation in range(1, 9):
-        for of_image, of_mask in ((orientation, 1), (1, orientation), (orientation, orientation), (orientation, orientation % 8 + 1)):
+        for of_image, of_mask in (
+            (orientation, 1),
+            (1, orientation),
+            (orientation, orientation),
+            (orientation, orientation % 8 + 1),
+        ):
             name = f"image {of_image}, mask {of_mask}"
             names.append(name)
             save(tmp_path / "photos" / f"{name}.png", turned(rgb, of_image), orientation=of_image)
@@ -113,7 +118,9 @@ def test_photos_of_every_colour_space_are_read_and_masks_with_odd_values_doubted
     photo.convert("CMYK").save(tmp_path / "photos" / "cmyk.jpg")
     photo.convert("YCbCr").save(tmp_path / "photos" / "ycc.jpg")
     Image.fromarray(tier_mask(SIZE_WH)).save(tmp_path / "masks" / "cmyk.jpg", quality=60)
-    Image.fromarray(np.dstack([tier_mask(SIZE_WH)] * 2 + [np.zeros_like(tier_mask(SIZE_WH))])).save(tmp_path / "masks" / "ycc.png")
+    Image.fromarray(np.dstack([tier_mask(SIZE_WH)] * 2 + [np.zeros_like(tier_mask(SIZE_WH))])).save(
+        tmp_path / "masks" / "ycc.png"
+    )
     captions(tmp_path, ["cmyk", "ycc"])
     summary = build(tmp_path, mask_directory=tmp_path / "masks")
     assert summary.written == 2

@@ -26,7 +26,12 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 def huge_png() -> bytes:
     """Return a hundred bytes that claim 50000 x 50000 pixels."""
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + png_chunk(b"IEND", b"")
+    )
 
 
 def bit_flipped(png: bytes) -> bytes:
@@ -94,7 +99,9 @@ def test_a_huge_picture_is_refused_in_little_memory(tmp_path: Path, command: str
     for folder in scene.inputs:
         for path in (tmp_path / folder).glob("*.png"):
             path.write_bytes(huge_png())
-    ran = subprocess.run([sys.executable, "-c", TOLD_PEAK, *scene.arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", TOLD_PEAK, *scene.arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == PARTIAL, ran.stderr
     assert "claims more than the 179 million pixels" in ran.stderr
     assert int(ran.stderr.split()[-2]) / 1024 < MAX_RSS_MIB
@@ -113,7 +120,18 @@ class Touches:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("cache", "--arch", "wan21", "--image-directory", "photos", "--cache-directory", "out", "--latents-only", "--vae", "evil.pth"),
+        (
+            "cache",
+            "--arch",
+            "wan21",
+            "--image-directory",
+            "photos",
+            "--cache-directory",
+            "out",
+            "--latents-only",
+            "--vae",
+            "evil.pth",
+        ),
         (
             "cache",
             "--arch",

@@ -21,7 +21,9 @@ save_state(Path("out"), "kyla", State(step, {{"note": step}}, tensors), keep_las
 
 
 def save(folder: Path, step: int) -> None:
-    save_state(folder, "kyla", State(step, {"note": step}, {"lora": {"a": torch.full((40, 30), float(step))}}), keep_last=2)
+    save_state(
+        folder, "kyla", State(step, {"note": step}, {"lora": {"a": torch.full((40, 30), float(step))}}), keep_last=2
+    )
 
 
 def check(folder: Path, expected: set[int]) -> None:
@@ -53,12 +55,19 @@ def test_a_save_killed_at_any_call_leaves_the_state_before_or_after_it(tmp_path:
     assert killed.code == 0
 
 
-def test_a_run_that_starts_anew_killed_at_any_call_of_its_first_save_leaves_no_doubt(tmp_path: Path, forks: Forks) -> None:
+def test_a_run_that_starts_anew_killed_at_any_call_of_its_first_save_leaves_no_doubt(
+    tmp_path: Path, forks: Forks
+) -> None:
     output = tmp_path / "out"
     for number in range(1, 1000):
         for step in (7, 9):
             save(output, step)
-        killed = forks.run(tmp_path, "-c", SAVE.format(step=3).replace("keep_last=2", "keep_last=2, anew=True"), fault=Fault("any", number))
+        killed = forks.run(
+            tmp_path,
+            "-c",
+            SAVE.format(step=3).replace("keep_last=2", "keep_last=2, anew=True"),
+            fault=Fault("any", number),
+        )
         # Of the earlier run all states, or of the new one its first: never an older one beside it that passes for newer.
         assert [step for step, _ in find_states(output, "kyla").whole] in ([7, 9], [3])
         if not killed.struck:

@@ -77,7 +77,9 @@ def test_any_failing_call_is_told_and_mended_by_the_next_run(forks: Forks, place
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["open", "write"])
-def test_a_failing_call_of_tensorboard_is_told_and_mended_by_the_next_run(forks: Forks, tmp_path: Path, call: str) -> None:
+def test_a_failing_call_of_tensorboard_is_told_and_mended_by_the_next_run(
+    forks: Forks, tmp_path: Path, call: str
+) -> None:
     place = make_place(forks, tmp_path, "train", "--log-with", "tensorboard")
     # The first calls are made by the training, those that follow by a thread for number after number: every third of them.
     assert fail_and_mend(forks, place, call, range(1, 1000, 3), below="out/logs") > 12
@@ -119,13 +121,18 @@ def test_any_failing_read_of_finished_work_is_told_and_harms_nothing(forks: Fork
         assert not failed.code or "Input/output error" in failed.err, f"open {number}: {failed.err}"
         present = results(place.output)
         # The record of scores is of each run, which leaves out what it could not read.
-        assert [name for name in place.whole if present.get(name) != place.whole[name] and name != "blissmask-scores.json"] == [], number
+        assert [
+            name for name in place.whole if present.get(name) != place.whole[name] and name != "blissmask-scores.json"
+        ] == [], number
     assert number > 1
     assert results(place.output) == place.whole
 
 
 def can_trace() -> bool:
-    return bool(shutil.which("strace")) and not subprocess.run(["strace", "-qq", "true"], capture_output=True, check=False).returncode
+    return (
+        bool(shutil.which("strace"))
+        and not subprocess.run(["strace", "-qq", "true"], capture_output=True, check=False).returncode
+    )
 
 
 @pytest.mark.slow
@@ -135,9 +142,24 @@ def test_a_call_that_the_kernel_fails_is_told_too(tmp_path: Path, call: str) -> 
         pytest.skip("no strace, or it may not trace here; the tests above do without")
     scene = SCENES["to-alpha"](tmp_path)
     # The first call of each thread: what the main thread writes first is the name of the lock's holder, which is a courtesy.
-    traced = ["strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when=1"]
+    traced = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "--seccomp-bpf",
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:error=EIO:when=1",
+    ]
     ran = subprocess.run(
-        [*traced, sys.executable, "-m", "blissmask", *scene.arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*traced, sys.executable, "-m", "blissmask", *scene.arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 1, ran.stderr
     assert "Input/output error" in ran.stderr

@@ -11,9 +11,7 @@ from tests.builders.pictures import tree
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, Scene
 
-NO_NETWORK = (
-    "import socket, sys\ndef refuse(*_): raise OSError('network is off')\nsocket.socket.connect = refuse\nsocket.getaddrinfo = refuse\n"
-)
+NO_NETWORK = "import socket, sys\ndef refuse(*_): raise OSError('network is off')\nsocket.socket.connect = refuse\nsocket.getaddrinfo = refuse\n"
 USAGE = 2
 # A cache lies beside its photos unless told otherwise, and a LoRA may lie beside its cache: their files have names of their own.
 BESIDE = ("cache", "train")
@@ -49,7 +47,9 @@ def test_inputs_stay_as_they_were_and_nothing_needs_the_network(tmp_path: Path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["{}", "./{}/", "link"])
 @pytest.mark.parametrize("command", sorted(SCENES))
-def test_an_output_that_is_an_input_is_refused_or_stands_beside(tmp_path: Path, forks: Forks, command: str, spelling: str) -> None:
+def test_an_output_that_is_an_input_is_refused_or_stands_beside(
+    tmp_path: Path, forks: Forks, command: str, spelling: str
+) -> None:
     scene = SCENES[command](tmp_path)
     for name in scene.inputs:
         (tmp_path / "link").unlink(missing_ok=True)

@@ -33,7 +33,9 @@ def test_nothing_is_written_through_a_link_in_the_output(tmp_path: Path, forks: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", sorted(SCENES))
-def test_inputs_may_be_links_and_those_that_lead_nowhere_cost_an_item(tmp_path: Path, forks: Forks, command: str) -> None:
+def test_inputs_may_be_links_and_those_that_lead_nowhere_cost_an_item(
+    tmp_path: Path, forks: Forks, command: str
+) -> None:
     scene = SCENES[command](tmp_path)
     assert forks.run(tmp_path, *scene.arguments).code == 0
     whole = results(tmp_path / scene.output)
@@ -57,7 +59,9 @@ def test_inputs_may_be_links_and_those_that_lead_nowhere_cost_an_item(tmp_path: 
         assert ended.code == 3, ended.err
         assert sorted(Path(failed["item"]).stem for failed in json.loads(ended.out)["failed"]) == ["circle", "nowhere"]
     present = results(tmp_path / scene.output)
-    assert {name: present.get(name) for name in whole if "scores" not in name} == {n: c for n, c in whole.items() if "scores" not in n}
+    assert {name: present.get(name) for name in whole if "scores" not in name} == {
+        n: c for n, c in whole.items() if "scores" not in n
+    }
 
 
 @pytest.mark.parametrize("command", sorted(SCENES))

@@ -75,7 +75,11 @@ def test_twenty_thousand_items_leave_memory_files_and_threads_as_they_were(tmp_p
         (tmp_path / folder).mkdir()
         for number in range(ITEMS):
             (tmp_path / folder / f"{number}.png").write_bytes(content)
-    section = {"weighted_masks": tmp_path / "masks", "instance_masks": tmp_path / "subjects", "output": tmp_path / "out"}
+    section = {
+        "weighted_masks": tmp_path / "masks",
+        "instance_masks": tmp_path / "subjects",
+        "output": tmp_path / "out",
+    }
     samples = watch("apply_instance", {"apply": section}, every=500)
     assert len(samples) > ITEMS // 500 // 2
     assert_steady(samples, every=500, bytes_each=BYTES_PER_ITEM)

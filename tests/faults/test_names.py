@@ -12,7 +12,18 @@ from tests.faults.scenes import SCENES
 
 # A name may have 255 bytes; a cache entry adds its size and family to the stem.
 LONGEST = "x" * 200
-ODD = ["😀", "שלום", "e\u0301", "-rf", "[bold]x", "two\nlines", "tab\tand\x1b[31m", " spaces ", LONGEST, os.fsdecode(b"\xff\xfe")]
+ODD = [
+    "😀",
+    "שלום",
+    "e\u0301",
+    "-rf",
+    "[bold]x",
+    "two\nlines",
+    "tab\tand\x1b[31m",
+    " spaces ",
+    LONGEST,
+    os.fsdecode(b"\xff\xfe"),
+]
 TWINS = {"suffixes": ("a.png", "a.jpg"), "cases": ("A.png", "a.png"), "accents": ("\u00e9.png", "e\u0301.png")}
 # The folder whose names become outputs, of every command that reads pictures.
 NAMED_AFTER = {"masks": "photos", "instance": "photos", "apply": "masks", "to-alpha": "photos", "cache": "photos"}
@@ -81,7 +92,9 @@ def test_the_longest_name_there_is_comes_through(tmp_path: Path, forks: Forks) -
 
 @pytest.mark.parametrize("twins", sorted(TWINS))
 @pytest.mark.parametrize("command", sorted(NAMED_AFTER))
-def test_twins_are_refused_together_before_anything_is_written(tmp_path: Path, forks: Forks, command: str, twins: str) -> None:
+def test_twins_are_refused_together_before_anything_is_written(
+    tmp_path: Path, forks: Forks, command: str, twins: str
+) -> None:
     scene = SCENES[command](tmp_path)
     folder = tmp_path / NAMED_AFTER[command]
     for name in TWINS[twins]:

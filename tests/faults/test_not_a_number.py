@@ -66,7 +66,9 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("poisoned_family")
     module.ARCHITECTURE = PoisonedFamily(name="poisoned", modelspec="wan2.1/lora", sees_clip=True)
     point = SimpleNamespace(value="poisoned_family", load=lambda: module)
-    monkeypatch.setattr(plugins, "_entry_points", lambda group: {"poisoned": point} if group == "blissmask.families" else {})
+    monkeypatch.setattr(
+        plugins, "_entry_points", lambda group: {"poisoned": point} if group == "blissmask.families" else {}
+    )
     monkeypatch.setattr(Poison, "working", False)
 
 

@@ -27,7 +27,11 @@ def wait_for_lock(run: Running, output: Path) -> None:
 
 def without_early_states(output: Path) -> dict[str, bytes]:
     """Return the results but for training states before the last step: a stop leaves one after the step it came in."""
-    return {name: content for name, content in results(output).items() if "-state/" not in name or "-step00000004-state/" in name}
+    return {
+        name: content
+        for name, content in results(output).items()
+        if "-state/" not in name or "-step00000004-state/" in name
+    }
 
 
 @pytest.mark.slow
@@ -62,7 +66,9 @@ def test_a_stop_in_the_plan_ends_at_once(tmp_path: Path, forks: Forks) -> None:
         folder.mkdir()
         for number in range(4000):
             (folder / f"{number}.png").write_bytes(content)
-    run = forks.start(tmp_path, "to-alpha", "--image-directory", "photos", "--mask-directory", "masks", "--output-directory", "out")
+    run = forks.start(
+        tmp_path, "to-alpha", "--image-directory", "photos", "--mask-directory", "masks", "--output-directory", "out"
+    )
     while not (tmp_path / "run.err").exists():
         time.sleep(0.01)
     time.sleep(0.3)

@@ -116,36 +116,54 @@ CASES = {
     "a NaN latent": Case(("`latents` of this cache entry holds NaN or infinity", LATENTS), (LATENTS, spoil("latents"))),
     "a NaN caption": Case(("`t5` of this cache entry holds NaN or infinity", TEXT), (TEXT, spoil("t5"))),
     "an infinite mask weight": Case(
-        ("`mask_weights` of this cache entry", LATENTS), (LATENTS, spoil("mask_weights", value=float("inf"))), "--use-mask-loss"
+        ("`mask_weights` of this cache entry", LATENTS),
+        (LATENTS, spoil("mask_weights", value=float("inf"))),
+        "--use-mask-loss",
     ),
     "a NaN region": Case(
-        ("`mask_regions` of this cache entry", LATENTS), (LATENTS, spoil("mask_regions")), "--use-mask-loss --mask-transform pixel"
+        ("`mask_regions` of this cache entry", LATENTS),
+        (LATENTS, spoil("mask_regions")),
+        "--use-mask-loss --mask-transform pixel",
     ),
     "truncated latents": Case(("a cache file is damaged", LATENTS), (LATENTS, cut(-8))),
     "empty latents": Case(("a cache file is damaged", LATENTS), (LATENTS, cut(0))),
     "a truncated caption": Case(("a cache file is damaged", TEXT), (TEXT, cut(-8))),
-    "a missing caption": Case(("1 cache entry: no cached caption", TEXT, "blissmask cache --arch wan21"), (TEXT, os.remove)),
-    "a cache of another family": Case(("of another model family than `wan21`", "kyla_0032x0032_qi.safetensors"), ("cache", other_family)),
-    "another family than the cache": Case(("of another model family than `qwen-image`",), arguments="--arch qwen-image"),
+    "a missing caption": Case(
+        ("1 cache entry: no cached caption", TEXT, "blissmask cache --arch wan21"), (TEXT, os.remove)
+    ),
+    "a cache of another family": Case(
+        ("of another model family than `wan21`", "kyla_0032x0032_qi.safetensors"), ("cache", other_family)
+    ),
+    "another family than the cache": Case(
+        ("of another model family than `qwen-image`",), arguments="--arch qwen-image"
+    ),
     "a hostile pickle for a model": Case(
         ("refusing to unpickle wan.pt: it asks to import `posix.mkdir`", "use the safetensors file of the same model"),
         ("wan.pt", hostile(zipped=True)),
         "--model . --dit wan.pt",
     ),
-    "an old hostile pickle": Case(("refusing to unpickle wan.pth",), ("wan.pth", hostile(zipped=False)), "--model . --dit wan.pth"),
+    "an old hostile pickle": Case(
+        ("refusing to unpickle wan.pth",), ("wan.pth", hostile(zipped=False)), "--model . --dit wan.pth"
+    ),
     "a pickle that is called safetensors": Case(
-        ("refusing to unpickle wan.safetensors",), ("wan.safetensors", hostile(zipped=True)), "--model . --dit wan.safetensors"
+        ("refusing to unpickle wan.safetensors",),
+        ("wan.safetensors", hostile(zipped=True)),
+        "--model . --dit wan.safetensors",
     ),
     "a truncated model": Case(("a damaged safetensors file", WARM), (WARM, copied(cut(-8))), f"--model . --dit {WARM}"),
     "a model that is none": Case((f"{WARM} is no Wan denoiser",), (WARM, copied(cut(None))), f"--model . --dit {WARM}"),
-    "a model that is not there": Case(("there is no such model file", "gone.safetensors"), arguments="--model . --dit gone.safetensors"),
+    "a model that is not there": Case(
+        ("there is no such model file", "gone.safetensors"), arguments="--model . --dit gone.safetensors"
+    ),
     "a hostile pickle for a LoRA": Case(
         ("the LoRA file is damaged or not safetensors", "warm.pt", "could run code while it is read"),
         ("warm.pt", hostile(zipped=True)),
         "--no-resume --network-weights warm.pt",
     ),
     "a truncated LoRA": Case(
-        ("the LoRA file is damaged or not safetensors", WARM), (WARM, copied(cut(-8))), f"--no-resume --network-weights {WARM}"
+        ("the LoRA file is damaged or not safetensors", WARM),
+        (WARM, copied(cut(-8))),
+        f"--no-resume --network-weights {WARM}",
     ),
     "a NaN in a LoRA": Case(
         ("self_attn.q.lora_A.weight` of this LoRA holds NaN or infinity", WARM),
@@ -160,13 +178,21 @@ CASES = {
     "a LoRA that is not there": Case(
         ("there is no such LoRA file", "gone.safetensors"), arguments="--no-resume --network-weights gone.safetensors"
     ),
-    "an optimiser that is none": Case(("`os.system` is no optimiser class",), arguments="--no-resume --optimizer-type os.system", code=2),
+    "an optimiser that is none": Case(
+        ("`os.system` is no optimiser class",), arguments="--no-resume --optimizer-type os.system", code=2
+    ),
     "a warm-up longer than the training": Case(
         ("--lr_warmup_steps must be in range [0, 4], got 99",), arguments="--no-resume --lr-warmup-steps 99", code=2
     ),
-    "a name with a folder": Case(("`output_name` must be a plain file name", "`a/b`"), arguments="--output-name a/b", code=2),
-    "an output folder that is a file": Case(("cannot write to the folder", "taken"), ("taken", Path.touch), "--output-dir taken"),
-    "a rank that is no number": Case(("--network_dim must be a whole number, got many",), arguments="--network-dim many", code=2),
+    "a name with a folder": Case(
+        ("`output_name` must be a plain file name", "`a/b`"), arguments="--output-name a/b", code=2
+    ),
+    "an output folder that is a file": Case(
+        ("cannot write to the folder", "taken"), ("taken", Path.touch), "--output-dir taken"
+    ),
+    "a rank that is no number": Case(
+        ("--network_dim must be a whole number, got many",), arguments="--network-dim many", code=2
+    ),
     "noise upside down": Case(
         ("`min_timestep` is 900, above `max_timestep`, 100",), arguments="--min-timestep 900 --max-timestep 100", code=2
     ),

@@ -60,4 +60,6 @@ def test_two_runs_without_locks_tear_nothing(tmp_path: Path, forks: Forks, comma
         # A log has the lines of both; older training states may be left over, or gone with the other's.
         present = results(output)
         aside = (".jsonl", *(f"lora-step00000002-state/{name}" for name in STATE_FILES))
-        assert [name for name, content in whole.items() if present.get(name) != content and not name.endswith(aside)] == []
+        assert [
+            name for name, content in whole.items() if present.get(name) != content and not name.endswith(aside)
+        ] == []

@@ -43,7 +43,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("option", "jobs"), [("--jobs 3", 3), ("-j 3", 3), ("", RunSection().worker_count)])
-def test_as_many_items_are_worked_on_at_once_as_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch, option: str, jobs: int) -> None:
+def test_as_many_items_are_worked_on_at_once_as_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, option: str, jobs: int
+) -> None:
     given: list[RunContext] = []
 
     def run(plan: object, context: RunContext) -> Summary:
@@ -62,7 +64,8 @@ NOTE = "to train from them"
 
 
 @pytest.mark.parametrize(
-    ("option", "told"), [("", (True, True)), ("--no-progress", (False, True)), ("--quiet", (False, False)), ("-q", (False, False))]
+    ("option", "told"),
+    [("", (True, True)), ("--no-progress", (False, True)), ("--quiet", (False, False)), ("-q", (False, False))],
 )
 def test_progress_and_notes_are_told_unless_refused(folder: Path, option: str, told: tuple[bool, bool]) -> None:
     ran = run_here(f"{TO_ALPHA} {option}", folder)
@@ -120,7 +123,9 @@ def test_masks_end_with_the_first_item_that_fails_when_asked_to(
 
 
 @pytest.mark.parametrize(("option", "code", "all_others"), [("", 3, True), ("--fail-fast", 1, False)])
-def test_cache_ends_with_the_first_item_that_fails_when_asked_to(folder: Path, option: str, code: int, *, all_others: bool) -> None:
+def test_cache_ends_with_the_first_item_that_fails_when_asked_to(
+    folder: Path, option: str, code: int, *, all_others: bool
+) -> None:
     damage(folder / "photos" / "b.png")
     ran = run_here(f"{CACHE} {option}", folder)
     done = {path.name[0] for path in (folder / "out").glob("*_0064x0064_wan.safetensors")}
@@ -129,7 +134,10 @@ def test_cache_ends_with_the_first_item_that_fails_when_asked_to(folder: Path, o
 
 def test_the_item_that_ended_the_run_is_named(folder: Path) -> None:
     damage(folder / "photos" / "b.png")
-    assert "error: the picture is damaged: image file is truncated\n  photos/b.png" in run_here(f"{CACHE} --fail-fast", folder).err
+    assert (
+        "error: the picture is damaged: image file is truncated\n  photos/b.png"
+        in run_here(f"{CACHE} --fail-fast", folder).err
+    )
 
 
 # Devices
@@ -142,7 +150,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize("line", [f"{MASKS} --backend sapiens --model {SAPIENS}", CACHE, TRAIN], ids=["masks", "cache", "train"])
+@pytest.mark.parametrize(
+    "line", [f"{MASKS} --backend sapiens --model {SAPIENS}", CACHE, TRAIN], ids=["masks", "cache", "train"]
+)
 def test_a_device_that_is_not_there_is_named_and_nothing_is_made(folder: Path, line: str) -> None:
     assert backend_models.sapiens_file(folder).name == SAPIENS
     write_masked_set(folder / "cache")
@@ -157,7 +167,8 @@ def test_a_device_that_is_not_there_is_named_and_nothing_is_made(folder: Path, l
 @pytest.mark.parametrize("option", ["--device cuda", "--precision float16", "--model network.onnx"])
 def test_the_embedded_networks_refuse_options_of_others(command, option, tmp_path):
     ran = run_here(
-        f"blissmask {command} --input photos --output out {option} --dry-run", photo_folder(tmp_path / "photos", ["a.png"]).parent
+        f"blissmask {command} --input photos --output out {option} --dry-run",
+        photo_folder(tmp_path / "photos", ["a.png"]).parent,
     )
     assert ran.code == 2
     assert f"it takes no such `{option.split()[0]}`" in ran.err

@@ -21,7 +21,9 @@ SMALL = st.integers(1, 60)
 
 @given(size=SIZES, resolution=RESOLUTIONS, no_upscale=st.booleans(), grid=st.sampled_from([16, 32]))
 def test_every_picture_gets_a_size_on_the_grid(size, resolution, no_upscale, grid):
-    section = complete(DatasetSection(resolution=resolution, enable_bucket=True, bucket_no_upscale=no_upscale), GeneralSection())
+    section = complete(
+        DatasetSection(resolution=resolution, enable_bucket=True, bucket_no_upscale=no_upscale), GeneralSection()
+    )
     width, height = make_buckets(section, grid_multiple=grid).fit(size).size_wh
     assert (width % grid, height % grid, width > 0, height > 0) == (0, 0, True, True)
 
@@ -51,7 +53,12 @@ def test_only_one_axis_is_cropped_by_more_than_rounding(source, target):
 
 
 @settings(deadline=None, max_examples=100)
-@given(short=st.integers(1, 4), long=st.integers(100, 2000), turned=st.booleans(), target=st.sampled_from([(32, 16), (16, 32), (48, 48)]))
+@given(
+    short=st.integers(1, 4),
+    long=st.integers(100, 2000),
+    turned=st.booleans(),
+    target=st.sampled_from([(32, 16), (16, 32), (48, 48)]),
+)
 def test_photo_and_mask_of_a_thin_picture_lie_on_each_other(short, long, turned, target):
     ramp_HW = np.repeat(np.linspace(0, 1, long, dtype=np.float32)[:, None], short, axis=1)
     grey_HW = ramp_HW.T if turned else ramp_HW
@@ -75,7 +82,12 @@ def test_weights_and_shares_of_any_tier_mask_agree(source, seed):
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 999), cells=st.integers(1, 8))
 def test_rounded_shares_sum_to_one_and_move_by_less_than_a_step(seed, cells):
-    shares = np.random.default_rng(seed).dirichlet(np.ones(4) * 0.3, (1, cells, cells)).transpose(3, 0, 1, 2).astype(np.float32)
+    shares = (
+        np.random.default_rng(seed)
+        .dirichlet(np.ones(4) * 0.3, (1, cells, cells))
+        .transpose(3, 0, 1, 2)
+        .astype(np.float32)
+    )
     rounded = exact_shares(shares)
     assert (rounded.astype(np.float64).sum(axis=0) == 1).all()
     assert np.abs(rounded - shares).max() < 1 / 2048 + 1e-6

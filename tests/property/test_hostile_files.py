@@ -32,12 +32,21 @@ def entry() -> bytes:
 
 def pth(*, zipped: bool) -> bytes:
     buffer = io.BytesIO()
-    torch.save({"state_dict": {"a.weight": torch.ones(3, 4), "b": torch.ones(2)}}, buffer, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"state_dict": {"a.weight": torch.ones(3, 4), "b": torch.ones(2)}},
+        buffer,
+        _use_new_zipfile_serialization=zipped,
+    )
     return buffer.getvalue()
 
 
 LORA = {"diffusion_model.a.lora_A.weight": torch.ones(2, 3), "diffusion_model.a.alpha": torch.tensor(2.0)}
-FILES = {"entry": entry(), "lora": save(LORA, {"ss_network_dim": "2"}), "zip": pth(zipped=True), "pickle": pth(zipped=False)}
+FILES = {
+    "entry": entry(),
+    "lora": save(LORA, {"ss_network_dim": "2"}),
+    "zip": pth(zipped=True),
+    "pickle": pth(zipped=False),
+}
 
 
 def read_checkpoint(path: Path) -> None:
@@ -77,7 +86,9 @@ def test_damaged_file_is_read_or_refused_by_name(kind: str, data: st.DataObject)
     end = data.draw(st.sampled_from([16, 200, len(content)]))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, min(end, len(content)) - 1))] = data.draw(st.integers(0, 255))
-    refused_or_read(bytes(content[: data.draw(st.sampled_from([len(content), len(content) - 1, len(content) // 2, 12]))]))
+    refused_or_read(
+        bytes(content[: data.draw(st.sampled_from([len(content), len(content) - 1, len(content) // 2, 12]))])
+    )
 
 
 def with_header(header: object, data: bytes = bytes(64), *, length: int | None = None) -> bytes:

@@ -22,11 +22,16 @@ GAMMAS = st.floats(0.05, 10)
 FLOORS = st.floats(0, 0.99)
 
 
+GRIDS = st.tuples(SIDES, SIDES)
+
+
 def greys(elements: st.SearchStrategy[int] = TIER_VALUES) -> st.SearchStrategy[NDArray[np.uint8]]:
-    return arrays.arrays(np.uint8, st.tuples(SIDES, SIDES), elements=elements)
+    return arrays.arrays(np.uint8, GRIDS, elements=elements)
 
 
-def weights(shape: st.SearchStrategy[tuple[int, ...]] = st.tuples(SIDES, SIDES)) -> st.SearchStrategy[NDArray[np.float32]]:  # noqa: B008
+def weights(
+    shape: st.SearchStrategy[tuple[int, ...]] = GRIDS,
+) -> st.SearchStrategy[NDArray[np.float32]]:
     return arrays.arrays(np.float32, shape, elements=st.floats(0, 1, width=32))
 
 
@@ -36,7 +41,9 @@ def test_loss_weights_stay_between_the_floor_and_1(weight: float, gamma: float, 
 
 
 @given(st.floats(0, 1), st.floats(0, 1), GAMMAS, FLOORS)
-def test_a_larger_weight_never_becomes_the_smaller_loss_weight(first: float, second: float, gamma: float, floor: float) -> None:
+def test_a_larger_weight_never_becomes_the_smaller_loss_weight(
+    first: float, second: float, gamma: float, floor: float
+) -> None:
     low, high = sorted((first, second))
     assert to_loss_weight(low, gamma=gamma, min_weight=floor) <= to_loss_weight(high, gamma=gamma, min_weight=floor)
 
@@ -127,7 +134,9 @@ def test_filling_holes_twice_is_filling_them_once(grey_HW: NDArray[np.uint8]) ->
 
 
 @given(greys(st.integers(0, 3)), st.integers(0, 30), st.integers(-4, 4))
-def test_finished_tiers_are_tiers_that_were_there_or_background(tiers_HW: NDArray[np.uint8], min_pixels: int, grow_pixels: int) -> None:
+def test_finished_tiers_are_tiers_that_were_there_or_background(
+    tiers_HW: NDArray[np.uint8], min_pixels: int, grow_pixels: int
+) -> None:
     finished = finish(tiers_HW, min_pixels=min_pixels, grow_pixels=grow_pixels)
     assert set(np.unique(finished)) <= {3, *np.unique(tiers_HW).tolist()}
 

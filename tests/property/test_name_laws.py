@@ -16,7 +16,9 @@ from blissmask.errors import InputError
 STEMS = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=12).filter(
     lambda stem: not stem.startswith(".")
 )
-LIKELY_TWINS = st.sampled_from(["a", "A", "ä", "a\u0308", "Ä", "ß", "ss", "SS", "ſs", "ﬁ", "fi", "I", "i", "\u0130", "a.b", "A.B"])
+LIKELY_TWINS = st.sampled_from(
+    ["a", "A", "ä", "a\u0308", "Ä", "ß", "ss", "SS", "ſs", "ﬁ", "fi", "I", "i", "\u0130", "a.b", "A.B"]
+)
 NAMES = st.builds(str.__add__, st.one_of(LIKELY_TWINS, STEMS), st.sampled_from([".png", ".PNG", ".jpg", ".webp"]))
 
 

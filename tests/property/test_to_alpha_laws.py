@@ -24,7 +24,9 @@ from tests.builders.pictures import save, turned
     orientation=st.integers(1, 8),
     old_alpha=st.booleans(),
 )
-def test_colours_stay_and_alpha_is_the_mask(size_wh: tuple[int, int], seed: int, suffix: str, orientation: int, *, old_alpha: bool) -> None:
+def test_colours_stay_and_alpha_is_the_mask(
+    size_wh: tuple[int, int], seed: int, suffix: str, orientation: int, *, old_alpha: bool
+) -> None:
     width, height = size_wh
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (height, width, 4 if old_alpha and suffix == ".png" else 3), dtype=np.uint8)
@@ -33,9 +35,18 @@ def test_colours_stay_and_alpha_is_the_mask(size_wh: tuple[int, int], seed: int,
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
-        save(folder / "photos" / f"a{suffix}", turned(pixels, turn), **({"orientation": turn} if turn > 1 else {}), **options)
+        save(
+            folder / "photos" / f"a{suffix}",
+            turned(pixels, turn),
+            **({"orientation": turn} if turn > 1 else {}),
+            **options,
+        )
         save(folder / "masks" / "a.png", grey)
-        section = {"image_directory": folder / "photos", "mask_directory": folder / "masks", "output_directory": folder / "rgba"}
+        section = {
+            "image_directory": folder / "photos",
+            "mask_directory": folder / "masks",
+            "output_directory": folder / "rgba",
+        }
         summary = embed_alpha.run(embed_alpha.plan(Config.model_validate({"to_alpha": section})), RunContext())
         assert summary.written == 1
         with Image.open(folder / "rgba" / "a.png") as image:

@@ -25,7 +25,10 @@ def load_llama(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Mo
     """
     from transformers import LlamaConfig, LlamaModel
 
-    tensors = {name.removeprefix("language_model.").removeprefix("model."): tensor for name, tensor in open_checkpoint(path).items()}
+    tensors = {
+        name.removeprefix("language_model.").removeprefix("model."): tensor
+        for name, tensor in open_checkpoint(path).items()
+    }
     config = LlamaConfig(**config_of(tensors, path))
     model = build_empty(lambda: LlamaModel(config))
     # The projector and vision tower of LLaVA files see pictures, which HunyuanVideo's text-to-video never shows.
@@ -36,7 +39,8 @@ def load_llama(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Mo
 def without_last_layers(model: Any, count: int) -> Any:
     """Remove the last ``count`` layers and the final norm of a decoder.
 
-    Its last state is then ``hidden_states[-1 - count]`` of the whole model, which is what HunyuanVideo reads, for less memory and time.
+    Its last state is then ``hidden_states[-1 - count]`` of the whole model, which is what HunyuanVideo reads, for less
+    memory and time.
     """
     model.layers = model.layers[:-count]
     model.config.num_hidden_layers = len(model.layers)

@@ -39,7 +39,9 @@ def load_qwen_vl(path: Path, *, device: torch.device, dtype: torch.dtype, vision
     model = build_empty(lambda: Qwen2_5_VLModel(config))
     if not vision:
         drop_vision(model)
-    return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=("lm_head.", *(() if vision else ("visual.",))))
+    return load_weights(
+        model, tensors, source=path, device=device, dtype=dtype, ignore=("lm_head.", *(() if vision else ("visual.",)))
+    )
 
 
 def load_language_model(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -94,9 +96,19 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
 def vl_config(text: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``Qwen2_5_VLConfig`` with what all released sizes share.
 
-    ``rms_norm_eps`` is 1e-6 in the released models; the class's own default of 1e-5 gives other embeddings without a word.
+    ``rms_norm_eps`` is 1e-6 in the released models; the class's own default of 1e-5 gives other embeddings without a
+    word.
     """
     rope = {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16, 24, 24]}
-    fixed = {"rms_norm_eps": 1e-6, "max_position_embeddings": 128_000, "bos_token_id": None, "eos_token_id": None, "rope_parameters": rope}
+    fixed = {
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 128_000,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "rope_parameters": rope,
+    }
     full = [block for block in range(vision["depth"]) if block % _FULL_ATTENTION_EVERY == _FULL_ATTENTION_EVERY - 1]
-    return {"text_config": {**fixed, **text}, "vision_config": {**vision, "fullatt_block_indexes": full, "window_size": 112}}
+    return {
+        "text_config": {**fixed, **text},
+        "vision_config": {**vision, "fullatt_block_indexes": full, "window_size": 112},
+    }

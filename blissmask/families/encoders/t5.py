@@ -69,7 +69,9 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``UMT5Config`` or ``T5Config`` that fit ``tensors`` (transformers names)."""
     first = "encoder.block.0.layer."
     vocabulary, width = shape_of(tensors, "shared.weight", source=path, kind=_KIND)
-    buckets, heads = shape_of(tensors, f"{first}0.SelfAttention.relative_attention_bias.weight", source=path, kind=_KIND)
+    buckets, heads = shape_of(
+        tensors, f"{first}0.SelfAttention.relative_attention_bias.weight", source=path, kind=_KIND
+    )
     inner = shape_of(tensors, f"{first}0.SelfAttention.q.weight", source=path, kind=_KIND)[0]
     return {
         "vocab_size": vocabulary,

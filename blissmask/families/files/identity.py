@@ -10,7 +10,8 @@ from pathlib import Path
 from blissmask.errors import MachineError, ModelError
 
 _MIB = 1 << 20
-# Up to this size every byte counts: all VAEs. Larger files (text encoders, denoisers) are sampled, or planning would take minutes.
+# Up to this size every byte counts: all VAEs. Larger files (text encoders, denoisers) are sampled, or planning would
+# take minutes.
 _WHOLE_LIMIT = 1024 * _MIB
 _HEAD = 4 * _MIB
 # One block per 40 MB of a 10 GB file: less than the size of one large weight, so retrained files differ in many blocks.
@@ -22,8 +23,8 @@ _FOLDER_SUFFIXES = frozenset({".safetensors", ".bin", ".pth", ".pt", ".json", ".
 def file_identity(path: Path) -> str:
     """Return the SHA-256 of a file's content as hex.
 
-    Files over 1 GiB are named by their size, their first 4 MiB and 256 evenly spread blocks of 1 MiB; the result then starts with
-    ``sampled-``. Computed once per process for a path, size and modification time.
+    Files over 1 GiB are named by their size, their first 4 MiB and 256 evenly spread blocks of 1 MiB; the result then
+    starts with ``sampled-``. Computed once per process for a path, size and modification time.
 
     Raises:
         ModelError: there is no such file.

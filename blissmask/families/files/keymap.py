@@ -11,8 +11,8 @@ from blissmask.families.files.stored_tensors import Tensors
 class KeyMap:
     """A bijection between original and diffusers names, written as pairs of dotted module paths.
 
-    ``{}`` stands for a number and keeps its place. A pair covers the module and everything below it; the first pair that fits wins;
-    a name that no pair covers is the same on both sides.
+    ``{}`` stands for a number and keeps its place. A pair covers the module and everything below it; the first pair
+    that fits wins; a name that no pair covers is the same on both sides.
 
     Args:
         pairs: (original, diffusers), e.g. ``("blocks.{}.self_attn.q", "blocks.{}.attn1.to_q")``.

@@ -1,7 +1,8 @@
 """Build real diffusers and transformers models: from single files, strictly and with every key accounted for, or from diffusers folders.
 
-``from_single_file`` is not used: it needs the hub for its configurations, drops the scales of fp8_scaled files and casts modules that
-must stay float32. Here a model is built without memory, its weights are renamed and assigned, and what is missing or left over is named.
+``from_single_file`` is not used: it needs the hub for its configurations, drops the scales of fp8_scaled files and
+casts modules that must stay float32. Here a model is built without memory, its weights are renamed and assigned, and
+what is missing or left over is named.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def load_weights(
 ) -> nn.Module:
     """Assign ``tensors`` to an empty ``module``, every one of them and nothing else.
 
-    Modules that the class lists in ``_keep_in_fp32_modules`` become float32 whatever ``dtype`` says (transformers' own list counts for
-    float16 only, as it does there): time embeddings and modulation lose visible precision in bfloat16.
+    Modules that the class lists in ``_keep_in_fp32_modules`` become float32 whatever ``dtype`` says (transformers' own
+    list counts for float16 only, as it does there): time embeddings and modulation lose visible precision in bfloat16.
 
     Args:
         module: from :func:`build_empty`.
@@ -94,7 +95,9 @@ def load_folder(load: Callable[..., Any], folder: Path, *, device: torch.device,
             module = load(str(folder), local_files_only=True, use_safetensors=True, **{keyword: dtype})
             return _frozen(module.to(device))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]) from error
+        raise ModelError(
+            f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]
+        ) from error
 
 
 def _silence_progress_bars() -> None:
@@ -106,7 +109,9 @@ def _silence_progress_bars() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _refuse_mismatch(class_name: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, StoredTensor], source: Path) -> None:
+def _refuse_mismatch(
+    class_name: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, StoredTensor], source: Path
+) -> None:
     missing = sorted(expected.keys() - given.keys())
     unexpected = sorted(given.keys() - expected.keys())
     reshaped = [
@@ -118,7 +123,11 @@ def _refuse_mismatch(class_name: str, expected: Mapping[str, tuple[int, ...]], g
         lists = [("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped)]
         places = [f"{label}: {key}" for label, keys in lists for key in _shortened(keys)]
         counts = ", ".join(f"{len(keys)} {label}" for label, keys in lists if keys)
-        raise ModelError(f"{source.name} is no {class_name}: {counts}", where=[source, *places], fix="give the file of this model family")
+        raise ModelError(
+            f"{source.name} is no {class_name}: {counts}",
+            where=[source, *places],
+            fix="give the file of this model family",
+        )
 
 
 def _shortened(keys: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """One part of a model (VAE, text encoder, denoiser, image encoder): where it comes from, how it loads, what it is called by content.
 
-A part comes from the single file the user named, else from a folder of the diffusers model, else it is a miniature. Naming it needs no
-torch, so that a fresh cache is known to be fresh without it.
+A part comes from the single file the user named, else from a folder of the diffusers model, else it is a miniature.
+Naming it needs no torch, so that a fresh cache is known to be fresh without it.
 """
 
 from __future__ import annotations
@@ -122,4 +122,6 @@ def tokenizer_identity(files: ModelFiles, text_encoder: Component) -> list[str]:
 
 def text_identity(files: ModelFiles, *text_encoders: Component) -> str:
     """Return the name by content of text encoders, each with its tokenizer."""
-    return joined_identity(name for part in text_encoders for name in (part.identity(files), *tokenizer_identity(files, part)))
+    return joined_identity(
+        name for part in text_encoders for name in (part.identity(files), *tokenizer_identity(files, part))
+    )

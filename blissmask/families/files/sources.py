@@ -38,7 +38,10 @@ def part_of_model(files: ModelFiles, part: str, *, option: str) -> Path:
         MachineError: the download failed.
     """
     if files.model is None:
-        raise UsageError(f"no {part.replace('_', ' ')} given", fix=f"name a file with `{option}`, or a diffusers folder with `--model`")
+        raise UsageError(
+            f"no {part.replace('_', ' ')} given",
+            fix=f"name a file with `{option}`, or a diffusers folder with `--model`",
+        )
     root = Path(files.model)
     if not root.is_dir():
         root = hub_folder(files.model, patterns=[f"{part}/*"], needed=part, download=files.download)

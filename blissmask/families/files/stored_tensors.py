@@ -1,7 +1,7 @@
 """Open model files: safetensors or PyTorch's own, prefix-free and de-quantised, and read only what is asked for.
 
-A file is told by its first bytes, never by its name. A tensor is read when a model asks for it, so the decoder half of a VAE and the vision
-half of a text encoder cost nothing. Nothing in a file is ever executed.
+A file is told by its first bytes, never by its name. A tensor is read when a model asks for it, so the decoder half of
+a VAE and the vision half of a text encoder cost nothing. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ _MARKERS = frozenset({"scaled_fp8", "__index_timestep_zero__", "spiece_model"})
 _WEIGHT_SCALES = ("scale_weight", "weight_scale")
 _BOOKKEEPING = ("scale_weight", "weight_scale", "scale_input", "input_scale", "comfy_quant")
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-_READABLE = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
+_READABLE = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +70,13 @@ Tensors = dict[str, StoredTensor]
 def open_checkpoint(path: Path) -> Tensors:
     """Return the tensors of a model file by name, without the prefixes of repackers.
 
-    Reads ``.safetensors``, and PyTorch files that hold nothing but tensors. fp8 and fp8_scaled weights (ComfyUI's ``scale_weight`` and
-    ``weight_scale``, per tensor, per row or per block of a row) come back multiplied by their scales.
+    Reads ``.safetensors``, and PyTorch files that hold nothing but tensors. fp8 and fp8_scaled weights (ComfyUI's
+    ``scale_weight`` and ``weight_scale``, per tensor, per row or per block of a row) come back multiplied by their
+    scales.
 
     Raises:
-        ModelError: no such file; truncated or foreign; a pickle that asks to import something; a quantisation we cannot undo.
+        ModelError: no such file; truncated or foreign; a pickle that asks to import something; a quantisation we cannot
+            undo.
     """
     shapes, read = _open(path)
     tensors: Tensors = {}
@@ -87,7 +98,11 @@ def shape_of(tensors: Tensors, name: str, *, source: Path, kind: str) -> tuple[i
         ModelError: there is none, so the file is no ``kind``.
     """
     if name not in tensors:
-        raise ModelError(f"{source.name} is no {kind}: it holds no `{name}`", where=[source], fix="give the file of this model family")
+        raise ModelError(
+            f"{source.name} is no {kind}: it holds no `{name}`",
+            where=[source],
+            fix="give the file of this model family",
+        )
     return tensors[name].shape
 
 
@@ -144,7 +159,9 @@ def _scaled(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
         return weight * scale
     if scale.ndim == 3 and weight.ndim == 2 and len(scale) == len(weight) and weight.shape[1] % scale.shape[1] == 0:
         return (weight.reshape(len(weight), scale.shape[1], -1) * scale).flatten(1)
-    raise ModelError(f"the fp8 scale of `{name}` has shape {tuple(scale.shape)}, its weight {tuple(weight.shape)}", where=[path])
+    raise ModelError(
+        f"the fp8 scale of `{name}` has shape {tuple(scale.shape)}, its weight {tuple(weight.shape)}", where=[path]
+    )
 
 
 def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
@@ -180,7 +197,9 @@ def _open_safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[
         handle: Any = safe_open(path, framework="pt", device="cpu")
         shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, ValueError) as error:
-        raise ModelError(f"a damaged safetensors file: {error}", where=[path], fix="download or copy it again") from error
+        raise ModelError(
+            f"a damaged safetensors file: {error}", where=[path], fix="download or copy it again"
+        ) from error
     except OSError as error:
         raise MachineError(f"the model file cannot be mapped: {error}", where=[path]) from error
     return shapes, handle.get_tensor
@@ -205,7 +224,9 @@ def _unpickle(path: Path) -> Any:
         if type(error).__name__ == "UnpicklingError":
             raise _refusal(path, str(error)) from error
         # The reader of damaged files fails in every way there is, down to failed assertions.
-        raise ModelError(f"a damaged PyTorch file: {first_line(error)}", where=[path], fix="download or copy it again") from error
+        raise ModelError(
+            f"a damaged PyTorch file: {first_line(error)}", where=[path], fix="download or copy it again"
+        ) from error
 
 
 def _refusal(path: Path, message: str) -> ModelError:
@@ -222,7 +243,11 @@ def _tensor_table(path: Path, loaded: Any) -> Mapping[str, Tensor]:
     for nest in _NESTS:
         if isinstance(loaded, dict) and isinstance(loaded.get(nest), dict):
             loaded = loaded[nest]
-    tensors = {name: value for name, value in loaded.items() if isinstance(value, Tensor)} if isinstance(loaded, dict) else {}
+    tensors = (
+        {name: value for name, value in loaded.items() if isinstance(value, Tensor)} if isinstance(loaded, dict) else {}
+    )
     if not tensors:
-        raise ModelError("the PyTorch file is not a table of tensors", where=[path], fix="use the file that holds the weights")
+        raise ModelError(
+            "the PyTorch file is not a table of tensors", where=[path], fix="use the file that holds the weights"
+        )
     return tensors

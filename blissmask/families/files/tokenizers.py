@@ -34,7 +34,8 @@ def load_tokenizer(folders: Sequence[Path], *, part: Component, needs: Sequence[
     Args:
         folders: where to look.
         part: the text encoder it is for, for messages.
-        needs: special tokens it must know; a bare ``vocab.json`` would spell ``<|im_start|>`` out in letters without a word.
+        needs: special tokens it must know; a bare ``vocab.json`` would spell ``<|im_start|>`` out in letters without a
+            word.
 
     Raises:
         ModelError: there is none, it is damaged, or it lacks a special token.
@@ -50,7 +51,9 @@ def load_tokenizer(folders: Sequence[Path], *, part: Component, needs: Sequence[
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"the tokenizer cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder], fix=fix) from error
+            raise ModelError(
+                f"the tokenizer cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder], fix=fix
+            ) from error
         missing = [token for token in needs if token not in tokenizer.get_vocab()]
         if missing:
             raise ModelError(f"the tokenizer does not know `{missing[0]}`", where=[folder], fix=fix)

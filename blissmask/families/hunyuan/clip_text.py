@@ -32,7 +32,8 @@ def load_clip_text(path: Path, *, device: torch.device, dtype: torch.dtype) -> n
     level = "text_model." if any(name.startswith("text_model.") for name in model.state_dict()) else ""
     renamed = {level + name: tensor for name, tensor in tensors.items()}
     unused = tuple(
-        level + name for name in ("text_projection", "logit_scale", "vision_model.", "visual_projection", "embeddings.position_ids")
+        level + name
+        for name in ("text_projection", "logit_scale", "vision_model.", "visual_projection", "embeddings.position_ids")
     )
     return load_weights(model, renamed, source=path, device=device, dtype=dtype, ignore=unused)
 

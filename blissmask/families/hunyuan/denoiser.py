@@ -46,7 +46,10 @@ class HunyuanDenoiser:
         self.dtype = dtype
 
     def predict(self, batch: Batch) -> Tensor:
-        """Return the velocity, float32 of shape noisy_BCFHW. Uses ``llm``, ``llm_mask`` and ``clipL``; the timestep is 1000 * s."""
+        """Return the velocity, float32 of shape noisy_BCFHW.
+
+        Uses ``llm``, ``llm_mask`` and ``clipL``; the timestep is 1000 * s.
+        """
         device = batch.noisy_BCFHW.device
         guided = self.module.config.guidance_embeds
         velocity_BCFHW = self.module(

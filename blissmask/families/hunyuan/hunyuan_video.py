@@ -24,14 +24,18 @@ _VAE_CLASS = "AutoencoderKLHunyuanVideo"
 VAE = Component("vae", "vae", f"diffusers.{_VAE_CLASS}", tiny.hunyuan_vae, "hunyuan")
 TEXT_ENCODER = Component("text_encoder", "text_encoder", "transformers.LlamaModel", tiny.llama, "hunyuan")
 TEXT_ENCODER_2 = Component("text_encoder_2", "text_encoder_2", "transformers.CLIPTextModel", tiny.clip_text, "hunyuan")
-DENOISER = Component("transformer", "dit", "diffusers.HunyuanVideoTransformer3DModel", tiny.hunyuan_transformer, "hunyuan-video")
+DENOISER = Component(
+    "transformer", "dit", "diffusers.HunyuanVideoTransformer3DModel", tiny.hunyuan_transformer, "hunyuan-video"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HunyuanVideoFamily(Family):
     """See :class:`blissmask.families.protocol.Architecture` for the attributes."""
 
-    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+    def load_latent_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> LatentEncoder:
         """Load the VAE's encoder. Raises ModelError."""
         from blissmask.families.hunyuan.vae import HunyuanLatentEncoder, load_vae
 
@@ -44,7 +48,9 @@ class HunyuanVideoFamily(Family):
         checked_task(self, task)
         return VAE.identity(files)
 
-    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> HunyuanTextEncoder:
+    def load_text_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> HunyuanTextEncoder:
         """Load Llama and CLIP-L with their tokenizers. Raises ModelError."""
         from blissmask.families.encoders.llama import load_llama
         from blissmask.families.hunyuan.clip_text import load_clip_text
@@ -63,7 +69,9 @@ class HunyuanVideoFamily(Family):
         checked_task(self, task)
         return text_identity(files, TEXT_ENCODER, TEXT_ENCODER_2)
 
-    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> HunyuanDenoiser:
+    def load_denoiser(
+        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
+    ) -> HunyuanDenoiser:
         """Load the denoiser. Raises ModelError."""
         from blissmask.families.hunyuan.denoiser import HunyuanDenoiser, load_denoiser
 

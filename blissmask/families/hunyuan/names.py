@@ -1,7 +1,7 @@
 """Names of HunyuanVideo's modules in the original repositories, in ComfyUI and in diffusers.
 
-The originals keep query, key and value (and a single block's feed-forward) in one layer; its parts are called ``img_attn_qkv:q`` here, so
-that one table covers both directions.
+The originals keep query, key and value (and a single block's feed-forward) in one layer; its parts are called
+``img_attn_qkv:q`` here, so that one table covers both directions.
 """
 
 from __future__ import annotations
@@ -101,8 +101,16 @@ _MID_ATTENTION = [*((f"attn_1.{part}", f"attentions.0.to_{part}") for part in "q
 
 VAE_15 = KeyMap(
     [
-        *((f"{side}.mid.{theirs}", f"{side}.mid_block.{ours}") for side in ("encoder", "decoder") for theirs, ours in _MID_ATTENTION),
-        *((f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}") for side in ("encoder", "decoder") for i in (0, 1)),
+        *(
+            (f"{side}.mid.{theirs}", f"{side}.mid_block.{ours}")
+            for side in ("encoder", "decoder")
+            for theirs, ours in _MID_ATTENTION
+        ),
+        *(
+            (f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}")
+            for side in ("encoder", "decoder")
+            for i in (0, 1)
+        ),
         ("encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
         ("encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
         ("decoder.up.{}.block.{}", "decoder.up_blocks.{}.resnets.{}"),
@@ -140,7 +148,10 @@ def in_diffusers_names(tensors: Tensors, keymap: KeyMap) -> Tensors:
         split.update(_split(name, tensor))
     if keymap is VIDEO_15:
         # Fused by ComfyUI only: the 1.5 repository keeps the parts apart itself.
-        split = {re.sub(r"(double_blocks\.\d+\.(?:img|txt)_attn)_qkv:", r"\1_", name): tensor for name, tensor in split.items()}
+        split = {
+            re.sub(r"(double_blocks\.\d+\.(?:img|txt)_attn)_qkv:", r"\1_", name): tensor
+            for name, tensor in split.items()
+        }
     renamed = keymap.rename(split)
     for name in ("norm_out.linear.weight", "norm_out.linear.bias"):
         if name in renamed:

@@ -18,7 +18,10 @@ from blissmask.families.previews import Drawing, Parts, PictureEncoder, Shot, eu
 
 
 def hunyuan_drawing() -> Drawing:
-    """Return how HunyuanVideo draws; the released model is told a guidance instead of predicting twice. Defaults: its repository."""
+    """Return how HunyuanVideo draws; the released model is told a guidance instead of predicting twice.
+
+    Defaults: its repository.
+    """
     return Drawing(
         vae=hunyuan_video.VAE,
         load_vae=partial(load_vae, class_name="AutoencoderKLHunyuanVideo", decoder=True),
@@ -45,7 +48,9 @@ def hunyuan15_drawing(task: str) -> Drawing:
         cfg_scale=6.0,
         shift=5.0,
         pictures=(1, 1) if image_task else (0, 0),
-        picture_encoder=PictureEncoder(hunyuan_video_15.IMAGE_ENCODER, load_siglip, siglip_features) if image_task else None,
+        picture_encoder=PictureEncoder(hunyuan_video_15.IMAGE_ENCODER, load_siglip, siglip_features)
+        if image_task
+        else None,
     )
 
 
@@ -64,7 +69,9 @@ def _pipeline_15(parts: Parts) -> Any:
 def _image_pipeline_15(parts: Parts) -> Any:
     from diffusers import ClassifierFreeGuidance, HunyuanVideo15ImageToVideoPipeline
 
-    return HunyuanVideo15ImageToVideoPipeline(guider=ClassifierFreeGuidance(), image_encoder=None, feature_extractor=None, **_parts(parts))
+    return HunyuanVideo15ImageToVideoPipeline(
+        guider=ClassifierFreeGuidance(), image_encoder=None, feature_extractor=None, **_parts(parts)
+    )
 
 
 def _parts(parts: Parts) -> dict[str, Any]:
@@ -91,7 +98,8 @@ def _sized_arguments_15(pipeline: Any, shot: Shot) -> dict[str, Any]:
 
 def _image_arguments_15(pipeline: Any, shot: Shot) -> dict[str, Any]:
     width, height = shot.size_wh
-    # The pipeline takes no size: it draws in the size that it thinks best for the picture, and the picture has the shot's size already.
+    # The pipeline takes no size: it draws in the size that it thinks best for the picture, and the picture has the
+    # shot's size already.
     pipeline.video_processor.calculate_default_height_width = lambda **_: (height, width)
     assert shot.features_ND is not None
     pipeline.encode_image = lambda **_: shot.features_ND[None]
@@ -106,7 +114,9 @@ def _arguments_15(pipeline: Any, shot: Shot) -> dict[str, Any]:
     for prefix, contents in (("", shot.text), ("negative_", shot.negative)):
         if contents is not None:
             arguments[f"{prefix}prompt_embeds"], arguments[f"{prefix}prompt_embeds_mask"] = _rows(contents, "vl_embed")
-            arguments[f"{prefix}prompt_embeds_2"], arguments[f"{prefix}prompt_embeds_mask_2"] = _rows(contents, "byt5_embed")
+            arguments[f"{prefix}prompt_embeds_2"], arguments[f"{prefix}prompt_embeds_mask_2"] = _rows(
+                contents, "byt5_embed"
+            )
     return arguments
 
 

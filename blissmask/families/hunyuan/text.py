@@ -57,12 +57,17 @@ class HunyuanTextEncoder:
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[str], images: Sequence[Sequence[Tensor]] | None = None) -> list[EncodedText]:
-        """Encode captions, equal ones once; see :class:`blissmask.families.protocol.TextEncoder`. ``images`` are not looked at."""
+        """Encode captions, equal ones once; see :class:`blissmask.families.protocol.TextEncoder`.
+
+        ``images`` are not looked at.
+        """
         token_ids = {caption: self._ids(_HEAD + caption + _TAIL)[: self._head_rows + _ROWS] for caption in captions}
         encoded: dict[str, EncodedText] = {}
         for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
             vectors = self._vectors(batch)
-            for caption, rows, vector in zip(batch, self._rows([token_ids[caption] for caption in batch]), vectors, strict=True):
+            for caption, rows, vector in zip(
+                batch, self._rows([token_ids[caption] for caption in batch]), vectors, strict=True
+            ):
                 mask = (torch.arange(_ROWS) < len(rows)).to(torch.int64)
                 padded = F.pad(rows, (0, 0, 0, _ROWS - len(rows)))
                 encoded[caption] = EncodedText({"llm": padded, "llm_mask": mask, "clipL": vector})
@@ -74,7 +79,9 @@ class HunyuanTextEncoder:
         return [states_BLD[row, self._head_rows : len(ids)] for row, ids in enumerate(token_ids)]
 
     def _vectors(self, captions: Sequence[str]) -> list[Tensor]:
-        tokens = self._clip_tokenizer(list(captions), padding="max_length", max_length=_CLIP_TOKENS, truncation=True, return_tensors="pt")
+        tokens = self._clip_tokenizer(
+            list(captions), padding="max_length", max_length=_CLIP_TOKENS, truncation=True, return_tensors="pt"
+        )
         vectors_BD = self._clip(tokens["input_ids"].to(next(self._clip.parameters()).device)).pooler_output.cpu()
         return [vector.clone() for vector in vectors_BD]
 

@@ -23,7 +23,10 @@ from blissmask.families.vae.single_frame import use_image_path
 
 _KIND = "HunyuanVideo VAE"
 _DECODER = ("decoder.", "post_quant_conv.")
-_CAUSAL_CLASSES = {"AutoencoderKLHunyuanVideo": "HunyuanVideoCausalConv3d", "AutoencoderKLHunyuanVideo15": "HunyuanVideo15CausalConv3d"}
+_CAUSAL_CLASSES = {
+    "AutoencoderKLHunyuanVideo": "HunyuanVideoCausalConv3d",
+    "AutoencoderKLHunyuanVideo15": "HunyuanVideo15CausalConv3d",
+}
 
 
 class HunyuanLatentEncoder:
@@ -55,7 +58,9 @@ class HunyuanLatentEncoder:
         moments = [self._vae._encode(item) for item in torch.split(pixels_BCFHW.to(self._device, self._dtype), 1)]
         return torch.cat(moments)[:, : self._latent.channels].float()
 
-    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+    def encode_item(
+        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
+    ) -> dict[str, Tensor]:
         """Return ``{"latents": ...}``; see :class:`blissmask.families.protocol.LatentEncoder`."""
         if controls or one_frame:
             raise UsageError("HunyuanVideo takes no control pictures", fix="remove the control pictures")
@@ -70,7 +75,9 @@ def drop_decoder(vae: Any) -> Any:
     return vae
 
 
-def load_vae(path: Path, *, device: torch.device, dtype: torch.dtype, class_name: str, decoder: bool = False) -> nn.Module:
+def load_vae(
+    path: Path, *, device: torch.device, dtype: torch.dtype, class_name: str, decoder: bool = False
+) -> nn.Module:
     """Load a VAE from a single file, original or diffusers names; without its decoder unless asked for.
 
     Args:

@@ -36,7 +36,9 @@ class Hunyuan15Denoiser:
 
     block_class_names = ("HunyuanVideo15TransformerBlock",)
 
-    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype, train_scale: float, shows_picture: bool) -> None:
+    def __init__(
+        self, module: Any, *, identity: str, dtype: torch.dtype, train_scale: float, shows_picture: bool
+    ) -> None:
         self.module: Any = module
         self.identity = identity
         self.dtype = dtype
@@ -47,8 +49,9 @@ class Hunyuan15Denoiser:
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
 
-        Uses ``vl_embed`` and ``byt5_embed``; for image-to-video also ``latents_image`` and ``siglip``. Text-to-video shows zeros in their
-        place; a batch is wholly one or the other, since the model decides by all pictures of a batch at once. The timestep is 1000 * s.
+        Uses ``vl_embed`` and ``byt5_embed``; for image-to-video also ``latents_image`` and ``siglip``. Text-to-video
+        shows zeros in their place; a batch is wholly one or the other, since the model decides by all pictures of a
+        batch at once. The timestep is 1000 * s.
         """
         device = batch.noisy_BCFHW.device
         text_BLD, text_mask_BL = padded_rows(batch.conditioning["vl_embed"], device, self.dtype)
@@ -56,7 +59,8 @@ class Hunyuan15Denoiser:
         condition_BCFHW, pictures_BND = self._pictures(batch)
         velocity_BCFHW = self.module(
             hidden_states=torch.cat([batch.noisy_BCFHW, condition_BCFHW], dim=1).to(self.dtype),
-            # The model embeds time in the dtype of the timestep, so it must be the weights' own, as in diffusers' pipeline.
+            # The model embeds time in the dtype of the timestep, so it must be the weights' own, as in diffusers'
+            # pipeline.
             timestep=(batch.timesteps_B.float() * 1000).to(self.dtype),
             encoder_hidden_states=text_BLD,
             encoder_attention_mask=text_mask_BL.long(),
@@ -75,8 +79,11 @@ class Hunyuan15Denoiser:
         noisy_BCFHW = batch.noisy_BCFHW
         if not self._shows_picture:
             shape = (len(noisy_BCFHW), noisy_BCFHW.shape[1] + 1, *noisy_BCFHW.shape[2:])
-            # One row of zeros tells the model that there is no picture as well as the usual 729, which attention would carry for nothing.
-            return noisy_BCFHW.new_zeros(shape), noisy_BCFHW.new_zeros(len(noisy_BCFHW), 1, self.module.config.image_embed_dim)
+            # One row of zeros tells the model that there is no picture as well as the usual 729, which attention would
+            # carry for nothing.
+            return noisy_BCFHW.new_zeros(shape), noisy_BCFHW.new_zeros(
+                len(noisy_BCFHW), 1, self.module.config.image_embed_dim
+            )
         if "latents_image" not in batch.conditioning or "siglip" not in batch.conditioning:
             raise CacheError("the cache holds no first frames", fix="cache again with `--task i2v`")
         condition_BCFHW = stacked(batch.conditioning["latents_image"]).to(noisy_BCFHW)

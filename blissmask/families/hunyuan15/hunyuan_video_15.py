@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 
 _VAE_CLASS = "AutoencoderKLHunyuanVideo15"
 VAE = Component("vae", "vae", f"diffusers.{_VAE_CLASS}", tiny.hunyuan15_vae, "hunyuan15")
-TEXT_ENCODER = Component("text_encoder", "text_encoder", "transformers.Qwen2_5_VLTextModel", tiny.qwen_language, "hunyuan15")
+TEXT_ENCODER = Component(
+    "text_encoder", "text_encoder", "transformers.Qwen2_5_VLTextModel", tiny.qwen_language, "hunyuan15"
+)
 TEXT_ENCODER_2 = Component("text_encoder_2", "text_encoder_2", "transformers.T5EncoderModel", tiny.byt5, "hunyuan15")
 IMAGE_ENCODER = Component("image_encoder", "image_encoder", "transformers.SiglipVisionModel", tiny.siglip, "hunyuan15")
-DENOISER = Component("transformer", "dit", "diffusers.HunyuanVideo15Transformer3DModel", tiny.hunyuan15_transformer, "hunyuan-video-15")
+DENOISER = Component(
+    "transformer", "dit", "diffusers.HunyuanVideo15Transformer3DModel", tiny.hunyuan15_transformer, "hunyuan-video-15"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HunyuanVideo15Family(Family):
     """See :class:`blissmask.families.protocol.Architecture` for the attributes."""
 
-    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+    def load_latent_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> LatentEncoder:
         """Load the VAE's encoder, and SigLIP for image-to-video. Raises ModelError."""
         from blissmask.families.hunyuan.vae import HunyuanLatentEncoder, load_vae
         from blissmask.families.hunyuan15.image_to_video import Hunyuan15ImageToVideoEncoder
@@ -44,7 +50,9 @@ class HunyuanVideo15Family(Family):
         encoder = HunyuanLatentEncoder(vae, self.latent, identity=identity)
         if checked_task(self, task) == "t2v":
             return encoder
-        return Hunyuan15ImageToVideoEncoder(encoder, IMAGE_ENCODER.load(files, load_siglip, device=device, dtype=dtype), identity=identity)
+        return Hunyuan15ImageToVideoEncoder(
+            encoder, IMAGE_ENCODER.load(files, load_siglip, device=device, dtype=dtype), identity=identity
+        )
 
     def latent_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
         """Return the name of the weights by content, without loading them."""
@@ -52,7 +60,9 @@ class HunyuanVideo15Family(Family):
             return VAE.identity(files)
         return joined_identity([VAE.identity(files), IMAGE_ENCODER.identity(files)])
 
-    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> Hunyuan15TextEncoder:
+    def load_text_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> Hunyuan15TextEncoder:
         """Load Qwen2.5-VL's language half and byT5 with their tokenizers. Raises ModelError."""
         from transformers import ByT5Tokenizer
 
@@ -75,7 +85,9 @@ class HunyuanVideo15Family(Family):
         weights = [part.identity(files) for part in (TEXT_ENCODER, TEXT_ENCODER_2)]
         return joined_identity([*weights, *tokenizer_identity(files, TEXT_ENCODER)])
 
-    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> Hunyuan15Denoiser:
+    def load_denoiser(
+        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
+    ) -> Hunyuan15Denoiser:
         """Load the denoiser. Raises ModelError."""
         from blissmask.families.hunyuan15.denoiser import Hunyuan15Denoiser, load_denoiser
 

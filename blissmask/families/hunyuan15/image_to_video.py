@@ -32,10 +32,13 @@ class Hunyuan15ImageToVideoEncoder:
         return self._latents.encode(pixels_BCFHW)
 
     @torch.inference_mode()
-    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+    def encode_item(
+        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
+    ) -> dict[str, Tensor]:
         """Return the contents of a cache entry; see :class:`blissmask.families.protocol.LatentEncoder`.
 
-        ``latents_image``: 32 channels of the first picture's latents, zeros in all later frames, and one that is 1 on the first frame.
+        ``latents_image``: 32 channels of the first picture's latents, zeros in all later frames, and one that is 1 on
+        the first frame.
         """
         contents = self._latents.encode_item(pixels_BCFHW, controls=controls, one_frame=one_frame)
         latents_BCFHW = contents["latents"]

@@ -1,6 +1,7 @@
 """Encode captions for HunyuanVideo 1.5: Qwen2.5-VL in a chat template, and byT5 for words in quotes that shall appear as letters.
 
-Sources: the HunyuanVideo-1.5 repository and diffusers' HunyuanVideo15Pipeline. L: rows of one caption; D: width, 3584 and 1472.
+Sources: the HunyuanVideo-1.5 repository and diffusers' HunyuanVideo15Pipeline. L: rows of one caption; D: width, 3584
+and 1472.
 """
 
 from __future__ import annotations
@@ -64,13 +65,18 @@ class Hunyuan15TextEncoder:
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[str], images: Sequence[Sequence[Tensor]] | None = None) -> list[EncodedText]:
-        """Encode captions, equal ones once; see :class:`blissmask.families.protocol.TextEncoder`. ``images`` are not looked at."""
+        """Encode captions, equal ones once; see :class:`blissmask.families.protocol.TextEncoder`.
+
+        ``images`` are not looked at.
+        """
         glyphs = {caption: glyph_text(caption) for caption in captions}
         caption_rows = self._caption_rows(set(captions))
         glyph_rows = {text: self._glyph_rows(text) for text in set(glyphs.values())}
         names = frozenset({"vl_embed", "byt5_embed"})
         return [
-            EncodedText({"vl_embed": caption_rows[caption], "byt5_embed": glyph_rows[glyphs[caption]]}, variable_length=names)
+            EncodedText(
+                {"vl_embed": caption_rows[caption], "byt5_embed": glyph_rows[glyphs[caption]]}, variable_length=names
+            )
             for caption in captions
         ]
 
@@ -79,10 +85,15 @@ class Hunyuan15TextEncoder:
         token_ids = {caption: self._ids(_HEAD + (caption or " ") + _TAIL)[:limit] for caption in captions}
         rows: dict[str, Tensor] = {}
         for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
-            ids_BL, mask_BL = padded_ids([token_ids[caption] for caption in batch], self._qwen.embed_tokens.weight.device)
+            ids_BL, mask_BL = padded_ids(
+                [token_ids[caption] for caption in batch], self._qwen.embed_tokens.weight.device
+            )
             states_BLD = self._qwen(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
             rows.update(
-                {caption: states_BLD[i, self._head_rows : len(token_ids[caption])].cpu().clone() for i, caption in enumerate(batch)}
+                {
+                    caption: states_BLD[i, self._head_rows : len(token_ids[caption])].cpu().clone()
+                    for i, caption in enumerate(batch)
+                }
             )
         return rows
 
@@ -90,7 +101,9 @@ class Hunyuan15TextEncoder:
         weight = self._byt5.shared.weight
         if not text:
             return torch.zeros(0, weight.shape[1], dtype=weight.dtype)
-        ids = self._byt5_tokenizer(text, max_length=_GLYPH_TOKENS, truncation=True, add_special_tokens=True)["input_ids"]
+        ids = self._byt5_tokenizer(text, max_length=_GLYPH_TOKENS, truncation=True, add_special_tokens=True)[
+            "input_ids"
+        ]
         return self._byt5(input_ids=torch.tensor([ids], device=weight.device)).last_hidden_state[0].cpu()  # type: ignore[no-any-return]
 
     def _ids(self, text: str) -> list[int]:

@@ -1,6 +1,7 @@
 """Qwen-Image's denoiser: load it from a file or folder, and predict with it, alone or beside control pictures.
 
-Shapes: B items, C channels, F = 1 frame, H and W latent rows and columns, N tokens of 2 x 2 latent cells, L text rows, D their width.
+Shapes: B items, C channels, F = 1 frame, H and W latent rows and columns, N tokens of 2 x 2 latent cells, L text rows,
+D their width.
 """
 
 from __future__ import annotations
@@ -47,13 +48,17 @@ class QwenDenoiser:
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW (B, 16, 1, H, W).
 
-        Tokens of control pictures stand after the target's and are cut off the prediction. The model takes the timestep in 0..1.
+        Tokens of control pictures stand after the target's and are cut off the prediction. The model takes the timestep
+        in 0..1.
 
         Uses ``vl_embed``, and ``latents_control_0`` and on for edit models.
         """
         controls = list(_controls(batch))
         if self._edits and not controls:
-            raise CacheError("the cache holds no control pictures, an edit model needs them", fix="cache again with a `control_directory`")
+            raise CacheError(
+                "the cache holds no control pictures, an edit model needs them",
+                fix="cache again with a `control_directory`",
+            )
         pictures = [batch.noisy_BCFHW, *(control.to(batch.noisy_BCFHW) for control in controls)]
         rows = batch.conditioning["vl_embed"]
         text_BLD, mask_BL = padded_rows(rows, batch.noisy_BCFHW.device, self.dtype)
@@ -78,8 +83,8 @@ class QwenDenoiser:
 def lora_targets(blocks: int) -> str:
     """Return the pattern of all attention and feed-forward layers that learn anything.
 
-    The last block's text stream is thrown away, so what only writes to it never gets a gradient: DDP stops at such adapters, and the text's
-    queries get zeros for ever.
+    The last block's text stream is thrown away, so what only writes to it never gets a gradient: DDP stops at such
+    adapters, and the text's queries get zeros for ever.
     """
     always = r"attn\.(to_[qkv]|to_out\.0|add_[kv]_proj)|img_mlp\.net\.(0\.proj|2)"
     text_only = r"attn\.(add_q_proj|to_add_out)|txt_mlp\.net\.(0\.proj|2)"
@@ -110,7 +115,8 @@ def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype, zero_
         zero_time: whether control pictures get timestep 0 (Edit-2511); None where there are none.
 
     Raises:
-        ModelError: the file is damaged, no Qwen-Image, lacks keys, or is marked as Edit-2511 and ``zero_time`` is not set.
+        ModelError: the file is damaged, no Qwen-Image, lacks keys, or is marked as Edit-2511 and ``zero_time`` is not
+            set.
     """
     from diffusers import QwenImageTransformer2DModel
 
@@ -146,7 +152,8 @@ def _controls(batch: Batch) -> Iterator[Tensor]:
         if not isinstance(control, Tensor):
             if len({tuple(one.shape) for one in control}) > 1:
                 raise CacheError(
-                    "control pictures of different sizes in one batch", fix="use `batch_size = 1`, or one `control_resolution`"
+                    "control pictures of different sizes in one batch",
+                    fix="use `batch_size = 1`, or one `control_resolution`",
                 )
             control = torch.stack(control)
         yield control

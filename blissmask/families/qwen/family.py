@@ -54,14 +54,21 @@ def load_latents(files: ModelFiles, *, device: torch.device, dtype: torch.dtype)
     return WanLatentEncoder(vae, LATENT, identity=VAE.identity(files))
 
 
-def load_text_encoder(files: ModelFiles, template: ChatTemplate, *, device: torch.device, dtype: torch.dtype) -> QwenTextEncoder:
-    """Load Qwen2.5-VL, with its vision tower only where the template shows pictures, and its tokenizer. Raises ModelError."""
+def load_text_encoder(
+    files: ModelFiles, template: ChatTemplate, *, device: torch.device, dtype: torch.dtype
+) -> QwenTextEncoder:
+    """Load Qwen2.5-VL, with its vision tower only where the template shows pictures, and its tokenizer.
+
+    Raises ModelError.
+    """
     from blissmask.families.encoders.qwen_vl import drop_vision, load_qwen_vl
     from blissmask.families.qwen.text import QwenTextEncoder
 
     identity = text_encoder_identity(files, template)
     tokenizer = tokenizer_of(TEXT_ENCODER, files, needs=SPECIALS)
-    model = TEXT_ENCODER.load(files, partial(load_qwen_vl, vision=template.picture is not None), device=device, dtype=dtype)
+    model = TEXT_ENCODER.load(
+        files, partial(load_qwen_vl, vision=template.picture is not None), device=device, dtype=dtype
+    )
     if template.picture is None:
         drop_vision(model)
     if TEXT_ENCODER.source(files) is None:
@@ -77,7 +84,13 @@ def text_encoder_identity(files: ModelFiles, template: ChatTemplate) -> str:
 
 
 def load_denoiser(
-    part: Component, files: ModelFiles, *, edits: bool, device: torch.device, dtype: torch.dtype, zero_time: bool | None = None
+    part: Component,
+    files: ModelFiles,
+    *,
+    edits: bool,
+    device: torch.device,
+    dtype: torch.dtype,
+    zero_time: bool | None = None,
 ) -> QwenDenoiser:
     """Load the denoiser; ``zero_time`` as for ``qwen_denoiser.load_denoiser``. Raises ModelError."""
     from blissmask.families.qwen import denoiser

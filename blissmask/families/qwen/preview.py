@@ -36,7 +36,8 @@ def qwen_drawing() -> Drawing:
 def qwen_edit_drawing(*, pictures: tuple[int, int]) -> Drawing:
     """Return how an Edit model draws; one that takes a single picture is the first of them.
 
-    The text, pictures included, is encoded by us: diffusers 0.42's own encoding gives picture tokens the positions of plain text.
+    The text, pictures included, is encoded by us: diffusers 0.42's own encoding gives picture tokens the positions of
+    plain text.
     """
     single = pictures[1] == 1
     return Drawing(
@@ -77,7 +78,13 @@ def _parts(parts: Parts) -> dict[str, Any]:
 def _arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
     width, height = shot.size_wh
     embeds, mask = _text(shot.text)
-    arguments = {"prompt_embeds": embeds, "prompt_embeds_mask": mask, "true_cfg_scale": shot.cfg_scale, "height": height, "width": width}
+    arguments = {
+        "prompt_embeds": embeds,
+        "prompt_embeds_mask": mask,
+        "true_cfg_scale": shot.cfg_scale,
+        "height": height,
+        "width": width,
+    }
     if shot.negative is not None:
         arguments["negative_prompt_embeds"], arguments["negative_prompt_embeds_mask"] = _text(shot.negative)
     # The pipeline would cut text at 512 rows, training does not.

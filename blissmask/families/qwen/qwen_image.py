@@ -26,12 +26,16 @@ DENOISER = Component("transformer", "dit", "diffusers.QwenImageTransformer2DMode
 class QwenImageFamily(family.QwenFamily):
     """See :class:`blissmask.families.protocol.Architecture` for the attributes."""
 
-    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+    def load_latent_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> LatentEncoder:
         """Load the VAE's encoder. Raises ModelError."""
         checked_task(self, task)
         return family.load_latents(files, device=device, dtype=dtype)
 
-    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> QwenTextEncoder:
+    def load_text_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> QwenTextEncoder:
         """Load Qwen2.5-VL's language half and its tokenizer. Raises ModelError."""
         checked_task(self, task)
         return family.load_text_encoder(files, GENERATE, device=device, dtype=dtype)
@@ -41,7 +45,9 @@ class QwenImageFamily(family.QwenFamily):
         checked_task(self, task)
         return family.text_encoder_identity(files, GENERATE)
 
-    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> QwenDenoiser:
+    def load_denoiser(
+        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
+    ) -> QwenDenoiser:
         """Load the denoiser. Raises ModelError."""
         assert expert == ""
         checked_task(self, task)

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from blissmask.families.wan.latents import WanLatentEncoder
 
 # Template of each version, and whether its control pictures get timestep 0.
-_VERSIONS: dict[str, tuple[ChatTemplate, bool]] = {"edit-2511": (EDIT_PLUS, True), "edit-2509": (EDIT_PLUS, False), "edit": (EDIT, False)}
+_VERSIONS: dict[str, tuple[ChatTemplate, bool]] = {
+    "edit-2511": (EDIT_PLUS, True),
+    "edit-2509": (EDIT_PLUS, False),
+    "edit": (EDIT, False),
+}
 _MAX_CONTROLS = 8
 
 
@@ -44,10 +48,14 @@ class EditLatentEncoder:
         """Return latents_BCFHW of the target alone."""
         return self._latents.encode(pixels_BCFHW)
 
-    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+    def encode_item(
+        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
+    ) -> dict[str, Tensor]:
         """Return the target's and the controls' latents; see :class:`blissmask.families.protocol.LatentEncoder`."""
         if not controls:
-            raise UsageError("an edit model needs a control picture for every target", fix="give the data set a `control_directory`")
+            raise UsageError(
+                "an edit model needs a control picture for every target", fix="give the data set a `control_directory`"
+            )
         if one_frame is not None:
             raise UsageError("`qwen-image-edit` has no one-frame training", fix="remove `--one-frame`")
         encoded = {f"latents_control_{number}": self.encode(control) for number, control in enumerate(controls)}
@@ -58,12 +66,16 @@ class EditLatentEncoder:
 class QwenImageEditFamily(family.QwenFamily):
     """See :class:`blissmask.families.protocol.Architecture` for the attributes."""
 
-    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+    def load_latent_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> LatentEncoder:
         """Load the VAE's encoder. Raises ModelError."""
         checked_task(self, task)
         return EditLatentEncoder(family.load_latents(files, device=device, dtype=dtype))
 
-    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> QwenTextEncoder:
+    def load_text_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> QwenTextEncoder:
         """Load Qwen2.5-VL with its vision tower, and its tokenizer. Raises ModelError."""
         return family.load_text_encoder(files, self._template(task), device=device, dtype=dtype)
 
@@ -71,7 +83,9 @@ class QwenImageEditFamily(family.QwenFamily):
         """Return the name of weights, tokenizer and template by content, without loading them."""
         return family.text_encoder_identity(files, self._template(task))
 
-    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> QwenDenoiser:
+    def load_denoiser(
+        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
+    ) -> QwenDenoiser:
         """Load the denoiser. Raises ModelError."""
         assert expert == ""
         version = checked_task(self, task)

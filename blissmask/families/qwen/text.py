@@ -1,7 +1,7 @@
 """Encode captions, alone or together with control pictures, as Qwen-Image and its Edit models were trained.
 
-The caption stands in a chat template; the states of the template's head are dropped. L: rows kept of one caption; D: width, 3584 in the
-full model.
+The caption stands in a chat template; the states of the template's head are dropped. L: rows kept of one caption; D:
+width, 3584 in the full model.
 """
 
 from __future__ import annotations
@@ -51,8 +51,13 @@ class QwenTextEncoder:
             rows = self._alone({caption.strip() for caption in captions})
             return [_encoded(rows[caption.strip()]) for caption in captions]
         if images is None or not all(images):
-            raise UsageError("every caption of an edit model needs a control picture", fix="give the data set a `control_directory`")
-        return [_encoded(self._with_pictures(caption.strip(), shown)) for caption, shown in zip(captions, images, strict=True)]
+            raise UsageError(
+                "every caption of an edit model needs a control picture", fix="give the data set a `control_directory`"
+            )
+        return [
+            _encoded(self._with_pictures(caption.strip(), shown))
+            for caption, shown in zip(captions, images, strict=True)
+        ]
 
     def _alone(self, captions: set[str]) -> dict[str, Tensor]:
         limit = self._head_rows + _MAX_CAPTION_TOKENS
@@ -65,13 +70,17 @@ class QwenTextEncoder:
     def _batch(self, token_ids: Mapping[str, list[int]]) -> dict[str, Tensor]:
         ids_BL, mask_BL = padded_ids(list(token_ids.values()), self._device)
         states_BLD = self._model.language_model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
-        return {caption: states_BLD[row, self._head_rows : len(ids)].cpu().clone() for row, (caption, ids) in enumerate(token_ids.items())}
+        return {
+            caption: states_BLD[row, self._head_rows : len(ids)].cpu().clone()
+            for row, (caption, ids) in enumerate(token_ids.items())
+        }
 
     def _with_pictures(self, caption: str, images: Sequence[Tensor]) -> Tensor:
         """Encode one caption with its pictures.
 
-        transformers 5 builds the 3-D positions of picture tokens only when told which tokens they are (``mm_token_type_ids``); without, it
-        falls back to positions of plain text in silence, as diffusers 0.42's Edit pipelines do.
+        transformers 5 builds the 3-D positions of picture tokens only when told which tokens they are
+        (``mm_token_type_ids``); without, it falls back to positions of plain text in silence, as diffusers 0.42's Edit
+        pipelines do.
         """
         patches, grids = zip(*(vision_patches(image, self._template.picture_area) for image in images), strict=True)
         head, *parts = self._template.around(caption, len(images)).split(IMAGE_TOKEN)

@@ -1,7 +1,7 @@
 """Turn pictures into the input of Qwen2.5-VL's vision tower.
 
-transformers' processor for this needs torchvision, which a CPU installation cannot rely on, so this is our own. Source of the sizes and of
-the order of patches: transformers' Qwen2VLImageProcessor; the tests compare with it.
+transformers' processor for this needs torchvision, which a CPU installation cannot rely on, so this is our own. Source
+of the sizes and of the order of patches: transformers' Qwen2VLImageProcessor; the tests compare with it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def vision_patches(image_3HW: Tensor, area: int) -> tuple[Tensor, Tensor]:
         area: pixels to resize to, about.
 
     Returns:
-        Patches (N, 1176), float32, in groups of 2 x 2 that the model merges into one token, and the grid (1, 3): frames, rows, columns.
+        Patches (N, 1176), float32, in groups of 2 x 2 that the model merges into one token, and the grid (1, 3):
+        frames, rows, columns.
     """
     width, height = condition_size(image_3HW.shape[2], image_3HW.shape[1], area)
     image_3HW = image_3HW.float()
@@ -49,7 +50,9 @@ def vision_patches(image_3HW: Tensor, area: int) -> tuple[Tensor, Tensor]:
     mean, std = (image_3HW.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
     normalised_3HW = (image_3HW * 0.5 + 0.5 - mean) / std
     rows, columns = height // PATCH, width // PATCH
-    grouped = normalised_3HW.reshape(3, rows // _MERGE, _MERGE, PATCH, columns // _MERGE, _MERGE, PATCH).permute(1, 4, 2, 5, 0, 3, 6)
+    grouped = normalised_3HW.reshape(3, rows // _MERGE, _MERGE, PATCH, columns // _MERGE, _MERGE, PATCH).permute(
+        1, 4, 2, 5, 0, 3, 6
+    )
     # A picture is a video of two equal frames.
     twice = grouped.unsqueeze(5).expand(-1, -1, -1, -1, -1, _TEMPORAL, -1, -1)
     return twice.reshape(rows * columns, -1), torch.tensor([[1, rows, columns]])

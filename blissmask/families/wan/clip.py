@@ -1,7 +1,7 @@
 """The CLIP image encoder of Wan 2.1 image-to-video: ViT-H/14, its files, and the features Wan reads from it.
 
-Source: the Wan 2.1 repository. The whole picture is squeezed to 224 x 224, and the features are what the last but one block leaves.
-B: pictures, N: patches plus one, D: width; 257 and 1280 in the full model.
+Source: the Wan 2.1 repository. The whole picture is squeezed to 224 x 224, and the features are what the last but one
+block leaves. B: pictures, N: patches plus one, D: width; 257 and 1280 in the full model.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def clip_features(model: Any, pictures_B3HW: Tensor) -> Tensor:
     """Return features_BND of pictures in [-1, 1], float32."""
     size = model.config.image_size
     weight = next(model.parameters())
-    small_B3HW = F.interpolate(pictures_B3HW.float(), size=(size, size), mode="bicubic", align_corners=False) * 0.5 + 0.5
+    small_B3HW = (
+        F.interpolate(pictures_B3HW.float(), size=(size, size), mode="bicubic", align_corners=False) * 0.5 + 0.5
+    )
     mean, std = (small_B3HW.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
     states = model(((small_B3HW - mean) / std).to(weight.device, weight.dtype), output_hidden_states=True).hidden_states
     return states[-2].float()  # type: ignore[no-any-return]
@@ -67,7 +69,9 @@ def load_clip(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Mod
     model = build_empty(lambda: CLIPVisionModel(config))
     # Until transformers 5.x the class kept its layers one level deeper.
     level = "vision_model." if any(name.startswith("vision_model.") for name in model.state_dict()) else ""
-    return load_weights(model, {level + name: tensor for name, tensor in tensors.items()}, source=path, device=device, dtype=dtype)
+    return load_weights(
+        model, {level + name: tensor for name, tensor in tensors.items()}, source=path, device=device, dtype=dtype
+    )
 
 
 def _in_transformers_names(tensors: Tensors) -> Tensors:
@@ -80,7 +84,9 @@ def _in_transformers_names(tensors: Tensors) -> Tensors:
         block, _, kind = name.removeprefix("visual.transformer.").partition(_FUSED)
         third = fused.shape[0] // 3
         for part, letter in enumerate("qkv"):
-            wanted[f"encoder.layers.{block}.self_attn.{letter}_proj.{kind}"] = fused.rows(part * third, (part + 1) * third)
+            wanted[f"encoder.layers.{block}.self_attn.{letter}_proj.{kind}"] = fused.rows(
+                part * third, (part + 1) * third
+            )
     for name in ("visual.cls_embedding", "visual.pos_embedding"):
         if name in wanted:
             shape = wanted[name].shape

@@ -1,6 +1,7 @@
 """Wan's denoiser: load it from a file or folder, and predict with it.
 
-Shapes: B items, C channels, F latent frames, H and W latent rows and columns, L text rows, D their width, N tokens of a picture.
+Shapes: B items, C channels, F latent frames, H and W latent rows and columns, L text rows, D their width, N tokens of a
+picture.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from blissmask.families.protocol import Batch
 from blissmask.families.wan import names
 from blissmask.families.wan.text import MAX_TOKENS
 
-# Every released Wan has heads of 128 channels; their number is the width over 128, the one size no tensor's shape tells.
+# Every released Wan has heads of 128 channels; their number is the width over 128, the one size no tensor's shape
+# tells.
 HEAD_DIM = 128
 _KIND = "Wan denoiser"
 _LORA_TARGETS = r"blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)|ffn\.net\.(0\.proj|2))"
@@ -49,17 +51,20 @@ class WanDenoiser:
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
 
-        Text rows are padded with zeros to 512 and not masked, as Wan was trained: other lengths change the prediction. The timestep is
-        1000 * s as in diffusers' FlowMatchEulerDiscreteScheduler; musubi-tuner trains at 1000 * s + 1, one thousandth of the range further.
+        Text rows are padded with zeros to 512 and not masked, as Wan was trained: other lengths change the prediction.
+        The timestep is 1000 * s as in diffusers' FlowMatchEulerDiscreteScheduler; musubi-tuner trains at 1000 * s + 1,
+        one thousandth of the range further.
 
-        Uses ``t5``; for image-to-video also ``latents_image`` (20 channels: 4 of frame mask, 16 of the first frame) and, for Wan 2.1,
-        ``clip``; for one-frame items ``f_indices``, the time index of each latent frame.
+        Uses ``t5``; for image-to-video also ``latents_image`` (20 channels: 4 of frame mask, 16 of the first frame)
+        and, for Wan 2.1, ``clip``; for one-frame items ``f_indices``, the time index of each latent frame.
         """
         shown = [stacked(batch.conditioning["latents_image"])] if "latents_image" in batch.conditioning else []
         hidden_BCFHW = torch.cat([batch.noisy_BCFHW, *(tensor.to(batch.noisy_BCFHW) for tensor in shown)], dim=1)
         return self.velocity(hidden_BCFHW, batch.timesteps_B.float() * 1000, batch.conditioning)
 
-    def velocity(self, hidden_BCFHW: Tensor, timestep: Tensor, conditioning: Mapping[str, Tensor | list[Tensor]]) -> Tensor:
+    def velocity(
+        self, hidden_BCFHW: Tensor, timestep: Tensor, conditioning: Mapping[str, Tensor | list[Tensor]]
+    ) -> Tensor:
         """Return the model's output for all input channels; ``timestep`` in 0..1000, of shape (B,), or (B, tokens) for TI2V-5B."""
         _refuse_other_task(hidden_BCFHW, self.module)
         with _placed_in_time(self.module, conditioning.get("f_indices")):
@@ -147,7 +152,8 @@ def _refuse_other_task(hidden_BCFHW: Tensor, module: Any) -> None:
 def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None) -> Iterator[None]:
     """Give each latent frame its own time index for one forward pass.
 
-    musubi-tuner numbers one-frame items 0, 1, ... in training and by their indices when it samples; here both go by their indices.
+    musubi-tuner numbers one-frame items 0, 1, ... in training and by their indices when it samples; here both go by
+    their indices.
     """
     indices_BF = [] if frame_indices is None else stacked(frame_indices).tolist()
     if all(indices_F == list(range(len(indices_F))) for indices_F in indices_BF):
@@ -162,7 +168,9 @@ def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None
 
 def _frequencies(rope: Any, shape_BCFHW: Sequence[int], indices_BF: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Return rotary cosines and sines of shape (B, F*H*W/4, 1, HEAD_DIM) for frames at ``indices_BF``."""
-    _, _, frames, height, width = (size // patch for size, patch in zip(shape_BCFHW, (1, 1, *rope.patch_size), strict=True))
+    _, _, frames, height, width = (
+        size // patch for size, patch in zip(shape_BCFHW, (1, 1, *rope.patch_size), strict=True)
+    )
     sizes = (len(indices_BF), frames, height, width)
 
     def table(values: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ def load_text_encoder(files: ModelFiles, *, device: torch.device, dtype: torch.d
     from blissmask.families.wan.text import Umt5TextEncoder, load_tokenizer
 
     source = TEXT_ENCODER.source(files)
-    tokenizer = tiny.byte_tokenizer() if source is None else load_tokenizer(tokenizer_folders(files, TEXT_ENCODER), source)
+    tokenizer = (
+        tiny.byte_tokenizer() if source is None else load_tokenizer(tokenizer_folders(files, TEXT_ENCODER), source)
+    )
     model = TEXT_ENCODER.load(files, load_umt5, device=device, dtype=dtype)
     return Umt5TextEncoder(model, tokenizer, identity=text_identity(files, TEXT_ENCODER))
 
@@ -45,7 +47,8 @@ class WanFamily(Family):
     """A Wan family of stride 8; see :class:`blissmask.families.protocol.Architecture` for the other attributes.
 
     Attributes:
-        boundaries: noise level of each task above which the high-noise expert works; empty for families with one denoiser.
+        boundaries: noise level of each task above which the high-noise expert works; empty for families with one
+            denoiser.
         sees_clip: whether image-to-video uses CLIP features beside the latents (2.1 does, 2.2 does not).
     """
 
@@ -65,7 +68,9 @@ class WanFamily(Family):
             return super().experts(task)
         return (Expert("high", (boundary, 1.0)), Expert("low", (0.0, boundary)))
 
-    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+    def load_latent_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> LatentEncoder:
         """Load the VAE's encoder, and for Wan 2.1 image-to-video CLIP. Raises ModelError."""
         from blissmask.families.wan.clip import load_clip
         from blissmask.families.wan.image_to_video import WanImageToVideoEncoder
@@ -74,7 +79,9 @@ class WanFamily(Family):
 
         image_task = checked_task(self, task) != "t2v"
         identity = self.latent_encoder_identity(files, task=task)
-        encoder = WanLatentEncoder(VAE.load(files, load_vae, device=device, dtype=dtype), self.latent, identity=identity)
+        encoder = WanLatentEncoder(
+            VAE.load(files, load_vae, device=device, dtype=dtype), self.latent, identity=identity
+        )
         if not image_task:
             return encoder
         clip = IMAGE_ENCODER.load(files, load_clip, device=device, dtype=dtype) if self.sees_clip else None
@@ -86,7 +93,9 @@ class WanFamily(Family):
             return VAE.identity(files)
         return joined_identity([VAE.identity(files), IMAGE_ENCODER.identity(files)])
 
-    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> Umt5TextEncoder:
+    def load_text_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> Umt5TextEncoder:
         """Load UMT5 and its tokenizer, the same for every task. Raises ModelError."""
         checked_task(self, task)
         return load_text_encoder(files, device=device, dtype=dtype)
@@ -96,12 +105,16 @@ class WanFamily(Family):
         checked_task(self, task)
         return text_identity(files, TEXT_ENCODER)
 
-    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> WanDenoiser:
+    def load_denoiser(
+        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
+    ) -> WanDenoiser:
         """Load the denoiser of ``expert``. Raises ModelError."""
         from blissmask.families.wan.denoiser import WanDenoiser, load_denoiser
 
         part = self.denoiser(expert, task)
-        return WanDenoiser(part.load(files, load_denoiser, device=device, dtype=dtype), identity=part.identity(files), dtype=dtype)
+        return WanDenoiser(
+            part.load(files, load_denoiser, device=device, dtype=dtype), identity=part.identity(files), dtype=dtype
+        )
 
     def drawing(self, task: str = "") -> Drawing:
         """Return how previews are drawn."""

@@ -31,7 +31,9 @@ class FirstFrameEncoder:
         """Return latents_BCFHW of the pixels alone."""
         return self._latents.encode(pixels_BCFHW)
 
-    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+    def encode_item(
+        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
+    ) -> dict[str, Tensor]:
         """Return ``latents`` and ``latents_image``; see :class:`blissmask.families.protocol.LatentEncoder`."""
         contents = self._latents.encode_item(pixels_BCFHW, controls=controls, one_frame=one_frame)
         return {**contents, "latents_image": contents["latents"][:, :, :1].clone()}
@@ -57,8 +59,9 @@ class Wan5bDenoiser:
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
 
-        In image-to-video the first latent frame has nothing to predict, and no loss counts it (``Architecture.shown_frames``); it gets its
-        exact velocity, (noisy - clean) / s. Pictures of one frame train as text-to-video.
+        In image-to-video the first latent frame has nothing to predict, and no loss counts it
+        (``Architecture.shown_frames``); it gets its exact velocity, (noisy - clean) / s. Pictures of one frame train as
+        text-to-video.
         """
         if not self._shows_first_frame or batch.noisy_BCFHW.shape[2] == 1:
             return self._wan.predict(Batch(batch.noisy_BCFHW, batch.timesteps_B, _without_picture(batch)))
@@ -77,7 +80,11 @@ class Wan5bDenoiser:
 def token_timesteps(batch: Batch) -> Tensor:
     """Return timesteps (B, F * H/2 * W/2) in 0..1000: 0 for the tokens of the first latent frame, the item's own for all others."""
     frames, height, width = batch.noisy_BCFHW.shape[2:]
-    per_frame = batch.timesteps_B.float().view(-1, 1, 1) * 1000 * (torch.arange(frames, device=batch.timesteps_B.device) > 0).view(1, -1, 1)
+    per_frame = (
+        batch.timesteps_B.float().view(-1, 1, 1)
+        * 1000
+        * (torch.arange(frames, device=batch.timesteps_B.device) > 0).view(1, -1, 1)
+    )
     return per_frame.expand(-1, -1, height // 2 * (width // 2)).flatten(1)
 
 

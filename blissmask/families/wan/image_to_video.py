@@ -39,11 +39,14 @@ class WanImageToVideoEncoder:
         return self._latents.encode(pixels_BCFHW)
 
     @torch.inference_mode()
-    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+    def encode_item(
+        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
+    ) -> dict[str, Tensor]:
         """Return the contents of a cache entry; see :class:`blissmask.families.protocol.LatentEncoder`.
 
-        ``latents_image`` (B, 20, F, H, W): four channels that are 1 on the first latent frame, 16 of the latents of the first frame
-        followed by mid-grey. ``clip`` (B, 257, 1280): features of the first frame. One-frame items: see :meth:`_one_frame`.
+        ``latents_image`` (B, 20, F, H, W): four channels that are 1 on the first latent frame, 16 of the latents of the
+        first frame followed by mid-grey. ``clip`` (B, 257, 1280): features of the first frame. One-frame items: see
+        :meth:`_one_frame`.
         """
         if one_frame is not None:
             return self._one_frame(pixels_BCFHW, controls, one_frame)
@@ -65,8 +68,8 @@ class WanImageToVideoEncoder:
     def _one_frame(self, target_BC1HW: Tensor, controls: Sequence[Tensor], one_frame: OneFrame) -> dict[str, Tensor]:
         """Encode a target picture among control pictures, each a latent frame of its own, in the order of their time indices.
 
-        ``latents_image``: mask 1 and the control's latents in control slots, mask 0 and the latents of mid-grey in the target's. ``clip``
-        (B, controls, 257, 1280), ``f_indices`` (B, F) int32.
+        ``latents_image``: mask 1 and the control's latents in control slots, mask 0 and the latents of mid-grey in the
+        target's. ``clip`` (B, controls, 257, 1280), ``f_indices`` (B, F) int32.
         """
         if len(controls) != len(one_frame.clean_indices) or not controls:
             raise UsageError(
@@ -76,7 +79,9 @@ class WanImageToVideoEncoder:
         indices = one_frame.frame_indices
         if len(set(indices)) != len(indices):
             raise UsageError("a control picture and another share a time index", where=[f"indices {list(indices)}"])
-        encoded = {index: self.encode(control) for index, control in zip(one_frame.clean_indices, controls, strict=True)}
+        encoded = {
+            index: self.encode(control) for index, control in zip(one_frame.clean_indices, controls, strict=True)
+        }
         grey = self.encode(torch.zeros_like(target_BC1HW[:1])).expand(len(target_BC1HW), -1, -1, -1, -1)
         target = self.encode(target_BC1HW)
         is_control = torch.tensor([index in encoded for index in indices])

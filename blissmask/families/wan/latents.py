@@ -1,6 +1,7 @@
 """Encode pictures and videos with a causal VAE of the Wan kind, single frames on the exact 2-D path.
 
-Shapes: B items, C channels, F frames, H and W rows and columns; pixels in RGB from -1 to 1, latents normalised per channel.
+Shapes: B items, C channels, F frames, H and W rows and columns; pixels in RGB from -1 to 1, latents normalised per
+channel.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class WanLatentEncoder:
         moments_BCFHW = self._one_frame(pixels_BCFHW) if pixels_BCFHW.shape[2] == 1 else self._vae._encode(pixels_BCFHW)
         return (moments_BCFHW[:, : self._latent.channels].float() - self._mean) / self._std
 
-    def encode_item(self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None) -> dict[str, Tensor]:
+    def encode_item(
+        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
+    ) -> dict[str, Tensor]:
         """Return ``{"latents": ...}``; see :class:`blissmask.families.protocol.LatentEncoder`."""
         if controls or one_frame:
             fix = "remove the control pictures, or name the task that uses them with `--task`"

@@ -1,7 +1,7 @@
 """Names of Wan's modules in the original repository and in diffusers or transformers.
 
-Left: github.com/Wan-Video (and ComfyUI, which keeps these names). Right: diffusers' WanTransformer3DModel and AutoencoderKLWan, and
-transformers' UMT5EncoderModel. Qwen-Image's VAE is the Wan 2.1 network under the same names.
+Left: github.com/Wan-Video (and ComfyUI, which keeps these names). Right: diffusers' WanTransformer3DModel and
+AutoencoderKLWan, and transformers' UMT5EncoderModel. Qwen-Image's VAE is the Wan 2.1 network under the same names.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ def wan22_vae(stages: int, residual_blocks: int) -> KeyMap:
             ("decoder", "upsamples", "up_blocks", "upsampler", residual_blocks + 1),
         ):
             for block in range(count):
-                pairs += _residual(f"{side}.{plural}.{stage}.{plural}.{block}", f"{side}.{blocks}.{stage}.resnets.{block}")
+                pairs += _residual(
+                    f"{side}.{plural}.{stage}.{plural}.{block}", f"{side}.{blocks}.{stage}.resnets.{block}"
+                )
             pairs.append((f"{side}.{plural}.{stage}.{plural}.{count}", f"{side}.{blocks}.{stage}.{singular}"))
     return KeyMap(pairs)

@@ -37,7 +37,9 @@ def wan_drawing(family: wan.WanFamily, task: str) -> Drawing:
         cfg_scale=cfg_scale,
         shift=shift,
         pictures=(1, 1) if image_task else (0, 0),
-        picture_encoder=PictureEncoder(wan.IMAGE_ENCODER, load_clip, clip_features) if image_task and family.sees_clip else None,
+        picture_encoder=PictureEncoder(wan.IMAGE_ENCODER, load_clip, clip_features)
+        if image_task and family.sees_clip
+        else None,
         experts={expert.name: family.denoiser(expert.name, task) for expert in experts if len(experts) > 1},
     )
 

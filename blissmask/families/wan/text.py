@@ -1,7 +1,7 @@
 """Wan's text encoder: UMT5-XXL, its cleaning rules, its tokenizer, and captions batched by length.
 
-Source of the rules: the Wan repositories and diffusers' WanPipeline. ftfy, HTML entities decoded twice, white space collapsed; at most 512
-tokens including the end mark. L: tokens of one caption; D: width of the encoder, 4096.
+Source of the rules: the Wan repositories and diffusers' WanPipeline. ftfy, HTML entities decoded twice, white space
+collapsed; at most 512 tokens including the end mark. L: tokens of one caption; D: width of the encoder, 4096.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ class Umt5TextEncoder:
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[str], images: Sequence[Sequence[Tensor]] | None = None) -> list[EncodedText]:
-        """Encode captions, equal ones once; see :class:`blissmask.families.protocol.TextEncoder`. ``images`` are not looked at."""
+        """Encode captions, equal ones once; see :class:`blissmask.families.protocol.TextEncoder`.
+
+        ``images`` are not looked at.
+        """
         cleaned = [clean_caption(caption) for caption in captions]
         token_ids = {text: self._token_ids(text) for text in cleaned}
         rows: dict[str, Tensor] = {}

@@ -1,6 +1,7 @@
 """Load the VAEs of Wan 2.1, Wan 2.2 (TI2V-5B) and, being the same network as 2.1, Qwen-Image.
 
-Files come in two layouts, the original repositories' (ComfyUI keeps it) and diffusers'; sizes are read from the tensors.
+Files come in two layouts, the original repositories' (ComfyUI keeps it) and diffusers'; sizes are read from the
+tensors.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ def in_diffusers_names(tensors: Tensors) -> Tensors:
         stages = count_of(tensors, "encoder.downsamples.")
         residual = sum(f"encoder.downsamples.0.downsamples.{i}.residual.2.weight" in tensors for i in range(nested))
         return names.wan22_vae(stages, residual).rename(tensors)
-    flat = [f"encoder.downsamples.{i}.residual.2.weight" in tensors for i in range(count_of(tensors, "encoder.downsamples."))]
+    flat = [
+        f"encoder.downsamples.{i}.residual.2.weight" in tensors
+        for i in range(count_of(tensors, "encoder.downsamples."))
+    ]
     return names.wan21_vae(flat.count(False) + 1, flat.index(False)).rename(tensors)
 
 
@@ -89,7 +93,12 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     config["dim_mult"] = [width // base_dim for width in config["dim_mult"]]
     if config.get("is_residual"):
         patch = round((in_channels / 3) ** 0.5)
-        config |= {"in_channels": in_channels, "out_channels": in_channels, "patch_size": patch, "scale_factor_spatial": 8 * patch}
+        config |= {
+            "in_channels": in_channels,
+            "out_channels": in_channels,
+            "patch_size": patch,
+            "scale_factor_spatial": 8 * patch,
+        }
         config["decoder_base_dim"] = _decoder_width(tensors, config["dim_mult"][-1], base_dim)
     if z_dim == len(_MEAN_48):
         config |= {"latents_mean": _MEAN_48, "latents_std": _STD_48}

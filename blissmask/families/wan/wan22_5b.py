@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 VAE = Component("vae", "vae", "diffusers.AutoencoderKLWan", tiny.wan22_vae, "wan22-5b")
 DENOISER = Component(
-    "transformer", "dit", "diffusers.WanTransformer3DModel", partial(tiny.wan_transformer, in_channels=48, out_channels=48), "wan22-5b"
+    "transformer",
+    "dit",
+    "diffusers.WanTransformer3DModel",
+    partial(tiny.wan_transformer, in_channels=48, out_channels=48),
+    "wan22-5b",
 )
 
 
@@ -34,7 +38,9 @@ class Wan5bFamily(Family):
         """Return 1 for image-to-video: the first latent frame is the picture, in the place of a noisy one."""
         return 1 if checked_task(self, task) == "i2v" else 0
 
-    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> LatentEncoder:
+    def load_latent_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> LatentEncoder:
         """Load the VAE's encoder. Raises ModelError."""
         from blissmask.families.wan.first_frame import FirstFrameEncoder
         from blissmask.families.wan.latents import WanLatentEncoder
@@ -49,7 +55,9 @@ class Wan5bFamily(Family):
         checked_task(self, task)
         return VAE.identity(files)
 
-    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = "") -> Umt5TextEncoder:
+    def load_text_encoder(
+        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
+    ) -> Umt5TextEncoder:
         """Load UMT5 and its tokenizer, the same for every task. Raises ModelError."""
         checked_task(self, task)
         return load_text_encoder(files, device=device, dtype=dtype)
@@ -59,7 +67,9 @@ class Wan5bFamily(Family):
         checked_task(self, task)
         return text_identity(files, TEXT_ENCODER)
 
-    def load_denoiser(self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype) -> Wan5bDenoiser:
+    def load_denoiser(
+        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
+    ) -> Wan5bDenoiser:
         """Load the denoiser. Raises ModelError."""
         from blissmask.families.wan.denoiser import WanDenoiser, load_denoiser
         from blissmask.families.wan.first_frame import Wan5bDenoiser

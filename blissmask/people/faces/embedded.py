@@ -23,7 +23,9 @@ NETWORKS = (face_id.NETWORK, face_mesh.NETWORK, face_detector.FULL_RANGE.name, f
 class EmbeddedFaces:
     """The built-in identity."""
 
-    licence = Licence("CC0-1.0", commercial=True, note="trained partly on scraped faces; weaker on children and uneven across groups")
+    licence = Licence(
+        "CC0-1.0", commercial=True, note="trained partly on scraped faces; weaker on children and uneven across groups"
+    )
     identity = f"dlib-resnet-{weights_identity(*NETWORKS)}"
     thread_safe = True
     thresholds = THRESHOLDS

@@ -26,7 +26,11 @@ THRESHOLDS = Thresholds(max_distance=1.05, uncertain_band=0.08, min_margin=0.10,
 """Distances are Euclidean between embeddings of length 1, so 1.05 is a cosine of 0.45, which face tools commonly use with these weights."""
 
 DETECTOR_SIDE = 640
-LICENCE = Licence("InsightFace model licence", commercial=False, note="the packs are for research only; ask their authors for other use")
+LICENCE = Licence(
+    "InsightFace model licence",
+    commercial=False,
+    note="the packs are for research only; ask their authors for other use",
+)
 _EXAMPLE = "--identity insightface --identity-model FOLDER"
 _INSTALL = "install it: `pip install 'blissmask[insightface]'`"
 
@@ -48,7 +52,9 @@ class InsightFaces:
         self._app: Any = None
         self._turn = threading.Lock()
         files = sorted(folder.glob("*.onnx"))
-        self.identity = f"insightface-{METHOD}-{folder.name}-sha256:{'+'.join(file_sha256(path)[:16] for path in files)}"
+        self.identity = (
+            f"insightface-{METHOD}-{folder.name}-sha256:{'+'.join(file_sha256(path)[:16] for path in files)}"
+        )
 
     def faces(self, rgb_HW3: NDArray[np.uint8]) -> list[Face]:
         """Return every face of a photo; safe to call from several threads.
@@ -84,7 +90,9 @@ def face_reader(options: InstanceSection) -> FaceReader:
 
 def _read(face: Any) -> Face:
     left, top, right, bottom = (float(value) for value in face.bbox)
-    return Face((left, top, right, bottom), np.asarray(face.normed_embedding, np.float32), right - left, float(face.det_score))
+    return Face(
+        (left, top, right, bottom), np.asarray(face.normed_embedding, np.float32), right - left, float(face.det_score)
+    )
 
 
 def _load(folder: Path, device_name: str) -> Any:
@@ -99,8 +107,12 @@ def _load(folder: Path, device_name: str) -> Any:
         # An absolute path is taken as it is; a mere name would be downloaded.
         app = FaceAnalysis(name=str(folder), allowed_modules=["detection", "recognition"], providers=providers)
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise ModelError("the folder holds no face detector that InsightFace knows", where=[folder], fix="name an unpacked pack") from error
+        raise ModelError(
+            "the folder holds no face detector that InsightFace knows", where=[folder], fix="name an unpacked pack"
+        ) from error
     if "recognition" not in app.models:
-        raise ModelError("the folder holds no face recogniser", where=[folder], fix="name an unpacked pack such as `buffalo_l`")
+        raise ModelError(
+            "the folder holds no face recogniser", where=[folder], fix="name an unpacked pack such as `buffalo_l`"
+        )
     app.prepare(ctx_id=(device.index or 0) if cuda else -1, det_size=(DETECTOR_SIDE, DETECTOR_SIDE))
     return app

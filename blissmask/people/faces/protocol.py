@@ -64,7 +64,9 @@ class Face:
 
 
 class FaceReader(Protocol):
-    """Finds and embeds faces. A file in ``people/faces/`` has one when it defines ``face_reader(options: InstanceSection) -> FaceReader``.
+    """Finds and embeds faces.
+
+    A file in ``people/faces/`` has one when it defines ``face_reader(options: InstanceSection) -> FaceReader``.
 
     Attributes:
         licence: what the weights may be used for.

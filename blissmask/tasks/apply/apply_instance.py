@@ -67,7 +67,8 @@ def plan(config: Config) -> ApplyPlan:
     """
     options = config.apply
     weighted_folder, instance_folder, output = required(
-        "apply", {"weighted_masks": options.weighted_masks, "instance_masks": options.instance_masks, "output": options.output}
+        "apply",
+        {"weighted_masks": options.weighted_masks, "instance_masks": options.instance_masks, "output": options.output},
     )
     refuse_output_in_place(output, {"weighted masks": weighted_folder, "instance masks": instance_folder})
     weighted, instances = match_masks(weighted_folder, videos=True), match_masks(instance_folder, videos=True)
@@ -79,7 +80,11 @@ def plan(config: Config) -> ApplyPlan:
     result = ApplyPlan(COMMAND, outputs=(output,), options=options)
     for pair in _pairs(weighted, instances, output):
         result.items.append(pair if isinstance(pair, PlannedItem) else _decide(pair, result, force=config.run.force))
-    result.warnings += [*_orphans(weighted, instances), *_without_frames(weighted, result.items), *_both_forms(weighted, output)]
+    result.warnings += [
+        *_orphans(weighted, instances),
+        *_without_frames(weighted, result.items),
+        *_both_forms(weighted, output),
+    ]
     result.warnings += [*kept_warning(result.items), *_copies(result)]
     return result
 
@@ -99,7 +104,10 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
             fix="make them with `blissmask instance`, or say what to do with `--missing zero`, `copy` (keeps bystanders) or `skip`",
         )
     summary = begin(plan)
-    results = {item.key: done for item, done in carry_out(plan, lambda item: _apply(item, plan), context, summary, phase="Applying")}
+    results = {
+        item.key: done
+        for item, done in carry_out(plan, lambda item: _apply(item, plan), context, summary, phase="Applying")
+    }
     summary.details["items"] = {
         key: {"removed": round(done.removed, 4), "mean_weight": round(done.weight, 4)} for key, done in results.items()
     }
@@ -112,7 +120,11 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
     doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
     if doubtful:
         summary.warnings.append(
-            Problem(f"{counted(len(doubtful), 'mask')} may not hold what was meant", places_of(doubtful), "use 8-bit grey PNG masks")
+            Problem(
+                f"{counted(len(doubtful), 'mask')} may not hold what was meant",
+                places_of(doubtful),
+                "use 8-bit grey PNG masks",
+            )
         )
     return summary
 
@@ -123,9 +135,7 @@ def _pairs(weighted: dict[str, Path], instances: dict[str, Path], output: Path) 
         instance = instances.get(key)
         if not path.is_dir():
             if instance is not None and instance.is_dir():
-                reason = (
-                    "the weighted mask is one for the whole clip, the subject masks one per frame; make both with the same `--video-masks`"
-                )
+                reason = "the weighted mask is one for the whole clip, the subject masks one per frame; make both with the same `--video-masks`"
                 yield PlannedItem(path.stem, Action.FAIL, reason, (path, instance))
             else:
                 yield _Pair(path.stem, path, instance, output / f"{path.stem}.png")
@@ -133,7 +143,9 @@ def _pairs(weighted: dict[str, Path], instances: dict[str, Path], output: Path) 
         subjects = match_masks(instance) if instance is not None and instance.is_dir() else None
         frames = match_masks(path)
         if not frames and instance is not None and (subjects is None or subjects):
-            yield PlannedItem(path.name, Action.FAIL, "the clip's folder of weighted masks holds no frames", (path, instance))
+            yield PlannedItem(
+                path.name, Action.FAIL, "the clip's folder of weighted masks holds no frames", (path, instance)
+            )
         for frame_key, frame in frames.items():
             subject = instance if subjects is None else subjects.get(frame_key)
             yield _Pair(f"{path.name}/{frame.stem}", frame, subject, output / path.name / f"{frame.stem}.png")
@@ -153,7 +165,10 @@ def _look(pair: _Pair, inputs: tuple[Path, ...], result: ApplyPlan, *, force: bo
     if pair.instance is None and policy in ("error", "skip"):
         return (Action.FAIL if policy == "error" else Action.SKIP), _MISSING
     if pair.output.parent.is_symlink() and pair.output.parent != result.outputs[0]:
-        return Action.FAIL, f"`{pair.output.parent.name}` is a symbolic link in the output folder; nothing is written through it"
+        return (
+            Action.FAIL,
+            f"`{pair.output.parent.name}` is a symbolic link in the output folder; nothing is written through it",
+        )
     notes = []
     weighted_wh = read_size(pair.weighted)
     if pair.instance is None:
@@ -210,8 +225,12 @@ def _without_frames(weighted: dict[str, Path], items: Sequence[PlannedItem]) -> 
     empty = [path for path in weighted.values() if path not in used and path.is_dir()]
     if not empty:
         return []
-    what = f"{counted(len(empty), 'folder')} among the weighted masks without a mask in {verb(len(empty), 'it', 'them')}"
-    return [Problem(what, places_of(empty), "make the masks of these clips with `blissmask masks`, or remove the folders")]
+    what = (
+        f"{counted(len(empty), 'folder')} among the weighted masks without a mask in {verb(len(empty), 'it', 'them')}"
+    )
+    return [
+        Problem(what, places_of(empty), "make the masks of these clips with `blissmask masks`, or remove the folders")
+    ]
 
 
 def _both_forms(weighted: dict[str, Path], output: Path) -> list[Problem]:
@@ -221,14 +240,20 @@ def _both_forms(weighted: dict[str, Path], output: Path) -> list[Problem]:
         frames = path.is_dir()
         # The name of a folder has no suffix.
         forms.append(other_form(output / path.name, path.name if frames else path.stem, frames=frames))
-    return both_forms_warning([form for form in forms if form is not None], "`cache` refuses both; remove those from before")
+    return both_forms_warning(
+        [form for form in forms if form is not None], "`cache` refuses both; remove those from before"
+    )
 
 
 def _copies(result: ApplyPlan) -> list[Problem]:
     copied = [item.inputs[0] for item in result.items if len(item.inputs) == 1 and item.action is Action.WRITE]
     if not copied or result.options.missing != "copy":
         return []
-    return [Problem(f"{counted(len(copied), 'mask')} copied without a subject mask; every bystander stays", places_of(copied))]
+    return [
+        Problem(
+            f"{counted(len(copied), 'mask')} copied without a subject mask; every bystander stays", places_of(copied)
+        )
+    ]
 
 
 def _table(results: dict[str, _Applied]) -> Table:
@@ -238,4 +263,6 @@ def _table(results: dict[str, _Applied]) -> Table:
         rows += ((f"and {len(most) - _LISTED} more", "", ""),)
     removed = sum(done.removed for done in results.values()) / len(results)
     weight = sum(done.weight for done in results.values()) / len(results)
-    return Table("Weight removed", ("Mask", "Removed", "Mean weight left"), rows, ("mean", f"{removed:.1%}", f"{weight:.3f}"))
+    return Table(
+        "Weight removed", ("Mask", "Removed", "Mean weight left"), rows, ("mean", f"{removed:.1%}", f"{weight:.3f}")
+    )

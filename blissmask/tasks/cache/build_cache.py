@@ -28,14 +28,18 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     """
     assert plan.model is not None
     shard = this_shard()
-    # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the same plan.
+    # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the
+    # same plan.
     shard.wait()
     mine = CacheRun(fail_fast=context.fail_fast)
     if plan.sheet is not None and shard.rank == 0:
         write_cache_sheet(plan.sheet, plan.entries, context)
     for entry in shard.share([entry for entry in plan.entries if entry.redo is Redo.NOTHING]):
         mine.kept(entry)
-    stale = shard.share([entry for entry in plan.entries if entry.redo is not Redo.NOTHING], together=lambda entry: entry.item.media.path)
+    stale = shard.share(
+        [entry for entry in plan.entries if entry.redo is not Redo.NOTHING],
+        together=lambda entry: entry.item.media.path,
+    )
     texts = [text for text in plan.texts if text.reason]
     # Imported where there is work: PyTorch takes longer to load than thousands of fresh items to plan.
     if stale:

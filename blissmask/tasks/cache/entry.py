@@ -27,8 +27,8 @@ class Facts:
         size_wh: upright size.
         has_alpha: whether a picture has an alpha channel.
         frame_count: frames of a video, counted; 1 for pictures.
-        fps: frames per second of a video file, 0 where it does not say; None for pictures and folders of frames. Facts of a video without
-            it are of an earlier version, which believed the container about the number of frames.
+        fps: frames per second of a video file, 0 where it does not say; None for pictures and folders of frames. Facts
+            of a video without it are of an earlier version, which believed the container about the number of frames.
     """
 
     size_wh: tuple[int, int]
@@ -48,7 +48,9 @@ class Facts:
         match = _FACTS.fullmatch(text)
         if not match:
             return None
-        return cls((int(match[1]), int(match[2])), match[3] is not None, int(match[4]), float(match[5]) if match[5] else None)
+        return cls(
+            (int(match[1]), int(match[2])), match[3] is not None, int(match[4]), float(match[5]) if match[5] else None
+        )
 
 
 def rate_text(fps: float) -> str:
@@ -94,7 +96,9 @@ class Entry:
     def path(self) -> Path:
         """Return the latent file."""
         name = self.latent_name
-        return self.recipe.folder / latent_name(name.stem, name.size_wh, self.recipe.model.arch.cache_suffix, name.window)
+        return self.recipe.folder / latent_name(
+            name.stem, name.size_wh, self.recipe.model.arch.cache_suffix, name.window
+        )
 
     @property
     def key(self) -> str:
@@ -118,7 +122,9 @@ class Entry:
         """Return what the file should say of itself."""
         recipe, model = self.recipe, self.recipe.model
         has_mask = self.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
-        rate = f" of {recipe.section.source_fps} fps at {model.arch.default_fps} fps" if recipe.section.source_fps else ""
+        rate = (
+            f" of {recipe.section.source_fps} fps at {model.arch.default_fps} fps" if recipe.section.source_fps else ""
+        )
         return Wanted(
             latents={
                 "task": model.task,

@@ -32,7 +32,10 @@ class CacheFolder:
         self._texts: dict[str, str] = {}
         for name in _list_names(folder):
             text_stem = parse_text_name(name, suffix)
-            picture, clip = parse_latent_name(name, suffix, is_clip=False), parse_latent_name(name, suffix, is_clip=True)
+            picture, clip = (
+                parse_latent_name(name, suffix, is_clip=False),
+                parse_latent_name(name, suffix, is_clip=True),
+            )
             if text_stem is not None:
                 self._texts[name] = text_stem
             if picture:
@@ -60,20 +63,27 @@ class CacheFolder:
 
         Args:
             claimed: names that items make or keep.
-            stems: stems of items whose files are not known, since the item cannot be read now; all of theirs are needed.
+            stems: stems of items whose files are not known, since the item cannot be read now; all of theirs are
+                needed.
             latents: look at latent files.
             texts: look at text files.
         """
         candidates = {*(self._latents if latents else ()), *(self._texts if texts else ())} - claimed
         kept = {name for stem in stems for name in (*self._pictures.get(stem, ()), *self._clips.get(stem, ()))}
         kept |= {name for name, stem in self._texts.items() if stem in stems}
-        return [self.path / name for name in sorted(candidates - kept) if f"{OURS}format" in (self.metadata(name) or {})]
+        return [
+            self.path / name for name in sorted(candidates - kept) if f"{OURS}format" in (self.metadata(name) or {})
+        ]
 
 
 def _list_names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.name.endswith(".safetensors") and not entry.name.startswith(".")]
+            return [
+                entry.name
+                for entry in entries
+                if entry.name.endswith(".safetensors") and not entry.name.startswith(".")
+            ]
     except FileNotFoundError:
         return []
     except OSError as error:

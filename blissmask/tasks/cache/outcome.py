@@ -32,7 +32,8 @@ class CacheRun:
         failures: items that failed.
         tally: mask sources of everything that is in the cache now.
         doubts: mask files that may not be what was meant, with the reason.
-        empty: masks with frames that turned out to be zero in all of a clip; the plan reads no frames, so it could not tell.
+        empty: masks with frames that turned out to be zero in all of a clip; the plan reads no frames, so it could not
+            tell.
     """
 
     fail_fast: bool = False
@@ -57,7 +58,10 @@ class CacheRun:
             self.tally.add(entry.mask_source, entry.mean_weight)
 
     def failed(self, entry: Entry | TextEntry, error: BlissmaskError) -> None:
-        """Note an item that failed; what is finished is kept. Raises ``error`` when the first failure is to end the run."""
+        """Note an item that failed; what is finished is kept.
+
+        Raises ``error`` when the first failure is to end the run.
+        """
         if self.fail_fast:
             raise error
         key = entry.key if isinstance(entry, Entry) else f"{entry.item.media.path} caption"

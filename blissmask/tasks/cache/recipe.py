@@ -80,11 +80,14 @@ def choose_model(config: Config) -> Model:
 
     Raises:
         UsageError: no family, an unknown one, a task it lacks, or weights that are not named.
-        ModelError: weights files are missing; all of them are named. With ``--dry-run`` they are told in :attr:`Model.missing` instead.
+        ModelError: weights files are missing; all of them are named. With ``--dry-run`` they are told in
+            :attr:`Model.missing` instead.
     """
     section = config.model
     if section.arch is None:
-        raise UsageError("`--arch` is missing", fix="name the model family, e.g. `--arch wan22`, or set `arch` under [model]")
+        raise UsageError(
+            "`--arch` is missing", fix="name the model family, e.g. `--arch wan22`, or set `arch` under [model]"
+        )
     arch = load_architecture(section.arch)
     task = section.task or arch.tasks[0]
     if task not in arch.tasks:
@@ -98,7 +101,9 @@ def choose_model(config: Config) -> Model:
     problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
     if errors and not config.run.dry_run:
         raise type(errors[0]).several(problems)
-    return Model(arch, task, files, **found, vae_dtype=section.vae_dtype or "float32", device=section.device, missing=problems)
+    return Model(
+        arch, task, files, **found, vae_dtype=section.vae_dtype or "float32", device=section.device, missing=problems
+    )
 
 
 def _identity(read: Callable[..., str], files: ModelFiles, task: str, errors: list[BlissmaskError]) -> str:
@@ -117,7 +122,9 @@ def make_recipes(config: Config, model: Model) -> list[Recipe]:
         UsageError: there is none, or keys contradict each other or the family; lists all problems.
     """
     if not config.datasets:
-        raise UsageError("there is no data set", fix="add `[[datasets]]` with `image_directory` to the configuration file")
+        raise UsageError(
+            "there is no data set", fix="add `[[datasets]]` with `image_directory` to the configuration file"
+        )
     if config.cache.latents_only and config.cache.text_only:
         raise UsageError("`--latents-only` and `--text-only` leave nothing to do", fix="give one of them, or none")
     recipes: list[Recipe] = []
@@ -135,24 +142,35 @@ def make_recipes(config: Config, model: Model) -> list[Recipe]:
 
 def _make_recipe(config: Config, model: Model, section: DatasetSection, number: int) -> Recipe:
     if section.multiple_target:
-        raise UsageError(f"[[datasets]] {number}: `multiple_target` is for layered models, and there is none among the families")
+        raise UsageError(
+            f"[[datasets]] {number}: `multiple_target` is for layered models, and there is none among the families"
+        )
     kind = media_kind(section, number)
     if kind is MediaKind.VIDEO and not model.task.endswith("v"):
         raise UsageError(
-            f"[[datasets]] {number}: `{model.arch.name}` learns from pictures, not from videos", fix="give it `image_directory`"
+            f"[[datasets]] {number}: `{model.arch.name}` learns from pictures, not from videos",
+            fix="give it `image_directory`",
         )
     media_folder = section.image_directory or section.video_directory
-    same = section.mask_directory and media_folder and without_links(section.mask_directory) == without_links(media_folder)
+    same = (
+        section.mask_directory and media_folder and without_links(section.mask_directory) == without_links(media_folder)
+    )
     if same and media_folder and not holds_mask_labels(media_folder):
         fix = "each would be its own mask; name the folder that `blissmask masks` wrote"
-        raise UsageError(f"[[datasets]] {number}: `mask_directory` is the folder of the photos or videos", where=[media_folder], fix=fix)
+        raise UsageError(
+            f"[[datasets]] {number}: `mask_directory` is the folder of the photos or videos",
+            where=[media_folder],
+            fix=fix,
+        )
     return Recipe(
         number=number,
         section=section,
         kind=kind,
         folder=cache_folder(section, number),
         model=model,
-        buckets=make_buckets(section, grid_multiple=model.arch.latent.grid_multiple, always_bucket=kind is MediaKind.VIDEO),
+        buckets=make_buckets(
+            section, grid_multiple=model.arch.latent.grid_multiple, always_bucket=kind is MediaKind.VIDEO
+        ),
         tiers=config.masks.tiers,
         empty_mask=config.cache.empty_mask,
         one_frame=_one_frame(config, model, section, number),
@@ -166,11 +184,14 @@ def _one_frame(config: Config, model: Model, section: DatasetSection, number: in
         return None
     place = f"[[datasets]] {number}"
     if not indices or target is None:
-        raise UsageError(f"{place}: one-frame training needs `fp_1f_clean_indices` and `fp_1f_target_index`", fix="e.g. [0] and 1")
+        raise UsageError(
+            f"{place}: one-frame training needs `fp_1f_clean_indices` and `fp_1f_target_index`", fix="e.g. [0] and 1"
+        )
     if model.task not in model.arch.one_frame_tasks:
         tasks = ", ".join(f"`--task {task}`" for task in model.arch.one_frame_tasks)
         raise UsageError(
-            f"{place}: `{model.arch.name}` has no one-frame training for task `{model.task}`", fix=f"use {tasks}" if tasks else ""
+            f"{place}: `{model.arch.name}` has no one-frame training for task `{model.task}`",
+            fix=f"use {tasks}" if tasks else "",
         )
     if len({*indices, target}) != len(indices) + 1:
         raise UsageError(f"{place}: `fp_1f_clean_indices` and `fp_1f_target_index` name a time index twice")

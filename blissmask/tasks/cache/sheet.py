@@ -44,7 +44,9 @@ def check_cache_sheet(config: Config) -> list[Problem]:
     if config.cache.text_only:
         raise UsageError("`--sheet` shows pictures, and `--text-only` encodes none", fix="leave one of them out")
     sections = [complete(section, config.general) for section in config.datasets]
-    named = [(data.image_directory, data.video_directory, data.mask_directory, data.control_directory) for data in sections]
+    named = [
+        (data.image_directory, data.video_directory, data.mask_directory, data.control_directory) for data in sections
+    ]
     check_sheet(sheet, [folder for folders in named for folder in folders if folder is not None])
     if not config.run.dry_run:
         return []
@@ -59,7 +61,9 @@ def write_cache_sheet(sheet: Path, entries: Sequence[Entry], context: RunContext
         InputError, MachineError, StoppedError: as ``contact_sheet.draw_sheet``.
     """
     legend = tier_legend(entries[0].recipe.tiers) if any(_has_mask(entry) for entry in entries) else ()
-    text = SheetText(f"To be trained, {counted(len(entries), 'item')}", ("at training size", "tiers", "latent grid"), legend)
+    text = SheetText(
+        f"To be trained, {counted(len(entries), 'item')}", ("at training size", "tiers", "latent grid"), legend
+    )
     draw_sheet(sheet, entries, _card, text, context, name=lambda entry: entry.key)
 
 
@@ -72,7 +76,9 @@ def _card(entry: Entry) -> Card:
     # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.
     large_HW3 = shrink(rgb_HW3, fit_size(size_wh, (2 * BOX, 2 * BOX)))
     grey_HW = np.rint(drawn.weights_fHW[0] * 255).astype(np.uint8)
-    tiers_HW3 = shrink(overlay_tiers(large_HW3, grey_HW, entry.recipe.tiers), shown_wh) if _has_mask(entry) else crop_HW3
+    tiers_HW3 = (
+        shrink(overlay_tiers(large_HW3, grey_HW, entry.recipe.tiers), shown_wh) if _has_mask(entry) else crop_HW3
+    )
     cut = _share_cut(entry)
     remarks = tuple(remark for is_so, remark in _remarks(entry, mask, cut) if is_so)
     name = entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else "")

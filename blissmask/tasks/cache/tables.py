@@ -72,7 +72,12 @@ class MaskTally:
 
     def _row(self, source: MaskSource, total: int) -> tuple[str, ...]:
         count, known = self.items[source], self.known[source]
-        return NAMES[source], str(count), f"{count / total:.1%}", _weight_text(self.weights[source] / known if known else None)
+        return (
+            NAMES[source],
+            str(count),
+            f"{count / total:.1%}",
+            _weight_text(self.weights[source] / known if known else None),
+        )
 
 
 def plan_tables(entries: Sequence[Entry], texts: Sequence[TextEntry]) -> list[Table]:
@@ -92,7 +97,10 @@ def plan_details(entries: Sequence[Entry], texts: Sequence[TextEntry], outdated:
         **tally.details(),
         "buckets": {_bucket_text(entry): count for entry, count in _buckets(entries)},
         "work": dict(Counter(_STEPS[entry.redo] for entry in entries)),
-        "captions": {"encode": sum(bool(text.reason) for text in texts), "fresh": sum(not text.reason for text in texts)},
+        "captions": {
+            "encode": sum(bool(text.reason) for text in texts),
+            "fresh": sum(not text.reason for text in texts),
+        },
         "outdated": [path.name for path in outdated],
         "bytes": sum(entry_bytes(entry) for entry in entries if entry.redo is Redo.LATENTS),
     }

@@ -64,7 +64,9 @@ def plan(config: Config) -> ConversionPlan:
     precision = _precision(section)
     if held.file_format == section.lora_format and precision is None:
         others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != held.file_format)
-        raise UsageError(f"this LoRA is spelled the {held.file_format} way already", where=[source], fix=f"choose {others}")
+        raise UsageError(
+            f"this LoRA is spelled the {held.file_format} way already", where=[source], fix=f"choose {others}"
+        )
     made_from = f"{_hash(source)} {section.lora_format} {precision or 'as it was'}"
     action, reason = _decide(target, made_from, overwrite=config.run.force)
     item = PlannedItem(source.stem, action, reason or f"{held.file_format} to {section.lora_format}", (source,), target)
@@ -82,7 +84,10 @@ def plan(config: Config) -> ConversionPlan:
 
 
 def run(plan: ConversionPlan) -> Summary:
-    """Convert the file. Raises ModelError when it holds layers that the family does not have, MachineError when the disk is full."""
+    """Convert the file.
+
+    Raises ModelError when it holds layers that the family does not have, MachineError when the disk is full.
+    """
     summary = begin(plan)
     if not plan.having(Action.WRITE):
         return summary
@@ -129,7 +134,9 @@ def _family(config: Config, metadata: Mapping[str, str], source: Path) -> Archit
         return load_architecture(config.model.arch)
     families = [load_architecture(name) for name in ARCHS.names()]
     spec, version = metadata.get("modelspec.architecture", "").lower(), metadata.get("ss_base_model_version", "")
-    matching = [arch for arch in families if arch.modelspec.lower() == spec] or [a for a in families if a.metadata_name == version]
+    matching = [arch for arch in families if arch.modelspec.lower() == spec] or [
+        a for a in families if a.metadata_name == version
+    ]
     if not matching:
         raise UsageError("the LoRA does not say which family it is for", where=[source], fix="give `--arch NAME`")
     return matching[0]
@@ -146,20 +153,30 @@ def _decide(target: Path, made_from: str, *, overwrite: bool) -> tuple[Action, s
         return Action.SKIP, "already converted"
     if known is None:
         raise InputError(
-            "another file has the name of the converted LoRA", where=[target], fix="choose another `--output-name`, or `--force`"
+            "another file has the name of the converted LoRA",
+            where=[target],
+            fix="choose another `--output-name`, or `--force`",
         )
     return Action.WRITE, ""
 
 
 def _overview(held: LoraSummary, arch: Architecture) -> Table:
-    rows = (("family", arch.name), ("spelling", held.file_format), ("layers", str(held.layers)), ("rank", _counted(held.ranks)))
+    rows = (
+        ("family", arch.name),
+        ("spelling", held.file_format),
+        ("layers", str(held.layers)),
+        ("rank", _counted(held.ranks)),
+    )
     return Table("LoRA", ("what", "value"), rows)
 
 
 def _counted(counts: Mapping[int, int] | Mapping[float, int]) -> str:
     """Say which values there are, the commonest first, each with how many layers have it where they differ."""
     ordered = sorted(counts.items(), key=lambda entry: -entry[1])
-    shown = [f"{value:g}" if len(ordered) == 1 else f"{value:g} ({count} layer{'s' if count > 1 else ''})" for value, count in ordered]
+    shown = [
+        f"{value:g}" if len(ordered) == 1 else f"{value:g} ({count} layer{'s' if count > 1 else ''})"
+        for value, count in ordered
+    ]
     return ", ".join(shown) or "-"
 
 

@@ -20,7 +20,15 @@ from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.protocol import PeopleBackend, Verdict
 from blissmask.people.registry import PEOPLE
 from blissmask.tasks.instance.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of
-from blissmask.tasks.instance.report import Score, badness_of, numbers_of, read_score, remarks_of, verdict_table, warnings_about
+from blissmask.tasks.instance.report import (
+    Score,
+    badness_of,
+    numbers_of,
+    read_score,
+    remarks_of,
+    verdict_table,
+    warnings_about,
+)
 from blissmask.tasks.instance.review import write_review
 from blissmask.tasks.instance.scores import COMMAND, LEFT_OUT, LeftOut, decide_left_out, read_left_out, write_scores
 from blissmask.tasks.instance.search import Outcome, search
@@ -41,7 +49,8 @@ from blissmask.tasks.run.wording import counted
 class InstancePlan(Plan):
     """What `instance` will do; ``backend`` and ``making`` are None when it only explains, ``reader`` without references.
 
-    ``left_out`` are the items that an earlier run looked at and wrote nothing for; ``forms`` the masks of clips that are to be replaced.
+    ``left_out`` are the items that an earlier run looked at and wrote nothing for; ``forms`` the masks of clips that
+    are to be replaced.
     """
 
     backend: PeopleBackend | None = None
@@ -59,7 +68,8 @@ def plan(config: Config) -> InstancePlan:
     """Find photos, videos and references, and decide item by item; with ``explain``, only say what the networks are and decide.
 
     Raises:
-        UsageError: folders are missing or wrong, a reference does not exist, or the licence of the weights forbids the use.
+        UsageError: folders are missing or wrong, a reference does not exist, or the licence of the weights forbids the
+            use.
         InputError: a folder cannot be read, holds nothing, or two files have one name.
     """
     options = config.instance
@@ -88,8 +98,14 @@ def plan(config: Config) -> InstancePlan:
     )
     found = find_media(source, videos=True, shared="one mask")
     decided = [plan_media(media, output, media.stem, making) for media in found]
-    result.items, result.forms = settle_forms([decide_left_out(item, result.left_out, making) for item in decided], making)
-    result.warnings += [*unread_warning(source, found, videos=True), *result.forms.warning(), *kept_warning(result.items)]
+    result.items, result.forms = settle_forms(
+        [decide_left_out(item, result.left_out, making) for item in decided], making
+    )
+    result.warnings += [
+        *unread_warning(source, found, videos=True),
+        *result.forms.warning(),
+        *kept_warning(result.items),
+    ]
     return result
 
 
@@ -122,9 +138,13 @@ def run(plan: InstancePlan, context: RunContext) -> Summary:
         write_review(options.review, {item.inputs[0]: scores[item.key] for item in finished if item.key in scores})
     if options.sheet is not None:
         text = SheetText(
-            f"Subject masks, {counted(len(scores), 'item')}", ("photo", "subject", "latent grid"), (("subject", SUBJECT_COLOUR),)
+            f"Subject masks, {counted(len(scores), 'item')}",
+            ("photo", "subject", "latent grid"),
+            (("subject", SUBJECT_COLOUR),),
         )
-        write_contact_sheet(options.sheet, _sheet_entries(finished, scores), text, overlay_subject, plan.config, context)
+        write_contact_sheet(
+            options.sheet, _sheet_entries(finished, scores), text, overlay_subject, plan.config, context
+        )
     return summary
 
 
@@ -135,10 +155,14 @@ def _search_all(plan: InstancePlan, outcomes: dict[str, Outcome], context: RunCo
     assert making is not None
     identity = None
     if plan.reader is not None:
-        identity, warnings = build_identity(plan.reader, thresholds_of(options, plan.reader), plan.references, plan.negatives)
+        identity, warnings = build_identity(
+            plan.reader, thresholds_of(options, plan.reader), plan.references, plan.negatives
+        )
         summary.warnings += warnings
     finder = SubjectFinder(backend, identity, or_largest=options.on_missing == "largest")
-    for item, outcome in carry_out(plan, lambda item: search(item, finder, making, options.on_missing), context, summary, phase="Finding"):
+    for item, outcome in carry_out(
+        plan, lambda item: search(item, finder, making, options.on_missing), context, summary, phase="Finding"
+    ):
         outcomes[item.key] = outcome
 
 
@@ -221,7 +245,9 @@ def _explanation(config: Config) -> InstancePlan:
     assert reader is not None
     thresholds = thresholds_of(options, reader)
     details: dict[str, object] = {"thresholds": dataclasses.asdict(thresholds), "licences": to_json(weights)}
-    return InstancePlan(COMMAND, tables=[threshold_table(options.identity, thresholds), licence_table(weights)], details=details)
+    return InstancePlan(
+        COMMAND, tables=[threshold_table(options.identity, thresholds), licence_table(weights)], details=details
+    )
 
 
 def _remembered(item: PlannedItem) -> Mapping[str, object]:
@@ -234,9 +260,15 @@ def _remembered(item: PlannedItem) -> Mapping[str, object]:
 
 
 def _sheet_entries(items: Sequence[PlannedItem], scores: Mapping[str, Score]) -> list[SheetEntry]:
-    shown = [(item, scores[item.key]) for item in items if item.key in scores and item.output is not None and item.output.exists()]
+    shown = [
+        (item, scores[item.key])
+        for item in items
+        if item.key in scores and item.output is not None and item.output.exists()
+    ]
     return [
-        SheetEntry(item.inputs[0].name, item.inputs[0], item.output, numbers_of(score), remarks_of(score), badness_of(score))
+        SheetEntry(
+            item.inputs[0].name, item.inputs[0], item.output, numbers_of(score), remarks_of(score), badness_of(score)
+        )
         for item, score in shown
         if item.output is not None
     ]

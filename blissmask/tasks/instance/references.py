@@ -33,7 +33,10 @@ def threshold_table(name: str, thresholds: Thresholds) -> Table:
     """Return which verdict a face gets at which distance, for ``--explain``."""
     nearest, farthest = thresholds.max_distance, thresholds.max_distance + thresholds.uncertain_band
     rows = (
-        (f"up to {nearest:.2f}; small or turned faces up to {nearest - thresholds.unclear_tighter:.2f}", Verdict.FOUND.value),
+        (
+            f"up to {nearest:.2f}; small or turned faces up to {nearest - thresholds.unclear_tighter:.2f}",
+            Verdict.FOUND.value,
+        ),
         (f"up to {farthest:.2f}, with the runner-up {thresholds.min_margin:.2f} farther away", Verdict.UNCERTAIN.value),
         (f"above {farthest:.2f}", Verdict.ABSENT.value),
     )

@@ -59,15 +59,27 @@ def verdict_table(scores: Sequence[Score]) -> Table:
 
 def warnings_about(scores: Mapping[str, Score]) -> list[Problem]:
     """Name the items that are uncertain, and those without the subject."""
-    uncertain = [f"{key}{distance_text(score.distance)}" for key, score in scores.items() if score.verdict is Verdict.UNCERTAIN]
-    empty = [f"{key}: {score.verdict.value}{distance_text(score.distance)}" for key, score in scores.items() if score.covered == 0]
+    uncertain = [
+        f"{key}{distance_text(score.distance)}" for key, score in scores.items() if score.verdict is Verdict.UNCERTAIN
+    ]
+    empty = [
+        f"{key}: {score.verdict.value}{distance_text(score.distance)}"
+        for key, score in scores.items()
+        if score.covered == 0
+    ]
     problems = []
     if uncertain:
         fix = "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), or add references"
-        problems.append(Problem(f"{counted(len(uncertain), 'item')} in which the subject is uncertain", places_of(uncertain), fix))
+        problems.append(
+            Problem(f"{counted(len(uncertain), 'item')} in which the subject is uncertain", places_of(uncertain), fix)
+        )
     if empty:
         problems.append(
-            Problem(f"{counted(len(empty), 'item')} without the subject", places_of(empty), "leave them out, or add references")
+            Problem(
+                f"{counted(len(empty), 'item')} without the subject",
+                places_of(empty),
+                "leave them out, or add references",
+            )
         )
     return problems
 

@@ -1,7 +1,7 @@
 """The scores of all items as a file among the masks: by it each decision can be understood later, and what was left out stays decided.
 
-With ``--on-missing skip`` nothing is written for an item without the subject, so no note in a mask says that it was looked at. The scores
-file says it instead: of which content and with which settings.
+With ``--on-missing skip`` nothing is written for an item without the subject, so no note in a mask says that it was
+looked at. The scores file says it instead: of which content and with which settings.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ class LeftOut:
 
 
 def write_scores(
-    folder: Path, scores: Mapping[str, Score], left_out: Mapping[str, LeftOut], making: Making, references: Sequence[str]
+    folder: Path,
+    scores: Mapping[str, Score],
+    left_out: Mapping[str, LeftOut],
+    making: Making,
+    references: Sequence[str],
 ) -> None:
     """Publish the scores of all items, with settings and licences, as :data:`SCORES_NAME` in ``folder``.
 
@@ -69,7 +73,9 @@ def read_left_out(folder: Path) -> dict[str, LeftOut]:
     """
     document = read_record(folder / SCORES_NAME) or {}
     settings, items, left_out = (document.get(name) for name in ("settings", "items", "left_out"))
-    if document.get("command") != COMMAND or not (isinstance(settings, dict) and isinstance(items, dict) and isinstance(left_out, dict)):
+    if document.get("command") != COMMAND or not (
+        isinstance(settings, dict) and isinstance(items, dict) and isinstance(left_out, dict)
+    ):
         return {}
     return {
         key: LeftOut({**note, "settings": {**settings, **note["settings"]}}, read_score(items[key]))

@@ -40,7 +40,8 @@ class Outcome:
 
     Attributes:
         seen: what the note of its mask remembers.
-        left_out: where no mask was written, how it would have been made, see ``freshness.make_note``; None where one was.
+        left_out: where no mask was written, how it would have been made, see ``freshness.make_note``; None where one
+            was.
     """
 
     seen: Mapping[str, object]
@@ -54,7 +55,8 @@ def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing:
         item: the photo or video, and where its mask goes.
         finder: finds the subject.
         making: how masks are made.
-        on_missing: ``skip`` writes nothing where the subject is in no frame, and removes the mask that we wrote there before.
+        on_missing: ``skip`` writes nothing where the subject is in no frame, and removes the mask that we wrote there
+            before.
 
     Raises:
         MaskError: the subject is missing and ``on_missing`` is ``error``, or there is no reference and several people.
@@ -66,7 +68,9 @@ def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing:
     if making.is_clip(source):
         return _search_frames(item, note, finder, making, on_missing)
     findings = list(_look_at_samples(source, finder)) if is_video(source) else [finder.find(read_image(source).rgb_HW3)]
-    seen = _over_frames([finding.remembered() for finding in findings]) if is_video(source) else findings[0].remembered()
+    seen = (
+        _over_frames([finding.remembered() for finding in findings]) if is_video(source) else findings[0].remembered()
+    )
     if on_missing in _NOT_WRITTEN and not any(finding.present for finding in findings):
         return _leave_out(item, note, seen, making, on_missing)
     assert item.output is not None
@@ -74,7 +78,9 @@ def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing:
     return Outcome(seen)
 
 
-def _search_frames(item: PlannedItem, note: Mapping[str, object], finder: SubjectFinder, making: Making, on_missing: OnMissing) -> Outcome:
+def _search_frames(
+    item: PlannedItem, note: Mapping[str, object], finder: SubjectFinder, making: Making, on_missing: OnMissing
+) -> Outcome:
     """Write one mask per frame; where none may be written without the subject, only once it has been seen in one."""
     assert item.output is not None
     findings = _look_at_frames(item.inputs[0], finder, making.video_every)
@@ -89,7 +95,9 @@ def _search_frames(item: PlannedItem, note: Mapping[str, object], finder: Subjec
     return Outcome(read_clip_results(item.output))
 
 
-def _leave_out(item: PlannedItem, note: Mapping[str, object], seen: Mapping[str, object], making: Making, on_missing: OnMissing) -> Outcome:
+def _leave_out(
+    item: PlannedItem, note: Mapping[str, object], seen: Mapping[str, object], making: Making, on_missing: OnMissing
+) -> Outcome:
     """Refuse an item without the subject, or see to it that it has no mask: one from before would say that nobody is to be learned."""
     if on_missing == "error":
         score = read_score(seen)
@@ -144,9 +152,15 @@ def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
     scores = [read_score(frame) for frame in seen]
     # Verdicts are declared surest first.
     order = {verdict: position for position, verdict in enumerate(Verdict)}
-    best = min(scores, key=lambda score: (order[score.verdict], score.distance if score.distance is not None else 9.0), default=None)
+    best = min(
+        scores,
+        key=lambda score: (order[score.verdict], score.distance if score.distance is not None else 9.0),
+        default=None,
+    )
     if best is None:
         raise MaskError("the video has no frames")
     present = [score.covered for score in scores if score.covered > 0]
-    summed = dataclasses.replace(best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores))
+    summed = dataclasses.replace(
+        best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores)
+    )
     return {**summed.to_json(), "frames_with_subject": len(present)}

@@ -89,8 +89,9 @@ class SubjectFinder:
 
         Args:
             rgb_HW3: the frame.
-            before_HW: where the subject was in the frame looked at before; when no face is recognised, whoever stands there is the
-                subject, unless a clear face of their own says that they are not: after a cut a stranger may stand there.
+            before_HW: where the subject was in the frame looked at before; when no face is recognised, whoever stands
+                there is the subject, unless a clear face of their own says that they are not: after a cut a stranger
+                    may stand there.
 
         Raises:
             MaskError: there is no reference and several people.
@@ -164,7 +165,10 @@ class ClipFollower:
         self._before_HW: NDArray[np.bool_] | None = None
 
     def look(self, rgb_HW3: NDArray[np.uint8]) -> Finding:
-        """Look for the subject in the next frame; frames must come in order. Errors as in :meth:`SubjectFinder.find_again`."""
+        """Look for the subject in the next frame; frames must come in order.
+
+        Errors as in :meth:`SubjectFinder.find_again`.
+        """
         finding = self._finder.find_again(rgb_HW3, self._before_HW)
         self._before_HW = finding.mask_HW if finding.present else None
         return finding

@@ -1,7 +1,7 @@
 """The two forms of a clip's masks, a folder of frames or one PNG: whoever changes from one to the other wants the first to go.
 
-`cache` refuses both in one folder. The form that is no longer wanted is removed where the same command made it from the same video and
-nobody touched it since; anything else stays and is named.
+`cache` refuses both in one folder. The form that is no longer wanted is removed where the same command made it from the
+same video and nobody touched it since; anything else stays and is named.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class OtherForms:
 
     def warning(self) -> list[Problem]:
         """Name the masks that stay; an empty list when there are none."""
-        return both_forms_warning(self.kept, "`cache` refuses both; these are edited or not ours, so remove those you do not want")
+        return both_forms_warning(
+            self.kept, "`cache` refuses both; these are edited or not ours, so remove those you do not want"
+        )
 
 
 def both_forms_warning(masks: Sequence[Path], fix: str) -> list[Problem]:

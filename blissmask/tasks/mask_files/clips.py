@@ -1,7 +1,7 @@
 """Masks of videos: a folder with one PNG per frame, or one PNG for the whole clip.
 
-A folder of frames is finished when its record says so. The record (``.blissmask.json``) is written last, so a killed run leaves a folder
-without one, and the next run writes only the frames that are missing. H, W: rows and columns.
+A folder of frames is finished when its record says so. The record (``.blissmask.json``) is written last, so a killed
+run leaves a folder without one, and the next run writes only the frames that are missing. H, W: rows and columns.
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ def frame_path(folder: Path, number: int) -> Path:
     return folder / f"{number:06}.png"
 
 
-def decide_clip(folder: Path, command: str, video: Path, settings: Mapping[str, object], *, force: bool) -> tuple[Action, str]:
-    """Decide whether a folder of frame masks is written, and why; arguments as for ``freshness.decide``. Links are never followed.
+def decide_clip(
+    folder: Path, command: str, video: Path, settings: Mapping[str, object], *, force: bool
+) -> tuple[Action, str]:
+    """Decide whether a folder of frame masks is written, and why; arguments as for ``freshness.decide``.
+
+    Links are never followed.
 
     Raises:
         MediaError: the record or a frame cannot be read.
@@ -48,13 +52,19 @@ def decide_clip(folder: Path, command: str, video: Path, settings: Mapping[str, 
         return Action.WRITE, "redone"
     record = read_record(folder / RECORD)
     if record is None:
-        return (Action.SKIP, Kept.FOREIGN) if _is_foreign(sorted(folder.glob("*.png")), command) else (Action.WRITE, "unfinished")
+        return (
+            (Action.SKIP, Kept.FOREIGN)
+            if _is_foreign(sorted(folder.glob("*.png")), command)
+            else (Action.WRITE, "unfinished")
+        )
     # A record of ours over frames of another command was written by versions that took such a folder over.
     if record.get("command") != command or _commands([frame_path(folder, 0)]) - {command, ""}:
         return Action.SKIP, Kept.FOREIGN
     change = what_changed(Note(record, untouched=True), (video,), settings)
     count = record.get("frame_count")
-    if not change and not (isinstance(count, int) and all(frame_path(folder, number).exists() for number in range(count))):
+    if not change and not (
+        isinstance(count, int) and all(frame_path(folder, number).exists() for number in range(count))
+    ):
         change = "frames are missing"
     return (Action.WRITE, change) if change else (Action.SKIP, FRESH)
 
@@ -90,7 +100,9 @@ def write_clip(
         there = read_note(path)
         remembered.append(there.content if there is not None else {})
     _remove_later_frames(folder, len(remembered))
-    atomic.write_text(folder / RECORD, json.dumps({**note, "frame_count": len(remembered), **summarise(remembered)}, indent=1))
+    atomic.write_text(
+        folder / RECORD, json.dumps({**note, "frame_count": len(remembered), **summarise(remembered)}, indent=1)
+    )
 
 
 def read_clip_results(folder: Path) -> Mapping[str, object]:
@@ -101,7 +113,8 @@ def read_clip_results(folder: Path) -> Mapping[str, object]:
 def sampled(frame_count: int, samples: int = STATIC_SAMPLES) -> Sequence[int]:
     """Return up to ``samples`` frame numbers spread evenly over a clip.
 
-    Each stands in the middle of its stretch: the last frames of a container that only estimates their number may not exist.
+    Each stands in the middle of its stretch: the last frames of a container that only estimates their number may not
+    exist.
     """
     count = max(1, min(frame_count, samples))
     return [int((number + 0.5) * frame_count / count) for number in range(count)]

@@ -72,9 +72,15 @@ def check_sheet(sheet: Path | None, folders: Sequence[Path]) -> None:
     if suffix not in _SUFFIXES:
         raise UsageError(f"a contact sheet ends in .png or .html, not in `{sheet.suffix}`", where=[sheet])
     if sheet.exists() and not (is_sheet(sheet) if suffix == ".png" else is_html_sheet(sheet)):
-        raise UsageError("a file that is not a contact sheet of blissmask has that name", where=[sheet], fix="choose another `--sheet`")
+        raise UsageError(
+            "a file that is not a contact sheet of blissmask has that name",
+            where=[sheet],
+            fix="choose another `--sheet`",
+        )
     if suffix == ".png" and without_links(sheet.parent) in {without_links(folder) for folder in folders}:
-        raise UsageError("the contact sheet would be taken for a photo or a mask", where=[sheet], fix="write it into another folder")
+        raise UsageError(
+            "the contact sheet would be taken for a photo or a mask", where=[sheet], fix="write it into another folder"
+        )
 
 
 def write_contact_sheet(

@@ -1,7 +1,7 @@
 """Which outputs are finished, which are stale, and which are not ours to touch.
 
-Every PNG of ours carries a note (``media/png.py``): what it was made from and how. A second run redoes an item only when that no longer
-holds, and never overwrites what someone else made or changed.
+Every PNG of ours carries a note (``media/png.py``): what it was made from and how. A second run redoes an item only
+when that no longer holds, and never overwrites what someone else made or changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Kept(StrEnum):
 FRESH = "already fresh"
 
 
-def make_note(command: str, inputs: Sequence[Path], settings: Mapping[str, object], **results: object) -> dict[str, object]:
+def make_note(
+    command: str, inputs: Sequence[Path], settings: Mapping[str, object], **results: object
+) -> dict[str, object]:
     """Describe how an output is made, for the PNG to carry.
 
     Args:
@@ -54,7 +56,9 @@ def make_note(command: str, inputs: Sequence[Path], settings: Mapping[str, objec
     }
 
 
-def decide(output: Path, command: str, inputs: Sequence[Path], settings: Mapping[str, object], *, force: bool) -> tuple[Action, str]:
+def decide(
+    output: Path, command: str, inputs: Sequence[Path], settings: Mapping[str, object], *, force: bool
+) -> tuple[Action, str]:
     """Decide whether ``output`` is written, and why.
 
     Args:
@@ -63,7 +67,8 @@ def decide(output: Path, command: str, inputs: Sequence[Path], settings: Mapping
         force: write whatever is there.
 
     Returns:
-        The action and its reason: empty for a first write, :data:`FRESH`, one of :class:`Kept`, what changed, or what is in the way.
+        The action and its reason: empty for a first write, :data:`FRESH`, one of :class:`Kept`, what changed, or what
+            is in the way.
     """
     if output.is_symlink():
         return (Action.WRITE, "replaces a symbolic link") if force else (Action.SKIP, Kept.LINK)

@@ -21,7 +21,8 @@ def tiers_of_classes(backend: PartsBackend, overrides: Sequence[str]) -> tuple[W
         overrides: ``CLASS=TIER`` texts, later ones win.
 
     Raises:
-        UsageError: an override is malformed or names an unknown class or tier; lists all of them with the nearest names.
+        UsageError: an override is malformed or names an unknown class or tier; lists all of them with the nearest
+            names.
     """
     tiers = dict(backend.tiers)
     problems = []
@@ -40,7 +41,9 @@ def tiers_of_classes(backend: PartsBackend, overrides: Sequence[str]) -> tuple[W
     return tuple(tiers[name] for name in backend.classes)
 
 
-def explanation(options: MasksSection, backend: PartsBackend, tiers: Sequence[WeightTier]) -> tuple[Table, dict[str, object]]:
+def explanation(
+    options: MasksSection, backend: PartsBackend, tiers: Sequence[WeightTier]
+) -> tuple[Table, dict[str, object]]:
     """Return class -> tier, value and weight, as a table and as JSON values."""
     rows = tuple(
         (name, tier.value, str(options.tiers.value(tier)), f"{options.tiers.weight(tier):.3f}")

@@ -43,7 +43,10 @@ COMMAND = "masks"
 
 @dataclass(slots=True)
 class MasksPlan(Plan):
-    """What `masks` will do; ``maker`` and ``making`` are None when it only explains. ``forms`` are the clips' masks to be replaced."""
+    """What `masks` will do; ``maker`` and ``making`` are None when it only explains.
+
+    ``forms`` are the clips' masks to be replaced.
+    """
 
     maker: MaskMaker | None = None
     making: Making | None = None
@@ -85,7 +88,9 @@ def plan(config: Config) -> MasksPlan:
     )
     found = {pair: find_media(pair.input, videos=True, shared="one mask") for pair in pairs}
     result.items, result.forms = settle_forms(_decided(found, making), making)
-    result.warnings += [problem for pair, media in found.items() for problem in unread_warning(pair.input, media, videos=True)]
+    result.warnings += [
+        problem for pair, media in found.items() for problem in unread_warning(pair.input, media, videos=True)
+    ]
     result.warnings += [*result.forms.warning(), *kept_warning(result.items)]
     return result
 
@@ -119,7 +124,11 @@ def run(plan: MasksPlan, context: RunContext) -> Summary:
         "empty_masks": [key for key, result in seen.items() if result.covered == 0],
     }
     if options.sheet is not None:
-        text = SheetText(f"Weighted masks, {counted(len(seen), 'item')}", ("photo", "tiers", "latent grid"), tier_legend(options.tiers))
+        text = SheetText(
+            f"Weighted masks, {counted(len(seen), 'item')}",
+            ("photo", "tiers", "latent grid"),
+            tier_legend(options.tiers),
+        )
         draw = functools.partial(overlay_tiers, tiers=options.tiers)
         write_contact_sheet(options.sheet, _sheet_entries(finished, seen), text, draw, plan.config, context)
     return summary
@@ -138,7 +147,12 @@ def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) ->
 def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> list[SheetEntry]:
     return [
         SheetEntry(
-            item.inputs[0].name, item.inputs[0], item.output, numbers_of(seen[item.key]), seen[item.key].remarks, seen[item.key].badness
+            item.inputs[0].name,
+            item.inputs[0],
+            item.output,
+            numbers_of(seen[item.key]),
+            seen[item.key].remarks,
+            seen[item.key].badness,
         )
         for item in items
         if item.key in seen and item.output is not None
@@ -168,7 +182,9 @@ def _make(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
     write_png_grey(output, grey_HW, note={**note, **seen})
 
 
-def _lazy_masks(video: Path, maker: MaskMaker, every: int) -> Iterator[Callable[[], tuple[NDArray[np.uint8], dict[str, object]]]]:
+def _lazy_masks(
+    video: Path, maker: MaskMaker, every: int
+) -> Iterator[Callable[[], tuple[NDArray[np.uint8], dict[str, object]]]]:
     """Yield for each frame a function that makes its mask; the frames between two that are looked at share one result."""
     make: Callable[[], tuple[NDArray[np.uint8], dict[str, object]]]
     for number, rgb_HW3 in enumerate(read_frames(video)):

@@ -66,9 +66,13 @@ def read_seen(note: Mapping[str, object]) -> Seen | None:
 def coverage_table(seen: Sequence[Seen], tiers: TierTable) -> Table:
     """Return the mean share of each tier over all items."""
     means = mean_coverage(seen)
-    rows = tuple((tier.value, str(tiers.value(tier)), f"{tiers.weight(tier):.3f}", f"{means[tier]:.1%}") for tier in TIERS)
+    rows = tuple(
+        (tier.value, str(tiers.value(tier)), f"{tiers.weight(tier):.3f}", f"{means[tier]:.1%}") for tier in TIERS
+    )
     weight = sum(means[tier] * tiers.weight(tier) for tier in TIERS)
-    return Table("", ("Tier", "Value", "Weight", "Mean share"), rows, (counted(len(seen), "item"), "", f"{weight:.3f}", "100.0%"))
+    return Table(
+        "", ("Tier", "Value", "Weight", "Mean share"), rows, (counted(len(seen), "item"), "", f"{weight:.3f}", "100.0%")
+    )
 
 
 def mean_coverage(seen: Sequence[Seen]) -> dict[WeightTier, float]:

@@ -34,7 +34,9 @@ class Background:
         """Return itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Wait for all work; raise its first error unless another error is on its way already."""
         self._thread.shutdown(wait=True)
         failures = [failure for future in self._waiting if (failure := future.exception()) is not None]

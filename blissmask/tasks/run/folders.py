@@ -38,7 +38,9 @@ def required(table: str, folders: Mapping[str, Path | None]) -> list[Path]:
 def missing(table: str, name: str) -> Problem:
     """Say that a folder must be given, as a flag or as a key."""
     flag = f"--{name.replace('_', '-')}"
-    return Problem(f"`{flag}` is missing", fix=f"give `{flag} FOLDER`, or set `{name}` under [{table}] in the configuration file")
+    return Problem(
+        f"`{flag}` is missing", fix=f"give `{flag} FOLDER`, or set `{name}` under [{table}] in the configuration file"
+    )
 
 
 def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:
@@ -56,11 +58,15 @@ def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:
     for name, folder in inputs.items():
         if without_links(output) == without_links(folder):
             raise UsageError(
-                f"the output folder is the folder of {name}", where=[output], fix="choose another output folder; inputs are never changed"
+                f"the output folder is the folder of {name}",
+                where=[output],
+                fix="choose another output folder; inputs are never changed",
             )
 
 
-def pairs_to_do(config: Config, table: str, source: Path | None, output: Path | None) -> tuple[list[FolderPair], list[Problem]]:
+def pairs_to_do(
+    config: Config, table: str, source: Path | None, output: Path | None
+) -> tuple[list[FolderPair], list[Problem]]:
     """Return which folders to go through: the one given, else every image or video folder of the data sets.
 
     Args:
@@ -85,7 +91,9 @@ def pairs_to_do(config: Config, table: str, source: Path | None, output: Path | 
     shared = {pair.output for pair in pairs if sum(other.output == pair.output for other in pairs) > 1}
     if shared:
         raise UsageError(
-            "several data sets would share one folder of masks", where=sorted(shared), fix="give each its own `mask_directory`"
+            "several data sets would share one folder of masks",
+            where=sorted(shared),
+            fix="give each its own `mask_directory`",
         )
     return pairs, warnings
 
@@ -98,14 +106,22 @@ def _pairs_of_datasets(config: Config) -> tuple[list[FolderPair], list[Problem]]
             listed.append(f"dataset {number}")
         elif dataset.mask_directory is None:
             problems.append(
-                Problem(f"dataset {number} has no `mask_directory`", (str(folder),), "say in the configuration where its masks go")
+                Problem(
+                    f"dataset {number} has no `mask_directory`",
+                    (str(folder),),
+                    "say in the configuration where its masks go",
+                )
             )
         else:
             pairs.append(FolderPair(folder, dataset.mask_directory))
     if problems:
         raise UsageError.several(problems)
     if not pairs:
-        raise UsageError("no data set names a folder of photos or videos", where=listed, fix="give `--input FOLDER` and `--output FOLDER`")
+        raise UsageError(
+            "no data set names a folder of photos or videos",
+            where=listed,
+            fix="give `--input FOLDER` and `--output FOLDER`",
+        )
     fix = "name their folders with `--input` and `--output`"
     return list(dict.fromkeys(pairs)), [
         Problem("data sets that list files, not a folder, are left out", tuple(listed), fix)

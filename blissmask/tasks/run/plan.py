@@ -1,6 +1,7 @@
 """What every task shares: a plan made before anything is written, a run that does exactly the plan, and a summary.
 
-``plan`` reads names, headers and fingerprints only, finds every problem it can see, and decides item by item. ``run`` does the plan.
+``plan`` reads names, headers and fingerprints only, finds every problem it can see, and decides item by item. ``run``
+does the plan.
 """
 
 from __future__ import annotations
@@ -130,7 +131,10 @@ class Summary:
 
 def planned_failures(plan: Plan) -> list[Failure]:
     """Return what the plan already knows cannot be done."""
-    return [Failure(item.key, Problem(item.reason, tuple(str(path) for path in item.inputs))) for item in plan.having(Action.FAIL)]
+    return [
+        Failure(item.key, Problem(item.reason, tuple(str(path) for path in item.inputs)))
+        for item in plan.having(Action.FAIL)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

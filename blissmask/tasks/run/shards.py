@@ -1,7 +1,7 @@
 """Share a run among the processes that ``torchrun`` or ``accelerate launch`` started, on one machine or several.
 
-Every process makes the same plan and does its share of it; no file has two writers. What was counted is gathered at the end, so
-counts are exact over all of them.
+Every process makes the same plan and does its share of it; no file has two writers. What was counted is gathered at the
+end, so counts are exact over all of them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Shard:
 
         Args:
             items: the same in every process.
-            together: what one process must get all of, e.g. the video that clips are cut from, so that it is decoded once. Each new one
-                goes to the process that has the fewest items so far. None shares single items.
+            together: what one process must get all of, e.g. the video that clips are cut from, so that it is decoded
+                once. Each new one goes to the process that has the fewest items so far. None shares single items.
         """
         if together is None or self.count == 1:
             return list(items[self.rank :: self.count])

@@ -19,7 +19,13 @@ ResultT = TypeVar("ResultT")
 
 
 def work_through(
-    items: Iterable[ItemT], work: Callable[[ItemT], ResultT], context: RunContext, *, phase: str, total: int, name: Callable[[ItemT], str]
+    items: Iterable[ItemT],
+    work: Callable[[ItemT], ResultT],
+    context: RunContext,
+    *,
+    phase: str,
+    total: int,
+    name: Callable[[ItemT], str],
 ) -> Iterator[tuple[ItemT, ResultT | BlissmaskError]]:
     """Yield (item, result or error) for each item, in order, while ``context.jobs`` threads work ahead by a few items.
 
@@ -27,11 +33,13 @@ def work_through(
 
     Args:
         items: read lazily.
-        work: called in threads; a BlissmaskError it raises becomes that item's result, unless going on would fail every item.
+        work: called in threads; a BlissmaskError it raises becomes that item's result, unless going on would fail every
+            item.
         phase, total, name: for progress.
 
     Raises:
-        MachineError, MissingPackageError, ModelError: the machine failed (disk full), a package is missing, or the weights cannot be used.
+        MachineError, MissingPackageError, ModelError: the machine failed (disk full), a package is missing, or the
+            weights cannot be used.
         StoppedError: a signal asked to stop; the items in hand were finished and yielded first, no other was begun.
     """
     context.reporter.emit(PhaseStarted(phase, total))
@@ -51,7 +59,9 @@ def work_through(
                     raise outcome
     context.reporter.emit(PhaseFinished(phase))
     if stopped := context.stop_signal():
-        raise StoppedError("stopped; finished items are kept", signal_number=stopped, fix="run the same command again to continue")
+        raise StoppedError(
+            "stopped; finished items are kept", signal_number=stopped, fix="run the same command again to continue"
+        )
 
 
 class _NotBegunError(Exception):

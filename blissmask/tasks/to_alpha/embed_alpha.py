@@ -61,8 +61,8 @@ class _Converted:
 def plan(config: Config) -> AlphaPlan:
     """Pair photos with masks and captions, and decide item by item.
 
-    Folders that [to_alpha] leaves open are those of the image data set with the photos, else of the first one. Captions beside the photos
-    are taken along when no caption folder is named.
+    Folders that [to_alpha] leaves open are those of the image data set with the photos, else of the first one. Captions
+    beside the photos are taken along when no caption folder is named.
 
     Raises:
         UsageError: a folder is not given, the output is one of the inputs, or the masks are the photos.
@@ -73,16 +73,22 @@ def plan(config: Config) -> AlphaPlan:
     warnings += unread_warning(folders.images, photos)
     masks = match_masks(folders.masks, beside_photos=_same(folders.masks, folders.images))
     captions = _captions(folders)
-    result = AlphaPlan(COMMAND, outputs=(folders.output,), warnings=warnings, caption_extension=folders.caption_extension)
+    result = AlphaPlan(
+        COMMAND, outputs=(folders.output,), warnings=warnings, caption_extension=folders.caption_extension
+    )
     for photo in photos:
         result.items.append(_decide(photo, masks.get(photo.key), captions.get(photo.key), folders, config))
     keys = {photo.key for photo in photos}
     bare = [photo.path for photo in photos if photo.key not in masks]
     if bare:
         result.warnings.append(missing_file_warning(bare, folders.masks))
-    result.warnings += _name([path for key, path in masks.items() if key not in keys], "mask", "without a photo", "check the names")
+    result.warnings += _name(
+        [path for key, path in masks.items() if key not in keys], "mask", "without a photo", "check the names"
+    )
     if folders.captions_expected:
-        result.warnings += _name([photo.path for photo in photos if photo.key not in captions], "photo", "without a caption")
+        result.warnings += _name(
+            [photo.path for photo in photos if photo.key not in captions], "photo", "without a caption"
+        )
     result.warnings += kept_warning(result.items)
     return result
 
@@ -102,13 +108,22 @@ def run(plan: AlphaPlan, context: RunContext) -> Summary:
     doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
     summary.details |= {"captions_copied": len(copied), "captions_kept": kept, "empty_masks": empty}
     summary.warnings += [
-        *_name(kept, "caption", "edited in the output folder or not ours, kept", "remove it there to have it copied again"),
-        *_name(empty, "mask", "zero everywhere; nothing would be learned from the photo", "check the mask, or leave the photo out"),
+        *_name(
+            kept, "caption", "edited in the output folder or not ours, kept", "remove it there to have it copied again"
+        ),
+        *_name(
+            empty,
+            "mask",
+            "zero everywhere; nothing would be learned from the photo",
+            "check the mask, or leave the photo out",
+        ),
         *_name(doubtful, "mask", "perhaps not what was meant", "use 8-bit grey PNG masks"),
     ]
     if summary.written:
         next_step = "then run `blissmask cache`, which notices what is stale"
-        context.reporter.emit(Noted(f"to train from them, set `image_directory` to this folder and `alpha_mask = true`; {next_step}"))
+        context.reporter.emit(
+            Noted(f"to train from them, set `image_directory` to this folder and `alpha_mask = true`; {next_step}")
+        )
     return summary
 
 
@@ -121,12 +136,16 @@ def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
     if output is None and config.run.dry_run and images is not None:
         output = images.parent / f"{images.name}_rgba"
         warnings.append(
-            Problem(f"`--output-directory` is missing; this dry run takes {output}", fix=missing("to_alpha", "output_directory").fix)
+            Problem(
+                f"`--output-directory` is missing; this dry run takes {output}",
+                fix=missing("to_alpha", "output_directory").fix,
+            )
         )
     given = {"image_directory": images, "mask_directory": masks, "output_directory": output}
     image_folder, mask_folder, output_folder = required("to_alpha", given)
     refuse_output_in_place(
-        output_folder, {"photos": image_folder, "masks": mask_folder, "captions": options.caption_directory or image_folder}
+        output_folder,
+        {"photos": image_folder, "masks": mask_folder, "captions": options.caption_directory or image_folder},
     )
     if _same(mask_folder, image_folder) and not holds_mask_labels(mask_folder):
         fix = "each would be its own mask; name the folder that `blissmask masks` or `apply` wrote"
@@ -135,7 +154,9 @@ def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
     extension = options.caption_extension
     if "caption_extension" not in options.model_fields_set and dataset.caption_extension:
         extension = dataset.caption_extension
-    return _Folders(image_folder, mask_folder, output_folder, captions, extension, options.caption_directory is not None), warnings
+    return _Folders(
+        image_folder, mask_folder, output_folder, captions, extension, options.caption_directory is not None
+    ), warnings
 
 
 def _dataset(config: Config) -> tuple[DatasetSection, list[Problem]]:
@@ -147,7 +168,11 @@ def _dataset(config: Config) -> tuple[DatasetSection, list[Problem]]:
         return next(fitting, datasets[0] if datasets else DatasetSection()), []
     if not datasets:
         return DatasetSection(), []
-    others = [dataset for dataset in datasets[1:] if dataset.mask_directory and dataset.image_directory != datasets[0].image_directory]
+    others = [
+        dataset
+        for dataset in datasets[1:]
+        if dataset.mask_directory and dataset.image_directory != datasets[0].image_directory
+    ]
     fix = "run it once for each, with `--image-directory` and an `--output-directory` of its own"
     left_out = list(dict.fromkeys(dataset.image_directory for dataset in others))
     return datasets[0], _name(left_out, "image data set", "left out; one is converted at a time", fix)
@@ -167,7 +192,9 @@ def _captions(folders: _Folders) -> Mapping[str, Path]:
     return {key: paths[0] for key, paths in groups.items()}
 
 
-def _decide(photo: MediaFile, mask: Path | None, caption: Path | None, folders: _Folders, config: Config) -> PlannedItem:
+def _decide(
+    photo: MediaFile, mask: Path | None, caption: Path | None, folders: _Folders, config: Config
+) -> PlannedItem:
     inputs = tuple(path for path in (photo.path, mask, caption) if path is not None)
     output = folders.output / f"{photo.stem}.png"
     if mask is None:
@@ -198,7 +225,9 @@ def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
     height, width = picture.rgb_HW3.shape[:2]
     alpha_HW = np.rint(resize_weights(mask_picture.weights_HW, (width, height)) * 255).astype(np.uint8)
     # The caption first: the PNG's note is what says that the item is finished.
-    caption = _copy_caption(item.inputs[2], output, caption_path(output, caption_extension)) if len(item.inputs) > 2 else ""
+    caption = (
+        _copy_caption(item.inputs[2], output, caption_path(output, caption_extension)) if len(item.inputs) > 2 else ""
+    )
     write_png_rgba(output, picture.rgb_HW3, alpha_HW, note=note, icc_profile=picture.icc_profile)
     return _Converted(caption, mask_picture.doubt, empty=not alpha_HW.any())
 

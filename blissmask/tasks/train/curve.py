@@ -20,7 +20,11 @@ _MANY = 400
 _RAW, _LOSS, _PRIOR, _HELD_OUT, _RATE = (190, 208, 222), (0, 92, 150), (0, 158, 115), (204, 60, 120), (90, 90, 90)
 _EXPERTS: Mapping[str, Colour] = {"high": (0, 92, 150), "low": (204, 121, 30)}
 # On white paper the yellow of hair and the darkness of the background would not be seen.
-_REGIONS: Mapping[WeightTier, Colour] = {**TIER_COLOURS, WeightTier.HAIR: (190, 160, 0), WeightTier.BACKGROUND: (120, 120, 120)}
+_REGIONS: Mapping[WeightTier, Colour] = {
+    **TIER_COLOURS,
+    WeightTier.HAIR: (190, 160, 0),
+    WeightTier.BACKGROUND: (120, 120, 120),
+}
 
 
 def save_curve(log: Path, path: Path, *, title: str) -> Problem | None:
@@ -39,7 +43,9 @@ def save_curve(log: Path, path: Path, *, title: str) -> Problem | None:
             raise InputError("a picture that is not ours stands where the loss curve would go", where=[path])
         write_png_rgb(path, draw_curve(lines, title=title), note={"command": _COMMAND})
     except BlissmaskError as error:
-        return Problem("the loss curve was not drawn", tuple(problem.what for problem in error.problems), error.problems[0].fix)
+        return Problem(
+            "the loss curve was not drawn", tuple(problem.what for problem in error.problems), error.problems[0].fix
+        )
     except (OSError, ValueError) as error:
         return Problem("the loss curve was not drawn", (str(error),))
     return None
@@ -57,7 +63,9 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
     regions = [(tier, _points(lines, f"loss/{tier.value}")) for tier in TIERS]
     shown = [(tier.value, _REGIONS[tier], points) for tier, points in regions if points is not None]
     if shown:
-        panels.append(Panel("Loss per region, smoothed", tuple(Line(n, c, smoothed(p, smoothing)) for n, c, p in shown), 220))
+        panels.append(
+            Panel("Loss per region, smoothed", tuple(Line(n, c, smoothed(p, smoothing)) for n, c, p in shown), 220)
+        )
     rate = _points(lines, "lr")
     if rate is not None:
         panels.append(Panel("Learning rate", (Line("", _RATE, rate),), 110, from_zero=True))

@@ -48,7 +48,9 @@ class MemoryPlan:
     resting_bytes: int = 0
 
 
-def fit_memory(config: Config, arch: Architecture, task: str, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
+def fit_memory(
+    config: Config, arch: Architecture, task: str, sets: Sequence[CachedSet], processes: Processes
+) -> MemoryPlan:
     """Estimate the memory from the model files' headers, and choose the options that make it fit when the user leaves that to us.
 
     Raises:
@@ -77,7 +79,9 @@ def fit_memory(config: Config, arch: Architecture, task: str, sets: Sequence[Cac
         found.config = config.model_copy(update={"train": section})
         found.rows.append(("memory auto", f"{describe(section)} ({_gib(free)} free)"))
         if not fits:
-            what = f"the training needs about {_gib(estimate(sizes, section, load))} of memory, and {_gib(free)} are free"
+            what = (
+                f"the training needs about {_gib(estimate(sizes, section, load))} of memory, and {_gib(free)} are free"
+            )
             found.warnings.append(Problem(what, fix="lower `batch_size` or the resolution, or use a larger device"))
     needed = estimate(sizes, section, load)
     found.details["memory_bytes"] = needed

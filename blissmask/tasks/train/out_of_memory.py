@@ -27,7 +27,9 @@ def _refusal(plan: TrainPlan) -> MachineError:
     sizes = ((cached.batch_size, *header.latent_shape[1:]) for cached in plan.sets for header in cached.headers)
     batch_size, frames, rows, columns = max(sizes, key=math.prod)
     where = f"the largest micro-batch: {batch_size} x {frames} x {rows} x {columns} latent cells (items, frames, rows, columns)"
-    return MachineError("the training does not fit into the memory", where=[where], fix=_ways_out(plan.config.train, batch_size))
+    return MachineError(
+        "the training does not fit into the memory", where=[where], fix=_ways_out(plan.config.train, batch_size)
+    )
 
 
 def _ways_out(section: TrainSection, batch_size: int) -> str:

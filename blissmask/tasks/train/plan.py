@@ -23,7 +23,14 @@ from blissmask.tasks.train.resume import choose_start
 from blissmask.tasks.train.settings import lasting_options
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.batches import BatchOrder
-from blissmask.training.data.cached_set import CachedSet, check_masks, identify, read_set, refuse_shared_folders, remembered_family
+from blissmask.training.data.cached_set import (
+    CachedSet,
+    check_masks,
+    identify,
+    read_set,
+    refuse_shared_folders,
+    remembered_family,
+)
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import check_tiers, commonest_tiers
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
@@ -112,7 +119,9 @@ class TrainPlan(Plan):
 
     def validates_at(self, done: int) -> bool:
         """Say whether the held-out items are looked at after ``done`` steps; always after the last."""
-        every = self.config.train.validate_every_n_steps or max(1, self.order.batches_per_epoch // self.batches_per_step)
+        every = self.config.train.validate_every_n_steps or max(
+            1, self.order.batches_per_epoch // self.batches_per_step
+        )
         return bool(self.held_out) and (done % every == 0 or done == self.total_steps)
 
     def _ends_epochs(self, done: int, every: int | None) -> bool:
@@ -154,7 +163,9 @@ def plan(config: Config) -> TrainPlan:
     """
     if config.mask_loss.like is not None:
         return TrainPlan(COMMAND, config=config, tables=_recipe_tables(config.mask_loss.like))
-    config = config.model_copy(update={"mask_loss": with_preset(config.mask_loss), "train": with_fitting_rate(config.train)})
+    config = config.model_copy(
+        update={"mask_loss": with_preset(config.mask_loss), "train": with_fitting_rate(config.train)}
+    )
     folders = _cache_folders(config)
     output = config.train.output_dir
     processes = dataclasses.replace(this_process(), lockstep=config.train.fsdp)
@@ -162,7 +173,9 @@ def plan(config: Config) -> TrainPlan:
     arch, task = _family(config, folders)
     sets = tuple(
         read_set(number, folder, arch, task, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
-        for number, (folder, dataset) in enumerate(zip(folders, (complete(d, config.general) for d in config.datasets), strict=True), 1)
+        for number, (folder, dataset) in enumerate(
+            zip(folders, (complete(d, config.general) for d in config.datasets), strict=True), 1
+        )
     )
     result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets, processes=processes)
     _order_items(result)
@@ -202,17 +215,26 @@ def _cache_folders(config: Config) -> list[Path]:
     for number, dataset in enumerate(config.datasets, 1):
         folder = dataset.cache_directory or dataset.image_directory or dataset.video_directory
         if folder is None:
-            raise UsageError(f"dataset {number} has no cache folder", fix="set `cache_directory` for it, as for `blissmask cache`")
+            raise UsageError(
+                f"dataset {number} has no cache folder", fix="set `cache_directory` for it, as for `blissmask cache`"
+            )
         folders.append(folder)
     refuse_shared_folders(folders)
     return folders
 
 
 def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
-    remembered = remembered_family(folders, named=config.model.arch) if config.model.arch is None or config.model.task is None else None
+    remembered = (
+        remembered_family(folders, named=config.model.arch)
+        if config.model.arch is None or config.model.task is None
+        else None
+    )
     name = config.model.arch or (remembered[0] if remembered else None)
     if name is None:
-        raise UsageError("the model family is not known", fix="give `--arch NAME`, or run `blissmask cache` first: caches remember it")
+        raise UsageError(
+            "the model family is not known",
+            fix="give `--arch NAME`, or run `blissmask cache` first: caches remember it",
+        )
     arch = load_architecture(name)
     task = config.model.task or (remembered[1] if remembered else "")
     return arch, checked_task(arch, task)
@@ -259,7 +281,11 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
     result.schedule = schedule_steps(shares, run_length=section.expert_run_length, total=result.total_steps)
     names = [expert.name for expert in result.experts]
     result.names = saving.output_names(
-        section.output_dir, section.output_name, all_experts=len(available), trained=names, shared=section.shared_lora and len(names) > 1
+        section.output_dir,
+        section.output_name,
+        all_experts=len(available),
+        trained=names,
+        shared=section.shared_lora and len(names) > 1,
     )
 
 

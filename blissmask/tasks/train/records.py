@@ -18,11 +18,16 @@ Receive = Callable[[int, Values], None]
 
 @contextlib.contextmanager
 def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> Iterator[Receive]:
-    """Yield what takes the numbers of each step; ``last`` holds the latest of each name. Only the first process writes files."""
+    """Yield what takes the numbers of each step; ``last`` holds the latest of each name.
+
+    Only the first process writes files.
+    """
 
     def show(step: int, values: Values) -> None:
         context.reporter.emit(Measured(step, values))
-        context.reporter.emit(Advanced(1, note=f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"))
+        context.reporter.emit(
+            Advanced(1, note=f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn")
+        )
         last.update(values)
 
     if not plan.processes.first:
@@ -31,7 +36,9 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
     section, names = plan.config.train, plan.names
     log = StepLog(names.log, keep_until=plan.start)
     folder = (section.logging_dir or names.folder / "logs") / names.run_name
-    with tracking(section, folder, run_name=names.run_name, first_step=plan.start + 1, settings=plan.settings()) as track:
+    with tracking(
+        section, folder, run_name=names.run_name, first_step=plan.start + 1, settings=plan.settings()
+    ) as track:
 
         def receive(step: int, values: Values) -> None:
             log.write(step, values)

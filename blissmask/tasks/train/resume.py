@@ -24,13 +24,16 @@ def choose_start(result: TrainPlan) -> None:
     names, section = result.names, result.config.train
     found = training_state.find_states(names.folder, names.run_name)
     if found.damaged:
-        result.warnings.append(Problem("training states that were not saved whole are passed over", places_of(found.damaged)))
+        result.warnings.append(
+            Problem("training states that were not saved whole are passed over", places_of(found.damaged))
+        )
     restart = not section.resume or result.config.run.force
     finished = False
     if found.newest is not None and restart:
         result.warnings.append(
             Problem(
-                "training starts anew; its first training state replaces those of the earlier run", places_of([p for _, p in found.whole])
+                "training starts anew; its first training state replaces those of the earlier run",
+                places_of([p for _, p in found.whole]),
             )
         )
     elif found.newest is not None:
@@ -49,7 +52,9 @@ def _told_of_state(result: TrainPlan, changed: Sequence[str], *, finished: bool)
     assert result.state is not None
     anew = "choose another `--output-name`, or begin again with `--no-resume`"
     if finished:
-        what = f"`{result.names.run_name}` is already trained for {counted(result.state.step, 'step')}, so nothing is done"
+        what = (
+            f"`{result.names.run_name}` is already trained for {counted(result.state.step, 'step')}, so nothing is done"
+        )
         with_other = ("it was trained with other settings:", *changed) if changed else ()
         return [Problem(what, with_other, f"to train on, give more `--max-train-steps`; for another LoRA {anew}")]
     if changed:
@@ -59,7 +64,11 @@ def _told_of_state(result: TrainPlan, changed: Sequence[str], *, finished: bool)
 
 
 def _reason(result: TrainPlan) -> str:
-    return f"{result.total_steps} steps" if result.state is None else f"{result.total_steps} steps, going on after {result.state.step}"
+    return (
+        f"{result.total_steps} steps"
+        if result.state is None
+        else f"{result.total_steps} steps, going on after {result.state.step}"
+    )
 
 
 def how_to_go_on(plan: TrainPlan) -> str:

@@ -49,7 +49,8 @@ def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]
         sets: their caches.
 
     Returns:
-        What is to be said: entries whose files or sizes changed, items that were never cached, and entries of items that are gone.
+        What is to be said: entries whose files or sizes changed, items that were never cached, and entries of items
+            that are gone.
     """
     problems = []
     for cached in sets:
@@ -93,12 +94,16 @@ def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> 
 def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
     """Name our entries that no item needs any more; what other tools cached may have come from elsewhere."""
     stems = {as_unicode(item.media.stem) for item in found.items}
-    left = [header.path for stem, group in headers.items() if stem not in stems for header in group if _PRINT in header.metadata]
+    left = [
+        header.path
+        for stem, group in headers.items()
+        if stem not in stems
+        for header in group
+        if _PRINT in header.metadata
+    ]
     if not left:
         return []
-    what = (
-        f"{len(left)} cache {verb(len(left), 'entry', 'entries')} of photos or videos that are gone {verb(len(left), 'is', 'are')} trained"
-    )
+    what = f"{len(left)} cache {verb(len(left), 'entry', 'entries')} of photos or videos that are gone {verb(len(left), 'is', 'are')} trained"
     return [Problem(what, tuple(map(str, left)), "run `blissmask cache` again; it removes them")]
 
 
@@ -131,7 +136,9 @@ def _mask_changed(item: DatasetItem, found: _DataSet, metadata: Mapping[str, str
 
 
 def _caption_changed(item: DatasetItem, header: CacheHeader) -> bool:
-    caption = read_caption(item.caption_path) if item.caption is None and item.caption_path is not None else item.caption
+    caption = (
+        read_caption(item.caption_path) if item.caption is None and item.caption_path is not None else item.caption
+    )
     return caption != read_metadata(header.text_path).get(CAPTION)
 
 

@@ -116,7 +116,9 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     context.reporter.emit(PhaseFinished("Training"))
     _conclude(plan, data.totals, last, summary)
     if studio is not None and studio.failed:
-        summary.warnings.append(Problem(f"{counted(len(studio.failed), 'preview')} could not be drawn", places_of(studio.failed)))
+        summary.warnings.append(
+            Problem(f"{counted(len(studio.failed), 'preview')} could not be drawn", places_of(studio.failed))
+        )
 
 
 def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
@@ -131,7 +133,9 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
     def read(position: int) -> TrainingItem:
         header = headers[position][0]
         rule = weight_rule(config.mask_loss, tiers_of(header, plan.tiers))
-        return make_item(header, load_entry(header), rule=rule, prior_threshold=threshold, latent_scale=scale, shown_frames=shown)
+        return make_item(
+            header, load_entry(header), rule=rule, prior_threshold=threshold, latent_scale=scale, shown_frames=shown
+        )
 
     store = ItemStore(read, budget=memory_budget(plan.resting_bytes))
     totals = MaskTotals()
@@ -171,7 +175,9 @@ def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContex
     learners, left_out = load_learners(models, plan.config.model, section, first)
     context.reporter.emit(PhaseFinished("Loading the model"))
     if left_out:
-        context.reporter.emit(Noted(f"{len(left_out)} layers never get a gradient and are not adapted, e.g. {left_out[0]}"))
+        context.reporter.emit(
+            Noted(f"{len(left_out)} layers never get a gradient and are not adapted, e.g. {left_out[0]}")
+        )
     if plan.state is not None:
         refuse_other_base(plan, learners)
         saving.restore_run_state(plan.state, learners, section)
@@ -243,7 +249,9 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int,
 
     if files:
         with as_used(learners):
-            saving.save_loras(files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format)
+            saving.save_loras(
+                files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format
+            )
     settings = {**plan.settings(), BASE: bases(learners)}
     saving.save_run_state(names, learners, step=done, settings=settings, keep_last=section.keep_last, anew=anew)
 

@@ -109,7 +109,8 @@ class MicroBatch:
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
         conditioning: stacked where shapes agree, a list where they differ.
         masses_B, outside_masses_B: per item, float64, on the CPU.
-        shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions are without them.
+        shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions are
+            without them.
         first_draw: items shown in this run before this micro-batch's.
     """
 
@@ -167,7 +168,9 @@ class MicroBatch:
             weights_B1FHW=None if self.weights_B1FHW is None else change(self.weights_B1FHW),
             outside_B1FHW=None if self.outside_B1FHW is None else change(self.outside_B1FHW),
             regions_B4FHW=None if self.regions_B4FHW is None else change(self.regions_B4FHW),
-            conditioning={name: value if name in READ_ON_HOST else changed(value) for name, value in self.conditioning.items()},
+            conditioning={
+                name: value if name in READ_ON_HOST else changed(value) for name, value in self.conditioning.items()
+            },
         )
 
 

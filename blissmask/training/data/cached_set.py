@@ -48,7 +48,9 @@ class CachedSet:
 
 def _shapes(header: CacheHeader) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Return what an entry holds besides its mask, which may be missing in a batch; control pictures may be of many sizes."""
-    return tuple(sorted((name, shape) for name, (_, shape) in header.contents.items() if name not in ("mask_weights", _REGIONS)))
+    return tuple(
+        sorted((name, shape) for name, (_, shape) in header.contents.items() if name not in ("mask_weights", _REGIONS))
+    )
 
 
 def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> tuple[str, str] | None:
@@ -76,7 +78,9 @@ def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> t
                 found.setdefault((metadata[f"{OURS}arch"], metadata[f"{OURS}task"]), path)
     if len({family for family, _ in found}) > 1:
         places = [f"{path}: {family}" for (family, _), path in found.items()]
-        raise CacheError("the data sets were cached for different model families", where=places, fix="say which with `--arch NAME`")
+        raise CacheError(
+            "the data sets were cached for different model families", where=places, fix="say which with `--arch NAME`"
+        )
     return next(iter(found), None)
 
 
@@ -84,15 +88,20 @@ def read_set(number: int, folder: Path, arch: Architecture, task: str, *, batch_
     """List one cache folder.
 
     Raises:
-        CacheError: no entries, entries of another family or task, damaged files, or captions that were not cached; all are named.
+        CacheError: no entries, entries of another family or task, damaged files, or captions that were not cached; all
+            are named.
     """
     headers = list_headers(folder, arch.cache_suffix) if folder.is_dir() else []
     if not headers:
         _refuse_empty(number, folder, arch)
     problems = [
-        *_problem("cached for another model family", [header.path for header in headers if _is_foreign(header, arch)], arch),
+        *_problem(
+            "cached for another model family", [header.path for header in headers if _is_foreign(header, arch)], arch
+        ),
         *_other_tasks(headers, arch, task),
-        *_problem("no cached caption", [header.text_path for header in headers if not header.text_path.is_file()], arch),
+        *_problem(
+            "no cached caption", [header.text_path for header in headers if not header.text_path.is_file()], arch
+        ),
     ]
     if problems:
         raise CacheError.several(problems)
@@ -102,14 +111,21 @@ def read_set(number: int, folder: Path, arch: Architecture, task: str, *, batch_
 def identify(sets: Sequence[CachedSet]) -> str:
     """Return what tells this data set from others: a hash of what its entries say of themselves, wherever their files lie."""
     facts = [
-        (header.path.name, header.latent_shape, sorted(header.contents), *(header.metadata.get(f"{OURS}{name}", "") for name in _TELLING))
+        (
+            header.path.name,
+            header.latent_shape,
+            sorted(header.contents),
+            *(header.metadata.get(f"{OURS}{name}", "") for name in _TELLING),
+        )
         for cached in sets
         for header in cached.headers
     ]
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def check_masks(sets: Sequence[CachedSet], section: MaskLossSection, rule: WeightRule | None, *, recache: str) -> list[Problem]:
+def check_masks(
+    sets: Sequence[CachedSet], section: MaskLossSection, rule: WeightRule | None, *, recache: str
+) -> list[Problem]:
     """Check that the masks are there that the settings need; return what the user should know.
 
     Args:
@@ -140,7 +156,8 @@ def check_masks(sets: Sequence[CachedSet], section: MaskLossSection, rule: Weigh
     if section.mask_loss_scale != 1:
         warnings.append(
             Problem(
-                "--mask_loss_scale has no effect: the weighted mean divides it out", fix="use `--mask-gamma` or `--mask-min-weight` instead"
+                "--mask_loss_scale has no effect: the weighted mean divides it out",
+                fix="use `--mask-gamma` or `--mask-min-weight` instead",
             )
         )
     if not (section.mask_min_weight or section.background_weight or section.prior_preservation_weight):
@@ -156,7 +173,11 @@ def check_masks(sets: Sequence[CachedSet], section: MaskLossSection, rule: Weigh
 
 def commonest_sizes(sets: Sequence[CachedSet], stride: int) -> tuple[str, ...]:
     """Return ``WIDTHxHEIGHT`` of the training pictures, the commonest first."""
-    sizes = Counter(f"{header.latent_shape[3] * stride}x{header.latent_shape[2] * stride}" for cached in sets for header in cached.headers)
+    sizes = Counter(
+        f"{header.latent_shape[3] * stride}x{header.latent_shape[2] * stride}"
+        for cached in sets
+        for header in cached.headers
+    )
     return tuple(size for size, _ in sizes.most_common())
 
 
@@ -212,7 +233,9 @@ def _refuse_empty(number: int, folder: Path, arch: Architecture) -> None:
             where=_places(others),
             fix=f"run `blissmask cache --arch {arch.name}`, or train the family it was made for",
         )
-    raise CacheError(f"the cache of dataset {number} is empty", where=[folder], fix=f"run `blissmask cache --arch {arch.name}` first")
+    raise CacheError(
+        f"the cache of dataset {number} is empty", where=[folder], fix=f"run `blissmask cache --arch {arch.name}` first"
+    )
 
 
 def _is_foreign(header: CacheHeader, arch: Architecture) -> bool:
@@ -230,7 +253,9 @@ def _other_tasks(headers: Sequence[CacheHeader], arch: Architecture, task: str) 
     return [
         problem
         for made_for, paths in others.items()
-        for problem in _problem(f"cached for the task `{made_for}`, and `{task}` is to be trained", paths, arch, f" --task {task}")
+        for problem in _problem(
+            f"cached for the task `{made_for}`, and `{task}` is to be trained", paths, arch, f" --task {task}"
+        )
     ]
 
 

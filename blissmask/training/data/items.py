@@ -23,13 +23,14 @@ class TrainingItem:
     Attributes:
         name: the item's stem, for messages.
         latents_Cfhw: in the dtype they were cached in.
-        weights_1fhw: loss weights, float32; None when the item has no mask or the mask loss is off: every cell counts 1.
+        weights_1fhw: loss weights, float32; None when the item has no mask or the mask loss is off: every cell counts
+            1.
         outside_1fhw: 1.0 in cells the prior term holds to the base model, else 0.0; None when there are none.
         regions_4fhw: share of each cell that is face, body, hair, background; None when unknown.
         conditioning: text and image conditioning by content name.
         mass: channels times summed loss weights.
-        shown_frames: first latent frames that the denoiser is shown and does not predict. Weights, outside and regions are without them:
-            f is there the number of the others.
+        shown_frames: first latent frames that the denoiser is shown and does not predict. Weights, outside and regions
+            are without them: f is there the number of the others.
     """
 
     name: str
@@ -54,7 +55,13 @@ class TrainingItem:
     @property
     def byte_count(self) -> int:
         """Return the memory its tensors take."""
-        tensors = [self.latents_Cfhw, self.weights_1fhw, self.outside_1fhw, self.regions_4fhw, *self.conditioning.values()]
+        tensors = [
+            self.latents_Cfhw,
+            self.weights_1fhw,
+            self.outside_1fhw,
+            self.regions_4fhw,
+            *self.conditioning.values(),
+        ]
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def copied(self) -> TrainingItem:
@@ -85,7 +92,8 @@ def make_item(
         entry: its tensors.
         rule: how weights are shaped; None when the mask loss is off.
         latent_scale: what the family's cached latents are multiplied by for training; see ``LatentSpec.train_scale``.
-        prior_threshold: mask weight (before gamma and floor) below which a cell is outside; None without the prior term.
+        prior_threshold: mask weight (before gamma and floor) below which a cell is outside; None without the prior
+            term.
         shown_frames: see ``Architecture.shown_frames``; an item of no more frames than that predicts all of them.
 
     Raises:
@@ -127,7 +135,8 @@ def _refuse_non_finite(header: CacheHeader, entry: CacheEntry) -> None:
     for name, tensor in tensors.items():
         if tensor is None or not tensor.is_floating_point():
             continue
-        # The sum is finite exactly when all values are (or it overflows, which the second look settles), and takes one pass.
+        # The sum is finite exactly when all values are (or it overflows, which the second look settles), and takes one
+        # pass.
         if not torch.isfinite(tensor.float().sum()) and not torch.isfinite(tensor.float()).all():
             text = name not in header.contents and name not in own
             raise CacheError(

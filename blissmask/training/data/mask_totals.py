@@ -25,7 +25,8 @@ class MaskTotals:
         masked: entries with mask weights.
         empty: names of entries whose loss weights are all 0.
         summed_weight, cell_count: over all entries; their quotient is the mean loss weight.
-        region_weight: loss weight that falls on each region, in the order of ``TIERS``; a cell of two regions is split by area.
+        region_weight: loss weight that falls on each region, in the order of ``TIERS``; a cell of two regions is split
+            by area.
         unknown_weight: loss weight on cells whose regions are not known.
     """
 

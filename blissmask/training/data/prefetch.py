@@ -57,13 +57,19 @@ class Feed:
         order: which items a micro-batch holds.
         store: where they come from.
         accumulation: micro-batches per optimiser step.
-        device: where the tensors are needed; for a GPU they are page-locked here, so that the loop hands them over without waiting. The
-            copy itself takes its turn among the GPU's work: a millisecond or so.
+        device: where the tensors are needed; for a GPU they are page-locked here, so that the loop hands them over
+            without waiting. The copy itself takes its turn among the GPU's work: a millisecond or so.
         processes: that share each step; this one gets its own micro-batches.
     """
 
     def __init__(
-        self, order: BatchOrder, store: ItemStore, *, accumulation: int, device: torch.device, processes: Processes = ALONE
+        self,
+        order: BatchOrder,
+        store: ItemStore,
+        *,
+        accumulation: int,
+        device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
         self._order = order
         self._store = store
@@ -84,7 +90,9 @@ class Feed:
         """Return itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 

@@ -50,21 +50,33 @@ def _differing(counts: Counter[TierTable], section: MaskLossSection) -> list[Pro
     places = [f"{_entries(count)}: {_spell(tiers)}" for tiers, count in counts.most_common()]
     what = "the masks in the cache were made with different tier values; each entry is trained with its own"
     return [
-        Problem(what, tuple(places), "to train all alike, give `--face-weight`, `--body-weight`, `--hair-weight` or `--background-weight`")
+        Problem(
+            what,
+            tuple(places),
+            "to train all alike, give `--face-weight`, `--body-weight`, `--hair-weight` or `--background-weight`",
+        )
     ]
 
 
 def _changed(counts: Counter[TierTable], masks: MasksSection) -> list[Problem]:
     """Say when [masks] names other values than the cache holds: an edit there changes nothing before masks and cache are made again."""
     named = [tier for tier in TIERS if tier.value in masks.model_fields_set]
-    changed = {tier: masks.tiers.value(tier) for tier in named if any(tiers.value(tier) != masks.tiers.value(tier) for tiers in counts)}
+    changed = {
+        tier: masks.tiers.value(tier)
+        for tier in named
+        if any(tiers.value(tier) != masks.tiers.value(tier) for tiers in counts)
+    }
     if not changed:
         return []
     told = ", ".join(f"`{tier.value} = {value}`" for tier, value in changed.items())
     options = " ".join(f"--{tier.value}-weight {value / MAX_VALUE:.3f}" for tier, value in changed.items())
     places = tuple(f"the cache: {_spell(tiers)}" for tiers, _ in counts.most_common())
     fix = f"to train the masks as they are with these values, give `{options}`;\nelse make masks and cache again"
-    return [Problem(f"[masks] says {told}, and the masks in the cache were made with other values, which count", places, fix)]
+    return [
+        Problem(
+            f"[masks] says {told}, and the masks in the cache were made with other values, which count", places, fix
+        )
+    ]
 
 
 def _merged(counts: Counter[TierTable], section: MaskLossSection) -> list[Problem]:

@@ -1,7 +1,8 @@
 """Convert LoRA files between the spellings of :mod:`lora_formats`, of any family and trainer, without loading a model.
 
-Between ``native`` and ``kohya`` nothing but names and alpha changes, so the way there and back is exact. ``diffusers`` has no alpha: the
-scale goes into B, exact where it is a power of two, as with an alpha of 1 and the usual ranks, and rounded once elsewhere.
+Between ``native`` and ``kohya`` nothing but names and alpha changes, so the way there and back is exact. ``diffusers``
+has no alpha: the scale goes into B, exact where it is a power of two, as with an alpha of 1 and the usual ranks, and
+rounded once elsewhere.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class LoraSummary:
 
 
 def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
-    """Return what a file holds, by its keys and shapes. Raises ModelError when it is no whole LoRA in a spelling we know."""
+    """Return what a file holds, by its keys and shapes.
+
+    Raises ModelError when it is no whole LoRA in a spelling we know.
+    """
     found = format_of(tensors)
     if found is None:
         raise ModelError(
@@ -67,7 +71,9 @@ def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
 
 def block_count(keys: Iterable[str]) -> int:
     """Return how many blocks of a kind the keys of a file can speak of: one more than the largest number in them, within reason."""
-    return min(_MOST_BLOCKS, 1 + max((int(number) for key in keys for number in re.findall(r"\d{1,9}", key)), default=0))
+    return min(
+        _MOST_BLOCKS, 1 + max((int(number) for key in keys for number in re.findall(r"\d{1,9}", key)), default=0)
+    )
 
 
 def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> dict[str, Tensor]:
@@ -85,14 +91,18 @@ def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: Layer
     """
     source = describe_lora(tensors, path).file_format
     if wanted == "diffusers" and any(split_key(key)[1] in FACTORS for key in tensors):
-        raise UsageError("diffusers has no spelling for LoKr and LoHa", where=[path], fix="use `--lora-format native` or `kohya`")
+        raise UsageError(
+            "diffusers has no spelling for LoKr and LoHa", where=[path], fix="use `--lora-format native` or `kohya`"
+        )
     if "diffusers" not in (source, wanted):
         return _renamed(tensors, wanted, names, path)
     fused = _sized(tensors, names, path)
     native = to_native(tensors, names.modules, fused)
     _refuse_unknown(native, names.modules, path)
     adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
-    return to_format(native, wanted, names.modules, {whole: parts for whole, parts in fused.items() if whole in adapted})
+    return to_format(
+        native, wanted, names.modules, {whole: parts for whole, parts in fused.items() if whole in adapted}
+    )
 
 
 def _renamed(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> dict[str, Tensor]:
@@ -113,10 +123,20 @@ def _sized(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> Fuse
         joint = whole.get(f"{PREFIX}{original}.lora_B.weight")
         if joint is not None:
             # Query, key and value are as wide as what they read; the feed-forward has the rest.
-            width = joint.shape[0] // len(parts) if "mlp" not in parts else whole[f"{PREFIX}{original}.lora_A.weight"].shape[1]
-            sized[original] = tuple((part, joint.shape[0] - width * (len(parts) - 1) if part == "mlp" else width) for part in parts)
+            width = (
+                joint.shape[0] // len(parts)
+                if "mlp" not in parts
+                else whole[f"{PREFIX}{original}.lora_A.weight"].shape[1]
+            )
+            sized[original] = tuple(
+                (part, joint.shape[0] - width * (len(parts) - 1) if part == "mlp" else width) for part in parts
+            )
             continue
-        outputs = {part: b.shape[0] for part in parts if (b := whole.get(f"{PREFIX}{original}:{part}.lora_B.weight")) is not None}
+        outputs = {
+            part: b.shape[0]
+            for part in parts
+            if (b := whole.get(f"{PREFIX}{original}:{part}.lora_B.weight")) is not None
+        }
         if outputs:
             sized[original] = tuple((part, _outputs(part, outputs, original, path)) for part in parts)
     return sized
@@ -132,11 +152,19 @@ def _outputs(part: str, outputs: Mapping[str, int], original: str, path: Path) -
 
 
 def _refuse_torn(tensors: Mapping[str, Tensor], path: Path) -> None:
-    first, second = ({split_key(key)[0] for key in tensors if split_key(key)[1] in parts} for parts in (_FIRST, _SECOND))
-    flat = {split_key(key)[0] for key, tensor in tensors.items() if split_key(key)[1] in (*_FIRST, *_SECOND) and tensor.ndim < 2}
+    first, second = (
+        {split_key(key)[0] for key in tensors if split_key(key)[1] in parts} for parts in (_FIRST, _SECOND)
+    )
+    flat = {
+        split_key(key)[0]
+        for key, tensor in tensors.items()
+        if split_key(key)[1] in (*_FIRST, *_SECOND) and tensor.ndim < 2
+    }
     torn = sorted((first ^ second) | flat)
     if torn:
-        raise ModelError(f"`{torn[0]}` has not both matrices of a LoRA in this file", where=[path], fix="get the file again, whole")
+        raise ModelError(
+            f"`{torn[0]}` has not both matrices of a LoRA in this file", where=[path], fix="get the file again, whole"
+        )
 
 
 def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path: Path) -> None:

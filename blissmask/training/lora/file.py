@@ -46,7 +46,12 @@ def lora_tensors(lora: Lora, *, dtype: torch.dtype = torch.float32) -> dict[str,
 
 
 def save_lora(
-    path: Path, lora: Lora, metadata: Mapping[str, str], *, precision: str = "float32", file_format: LoraFormat = "native"
+    path: Path,
+    lora: Lora,
+    metadata: Mapping[str, str],
+    *,
+    precision: str = "float32",
+    file_format: LoraFormat = "native",
 ) -> None:
     """Publish a LoRA file.
 
@@ -69,7 +74,10 @@ def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
 
 
 def read_lora(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a LoRA file as they are. Raises ModelError when it is missing, damaged or not safetensors."""
+    """Return the tensors of a LoRA file as they are.
+
+    Raises ModelError when it is missing, damaged or not safetensors.
+    """
     try:
         return read_tensors(path)
     except CacheError as error:
@@ -80,11 +88,16 @@ def read_lora(path: Path) -> dict[str, Tensor]:
 
 
 def read_finite_lora(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a LoRA file to go on with. Raises ModelError as :func:`read_lora`, and when one holds NaN or infinity."""
+    """Return the tensors of a LoRA file to go on with.
+
+    Raises ModelError as :func:`read_lora`, and when one holds NaN or infinity.
+    """
     tensors = read_lora(path)
     for key, tensor in tensors.items():
         if not bool(torch.isfinite(tensor.float()).all()):
-            raise ModelError(f"`{key}` of this LoRA holds NaN or infinity", where=[path], fix="use an earlier file of it")
+            raise ModelError(
+                f"`{key}` of this LoRA holds NaN or infinity", where=[path], fix="use an earlier file of it"
+            )
     return tensors
 
 
@@ -92,7 +105,8 @@ def load_lora(path: Path, lora: Lora) -> None:
     """Fill ``lora`` from a LoRA file of any format of :mod:`lora_formats`, for a warm start.
 
     Raises:
-        ModelError: the file cannot be read, holds NaN or infinity, is for other layers or has another rank; names the first of them.
+        ModelError: the file cannot be read, holds NaN or infinity, is for other layers or has another rank; names the
+            first of them.
     """
     tensors = to_native(read_finite_lora(path), lora.modules(), lora.fused)
     if lora.shape.kind != "lora":
@@ -105,7 +119,9 @@ def load_lora(path: Path, lora: Lora) -> None:
             alpha = tensors.pop(f"{original}.alpha", None)
             if a is None or b is None:
                 raise ModelError(
-                    f"this LoRA has no weights for `{original}`", where=[path], fix="use a LoRA of the same family and the same layers"
+                    f"this LoRA has no weights for `{original}`",
+                    where=[path],
+                    fix="use a LoRA of the same family and the same layers",
                 )
             own_a, own_b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
             if a.shape != own_a.shape or b.shape != own_b.shape:
@@ -120,7 +136,11 @@ def load_lora(path: Path, lora: Lora) -> None:
             own_b.copy_(b.float() * (stored_scale / lora.shape.scaling))
             norms = tensors.pop(f"{original}.dora_scale", None)
             if norms is not None and not lora.shape.dora:
-                raise ModelError("this LoRA was trained with DoRA, whose norms this run would drop", where=[path], fix="add `--use-dora`")
+                raise ModelError(
+                    "this LoRA was trained with DoRA, whose norms this run would drop",
+                    where=[path],
+                    fix="add `--use-dora`",
+                )
             if norms is not None:
                 layer.lora_magnitude_vector[ADAPTER].weight.copy_(norms.reshape(-1))
     _refuse_left_over(tensors, path)
@@ -146,7 +166,9 @@ def _fill_factors(lora: Lora, tensors: Mapping[str, Tensor], path: Path) -> None
 def _refuse_left_over(tensors: Mapping[str, Tensor], path: Path) -> None:
     if tensors:
         raise ModelError(
-            f"this LoRA also adapts `{next(iter(tensors))}`, which this run does not", where=[path], fix="add it with `include_patterns`"
+            f"this LoRA also adapts `{next(iter(tensors))}`, which this run does not",
+            where=[path],
+            fix="add it with `include_patterns`",
         )
 
 

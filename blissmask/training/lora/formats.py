@@ -2,13 +2,14 @@
 
     native      diffusion_model.blocks.0.self_attn.q.lora_A.weight, .lora_B.weight, .alpha        ComfyUI, diffusers
     kohya       lora_unet_blocks_0_self_attn_q.lora_down.weight, .lora_up.weight, .alpha          musubi-tuner, ComfyUI
-    diffusers   transformer.blocks.0.attn1.to_q.lora_A.weight, .lora_B.weight                     diffusers, scale folded into B
+    diffusers   transformer.blocks.0.attn1.to_q.lora_A.weight, .lora_B.weight                     diffusers, scale
+    folded into B
 
-``native`` is what :mod:`lora_file` writes; the others are made from it. The tables between names come from the model's own modules, so
-``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
+``native`` is what :mod:`lora_file` writes; the others are made from it. The tables between names come from the model's
+own modules, so ``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
 
-Where the original keeps several layers in one (HunyuanVideo), native and kohya files do too (see :mod:`lora_fusing`), and native ones have
-no alpha: the scale is in B, since the diffusers loader of that family refuses alpha.
+Where the original keeps several layers in one (HunyuanVideo), native and kohya files do too (see :mod:`lora_fusing`),
+and native ones have no alpha: the scale is in B, since the diffusers loader of that family refuses alpha.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def to_format(
     return spelled
 
 
-def to_native(tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: FusedLayers = _NOTHING_FUSED) -> dict[str, Tensor]:
+def to_native(
+    tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: FusedLayers = _NOTHING_FUSED
+) -> dict[str, Tensor]:
     """Spell tensors of any of the three formats the native way; what fits none of them keeps its key.
 
     Args:
@@ -95,7 +98,9 @@ def to_native(tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: 
 
 def format_of(tensors: Iterable[str]) -> LoraFormat | None:
     """Return how the keys of a LoRA file are spelled, or None when not all of them are in one of the three ways."""
-    found = {next((spelling for prefix, spelling in _PREFIXES.items() if key.startswith(prefix)), None) for key in tensors}
+    found = {
+        next((spelling for prefix, spelling in _PREFIXES.items() if key.startswith(prefix)), None) for key in tensors
+    }
     return found.pop() if len(found) == 1 else None
 
 
@@ -114,7 +119,9 @@ def fold_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _with_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add alpha, equal to the rank, where it is missing: readers of this spelling do not agree on what is meant then."""
     ranks = {
-        key.removesuffix(".lora_A.weight"): float(tensor.shape[0]) for key, tensor in tensors.items() if key.endswith(".lora_A.weight")
+        key.removesuffix(".lora_A.weight"): float(tensor.shape[0])
+        for key, tensor in tensors.items()
+        if key.endswith(".lora_A.weight")
     }
     return {**{f"{name}.alpha": torch.tensor(rank) for name, rank in ranks.items()}, **tensors}
 

@@ -3,7 +3,8 @@
     A (n * rank, inputs)     the parts' A, one under the other
     B (outputs, n * rank)    the parts' B along the diagonal, zero elsewhere
 
-so that ``B @ A`` is exactly what the parts' own products are, one under the other. Parts that are not adapted get zeros.
+so that ``B @ A`` is exactly what the parts' own products are, one under the other. Parts that are not adapted get
+zeros.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def find_fused(linear: Iterable[tuple[str, nn.Linear]], adapted: Iterable[str]) 
         whole, separator, part = name.partition(":")
         if separator and whole in wanted:
             found.setdefault(whole, {})[part] = layer.out_features
-    return {whole: tuple(sorted(parts.items(), key=lambda part: PART_ORDER.index(part[0]))) for whole, parts in found.items()}
+    return {
+        whole: tuple(sorted(parts.items(), key=lambda part: PART_ORDER.index(part[0])))
+        for whole, parts in found.items()
+    }
 
 
 def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str) -> dict[str, Tensor]:
@@ -50,12 +54,17 @@ def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str
         b_parts = [rest.pop(f"{prefix}{whole}:{part}.lora_B.weight", None) for part, _ in parts]
         scales = [rest.pop(f"{prefix}{whole}:{part}.dora_scale", None) for part, _ in parts]
         some_a = next(a for a in a_parts if a is not None)
-        blocks = [some_a.new_zeros(outputs, some_a.shape[0]) if b is None else b for b, (_, outputs) in zip(b_parts, parts, strict=True)]
+        blocks = [
+            some_a.new_zeros(outputs, some_a.shape[0]) if b is None else b
+            for b, (_, outputs) in zip(b_parts, parts, strict=True)
+        ]
         if all(a is not None and torch.equal(a, some_a) for a in a_parts):
             # Parts of another trainer's layer, which had one A for all: together again they have the rank they had.
             rest[f"{prefix}{whole}.lora_A.weight"], rest[f"{prefix}{whole}.lora_B.weight"] = some_a, torch.cat(blocks)
         else:
-            rest[f"{prefix}{whole}.lora_A.weight"] = torch.cat([torch.zeros_like(some_a) if a is None else a for a in a_parts])
+            rest[f"{prefix}{whole}.lora_A.weight"] = torch.cat(
+                [torch.zeros_like(some_a) if a is None else a for a in a_parts]
+            )
             rest[f"{prefix}{whole}.lora_B.weight"] = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
         present = [scale for scale in scales if scale is not None]
         if present:
@@ -66,7 +75,8 @@ def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str
 def split_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str) -> dict[str, Tensor]:
     """Take fused layers apart; the other tensors stay as they are. What :func:`fuse_parts` made comes back exactly.
 
-    A file from another trainer, whose fused layer has one A for all parts, gives each part that A and its own rows of B.
+    A file from another trainer, whose fused layer has one A for all parts, gives each part that A and its own rows of
+    B.
     """
     rest = dict(tensors)
     for whole, parts in fused.items():

@@ -98,7 +98,8 @@ class Lora:
         if not self.shape.dora:
             return {}
         return {
-            self.original_name(name): layer.lora_magnitude_vector[ADAPTER].weight.detach() for name, layer in sorted(self.layers.items())
+            self.original_name(name): layer.lora_magnitude_vector[ADAPTER].weight.detach()
+            for name, layer in sorted(self.layers.items())
         }
 
 
@@ -111,7 +112,8 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
         seed: of the run; A is drawn from it and from nothing else.
 
     Raises:
-        UsageError: the patterns leave no layer, are no regular expressions, or split a fused layer that DoRA needs whole.
+        UsageError: the patterns leave no layer, are no regular expressions, or split a fused layer that DoRA needs
+            whole.
     """
     module = denoiser.module
     module.requires_grad_(requires_grad=False)
@@ -138,7 +140,9 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
 
 def _peft_config(shape: LoraShape, targets: str) -> Any:
     if shape.kind != "lora":
-        return lokr_loha.peft_config(shape.kind, rank=shape.rank, alpha=shape.alpha, factor=shape.factor, targets=targets)
+        return lokr_loha.peft_config(
+            shape.kind, rank=shape.rank, alpha=shape.alpha, factor=shape.factor, targets=targets
+        )
     return LoraConfig(
         r=shape.rank,
         lora_alpha=shape.alpha,
@@ -152,8 +156,8 @@ def _peft_config(shape: LoraShape, targets: str) -> Any:
 def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
     """Remove the layers that a backward pass has just left without a gradient, and clear the gradients of the others.
 
-    The last block's text stream of Qwen-Image and HunyuanVideo 1.5 is thrown away by the model; adapters there never train,
-    only take space, and stop distributed training.
+    The last block's text stream of Qwen-Image and HunyuanVideo 1.5 is thrown away by the model; adapters there never
+    train, only take space, and stop distributed training.
 
     Returns:
         Names of the removed layers.
@@ -161,7 +165,9 @@ def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
     dropped = [
         name
         for name, layer in lora.layers.items()
-        if all(parameter.grad is None for own, parameter in layer.named_parameters() if not own.startswith("base_layer."))
+        if all(
+            parameter.grad is None for own, parameter in layer.named_parameters() if not own.startswith("base_layer.")
+        )
     ]
     for name in dropped:
         parent, _, child = name.rpartition(".")
@@ -199,7 +205,9 @@ def check_patterns(patterns: Sequence[str]) -> list[re.Pattern[str]]:
     try:
         return [re.compile(pattern) for pattern in patterns]
     except re.error as error:
-        raise UsageError(f"`{error.pattern!s}` is not a regular expression: {error}", fix="correct the pattern") from error
+        raise UsageError(
+            f"`{error.pattern!s}` is not a regular expression: {error}", fix="correct the pattern"
+        ) from error
 
 
 def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
@@ -222,7 +230,11 @@ def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
 
 
 def _fused_layers(denoiser: Denoiser, names: Sequence[str], shape: LoraShape) -> FusedLayers:
-    linear = [(denoiser.original_name(name), layer) for name, layer in denoiser.module.named_modules() if isinstance(layer, nn.Linear)]
+    linear = [
+        (denoiser.original_name(name), layer)
+        for name, layer in denoiser.module.named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
     adapted = {denoiser.original_name(name) for name in names}
     fused = find_fused(linear, adapted)
     torn = [whole for whole, parts in fused.items() if any(f"{whole}:{part}" not in adapted for part, _ in parts)]

@@ -1,10 +1,11 @@
 """The two relatives of LoRA that peft trains: LoKr, a Kronecker product, and LoHa, a Hadamard product of two low-rank matrices.
 
     LoKr   W + scale * kron(w1, w2), each factor whole or a product of two     lokr_w1, lokr_w2_a, lokr_w2_b ...
-    LoHa   W + scale * (w1_a @ w1_b) * (w2_a @ w2_b)                           hada_w1_a, hada_w1_b, hada_w2_a, hada_w2_b
+    LoHa   W + scale * (w1_a @ w1_b) * (w2_a @ w2_b)                           hada_w1_a, hada_w1_b, hada_w2_a,
+    hada_w2_b
 
-Files have the names that LyCORIS gave these factors. Its readers take ``alpha / rank`` for the scale, but 1 where both factors are whole;
-so the scale goes into the first factor, and alpha is the rank: every reader then multiplies by 1.
+Files have the names that LyCORIS gave these factors. Its readers take ``alpha / rank`` for the scale, but 1 where both
+factors are whole; so the scale goes into the first factor, and alpha is the rank: every reader then multiplies by 1.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def peft_config(kind: NetworkType, *, rank: int, alpha: float, factor: int, targ
     return LoKrConfig(r=rank, alpha=alpha, decompose_factor=factor, target_modules=targets)
 
 
-def factor_tensors(layer: BaseTunerLayer, *, adapter: str, scale: float, rank: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def factor_tensors(
+    layer: BaseTunerLayer, *, adapter: str, scale: float, rank: int, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Return the factors of one layer, as files hold them, and alpha."""
     tensors = {"alpha": torch.tensor(float(rank))}
     for name, factor in _factors(layer, adapter).items():
@@ -53,7 +56,9 @@ def factor_tensors(layer: BaseTunerLayer, *, adapter: str, scale: float, rank: i
     return tensors
 
 
-def fill_factors(layer: BaseTunerLayer, tensors: Mapping[str, Tensor], *, adapter: str, scale: float, name: str, path: Path) -> None:
+def fill_factors(
+    layer: BaseTunerLayer, tensors: Mapping[str, Tensor], *, adapter: str, scale: float, name: str, path: Path
+) -> None:
     """Fill one layer from a file's tensors.
 
     Args:

@@ -1,4 +1,6 @@
-"""What a LoRA file says of its training: kohya's ``ss_*`` keys, the ``modelspec.*`` keys, and our mask settings. All values are text.
+"""What a LoRA file says of its training: kohya's ``ss_*`` keys, the ``modelspec.*`` keys, and our mask settings.
+
+All values are text.
 
 There is no clock and no session number in it: the same training gives the same bytes.
 """
@@ -23,7 +25,8 @@ class TrainedOn:
     """Facts of the run that metadata names.
 
     Attributes:
-        items, batches_per_epoch, batches_per_step, total_steps: counts; a step's micro-batches are those of all processes.
+        items, batches_per_epoch, batches_per_step, total_steps: counts; a step's micro-batches are those of all
+            processes.
         totals: of the masks; None when the mask loss is off.
         base_identity: names the denoiser's weights by content.
         resolutions: ``WIDTHxHEIGHT`` of the items, the commonest first.
@@ -39,7 +42,13 @@ class TrainedOn:
 
 
 def lora_metadata(
-    arch: Architecture, model: ModelSection, train: TrainSection, mask: MaskLossSection, facts: TrainedOn, step: int, name: str
+    arch: Architecture,
+    model: ModelSection,
+    train: TrainSection,
+    mask: MaskLossSection,
+    facts: TrainedOn,
+    step: int,
+    name: str,
 ) -> dict[str, str]:
     """Return the metadata of a LoRA file called ``name`` that is saved after ``step`` steps; what loaders need alone when it is off."""
     if not train.metadata:
@@ -61,7 +70,9 @@ def _modelspec(arch: Architecture, train: TrainSection, facts: TrainedOn, name: 
         "modelspec.resolution": facts.resolutions[0] if facts.resolutions else "",
     }
     if train.min_timestep is not None or train.max_timestep is not None:
-        values["modelspec.timestep_range"] = f"{train.min_timestep or 0},{1000 if train.max_timestep is None else train.max_timestep}"
+        values["modelspec.timestep_range"] = (
+            f"{train.min_timestep or 0},{1000 if train.max_timestep is None else train.max_timestep}"
+        )
     given = {
         "author": train.metadata_author,
         "description": train.metadata_description,
@@ -107,12 +118,16 @@ def _kohya(arch: Architecture, model: ModelSection, train: TrainSection, facts: 
 
 
 def _mask_settings(mask: MaskLossSection, totals: MaskTotals) -> Mapping[str, str]:
-    settings = {name: value for name, value in mask.model_dump().items() if name not in ("use_mask_loss", "mask_loss_scale")}
+    settings = {
+        name: value for name, value in mask.model_dump().items() if name not in ("use_mask_loss", "mask_loss_scale")
+    }
     facts = {
         "mask_loss": True,
         "mask_entries": totals.masked,
         "mask_mean_loss_weight": f"{totals.mean_weight:.6f}",
-        "mask_region_shares": None if totals.region_shares is None else json.dumps([round(share, 6) for share in totals.region_shares]),
+        "mask_region_shares": None
+        if totals.region_shares is None
+        else json.dumps([round(share, 6) for share in totals.region_shares]),
     }
     return _as_text({**settings, **facts})
 

@@ -36,7 +36,9 @@ def layer_names(arch: Architecture, *, block_count: int) -> LayerNames:
     modules: dict[str, str] = {}
     for task in arch.tasks:
         expert = arch.experts(task)[0].name
-        small = arch.load_denoiser(ModelFiles(model="tiny"), expert=expert, task=task, device=torch.device("cpu"), dtype=torch.float32)
+        small = arch.load_denoiser(
+            ModelFiles(model="tiny"), expert=expert, task=task, device=torch.device("cpu"), dtype=torch.float32
+        )
         for name in _linear_names(small, block_count):
             modules[small.original_name(name)] = name
     fused: dict[str, list[str]] = {}
@@ -49,7 +51,11 @@ def layer_names(arch: Architecture, *, block_count: int) -> LayerNames:
 
 def _linear_names(small: Denoiser, block_count: int) -> Iterator[str]:
     """Yield the module names of linear layers, those in repeated blocks once for every block."""
-    rows = [name for name, module in small.module.named_modules() if isinstance(module, nn.ModuleList) and _is_repeated(module)]
+    rows = [
+        name
+        for name, module in small.module.named_modules()
+        if isinstance(module, nn.ModuleList) and _is_repeated(module)
+    ]
     block = re.compile(rf"({'|'.join(map(re.escape, rows))})\.0\.(.+)") if rows else None
     for name, module in small.module.named_modules():
         if not isinstance(module, nn.Linear):

@@ -1,7 +1,8 @@
 """Hold every LoRA layer's update below a size: what grows without bound remembers single pictures.
 
-An update is ``scale * B @ A``, its size the Frobenius norm, as in sd-scripts and musubi-tuner: where it is too large, A and B both shrink
-by the square root of what it takes. That depends on the weights alone, so a resumed run does the same.
+An update is ``scale * B @ A``, its size the Frobenius norm, as in sd-scripts and musubi-tuner: where it is too large, A
+and B both shrink by the square root of what it takes. That depends on the weights alone, so a resumed run does the
+same.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def limit_norms(lora: Lora, limit: float) -> dict[str, Tensor]:
         limit: > 0.
 
     Returns:
-        Over all layers: ``norm/mean`` and ``norm/max`` of the updates after it, and ``norm/limited``, how many were shrunk.
+        Over all layers: ``norm/mean`` and ``norm/max`` of the updates after it, and ``norm/limited``, how many were
+            shrunk.
     """
     norms = []
     for _, layer in sorted(lora.layers.items()):

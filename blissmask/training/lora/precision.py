@@ -1,9 +1,10 @@
 """In which precision adapters compute.
 
-Their weights, gradients and optimiser are always float32. peft also brings each layer's input to float32, which keeps a second copy of it
-for the backward pass, twice as large as the first, and leaves a GPU's fast units idle. On a bfloat16 base they compute in bfloat16, as the
-layer that they adapt does: 66 bytes per token and width of a Wan block instead of 100. The gradient is as far from that of a float32 model
-as before, since the base's own rounding decides: 0.8 instead of 0.7 percent for Wan, 1.1 instead of 1.0 for HunyuanVideo, in miniature.
+Their weights, gradients and optimiser are always float32. peft also brings each layer's input to float32, which keeps a
+second copy of it for the backward pass, twice as large as the first, and leaves a GPU's fast units idle. On a bfloat16
+base they compute in bfloat16, as the layer that they adapt does: 66 bytes per token and width of a Wan block instead of
+100. The gradient is as far from that of a float32 model as before, since the base's own rounding decides: 0.8 instead
+of 0.7 percent for Wan, 1.1 instead of 1.0 for HunyuanVideo, in miniature.
 
 DoRA stays in float32: it divides by norms of the weights, whose rounding every output would show.
 """
@@ -18,7 +19,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 
 def compute_like_base(layers: Iterable[BaseTunerLayer]) -> None:
-    """Let the adapters of bfloat16 layers compute in bfloat16; others stay as they are. Call before weights are quantised."""
+    """Let the adapters of bfloat16 layers compute in bfloat16; others stay as they are.
+
+    Call before weights are quantised.
+    """
     for layer in layers:
         if layer.get_base_layer().weight.dtype == torch.bfloat16:
             layer.cast_input_dtype_enabled = False
@@ -40,7 +44,8 @@ def measure_norms(layers: Iterable[BaseTunerLayer]) -> None:
 
 def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
     def compute(inputs: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        # Around the layer alone: norms, modulation and time embeddings are float32 on purpose, and autocast would round what they multiply.
+        # Around the layer alone: norms, modulation and time embeddings are float32 on purpose, and autocast would round
+        # what they multiply.
         with torch.autocast(inputs.device.type, torch.bfloat16):
             return forward(inputs, *rest, **options)
 

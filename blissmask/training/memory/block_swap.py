@@ -1,13 +1,14 @@
 """Frozen blocks that rest in CPU memory and come to the device only while they run.
 
-The weights of a frozen block never change, so nothing is ever copied back: before a block runs its weights are copied in, all of them in
-one piece; after it they are let go. In the backward pass gradient checkpointing runs each block again, which brings its weights in again;
-what autograd saved of them lives just until the block's gradient is done. Where a pass turns, its last block is the next pass's first, and
-stays.
+The weights of a frozen block never change, so nothing is ever copied back: before a block runs its weights are copied
+in, all of them in one piece; after it they are let go. In the backward pass gradient checkpointing runs each block
+again, which brings its weights in again; what autograd saved of them lives just until the block's gradient is done.
+Where a pass turns, its last block is the next pass's first, and stays.
 
-On a GPU the copy of the next block runs beside the computation of this one, from page-locked memory. Before it, the host waits until the
-GPU has come to the block before this one: what is let go is free only once the GPU is past it, so a host that ran ahead would fill the
-device with blocks. Three are there at most: one that is computed, one that waits its turn and one on its way.
+On a GPU the copy of the next block runs beside the computation of this one, from page-locked memory. Before it, the
+host waits until the GPU has come to the block before this one: what is let go is free only once the GPU is past it, so
+a host that ran ahead would fill the device with blocks. Three are there at most: one that is computed, one that waits
+its turn and one on its way.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class _Part:
 
     def of(self, buffer: Tensor) -> Tensor:
         """Return it as a view of ``buffer``."""
-        return buffer[self.start : self.start + self.shape.numel() * self.dtype.itemsize].view(self.dtype).view(self.shape)
+        return (
+            buffer[self.start : self.start + self.shape.numel() * self.dtype.itemsize].view(self.dtype).view(self.shape)
+        )
 
 
 @dataclass(slots=True)
@@ -155,7 +158,9 @@ def swap_blocks(denoiser: Denoiser, count: int, *, device: torch.device) -> Bloc
     blocks = list(repeated_blocks(denoiser).values())
     most = len(blocks) - _FEWEST_RESIDENT
     if count > most:
-        raise UsageError(f"`blocks_to_swap` is {count}, and this model can swap at most {most} of its {len(blocks)} blocks")
+        raise UsageError(
+            f"`blocks_to_swap` is {count}, and this model can swap at most {most} of its {len(blocks)} blocks"
+        )
     swap = BlockSwap(device)
     if device.type == "cuda":
         swap._stream, swap._locked = torch.cuda.Stream(device), LockedMemory()  # type: ignore[no-untyped-call]
@@ -166,7 +171,9 @@ def swap_blocks(denoiser: Denoiser, count: int, *, device: torch.device) -> Bloc
         swap.leave(number)
         module.register_forward_pre_hook(lambda _module, _inputs, number=number: swap.enter(number))
         # Recomputation ends a block early, by an exception, once it has what the backward pass needs.
-        module.register_forward_hook(lambda _module, _inputs, _output, number=number: swap.leave(number), always_call=True)
+        module.register_forward_hook(
+            lambda _module, _inputs, _output, number=number: swap.leave(number), always_call=True
+        )
     swap.place(denoiser.module, device, {})
     return swap
 

@@ -1,8 +1,8 @@
 """How much memory a training will need, told from the headers of the model files, and which options make it fit.
 
-A formula, not a measurement of this run. Its bytes per token and width were measured on a block of each family with LoRA: what autograd
-keeps of a forward pass, and what the backward pass takes beside it. They are those of Wan 1.3B, the most; other blocks keep two thirds to
-four fifths of it.
+A formula, not a measurement of this run. Its bytes per token and width were measured on a block of each family with
+LoRA: what autograd keeps of a forward pass, and what the backward pass takes beside it. They are those of Wan 1.3B, the
+most; other blocks keep two thirds to four fifths of it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def estimate(sizes: Sequence[ModelSize], section: TrainSection, load: Load) -> i
     )
 
 
-def resting_bytes(trained: Sequence[ModelSize], onlookers: Sequence[ModelSize], section: TrainSection, load: Load) -> int:
+def resting_bytes(
+    trained: Sequence[ModelSize], onlookers: Sequence[ModelSize], section: TrainSection, load: Load
+) -> int:
     """Return about how many bytes of CPU memory the denoisers take: those that train there, rest there, or pass through it.
 
     Args:
@@ -167,7 +169,9 @@ def _on_device(size: ModelSize, section: TrainSection, load: Load) -> int:
     """Return the bytes of frozen weights that are on the device at a time."""
     block_bytes = size.block_weights * _block_weight_bytes(section, load)
     if section.blocks_to_swap and size.blocks and load.on_gpu:
-        block_bytes = block_bytes * min(size.blocks, size.blocks - section.blocks_to_swap + _SWAPPED_PRESENT) // size.blocks
+        block_bytes = (
+            block_bytes * min(size.blocks, size.blocks - section.blocks_to_swap + _SWAPPED_PRESENT) // size.blocks
+        )
     if section.fsdp and size.blocks:
         # The block that runs and the one that comes next are whole.
         block_bytes = min(block_bytes, block_bytes // load.processes + 2 * block_bytes // size.blocks)
@@ -187,12 +191,14 @@ def _activations(size: ModelSize, section: TrainSection, load: Load) -> int:
     return kept * size.blocks + beside
 
 
-def choose_options(sizes: Sequence[ModelSize], section: TrainSection, load: Load, *, free: int) -> tuple[TrainSection, bool]:
+def choose_options(
+    sizes: Sequence[ModelSize], section: TrainSection, load: Load, *, free: int
+) -> tuple[TrainSection, bool]:
     """Return the mildest options that fit into ``free`` bytes, and whether they do.
 
-    In this order, from no cost to the most: as given; checkpointing (slower, exact); experts that take turns on the device (slower, exact);
-    half of the blocks swapped (slower, exact); int8 (rounds the frozen weights); int8 with as many blocks swapped as it takes. What the
-    user gave stays, float8 too.
+    In this order, from no cost to the most: as given; checkpointing (slower, exact); experts that take turns on the
+    device (slower, exact); half of the blocks swapped (slower, exact); int8 (rounds the frozen weights); int8 with as
+    many blocks swapped as it takes. What the user gave stays, float8 too.
     """
     options = section
     for options in _stages(sizes, section, load):
@@ -213,12 +219,18 @@ def _stages(sizes: Sequence[ModelSize], section: TrainSection, load: Load) -> It
     yield from (mild.model_copy(update={"blocks_to_swap": count}) for count in exact)
     rounded = mild.model_copy(update={"int8_base": not section.fp8_base})
     yield rounded
-    yield from (rounded.model_copy(update={"blocks_to_swap": count}) for count in range(section.blocks_to_swap + 1, most + 1))
+    yield from (
+        rounded.model_copy(update={"blocks_to_swap": count}) for count in range(section.blocks_to_swap + 1, most + 1)
+    )
 
 
 def describe(section: TrainSection) -> str:
     """Return the memory options in words, for the plan."""
-    names = [name for name in ("gradient_checkpointing", "offload_inactive_dit", "int8_base", "fp8_base") if getattr(section, name)]
+    names = [
+        name
+        for name in ("gradient_checkpointing", "offload_inactive_dit", "int8_base", "fp8_base")
+        if getattr(section, name)
+    ]
     if section.blocks_to_swap:
         names.append(f"blocks_to_swap = {section.blocks_to_swap}")
     return ", ".join(names) or "nothing is needed"

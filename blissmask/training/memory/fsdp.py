@@ -1,7 +1,7 @@
 """The frozen weights in shards, one for each process: a block is whole only while it runs, in the forward pass and again in the backward.
 
-Done by PyTorch's FSDP2. It is given the frozen weights alone: the LoRA is small, stays whole in every process, and its gradients are added
-up by :mod:`processes`, so a step comes out as without shards.
+Done by PyTorch's FSDP2. It is given the frozen weights alone: the LoRA is small, stays whole in every process, and its
+gradients are added up by :mod:`processes`, so a step comes out as without shards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from blissmask.training.memory.blocks import repeated_blocks
 def shard_base(denoiser: Denoiser, *, device: torch.device) -> None:
     """Leave this process its shard of the frozen weights; call in every process, after they joined.
 
-    From then on every pass gathers from all processes, so all of them must make the same passes: see ``Processes.lockstep``.
+    From then on every pass gathers from all processes, so all of them must make the same passes: see
+    ``Processes.lockstep``.
 
     Args:
         denoiser: in CPU memory, with LoRA, in the precision it is to be kept in; its ``module`` is changed in place.

@@ -38,7 +38,10 @@ class LockedMemory:
         weakref.finalize(self, _unlock, self._buffers).atexit = False
 
     def add(self, buffer: Tensor) -> None:
-        """Lock ``buffer``, from :func:`flat_buffer`. Raises MachineError when the system does not let this process lock so much."""
+        """Lock ``buffer``, from :func:`flat_buffer`.
+
+        Raises MachineError when the system does not let this process lock so much.
+        """
         code = int(_runtime().cudaHostRegister(buffer.data_ptr(), buffer.nbytes, _EVERY_GPU))
         if code:
             locked = sum(other.nbytes for other in self._buffers)

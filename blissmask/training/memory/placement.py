@@ -1,7 +1,7 @@
 """Where the weights of a denoiser are: on the device while it is trained or draws, in CPU memory while it rests.
 
-Frozen weights never change. What lies in CPU memory when a denoiser first rests stays there, and going back to rest copies nothing:
-28 GB of a 14B expert less, each time that experts take turns.
+Frozen weights never change. What lies in CPU memory when a denoiser first rests stays there, and going back to rest
+copies nothing: 28 GB of a 14B expert less, each time that experts take turns.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     weight = stored * scale          stored (outputs, inputs), scale (outputs, 1)
 
-Only weights are rounded, never inputs or gradients. The backward pass makes a weight again from what is stored: what autograd would keep
-of it lives from one pass to the other, and all layers together would be the whole model in full.
+Only weights are rounded, never inputs or gradients. The backward pass makes a weight again from what is stored: what
+autograd would keep of it lives from one pass to the other, and all layers together would be the whole model in full.
 """
 
 from __future__ import annotations
@@ -54,24 +54,31 @@ class QuantisedLinear(nn.Module):
 def quantise_blocks(denoiser: Denoiser, storage: torch.dtype, *, device: torch.device) -> None:
     """Keep the frozen linear weights of the repeated blocks in 8 bits.
 
-    Norms, embeddings and the output layer stay as they are, like in musubi-tuner, and so do the LoRA layers, which must be there already:
-    peft puts none around a layer of another class.
+    Norms, embeddings and the output layer stay as they are, like in musubi-tuner, and so do the LoRA layers, which must
+    be there already: peft puts none around a layer of another class.
 
     Args:
         denoiser: its ``module`` is changed in place.
         storage: ``INT8`` or ``FLOAT8``.
-        device: where to compute; what comes of it stays where the weights were, so that a model larger than the device passes through.
+        device: where to compute; what comes of it stays where the weights were, so that a model larger than the device
+            passes through.
 
     Raises:
         ModelError: a weight holds NaN or infinity.
     """
     for block_name, block in repeated_blocks(denoiser).items():
-        frozen = [(name, layer) for name, layer in block.named_modules() if isinstance(layer, nn.Linear) and "lora_" not in name]
+        frozen = [
+            (name, layer)
+            for name, layer in block.named_modules()
+            if isinstance(layer, nn.Linear) and "lora_" not in name
+        ]
         for name, layer in frozen:
             home = layer.weight.device
             quantised = QuantisedLinear(layer.to(device), storage).to(home)
             if not bool(torch.isfinite(quantised.scale).all()):
-                raise ModelError(f"`{block_name}.{name}.weight` holds NaN or infinity", fix="download or copy the model file again")
+                raise ModelError(
+                    f"`{block_name}.{name}.weight` holds NaN or infinity", fix="download or copy the model file again"
+                )
             parent, _, child = name.rpartition(".")
             setattr(block.get_submodule(parent), child, quantised)
 

@@ -55,7 +55,9 @@ def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], sectio
 
 def with_fitting_rate(section: TrainSection) -> TrainSection:
     """Return ``section`` with the learning rate of optimisers that find theirs alone, unless the user gave one."""
-    finds_its_own = section.optimizer_type.lower() in _FIND_THEIR_RATE and "learning_rate" not in section.model_fields_set
+    finds_its_own = (
+        section.optimizer_type.lower() in _FIND_THEIR_RATE and "learning_rate" not in section.model_fields_set
+    )
     return section.model_copy(update={"learning_rate": 1.0}) if finds_its_own else section
 
 
@@ -87,7 +89,9 @@ def check_optimizer(section: TrainSection, *, steps: int, device: torch.device) 
         optimizer.step()
     except Exception as error:
         # Any class that the user names may be behind it.
-        raise UsageError(f"`{section.optimizer_type}` cannot train with these settings: {first_line(error)}", fix=_choices()) from error
+        raise UsageError(
+            f"`{section.optimizer_type}` cannot train with these settings: {first_line(error)}", fix=_choices()
+        ) from error
     count_steps(section.lr_warmup_steps, steps, name="lr_warmup_steps")
     if section.lr_scheduler_args:
         # Only then, since it loads a large library.
@@ -136,15 +140,22 @@ def build_scheduler(optimizer: Optimizer, section: TrainSection, *, steps: int) 
             pass
     if arguments and section.lr_scheduler.startswith("constant"):
         # transformers would drop them without a word.
-        raise UsageError(f"the learning rate schedule `{section.lr_scheduler}` takes no arguments", fix="leave out `lr_scheduler_args`")
+        raise UsageError(
+            f"the learning rate schedule `{section.lr_scheduler}` takes no arguments",
+            fix="leave out `lr_scheduler_args`",
+        )
     name = "constant_with_warmup" if section.lr_scheduler == "constant" and warmup else section.lr_scheduler
     try:
         return cast(
             LRScheduler,
-            get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=steps, scheduler_specific_kwargs=arguments),
+            get_scheduler(
+                name, optimizer, num_warmup_steps=warmup, num_training_steps=steps, scheduler_specific_kwargs=arguments
+            ),
         )
     except (TypeError, ValueError) as error:
-        raise UsageError(f"the learning rate schedule `{name}` cannot be made: {error}", fix="check `lr_scheduler_args`") from error
+        raise UsageError(
+            f"the learning rate schedule `{name}` cannot be made: {error}", fix="check `lr_scheduler_args`"
+        ) from error
 
 
 def count_steps(text: str, total: int, *, name: str) -> int:
@@ -159,7 +170,9 @@ def count_steps(text: str, total: int, *, name: str) -> int:
         raise UsageError(f"--{name} must be a number of steps, a fraction or a percentage, got {text}") from error
     steps = round(value * total) if 0 < value < 1 and not text.endswith("%") else round(value)
     if not 0 <= steps <= total:
-        raise UsageError(f"--{name} must be in range [0, {total}], got {text}", fix="it cannot be longer than the training")
+        raise UsageError(
+            f"--{name} must be in range [0, {total}], got {text}", fix="it cannot be longer than the training"
+        )
     return steps
 
 
@@ -182,11 +195,17 @@ def _groups(named_parameters: Sequence[tuple[str, nn.Parameter]], section: Train
 def _find_class(path: str) -> Any:
     module_name, _, class_name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), class_name) if module_name else getattr(torch.optim, class_name)
+        found = (
+            getattr(importlib.import_module(module_name), class_name)
+            if module_name
+            else getattr(torch.optim, class_name)
+        )
     except ImportError as error:
         package = path.partition(".")[0]
         if package in _TO_INSTALL:
-            raise MissingPackageError(f"`{path}` needs the package `{package}`", fix=f"pip install {_TO_INSTALL[package]}") from error
+            raise MissingPackageError(
+                f"`{path}` needs the package `{package}`", fix=f"pip install {_TO_INSTALL[package]}"
+            ) from error
         raise UsageError(f"the optimiser `{path}` cannot be imported: {error}", fix=_choices()) from error
     except AttributeError as error:
         raise UsageError(f"there is no optimiser `{path}`", fix=_choices()) from error

@@ -47,7 +47,9 @@ def unpack_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], number
     for group in groups:
         # JSON has no tuples; optimisers compare and unpack `betas`.
         group.update({key: tuple(value) for key, value in group.items() if key == "betas"})
-    optimizer.load_state_dict({"state": {index: _nested(values) for index, values in state.items()}, "param_groups": groups})
+    optimizer.load_state_dict(
+        {"state": {index: _nested(values) for index, values in state.items()}, "param_groups": groups}
+    )
 
 
 def restore_optimizer(
@@ -67,7 +69,10 @@ def restore_optimizer(
         schedule: the scheduler's state.
         options: names of the group options, learning rates aside, that are the user's and stay as they are now.
     """
-    wanted = [{name: group[name] for name in options if name in group and name not in _RATES} for group in optimizer.param_groups]
+    wanted = [
+        {name: group[name] for name in options if name in group and name not in _RATES}
+        for group in optimizer.param_groups
+    ]
     base_rates = list(scheduler.base_lrs)
     unpack_optimizer(optimizer, tensors, numbers)
     scheduler.load_state_dict(dict(schedule))

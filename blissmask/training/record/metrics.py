@@ -29,8 +29,8 @@ class MetricBuffer:
     Attributes:
         interval: steps between readings, at most.
         receive: called with (step, values) for each step, in order.
-        patience: seconds after which they are read, however few steps were done: slow steps are shown as they come. Infinite where several
-            processes must stop at the same step, since each has its own clock.
+        patience: seconds after which they are read, however few steps were done: slow steps are shown as they come.
+            Infinite where several processes must stop at the same step, since each has its own clock.
         clock: seconds from any beginning.
     """
 
@@ -50,7 +50,10 @@ class MetricBuffer:
             self.flush()
 
     def flush(self) -> None:
-        """Read what waits. Raises NonFiniteLossError when a loss or a gradient norm is not finite; the steps before it are received."""
+        """Read what waits.
+
+        Raises NonFiniteLossError when a loss or a gradient norm is not finite; the steps before it are received.
+        """
         waiting, self._waiting = self._waiting, []
         for (step, _), values in zip(waiting, _read([values for _, values in waiting]), strict=True):
             wrong = [name for name, value in values.items() if not math.isfinite(value)]
@@ -85,7 +88,8 @@ class StepLog:
 
     Args:
         path: ends in ``.jsonl``.
-        keep_until: lines of later steps, and a torn last line, are removed first: they belong to steps that are trained again.
+        keep_until: lines of later steps, and a torn last line, are removed first: they belong to steps that are trained
+            again.
     """
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
@@ -127,4 +131,6 @@ def _parse(line: str) -> dict[str, float]:
         values = json.loads(line)
         return {name: float(values[name]) for name in ("step", *values)}
     except (ValueError, KeyError, TypeError) as error:
-        raise BlissmaskError(f"the step log holds a line that is not ours: {line[:60]}", fix="move the log away, then run again") from error
+        raise BlissmaskError(
+            f"the step log holds a line that is not ours: {line[:60]}", fix="move the log away, then run again"
+        ) from error

@@ -66,7 +66,9 @@ def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence
         UsageError: ``name`` cannot be the beginning of a file name.
     """
     if not name or Path(name).name != name or name.startswith("."):
-        raise UsageError(f"`output_name` must be a plain file name without suffix, got `{name}`", fix="give folders as `output_dir`")
+        raise UsageError(
+            f"`output_name` must be a plain file name without suffix, got `{name}`", fix="give folders as `output_dir`"
+        )
     if all_experts == 1:
         return Outputs(folder, name, (name,))
     if len(trained) == 1:
@@ -88,7 +90,13 @@ def save_loras(
 
 
 def save_run_state(
-    outputs: Outputs, learners: Sequence[Learner], *, step: int, settings: Mapping[str, Any], keep_last: int, anew: bool = False
+    outputs: Outputs,
+    learners: Sequence[Learner],
+    *,
+    step: int,
+    settings: Mapping[str, Any],
+    keep_last: int,
+    anew: bool = False,
 ) -> None:
     """Publish a training state after ``step`` steps.
 
@@ -138,7 +146,9 @@ def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fix
     Raises:
         UsageError: one of ``fixed`` changed: the state cannot be continued.
     """
-    changed = {name: _change(name, saved.get(name), value) for name, value in wanted.items() if saved.get(name, value) != value}
+    changed = {
+        name: _change(name, saved.get(name), value) for name, value in wanted.items() if saved.get(name, value) != value
+    }
     broken = [line for name, line in changed.items() if name in fixed]
     if broken:
         raise UsageError(

@@ -34,12 +34,16 @@ def wanted_trackers(section: TrainSection) -> tuple[str, ...]:
     names = _CHOICES[section.log_with]
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise MissingPackageError(f"`--log-with {section.log_with}` needs the package `{name}`", fix=f'pip install "blissmask[{name}]"')
+            raise MissingPackageError(
+                f"`--log-with {section.log_with}` needs the package `{name}`", fix=f'pip install "blissmask[{name}]"'
+            )
     return names
 
 
 @contextlib.contextmanager
-def tracking(section: TrainSection, folder: Path, *, run_name: str, first_step: int, settings: Mapping[str, object]) -> Iterator[Track]:
+def tracking(
+    section: TrainSection, folder: Path, *, run_name: str, first_step: int, settings: Mapping[str, object]
+) -> Iterator[Track]:
     """Yield what passes the numbers of a step to every wanted tracker; what was passed is on disk afterwards.
 
     Args:
@@ -94,7 +98,9 @@ def _told_of(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         fix = "free some space or mend the disk, then run again; `--log-with none` goes without"
-        raise MachineError(f"cannot write TensorBoard's events: {error.strerror or error}", where=[folder], fix=fix) from error
+        raise MachineError(
+            f"cannot write TensorBoard's events: {error.strerror or error}", where=[folder], fix=fix
+        ) from error
 
 
 @contextlib.contextmanager

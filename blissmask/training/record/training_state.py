@@ -5,8 +5,9 @@
         state.json                                   numbers: step, schedules, settings
         manifest.json                                size and SHA-256 of every other file, written last
 
-A state is written under a hidden name, then renamed. Older ones are removed only after that. When a run that starts anew replaces those of
-an earlier one, a hidden file names its first state in between, so that a kill leaves no doubt about which of them count.
+A state is written under a hidden name, then renamed. Older ones are removed only after that. When a run that starts
+anew replaces those of an earlier one, a hidden file names its first state in between, so that a kill leaves no doubt
+about which of them count.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class SavedState:
     numbers: Mapping[str, Any]
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Read file name without suffix -> its tensors, which take memory. Raises CacheError when a file cannot be read."""
+        """Read file name without suffix -> its tensors, which take memory.
+
+        Raises CacheError when a file cannot be read.
+        """
         return {file.stem: read_tensors(file) for file in sorted(self.path.glob("*.safetensors"))}
 
 
@@ -110,7 +114,8 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
         name: of the output.
         state: what to save.
         keep_last: states to keep, >= 1.
-        anew: the first state of a run that replaces an earlier one, whose states go once this one is written, and not before.
+        anew: the first state of a run that replaces an earlier one, whose states go once this one is written, and not
+            before.
 
     Raises:
         MachineError: the disk is full; older states are untouched.
@@ -129,7 +134,8 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
         for file_name, tensors in files.items():
             write.save_tensors(part / file_name, tensors, {})
         atomic.write_text(part / _STATE, json.dumps({"step": state.step, **state.numbers}, indent=1, sort_keys=True))
-        # By the names that were written: what someone else took away in the meantime must not pass for never having been there.
+        # By the names that were written: what someone else took away in the meantime must not pass for never having
+        # been there.
         manifest = _describe(part, [*files, _STATE])
         atomic.write_text(part / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         _remove(target)
@@ -145,7 +151,9 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
     except OSError as error:
         _remove(part)
         raise MachineError(
-            f"cannot save the training state: {error.strerror or error}", where=[target], fix="free some space, then run again"
+            f"cannot save the training state: {error.strerror or error}",
+            where=[target],
+            fix="free some space, then run again",
         ) from error
     except BaseException:
         _remove(part)
@@ -179,12 +187,16 @@ def read_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mappin
     if sorted(names) != sorted(tensors):
         missing = sorted(set(names) ^ set(tensors))
         raise CacheError(
-            f"the training state is of another LoRA: `{missing[0]}` is only on one side", fix="use `--no-resume`, or another `output_name`"
+            f"the training state is of another LoRA: `{missing[0]}` is only on one side",
+            fix="use `--no-resume`, or another `output_name`",
         )
     with torch.no_grad():
         for name, parameter in named:
             if parameter.shape != tensors[name].shape:
-                raise CacheError(f"the training state has another size for `{name}`", fix="use `--no-resume`, or another `output_name`")
+                raise CacheError(
+                    f"the training state has another size for `{name}`",
+                    fix="use `--no-resume`, or another `output_name`",
+                )
             parameter.copy_(tensors[name])
 
 
@@ -227,7 +239,9 @@ def _is_whole(path: Path, *, by_size: bool) -> bool:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         names = [file.name for file in path.iterdir() if file.name != _MANIFEST]
         if by_size:
-            return {name: entry["size"] for name, entry in manifest.items()} == {name: (path / name).stat().st_size for name in names}
+            return {name: entry["size"] for name, entry in manifest.items()} == {
+                name: (path / name).stat().st_size for name in names
+            }
         return bool(manifest == _describe(path, names))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

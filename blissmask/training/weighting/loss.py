@@ -2,8 +2,9 @@
 
 B items, C channels, F latent frames, H and W latent rows and columns, R regions.
 
-A step's loss is one sum over its items, ``sum(coefficient_B * weighted_sums_B)``. The coefficients depend on the masks alone, which are
-known before the forward pass, so every mean comes out the same however the step is split into micro-batches and processes.
+A step's loss is one sum over its items, ``sum(coefficient_B * weighted_sums_B)``. The coefficients depend on the masks
+alone, which are known before the forward pass, so every mean comes out the same however the step is split into
+micro-batches and processes.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ EMPTY_MASS = 1e-6
 """An item whose channels and weights sum to less has nothing to learn from: a millionth of one cell."""
 
 
-def error_map(pred_BCFHW: Tensor, target_BCFHW: Tensor, *, loss_type: LossType = "mse", huber_delta: float = 1.0) -> Tensor:
+def error_map(
+    pred_BCFHW: Tensor, target_BCFHW: Tensor, *, loss_type: LossType = "mse", huber_delta: float = 1.0
+) -> Tensor:
     """Return the error of each latent cell, summed over channels, as errors_B1FHW in float32.
 
-    Channels are summed first because the weight is the same for all of them: the weighting then touches one channel instead of 16.
+    Channels are summed first because the weight is the same for all of them: the weighting then touches one channel
+    instead of 16.
 
     Args:
         pred_BCFHW: prediction, any float dtype.
@@ -63,13 +67,13 @@ def mass_counts(masses: Sequence[Tensor]) -> Tensor:
 def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean, counts: Tensor | None = None) -> list[Tensor]:
     """Return what each item's weighted sum is multiplied by, so that the products add up to the step's mean.
 
-    There is no epsilon: it would bias small masks (1.998 instead of 2.002 at a weight of 1e-12). Empty items get 0 and do not count
-    in any mean.
+    There is no epsilon: it would bias small masks (1.998 instead of 2.002 at a weight of 1e-12). Empty items get 0 and
+    do not count in any mean.
 
     Args:
         masses: one masses_B per micro-batch of the optimiser step; see :func:`weight_masses`.
-        mean: ``batch``, the mean over micro-batches of each one's weighted mean (the guide's); ``sample``, the mean over items of each
-            one's weighted mean; ``global``, one weighted mean over the whole step.
+        mean: ``batch``, the mean over micro-batches of each one's weighted mean (the guide's); ``sample``, the mean
+            over items of each one's weighted mean; ``global``, one weighted mean over the whole step.
         counts: :func:`mass_counts` summed over all processes of the step; None when ``masses`` is the whole step.
 
     Returns:
@@ -84,7 +88,10 @@ def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean, counts: Tenso
             shares = [masses_B * live_items for masses_B in live]
         case "global":
             shares = [torch.full_like(masses_B, step_total) for masses_B in live]
-    return [torch.where(masses_B > 0, 1.0 / share_B, torch.zeros_like(share_B)) for masses_B, share_B in zip(live, shares, strict=True)]
+    return [
+        torch.where(masses_B > 0, 1.0 / share_B, torch.zeros_like(share_B))
+        for masses_B, share_B in zip(live, shares, strict=True)
+    ]
 
 
 def _live(masses: Sequence[Tensor]) -> list[Tensor]:

@@ -43,13 +43,22 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
         "sd-scripts": Recipe(
             "mean(loss * mask)",
-            {"use_mask_loss": True, "mask_mean": "sample", "mask_area_beta": 1.0, "mask_gamma": 1.0, "mask_min_weight": 0.0},
+            {
+                "use_mask_loss": True,
+                "mask_mean": "sample",
+                "mask_area_beta": 1.0,
+                "mask_gamma": 1.0,
+                "mask_min_weight": 0.0,
+            },
             ("with `alpha_mask` it masks even when `--masked_loss` is off",),
         ),
         "ai-toolkit": Recipe(
             "mean(loss * mask / mean(mask)), mask mapped to [mask_min_value, 1]; 0.1 in its web interface, 0 in its code",
             {"use_mask_loss": True, "mask_mean": "batch", "mask_gamma": 1.0, "mask_min_weight": 0.1},
-            ("it blurs masks a little at random on every load", "in a mixed batch, items without a mask weigh 0 there and 1 here"),
+            (
+                "it blurs masks a little at random on every load",
+                "in a mixed batch, items without a mask weigh 0 there and 1 here",
+            ),
         ),
     }
 )

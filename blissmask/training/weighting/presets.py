@@ -37,7 +37,9 @@ def with_preset(section: MaskLossSection) -> MaskLossSection:
     if section.mask_preset is None:
         return section
     wanted = {"use_mask_loss": True, **PRESETS[section.mask_preset]}
-    return section.model_copy(update={name: value for name, value in wanted.items() if name not in section.model_fields_set})
+    return section.model_copy(
+        update={name: value for name, value in wanted.items() if name not in section.model_fields_set}
+    )
 
 
 def weight_rule(section: MaskLossSection, tiers: TierTable) -> WeightRule | None:

@@ -1,7 +1,7 @@
 """Prior preservation: outside the mask, the LoRA is held to what the base model predicts.
 
-A weight of 0 leaves a region unconstrained: in our study it filled with the subject's colours, and a floor brought the training place
-back. This term kept backgrounds best.
+A weight of 0 leaves a region unconstrained: in our study it filled with the subject's colours, and a floor brought the
+training place back. This term kept backgrounds best.
 """
 
 from __future__ import annotations

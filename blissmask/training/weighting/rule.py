@@ -27,11 +27,12 @@ class WeightRule:
     Attributes:
         gamma: contrast, > 0.
         min_weight: floor, [0, 1).
-        transform: ``latent`` shapes the mean weight of each cell (the guide); ``pixel`` shapes the weight of each region and averages then,
-            which is what shaping every pixel would give. They differ where a cell holds two tiers: the mean of w**gamma is not the
-            mean of w, to the gamma.
+        transform: ``latent`` shapes the mean weight of each cell (the guide); ``pixel`` shapes the weight of each
+            region and averages then, which is what shaping every pixel would give. They differ where a cell holds two
+            tiers: the mean of w**gamma is not the mean of w, to the gamma.
         tier_weights: mask weight of face, body, hair and background in [0, 1]; None keeps the weights that were cached.
-        pixel_weights: the tiers' weights that ``pixel`` shapes when ``tier_weights`` is None: those the masks were made with.
+        pixel_weights: the tiers' weights that ``pixel`` shapes when ``tier_weights`` is None: those the masks were made
+            with.
         feather: softens the masks by a Gaussian of this standard deviation in latent cells; 0 leaves them.
     """
 

@@ -20,7 +20,11 @@ class BrightnessParts:
     """Tells classes apart by brightness."""
 
     classes = ("dark", "middling", "bright")
-    tiers: Mapping[str, WeightTier] = {"dark": WeightTier.BACKGROUND, "middling": WeightTier.BODY, "bright": WeightTier.FACE}
+    tiers: Mapping[str, WeightTier] = {
+        "dark": WeightTier.BACKGROUND,
+        "middling": WeightTier.BODY,
+        "bright": WeightTier.FACE,
+    }
     licence = Licence("CC0-1.0", commercial=True)
     identity = "brightness-1"
     thread_safe = True

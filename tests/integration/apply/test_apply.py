@@ -245,7 +245,11 @@ def test_all_missing_folders_are_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
         plan(Config())
     error = caught.value
-    assert [problem.what.split("`")[1] for problem in error.problems] == ["--weighted-masks", "--instance-masks", "--output"]
+    assert [problem.what.split("`")[1] for problem in error.problems] == [
+        "--weighted-masks",
+        "--instance-masks",
+        "--output",
+    ]
     assert "`weighted_masks` under [apply]" in error.problems[0].fix
 
 

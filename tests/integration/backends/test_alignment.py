@@ -40,7 +40,9 @@ def painted(size_wh):
     """Return a photo and its labels_HW: face, hair and body as a red, a green and a blue ellipse, all lopsided."""
     width, height = size_wh
     labels = np.zeros((height, width), np.uint8)
-    for label, (x, y, across, down) in enumerate([(0.3, 0.25, 0.2, 0.15), (0.75, 0.4, 0.15, 0.3), (0.4, 0.75, 0.3, 0.17)], start=1):
+    for label, (x, y, across, down) in enumerate(
+        [(0.3, 0.25, 0.2, 0.15), (0.75, 0.4, 0.15, 0.3), (0.4, 0.75, 0.3, 0.17)], start=1
+    ):
         rows, columns = (np.arange(height) + 0.5) / height - y, (np.arange(width) + 0.5) / width - x
         labels[np.hypot(rows[:, None] / down, columns[None] / across) < 1] = label
     return (np.eye(4, dtype=np.uint8)[labels][..., 1:] * 255), labels
@@ -71,7 +73,9 @@ def test_classes_lie_where_they_are_painted_in_a_batch_of_many_shapes(recipe):
         colours = colours_of(pixels_B3hw, recipe)
         return list(torch.cat([torch.full_like(colours[:, :1], 0.5), colours], dim=1))
 
-    parts = SemanticParts(BatchedNetwork(lambda: network, batch_size=4), recipe, tiers=TIERS, licence=OWN_WEIGHTS, identity="colours")
+    parts = SemanticParts(
+        BatchedNetwork(lambda: network, batch_size=4), recipe, tiers=TIERS, licence=OWN_WEIGHTS, identity="colours"
+    )
     photos = [painted(size_wh) for size_wh in SIZES_WH]
     for parsed, (_, labels) in zip(parts.parse([rgb for rgb, _ in photos]), photos, strict=True):
         for label in (1, 2, 3):
@@ -83,7 +87,10 @@ def test_things_that_sam3_finds_lie_where_they_are_painted():
 
     def network(pixels_B3hw):
         colours_B3hw = colours_of(pixels_B3hw, recipe).numpy()
-        return [[[Found(0.9, (0, 0, 1, 1), colour_hw)] for colour_hw in (blue, green, red)] for red, green, blue in colours_B3hw]
+        return [
+            [[Found(0.9, (0, 0, 1, 1), colour_hw)] for colour_hw in (blue, green, red)]
+            for red, green, blue in colours_B3hw
+        ]
 
     parts = Sam3Parts(BatchedNetwork(lambda: network, batch_size=4), recipe, tiers=DEFAULT_TIERS, identity="colours")
     photos = [painted(size_wh) for size_wh in SIZES_WH]
@@ -99,7 +106,9 @@ def test_people_lie_where_they_are_painted(size_wh):
     def network(pixels_B3hw):
         return [[(0.9, colour_hw) for colour_hw in colours] for colours in colours_of(pixels_B3hw, recipe).numpy()]
 
-    backend = InstancePeople(BatchedNetwork(lambda: network, batch_size=1), recipe, licence=OWN_WEIGHTS, identity="colours")
+    backend = InstancePeople(
+        BatchedNetwork(lambda: network, batch_size=1), recipe, licence=OWN_WEIGHTS, identity="colours"
+    )
     rgb, labels = painted(size_wh)
     found = backend.people(rgb)
     expected = sorted((labels == label for label in (1, 2, 3)), key=lambda mask: -int(mask.sum()))
@@ -107,7 +116,10 @@ def test_people_lie_where_they_are_painted(size_wh):
     for person, mask in zip(found, expected, strict=True):
         assert_in_place(person.mask_HW, mask)
         rows, columns = np.nonzero(mask)
-        assert np.abs(np.subtract(person.box_xyxy, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))).max() <= 2
+        assert (
+            np.abs(np.subtract(person.box_xyxy, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))).max()
+            <= 2
+        )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -115,7 +127,19 @@ def test_masks_of_turned_photos_lie_as_the_photo_is_seen(orientation, command, t
     for number, size_wh in enumerate([(300, 200), (200, 300)]):
         save(tmp_path / "photos" / f"{number}.png", turned(painted(size_wh)[0], orientation), orientation=orientation)
     model = models.sapiens_file(tmp_path, colours=("Face_Neck", "Hair", "Torso"))
-    arguments = ["--backend", "sapiens", "--model", model, "--device", "cpu", "--quiet", "--batch-size", "2", "--jobs", "2"]
+    arguments = [
+        "--backend",
+        "sapiens",
+        "--model",
+        model,
+        "--device",
+        "cpu",
+        "--quiet",
+        "--batch-size",
+        "2",
+        "--jobs",
+        "2",
+    ]
     assert command("masks", "--input", "photos", "--output", "masks", *arguments) == 0
     for number, size_wh in enumerate([(300, 200), (200, 300)]):
         mask = read_grey(tmp_path / "masks" / f"{number}.png")

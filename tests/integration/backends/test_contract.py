@@ -33,7 +33,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def cases(table):
-    return [pytest.param(name, make, id=f"{name}-{make.__name__}" if make else name) for name, makes in table.items() for make in makes]
+    return [
+        pytest.param(name, make, id=f"{name}-{make.__name__}" if make else name)
+        for name, makes in table.items()
+        for make in makes
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -170,16 +174,23 @@ def test_cuda_agrees_with_the_cpu(name, make, made):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     rgb = random_rgb((45, 33))
-    on_cpu, on_cuda = (parts(name, made(make), device=device, precision="float32").parse([rgb])[0].labels_HW for device in ("cpu", "cuda"))
+    on_cpu, on_cuda = (
+        parts(name, made(make), device=device, precision="float32").parse([rgb])[0].labels_HW
+        for device in ("cpu", "cuda")
+    )
     assert (on_cpu != on_cuda).mean() < 0.01
 
 
-@pytest.mark.parametrize(("name", "make"), [case for case in cases(PEOPLE_MODELS) if case.values[0] in ("sam3", "rfdetr")])
+@pytest.mark.parametrize(
+    ("name", "make"), [case for case in cases(PEOPLE_MODELS) if case.values[0] in ("sam3", "rfdetr")]
+)
 def test_people_on_cuda_agree_with_the_cpu(name, make, made):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     rgb = random_rgb((45, 33))
-    on_cpu, on_cuda = (people(name, made(make), device=device, precision="float32").people(rgb) for device in ("cpu", "cuda"))
+    on_cpu, on_cuda = (
+        people(name, made(make), device=device, precision="float32").people(rgb) for device in ("cpu", "cuda")
+    )
     for one, other in zip(on_cpu, on_cuda, strict=True):
         assert (one.mask_HW != other.mask_HW).mean() < 0.01

@@ -25,7 +25,11 @@ def photo(name):
 
 def another_astronaut():
     """Return the astronaut as another photo might show her: mirrored, darker, closer and smaller."""
-    head = Image.fromarray(photo("astronaut.png")[:, ::-1]).crop((150, 0, 450, 300)).resize((260, 260), Image.Resampling.BICUBIC)
+    head = (
+        Image.fromarray(photo("astronaut.png")[:, ::-1])
+        .crop((150, 0, 450, 300))
+        .resize((260, 260), Image.Resampling.BICUBIC)
+    )
     return np.array(ImageEnhance.Brightness(head).enhance(0.75))
 
 
@@ -41,7 +45,9 @@ def people(group):
 
 
 def identity_of(*rgbs, negatives=()):
-    faces = read_references(READER, (Reference(f"reference {index}", rgb) for index, rgb in enumerate([*rgbs, *negatives])))
+    faces = read_references(
+        READER, (Reference(f"reference {index}", rgb) for index, rgb in enumerate([*rgbs, *negatives]))
+    )
     embeddings = [face.embedding_D for face in faces]
     return FaceIdentity(READER, embeddings[: len(rgbs)], embeddings[len(rgbs) :])
 
@@ -104,7 +110,11 @@ def test_a_pixel_has_nobody_in_it():
 
 def test_references_without_exactly_one_face_are_all_named():
     two = np.concatenate([photo("astronaut.png"), photo("astronaut.png")], axis=1)
-    references = [Reference("cat.png", photo("chelsea.png")), Reference("good.png", photo("astronaut.png")), Reference("two.png", two)]
+    references = [
+        Reference("cat.png", photo("chelsea.png")),
+        Reference("good.png", photo("astronaut.png")),
+        Reference("two.png", two),
+    ]
     with pytest.raises(MaskError) as caught:
         read_references(READER, references)
     assert [problem.where for problem in caught.value.problems] == [("cat.png",), ("two.png",)]

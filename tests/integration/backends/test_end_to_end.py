@@ -42,7 +42,18 @@ def grey(path):
 )
 def test_masks_are_made_of_tier_values_only(name, make, photos, command, tmp_path):
     (tmp_path / "model").mkdir()
-    arguments = ["masks", "--backend", name, "--model", make(tmp_path / "model"), "--device", "cpu", "--quiet", "--batch-size", "2"]
+    arguments = [
+        "masks",
+        "--backend",
+        name,
+        "--model",
+        make(tmp_path / "model"),
+        "--device",
+        "cpu",
+        "--quiet",
+        "--batch-size",
+        "2",
+    ]
     assert command(*arguments, "--input", photos, "--output", tmp_path / "masks", "--min-area", "0") == 0
     for photo in ("a.png", "b.png"):
         mask = grey(tmp_path / "masks" / photo)
@@ -50,7 +61,9 @@ def test_masks_are_made_of_tier_values_only(name, make, photos, command, tmp_pat
         assert set(np.unique(mask)) <= {0, 80, 128, 255}
 
 
-@pytest.mark.parametrize(("name", "make"), [("sam3", models.sam3_folder), ("rfdetr", models.rfdetr_folder), ("yolo", models.yolo_export)])
+@pytest.mark.parametrize(
+    ("name", "make"), [("sam3", models.sam3_folder), ("rfdetr", models.rfdetr_folder), ("yolo", models.yolo_export)]
+)
 def test_instance_writes_the_largest_person(name, make, photos, command, tmp_path):
     (tmp_path / "model").mkdir()
     arguments = ["instance", "--backend", name, "--model", make(tmp_path / "model"), "--device", "cpu", "--quiet"]
@@ -64,9 +77,27 @@ def test_instance_writes_the_largest_person(name, make, photos, command, tmp_pat
 
 def test_agpl_is_said_when_yolo_is_used(command, photos, tmp_path, capsys):
     model = models.yolo_export(tmp_path)
-    assert command("instance", "--backend", "yolo", "--model", model, "--on-missing", "largest", "-i", photos, "-o", tmp_path / "out") == 0
+    assert (
+        command(
+            "instance",
+            "--backend",
+            "yolo",
+            "--model",
+            model,
+            "--on-missing",
+            "largest",
+            "-i",
+            photos,
+            "-o",
+            tmp_path / "out",
+        )
+        == 0
+    )
     said = " ".join(capsys.readouterr().err.split())
-    assert said.count("AGPL-3.0, commercial use allowed; who serves or ships a product with it must publish the source") == 1
+    assert (
+        said.count("AGPL-3.0, commercial use allowed; who serves or ships a product with it must publish the source")
+        == 1
+    )
 
 
 @pytest.mark.parametrize("end_to_end", [False, True], ids=["with boxes to thin out", "end to end"])
@@ -114,7 +145,9 @@ def test_help_lists_what_there_is_without_importing_any(command_name, registries
         f"heavy = {{'torch', 'numpy', 'cv2', 'transformers', 'onnxruntime', *{members}}} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "160"})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "160"}
+    )
     assert done.returncode == 0, done.stderr
     for registry in registries:
         for name in registry.names():
@@ -132,7 +165,10 @@ def test_example_package_adds_a_backend_through_its_entry_point(tmp_path):
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: blissmask-brightness\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[blissmask.parsing]\nbrightness = blissmask_brightness.parts\n")
-    save(tmp_path / "photos" / "a.png", np.repeat(np.array([[[0], [128], [255]]], np.uint8), 3, axis=2).repeat(8, axis=0).repeat(8, axis=1))
+    save(
+        tmp_path / "photos" / "a.png",
+        np.repeat(np.array([[[0], [128], [255]]], np.uint8), 3, axis=2).repeat(8, axis=0).repeat(8, axis=1),
+    )
     done = subprocess.run(
         [
             sys.executable,

@@ -54,12 +54,16 @@ def test_insightface_that_cannot_be_imported_names_the_reason(monkeypatch, tmp_p
     monkeypatch.setitem(sys.modules, "insightface.app", None)
     monkeypatch.setitem(sys.modules, "insightface", SimpleNamespace())
     reader = insightface.face_reader(InstanceSection(identity_model=models.insightface_pack(tmp_path), device="cpu"))
-    with pytest.raises(MissingPackageError, match=r"`insightface` cannot be imported: import of insightface\.app halted"):
+    with pytest.raises(
+        MissingPackageError, match=r"`insightface` cannot be imported: import of insightface\.app halted"
+    ):
         reader.faces(random_rgb())
 
 
 LACKING = [name for name in ("insightface", "onnx", "skimage") if importlib.util.find_spec(name) is None]
-needs_package = pytest.mark.skipif(bool(LACKING), reason=f"not installed here: {', '.join(LACKING)} (`tests/run.sh` installs them)")
+needs_package = pytest.mark.skipif(
+    bool(LACKING), reason=f"not installed here: {', '.join(LACKING)} (`tests/run.sh` installs them)"
+)
 SUBJECT_RGB, STRANGER_RGB = (255, 255, 0), (255, 0, 255)
 
 
@@ -80,7 +84,9 @@ def pack(tmp_path):
 @needs_package
 def test_networks_of_a_folder_are_read_by_the_package(pack):
     reader = insightface.face_reader(InstanceSection(identity_model=pack, device="cpu"))
-    first, second = sorted(reader.faces(photo_of((SUBJECT_RGB, 64, 32), (STRANGER_RGB, 384, 416))), key=lambda face: face.box_xyxy)
+    first, second = sorted(
+        reader.faces(photo_of((SUBJECT_RGB, 64, 32), (STRANGER_RGB, 384, 416))), key=lambda face: face.box_xyxy
+    )
     assert first.box_xyxy == pytest.approx((64, 32, 256, 224))
     assert second.box_xyxy == pytest.approx((384, 416, 576, 608))
     assert first.clear
@@ -110,7 +116,18 @@ def search(pack, tmp_path):
     save(tmp_path / "photos" / "group.png", photo_of((STRANGER_RGB, 64, 32), (SUBJECT_RGB, 384, 416)))
     save(tmp_path / "photos" / "stranger.png", photo_of((STRANGER_RGB, 64, 32)))
     save(tmp_path / "reference.png", photo_of((SUBJECT_RGB, 224, 224)))
-    arguments = ["instance", "--input", "photos", "--output", "out", "--reference", "reference.png", "--json", "--device", "cpu"]
+    arguments = [
+        "instance",
+        "--input",
+        "photos",
+        "--output",
+        "out",
+        "--reference",
+        "reference.png",
+        "--json",
+        "--device",
+        "cpu",
+    ]
     arguments += ["--backend", "yolo", "--model", models.yolo_export(tmp_path)]
     return [*arguments, "--identity", "insightface", "--identity-model", pack]
 
@@ -131,5 +148,8 @@ def test_insightface_finds_the_subject_from_the_command_line(command, search, tm
 @needs_package
 def test_insightface_is_refused_where_only_commercial_use_is_wanted(command, search, tmp_path, capsys):
     assert command(*search, "--commercial-only") == 2
-    assert "`--identity insightface` may not be used commercially" in json.loads(capsys.readouterr().out)["problems"][0]["what"]
+    assert (
+        "`--identity insightface` may not be used commercially"
+        in json.loads(capsys.readouterr().out)["problems"][0]["what"]
+    )
     assert not (tmp_path / "out").exists()

@@ -51,7 +51,10 @@ def test_folder_of_another_model_is_refused_by_name(name, tmp_path):
 
 def test_detector_without_people_is_refused(tmp_path):
     folder = models.rfdetr_folder(tmp_path, labels=("cat", "dog"))
-    assert "none of the model's 2 classes is `person`" in refusal_of(PEOPLE, InstanceSection, "rfdetr", model=str(folder)).what
+    assert (
+        "none of the model's 2 classes is `person`"
+        in refusal_of(PEOPLE, InstanceSection, "rfdetr", model=str(folder)).what
+    )
 
 
 def test_unknown_class_of_a_model_prints_the_map_to_write(tmp_path):
@@ -90,7 +93,9 @@ def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path):
 def test_torchvision_that_does_not_belong_to_torch_is_named(tmp_path, monkeypatch):
     """As with the wheels on PyPI beside a CPU build of torch."""
     (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     (tmp_path / "yolo26n-seg.pt").write_bytes(b"")
@@ -156,7 +161,9 @@ def test_command_without_weights_says_what_to_type_and_writes_nothing(name, comm
         ("rfdetr", models.rfdetr_folder, "RfDetrForInstanceSegmentation"),
     ],
 )
-def test_transformers_too_old_for_a_model_ends_the_command_once(name, make, class_name, command, monkeypatch, tmp_path, capsys):
+def test_transformers_too_old_for_a_model_ends_the_command_once(
+    name, make, class_name, command, monkeypatch, tmp_path, capsys
+):
     photo_folder(tmp_path / "photos", [f"{number}.png" for number in range(9)])
     (tmp_path / "model").mkdir()
     model = make(tmp_path / "model")
@@ -185,7 +192,9 @@ def test_weights_that_cannot_be_read_end_the_command_once(command, tmp_path, cap
 )
 def test_missing_extra_names_the_command_that_installs_it(package, arguments, command, monkeypatch, tmp_path, capsys):
     found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *others: None if name == package else found(name, *others))
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *others: None if name == package else found(name, *others)
+    )
     photo_folder(tmp_path / "photos", ["a.png"])
     (tmp_path / "yolo26n-seg.pt").write_bytes(b"")
     extra = {"ultralytics": "yolo"}.get(package, package)

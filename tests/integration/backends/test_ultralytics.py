@@ -12,7 +12,9 @@ from blissmask.people.yolo import YoloPeople
 from tests.builders.ultralytics_models import EXPORTS, PHOTOS_WH, photo, run_with_ultralytics
 
 LACKING = [name for name in ("ultralytics", "onnx") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"not installed here: {', '.join(LACKING)} (`tests/run.sh` installs them)")
+pytestmark = pytest.mark.skipif(
+    bool(LACKING), reason=f"not installed here: {', '.join(LACKING)} (`tests/run.sh` installs them)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,17 @@ def assert_largest_person_was_written(folder, said):
 
 
 def find_largest(made, model):
-    arguments = ["instance", "--backend", "yolo", "--model", made / model, "--input", made / "photos", "--output", "out"]
+    arguments = [
+        "instance",
+        "--backend",
+        "yolo",
+        "--model",
+        made / model,
+        "--input",
+        made / "photos",
+        "--output",
+        "out",
+    ]
     return [*arguments, "--on-missing", "largest", "--device", "cpu", "--json"]
 
 

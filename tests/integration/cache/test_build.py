@@ -39,7 +39,9 @@ def problems_of(error):
 def test_every_photo_gets_latents_and_text(photos):
     build(photos)
     names = sorted(path.name for path in (photos / "cache").iterdir())
-    assert names == [f"{stem}_{kind}wan{te}.safetensors" for stem in "abc" for kind, te in (("0096x0064_", ""), ("", "_te"))]
+    assert names == [
+        f"{stem}_{kind}wan{te}.safetensors" for stem in "abc" for kind, te in (("0096x0064_", ""), ("", "_te"))
+    ]
 
 
 def test_inputs_are_left_as_they_are(photos):
@@ -55,7 +57,9 @@ def test_mask_weights_have_the_shape_of_the_latents(photos):
 
 def test_the_mean_weight_of_the_cropped_mask_is_kept(photos):
     masked(photos)
-    expected = tier_mask(PHOTO_WH)[:, 4:-4].mean() / 255  # 96 x 64 becomes 72 x 48, 64 columns of it are kept: 85.3 of 96
+    expected = (
+        tier_mask(PHOTO_WH)[:, 4:-4].mean() / 255
+    )  # 96 x 64 becomes 72 x 48, 64 columns of it are kept: 85.3 of 96
     assert entries(photos)["a"].weights_1fhw.mean() == pytest.approx(expected, abs=0.02)
 
 
@@ -125,7 +129,10 @@ def test_the_words_of_the_guide_tell_what_has_no_mask(photos):
     save(photos / "photos" / "d.png", random_rgb(PHOTO_WH))
     captions(photos, ["d"])
     told = [problem.what for problem in masked(photos).warnings]
-    assert told == ["2 images have no matching mask file", "2 items had no mask (no alpha + no file). Filled with full-weight (255)"]
+    assert told == [
+        "2 images have no matching mask file",
+        "2 items had no mask (no alpha + no file). Filled with full-weight (255)",
+    ]
 
 
 def test_required_masks_that_are_missing_are_all_named_before_anything_is_written(photos):
@@ -232,7 +239,9 @@ def test_latents_only_needs_no_captions(photos):
 
 def test_text_only_writes_no_latents(photos):
     build(photos, cache={"text_only": True})
-    assert sorted(path.name for path in (photos / "cache").iterdir()) == [f"{stem}_wan_te.safetensors" for stem in "abc"]
+    assert sorted(path.name for path in (photos / "cache").iterdir()) == [
+        f"{stem}_wan_te.safetensors" for stem in "abc"
+    ]
 
 
 def test_equal_captions_get_equal_embeddings_under_every_name(photos):

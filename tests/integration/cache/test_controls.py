@@ -12,7 +12,9 @@ def control_grid(tmp_path, control_wh, **dataset):
     save(tmp_path / "photos" / "a.png", random_rgb((64, 48)))
     (tmp_path / "photos" / "a.txt").write_text("make it night", encoding="utf-8")
     save(tmp_path / "controls" / "a.png", random_rgb(control_wh, seed=1))
-    build(tmp_path, arch="qwen-image-edit", control_directory=tmp_path / "controls", caption_extension=".txt", **dataset)
+    build(
+        tmp_path, arch="qwen-image-edit", control_directory=tmp_path / "controls", caption_extension=".txt", **dataset
+    )
     (header,) = list_headers(tmp_path / "cache", "qie")
     _, (_, _, rows, columns) = header.contents["latents_control_0"]
     return columns, rows

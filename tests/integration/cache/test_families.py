@@ -98,11 +98,21 @@ def test_captions_are_encoded_in_the_template_of_the_task(tmp_path, task):
     save(tmp_path / "photos" / "a.png", random_rgb(SIZE_WH))
     save(tmp_path / "controls" / "a.png", random_rgb(SIZE_WH, seed=1))
     captions(tmp_path, ["a"], "make it night")
-    settings = {"arch": "qwen-image-edit", "task": task, "control_directory": tmp_path / "controls", "resolution": list(SIZE_WH)}
+    settings = {
+        "arch": "qwen-image-edit",
+        "task": task,
+        "control_directory": tmp_path / "controls",
+        "resolution": list(SIZE_WH),
+    }
     build(tmp_path, cache={"text_only": True}, **settings)
     [cached] = read_tensors(tmp_path / "cache" / "a_qie_te.safetensors").values()
-    family, control_3HW = load_architecture("qwen-image-edit"), torch.from_numpy(random_rgb(SIZE_WH, seed=1)).permute(2, 0, 1) / 127.5 - 1
-    encoder = family.load_text_encoder(ModelFiles(model="tiny"), device=torch.device("cpu"), dtype=torch.bfloat16, task=task)
+    family, control_3HW = (
+        load_architecture("qwen-image-edit"),
+        torch.from_numpy(random_rgb(SIZE_WH, seed=1)).permute(2, 0, 1) / 127.5 - 1,
+    )
+    encoder = family.load_text_encoder(
+        ModelFiles(model="tiny"), device=torch.device("cpu"), dtype=torch.bfloat16, task=task
+    )
     [text] = encoder.encode(["make it night"], [[control_3HW]])
     torch.testing.assert_close(cached, text.tensors["vl_embed"])
 
@@ -130,7 +140,9 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize(("name", "task"), [(name, task) for name in FAMILIES for task in load_architecture(name).tasks])
+@pytest.mark.parametrize(
+    ("name", "task"), [(name, task) for name in FAMILIES for task in load_architecture(name).tasks]
+)
 def test_names_keys_and_metadata_are_those_of_musubi_tuner(tmp_path, name, task):
     """Sizes of first axes for latent files, numbers of axes for text files: the rest is the miniatures' own."""
     family = load_architecture(name)
@@ -138,11 +150,17 @@ def test_names_keys_and_metadata_are_those_of_musubi_tuner(tmp_path, name, task)
     latents, text = read_tensors(header.path), read_tensors(header.text_path)
     added, wanted = KEYS[name, task]
     grid = "x".join(map(str, header.latent_shape[1:]))
-    own = {f"latents_{grid}_float32": family.latent.channels, f"mask_weights_{grid}_float32": 1, f"mask_regions_{grid}_float16": 4}
+    own = {
+        f"latents_{grid}_float32": family.latent.channels,
+        f"mask_weights_{grid}_float32": 1,
+        f"mask_regions_{grid}_float16": 4,
+    }
     assert {key: len(tensor) for key, tensor in latents.items()} == {**own, **added}
     assert {key: tensor.ndim for key, tensor in text.items()} == wanted
     assert header.path.name == f"a_0128x0064_{family.cache_suffix}.safetensors"
     theirs = {"architecture": family.metadata_name, "width": "128", "height": "64", "format_version": "1.0.1"}
     assert {key: value for key, value in header.metadata.items() if not key.startswith("blissmask.")} == theirs
     theirs = {"architecture": family.metadata_name, "caption1": "a photo of kyla", "format_version": "1.0.1"}
-    assert {key: value for key, value in read_metadata(header.text_path).items() if not key.startswith("blissmask.")} == theirs
+    assert {
+        key: value for key, value in read_metadata(header.text_path).items() if not key.startswith("blissmask.")
+    } == theirs

@@ -87,7 +87,10 @@ def test_other_tier_values_renew_only_items_with_masks(cached):
     folder, models = cached
     before = times(folder)
     again(folder, masks={"hair": 90})
-    assert (changed(before, times(folder)), models.loaded) == (["a_0096x0064_wan.safetensors", "b_0096x0064_wan.safetensors"], [])
+    assert (changed(before, times(folder)), models.loaded) == (
+        ["a_0096x0064_wan.safetensors", "b_0096x0064_wan.safetensors"],
+        [],
+    )
 
 
 @pytest.mark.parametrize("empty_mask", ["error", "full"])

@@ -116,7 +116,9 @@ def test_everything_else_is_cached_once(cached):
     assert len(headers(folder)) == readable + 1
 
 
-@pytest.mark.parametrize("name", ["sixteen bits", "palette", "palette alpha", "cmyk", "jpeg inside", "turned", *ODD_SIZES])
+@pytest.mark.parametrize(
+    "name", ["sixteen bits", "palette", "palette alpha", "cmyk", "jpeg inside", "turned", *ODD_SIZES]
+)
 def test_latents_and_weights_have_the_size_of_the_upright_picture(cached, name):
     folder, *_ = cached
     buckets = make_buckets(DatasetSection(resolution=(64, 48), enable_bucket=True), grid_multiple=16)
@@ -127,7 +129,9 @@ def test_latents_and_weights_have_the_size_of_the_upright_picture(cached, name):
 
 def test_sixteen_bits_make_the_latents_of_eight(cached):
     folder, *_ = cached
-    sixteen, eight = (read_tensors(headers(folder)[name].path)["latents_1x6x8_float32"] for name in ("sixteen bits", "naïve"))
+    sixteen, eight = (
+        read_tensors(headers(folder)[name].path)["latents_1x6x8_float32"] for name in ("sixteen bits", "naïve")
+    )
     assert (sixteen == eight).all()
 
 

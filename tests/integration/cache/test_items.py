@@ -9,7 +9,18 @@ import torch
 from blissmask.cachefile.read import list_headers
 from blissmask.errors import InputError, UsageError
 from blissmask.tasks.run.plan import Action
-from tests.builders.cache import FRAMES, PHOTO_WH, build, captions, entries, metadata, moving_frames, on_videos, plan, video_folder
+from tests.builders.cache import (
+    FRAMES,
+    PHOTO_WH,
+    build,
+    captions,
+    entries,
+    metadata,
+    moving_frames,
+    on_videos,
+    plan,
+    video_folder,
+)
 from tests.builders.pictures import photo_folder, random_rgb, save, tier_mask, write_video
 
 
@@ -27,7 +38,11 @@ def listed(folder, lines, name="list.jsonl"):
 def test_a_video_becomes_clips_named_by_their_frames(clip):
     build(clip, **on_videos(clip, frame_extraction="chunk"))
     names = sorted(path.name for path in (clip / "cache").iterdir())
-    assert names == ["clip_00000-005_0064x0048_wan.safetensors", "clip_00005-005_0064x0048_wan.safetensors", "clip_wan_te.safetensors"]
+    assert names == [
+        "clip_00000-005_0064x0048_wan.safetensors",
+        "clip_00005-005_0064x0048_wan.safetensors",
+        "clip_wan_te.safetensors",
+    ]
 
 
 def test_a_clip_has_the_latent_frames_of_its_length(clip):
@@ -134,7 +149,11 @@ def test_an_empty_moving_mask_fails_the_clip_when_asked_to(clip):
 def test_a_picture_whose_mask_is_a_folder_costs_its_item(tmp_path):
     photo_folder(tmp_path / "photos", ["a.png"], size_wh=PHOTO_WH)
     save(tmp_path / "masks" / "a" / "0.png", tier_mask(PHOTO_WH))
-    line = {"image_path": str(tmp_path / "photos" / "a.png"), "caption": "a", "mask_path": str(tmp_path / "masks" / "a")}
+    line = {
+        "image_path": str(tmp_path / "photos" / "a.png"),
+        "caption": "a",
+        "mask_path": str(tmp_path / "masks" / "a"),
+    }
     [failure] = build(tmp_path, image_jsonl_file=listed(tmp_path, [line])).failures
     assert failure.problem.what == "the mask of a picture is a video or a folder"
 
@@ -175,7 +194,11 @@ def test_a_list_may_name_masks(tmp_path):
     save(tmp_path / "photos" / "a.png", random_rgb(PHOTO_WH))
     mask = save(tmp_path / "other" / "name.png", tier_mask(PHOTO_WH))
     lines = [{"image_path": str(tmp_path / "photos" / "a.png"), "caption": "", "mask_path": str(mask)}]
-    assert build(tmp_path, image_jsonl_file=listed(tmp_path, lines)).details["mask_sources"] == {"alpha": 0, "file": 1, "full": 0}
+    assert build(tmp_path, image_jsonl_file=listed(tmp_path, lines)).details["mask_sources"] == {
+        "alpha": 0,
+        "file": 1,
+        "full": 0,
+    }
 
 
 def test_items_of_a_list_without_mask_count_as_full_weight_beside_those_with(tmp_path):
@@ -183,7 +206,11 @@ def test_items_of_a_list_without_mask_count_as_full_weight_beside_those_with(tmp
     mask = save(tmp_path / "other" / "name.png", tier_mask(PHOTO_WH))
     lines = [{"image_path": str(tmp_path / "photos" / f"{stem}.png"), "caption": ""} for stem in "ab"]
     lines[0]["mask_path"] = str(mask)
-    assert build(tmp_path, image_jsonl_file=listed(tmp_path, lines)).details["mask_sources"] == {"alpha": 0, "file": 1, "full": 1}
+    assert build(tmp_path, image_jsonl_file=listed(tmp_path, lines)).details["mask_sources"] == {
+        "alpha": 0,
+        "file": 1,
+        "full": 1,
+    }
 
 
 def test_a_listed_data_set_needs_a_cache_folder(tmp_path):
@@ -193,7 +220,9 @@ def test_a_listed_data_set_needs_a_cache_folder(tmp_path):
 
 def test_all_lines_that_cannot_be_used_are_named(tmp_path):
     path = tmp_path / "list.jsonl"
-    path.write_text('{"image_path": "a.png"}\nno json\n{"image_path": 1, "caption": ""}\n{"image": "a"}\n', encoding="utf-8")
+    path.write_text(
+        '{"image_path": "a.png"}\nno json\n{"image_path": 1, "caption": ""}\n{"image": "a"}\n', encoding="utf-8"
+    )
     with pytest.raises(InputError) as caught:
         plan(tmp_path, image_jsonl_file=path)
     assert [place.partition(": ")[2].partition(":")[0] for place in caught.value.problems[0].where] == [
@@ -215,7 +244,14 @@ def edits(tmp_path):
 
 def one_frame(folder, **settings):
     indices = {"fp_1f_clean_indices": [0], "fp_1f_target_index": 1}
-    return {"control_directory": folder / "controls", "arch": "wan21", "task": "i2v", "cache": {"one_frame": True}, **indices, **settings}
+    return {
+        "control_directory": folder / "controls",
+        "arch": "wan21",
+        "task": "i2v",
+        "cache": {"one_frame": True},
+        **indices,
+        **settings,
+    }
 
 
 def test_one_frame_items_hold_a_slot_per_picture(edits):

@@ -57,7 +57,9 @@ def test_a_misspelt_key_is_told_with_the_one_it_may_be_meant_for(photos):
 def test_a_key_that_is_missing_is_told_with_the_one_that_may_be_meant(photos):
     with pytest.raises(InputError) as caught:
         plan(photos, image_jsonl_file=listed(photos, {"image_pth": "a.png", "caption": ""}))
-    assert caught.value.problems[0].where == (f"{photos / 'list.jsonl'}:1: `image_path` is missing, is it meant by `image_pth`?",)
+    assert caught.value.problems[0].where == (
+        f"{photos / 'list.jsonl'}:1: `image_path` is missing, is it meant by `image_pth`?",
+    )
 
 
 def shots(folder, *names):

@@ -10,7 +10,17 @@ from blissmask.cachefile.freshness import Redo
 from blissmask.config.load import load_config
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import InputError
-from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, entries, moving_frames, on_videos, plan, video_folder
+from tests.builders.cache import (
+    PHOTO_WH,
+    ModelCounter,
+    build,
+    captions,
+    entries,
+    moving_frames,
+    on_videos,
+    plan,
+    video_folder,
+)
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tier_mask
 
 
@@ -25,7 +35,12 @@ def photos(tmp_path):
 
 
 def with_default(folder, **settings):
-    return {"mask_directory": folder / "masks", "default_mask": folder / "default.png", "resolution": list(PHOTO_WH), **settings}
+    return {
+        "mask_directory": folder / "masks",
+        "default_mask": folder / "default.png",
+        "resolution": list(PHOTO_WH),
+        **settings,
+    }
 
 
 def test_items_without_a_mask_take_the_default_one(photos):
@@ -42,7 +57,9 @@ def test_items_with_the_default_mask_are_named(photos):
 
 
 def test_the_default_mask_counts_as_the_mask_that_is_required(photos):
-    assert {entry.mask_source for entry in plan(photos, **with_default(photos, require_mask=True)).entries} == {MaskSource.FILE}
+    assert {entry.mask_source for entry in plan(photos, **with_default(photos, require_mask=True)).entries} == {
+        MaskSource.FILE
+    }
 
 
 def test_a_default_mask_that_is_missing_is_refused(photos):
@@ -132,13 +149,18 @@ def test_onetrainers_masks_beside_the_photos_are_masks_and_no_photos(photos):
 
 def test_a_photo_without_onetrainers_mask_does_not_become_its_own(photos):
     save(photos / "photos" / "a-masklabel.png", half_mask(PHOTO_WH))
-    sources = {entry.item.media.key: entry.mask_source for entry in plan(photos, mask_directory=photos / "photos").entries}
+    sources = {
+        entry.item.media.key: entry.mask_source for entry in plan(photos, mask_directory=photos / "photos").entries
+    }
     assert sources == {"a": MaskSource.FILE, "b": MaskSource.FULL}
 
 
 def test_a_stray_onetrainer_mask_leaves_the_other_masks_of_its_folder_alone(photos):
     save(photos / "masks" / "b-masklabel.png", half_mask(PHOTO_WH))
-    names = {entry.item.media.key: entry.item.mask_path.name for entry in plan(photos, mask_directory=photos / "masks").entries}
+    names = {
+        entry.item.media.key: entry.item.mask_path.name
+        for entry in plan(photos, mask_directory=photos / "masks").entries
+    }
     assert names == {"a": "a.png", "b": "b-masklabel.png"}
 
 

@@ -28,7 +28,9 @@ SINGLE_FILES = {
 
 def cached(folder, name, **files):
     """Cache one photo and its caption; return all tensors by file and key."""
-    settings = config(folder, arch=name, resolution=[64, 64], cache_directory=folder / f"cache {len(list(folder.iterdir()))}").model_dump()
+    settings = config(
+        folder, arch=name, resolution=[64, 64], cache_directory=folder / f"cache {len(list(folder.iterdir()))}"
+    ).model_dump()
     settings["model"] = {"arch": name, "device": "cpu", **files}
     validated = Config.model_validate(settings)
     summary = build_cache.run(build_cache.plan(validated), RunContext())
@@ -69,7 +71,10 @@ def test_an_fp8_scaled_text_encoder_differs_by_its_rounding_only(photo):
         stored[key] = value
         if value.ndim == 2 and ".layer." in key and "relative_attention_bias" not in key:
             scale = value.abs().max() / 448
-            stored[key], stored[key.removesuffix("weight") + "scale_weight"] = (value / scale).to(torch.float8_e4m3fn), scale
+            stored[key], stored[key.removesuffix("weight") + "scale_weight"] = (
+                (value / scale).to(torch.float8_e4m3fn),
+                scale,
+            )
     save_file(stored, photo / "umt5_fp8_scaled.safetensors")
     rounded = cached(photo, "wan21", **{**files, "text_encoder": photo / "umt5_fp8_scaled.safetensors"})
     [text] = [key for key in exact if "_te.safetensors" in key]
@@ -92,7 +97,11 @@ def test_names_of_weights_are_found_without_loading_them(photo, monkeypatch):
 
 def test_all_model_files_that_are_missing_are_told_and_a_dry_run_goes_on_without_them(photo):
     settings = config(photo, arch="wan21", resolution=[64, 64]).model_dump()
-    settings["model"] = {"arch": "wan21", "vae": photo / "gone.safetensors", "text_encoder": photo / "gone_too.safetensors"}
+    settings["model"] = {
+        "arch": "wan21",
+        "vae": photo / "gone.safetensors",
+        "text_encoder": photo / "gone_too.safetensors",
+    }
     with pytest.raises(ModelError) as caught:
         build_cache.plan(Config.model_validate(settings))
     assert [problem.where for problem in caught.value.problems] == [

@@ -35,7 +35,10 @@ def test_alpha_channels_that_mask_nothing_are_named_with_the_mask_files_they_sta
     assert build_once.details["mask_sources"] == {"alpha": 3, "file": 0, "full": 0}
     for warnings in (first, second):
         where = warnings["2 alpha channels are opaque everywhere, so nothing is masked"].where
-        assert where == (f"{photos / 'photos' / 'a.png'}: {photos / 'masks' / 'a.png'} is not used", str(photos / "photos" / "b.png"))
+        assert where == (
+            f"{photos / 'photos' / 'a.png'}: {photos / 'masks' / 'a.png'} is not used",
+            str(photos / "photos" / "b.png"),
+        )
 
 
 def test_alpha_channels_that_are_not_masks_are_not_spoken_of(photos):
@@ -46,7 +49,9 @@ def test_alpha_channels_that_are_not_masks_are_not_spoken_of(photos):
 
 def test_inverted_alpha_that_is_transparent_everywhere_masks_nothing(photos):
     rgba(photos, "a.png", np.zeros_like(OPAQUE))
-    assert "1 alpha channel is transparent everywhere, so nothing is masked" in told(photos, alpha_mask=True, invert_mask=True)
+    assert "1 alpha channel is transparent everywhere, so nothing is masked" in told(
+        photos, alpha_mask=True, invert_mask=True
+    )
 
 
 def test_empty_alpha_that_was_filled_is_not_called_opaque_afterwards(photos):
@@ -110,4 +115,7 @@ def test_masks_that_belong_to_no_item_are_hinted_at_where_masks_are_missed(photo
     save(photos / "masks" / "a_mask.png", tier_mask(PHOTO_WH))
     with pytest.raises(InputError, match="no mask found for 3 items") as caught:
         plan(photos, mask_directory=photos / "masks", require_mask=True)
-    assert "1 of the masks belong to no item, e.g. `a_mask.png`: a mask is called like its photo" in caught.value.problems[0].fix
+    assert (
+        "1 of the masks belong to no item, e.g. `a_mask.png`: a mask is called like its photo"
+        in caught.value.problems[0].fix
+    )

@@ -44,4 +44,6 @@ def test_the_mask_of_a_thin_photo_lies_on_it(thin):
 
 def test_a_photo_that_loses_nearly_everything_to_the_crop_is_named(thin):
     told = {problem.what: problem.where for problem in plan(thin, **settings(thin)).warnings}
-    assert told["1 item loses nearly everything to the crop"] == (f"{thin / 'photos' / 'thin.png'}: 1x8000 to 512x2048",)
+    assert told["1 item loses nearly everything to the crop"] == (
+        f"{thin / 'photos' / 'thin.png'}: 1x8000 to 512x2048",
+    )

@@ -7,7 +7,17 @@ import pytest
 import torch
 
 from blissmask.tasks.run.plan import Action
-from tests.builders.cache import FRAMES, build, entries, frame_names, listed_frames, moving_frames, on_videos, plan, video_folder
+from tests.builders.cache import (
+    FRAMES,
+    build,
+    entries,
+    frame_names,
+    listed_frames,
+    moving_frames,
+    on_videos,
+    plan,
+    video_folder,
+)
 from tests.builders.pictures import save, write_video
 
 WHITE = np.full((48, 64), 255, np.uint8)
@@ -81,7 +91,9 @@ def test_a_mask_frame_of_another_shape_costs_the_clips_that_hold_it(clip):
     save(clip / "masks" / "clip" / "000007.png", np.full((48, 48), 255, np.uint8))
     [failure] = build(clip, **{**settings, "frame_extraction": "chunk"}).failures
     assert failure.key.endswith(" frames 5-9")
-    assert failure.problem.what.startswith("aspect ratio differs by 33.3% (limit 1%): image 64x48, frame 7 of the mask 48x48")
+    assert failure.problem.what.startswith(
+        "aspect ratio differs by 33.3% (limit 1%): image 64x48, frame 7 of the mask 48x48"
+    )
 
 
 def test_frames_of_a_video_are_in_the_order_of_their_numbers(tmp_path):
@@ -109,6 +121,13 @@ def test_a_frame_of_another_size_than_the_first_costs_the_clip(tmp_path):
 def test_a_picture_whose_mask_has_frames_fails_in_the_plan(tmp_path):
     save(tmp_path / "photos" / "a.png", np.zeros((64, 96, 3), np.uint8))
     save(tmp_path / "masks" / "a" / "0.png", BLACK)
-    line = {"image_path": str(tmp_path / "photos" / "a.png"), "caption": "a", "mask_path": str(tmp_path / "masks" / "a")}
+    line = {
+        "image_path": str(tmp_path / "photos" / "a.png"),
+        "caption": "a",
+        "mask_path": str(tmp_path / "masks" / "a"),
+    }
     (tmp_path / "list.jsonl").write_text(json.dumps(line), encoding="utf-8")
-    assert refused(tmp_path, {"image_jsonl_file": tmp_path / "list.jsonl"}) == "the mask of a picture is a video or a folder"
+    assert (
+        refused(tmp_path, {"image_jsonl_file": tmp_path / "list.jsonl"})
+        == "the mask of a picture is a video or a folder"
+    )

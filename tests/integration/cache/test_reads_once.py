@@ -194,6 +194,8 @@ def test_clips_are_worked_on_by_a_few_threads_only(clip, monkeypatch, change):
         write_video(clip / "videos" / "clip.avi", moving_frames()[::-1])
     jobs = {}
     whole = latents.work_through
-    monkeypatch.setattr(latents, "work_through", lambda *args, **how: jobs.update({how["phase"]: args[2].jobs}) or whole(*args, **how))
+    monkeypatch.setattr(
+        latents, "work_through", lambda *args, **how: jobs.update({how["phase"]: args[2].jobs}) or whole(*args, **how)
+    )
     build_cache.run(build_cache.plan(config(clip, **settings)), RunContext(jobs=16))
     assert jobs == {"Refreshing masks" if change == "masks" else "Encoding": 3}

@@ -46,10 +46,16 @@ def test_shares_hold_every_item_exactly_once(count):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_what_belongs_together_comes_to_one_process(count):
-    items = [(name, number) for name, clips in (("film", 12), ("short", 1), ("trailer", 3), ("scene", 4)) for number in range(clips)]
+    items = [
+        (name, number)
+        for name, clips in (("film", 12), ("short", 1), ("trailer", 3), ("scene", 4))
+        for number in range(clips)
+    ]
     shares = [Shard(rank, count).share(items, together=lambda item: item[0]) for rank in range(count)]
     assert sorted(item for share in shares for item in share) == sorted(items)
-    assert all(len({rank for rank, share in enumerate(shares) for item in share if item[0] == name}) == 1 for name, _ in items)
+    assert all(
+        len({rank for rank, share in enumerate(shares) for item in share if item[0] == name}) == 1 for name, _ in items
+    )
 
 
 def test_photos_are_shared_evenly():
@@ -89,7 +95,13 @@ def in_two_processes(folder, **settings):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", _PROCESS, str(folder), json.dumps(settings)],

@@ -45,7 +45,9 @@ def test_the_sheet_is_written_as_png_or_html(photos):
 def test_the_sheet_is_there_before_any_model_is_loaded(photos, monkeypatch):
     models = ModelCounter(monkeypatch)
     loaded_then = []
-    monkeypatch.setattr("blissmask.tasks.cache.build_cache.write_cache_sheet", lambda *_: loaded_then.append(list(models.loaded)))
+    monkeypatch.setattr(
+        "blissmask.tasks.cache.build_cache.write_cache_sheet", lambda *_: loaded_then.append(list(models.loaded))
+    )
     build(photos, cache={"sheet": photos / "sheet.png"})
     assert loaded_then == [[]]
     assert models.loaded
@@ -99,7 +101,9 @@ def test_a_clip_shows_the_masks_of_its_middle_frames(tmp_path):
     (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
     for number in range(5):
         save(tmp_path / "masks" / "clip" / f"{number}.png", np.full((48, 64), 255 if number else 0, np.uint8))
-    [card] = cards(tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks").values()
+    [card] = cards(
+        tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks"
+    ).values()
     assert (card.name, card.numbers.rpartition(" ")[2]) == ("clip.avi frames 0-4", "1.00")
 
 
@@ -108,7 +112,9 @@ def test_a_clip_without_weights_in_its_middle_is_remarked_and_darkened(tmp_path)
     (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
     for number in range(5):
         save(tmp_path / "masks" / "clip" / f"{number}.png", np.full((48, 64), 0 if number else 255, np.uint8))
-    [card] = cards(tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks").values()
+    [card] = cards(
+        tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks"
+    ).values()
     assert card.remarks == ("mask zero in the middle",)
     assert card.pictures[1].mean() < card.pictures[0].mean() / 2
 

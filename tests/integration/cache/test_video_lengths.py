@@ -7,7 +7,18 @@ from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
 from blissmask.cachefile.write import save_tensors
 from blissmask.dataset import footage
 from blissmask.tasks.run.plan import Action
-from tests.builders.cache import FRAMES, build, frame_names, listed_frames, metadata, moving_frames, on_videos, plan, times, video_folder
+from tests.builders.cache import (
+    FRAMES,
+    build,
+    frame_names,
+    listed_frames,
+    metadata,
+    moving_frames,
+    on_videos,
+    plan,
+    times,
+    video_folder,
+)
 from tests.builders.pictures import save, tier_mask, write_video
 from tests.builders.videos import cut_off, grey_video, long_sound, trimmed, with_damaged_frames
 

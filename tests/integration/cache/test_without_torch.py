@@ -31,7 +31,9 @@ def heavy_modules(folder, *flags):
 
 def configure(folder, **keys):
     lines = ["[[datasets]]", "resolution = [64, 48]", f"cache_directory = {str(folder / 'cache')!r}"]
-    lines += [f"{key} = {str(value)!r}" if isinstance(value, str) else f"{key} = {value}" for key, value in keys.items()]
+    lines += [
+        f"{key} = {str(value)!r}" if isinstance(value, str) else f"{key} = {value}" for key, value in keys.items()
+    ]
     (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -69,7 +69,13 @@ def encode(name: str, task: str, captions: list[str]):
 
 
 def batch(
-    name: str, task: str, *, rows: tuple[int, ...] = (0, 1), frames: int = 1, level: float = 0.6, texts: tuple[int, ...] | None = None
+    name: str,
+    task: str,
+    *,
+    rows: tuple[int, ...] = (0, 1),
+    frames: int = 1,
+    level: float = 0.6,
+    texts: tuple[int, ...] | None = None,
 ) -> Batch:
     item, text = encoded_item(name, task, frames), encoded_text(name, task)
     conditioning = {key: value[list(rows)] for key, value in item.items() if key != "latents"}
@@ -110,7 +116,13 @@ def test_latents_have_the_declared_geometry(name: str, task: str):
     for frames in frame_counts(name):
         given, contents = pixels(name, frames=frames), encoded_item(name, task, frames)
         height, width = (side // latent.spatial_stride for side in given.shape[3:])
-        assert contents["latents"].shape == (2, latent.channels, (frames - 1) // latent.temporal_stride + 1, height, width)
+        assert contents["latents"].shape == (
+            2,
+            latent.channels,
+            (frames - 1) // latent.temporal_stride + 1,
+            height,
+            width,
+        )
         assert all(len(content) == 2 and torch.isfinite(content).all() for content in contents.values())
         assert all(content.ndim == 5 for key, content in contents.items() if key.startswith("latents"))
 
@@ -129,7 +141,9 @@ def test_encoding_is_the_same_every_time_and_for_one_item_alone(name: str, task:
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if load_architecture(name).takes_videos])
 @pytest.mark.parametrize(("frame", "latent_frame"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2)])
-def test_a_marked_frame_lands_in_its_latent_frame(name: str, frame: int, latent_frame: int, monkeypatch: pytest.MonkeyPatch):
+def test_a_marked_frame_lands_in_its_latent_frame(
+    name: str, frame: int, latent_frame: int, monkeypatch: pytest.MonkeyPatch
+):
     encoder = latent_encoder(name, load_architecture(name).tasks[0])
     for module in encoder._vae.modules():
         # The group norms of HunyuanVideo 1.0 average over all frames, so that every mark shines through everywhere, faintly.
@@ -195,14 +209,18 @@ def test_lora_trains_every_adapter_and_nothing_else(name: str, task: str):
 
     model = denoiser(name, task)
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
-    inject_adapter_in_model(LoraConfig(r=2, lora_alpha=2, target_modules=model.lora_targets, init_lora_weights=False), model.module)
+    inject_adapter_in_model(
+        LoraConfig(r=2, lora_alpha=2, target_modules=model.lora_targets, init_lora_weights=False), model.module
+    )
     adapters = {key: value for key, value in model.module.named_parameters() if "lora_" in key}
     assert {key for key, value in model.module.named_parameters() if value.requires_grad} == adapters.keys()
     optimizer = torch.optim.SGD(adapters.values(), lr=1e-3)
     model.predict(batch(name, task, frames=frame_counts(name)[-1])).square().mean().backward()
     assert not [key for key, value in adapters.items() if value.grad is None or not value.grad.abs().max() > 0]
     optimizer.step()
-    after = {key.replace(".base_layer", ""): value for key, value in model.module.state_dict().items() if "lora_" not in key}
+    after = {
+        key.replace(".base_layer", ""): value for key, value in model.module.state_dict().items() if "lora_" not in key
+    }
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
 
@@ -240,14 +258,21 @@ def fingerprints() -> dict[str, list[str]]:
         digest = hashlib.sha256()
         for value in model.module.state_dict().values():
             digest.update(value.contiguous().numpy().tobytes())
-        found[name] = [family.latent_encoder_identity(TINY), family.text_encoder_identity(TINY), model.identity, digest.hexdigest()]
+        found[name] = [
+            family.latent_encoder_identity(TINY),
+            family.text_encoder_identity(TINY),
+            model.identity,
+            digest.hexdigest(),
+        ]
     return found
 
 
 def test_identities_and_tiny_weights_are_the_same_in_another_process():
     code = "import json, sys; sys.path.insert(0, sys.argv[1]); import test_contract as t; print(json.dumps(t.fingerprints()))"
     folder = __file__.rpartition("/")[0]
-    run = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env=_other_hash_seed())
+    run = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env=_other_hash_seed()
+    )
     assert json.loads(run.stdout.splitlines()[-1]) == fingerprints()
 
 

@@ -52,7 +52,9 @@ def studio(name, task, *, frames=None, dtype=torch.float32, text='a cat that say
     prompt, negative = text_encoder.encode([text, "blurred"], images)
     features = None
     if drawing.picture_encoder is not None:
-        model = drawing.picture_encoder.part.load(FILES, drawing.picture_encoder.load_file, device=CPU, dtype=torch.float32)
+        model = drawing.picture_encoder.part.load(
+            FILES, drawing.picture_encoder.load_file, device=CPU, dtype=torch.float32
+        )
         features = encode_picture(drawing.picture_encoder, model, pictures[0])
     shot = Shot(
         text=prompt.tensors,
@@ -69,7 +71,8 @@ def studio(name, task, *, frames=None, dtype=torch.float32, text='a cat that say
         features_ND=features,
     )
     denoisers = {
-        expert.name: arch.load_denoiser(FILES, expert=expert.name, task=task, device=CPU, dtype=dtype) for expert in arch.experts(task)
+        expert.name: arch.load_denoiser(FILES, expert=expert.name, task=task, device=CPU, dtype=dtype)
+        for expert in arch.experts(task)
     }
     painter = Painter(drawing, FILES, device=CPU, dtype=dtype, vae_dtype=torch.float32)
     return Studio(arch, task, drawing, painter, denoisers, dataclasses.replace(shot, **changes))
@@ -172,7 +175,9 @@ def test_both_experts_draw_where_both_are_there(there):
     assert min(calls.values()) > 0
 
 
-@pytest.mark.parametrize(("name", "task"), [("wan21", "t2v"), ("wan22-5b", "i2v"), ("qwen-image", "t2i"), ("hunyuan-video-15", "t2v")])
+@pytest.mark.parametrize(
+    ("name", "task"), [("wan21", "t2v"), ("wan22-5b", "i2v"), ("qwen-image", "t2i"), ("hunyuan-video-15", "t2v")]
+)
 def test_what_does_not_fit_whole_is_decoded_in_tiles(monkeypatch, name, task):
     made = studio(name, task, frames=1, steps=1, negative=None, cfg_scale=1.0, size_wh=(288, 256))
     made.shot = dataclasses.replace(made.shot, pictures=[random_rgb((288, 256))] * len(made.shot.pictures))

@@ -54,7 +54,10 @@ def test_encoding_equals_plain_diffusers(make, encoder, name: str, frames: int):
     with torch.inference_mode():
         expected = plain.encode(pixels).latent_dist.mode()
     if encoder is WanLatentEncoder:
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (plain.config.latents_mean, plain.config.latents_std))
+        mean, std = (
+            torch.tensor(values).view(1, -1, 1, 1, 1)
+            for values in (plain.config.latents_mean, plain.config.latents_std)
+        )
         expected = (expected - mean) / std
     found = encoder(seeded(make), latent, identity="x").encode(pixels)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -126,12 +129,18 @@ def test_one_frame_item_puts_each_picture_in_the_slot_of_its_index():
 def test_one_frame_with_a_control_missing_is_refused():
     encoder = load_architecture("wan21").load_latent_encoder(TINY, device=CPU, dtype=FP32, task="i2v")
     with pytest.raises(UsageError, match="1 control pictures for 2"):
-        encoder.encode_item(random_pixels(1, 3, 1, 16, 16), controls=[random_pixels(1, 3, 1, 16, 16)], one_frame=OneFrame((0, 2), 1))
+        encoder.encode_item(
+            random_pixels(1, 3, 1, 16, 16), controls=[random_pixels(1, 3, 1, 16, 16)], one_frame=OneFrame((0, 2), 1)
+        )
 
 
 def test_one_frame_prediction_goes_by_time_indices():
     denoiser = load_architecture("wan21").load_denoiser(TINY, expert="", task="i2v", device=CPU, dtype=FP32)
-    conditioning = {"t5": [random_pixels(3, 32)], "latents_image": random_pixels(1, 20, 2, 4, 4), "clip": random_pixels(1, 1, 5, 80)}
+    conditioning = {
+        "t5": [random_pixels(3, 32)],
+        "latents_image": random_pixels(1, 20, 2, 4, 4),
+        "clip": random_pixels(1, 1, 5, 80),
+    }
 
     def predict(*indices: int) -> Tensor:
         with torch.no_grad():
@@ -159,7 +168,9 @@ def test_wan_experts_differ_and_keep_their_boundaries():
     family = load_architecture("wan22")
     assert [expert.timestep_range for expert in family.experts("t2v")] == [(0.875, 1.0), (0.0, 0.875)]
     assert [expert.timestep_range for expert in family.experts("i2v")] == [(0.9, 1.0), (0.0, 0.9)]
-    high, low = (family.load_denoiser(TINY, expert=name, task="t2v", device=CPU, dtype=FP32) for name in ("high", "low"))
+    high, low = (
+        family.load_denoiser(TINY, expert=name, task="t2v", device=CPU, dtype=FP32) for name in ("high", "low")
+    )
     assert not torch.equal(high.module.proj_out.weight, low.module.proj_out.weight)
     assert high.identity != low.identity
 
@@ -195,7 +206,9 @@ def test_qwen_edit_without_controls_is_refused_at_both_ends():
         encoder.encode_item(random_pixels(1, 3, 1, 16, 16))
     denoiser = family.load_denoiser(TINY, expert="", task="edit-2509", device=CPU, dtype=FP32)
     with pytest.raises(CacheError, match="control pictures"):
-        denoiser.predict(Batch(random_pixels(1, 16, 1, 4, 4), torch.tensor([0.5]), {"vl_embed": [random_pixels(3, 128)]}))
+        denoiser.predict(
+            Batch(random_pixels(1, 16, 1, 4, 4), torch.tensor([0.5]), {"vl_embed": [random_pixels(3, 128)]})
+        )
     text = family.load_text_encoder(TINY, device=CPU, dtype=FP32)
     with pytest.raises(UsageError, match="control picture"):
         text.encode(["a cat"])
@@ -203,7 +216,10 @@ def test_qwen_edit_without_controls_is_refused_at_both_ends():
 
 def test_qwen_edit_controls_of_mixed_sizes_in_one_batch_are_refused():
     denoiser = load_architecture("qwen-image-edit").load_denoiser(TINY, expert="", task="edit", device=CPU, dtype=FP32)
-    conditioning = {"vl_embed": [random_pixels(3, 128)] * 2, "latents_control_0": [random_pixels(16, 1, 4, 4), random_pixels(16, 1, 4, 6)]}
+    conditioning = {
+        "vl_embed": [random_pixels(3, 128)] * 2,
+        "latents_control_0": [random_pixels(16, 1, 4, 4), random_pixels(16, 1, 4, 6)],
+    }
     with pytest.raises(CacheError, match="different sizes"):
         denoiser.predict(Batch(random_pixels(2, 16, 1, 4, 4), torch.tensor([0.5, 0.5]), conditioning))
 
@@ -221,7 +237,8 @@ def test_vision_patches_equal_those_of_transformers():
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((1920, 1080), (504, 280)), ((1080, 1920), (280, 504)), ((1024, 1024), (392, 392)), ((4000, 1000), (756, 196))]
+    ("size", "expected"),
+    [((1920, 1080), (504, 280)), ((1080, 1920), (280, 504)), ((1024, 1024), (392, 392)), ((4000, 1000), (756, 196))],
 )
 def test_condition_pictures_keep_their_shape_at_about_the_area(size: tuple[int, int], expected: tuple[int, int]):
     assert condition_size(*size, 384 * 384) == expected
@@ -256,7 +273,12 @@ def test_hunyuan_rows_past_the_caption_are_zero_and_masked():
 
 @pytest.mark.parametrize(
     ("caption", "glyphs"),
-    [('a sign says "OPEN"', 'Text "OPEN". '), ("“eins” and “zwei” and “eins”", 'Text "eins". Text "zwei". '), ("nothing", ""), ('"', "")],
+    [
+        ('a sign says "OPEN"', 'Text "OPEN". '),
+        ("“eins” and “zwei” and “eins”", 'Text "eins". Text "zwei". '),
+        ("nothing", ""),
+        ('"', ""),
+    ],
 )
 def test_quoted_words_are_spelt_for_byt5(caption: str, glyphs: str):
     assert glyph_text(caption) == glyphs
@@ -271,7 +293,11 @@ def test_hunyuan_15_condition_is_scaled_like_the_latents():
     text = {"vl_embed": [random_pixels(3, 128)], "byt5_embed": [torch.zeros(0, 32)]}
     with torch.no_grad():
         denoiser.predict(
-            Batch(random_pixels(1, 32, 2, 2, 2), torch.tensor([0.5]), {**text, "latents_image": image, "siglip": random_pixels(1, 4, 72)})
+            Batch(
+                random_pixels(1, 32, 2, 2, 2),
+                torch.tensor([0.5]),
+                {**text, "latents_image": image, "siglip": random_pixels(1, 4, 72)},
+            )
         )
     torch.testing.assert_close(seen["hidden_states"][:, 32:64], image[:, :32] * family.latent.train_scale)
     torch.testing.assert_close(seen["hidden_states"][:, 64:], image[:, 32:])

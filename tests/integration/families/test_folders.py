@@ -37,7 +37,11 @@ def test_saved_pipeline_is_a_model_folder_of_the_same_weights(tmp_path: Path, na
         for files in (TINY, folder):
             denoiser = family.load_denoiser(files, expert=expert.name, task=family.tasks[0], device=CPU, dtype=FP32)
             with torch.no_grad():
-                velocities.append(denoiser.predict(Batch(latents[0], torch.tensor([0.5]), {key: [row] for key, row in texts[0].items()})))
+                velocities.append(
+                    denoiser.predict(
+                        Batch(latents[0], torch.tensor([0.5]), {key: [row] for key, row in texts[0].items()})
+                    )
+                )
         torch.testing.assert_close(velocities[0], velocities[1], rtol=1e-5, atol=1e-5)
     assert family.latent_encoder_identity(folder) != family.latent_encoder_identity(TINY)
     assert family.latent_encoder_identity(folder) == family.latent_encoder_identity(ModelFiles(vae=tmp_path / "vae"))
@@ -48,7 +52,12 @@ def test_tiny_pipeline_runs(name: str):
     pipeline = tiny_pipeline(name)
     pipeline.set_progress_bar_config(disable=True)
     made = pipeline(
-        prompt="a cat", height=32, width=32, num_inference_steps=2, output_type="latent", generator=torch.Generator().manual_seed(0)
+        prompt="a cat",
+        height=32,
+        width=32,
+        num_inference_steps=2,
+        output_type="latent",
+        generator=torch.Generator().manual_seed(0),
     )
     assert torch.isfinite(made[0] if isinstance(made, tuple) else next(iter(made.values()))).all()
 
@@ -73,7 +82,9 @@ def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path: Path):
     del state["blocks.0.attn1.to_q.weight"]
     write_safetensors(state, weights)
     with pytest.raises(ModelError):
-        load_architecture("wan21").load_denoiser(ModelFiles(model=str(tmp_path)), expert="", task="t2v", device=CPU, dtype=FP32)
+        load_architecture("wan21").load_denoiser(
+            ModelFiles(model=str(tmp_path)), expert="", task="t2v", device=CPU, dtype=FP32
+        )
 
 
 def test_folder_in_another_layout_is_refused(tmp_path: Path):

@@ -32,7 +32,11 @@ def stored_shapes(module) -> dict[str, StoredTensor]:
     ("class_name", "sizes", "config_of"),
     [
         ("WanTransformer3DModel", {**WAN_14B, "in_channels": 16}, wan_denoiser.config_of),
-        ("WanTransformer3DModel", {**WAN_14B, "in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}, wan_denoiser.config_of),
+        (
+            "WanTransformer3DModel",
+            {**WAN_14B, "in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120},
+            wan_denoiser.config_of,
+        ),
         ("WanTransformer3DModel", {**WAN_5B, "in_channels": 48, "out_channels": 48}, wan_denoiser.config_of),
         ("QwenImageTransformer2DModel", {}, qwen_denoiser.config_of),
         ("HunyuanVideoTransformer3DModel", {}, hunyuan_denoiser.config_of),
@@ -51,14 +55,24 @@ def test_diffusers_models_are_rebuilt_from_their_shapes(class_name: str, sizes: 
     for key, value in read.items():
         assert made.config[key] == value or tuple(made.config[key]) == tuple(value), key
     again = build_empty(lambda: getattr(diffusers, class_name)(**read))
-    assert {key: value.shape for key, value in again.state_dict().items()} == {key: value.shape for key, value in made.state_dict().items()}
+    assert {key: value.shape for key, value in again.state_dict().items()} == {
+        key: value.shape for key, value in made.state_dict().items()
+    }
 
 
 TRANSFORMERS = {
     "umt5-xxl": (
         "UMT5EncoderModel",
         "UMT5Config",
-        {"vocab_size": 256384, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "is_encoder_decoder": False, "num_layers": 24, "num_heads": 64},
+        {
+            "vocab_size": 256384,
+            "d_model": 4096,
+            "d_kv": 64,
+            "d_ff": 10240,
+            "is_encoder_decoder": False,
+            "num_layers": 24,
+            "num_heads": 64,
+        },
         t5.config_of,
     ),
     "byt5-small": (
@@ -79,7 +93,13 @@ TRANSFORMERS = {
     "llama-3-8b": (
         "LlamaModel",
         "LlamaConfig",
-        {"vocab_size": 128320, "hidden_size": 4096, "intermediate_size": 14336, "num_key_value_heads": 8, **llama.LLAMA3},
+        {
+            "vocab_size": 128320,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_key_value_heads": 8,
+            **llama.LLAMA3,
+        },
         llama.config_of,
     ),
     "clip-l": (
@@ -124,7 +144,10 @@ def test_transformers_models_are_rebuilt_from_their_shapes(name: str):
 
     class_name, config_name, sizes, config_of = TRANSFORMERS[name]
     made = build_empty(lambda: getattr(transformers, class_name)(getattr(transformers, config_name)(**sizes)))
-    tensors = {key.removeprefix("vision_model.").removeprefix("text_model."): value for key, value in stored_shapes(made).items()}
+    tensors = {
+        key.removeprefix("vision_model.").removeprefix("text_model."): value
+        for key, value in stored_shapes(made).items()
+    }
     read = config_of(tensors, Path("file"))
     for key, value in read.items():
         assert getattr(made.config, key) == value, key

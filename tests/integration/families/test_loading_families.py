@@ -58,7 +58,9 @@ def hunyuan_original(state: dict[str, Tensor], keymap) -> dict[str, Tensor]:
             original[name] = torch.cat(value.chunk(2)[::-1]) if name.startswith("final_layer.adaLN") else value
             continue
         module, kind = name.partition(":")[0], name.rpartition(".")[2]
-        parts = [named[f"{module}:{part}.{kind}"] for part in ("q", "k", "v", "mlp") if f"{module}:{part}.{kind}" in named]
+        parts = [
+            named[f"{module}:{part}.{kind}"] for part in ("q", "k", "v", "mlp") if f"{module}:{part}.{kind}" in named
+        ]
         original[f"{module}.{kind}"] = torch.cat(parts)
     return original
 
@@ -68,16 +70,22 @@ def in_comfyui_names(original: dict[str, Tensor]) -> dict[str, Tensor]:
     fused: dict[str, Tensor] = {}
     for name, value in original.items():
         if found := re.match(r"(double_blocks\.\d+\.(?:img|txt)_attn)_([qkv])\.(weight|bias)$", name):
-            fused[f"{found[1]}_qkv.{found[3]}"] = torch.cat([original[f"{found[1]}_{part}.{found[3]}"] for part in "qkv"])
+            fused[f"{found[1]}_qkv.{found[3]}"] = torch.cat(
+                [original[f"{found[1]}_{part}.{found[3]}"] for part in "qkv"]
+            )
         else:
             fused[name] = value
     renamed = {}
     for key, value in fused.items():
         name = re.sub(
-            r"(img|txt)_attn_([qk])_norm\.weight", lambda m: f"{m[1]}_attn.norm.{'query' if m[2] == 'q' else 'key'}_norm.scale", key
+            r"(img|txt)_attn_([qk])_norm\.weight",
+            lambda m: f"{m[1]}_attn.norm.{'query' if m[2] == 'q' else 'key'}_norm.scale",
+            key,
         )
         name = re.sub(
-            r"(single_blocks\.\d+)\.([qk])_norm\.weight", lambda m: f"{m[1]}.norm.{'query' if m[2] == 'q' else 'key'}_norm.scale", name
+            r"(single_blocks\.\d+)\.([qk])_norm\.weight",
+            lambda m: f"{m[1]}.norm.{'query' if m[2] == 'q' else 'key'}_norm.scale",
+            name,
         )
         name = re.sub(r"(img|txt|self)_attn_(qkv|proj)\.", r"\1_attn.\2.", name)
         name = name.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.2")
@@ -157,7 +165,10 @@ def test_hunyuan_video_15_vae_loads_with_decoder(tmp_path: Path, layout: str):
 def test_wan22_vae_of_the_original_repository_loads_with_decoder(tmp_path: Path):
     _, state = state_of(tiny.wan22_vae)
     original = {wan_keymaps.wan22_vae(4, 1).to_original(key): value for key, value in state.items()}
-    assert {"encoder.downsamples.1.downsamples.1.time_conv.weight", "decoder.upsamples.0.upsamples.2.resample.1.weight"} <= original.keys()
+    assert {
+        "encoder.downsamples.1.downsamples.1.time_conv.weight",
+        "decoder.upsamples.0.upsamples.2.resample.1.weight",
+    } <= original.keys()
     path = written(tmp_path / "vae.safetensors", original)
     vae = wan_vae.load_vae(path, device=CPU, dtype=FP32, decoder=True)
     assert_same_weights(vae, state)
@@ -172,8 +183,12 @@ def test_qwen_vae_in_wan_names_gives_the_same_latents(tmp_path: Path):
     family = load_architecture("qwen-image")
     encoder = family.load_latent_encoder(ModelFiles(vae=path), device=CPU, dtype=FP32)
     pixels = torch.rand(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    mean, std = (torch.tensor(values).view(1, 16, 1, 1, 1) for values in (source.config.latents_mean, source.config.latents_std))
-    torch.testing.assert_close(encoder.encode(pixels), (source.encode(pixels).latent_dist.mode() - mean) / std, rtol=0, atol=1e-5)
+    mean, std = (
+        torch.tensor(values).view(1, 16, 1, 1, 1) for values in (source.config.latents_mean, source.config.latents_std)
+    )
+    torch.testing.assert_close(
+        encoder.encode(pixels), (source.encode(pixels).latent_dist.mode() - mean) / std, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("old_names", [True, False])
@@ -182,7 +197,8 @@ def test_qwen_vl_loads_in_old_and_new_names_with_and_without_vision(tmp_path: Pa
     _, state = state_of(tiny.qwen_vl)
     if old_names:
         stored = {
-            key if key.startswith("visual.") else f"model.{key.removeprefix('language_model.')}": value for key, value in state.items()
+            key if key.startswith("visual.") else f"model.{key.removeprefix('language_model.')}": value
+            for key, value in state.items()
         }
     else:
         stored = {f"model.{key}": value for key, value in state.items()}
@@ -197,7 +213,8 @@ def test_qwen_vl_loads_in_old_and_new_names_with_and_without_vision(tmp_path: Pa
 def test_llama_loads_under_every_prefix(tmp_path: Path, prefix: str):
     source, state = state_of(tiny.llama)
     path = written(
-        tmp_path / "llama.safetensors", {**{prefix + key: value for key, value in state.items()}, "lm_head.weight": torch.zeros(2, 2)}
+        tmp_path / "llama.safetensors",
+        {**{prefix + key: value for key, value in state.items()}, "lm_head.weight": torch.zeros(2, 2)},
     )
     model = load_llama(path, device=CPU, dtype=FP32)
     assert_same_weights(model, state)
@@ -216,7 +233,9 @@ def test_llama_loads_under_every_prefix(tmp_path: Path, prefix: str):
 )
 def test_second_encoders_load(tmp_path: Path, make, load, prefix: str):
     _, state = state_of(make)
-    stored = {prefix + key.removeprefix(prefix): value for key, value in state.items() if key != "encoder.embed_tokens.weight"}
+    stored = {
+        prefix + key.removeprefix(prefix): value for key, value in state.items() if key != "encoder.embed_tokens.weight"
+    }
     assert_same_weights(load(written(tmp_path / "x.safetensors", stored), device=CPU, dtype=FP32), state)
 
 

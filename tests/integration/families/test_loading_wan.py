@@ -86,9 +86,19 @@ def test_full_size_vae_configuration_is_read_from_shapes():
         vae = AutoencoderKLWan()
     shapes = {key: StoredTensor(tuple(value.shape), Tensor) for key, value in vae.state_dict().items()}
     original = {wan_keymaps.wan21_vae(4, 2).to_original(key): value for key, value in shapes.items()}
-    assert {"encoder.downsamples.5.resample.1.weight", "encoder.downsamples.6.residual.2.weight", "conv2.bias"} <= original.keys()
+    assert {
+        "encoder.downsamples.5.resample.1.weight",
+        "encoder.downsamples.6.residual.2.weight",
+        "conv2.bias",
+    } <= original.keys()
     config = wan_vae.config_of(wan_vae.in_diffusers_names(original), Path("vae"))
-    expected = {"base_dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "temperal_downsample": [False, True, True]}
+    expected = {
+        "base_dim": 96,
+        "z_dim": 16,
+        "dim_mult": [1, 2, 4, 4],
+        "num_res_blocks": 2,
+        "temperal_downsample": [False, True, True],
+    }
     assert config == expected
     assert wan_vae.in_diffusers_names(original).keys() == shapes.keys()
 
@@ -103,7 +113,9 @@ def test_umt5_loads_and_encodes_the_same(tmp_path: Path, layout: str):
     write_safetensors(state, tmp_path / "umt5.safetensors")
     loaded = load_umt5(tmp_path / "umt5.safetensors", device=CPU, dtype=FP32)
     ids = torch.tensor([[5, 6, 7, 1]])
-    torch.testing.assert_close(loaded(input_ids=ids).last_hidden_state, model(input_ids=ids).last_hidden_state, rtol=0, atol=0)
+    torch.testing.assert_close(
+        loaded(input_ids=ids).last_hidden_state, model(input_ids=ids).last_hidden_state, rtol=0, atol=0
+    )
     assert loaded.shared.weight.data_ptr() == loaded.encoder.embed_tokens.weight.data_ptr()
 
 
@@ -118,7 +130,11 @@ def test_clip_of_the_original_repository_gives_the_same_features(tmp_path: Path)
 
 def original_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Write a CLIP image encoder as the Wan 2.1 repository stores it."""
-    original = {"visual.head": torch.zeros(80, 16), "textual.token_embedding.weight": torch.zeros(3, 4), "log_scale": torch.zeros(())}
+    original = {
+        "visual.head": torch.zeros(80, 16),
+        "textual.token_embedding.weight": torch.zeros(3, 4),
+        "log_scale": torch.zeros(()),
+    }
     for key, value in state.items():
         block = key.removeprefix("encoder.layers.").partition(".")[0]
         names = {
@@ -129,7 +145,11 @@ def original_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if key in names:
             original[f"visual.{names[key]}"] = value.reshape(1, -1, value.shape[-1]) if "patch" not in key else value
             continue
-        name = key.replace("encoder.layers.", "transformer.").replace("pre_layrnorm", "pre_norm").replace("post_layernorm", "post_norm")
+        name = (
+            key.replace("encoder.layers.", "transformer.")
+            .replace("pre_layrnorm", "pre_norm")
+            .replace("post_layernorm", "post_norm")
+        )
         name = name.replace("layer_norm", "norm").replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.2")
         name = name.replace("self_attn.out_proj", "attn.proj")
         if "_proj" in name:
@@ -158,7 +178,9 @@ def test_fp8_scaled_denoiser_differs_by_fp8_rounding_only(tmp_path: Path, scale_
             stored[key.removesuffix("weight") + "scale_input"] = torch.ones(())
         else:
             stored[key] = value
-    write_safetensors({f"model.diffusion_model.{key}": value for key, value in stored.items()}, tmp_path / "wan.safetensors")
+    write_safetensors(
+        {f"model.diffusion_model.{key}": value for key, value in stored.items()}, tmp_path / "wan.safetensors"
+    )
     loaded = wan_denoiser.load_denoiser(tmp_path / "wan.safetensors", device=CPU, dtype=FP32).state_dict()
     for key, value in state.items():
         error = (loaded[key] - value).abs().max() / value.abs().max().clamp_min(1e-9)
@@ -171,7 +193,11 @@ def test_bfloat16_leaves_the_modules_that_diffusers_keeps_in_float32(tmp_path: P
     module = wan_denoiser.load_denoiser(tmp_path / "wan.safetensors", device=CPU, dtype=torch.bfloat16)
     dtypes = {key: value.dtype for key, value in module.state_dict().items()}
     assert dtypes["blocks.0.attn1.to_q.weight"] == torch.bfloat16
-    assert dtypes["blocks.0.scale_shift_table"] == dtypes["condition_embedder.time_embedder.linear_1.weight"] == torch.float32
+    assert (
+        dtypes["blocks.0.scale_shift_table"]
+        == dtypes["condition_embedder.time_embedder.linear_1.weight"]
+        == torch.float32
+    )
 
 
 def test_missing_and_unexpected_keys_are_named(tmp_path: Path):
@@ -207,6 +233,9 @@ def test_single_files_and_diffusers_folder_give_the_same_prediction(tmp_path: Pa
     write_safetensors(in_original_names(state, wan_keymaps.DIT), tmp_path / "low.safetensors")
     from_folder = ModelFiles(model=str(tmp_path / "model"))
     from_file = ModelFiles(dit=tmp_path / "low.safetensors")
-    loaded = [family.load_denoiser(files, expert="low", task="t2v", device=CPU, dtype=FP32) for files in (from_folder, from_file)]
+    loaded = [
+        family.load_denoiser(files, expert="low", task="t2v", device=CPU, dtype=FP32)
+        for files in (from_folder, from_file)
+    ]
     assert_same_weights(loaded[0].module, loaded[1].module.state_dict())
     assert loaded[0].identity != loaded[1].identity

@@ -12,14 +12,27 @@ from blissmask.media.image import read_grey
 from blissmask.tasks.instance import find_subject, search
 from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.run.plan import Action
-from tests.builders.instance import STRANGER, SUBJECT, TURNED_AWAY, ColourFaces, ColourPeople, bar, find, lines, scene, use_people
+from tests.builders.instance import (
+    STRANGER,
+    SUBJECT,
+    TURNED_AWAY,
+    ColourFaces,
+    ColourPeople,
+    bar,
+    find,
+    lines,
+    scene,
+    use_people,
+)
 from tests.builders.pictures import save, tree, write_video
 
 
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     monkeypatch.setattr(
-        find_subject, "IDENTITIES", SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces()))
+        find_subject,
+        "IDENTITIES",
+        SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces())),
     )
     return use_people(monkeypatch)
 
@@ -79,7 +92,9 @@ def test_clips_that_were_followed_by_other_rules_are_redone(folder: Path, monkey
     monkeypatch.undo()
     use_people(monkeypatch)
     monkeypatch.setattr(
-        find_subject, "IDENTITIES", SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces()))
+        find_subject,
+        "IDENTITIES",
+        SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces())),
     )
     assert lines(folder) == {"clip": (Action.WRITE, "60x24, 1 frame, following changed"), "photo": (Action.SKIP, FRESH)}
 
@@ -109,7 +124,9 @@ def test_clip_without_the_subject_is_left_out_when_asked_for(folder: Path, form:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("policy", ["error", "skip"])
-def test_clip_with_the_subject_in_one_frame_is_written_whatever_is_to_become_of_the_others(folder: Path, policy: str, form: str) -> None:
+def test_clip_with_the_subject_in_one_frame_is_written_whatever_is_to_become_of_the_others(
+    folder: Path, policy: str, form: str
+) -> None:
     clip(folder, STRANGER, TURNED_AWAY, SUBJECT, STRANGER)
     assert find(folder, on_missing=policy, video_masks=form).written == 1
     if form == "frames":
@@ -127,7 +144,9 @@ def test_clip_without_the_subject_is_all_zero_by_default(folder: Path) -> None:
 def test_nothing_is_written_before_the_subject_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip(folder, STRANGER, STRANGER, SUBJECT)
     seen_before = []
-    monkeypatch.setattr(search, "write_clip", lambda *given, **options: seen_before.append((folder / "out" / "clip").exists()))
+    monkeypatch.setattr(
+        search, "write_clip", lambda *given, **options: seen_before.append((folder / "out" / "clip").exists())
+    )
     find(folder, on_missing="skip")
     assert seen_before == [False]
 

@@ -64,7 +64,9 @@ def test_stranger_gives_an_all_zero_mask_and_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("policy", "written"), [("skip", False), ("largest", True)])
-def test_missing_subject_is_left_out_or_replaced_by_the_largest_when_asked_for(folder: Path, policy: str, *, written: bool) -> None:
+def test_missing_subject_is_left_out_or_replaced_by_the_largest_when_asked_for(
+    folder: Path, policy: str, *, written: bool
+) -> None:
     save(folder / "photos" / "stranger.png", scene(STRANGER, TURNED_AWAY, width=14))
     find(folder, on_missing=policy)
     path = folder / "out" / "stranger.png"
@@ -202,13 +204,21 @@ def test_thresholds_are_the_identitys_own_but_for_what_is_said(folder: Path) -> 
 def test_thresholds_that_are_said_decide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     monkeypatch.setattr(
-        find_subject, "build_identity", lambda reader, thresholds, *photos: given.append(thresholds) or (ColourIdentity(), [])
+        find_subject,
+        "build_identity",
+        lambda reader, thresholds, *photos: given.append(thresholds) or (ColourIdentity(), []),
     )
     find(folder, face_distance=0.4, face_margin=0.2)
     assert (given[0].max_distance, given[0].min_margin, given[0].uncertain_band) == (0.4, 0.2, 0.05)
 
 
-PEOPLE_LEDGER = {"weights": "--backend embedded", "identity": "colours-1", "licence": "Apache-2.0", "commercial": True, "note": ""}
+PEOPLE_LEDGER = {
+    "weights": "--backend embedded",
+    "identity": "colours-1",
+    "licence": "Apache-2.0",
+    "commercial": True,
+    "note": "",
+}
 
 
 def test_licences_of_backend_and_identity_are_said_once_and_recorded(folder: Path) -> None:
@@ -298,7 +308,9 @@ def test_person_who_stands_elsewhere_is_not_taken_for_the_subject(folder: Path) 
 def test_static_mask_of_a_clip_is_where_the_subject_ever_is(folder: Path) -> None:
     clip(folder)
     find(folder, video_masks="static")
-    assert (read_grey(folder / "out" / "clip.png") == np.maximum.reduce([bar(offset=2 * number) for number in range(5)])).all()
+    assert (
+        read_grey(folder / "out" / "clip.png") == np.maximum.reduce([bar(offset=2 * number) for number in range(5)])
+    ).all()
 
 
 def test_killed_clip_ends_in_the_same_files(folder: Path) -> None:

@@ -73,7 +73,9 @@ def test_photo_that_changed_is_looked_at_again(folder: Path) -> None:
     assert (read_grey(folder / "out" / "stranger.png") == bar()).all()
 
 
-@pytest.mark.parametrize(("options", "changed"), [({"face_distance": 0.9}, "thresholds"), ({"reference": "photos/kyla.png"}, "references")])
+@pytest.mark.parametrize(
+    ("options", "changed"), [({"face_distance": 0.9}, "thresholds"), ({"reference": "photos/kyla.png"}, "references")]
+)
 def test_other_settings_look_again_and_say_so(folder: Path, options: dict[str, object], changed: str) -> None:
     find(folder, on_missing="skip")
     given = {name: [folder / value] if isinstance(value, str) else value for name, value in options.items()}
@@ -82,7 +84,11 @@ def test_other_settings_look_again_and_say_so(folder: Path, options: dict[str, o
 
 def test_force_looks_again(folder: Path) -> None:
     find(folder, on_missing="skip")
-    made = plan(config(folder, on_missing="skip").model_copy(update={"run": config(folder).run.model_copy(update={"force": True})}))
+    made = plan(
+        config(folder, on_missing="skip").model_copy(
+            update={"run": config(folder).run.model_copy(update={"force": True})}
+        )
+    )
     assert all(item.action is Action.WRITE for item in made.items)
 
 
@@ -119,7 +125,14 @@ def test_run_that_was_stopped_remembers_what_it_left_out(folder: Path, people: C
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "[" * 100_000, '{"command": "instance", "left_out": 1}', '{"command": "masks", "left_out": {"stranger": {}}}']
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"command": "instance", "left_out": 1}',
+        '{"command": "masks", "left_out": {"stranger": {}}}',
+    ],
 )
 def test_scores_that_are_not_ours_are_nothing(folder: Path, text: str) -> None:
     find(folder, on_missing="skip")
@@ -127,9 +140,16 @@ def test_scores_that_are_not_ours_are_nothing(folder: Path, text: str) -> None:
     assert skip(folder) == (Action.WRITE, "60x24")
 
 
-def test_uncertain_photo_that_is_left_out_keeps_its_copy_for_review(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncertain_photo_that_is_left_out_keeps_its_copy_for_review(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A face that is the subject's, on nobody who was outlined.
     monkeypatch.setattr(ColourIdentity, "choose", lambda *given: Choice(Verdict.UNCERTAIN, None, 0.4, None))
     for _ in range(2):
         find(folder, on_missing="skip", review=folder / "review")
-        assert sorted(path.name for path in (folder / "review").iterdir()) == ["kyla.json", "kyla.png", "stranger.json", "stranger.png"]
+        assert sorted(path.name for path in (folder / "review").iterdir()) == [
+            "kyla.json",
+            "kyla.png",
+            "stranger.json",
+            "stranger.png",
+        ]

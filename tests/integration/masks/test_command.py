@@ -159,7 +159,15 @@ def test_weights_not_for_commercial_use_are_refused_when_asked_to(folder: Path) 
         plan(config(folder, commercial_only=True))
 
 
-LEDGER = [{"weights": "--backend embedded", "identity": "colours-1", "licence": "CC-BY-NC-4.0", "commercial": False, "note": ""}]
+LEDGER = [
+    {
+        "weights": "--backend embedded",
+        "identity": "colours-1",
+        "licence": "CC-BY-NC-4.0",
+        "commercial": False,
+        "note": "",
+    }
+]
 
 
 def test_licence_of_the_weights_is_said_once_and_recorded_with_every_mask(folder: Path) -> None:

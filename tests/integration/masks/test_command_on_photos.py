@@ -25,7 +25,9 @@ pytestmark = pytest.mark.slow
 def masked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
     """Mask the four photos and a truncated one, with an HTML sheet."""
     folder = tmp_path_factory.mktemp("masked")
-    shutil.copytree(PHOTOS, folder / "photos", ignore=lambda _, names: [name for name in names if not name.endswith(".png")])
+    shutil.copytree(
+        PHOTOS, folder / "photos", ignore=lambda _, names: [name for name in names if not name.endswith(".png")]
+    )
     (folder / "photos" / "broken.png").write_bytes((PHOTOS / "astronaut.png").read_bytes()[:50_000])
     options = {"input": folder / "photos", "output": folder / "masks", "sheet": folder / "sheet.html"}
     config = Config.model_validate({"masks": options})

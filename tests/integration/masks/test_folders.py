@@ -46,7 +46,12 @@ def test_dataset_without_a_folder_for_masks_is_named(folder: Path) -> None:
 
 def test_two_datasets_cannot_share_a_folder_of_masks(folder: Path) -> None:
     shared = {"mask_directory": str(folder / "m")}
-    data = {"datasets": [{"image_directory": str(folder / "photos"), **shared}, {"image_directory": str(folder / "more"), **shared}]}
+    data = {
+        "datasets": [
+            {"image_directory": str(folder / "photos"), **shared},
+            {"image_directory": str(folder / "more"), **shared},
+        ]
+    }
     with pytest.raises(UsageError, match="share one folder of masks"):
         plan(Config.model_validate(data))
 

@@ -45,7 +45,9 @@ def test_masks_in_the_other_form_are_replaced_and_the_plan_says_so(folder: Path,
 
 
 @pytest.mark.parametrize(("before", "now"), FORMS)
-def test_masks_of_both_forms_from_before_are_settled_by_the_next_run(folder: Path, backend: ColourBackend, before: str, now: str) -> None:
+def test_masks_of_both_forms_from_before_are_settled_by_the_next_run(
+    folder: Path, backend: ColourBackend, before: str, now: str
+) -> None:
     make(folder, video_masks=now)
     (folder / "masks").rename(folder / "aside")
     make(folder, video_masks=before)
@@ -60,7 +62,10 @@ def test_masks_of_both_forms_from_before_are_settled_by_the_next_run(folder: Pat
 def edit(folder: Path, form: str, how: str) -> None:
     place = folder / "masks" / "clip"
     if how == "edited":
-        save(folder / "masks" / "clip.png" if form == "static" else place / "000003.png", np.full((32, 48), 7, dtype=np.uint8))
+        save(
+            folder / "masks" / "clip.png" if form == "static" else place / "000003.png",
+            np.full((32, 48), 7, dtype=np.uint8),
+        )
     elif form == "frames":
         (place / "notes.txt").write_text("mine")
     else:

@@ -150,7 +150,10 @@ def test_file_with_the_name_of_the_clips_folder_fails_the_clip_only(folder: Path
     (folder / "masks" / "clip").write_bytes(b"mine")
     summary = make(folder, force=force)
     assert [(failure.key, failure.problem.what) for failure in summary.failures] == [
-        ("clip", f"`{folder / 'masks' / 'clip'}` is a file, where the folder of the clip's masks would go; rename or remove it")
+        (
+            "clip",
+            f"`{folder / 'masks' / 'clip'}` is a file, where the folder of the clip's masks would go; rename or remove it",
+        )
     ]
     assert summary.written == 2
     assert (folder / "masks" / "clip").read_bytes() == b"mine"

@@ -24,7 +24,11 @@ from tests.builders.pictures import corner_rgb, mask_folder, photo_folder, rando
 
 
 def config(folder: Path, *, dry_run: bool = False, force: bool = False, **options: object) -> Config:
-    folders = {"image_directory": folder / "photos", "mask_directory": folder / "masks", "output_directory": folder / "rgba"}
+    folders = {
+        "image_directory": folder / "photos",
+        "mask_directory": folder / "masks",
+        "output_directory": folder / "rgba",
+    }
     return Config.model_validate({"to_alpha": {**folders, **options}, "run": {"dry_run": dry_run, "force": force}})
 
 
@@ -185,7 +189,11 @@ def test_folders_come_from_the_first_image_dataset(folder: Path) -> None:
     data = {
         "datasets": [
             {"video_directory": str(folder / "videos")},
-            {"image_directory": str(folder / "photos"), "mask_directory": str(folder / "masks"), "caption_extension": ".cap"},
+            {
+                "image_directory": str(folder / "photos"),
+                "mask_directory": str(folder / "masks"),
+                "caption_extension": ".cap",
+            },
         ],
         "to_alpha": {"output_directory": str(folder / "rgba")},
     }
@@ -196,7 +204,10 @@ def test_folders_come_from_the_first_image_dataset(folder: Path) -> None:
 
 
 def test_dry_run_shows_the_plan_although_no_output_is_given(folder: Path) -> None:
-    data = {"datasets": [{"image_directory": str(folder / "photos"), "mask_directory": str(folder / "masks")}], "run": {"dry_run": True}}
+    data = {
+        "datasets": [{"image_directory": str(folder / "photos"), "mask_directory": str(folder / "masks")}],
+        "run": {"dry_run": True},
+    }
     made = plan(Config.model_validate(data))
     assert [item.output.parent.name for item in made.items] == ["photos_rgba"] * 2
     assert "--output-directory" in made.warnings[0].what

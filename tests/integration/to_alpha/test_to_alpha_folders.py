@@ -17,7 +17,11 @@ from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, 
 
 
 def config(folder: Path, **options: object) -> Config:
-    folders = {"image_directory": folder / "photos", "mask_directory": folder / "masks", "output_directory": folder / "rgba"}
+    folders = {
+        "image_directory": folder / "photos",
+        "mask_directory": folder / "masks",
+        "output_directory": folder / "rgba",
+    }
     return Config.model_validate({"to_alpha": {**folders, **options}})
 
 
@@ -66,7 +70,10 @@ def test_photos_are_not_taken_for_their_own_masks(folder: Path, place: str) -> N
     (folder / "link").symlink_to(folder / "photos")
     with pytest.raises(UsageError, match="the mask folder is the folder of the photos") as caught:
         plan(config(folder, mask_directory=folder / place))
-    assert caught.value.problems[0].fix == "each would be its own mask; name the folder that `blissmask masks` or `apply` wrote"
+    assert (
+        caught.value.problems[0].fix
+        == "each would be its own mask; name the folder that `blissmask masks` or `apply` wrote"
+    )
 
 
 def test_masks_of_onetrainer_lie_beside_their_photos(folder: Path) -> None:
@@ -84,8 +91,12 @@ def of_datasets(folder: Path, *names: str, **options: object) -> AlphaPlan:
     for name in names:
         photo_folder(folder / name, [f"{name}.png"])
         save(folder / f"{name}_masks" / f"{name}.png", tier_mask())
-    datasets = [{"image_directory": str(folder / name), "mask_directory": str(folder / f"{name}_masks")} for name in names]
-    return plan(Config.model_validate({"datasets": datasets, "to_alpha": {"output_directory": folder / "rgba", **options}}))
+    datasets = [
+        {"image_directory": str(folder / name), "mask_directory": str(folder / f"{name}_masks")} for name in names
+    ]
+    return plan(
+        Config.model_validate({"datasets": datasets, "to_alpha": {"output_directory": folder / "rgba", **options}})
+    )
 
 
 def test_data_sets_that_are_left_out_are_named(folder: Path) -> None:

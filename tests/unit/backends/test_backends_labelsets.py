@@ -5,7 +5,19 @@ import pytest
 from blissmask.errors import ModelError
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.class_tiers import mapped, tiers_by_name
-from blissmask.parsing.labelsets import ATR, CELEBAMASK, CIHP, FASHN, LABEL_SETS, LIP, PASCAL, SAPIENS, SAPIENS2, known_tiers, plain
+from blissmask.parsing.labelsets import (
+    ATR,
+    CELEBAMASK,
+    CIHP,
+    FASHN,
+    LABEL_SETS,
+    LIP,
+    PASCAL,
+    SAPIENS,
+    SAPIENS2,
+    known_tiers,
+    plain,
+)
 
 FACE, BODY, HAIR, BACKGROUND = WeightTier.FACE, WeightTier.BODY, WeightTier.HAIR, WeightTier.BACKGROUND
 
@@ -15,7 +27,8 @@ def having(table, tier):
 
 
 @pytest.mark.parametrize(
-    ("table", "count"), [(SAPIENS, 28), (SAPIENS2, 29), (ATR, 18), (LIP, 20), (CIHP, 20), (PASCAL, 7), (CELEBAMASK, 19), (FASHN, 18)]
+    ("table", "count"),
+    [(SAPIENS, 28), (SAPIENS2, 29), (ATR, 18), (LIP, 20), (CIHP, 20), (PASCAL, 7), (CELEBAMASK, 19), (FASHN, 18)],
 )
 def test_sets_have_as_many_classes_as_published(table, count):
     assert len(table) == count
@@ -25,7 +38,13 @@ def test_sets_have_as_many_classes_as_published(table, count):
 def test_sapiens_faces_hold_neck_lips_teeth_and_tongue():
     assert having(SAPIENS, FACE) == {"Face_Neck", "Lower_Lip", "Upper_Lip", "Lower_Teeth", "Upper_Teeth", "Tongue"}
     assert having(SAPIENS, HAIR) == {"Hair"}
-    assert [list(SAPIENS).index(name) for name in ("Face_Neck", "Hair", "Torso", "Upper_Clothing", "Tongue")] == [2, 3, 21, 22, 27]
+    assert [list(SAPIENS).index(name) for name in ("Face_Neck", "Hair", "Torso", "Upper_Clothing", "Tongue")] == [
+        2,
+        3,
+        21,
+        22,
+        27,
+    ]
 
 
 def test_sapiens2_numbers_are_one_more_from_eyeglass_on_and_names_keep_their_tier():
@@ -47,7 +66,9 @@ def test_cihp_is_lip_with_the_skin_of_the_torso_at_ten():
 def test_no_two_sets_give_one_name_different_tiers():
     known = known_tiers()
     for table in LABEL_SETS.values():
-        assert {plain(name): tier for name, tier in table.items()} == {plain(name): known[plain(name)] for name in table}
+        assert {plain(name): tier for name, tier in table.items()} == {
+            plain(name): known[plain(name)] for name in table
+        }
 
 
 def test_names_are_found_whatever_their_spelling():

@@ -13,7 +13,9 @@ def outline(score, left, top, width, height, *, probability=0.9):
 
 
 def test_contested_pixels_go_to_the_likelier_person():
-    people = separate([outline(0.9, 0, 0, 12, 10, probability=0.7), outline(0.6, 8, 0, 12, 10, probability=0.8)], SIZE_WH)
+    people = separate(
+        [outline(0.9, 0, 0, 12, 10, probability=0.7), outline(0.6, 8, 0, 12, 10, probability=0.8)], SIZE_WH
+    )
     assert [person.box_xyxy for person in people] == [(8, 0, 20, 10), (0, 0, 8, 10)]
 
 

@@ -45,7 +45,9 @@ def test_sides_are_multiples_of_the_divisor_and_never_nothing(tmp_path):
 
 
 def test_blue_comes_first_where_the_model_wants_it(tmp_path):
-    recipe = read_recipe(folder_with(tmp_path, size=2, do_flip_channel_order=True, do_normalize=False, do_rescale=False))
+    recipe = read_recipe(
+        folder_with(tmp_path, size=2, do_flip_channel_order=True, do_normalize=False, do_rescale=False)
+    )
     prepared = prepare(np.full((2, 2, 3), (1, 2, 3), np.uint8), recipe)
     assert prepared.pixels_3hw[:, 0, 0].tolist() == [3, 2, 1]
 
@@ -59,7 +61,9 @@ def test_padding_goes_right_and_below_and_is_remembered():
 
 
 def test_settings_inside_a_processor_file_are_found(tmp_path):
-    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": {"size": 32, "image_mean": 0.5, "image_std": 0.5}}))
+    (tmp_path / "processor_config.json").write_text(
+        json.dumps({"image_processor": {"size": 32, "image_mean": 0.5, "image_std": 0.5}})
+    )
     recipe = read_recipe(tmp_path)
     assert recipe.size_wh == (32, 32)
     assert recipe.mean == (0.5,) * 3
@@ -80,7 +84,9 @@ def test_damaged_settings_are_refused(tmp_path):
 def test_best_class_is_that_of_scores_interpolated_by_torch(monkeypatch, size_wh):
     monkeypatch.setattr(semantic, "STRIP_PIXELS", 100)
     scores = torch.randn(5, 9, 12, generator=torch.Generator().manual_seed(0))
-    reference = torch.nn.functional.interpolate(scores[None], (size_wh[1], size_wh[0]), mode="bilinear", align_corners=False)[0]
+    reference = torch.nn.functional.interpolate(
+        scores[None], (size_wh[1], size_wh[0]), mode="bilinear", align_corners=False
+    )[0]
     margin = reference.topk(2, dim=0).values
     sure = ((margin[0] - margin[1]) > 1e-4).numpy()
     labels = semantic.best_class(scores, size_wh)
@@ -90,4 +96,6 @@ def test_best_class_is_that_of_scores_interpolated_by_torch(monkeypatch, size_wh
 
 def test_preparing_twice_gives_the_same_pixels():
     rgb = random_rgb((33, 21))
-    assert (prepare(rgb, Recipe(size_wh=(16, 24))).pixels_3hw == prepare(rgb, Recipe(size_wh=(16, 24))).pixels_3hw).all()
+    assert (
+        prepare(rgb, Recipe(size_wh=(16, 24))).pixels_3hw == prepare(rgb, Recipe(size_wh=(16, 24))).pixels_3hw
+    ).all()

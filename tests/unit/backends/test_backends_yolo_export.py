@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from blissmask.errors import ModelError
-from blissmask.people.yolo_export import Candidates, ExportFacts, find_candidates, letterbox, outline_candidates, read_facts
+from blissmask.people.yolo_export import (
+    Candidates,
+    ExportFacts,
+    find_candidates,
+    letterbox,
+    outline_candidates,
+    read_facts,
+)
 
 FACTS = ExportFacts(person=0, class_count=2, size_wh=(64, 64))
 COEFFICIENTS = 3
@@ -28,7 +35,9 @@ def test_photo_is_fitted_into_the_middle():
 
 
 def test_overlapping_boxes_are_thinned_out_and_other_classes_left_alone():
-    rows = rows_of(((0, 0, 30, 60), 0.6, 0), ((1, 0, 30, 60), 0.9, 0), ((32, 0, 64, 60), 0.5, 0), ((0, 0, 64, 64), 0.4, 0.8))
+    rows = rows_of(
+        ((0, 0, 30, 60), 0.6, 0), ((1, 0, 30, 60), 0.9, 0), ((32, 0, 64, 60), 0.5, 0), ((0, 0, 64, 64), 0.4, 0.8)
+    )
     found = find_candidates(rows, FACTS, COEFFICIENTS, min_score=0.25)
     assert found.scores_N.tolist() == pytest.approx([0.9, 0.5])
     assert found.boxes_N4[0].tolist() == [1, 0, 30, 60]
@@ -36,8 +45,12 @@ def test_overlapping_boxes_are_thinned_out_and_other_classes_left_alone():
 
 
 def test_newer_layout_gives_the_same_candidates():
-    older = find_candidates(rows_of(((1, 0, 30, 60), 0.9, 0), ((32, 0, 64, 60), 0.5, 0)), FACTS, COEFFICIENTS, min_score=0.25)
-    rows = np.array([[[32, 0, 64, 60, 0.5, 0, 1, 0, 0], [1, 0, 30, 60, 0.9, 0, 1, 0, 0], [0, 0, 9, 9, 0.9, 1, 1, 0, 0]]], np.float32)
+    older = find_candidates(
+        rows_of(((1, 0, 30, 60), 0.9, 0), ((32, 0, 64, 60), 0.5, 0)), FACTS, COEFFICIENTS, min_score=0.25
+    )
+    rows = np.array(
+        [[[32, 0, 64, 60, 0.5, 0, 1, 0, 0], [1, 0, 30, 60, 0.9, 0, 1, 0, 0], [0, 0, 9, 9, 0.9, 1, 1, 0, 0]]], np.float32
+    )
     newer = find_candidates(rows, FACTS, COEFFICIENTS, min_score=0.25)
     assert (newer.boxes_N4 == older.boxes_N4).all()
     assert (newer.scores_N == older.scores_N).all()
@@ -73,13 +86,17 @@ def test_outline_ends_at_its_box():
 
 def test_box_in_the_padding_is_nobody():
     photo = letterbox(np.zeros((20, 40, 3), np.uint8), (64, 64))
-    padding = Candidates(np.array([[0, 0, 64, 10]], np.float32), np.array([0.9], np.float32), np.ones((1, 1), np.float32))
+    padding = Candidates(
+        np.array([[0, 0, 64, 10]], np.float32), np.array([0.9], np.float32), np.ones((1, 1), np.float32)
+    )
     assert outline_candidates(padding, np.full((1, 16, 16), 8, np.float32), photo) == []
 
 
 def test_person_is_found_by_name_and_fixed_sides_win_over_the_noted_size():
     metadata = {"names": "{0: 'dog', 3: 'Person'}", "imgsz": "[640, 480]", "task": "segment"}
-    assert read_facts(metadata, [1, 3, 64, 32], Path("x.onnx")) == ExportFacts(person=3, class_count=2, size_wh=(32, 64))
+    assert read_facts(metadata, [1, 3, 64, 32], Path("x.onnx")) == ExportFacts(
+        person=3, class_count=2, size_wh=(32, 64)
+    )
     assert read_facts(metadata, [1, 3, "height", "width"], Path("x.onnx")).size_wh == (480, 640)
 
 

@@ -59,7 +59,9 @@ def test_an_absent_subject_has_no_face_but_a_distance():
     assert (decision.face, decision.distance) == (None, 0.8)
 
 
-@pytest.mark.parametrize(("distance", "verdict"), [(0.44, Verdict.FOUND), (0.50, Verdict.UNCERTAIN), (0.58, Verdict.ABSENT)])
+@pytest.mark.parametrize(
+    ("distance", "verdict"), [(0.44, Verdict.FOUND), (0.50, Verdict.UNCERTAIN), (0.58, Verdict.ABSENT)]
+)
 def test_an_unclear_face_must_be_nearer(distance, verdict):
     assert _decide(distance, clear=False).verdict is verdict
 

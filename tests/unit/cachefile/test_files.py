@@ -22,7 +22,13 @@ NAME = latent_name("kyla", (48, 32), "wan")
 def write_entry(folder, *, stem="kyla", weights=WEIGHTS_1fhw, regions=None):
     name = LatentName(stem, (48, 32), None)
     path = folder / latent_name(stem, (48, 32), "wan")
-    write_latents(path, {"latents": LATENTS_Cfhw}, weights_1fhw=weights, regions_4fhw=regions, metadata=latent_metadata("wan", name))
+    write_latents(
+        path,
+        {"latents": LATENTS_Cfhw},
+        weights_1fhw=weights,
+        regions_4fhw=regions,
+        metadata=latent_metadata("wan", name),
+    )
     write_text(
         folder / text_name(stem, "wan"),
         {"t5": torch.ones(3, 8, dtype=torch.bfloat16)},
@@ -106,7 +112,9 @@ def test_mask_weights_become_float32(tmp_path):
 
 
 def test_mask_weights_of_three_dimensions_are_read(tmp_path):
-    assert torch.equal(load_foreign(tmp_path, {"mask_weights_2x4x6_float32": WEIGHTS_1fhw[0]}).weights_1fhw, WEIGHTS_1fhw)
+    assert torch.equal(
+        load_foreign(tmp_path, {"mask_weights_2x4x6_float32": WEIGHTS_1fhw[0]}).weights_1fhw, WEIGHTS_1fhw
+    )
 
 
 def test_one_mask_frame_holds_for_all_latent_frames(tmp_path):
@@ -115,7 +123,11 @@ def test_one_mask_frame_holds_for_all_latent_frames(tmp_path):
 
 
 def test_the_mask_of_latents_without_frame_axis_is_read(tmp_path):
-    save_tensors(tmp_path / NAME, {"latents_4x6_float32": LATENTS_Cfhw[:, 0], "mask_weights_4x6_float16": WEIGHTS_1fhw[:, :1].half()}, {})
+    save_tensors(
+        tmp_path / NAME,
+        {"latents_4x6_float32": LATENTS_Cfhw[:, 0], "mask_weights_4x6_float16": WEIGHTS_1fhw[:, :1].half()},
+        {},
+    )
     save_tensors(tmp_path / text_name("kyla", "wan"), {"llm_float16": torch.ones(1)}, {})
     assert torch.allclose(load_entry(read_header(tmp_path / NAME, "wan")).weights_1fhw, WEIGHTS_1fhw[:, :1], atol=1e-3)
 
@@ -126,7 +138,10 @@ def test_a_mask_of_another_grid_is_refused(tmp_path):
 
 
 def test_clip_features_go_by_the_tensor_not_by_the_name(tmp_path):
-    assert load_foreign(tmp_path, {"clip_bfloat16": torch.ones(2, 3, dtype=torch.float16)}).conditioning["clip"].dtype == torch.float16
+    assert (
+        load_foreign(tmp_path, {"clip_bfloat16": torch.ones(2, 3, dtype=torch.float16)}).conditioning["clip"].dtype
+        == torch.float16
+    )
 
 
 def test_latents_without_frame_axis_get_one(tmp_path):
@@ -138,7 +153,9 @@ def test_latents_without_frame_axis_get_one(tmp_path):
 def test_the_same_content_gives_the_same_bytes(tmp_path):
     metadata = {f"name {number}": 'quote " newline \n bell \x07 é 😀' for number in range(20)}
     for name in ("a", "b"):
-        save_tensors(tmp_path / name, {"b_float32": torch.ones(2), "a_float16": torch.zeros(3, dtype=torch.float16)}, metadata)
+        save_tensors(
+            tmp_path / name, {"b_float32": torch.ones(2), "a_float16": torch.zeros(3, dtype=torch.float16)}, metadata
+        )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert read_metadata(tmp_path / "a") == metadata
 
@@ -165,7 +182,11 @@ def test_what_is_told_about_values_that_are_not_finite_belongs_to_the_file(tmp_p
     broken = {"a": torch.tensor([float("nan")])}
     with pytest.raises(CacheError) as latents:
         write_latents(
-            tmp_path / NAME, {"latents": torch.full((1, 1, 1, 1), float("nan"))}, weights_1fhw=None, regions_4fhw=None, metadata={}
+            tmp_path / NAME,
+            {"latents": torch.full((1, 1, 1, 1), float("nan"))},
+            weights_1fhw=None,
+            regions_4fhw=None,
+            metadata={},
         )
     with pytest.raises(CacheError) as text:
         write_text(tmp_path / NAME, broken, variable_length=(), metadata={})
@@ -242,7 +263,9 @@ def test_changed_bytes_are_read_or_refused_but_never_crash(tmp_path, changes):
 
 
 def test_a_header_that_claims_more_than_the_file_holds_is_refused(tmp_path):
-    header = json.dumps({"latents_1x4x6_float32": {"dtype": "F32", "shape": [16, 1, 4, 6], "data_offsets": [0, 1 << 40]}}).encode()
+    header = json.dumps(
+        {"latents_1x4x6_float32": {"dtype": "F32", "shape": [16, 1, 4, 6], "data_offsets": [0, 1 << 40]}}
+    ).encode()
     (tmp_path / NAME).write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(CacheError, match="damaged"):
         list_headers(tmp_path, "wan")

@@ -191,7 +191,13 @@ FOUND = {**WANTED.metadata, "blissmask.format": OUR_FORMAT}
         ({"blissmask.mask_source": "alpha"}, Sameness.SAME, Sameness.SAME, Redo.MASK, "mask source changed"),
         ({}, Sameness.CHANGED, Sameness.CHANGED, Redo.LATENTS, "file changed"),
         ({"blissmask.vae": "w"}, Sameness.SAME, Sameness.SAME, Redo.LATENTS, "vae changed"),
-        ({"blissmask.vae": "w", "blissmask.geometry": "h"}, Sameness.SAME, Sameness.SAME, Redo.LATENTS, "vae, geometry changed"),
+        (
+            {"blissmask.vae": "w", "blissmask.geometry": "h"},
+            Sameness.SAME,
+            Sameness.SAME,
+            Redo.LATENTS,
+            "vae, geometry changed",
+        ),
         ({"blissmask.format": "0"}, Sameness.SAME, Sameness.SAME, Redo.LATENTS, "made by another version"),
     ],
 )
@@ -200,7 +206,10 @@ def test_as_little_as_possible_is_done(change, media, mask, redo, reason):
 
 
 def test_an_entry_of_another_tool_is_made_anew():
-    assert decide({"architecture": "wan"}, WANTED, media=Sameness.SAME, mask=Sameness.SAME) == (Redo.LATENTS, "made by another tool")
+    assert decide({"architecture": "wan"}, WANTED, media=Sameness.SAME, mask=Sameness.SAME) == (
+        Redo.LATENTS,
+        "made by another tool",
+    )
 
 
 TEXT = {"caption1": "a photo", "blissmask.format": OUR_FORMAT, "blissmask.text_encoder": "t"}

@@ -49,7 +49,8 @@ def test_a_picture_that_is_called_like_a_clip_keeps_its_stem():
 
 
 @pytest.mark.parametrize(
-    "name", ["a_wan.safetensors", "a_64x64_wan.safetensors", "a_0064x0064_qi.safetensors", "a_wan_te.safetensors", "_wan"]
+    "name",
+    ["a_wan.safetensors", "a_64x64_wan.safetensors", "a_0064x0064_qi.safetensors", "a_wan_te.safetensors", "_wan"],
 )
 def test_other_files_are_no_latents_of_the_family(name):
     assert parse_latent_name(name, "wan", is_clip=False) is None

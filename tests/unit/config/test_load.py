@@ -63,12 +63,18 @@ def test_mask_loss_ranges_are_refused_in_the_words_of_the_guide(field, value, me
         ("[cache]\nlearning_rate = 1", "[cache]: unknown key `learning_rate`, it belongs in [train]"),
         ('[train]\nseed = "1"', '[train]: `seed` must be a whole number, got "1"'),
         ("[mask_loss]\nuse_mask_loss = 1", "[mask_loss]: `use_mask_loss` must be true or false, got 1"),
-        ('[mask_loss]\nmask_mean = "bach"', '[mask_loss]: `mask_mean` must be one of batch, sample, global, got "bach"'),
+        (
+            '[mask_loss]\nmask_mean = "bach"',
+            '[mask_loss]: `mask_mean` must be one of batch, sample, global, got "bach"',
+        ),
         ("datasets = 3", "`datasets` must be a list of tables, `[[datasets]]`"),
         ("train = 3", "`train` must be a table, `[train]`"),
         ("[[datasets]]\ntarget_frames = [1, 'a']", "[[datasets]] 1: `target_frames` must be a list of whole numbers"),
         ("[[datasets]]\ntarget_frames = [0, 17]", "[[datasets]] 1: `target_frames` must be >= 1, got 0"),
-        ("[[datasets]]\ntarget_frames = []", "[[datasets]] 1: `target_frames` must be a list of at least one whole number, got []"),
+        (
+            "[[datasets]]\ntarget_frames = []",
+            "[[datasets]] 1: `target_frames` must be a list of at least one whole number, got []",
+        ),
         ("[[datasets]]\nfp_1f_clean_indices = [-1]", "[[datasets]] 1: `fp_1f_clean_indices` must be >= 0, got -1"),
         ("[[datasets]]\nsource_fps = inf", "[[datasets]] 1: `source_fps` must be > 0 and finite, got Infinity"),
         ("[train]\nlogit_mean = nan", "[train]: `logit_mean` must be a finite number, got NaN"),
@@ -207,7 +213,11 @@ def test_old_dataset_key_and_its_new_name_together_are_refused(tmp_path):
     ("text", "flags", "message"),
     [
         ('[datasets]\nimage_directory = "a"', {"general": {"batch_size": "2"}}, "`datasets` must be a list of tables"),
-        ('[datasets]\nimage_directory = "a"', {"datasets": {"mask_directory": "m"}}, "`datasets` must be a list of tables"),
+        (
+            '[datasets]\nimage_directory = "a"',
+            {"datasets": {"mask_directory": "m"}},
+            "`datasets` must be a list of tables",
+        ),
         ("datasets = [3]", {"datasets": {"mask_directory": "m"}}, "[[datasets]] 1: "),
         ('cache = "folder"', {"cache": {"latents_only": True}}, "`cache` must be a table, `[cache]`"),
     ],
@@ -218,13 +228,16 @@ def test_a_table_of_the_wrong_kind_is_named_with_flags_too(tmp_path, text, flags
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/kyla")
-    config = load_config(write(tmp_path, '[train]\noutput_dir = "~/loras"\n'), {"instance": {"reference": ["~/kyla.jpg"]}})
+    config = load_config(
+        write(tmp_path, '[train]\noutput_dir = "~/loras"\n'), {"instance": {"reference": ["~/kyla.jpg"]}}
+    )
     assert config.train.output_dir == Path("/home/kyla/loras")
     assert config.instance.reference == [Path("/home/kyla/kyla.jpg")]
 
 
 @pytest.mark.parametrize(
-    ("typed", "task"), [("t2v-A14B", "t2v"), ("i2v-14B", "i2v"), ("t2v-1.3B", "t2v"), ("t2v", "t2v"), ("flf2v-14B", "flf2v-14B")]
+    ("typed", "task"),
+    [("t2v-A14B", "t2v"), ("i2v-14B", "i2v"), ("t2v-1.3B", "t2v"), ("t2v", "t2v"), ("flf2v-14B", "flf2v-14B")],
 )
 def test_tasks_of_musubi_tuner_hold_the_size_of_the_model(typed, task):
     assert load_config(None, {"model": {"task": typed}}).model.task == task

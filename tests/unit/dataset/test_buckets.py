@@ -16,7 +16,8 @@ def buckets(**keys):
 
 
 @pytest.mark.parametrize(
-    ("resolution", "count"), [((1024, 1024), 65), ((960, 544), 47), ((512, 512), 33), ((720, 1280), 61), ((1328, 1328), 85)]
+    ("resolution", "count"),
+    [((1024, 1024), 65), ((960, 544), 47), ((512, 512), 33), ((720, 1280), 61), ((1328, 1328), 85)],
 )
 def test_there_are_as_many_buckets_as_in_musubi_tuner(resolution, count):
     assert len(area_sizes(resolution, 16)) == count
@@ -55,7 +56,9 @@ def test_a_picture_gets_the_bucket_scale_and_crop_of_musubi_tuner(resolution, no
     assert (geometry.size_wh, geometry.scaled_wh, geometry.crop_xy) == (bucket, scaled, crop)
 
 
-@pytest.mark.parametrize(("image", "scaled", "crop"), [((1080, 1920), (960, 1707), (0, 581)), ((1024, 1024), (960, 960), (0, 208))])
+@pytest.mark.parametrize(
+    ("image", "scaled", "crop"), [((1080, 1920), (960, 1707), (0, 581)), ((1024, 1024), (960, 960), (0, 208))]
+)
 def test_without_bucketing_every_picture_is_cut_to_the_resolution(image, scaled, crop):
     geometry = buckets(resolution=(960, 544)).fit(image)
     assert (geometry.size_wh, geometry.scaled_wh, geometry.crop_xy) == ((960, 544), scaled, crop)
@@ -80,15 +83,23 @@ def test_control_pictures_get_the_size_of_musubi_tuner(area, image, size):
 def test_sd_scripts_keys_give_the_buckets_of_sd_scripts():
     # 512 x 512 pixels, sides 256 to 768 in steps of 64, worked out by hand after sd-scripts' rule.
     tall = [(256, 768), (320, 704), (320, 768), (384, 640), (448, 576)]
-    assert side_sizes((512, 512), shortest=256, longest=768, step=64) == (*tall, (512, 512), *sorted(size[::-1] for size in tall))
+    assert side_sizes((512, 512), shortest=256, longest=768, step=64) == (
+        *tall,
+        (512, 512),
+        *sorted(size[::-1] for size in tall),
+    )
 
 
 def test_limits_are_rounded_outwards_to_the_step():
-    assert side_sizes((512, 512), shortest=300, longest=700, step=64) == side_sizes((512, 512), shortest=256, longest=704, step=64)
+    assert side_sizes((512, 512), shortest=300, longest=700, step=64) == side_sizes(
+        (512, 512), shortest=256, longest=704, step=64
+    )
 
 
 def test_the_bucket_keys_of_the_guide_are_used():
-    made = buckets(resolution=(1024, 1024), enable_bucket=True, min_bucket_reso=512, max_bucket_reso=1536, bucket_reso_steps=64)
+    made = buckets(
+        resolution=(1024, 1024), enable_bucket=True, min_bucket_reso=512, max_bucket_reso=1536, bucket_reso_steps=64
+    )
     assert made.fit((4000, 1000)).size_wh == (1536, 512)
 
 
@@ -140,7 +151,8 @@ def test_colours_under_transparent_pixels_survive_enlarging():
 def test_no_more_of_a_thin_picture_is_enlarged_than_is_kept(monkeypatch, source_wh):
     asked = []
     monkeypatch.setattr(
-        "blissmask.dataset.geometry.resize_rgb", lambda _, size_wh: asked.append(size_wh) or np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+        "blissmask.dataset.geometry.resize_rgb",
+        lambda _, size_wh: asked.append(size_wh) or np.zeros((size_wh[1], size_wh[0], 3), np.uint8),
     )
     target_wh = (512, 2048) if source_wh[0] < source_wh[1] else (2048, 512)
     fitted_HW3 = cover(source_wh, target_wh).fit_rgb(np.zeros((source_wh[1], source_wh[0], 3), np.uint8))

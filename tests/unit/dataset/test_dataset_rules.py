@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from blissmask.dataset.captions import caption_path, shuffle_tags
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.item import MaskSource
-from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, required_problem, resolve_mask_source
+from blissmask.dataset.mask_source import (
+    full_weight_warning,
+    missing_file_warning,
+    required_problem,
+    resolve_mask_source,
+)
 from blissmask.dataset.names import split_name
 from blissmask.errors import InputError
 
@@ -36,7 +41,10 @@ def test_missing_files_are_told_in_the_words_of_the_guide():
 
 
 def test_full_weight_is_told_in_the_words_of_the_guide():
-    assert full_weight_warning(["a", "b"]).what == "2 items had no mask (no alpha + no file). Filled with full-weight (255)"
+    assert (
+        full_weight_warning(["a", "b"]).what
+        == "2 items had no mask (no alpha + no file). Filled with full-weight (255)"
+    )
 
 
 def test_a_required_mask_is_told_in_the_words_of_the_guide():
@@ -61,7 +69,10 @@ def test_items_have_different_orders_of_tags():
 
 
 def matched(stems, names):
-    return {key: [path.name for path in paths] for key, paths in match_numbered(stems, [Path(name) for name in names]).items()}
+    return {
+        key: [path.name for path in paths]
+        for key, paths in match_numbered(stems, [Path(name) for name in names]).items()
+    }
 
 
 def test_controls_are_ordered_by_number_not_by_text():
@@ -69,7 +80,10 @@ def test_controls_are_ordered_by_number_not_by_text():
 
 
 def test_the_longest_stem_gets_the_control():
-    assert matched(["kyla", "kyla_1"], ["kyla_1_0.png", "kyla_0.png"]) == {"kyla_1": ["kyla_1_0.png"], "kyla": ["kyla_0.png"]}
+    assert matched(["kyla", "kyla_1"], ["kyla_1_0.png", "kyla_0.png"]) == {
+        "kyla_1": ["kyla_1_0.png"],
+        "kyla": ["kyla_0.png"],
+    }
 
 
 def test_controls_of_nobody_are_left_out():

@@ -53,7 +53,12 @@ def test_slide_moves_by_the_stride():
 
 
 def test_uniform_spreads_clips_over_the_video():
-    assert clips(40, target_frames=[25], frame_extraction="uniform", frame_sample=4) == [(0, 25), (5, 25), (10, 25), (15, 25)]
+    assert clips(40, target_frames=[25], frame_extraction="uniform", frame_sample=4) == [
+        (0, 25),
+        (5, 25),
+        (10, 25),
+        (15, 25),
+    ]
 
 
 def test_uniform_with_one_sample_is_head():

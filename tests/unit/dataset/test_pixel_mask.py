@@ -14,7 +14,9 @@ from tests.builders.pictures import tier_mask
 def shares_of(grey_HW: NDArray[np.uint8], tiers: TierTable) -> NDArray[np.float32] | None:
     """Return the shares of a mask that is not resized."""
     size_wh = (grey_HW.shape[1], grey_HW.shape[0])
-    shares_RfHW = still_mask(grey_HW.astype(np.float32) / 255, Geometry(size_wh, size_wh, (0, 0), size_wh), tiers).shares_RfHW
+    shares_RfHW = still_mask(
+        grey_HW.astype(np.float32) / 255, Geometry(size_wh, size_wh, (0, 0), size_wh), tiers
+    ).shares_RfHW
     return None if shares_RfHW is None else shares_RfHW[:, 0]
 
 

@@ -32,7 +32,9 @@ class Hostile:
 def test_hostile_pickle_is_refused_by_the_name_of_what_it_asks_for(tmp_path: Path, zipped: bool):
     path, trace = tmp_path / "wan.pth", tmp_path / "pwned"
     torch.save({"a": torch.ones(2), "b": Hostile(f"touch {trace}")}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ModelError, match=r"refusing to unpickle wan\.pth: it asks to import `(posix|nt|os)\.system`") as caught:
+    with pytest.raises(
+        ModelError, match=r"refusing to unpickle wan\.pth: it asks to import `(posix|nt|os)\.system`"
+    ) as caught:
         open_checkpoint(path)
     assert "safetensors" in caught.value.problems[0].fix
     assert not trace.exists()
@@ -105,7 +107,9 @@ def test_pickle_of_something_else_is_refused(tmp_path: Path):
 def test_fp8_scales_are_applied_whatever_their_shape(tmp_path: Path, shape: tuple[int, ...]):
     weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)).to(torch.float8_e4m3fn)
     scale = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.5
-    write_safetensors({"a.weight": weight, "a.scale_weight": scale, "a.input_scale": torch.ones(())}, tmp_path / "x.safetensors")
+    write_safetensors(
+        {"a.weight": weight, "a.scale_weight": scale, "a.input_scale": torch.ones(())}, tmp_path / "x.safetensors"
+    )
     tensors = open_checkpoint(tmp_path / "x.safetensors")
     assert tensors.keys() == {"a.weight"}
     full = scale.expand(4, 3, 2).reshape(4, 6) if len(shape) == 3 else scale.reshape(-1, 1) if shape == (4,) else scale
@@ -113,7 +117,10 @@ def test_fp8_scales_are_applied_whatever_their_shape(tmp_path: Path, shape: tupl
 
 
 def test_fp8_scale_of_an_impossible_shape_is_refused(tmp_path: Path):
-    write_safetensors({"a.weight": torch.ones(4, 6).to(torch.float8_e4m3fn), "a.scale_weight": torch.ones(5)}, tmp_path / "x.safetensors")
+    write_safetensors(
+        {"a.weight": torch.ones(4, 6).to(torch.float8_e4m3fn), "a.scale_weight": torch.ones(5)},
+        tmp_path / "x.safetensors",
+    )
     with pytest.raises(ModelError, match=r"scale of `a\.weight`"):
         open_checkpoint(tmp_path / "x.safetensors")["a.weight"].read()
 
@@ -125,7 +132,10 @@ def test_unknown_quantisation_is_refused(tmp_path: Path):
 
 
 def test_markers_and_embedded_tokenizer_are_no_weights_but_found(tmp_path: Path):
-    extra = {"model.diffusion_model.__index_timestep_zero__": torch.zeros(1), "spiece_model": torch.tensor([1, 2, 255], dtype=torch.uint8)}
+    extra = {
+        "model.diffusion_model.__index_timestep_zero__": torch.zeros(1),
+        "spiece_model": torch.tensor([1, 2, 255], dtype=torch.uint8),
+    }
     write_safetensors({"a": torch.ones(2), **extra}, tmp_path / "x.safetensors")
     assert open_checkpoint(tmp_path / "x.safetensors").keys() == {"a"}
     assert holds_entry(tmp_path / "x.safetensors", "__index_timestep_zero__")
@@ -185,7 +195,9 @@ def _hub_copy(monkeypatch: pytest.MonkeyPatch, folder: Path, *parts: str) -> Non
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
 
 
-def test_hub_models_that_are_not_here_need_permission_and_the_flag_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_hub_models_that_are_not_here_need_permission_and_the_flag_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     _hub_copy(monkeypatch, tmp_path, "transformer")
     files = ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers")
     with pytest.raises(ModelError, match="nor a hub model of this name on this machine") as caught:
@@ -196,7 +208,9 @@ def test_hub_models_that_are_not_here_need_permission_and_the_flag_is_named(monk
 
 def test_hub_models_that_are_here_need_no_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     _hub_copy(monkeypatch, tmp_path, "vae")
-    assert part_of_model(ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers"), "vae", option="--vae") == tmp_path / "vae"
+    assert (
+        part_of_model(ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers"), "vae", option="--vae") == tmp_path / "vae"
+    )
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "nowhere"])
@@ -218,7 +232,9 @@ def test_model_folder_without_the_part_is_refused(tmp_path: Path):
 
 
 def test_keymap_is_a_bijection_that_keeps_numbers_and_suffixes():
-    keymap = KeyMap([("blocks.{}.norm3", "blocks.{}.norm2"), ("blocks.{}.norm2", "blocks.{}.norm3"), ("head", "proj_out")])
+    keymap = KeyMap(
+        [("blocks.{}.norm3", "blocks.{}.norm2"), ("blocks.{}.norm2", "blocks.{}.norm3"), ("head", "proj_out")]
+    )
     assert keymap.to_diffusers("blocks.12.norm3.weight") == "blocks.12.norm2.weight"
     assert keymap.to_original("blocks.12.norm2.weight") == "blocks.12.norm3.weight"
     assert keymap.to_diffusers("header.weight") == "header.weight"

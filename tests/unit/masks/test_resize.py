@@ -51,6 +51,8 @@ def test_aspect_difference_is_the_relative_one_and_symmetric() -> None:
         ((640, 480), (64, 49), False),
     ],
 )
-def test_sizes_fit_within_one_percent_or_one_pixel_of_rounding(first: tuple[int, int], second: tuple[int, int], *, fits: bool) -> None:
+def test_sizes_fit_within_one_percent_or_one_pixel_of_rounding(
+    first: tuple[int, int], second: tuple[int, int], *, fits: bool
+) -> None:
     assert same_framing(first, second) is fits
     assert same_framing(second, first) is fits

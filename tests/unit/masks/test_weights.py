@@ -32,5 +32,7 @@ def test_array_and_number_give_the_same() -> None:
 
 
 def test_tier_table_lists_tiers_in_the_order_of_every_table() -> None:
-    assert list(TierTable(face=1, body=2, hair=3, background=4).as_dict().items()) == list(zip(TIERS, (1, 2, 3, 4), strict=True))
+    assert list(TierTable(face=1, body=2, hair=3, background=4).as_dict().items()) == list(
+        zip(TIERS, (1, 2, 3, 4), strict=True)
+    )
     assert TierTable().weight(WeightTier.BODY) == 128 / 255

@@ -82,7 +82,9 @@ def test_writers_that_forget_a_header_lack_nothing(missing):
     assert missing(riff(104 + 8, b"x" * 100)) == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"ftyp", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3\x00", b"RIFF", b"any other container"])
+@pytest.mark.parametrize(
+    "content", [b"", b"ftyp", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3\x00", b"RIFF", b"any other container"]
+)
 def test_what_states_no_length_lacks_nothing(missing, content):
     assert missing(content) == 0
 

@@ -13,7 +13,16 @@ import pytest
 from PIL import Image
 
 from blissmask.errors import MediaError
-from blissmask.media.image import MAX_PIXELS, read_grey, read_header, read_image, read_mask, read_mask_picture, read_size, resize_rgb
+from blissmask.media.image import (
+    MAX_PIXELS,
+    read_grey,
+    read_header,
+    read_image,
+    read_mask,
+    read_mask_picture,
+    read_size,
+    resize_rgb,
+)
 from tests.builders.pictures import corner_rgb, random_rgb, save, tier_mask, turned
 
 TIERS = np.array([0, 80, 128, 255], dtype=np.uint8)

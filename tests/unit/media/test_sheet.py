@@ -18,7 +18,9 @@ from blissmask.media.sheet_pack import PackedCard, in_order, pack, unpack
 from blissmask.media.sheet_pages import write_png_pages
 from tests.builders.pictures import half_mask, random_rgb, tier_mask
 
-TEXT = SheetText("Masks", ("photo", "tiers", "latent grid"), tuple((tier.value, colour) for tier, colour in TIER_COLOURS.items()))
+TEXT = SheetText(
+    "Masks", ("photo", "tiers", "latent grid"), tuple((tier.value, colour) for tier, colour in TIER_COLOURS.items())
+)
 ODD_NAMES = ["😀.png", "שלום.png", "<script>alert(1)</script>.png", "two\nlines.png", "x" * 255, "\udcff.png"]
 
 
@@ -86,7 +88,11 @@ def test_html_holds_its_pictures_and_no_scripts_nor_links(tmp_path: Path) -> Non
 
 
 def test_html_puts_what_needs_a_look_into_a_section_of_its_own(tmp_path: Path) -> None:
-    write_html(tmp_path / "sheet.html", [packed("fine.png", lossless=False), packed("bad.png", badness=1, lossless=False)], TEXT)
+    write_html(
+        tmp_path / "sheet.html",
+        [packed("fine.png", lossless=False), packed("bad.png", badness=1, lossless=False)],
+        TEXT,
+    )
     page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
     order = [page.index(text) for text in ("Needs a look (1)", "bad.png", "Nothing to remark (1)", "fine.png")]
     assert order == sorted(order)
@@ -99,7 +105,9 @@ def test_sheet_can_have_more_columns(tmp_path: Path) -> None:
     assert read_image(pages[0]).rgb_HW3.shape[1] > 4 * BOX
 
 
-@pytest.mark.parametrize(("size", "fitted"), [((400, 200), (208, 104)), ((100, 50), (100, 50)), ((10_000, 1), (208, 1))])
+@pytest.mark.parametrize(
+    ("size", "fitted"), [((400, 200), (208, 104)), ((100, 50), (100, 50)), ((10_000, 1), (208, 1))]
+)
 def test_pictures_are_fitted_and_never_enlarged(size: tuple[int, int], fitted: tuple[int, int]) -> None:
     assert fit_size(size, (BOX, BOX)) == fitted
 

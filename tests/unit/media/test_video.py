@@ -28,7 +28,9 @@ def test_lossless_frames_come_back_exactly_and_in_order(tmp_path: Path) -> None:
 
 def test_only_the_frames_wanted_come_back(tmp_path: Path) -> None:
     frames = list(read_frames(write_video(tmp_path / "a.avi", FRAMES), [7, 2]))
-    assert [int(np.abs(frame.astype(int) - FRAMES[number]).max()) for frame, number in zip(frames, (2, 7), strict=True)] == [0, 0]
+    assert [
+        int(np.abs(frame.astype(int) - FRAMES[number]).max()) for frame, number in zip(frames, (2, 7), strict=True)
+    ] == [0, 0]
 
 
 def test_no_frames_wanted_reads_none(tmp_path: Path) -> None:
@@ -123,7 +125,9 @@ def moving_square(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("codecs", [("vp09", "mp4v"), ("none", "mp4v")])
-def test_mp4_holds_the_frames_in_order_and_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codecs: tuple[str, ...]) -> None:
+def test_mp4_holds_the_frames_in_order_and_colour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codecs: tuple[str, ...]
+) -> None:
     monkeypatch.setattr("blissmask.media.video._CODECS", codecs)
     frames_FHW3 = moving_square(9)
     write_mp4(tmp_path / "deep" / "a.mp4", frames_FHW3, fps=24.0)

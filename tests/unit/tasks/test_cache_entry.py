@@ -27,7 +27,9 @@ def test_what_is_read_is_written_alike_or_every_run_would_write_it_anew(fps):
     assert str(Facts.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "?", "0x1 1 frames", "1x1 1 frames at fps", "1x1 1 frames at -1 fps", "1x1 1 frames at inf fps"])
+@pytest.mark.parametrize(
+    "text", ["", "?", "0x1 1 frames", "1x1 1 frames at fps", "1x1 1 frames at -1 fps", "1x1 1 frames at inf fps"]
+)
 def test_what_is_no_such_text_is_none(text):
     assert Facts.parse(text) is None
 

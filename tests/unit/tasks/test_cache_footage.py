@@ -44,14 +44,18 @@ def test_a_control_video_is_opened_once_however_many_threads_ask(controls, monke
     clips = [[number % 4] for number in range(8)]
     control = ControlClip(controls, (64, 48), clips)
     with ThreadPoolExecutor(4) as pool:
-        assert [greys(frames) for frames in pool.map(control.read, clips)] == [[50 * (number % 4)] for number in range(8)]
+        assert [greys(frames) for frames in pool.map(control.read, clips)] == [
+            [50 * (number % 4)] for number in range(8)
+        ]
     assert len(opened) == 1
 
 
 def test_clips_come_in_the_order_of_their_last_frames_and_share_one_fingerprint(tmp_path, monkeypatch):
     write_video(tmp_path / "videos" / "clip.avi", [np.zeros((48, 64, 3), np.uint8)] * 12)
     (tmp_path / "videos" / "clip.txt").write_text("a clip", encoding="utf-8")
-    entries = plan(tmp_path, video_directory=tmp_path / "videos", target_frames=[1, 5], frame_extraction="chunk").entries
+    entries = plan(
+        tmp_path, video_directory=tmp_path / "videos", target_frames=[1, 5], frame_extraction="chunk"
+    ).entries
     jobs = list(with_footage(entries))
     last = [job.entry.frame_indices[-1] for job in jobs]
     assert last == sorted(last)

@@ -13,7 +13,9 @@ from blissmask.tasks.mask_files.freshness import make_note, what_changed
 from blissmask.tasks.run.plan import Action
 
 
-def test_a_file_that_changes_while_it_is_hashed_is_not_taken_for_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_hashed_is_not_taken_for_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo = tmp_path / "a.png"
     photo.write_bytes(b"first")
 

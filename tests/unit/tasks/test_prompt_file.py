@@ -93,7 +93,9 @@ def test_lines_that_are_empty_or_comments_are_passed_over_and_places_are_lines(t
 
 
 def test_what_toml_prompts_share_is_overruled_by_each(tmp_path):
-    content = '[prompt]\nwidth = 64\nseed = 1\n[[prompt.subset]]\nprompt = "a"\n[[prompt.subset]]\nprompt = "b"\nwidth = 32\n'
+    content = (
+        '[prompt]\nwidth = 64\nseed = 1\n[[prompt.subset]]\nprompt = "a"\n[[prompt.subset]]\nprompt = "b"\nwidth = 32\n'
+    )
     assert [(prompt["width"], prompt["seed"]) for prompt in read(tmp_path, "p.toml", content)] == [(64, 1), (32, 1)]
 
 

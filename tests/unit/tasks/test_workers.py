@@ -80,7 +80,12 @@ def test_stop_signal_finishes_what_is_begun_and_reports_the_signal():
 
     done = []
     items = work_through(
-        range(100), work, RunContext(stop_signal=lambda: 15 if len(done) >= 2 else 0), phase="Testing", total=100, name=str
+        range(100),
+        work,
+        RunContext(stop_signal=lambda: 15 if len(done) >= 2 else 0),
+        phase="Testing",
+        total=100,
+        name=str,
     )
     with pytest.raises(StoppedError) as stop:
         done.extend(item for item, _ in items)

@@ -61,7 +61,9 @@ def test_latents_become_float32():
 
 
 def test_an_unmasked_step_sees_plain_full_weight():
-    masked = collate([item(weights=torch.full((1, 1, 2, 2), 0.5), outside=torch.ones(1, 1, 2, 2), mass=32.0)], 0).without_masks()
+    masked = collate(
+        [item(weights=torch.full((1, 1, 2, 2), 0.5), outside=torch.ones(1, 1, 2, 2), mass=32.0)], 0
+    ).without_masks()
     assert masked.weights_B1FHW is None
     assert masked.masses_B.tolist() == [64.0]
     assert masked.outside_masses_B.tolist() == [0.0]
@@ -89,7 +91,9 @@ def test_frames_that_are_shown_have_no_part_in_what_an_item_weighs():
 
 def test_what_stands_in_for_a_missing_mask_has_the_frames_that_are_predicted():
     latents, half = torch.ones(16, 3, 2, 2), torch.full((1, 2, 2, 2), 0.5)
-    masked, plain = (TrainingItem("clip", latents, weights, None, None, {}, 64.0, shown_frames=1) for weights in (half, None))
+    masked, plain = (
+        TrainingItem("clip", latents, weights, None, None, {}, 64.0, shown_frames=1) for weights in (half, None)
+    )
     assert collate([masked, plain], 0).weights_B1FHW.shape == (2, 1, 2, 2, 2)
 
 

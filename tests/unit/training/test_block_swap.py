@@ -153,7 +153,9 @@ def test_swapped_blocks_compute_what_they_did_and_hold_nothing_while_they_rest()
         out.square().mean().backward()
         results.append([out, *(parameter.grad for parameter in module.parameters() if parameter.requires_grad)])
     assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))
-    assert all(parameter.numel() == 0 for parameter in denoiser.module.blocks[1:].parameters() if not parameter.requires_grad)
+    assert all(
+        parameter.numel() == 0 for parameter in denoiser.module.blocks[1:].parameters() if not parameter.requires_grad
+    )
 
 
 class Driver:

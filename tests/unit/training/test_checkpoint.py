@@ -9,7 +9,14 @@ import torch
 from blissmask.errors import CacheError, MachineError
 from blissmask.training.optim.optimizer_state import pack_optimizer, unpack_optimizer
 from blissmask.training.record import training_state as checkpoint
-from blissmask.training.record.training_state import State, find_states, load_state, read_parameters, remove_states, save_state
+from blissmask.training.record.training_state import (
+    State,
+    find_states,
+    load_state,
+    read_parameters,
+    remove_states,
+    save_state,
+)
 
 
 def state(step):
@@ -113,7 +120,12 @@ class WithTable(torch.optim.SGD):
 
 @pytest.mark.parametrize(
     "make",
-    [torch.optim.AdamW, torch.optim.Adam, lambda p: WithTable(p, lr=0.1, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)],
+    [
+        torch.optim.AdamW,
+        torch.optim.Adam,
+        lambda p: WithTable(p, lr=0.1, momentum=0.9),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    ],
 )
 def test_an_optimiser_continues_bit_for_bit_through_json(make):
     def steps(optimizer, parameter, numbers):

@@ -9,7 +9,9 @@ GIB = 1 << 30
 
 
 def group(folder, *, limit, used, cached=0, version=2):
-    names = {2: ("max", "current", "inactive_file"), 1: ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")}[version]
+    names = {2: ("max", "current", "inactive_file"), 1: ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")}[
+        version
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"memory.{names[0]}").write_text(f"{limit}\n")
     (folder / f"memory.{names[1]}").write_text(f"{used}\n")
@@ -38,7 +40,9 @@ def test_a_container_that_is_over_its_limit_has_no_room(tmp_path):
 def test_free_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path, monkeypatch):
     monkeypatch.setattr(cpu_memory, "_free_of_machine", lambda: 6 * GIB)
     for limit, free in ((4, 3), (32, 6)):
-        monkeypatch.setattr(cpu_memory, "_own_groups", lambda limit=limit: [group(tmp_path, limit=limit * GIB, used=GIB)])
+        monkeypatch.setattr(
+            cpu_memory, "_own_groups", lambda limit=limit: [group(tmp_path, limit=limit * GIB, used=GIB)]
+        )
         assert free_cpu_memory() == free * GIB
 
 

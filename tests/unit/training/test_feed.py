@@ -45,7 +45,10 @@ def test_kept_items_share_no_memory_with_what_was_read():
     """A tensor of a safetensors file is a view of the file: two maps an item, and a process may have 65,530."""
     read = item()
     kept = ItemStore(lambda position: read, budget=GIB).item(0)
-    pairs = [(read.latents_Cfhw, kept.latents_Cfhw), *zip(read.conditioning.values(), kept.conditioning.values(), strict=True)]
+    pairs = [
+        (read.latents_Cfhw, kept.latents_Cfhw),
+        *zip(read.conditioning.values(), kept.conditioning.values(), strict=True),
+    ]
     assert all(before.data_ptr() != after.data_ptr() for before, after in pairs)
 
 
@@ -64,7 +67,9 @@ def test_draws_are_counted_over_all_processes_and_go_on_after_a_resume():
     def counts(processes, steps):
         seen = {}
         for rank in range(processes):
-            with Feed(ORDER, ItemStore(Reader(), budget=0), accumulation=1, device=CPU, processes=Processes(rank, processes)) as made:
+            with Feed(
+                ORDER, ItemStore(Reader(), budget=0), accumulation=1, device=CPU, processes=Processes(rank, processes)
+            ) as made:
                 for step in steps:
                     (batch,) = made.window(step, last=True)
                     seen[batch.number] = (batch.first_draw, len(batch.names))
@@ -85,7 +90,11 @@ def test_all_that_travels_to_a_gpu_is_page_locked_ahead(monkeypatch):
 
     def masked(position):
         planes = torch.ones(1, 1, 4, 4)
-        texts = {"t5": torch.zeros(2 + position, 8), "clip": torch.zeros(2, 8), "f_indices": torch.zeros(1, dtype=torch.int32)}
+        texts = {
+            "t5": torch.zeros(2 + position, 8),
+            "clip": torch.zeros(2, 8),
+            "f_indices": torch.zeros(1, dtype=torch.int32),
+        }
         return TrainingItem("a", torch.zeros(16, 1, 4, 4), planes, planes, torch.ones(4, 1, 4, 4), texts, 1.0)
 
     monkeypatch.setattr(feed, "pins", lambda device: True)
@@ -94,6 +103,13 @@ def test_all_that_travels_to_a_gpu_is_page_locked_ahead(monkeypatch):
     with Feed(order, ItemStore(masked, budget=GIB), accumulation=1, device=CPU) as made:
         (batch,) = made.window(0, last=True)
     texts = batch.conditioning["t5"]
-    travelling = [batch.latents_BCFHW, batch.weights_B1FHW, batch.outside_B1FHW, batch.regions_B4FHW, batch.conditioning["clip"], *texts]
+    travelling = [
+        batch.latents_BCFHW,
+        batch.weights_B1FHW,
+        batch.outside_B1FHW,
+        batch.regions_B4FHW,
+        batch.conditioning["clip"],
+        *texts,
+    ]
     assert len(texts) == 2
     assert {id(tensor) for tensor in travelling} == {id(tensor) for tensor in locked}

@@ -13,11 +13,23 @@ from blissmask.training.weighting.rule import WeightRule
 RULE = WeightRule(gamma=1.0, min_weight=0.0)
 
 
-def make(weights, *, rule=RULE, prior_threshold=None, latents=None, regions=None, latent_scale=1.0, shown_frames=0, **metadata):
+def make(
+    weights,
+    *,
+    rule=RULE,
+    prior_threshold=None,
+    latents=None,
+    regions=None,
+    latent_scale=1.0,
+    shown_frames=0,
+    **metadata,
+):
     latents = torch.ones(16, 1, 1, 4) if latents is None else latents
     header = CacheHeader(Path("a.safetensors"), Path("a_te.safetensors"), "a", tuple(latents.shape), {}, metadata)
     entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)})
-    return make_item(header, entry, rule=rule, prior_threshold=prior_threshold, latent_scale=latent_scale, shown_frames=shown_frames)
+    return make_item(
+        header, entry, rule=rule, prior_threshold=prior_threshold, latent_scale=latent_scale, shown_frames=shown_frames
+    )
 
 
 def cells(*values):

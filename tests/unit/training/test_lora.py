@@ -11,7 +11,9 @@ from blissmask.training.lora.layers import LoraShape, adapters_off, drop_unreach
 class TwoPaths(nn.Module):
     def __init__(self):
         super().__init__()
-        self.blocks = nn.ModuleList([nn.ModuleDict({"used": nn.Linear(4, 4), "thrown_away": nn.Linear(4, 4)}) for _ in range(2)])
+        self.blocks = nn.ModuleList(
+            [nn.ModuleDict({"used": nn.Linear(4, 4), "thrown_away": nn.Linear(4, 4)}) for _ in range(2)]
+        )
         self.head = nn.Linear(4, 4)
 
     def forward(self, x):

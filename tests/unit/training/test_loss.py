@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from blissmask.masks.weights import to_loss_weight
-from blissmask.training.weighting.loss import error_map, item_coefficients, region_masses, region_sums, weight_masses, weighted_sums
+from blissmask.training.weighting.loss import (
+    error_map,
+    item_coefficients,
+    region_masses,
+    region_sums,
+    weight_masses,
+    weighted_sums,
+)
 from tests.builders.loss_of_a_step import weighted_mean
 
 
@@ -39,11 +46,15 @@ def test_grey_values_become_the_loss_weights_of_the_formula(gamma, floor, expect
     assert weights.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("gamma", "floor", "expected"), [(1, 0, 1.714286), (2, 0, 1.333333), (1, 0.1, 1.873418), (0.7, 0.05, 1.937924)])
+@pytest.mark.parametrize(
+    ("gamma", "floor", "expected"), [(1, 0, 1.714286), (2, 0, 1.333333), (1, 0.1, 1.873418), (0.7, 0.05, 1.937924)]
+)
 def test_weighted_mean_of_four_losses_is_the_golden_figure(gamma, floor, expected):
     pred, target = error_free([1.0, 2.0, 3.0, 4.0])
     mask = torch.tensor([1.0, 0.5, 0.0, 0.25]).reshape(1, 1, 1, 1, 4)
-    assert weighted_mean(pred, target, to_loss_weight(mask, gamma=gamma, min_weight=floor)).item() == pytest.approx(expected, abs=1e-6)
+    assert weighted_mean(pred, target, to_loss_weight(mask, gamma=gamma, min_weight=floor)).item() == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_weighted_mean_is_the_expanded_form_of_the_guide():
@@ -57,7 +68,9 @@ def test_all_ones_mask_equals_the_unmasked_loss():
     pred, target, weights = batch()
     plain = torch.nn.functional.mse_loss(pred, target)
     for mean in ("batch", "sample", "global"):
-        assert weighted_mean(pred, target, torch.ones_like(weights), mean=mean).item() == pytest.approx(plain.item(), rel=1e-6)
+        assert weighted_mean(pred, target, torch.ones_like(weights), mean=mean).item() == pytest.approx(
+            plain.item(), rel=1e-6
+        )
 
 
 def test_what_lies_under_weight_zero_in_the_target_changes_no_gradient():
@@ -115,7 +128,9 @@ def split(pred, target, weights, sizes, mean):
     """Return the gradient of one step that takes the batch in micro-batches of ``sizes``."""
     parts = list(zip(pred.split(sizes), target.split(sizes), weights.split(sizes), strict=True))
     coefficients = item_coefficients([weight_masses(w, pred.shape[1]) for _, _, w in parts], mean=mean)
-    losses = [(weighted_sums(error_map(p, t), w) * c.float()).sum() for (p, t, w), c in zip(parts, coefficients, strict=True)]
+    losses = [
+        (weighted_sums(error_map(p, t), w) * c.float()).sum() for (p, t, w), c in zip(parts, coefficients, strict=True)
+    ]
     return torch.autograd.grad(sum(losses), pred)[0]
 
 

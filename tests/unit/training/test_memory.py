@@ -7,9 +7,13 @@ from blissmask.training.memory.estimate import Load, choose_options, denoiser_fi
 
 GIB = 1 << 30
 # About a 14B model: 40 blocks of width 5120.
-BLOCK = {f"self_attn.{name}.weight": (5120, 5120) for name in "qkvo"} | {f"cross_attn.{name}.weight": (5120, 5120) for name in "qkvo"}
+BLOCK = {f"self_attn.{name}.weight": (5120, 5120) for name in "qkvo"} | {
+    f"cross_attn.{name}.weight": (5120, 5120) for name in "qkvo"
+}
 BLOCK |= {"ffn.0.weight": (13824, 5120), "ffn.2.weight": (5120, 13824)}
-SIZE = size_of([(f"blocks.{n}.{name}", shape) for n in range(40) for name, shape in BLOCK.items()] + [("head.weight", (64, 5120))])
+SIZE = size_of(
+    [(f"blocks.{n}.{name}", shape) for n in range(40) for name, shape in BLOCK.items()] + [("head.weight", (64, 5120))]
+)
 LOAD = Load(tokens=4096, weight_bytes=2, on_gpu=True)
 GIVEN = TrainSection()
 
@@ -24,7 +28,9 @@ def test_each_option_lowers_the_estimate():
     plain = estimate([SIZE], GIVEN, LOAD)
     checkpointed = estimate([SIZE], GIVEN.model_copy(update={"gradient_checkpointing": True}), LOAD)
     swapped = estimate([SIZE], GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20}), LOAD)
-    rounded = estimate([SIZE], GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20, "int8_base": True}), LOAD)
+    rounded = estimate(
+        [SIZE], GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20, "int8_base": True}), LOAD
+    )
     assert plain > checkpointed > swapped > rounded
 
 
@@ -81,7 +87,9 @@ def test_experts_take_turns_before_anything_is_swapped():
 
 
 def test_with_checkpointing_one_block_is_counted_and_the_inputs_of_all():
-    few, many = (estimate([SIZE], option(gradient_checkpointing=True), Load(tokens, 2, on_gpu=True)) for tokens in (1000, 2000))
+    few, many = (
+        estimate([SIZE], option(gradient_checkpointing=True), Load(tokens, 2, on_gpu=True)) for tokens in (1000, 2000)
+    )
     # 66 kept by one block, 30 beside it, 2 bytes of input for each of 40 blocks.
     assert many - few == 1000 * 5120 * (66 + 30 + 2 * 40)
 
@@ -95,7 +103,9 @@ def test_dora_and_float32_keep_more_for_the_backward_pass():
     dora, wide = option(use_dora=True), Load(tokens=4096, weight_bytes=4, on_gpu=True)
     assert estimate([SIZE], dora, LOAD) - estimate([SIZE], GIVEN, LOAD) == 4096 * 5120 * 40 * (177 - 66)
     weights = (SIZE.block_weights + SIZE.other_weights) * 2
-    assert estimate([SIZE], GIVEN, wide) - estimate([SIZE], GIVEN, LOAD) == weights + 4096 * 5120 * (40 * (108 - 66) + 48 - 30)
+    assert estimate([SIZE], GIVEN, wide) - estimate([SIZE], GIVEN, LOAD) == weights + 4096 * 5120 * (
+        40 * (108 - 66) + 48 - 30
+    )
 
 
 WHOLE = (SIZE.block_weights + SIZE.other_weights) * 2
@@ -124,7 +134,9 @@ def test_without_a_gpu_models_train_in_cpu_memory():
     assert taken > 2 * 2 * WHOLE
 
 
-@pytest.mark.parametrize(("expert", "expected"), [("high", ["high.safetensors"]), ("low", ["low.safetensors"]), ("", ["low.safetensors"])])
+@pytest.mark.parametrize(
+    ("expert", "expected"), [("high", ["high.safetensors"]), ("low", ["low.safetensors"]), ("", ["low.safetensors"])]
+)
 def test_each_expert_has_its_own_file(tmp_path, expert, expected):
     for name in ("high", "low"):
         (tmp_path / f"{name}.safetensors").touch()

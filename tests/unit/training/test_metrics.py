@@ -56,7 +56,11 @@ def test_a_log_goes_on_after_the_step_it_is_resumed_at(tmp_path):
         log.write(step, {"loss": 1 / 3})
     path.write_text(path.read_text() + '{"step": 4, "lo')
     StepLog(path, keep_until=2).write(3, {"loss": 0.5})
-    assert read_log(path) == [{"step": 1, "loss": 0.33333333}, {"step": 2, "loss": 0.33333333}, {"step": 3, "loss": 0.5}]
+    assert read_log(path) == [
+        {"step": 1, "loss": 0.33333333},
+        {"step": 2, "loss": 0.33333333},
+        {"step": 3, "loss": 0.5},
+    ]
 
 
 def test_a_new_run_begins_a_new_log(tmp_path):

@@ -9,7 +9,10 @@ from blissmask.training.optim.optimizer import build_optimizer, build_scheduler,
 
 
 def parameters():
-    return [("x.lora_A.default.weight", torch.nn.Parameter(torch.ones(2))), ("x.lora_B.default.weight", torch.nn.Parameter(torch.ones(2)))]
+    return [
+        ("x.lora_A.default.weight", torch.nn.Parameter(torch.ones(2))),
+        ("x.lora_B.default.weight", torch.nn.Parameter(torch.ones(2))),
+    ]
 
 
 @pytest.mark.parametrize(("text", "steps"), [("0", 0), ("100", 100), ("0.05", 50), ("5%", 50), ("1000", 1000)])
@@ -70,8 +73,14 @@ def test_arguments_the_optimiser_does_not_take_are_refused():
         ({"lr_scheduler": "constant_with_warmup"}, [1.0, 1.0, 1.0, 1.0]),
         ({"lr_scheduler": "linear"}, [1.0, 0.75, 0.5, 0.25]),
         ({"lr_scheduler": "cosine"}, [1.0, 0.853553, 0.5, 0.146447]),
-        ({"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": "3", "lr_scheduler_min_lr_ratio": 0.2}, [1.0, 1.0, 0.8, 0.4]),
-        ({"lr_scheduler": "polynomial", "lr_scheduler_power": 2.0, "lr_scheduler_args": ["lr_end=0.0"]}, [1.0, 0.5625, 0.25, 0.0625]),
+        (
+            {"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": "3", "lr_scheduler_min_lr_ratio": 0.2},
+            [1.0, 1.0, 0.8, 0.4],
+        ),
+        (
+            {"lr_scheduler": "polynomial", "lr_scheduler_power": 2.0, "lr_scheduler_args": ["lr_end=0.0"]},
+            [1.0, 0.5625, 0.25, 0.0625],
+        ),
     ],
 )
 def test_learning_rates_follow_the_schedule(fields, expected):

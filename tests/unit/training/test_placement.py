@@ -42,12 +42,17 @@ def devices(monkeypatch):
 
 
 def test_frozen_weights_come_back_to_rest_without_a_copy(module, devices):
-    home, before = {}, {name: (parameter.data_ptr(), parameter.detach().clone()) for name, parameter in module.named_parameters()}
+    home, before = (
+        {},
+        {name: (parameter.data_ptr(), parameter.detach().clone()) for name, parameter in module.named_parameters()},
+    )
     for device in (CPU, GPU, CPU, GPU):
         move(module, device, home)
         assert all(devices.has(parameter) == (device == GPU) for parameter in module.parameters())
     move(module, CPU, home)
-    assert {name: parameter.data_ptr() for name, parameter in module.named_parameters()} == {name: at for name, (at, _) in before.items()}
+    assert {name: parameter.data_ptr() for name, parameter in module.named_parameters()} == {
+        name: at for name, (at, _) in before.items()
+    }
     assert all(torch.equal(parameter, before[name][1]) for name, parameter in module.named_parameters())
     weights = 12 + 4 + 4 + 4
     assert sum(count for device, count in devices.copies if device == "cuda") == 2 * (weights + 9)

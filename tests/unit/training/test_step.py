@@ -72,7 +72,9 @@ def noise_by_item(monkeypatch):
     """Give every item the same noise and level, in whatever micro-batch it stands."""
 
     def noise_batch(batch, levels_B, *, seed, device):
-        noise = torch.stack([torch.randn(4, 1, 2, 3, generator=torch.Generator().manual_seed(100 + int(n))) for n in batch.names])
+        noise = torch.stack(
+            [torch.randn(4, 1, 2, 3, generator=torch.Generator().manual_seed(100 + int(n))) for n in batch.names]
+        )
         level = torch.full((len(batch.names),), 0.5)
         return noise - batch.latents_BCFHW, Batch(0.5 * batch.latents_BCFHW + 0.5 * noise, level, {})
 
@@ -93,7 +95,12 @@ def rule(**options):
     return StepRule(**{"seed": 1, "max_grad_norm": 0.0, **options})
 
 
-ITEMS = [make_item(0, weights=rows(1.0, 0.0)), make_item(1, weights=rows(0.02, 0.01)), make_item(2), make_item(3, weights=rows(0.5, 1.0))]
+ITEMS = [
+    make_item(0, weights=rows(1.0, 0.0)),
+    make_item(1, weights=rows(0.02, 0.01)),
+    make_item(2),
+    make_item(3, weights=rows(0.5, 1.0)),
+]
 
 
 @pytest.mark.parametrize("mean", ["global", "sample"])
@@ -199,7 +206,9 @@ def test_prior_is_gated_item_by_item(noise_by_item, monkeypatch):
 
 def test_prior_without_an_outside_is_skipped_and_needs_no_teacher(noise_by_item):
     learner = make_learner()
-    numbers = run_step(learner, [collate([make_item(0, weights=rows(1.0, 0.5))], 0)], rule(prior=PriorRule(1.0)), step=0, device=CPU)
+    numbers = run_step(
+        learner, [collate([make_item(0, weights=rows(1.0, 0.5))], 0)], rule(prior=PriorRule(1.0)), step=0, device=CPU
+    )
     assert numbers["prior/items"] == 0
     assert learner.denoiser.calls == 1
 

@@ -29,7 +29,12 @@ def levels(distribution, count=20_000, **options):
 
 @pytest.mark.parametrize(
     ("size_wh", "flux", "qwen"),
-    [((1024, 1024), 3.15819, 2.00080), ((1328, 1328), 5.06712, 2.30326), ((960, 544), 2.22995, 1.80384), ((512, 512), 1.87761, 1.71379)],
+    [
+        ((1024, 1024), 3.15819, 2.00080),
+        ((1328, 1328), 5.06712, 2.30326),
+        ((960, 544), 2.22995, 1.80384),
+        ((512, 512), 1.87761, 1.71379),
+    ],
 )
 def test_resolution_shift_is_the_golden_figure(size_wh, flux, qwen):
     grid_hw = (size_wh[1] // 8, size_wh[0] // 8)
@@ -96,7 +101,9 @@ def test_drawing_leaves_the_global_generator_alone():
 
 @every_distribution
 def test_strata_are_each_visited_once_by_as_many_draws(distribution):
-    drawn = torch.cat([draw_levels(distribution, 2, seed=3, micro_batch=number, strata=8, first=2 * number) for number in range(4)])
+    drawn = torch.cat(
+        [draw_levels(distribution, 2, seed=3, micro_batch=number, strata=8, first=2 * number) for number in range(4)]
+    )
     parts = sorted(int(distribution.cumulative(float(level)) * 8) for level in drawn)
     assert parts == list(range(8))
 

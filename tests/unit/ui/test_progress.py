@@ -62,7 +62,11 @@ def said(capsys, clock, *, command="masks", silent=False, **options):
 def test_a_line_every_thirty_seconds_tells_how_far_the_work_is_and_one_the_end(clock, capsys):
     with make_reporter(RunSection(), "masks") as reporter:
         work(reporter, clock)
-    assert capsys.readouterr().err.splitlines() == ["Masking 3/7  0:30  0.1/s", "Masking 6/7  1:00  0.1/s", "Masking 7/7  1:10  0.1/s"]
+    assert capsys.readouterr().err.splitlines() == [
+        "Masking 3/7  0:30  0.1/s",
+        "Masking 6/7  1:00  0.1/s",
+        "Masking 7/7  1:10  0.1/s",
+    ]
 
 
 def test_an_item_that_takes_minutes_is_told_once(clock, capsys):

@@ -23,7 +23,10 @@ def printed(capsys):
     [
         (Measured(3, {"loss": 0.5, "loss/face": 0.25}), {"type": "step", "step": 3, "loss": 0.5, "loss/face": 0.25}),
         (PhaseStarted("Training", 8, "steps"), {"type": "phase_started", "phase": "Training", "total": 8}),
-        (PhaseStarted("Loading the model", None), {"type": "phase_started", "phase": "Loading the model", "total": None}),
+        (
+            PhaseStarted("Loading the model", None),
+            {"type": "phase_started", "phase": "Loading the model", "total": None},
+        ),
         (PhaseFinished("Training"), {"type": "phase_finished", "phase": "Training"}),
         (Warned(Problem("careful", ("a.png",), "mend it")), {"type": "warning", "what": "careful", "where": ["a.png"]}),
         (Noted("a note"), {"type": "note", "text": "a note"}),
@@ -92,4 +95,6 @@ def test_the_plan_has_the_keys_that_programs_rely_on(capsys):
 
 def test_the_error_has_the_keys_that_programs_rely_on(capsys):
     report_json.show_error(UsageError("wrong", where=["a.toml"], fix="mend it"))
-    assert printed(capsys) == [{"type": "error", "problems": [{"what": "wrong", "where": ["a.toml"], "fix": "mend it"}], "exit_code": 2}]
+    assert printed(capsys) == [
+        {"type": "error", "problems": [{"what": "wrong", "where": ["a.toml"], "fix": "mend it"}], "exit_code": 2}
+    ]

@@ -31,7 +31,13 @@ def threads_used(parts: int = 8) -> int:
 
 def test_results_come_in_the_order_of_the_items():
     with cores.limited_to(4):
-        assert cores.side_by_side(lambda item: (time.sleep(0.01 * (5 - item)), item * item)[1], range(5)) == [0, 1, 4, 9, 16]
+        assert cores.side_by_side(lambda item: (time.sleep(0.01 * (5 - item)), item * item)[1], range(5)) == [
+            0,
+            1,
+            4,
+            9,
+            16,
+        ]
         assert cores.side_by_side(str, []) == []
 
 

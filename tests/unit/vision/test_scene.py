@@ -164,7 +164,9 @@ def test_a_person_without_a_body_owns_the_head_only():
 def test_faces_are_those_of_the_scene_where_it_is_known_and_are_sought_alone_where_it_is_not(monkeypatch):
     sought = []
     monkeypatch.setattr(scene, "find_faces", lambda photo: sought.append(photo) or [_face(10, 10)])
-    monkeypatch.setattr(scene, "find_scene", lambda photo: Scene((Figure(_face(50, 50), None), Figure(None, _pose((0, 0, 9, 9)))), {}))
+    monkeypatch.setattr(
+        scene, "find_scene", lambda photo: Scene((Figure(_face(50, 50), None), Figure(None, _pose((0, 0, 9, 9)))), {})
+    )
     known, unknown = (Photo(np.full((SIZE, SIZE, 3), grey, np.uint8)) for grey in (201, 202))
     scene.look_at(known)
     assert [face.box for face in scene.faces_of(known)] == [_face(50, 50).box]

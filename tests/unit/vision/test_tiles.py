@@ -7,7 +7,9 @@ import pytest
 from blissmask.vision.tiles import tiles, whole
 
 
-@pytest.mark.parametrize(("width", "height", "side"), [(1000, 700, 231), (640, 480, 480), (512, 512, 512), (300, 1000, 299)])
+@pytest.mark.parametrize(
+    ("width", "height", "side"), [(1000, 700, 231), (640, 480, 480), (512, 512, 512), (300, 1000, 299)]
+)
 def test_tiles_cover_the_photo_and_stay_within_it(width, height, side):
     found = tiles(width, height, side, overlap=0.3)
     assert min(tile.box()[0] for tile in found) == pytest.approx(0)

@@ -38,7 +38,9 @@ class Job:
 
 
 class Footage:
-    """The frames of a video, its controls and its mask, for all clips that are made in one run. Nothing is opened before it is asked for.
+    """The frames of a video, its controls and its mask, for all clips that are made in one run.
+
+    Nothing is opened before it is asked for.
 
     Args:
         entries: clips of one video; one at least.

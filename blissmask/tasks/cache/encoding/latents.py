@@ -50,7 +50,9 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
     device = find_device(shard.device(model.device))
     with Background() as background:
         jobs = with_footage(entries)
-        for job, outcome in work_through(jobs, _prepare, context, phase="Encoding", total=len(entries), name=lambda job: job.entry.key):
+        for job, outcome in work_through(
+            jobs, _prepare, context, phase="Encoding", total=len(entries), name=lambda job: job.entry.key
+        ):
             entry = job.entry
             if isinstance(outcome, BlissmaskError):
                 run.failed(entry, outcome)
@@ -60,7 +62,9 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
                 background.submit(_finish, entry, pixels, None, run)
                 continue
             if encoder is None:
-                encoder = model.arch.load_latent_encoder(model.files, device=device, dtype=getattr(torch, model.vae_dtype), task=model.task)
+                encoder = model.arch.load_latent_encoder(
+                    model.files, device=device, dtype=getattr(torch, model.vae_dtype), task=model.task
+                )
             try:
                 contents = _encode(entry, pixels, encoder, device)
             except MachineError:
@@ -81,7 +85,9 @@ def refresh_masks(entries: Sequence[Entry], context: RunContext, run: CacheRun) 
         return
     context = _for_clips(entries, context)
     jobs = with_footage(entries)
-    for job, outcome in work_through(jobs, _refresh, context, phase="Refreshing masks", total=len(entries), name=lambda job: job.entry.key):
+    for job, outcome in work_through(
+        jobs, _refresh, context, phase="Refreshing masks", total=len(entries), name=lambda job: job.entry.key
+    ):
         if isinstance(outcome, BlissmaskError):
             run.failed(job.entry, outcome)
         else:
@@ -91,14 +97,18 @@ def refresh_masks(entries: Sequence[Entry], context: RunContext, run: CacheRun) 
 
 def _for_clips(entries: Sequence[Entry], context: RunContext) -> RunContext:
     """Return the context to work on ``entries`` in: with fewer threads where there are clips, or they would fill the memory."""
-    return replace(context, jobs=min(context.jobs, _CLIP_JOBS)) if any(entry.is_moving for entry in entries) else context
+    return (
+        replace(context, jobs=min(context.jobs, _CLIP_JOBS)) if any(entry.is_moving for entry in entries) else context
+    )
 
 
 def _encode(entry: Entry, pixels: Pixels, encoder: LatentEncoder, device: torch.device) -> dict[str, Tensor]:
     """Return content -> tensor without the batch axis, on the device."""
     with _out_of_memory_named(entry):
         controls = [_to_signed(control_FHW3, device) for control_FHW3 in pixels.controls]
-        contents = encoder.encode_item(_to_signed(pixels.rgb_FHW3, device), controls=controls, one_frame=entry.recipe.one_frame)
+        contents = encoder.encode_item(
+            _to_signed(pixels.rgb_FHW3, device), controls=controls, one_frame=entry.recipe.one_frame
+        )
     return {name: tensor[0] for name, tensor in contents.items()}
 
 
@@ -153,12 +163,20 @@ def _replace_mask(entry: Entry, mask: PixelMask | None, media_print: str, mask_p
     """Rewrite the mask tensors and the metadata of an entry; everything else is kept bit by bit."""
     tensors = read_tensors(entry.path)
     latent_shape = next(tuple(tensor.shape) for key, tensor in tensors.items() if parse_key(key).content == LATENTS)
-    kept = {key: tensor for key, tensor in tensors.items() if parse_key(key).content not in (MASK_WEIGHTS, MASK_REGIONS)}
+    kept = {
+        key: tensor for key, tensor in tensors.items() if parse_key(key).content not in (MASK_WEIGHTS, MASK_REGIONS)
+    }
     metadata = _metadata(entry, mask, media_print, mask_print, read_metadata(entry.path).get(_COLOURS, ""))
-    save_tensors(entry.path, {**kept, **mask_tensors(*_on_grid(entry, mask, latent_shape))}, {**metadata, f"{OURS}format": OUR_FORMAT})
+    save_tensors(
+        entry.path,
+        {**kept, **mask_tensors(*_on_grid(entry, mask, latent_shape))},
+        {**metadata, f"{OURS}format": OUR_FORMAT},
+    )
 
 
-def _on_grid(entry: Entry, mask: PixelMask | None, latent_shape: tuple[int, ...]) -> tuple[Tensor | None, Tensor | None]:
+def _on_grid(
+    entry: Entry, mask: PixelMask | None, latent_shape: tuple[int, ...]
+) -> tuple[Tensor | None, Tensor | None]:
     """Return weights (1, f, h, w) and shares (4, f, h, w) in the latents' own shape; a still mask holds for every latent frame."""
     if mask is None:
         return None, None
@@ -179,7 +197,12 @@ def _on_grid(entry: Entry, mask: PixelMask | None, latent_shape: tuple[int, ...]
 
 def _metadata(entry: Entry, mask: PixelMask | None, media_print: str, mask_print: str, colours: str) -> dict[str, str]:
     metadata = latent_metadata(entry.recipe.model.arch.metadata_name, entry.latent_name)
-    metadata |= {**entry.wanted.metadata, f"{OURS}media_print": media_print, f"{OURS}mask_print": mask_print, _COLOURS: colours}
+    metadata |= {
+        **entry.wanted.metadata,
+        f"{OURS}media_print": media_print,
+        f"{OURS}mask_print": mask_print,
+        _COLOURS: colours,
+    }
     if mask is not None:
         metadata[f"{OURS}mean_weight"] = f"{mask.mean_weight:.6f}"
     return metadata
@@ -192,4 +215,6 @@ def _out_of_memory_named(entry: Entry) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         width, height = entry.geometry.size_wh
         fix = "use a smaller `resolution` or fewer `target_frames`, `--vae-dtype bfloat16`, or `--device cpu`"
-        raise MachineError(f"the device has not enough memory to encode {width}x{height}", where=[entry.key], fix=fix) from error
+        raise MachineError(
+            f"the device has not enough memory to encode {width}x{height}", where=[entry.key], fix=fix
+        ) from error

@@ -93,11 +93,14 @@ def _refuse_other_frames(entry: Entry, path: Path) -> None:
     """Refuse a mask whose frames cannot be those of the video: they are paired by their numbers alone.
 
     Raises:
-        MaskError: it is of a picture, or has another shape, another number of frames, or numbers that leave out others than the video's.
+        MaskError: it is of a picture, or has another shape, another number of frames, or numbers that leave out others
+            than the video's.
     """
     media = entry.item.media.path
     if not entry.is_moving:
-        raise MaskError("the mask of a picture is a video or a folder", where=[path], fix="give the picture one mask picture")
+        raise MaskError(
+            "the mask of a picture is a video or a folder", where=[path], fix="give the picture one mask picture"
+        )
     extent = measure(path)
     _refuse_framing(path, extent.size_wh, entry.geometry)
     if extent.frame_count != entry.facts.frame_count:
@@ -106,9 +109,13 @@ def _refuse_other_frames(entry: Entry, path: Path) -> None:
     numbers = frame_numbers(path) if path.is_dir() else None
     theirs = frame_numbers(media) if media.is_dir() else list(range(extent.frame_count))
     if numbers is not None and theirs is not None and numbers != theirs:
-        first = next(position for position, (one, other) in enumerate(zip(numbers, theirs, strict=True)) if one != other)
+        first = next(
+            position for position, (one, other) in enumerate(zip(numbers, theirs, strict=True)) if one != other
+        )
         before, after = (file.name for file in frame_files(path)[first - 1 : first + 1])
-        raise MaskError(f"frames of the mask are missing: {before} is followed by {after}", where=[path, media], fix=_FRAMES_FIX)
+        raise MaskError(
+            f"frames of the mask are missing: {before} is followed by {after}", where=[path, media], fix=_FRAMES_FIX
+        )
 
 
 def _refuse_framing(path: Path, mask_wh: tuple[int, int], geometry: Geometry, *, what: str = "mask") -> None:

@@ -71,7 +71,10 @@ def read_pixels(entry: Entry, footage: Footage | None) -> Pixels:
 
 
 def read_mask(entry: Entry, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
-    """Read the mask alone; return it with the doubt about it and the fingerprint of its file. Arguments as for :func:`read_pixels`."""
+    """Read the mask alone; return it with the doubt about it and the fingerprint of its file.
+
+    Arguments as for :func:`read_pixels`.
+    """
     return _read_mask(entry, None, footage)
 
 
@@ -128,6 +131,9 @@ def _control_geometry(entry: Entry, size_wh: tuple[int, int]) -> Geometry:
     is_small = resolution_wh is None or size_wh[0] * size_wh[1] <= resolution_wh[0] * resolution_wh[1]
     if section.no_resize_control and is_small and min(size_wh) >= grid:
         return Geometry(
-            size_wh, size_wh, (size_wh[0] % grid // 2, size_wh[1] % grid // 2), (size_wh[0] // grid * grid, size_wh[1] // grid * grid)
+            size_wh,
+            size_wh,
+            (size_wh[0] % grid // 2, size_wh[1] % grid // 2),
+            (size_wh[0] // grid * grid, size_wh[1] // grid * grid),
         )
     return cover(size_wh, area_size(size_wh, resolution_wh or entry.geometry.size_wh, grid))

@@ -43,7 +43,9 @@ class _Caption:
     entries: tuple[TextEntry, ...]
 
 
-def encode_texts(entries: Sequence[TextEntry], model: Model, context: RunContext, run: CacheRun, *, shard: Shard) -> None:
+def encode_texts(
+    entries: Sequence[TextEntry], model: Model, context: RunContext, run: CacheRun, *, shard: Shard
+) -> None:
     """Encode the captions of ``entries`` and write their files.
 
     Raises:
@@ -63,13 +65,20 @@ def encode_texts(entries: Sequence[TextEntry], model: Model, context: RunContext
     with Background() as background:
         # Only control pictures are work for the threads; captions pass through, for progress and the stop signal.
         for group, controls in work_through(
-            groups, _read_controls, context, phase="Encoding captions", total=total, name=lambda group: group[0].text[:60]
+            groups,
+            _read_controls,
+            context,
+            phase="Encoding captions",
+            total=total,
+            name=lambda group: group[0].text[:60],
         ):
             if isinstance(controls, BlissmaskError):
                 _fail(group, controls, run)
                 continue
             if encoder is None:
-                encoder = model.arch.load_text_encoder(model.files, device=device, dtype=getattr(torch, TEXT_DTYPE), task=model.task)
+                encoder = model.arch.load_text_encoder(
+                    model.files, device=device, dtype=getattr(torch, TEXT_DTYPE), task=model.task
+                )
             try:
                 encoded = encoder.encode([caption.text for caption in group], controls if sees_controls else None)
             except MachineError:

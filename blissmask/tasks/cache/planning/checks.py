@@ -60,7 +60,8 @@ def refusals(scanned: Scanned) -> list[Problem]:
 def check_masks(entries: Sequence[Entry], jobs: int) -> list[MaskCheck]:
     """Look at the masks of the entries that will be averaged anew, several at a time, each once; the others are returned as they are.
 
-    Still masks are decoded, so that empty ones are known before a model is loaded. Those with frames are measured and not read.
+    Still masks are decoded, so that empty ones are known before a model is loaded. Those with frames are measured and
+    not read.
     """
     masks = [_mask_of(entry) for entry in entries]
     firsts: dict[Hashable, Entry] = {}
@@ -69,7 +70,10 @@ def check_masks(entries: Sequence[Entry], jobs: int) -> list[MaskCheck]:
             firsts.setdefault(mask, entry)
     with ThreadPoolExecutor(jobs, thread_name_prefix="blissmask-masks") as pool:
         seen = dict(zip(firsts, pool.map(_look, firsts.values()), strict=True))
-    return [MaskCheck(entry) if mask is None else _checked(entry, seen[mask]) for mask, entry in zip(masks, entries, strict=True)]
+    return [
+        MaskCheck(entry) if mask is None else _checked(entry, seen[mask])
+        for mask, entry in zip(masks, entries, strict=True)
+    ]
 
 
 def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
@@ -79,7 +83,11 @@ def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
 
 def opaque_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
     """Name photos whose alpha channel is their mask and masks nothing, with the mask files that it stands before."""
-    opaque = [check.entry for check in checks if check.entry.mask_source is MaskSource.ALPHA and check.entry.mean_weight == 1.0]
+    opaque = [
+        check.entry
+        for check in checks
+        if check.entry.mask_source is MaskSource.ALPHA and check.entry.mean_weight == 1.0
+    ]
     # What is fresh may have been filled with full weight for being empty, which was told then.
     opaque = [entry for entry in opaque if entry.redo in _ANEW or entry.recipe.empty_mask != "full"]
     if not opaque:
@@ -89,7 +97,10 @@ def opaque_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
 
 
 def _mask_of(entry: Entry) -> Hashable:
-    """Return what tells the masks that are to be looked at apart; None where there is none. Clips of a video share theirs."""
+    """Return what tells the masks that are to be looked at apart; None where there is none.
+
+    Clips of a video share theirs.
+    """
     if entry.redo not in _ANEW or entry.mask_source in (None, MaskSource.FULL):
         return None
     path = entry.mask_path
@@ -113,7 +124,10 @@ def _shared_paths(scanned: Scanned) -> list[Problem]:
     owners: dict[str, Path] = {}
     shared: dict[str, None] = {}
     long: dict[str, None] = {}
-    for path, item in [*((entry.path, entry.item) for entry in scanned.entries), *((text.path, text.item) for text in scanned.texts)]:
+    for path, item in [
+        *((entry.path, entry.item) for entry in scanned.entries),
+        *((text.path, text.item) for text in scanned.texts),
+    ]:
         name, media = path.name, item.media.path
         first = owners.setdefault(name, media)
         if first != media:
@@ -141,4 +155,8 @@ def _control_counts(scanned: Scanned) -> list[Problem]:
     if not most:
         return [about(wrong, f"{{}} with control pictures, and `{arch.name}` takes none", "remove `control_directory`")]
     expected = str(fewest) if fewest == most else f"{fewest} to {most}"
-    return [about(wrong, f"{{}} without the {expected} control pictures that `{arch.name}` takes", "check `control_directory`")]
+    return [
+        about(
+            wrong, f"{{}} without the {expected} control pictures that `{arch.name}` takes", "check `control_directory`"
+        )
+    ]

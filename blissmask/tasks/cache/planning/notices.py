@@ -43,7 +43,9 @@ def about(items: Sequence[DatasetItem], what: str, fix: str) -> Problem:
 
 def _masks(scanned: Scanned) -> list[Problem]:
     section = scanned.recipe.section
-    full = list(dict.fromkeys(entry.item.media.path for entry in scanned.entries if entry.mask_source is MaskSource.FULL))
+    full = list(
+        dict.fromkeys(entry.item.media.path for entry in scanned.entries if entry.mask_source is MaskSource.FULL)
+    )
     problems = []
     if full and section.mask_directory:
         problems.append(missing_file_warning(full, section.mask_directory))
@@ -62,7 +64,9 @@ def _clips(scanned: Scanned) -> list[Problem]:
     problems = []
     if scanned.too_short:
         longest = max(recipe.section.target_frames)
-        problems.append(about(scanned.too_short, "{} too short for any clip", f"`target_frames` asks for up to {longest} frames"))
+        problems.append(
+            about(scanned.too_short, "{} too short for any clip", f"`target_frames` asks for up to {longest} frames")
+        )
     if scanned.shortened:
         what = f"{counted(len(scanned.shortened), 'video')} {verb(len(scanned.shortened), 'gives', 'give')} fewer frames than stated"
         where = tuple(f"{item.media.path}: {count} of {stated}" for item, count, stated in scanned.shortened)
@@ -84,7 +88,9 @@ def _partly_short(scanned: Scanned) -> list[Problem]:
     for length in rounded_targets(recipe.section.target_frames, recipe.model.arch.latent.temporal_stride):
         short = [str(path) for path, found in lengths.items() if length not in found]
         if short:
-            what = f"{counted(len(short), 'video')} {verb(len(short), 'is', 'are')} too short for clips of {length} frames"
+            what = (
+                f"{counted(len(short), 'video')} {verb(len(short), 'is', 'are')} too short for clips of {length} frames"
+            )
             fps = recipe.model.arch.default_fps
             fix = f"only shorter clips are cut from them; {length} frames at {rate_text(fps)} fps are {length / fps:.1f} seconds"
             problems.append(Problem(what, tuple(short), fix))
@@ -93,8 +99,16 @@ def _partly_short(scanned: Scanned) -> list[Problem]:
 
 def _rounded_frames(recipe: Recipe) -> list[Problem]:
     stride = recipe.model.arch.latent.temporal_stride
-    targets = recipe.section.target_frames if recipe.kind is MediaKind.VIDEO and recipe.section.frame_extraction != "full" else []
-    changed = [f"{frames} becomes {round_frames(frames, stride)}" for frames in targets if frames != round_frames(frames, stride)]
+    targets = (
+        recipe.section.target_frames
+        if recipe.kind is MediaKind.VIDEO and recipe.section.frame_extraction != "full"
+        else []
+    )
+    changed = [
+        f"{frames} becomes {round_frames(frames, stride)}"
+        for frames in targets
+        if frames != round_frames(frames, stride)
+    ]
     what = f"`target_frames` are rounded to {stride}k+1: {', '.join(changed)}"
     return [Problem(what, (), f"the VAE of `{recipe.model.arch.name}` encodes no other lengths")] if changed else []
 
@@ -126,7 +140,10 @@ def _crops(scanned: Scanned) -> list[Problem]:
     if not much_cut:
         return []
     what = f"{counted(len(much_cut), 'item')} {verb(len(much_cut), 'loses', 'lose')} nearly everything to the crop"
-    where = tuple(f"{path}: {size_text(entry.facts.size_wh)} to {size_text(entry.geometry.size_wh)}" for path, entry in much_cut.items())
+    where = tuple(
+        f"{path}: {size_text(entry.facts.size_wh)} to {size_text(entry.geometry.size_wh)}"
+        for path, entry in much_cut.items()
+    )
     buckets = "" if len(scanned.recipe.buckets.sizes) > 1 else "set `enable_bucket = true`, or "
     return [Problem(what, where, f"{buckets}leave out what is extremely wide or tall")]
 

@@ -32,7 +32,8 @@ class CachePlan(Plan):
 
     Attributes:
         model: the family and its weights.
-        folders: the cache folders. ``outputs`` names them only in the first of several processes, which locks them for all.
+        folders: the cache folders. ``outputs`` names them only in the first of several processes, which locks them for
+            all.
         entries: latent files, all that can be made, fresh ones included.
         texts: text files, fresh ones included.
         sheet: the contact sheet to write first; None when none is wanted.
@@ -155,7 +156,11 @@ def _planned(found: Scanned, entries: list[Entry], failed: dict[Path, Problem]) 
         if text is not None and path not in failed:
             action = Action.WRITE if text.reason else Action.SKIP
             yield PlannedItem(
-                f"{path} caption" if by_item.get(path) else str(path), action, text.reason or "already fresh", (path,), text.path
+                f"{path} caption" if by_item.get(path) else str(path),
+                action,
+                text.reason or "already fresh",
+                (path,),
+                text.path,
             )
 
 
@@ -163,7 +168,9 @@ def _planned_entry(entry: Entry, text: TextEntry | None) -> PlannedItem:
     inputs = tuple(path for path in (entry.item.media.path, entry.mask_path) if path)
     caption = text.reason if text else ""
     if entry.redo in (Redo.MASK, Redo.LATENTS):
-        return PlannedItem(entry.key, Action.WRITE, ", ".join(dict.fromkeys(filter(None, (entry.reason, caption)))), inputs, entry.path)
+        return PlannedItem(
+            entry.key, Action.WRITE, ", ".join(dict.fromkeys(filter(None, (entry.reason, caption)))), inputs, entry.path
+        )
     action = Action.WRITE if caption else Action.SKIP
     return PlannedItem(entry.key, action, caption or entry.reason, inputs, entry.path)
 
@@ -173,7 +180,9 @@ def _outdated(found: Scanned, failed: dict[Path, Problem], config: Config) -> li
     claimed = {entry.path.name for entry in found.entries} | {text.path.name for text in found.texts}
     claimed |= {text_name(item.media.stem, suffix) for item in found.collected.items}
     stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.path in failed}
-    return found.folder.ours_beyond(claimed, stems, latents=not config.cache.text_only, texts=not config.cache.latents_only)
+    return found.folder.ours_beyond(
+        claimed, stems, latents=not config.cache.text_only, texts=not config.cache.latents_only
+    )
 
 
 def _in_dataset(problem: Problem, found: Scanned) -> Problem:
@@ -184,7 +193,11 @@ def _disk_warning(plan: CachePlan) -> list[Problem]:
     """Warn when a folder's disk has clearly less room than its new entries need."""
     problems = []
     for folder in plan.folders:
-        need = sum(tables.entry_bytes(entry) for entry in plan.entries if entry.recipe.folder == folder and entry.reason == "new")
+        need = sum(
+            tables.entry_bytes(entry)
+            for entry in plan.entries
+            if entry.recipe.folder == folder and entry.reason == "new"
+        )
         present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(present).free
         if need > free:

@@ -1,7 +1,7 @@
 """Look at one data set: which entries and captions it needs, and which of them its cache holds already.
 
-Reads names, headers, captions and fingerprints, and counts the frames of videos; unchanged photos and videos are not opened, since their
-cache entries remember what was found.
+Reads names, headers, captions and fingerprints, and counts the frames of videos; unchanged photos and videos are not
+opened, since their cache entries remember what was found.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ def scan(recipe: Recipe, prints: Prints, *, latents: bool, texts: bool, force: b
     """
     folder = CacheFolder(recipe.folder, recipe.model.arch.cache_suffix, verify=verify)
     collected = collect(recipe.section, recipe.number)
-    masked = recipe.section.alpha_mask or any(item.mask_path for item in collected.items) or recipe.section.mask_directory is not None
+    masked = (
+        recipe.section.alpha_mask
+        or any(item.mask_path for item in collected.items)
+        or recipe.section.mask_directory is not None
+    )
     found = Scanned(recipe, collected, folder, prints, masked)
     for item in found.collected.items:
         try:

@@ -79,7 +79,9 @@ class Studio:
         """Return the file of shot ``number`` (from 0) after ``done`` steps, by step or epoch like musubi-tuner's, without the time."""
         shot, names = self.planned[number], self.plan.names
         suffix = "png" if shot.frames == 1 else "mp4"
-        return names.folder / _FOLDER / f"{names.run_name}_{self.plan.previews_at(done)}_{number:02d}_{shot.seed}.{suffix}"
+        return (
+            names.folder / _FOLDER / f"{names.run_name}_{self.plan.previews_at(done)}_{number:02d}_{shot.seed}.{suffix}"
+        )
 
     def is_drawn(self, path: Path) -> bool:
         """Say whether this training has drawn ``path`` before it was interrupted."""
@@ -118,7 +120,9 @@ def open_studio(plan: TrainPlan, models: LearnerPlan, context: RunContext) -> St
             raise
         release_memory(device)
         what = "no previews are drawn: the text encoder does not fit into the memory"
-        context.reporter.emit(Warned(Problem(what, fix="leave `--sample-prompts` out, or train where there is more memory")))
+        context.reporter.emit(
+            Warned(Problem(what, fix="leave `--sample-prompts` out, or train where there is more memory"))
+        )
         return None
     painter = Painter(
         plan.previews.drawing,
@@ -176,7 +180,10 @@ def _draw_one(studio: Studio, performers: Sequence[_Performer], number: int, pat
         return
     except (torch.OutOfMemoryError, MemoryError):
         width, height = planned.size_wh
-        reason, fix = f"{planned.frames} frames of {width}x{height} do not fit in the memory", "lower `--w`, `--h` or `--f` of the prompt"
+        reason, fix = (
+            f"{planned.frames} frames of {width}x{height} do not fit in the memory",
+            "lower `--w`, `--h` or `--f` of the prompt",
+        )
     except BlissmaskError as error:
         reason, fix = str(error), error.problems[0].fix
     except Exception as error:  # noqa: BLE001 - a picture is never worth a training
@@ -189,7 +196,9 @@ def _draw_one(studio: Studio, performers: Sequence[_Performer], number: int, pat
     release_memory(studio.device)
     studio.failed.append(path)
     problem = Problem(
-        f"preview {number + 1} could not be drawn, and the training goes on: {reason}", (f"{planned.place}: {planned.prompt}",), fix
+        f"preview {number + 1} could not be drawn, and the training goes on: {reason}",
+        (f"{planned.place}: {planned.prompt}",),
+        fix,
     )
     context.reporter.emit(Warned(problem))
 
@@ -206,7 +215,9 @@ def _before_pass(studio: Studio, number: int, context: RunContext) -> Callable[[
         # In lockstep a process that stopped alone would leave the others waiting.
         if processes.highest(signal) if processes.lockstep else signal:
             raise _StoppedDrawingError
-        context.reporter.emit(Advanced(0, note=f"preview {number + 1} of {len(studio.shots)}, {passes * 100 // total}%"))
+        context.reporter.emit(
+            Advanced(0, note=f"preview {number + 1} of {len(studio.shots)}, {passes * 100 // total}%")
+        )
         passes += 1
 
     return look_up

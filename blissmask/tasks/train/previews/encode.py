@@ -68,7 +68,9 @@ def _read_pictures(shot: PlannedShot, *, whole: bool) -> list[NDArray[np.uint8]]
     return pictures if whole else [cover((rgb.shape[1], rgb.shape[0]), shot.size_wh).fit_rgb(rgb) for rgb in pictures]
 
 
-def _look_at(plan: TrainPlan, pictures: Sequence[Sequence[NDArray[np.uint8]]], device: torch.device) -> list[torch.Tensor | None]:
+def _look_at(
+    plan: TrainPlan, pictures: Sequence[Sequence[NDArray[np.uint8]]], device: torch.device
+) -> list[torch.Tensor | None]:
     """Return the features of each shot's first frame, where the family looks at them."""
     assert plan.previews is not None
     encoder = plan.previews.drawing.picture_encoder

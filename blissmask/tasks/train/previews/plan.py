@@ -87,7 +87,9 @@ def plan_previews(
             raise UsageError(f"`{wanted[0]}` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
         return None
     if not wanted:
-        raise UsageError("`sample_prompts` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`")
+        raise UsageError(
+            "`sample_prompts` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
+        )
     files, plan = model_files(config.model), PreviewPlan(arch.drawing(task))
     prompts = read_prompts(section.sample_prompts)
     problems = _missing_files(plan.drawing, files)
@@ -96,7 +98,9 @@ def plan_previews(
         try:
             plan.shots.append(_complete(prompt, plan.drawing, arch, sets, section.seed, changed))
         except BlissmaskError as error:
-            problems += [Problem(f"{prompt.place}: {problem.what}", problem.where, problem.fix) for problem in error.problems]
+            problems += [
+                Problem(f"{prompt.place}: {problem.what}", problem.where, problem.fix) for problem in error.problems
+            ]
     if problems:
         raise UsageError.several(problems)
     if changed:
@@ -139,7 +143,10 @@ def _usual_size(arch: Architecture, sets: Sequence[CachedSet]) -> tuple[tuple[in
     """Return the (width, height) in pixels and the frames that most of the data set has."""
     headers = [header for cached in sets for header in cached.headers]
     # The latent frames of a one-frame item are pictures, each for itself.
-    shapes = Counter((1 if "f_indices" in header.contents else header.latent_shape[1], *header.latent_shape[2:]) for header in headers)
+    shapes = Counter(
+        (1 if "f_indices" in header.contents else header.latent_shape[1], *header.latent_shape[2:])
+        for header in headers
+    )
     frames, rows, columns = shapes.most_common(1)[0][0]
     latent = arch.latent
     return (columns * latent.spatial_stride, rows * latent.spatial_stride), (frames - 1) * latent.temporal_stride + 1
@@ -165,7 +172,10 @@ def _frames(prompt: Prompt, frames: int, arch: Architecture, changed: list[str])
 
 
 def _pictures(prompt: Prompt, drawing: Drawing, arch: Architecture) -> tuple[Path, ...]:
-    """Return the files of the pictures that the family needs. Raises UsageError when there are too few, too many, or unreadable ones."""
+    """Return the files of the pictures that the family needs.
+
+    Raises UsageError when there are too few, too many, or unreadable ones.
+    """
     given = {"--i": (prompt.image_path,) if prompt.image_path else (), "--ci": prompt.control_image_path}
     fewest, most = drawing.pictures
     wanted = "" if not most else "--ci" if arch.text_sees_controls else "--i"
@@ -176,7 +186,9 @@ def _pictures(prompt: Prompt, drawing: Drawing, arch: Architecture) -> tuple[Pat
     pictures = given.get(wanted, ())
     if not fewest <= len(pictures) <= most:
         need = f"{fewest} to {most} pictures" if most > fewest else counted(fewest, "picture")
-        raise UsageError(f"{counted(len(pictures), 'picture')} given, and this task takes {need}", fix=f"name them with `{wanted}`")
+        raise UsageError(
+            f"{counted(len(pictures), 'picture')} given, and this task takes {need}", fix=f"name them with `{wanted}`"
+        )
     for path in pictures:
         read_header(path)
     return pictures
@@ -211,7 +223,9 @@ def _is_fetched_later(part: Component, files: ModelFiles) -> bool:
     return files.download and not named and not Path(files.model or "").is_dir()
 
 
-def _choose_onlookers(plan: PreviewPlan, experts: Sequence[Expert], trained: Sequence[Expert], files: ModelFiles) -> None:
+def _choose_onlookers(
+    plan: PreviewPlan, experts: Sequence[Expert], trained: Sequence[Expert], files: ModelFiles
+) -> None:
     """Let the experts that are not trained draw too where their files are given, and say so where they are not."""
     names = [expert.name for expert in trained]
     resting = [expert for expert in experts if expert.name not in names]

@@ -1,7 +1,8 @@
 """Read the prompts of previews, as musubi-tuner writes them.
 
-Text holds one prompt a line, ``a portrait of kyla --w 832 --h 480 --f 81 --d 42 --s 20 --n blurred``; ``#`` starts a comment. TOML holds a
-``[[prompt.subset]]`` table for each and what they share in ``[prompt]``, JSON a list of tables or lines.
+Text holds one prompt a line, ``a portrait of kyla --w 832 --h 480 --f 81 --d 42 --s 20 --n blurred``; ``#`` starts a
+comment. TOML holds a ``[[prompt.subset]]`` table for each and what they share in ``[prompt]``, JSON a list of tables or
+lines.
 """
 
 from __future__ import annotations
@@ -90,16 +91,21 @@ def read_prompts(path: Path) -> list[Prompt]:
     """Return the prompts of a ``.txt``, ``.toml`` or ``.json`` file, in order.
 
     Raises:
-        UsageError: the file cannot be read, or prompts are wrong; each is named with its line and the nearest valid option.
+        UsageError: the file cannot be read, or prompts are wrong; each is named with its line and the nearest valid
+            option.
     """
     readers = {".txt": _from_text, ".toml": _from_toml, ".json": _from_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise UsageError("prompts are read from .txt, .toml and .json files", where=[path], fix="rename the file by what it holds")
+        raise UsageError(
+            "prompts are read from .txt, .toml and .json files", where=[path], fix="rename the file by what it holds"
+        )
     try:
         raw = reader(path.read_text(encoding="utf-8-sig"), path.name)
     except OSError as error:
-        raise UsageError(f"the prompts cannot be read: {error.strerror}", where=[path], fix="check `sample_prompts`") from error
+        raise UsageError(
+            f"the prompts cannot be read: {error.strerror}", where=[path], fix="check `sample_prompts`"
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError("the prompts are not UTF-8 text", where=[path], fix="save the file as UTF-8") from error
     except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
@@ -121,7 +127,11 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 def _from_text(content: str, name: str) -> list[tuple[str, Any]]:
     lines = enumerate(content.splitlines(), 1)
-    return [(f"{name}, line {number}", line.strip()) for number, line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return [
+        (f"{name}, line {number}", line.strip())
+        for number, line in lines
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
 
 
 def _from_toml(content: str, name: str) -> list[tuple[str, Any]]:
@@ -132,7 +142,10 @@ def _from_toml(content: str, name: str) -> list[tuple[str, Any]]:
         raise _WrongError("there is no `[[prompt.subset]]` table: each prompt is one")
     common = {key: value for key, value in shared.items() if key != "subset"}
     places = [f"{name}, [[prompt.subset]] {number}" for number in range(1, len(subsets) + 1)]
-    return [(place, {**common, **subset} if isinstance(subset, dict) else subset) for place, subset in zip(places, subsets, strict=True)]
+    return [
+        (place, {**common, **subset} if isinstance(subset, dict) else subset)
+        for place, subset in zip(places, subsets, strict=True)
+    ]
 
 
 def _from_json(content: str, name: str) -> list[tuple[str, Any]]:
@@ -205,7 +218,9 @@ def _unknown(shown: str, name: str, valid: list[str]) -> _WrongError:
     if name.lower() in _NOT_OFFERED or name in _NOT_OFFERED.values():
         return _WrongError(f"`{shown}` is an option of musubi-tuner that is not offered here")
     # People type a table's key in a line and a line's letters in a table: both lead to the right spelling.
-    spellings = {known.key: written for known in _OPTIONS for written in valid if written in (f"--{known.letters}", known.key)}
+    spellings = {
+        known.key: written for known in _OPTIONS for written in valid if written in (f"--{known.letters}", known.key)
+    }
     spellings |= {known.letters: spellings[known.key] for known in _OPTIONS if known.key in spellings}
     near = difflib.get_close_matches(name.lower(), spellings, n=1)
     hint = f"did you mean `{spellings[near[0]]}`?" if near else f"there are {', '.join(valid)}"

@@ -20,7 +20,12 @@ from tests.builders.command import run_here
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, seeded, tensors_of
 
-METADATA = {"ss_base_model_version": "wan", "ss_training_comment": "kyla", "sshs_model_hash": "old", "sshs_legacy_hash": "old"}
+METADATA = {
+    "ss_base_model_version": "wan",
+    "ss_training_comment": "kyla",
+    "sshs_model_hash": "old",
+    "sshs_legacy_hash": "old",
+}
 
 
 def lora_of(name, *, seed=0, alpha=1.0, **shape):
@@ -39,7 +44,13 @@ def convert(path, file_format, output, *, arch=None, force=False, **train):
     config = Config.model_validate(
         {
             "model": {"arch": arch},
-            "train": {"convert_lora": path, "lora_format": file_format, "output_dir": output.parent, "output_name": output.stem, **train},
+            "train": {
+                "convert_lora": path,
+                "lora_format": file_format,
+                "output_dir": output.parent,
+                "output_name": output.stem,
+                **train,
+            },
             "run": {"force": force},
         }
     )
@@ -59,7 +70,9 @@ def assert_same(tensors, others):
 
 
 @pytest.mark.parametrize("name", ARCHS.names())
-@pytest.mark.parametrize(("first", "second"), [("native", "kohya"), ("kohya", "native"), ("diffusers", "native"), ("diffusers", "kohya")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("native", "kohya"), ("kohya", "native"), ("diffusers", "native"), ("diffusers", "kohya")]
+)
 def test_there_and_back_is_the_same_file(tmp_path, name, first, second):
     # Only files of diffusers have no alpha; with an alpha of the rank the scale that they lack is 1.
     save_lora(tmp_path / "start.safetensors", lora_of(name, alpha=2.0), METADATA, file_format=first)
@@ -92,7 +105,11 @@ def matrices_in(path):
 @pytest.mark.parametrize("target", ["native", "diffusers"])
 def test_a_fused_layer_of_another_trainer_keeps_its_rank(tmp_path, target):
     """musubi-tuner adapts query, key and value of HunyuanVideo together, with one A for all of them."""
-    wide = {"double_blocks_11_img_attn_qkv": (8, 24), "single_blocks_37_linear1": (8, 24 + 32), "double_blocks_0_txt_mod_linear": (8, 48)}
+    wide = {
+        "double_blocks_11_img_attn_qkv": (8, 24),
+        "single_blocks_37_linear1": (8, 24 + 32),
+        "double_blocks_0_txt_mod_linear": (8, 48),
+    }
     tensors = {}
     for number, (name, (inputs, outputs)) in enumerate(wide.items()):
         tensors[f"lora_unet_{name}.lora_down.weight"] = seeded(4, inputs, seed=number)
@@ -121,7 +138,8 @@ def test_blocks_beyond_those_of_the_miniature_are_known(tmp_path):
 def test_lokr_and_loha_go_between_native_and_kohya_and_not_to_diffusers(tmp_path, kind):
     save_lora(tmp_path / "start.safetensors", lora_of("wan21", kind=kind), {})
     assert_same(
-        tensors_of(tmp_path / "start.safetensors"), there_and_back(tmp_path / "start.safetensors", "kohya", "native", tmp_path, "wan21")
+        tensors_of(tmp_path / "start.safetensors"),
+        there_and_back(tmp_path / "start.safetensors", "kohya", "native", tmp_path, "wan21"),
     )
     with pytest.raises(UsageError, match="no spelling for LoKr and LoHa"):
         convert(tmp_path / "start.safetensors", "diffusers", tmp_path / "out.safetensors", arch="wan21")
@@ -172,7 +190,10 @@ def test_precision_stays_unless_it_is_asked_for(tmp_path):
     save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA, precision="bfloat16")
     convert(tmp_path / "native.safetensors", "kohya", tmp_path / "kept.safetensors")
     convert(tmp_path / "native.safetensors", "kohya", tmp_path / "wide.safetensors", save_precision="float32")
-    kinds = [{v.dtype for v in load_file(tmp_path / name).values() if v.ndim} for name in ("kept.safetensors", "wide.safetensors")]
+    kinds = [
+        {v.dtype for v in load_file(tmp_path / name).values() if v.ndim}
+        for name in ("kept.safetensors", "wide.safetensors")
+    ]
     assert kinds == [{torch.bfloat16}, {torch.float32}]
 
 
@@ -199,7 +220,8 @@ def test_layers_of_no_known_name_are_refused_by_name_and_nothing_is_written(tmp_
     layers = ("blocks_0_self_attn_q", "down_blocks_0_to_q")
     matrices = {"lora_down.weight": seeded(2, 8), "lora_up.weight": seeded(8, 2)}
     save_file(
-        {f"lora_unet_{layer}.{part}": value.clone() for layer in layers for part, value in matrices.items()}, tmp_path / "sdxl.safetensors"
+        {f"lora_unet_{layer}.{part}": value.clone() for layer in layers for part, value in matrices.items()},
+        tmp_path / "sdxl.safetensors",
     )
     with pytest.raises(ModelError, match="2 of 4 tensors in this file are of no layer") as caught:
         convert(tmp_path / "sdxl.safetensors", "native", tmp_path / "out.safetensors", arch="wan21")
@@ -209,18 +231,27 @@ def test_layers_of_no_known_name_are_refused_by_name_and_nothing_is_written(tmp_
 
 @pytest.mark.parametrize(
     "broken",
-    [{"lora_down.weight": seeded(2, 8)}, {"lora_up.weight": seeded(8, 2)}, {"lora_down.weight": seeded(2), "lora_up.weight": seeded(8, 2)}],
+    [
+        {"lora_down.weight": seeded(2, 8)},
+        {"lora_up.weight": seeded(8, 2)},
+        {"lora_down.weight": seeded(2), "lora_up.weight": seeded(8, 2)},
+    ],
     ids=["no up", "no down", "a row"],
 )
 def test_half_a_layer_is_refused_by_name(tmp_path, broken):
-    save_file({f"lora_unet_single_blocks_0_linear1.{part}": value for part, value in broken.items()}, tmp_path / "torn.safetensors")
+    save_file(
+        {f"lora_unet_single_blocks_0_linear1.{part}": value for part, value in broken.items()},
+        tmp_path / "torn.safetensors",
+    )
     with pytest.raises(ModelError, match="`lora_unet_single_blocks_0_linear1` has not both matrices"):
         convert(tmp_path / "torn.safetensors", "native", tmp_path / "out.safetensors", arch="hunyuan-video")
 
 
 def test_a_part_whose_size_cannot_be_told_is_refused(tmp_path):
     name = "transformer.single_transformer_blocks.0.attn.to_q"
-    save_file({f"{name}.lora_A.weight": seeded(2, 8), f"{name}.lora_B.weight": seeded(8, 2)}, tmp_path / "part.safetensors")
+    save_file(
+        {f"{name}.lora_A.weight": seeded(2, 8), f"{name}.lora_B.weight": seeded(8, 2)}, tmp_path / "part.safetensors"
+    )
     with pytest.raises(ModelError, match=r"size of a part of `single_blocks\.0\.linear1`"):
         convert(tmp_path / "part.safetensors", "native", tmp_path / "out.safetensors", arch="hunyuan-video")
 

@@ -32,13 +32,21 @@ def write_cache(folder, arch, task):
         controls = [seeded(1, 3, 1, side, side, seed=10 + number).clamp(-1, 1)] * arch.control_range[0]
         contents = {name: tensor[0] for name, tensor in latent_encoder.encode_item(pixels, controls=controls).items()}
         shares = stripes(*contents["latents"].shape[1:])
-        facts = {"architecture": arch.metadata_name, "format_version": "1.0.1", "blissmask.arch": arch.name, "blissmask.task": task}
+        facts = {
+            "architecture": arch.metadata_name,
+            "format_version": "1.0.1",
+            "blissmask.arch": arch.name,
+            "blissmask.task": task,
+        }
         path = folder / latent_name(f"kyla{number}", (side, side), arch.cache_suffix)
         write_latents(path, contents, weights_1fhw=weights_of(shares), regions_4fhw=shares, metadata=facts)
         images = [[control[0, :, 0] for control in controls]] if arch.text_sees_controls else None
         (text,) = text_encoder.encode([f"kyla, picture {number}"], images)
         write_text(
-            folder / text_name(f"kyla{number}", arch.cache_suffix), text.tensors, variable_length=text.variable_length, metadata=facts
+            folder / text_name(f"kyla{number}", arch.cache_suffix),
+            text.tensors,
+            variable_length=text.variable_length,
+            metadata=facts,
         )
     return folder
 
@@ -78,7 +86,13 @@ def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, 
 def test_int8_weights_give_a_family_nearly_the_same_gradient(tmp_path, name, task):
     cache = write_cache(tmp_path / "cache", load_architecture(name), task)
     # With plain SGD from zero, B is minus its gradient.
-    options = {"optimizer_type": "SGD", "learning_rate": 1.0, "weight_decay": 0.0, "max_grad_norm": 0.0, "max_train_steps": 1}
+    options = {
+        "optimizer_type": "SGD",
+        "learning_rate": 1.0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 0.0,
+        "max_train_steps": 1,
+    }
     steps = []
     for rounded in (False, True):
         config = train_config(cache, tmp_path / f"{rounded}", arch=None, int8_base=rounded, **options)

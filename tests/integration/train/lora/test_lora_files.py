@@ -25,7 +25,9 @@ PIPELINES = {
 def denoiser_of(name):
     arch = load_architecture(name)
     expert = arch.experts(arch.tasks[0])[0].name
-    return arch.load_denoiser(ModelFiles(model="tiny"), expert=expert, task=arch.tasks[0], device=torch.device("cpu"), dtype=torch.float32)
+    return arch.load_denoiser(
+        ModelFiles(model="tiny"), expert=expert, task=arch.tasks[0], device=torch.device("cpu"), dtype=torch.float32
+    )
 
 
 def trained_lora(name):
@@ -82,7 +84,10 @@ def test_the_diffusers_converter_reads_the_fused_layers_of_a_full_width_file():
 
     width = 3072
     outputs = {"q": width, "k": width, "v": width, "mlp": 4 * width}
-    fused = {"single_blocks.0.linear1": tuple(outputs.items()), "double_blocks.0.img_attn_qkv": (("q", 8), ("k", 8), ("v", 8))}
+    fused = {
+        "single_blocks.0.linear1": tuple(outputs.items()),
+        "double_blocks.0.img_attn_qkv": (("q", 8), ("k", 8), ("v", 8)),
+    }
     tensors = {}
     for whole, parts in fused.items():
         for number, (part, rows) in enumerate(parts):
@@ -96,7 +101,9 @@ def test_the_diffusers_converter_reads_the_fused_layers_of_a_full_width_file():
     }
     for ours, name in theirs.items():
         expected = tensors[f"diffusion_model.{ours}.lora_B.weight"] @ tensors[f"diffusion_model.{ours}.lora_A.weight"]
-        assert torch.equal(state[f"transformer.{name}.lora_B.weight"] @ state[f"transformer.{name}.lora_A.weight"], expected)
+        assert torch.equal(
+            state[f"transformer.{name}.lora_B.weight"] @ state[f"transformer.{name}.lora_A.weight"], expected
+        )
 
 
 def test_a_layer_of_which_one_part_is_adapted_comes_back(tmp_path):

@@ -70,10 +70,19 @@ def test_a_lokr_means_the_same_to_the_diffusers_model(tmp_path):
         parameter.data = seeded(*parameter.shape, seed=number) * 0.1
     save_lora(tmp_path / "kyla.safetensors", lora, {})
     # diffusers' pipelines read the factors of other families only; its models read them of any, by module name.
-    stored = {key.removeprefix("diffusion_model."): value for key, value in read_tensors(tmp_path / "kyla.safetensors").items()}
-    split = {(name.rpartition(".")[0], name.rpartition(".")[2]): value for name, value in stored.items() if not name.endswith(".alpha")}
+    stored = {
+        key.removeprefix("diffusion_model."): value
+        for key, value in read_tensors(tmp_path / "kyla.safetensors").items()
+    }
+    split = {
+        (name.rpartition(".")[0], name.rpartition(".")[2]): value
+        for name, value in stored.items()
+        if not name.endswith(".alpha")
+    }
     theirs = tiny_denoiser()
-    theirs.module.load_lora_adapter({f"{lora.modules()[name]}.{part}": value for (name, part), value in split.items()}, prefix=None)
+    theirs.module.load_lora_adapter(
+        {f"{lora.modules()[name]}.{part}": value for (name, part), value in split.items()}, prefix=None
+    )
     loaded = {name: layer for name, layer in theirs.module.named_modules() if hasattr(layer, "lokr_w1")}
     expected = updates(lora)
     assert loaded.keys() == expected.keys()
@@ -106,7 +115,13 @@ def test_a_file_of_another_kind_or_rank_is_refused_by_what_it_holds(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"use_dora": True}, {"network_dropout": 0.1}, {"lora_format": "diffusers"}, {"loraplus_lr_ratio": 4.0}, {"scale_weight_norms": 1.0}],
+    [
+        {"use_dora": True},
+        {"network_dropout": 0.1},
+        {"lora_format": "diffusers"},
+        {"loraplus_lr_ratio": 4.0},
+        {"scale_weight_norms": 1.0},
+    ],
 )
 def test_options_that_only_lora_has_are_refused_by_name(cache, tmp_path, options):
     with pytest.raises(UsageError, match=next(iter(options))):

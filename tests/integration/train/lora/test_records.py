@@ -28,7 +28,9 @@ def curve_of(folder):
 
 
 def test_the_curve_is_of_the_whole_log_also_when_the_run_was_stopped_and_continued(cache, tmp_path):
-    config = train_config(cache, tmp_path / "out", use_mask_loss=True, max_train_steps=6, validation_split=0.25, validate_every_n_steps=2)
+    config = train_config(
+        cache, tmp_path / "out", use_mask_loss=True, max_train_steps=6, validation_split=0.25, validate_every_n_steps=2
+    )
     with pytest.raises(StoppedError):
         run(config, stop_after=3)
     log = tmp_path / "out" / "kyla-log.jsonl"
@@ -43,7 +45,9 @@ def test_a_run_that_fails_has_a_curve_too(cache, tmp_path, monkeypatch):
     from blissmask.training import loop
 
     genuine = loop.run_step
-    monkeypatch.setattr(loop, "run_step", lambda *a, **o: {**genuine(*a, **o), **({"loss": float("nan")} if o["step"] == 2 else {})})
+    monkeypatch.setattr(
+        loop, "run_step", lambda *a, **o: {**genuine(*a, **o), **({"loss": float("nan")} if o["step"] == 2 else {})}
+    )
     with pytest.raises(InputError, match="not finite"):
         run(train_config(cache, tmp_path / "out", max_train_steps=5))
     assert curve_of(tmp_path / "out").shape[1] == 1200
@@ -83,7 +87,9 @@ def test_each_part_of_the_log_has_its_colour_in_the_curve():
     lines = [{"step": step, "loss": 1.0 + step % 3, "lr": 1e-4} for step in range(1, 60)]
     plain = colours(draw_curve(lines, title="kyla"))
     regions = colours(draw_curve([{**line, "loss/face": 2.0} for line in lines], title="kyla"))
-    held_out = colours(draw_curve([{**line, "val/loss": 2.0} if line["step"] % 20 == 0 else line for line in lines], title="kyla"))
+    held_out = colours(
+        draw_curve([{**line, "val/loss": 2.0} if line["step"] % 20 == 0 else line for line in lines], title="kyla")
+    )
     assert (213, 94, 0) in regions - plain
     assert (204, 60, 120) in held_out - plain
 
@@ -118,7 +124,9 @@ def test_tensorboard_writes_beside_the_lora_by_default_and_when_it_is_named(cach
 
 def without(package, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *others: None if name == package else find(name, *others))
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *others: None if name == package else find(name, *others)
+    )
 
 
 def test_where_tensorboard_is_not_installed_the_log_is_enough(cache, tmp_path, monkeypatch):

@@ -14,7 +14,15 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.training.weighting.other_trainers import RECIPES
 from blissmask.training.weighting.presets import PRESETS, with_preset
-from tests.builders.training import problems_of, run, tensors_of, train_config, weights_of, write_entry, write_masked_set
+from tests.builders.training import (
+    problems_of,
+    run,
+    tensors_of,
+    train_config,
+    weights_of,
+    write_entry,
+    write_masked_set,
+)
 
 
 @pytest.fixture
@@ -33,7 +41,10 @@ def measured(recorder, name):
         ("face", {"mask_gamma": 1.5, "mask_min_weight": 0.0}),
         ("style", {"mask_gamma": 0.5, "mask_min_weight": 0.1}),
         ("person-prior", {"mask_min_weight": 0.0, "mask_mean": "sample", "prior_preservation_weight": 1.0}),
-        ("face-prior", {"mask_min_weight": 0.0, "mask_mean": "sample", "prior_preservation_weight": 1.0, "hair_weight": 0.0}),
+        (
+            "face-prior",
+            {"mask_min_weight": 0.0, "mask_mean": "sample", "prior_preservation_weight": 1.0, "hair_weight": 0.0},
+        ),
     ],
 )
 def test_a_preset_sets_what_it_is_documented_to_set(preset, expected):
@@ -64,7 +75,12 @@ def test_prior_keeps_the_outside_nearer_to_the_base_model(cache, tmp_path):
     for strength in (1e-9, 3.0):
         _, recorder = run(
             train_config(
-                cache, tmp_path / str(strength), use_mask_loss=True, prior_preservation_weight=strength, max_train_steps=40, network_dim=4
+                cache,
+                tmp_path / str(strength),
+                use_mask_loss=True,
+                prior_preservation_weight=strength,
+                max_train_steps=40,
+                network_dim=4,
             )
         )
         drifts[strength] = sum(measured(recorder, "prior/loss")[-10:]) / strength
@@ -74,7 +90,11 @@ def test_prior_keeps_the_outside_nearer_to_the_base_model(cache, tmp_path):
 def test_face_preset_with_prior_holds_the_background_only(cache, tmp_path):
     """Body and hair weigh nothing in training but are not outside: by the cached mask they are part of the subject."""
     _, recorder = run(train_config(cache, tmp_path / "out", mask_preset="face-prior", max_train_steps=2))
-    shares = [line.split()[-1] for line in recorder.of(Announced)[0].lines if line.startswith((" face", " body", " hair", " background"))]
+    shares = [
+        line.split()[-1]
+        for line in recorder.of(Announced)[0].lines
+        if line.startswith((" face", " body", " hair", " background"))
+    ]
     assert shares == ["100.0%", "0.0%", "0.0%", "0.0%"]
     assert measured(recorder, "mask/weight") == pytest.approx([0.25, 0.25])
 
@@ -93,7 +113,12 @@ def test_pixel_transform_is_exact_where_a_cell_holds_two_tiers(tmp_path):
     for transform, expected in (("latent", 0.25**2), ("pixel", 0.25)):
         _, recorder = run(
             train_config(
-                tmp_path / "cache", tmp_path / transform, use_mask_loss=True, mask_gamma=2.0, mask_transform=transform, max_train_steps=1
+                tmp_path / "cache",
+                tmp_path / transform,
+                use_mask_loss=True,
+                mask_gamma=2.0,
+                mask_transform=transform,
+                max_train_steps=1,
             )
         )
         assert measured(recorder, "mask/weight") == pytest.approx([expected])
@@ -109,15 +134,23 @@ def test_region_weights_need_region_shares_and_say_which_entries_lack_them(tmp_p
 def test_an_item_that_had_no_mask_stays_at_full_weight_whatever_faces_weigh(tmp_path):
     shares = torch.zeros(4, 1, 4, 4)
     shares[0] = 1.0
-    write_entry(tmp_path / "cache", "full", weights=weights_of(shares), regions=shares, **{"blissmask.mask_source": "full"})
-    _, recorder = run(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, face_weight=0.3, max_train_steps=1))
+    write_entry(
+        tmp_path / "cache", "full", weights=weights_of(shares), regions=shares, **{"blissmask.mask_source": "full"}
+    )
+    _, recorder = run(
+        train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, face_weight=0.3, max_train_steps=1)
+    )
     assert measured(recorder, "mask/weight") == [1.0]
 
 
-@pytest.mark.parametrize(("tier", "cached"), [("face", 1.0), ("body", 128 / 255), ("hair", 80 / 255), ("background", 0.0)])
+@pytest.mark.parametrize(
+    ("tier", "cached"), [("face", 1.0), ("body", 128 / 255), ("hair", 80 / 255), ("background", 0.0)]
+)
 def test_the_weight_of_a_region_replaces_the_cached_one(cache, tmp_path, tier, cached):
     """Every cell of the set is of one tier, a quarter of them of each."""
-    _, recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, max_train_steps=1, **{f"{tier}_weight": 0.6}))
+    _, recorder = run(
+        train_config(cache, tmp_path / "out", use_mask_loss=True, max_train_steps=1, **{f"{tier}_weight": 0.6})
+    )
     assert measured(recorder, "mask/weight") == pytest.approx([(1.0 + 128 / 255 + 80 / 255 - cached + 0.6) / 4])
 
 
@@ -127,11 +160,19 @@ def test_each_mean_trains_another_lora_on_masks_of_unlike_size(tmp_path):
         write_entry(tmp_path / "cache", f"kyla{number}", weights=torch.full((1, 1, 4, 4), weight), seed=number)
     pairs = [{"cache_directory": tmp_path / "cache", "batch_size": 2}]
     # SGD, since the first step of AdamW goes by the sign of the gradient alone.
-    options = {"use_mask_loss": True, "max_train_steps": 1, "gradient_accumulation_steps": 2, "optimizer_type": "SGD", "datasets": pairs}
+    options = {
+        "use_mask_loss": True,
+        "max_train_steps": 1,
+        "gradient_accumulation_steps": 2,
+        "optimizer_type": "SGD",
+        "datasets": pairs,
+    }
     trained = []
     for mean in ("batch", "sample", "global"):
         run(train_config(tmp_path / "cache", tmp_path / mean, mask_mean=mean, **options))
-        trained.append(tensors_of(tmp_path / mean / "kyla.safetensors")["diffusion_model.blocks.0.self_attn.q.lora_B.weight"])
+        trained.append(
+            tensors_of(tmp_path / mean / "kyla.safetensors")["diffusion_model.blocks.0.self_attn.q.lora_B.weight"]
+        )
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(trained, 2))
 
 
@@ -148,14 +189,20 @@ def test_feather_lets_weight_flow_over_the_edge(cache, tmp_path):
     _, soft = run(train_config(cache, tmp_path / "soft", use_mask_loss=True, mask_feather=1.0, max_train_steps=1))
 
     def background(recorder):
-        return next(float(line.split()[-1].rstrip("%")) for line in recorder.of(Announced)[0].lines if line.startswith(" background"))
+        return next(
+            float(line.split()[-1].rstrip("%"))
+            for line in recorder.of(Announced)[0].lines
+            if line.startswith(" background")
+        )
 
     assert background(hard) == 0.0
     assert background(soft) > 5.0
 
 
 def test_unmasked_steps_weigh_everything(cache, tmp_path):
-    _, recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, unmasked_probability=0.5, max_train_steps=12))
+    _, recorder = run(
+        train_config(cache, tmp_path / "out", use_mask_loss=True, unmasked_probability=0.5, max_train_steps=12)
+    )
     masked = ["mask/weight" in event.values for event in recorder.of(Measured)]
     assert set(masked) == {True, False}
 
@@ -167,7 +214,12 @@ def test_unmasked_steps_weigh_everything(cache, tmp_path):
         {"mask_mean": "sample", "mask_area_beta": 0.5},
         {"weighting_scheme": "cosmap", "timestep_sampling": "qwen_shift"},
         {"timestep_sampling": "logsnr", "num_timestep_buckets": 4},
-        {"timestep_sampling": "flux_shift", "min_timestep": 200, "max_timestep": 900, "preserve_distribution_shape": True},
+        {
+            "timestep_sampling": "flux_shift",
+            "min_timestep": 200,
+            "max_timestep": 900,
+            "preserve_distribution_shape": True,
+        },
         {"prior_preservation_weight": 1.0, "prior_decay": "cosine", "prior_min_timestep": 300},
         {"network_dropout": 0.2, "use_rslora": True, "network_alpha": 3.0},
         {"use_dora": True},
@@ -217,13 +269,16 @@ def test_the_onetrainer_recipe_weighs_the_background_at_a_tenth(cache, tmp_path)
 def test_the_ai_toolkit_recipe_maps_masks_to_a_range_and_divides_by_their_mean(cache, tmp_path):
     (ours, *_), (mean_weight, *_) = losses_of(cache, tmp_path / "out", **recipe_options("ai-toolkit"))
     (region_losses,) = [
-        event.values for event in run(train_config(cache, tmp_path / "one", use_mask_loss=True, max_train_steps=1))[1].of(Measured)
+        event.values
+        for event in run(train_config(cache, tmp_path / "one", use_mask_loss=True, max_train_steps=1))[1].of(Measured)
     ]
     raw = {"face": 1.0, "body": 128 / 255, "hair": 80 / 255, "background": 0.0}
     mapped = {tier: 0.1 + 0.9 * weight for tier, weight in raw.items()}
     mean_mask = sum(mapped.values()) / 4
     assert mean_weight == pytest.approx(mean_mask)
-    assert ours == pytest.approx(sum(region_losses[f"loss/{tier}"] * mapped[tier] for tier in raw) / 4 / mean_mask, rel=1e-5)
+    assert ours == pytest.approx(
+        sum(region_losses[f"loss/{tier}"] * mapped[tier] for tier in raw) / 4 / mean_mask, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("trainer", RECIPES)

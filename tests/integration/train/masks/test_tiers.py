@@ -54,7 +54,9 @@ def test_entries_with_different_values_are_each_trained_with_their_own_and_it_is
     write_tiered(tmp_path / "cache", "a", USUAL)
     write_tiered(tmp_path / "cache", "b", USUAL, seed=1)
     write_tiered(tmp_path / "cache", "c", LIGHT_HAIR, seed=2)
-    config = train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, mask_transform="pixel", max_train_epochs=1)
+    config = train_config(
+        tmp_path / "cache", tmp_path / "out", use_mask_loss=True, mask_transform="pixel", max_train_epochs=1
+    )
     (warning,) = warnings_of(config)
     assert "different tier values; each entry is trained with its own" in warning.what
     assert warning.where == (

@@ -13,7 +13,9 @@ from blissmask.training.memory.estimate import _KEPT, _KEPT_DORA
 def kept_bytes(tokens, dtype, **shape):
     """Return what autograd keeps of one block of the proportions of Wan 1.3B, with LoRA."""
     width = 256
-    module = WanTransformer3DModel(num_attention_heads=2, attention_head_dim=128, text_dim=32, freq_dim=32, ffn_dim=1492, num_layers=1)
+    module = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=128, text_dim=32, freq_dim=32, ffn_dim=1492, num_layers=1
+    )
     denoiser = WanDenoiser(place(module, device=torch.device("cpu"), dtype=dtype), identity="", dtype=dtype)
     inject_lora(denoiser, LoraShape(rank=4, alpha=4.0, **shape), seed=0)
     rows = torch.randn(1, tokens, width, dtype=dtype, requires_grad=True)

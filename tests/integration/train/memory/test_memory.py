@@ -36,7 +36,9 @@ def cache(tmp_path):
 
 
 def train(cache, output, **options):
-    config = train_config(cache, output, use_mask_loss=True, **{"prior_preservation_weight": 0.5, "max_train_steps": 3, **options})
+    config = train_config(
+        cache, output, use_mask_loss=True, **{"prior_preservation_weight": 0.5, "max_train_steps": 3, **options}
+    )
     plan = train_lora.plan(config)
     train_lora.run(plan, RunContext(Recorder()))
     return {path.name: read_tensors(path) for path in plan.names.lora_files()}
@@ -44,7 +46,9 @@ def train(cache, output, **options):
 
 def same(first, second):
     assert first.keys() == second.keys()
-    return all(torch.equal(tensor, second[name][key]) for name, tensors in first.items() for key, tensor in tensors.items())
+    return all(
+        torch.equal(tensor, second[name][key]) for name, tensors in first.items() for key, tensor in tensors.items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,13 @@ def same(first, second):
         {},
         {"fp8_base": True},
         {"int8_base": True, "use_dora": True},
-        {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1, "offload_inactive_dit": True},
+        {
+            "arch": "wan22",
+            "expert": "both",
+            "high_noise_share": 0.5,
+            "expert_run_length": 1,
+            "offload_inactive_dit": True,
+        },
     ],
 )
 def test_swapped_blocks_train_the_same_bytes(cache, tmp_path, extra):
@@ -81,11 +91,15 @@ def test_swapped_blocks_hold_nothing_on_the_device_while_they_rest(cache, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", [{}, {"int8_base": True}, {"fp8_base": True, "gradient_checkpointing": True}, {"dit_dtype": "bfloat16"}])
+@pytest.mark.parametrize(
+    "extra", [{}, {"int8_base": True}, {"fp8_base": True, "gradient_checkpointing": True}, {"dit_dtype": "bfloat16"}]
+)
 def test_compiled_blocks_train_the_same(cache, tmp_path, compiler, extra):
     plain = train(cache, tmp_path / "plain", **FEWER, **extra)["kyla.safetensors"]
     counters.clear()
-    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager", **FEWER, **extra)["kyla.safetensors"]
+    compiled = train(cache, tmp_path / "compiled", compile=True, compile_backend="aot_eager", **FEWER, **extra)[
+        "kyla.safetensors"
+    ]
     assert counters["stats"]["unique_graphs"] > 0
     assert all(torch.allclose(tensor, compiled[key], atol=1e-4) for key, tensor in plain.items())
 
@@ -162,7 +176,9 @@ def test_a_base_in_shards_takes_less_of_each_process(cache, tmp_path, monkeypatc
 def model_file(folder, *, blocks=4):
     """Write the names of a denoiser; planning reads no more than its header."""
     weight = torch.zeros(256, 256, dtype=torch.bfloat16)
-    write.save_tensors(folder / "dit.safetensors", {f"blocks.{n}.self_attn.q.weight": weight for n in range(blocks)}, {})
+    write.save_tensors(
+        folder / "dit.safetensors", {f"blocks.{n}.self_attn.q.weight": weight for n in range(blocks)}, {}
+    )
     return folder / "dit.safetensors"
 
 
@@ -189,13 +205,17 @@ def test_memory_auto_says_when_the_model_is_not_here(cache, tmp_path):
     assert ("memory", "not known before the model is here; nothing is picked") in plan.tables[0].rows
 
 
-@pytest.mark.parametrize(("options", "experts"), [({"expert": "high"}, 1), ({"expert": "low"}, 1), ({"expert": "both"}, 2)])
+@pytest.mark.parametrize(
+    ("options", "experts"), [({"expert": "high"}, 1), ({"expert": "low"}, 1), ({"expert": "both"}, 2)]
+)
 def test_the_memory_of_every_expert_that_is_trained_is_known_from_its_own_file(cache, tmp_path, options, experts):
     file = model_file(tmp_path, blocks=40)
     given = {"high": ["dit_high_noise"], "low": ["dit"], "both": ["dit", "dit_high_noise"]}[options["expert"]]
     config = train_config(cache, tmp_path / "out", arch="wan22", model=None, **dict.fromkeys(given, file), **options)
     needed = train_lora.plan(config).details["memory_bytes"]
-    one = train_lora.plan(train_config(cache, tmp_path / "one", arch="wan21", model=None, dit=file)).details["memory_bytes"]
+    one = train_lora.plan(train_config(cache, tmp_path / "one", arch="wan21", model=None, dit=file)).details[
+        "memory_bytes"
+    ]
     weights, adapters = 40 * 256 * 256 * 4, 40 * 512 * config.train.network_dim * 16
     assert needed - one == (experts - 1) * (weights + adapters)
 

@@ -38,7 +38,9 @@ def make_learner(name, task, device):
     lora = inject_lora(denoiser, LoraShape(rank=2, alpha=2.0), seed=0)
     denoiser.module.to(device)
     optimizer = torch.optim.AdamW([parameter for _, parameter in lora.named_parameters()], lr=1e-3)
-    return Learner("", denoiser, lora, lambda _: uniform(), optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
+    return Learner(
+        "", denoiser, lora, lambda _: uniform(), optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    )
 
 
 def make_batch(folder, name, task):
@@ -46,7 +48,9 @@ def make_batch(folder, name, task):
     write_cache(folder, arch, task)
     rule = WeightRule(gamma=0.7, min_weight=0.0)
     options = {"rule": rule, "prior_threshold": 0.1, "latent_scale": arch.latent.train_scale}
-    return collate([make_item(header, load_entry(header), **options) for header in list_headers(folder, arch.cache_suffix)], 0)
+    return collate(
+        [make_item(header, load_entry(header), **options) for header in list_headers(folder, arch.cache_suffix)], 0
+    )
 
 
 class Copies(TorchDispatchMode):
@@ -59,7 +63,9 @@ class Copies(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         options = kwargs or {}
-        to_meta = function is torch.ops.aten._to_copy.default and torch.device(options.get("device") or CPU).type == "meta"
+        to_meta = (
+            function is torch.ops.aten._to_copy.default and torch.device(options.get("device") or CPU).type == "meta"
+        )
         if to_meta and args[0].device.type == "cpu":
             at_once = options.get("non_blocking") and args[0].untyped_storage().data_ptr() in self.locked
             if not at_once:
@@ -98,7 +104,9 @@ def noise_on_meta(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "task"), OWN, ids=lambda value: value)
-def test_nothing_is_read_back_and_what_travels_comes_from_page_locked_memory(tmp_path, name, task, locked, noise_on_meta):
+def test_nothing_is_read_back_and_what_travels_comes_from_page_locked_memory(
+    tmp_path, name, task, locked, noise_on_meta
+):
     meta = torch.device("meta")
     learner, batch = make_learner(name, task, meta), make_batch(tmp_path, name, task)
     run_step(learner, [batch], RULE, step=0, device=meta)

@@ -13,7 +13,13 @@ BOTH = {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "expert_run_
 
 
 def train(cache, output, **options):
-    options = {"use_mask_loss": True, "prior_preservation_weight": 0.5, "max_train_steps": 6, "gradient_checkpointing": True, **options}
+    options = {
+        "use_mask_loss": True,
+        "prior_preservation_weight": 0.5,
+        "max_train_steps": 6,
+        "gradient_checkpointing": True,
+        **options,
+    }
     plan = train_lora.plan(train_config(cache, output, device="cuda", **options))
     train_lora.run(plan, RunContext(Recorder()))
     return [read_tensors(path) for path in plan.names.lora_files()]
@@ -22,7 +28,11 @@ def train(cache, output, **options):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("shape", "memory"),
-    [({}, {"blocks_to_swap": 1}), (BOTH, {"offload_inactive_dit": True}), (BOTH, {"offload_inactive_dit": True, "blocks_to_swap": 1})],
+    [
+        ({}, {"blocks_to_swap": 1}),
+        (BOTH, {"offload_inactive_dit": True}),
+        (BOTH, {"offload_inactive_dit": True, "blocks_to_swap": 1}),
+    ],
     ids=["swap", "offload", "both"],
 )
 def test_weights_that_come_and_go_train_the_same(tmp_path, dtype, shape, memory):

@@ -37,7 +37,9 @@ def inputs_of(folder, name, task):
     arch = load_architecture(name)
     write_cache(folder, arch, task)
     options = {"rule": None, "prior_threshold": None, "latent_scale": arch.latent.train_scale}
-    batch = collate([make_item(header, load_entry(header), **options) for header in list_headers(folder, arch.cache_suffix)], 0)
+    batch = collate(
+        [make_item(header, load_entry(header), **options) for header in list_headers(folder, arch.cache_suffix)], 0
+    )
     return noise_batch(batch, torch.tensor([0.3, 0.7]), seed=1, device=CPU)
 
 
@@ -49,7 +51,9 @@ def gradient(name, task, folder, *, shape, dtype, computes_in_float32=False):
             layer.cast_input_dtype_enabled = True
             layer.__dict__.pop("forward", None)
     (denoiser.predict(inputs) - target).square().mean().backward()
-    return torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for _, p in lora.named_parameters()])
+    return torch.cat(
+        [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for _, p in lora.named_parameters()]
+    )
 
 
 @pytest.mark.slow
@@ -70,12 +74,16 @@ def test_what_an_adapter_keeps_of_its_input_for_the_backward_pass_is_in_bfloat16
     layer = lora.layers["blocks.0.attn1.to_q"]
     kept = []
     rows = torch.randn(2, 6, layer.get_base_layer().in_features, dtype=torch.bfloat16, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tensor), tensor)[1], lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (kept.append(tensor), tensor)[1], lambda tensor: tensor
+    ):
         out = layer(rows)
     assert out.dtype == torch.bfloat16
     assert {tensor.dtype for tensor in kept if tensor.numel() == rows.numel()} <= {torch.bfloat16}
     denoiser.predict(inputs).square().mean().backward()
-    assert {parameter.grad.dtype for _, parameter in lora.named_parameters() if parameter.grad is not None} == {torch.float32}
+    assert {parameter.grad.dtype for _, parameter in lora.named_parameters() if parameter.grad is not None} == {
+        torch.float32
+    }
     assert {parameter.dtype for _, parameter in lora.named_parameters()} == {torch.float32}
 
 
@@ -97,6 +105,8 @@ def test_the_base_model_predicts_the_same_with_its_adapters_off(tmp_path):
 def test_adapters_that_learnt_nothing_yet_leave_a_bfloat16_model_as_it_was(tmp_path, kind):
     _, inputs = inputs_of(tmp_path, "wan21", "t2v")
     arch = load_architecture("wan21")
-    denoiser, bare = (arch.load_denoiser(FILES, expert="", task="t2v", device=CPU, dtype=torch.bfloat16) for _ in range(2))
+    denoiser, bare = (
+        arch.load_denoiser(FILES, expert="", task="t2v", device=CPU, dtype=torch.bfloat16) for _ in range(2)
+    )
     inject_lora(denoiser, SHAPES[kind], seed=0)
     assert torch.equal(denoiser.predict(inputs), bare.predict(inputs))

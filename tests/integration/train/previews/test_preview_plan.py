@@ -19,7 +19,9 @@ def cache(tmp_path):
 def plan(cache, prompt="a cat", *, suffix="txt", **options):
     path = cache.parent / f"prompts.{suffix}"
     path.write_text(f"{prompt}\n", encoding="utf-8")
-    return train_lora.plan(train_config(cache, cache.parent / "out", **{"sample_prompts": path, "sample_every_n_steps": 1, **options}))
+    return train_lora.plan(
+        train_config(cache, cache.parent / "out", **{"sample_prompts": path, "sample_every_n_steps": 1, **options})
+    )
 
 
 def shot_of(*args, **options):
@@ -89,14 +91,22 @@ def test_files_of_every_kind_are_drawn(cache, suffix, content):
 
 @pytest.mark.parametrize(
     ("written", "cfg_scale", "negative"),
-    [("--g 2", 2.0, ""), ("--g 2 --l 3", 3.0, ""), ("--l 1", 1.0, None), ("--l 0", 1.0, None), ("--l 2 --n dark", 2.0, "dark")],
+    [
+        ("--g 2", 2.0, ""),
+        ("--g 2 --l 3", 3.0, ""),
+        ("--l 1", 1.0, None),
+        ("--l 0", 1.0, None),
+        ("--l 2 --n dark", 2.0, "dark"),
+    ],
 )
 def test_guidance_is_free_of_a_classifier_where_no_model_is_told_it(cache, written, cfg_scale, negative):
     shot = shot_of(cache, f"a cat {written}")
     assert (shot.cfg_scale, shot.negative, shot.guidance) == (cfg_scale, negative, None)
 
 
-@pytest.mark.parametrize(("written", "guidance", "cfg_scale"), [("", 6.0, 1.0), ("--g 2", 2.0, 1.0), ("--l 3", 6.0, 3.0)])
+@pytest.mark.parametrize(
+    ("written", "guidance", "cfg_scale"), [("", 6.0, 1.0), ("--g 2", 2.0, 1.0), ("--l 3", 6.0, 3.0)]
+)
 def test_a_distilled_model_is_told_its_guidance(tmp_path, written, guidance, cfg_scale):
     write_entry(tmp_path / "cache", "kyla", arch="hv", architecture="hunyuan_video")
     shot = shot_of(tmp_path / "cache", f"a cat {written}", arch="hunyuan-video")
@@ -187,7 +197,9 @@ def test_the_expert_that_is_not_trained_draws_too_where_its_file_is_there(cache,
     folder = wan_folder(tmp_path)
     made = plan(cache, arch="wan22", model=str(folder))
     assert [expert.name for expert in made.previews.onlookers] == ["high"]
-    assert [expert.name for expert in plan(cache, arch="wan22", model=str(folder), expert="high").previews.onlookers] == ["low"]
+    assert [
+        expert.name for expert in plan(cache, arch="wan22", model=str(folder), expert="high").previews.onlookers
+    ] == ["low"]
     assert plan(cache, arch="wan22", model=str(folder), expert="both").previews.onlookers == ()
 
 
@@ -202,9 +214,9 @@ def test_an_expert_alone_is_said_with_the_flag_of_the_other(cache, tmp_path):
 
 def test_the_plan_says_how_many_previews_and_when(cache):
     options = {"sample_at_first": True, "sample_every_n_steps": 500, "sample_every_n_epochs": 2}
-    assert ("previews", "2 prompts before the first step and every 500 steps and every 2 epochs") in plan(cache, "a\nb", **options).tables[
-        0
-    ].rows
+    assert ("previews", "2 prompts before the first step and every 500 steps and every 2 epochs") in plan(
+        cache, "a\nb", **options
+    ).tables[0].rows
     assert ("previews", "1 prompt every 7 steps") in plan(cache, sample_every_n_steps=7).tables[0].rows
 
 

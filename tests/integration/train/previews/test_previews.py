@@ -69,7 +69,11 @@ def said(recorder):
 def same_bytes(first, second):
     names = sorted(path.name for path in first.glob("*.safetensors"))
     assert names == sorted(path.name for path in second.glob("*.safetensors"))
-    return all(torch.equal(tensor, tensors_of(second / name)[key]) for name in names for key, tensor in tensors_of(first / name).items())
+    return all(
+        torch.equal(tensor, tensors_of(second / name)[key])
+        for name in names
+        for key, tensor in tensors_of(first / name).items()
+    )
 
 
 @pytest.mark.parametrize(("name", "task"), FAMILIES, ids=lambda value: value)
@@ -83,7 +87,12 @@ def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
     shown = f" --{'ci' if arch.text_sees_controls else 'i'} {picture}" if arch.drawing(task).pictures[1] else ""
     clip = f"kyla walks --f 5 --s 1{shown}\n" if arch.takes_videos else ""
     (tmp_path / "prompts.txt").write_text(f'kyla says "hello" --f 1 --s 1{shown}\n{clip}', encoding="utf-8")
-    options = {"arch": None, "max_train_steps": 1, "sample_prompts": tmp_path / "prompts.txt", "sample_every_n_steps": 1}
+    options = {
+        "arch": None,
+        "max_train_steps": 1,
+        "sample_prompts": tmp_path / "prompts.txt",
+        "sample_every_n_steps": 1,
+    }
     _, recorder = run(train_config(cache, tmp_path / "out", **options))
     assert not recorder.of(Warned)
     run_name = "kyla-low" if name == "wan22" else "kyla"
@@ -106,7 +115,13 @@ def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
         {"int8_base": True},
         {"optimizer_type": f"{__name__}.SwitchingSgd"},
         {"arch": "wan22"},
-        {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1, "offload_inactive_dit": True},
+        {
+            "arch": "wan22",
+            "expert": "both",
+            "high_noise_share": 0.5,
+            "expert_run_length": 1,
+            "offload_inactive_dit": True,
+        },
         {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "shared_lora": True},
     ],
     ids=str,
@@ -115,7 +130,9 @@ def test_previews_change_no_bit_of_the_lora(cache, prompts, tmp_path, options):
     options = {"use_mask_loss": True, "max_train_steps": 3, "lr_scheduler": "cosine", **options}
     run(train_config(cache, tmp_path / "plain", **options))
     _, recorder = run(
-        train_config(cache, tmp_path / "drawn", sample_prompts=prompts, sample_every_n_steps=1, sample_at_first=True, **options)
+        train_config(
+            cache, tmp_path / "drawn", sample_prompts=prompts, sample_every_n_steps=1, sample_at_first=True, **options
+        )
     )
     assert len(said(recorder)) == 8
     assert same_bytes(tmp_path / "plain", tmp_path / "drawn")
@@ -150,18 +167,27 @@ def test_global_random_state_is_what_it_was(cache, prompts, tmp_path, monkeypatc
     monkeypatch.setattr(
         "blissmask.training.loop.run_step",
         lambda *args, step, **options: (
-            states.append((torch.random.get_rng_state(), np.random.get_state()[1].copy())) or step_once(*args, step=step, **options)
+            states.append((torch.random.get_rng_state(), np.random.get_state()[1].copy()))
+            or step_once(*args, step=step, **options)
         ),
     )
     from blissmask.training.step import run_step as step_once
 
     run(train_config(cache, tmp_path / "out", sample_prompts=prompts, sample_every_n_steps=1, max_train_steps=3))
     assert len(states) == 3
-    assert all(torch.equal(states[0][0], torch_state) and (states[0][1] == state).all() for torch_state, state in states[1:])
+    assert all(
+        torch.equal(states[0][0], torch_state) and (states[0][1] == state).all() for torch_state, state in states[1:]
+    )
 
 
 def test_what_is_learnt_is_seen(cache, prompts, tmp_path):
-    options = {"max_train_steps": 4, "learning_rate": 1.0, "sample_prompts": prompts, "sample_every_n_steps": 4, "sample_at_first": True}
+    options = {
+        "max_train_steps": 4,
+        "learning_rate": 1.0,
+        "sample_prompts": prompts,
+        "sample_every_n_steps": 4,
+        "sample_at_first": True,
+    }
     run(train_config(cache, tmp_path / "out", **options))
     before, after = (read_image(tmp_path / "out" / "sample" / f"kyla_00000{step}_00_42.png").rgb_HW3 for step in (0, 4))
     assert np.abs(before.astype(int) - after).mean() > 1
@@ -180,7 +206,9 @@ def test_what_is_learnt_is_seen(cache, prompts, tmp_path):
 )
 def test_files_are_named_by_step_or_epoch(cache, prompts, tmp_path, options, labels):
     run(train_config(cache, tmp_path / "out", sample_prompts=prompts, max_train_steps=5, **options))
-    assert pictures(tmp_path / "out") == [f"kyla_{label}_{shot}" for label in labels for shot in ("00_42.png", "01_7.mp4")]
+    assert pictures(tmp_path / "out") == [
+        f"kyla_{label}_{shot}" for label in labels for shot in ("00_42.png", "01_7.mp4")
+    ]
 
 
 def test_denoisers_are_loaded_once_and_after_the_text_encoder_is_let_go(cache, prompts, tmp_path, monkeypatch):
@@ -209,7 +237,11 @@ def test_experts_that_rest_are_out_of_the_way_when_the_other_draws(cache, prompt
     moves = []
     for kind in (Learner, Onlooker):
         move = kind.to
-        monkeypatch.setattr(kind, "to", lambda expert, device, move=move: moves.append((expert.name, str(device))) or move(expert, device))
+        monkeypatch.setattr(
+            kind,
+            "to",
+            lambda expert, device, move=move: moves.append((expert.name, str(device))) or move(expert, device),
+        )
     options = {"arch": "wan22", "max_train_steps": 1, "sample_prompts": prompts, "sample_every_n_steps": 1}
     run(train_config(cache, tmp_path / "out", **options))
     # Loaded into CPU memory; the step; then for each of two shots high draws, low draws, and high rests again.
@@ -224,7 +256,12 @@ def interrupt(recorder, *, after):
 
 @pytest.mark.parametrize("save_every", [None, 1])
 def test_a_stop_while_drawing_ends_between_passes_and_goes_on_later(cache, prompts, tmp_path, save_every):
-    options = {"sample_prompts": prompts, "sample_every_n_steps": 2, "max_train_steps": 4, "save_every_n_steps": save_every}
+    options = {
+        "sample_prompts": prompts,
+        "sample_every_n_steps": 2,
+        "max_train_steps": 4,
+        "save_every_n_steps": save_every,
+    }
     run(train_config(cache, tmp_path / "whole", **options))
     recorder = Recorder()
     plan = train_lora.plan(train_config(cache, tmp_path / "parts", **options))
@@ -279,9 +316,13 @@ def test_what_fails_is_said_and_the_training_goes_on(cache, prompts, tmp_path, m
     options = {"sample_prompts": prompts, "sample_every_n_steps": 1}
     run(train_config(cache, tmp_path / "plain"))
     summary, recorder = run(train_config(cache, tmp_path / "out", **options))
-    assert [problem.what for problem in summary.warnings if "preview" in problem.what] == ["2 previews could not be drawn"]
+    assert [problem.what for problem in summary.warnings if "preview" in problem.what] == [
+        "2 previews could not be drawn"
+    ]
     problems = [event.problem for event in recorder.of(Warned)]
-    assert [problem.what for problem in problems] == [f"preview 2 could not be drawn, and the training goes on: {message}"] * 2
+    assert [problem.what for problem in problems] == [
+        f"preview 2 could not be drawn, and the training goes on: {message}"
+    ] * 2
     assert problems[0].where == ("prompts.txt, line 2: kyla walks",)
     assert hint in problems[0].fix
     assert pictures(tmp_path / "out") == ["kyla_000001_00_42.png", "kyla_000002_00_42.png"]
@@ -299,7 +340,9 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_training_goes_on(cache,
 def test_denoisers_are_themselves_again_after_a_failure(cache, prompts, tmp_path, monkeypatch):
     learners = []
     load = train_lora.load_learners
-    monkeypatch.setattr(train_lora, "load_learners", lambda *args: (lambda made: learners.extend(made[0]) or made)(load(*args)))
+    monkeypatch.setattr(
+        train_lora, "load_learners", lambda *args: (lambda made: learners.extend(made[0]) or made)(load(*args))
+    )
 
     def fail(painter, denoisers, shot):
         assert not any(part.training for part in denoisers[""].modules())

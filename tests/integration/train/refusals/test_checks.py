@@ -23,7 +23,10 @@ def cache(tmp_path):
         ({"optimizer_args": ["momentum=0.9"]}, "does not take these arguments"),
         ({"lr_warmup_steps": "100", "max_train_steps": 50}, "--lr_warmup_steps must be in range [0, 50], got 100"),
         ({**BOTH, "lr_warmup_steps": "20"}, "--lr_warmup_steps must be in range [0, 10], got 20"),
-        ({"lr_scheduler": "cosine", "lr_scheduler_args": ["no_such=1"]}, "the learning rate schedule `cosine` cannot be made"),
+        (
+            {"lr_scheduler": "cosine", "lr_scheduler_args": ["no_such=1"]},
+            "the learning rate schedule `cosine` cannot be made",
+        ),
         ({"include_patterns": ["("]}, "`(` is not a regular expression"),
         ({"exclude_patterns": ["*"]}, "`*` is not a regular expression"),
         ({"compile": True, "compile_backend": "gcc"}, "there is no compiler `gcc`"),
@@ -48,7 +51,9 @@ def test_a_device_that_is_not_there_is_refused(cache, tmp_path):
         train_lora.plan(train_config(cache, tmp_path / "out", model="no-such-model", device="cuda:9"))
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "there is no such LoRA file"), (b"\x80\x04no", "damaged or not safetensors")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "there is no such LoRA file"), (b"\x80\x04no", "damaged or not safetensors")]
+)
 def test_a_lora_to_start_from_is_looked_at_before_a_model(cache, tmp_path, content, message):
     file = tmp_path / "start.safetensors"
     if content is not None:

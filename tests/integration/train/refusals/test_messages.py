@@ -39,7 +39,9 @@ def test_banner_is_the_guides_word_for_word_with_the_tiers_as_trained(cache, tmp
 
 def test_without_mask_loss_there_is_no_banner_and_ignored_masks_are_named(cache, tmp_path):
     config = train_config(cache, tmp_path / "out")
-    assert "4 of 4 cache entries have masks that this training ignores" in [p.what for p in train_lora.plan(config).warnings]
+    assert "4 of 4 cache entries have masks that this training ignores" in [
+        p.what for p in train_lora.plan(config).warnings
+    ]
     assert run(config)[1].of(Announced) == []
 
 
@@ -61,5 +63,7 @@ def test_floor_zero_without_prior_is_said_to_be_unconstrained_with_two_remedies(
 
 
 def test_a_mask_loss_scale_warns_that_it_has_no_effect(cache, tmp_path):
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", use_mask_loss=True, mask_min_weight=0.05, mask_loss_scale=2.0))
+    plan = train_lora.plan(
+        train_config(cache, tmp_path / "out", use_mask_loss=True, mask_min_weight=0.05, mask_loss_scale=2.0)
+    )
     assert "--mask_loss_scale has no effect" in plan.warnings[0].what

@@ -72,7 +72,9 @@ def test_a_cache_of_another_family_is_refused_by_name(tmp_path):
     assert str(path) in problems_of(caught.value)
 
 
-@pytest.mark.parametrize("foreign", [{"architecture": "wan_of_another_kind"}, {"shape": (48, 1, 4, 4)}], ids=["metadata", "channels"])
+@pytest.mark.parametrize(
+    "foreign", [{"architecture": "wan_of_another_kind"}, {"shape": (48, 1, 4, 4)}], ids=["metadata", "channels"]
+)
 def test_an_entry_of_another_family_under_our_suffix_is_named_alone(cache, tmp_path, foreign):
     path = write_entry(cache, "stranger", **foreign)
     with pytest.raises(CacheError, match="1 cache entry: cached for another model family") as caught:

@@ -34,7 +34,15 @@ def test_low_expert_is_trained_when_none_is_named(cache, tmp_path):
 
 def test_both_experts_get_a_file_each_and_noise_of_their_own_range(cache, tmp_path):
     _, recorder = run(
-        train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=12, expert_run_length=3, high_noise_share=0.5)
+        train_config(
+            cache,
+            tmp_path / "out",
+            arch="wan22",
+            expert="both",
+            max_train_steps=12,
+            expert_run_length=3,
+            high_noise_share=0.5,
+        )
     )
     assert files_in(tmp_path / "out") == ["kyla-high.safetensors", "kyla-low.safetensors"]
     assert all(moved(tmp_path / "out" / name) for name in files_in(tmp_path / "out"))
@@ -52,12 +60,21 @@ def test_share_of_the_steps_follows_the_noise_and_is_said(cache, tmp_path):
         "the high-noise expert gets 20 of 100 steps (20%)",
         "the low-noise expert gets 80 of 100 steps (80%)",
     ]
-    _, recorder = run(train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=4, high_noise_share=0.5))
+    _, recorder = run(
+        train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=4, high_noise_share=0.5)
+    )
     assert "the high-noise expert gets 2 of 4 steps (50%)" in [event.text for event in recorder.of(Noted)]
 
 
 def test_a_shared_lora_is_one_file_that_both_experts_move(cache, tmp_path):
-    options = {"arch": "wan22", "expert": "both", "shared_lora": True, "high_noise_share": 0.5, "expert_run_length": 1, "weight_decay": 0.0}
+    options = {
+        "arch": "wan22",
+        "expert": "both",
+        "shared_lora": True,
+        "high_noise_share": 0.5,
+        "expert_run_length": 1,
+        "weight_decay": 0.0,
+    }
     run(train_config(cache, tmp_path / "out", max_train_steps=2, **options))
     assert files_in(tmp_path / "out") == ["kyla.safetensors"]
     run(train_config(cache, tmp_path / "one", max_train_steps=1, **options))
@@ -89,8 +106,13 @@ def test_two_experts_resume_to_the_same_weights(cache, tmp_path, shared):
 def test_lora_of_the_high_expert_loads_into_its_transformer(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", arch="wan22", expert="high"))
     arch = load_architecture("wan22")
-    denoiser = arch.load_denoiser(ModelFiles(model="tiny"), expert="high", task="t2v", device=torch.device("cpu"), dtype=torch.float32)
-    names = {key.removeprefix("diffusion_model.").rpartition(".lora_")[0] for key in tensors_of(tmp_path / "out" / "kyla-high.safetensors")}
+    denoiser = arch.load_denoiser(
+        ModelFiles(model="tiny"), expert="high", task="t2v", device=torch.device("cpu"), dtype=torch.float32
+    )
+    names = {
+        key.removeprefix("diffusion_model.").rpartition(".lora_")[0]
+        for key in tensors_of(tmp_path / "out" / "kyla-high.safetensors")
+    }
     originals = {denoiser.original_name(name) for name, _ in denoiser.module.named_modules()}
     assert {name for name in names if name} <= originals
 
@@ -106,12 +128,15 @@ def test_a_range_upside_down_is_refused(cache, tmp_path):
 
 
 def test_a_fixed_noise_level_stays_fixed_inside_an_experts_range(cache, tmp_path):
-    _, recorder = run(train_config(cache, tmp_path / "out", arch="wan22", expert="low", min_timestep=500, max_timestep=500))
+    _, recorder = run(
+        train_config(cache, tmp_path / "out", arch="wan22", expert="low", min_timestep=500, max_timestep=500)
+    )
     assert [event.values["timestep"] for event in recorder.of(Measured)] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
-    ("options", "expert"), [({"expert": "both", "max_timestep": 800}, "high"), ({"min_timestep": 900, "max_timestep": 900}, "low")]
+    ("options", "expert"),
+    [({"expert": "both", "max_timestep": 800}, "high"), ({"min_timestep": 900, "max_timestep": 900}, "low")],
 )
 def test_a_range_that_leaves_an_expert_nothing_is_refused(cache, tmp_path, options, expert):
     with pytest.raises(UsageError, match=f"leave nothing to the {expert}-noise expert"):

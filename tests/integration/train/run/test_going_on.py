@@ -98,7 +98,8 @@ def test_an_optimiser_that_cannot_take_a_step_is_refused_by_the_plan(cache, tmp_
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: you tried"), MemoryError()]
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: you tried"), MemoryError()],
 )
 def test_a_full_memory_says_what_makes_the_training_smaller(cache, tmp_path, monkeypatch, error):
     def full(*args, **kwargs):
@@ -157,9 +158,17 @@ def test_entries_with_pictures_of_other_sizes_are_not_put_into_one_batch(tmp_pat
     for number, side in enumerate((4, 4, 8)):
         path = write_entry(tmp_path / "cache", f"kyla{number}", seed=number)
         contents = {"latents": torch.zeros(16, 1, 4, 4), "latents_control_0": torch.zeros(16, 1, side, side)}
-        write_latents(path, contents, weights_1fhw=None, regions_4fhw=None, metadata={"architecture": "wan", "format_version": "1.0.1"})
+        write_latents(
+            path,
+            contents,
+            weights_1fhw=None,
+            regions_4fhw=None,
+            metadata={"architecture": "wan", "format_version": "1.0.1"},
+        )
     plan = train_lora.plan(
-        train_config(tmp_path / "cache", tmp_path / "out", datasets=[{"cache_directory": tmp_path / "cache", "batch_size": 4}])
+        train_config(
+            tmp_path / "cache", tmp_path / "out", datasets=[{"cache_directory": tmp_path / "cache", "batch_size": 4}]
+        )
     )
     assert sorted(sorted(plan.order.indices(number)) for number in range(plan.order.batches_per_epoch)) == [[0, 1], [2]]
 

@@ -22,7 +22,13 @@ def documents(tmp_path_factory):
 
 
 def test_every_line_is_a_document_that_says_of_what_kind_it_is(documents):
-    assert {document["type"] for document in documents} == {"banner", "phase_started", "phase_finished", "step", "summary"}
+    assert {document["type"] for document in documents} == {
+        "banner",
+        "phase_started",
+        "phase_finished",
+        "step",
+        "summary",
+    }
 
 
 def test_every_step_has_a_line_with_its_number_and_its_loss(documents):
@@ -32,7 +38,12 @@ def test_every_step_has_a_line_with_its_number_and_its_loss(documents):
 
 def test_steps_stand_within_the_phase_of_training(documents):
     kinds = [(document["type"], document.get("phase")) for document in documents]
-    assert kinds[-6:] == [("phase_started", "Training"), *[("step", None)] * 3, ("phase_finished", "Training"), ("summary", None)]
+    assert kinds[-6:] == [
+        ("phase_started", "Training"),
+        *[("step", None)] * 3,
+        ("phase_finished", "Training"),
+        ("summary", None),
+    ]
 
 
 def test_the_last_line_is_the_summary_with_the_keys_that_programs_rely_on(documents):

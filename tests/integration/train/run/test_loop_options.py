@@ -39,7 +39,10 @@ def learners(monkeypatch):
 def block_calls(monkeypatch):
     """Return the list that every call of a model's first block goes into."""
     calls = []
-    watch_learners(monkeypatch, lambda learner: learner.denoiser.module.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1)))
+    watch_learners(
+        monkeypatch,
+        lambda learner: learner.denoiser.module.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1)),
+    )
     return calls
 
 
@@ -61,12 +64,16 @@ def test_without_a_cache_folder_the_cache_is_beside_what_it_was_made_from(cache,
 
 
 def test_a_cache_folder_of_its_own_comes_first(cache, tmp_path):
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", datasets=[{"image_directory": tmp_path, "cache_directory": cache}]))
+    plan = train_lora.plan(
+        train_config(cache, tmp_path / "out", datasets=[{"image_directory": tmp_path, "cache_directory": cache}])
+    )
     assert [cached.folder for cached in plan.sets] == [cache]
 
 
 def test_an_epoch_shows_the_items_of_a_data_set_as_often_as_it_repeats(cache, tmp_path):
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", datasets=[{"cache_directory": cache, "num_repeats": 3}]))
+    plan = train_lora.plan(
+        train_config(cache, tmp_path / "out", datasets=[{"cache_directory": cache, "num_repeats": 3}])
+    )
     assert plan.order.batches_per_epoch == 4 * 3
 
 
@@ -75,7 +82,10 @@ def test_an_epoch_shows_the_items_of_a_data_set_as_often_as_it_repeats(cache, tm
 
 def test_huber_logs_a_smaller_loss_the_smaller_its_delta(cache, tmp_path):
     options = [{}, {"loss_type": "huber"}, {"loss_type": "huber", "huber_delta": 0.1}]
-    firsts = [losses(run(train_config(cache, tmp_path / str(n), max_train_steps=1, **extra))[1])[0] for n, extra in enumerate(options)]
+    firsts = [
+        losses(run(train_config(cache, tmp_path / str(n), max_train_steps=1, **extra))[1])[0]
+        for n, extra in enumerate(options)
+    ]
     assert firsts[0] > firsts[1] > firsts[2]
 
 
@@ -96,7 +106,9 @@ def test_another_seed_draws_other_noise(tmp_path):
     """In the first step of a single item the LoRA adds nothing yet: at a fixed noise level the noise alone decides the loss."""
     write_entry(tmp_path / "cache", "kyla")
     options = {"max_train_steps": 1, "min_timestep": 500, "max_timestep": 500}
-    first, second = (losses(run(train_config(tmp_path / "cache", tmp_path / str(seed), seed=seed, **options))[1]) for seed in (1, 2))
+    first, second = (
+        losses(run(train_config(tmp_path / "cache", tmp_path / str(seed), seed=seed, **options))[1]) for seed in (1, 2)
+    )
     assert first != second
 
 
@@ -110,7 +122,9 @@ def test_another_seed_begins_with_another_first_matrix(cache, tmp_path):
     """At such a learning rate A stays as it was drawn."""
     for seed in (1, 2):
         run(train_config(cache, tmp_path / str(seed), seed=seed, learning_rate=1e-30, max_train_steps=1))
-    first, second = (lora_of(tmp_path / str(seed))["diffusion_model.blocks.0.self_attn.q.lora_A.weight"] for seed in (1, 2))
+    first, second = (
+        lora_of(tmp_path / str(seed))["diffusion_model.blocks.0.self_attn.q.lora_A.weight"] for seed in (1, 2)
+    )
     assert not torch.equal(first, second)
 
 
@@ -145,7 +159,9 @@ def test_the_lora_is_trained_in_float32_on_a_bfloat16_model(cache, tmp_path, lea
 
 
 @pytest.mark.parametrize(("checkpointing", "calls_per_step"), [(False, 1), (True, 2)])
-def test_gradient_checkpointing_runs_each_block_again_in_the_backward_pass(cache, tmp_path, block_calls, checkpointing, calls_per_step):
+def test_gradient_checkpointing_runs_each_block_again_in_the_backward_pass(
+    cache, tmp_path, block_calls, checkpointing, calls_per_step
+):
     run(train_config(cache, tmp_path / "out", gradient_checkpointing=checkpointing, max_train_steps=3))
     assert len(block_calls) == 3 * calls_per_step
 

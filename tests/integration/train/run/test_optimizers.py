@@ -34,7 +34,9 @@ def cache(tmp_path):
     return write_masked_set(tmp_path / "cache")
 
 
-@pytest.mark.parametrize(("name", "arguments", "package"), OPTIMISERS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "arguments", "package"), OPTIMISERS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_four_steps_a_stop_and_four_more_give_the_weights_of_eight(cache, tmp_path, name, arguments, package):
     pytest.importorskip(package)
     options = {"optimizer_type": name, "optimizer_args": arguments, "max_train_steps": 8}
@@ -49,7 +51,9 @@ def test_four_steps_a_stop_and_four_more_give_the_weights_of_eight(cache, tmp_pa
     assert (tmp_path / "whole" / "kyla-log.jsonl").read_bytes() == (tmp_path / "parts" / "kyla-log.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize(("name", "arguments", "package"), OPTIMISERS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "arguments", "package"), OPTIMISERS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_name_makes_the_class_of_its_package_with_its_arguments(tmp_path, name, arguments, package):
     pytest.importorskip(package)
     section = train_config(tmp_path, tmp_path, optimizer_type=name, optimizer_args=arguments, weight_decay=0.125).train

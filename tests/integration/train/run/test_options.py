@@ -69,13 +69,16 @@ def test_the_shift_of_a_resolution_is_the_golden_figure(sampling, size_wh, shift
 @pytest.mark.parametrize("sampling", ["sigmoid", "shift", "flux_shift", "qwen_shift"])
 def test_sigmoid_scale_widens_the_distribution(sampling):
     median, narrow, wide = (
-        level_at(q, timestep_sampling=sampling, sigmoid_scale=scale) for q, scale in ((0.5, 1.0), (0.9, 0.5), (0.9, 2.0))
+        level_at(q, timestep_sampling=sampling, sigmoid_scale=scale)
+        for q, scale in ((0.5, 1.0), (0.9, 0.5), (0.9, 2.0))
     )
     assert median < narrow < wide
 
 
 def test_logsnr_has_the_mean_and_the_deviation_that_are_given():
-    assert level_at(0.5, timestep_sampling="logsnr", logit_mean=-2.0) == pytest.approx(float(torch.sigmoid(torch.tensor(1.0))), abs=1e-6)
+    assert level_at(0.5, timestep_sampling="logsnr", logit_mean=-2.0) == pytest.approx(
+        float(torch.sigmoid(torch.tensor(1.0))), abs=1e-6
+    )
     spread = [level_at(0.9, timestep_sampling="logsnr", logit_std=std) - 0.5 for std in (0.5, 2.0)]
     assert 0 < spread[0] < spread[1]
 
@@ -83,7 +86,9 @@ def test_logsnr_has_the_mean_and_the_deviation_that_are_given():
 def test_a_range_is_squeezed_into_or_cut_out():
     fields = {"timestep_sampling": "sigmoid", "min_timestep": 500, "max_timestep": 1000}
     assert level_at(0.5, **fields) == pytest.approx(0.75)
-    assert level_at(0.5, **fields, preserve_distribution_shape=True) == pytest.approx(level_at(0.75, timestep_sampling="sigmoid"), abs=1e-6)
+    assert level_at(0.5, **fields, preserve_distribution_shape=True) == pytest.approx(
+        level_at(0.75, timestep_sampling="sigmoid"), abs=1e-6
+    )
 
 
 def test_strata_spread_the_levels_of_consecutive_steps(cache, tmp_path):
@@ -113,7 +118,9 @@ def test_cycles_restart_the_learning_rate():
 
 
 def test_the_lowest_rate_is_the_ratio_that_is_given():
-    assert rates(50, lr_scheduler="cosine_with_min_lr", lr_scheduler_min_lr_ratio=0.2)[-1] == pytest.approx(0.2, abs=0.01)
+    assert rates(50, lr_scheduler="cosine_with_min_lr", lr_scheduler_min_lr_ratio=0.2)[-1] == pytest.approx(
+        0.2, abs=0.01
+    )
 
 
 def test_decay_steps_say_how_long_the_rate_falls():
@@ -122,7 +129,9 @@ def test_decay_steps_say_how_long_the_rate_falls():
 
 
 def test_scheduler_arguments_reach_the_scheduler():
-    slow, fast = (rates(10, lr_scheduler="inverse_sqrt", lr_scheduler_args=[f"timescale={scale}"]) for scale in (100, 1))
+    slow, fast = (
+        rates(10, lr_scheduler="inverse_sqrt", lr_scheduler_args=[f"timescale={scale}"]) for scale in (100, 1)
+    )
     assert slow[-1] > fast[-1]
 
 
@@ -134,7 +143,9 @@ def test_arguments_that_a_scheduler_does_not_take_are_refused():
 
 
 def test_warm_up_and_clipping_reach_the_steps(cache, tmp_path):
-    _, recorder = run(train_config(cache, tmp_path / "out", lr_warmup_steps="50%", max_train_steps=4, learning_rate=1e-3))
+    _, recorder = run(
+        train_config(cache, tmp_path / "out", lr_warmup_steps="50%", max_train_steps=4, learning_rate=1e-3)
+    )
     assert measured(recorder, "lr") == pytest.approx([0.0, 0.0005, 0.001, 0.001])
     assert step_rule(MaskLossSection(), TrainSection(max_grad_norm=0.25)).max_grad_norm == 0.25
 
@@ -143,8 +154,17 @@ def test_warm_up_and_clipping_reach_the_steps(cache, tmp_path):
 
 
 def test_patterns_add_and_remove_layers_by_their_original_names(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", include_patterns=[r"head\.head"], exclude_patterns=[r".*\.ffn\..*", r".*cross_attn.*"]))
-    layers = {key.rsplit(".lora_", 1)[0] for key in tensors_of(tmp_path / "out" / "kyla.safetensors") if ".lora_" in key}
+    run(
+        train_config(
+            cache,
+            tmp_path / "out",
+            include_patterns=[r"head\.head"],
+            exclude_patterns=[r".*\.ffn\..*", r".*cross_attn.*"],
+        )
+    )
+    layers = {
+        key.rsplit(".lora_", 1)[0] for key in tensors_of(tmp_path / "out" / "kyla.safetensors") if ".lora_" in key
+    }
     assert layers == {
         "diffusion_model.head.head",
         *(f"diffusion_model.blocks.{block}.self_attn.{part}" for block in range(2) for part in "qkvo"),
@@ -168,7 +188,9 @@ def test_weight_norms_stay_below_the_limit_and_are_logged(cache, tmp_path):
     _, free = run(train_config(cache, tmp_path / "free", **options, scale_weight_norms=1e6))
     _, held = run(train_config(cache, tmp_path / "held", **options, scale_weight_norms=0.05))
     tensors = tensors_of(tmp_path / "held" / "kyla.safetensors")
-    norms = [0.5 * (tensors[key.replace("lora_A", "lora_B")] @ tensors[key]).norm() for key in tensors if "lora_A" in key]
+    norms = [
+        0.5 * (tensors[key.replace("lora_A", "lora_B")] @ tensors[key]).norm() for key in tensors if "lora_A" in key
+    ]
     assert max(norms) <= 0.05 * (1 + 1e-5)
     assert measured(free, "norm/limited")[-1] == 0
     assert measured(free, "norm/max")[-1] > 0.05
@@ -195,7 +217,14 @@ def test_files_are_saved_every_so_many_epochs(cache, tmp_path):
 
 def test_metadata_says_what_the_user_says_of_the_lora(cache, tmp_path):
     told = {"title": "Kyla", "author": "me", "description": "a face", "license": "CC0", "tags": "face, kyla"}
-    run(train_config(cache, tmp_path / "out", training_comment="first", **{f"metadata_{name}": text for name, text in told.items()}))
+    run(
+        train_config(
+            cache,
+            tmp_path / "out",
+            training_comment="first",
+            **{f"metadata_{name}": text for name, text in told.items()},
+        )
+    )
     metadata = metadata_of(tmp_path / "out" / "kyla.safetensors")
     assert {name: metadata[f"modelspec.{name}"] for name in told} == told
     assert metadata["ss_training_comment"] == "first"
@@ -203,7 +232,10 @@ def test_metadata_says_what_the_user_says_of_the_lora(cache, tmp_path):
 
 def test_without_a_title_each_file_has_its_own_name(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", save_every_n_steps=1))
-    titles = [metadata_of(tmp_path / "out" / f"{name}.safetensors")["modelspec.title"] for name in ("kyla", "kyla-step00000001")]
+    titles = [
+        metadata_of(tmp_path / "out" / f"{name}.safetensors")["modelspec.title"]
+        for name in ("kyla", "kyla-step00000001")
+    ]
     assert titles == ["kyla", "kyla-step00000001"]
 
 
@@ -234,7 +266,9 @@ def test_short_names_of_precisions_are_taken(short, full):
 
 
 def test_sdpa_is_taken_and_changes_nothing(cache, tmp_path):
-    plain, _ = (run(train_config(cache, tmp_path / name, sdpa=sdpa)) for name, sdpa in (("plain", False), ("sdpa", True)))
+    plain, _ = (
+        run(train_config(cache, tmp_path / name, sdpa=sdpa)) for name, sdpa in (("plain", False), ("sdpa", True))
+    )
     first, second = (tensors_of(tmp_path / name / "kyla.safetensors") for name in ("plain", "sdpa"))
     assert plain[0].written == 1
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -242,7 +276,9 @@ def test_sdpa_is_taken_and_changes_nothing(cache, tmp_path):
 
 def test_another_log_or_title_is_no_other_setting_when_a_run_goes_on(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", log_with="none"))
-    config = train_config(cache, tmp_path / "out", max_train_steps=3, metadata_title="x", logging_dir=tmp_path, sdpa=True, metadata=False)
+    config = train_config(
+        cache, tmp_path / "out", max_train_steps=3, metadata_title="x", logging_dir=tmp_path, sdpa=True, metadata=False
+    )
     assert not [problem for problem in train_lora.plan(config).warnings if "other settings" in problem.what]
 
 
@@ -256,7 +292,9 @@ def test_region_weights_stand_in_the_rule_beside_the_cached_ones():
 
 
 def test_prior_options_reach_the_rule():
-    section = MaskLossSection(use_mask_loss=True, prior_preservation_weight=2.0, prior_min_timestep=250, prior_decay="linear")
+    section = MaskLossSection(
+        use_mask_loss=True, prior_preservation_weight=2.0, prior_min_timestep=250, prior_decay="linear"
+    )
     strengths = prior_rule(section).strengths(torch.tensor([0.2, 0.5, 1.0]))
     assert strengths.tolist() == pytest.approx([0.0, 1.0, 2.0])
 
@@ -271,14 +309,19 @@ def test_the_threshold_says_which_cells_the_prior_holds(cache, tmp_path):
 
 def test_area_beta_multiplies_an_items_loss_by_its_mean_weight_to_this_power(cache, tmp_path):
     options = {"use_mask_loss": True, "mask_mean": "sample", "max_train_steps": 1}
-    plain, calmed = (run(train_config(cache, tmp_path / str(beta), **options, mask_area_beta=beta))[1] for beta in (0.0, 0.5))
+    plain, calmed = (
+        run(train_config(cache, tmp_path / str(beta), **options, mask_area_beta=beta))[1] for beta in (0.0, 0.5)
+    )
     mean_weight = measured(plain, "mask/weight")[0]
     assert measured(calmed, "loss")[0] == pytest.approx(measured(plain, "loss")[0] * mean_weight**0.5, rel=1e-5)
 
 
 def test_noise_weighting_multiplies_the_loss_by_its_level(cache, tmp_path):
     options = {"min_timestep": 500, "max_timestep": 500, "max_train_steps": 1}
-    plain, weighted = (run(train_config(cache, tmp_path / name, **options, weighting_scheme=name))[1] for name in ("none", "sigma_sqrt"))
+    plain, weighted = (
+        run(train_config(cache, tmp_path / name, **options, weighting_scheme=name))[1]
+        for name in ("none", "sigma_sqrt")
+    )
     assert measured(weighted, "loss")[0] == pytest.approx(measured(plain, "loss")[0] * 0.5**-2, rel=1e-5)
 
 
@@ -286,11 +329,24 @@ def test_noise_weighting_multiplies_the_loss_by_its_level(cache, tmp_path):
 
 
 def test_every_model_file_reaches_the_family():
-    named = ["vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "dit", "dit_high_noise", "image_encoder"]
-    files = model_files(ModelSection(model="folder", download=True, **{name: Path(f"{name}.safetensors") for name in named}))
+    named = [
+        "vae",
+        "text_encoder",
+        "tokenizer",
+        "text_encoder_2",
+        "tokenizer_2",
+        "dit",
+        "dit_high_noise",
+        "image_encoder",
+    ]
+    files = model_files(
+        ModelSection(model="folder", download=True, **{name: Path(f"{name}.safetensors") for name in named})
+    )
     assert {name: str(getattr(files, name)) for name in named} == {name: f"{name}.safetensors" for name in named}
     assert (files.model, files.download) == ("folder", True)
 
 
 def test_the_miniature_stands_for_all_files_that_are_named_as_well():
-    assert model_files(ModelSection(model="tiny", dit=Path("dit.safetensors"), vae=Path("vae.safetensors"))) == ModelFiles(model="tiny")
+    assert model_files(
+        ModelSection(model="tiny", dit=Path("dit.safetensors"), vae=Path("vae.safetensors"))
+    ) == ModelFiles(model="tiny")

@@ -81,7 +81,10 @@ SHARDED = {
 }
 JOBS = {
     **{f"two-{mean}": {**COMMON, "mask_mean": mean, "gradient_accumulation_steps": 2} for mean in MEANS},
-    **{f"sharded-{mean}": {**COMMON, "mask_mean": mean, "max_train_steps": 4, "fsdp": True, **SHARDED[mean]} for mean in MEANS},
+    **{
+        f"sharded-{mean}": {**COMMON, "mask_mean": mean, "max_train_steps": 4, "fsdp": True, **SHARDED[mean]}
+        for mean in MEANS
+    },
     "drawing": {},
     "drawing-sharded": {"fsdp": True},
 }
@@ -89,7 +92,12 @@ JOBS = {
 
 def drawing(folder):
     """Return the options of a training that draws two previews before the first step and two at the end."""
-    return {"arch": "wan22", "sample_prompts": str(folder / "prompts.txt"), "sample_every_n_steps": 2, "sample_at_first": True}
+    return {
+        "arch": "wan22",
+        "sample_prompts": str(folder / "prompts.txt"),
+        "sample_every_n_steps": 2,
+        "sample_at_first": True,
+    }
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,10 @@ def launched(tmp_path_factory):
         weights = weights_of(shares) * (0.0 if number == 5 else 0.7**number)
         write_entry(folder / "cache", f"kyla{number}", weights=weights, regions=shares, seed=number)
     (folder / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
-    jobs = {name: {**drawing(folder), **options} if name.startswith("drawing") else options for name, options in JOBS.items()}
+    jobs = {
+        name: {**drawing(folder), **options} if name.startswith("drawing") else options
+        for name, options in JOBS.items()
+    }
     return Launched(folder, launch(WORKER, folder, jobs))
 
 
@@ -172,7 +183,9 @@ def test_processes_draw_the_pictures_that_one_draws(launched, tmp_path):
     # The seeds of what each process drew: where each has the whole base, only the first draws.
     assert [process["drawn"] for process in launched.told("drawing")] == [[1, 2, 1, 2], []]
     assert [process["drawn"] for process in launched.told("drawing-sharded")] == [[1, 2, 1, 2]] * 2
-    one, whole, sharded = (pictures(path) for path in (tmp_path, launched.folder / "drawing", launched.folder / "drawing-sharded"))
+    one, whole, sharded = (
+        pictures(path) for path in (tmp_path, launched.folder / "drawing", launched.folder / "drawing-sharded")
+    )
     assert one.keys() == whole.keys() == sharded.keys()
     assert len(one) == 4
     firsts = [name for name in one if "_000000_" in name]
@@ -204,5 +217,10 @@ def test_coefficients_of_split_steps_are_those_of_the_whole(mean):
         torch.tensor([2.0, 8.0]).double(),
     ]
     counts = mass_counts(masses[:2]) + mass_counts(masses[2:])
-    split = [*item_coefficients(masses[:2], mean=mean, counts=counts), *item_coefficients(masses[2:], mean=mean, counts=counts)]
-    assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(split, item_coefficients(masses, mean=mean), strict=True))
+    split = [
+        *item_coefficients(masses[:2], mean=mean, counts=counts),
+        *item_coefficients(masses[2:], mean=mean, counts=counts),
+    ]
+    assert all(
+        torch.allclose(a, b, rtol=1e-12) for a, b in zip(split, item_coefficients(masses, mean=mean), strict=True)
+    )

@@ -21,7 +21,9 @@ def test_a_family_says_which_frames_it_does_not_predict(tmp_path, name, task):
     arch = load_architecture(name)
     write_cache(tmp_path, arch, task)
     options = {"rule": None, "prior_threshold": None, "latent_scale": arch.latent.train_scale}
-    batch = collate([make_item(header, load_entry(header), **options) for header in list_headers(tmp_path, arch.cache_suffix)], 0)
+    batch = collate(
+        [make_item(header, load_entry(header), **options) for header in list_headers(tmp_path, arch.cache_suffix)], 0
+    )
     denoiser = arch.load_denoiser(FILES, expert=arch.experts(task)[-1].name, task=task, device=CPU, dtype=torch.float32)
     target, inputs = noise_batch(batch, torch.tensor([0.3, 0.7]), seed=1, device=CPU)
     with torch.no_grad():
@@ -31,7 +33,9 @@ def test_a_family_says_which_frames_it_does_not_predict(tmp_path, name, task):
     assert predicted == [frame >= shown for frame in range(len(errors))]
 
 
-@pytest.mark.parametrize("options", [{"use_mask_loss": True, "prior_preservation_weight": 0.5}, {}, {"unmasked_probability": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"use_mask_loss": True, "prior_preservation_weight": 0.5}, {}, {"unmasked_probability": 1.0}]
+)
 def test_a_shown_frame_does_not_dilute_the_losses(tmp_path, monkeypatch, options):
     """Of two latent frames the first is shown, without any error: counted, it would halve everything."""
     arch = load_architecture("wan22-5b")
@@ -40,7 +44,9 @@ def test_a_shown_frame_does_not_dilute_the_losses(tmp_path, monkeypatch, options
     for name in ("ours", "diluted"):
         if name == "diluted":
             monkeypatch.setattr(type(arch), "shown_frames", lambda self, task: 0)
-        _, recorder = run(train_config(cache, tmp_path / name, arch=None, max_train_steps=1, validation_split=0.5, **options))
+        _, recorder = run(
+            train_config(cache, tmp_path / name, arch=None, max_train_steps=1, validation_split=0.5, **options)
+        )
         values.append(recorder.of(Measured)[0].values)
     ours, diluted = values
     losses = [key for key in ours if "loss" in key and key != "prior/loss"]

@@ -15,7 +15,16 @@ from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.record.metrics import read_log
 from blissmask.training.step import noise_batch
-from tests.builders.training import losses, run, stripes, tensors_of, train_config, weights_of, write_entry, write_masked_set
+from tests.builders.training import (
+    losses,
+    run,
+    stripes,
+    tensors_of,
+    train_config,
+    weights_of,
+    write_entry,
+    write_masked_set,
+)
 
 
 @pytest.fixture
@@ -83,7 +92,11 @@ def test_other_formats_load_into_diffusers_and_back_here_like_the_native_one(cac
 
 
 def test_dora_loads_into_diffusers_in_its_own_format_and_back_here(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", network_alpha=1.0, max_train_steps=4, use_dora=True, lora_format="diffusers"))
+    run(
+        train_config(
+            cache, tmp_path / "out", network_alpha=1.0, max_train_steps=4, use_dora=True, lora_format="diffusers"
+        )
+    )
     file = tmp_path / "out" / "kyla.safetensors"
     ours = tiny_denoiser()
     lora = inject_lora(ours, LoraShape(rank=2, alpha=1.0, dora=True), seed=0)
@@ -106,7 +119,9 @@ def pipeline_of(transformer):
     from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
 
     vae = AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
-    return WanPipeline(tokenizer=None, text_encoder=None, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(), transformer=transformer)
+    return WanPipeline(
+        tokenizer=None, text_encoder=None, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(), transformer=transformer
+    )
 
 
 def inputs_of(cache):
@@ -123,8 +138,14 @@ def test_only_the_lora_moves_and_the_loss_of_a_fixed_batch_falls(cache, tmp_path
     kept = []
     monkeypatch.setattr(train_lora, "load_learners", keep_result(train_lora.load_learners, kept))
     untouched = {name: value.clone() for name, value in tiny_denoiser().module.state_dict().items()}
-    _, recorder = run(train_config(cache, tmp_path / "out", max_train_steps=60, min_timestep=500, max_timestep=500, network_dim=8))
-    after = {name.replace(".base_layer", ""): value for name, value in kept[0].denoiser.module.state_dict().items() if "lora_" not in name}
+    _, recorder = run(
+        train_config(cache, tmp_path / "out", max_train_steps=60, min_timestep=500, max_timestep=500, network_dim=8)
+    )
+    after = {
+        name.replace(".base_layer", ""): value
+        for name, value in kept[0].denoiser.module.state_dict().items()
+        if "lora_" not in name
+    }
     assert after.keys() == untouched.keys()
     assert all(torch.equal(after[name], untouched[name]) for name in untouched)
     first, last = losses(recorder)[:8], losses(recorder)[-8:]
@@ -187,7 +208,16 @@ def test_an_empty_mask_is_passed_over_and_counted_and_nothing_is_nan(cache, tmp_
 def test_losses_are_logged_per_region(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", use_mask_loss=True))
     line = read_log(tmp_path / "out" / "kyla-log.jsonl")[0]
-    assert {"loss", "loss/face", "loss/body", "loss/hair", "loss/background", "mask/weight", "lr", "grad_norm"} <= line.keys()
+    assert {
+        "loss",
+        "loss/face",
+        "loss/body",
+        "loss/hair",
+        "loss/background",
+        "mask/weight",
+        "lr",
+        "grad_norm",
+    } <= line.keys()
 
 
 def test_regions_that_a_step_does_not_show_are_left_out_of_its_numbers(tmp_path):
@@ -203,7 +233,11 @@ def test_regions_that_a_step_does_not_show_are_left_out_of_its_numbers(tmp_path)
 def test_warm_start_begins_from_the_weights_of_the_file(cache, tmp_path):
     run(train_config(cache, tmp_path / "first", network_alpha=1.0))
     start = tmp_path / "first" / "kyla.safetensors"
-    run(train_config(cache, tmp_path / "second", network_weights=start, learning_rate=1e-12, max_train_steps=1, weight_decay=0.0))
+    run(
+        train_config(
+            cache, tmp_path / "second", network_weights=start, learning_rate=1e-12, max_train_steps=1, weight_decay=0.0
+        )
+    )
     for key, value in tensors_of(start).items():
         if key.endswith("lora_A.weight"):
             assert torch.allclose(tensors_of(tmp_path / "second" / "kyla.safetensors")[key], value, atol=1e-6)

@@ -38,7 +38,17 @@ def test_validation_is_logged_when_asked_and_at_the_end_with_every_region(cache,
 
 
 def test_validation_of_unchanged_weights_is_the_same_number(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", max_train_steps=4, learning_rate=1e-30, weight_decay=0.0, network_dropout=0.5, **OPTIONS))
+    run(
+        train_config(
+            cache,
+            tmp_path / "out",
+            max_train_steps=4,
+            learning_rate=1e-30,
+            weight_decay=0.0,
+            network_dropout=0.5,
+            **OPTIONS,
+        )
+    )
     first, second = (line["val/loss"] for line in log_of(tmp_path / "out") if "val/loss" in line)
     assert first == second
 
