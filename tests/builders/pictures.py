@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blissmask.events import Event, Noted
-
 Grey = NDArray[np.uint8]
 Rgb = NDArray[np.uint8]
 
@@ -109,17 +107,6 @@ def write_video(path: Path, frames_HW3: Iterable[Rgb], *, fps: float = 16.0) -> 
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()
     return path
-
-
-class Listener:
-    """A reporter that keeps the texts of what was noted."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def emit(self, event: Event) -> None:
-        if isinstance(event, Noted):
-            self.texts.append(event.text)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -14,28 +14,16 @@ from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError
-from blissmask.events import Event, Measured
+from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext, Summary
 from blissmask.tasks.train import train_lora
+from tests.builders.recorder import Recorder
 
 # The models are so small that threads would only wait for each other.
 torch.set_num_threads(1)
 
 TEXT_WIDTH = 32
 TIER_WEIGHTS = torch.tensor([1.0, 128 / 255, 80 / 255, 0.0])
-
-
-class Recorder:
-    """A Reporter that keeps every event."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 def seeded(*shape: int, seed: int = 0) -> Tensor:

@@ -19,7 +19,8 @@ from blissmask.tasks.train import train_lora
 from blissmask.training.record.training_state import find_states
 from tests.builders.cache import PHOTO_WH, build, captions, entries
 from tests.builders.pictures import photo_folder, save
-from tests.builders.training import Recorder, train_config, write_masked_set
+from tests.builders.recorder import Recorder
+from tests.builders.training import train_config, write_masked_set
 from tests.faults.scenes import results
 
 NAN = float("nan")

@@ -10,9 +10,10 @@ import torch
 
 from blissmask.config.run import RunSection
 from blissmask.tasks.run.plan import RunContext, Summary
-from tests.builders import backend_models, mask_folder, photo_folder, tree
+from tests.builders import backend_models
 from tests.builders.command import run_here
 from tests.builders.masks import use_colours
+from tests.builders.pictures import mask_folder, photo_folder, tree
 from tests.builders.training import write_masked_set
 
 SIZE_WH = (64, 64)

@@ -33,7 +33,8 @@ from tests.builders.instance import (
     scene,
     use_colours,
 )
-from tests.builders.pictures import Listener, random_rgb, save, tree, write_video
+from tests.builders.pictures import random_rgb, save, tree, write_video
+from tests.builders.recorder import Recorder
 
 
 @pytest.fixture
@@ -222,10 +223,10 @@ PEOPLE_LEDGER = {
 
 
 def test_licences_of_backend_and_identity_are_said_once_and_recorded(folder: Path) -> None:
-    said = Listener()
+    said = Recorder()
     summary = run(plan(config(folder)), RunContext(said))
-    assert said.texts[1] == "`--backend embedded` uses colours-1; licence: Apache-2.0, commercial use allowed"
-    assert "licence: CC0-1.0, commercial use allowed" in said.texts[2]
+    assert said.notes[1] == "`--backend embedded` uses colours-1; licence: Apache-2.0, commercial use allowed"
+    assert "licence: CC0-1.0, commercial use allowed" in said.notes[2]
     ledger = summary.to_json()["licences"]
     assert ledger[0] == PEOPLE_LEDGER
     assert (ledger[1]["weights"], ledger[1]["licence"]) == ("--identity embedded", "CC0-1.0")

@@ -18,7 +18,8 @@ from blissmask.tasks.mask_files.freshness import FRESH, Kept
 from blissmask.tasks.masks.make_masks import plan, run
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.masks import ColourBackend, config, expected, lines, make, person, two_photos, use_colours
-from tests.builders.pictures import Listener, save, tree, turned, write_video
+from tests.builders.pictures import save, tree, turned, write_video
+from tests.builders.recorder import Recorder
 
 
 @pytest.fixture
@@ -172,9 +173,9 @@ LEDGER = [
 
 def test_licence_of_the_weights_is_said_once_and_recorded_with_every_mask(folder: Path) -> None:
     write_video(folder / "photos" / "clip.avi", [person(), person()])
-    said = Listener()
+    said = Recorder()
     summary = run(plan(config(folder)), RunContext(said))
-    assert said.texts == ["`--backend embedded` uses colours-1; licence: CC-BY-NC-4.0, no commercial use"]
+    assert said.notes == ["`--backend embedded` uses colours-1; licence: CC-BY-NC-4.0, no commercial use"]
     assert summary.to_json()["licences"] == LEDGER
     for path in (folder / "masks" / "a.png", folder / "masks" / "clip" / "000001.png"):
         note = read_note(path)

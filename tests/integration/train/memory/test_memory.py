@@ -15,8 +15,9 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import fit_memory as train_memory
 from blissmask.tasks.train import train_lora
 from blissmask.training.data.cached_set import read_set
-from tests.builders.training import Recorder, train_config, write_entry, write_masked_set
-from tests.integration.train.lora.test_families import write_cache
+from tests.builders.cached_families import write_cache
+from tests.builders.recorder import Recorder
+from tests.builders.training import train_config, write_entry, write_masked_set
 
 # Fewer layers are adapted, which leaves less to trace and to compile: that is what takes the time.
 FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*"]}

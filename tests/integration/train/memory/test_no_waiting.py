@@ -19,7 +19,7 @@ from blissmask.training.step import StepRule, run_step
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
-from tests.integration.train.lora.test_families import FAMILIES, FILES, write_cache
+from tests.builders.cached_families import FAMILIES, FILES, write_cache
 
 CPU = torch.device("cpu")
 WAITS_INSIDE = {

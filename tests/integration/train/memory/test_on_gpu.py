@@ -6,7 +6,8 @@ import torch
 from blissmask.cachefile.read import read_tensors
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
-from tests.builders.training import Recorder, train_config, write_masked_set
+from tests.builders.recorder import Recorder
+from tests.builders.training import train_config, write_masked_set
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 BOTH = {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1}

@@ -9,7 +9,7 @@ from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.step import noise_batch
-from tests.integration.train.lora.test_families import FAMILIES, FILES, write_cache
+from tests.builders.cached_families import FAMILIES, FILES, write_cache
 
 CPU = torch.device("cpu")
 SHAPES = {

@@ -22,9 +22,10 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.previews import draw as previews
 from blissmask.training.record.training_state import find_states
+from tests.builders.cached_families import FAMILIES, write_cache
 from tests.builders.pictures import random_rgb, save
-from tests.builders.training import Recorder, run, tensors_of, train_config, write_masked_set
-from tests.integration.train.lora.test_families import FAMILIES, write_cache
+from tests.builders.recorder import Recorder
+from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 
 class SwitchingSgd(torch.optim.SGD):

@@ -9,8 +9,8 @@ from blissmask.families.registry import load_architecture
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.step import noise_batch
+from tests.builders.cached_families import FAMILIES, FILES, write_cache
 from tests.builders.training import run, train_config
-from tests.integration.train.lora.test_families import FAMILIES, FILES, write_cache
 
 CPU = torch.device("cpu")
 
