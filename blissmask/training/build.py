@@ -15,9 +15,8 @@ from blissmask.families.protocol import Architecture, Denoiser, Expert
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.experts import Learner, Onlooker, StepSchedule, noise_of
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
-from blissmask.training.memory.block_swap import BlockSwap, swap_blocks
-from blissmask.training.memory.blocks import compile_blocks
-from blissmask.training.memory.fsdp import shard_base
+from blissmask.training.memory.blocks import compile_blocks, shard_base
+from blissmask.training.memory.offload import BlockSwap, swap_blocks
 from blissmask.training.memory.quantised import FLOAT8, INT8, quantise_blocks
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
 from blissmask.training.processes import Processes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blissmask.config.network import Precision
 from blissmask.networks import device as networks
-from blissmask.training.memory.free import free_cpu_memory
+from blissmask.training.memory.host_memory import free_cpu_memory
 from blissmask.training.processes import local_place
 
 _CPU_WORDS = "can't allocate memory"

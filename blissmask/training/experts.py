@@ -13,8 +13,7 @@ from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers import Lora
-from blissmask.training.memory.block_swap import BlockSwap
-from blissmask.training.memory.placement import Home, move
+from blissmask.training.memory.offload import BlockSwap, Home, move
 from blissmask.training.timesteps import (
     FLUX_LINE,
     QWEN_LINE,
@@ -42,7 +41,7 @@ class Learner:
         noise: noise levels it is trained on.
         optimizer, scheduler: over ``lora``.
         swap: the blocks that rest in CPU memory; None when all stay on the device.
-        home: see :func:`placement.move`.
+        home: see :func:`offload.move`.
     """
 
     name: str

@@ -16,8 +16,7 @@ from blissmask.masks.tiers import TIERS
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import adapters_off
-from blissmask.training.lora.norms import limit_norms
+from blissmask.training.lora.layers import adapters_off, limit_norms
 from blissmask.training.processes import ALONE, Processes
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.timesteps import draw_levels, loss_factors

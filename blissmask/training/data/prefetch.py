@@ -13,7 +13,7 @@ import torch
 from blissmask.training.data.batches import BatchOrder, MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import pins
-from blissmask.training.memory.free import free_cpu_memory
+from blissmask.training.memory.host_memory import free_cpu_memory
 from blissmask.training.processes import ALONE, Processes, local_place
 
 _MEMORY_SHARE = 0.5

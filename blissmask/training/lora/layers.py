@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from blissmask.families.protocol import Denoiser
 from blissmask.training.lora import lokr_loha
 from blissmask.training.lora.fused import FusedLayers, find_fused
 from blissmask.training.lora.lokr_loha import NetworkType
-from blissmask.training.lora.precision import compute_like_base, measure_norms
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
@@ -253,3 +252,73 @@ def _fused_layers(denoiser: Denoiser, names: Sequence[str], shape: LoraShape) ->
 
 def _any_match(patterns: Sequence[re.Pattern[str]], name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in patterns)
+
+
+def compute_like_base(layers: Iterable[BaseTunerLayer]) -> None:
+    """Let the adapters of bfloat16 layers compute in bfloat16; others stay as they are.
+
+    Call before weights are quantised.
+    """
+    for layer in layers:
+        if layer.get_base_layer().weight.dtype == torch.bfloat16:
+            layer.cast_input_dtype_enabled = False
+            layer.forward = _in_bfloat16(layer.forward)
+
+
+def measure_norms(layers: Iterable[BaseTunerLayer]) -> None:
+    """Take DoRA's norms again, in float32: those that peft took of 16-bit weights are rounded, and scale every output by up to 0.4 percent.
+
+    Args:
+        layers: whose update is still zero.
+    """
+    with torch.no_grad():
+        for layer in layers:
+            weight = layer.get_base_layer().weight
+            for magnitude in layer.lora_magnitude_vector.values():
+                magnitude.weight.copy_(torch.linalg.norm(weight.float(), dim=1))
+
+
+def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def compute(inputs: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        # Around the layer alone: norms, modulation and time embeddings are float32 on purpose, and autocast would round
+        # what they multiply.
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            return forward(inputs, *rest, **options)
+
+    return compute
+
+
+@torch.no_grad()
+def limit_norms(lora: Lora, limit: float) -> dict[str, Tensor]:
+    """Shrink the layers whose update is larger than ``limit``, in place; nothing waits for the device.
+
+    Args:
+        lora: of kind ``lora``; it has at least one layer.
+        limit: > 0.
+
+    Returns:
+        Over all layers: ``norm/mean`` and ``norm/max`` of the updates after it, and ``norm/limited``, how many were
+            shrunk.
+    """
+    norms = []
+    for _, layer in sorted(lora.layers.items()):
+        a_rI, b_Or = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+        norm = lora.shape.scaling * product_norm(a_rI, b_Or)
+        # A layer of zeros gives infinity here, which the clamp makes 1.
+        shrink = (limit / norm).clamp(max=1.0).sqrt()
+        a_rI.mul_(shrink)
+        b_Or.mul_(shrink)
+        norms.append(norm)
+    before = torch.stack(norms)
+    after = before.clamp(max=limit)
+    return {"norm/mean": after.mean(), "norm/max": after.max(), "norm/limited": (before > limit).sum()}
+
+
+def product_norm(a_rI: Tensor, b_Or: Tensor) -> Tensor:
+    """Return the Frobenius norm of ``B @ A`` from two matrices of the rank's size, since the product has that of the layer.
+
+    Args:
+        a_rI: A, (rank, inputs).
+        b_Or: B, (outputs, rank).
+    """
+    return ((a_rI @ a_rI.T) * (b_Or.T @ b_Or)).sum().clamp(min=0.0).sqrt()

@@ -26,7 +26,7 @@ _KEPT_DORA = 177
 _BESIDE = {2: 30, 4: 48}
 """Bytes per token and width that the backward pass takes at its height beside what is kept."""
 _SWAPPED_PRESENT = 3
-"""See :mod:`blissmask.training.memory.block_swap`."""
+"""See :mod:`blissmask.training.memory.offload`."""
 _CONTEXT = 1 << 30
 """What the driver and the libraries take before the first tensor."""
 _USABLE = 0.9
@@ -143,7 +143,7 @@ def resting_bytes(
     whole = [_frozen(size, section, load) for size in (*trained, *onlookers)]
     if not load.on_gpu:
         return estimate(trained, section, load) + sum(whole[len(trained) :])
-    # What takes turns keeps a copy; see `placement`.
+    # What takes turns keeps a copy; see `offload`.
     keeps_copies = section.offload_inactive_dit or bool(onlookers)
     resting = sum(whole) if keeps_copies else sum(_swapped(size, section, load) for size in trained)
     passes_through = bool(section.blocks_to_swap or section.fsdp or section.int8_base or section.fp8_base)

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from blissmask.errors import MachineError
-from blissmask.training.memory.block_swap import swap_blocks
-from blissmask.training.memory.pinned import LockedMemory, flat_buffer
+from blissmask.training.memory.host_memory import LockedMemory, flat_buffer
+from blissmask.training.memory.offload import swap_blocks
 
 CPU = torch.device("cpu")
 BLOCKS = 6

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
-from blissmask.training.lora.norms import limit_norms, product_norm
+from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora, limit_norms, product_norm
 from tests.builders.training import seeded
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blissmask.training.memory import free as cpu_memory
-from blissmask.training.memory.free import free_cpu_memory, room_in_groups
+from blissmask.training.memory import host_memory
+from blissmask.training.memory.host_memory import free_cpu_memory, room_in_groups
 
 GIB = 1 << 30
 
@@ -38,10 +38,10 @@ def test_a_container_that_is_over_its_limit_has_no_room(tmp_path):
 
 
 def test_free_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path, monkeypatch):
-    monkeypatch.setattr(cpu_memory, "_free_of_machine", lambda: 6 * GIB)
+    monkeypatch.setattr(host_memory, "_free_of_machine", lambda: 6 * GIB)
     for limit, free in ((4, 3), (32, 6)):
         monkeypatch.setattr(
-            cpu_memory, "_own_groups", lambda limit=limit: [group(tmp_path, limit=limit * GIB, used=GIB)]
+            host_memory, "_own_groups", lambda limit=limit: [group(tmp_path, limit=limit * GIB, used=GIB)]
         )
         assert free_cpu_memory() == free * GIB
 

@@ -13,6 +13,7 @@ its turn and one on its way.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +23,33 @@ from torch import Tensor, nn
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser
 from blissmask.training.memory.blocks import repeated_blocks
-from blissmask.training.memory.pinned import LockedMemory, flat_buffer
-from blissmask.training.memory.placement import Home, move
+from blissmask.training.memory.host_memory import LockedMemory, flat_buffer
+
+Home = dict[str, Tensor]
+"""Name -> frozen weight in CPU memory, from the first rest on; empty for a denoiser that never rests."""
+
+
+def move(module: nn.Module, device: torch.device, home: Home, *, aside: Collection[int] = ()) -> None:
+    """Bring ``module`` to ``device``: what is trained is copied both ways, what is frozen one way.
+
+    Args:
+        module: frozen but for the LoRA layers.
+        device: where it is to be.
+        home: of this module; changed in place.
+        aside: ids of parameters to leave where they are.
+    """
+    for name, parameter in module.named_parameters():
+        if id(parameter) in aside:
+            continue
+        if device.type == "cpu" and not parameter.requires_grad:
+            if name not in home:
+                home[name] = parameter.data.to(device)
+            parameter.data = home[name]
+        else:
+            parameter.data = parameter.data.to(device)
+    for buffer in module.buffers():
+        buffer.data = buffer.data.to(device)
+
 
 _FEWEST_RESIDENT = 1
 _ALIGNMENT = 512

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.training.memory.placement import move
+from blissmask.training.memory.offload import move
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
