@@ -20,12 +20,11 @@ from blissmask.media.image import read_mask_picture, read_size
 from blissmask.media.png import write_png_grey
 from blissmask.storage.links import without_links
 from blissmask.tasks.mask_files.clip_forms import both_forms_warning, other_form
-from blissmask.tasks.mask_files.freshness import decide, kept_warning, make_note
-from blissmask.tasks.run.carry_out import begin, carry_out
+from blissmask.tasks.mask_files.output_notes import decide, kept_warning, make_note
 from blissmask.tasks.run.folders import refuse_output_in_place, required
-from blissmask.tasks.run.framing import framing_problem, size_text
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table, places_of
-from blissmask.tasks.run.wording import counted, verb
+from blissmask.tasks.run.wording import counted, framing_problem, pixels_text, verb
+from blissmask.tasks.run.workers import begin, carry_out
 
 COMMAND = "apply"
 _MISSING = "no subject mask"
@@ -178,11 +177,11 @@ def _look(pair: _Pair, inputs: tuple[Path, ...], result: ApplyPlan, *, force: bo
         if problem := framing_problem("weighted mask", weighted_wh, "subject mask", instance_wh):
             return Action.FAIL, problem
         if weighted_wh != instance_wh:
-            notes.append(f"subject mask resized from {size_text(instance_wh)}")
+            notes.append(f"subject mask resized from {pixels_text(instance_wh)}")
     action, reason = decide(pair.output, COMMAND, inputs, _settings(inputs, result.options), force=force)
     if action is not Action.WRITE:
         return action, reason
-    return action, ", ".join([size_text(weighted_wh), *notes, *([reason] if reason else [])])
+    return action, ", ".join([pixels_text(weighted_wh), *notes, *([reason] if reason else [])])
 
 
 def _settings(inputs: tuple[Path, ...], options: ApplySection) -> dict[str, object]:

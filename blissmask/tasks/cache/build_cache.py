@@ -9,9 +9,9 @@ from blissmask.config.model import Config
 from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.planning.plan import COMMAND, CachePlan, make_plan
 from blissmask.tasks.cache.sheet import write_cache_sheet
-from blissmask.tasks.cache.tables import size_text
 from blissmask.tasks.run.plan import Action, RunContext, Summary, planned_failures
 from blissmask.tasks.run.shards import this_shard
+from blissmask.tasks.run.wording import bytes_text
 
 
 def plan(config: Config) -> CachePlan:
@@ -75,7 +75,7 @@ def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
         tables=outcome.tally.table(),
         warnings=[*plan.warnings, *outcome.warnings],
         details={**outcome.tally.details(), "removed": [path.name for path in plan.outdated]},
-        destination=f"{', '.join(map(str, plan.folders))} ({size_text(room)})",
+        destination=f"{', '.join(map(str, plan.folders))} ({bytes_text(room)})",
     )
 
 

@@ -24,9 +24,8 @@ from blissmask.tasks.cache.encoding.masks import mask_is_moving, read_frame_mask
 from blissmask.tasks.cache.encoding.pixels import read_mask, read_pixels
 from blissmask.tasks.cache.entry import Entry
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend
-from blissmask.tasks.run.framing import size_text
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.wording import counted, pixels_text
 
 _MUCH_CUT = 0.2
 """A photo that loses this share of its area to the crop needs a look: a face at the edge may be gone."""
@@ -124,6 +123,6 @@ def _remarks(entry: Entry, mask: PixelMask, cut: float) -> tuple[tuple[bool, str
 
 
 def _numbers(entry: Entry, mask: PixelMask, cut: float) -> str:
-    sizes = f"{size_text(entry.geometry.source_wh)} -> {size_text(entry.geometry.size_wh)}"
+    sizes = f"{pixels_text(entry.geometry.source_wh)} -> {pixels_text(entry.geometry.size_wh)}"
     source = f", {NAMES[entry.mask_source]}, mean weight {mask.mean_weight:.2f}" if entry.mask_source else ""
     return f"{sizes}{f', {cut:.0%} cut away' if 0.005 <= cut < _MUCH_CUT else ''}{source}"

@@ -12,6 +12,7 @@ from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.tasks.cache.entry import Entry, TextEntry
 from blissmask.tasks.run.plan import Table
+from blissmask.tasks.run.wording import bytes_text
 
 _FLOAT32_BYTES = 4
 _STEPS = {Redo.LATENTS: "encode", Redo.MASK: "renew the mask", Redo.LABELS: "fresh", Redo.NOTHING: "fresh"}
@@ -116,15 +117,6 @@ def entry_bytes(entry: Entry) -> int:
     return cells * planes * _FLOAT32_BYTES
 
 
-def size_text(byte_count: float) -> str:
-    """Return a number of bytes as people write it: ``2.1 GiB``."""
-    for unit in ("B", "KiB", "MiB"):
-        if byte_count < 1024:
-            return f"{byte_count:.0f} {unit}" if unit == "B" else f"{byte_count:.1f} {unit}"
-        byte_count /= 1024
-    return f"{byte_count:.1f} GiB"
-
-
 def _bucket_table(entries: Sequence[Entry]) -> list[Table]:
     rows = tuple((_bucket_text(entry), str(count)) for entry, count in _buckets(entries))
     return [Table("", ("Training size", "Items"), rows)] if rows else []
@@ -151,7 +143,7 @@ def _work_table(entries: Sequence[Entry], texts: Sequence[TextEntry]) -> list[Ta
     for step in dict.fromkeys(_STEPS.values()):
         need = sum(entry_bytes(entry) for entry in entries if _STEPS[entry.redo] == step and entry.redo is Redo.LATENTS)
         if counts[step]:
-            rows.append((f"latents: {step}", str(counts[step]), size_text(need) if need else ""))
+            rows.append((f"latents: {step}", str(counts[step]), bytes_text(need) if need else ""))
     captions = Counter("encode" if text.reason else "fresh" for text in texts)
     rows += [(f"captions: {step}", str(captions[step]), "") for step in ("encode", "fresh") if captions[step]]
     return [Table("", ("Work", "Items", "Disk"), tuple(rows))] if rows else []

@@ -15,8 +15,8 @@ from blissmask.config.training import TrainSection
 from blissmask.errors import CacheError, InputError, ModelError, UsageError
 from blissmask.families.protocol import Architecture
 from blissmask.families.registry import ARCHS, load_architecture
-from blissmask.tasks.run.carry_out import begin
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, Summary, Table
+from blissmask.tasks.run.workers import begin
 from blissmask.training.lora.convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision
 from blissmask.training.lora.file import DTYPES, read_finite_lora, write_lora
 from blissmask.training.lora.formats import LoraFormat

@@ -36,13 +36,13 @@ from blissmask.tasks.instance.subject import FOLLOWING, SubjectFinder
 from blissmask.tasks.mask_files.clip_forms import OtherForms, remove_replaced, settle_forms
 from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.mask_files.contact_sheet import SheetEntry, check_sheet, write_contact_sheet
-from blissmask.tasks.mask_files.freshness import kept_warning
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
 from blissmask.tasks.mask_files.media_plan import Making, plan_media
-from blissmask.tasks.run.carry_out import begin, carry_out
+from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary
 from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.workers import begin, carry_out
 
 
 @dataclass(slots=True)

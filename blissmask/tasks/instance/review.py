@@ -11,7 +11,7 @@ from blissmask.errors import MediaError
 from blissmask.people.protocol import Verdict
 from blissmask.storage import atomic
 from blissmask.tasks.instance.report import Score
-from blissmask.tasks.mask_files.records import read_record
+from blissmask.tasks.mask_files.output_notes import read_record
 
 _COMMAND = "instance-review"
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from blissmask.media.png import Note
 from blissmask.storage import atomic
 from blissmask.tasks.instance.report import Score, read_score
-from blissmask.tasks.mask_files.freshness import what_changed
 from blissmask.tasks.mask_files.media_plan import Making
-from blissmask.tasks.mask_files.records import read_record
+from blissmask.tasks.mask_files.output_notes import read_record, what_changed
 from blissmask.tasks.run.plan import Action, PlannedItem
 
 COMMAND = "instance"
@@ -30,7 +29,7 @@ class LeftOut:
     """An item for which nothing was written.
 
     Attributes:
-        note: what its mask would say of how it was made, see ``freshness.make_note``.
+        note: what its mask would say of how it was made, see ``output_notes.make_note``.
         score: why nothing was written.
     """
 

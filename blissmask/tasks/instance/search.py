@@ -40,7 +40,7 @@ class Outcome:
 
     Attributes:
         seen: what the note of its mask remembers.
-        left_out: where no mask was written, how it would have been made, see ``freshness.make_note``; None where one
+        left_out: where no mask was written, how it would have been made, see ``output_notes.make_note``; None where one
             was.
     """
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from blissmask.errors import InputError, MachineError, MediaError, Problem
 from blissmask.media.png import read_note
 from blissmask.tasks.mask_files.clips import RECORD
-from blissmask.tasks.mask_files.freshness import FRESH
 from blissmask.tasks.mask_files.media_plan import Making, is_video
-from blissmask.tasks.mask_files.records import read_record
+from blissmask.tasks.mask_files.output_notes import FRESH, read_record
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
 from blissmask.tasks.run.wording import counted
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from blissmask.media.png import Note, read_note, write_png_grey
 from blissmask.storage import atomic
-from blissmask.tasks.mask_files.freshness import FRESH, Kept, stands, what_changed
-from blissmask.tasks.mask_files.records import read_record
-from blissmask.tasks.run.plan import Action
+from blissmask.tasks.mask_files.output_notes import FRESH, read_record, stands, what_changed
+from blissmask.tasks.run.plan import Action, Kept
 
 RECORD = ".blissmask.json"
 STATIC_SAMPLES = 16
@@ -35,7 +34,7 @@ def frame_path(folder: Path, number: int) -> Path:
 def decide_clip(
     folder: Path, command: str, video: Path, settings: Mapping[str, object], *, force: bool
 ) -> tuple[Action, str]:
-    """Decide whether a folder of frame masks is written, and why; arguments as for ``freshness.decide``.
+    """Decide whether a folder of frame masks is written, and why; arguments as for ``output_notes.decide``.
 
     Links are never followed.
 
@@ -81,7 +80,7 @@ def write_clip(
 
     Args:
         folder: the clip's folder.
-        note: what the clip's masks are made from and how, see ``freshness.make_note``.
+        note: what the clip's masks are made from and how, see ``output_notes.make_note``.
         masks: one function per frame, in order; called only when the frame is to be written.
         force: write frames that are finished or edited, too.
         summarise: turns what the frames' notes remember into what the record remembers.

@@ -12,10 +12,9 @@ from blissmask.errors import InputError
 from blissmask.media.image import read_size
 from blissmask.media.video import read_info
 from blissmask.tasks.mask_files.clips import decide_clip
-from blissmask.tasks.mask_files.freshness import decide, make_note
-from blissmask.tasks.run.framing import size_text
+from blissmask.tasks.mask_files.output_notes import decide, make_note
 from blissmask.tasks.run.plan import Action, PlannedItem
-from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.wording import counted, pixels_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,6 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
 
 def _describe(media: MediaFile) -> str:
     if media.kind is MediaKind.IMAGE:
-        return size_text(read_size(media.path))
+        return pixels_text(read_size(media.path))
     info = read_info(media.path)
-    return f"{size_text(info.size_wh)}, {counted(info.frame_count, 'frame')}"
+    return f"{pixels_text(info.size_wh)}, {counted(info.frame_count, 'frame')}"

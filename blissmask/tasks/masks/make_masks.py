@@ -27,16 +27,16 @@ from blissmask.parsing.registry import PARSING
 from blissmask.tasks.mask_files.clip_forms import OtherForms, remove_replaced, settle_forms
 from blissmask.tasks.mask_files.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.mask_files.contact_sheet import SheetEntry, check_sheet, tier_legend, write_contact_sheet
-from blissmask.tasks.mask_files.freshness import kept_warning
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, tell, to_json
 from blissmask.tasks.mask_files.media_plan import Making, is_video, plan_media
+from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_classes
 from blissmask.tasks.masks.maker import MaskMaker
 from blissmask.tasks.masks.report import Seen, coverage_table, mean_coverage, numbers_of, read_seen, warnings_about
-from blissmask.tasks.run.carry_out import begin, carry_out
 from blissmask.tasks.run.folders import FolderPair, pairs_to_do
 from blissmask.tasks.run.plan import Plan, PlannedItem, RunContext, Summary
 from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.workers import begin, carry_out
 
 COMMAND = "masks"
 

@@ -23,6 +23,14 @@ class Action(StrEnum):
     FAIL = "fail"
 
 
+class Kept(StrEnum):
+    """Why an existing output is left alone although it may be stale."""
+
+    LINK = "a symbolic link stands there, kept"
+    FOREIGN = "not written by this command, kept"
+    EDITED = "edited since it was written, kept"
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedItem:
     """One line of a plan.
@@ -32,7 +40,8 @@ class PlannedItem:
         action: write, skip or fail.
         reason: why, in a few words: "already fresh", "mask resized from 1024x1536", or what is wrong.
         inputs: files that are read; the first one is the photo or video.
-        output: the file that is written, None when there is none.
+        output: the file or folder that is written. None for items that write none, and for those that fail before it is
+            known which.
     """
 
     key: str
@@ -40,6 +49,12 @@ class PlannedItem:
     reason: str = ""
     inputs: tuple[Path, ...] = ()
     output: Path | None = None
+
+    @property
+    def target(self) -> Path:
+        """Return ``output``, for commands that plan one for every item they write or skip."""
+        assert self.output is not None
+        return self.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,15 @@ class Plan:
     def having(self, action: Action) -> list[PlannedItem]:
         """Return the items with this action, in order."""
         return [item for item in self.items if item.action is action]
+
+
+@dataclass(slots=True)
+class Explanation(Plan):
+    """A plan that writes nothing: ``--explain`` shows its tables and details."""
+
+    def summary(self) -> Summary:
+        """Return the summary of its run."""
+        return Summary(self.command, tables=list(self.tables), details=dict(self.details))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +161,11 @@ def planned_failures(plan: Plan) -> list[Failure]:
     ]
 
 
+def never_stopped() -> int:
+    """Return that no signal has come, for runs that nothing interrupts."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What a run is given besides its plan.
@@ -151,9 +180,9 @@ class RunContext:
     reporter: Reporter = field(default_factory=NullReporter)
     jobs: int = 1
     fail_fast: bool = False
-    stop_signal: Callable[[], int] = lambda: 0
+    stop_signal: Callable[[], int] = never_stopped
 
 
 def places_of(names: Iterable[object]) -> tuple[str, ...]:
-    """Return names as the ``where`` of a Problem; how many of them are shown is for the screen to say."""
+    """Return names as the ``where`` of a Problem; the screen decides how many of them are shown."""
     return tuple(map(str, names))

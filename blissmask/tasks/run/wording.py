@@ -1,6 +1,8 @@
-"""Say numbers of things in the plural or singular."""
+"""How tasks write numbers and sizes, and how they say that two pictures differ in shape. Sizes are (width, height)."""
 
 from __future__ import annotations
+
+from blissmask.masks.resize import ASPECT_TOLERANCE, aspect_difference, same_framing
 
 
 def counted(number: int, noun: str) -> str:
@@ -11,3 +13,31 @@ def counted(number: int, noun: str) -> str:
 def verb(number: int, one: str, many: str) -> str:
     """Return the form of a verb or pronoun that fits ``number``: ``verb(n, "is", "are")``."""
     return one if number == 1 else many
+
+
+def pixels_text(size_wh: tuple[int, int]) -> str:
+    """Return the size of a picture as people write it: ``1024x1536``."""
+    return f"{size_wh[0]}x{size_wh[1]}"
+
+
+def bytes_text(byte_count: float) -> str:
+    """Return a number of bytes as people write it: ``2.1 GiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if byte_count < 1024:
+            return f"{byte_count:.0f} {unit}" if unit == "B" else f"{byte_count:.1f} {unit}"
+        byte_count /= 1024
+    return f"{byte_count:.1f} GiB"
+
+
+def framing_problem(first: str, first_wh: tuple[int, int], second: str, second_wh: tuple[int, int]) -> str:
+    """Return the message about two pictures of different shapes, with both sizes; empty when they fit.
+
+    Args:
+        first, second: what they are called, e.g. ``image`` and ``mask``.
+        first_wh, second_wh: their sizes.
+    """
+    if same_framing(first_wh, second_wh):
+        return ""
+    difference = aspect_difference(first_wh, second_wh)
+    sizes = f"{first} {pixels_text(first_wh)}, {second} {pixels_text(second_wh)}"
+    return f"aspect ratio differs by {difference:.1%} (limit {ASPECT_TOLERANCE:.0%}): {sizes}"

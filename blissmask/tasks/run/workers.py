@@ -1,4 +1,4 @@
-"""Work on items in threads: bounded, in order, one failure costs one item."""
+"""Work through the items of a plan in threads: bounded, in order, one failure costs one item."""
 
 from __future__ import annotations
 
@@ -7,15 +7,56 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
 
 from blissmask.errors import BlissmaskError, MachineError, MissingPackageError, ModelError, StoppedError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
-from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.plan import Action, Failure, Kept, Plan, PlannedItem, RunContext, Summary, planned_failures
 from blissmask.vision import cores
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+Arguments = ParamSpec("Arguments")
+
+_BEGUN_AHEAD = 2
+"""Items begun beyond one per thread, so that a thread has work while the main thread uses a result."""
+
+_WAITING_TO_BE_WRITTEN = 4
+"""Pieces of background work that may wait. Beyond it the caller waits, so memory stays bounded when the disk is slower
+than the encoder."""
+
+
+def begin(plan: Plan) -> Summary:
+    """Return the summary of a run that has done nothing yet: what the plan skips, keeps and expects to fail."""
+    return Summary(
+        plan.command,
+        skipped=len(plan.having(Action.SKIP)),
+        failures=planned_failures(plan),
+        details={"kept": [item.key for item in plan.items if item.reason in tuple(Kept)]},
+        destination=", ".join(str(folder) for folder in plan.outputs),
+    )
+
+
+def carry_out(
+    plan: Plan, work: Callable[[PlannedItem], ResultT], context: RunContext, summary: Summary, *, phase: str
+) -> Iterator[tuple[PlannedItem, ResultT]]:
+    """Do ``work`` on every item to be written; yield what succeeded, put what failed into ``summary``.
+
+    Raises:
+        MachineError, StoppedError: as ``work_through``.
+    """
+    todo = plan.having(Action.WRITE)
+    for item, outcome in work_through(todo, work, context, phase=phase, total=len(todo), name=_key_of):
+        if isinstance(outcome, BlissmaskError):
+            summary.failures.append(Failure(item.key, outcome.problems[0]))
+        else:
+            summary.written += 1
+            yield item, outcome
+
+
+def _key_of(item: PlannedItem) -> str:
+    return item.key
 
 
 def work_through(
@@ -33,14 +74,14 @@ def work_through(
 
     Args:
         items: read lazily.
-        work: called in threads; a BlissmaskError it raises becomes that item's result, unless going on would fail every
-            item.
+        work: called in threads. A BlissmaskError it raises becomes the item's result, unless every other item would
+            fail of the same cause.
         phase, total, name: for progress.
 
     Raises:
         MachineError, MissingPackageError, ModelError: the machine failed (disk full), a package is missing, or the
             weights cannot be used.
-        StoppedError: a signal asked to stop; the items in hand were finished and yielded first, no other was begun.
+        StoppedError: a signal asked to stop. The items in hand were finished and yielded first; no other was begun.
     """
     context.reporter.emit(PhaseStarted(phase, total))
     with cores.limited_to(context.jobs), ThreadPoolExecutor(context.jobs, thread_name_prefix="blissmask") as pool:
@@ -69,14 +110,17 @@ class _NotBegunError(Exception):
 
 
 def _ahead(
-    items: Iterable[ItemT], begin: Callable[[ItemT], Future[ResultT]], context: RunContext
+    items: Iterable[ItemT], begin_item: Callable[[ItemT], Future[ResultT]], context: RunContext
 ) -> Generator[tuple[ItemT, Future[ResultT]]]:
-    """Yield items in order with their results to be, a few of them begun ahead; none any more once the signal to stop has come."""
+    """Yield items in order with their futures, a few of them begun ahead.
+
+    No further item is begun once the signal to stop has come.
+    """
     source, waiting = iter(items), deque[tuple[ItemT, Future[ResultT]]]()
     try:
         while True:
-            room = 0 if context.stop_signal() else context.jobs + 2 - len(waiting)
-            waiting.extend((item, begin(item)) for item in islice(source, room))
+            room = 0 if context.stop_signal() else context.jobs + _BEGUN_AHEAD - len(waiting)
+            waiting.extend((item, begin_item(item)) for item in islice(source, room))
             if not waiting:
                 return
             yield waiting.popleft()
@@ -100,3 +144,33 @@ def _outcome(future: Future[ResultT]) -> ResultT | BlissmaskError:
         raise
     except BlissmaskError as error:
         return error
+
+
+class Background:
+    """One thread that works through what it is given, in order. A context manager: leaving it waits for all of it.
+
+    An error of a piece of work is raised by a later ``submit`` or on leaving; it is never lost.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="blissmask-write")
+        self._waiting: deque[Future[None]] = deque()
+
+    def submit(self, work: Callable[Arguments, None], *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        """Have ``work`` done with these arguments; wait while too much is waiting already."""
+        while len(self._waiting) >= _WAITING_TO_BE_WRITTEN or (self._waiting and self._waiting[0].done()):
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(work, *args, **kwargs))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for all work; raise its first error unless another error is raised already."""
+        self._thread.shutdown(wait=True)
+        failures = [failure for future in self._waiting if (failure := future.exception()) is not None]
+        if failures and error is None:
+            raise failures[0]

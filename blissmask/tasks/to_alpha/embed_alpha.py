@@ -24,12 +24,11 @@ from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
 from blissmask.storage.links import without_links
-from blissmask.tasks.mask_files.freshness import FRESH, decide, kept_warning, make_note
-from blissmask.tasks.run.carry_out import begin, carry_out
+from blissmask.tasks.mask_files.output_notes import FRESH, decide, kept_warning, make_note
 from blissmask.tasks.run.folders import missing, refuse_output_in_place, required
-from blissmask.tasks.run.framing import framing_problem, size_text
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, places_of
-from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.wording import counted, framing_problem, pixels_text
+from blissmask.tasks.run.workers import begin, carry_out
 
 COMMAND = "to-alpha"
 
@@ -211,8 +210,8 @@ def _decide(
     except InputError as error:
         return PlannedItem(photo.stem, Action.FAIL, error.problems[0].what, inputs, output)
     if action is Action.WRITE:
-        resized = f"mask resized from {size_text(mask_wh)}" if mask_wh != image_wh else ""
-        reason = ", ".join(text for text in (size_text(image_wh), resized, reason) if text)
+        resized = f"mask resized from {pixels_text(mask_wh)}" if mask_wh != image_wh else ""
+        reason = ", ".join(text for text in (pixels_text(image_wh), resized, reason) if text)
     return PlannedItem(photo.stem, action, reason, inputs, output)
 
 

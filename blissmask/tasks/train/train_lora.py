@@ -15,9 +15,9 @@ from blissmask.config.model import Config
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.convert_lora import convert_lora
-from blissmask.tasks.run.carry_out import begin
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.out_of_memory import told_when_full
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.plan import plan as plan_training

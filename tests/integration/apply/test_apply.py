@@ -13,8 +13,8 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, UsageError
 from blissmask.media.image import read_grey
 from blissmask.tasks.apply.apply_instance import plan, run
-from blissmask.tasks.mask_files.freshness import FRESH, Kept
-from blissmask.tasks.run.plan import Action, RunContext
+from blissmask.tasks.mask_files.output_notes import FRESH
+from blissmask.tasks.run.plan import Action, Kept, RunContext
 from tests.builders.apply import apply, config, reasons
 from tests.builders.pictures import half_mask, mask_folder, save, tier_mask, tree
 

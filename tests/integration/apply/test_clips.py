@@ -9,7 +9,7 @@ import pytest
 
 from blissmask.media.image import read_grey
 from blissmask.tasks.apply.apply_instance import ApplyPlan, plan, run
-from blissmask.tasks.mask_files.freshness import FRESH
+from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.apply import apply, config, reasons
 from tests.builders.pictures import half_mask, mask_folder, save, tier_mask

@@ -10,7 +10,7 @@ import pytest
 
 from blissmask.media.image import read_grey
 from blissmask.tasks.instance import find_subject, search
-from blissmask.tasks.mask_files.freshness import FRESH
+from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action
 from tests.builders.instance import (
     STRANGER,

@@ -17,8 +17,8 @@ from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.tasks.instance import find_subject
 from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.instance.scores import SCORES_NAME
-from blissmask.tasks.mask_files.freshness import FRESH, Kept
-from blissmask.tasks.run.plan import Action, RunContext
+from blissmask.tasks.mask_files.output_notes import FRESH
+from blissmask.tasks.run.plan import Action, Kept, RunContext
 from tests.builders.instance import (
     LOOKALIKE,
     STRANGER,

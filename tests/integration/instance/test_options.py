@@ -9,7 +9,7 @@ import pytest
 
 from blissmask.media.image import read_grey
 from blissmask.tasks.instance import find_subject
-from blissmask.tasks.mask_files.freshness import FRESH
+from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action
 from tests.builders.instance import STRANGER, SUBJECT, ColourFaces, ColourPeople, find, lines, scene, use_people
 from tests.builders.pictures import save, write_video

@@ -12,8 +12,7 @@ from blissmask.media.image import read_grey
 from blissmask.people.protocol import Choice, Verdict
 from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.instance.scores import LEFT_OUT, SCORES_NAME
-from blissmask.tasks.mask_files.freshness import Kept
-from blissmask.tasks.run.plan import Action, RunContext
+from blissmask.tasks.run.plan import Action, Kept, RunContext
 from tests.builders.instance import (
     STRANGER,
     SUBJECT,

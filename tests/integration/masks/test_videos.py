@@ -11,8 +11,8 @@ import pytest
 
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note, write_png_grey
-from blissmask.tasks.mask_files.freshness import FRESH, Kept
-from blissmask.tasks.run.plan import Action
+from blissmask.tasks.mask_files.output_notes import FRESH
+from blissmask.tasks.run.plan import Action, Kept
 from tests.builders.masks import ColourBackend, clip, expected, lines, make, two_photos, use_colours
 from tests.builders.pictures import save, tree
 

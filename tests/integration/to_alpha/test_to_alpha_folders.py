@@ -10,7 +10,7 @@ from blissmask.config.model import Config
 from blissmask.dataset.captions import caption_path
 from blissmask.errors import UsageError
 from blissmask.media.image import read_image
-from blissmask.tasks.mask_files.freshness import FRESH
+from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 from blissmask.tasks.to_alpha.embed_alpha import AlphaPlan, plan, run
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tier_mask

@@ -24,7 +24,7 @@ from blissmask.dataset.reel import Reel
 from blissmask.errors import MediaError
 from blissmask.tasks.cache.encoding.masks import read_frame_masks, read_still_mask
 from blissmask.tasks.cache.entry import Entry
-from blissmask.tasks.run.framing import size_text
+from blissmask.tasks.run.wording import pixels_text
 
 Rgb: TypeAlias = NDArray[np.uint8]
 
@@ -126,7 +126,7 @@ def _rgb_reel(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) ->
         for index, rgb_HW3 in zip(sorted(wanted), read_rgb(path, wanted), strict=True):
             size_wh = (rgb_HW3.shape[1], rgb_HW3.shape[0])
             if size_wh != geometry.source_wh:
-                what = f"frame {index} is {size_text(size_wh)}, the first one {size_text(geometry.source_wh)}"
+                what = f"frame {index} is {pixels_text(size_wh)}, the first one {pixels_text(geometry.source_wh)}"
                 raise MediaError(what, where=[path], fix="bring all frames to one size")
             yield geometry.fit_rgb(rgb_HW3)
 

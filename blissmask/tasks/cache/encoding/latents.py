@@ -25,10 +25,9 @@ from blissmask.tasks.cache.encoding.pixels import Pixels, read_mask, read_pixels
 from blissmask.tasks.cache.entry import Entry
 from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.recipe import Model
-from blissmask.tasks.run.background import Background
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.shards import Shard
-from blissmask.tasks.run.workers import work_through
+from blissmask.tasks.run.workers import Background, work_through
 from blissmask.training.device import find_device
 
 _COLOURS = f"{OURS}colours"

@@ -19,7 +19,7 @@ from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image, read_mask_picture
 from blissmask.tasks.cache.entry import Entry
-from blissmask.tasks.run.framing import framing_problem
+from blissmask.tasks.run.wording import framing_problem
 
 _MAX_ALPHA = np.float32(255)
 _FRAMES_FIX = "make one mask for every frame, e.g. with `blissmask masks`, or use one picture for the whole video"

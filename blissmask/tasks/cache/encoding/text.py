@@ -22,10 +22,9 @@ from blissmask.tasks.cache.entry import TextEntry
 from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.planning.scan import seen_controls, text_labels
 from blissmask.tasks.cache.recipe import TEXT_DTYPE, Model
-from blissmask.tasks.run.background import Background
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.shards import Shard
-from blissmask.tasks.run.workers import work_through
+from blissmask.tasks.run.workers import Background, work_through
 from blissmask.training.device import find_device
 
 _GROUP = 64

@@ -12,8 +12,7 @@ from blissmask.errors import Problem
 from blissmask.tasks.cache.entry import Entry, rate_text
 from blissmask.tasks.cache.planning.scan import Scanned
 from blissmask.tasks.cache.recipe import Recipe
-from blissmask.tasks.run.framing import size_text
-from blissmask.tasks.run.wording import counted, verb
+from blissmask.tasks.run.wording import counted, pixels_text, verb
 
 _RATE_TOLERANCE = 0.02
 """29.97 and 30 frames per second are one rate; 24 and 25 are two."""
@@ -141,7 +140,7 @@ def _crops(scanned: Scanned) -> list[Problem]:
         return []
     what = f"{counted(len(much_cut), 'item')} {verb(len(much_cut), 'loses', 'lose')} nearly everything to the crop"
     where = tuple(
-        f"{path}: {size_text(entry.facts.size_wh)} to {size_text(entry.geometry.size_wh)}"
+        f"{path}: {pixels_text(entry.facts.size_wh)} to {pixels_text(entry.geometry.size_wh)}"
         for path, entry in much_cut.items()
     )
     buckets = "" if len(scanned.recipe.buckets.sizes) > 1 else "set `enable_bucket = true`, or "

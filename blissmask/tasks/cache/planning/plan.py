@@ -22,6 +22,7 @@ from blissmask.tasks.cache.recipe import Model, Recipe, choose_model, make_recip
 from blissmask.tasks.cache.sheet import check_cache_sheet
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
 from blissmask.tasks.run.shards import this_shard
+from blissmask.tasks.run.wording import bytes_text
 
 COMMAND = "cache"
 
@@ -201,6 +202,6 @@ def _disk_warning(plan: CachePlan) -> list[Problem]:
         present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(present).free
         if need > free:
-            what = f"the cache needs about {tables.size_text(need)}, and {tables.size_text(free)} are free"
+            what = f"the cache needs about {bytes_text(need)}, and {bytes_text(free)} are free"
             problems.append(Problem(what, (str(folder),), "free some space, or choose another `cache_directory`"))
     return problems

@@ -1,7 +1,8 @@
 """Which outputs are finished, which are stale, and which are not ours to touch.
 
-Every PNG of ours carries a note (``media/png.py``): what it was made from and how. A second run redoes an item only
-when that no longer holds, and never overwrites what someone else made or changed.
+Every PNG of ours carries a note (``media/png.py``): what it was made from and how. JSON records beside outputs say the
+same of whole clips and folders. A second run redoes an item only when its note no longer holds, and never overwrites
+what someone else made or changed.
 """
 
 from __future__ import annotations
@@ -9,26 +10,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from blissmask.errors import MediaError, Problem
 from blissmask.media.png import Note, read_note
 from blissmask.storage.content import content_hash
-from blissmask.tasks.run.plan import Action, PlannedItem, places_of
+from blissmask.tasks.run.plan import Action, Kept, PlannedItem, places_of
 from blissmask.tasks.run.wording import counted
 
 FORMAT_VERSION = 1
 """Part of every note; raised when the same inputs and settings would give other pixels."""
-
-
-class Kept(StrEnum):
-    """Why an existing output is left alone although it may be stale."""
-
-    LINK = "a symbolic link stands there, kept"
-    FOREIGN = "not written by this command, kept"
-    EDITED = "edited since it was written, kept"
-
 
 FRESH = "already fresh"
 
@@ -67,8 +58,8 @@ def decide(
         force: write whatever is there.
 
     Returns:
-        The action and its reason: empty for a first write, :data:`FRESH`, one of :class:`Kept`, what changed, or what
-            is in the way.
+        The action and its reason: empty for a first write, :data:`FRESH`, one of ``Kept``, what changed, or what is in
+        the way.
     """
     if output.is_symlink():
         return (Action.WRITE, "replaces a symbolic link") if force else (Action.SKIP, Kept.LINK)
@@ -88,7 +79,7 @@ def decide(
 
 
 def what_changed(note: Note, inputs: Sequence[Path], settings: Mapping[str, object]) -> str:
-    """Say in a few words what no longer matches ``note``; empty when all does."""
+    """Return in a few words what no longer matches ``note``; empty when all does."""
     if note.content.get("version") != FORMAT_VERSION:
         return "made by another version"
     before, now = note.content.get("settings"), json.loads(json.dumps(dict(settings)))
@@ -103,7 +94,7 @@ def what_changed(note: Note, inputs: Sequence[Path], settings: Mapping[str, obje
 
 
 def stands(output: Path, note: Mapping[str, object]) -> bool:
-    """Say whether ``output`` is to be left as it is: finished with exactly ``note``'s inputs and settings, or not ours to touch.
+    """Say whether ``output`` stays as it is: it has exactly ``note``'s inputs and settings, or is not ours to touch.
 
     Compares hashes only; for many outputs of one input, such as the frames of a video.
     """
@@ -126,6 +117,23 @@ def kept_warning(items: Sequence[PlannedItem]) -> list[Problem]:
         return []
     what = f"{counted(len(kept), 'output')} edited or made by something else, kept"
     return [Problem(what, places_of(kept), "add --force to write them anew")]
+
+
+def read_record(path: Path) -> dict[str, object] | None:
+    """Return the JSON object in a file that stands beside outputs; None when there is no file, or no JSON object in it.
+
+    Raises:
+        MediaError: the file is there but cannot be read.
+    """
+    try:
+        # A link that leads nowhere, or in a circle, is no file either.
+        content = json.loads(path.read_bytes()) if path.exists() else None
+    except OSError as error:
+        raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
+    except (ValueError, RecursionError):
+        # No JSON, no text, or brackets nested deeper than Python reads.
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _hashes(inputs: object) -> list[object]:

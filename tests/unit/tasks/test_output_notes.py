@@ -1,4 +1,4 @@
-"""tasks/mask_files/freshness.py: what a note says of its inputs, and what stands in the way of an output."""
+"""tasks/mask_files/output_notes.py: what a note says of its inputs, and what stands in the way of an output."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from blissmask.media.png import Note
-from blissmask.tasks.mask_files import freshness
-from blissmask.tasks.mask_files.freshness import make_note, what_changed
+from blissmask.tasks.mask_files import output_notes
+from blissmask.tasks.mask_files.output_notes import make_note, what_changed
 from blissmask.tasks.run.plan import Action
 
 
@@ -24,7 +24,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_taken_for_fresh(
         os.utime(path, (2, 2))
         return "hash of the first"
 
-    monkeypatch.setattr(freshness, "content_hash", hash_then_change)
+    monkeypatch.setattr(output_notes, "content_hash", hash_then_change)
     note = Note(make_note("masks", [photo], {}), untouched=True)
     monkeypatch.undo()
     assert what_changed(note, [photo], {}) == "a.png changed"
@@ -33,6 +33,6 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_taken_for_fresh(
 @pytest.mark.parametrize("force", [False, True])
 def test_a_folder_with_the_name_of_the_output_fails_the_item(tmp_path: Path, *, force: bool) -> None:
     (tmp_path / "a.png").mkdir()
-    action, reason = freshness.decide(tmp_path / "a.png", "masks", (), {}, force=force)
+    action, reason = output_notes.decide(tmp_path / "a.png", "masks", (), {}, force=force)
     assert action is Action.FAIL
     assert reason == f"`{tmp_path / 'a.png'}` is a folder, where a file would go; rename or remove it"
