@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from blissmask.config.model import Config
 from blissmask.plugins import Registry
 
 CONFIG_SECTIONS_OF_ALL = ("run",)
@@ -20,6 +21,8 @@ class Command:
         sections: configuration sections whose fields are its flags, besides ``run``.
         only: section -> the fields of it that mean something to this command; all where it is not named.
         task: dotted name of the module in ``tasks/`` with ``plan`` and ``run``.
+        other_tasks: (section, field) -> the module that does the work instead when that field is given; the first
+            one that is given counts.
         examples: two command lines for the end of the help screen.
         registries: field whose values are the names of a registry -> that registry; it is read only for help and
             completion.
@@ -32,3 +35,11 @@ class Command:
     examples: tuple[str, ...]
     registries: Mapping[str, Registry] = field(default_factory=dict)
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    other_tasks: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def task_for(self, config: Config) -> str:
+        """Return the module that does what ``config`` asks for."""
+        for (section, name), task in self.other_tasks.items():
+            if getattr(getattr(config, section), name) is not None:
+                return task
+        return self.task

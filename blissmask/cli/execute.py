@@ -53,7 +53,7 @@ def _carry_out(command: Command, config: Config) -> int:
     from blissmask.ui.progress import make_reporter, while_planning
 
     with while_planning(config.run, silent=not _speaks()):
-        task = importlib.import_module(command.task)
+        task = importlib.import_module(command.task_for(config))
         plan: Plan = task.plan(config)
     if _speaks():
         for problem in plan.warnings:

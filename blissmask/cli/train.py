@@ -8,6 +8,10 @@ TRAIN = Command(
     summary="Train a LoRA on the cache, each part of a picture as much as its mask says",
     sections=("model", "mask_loss", "train", "general", "datasets"),
     task="blissmask.tasks.train.train_lora",
+    other_tasks={
+        ("train", "convert_lora"): "blissmask.tasks.convert_lora.convert_lora",
+        ("mask_loss", "like"): "blissmask.tasks.train.like",
+    },
     examples=(
         "blissmask train --config person.toml --mask-preset person-prior",
         "blissmask train --use-mask-loss --model tiny --max-train-steps 20",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,6 @@ from blissmask.training.optim.optimizer import rate_warnings, with_fitting_rate
 from blissmask.training.processes import ALONE, Processes, this_process
 from blissmask.training.record import saving, training_state
 from blissmask.training.validation import choose_held_out, without_held_out
-from blissmask.training.weighting.other_trainers import RECIPES
 from blissmask.training.weighting.presets import weight_rule, with_preset
 
 COMMAND = "train"
@@ -161,8 +159,6 @@ def plan(config: Config) -> TrainPlan:
         UsageError: something must be given, or a training state was made with other settings.
         CacheError: entries are missing, foreign, damaged, or lack the masks the settings need.
     """
-    if config.mask_loss.like is not None:
-        return TrainPlan(COMMAND, config=config, tables=_recipe_tables(config.mask_loss.like))
     config = config.model_copy(
         update={"mask_loss": with_preset(config.mask_loss), "train": with_fitting_rate(config.train)}
     )
@@ -287,16 +283,6 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
         trained=names,
         shared=section.shared_lora and len(names) > 1,
     )
-
-
-def _recipe_tables(trainer: str) -> list[Table]:
-    recipe = RECIPES[trainer]
-    rows = tuple((name, json.dumps(value)) for name, value in recipe.settings.items())
-    remarks = tuple((remark,) for remark in recipe.remarks)
-    return [
-        Table(f"{trainer}: {recipe.loss}", ("setting in [mask_loss]", "value"), rows),
-        Table("What these settings do not say", ("remark",), remarks),
-    ]
 
 
 def _overview(plan: TrainPlan, memory_rows: Sequence[tuple[str, str]]) -> Table:

@@ -12,8 +12,8 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, ModelError, UsageError
 from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
+from blissmask.tasks.convert_lora import convert_lora
 from blissmask.tasks.run.plan import Action, RunContext
-from blissmask.tasks.train import train_lora
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.command import run_here
@@ -54,8 +54,8 @@ def convert(path, file_format, output, *, arch=None, force=False, **train):
             "run": {"force": force},
         }
     )
-    plan = train_lora.plan(config)
-    return plan, train_lora.run(plan, RunContext())
+    plan = convert_lora.plan(config)
+    return plan, convert_lora.run(plan, RunContext())
 
 
 def there_and_back(source, other, back, tmp_path, arch):
@@ -183,7 +183,7 @@ def test_the_input_is_not_touched_and_the_summary_says_what_was_done(tmp_path):
 def test_without_a_name_the_file_is_called_after_the_spelling(tmp_path):
     save_lora(tmp_path / "kyla.safetensors", lora_of("wan21"), METADATA)
     section = {"convert_lora": tmp_path / "kyla.safetensors", "lora_format": "kohya", "output_dir": tmp_path}
-    assert train_lora.plan(Config.model_validate({"train": section})).target == tmp_path / "kyla-kohya.safetensors"
+    assert convert_lora.plan(Config.model_validate({"train": section})).target == tmp_path / "kyla-kohya.safetensors"
 
 
 def test_precision_stays_unless_it_is_asked_for(tmp_path):

@@ -11,8 +11,8 @@ from blissmask.config.training import PRESET_FIELDS, MaskLossSection
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train import train_lora
-from blissmask.training.weighting.other_trainers import RECIPES
+from blissmask.tasks.train import like, train_lora
+from blissmask.tasks.train.like import RECIPES
 from blissmask.training.weighting.presets import PRESETS, with_preset
 from tests.builders.training import (
     problems_of,
@@ -283,8 +283,8 @@ def test_the_ai_toolkit_recipe_maps_masks_to_a_range_and_divides_by_their_mean(c
 
 @pytest.mark.parametrize("trainer", RECIPES)
 def test_recipes_are_shown_without_a_data_set_and_nothing_is_trained(trainer):
-    plan = train_lora.plan(Config(mask_loss=MaskLossSection(like=trainer)))
-    summary = train_lora.run(plan, RunContext())
+    plan = like.plan(Config(mask_loss=MaskLossSection(like=trainer)))
+    summary = like.run(plan, RunContext())
     assert summary.tables[0].title.startswith(trainer)
     typed = "\n".join(f"{name} = {value}" for name, value in summary.tables[0].rows)
     assert MaskLossSection(**tomli.loads(typed)) == MaskLossSection(**RECIPES[trainer].settings)

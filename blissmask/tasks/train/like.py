@@ -1,21 +1,31 @@
-"""Mask-loss recipes of other trainers, and the settings here that equal them. Source: their code, read in 2026."""
+"""`train --like`: print the settings here that equal another trainer's mask loss; nothing is trained.
+
+Source of the recipes: the code of these trainers, read in 2026.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from blissmask.config.model import Config
+from blissmask.tasks.run.plan import Plan, RunContext, Summary, Table
+from blissmask.tasks.run.workers import begin
+
+COMMAND = "train"
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What another trainer does.
+    """The mask loss of another trainer.
 
     Attributes:
-        loss: its loss in one line.
-        settings: the fields here that give the same.
-        remarks: what they cannot express, and what it does differently in the data.
+        loss: its formula in one line.
+        settings: the fields of [mask_loss] that give the same loss here.
+        remarks: what these settings cannot express, and what the trainer does differently with its data.
     """
 
     loss: str
@@ -53,7 +63,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ("with `alpha_mask` it masks even when `--masked_loss` is off",),
         ),
         "ai-toolkit": Recipe(
-            "mean(loss * mask / mean(mask)), mask mapped to [mask_min_value, 1]; 0.1 in its web interface, 0 in its code",
+            "mean(loss * mask / mean(mask)), mask mapped to [mask_min_value, 1]; "
+            "0.1 in its web interface, 0 in its code",
             {"use_mask_loss": True, "mask_mean": "batch", "mask_gamma": 1.0, "mask_min_weight": 0.1},
             (
                 "it blurs masks a little at random on every load",
@@ -63,3 +74,29 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     }
 )
 """Trainer -> its recipe."""
+
+
+def plan(config: Config) -> Plan:
+    """Look up the recipe of the trainer that ``--like`` names."""
+    trainer = config.mask_loss.like
+    # The command line chooses this task by that option.
+    assert trainer is not None
+    recipe = RECIPES[trainer]
+    settings = Table(
+        title=f"{trainer}: {recipe.loss}",
+        columns=("setting in [mask_loss]", "value"),
+        rows=tuple((name, json.dumps(value)) for name, value in recipe.settings.items()),
+    )
+    remarks = Table(
+        title="What these settings do not say",
+        columns=("remark",),
+        rows=tuple((remark,) for remark in recipe.remarks),
+    )
+    return Plan(COMMAND, tables=[settings, remarks])
+
+
+def run(plan: Plan, context: RunContext) -> Summary:
+    """Return the tables of the plan: there is nothing to do."""
+    summary = begin(plan)
+    summary.tables += plan.tables
+    return summary
