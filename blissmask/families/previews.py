@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from blissmask.errors import ModelError
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component, LoadsFile
-from blissmask.families.protocol import ModelFiles
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from blissmask.families.files.model_files import ModelFiles
     from blissmask.families.previews import Drawing
 
 
@@ -36,35 +36,6 @@ class LatentSpec:
     temporal_stride: int
     grid_multiple: int
     train_scale: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """Where a family's weights come from; each is None when the user did not name it.
-
-    Attributes:
-        model: a diffusers folder, a hub id, or ``tiny`` for miniature seeded instances of the real classes.
-        vae: single-file VAE.
-        text_encoder: single-file text encoder, or a transformers folder.
-        text_encoder_2: the second text encoder of HunyuanVideo (CLIP-L) and HunyuanVideo 1.5 (byT5).
-        tokenizer: folder with the tokenizer's files.
-        tokenizer_2: folder with the second tokenizer's files.
-        dit: single-file denoiser (low-noise expert where a family has two).
-        dit_high_noise: single-file high-noise expert.
-        image_encoder: single-file image encoder (CLIP or SigLIP) of image-to-video models.
-        download: whether a hub id may be fetched from the network.
-    """
-
-    model: str | None = None
-    vae: Path | None = None
-    text_encoder: Path | None = None
-    tokenizer: Path | None = None
-    dit: Path | None = None
-    dit_high_noise: Path | None = None
-    image_encoder: Path | None = None
-    text_encoder_2: Path | None = None
-    tokenizer_2: Path | None = None
-    download: bool = False
 
 
 @dataclass(frozen=True, slots=True)

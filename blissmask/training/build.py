@@ -10,7 +10,7 @@ import torch
 
 from blissmask.config.training import ModelSection, TrainSection
 from blissmask.errors import UsageError
-from blissmask.families.files.sources import model_files
+from blissmask.families.files.model_files import model_files
 from blissmask.families.protocol import Architecture, Denoiser, Expert
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.experts import Learner, Onlooker, StepSchedule, noise_of

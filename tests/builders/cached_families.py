@@ -4,7 +4,7 @@ import torch
 
 from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
 from tests.builders.training import seeded, stripes, weights_of
 

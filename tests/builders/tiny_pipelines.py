@@ -8,11 +8,11 @@ import torch
 
 from blissmask.errors import UsageError
 from blissmask.families import tiny
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component
 from blissmask.families.hunyuan import text as hunyuan_text
 from blissmask.families.hunyuan15 import text as hunyuan15_text
 from blissmask.families.previews import Parts, euler
-from blissmask.families.protocol import ModelFiles
 from blissmask.families.qwen.templates import SPECIALS
 from blissmask.families.registry import load_architecture
 from blissmask.families.tasks import checked_task

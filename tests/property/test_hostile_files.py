@@ -18,7 +18,7 @@ from safetensors.torch import save
 from blissmask.cachefile.layout import latent_name
 from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
 from blissmask.errors import BlissmaskError
-from blissmask.families.files.stored_tensors import open_checkpoint
+from blissmask.families.files.tensor_files import open_checkpoint
 from tests.builders.training import stripes, weights_of, write_entry
 
 NAME = latent_name("kyla", (32, 32), "wan")

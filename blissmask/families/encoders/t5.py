@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import StoredTensor, Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import StoredTensor, Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.families.wan import names
 
 _KIND = "T5 text encoder"

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blissmask.families.files.identity import joined_identity, path_identity
-from blissmask.families.files.sources import is_tiny, part_of_model
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles, is_tiny, part_of_model
 from blissmask.families.tiny import seeded, tiny_identity
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.errors import ModelError
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component, tokenizer_folders
-from blissmask.families.protocol import ModelFiles
 from blissmask.families.tiny import byte_tokenizer
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 
 _KIND = "CLIP text encoder"
 # Width of a head in every CLIP text model.

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from blissmask.families.conditioning import stacked
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.families.hunyuan.names import VIDEO, in_diffusers_names
 from blissmask.families.protocol import Batch
 

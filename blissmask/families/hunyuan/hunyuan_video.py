@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from blissmask.families import tiny
 from blissmask.families.family import Family
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component, text_identity
 from blissmask.families.files.tokenizers import tokenizer_of
-from blissmask.families.protocol import LatentEncoder, LatentSpec, ModelFiles
+from blissmask.families.protocol import LatentEncoder, LatentSpec
 from blissmask.families.tasks import checked_task
 
 if TYPE_CHECKING:

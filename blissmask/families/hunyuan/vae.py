@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from blissmask.errors import UsageError
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.families.hunyuan.names import VAE_15
 from blissmask.families.protocol import LatentSpec, OneFrame
 from blissmask.families.vae.channel_norm import use_channel_norms

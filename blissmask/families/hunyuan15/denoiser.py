@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from blissmask.errors import CacheError
 from blissmask.families.conditioning import padded_rows, stacked
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.families.hunyuan.denoiser import sizes_of
 from blissmask.families.hunyuan.names import VIDEO_15, in_diffusers_names
 from blissmask.families.protocol import Batch

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from blissmask.errors import CacheError, ModelError
 from blissmask.families.conditioning import padded_rows
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, holds_entry, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import holds_entry, open_checkpoint
 from blissmask.families.protocol import Batch
 
 _KIND = "Qwen-Image denoiser"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from blissmask.families import tiny
 from blissmask.families.family import Family
 from blissmask.families.files.identity import joined_identity
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component, tokenizer_identity
 from blissmask.families.files.tokenizers import tokenizer_of
-from blissmask.families.protocol import LatentSpec, ModelFiles
+from blissmask.families.protocol import LatentSpec
 from blissmask.families.qwen.templates import SPECIALS, ChatTemplate
 from blissmask.families.tasks import checked_task
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blissmask.families import tiny
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component
-from blissmask.families.protocol import LatentEncoder, ModelFiles
+from blissmask.families.protocol import LatentEncoder
 from blissmask.families.qwen import family
 from blissmask.families.qwen.templates import GENERATE
 from blissmask.families.tasks import checked_task

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from blissmask.errors import UsageError
 from blissmask.families import tiny
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component
-from blissmask.families.protocol import LatentEncoder, ModelFiles, OneFrame
+from blissmask.families.protocol import LatentEncoder, OneFrame
 from blissmask.families.qwen import family
 from blissmask.families.qwen.templates import EDIT, EDIT_PLUS, ChatTemplate
 from blissmask.families.tasks import checked_task

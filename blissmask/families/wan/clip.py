@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 
 _KIND = "CLIP image encoder"
 # Width of a head in ViT-H; no tensor's shape tells it.

@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from blissmask.errors import CacheError
 from blissmask.families.conditioning import stacked
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.families.protocol import Batch
 from blissmask.families.wan import names
 from blissmask.families.wan.text import MAX_TOKENS

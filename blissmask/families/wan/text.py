@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from blissmask.errors import ModelError
 from blissmask.families.encoders.text_batches import batches_by_length, padded_ids
-from blissmask.families.files.stored_tensors import embedded_sentencepiece
+from blissmask.families.files.tensor_files import embedded_sentencepiece
 from blissmask.families.protocol import EncodedText
 
 MAX_TOKENS = 512

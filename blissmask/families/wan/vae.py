@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, open_checkpoint, shape_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.families.wan import names
 
 _KIND = "Wan VAE"

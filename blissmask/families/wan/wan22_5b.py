@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from blissmask.families import tiny
 from blissmask.families.family import Family
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Component, text_identity
-from blissmask.families.protocol import LatentEncoder, LatentSpec, ModelFiles
+from blissmask.families.protocol import LatentEncoder, LatentSpec
 from blissmask.families.tasks import checked_task
 from blissmask.families.wan.family import TEXT_ENCODER, load_text_encoder
 

@@ -14,8 +14,8 @@ from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
 from blissmask.errors import BlissmaskError, ModelError, Problem, UsageError
-from blissmask.families.files.sources import model_files
-from blissmask.families.protocol import Architecture, ModelFiles, OneFrame
+from blissmask.families.files.model_files import ModelFiles, model_files
+from blissmask.families.protocol import Architecture, OneFrame
 from blissmask.families.registry import load_architecture
 from blissmask.masks.tiers import TierTable
 from blissmask.storage.links import without_links

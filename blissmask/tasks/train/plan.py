@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blissmask.config.model import Config, complete
 from blissmask.errors import UsageError
-from blissmask.families.files.sources import check_denoiser, model_files
+from blissmask.families.files.model_files import check_denoiser, model_files
 from blissmask.families.protocol import Architecture, Expert
 from blissmask.families.registry import load_architecture
 from blissmask.families.tasks import checked_task

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from blissmask.families.protocol import Architecture, Denoiser, ModelFiles
+from blissmask.families.files.model_files import ModelFiles
+from blissmask.families.protocol import Architecture, Denoiser
 from blissmask.training.lora.fused import PART_ORDER
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.training import ModelSection, TrainSection
-from blissmask.families.files.sources import TINY
-from blissmask.families.files.stored_tensors import open_checkpoint
+from blissmask.families.files.model_files import TINY
+from blissmask.families.files.tensor_files import open_checkpoint
 
 _BLOCK = re.compile(r"((?:^|\.)\w*blocks\.\d+)\.")
 _BYTES_PER_TRAINED = 16
@@ -72,7 +72,7 @@ def denoiser_files(model: ModelSection, expert: str) -> list[Path]:
     """Return the files of one denoiser that are on this machine; empty for a hub id or ``tiny``.
 
     Args:
-        model: names them; see ``families.files.sources.check_denoiser``.
+        model: names them; see ``families.files.model_files.check_denoiser``.
         expert: ``high``, ``low``, or ``""`` for the only one.
     """
     if model.model == TINY:

@@ -5,7 +5,7 @@ import torch
 
 from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
 from blissmask.errors import UsageError
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
 from tests.builders.cache import build, captions, plan
 from tests.builders.pictures import photo_folder, random_rgb, save, tier_mask, write_video

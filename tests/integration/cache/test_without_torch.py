@@ -68,7 +68,7 @@ def test_a_run_with_work_loads_what_it_needs(photos):
 def test_every_family_can_be_asked_for_its_geometry_and_the_names_of_its_weights():
     code = """
 import sys
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
 for family in map(load_architecture, ARCHS.names()):
     assert family.latent.channels

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.families.protocol import Batch, ModelFiles
+from blissmask.families.files.model_files import ModelFiles
+from blissmask.families.protocol import Batch
 from blissmask.families.registry import ARCHS, load_architecture
 
 CPU = torch.device("cpu")

@@ -10,8 +10,9 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit as edit
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 
 from blissmask.errors import ModelError
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.previews import Painter, Shot, encode_picture, euler, to_signed
-from blissmask.families.protocol import Batch, ModelFiles
+from blissmask.families.protocol import Batch
 from blissmask.families.qwen import denoiser as qwen_denoiser
 from blissmask.families.registry import ARCHS, load_architecture
 from tests.builders.pictures import random_rgb

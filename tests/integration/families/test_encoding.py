@@ -11,9 +11,10 @@ from torch import Tensor
 
 from blissmask.errors import BlissmaskError, CacheError, UsageError
 from blissmask.families import tiny
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.hunyuan.vae import HunyuanLatentEncoder
 from blissmask.families.hunyuan15.text import glyph_text
-from blissmask.families.protocol import Batch, ModelFiles, OneFrame
+from blissmask.families.protocol import Batch, OneFrame
 from blissmask.families.qwen.denoiser import pack, unpack
 from blissmask.families.qwen.templates import EDIT_PLUS, SPECIALS
 from blissmask.families.qwen.text import QwenTextEncoder

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from blissmask.errors import ModelError, UsageError
-from blissmask.families.protocol import Batch, ModelFiles
+from blissmask.families.files.model_files import ModelFiles
+from blissmask.families.protocol import Batch
 from blissmask.families.registry import load_architecture
 from tests.builders.tiny_pipelines import tiny_pipeline
 

@@ -16,13 +16,13 @@ from blissmask.families import tiny
 from blissmask.families.encoders.llama import load_llama, without_last_layers
 from blissmask.families.encoders.qwen_vl import load_qwen_vl
 from blissmask.families.encoders.t5 import load_byt5
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.hunyuan import denoiser as hunyuan_denoiser
 from blissmask.families.hunyuan import names as hunyuan_keymaps
 from blissmask.families.hunyuan import vae as hunyuan_vae
 from blissmask.families.hunyuan.clip_text import load_clip_text
 from blissmask.families.hunyuan15 import denoiser as hunyuan15_denoiser
 from blissmask.families.hunyuan15.siglip import load_siglip
-from blissmask.families.protocol import ModelFiles
 from blissmask.families.qwen import denoiser as qwen_denoiser
 from blissmask.families.registry import load_architecture
 from blissmask.families.wan import names as wan_keymaps

@@ -12,8 +12,8 @@ from torch import Tensor
 from blissmask.errors import ModelError
 from blissmask.families import tiny
 from blissmask.families.encoders.t5 import load_umt5
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.stored_tensors import StoredTensor
-from blissmask.families.protocol import ModelFiles
 from blissmask.families.registry import load_architecture
 from blissmask.families.wan import denoiser as wan_denoiser
 from blissmask.families.wan import names as wan_keymaps

@@ -15,9 +15,9 @@ from blissmask.errors import ModelError, UsageError
 from blissmask.families.encoders.text_batches import batches_by_length
 from blissmask.families.files.identity import file_identity, folder_identity
 from blissmask.families.files.keymap import KeyMap
-from blissmask.families.files.sources import part_of_model
-from blissmask.families.files.stored_tensors import embedded_sentencepiece, holds_entry, open_checkpoint
-from blissmask.families.protocol import ModelFiles, OneFrame
+from blissmask.families.files.model_files import ModelFiles, part_of_model
+from blissmask.families.files.tensor_files import embedded_sentencepiece, holds_entry, open_checkpoint
+from blissmask.families.protocol import OneFrame
 
 
 class Hostile:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from blissmask.errors import BlissmaskError, Problem
 from blissmask.events import Advanced, Noted, PhaseFinished, PhaseStarted, Warned
-from blissmask.families.files.sources import model_files
+from blissmask.families.files.model_files import model_files
 from blissmask.families.previews import Painter, Shot
 from blissmask.families.protocol import Denoiser
 from blissmask.media.png import write_png_rgb

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from blissmask.dataset.geometry import cover
-from blissmask.families.files.sources import model_files
+from blissmask.families.files.model_files import model_files
 from blissmask.families.previews import Shot, encode_picture, to_signed
 from blissmask.media.image import read_image
 from blissmask.tasks.cache.recipe import TEXT_DTYPE

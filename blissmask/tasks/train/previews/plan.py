@@ -10,10 +10,10 @@ from pathlib import Path
 from blissmask.config.model import Config
 from blissmask.config.training import TrainSection
 from blissmask.errors import BlissmaskError, Problem, UsageError
+from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files
 from blissmask.families.files.part import Component
-from blissmask.families.files.sources import is_tiny, model_files
 from blissmask.families.previews import Drawing
-from blissmask.families.protocol import Architecture, Expert, ModelFiles
+from blissmask.families.protocol import Architecture, Expert
 from blissmask.media.image import read_header
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.previews.prompt_file import Prompt, read_prompts

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, ModelError, UsageError
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.convert_lora import convert_lora
 from blissmask.tasks.run.plan import Action, RunContext

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora

@@ -5,7 +5,7 @@ import torch
 
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.lora.file import load_lora, save_lora

@@ -183,7 +183,9 @@ def test_missing_model_files_are_named_with_their_flags(cache, tmp_path):
 
 
 def test_a_plan_fetches_nothing(cache, monkeypatch):
-    monkeypatch.setattr("blissmask.families.files.sources.hub_folder", lambda *args, **options: pytest.fail("fetched"))
+    monkeypatch.setattr(
+        "blissmask.families.files.model_files.hub_folder", lambda *args, **options: pytest.fail("fetched")
+    )
     made = plan(cache, arch="wan22", model="somebody/a-model", download=True)
     assert [expert.name for expert in made.previews.onlookers] == ["high"]
 

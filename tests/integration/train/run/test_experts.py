@@ -7,7 +7,7 @@ import torch
 
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured, Noted
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.experts import schedule_steps

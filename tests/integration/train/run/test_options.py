@@ -10,8 +10,7 @@ from blissmask.config.load import load_config
 from blissmask.config.training import MaskLossSection, ModelSection, TrainSection
 from blissmask.errors import UsageError
 from blissmask.events import Measured
-from blissmask.families.files.sources import model_files
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles, model_files
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.train import train_lora
 from blissmask.training.build import check_network_options

@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.events import Measured, Warned
-from blissmask.families.protocol import ModelFiles
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.train import train_lora
 from blissmask.training.data.batches import collate

@@ -1,15 +1,44 @@
-"""Where model files are: what the configuration names, a folder in diffusers layout, or a hub model. Nothing is read from them."""
+"""Where a family's weights come from: single files, a folder in diffusers layout, or a hub model. Nothing is read from them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.training import ModelSection
 from blissmask.errors import ModelError, UsageError
-from blissmask.families.protocol import ModelFiles
 from blissmask.networks.hub import hub_folder
 
 TINY = "tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where a family's weights come from; each is None when the user did not name it.
+
+    Attributes:
+        model: a diffusers folder, a hub id, or ``tiny`` for miniature seeded instances of the real classes.
+        vae: single-file VAE.
+        text_encoder: single-file text encoder, or a transformers folder.
+        text_encoder_2: single file of the second text encoder, for families with two.
+        tokenizer: folder with the tokenizer's files.
+        tokenizer_2: folder with the second tokenizer's files.
+        dit: single-file denoiser (low-noise expert where a family has two).
+        dit_high_noise: single-file high-noise expert.
+        image_encoder: single-file image encoder (CLIP or SigLIP) of image-to-video models.
+        download: whether a hub id may be fetched from the network.
+    """
+
+    model: str | None = None
+    vae: Path | None = None
+    text_encoder: Path | None = None
+    tokenizer: Path | None = None
+    dit: Path | None = None
+    dit_high_noise: Path | None = None
+    image_encoder: Path | None = None
+    text_encoder_2: Path | None = None
+    tokenizer_2: Path | None = None
+    download: bool = False
 
 
 def model_files(section: ModelSection) -> ModelFiles:

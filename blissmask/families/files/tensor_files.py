@@ -1,0 +1,204 @@
+"""Open model files: safetensors or PyTorch's own, prefix-free and de-quantised, and read only what is asked for.
+
+A file is told by its first bytes, never by its name. A tensor is read when a model asks for it, so the decoder half of
+a VAE and the vision half of a text encoder cost nothing. Nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blissmask.errors import MachineError, ModelError, first_line
+from blissmask.families.files.stored_tensors import StoredTensor, Tensors
+
+# What ComfyUI, data-parallel training and repackers put before every name of a file that holds one model.
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "module.")
+# Training frameworks nest the weights in a table of this name.
+_NESTS = ("state_dict", "model", "module")
+# Bookkeeping of fp8_scaled files and a variant marker of Qwen-Image-Edit-2511; no weights.
+_MARKERS = frozenset({"scaled_fp8", "__index_timestep_zero__", "spiece_model"})
+_WEIGHT_SCALES = ("scale_weight", "weight_scale")
+_BOOKKEEPING = ("scale_weight", "weight_scale", "scale_input", "input_scale", "comfy_quant")
+_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+_READABLE = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+)
+
+
+def open_checkpoint(path: Path) -> Tensors:
+    """Return the tensors of a model file by name, without the prefixes of repackers.
+
+    Reads ``.safetensors``, and PyTorch files that hold nothing but tensors. fp8 and fp8_scaled weights (ComfyUI's
+    ``scale_weight`` and ``weight_scale``, per tensor, per row or per block of a row) come back multiplied by their
+    scales.
+
+    Raises:
+        ModelError: no such file; truncated or foreign; a pickle that asks to import something; a quantisation we cannot
+            undo.
+    """
+    shapes, read = _open(path)
+    tensors: Tensors = {}
+    for stored in shapes:
+        name = _without_prefix(stored)
+        if name in _MARKERS or name.rpartition(".")[2] in (*_BOOKKEEPING, *_MARKERS):
+            continue
+        scale = next((s for key in _WEIGHT_SCALES if (s := f"{stored.removesuffix('weight')}{key}") in shapes), None)
+        tensors[name] = StoredTensor(shapes[stored], _reader(path, read, stored, scale))
+    if not tensors:
+        raise ModelError("the model file holds no tensors", where=[path])
+    return tensors
+
+
+def embedded_sentencepiece(path: Path) -> bytes | None:
+    """Return the SentencePiece model that ComfyUI's UMT5 files carry as a tensor, or None when the file has none."""
+    shapes, read = _open(path)
+    if "spiece_model" not in shapes:
+        return None
+    return bytes(read("spiece_model").to(torch.uint8).tolist())
+
+
+def holds_entry(path: Path, name: str) -> bool:
+    """Return whether a file has an entry called ``name``, markers that :func:`open_checkpoint` leaves out included."""
+    shapes, _ = _open(path)
+    return any(_without_prefix(stored) == name for stored in shapes)
+
+
+def _without_prefix(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _reader(path: Path, read: Callable[[str], Tensor], stored: str, scale: str | None) -> Callable[[], Tensor]:
+    def tensor() -> Tensor:
+        value = read(stored)
+        if value.dtype in _FLOAT8:
+            value = value.float()
+            return value if scale is None else _scaled(path, stored, value, read(scale).float())
+        if value.dtype not in _READABLE:
+            raise ModelError(
+                f"`{stored}` is stored as {str(value.dtype).removeprefix('torch.')}, a quantisation blissmask cannot undo",
+                where=[path],
+                fix="use the bf16, fp16, fp8 or fp8_scaled file of the same model",
+            )
+        return value
+
+    return tensor
+
+
+def _scaled(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
+    """Multiply an fp8 weight by its scale: one number, one per row, or one per block of each row (rows, blocks, 1)."""
+    if scale.numel() == 1:
+        return weight * scale.reshape(())
+    if scale.ndim == 1 and len(scale) == len(weight):
+        return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    if scale.ndim == weight.ndim == 2 and scale.shape == (len(weight), 1):
+        return weight * scale
+    if scale.ndim == 3 and weight.ndim == 2 and len(scale) == len(weight) and weight.shape[1] % scale.shape[1] == 0:
+        return (weight.reshape(len(weight), scale.shape[1], -1) * scale).flatten(1)
+    raise ModelError(
+        f"the fp8 scale of `{name}` has shape {tuple(scale.shape)}, its weight {tuple(weight.shape)}", where=[path]
+    )
+
+
+def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+    """Return the shapes of all stored tensors and a function that reads one."""
+    head = _first_bytes(path)
+    if head[:4] == b"GGUF":
+        raise ModelError("GGUF files are for inference only", where=[path], fix="use the safetensors file of the model")
+    if head[8:9] == b"{":
+        return _open_safetensors(path)
+    if head[:2] in (b"PK", b"\x80\x02") or head[:1] == b"\x80":
+        return _open_pickle(path)
+    fix = "download it again; an HTML page saved by mistake looks like this"
+    raise ModelError("neither safetensors nor a PyTorch file", where=[path], fix=fix)
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except FileNotFoundError:
+        raise ModelError("there is no such model file", where=[path]) from None
+    except IsADirectoryError:
+        fix = "name the file in it, or give the folder as `--model`"
+        raise ModelError("a model file was expected, this is a folder", where=[path], fix=fix) from None
+    except OSError as error:
+        raise MachineError(f"the model file cannot be read: {error.strerror}", where=[path]) from error
+
+
+def _open_safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        handle: Any = safe_open(path, framework="pt", device="cpu")
+        shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(
+            f"a damaged safetensors file: {error}", where=[path], fix="download or copy it again"
+        ) from error
+    except OSError as error:
+        raise MachineError(f"the model file cannot be mapped: {error}", where=[path]) from error
+    return shapes, handle.get_tensor
+
+
+def _open_pickle(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+    table = _tensor_table(path, _unpickle(path))
+    return {name: tuple(value.shape) for name, value in table.items()}, table.__getitem__
+
+
+def _unpickle(path: Path) -> Any:
+    # weights_only raises UnpicklingError, which is a plain Exception subclass of a banned module; it is told by name.
+    try:
+        # Mapping needs a path, and torch takes any path that ends in `.safetensors` for one.
+        if zipfile.is_zipfile(path) and path.suffix != ".safetensors":
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251 (this is its home)
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
+    except MemoryError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "UnpicklingError":
+            raise _refusal(path, str(error)) from error
+        # The reader of damaged files fails in every way there is, down to failed assertions.
+        raise ModelError(
+            f"a damaged PyTorch file: {first_line(error)}", where=[path], fix="download or copy it again"
+        ) from error
+
+
+def _refusal(path: Path, message: str) -> ModelError:
+    wanted = re.search(r"GLOBAL\s+([\w.]+)", message)
+    asks = f"it asks to import `{wanted[1]}`" if wanted else "it is not a plain table of tensors"
+    return ModelError(
+        f"refusing to unpickle {path.name}: {asks}",
+        where=[path],
+        fix="a pickle can run code while it is read; use the safetensors file of the same model, or convert it on a machine you can lose",
+    )
+
+
+def _tensor_table(path: Path, loaded: Any) -> Mapping[str, Tensor]:
+    for nest in _NESTS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(nest), dict):
+            loaded = loaded[nest]
+    tensors = (
+        {name: value for name, value in loaded.items() if isinstance(value, Tensor)} if isinstance(loaded, dict) else {}
+    )
+    if not tensors:
+        raise ModelError(
+            "the PyTorch file is not a table of tensors", where=[path], fix="use the file that holds the weights"
+        )
+    return tensors
