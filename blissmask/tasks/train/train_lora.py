@@ -2,4 +2,260 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
 
+import torch
+
+from blissmask.cachefile.read import load_entry
+from blissmask.errors import Problem
+from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
+from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
+from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.workers import begin
+from blissmask.tasks.train.out_of_memory import told_when_full
+from blissmask.tasks.train.plan import TrainPlan, plan
+from blissmask.tasks.train.previews.draw import draw_previews, open_studio
+from blissmask.tasks.train.records import recording
+from blissmask.tasks.train.resume import BASE, bases, how_to_go_on, refuse_other_base
+from blissmask.training.build import LearnerPlan, load_learners
+from blissmask.training.data.batches import collate
+from blissmask.training.data.cached_set import commonest_sizes
+from blissmask.training.data.items import TrainingItem, make_item
+from blissmask.training.data.mask_totals import MaskTotals, banner
+from blissmask.training.data.prefetch import Feed, ItemStore, memory_budget
+from blissmask.training.data.tier_values import others_than, tiers_of
+from blissmask.training.device import denoiser_dtype, find_device
+from blissmask.training.eval_mode import as_used
+from blissmask.training.experts import Learner
+from blissmask.training.loop import Course, train
+from blissmask.training.lora.file import load_lora
+from blissmask.training.lora.metadata import TrainedOn, lora_metadata
+from blissmask.training.memory.estimate import describe
+from blissmask.training.processes import joined
+from blissmask.training.record import saving
+from blissmask.training.record.metrics import MetricBuffer, Values
+from blissmask.training.validation import HeldOut, validate
+from blissmask.training.weighting.presets import prior_rule, step_rule, weight_rule
+
+__all__ = ["plan", "run"]
+
+_READ_EVERY, _PATIENCE = 10, 2.0
+"""Steps and seconds between readings of the numbers on a GPU, whichever is less; on a CPU every step."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """The items of a run, and what their masks come to (None when the mask loss is off)."""
+
+    store: ItemStore
+    totals: MaskTotals | None
+
+
+def run(plan: TrainPlan, context: RunContext) -> Summary:
+    """Train, save, and say what came of it.
+
+    Raises:
+        CacheError: an entry holds NaN or infinity.
+        ModelError: model files cannot be used.
+        MachineError: the training does not fit into the memory.
+        StoppedError: a signal asked to stop; the step in hand is saved.
+        NonFiniteLossError: the loss is not finite; the last state is kept.
+    """
+    started = time.monotonic()
+    summary = begin(plan)
+    if plan.having(Action.WRITE):
+        with joined(plan.processes, start=plan.start), told_when_full(plan):
+            _train(plan, context, summary)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
+    if not plan.processes.first:
+        context = dataclasses.replace(context, reporter=NullReporter())
+    device = find_device(plan.config.model.device)
+    data = _read_items(plan, context)
+    if data.totals is not None:
+        _announce(plan, data.totals, context)
+    models = _models(plan, device)
+    # Before the denoisers take the device, the text encoder needs it.
+    studio = open_studio(plan, models, context)
+    learners = _equip(plan, data, models, context)
+    last: dict[str, float] = {}
+    if plan.config.train.memory == "auto":
+        context.reporter.emit(Noted(f"memory auto: {describe(plan.config.train)}"))
+    for line in plan.expert_lines():
+        context.reporter.emit(Noted(line))
+    context.reporter.emit(PhaseStarted("Training", plan.total_steps, "steps"))
+    context.reporter.emit(Advanced(plan.start))
+    accumulation = plan.config.train.gradient_accumulation_steps
+    with (
+        recording(plan, context, last) as receive,
+        Feed(plan.order, data.store, accumulation=accumulation, device=device, processes=plan.processes) as feed,
+    ):
+        patience = _PATIENCE if plan.processes.count == 1 else math.inf
+        numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, receive, patience)
+        course = _course(plan, learners, data, device, context)
+        if studio is not None:
+            course = dataclasses.replace(course, preview=lambda done: draw_previews(studio, learners, done, context))
+        train(learners, feed, course, numbers)
+    context.reporter.emit(PhaseFinished("Training"))
+    _conclude(plan, data.totals, last, summary)
+    if studio is not None and studio.failed:
+        summary.warnings.append(
+            Problem(f"{counted(len(studio.failed), 'preview')} could not be drawn", places_of(studio.failed))
+        )
+
+
+def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
+    """Read every entry once: what is broken is found before the first step, and what fits stays in memory."""
+    config = plan.config
+    headers = [(header, cached.repeats) for cached in plan.sets for header in cached.headers]
+    threshold = config.mask_loss.prior_mask_threshold if prior_rule(config.mask_loss) else None
+
+    assert plan.arch is not None
+    scale, shown = plan.arch.latent.train_scale, plan.arch.shown_frames(plan.task)
+
+    def read(position: int) -> TrainingItem:
+        header = headers[position][0]
+        rule = weight_rule(config.mask_loss, tiers_of(header, plan.tiers))
+        return make_item(
+            header, load_entry(header), rule=rule, prior_threshold=threshold, latent_scale=scale, shown_frames=shown
+        )
+
+    store = ItemStore(read, budget=memory_budget(plan.resting_bytes))
+    totals = MaskTotals()
+    held_out = frozenset(plan.held_out)
+    context.reporter.emit(PhaseStarted("Reading the cache", len(headers)))
+    for position, (header, repeats) in enumerate(headers):
+        item = store.item(position)
+        # What is held out teaches nothing, so the banner does not count it.
+        if position not in held_out:
+            totals.add(item, repeats=repeats)
+        context.reporter.emit(Advanced(1, header.stem))
+    context.reporter.emit(PhaseFinished("Reading the cache"))
+    return _Data(store, totals if config.mask_loss.use_mask_loss else None)
+
+
+def _announce(plan: TrainPlan, totals: MaskTotals, context: RunContext) -> None:
+    rule = weight_rule(plan.config.mask_loss, plan.tiers)
+    assert rule is not None
+    others = others_than(plan.tiers, (header for cached in plan.sets for header in cached.headers))
+    context.reporter.emit(Announced(banner(plan.config.mask_loss, rule, totals, other_tiers=others)))
+    if totals.empty:
+        what = f"{len(totals.empty)} of {totals.entries} cache entries have weight 0 everywhere: they teach nothing and are passed over"
+        context.reporter.emit(Warned(Problem(what, places_of(totals.empty))))
+
+
+def _models(plan: TrainPlan, device: torch.device) -> LearnerPlan:
+    assert plan.arch is not None
+    dtype = denoiser_dtype(plan.config.train.dit_dtype, device)
+    return LearnerPlan(plan.arch, plan.task, plan.experts, plan.schedule, plan.total_steps, device, dtype)
+
+
+def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContext) -> list[Learner]:
+    """Load the denoisers, put LoRA into them, and bring it to where training starts."""
+    section = plan.config.train
+    first = collate([data.store.item(position) for position in plan.order.indices(0)], 0)
+    context.reporter.emit(PhaseStarted("Loading the model", None))
+    learners, left_out = load_learners(models, plan.config.model, section, first)
+    context.reporter.emit(PhaseFinished("Loading the model"))
+    if left_out:
+        context.reporter.emit(
+            Noted(f"{len(left_out)} layers never get a gradient and are not adapted, e.g. {left_out[0]}")
+        )
+    if plan.state is not None:
+        refuse_other_base(plan, learners)
+        saving.restore_run_state(plan.state, learners, section)
+        context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.total_steps}"))
+        return learners
+    if section.network_weights is not None:
+        for learner in learners:
+            load_lora(section.network_weights, learner.lora)
+        context.reporter.emit(Noted(f"starting from {section.network_weights}"))
+    return learners
+
+
+def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch.device, context: RunContext) -> Course:
+    assert plan.arch is not None
+    facts = TrainedOn(
+        items=len(plan.order.items) - len(plan.held_out),
+        batches_per_epoch=plan.order.batches_per_epoch,
+        batches_per_step=plan.batches_per_step,
+        total_steps=plan.total_steps,
+        totals=data.totals,
+        base_identity=learners[0].denoiser.identity,
+        resolutions=commonest_sizes(plan.sets, plan.arch.latent.spatial_stride),
+    )
+    rule = step_rule(plan.config.mask_loss, plan.config.train)
+    saved: list[int] = []
+
+    def save(done: int) -> None:
+        _save(plan, learners, facts, done, anew=plan.state is None and not saved)
+        saved.append(done)
+
+    held_out = HeldOut(plan.held_out, data.store.item, rule, device, plan.processes)
+    return Course(
+        start=plan.start,
+        total=plan.total_steps,
+        schedule=plan.schedule,
+        rule=rule,
+        device=device,
+        offload=plan.config.train.offload_inactive_dit,
+        save_at=plan.saves_at,
+        save=save,
+        stop_signal=context.stop_signal,
+        how_to_go_on=how_to_go_on(plan),
+        processes=plan.processes,
+        validate=lambda done, learner: _validate(learner, held_out) if plan.validates_at(done) else {},
+    )
+
+
+def _validate(learner: Learner, held_out: HeldOut) -> dict[str, torch.Tensor | float]:
+    with as_used([learner]):
+        return validate(learner, held_out)
+
+
+def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int, *, anew: bool) -> None:
+    """Save a training state, and LoRA files: the final ones at the end, those of the step where they were asked for.
+
+    Args:
+        plan: of the run.
+        learners: all of them.
+        facts: for the metadata.
+        done: steps done.
+        anew: whether this is the first state of a run that does not go on from another.
+    """
+    if not plan.processes.first:
+        return
+    config, section, names = plan.config, plan.config.train, plan.names
+    assert plan.arch is not None
+    metadata_of = partial(lora_metadata, plan.arch, config.model, section, config.mask_loss, facts, done)
+    files = names.lora_files() if done >= plan.total_steps else names.lora_files(done) if plan.saves_at(done) else []
+
+    if files:
+        with as_used(learners):
+            saving.save_loras(
+                files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format
+            )
+    settings = {**plan.settings(), BASE: bases(learners)}
+    saving.save_run_state(names, learners, step=done, settings=settings, keep_last=section.keep_last, anew=anew)
+
+
+def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary: Summary) -> None:
+    files = plan.names.lora_files()
+    summary.written = len(files)
+    summary.details |= {"steps": plan.total_steps, "loss": last.get("loss"), "files": [str(path) for path in files]}
+    summary.headline, summary.destination = f"Trained {counted(plan.total_steps, 'step')}", ", ".join(map(str, files))
+    rows = [("last loss", f"{last['loss']:.4f}" if "loss" in last else "-")]
+    if plan.names.curve.is_file():
+        rows.append(("loss curve", str(plan.names.curve)))
+    if totals is not None:
+        summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": len(totals.empty)}
+    if totals is not None and totals.empty:
+        rows.append(("entries with weight 0 everywhere", str(len(totals.empty))))
+    summary.tables.append(Table("Result", ("what", "value"), tuple(rows)))
