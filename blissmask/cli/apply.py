@@ -1,12 +1,12 @@
 """``blissmask apply``."""
 
-from blissmask.cli.commands import Command
+from blissmask.cli.commands import Command, Task
 
 APPLY = Command(
     name="apply",
     summary="Set everybody but the subject to weight 0: weighted masks times subject masks",
     sections=("apply",),
-    task="blissmask.tasks.apply.apply_instance",
+    task=Task(plan="blissmask.tasks.apply.apply_instance", run="blissmask.tasks.apply.apply_instance"),
     examples=(
         "blissmask apply --weighted-masks masks --instance-masks subject -o final",
         "blissmask apply --config group.toml --grow 4 --dry-run",

@@ -53,8 +53,8 @@ def _carry_out(command: Command, config: Config) -> int:
     from blissmask.ui.progress import make_reporter, while_planning
 
     with while_planning(config.run, silent=not _speaks()):
-        task = importlib.import_module(command.task_for(config))
-        plan: Plan = task.plan(config)
+        task = command.task_for(config)
+        plan: Plan = importlib.import_module(task.plan).plan(config)
     if _speaks():
         for problem in plan.warnings:
             problems.show_warning(problem, verbose=config.run.verbose)
@@ -71,6 +71,7 @@ def _carry_out(command: Command, config: Config) -> int:
             where=places,
             fix="mend it, or leave `--fail-fast` out",
         )
+    run = importlib.import_module(task.run).run
     started = time.monotonic()
     # To the end of the summary: a signal that comes when all is done must not hide what was done.
     with _graceful_stop() as stop_signal:
@@ -78,7 +79,7 @@ def _carry_out(command: Command, config: Config) -> int:
             make_reporter(config.run, command.name, silent=not _speaks()) as reporter,
             writing_to(plan.outputs, command=f"blissmask {command.name}"),
         ):
-            result = task.run(plan, RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal))
+            result = run(plan, RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal))
         result.seconds = time.monotonic() - started
         result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
         if not _speaks():

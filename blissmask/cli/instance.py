@@ -1,6 +1,6 @@
 """``blissmask instance``."""
 
-from blissmask.cli.commands import Command
+from blissmask.cli.commands import Command, Task
 from blissmask.people.faces.registry import IDENTITIES
 from blissmask.people.registry import PEOPLE
 
@@ -8,7 +8,7 @@ INSTANCE = Command(
     name="instance",
     summary="Find one person in group photos and outline nobody else",
     sections=("instance",),
-    task="blissmask.tasks.instance.find_subject",
+    task=Task(plan="blissmask.tasks.instance.find_subject", run="blissmask.tasks.instance.find_subject"),
     examples=(
         "blissmask instance --input photos --output subject --reference kyla.jpg",
         "blissmask instance -i photos -o subject -r refs --review unsure",

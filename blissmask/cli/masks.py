@@ -1,13 +1,13 @@
 """``blissmask masks``."""
 
-from blissmask.cli.commands import Command
+from blissmask.cli.commands import Command, Task
 from blissmask.parsing.registry import PARSING
 
 MASKS = Command(
     name="masks",
     summary="Make weighted masks from photos: face 255, body 128, hair 80, background 0",
     sections=("masks",),
-    task="blissmask.tasks.masks.make_masks",
+    task=Task(plan="blissmask.tasks.masks.make_masks", run="blissmask.tasks.masks.make_masks"),
     examples=(
         "blissmask masks --input photos --output masks --sheet sheet.png",
         "blissmask masks --config person.toml --hair 128 --map others=background",

@@ -1,16 +1,18 @@
 """``blissmask train``."""
 
-from blissmask.cli.commands import Command
+from blissmask.cli.commands import Command, Task
 from blissmask.families.registry import ARCHS
 
 TRAIN = Command(
     name="train",
     summary="Train a LoRA on the cache, each part of a picture as much as its mask says",
     sections=("model", "mask_loss", "train", "general", "datasets"),
-    task="blissmask.tasks.train.train_lora",
+    task=Task(plan="blissmask.tasks.train.plan", run="blissmask.tasks.train.train_lora"),
     other_tasks={
-        ("train", "convert_lora"): "blissmask.tasks.convert_lora.convert_lora",
-        ("mask_loss", "like"): "blissmask.tasks.train.like",
+        ("train", "convert_lora"): Task(
+            plan="blissmask.tasks.convert_lora.convert_lora", run="blissmask.tasks.convert_lora.convert_lora"
+        ),
+        ("mask_loss", "like"): Task(plan="blissmask.tasks.train.like", run="blissmask.tasks.train.like"),
     },
     examples=(
         "blissmask train --config person.toml --mask-preset person-prior",

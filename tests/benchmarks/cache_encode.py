@@ -32,7 +32,8 @@ from blissmask.config.load import load_config
 from blissmask.families import tiny
 from blissmask.families.registry import load_architecture
 from blissmask.families.wan.latents import WanLatentEncoder
-from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table
 from tests.builders.pictures import random_rgb, save, tier_mask
@@ -112,9 +113,7 @@ def run_seconds(vae: AutoencoderKLWan, photos: int, side: int) -> tuple[float, f
         WanLatentEncoder.encode_item = counted  # type: ignore[method-assign]
         try:
             whole, _ = timed(
-                lambda: build_cache.run(
-                    build_cache.plan(load_config(folder / "blissmask.toml", flags)), RunContext(jobs=2)
-                )
+                lambda: run_cache(plan_cache(load_config(folder / "blissmask.toml", flags)), RunContext(jobs=2))
             )
         finally:
             WanLatentEncoder.encode_item = encode_item  # type: ignore[method-assign]

@@ -23,7 +23,8 @@ import torch
 from blissmask.config.load import load_config
 from blissmask.families.protocol import EncodedText
 from blissmask.families.wan.family import WanFamily
-from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.cache_memory import peak_mib
 from tests.benchmarks.report import Row, Size, machine, table
@@ -92,7 +93,7 @@ def fill(folder: Path) -> None:
     loaders = WanFamily.load_latent_encoder, WanFamily.load_text_encoder
     sync, os.fsync = os.fsync, lambda descriptor: None
     WanFamily.load_latent_encoder, WanFamily.load_text_encoder = lambda *_, **__: latents, lambda *_, **__: text
-    build_cache.run(build_cache.plan(load_config(folder / "blissmask.toml", MODEL)), RunContext(jobs=2))
+    run_cache(plan_cache(load_config(folder / "blissmask.toml", MODEL)), RunContext(jobs=2))
     WanFamily.load_latent_encoder, WanFamily.load_text_encoder = loaders
     os.fsync = sync
 
@@ -101,10 +102,11 @@ _PLAN = """
 import sys, time
 from pathlib import Path
 from blissmask.config.load import load_config
-from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 config = load_config(Path(sys.argv[1]), {"model": {"arch": "wan22", "model": "tiny"}})
 started = time.process_time()
-build_cache.plan(config)
+plan_cache(config)
 print(time.process_time() - started)
 """
 

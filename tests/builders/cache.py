@@ -13,8 +13,9 @@ from blissmask.cachefile.entry import CacheEntry
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.config.model import Config
 from blissmask.families.wan.family import WanFamily
-from blissmask.tasks.cache import build_cache
-from blissmask.tasks.cache.planning.plan import CachePlan
+from blissmask.tasks.cache.plan import CachePlan
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext, Summary
 from tests.builders.pictures import Rgb, save, write_video
 
@@ -81,12 +82,12 @@ def listed_frames(folder: Path, names: Sequence[str]) -> dict[str, Any]:
 
 def build(folder: Path, **settings: Any) -> Summary:
     """Plan and run."""
-    return build_cache.run(plan(folder, **settings), RunContext(jobs=2))
+    return run_cache(plan(folder, **settings), RunContext(jobs=2))
 
 
 def plan(folder: Path, **settings: Any) -> CachePlan:
     """Plan alone."""
-    return build_cache.plan(config(folder, **settings))
+    return plan_cache(config(folder, **settings))
 
 
 def captions(folder: Path, names: list[str], text: str = "a photo of kyla") -> None:

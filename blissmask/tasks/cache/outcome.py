@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blissmask.errors import BlissmaskError, Problem
-from blissmask.tasks.cache.entry import Entry, TextEntry
-from blissmask.tasks.cache.tables import MaskTally
+from blissmask.tasks.cache.planned_entries import Entry, TextEntry
+from blissmask.tasks.cache.report import MaskTally
 from blissmask.tasks.run.plan import Failure
 from blissmask.tasks.run.wording import counted, verb
 

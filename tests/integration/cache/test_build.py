@@ -315,12 +315,12 @@ def test_a_missing_family_says_which_flag(photos):
 
 def test_two_data_sets_with_one_cache_folder_are_refused(photos):
     from blissmask.config.model import Config
-    from blissmask.tasks.cache import build_cache
+    from blissmask.tasks.cache.plan import plan as plan_cache
     from tests.builders.cache import config
 
     once = config(photos)
     with pytest.raises(UsageError, match="datasets 1 and 2 have one `cache_directory`"):
-        build_cache.plan(Config.model_validate({**once.model_dump(), "datasets": [once.datasets[0].model_dump()] * 2}))
+        plan_cache(Config.model_validate({**once.model_dump(), "datasets": [once.datasets[0].model_dump()] * 2}))
 
 
 def test_a_dry_run_loads_no_model(photos, monkeypatch):

@@ -11,7 +11,8 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.cachefile.write import save_tensors
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import MaskError, StoppedError
-from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, config, entries, metadata, plan, times
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, random_rgb, save
@@ -150,7 +151,7 @@ def test_another_vae_precision_is_encoded_anew(cached):
     folder, _ = cached
     task = config(folder, mask_directory=folder / "masks")
     task = task.model_copy(update={"model": task.model.model_copy(update={"vae_dtype": "bfloat16"})})
-    assert [item.reason for item in build_cache.plan(task).items] == ["vae dtype changed"] * 3
+    assert [item.reason for item in plan_cache(task).items] == ["vae dtype changed"] * 3
 
 
 def test_a_copied_data_set_is_fresh(cached):
@@ -294,9 +295,9 @@ def test_a_stopped_run_keeps_what_is_finished_and_removes_nothing(cached):
     (folder / "photos" / "a.png").unlink()
     save(folder / "photos" / "d.png", random_rgb(PHOTO_WH))
     captions(folder, ["d"])
-    stopped = build_cache.plan(config(folder, mask_directory=folder / "masks"))
+    stopped = plan_cache(config(folder, mask_directory=folder / "masks"))
     with pytest.raises(StoppedError):
-        build_cache.run(stopped, RunContext(stop_signal=lambda: 2))
+        run_cache(stopped, RunContext(stop_signal=lambda: 2))
     assert (folder / "cache" / "a_0096x0064_wan.safetensors").exists()
 
 
@@ -304,9 +305,9 @@ def test_the_next_run_finishes_what_a_stopped_one_left(cached):
     folder, _ = cached
     shutil.rmtree(folder / "cache")
     polls = iter(range(100))
-    stopped = build_cache.plan(config(folder, mask_directory=folder / "masks"))
+    stopped = plan_cache(config(folder, mask_directory=folder / "masks"))
     with pytest.raises(StoppedError):
-        build_cache.run(stopped, RunContext(jobs=1, stop_signal=lambda: 2 if next(polls) >= 1 else 0))
+        run_cache(stopped, RunContext(jobs=1, stop_signal=lambda: 2 if next(polls) >= 1 else 0))
     again(folder)
     assert sorted(entries(folder)) == ["a", "b", "c"]
 

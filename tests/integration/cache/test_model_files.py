@@ -8,7 +8,8 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.config.model import Config
 from blissmask.errors import ModelError
 from blissmask.families.registry import load_architecture
-from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.cache import PHOTO_WH, captions, config
 from tests.builders.pictures import photo_folder
@@ -33,7 +34,7 @@ def cached(folder, name, **files):
     ).model_dump()
     settings["model"] = {"arch": name, "device": "cpu", **files}
     validated = Config.model_validate(settings)
-    summary = build_cache.run(build_cache.plan(validated), RunContext())
+    summary = run_cache(plan_cache(validated), RunContext())
     assert summary.failures == []
     found = sorted(validated.datasets[0].cache_directory.glob("*.safetensors"))
     return {f"{path.name} {key}": tensor for path in found for key, tensor in read_tensors(path).items()}
@@ -92,7 +93,7 @@ def test_names_of_weights_are_found_without_loading_them(photo, monkeypatch):
         monkeypatch.setattr(family, method, lambda *_, **__: pytest.fail("loaded"))
     settings = config(photo, resolution=[64, 64], cache_directory=next(photo.glob("cache *"))).model_dump()
     settings["model"] = {"arch": "wan21", "device": "cpu", **files}
-    build_cache.run(build_cache.plan(Config.model_validate(settings)), RunContext())
+    run_cache(plan_cache(Config.model_validate(settings)), RunContext())
 
 
 def test_all_model_files_that_are_missing_are_told_and_a_dry_run_goes_on_without_them(photo):
@@ -103,12 +104,12 @@ def test_all_model_files_that_are_missing_are_told_and_a_dry_run_goes_on_without
         "text_encoder": photo / "gone_too.safetensors",
     }
     with pytest.raises(ModelError) as caught:
-        build_cache.plan(Config.model_validate(settings))
+        plan_cache(Config.model_validate(settings))
     assert [problem.where for problem in caught.value.problems] == [
         (str(photo / "gone.safetensors"),),
         (str(photo / "gone_too.safetensors"),),
     ]
-    plan = build_cache.plan(Config.model_validate({**settings, "run": {"dry_run": True}}))
+    plan = plan_cache(Config.model_validate({**settings, "run": {"dry_run": True}}))
     assert len(plan.having(Action.WRITE)) == 1
     [warning] = [warning for warning in plan.warnings if "not here yet" in warning.what]
     assert len(warning.where) == 2
@@ -118,5 +119,5 @@ def test_a_model_folder_that_is_missing_is_told_once(photo):
     settings = config(photo, arch="wan21", resolution=[64, 64]).model_dump()
     settings["model"] = {"arch": "wan21", "model": "nowhere"}
     with pytest.raises(ModelError) as caught:
-        build_cache.plan(Config.model_validate(settings))
+        plan_cache(Config.model_validate(settings))
     assert len(caught.value.problems) == 1

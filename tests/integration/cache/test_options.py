@@ -6,7 +6,8 @@ import torch
 from blissmask.errors import InputError
 from blissmask.families.wan.latents import WanLatentEncoder
 from blissmask.families.wan.text import Umt5TextEncoder
-from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.cache import PHOTO_WH, captions, config, plan
 from tests.builders.pictures import photo_folder
@@ -41,7 +42,7 @@ def test_captions_are_text_files_when_no_suffix_is_given(photos):
 
 def test_the_suffix_of_the_general_section_holds_for_every_data_set(photos):
     sections = with_option(config(photos), "general", caption_extension=".caption")
-    assert captions_of(build_cache.plan(sections)) == {"from a .caption file"}
+    assert captions_of(plan_cache(sections)) == {"from a .caption file"}
 
 
 @pytest.mark.parametrize("name", [None, "float32", "bfloat16", "float16"])
@@ -55,7 +56,7 @@ def test_the_vae_has_the_precision_that_is_given(photos, monkeypatch, name):
 
     monkeypatch.setattr(WanLatentEncoder, "__init__", make)
     sections = with_option(config(photos, cache={"latents_only": True}), "model", vae_dtype=name)
-    build_cache.run(build_cache.plan(sections), RunContext())
+    run_cache(plan_cache(sections), RunContext())
     assert seen == {getattr(torch, name or "float32")}
 
 
@@ -70,11 +71,11 @@ encoders = pytest.mark.parametrize("encoder", [WanLatentEncoder, Umt5TextEncoder
 def test_what_cannot_be_encoded_ends_the_run_when_asked_to(photos, monkeypatch, encoder):
     monkeypatch.setattr(encoder, "encode", refuse)
     with pytest.raises(InputError, match="broken"):
-        build_cache.run(plan(photos), RunContext(fail_fast=True))
+        run_cache(plan(photos), RunContext(fail_fast=True))
 
 
 @encoders
 def test_what_cannot_be_encoded_costs_its_items_otherwise(photos, monkeypatch, encoder):
     monkeypatch.setattr(encoder, "encode", refuse)
-    failures = build_cache.run(plan(photos), RunContext()).failures
+    failures = run_cache(plan(photos), RunContext()).failures
     assert [failure.problem.what for failure in failures] == ["broken"] * 2

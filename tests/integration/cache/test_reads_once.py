@@ -14,8 +14,10 @@ from blissmask.dataset import footage, pixel_mask
 from blissmask.errors import MediaError
 from blissmask.families.registry import load_architecture
 from blissmask.media import image
-from blissmask.tasks.cache import build_cache
-from blissmask.tasks.cache.encoding import latents, masks
+from blissmask.tasks.cache import encode_latents
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.reading import mask_weights
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
@@ -79,12 +81,12 @@ def two_data_sets(folder):
 
 def test_a_film_is_hashed_once_whatever_holds_its_clips(clip, monkeypatch):
     settings = two_data_sets(clip)
-    build_cache.run(build_cache.plan(settings), RunContext())
+    run_cache(plan_cache(settings), RunContext())
     hashed = []
     whole = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda file, *rest: hashed.append(file.name) or whole(file, *rest))
     os.utime(clip / "videos" / "clip.avi")
-    again = build_cache.plan(settings)
+    again = plan_cache(settings)
     assert len(again.having(Action.SKIP)) == len(again.items) == 2 * (FRAMES - 5 + 1)
     assert hashed == [str(clip / "videos" / "clip.avi")]
 
@@ -158,7 +160,7 @@ def count_decoded(monkeypatch, folder):
     """Note which masks are decoded."""
     decoded = []
     whole = image.read_mask_picture
-    for module in (image, masks):
+    for module in (image, mask_weights):
         monkeypatch.setattr(module, "read_mask_picture", lambda path: decoded.append(path) or whole(path))
     return decoded
 
@@ -167,9 +169,9 @@ def test_the_one_mask_of_a_film_is_decoded_once_in_the_plan_and_once_in_the_run(
     save(clip / "masks" / "clip.png", tier_mask((64, 48)))
     decoded = count_decoded(monkeypatch, clip)
     settings = config(clip, **on_videos(clip, frame_extraction="slide", mask_directory=clip / "masks"))
-    planned = build_cache.plan(settings)
+    planned = plan_cache(settings)
     assert decoded == [clip / "masks" / "clip.png"]
-    build_cache.run(planned, RunContext())
+    run_cache(planned, RunContext())
     assert decoded == [clip / "masks" / "clip.png"] * 2
 
 
@@ -193,9 +195,11 @@ def test_clips_are_worked_on_by_a_few_threads_only(clip, monkeypatch, change):
     else:
         write_video(clip / "videos" / "clip.avi", moving_frames()[::-1])
     jobs = {}
-    whole = latents.work_through
+    whole = encode_latents.work_through
     monkeypatch.setattr(
-        latents, "work_through", lambda *args, **how: jobs.update({how["phase"]: args[2].jobs}) or whole(*args, **how)
+        encode_latents,
+        "work_through",
+        lambda *args, **how: jobs.update({how["phase"]: args[2].jobs}) or whole(*args, **how),
     )
-    build_cache.run(build_cache.plan(config(clip, **settings)), RunContext(jobs=16))
+    run_cache(plan_cache(config(clip, **settings)), RunContext(jobs=16))
     assert jobs == {"Refreshing masks" if change == "masks" else "Encoding": 3}

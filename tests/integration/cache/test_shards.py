@@ -18,7 +18,8 @@ import os
 import json, sys
 from pathlib import Path
 from blissmask.dataset import footage
-from blissmask.tasks.cache import build_cache
+from blissmask.tasks.cache.plan import plan as plan_cache
+from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.cache import config
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -29,8 +30,8 @@ def counted(path, indices):
         decoded.append(path.name)
         yield frame
 footage.read_frames = counted
-plan = build_cache.plan(config(folder, **settings))
-summary = build_cache.run(plan, RunContext(jobs=2))
+plan = plan_cache(config(folder, **settings))
+summary = run_cache(plan, RunContext(jobs=2))
 print(json.dumps({**summary.to_json(), "locks": len(plan.outputs), "decoded": decoded}), flush=True)
 # What is counted is printed; on a busy machine a thread of gloo may abort a process while Python takes itself apart.
 os._exit(0)

@@ -6,7 +6,7 @@ import pytest
 from blissmask.errors import UsageError
 from blissmask.media.image import read_image
 from blissmask.media.sheet import is_sheet
-from blissmask.tasks.cache import sheet as cache_sheet
+from blissmask.tasks.cache import cache_sheet
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, plan, times
 from tests.builders.pictures import mask_folder, photo_folder, save, tier_mask, write_video
@@ -46,7 +46,7 @@ def test_the_sheet_is_there_before_any_model_is_loaded(photos, monkeypatch):
     models = ModelCounter(monkeypatch)
     loaded_then = []
     monkeypatch.setattr(
-        "blissmask.tasks.cache.build_cache.write_cache_sheet", lambda *_: loaded_then.append(list(models.loaded))
+        "blissmask.tasks.cache.run.write_cache_sheet", lambda *_: loaded_then.append(list(models.loaded))
     )
     build(photos, cache={"sheet": photos / "sheet.png"})
     assert loaded_then == [[]]

@@ -133,7 +133,7 @@ def test_a_video_that_is_damaged_to_its_end_is_named_with_what_is_left(tmp_path)
 
 
 def test_a_control_video_that_was_trimmed_repeats_its_last_frame(tmp_path):
-    from blissmask.tasks.cache.encoding.footage import ControlClip
+    from blissmask.tasks.cache.reading.video_frames import ControlClip
 
     control = ControlClip(trimmed(tmp_path / "control.mp4", 24, first=0, kept=12), (64, 48), [[10, 11, 12, 20]])
     frames_FHW3 = control.read([10, 11, 12, 20])

@@ -9,9 +9,9 @@ from blissmask.dataset.frames import round_frames, rounded_targets
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
 from blissmask.errors import Problem
-from blissmask.tasks.cache.entry import Entry, rate_text
+from blissmask.tasks.cache.cached_dataset import Recipe
+from blissmask.tasks.cache.planned_entries import Entry, rate_text
 from blissmask.tasks.cache.planning.scan import Scanned
-from blissmask.tasks.cache.recipe import Recipe
 from blissmask.tasks.run.wording import counted, pixels_text, verb
 
 _RATE_TOLERANCE = 0.02

@@ -22,9 +22,9 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
-from blissmask.tasks.cache.entry import Entry, Facts, TextEntry
-from blissmask.tasks.cache.folder import CacheFolder
-from blissmask.tasks.cache.recipe import TEXT_DTYPE, Recipe
+from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Recipe
+from blissmask.tasks.cache.planned_entries import Entry, Facts, TextEntry
+from blissmask.tasks.cache.planning.cache_folder import CacheFolder
 
 _FAR_FEWER = 0.1
 """A container that states this share of frames too many deserves a word: its film was trimmed, or is damaged."""

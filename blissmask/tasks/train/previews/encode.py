@@ -12,7 +12,7 @@ from blissmask.dataset.geometry import cover
 from blissmask.families.files.model_files import model_files
 from blissmask.families.previews import Shot, encode_picture, to_signed
 from blissmask.media.image import read_image
-from blissmask.tasks.cache.recipe import TEXT_DTYPE
+from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.plan import PlannedShot
 from blissmask.training.device import release_memory

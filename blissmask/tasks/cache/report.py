@@ -10,7 +10,7 @@ from pathlib import Path
 from blissmask.cachefile.freshness import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
-from blissmask.tasks.cache.entry import Entry, TextEntry
+from blissmask.tasks.cache.planned_entries import Entry, TextEntry
 from blissmask.tasks.run.plan import Table
 from blissmask.tasks.run.wording import bytes_text
 

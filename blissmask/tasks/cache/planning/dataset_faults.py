@@ -11,11 +11,11 @@ from blissmask.cachefile.freshness import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem
-from blissmask.tasks.cache.encoding.masks import look_at_mask, mask_is_moving
-from blissmask.tasks.cache.entry import Entry
 from blissmask.tasks.cache.outcome import empty_warning, mask_place
+from blissmask.tasks.cache.planned_entries import Entry
 from blissmask.tasks.cache.planning.notices import about
 from blissmask.tasks.cache.planning.scan import Scanned
+from blissmask.tasks.cache.reading.mask_weights import look_at_mask, mask_is_moving
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
 _MAX_NAME_BYTES = 255

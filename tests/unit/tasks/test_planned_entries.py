@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blissmask.tasks.cache.entry import Facts, rate_text
+from blissmask.tasks.cache.planned_entries import Facts, rate_text
 
 
 @pytest.mark.parametrize(

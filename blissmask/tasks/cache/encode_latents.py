@@ -20,11 +20,11 @@ from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError
 from blissmask.families.protocol import LatentEncoder
 from blissmask.masks.latent import one_frame_weights
-from blissmask.tasks.cache.encoding.footage import Job, with_footage
-from blissmask.tasks.cache.encoding.pixels import Pixels, read_mask, read_pixels
-from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.cached_dataset import Model
 from blissmask.tasks.cache.outcome import CacheRun
-from blissmask.tasks.cache.recipe import Model
+from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.reading.entry_pixels import Pixels, read_mask, read_pixels
+from blissmask.tasks.cache.reading.video_frames import Job, with_footage
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.shards import Shard
 from blissmask.tasks.run.workers import Background, work_through

@@ -18,10 +18,10 @@ from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
 from blissmask.families.protocol import EncodedText, TextEncoder
 from blissmask.media.image import read_image
-from blissmask.tasks.cache.entry import TextEntry
+from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Model
 from blissmask.tasks.cache.outcome import CacheRun
+from blissmask.tasks.cache.planned_entries import TextEntry
 from blissmask.tasks.cache.planning.scan import seen_controls, text_labels
-from blissmask.tasks.cache.recipe import TEXT_DTYPE, Model
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.shards import Shard
 from blissmask.tasks.run.workers import Background, work_through

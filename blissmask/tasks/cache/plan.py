@@ -14,12 +14,12 @@ from blissmask.cachefile.freshness import Redo
 from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
-from blissmask.tasks.cache import tables
-from blissmask.tasks.cache.entry import Entry, TextEntry
-from blissmask.tasks.cache.planning import checks, notices
+from blissmask.tasks.cache.cache_sheet import check_cache_sheet
+from blissmask.tasks.cache.cached_dataset import Model, Recipe, choose_model, make_recipes
+from blissmask.tasks.cache.planned_entries import Entry, TextEntry
+from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.scan import Scanned, scan
-from blissmask.tasks.cache.recipe import Model, Recipe, choose_model, make_recipes
-from blissmask.tasks.cache.sheet import check_cache_sheet
+from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
 from blissmask.tasks.run.shards import this_shard
 from blissmask.tasks.run.wording import bytes_text
@@ -27,7 +27,7 @@ from blissmask.tasks.run.wording import bytes_text
 COMMAND = "cache"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class CachePlan(Plan):
     """What a run of `cache` does.
 
@@ -41,7 +41,7 @@ class CachePlan(Plan):
         outdated: our own files that no item needs; removed after a whole pass.
     """
 
-    model: Model | None = None
+    model: Model
     folders: tuple[Path, ...] = ()
     entries: list[Entry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
@@ -62,7 +62,7 @@ def _uncollected() -> Iterator[None]:
 
 
 @_uncollected()
-def make_plan(config: Config) -> CachePlan:
+def plan(config: Config) -> CachePlan:
     """Decide item by item what is encoded, refreshed or left.
 
     Raises:
@@ -74,7 +74,7 @@ def make_plan(config: Config) -> CachePlan:
     recipes = make_recipes(config, model)
     folders = tuple(recipe.folder for recipe in recipes)
     result = CachePlan(
-        COMMAND,
+        command=COMMAND,
         outputs=folders if this_shard().rank == 0 else (),
         warnings=check_cache_sheet(config),
         model=model,
@@ -83,8 +83,8 @@ def make_plan(config: Config) -> CachePlan:
     )
     for found in _scan_all(recipes, config):
         _add(found, result, config)
-    result.tables = tables.plan_tables(result.entries, result.texts)
-    result.details = tables.plan_details(result.entries, result.texts, result.outdated)
+    result.tables = plan_tables(result.entries, result.texts)
+    result.details = plan_details(result.entries, result.texts, result.outdated)
     result.warnings += [*_missing_warning(model), *_disk_warning(result)]
     return result
 
@@ -116,7 +116,7 @@ def _scan_all(recipes: Iterable[Recipe], config: Config) -> list[Scanned]:
         except InputError as error:
             problems += error.problems
             continue
-        problems += [_in_dataset(problem, found) for problem in checks.refusals(found)]
+        problems += [_in_dataset(problem, found) for problem in dataset_faults.refusals(found)]
         scans.append(found)
     if problems:
         raise InputError.several(problems)
@@ -125,11 +125,11 @@ def _scan_all(recipes: Iterable[Recipe], config: Config) -> list[Scanned]:
 
 def _add(found: Scanned, result: CachePlan, config: Config) -> None:
     """Check the masks of one data set, then add what is to be done for it."""
-    checked = checks.check_masks(found.entries, config.run.worker_count)
-    empty = checks.empty_masks(checked)
+    checked = dataset_faults.check_masks(found.entries, config.run.worker_count)
+    empty = dataset_faults.empty_masks(checked)
     if empty and config.cache.empty_mask == "error":
         raise MaskError.several(empty)
-    result.warnings += [*notices.warnings(found), *empty, *checks.opaque_masks(checked)]
+    result.warnings += [*notices.warnings(found), *empty, *dataset_faults.opaque_masks(checked)]
     entries = [check.entry for check in checked if check.problem is None]
     result.entries += entries
     result.texts += found.texts
@@ -195,9 +195,7 @@ def _disk_warning(plan: CachePlan) -> list[Problem]:
     problems = []
     for folder in plan.folders:
         need = sum(
-            tables.entry_bytes(entry)
-            for entry in plan.entries
-            if entry.recipe.folder == folder and entry.reason == "new"
+            entry_bytes(entry) for entry in plan.entries if entry.recipe.folder == folder and entry.reason == "new"
         )
         present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(present).free

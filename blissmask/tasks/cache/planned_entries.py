@@ -12,7 +12,7 @@ from blissmask.cachefile.layout import EMPTY_MASK, FILLED, LatentName, Window, a
 from blissmask.dataset.frames import FrameRange, frames_at_rate
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
-from blissmask.tasks.cache.recipe import Recipe
+from blissmask.tasks.cache.cached_dataset import Recipe
 
 # All clips of a video ask for the same list.
 _kept_frames = lru_cache(maxsize=16)(frames_at_rate)

@@ -22,8 +22,8 @@ from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.dataset.reel import Reel
 from blissmask.errors import MediaError
-from blissmask.tasks.cache.encoding.masks import read_frame_masks, read_still_mask
-from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.reading.mask_weights import read_frame_masks, read_still_mask
 from blissmask.tasks.run.wording import pixels_text
 
 Rgb: TypeAlias = NDArray[np.uint8]

@@ -19,9 +19,9 @@ from blissmask.dataset.item import MaskSource
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image
-from blissmask.tasks.cache.encoding.footage import Footage
-from blissmask.tasks.cache.encoding.masks import mask_is_moving, read_still_mask
-from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_still_mask
+from blissmask.tasks.cache.reading.video_frames import Footage
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import pytest
 
 from blissmask.cachefile import fingerprint
 from blissmask.errors import MediaError
-from blissmask.tasks.cache.encoding import footage as cache_footage
-from blissmask.tasks.cache.encoding.footage import ControlClip, with_footage
+from blissmask.tasks.cache.reading import video_frames
+from blissmask.tasks.cache.reading.video_frames import ControlClip, with_footage
 from tests.builders.cache import plan
 from tests.builders.pictures import save, write_video
 
@@ -39,8 +39,8 @@ def test_a_control_video_that_cannot_be_read_fails_when_a_clip_asks(tmp_path):
 
 def test_a_control_video_is_opened_once_however_many_threads_ask(controls, monkeypatch):
     opened = []
-    whole = cache_footage.measure
-    monkeypatch.setattr(cache_footage, "measure", lambda path: opened.append(path) or whole(path))
+    whole = video_frames.measure
+    monkeypatch.setattr(video_frames, "measure", lambda path: opened.append(path) or whole(path))
     clips = [[number % 4] for number in range(8)]
     control = ControlClip(controls, (64, 48), clips)
     with ThreadPoolExecutor(4) as pool:

@@ -5,18 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from blissmask.cachefile.freshness import Redo
-from blissmask.config.model import Config
+from blissmask.tasks.cache.cache_sheet import write_cache_sheet
 from blissmask.tasks.cache.outcome import CacheRun
-from blissmask.tasks.cache.planning.plan import COMMAND, CachePlan, make_plan
-from blissmask.tasks.cache.sheet import write_cache_sheet
+from blissmask.tasks.cache.plan import COMMAND, CachePlan
 from blissmask.tasks.run.plan import Action, RunContext, Summary, planned_failures
 from blissmask.tasks.run.shards import this_shard
 from blissmask.tasks.run.wording import bytes_text
-
-
-def plan(config: Config) -> CachePlan:
-    """Decide item by item what is encoded, refreshed or left; no model is loaded. Errors as ``make_plan``."""
-    return make_plan(config)
 
 
 def run(plan: CachePlan, context: RunContext) -> Summary:
@@ -26,7 +20,6 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
         ModelError: an encoder cannot be loaded.
         MachineError, StoppedError: finished entries are kept; running again continues.
     """
-    assert plan.model is not None
     shard = this_shard()
     # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the
     # same plan.
@@ -43,12 +36,12 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     texts = [text for text in plan.texts if text.reason]
     # Imported where there is work: PyTorch takes longer to load than thousands of fresh items to plan.
     if stale:
-        from blissmask.tasks.cache.encoding.latents import encode_latents, refresh_masks
+        from blissmask.tasks.cache.encode_latents import encode_latents, refresh_masks
 
         refresh_masks([entry for entry in stale if entry.redo is not Redo.LATENTS], context, mine)
         encode_latents([entry for entry in stale if entry.redo is Redo.LATENTS], plan.model, context, mine, shard=shard)
     if texts:
-        from blissmask.tasks.cache.encoding.text import encode_texts
+        from blissmask.tasks.cache.encode_captions import encode_texts
 
         encode_texts(texts, plan.model, context, mine, shard=shard)
     whole = CacheRun()

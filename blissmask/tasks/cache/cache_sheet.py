@@ -20,9 +20,9 @@ from blissmask.errors import Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
 from blissmask.media.sheet import BOX, Card, SheetText
-from blissmask.tasks.cache.encoding.masks import mask_is_moving, read_frame_masks
-from blissmask.tasks.cache.encoding.pixels import read_mask, read_pixels
-from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
+from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_frame_masks
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import counted, pixels_text

@@ -18,7 +18,7 @@ from blissmask.dataset.names import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image, read_mask_picture
-from blissmask.tasks.cache.entry import Entry
+from blissmask.tasks.cache.planned_entries import Entry
 from blissmask.tasks.run.wording import framing_problem
 
 _MAX_ALPHA = np.float32(255)

@@ -1,1 +1,0 @@
-"""From pictures, masks and captions to the contents of cache entries."""

@@ -1,0 +1,1 @@
+"""What one cache entry is made from: its pixels, its control pictures and its mask, at training size."""
