@@ -1,4 +1,7 @@
-"""Use the denoisers of a training in between, and leave no trace: what comes after is what would have come without."""
+"""Use the denoisers of a running training for previews, validation and files without changing the training.
+
+After each of these, training continues as if it had not happened: bit by bit the same.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ from blissmask.training.optim.optimizer import set_training_mode
 
 
 @contextlib.contextmanager
-def as_used(learners: Sequence[Learner]) -> Iterator[None]:
-    """Let the weights be those that a LoRA file holds; only schedule-free optimisers tell them from those that are trained.
+def inference_weights(learners: Sequence[Learner]) -> Iterator[None]:
+    """Give the learners the weights that a LoRA file holds.
 
-    Afterwards training goes on from the very weights it had: such an optimiser computes one from the other, and back
-    with an error of rounding, so a run with more saves would end elsewhere.
+    Only schedule-free optimisers keep other weights for training than for inference. They compute each from the other
+    with an error of rounding, so the training weights are kept and put back afterwards; otherwise a run that saves more
+    often would end with another LoRA.
     """
     switching = [learner for learner in learners if hasattr(learner.optimizer, "eval")]
-    # On the CPU, since the device may be full.
-    weights = [
+    # The copies go to CPU memory, since the device may be full.
+    kept = [
         (weight, weight.detach().to("cpu", copy=True))
         for learner in switching
         for _, weight in learner.lora.named_parameters()
@@ -35,25 +39,26 @@ def as_used(learners: Sequence[Learner]) -> Iterator[None]:
         for learner in switching:
             set_training_mode(learner.optimizer, training=True)
         with torch.no_grad():
-            for weight, kept in weights:
-                weight.copy_(kept)
+            for weight, before in kept:
+                weight.copy_(before)
 
 
 @contextlib.contextmanager
-def undisturbed(learners: Sequence[Learner], device: torch.device) -> Iterator[None]:
-    """Let the denoisers predict as they will be used: without dropout, with the weights of :func:`as_used`.
+def evaluation_mode(learners: Sequence[Learner], device: torch.device) -> Iterator[None]:
+    """Let the denoisers predict as at inference: without dropout and with :func:`inference_weights`.
 
-    Afterwards the weights, their modes and the random state of the process are what they were, bit by bit.
+    Afterwards the weights, the mode of every module and the process's random state are what they were, bit by bit.
 
     Args:
         learners: whose denoisers are used.
-        device: whose random state is kept, beside the CPU's.
+        device: its random state is kept, beside the CPU's.
     """
     modules = [learner.denoiser.module for learner in learners]
     modes = [(part, part.training) for module in modules for part in module.modules()]
     python_state, numpy_state = random.getstate(), np.random.get_state()
+    gpus = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), as_used(learners):
+        with torch.random.fork_rng(devices=gpus), inference_weights(learners):
             for module in modules:
                 module.eval()
             yield

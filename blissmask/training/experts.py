@@ -13,7 +13,7 @@ from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers import Lora
-from blissmask.training.memory.offload import BlockSwap, Home, move
+from blissmask.training.memory.offload import BlockSwap, CpuWeights, move_weights
 from blissmask.training.timesteps import (
     FLUX_LINE,
     QWEN_LINE,
@@ -41,7 +41,7 @@ class Learner:
         noise: noise levels it is trained on.
         optimizer, scheduler: over ``lora``.
         swap: the blocks that rest in CPU memory; None when all stay on the device.
-        home: see :func:`offload.move`.
+        cpu_weights: see :func:`offload.move_weights`.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Learner:
     optimizer: Optimizer
     scheduler: LRScheduler
     swap: BlockSwap | None = None
-    home: Home = field(default_factory=dict)
+    cpu_weights: CpuWeights = field(default_factory=dict)
 
     def to(self, device: torch.device) -> None:
         """Move the denoiser to ``device``, but for the blocks that rest in CPU memory."""
-        _move(self.denoiser, self.swap, device, self.home)
+        _move(self.denoiser, self.swap, device, self.cpu_weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +65,18 @@ class Onlooker:
     name: str
     denoiser: Denoiser
     swap: BlockSwap | None = None
-    home: Home = field(default_factory=dict)
+    cpu_weights: CpuWeights = field(default_factory=dict)
 
     def to(self, device: torch.device) -> None:
         """As :meth:`Learner.to`."""
-        _move(self.denoiser, self.swap, device, self.home)
+        _move(self.denoiser, self.swap, device, self.cpu_weights)
 
 
-def _move(denoiser: Denoiser, swap: BlockSwap | None, device: torch.device, home: Home) -> None:
+def _move(denoiser: Denoiser, swap: BlockSwap | None, device: torch.device, cpu_weights: CpuWeights) -> None:
     if swap is None:
-        move(denoiser.module, device, home)
+        move_weights(denoiser.module, device, cpu_weights)
     else:
-        swap.place(denoiser.module, device, home)
+        swap.place(denoiser.module, device, cpu_weights)
 
 
 @dataclass(frozen=True, slots=True)

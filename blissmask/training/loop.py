@@ -1,4 +1,4 @@
-"""The loop: step after step until the last, a stop, or a loss that is not finite."""
+"""The training loop: step after step until the last one, a stop signal, or a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import StoppedError
-from blissmask.training.data.prefetch import Feed
+from blissmask.training.data.prefetch import Prefetcher
 from blissmask.training.device import release_memory
 from blissmask.training.experts import Learner, StepSchedule
 from blissmask.training.optim.optimizer import set_training_mode
@@ -20,8 +20,8 @@ from blissmask.training.step import StepRule, run_step
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """How far to go, and what happens on the way.
+class LoopSettings:
+    """Which steps to train, and how.
 
     Attributes:
         start: optimiser steps already done.
@@ -29,14 +29,7 @@ class Course:
         schedule: which learner a step trains.
         rule: what a step does.
         device: of the active learner.
-        offload: keep the weights of the learner that rests in CPU memory.
-        save_at: says, for a number of steps done, whether to save.
-        save: saves; called with the number of steps done, after all numbers up to it were seen to be finite.
-        validate: returns the numbers of held-out items after a number of steps; empty when it is not their turn.
-        stop_signal: returns the number of the signal that asked to stop, or 0.
-        how_to_go_on: what to type after a stop.
-        preview: draws what is due after a number of steps, and says whether there was any; learners may then be on
-            other devices.
+        offload: whether the learner that rests keeps its weights in CPU memory.
         processes: that share every step.
     """
 
@@ -46,94 +39,143 @@ class Course:
     rule: StepRule
     device: torch.device
     offload: bool
-    save_at: Callable[[int], bool]
+    processes: Processes = ALONE
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewHook:
+    """When and how previews are drawn.
+
+    Attributes:
+        is_due: whether to draw after a number of steps, from 0.
+        draw: draws after a number of steps; may leave the learners on other devices.
+    """
+
+    is_due: Callable[[int], bool]
+    draw: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopHooks:
+    """What the loop calls between steps; each gets the number of steps done.
+
+    Attributes:
+        is_save_due: whether to save after this step.
+        save: saves; the loop has seen before that all numbers up to this step are finite.
+        stop_signal: returns the number of the signal that asked to stop, or 0.
+        validate: returns the numbers of the held-out items; empty where no validation is due.
+        previews: None where none are wanted.
+        resume_hint: what to type to continue after a stop.
+    """
+
+    is_save_due: Callable[[int], bool]
     save: Callable[[int], None]
     stop_signal: Callable[[], int]
-    how_to_go_on: str = "run the same command again to continue"
-    processes: Processes = ALONE
-    validate: Callable[[int, Learner], Mapping[str, Tensor | float]] = lambda done, learner: {}
-    preview: Callable[[int], bool] = lambda done: False
+    validate: Callable[[int, Learner], Mapping[str, Tensor | float]] | None = None
+    previews: PreviewHook | None = None
+    resume_hint: str = "run the same command again to continue"
 
 
-def train(learners: Sequence[Learner], feed: Feed, course: Course, numbers: MetricBuffer) -> None:
-    """Train from ``course.start`` to ``course.total``.
+def train(
+    learners: Sequence[Learner],
+    batches: Prefetcher,
+    settings: LoopSettings,
+    hooks: LoopHooks,
+    metrics: MetricBuffer,
+) -> None:
+    """Train from ``settings.start`` to ``settings.total``.
+
+    Args:
+        learners: in the order of the schedule.
+        batches: the micro-batches of each step.
+        settings: which steps, and how.
+        hooks: what happens between steps.
+        metrics: receives the numbers of each step.
 
     Raises:
         StoppedError: a signal asked to stop; the step in hand was finished and saved.
         NonFiniteLossError: a loss or gradient is not finite; nothing was saved since.
         RuntimeError, MemoryError: memory ran out; the steps before are saved.
     """
-    active = -1
     for learner in learners:
         learner.denoiser.module.train()
         set_training_mode(learner.optimizer, training=True)
-    if course.start >= course.total:
-        # All steps are done, and the final LoRA file was removed or is to be of fewer steps: only that is left to do.
-        course.save(course.start)
-    # What is due before the first step, or was due when a kill came after this state was saved.
-    course.preview(course.start)
-    for step in range(course.start, course.total):
-        position = course.schedule.learner_at(step)
+    if settings.start >= settings.total:
+        # All steps are done, and the final LoRA file was removed, or the run is to be shorter now: only that file is
+        # missing.
+        hooks.save(settings.start)
+    # Previews are due before the first step. They may also be due when a kill came right after this state was saved.
+    _draw_previews(hooks, settings.start)
+    active: int | None = None
+    for step in range(settings.start, settings.total):
+        position = settings.schedule.learner_at(step)
         if position != active:
-            _take_turns(learners, position, course)
+            _activate(learners, position, settings)
             active = position
-        window = feed.window(step, last=step + 1 == course.total)
+        done = step + 1
         values = run_step(
             learners[position],
-            window,
-            course.rule,
+            batches.window(step, last=done == settings.total),
+            settings.rule,
             step=step,
-            device=course.device,
-            processes=course.processes,
-            rescue=partial(_rescue, course, numbers, step),
+            device=settings.device,
+            processes=settings.processes,
+            on_out_of_memory=partial(_save_finished_steps, settings, hooks, metrics, step),
         )
-        numbers.add(step + 1, {**values, **course.validate(step + 1, learners[position])})
-        # A signal reaches the processes at different steps; all must stop after the same one.
-        signal = course.processes.highest(course.stop_signal())
-        done = step + 1
-        is_saved = signal != 0 or done == course.total or course.save_at(done)
+        validation = {} if hooks.validate is None else hooks.validate(done, learners[position])
+        metrics.add(done, {**values, **validation})
+        # The signal reaches each process at another step; all must stop after the same one.
+        signal = settings.processes.highest(hooks.stop_signal())
+        is_saved = signal != 0 or done == settings.total or hooks.is_save_due(done)
         if is_saved:
-            _save(course, numbers, done)
-        if not signal and course.preview(done):
-            active = -1
-            signal = course.processes.highest(course.stop_signal())
+            _save(hooks, metrics, done)
+        if not signal and _draw_previews(hooks, done):
+            # Drawing moves the learners between devices.
+            active = None
+            signal = settings.processes.highest(hooks.stop_signal())
             if signal and not is_saved:
-                _save(course, numbers, done)
-        if signal and done < course.total:
+                _save(hooks, metrics, done)
+        if signal and done < settings.total:
             raise StoppedError(
-                f"stopped after step {done} of {course.total}; it is saved",
+                f"stopped after step {done} of {settings.total}; it is saved",
                 signal_number=signal,
-                fix=course.how_to_go_on,
+                fix=hooks.resume_hint,
             )
 
 
-def _rescue(course: Course, numbers: MetricBuffer, done: int) -> None:
-    """Save the steps that are done when the next one does not fit into the memory; what it left there goes first."""
-    # Other processes wait inside the step, so this one alone cannot save.
-    if done > course.start and course.processes.count == 1:
-        release_memory(course.device)
-        _save(course, numbers, done)
+def _save_finished_steps(settings: LoopSettings, hooks: LoopHooks, metrics: MetricBuffer, done: int) -> None:
+    """Save the finished steps when the next one does not fit into the memory."""
+    # Other processes wait inside the step, so one process alone cannot save.
+    if done > settings.start and settings.processes.count == 1:
+        # What the failed step left in memory goes first: saving needs room, too.
+        release_memory(settings.device)
+        _save(hooks, metrics, done)
 
 
-def _save(course: Course, numbers: MetricBuffer, done: int) -> None:
+def _save(hooks: LoopHooks, metrics: MetricBuffer, done: int) -> None:
     """Save, once all numbers up to step ``done`` were seen to be finite."""
-    numbers.flush()
-    course.save(done)
+    metrics.flush()
+    hooks.save(done)
 
 
-def _take_turns(learners: Sequence[Learner], position: int, course: Course) -> None:
-    """Bring the learner at ``position`` to the device, the others out of its way when there is no room for all."""
+def _draw_previews(hooks: LoopHooks, done: int) -> bool:
+    """Draw the previews that are due after ``done`` steps, and return whether there were any."""
+    if hooks.previews is None or not hooks.previews.is_due(done):
+        return False
+    hooks.previews.draw(done)
+    return True
+
+
+def _activate(learners: Sequence[Learner], position: int, settings: LoopSettings) -> None:
+    """Bring the learner at ``position`` to the device; the others make room for it where offloading is on."""
     for other, learner in enumerate(learners):
-        if other != position and course.offload:
+        if other != position and settings.offload:
             learner.to(torch.device("cpu"))
     active = learners[position]
-    active.to(course.device)
+    active.to(settings.device)
+    # The optimiser's state was restored while the weights rested in CPU memory, so it may lie there still. Step counters
+    # (tensors without dimensions) stay where the optimiser wants them.
     for values in active.optimizer.state.values():
-        # What was restored while the weights rested in CPU memory; step counters stay where the optimiser wants them.
-        values.update(
-            {
-                name: value.to(course.device)
-                for name, value in values.items()
-                if isinstance(value, Tensor) and value.ndim > 0
-            }
-        )
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.ndim > 0:
+                values[name] = value.to(settings.device)

@@ -107,7 +107,7 @@ def run_step(
     step: int,
     device: torch.device,
     processes: Processes = ALONE,
-    rescue: Callable[[], None] = lambda: None,
+    on_out_of_memory: Callable[[], None] | None = None,
 ) -> dict[str, Tensor | float]:
     """Train one optimiser step on ``window`` and return its numbers; tensors among them are still on the device.
 
@@ -118,7 +118,7 @@ def run_step(
         step: number of the step, from 0.
         device: of the denoiser.
         processes: that share the step; the numbers are of all of them.
-        rescue: called when memory runs out before any weight was changed; the error goes on from there.
+        on_out_of_memory: called when memory runs out before any weight was changed; the error goes on from there.
     """
     weighed = _weigh(learner, window, rule, step, processes)
     tally = _Tally(
@@ -137,7 +137,8 @@ def run_step(
     except Exception as error:
         if is_out_of_memory(error):
             learner.optimizer.zero_grad(set_to_none=True)
-            rescue()
+            if on_out_of_memory is not None:
+                on_out_of_memory()
         raise
     parameters = [parameter for _, parameter in learner.lora.named_parameters()]
     processes.sum_gradients(parameters)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blissmask.masks.tiers import TIERS
-from blissmask.training.data.batches import MicroBatch, Placed, collate
+from blissmask.training.data.batches import BucketedItem, MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
 from blissmask.training.experts import Learner
@@ -56,10 +56,12 @@ def choose_held_out(count: int, share: float, *, seed: int) -> tuple[int, ...]:
     return tuple(sorted(shuffled[: max(1, round(share * count))]))
 
 
-def without_held_out(placed: Sequence[Placed], held_out: Sequence[int]) -> list[Placed]:
+def without_held_out(items: Sequence[BucketedItem], held_out: Sequence[int]) -> list[BucketedItem]:
     """Return the items with the held-out ones shown in no epoch; positions stay."""
     apart = set(held_out)
-    return [Placed(item.bucket, 0 if at in apart else item.repeats, item.batch_size) for at, item in enumerate(placed)]
+    return [
+        BucketedItem(item.bucket, 0 if at in apart else item.repeats, item.batch_size) for at, item in enumerate(items)
+    ]
 
 
 def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:

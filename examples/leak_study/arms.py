@@ -32,7 +32,7 @@ from blissmask.masks.combine import tier_labels_to_grey
 from blissmask.masks.refine import grow_grey
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 from blissmask.training.build import lora_shape
-from blissmask.training.data.batches import BatchOrder, Placed, collate
+from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.experts import Learner, training_noise
 from blissmask.training.lora.layers import inject_lora
@@ -171,7 +171,7 @@ def run_arm(
     }
     if arm.trains:
         learner = _learner(model, train)
-        order = BatchOrder([Placed("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, train.seed)
+        order = BatchOrder([BucketedItem("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, train.seed)
         rule = step_rule(mask_loss, train)
         for step in range(effort.steps):
             window = [collate([items[position] for position in order.indices(step)], step)]

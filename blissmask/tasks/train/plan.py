@@ -239,14 +239,14 @@ def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
 def _order_items(result: TrainPlan) -> None:
     """Choose the items to hold out, and put the others into batches."""
     section = result.config.train
-    placed = [placed for cached in result.sets for placed in cached.placed()]
-    result.held_out = choose_held_out(len(placed), section.validation_split, seed=section.seed)
-    if len(result.held_out) == len(placed):
+    items = [item for cached in result.sets for item in cached.bucketed_items()]
+    result.held_out = choose_held_out(len(items), section.validation_split, seed=section.seed)
+    if len(result.held_out) == len(items):
         raise UsageError(
-            f"`validation_split = {section.validation_split}` holds out all {len(placed)} cache entries",
+            f"`validation_split = {section.validation_split}` holds out all {len(items)} cache entries",
             fix="lower it, or cache more items",
         )
-    result.order = BatchOrder(without_held_out(placed, result.held_out), section.seed)
+    result.order = BatchOrder(without_held_out(items, result.held_out), section.seed)
 
 
 def _total_steps(result: TrainPlan) -> int:

@@ -26,12 +26,12 @@ from blissmask.training.data.batches import collate
 from blissmask.training.data.cached_set import commonest_sizes
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
-from blissmask.training.data.prefetch import Feed, ItemStore, memory_budget
+from blissmask.training.data.prefetch import ItemStore, Prefetcher, memory_budget
 from blissmask.training.data.tier_values import others_than, tiers_of
 from blissmask.training.device import denoiser_dtype, find_device
-from blissmask.training.eval_mode import as_used
+from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner
-from blissmask.training.loop import Course, train
+from blissmask.training.loop import LoopHooks, LoopSettings, PreviewHook, train
 from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.metadata import TrainedOn, lora_metadata
 from blissmask.training.memory.estimate import describe
@@ -95,14 +95,21 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     accumulation = plan.config.train.gradient_accumulation_steps
     with (
         recording(plan, context, last) as receive,
-        Feed(plan.order, data.store, accumulation=accumulation, device=device, processes=plan.processes) as feed,
+        Prefetcher(
+            plan.order, data.store, accumulation=accumulation, device=device, processes=plan.processes
+        ) as batches,
     ):
         patience = _PATIENCE if plan.processes.count == 1 else math.inf
         numbers = MetricBuffer(1 if device.type == "cpu" else _READ_EVERY, receive, patience)
-        course = _course(plan, learners, data, device, context)
+        settings = _loop_settings(plan, device)
+        hooks = _loop_hooks(plan, learners, data, settings, context)
         if studio is not None:
-            course = dataclasses.replace(course, preview=lambda done: draw_previews(studio, learners, done, context))
-        train(learners, feed, course, numbers)
+            previews = PreviewHook(
+                is_due=lambda done: plan.previews_at(done) is not None,
+                draw=partial(draw_previews, studio, learners, context),
+            )
+            hooks = dataclasses.replace(hooks, previews=previews)
+        train(learners, batches, settings, hooks, numbers)
     context.reporter.emit(PhaseFinished("Training"))
     _conclude(plan, data.totals, last, summary)
     if studio is not None and studio.failed:
@@ -180,7 +187,21 @@ def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContex
     return learners
 
 
-def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch.device, context: RunContext) -> Course:
+def _loop_settings(plan: TrainPlan, device: torch.device) -> LoopSettings:
+    return LoopSettings(
+        start=plan.start,
+        total=plan.total_steps,
+        schedule=plan.schedule,
+        rule=step_rule(plan.config.mask_loss, plan.config.train),
+        device=device,
+        offload=plan.config.train.offload_inactive_dit,
+        processes=plan.processes,
+    )
+
+
+def _loop_hooks(
+    plan: TrainPlan, learners: list[Learner], data: _Data, settings: LoopSettings, context: RunContext
+) -> LoopHooks:
     assert plan.arch is not None
     facts = TrainedOn(
         items=len(plan.order.items) - len(plan.held_out),
@@ -191,32 +212,24 @@ def _course(plan: TrainPlan, learners: list[Learner], data: _Data, device: torch
         base_identity=learners[0].denoiser.identity,
         resolutions=commonest_sizes(plan.sets, plan.arch.latent.spatial_stride),
     )
-    rule = step_rule(plan.config.mask_loss, plan.config.train)
     saved: list[int] = []
 
     def save(done: int) -> None:
         _save(plan, learners, facts, done, anew=plan.state is None and not saved)
         saved.append(done)
 
-    held_out = HeldOut(plan.held_out, data.store.item, rule, device, plan.processes)
-    return Course(
-        start=plan.start,
-        total=plan.total_steps,
-        schedule=plan.schedule,
-        rule=rule,
-        device=device,
-        offload=plan.config.train.offload_inactive_dit,
-        save_at=plan.saves_at,
+    held_out = HeldOut(plan.held_out, data.store.item, settings.rule, settings.device, plan.processes)
+    return LoopHooks(
+        is_save_due=plan.saves_at,
         save=save,
         stop_signal=context.stop_signal,
-        how_to_go_on=how_to_go_on(plan),
-        processes=plan.processes,
         validate=lambda done, learner: _validate(learner, held_out) if plan.validates_at(done) else {},
+        resume_hint=how_to_go_on(plan),
     )
 
 
 def _validate(learner: Learner, held_out: HeldOut) -> dict[str, torch.Tensor | float]:
-    with as_used([learner]):
+    with inference_weights([learner]):
         return validate(learner, held_out)
 
 
@@ -238,7 +251,7 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int,
     files = names.lora_files() if done >= plan.total_steps else names.lora_files(done) if plan.saves_at(done) else []
 
     if files:
-        with as_used(learners):
+        with inference_weights(learners):
             saving.save_loras(
                 files, learners, metadata_of, precision=section.save_precision, file_format=section.lora_format
             )

@@ -21,7 +21,7 @@ from blissmask.training.seeds import generator_for
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class BucketedItem:
     """Where one item stands in the data set.
 
     Attributes:
@@ -52,7 +52,7 @@ class BatchOrder:
         seed: the run's seed.
     """
 
-    items: Sequence[Placed]
+    items: Sequence[BucketedItem]
     seed: int
     _epochs: dict[int, _Epoch] = field(default_factory=dict, repr=False, compare=False)
 

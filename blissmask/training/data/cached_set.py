@@ -15,7 +15,7 @@ from blissmask.config.training import MaskLossSection
 from blissmask.errors import CacheError, Problem, UsageError
 from blissmask.families.protocol import Architecture
 from blissmask.storage.links import without_links
-from blissmask.training.data.batches import Placed
+from blissmask.training.data.batches import BucketedItem
 from blissmask.training.data.items import shows_no_regions
 from blissmask.training.weighting.rule import WeightRule
 
@@ -41,9 +41,9 @@ class CachedSet:
     batch_size: int
     repeats: int
 
-    def placed(self) -> list[Placed]:
+    def bucketed_items(self) -> list[BucketedItem]:
         """Return where each entry stands in the order of batches: those of one batch have the same contents, of the same shapes."""
-        return [Placed((self.number, _shapes(header)), self.repeats, self.batch_size) for header in self.headers]
+        return [BucketedItem((self.number, _shapes(header)), self.repeats, self.batch_size) for header in self.headers]
 
 
 def _shapes(header: CacheHeader) -> tuple[tuple[str, tuple[int, ...]], ...]:

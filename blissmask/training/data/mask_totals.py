@@ -102,7 +102,7 @@ def tier_rows(rule: WeightRule) -> list[tuple[str, str, str, str]]:
     """Return tier, grey value, mask weight and loss weight of each region, as text."""
     return [
         (tier.value, str(round(weight * MAX_VALUE)), f"{weight:.3f}", f"{rule.tier_loss_weight(weight):.3f}")
-        for tier, weight in zip(TIERS, rule.tier_weights or rule.pixel_weights, strict=True)
+        for tier, weight in zip(TIERS, rule.tier_weights or rule.cached_tier_weights, strict=True)
     ]
 
 

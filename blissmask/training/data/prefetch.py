@@ -50,7 +50,7 @@ class ItemStore:
             return self._kept[position]
 
 
-class Feed:
+class Prefetcher:
     """The micro-batches of each step, one step ahead. A context manager: leaving it ends the thread.
 
     Args:

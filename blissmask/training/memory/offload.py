@@ -25,26 +25,28 @@ from blissmask.families.protocol import Denoiser
 from blissmask.training.memory.blocks import repeated_blocks
 from blissmask.training.memory.host_memory import LockedMemory, flat_buffer
 
-Home = dict[str, Tensor]
+CpuWeights = dict[str, Tensor]
 """Name -> frozen weight in CPU memory, from the first rest on; empty for a denoiser that never rests."""
 
 
-def move(module: nn.Module, device: torch.device, home: Home, *, aside: Collection[int] = ()) -> None:
+def move_weights(
+    module: nn.Module, device: torch.device, cpu_weights: CpuWeights, *, aside: Collection[int] = ()
+) -> None:
     """Bring ``module`` to ``device``: what is trained is copied both ways, what is frozen one way.
 
     Args:
         module: frozen but for the LoRA layers.
         device: where it is to be.
-        home: of this module; changed in place.
+        cpu_weights: of this module; changed in place.
         aside: ids of parameters to leave where they are.
     """
     for name, parameter in module.named_parameters():
         if id(parameter) in aside:
             continue
         if device.type == "cpu" and not parameter.requires_grad:
-            if name not in home:
-                home[name] = parameter.data.to(device)
-            parameter.data = home[name]
+            if name not in cpu_weights:
+                cpu_weights[name] = parameter.data.to(device)
+            parameter.data = cpu_weights[name]
         else:
             parameter.data = parameter.data.to(device)
     for buffer in module.buffers():
@@ -107,11 +109,13 @@ class BlockSwap:
     _earlier: Any = None
     _locked: LockedMemory | None = None
 
-    def place(self, module: nn.Module, device: torch.device, home: Home) -> None:
+    def place(self, module: nn.Module, device: torch.device, cpu_weights: CpuWeights) -> None:
         """Bring everything but the resting blocks to ``device``; see :func:`placement.move`."""
         for block in self._blocks:
             block.present = block.arrived = None
-        move(module, device, home, aside={id(parameter) for block in self._blocks for parameter in block.resting})
+        move_weights(
+            module, device, cpu_weights, aside={id(parameter) for block in self._blocks for parameter in block.resting}
+        )
 
     def enter(self, number: int) -> None:
         """Bring block ``number`` to the device, and begin with the one that comes after it."""

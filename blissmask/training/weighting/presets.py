@@ -60,7 +60,7 @@ def weight_rule(section: MaskLossSection, tiers: TierTable) -> WeightRule | None
         min_weight=section.mask_min_weight,
         transform=section.mask_transform,
         tier_weights=(mixed[0], mixed[1], mixed[2], mixed[3]) if changed else None,
-        pixel_weights=made_with,
+        cached_tier_weights=made_with,
         feather=section.mask_feather,
     )
 

@@ -31,7 +31,7 @@ class WeightRule:
             region and averages then, which is what shaping every pixel would give. They differ where a cell holds two
             tiers: the mean of w**gamma is not the mean of w, to the gamma.
         tier_weights: mask weight of face, body, hair and background in [0, 1]; None keeps the weights that were cached.
-        pixel_weights: the tiers' weights that ``pixel`` shapes when ``tier_weights`` is None: those the masks were made
+        cached_tier_weights: the tiers' weights that ``pixel`` shapes when ``tier_weights`` is None: those the masks were made
             with.
         feather: softens the masks by a Gaussian of this standard deviation in latent cells; 0 leaves them.
     """
@@ -40,7 +40,7 @@ class WeightRule:
     min_weight: float
     transform: Literal["latent", "pixel"] = "latent"
     tier_weights: tuple[float, float, float, float] | None = None
-    pixel_weights: tuple[float, float, float, float] = (1.0, 128 / 255, 80 / 255, 0.0)
+    cached_tier_weights: tuple[float, float, float, float] = (1.0, 128 / 255, 80 / 255, 0.0)
     feather: float = 0.0
 
     @property
@@ -63,7 +63,7 @@ class WeightRule:
         if self.transform == "latent" or entry.regions_4fhw is None:
             return weights_1fhw
         regions_4fhw = self._feathered(entry.regions_4fhw.float())
-        shaped = tuple(self.tier_loss_weight(weight) for weight in self.tier_weights or self.pixel_weights)
+        shaped = tuple(self.tier_loss_weight(weight) for weight in self.tier_weights or self.cached_tier_weights)
         return torch.where(_has_regions(regions_4fhw), _mix(regions_4fhw, shaped), weights_1fhw)
 
     def tier_loss_weight(self, weight: float) -> float:

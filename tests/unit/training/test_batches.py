@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from blissmask.training.data.batches import BatchOrder, Placed, collate
+from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
 from blissmask.training.data.items import TrainingItem
 
 
@@ -20,18 +20,18 @@ def epoch(order, number):
 
 
 def test_every_epoch_shows_each_item_as_often_as_it_repeats():
-    order = BatchOrder([Placed("wide", repeats=2), Placed("wide"), Placed("tall", repeats=3)], seed=1)
+    order = BatchOrder([BucketedItem("wide", repeats=2), BucketedItem("wide"), BucketedItem("tall", repeats=3)], seed=1)
     for number in range(3):
         assert Counter(i for batch in epoch(order, number) for i in batch) == {0: 2, 1: 1, 2: 3}
 
 
 def test_batches_hold_items_of_one_bucket():
-    order = BatchOrder([Placed("wide" if n % 2 else "tall", batch_size=2) for n in range(9)], seed=1)
+    order = BatchOrder([BucketedItem("wide" if n % 2 else "tall", batch_size=2) for n in range(9)], seed=1)
     assert all(len({i % 2 for i in batch}) == 1 for batch in epoch(order, 0))
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
-    items = [Placed("wide") for _ in range(12)]
+    items = [BucketedItem("wide") for _ in range(12)]
     fresh, used = BatchOrder(items, seed=1), BatchOrder(items, seed=1)
     epoch(used, 0), epoch(used, 5)
     assert epoch(fresh, 2) == epoch(used, 2)
@@ -71,7 +71,7 @@ def test_an_unmasked_step_sees_plain_full_weight():
 
 def test_draws_are_counted_by_the_items_before_short_batches_among_them():
     """Seven wide items in threes and two tall ones alone: batches of 3, 3, 1, 1 and 1, in any order."""
-    order = BatchOrder([Placed("wide", batch_size=3)] * 7 + [Placed("tall")] * 2, seed=1)
+    order = BatchOrder([BucketedItem("wide", batch_size=3)] * 7 + [BucketedItem("tall")] * 2, seed=1)
     counted = 0
     for number in range(3 * order.batches_per_epoch):
         assert BatchOrder(order.items, seed=1).first_draw(number) == counted
@@ -99,5 +99,5 @@ def test_what_stands_in_for_a_missing_mask_has_the_frames_that_are_predicted():
 
 @pytest.mark.parametrize("count", [1, 7])
 def test_the_number_of_batches_is_the_same_in_every_epoch(count):
-    order = BatchOrder([Placed("wide", batch_size=3) for _ in range(count)], seed=0)
+    order = BatchOrder([BucketedItem("wide", batch_size=3) for _ in range(count)], seed=0)
     assert len(epoch(order, 4)) == order.batches_per_epoch == -(-count // 3)

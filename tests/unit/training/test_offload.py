@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.training.memory.offload import move
+from blissmask.training.memory.offload import move_weights
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -42,14 +42,14 @@ def devices(monkeypatch):
 
 
 def test_frozen_weights_come_back_to_rest_without_a_copy(module, devices):
-    home, before = (
+    cpu_weights, before = (
         {},
         {name: (parameter.data_ptr(), parameter.detach().clone()) for name, parameter in module.named_parameters()},
     )
     for device in (CPU, GPU, CPU, GPU):
-        move(module, device, home)
+        move_weights(module, device, cpu_weights)
         assert all(devices.has(parameter) == (device == GPU) for parameter in module.parameters())
-    move(module, CPU, home)
+    move_weights(module, CPU, cpu_weights)
     assert {name: parameter.data_ptr() for name, parameter in module.named_parameters()} == {
         name: at for name, (at, _) in before.items()
     }
@@ -61,25 +61,25 @@ def test_frozen_weights_come_back_to_rest_without_a_copy(module, devices):
 
 def test_what_is_trained_travels_both_ways(module, devices):
     module[0].requires_grad_()
-    home = {}
-    move(module, CPU, home)
-    move(module, GPU, home)
+    cpu_weights = {}
+    move_weights(module, CPU, cpu_weights)
+    move_weights(module, GPU, cpu_weights)
     with torch.no_grad():
         module[0].weight.add_(1.0)
     trained = module[0].weight.detach().clone()
-    move(module, CPU, home)
+    move_weights(module, CPU, cpu_weights)
     assert torch.equal(module[0].weight, trained)
     assert not devices.has(module[0].weight)
-    assert sorted(home) == ["1.bias", "1.weight"]
+    assert sorted(cpu_weights) == ["1.bias", "1.weight"]
 
 
 def test_a_denoiser_that_never_rests_keeps_nothing_in_cpu_memory(module, devices):
-    home = {}
-    move(module, GPU, home)
-    assert home == {}
+    cpu_weights = {}
+    move_weights(module, GPU, cpu_weights)
+    assert cpu_weights == {}
 
 
 def test_parameters_put_aside_stay_where_they_are(module, devices):
-    move(module, GPU, {}, aside={id(module[0].weight)})
+    move_weights(module, GPU, {}, aside={id(module[0].weight)})
     assert not devices.has(module[0].weight)
     assert devices.has(module[0].bias)

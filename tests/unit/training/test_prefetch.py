@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from blissmask.training.data import prefetch as feed
-from blissmask.training.data.batches import BatchOrder, Placed
+from blissmask.training.data.batches import BatchOrder, BucketedItem
 from blissmask.training.data.items import TrainingItem
-from blissmask.training.data.prefetch import Feed, ItemStore, memory_budget
+from blissmask.training.data.prefetch import ItemStore, Prefetcher, memory_budget
 from blissmask.training.processes import Processes
 
 CPU, GIB = torch.device("cpu"), 1 << 30
@@ -59,7 +59,7 @@ def test_items_get_half_of_what_the_models_leave(monkeypatch, models, processes,
     assert memory_budget(models * GIB) == kept * GIB
 
 
-ORDER = BatchOrder([Placed("wide", batch_size=2)] * 3, seed=1)
+ORDER = BatchOrder([BucketedItem("wide", batch_size=2)] * 3, seed=1)
 """Two items and one, or one and two, epoch by epoch."""
 
 
@@ -67,7 +67,7 @@ def test_draws_are_counted_over_all_processes_and_go_on_after_a_resume():
     def counts(processes, steps):
         seen = {}
         for rank in range(processes):
-            with Feed(
+            with Prefetcher(
                 ORDER, ItemStore(Reader(), budget=0), accumulation=1, device=CPU, processes=Processes(rank, processes)
             ) as made:
                 for step in steps:
@@ -99,8 +99,8 @@ def test_all_that_travels_to_a_gpu_is_page_locked_ahead(monkeypatch):
 
     monkeypatch.setattr(feed, "pins", lambda device: True)
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
-    order = BatchOrder([Placed("wide", batch_size=2)] * 2, seed=1)
-    with Feed(order, ItemStore(masked, budget=GIB), accumulation=1, device=CPU) as made:
+    order = BatchOrder([BucketedItem("wide", batch_size=2)] * 2, seed=1)
+    with Prefetcher(order, ItemStore(masked, budget=GIB), accumulation=1, device=CPU) as made:
         (batch,) = made.window(0, last=True)
     texts = batch.conditioning["t5"]
     travelling = [

@@ -29,7 +29,7 @@ from blissmask.tasks.train.previews.encode import encode_shots
 from blissmask.tasks.train.previews.plan import PlannedShot
 from blissmask.training.build import LearnerPlan, load_onlooker
 from blissmask.training.device import is_out_of_memory, release_memory
-from blissmask.training.eval_mode import undisturbed
+from blissmask.training.eval_mode import evaluation_mode
 from blissmask.training.experts import Learner, Onlooker
 from blissmask.training.record import training_state
 
@@ -136,22 +136,20 @@ def open_studio(plan: TrainPlan, models: LearnerPlan, context: RunContext) -> St
     return Studio(plan, planned, shots, painter, device, kept_from, onlookers)
 
 
-def draw_previews(studio: Studio, learners: Sequence[Learner], done: int, context: RunContext) -> bool:
-    """Draw what is due after ``done`` steps, and say whether there was any; experts may then be on another device.
+def draw_previews(studio: Studio, learners: Sequence[Learner], context: RunContext, done: int) -> None:
+    """Draw the previews of ``done`` steps; afterwards the experts may be on other devices.
 
     Args:
         studio: what to draw.
         learners: the experts that are trained.
-        done: optimiser steps done.
         context: is told of each file, and of each that could not be drawn.
+        done: optimiser steps done, at which previews are due.
     """
-    if studio.plan.previews_at(done) is None:
-        return False
     processes = studio.plan.processes
     performers: list[_Performer] = [*learners, *studio.onlookers]
     with contextlib.ExitStack() as stack:
         if studio.painter is not None:
-            stack.enter_context(undisturbed(learners, studio.device))
+            stack.enter_context(evaluation_mode(learners, studio.device))
             # Pictures of other sizes than the training's would have every block compiled again.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for number in range(len(studio.planned)):
@@ -163,7 +161,6 @@ def draw_previews(studio: Studio, learners: Sequence[Learner], done: int, contex
                 break
     # What decoding a clip took is more than a training step needs.
     release_memory(studio.device)
-    return True
 
 
 def _draw_one(studio: Studio, performers: Sequence[_Performer], number: int, path: Path, context: RunContext) -> None:
