@@ -1,8 +1,8 @@
 """``blissmask instance``."""
 
 from blissmask.cli.commands import Command, Task
-from blissmask.people.faces.registry import IDENTITIES
-from blissmask.people.registry import PEOPLE
+from blissmask.people.faces.face_reader import IDENTITIES
+from blissmask.people.people_backend import PEOPLE
 
 INSTANCE = Command(
     name="instance",

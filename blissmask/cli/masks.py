@@ -1,7 +1,7 @@
 """``blissmask masks``."""
 
 from blissmask.cli.commands import Command, Task
-from blissmask.parsing.registry import PARSING
+from blissmask.parsing.parts_backend import PARSING
 
 MASKS = Command(
     name="masks",

@@ -16,14 +16,14 @@ from blissmask.config.network import refuse_network_options
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes
-from blissmask.parsing.protocol import Parsed, PartsBackend
-from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
+from blissmask.parsing.parts_backend import Parsed, PartsBackend
+from blissmask.vision.class_map import PartsMap, map_parts
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.evidence import join
-from blissmask.vision.guided import GuidedFilter
-from blissmask.vision.parts_map import PartsMap, map_parts
+from blissmask.vision.guided_filter import GuidedFilter
 from blissmask.vision.photo import Photo, paste
 from blissmask.vision.scene import NETWORKS, look_at
+from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
 from blissmask.vision.session import weights_identity
 
 METHOD = 1

@@ -12,12 +12,12 @@ from typing import Any
 
 from blissmask.config.masks import MasksSection
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.device import precision_note
-from blissmask.networks.folder import another_model, class_names, licence_of, named_classes, read_config
-from blissmask.networks.pixels import Recipe, read_recipe
-from blissmask.networks.source import folder_sha256, model_folder
+from blissmask.networks.model_folder import another_model, class_names, licence_of, named_classes, read_config
+from blissmask.networks.preprocessing import Recipe, read_recipe
+from blissmask.networks.torch_device import precision_note
+from blissmask.networks.weights_path import folder_sha256, model_folder
 from blissmask.parsing.class_tiers import tiers_by_name
-from blissmask.parsing.protocol import PartsBackend
+from blissmask.parsing.parts_backend import PartsBackend
 from blissmask.parsing.scoring import load_scores
 from blissmask.parsing.semantic import SemanticParts
 

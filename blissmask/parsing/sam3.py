@@ -16,12 +16,12 @@ from blissmask.config.masks import MasksSection
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.device import precision_note
-from blissmask.networks.pixels import Recipe, prepare
-from blissmask.networks.sam3 import EXAMPLE, LICENCE, Found, Sam3Prompts, recipe_of
-from blissmask.networks.source import folder_sha256, model_folder
+from blissmask.networks.preprocessing import Recipe, prepare
+from blissmask.networks.sam3_prompts import EXAMPLE, LICENCE, Found, Sam3Prompts, recipe_of
+from blissmask.networks.torch_device import precision_note
+from blissmask.networks.weights_path import folder_sha256, model_folder
 from blissmask.parsing.class_tiers import mapped
-from blissmask.parsing.protocol import Parsed, PartsBackend
+from blissmask.parsing.parts_backend import Parsed, PartsBackend
 
 METHOD = 1
 BACKGROUND, PERSON, FACE = "background", "person", "face"

@@ -18,11 +18,11 @@ from blissmask.config.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork, Network
-from blissmask.networks.device import find_device, find_dtype, precision_note
-from blissmask.networks.pixels import Recipe
-from blissmask.networks.source import file_sha256, model_file
+from blissmask.networks.preprocessing import Recipe
+from blissmask.networks.torch_device import find_device, find_dtype, precision_note
+from blissmask.networks.weights_path import file_sha256, model_file
 from blissmask.parsing.labelsets import SAPIENS
-from blissmask.parsing.protocol import PartsBackend
+from blissmask.parsing.parts_backend import PartsBackend
 from blissmask.parsing.semantic import SemanticParts
 
 if TYPE_CHECKING:

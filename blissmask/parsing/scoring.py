@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from blissmask.config.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.networks.batching import Network
-from blissmask.networks.device import find_device, find_dtype
-from blissmask.networks.loading import load_transformer
+from blissmask.networks.torch_device import find_device, find_dtype
+from blissmask.networks.transformers_model import load_transformer
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.pixels import Prepared, Recipe, prepare
-from blissmask.parsing.protocol import Parsed
+from blissmask.networks.preprocessing import Prepared, Recipe, prepare
+from blissmask.parsing.parts_backend import Parsed
 
 if TYPE_CHECKING:
     import torch

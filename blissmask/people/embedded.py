@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from blissmask.config.masks import InstanceSection
 from blissmask.config.network import refuse_network_options
 from blissmask.licence import Licence
-from blissmask.people.protocol import PeopleBackend, Person
-from blissmask.vision.affine import box_of
-from blissmask.vision.body_parts import BACKGROUND, FACE_SKIN, HAIR
+from blissmask.people.people_backend import PeopleBackend, Person
+from blissmask.vision.class_map import PartsMap, map_parts
 from blissmask.vision.evidence import join
-from blissmask.vision.face_mesh import FaceMesh
-from blissmask.vision.guided import GuidedFilter, LinearModel
-from blissmask.vision.parts_map import PartsMap, map_parts
+from blissmask.vision.faces.face_mesh import FaceMesh
+from blissmask.vision.guided_filter import GuidedFilter, LinearModel
 from blissmask.vision.photo import Photo, Window
+from blissmask.vision.regions import box_of
 from blissmask.vision.scene import NETWORKS, Figure, look_at
+from blissmask.vision.selfie_multiclass import BACKGROUND, FACE_SKIN, HAIR
 from blissmask.vision.session import weights_identity
 
 METHOD = 1

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.pixels import Recipe, prepare
+from blissmask.networks.preprocessing import Recipe, prepare
 from blissmask.people.outlines import Outline, separate
-from blissmask.people.protocol import Person
+from blissmask.people.people_backend import Person
 
 Seen = tuple[float, NDArray[np.float32]]
 """One person in a picture: score, and how likely each pixel is theirs, float32 0..1 (h, w)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.people.protocol import Person
+from blissmask.people.people_backend import Person
 
 INSIDE = 0.5
 SAME_PERSON = 0.7

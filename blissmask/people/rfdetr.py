@@ -16,13 +16,13 @@ from blissmask.config.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork, Network
-from blissmask.networks.device import find_device, find_dtype, precision_note
-from blissmask.networks.folder import another_model, class_names, licence_of, named_classes, read_config
-from blissmask.networks.loading import load_transformer
-from blissmask.networks.pixels import Recipe, read_recipe
-from blissmask.networks.source import folder_sha256, model_folder
+from blissmask.networks.model_folder import another_model, class_names, licence_of, named_classes, read_config
+from blissmask.networks.preprocessing import Recipe, read_recipe
+from blissmask.networks.torch_device import find_device, find_dtype, precision_note
+from blissmask.networks.transformers_model import load_transformer
+from blissmask.networks.weights_path import folder_sha256, model_folder
 from blissmask.people.instances import InstancePeople, Seen
-from blissmask.people.protocol import PeopleBackend
+from blissmask.people.people_backend import PeopleBackend
 
 METHOD = 1
 CLASS = "RfDetrForInstanceSegmentation"

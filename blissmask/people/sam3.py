@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from blissmask.config.masks import InstanceSection
 from blissmask.config.network import NetworkOptions
 from blissmask.networks.batching import BatchedNetwork, Network
-from blissmask.networks.device import precision_note
-from blissmask.networks.sam3 import EXAMPLE, LICENCE, Sam3Prompts, recipe_of
-from blissmask.networks.source import folder_sha256, model_folder
+from blissmask.networks.sam3_prompts import EXAMPLE, LICENCE, Sam3Prompts, recipe_of
+from blissmask.networks.torch_device import precision_note
+from blissmask.networks.weights_path import folder_sha256, model_folder
 from blissmask.people.instances import InstancePeople, Seen
-from blissmask.people.protocol import PeopleBackend
+from blissmask.people.people_backend import PeopleBackend
 
 METHOD = 1
 PROMPT = "person"

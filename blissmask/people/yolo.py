@@ -20,10 +20,10 @@ from blissmask.config.masks import InstanceSection
 from blissmask.config.network import NetworkOptions
 from blissmask.errors import MissingPackageError, ModelError, UsageError, first_line
 from blissmask.licence import Licence
-from blissmask.networks.device import find_device, precision_note
-from blissmask.networks.source import file_sha256, model_file
+from blissmask.networks.torch_device import find_device, precision_note
+from blissmask.networks.weights_path import file_sha256, model_file
 from blissmask.people.outlines import Outline, separate
-from blissmask.people.protocol import PeopleBackend, Person
+from blissmask.people.people_backend import PeopleBackend, Person
 from blissmask.people.yolo_export import ExportFacts, find_candidates, letterbox, outline_candidates, read_facts
 from blissmask.vision.session import load_session
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blissmask.config.network import Precision
-from blissmask.networks import device as networks
+from blissmask.networks import torch_device
 from blissmask.training.memory.host_memory import free_cpu_memory
 from blissmask.training.processes import local_place
 
@@ -25,12 +25,12 @@ def find_device(name: str) -> torch.device:
     """
     if name in ("auto", "cuda") and torch.cuda.is_available() and local_place()[1] > 1:
         name = f"cuda:{local_place()[0]}"
-    return networks.find_device(name)
+    return torch_device.find_device(name)
 
 
 def denoiser_dtype(name: Precision | None, device: torch.device) -> torch.dtype:
     """Return the precision of the frozen denoiser: as named, else bfloat16 on a GPU and float32 on a CPU."""
-    return networks.find_dtype(name or "auto", device, on_gpu="bfloat16")
+    return torch_device.find_dtype(name or "auto", device, on_gpu="bfloat16")
 
 
 def free_memory(device: torch.device) -> int:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Square, invert, move
 from blissmask.vision.photo import Photo, network_input
+from blissmask.vision.regions import Square, invert, move
 from blissmask.vision.session import run
 
 SAME_IOU = 0.3

@@ -1,6 +1,6 @@
 """Join the class probabilities with the body masks, and believe in people only where there is evidence of one.
 
-h, w: rows and columns of the working copy; C = the classes of ``body_parts``.
+h, w: rows and columns of the working copy; C = the classes of ``selfie_multiclass``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLOTHES, FACE_SKIN, HAIR
-from blissmask.vision.face_mesh import CHIN
-from blissmask.vision.faceless import MIN_FLESH
-from blissmask.vision.parts_map import SURE_FACE, PartsMap
+from blissmask.vision.bodies.faceless import MIN_FLESH
+from blissmask.vision.class_map import SURE_FACE, PartsMap
+from blissmask.vision.faces.face_mesh import CHIN
 from blissmask.vision.scene import Scene
+from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLOTHES, FACE_SKIN, HAIR
 
 BODY_DOUBTED, BODY_CERTAIN = 0.35, 0.75
 """A body mask moves nothing below the first probability, nearly everything above the second."""

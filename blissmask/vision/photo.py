@@ -1,6 +1,6 @@
 """A photo with its smaller copies, so that any crop of it is cut quickly and without aliasing.
 
-H, W: rows and columns; h, w: rows and columns of a crop; 3 = RGB. Coordinates are continuous (see ``affine.py``).
+H, W: rows and columns; h, w: rows and columns of a crop; 3 = RGB. Coordinates are continuous (see ``regions.py``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Box, Matrix, invert, pixel_matrix
+from blissmask.vision.regions import Box, Matrix, invert, pixel_matrix
 
 Window = tuple[int, int, int, int]
 """left, top, right, bottom, whole pixels; right and bottom are exclusive."""

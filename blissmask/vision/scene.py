@@ -15,19 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision import body_parts, face_detector, face_mesh, pose, pose_detector
-from blissmask.vision.affine import Box
-from blissmask.vision.bodies import find_bodies
-from blissmask.vision.body_parts import Looks
+from blissmask.vision import selfie_multiclass
+from blissmask.vision.bodies import pose, pose_detector
+from blissmask.vision.bodies.faceless import looks_human, seek_unexplained
+from blissmask.vision.bodies.find_bodies import find_bodies
+from blissmask.vision.bodies.pose import Pose
 from blissmask.vision.cores import side_by_side
-from blissmask.vision.face_mesh import FaceMesh
-from blissmask.vision.faceless import looks_human, seek_unexplained
-from blissmask.vision.faces import find_faces
+from blissmask.vision.faces import face_detector, face_mesh
+from blissmask.vision.faces.face_mesh import FaceMesh
+from blissmask.vision.faces.find_faces import find_faces
 from blissmask.vision.photo import Photo
-from blissmask.vision.pose import Pose
+from blissmask.vision.regions import Box
+from blissmask.vision.selfie_multiclass import Looks
 
 NETWORKS = (
-    body_parts.NETWORK,
+    selfie_multiclass.NETWORK,
     face_detector.FULL_RANGE.name,
     face_detector.SHORT_RANGE.name,
     face_mesh.NETWORK,

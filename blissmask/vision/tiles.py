@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from blissmask.vision.affine import Square
+from blissmask.vision.regions import Square
 
 LARGEST_ASPECT = 12
 """Tiles are never smaller than the long side divided by this: a panorama of 3 x 50000 pixels would need thousands."""

@@ -22,7 +22,7 @@ import torch
 
 from blissmask.config.load import load_config
 from blissmask.networks.batching import BatchedNetwork, Network
-from blissmask.networks.pixels import prepare
+from blissmask.networks.preprocessing import prepare
 from blissmask.tasks.masks import make_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine

@@ -32,12 +32,10 @@ from numpy.typing import NDArray
 from blissmask.config.masks import InstanceSection, MasksSection
 from blissmask.masks.tiers import TIERS, TierTable
 from blissmask.media.image import read_grey, read_image
-from blissmask.parsing.protocol import PartsBackend
-from blissmask.parsing.registry import PARSING
+from blissmask.parsing.parts_backend import PARSING, PartsBackend
+from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.embedded import EmbeddedFaces
-from blissmask.people.identity import FaceIdentity, Reference, read_references
-from blissmask.people.protocol import PeopleBackend, Verdict
-from blissmask.people.registry import PEOPLE
+from blissmask.people.people_backend import PEOPLE, PeopleBackend, Verdict
 from tests.benchmarks.masks_scores import TIER_NAMES, PeopleScore, SubjectScore, TierScore
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}

@@ -18,7 +18,7 @@ import numpy as np
 from blissmask.config.load import load_config
 from blissmask.config.masks import MasksSection
 from blissmask.media.image import read_image
-from blissmask.parsing.registry import PARSING
+from blissmask.parsing.parts_backend import PARSING
 from blissmask.tasks.masks import make_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table

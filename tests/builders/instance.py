@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from blissmask.config.model import Config
 from blissmask.licence import Licence
-from blissmask.people.faces.protocol import Face, Thresholds
-from blissmask.people.protocol import Choice, Person, Verdict
+from blissmask.people.faces.face_reader import Face, Thresholds
+from blissmask.people.people_backend import Choice, Person, Verdict
 from blissmask.tasks.instance import find_subject
 from blissmask.tasks.instance.find_subject import plan, run
 from blissmask.tasks.run.plan import Action, RunContext, Summary

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blissmask.config.model import Config
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
-from blissmask.parsing.protocol import Parsed
+from blissmask.parsing.parts_backend import Parsed
 from blissmask.tasks.masks import make_masks
 from blissmask.tasks.masks.make_masks import plan, run
 from blissmask.tasks.run.plan import Action, RunContext, Summary

@@ -4,9 +4,9 @@ import pytest
 
 from blissmask.errors import UsageError
 from blissmask.families.registry import ARCHS
-from blissmask.parsing.registry import PARSING
-from blissmask.people.faces.registry import IDENTITIES
-from blissmask.people.registry import PEOPLE
+from blissmask.parsing.parts_backend import PARSING
+from blissmask.people.faces.face_reader import IDENTITIES
+from blissmask.people.people_backend import PEOPLE
 
 
 @pytest.mark.parametrize("registry", [ARCHS, PARSING, PEOPLE, IDENTITIES])

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.licence import Licence
-from blissmask.people.faces.protocol import Face, FaceReader, Thresholds
-from blissmask.vision import face_detector, face_id, face_mesh
-from blissmask.vision.face_mesh import TURNED_AWAY
+from blissmask.people.faces.face_reader import Face, FaceReader, Thresholds
+from blissmask.vision.faces import face_detector, face_embedding, face_mesh
+from blissmask.vision.faces.face_mesh import TURNED_AWAY
 from blissmask.vision.photo import Photo
 from blissmask.vision.scene import faces_of
 from blissmask.vision.session import weights_identity
@@ -17,7 +17,7 @@ THRESHOLDS = Thresholds(max_distance=0.55, uncertain_band=0.05, min_margin=0.10,
 """Of the pairs of one person measured, all clear ones were within 0.55 (0.20 to 0.52), of strangers none; strangers seen small or from
 the side come as near as 0.45."""
 
-NETWORKS = (face_id.NETWORK, face_mesh.NETWORK, face_detector.FULL_RANGE.name, face_detector.SHORT_RANGE.name)
+NETWORKS = (face_embedding.NETWORK, face_mesh.NETWORK, face_detector.FULL_RANGE.name, face_detector.SHORT_RANGE.name)
 
 
 class EmbeddedFaces:
@@ -34,7 +34,13 @@ class EmbeddedFaces:
         """Return every verified face; safe to call from several threads."""
         photo = Photo(rgb_HW3)
         return [
-            Face(mesh.box, face_id.embed(photo, mesh), mesh.width, mesh.presence, turned_away=mesh.turn > TURNED_AWAY)
+            Face(
+                mesh.box,
+                face_embedding.embed(photo, mesh),
+                mesh.width,
+                mesh.presence,
+                turned_away=mesh.turn > TURNED_AWAY,
+            )
             for mesh in faces_of(photo)
         ]
 

@@ -15,10 +15,8 @@ from blissmask.events import Noted
 from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
 from blissmask.media.png import read_note
 from blissmask.media.sheet import SheetText
-from blissmask.people.faces.protocol import FaceReader
-from blissmask.people.faces.registry import IDENTITIES
-from blissmask.people.protocol import PeopleBackend, Verdict
-from blissmask.people.registry import PEOPLE
+from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
+from blissmask.people.people_backend import PEOPLE, PeopleBackend, Verdict
 from blissmask.tasks.instance.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of
 from blissmask.tasks.instance.report import (
     Score,

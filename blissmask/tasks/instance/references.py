@@ -11,9 +11,9 @@ from blissmask.dataset.discover import list_files
 from blissmask.dataset.names import IMAGE_SUFFIXES
 from blissmask.errors import Problem, UsageError
 from blissmask.media.image import read_image
-from blissmask.people.faces.protocol import MIN_FACE_PIXELS, FaceReader, Thresholds
-from blissmask.people.identity import FaceIdentity, Reference, read_references
-from blissmask.people.protocol import Verdict
+from blissmask.people.face_identity import FaceIdentity, Reference, read_references
+from blissmask.people.faces.face_reader import MIN_FACE_PIXELS, FaceReader, Thresholds
+from blissmask.people.people_backend import Verdict
 from blissmask.storage.content import content_hash
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from blissmask.errors import Problem
-from blissmask.people.protocol import Verdict
+from blissmask.people.people_backend import Verdict
 from blissmask.tasks.instance.subject import distance_text
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blissmask.dataset.names import VIDEO_SUFFIXES
 from blissmask.errors import MediaError
-from blissmask.people.protocol import Verdict
+from blissmask.people.people_backend import Verdict
 from blissmask.storage import atomic
 from blissmask.tasks.instance.report import Score
 from blissmask.tasks.mask_files.output_notes import read_record

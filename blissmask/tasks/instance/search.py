@@ -20,7 +20,7 @@ from blissmask.errors import MaskError
 from blissmask.media.image import read_image
 from blissmask.media.png import write_png_grey
 from blissmask.media.video import read_frames, read_info
-from blissmask.people.protocol import Verdict
+from blissmask.people.people_backend import Verdict
 from blissmask.tasks.instance.report import read_score
 from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinder, distance_text
 from blissmask.tasks.mask_files.clip_forms import is_ours, remove

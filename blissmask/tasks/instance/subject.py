@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MaskError
-from blissmask.people.identity import FaceIdentity
-from blissmask.people.protocol import Choice, PeopleBackend, Person, Verdict
+from blissmask.people.face_identity import FaceIdentity
+from blissmask.people.people_backend import Choice, PeopleBackend, Person, Verdict
 
 CARRY_OVERLAP = 0.5
 """A person whose mask overlaps the subject's of the frame before by this much (intersection over union) is still the subject."""

@@ -9,7 +9,7 @@ from blissmask.config.masks import MasksSection
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.tiers import TierTable, WeightTier
 from blissmask.parsing.class_tiers import split_override
-from blissmask.parsing.protocol import PartsBackend
+from blissmask.parsing.parts_backend import PartsBackend
 from blissmask.tasks.run.plan import Table
 
 

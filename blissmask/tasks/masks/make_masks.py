@@ -22,8 +22,7 @@ from blissmask.media.overlay import overlay_tiers
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheet import SheetText
 from blissmask.media.video import read_frames, read_info
-from blissmask.parsing.protocol import PartsBackend
-from blissmask.parsing.registry import PARSING
+from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, remove_replaced, settle_forms
 from blissmask.tasks.mask_files.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.mask_files.contact_sheet import SheetEntry, check_sheet, tier_legend, write_contact_sheet

@@ -14,7 +14,7 @@ from blissmask.masks.combine import tier_labels_to_grey
 from blissmask.masks.outline import coverage, finish, to_tiers
 from blissmask.masks.refine import feather
 from blissmask.masks.tiers import WeightTier
-from blissmask.parsing.protocol import PartsBackend
+from blissmask.parsing.parts_backend import PartsBackend
 
 
 class MaskMaker:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from blissmask.config.masks import MasksSection
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
-from blissmask.parsing.protocol import Parsed, PartsBackend
+from blissmask.parsing.parts_backend import Parsed, PartsBackend
 
 BORDERS = (85, 170)
 """Mean of red, green and blue from which a pixel is body, and face."""

@@ -13,8 +13,8 @@ from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_grey
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.pixels import Recipe
-from blissmask.networks.sam3 import Found
+from blissmask.networks.preprocessing import Recipe
+from blissmask.networks.sam3_prompts import Found
 from blissmask.parsing.sam3 import DEFAULT_TIERS, Sam3Parts
 from blissmask.parsing.sapiens import RECIPE as SAPIENS_RECIPE
 from blissmask.parsing.semantic import SemanticParts

@@ -10,8 +10,8 @@ import pytest
 
 from blissmask.config.masks import InstanceSection, MasksSection
 from blissmask.masks.tiers import WeightTier
-from blissmask.parsing.registry import PARSING
-from blissmask.people.registry import PEOPLE
+from blissmask.parsing.parts_backend import PARSING
+from blissmask.people.people_backend import PEOPLE
 from tests.builders import backend_models as models
 from tests.builders.pictures import random_rgb
 

@@ -9,9 +9,9 @@ from PIL import Image, ImageEnhance
 from blissmask.config.masks import InstanceSection
 from blissmask.errors import MaskError
 from blissmask.people.embedded import backend
+from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.embedded import EmbeddedFaces
-from blissmask.people.identity import FaceIdentity, Reference, read_references
-from blissmask.people.protocol import Verdict
+from blissmask.people.people_backend import Verdict
 
 PHOTOS = Path(__file__).parents[2] / "photos"
 BACKEND = backend(InstanceSection())

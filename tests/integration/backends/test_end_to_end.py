@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from blissmask.config.masks import MasksSection
-from blissmask.parsing.registry import PARSING
-from blissmask.people.faces.registry import IDENTITIES
-from blissmask.people.registry import PEOPLE
+from blissmask.parsing.parts_backend import PARSING
+from blissmask.people.faces.face_reader import IDENTITIES
+from blissmask.people.people_backend import PEOPLE
 from tests.builders import backend_models as models
 from tests.builders.pictures import photo_folder, save
 

@@ -12,7 +12,7 @@ from blissmask.config.masks import InstanceSection
 from blissmask.errors import MissingPackageError, ModelError, UsageError
 from blissmask.media.image import read_grey
 from blissmask.people.faces import insightface
-from blissmask.people.faces.registry import IDENTITIES
+from blissmask.people.faces.face_reader import IDENTITIES
 from tests.builders import backend_models as models
 from tests.builders.pictures import random_rgb, save
 

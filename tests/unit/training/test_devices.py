@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.errors import MachineError, UsageError
-from blissmask.networks.device import find_device, find_dtype
+from blissmask.networks.torch_device import find_device, find_dtype
 from blissmask.training import device as training
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from blissmask.vision.bodies.pose_detector import DETECTOR, region_of
 from blissmask.vision.detection import Detections, anchors, decode, merge, overlaps
-from blissmask.vision.face_detector import FULL_RANGE, SHORT_RANGE
-from blissmask.vision.pose_detector import DETECTOR, region_of
+from blissmask.vision.faces.face_detector import FULL_RANGE, SHORT_RANGE
 
 
 def _boxes(*rows, points=1):

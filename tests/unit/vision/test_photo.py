@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from blissmask.vision.affine import Square
 from blissmask.vision.photo import Photo, network_input, paste
+from blissmask.vision.regions import Square
 
 
 def _noise(height, width):

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 
 from blissmask.people.embedded import ownership
-from blissmask.vision import bodies, faces, scene
-from blissmask.vision.affine import Square
-from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLOTHES, FACE_SKIN, HAIR, OTHERS
+from blissmask.vision import scene
+from blissmask.vision.bodies import find_bodies
+from blissmask.vision.bodies.faceless import flesh_share
+from blissmask.vision.bodies.pose import Pose
+from blissmask.vision.class_map import PartsMap, person_box
 from blissmask.vision.evidence import join
-from blissmask.vision.face_mesh import CHIN, FOREHEAD, LEFT_CHEEK, NOSE, OVAL, RIGHT_CHEEK, FaceMesh
-from blissmask.vision.faceless import flesh_share
-from blissmask.vision.parts_map import PartsMap, person_box
+from blissmask.vision.faces import find_faces
+from blissmask.vision.faces.face_mesh import CHIN, FOREHEAD, LEFT_CHEEK, NOSE, OVAL, RIGHT_CHEEK, FaceMesh
 from blissmask.vision.photo import Photo
-from blissmask.vision.pose import Pose
+from blissmask.vision.regions import Square
 from blissmask.vision.scene import Figure, Scene
+from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLOTHES, FACE_SKIN, HAIR, OTHERS
 
 SIZE = 100
 PHOTO = Photo(np.zeros((SIZE, SIZE, 3), np.uint8))
@@ -56,15 +58,15 @@ def _person(parts):
 
 
 def test_two_meshes_on_one_face_are_one():
-    assert len(faces.without_doubles([_face(50, 50), _face(54, 52)])) == 1
+    assert len(find_faces.without_doubles([_face(50, 50), _face(54, 52)])) == 1
 
 
 def test_a_forehead_taken_for_a_face_is_a_double():
-    assert len(faces.without_doubles([_face(50, 50, 10), _face(48, 37, 10)])) == 1
+    assert len(find_faces.without_doubles([_face(50, 50, 10), _face(48, 37, 10)])) == 1
 
 
 def test_neighbouring_faces_stay_two():
-    assert len(faces.without_doubles([_face(30, 50), _face(52, 50)])) == 2
+    assert len(find_faces.without_doubles([_face(30, 50), _face(52, 50)])) == 2
 
 
 def test_turn_is_zero_from_the_front_and_grows_sideways():
@@ -73,22 +75,22 @@ def test_turn_is_zero_from_the_front_and_grows_sideways():
 
 
 def test_fits_of_one_body_are_merged_into_the_better():
-    good = bodies.Body(_pose((20, 20, 60, 90)), None, 0.0, True)
-    poor = bodies.Body(_pose((22, 20, 60, 88), score=0.6), None, 0.0, True)
-    assert bodies.without_doubles([poor, good], PHOTO) == [good]
+    good = find_bodies.Body(_pose((20, 20, 60, 90)), None, 0.0, True)
+    poor = find_bodies.Body(_pose((22, 20, 60, 88), score=0.6), None, 0.0, True)
+    assert find_bodies.without_doubles([poor, good], PHOTO) == [good]
 
 
 def test_overlapping_bodies_of_different_faces_are_both_kept():
-    one = bodies.Body(_pose((20, 20, 60, 90), nose=(30, 20)), 0, 0.0, True)
+    one = find_bodies.Body(_pose((20, 20, 60, 90), nose=(30, 20)), 0, 0.0, True)
     two_pose = _pose((20, 25, 60, 90))
     two_pose.points[:] += (8, 0)
-    assert len(bodies.without_doubles([one, bodies.Body(two_pose, 1, 0.0, True)], PHOTO)) == 2
+    assert len(find_bodies.without_doubles([one, find_bodies.Body(two_pose, 1, 0.0, True)], PHOTO)) == 2
 
 
 def test_two_fits_for_one_face_leave_one():
-    one = bodies.Body(_pose((10, 20, 40, 90)), 0, 0.1, True)
-    two = bodies.Body(_pose((50, 20, 90, 90)), 0, 0.4, True)
-    assert bodies.without_doubles([two, one], PHOTO) == [one]
+    one = find_bodies.Body(_pose((10, 20, 40, 90)), 0, 0.1, True)
+    two = find_bodies.Body(_pose((50, 20, 90, 90)), 0, 0.4, True)
+    assert find_bodies.without_doubles([two, one], PHOTO) == [one]
 
 
 def test_person_box_holds_the_body_and_the_head():

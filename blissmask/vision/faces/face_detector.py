@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from blissmask.vision.affine import Square
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.detection import Detections, Detector, merge
 from blissmask.vision.photo import Photo
+from blissmask.vision.regions import Square
 from blissmask.vision.tiles import tiles, whole
 
 FULL_RANGE = Detector("face_detection_full_range_sparse", 192, ((4, 1),), points=6)

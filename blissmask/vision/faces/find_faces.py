@@ -8,8 +8,8 @@ import numpy as np
 
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.detection import overlaps
-from blissmask.vision.face_detector import LEFT_EYE, RIGHT_EYE, detect_faces
-from blissmask.vision.face_mesh import FaceMesh, fit_mesh
+from blissmask.vision.faces.face_detector import LEFT_EYE, RIGHT_EYE, detect_faces
+from blissmask.vision.faces.face_mesh import FaceMesh, fit_mesh
 from blissmask.vision.photo import Photo
 
 SAME_NOSE = 0.4

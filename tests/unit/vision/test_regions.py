@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from blissmask.vision.affine import Square, box_to_crop, invert, move, pixel_matrix, similarity, square_around
+from blissmask.vision.regions import Square, box_to_crop, invert, move, pixel_matrix, similarity, square_around
 
 
 def test_centre_of_a_square_is_the_centre_of_its_crop():

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Square
+from blissmask.vision.bodies.pose import LEFT_EAR, NOSE, RIGHT_EAR, Pose, fit_pose
+from blissmask.vision.bodies.pose_detector import MARGIN, detect_poses
 from blissmask.vision.cores import side_by_side
-from blissmask.vision.face_mesh import FaceMesh
+from blissmask.vision.faces.face_mesh import FaceMesh
 from blissmask.vision.photo import Photo
-from blissmask.vision.pose import LEFT_EAR, NOSE, RIGHT_EAR, Pose, fit_pose
-from blissmask.vision.pose_detector import MARGIN, detect_poses
+from blissmask.vision.regions import Square
 
 LINK_DISTANCE = 0.5
 """A body belongs to the nearest face if their noses are closer than this many face widths."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from blissmask.vision.guided import GuidedFilter
+from blissmask.vision.guided_filter import GuidedFilter
 
 
 def _halves(size, edge):

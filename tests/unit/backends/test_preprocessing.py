@@ -1,4 +1,4 @@
-"""networks/pixels.py and parsing/semantic.py: what a network sees, and how its scores come back to the photo's size."""
+"""networks/preprocessing.py and parsing/semantic.py: what a network sees, and how its scores come back to the photo's size."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blissmask.errors import ModelError
-from blissmask.networks.pixels import Recipe, prepare, prepared_size_wh, read_recipe
+from blissmask.networks.preprocessing import Recipe, prepare, prepared_size_wh, read_recipe
 from blissmask.parsing import semantic
 from blissmask.parsing.sapiens import RECIPE as SAPIENS_RECIPE
 from tests.builders.pictures import random_rgb

@@ -2,7 +2,7 @@
 
 One look at the whole photo, one at each person and one at each head, blended; then joined with the body masks.
 Everything happens on a working copy of the photo of at most :data:`WORKING_SIDE` pixels. h, w: rows and columns of that
-copy; C = the classes of ``body_parts``.
+copy; C = the classes of ``selfie_multiclass``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Box, box_of, box_to_crop, invert, move, square_around, union
-from blissmask.vision.body_parts import CLASSES, CLOTHES, FACE_SKIN, HAIR, SIZE, Looks
-from blissmask.vision.face_mesh import TURNED_AWAY
+from blissmask.vision.faces.face_mesh import TURNED_AWAY
 from blissmask.vision.photo import Photo, paste
+from blissmask.vision.regions import Box, box_of, box_to_crop, invert, move, square_around, union
 from blissmask.vision.scene import Figure, Scene
+from blissmask.vision.selfie_multiclass import CLASSES, CLOTHES, FACE_SKIN, HAIR, SIZE, Looks
 from blissmask.vision.tiles import tiles
 
 WORKING_SIDE = 1400

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import similarity
-from blissmask.vision.face_mesh import FaceMesh
+from blissmask.vision.faces.face_mesh import FaceMesh
 from blissmask.vision.photo import Photo
+from blissmask.vision.regions import similarity
 from blissmask.vision.session import run
 
 NETWORK = "dlib_face"

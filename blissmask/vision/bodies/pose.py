@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Box, Square, invert, move
+from blissmask.vision.bodies.pose_detector import region_of
 from blissmask.vision.detection import sigmoid
 from blissmask.vision.photo import Photo, network_input, paste
-from blissmask.vision.pose_detector import region_of
+from blissmask.vision.regions import Box, Square, invert, move
 from blissmask.vision.session import run
 
 NETWORK = "pose_landmark_full"

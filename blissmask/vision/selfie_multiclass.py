@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Box, box_to_crop
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.photo import Photo, network_input
+from blissmask.vision.regions import Box, box_to_crop
 from blissmask.vision.session import run
 
 NETWORK = "selfie_multiclass_256x256"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Box, Square, box_of, invert, move
 from blissmask.vision.detection import sigmoid
 from blissmask.vision.photo import Photo, network_input
+from blissmask.vision.regions import Box, Square, box_of, invert, move
 from blissmask.vision.session import run
 
 NETWORK = "face_landmark"

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
+from blissmask.plugins import Registry
+
+if TYPE_CHECKING:
+    # The command line reads the registry for its help screens, which must not wait for numpy.
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +55,7 @@ class PartsBackend(Protocol):
 
     def parse(self, rgbs_HW3: Sequence[NDArray[np.uint8]]) -> list[Parsed]:
         """Parse a batch of RGB photos of any sizes; one result per photo, the same as if given alone."""
+
+
+PARSING = Registry(package="blissmask.parsing", marker="backend", noun="mask backend")
+"""The semantic backends by name: a file of this folder that defines ``backend(...)`` is one."""

@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 
 from blissmask.errors import InputError, MaskError
-from blissmask.people.faces.protocol import Face, Thresholds
-from blissmask.people.identity import Candidate, FaceIdentity, Reference, decide, face_owners, nearest, read_references
-from blissmask.people.protocol import Person, Verdict
+from blissmask.people.face_identity import (
+    Candidate,
+    FaceIdentity,
+    Reference,
+    decide,
+    face_owners,
+    nearest,
+    read_references,
+)
+from blissmask.people.faces.face_reader import Face, Thresholds
+from blissmask.people.people_backend import Person, Verdict
 
 DEFAULT = Thresholds(max_distance=0.55, uncertain_band=0.05, min_margin=0.10, unclear_tighter=0.10)
 

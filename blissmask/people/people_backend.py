@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from blissmask.licence import Licence
+from blissmask.plugins import Registry
+
+if TYPE_CHECKING:
+    # The command line reads the registry for its help screens, which must not wait for numpy.
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +82,7 @@ class Choice:
     distance: float | None
     margin: float | None
     strangers: frozenset[int] = frozenset()
+
+
+PEOPLE = Registry(package="blissmask.people", marker="backend", noun="instance backend")
+"""The instance backends by name: a file of this folder that defines ``backend(...)`` is one."""

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.vision.affine import Box, Square, box_of, box_to_crop, move, square_around
-from blissmask.vision.body_parts import BACKGROUND, BODY_SKIN, CLOTHES, SIZE, Looks
+from blissmask.vision.bodies.pose import BODY_POINTS, UPPER_BODY, Pose, fit_pose
+from blissmask.vision.bodies.pose_detector import DETECTOR, region_of
 from blissmask.vision.detection import merge
-from blissmask.vision.face_mesh import FaceMesh
+from blissmask.vision.faces.face_mesh import FaceMesh
 from blissmask.vision.photo import Photo
-from blissmask.vision.pose import BODY_POINTS, UPPER_BODY, Pose, fit_pose
-from blissmask.vision.pose_detector import DETECTOR, region_of
+from blissmask.vision.regions import Box, Square, box_of, box_to_crop, move, square_around
+from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLOTHES, SIZE, Looks
 
 MIN_PERSON = 0.3
 """Smallest mean person probability at the head, shoulders and hips of a body."""

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import InputError, MaskError, Problem
-from blissmask.people.faces.protocol import MIN_FACE_PIXELS, Face, FaceReader, Thresholds
-from blissmask.people.protocol import Choice, Person, Verdict
-from blissmask.vision.affine import Box
+from blissmask.people.faces.face_reader import MIN_FACE_PIXELS, Face, FaceReader, Thresholds
+from blissmask.people.people_backend import Choice, Person, Verdict
 from blissmask.vision.detection import overlaps
+from blissmask.vision.regions import Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from blissmask.config.network import NetworkOptions
 from blissmask.errors import ModelError, first_line
 from blissmask.licence import Licence
-from blissmask.networks.device import find_device, find_dtype
-from blissmask.networks.folder import another_model, read_config
-from blissmask.networks.loading import load_transformer
-from blissmask.networks.pixels import Recipe
+from blissmask.networks.model_folder import another_model, read_config
+from blissmask.networks.preprocessing import Recipe
+from blissmask.networks.torch_device import find_device, find_dtype
+from blissmask.networks.transformers_model import load_transformer
 
 if TYPE_CHECKING:
     import torch

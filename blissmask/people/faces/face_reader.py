@@ -6,12 +6,15 @@ Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB; D = length of an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from blissmask.licence import Licence
+from blissmask.plugins import Registry
+
+if TYPE_CHECKING:
+    # The command line reads the registry for its help screens, which must not wait for numpy.
+    import numpy as np
+    from numpy.typing import NDArray
 
 MIN_CONFIDENCE = 0.5
 MIN_FACE_PIXELS = 60
@@ -82,3 +85,7 @@ class FaceReader(Protocol):
 
     def faces(self, rgb_HW3: NDArray[np.uint8]) -> list[Face]:
         """Return every face of an RGB photo, unclear ones too, in any order."""
+
+
+IDENTITIES = Registry(package="blissmask.people.faces", marker="face_reader", noun="identity")
+"""The identities by name: a file of this folder that defines ``face_reader(...)`` is one."""
