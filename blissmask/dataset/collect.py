@@ -11,8 +11,8 @@ from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks, unread_warning
 from blissmask.dataset.item import DatasetItem, MediaKind
+from blissmask.dataset.item_keys import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
 from blissmask.dataset.jsonl import read_jsonl
-from blissmask.dataset.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.storage.links import without_links
 

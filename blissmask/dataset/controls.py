@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from blissmask.dataset.names import item_key, stem_key
+from blissmask.dataset.item_keys import item_key, stem_key
 from blissmask.errors import InputError
 
 

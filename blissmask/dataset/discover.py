@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
-from blissmask.dataset.names import (
+from blissmask.dataset.item_keys import (
     IMAGE_SUFFIXES,
     LABELS,
     MASK_LABEL,

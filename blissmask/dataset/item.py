@@ -27,7 +27,7 @@ class MediaFile:
     """A picture or video found in a folder.
 
     Attributes:
-        key: what masks, captions and cache entries are matched by; see ``names.item_key``.
+        key: what masks, captions and cache entries are matched by; see ``item_keys.item_key``.
         stem: the file's name without suffix, as written; cache file names start with it.
         path: the file.
         kind: picture or video.

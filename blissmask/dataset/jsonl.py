@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
-from blissmask.dataset.names import folder_key, item_key
+from blissmask.dataset.item_keys import folder_key, item_key
 from blissmask.errors import InputError, Problem
 
 _NUMBERED = re.compile(r"control_path_(\d+)")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from blissmask.config.dataset import DatasetSection, GeneralSection
 from blissmask.config.model import complete
 from blissmask.dataset.buckets import area_sizes, make_buckets
-from blissmask.dataset.frames import clip_ranges, frames_at_rate
+from blissmask.dataset.clip_ranges import clip_ranges, frames_at_rate
 from blissmask.dataset.geometry import cover
 from blissmask.dataset.pixel_mask import still_mask
 from blissmask.masks.latent import exact_shares

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blissmask.dataset.discover import find_media
-from blissmask.dataset.names import item_key
+from blissmask.dataset.item_keys import item_key
 from blissmask.errors import InputError
 
 STEMS = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=12).filter(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config, complete
-from blissmask.dataset.footage import read_rgb
+from blissmask.dataset.frame_source import read_rgb
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blissmask.cachefile import fingerprint
-from blissmask.cachefile.freshness import FILE_CHANGED, Redo
 from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, latent_metadata, parse_key
 from blissmask.cachefile.read import read_metadata, read_tensors
+from blissmask.cachefile.redo import FILE_CHANGED, Redo
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError

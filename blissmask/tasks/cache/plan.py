@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blissmask.cachefile.fingerprint import Prints
-from blissmask.cachefile.freshness import Redo
 from blissmask.cachefile.layout import as_unicode, text_name
+from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from blissmask.cachefile.freshness import Redo, Wanted
 from blissmask.cachefile.layout import EMPTY_MASK, FILLED, LatentName, Window, as_unicode, latent_name, tiers_text
-from blissmask.dataset.frames import FrameRange, frames_at_rate
+from blissmask.cachefile.redo import Redo, Wanted
+from blissmask.dataset.clip_ranges import FrameRange, frames_at_rate
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.tasks.cache.cached_dataset import Recipe

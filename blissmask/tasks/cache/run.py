@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blissmask.cachefile.freshness import Redo
+from blissmask.cachefile.redo import Redo
 from blissmask.tasks.cache.cache_sheet import write_cache_sheet
 from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.plan import COMMAND, CachePlan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blissmask.config.masks import InstanceSection
 from blissmask.dataset.discover import list_files
-from blissmask.dataset.names import IMAGE_SUFFIXES
+from blissmask.dataset.item_keys import IMAGE_SUFFIXES
 from blissmask.errors import Problem, UsageError
 from blissmask.media.image import read_image
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references

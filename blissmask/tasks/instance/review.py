@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import MediaError
 from blissmask.people.people_backend import Verdict
 from blissmask.storage import atomic

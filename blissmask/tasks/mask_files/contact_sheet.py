@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config, complete
-from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable

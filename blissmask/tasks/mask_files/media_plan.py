@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
-from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import InputError
 from blissmask.media.image import read_size
 from blissmask.media.video import read_info

@@ -14,8 +14,8 @@ from blissmask.config.model import Config, complete
 from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
 from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks, unread_warning
 from blissmask.dataset.item import MediaFile
+from blissmask.dataset.item_keys import group_by_key, refuse_collisions
 from blissmask.dataset.mask_source import missing_file_warning
-from blissmask.dataset.names import group_by_key, refuse_collisions
 from blissmask.errors import InputError, MediaError, Problem, UsageError
 from blissmask.events import Noted
 from blissmask.masks.resize import resize_weights

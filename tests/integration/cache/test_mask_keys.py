@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blissmask.cachefile.freshness import Redo
+from blissmask.cachefile.redo import Redo
 from blissmask.config.load import load_config
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import InputError

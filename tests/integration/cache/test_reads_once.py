@@ -6,11 +6,11 @@ import os
 import pytest
 
 from blissmask.cachefile import fingerprint
-from blissmask.cachefile.freshness import Redo
 from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
+from blissmask.cachefile.redo import Redo
 from blissmask.cachefile.write import save_tensors
 from blissmask.config.model import Config
-from blissmask.dataset import footage, pixel_mask
+from blissmask.dataset import frame_source, pixel_mask
 from blissmask.errors import MediaError
 from blissmask.families.registry import load_architecture
 from blissmask.media import image
@@ -33,14 +33,14 @@ def clip(tmp_path):
 def count_frames(monkeypatch):
     """Note which frames are decoded of which video."""
     decoded = {}
-    whole = footage.read_frames
+    whole = frame_source.read_frames
 
     def counting(path, indices):
         for number, rgb_HW3 in zip(sorted(indices), whole(path, indices), strict=True):
             decoded.setdefault(path, []).append(number)
             yield rgb_HW3
 
-    monkeypatch.setattr(footage, "read_frames", counting)
+    monkeypatch.setattr(frame_source, "read_frames", counting)
     return decoded
 
 
@@ -58,7 +58,7 @@ def test_a_mask_video_is_decoded_once_for_all_clips(clip, monkeypatch):
 
 
 def test_a_damaged_frame_costs_only_the_clips_that_hold_it(clip, monkeypatch):
-    whole = footage.read_frames
+    whole = frame_source.read_frames
 
     def damaged(path, indices):
         for number, rgb_HW3 in zip(sorted(indices), whole(path, indices), strict=True):
@@ -66,7 +66,7 @@ def test_a_damaged_frame_costs_only_the_clips_that_hold_it(clip, monkeypatch):
                 raise MediaError("frame 7 of the video is damaged", where=[path])
             yield rgb_HW3
 
-    monkeypatch.setattr(footage, "read_frames", damaged)
+    monkeypatch.setattr(frame_source, "read_frames", damaged)
     summary = build(clip, **on_videos(clip, frame_extraction="slide"))
     assert [failure.key.rpartition(" ")[2] for failure in summary.failures] == ["3-7", "4-8", "5-9", "6-10", "7-11"]
 

@@ -17,19 +17,19 @@ _PROCESS = """
 import os
 import json, sys
 from pathlib import Path
-from blissmask.dataset import footage
+from blissmask.dataset import frame_source
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.cache import config
 folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
 decoded = []
-whole = footage.read_frames
+whole = frame_source.read_frames
 def counted(path, indices):
     for frame in whole(path, indices):
         decoded.append(path.name)
         yield frame
-footage.read_frames = counted
+frame_source.read_frames = counted
 plan = plan_cache(config(folder, **settings))
 summary = run_cache(plan, RunContext(jobs=2))
 print(json.dumps({**summary.to_json(), "locks": len(plan.outputs), "decoded": decoded}), flush=True)

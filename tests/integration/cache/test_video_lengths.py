@@ -5,7 +5,7 @@ import pytest
 from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
 from blissmask.cachefile.write import save_tensors
-from blissmask.dataset import footage
+from blissmask.dataset import frame_source
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import (
     FRAMES,
@@ -80,7 +80,7 @@ def test_masks_of_every_frame_of_a_trimmed_film_are_taken(film):
 def test_frames_are_counted_once_and_remembered(film, monkeypatch):
     settings = on_videos(film, frame_extraction="full")
     build(film, **settings)
-    monkeypatch.setattr(footage, "read_info", lambda *_, **__: pytest.fail("the video was opened"))
+    monkeypatch.setattr(frame_source, "read_info", lambda *_, **__: pytest.fail("the video was opened"))
     assert build(film, **settings).skipped == 1
     assert metadata(film, "film")["blissmask.source"] == "64x48 28 frames at 24 fps"
 

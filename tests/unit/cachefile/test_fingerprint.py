@@ -6,8 +6,8 @@ import pytest
 
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.fingerprint import Sameness
-from blissmask.cachefile.freshness import Redo, Wanted, decide, decide_text
 from blissmask.cachefile.layout import OUR_FORMAT
+from blissmask.cachefile.redo import Redo, Wanted, decide, decide_text
 from blissmask.errors import InputError
 
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from blissmask.dataset.captions import caption_path, shuffle_tags
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.item import MaskSource
+from blissmask.dataset.item_keys import split_name
 from blissmask.dataset.mask_source import (
     full_weight_warning,
     missing_file_warning,
     required_problem,
     resolve_mask_source,
 )
-from blissmask.dataset.names import split_name
 from blissmask.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from blissmask.dataset.frames import round_frames, rounded_targets
+from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
 from blissmask.errors import Problem

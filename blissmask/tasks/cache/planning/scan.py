@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.freshness import Redo, decide, decide_text
 from blissmask.cachefile.layout import OURS, as_unicode, read_mean_weight, text_name
+from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions import read_caption, shuffle_tags
+from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
 from blissmask.dataset.collect import Collected, collect
-from blissmask.dataset.footage import measure
-from blissmask.dataset.frames import FrameRange, clip_ranges, frames_at_rate
+from blissmask.dataset.frame_source import measure
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source

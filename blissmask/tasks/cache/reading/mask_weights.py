@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.dataset.footage import frame_files, frame_numbers, measure, read_weights
+from blissmask.dataset.frame_source import frame_files, frame_numbers, measure, read_weights
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import MaskSource
-from blissmask.dataset.names import VIDEO_SUFFIXES
+from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image, read_mask_picture

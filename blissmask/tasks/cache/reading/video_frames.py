@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.cachefile import fingerprint
-from blissmask.dataset.footage import measure, read_rgb
+from blissmask.dataset.frame_source import measure, read_rgb
 from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.pixel_mask import PixelMask
-from blissmask.dataset.reel import Reel
+from blissmask.dataset.shared_frames import SharedFrames
 from blissmask.errors import MediaError
 from blissmask.tasks.cache.planned_entries import Entry
 from blissmask.tasks.cache.reading.mask_weights import read_frame_masks, read_still_mask
@@ -55,9 +55,9 @@ class Footage:
         self._entry = entries[0]
         clips = [entry.frame_indices for entry in entries]
         item, geometry = self._entry.item, self._entry.geometry
-        self.rgb = _rgb_reel(item.media.path, geometry, clips)
+        self.rgb = _rgb_frames(item.media.path, geometry, clips)
         self.controls = tuple(ControlClip(path, geometry.size_wh, clips) for path in item.control_paths)
-        self.masks = Reel(lambda wanted: read_frame_masks(self._entry, wanted), clips)
+        self.masks = SharedFrames(lambda wanted: read_frame_masks(self._entry, wanted), clips)
 
     @cached_property
     def still_mask(self) -> tuple[PixelMask, str]:
@@ -87,21 +87,21 @@ class ControlClip:
     def __init__(self, path: Path, size_wh: tuple[int, int], clips: Sequence[Sequence[int]]) -> None:
         self._path, self._size_wh, self._clips = path, size_wh, clips
         self._lock = threading.Lock()
-        self._opened: tuple[Reel[Rgb], int] | None = None
+        self._opened: tuple[SharedFrames[Rgb], int] | None = None
 
     def read(self, indices: Sequence[int]) -> Rgb:
         """Return the frames of one of the clips as uint8 (F, H, W, 3); raises MediaError when one is damaged."""
         with self._lock:
             self._opened = self._opened or self._open()
-        reel, frame_count = self._opened
+        shared, frame_count = self._opened
         there = _up_to(frame_count, indices)
-        frames = list(reel.frames(there))
+        frames = list(shared.frames(there))
         return np.stack(frames + [frames[-1]] * (len(indices) - len(there)))
 
-    def _open(self) -> tuple[Reel[Rgb], int]:
+    def _open(self) -> tuple[SharedFrames[Rgb], int]:
         extent = measure(self._path)
         clips = [_up_to(extent.frame_count, clip) for clip in self._clips]
-        return _rgb_reel(self._path, cover(extent.size_wh, self._size_wh), clips), extent.frame_count
+        return _rgb_frames(self._path, cover(extent.size_wh, self._size_wh), clips), extent.frame_count
 
 
 def _up_to(frame_count: int, indices: Sequence[int]) -> list[int]:
@@ -121,7 +121,7 @@ def with_footage(entries: Sequence[Entry]) -> Iterator[Job]:
         yield from (Job(entry, footage) for entry in together)
 
 
-def _rgb_reel(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) -> Reel[Rgb]:
+def _rgb_frames(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) -> SharedFrames[Rgb]:
     def read(wanted: Collection[int]) -> Iterator[Rgb]:
         for index, rgb_HW3 in zip(sorted(wanted), read_rgb(path, wanted), strict=True):
             size_wh = (rgb_HW3.shape[1], rgb_HW3.shape[0])
@@ -130,4 +130,4 @@ def _rgb_reel(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) ->
                 raise MediaError(what, where=[path], fix="bring all frames to one size")
             yield geometry.fit_rgb(rgb_HW3)
 
-    return Reel(read, clips)
+    return SharedFrames(read, clips)

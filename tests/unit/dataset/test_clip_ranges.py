@@ -3,7 +3,7 @@
 import pytest
 
 from blissmask.config.dataset import DatasetSection
-from blissmask.dataset.frames import clip_ranges, frames_at_rate, round_frames, rounded_targets
+from blissmask.dataset.clip_ranges import clip_ranges, frames_at_rate, round_frames, rounded_targets
 
 
 def clips(frames, **keys):

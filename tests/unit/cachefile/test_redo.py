@@ -3,8 +3,8 @@
 import pytest
 
 from blissmask.cachefile.fingerprint import Sameness
-from blissmask.cachefile.freshness import Redo, Wanted, decide
 from blissmask.cachefile.layout import OUR_FORMAT
+from blissmask.cachefile.redo import Redo, Wanted, decide
 
 FRESH = (Redo.NOTHING, "already fresh")
 RENEWED = (Redo.MASK, "empty mask changed")

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from blissmask.dataset.reel import Reel
+from blissmask.dataset.shared_frames import SharedFrames
 from blissmask.errors import InputError, MaskError, MediaError
 
 
@@ -33,45 +33,45 @@ def windows(count: int, length: int, stride: int = 1) -> list[list[int]]:
 
 def test_every_clip_gets_its_own_frames():
     clips = windows(20, 5)
-    reel = Reel(Film().read, clips)
-    assert [list(reel.frames(clip)) for clip in clips] == clips
+    shared = SharedFrames(Film().read, clips)
+    assert [list(shared.frames(clip)) for clip in clips] == clips
 
 
 def test_overlapping_clips_decode_the_film_once():
     film, clips = Film(), windows(20, 5)
-    reel = Reel(film.read, clips)
+    shared = SharedFrames(film.read, clips)
     for clip in clips:
-        list(reel.frames(clip))
+        list(shared.frames(clip))
     assert film.decoded == 24
 
 
 def test_no_more_frames_are_held_than_the_clips_ahead_need():
     clips = windows(20, 5)
-    reel = Reel(Film().read, clips)
+    shared = SharedFrames(Film().read, clips)
     held = []
     for clip in clips:
-        list(reel.frames(clip))
-        held.append(len(reel._held))
+        list(shared.frames(clip))
+        held.append(len(shared._held))
     assert (max(held), held[-1]) == (4, 0)
 
 
 def test_clips_may_be_taken_in_any_order_by_several_threads():
     clips = windows(60, 5)
-    reel = Reel(Film().read, clips)
+    shared = SharedFrames(Film().read, clips)
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda clip: list(reel.frames(clip)), reversed(clips))) == clips[::-1]
+        assert list(pool.map(lambda clip: list(shared.frames(clip)), reversed(clips))) == clips[::-1]
 
 
 def test_a_damaged_frame_costs_only_the_clips_that_need_it():
     clips = windows(4, 5, stride=5)
-    reel = Reel(Film(damaged=7).read, clips)
-    assert list(reel.frames(clips[0])) == clips[0]
+    shared = SharedFrames(Film(damaged=7).read, clips)
+    assert list(shared.frames(clips[0])) == clips[0]
     with pytest.raises(MediaError, match="frame 7 of the video is damaged"):
-        list(reel.frames(clips[1]))
-    assert [list(reel.frames(clip)) for clip in clips[2:]] == clips[2:]
+        list(shared.frames(clips[1]))
+    assert [list(shared.frames(clip)) for clip in clips[2:]] == clips[2:]
 
 
 @pytest.mark.parametrize("error", [MediaError, MaskError])
 def test_a_frame_of_another_clip_that_cannot_be_used_is_passed_over(error):
-    reel = Reel(Film(damaged=7, error=error).read, [[7], [8, 9]])
-    assert list(reel.frames([8, 9])) == [8, 9]
+    shared = SharedFrames(Film(damaged=7, error=error).read, [[7], [8, 9]])
+    assert list(shared.frames([8, 9])) == [8, 9]

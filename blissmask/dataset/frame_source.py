@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.dataset.discover import list_files
-from blissmask.dataset.names import IMAGE_SUFFIXES
+from blissmask.dataset.item_keys import IMAGE_SUFFIXES
 from blissmask.errors import MediaError
 from blissmask.media.image import read_image, read_mask, read_size
 from blissmask.media.video import read_frames, read_info

@@ -15,7 +15,7 @@ from blissmask.errors import InputError, MediaError
 FrameT = TypeVar("FrameT")
 
 
-class Reel(Generic[FrameT]):
+class SharedFrames(Generic[FrameT]):
     """The frames that some clips of a video need: decoded once, in order, and let go when the last clip that needs them has them.
 
     Threads may take clips at the same time. Memory holds the frames between the first clip that is not done and the
