@@ -1,4 +1,4 @@
-"""Contact sheets as one HTML page that needs nothing else: pictures are inside, no scripts, no network."""
+"""Contact sheets as one HTML page that needs nothing else: its pictures are inside, and it has no scripts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from blissmask.media.overlay import colour_weights
-from blissmask.media.sheet import SheetText
-from blissmask.media.sheet_pack import PackedCard, PackedPicture, in_order, pack_picture
+from blissmask.media.sheet_pages import PackedCard, PackedPicture, SheetText, in_order, pack_picture, weight_scale
 from blissmask.storage import atomic
 
 _MARK = "<meta name=generator content='blissmask contact sheet'>"
+"""Marks the page as ours, within its first 1000 bytes; files without it are never overwritten."""
 
 _STYLE = """
 :root { color-scheme: light dark }
@@ -24,22 +21,27 @@ _STYLE = """
 }
 body { margin: 0 auto; max-width: 120rem; padding: 1.5rem }
 body { background: var(--paper); color: var(--ink); font: 15px/1.45 system-ui, sans-serif }
-h1 { font-size: 1.5rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .75rem } h2.alarm { color:
-var(--alarm) } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; color: var(--faint); align-items: center }
-.legend i { display: inline-block; width: 1em; height: 1em; margin-right: .45em; vertical-align: -.12em; border: 1px
-solid var(--faint) } .legend img { height: 1em; vertical-align: -.12em; margin: 0 .4em }
+h1 { font-size: 1.5rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .75rem } h2.alarm { color: \
+var(--alarm) }
+.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; color: var(--faint); align-items: center }
+.legend i { display: inline-block; width: 1em; height: 1em; margin-right: .45em; vertical-align: -.12em; border: 1px \
+solid var(--faint) }
+.legend img { height: 1em; vertical-align: -.12em; margin: 0 .4em }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 41rem), 1fr)); gap: .8rem }
-.card { background: var(--card); border: 1px solid var(--edge); border-radius: 8px; padding: .7rem; break-inside: avoid
-} .card.alarm { border-color: var(--alarm); border-width: 2px }
+.card { background: var(--card); border: 1px solid var(--edge); border-radius: 8px; padding: .7rem; break-inside: \
+avoid }
+.card.alarm { border-color: var(--alarm); border-width: 2px }
 .pictures { display: flex; gap: 4px; justify-content: center; align-items: center; min-height: 60px }
 .pictures img { min-width: 0; flex: 0 1 auto; height: auto }
-.name { font-weight: 600; overflow-wrap: anywhere; margin-top: .5rem } .numbers { color: var(--faint) } .remarks {
+.name { font-weight: 600; overflow-wrap: anywhere; margin-top: .5rem } .numbers { color: var(--faint) } .remarks { \
 color: var(--alarm) }
 """
 
 
 def write_html(path: Path, cards: Sequence[PackedCard], text: SheetText) -> None:
-    """Write the sheet as one file, card by card; items that need a look have a section of their own at the top.
+    """Write the sheet as one file, card by card.
+
+    Items with remarks stand in a section of their own at the top.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -50,7 +52,7 @@ def write_html(path: Path, cards: Sequence[PackedCard], text: SheetText) -> None
 
 
 def is_html_sheet(path: Path) -> bool:
-    """Say whether a file is an HTML contact sheet of ours."""
+    """Return whether a file is an HTML contact sheet of ours."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -61,39 +63,51 @@ def _lines(cards: Sequence[PackedCard], text: SheetText) -> Iterator[str]:
     ordered = in_order(cards)
     needing = [card for card in ordered if card.remarks]
     fine = [card for card in ordered if not card.remarks]
-    yield f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}<meta name=viewport content='width=device-width, initial-scale=1'>"
-    yield f"<title>{html.escape(text.title)}</title><style>{_STYLE}</style><h1>{html.escape(text.title)}</h1>{_legend(text)}"
-    yield from _section(f"Needs a look ({len(needing)})", needing, text, alarm=True)
-    yield from _section(f"Nothing to remark ({len(fine)})", fine, text, alarm=False)
+    title = html.escape(text.title)
+    viewport = "<meta name=viewport content='width=device-width, initial-scale=1'>"
+    yield f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}{viewport}"
+    yield f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>{_legend(text)}"
+    if needing:
+        yield f"<h2 class=alarm>Needs a look ({len(needing)})</h2>\n<div class=cards>"
+        yield from _cards(needing, text)
+    if fine:
+        yield f"<h2>Nothing to remark ({len(fine)})</h2>\n<div class=cards>"
+        yield from _cards(fine, text)
     yield "</html>"
 
 
 def _legend(text: SheetText) -> str:
     items = [f"<span><i style='background:rgb{colour}'></i>{html.escape(name)}</span>" for name, colour in text.legend]
     if text.scale:
-        ramp = colour_weights(np.linspace(0, 1, 120, dtype=np.float32)[None, :], (120, 15))
-        items.append(f"<span>weight 0<img alt='to' src='{_data_url(pack_picture(ramp, lossless=False))}'>1</span>")
+        scale = _data_url(pack_picture(weight_scale(), lossless=False))
+        items.append(f"<span>weight 0<img alt='to' src='{scale}'>1</span>")
     items.append(f"<span>{html.escape(' | '.join(text.columns))}</span>")
     return f"<div class=legend>{''.join(items)}</div>"
 
 
-def _section(title: str, cards: Sequence[PackedCard], text: SheetText, *, alarm: bool) -> Iterator[str]:
-    if cards:
-        yield f"<h2{' class=alarm' if alarm else ''}>{html.escape(title)}</h2>\n<div class=cards>"
-        yield from (_card(card, text) for card in cards)
-        yield "</div>"
+def _cards(cards: Sequence[PackedCard], text: SheetText) -> Iterator[str]:
+    """Yield the cards of a section and the end of its grid."""
+    for card in cards:
+        pictures = [_picture(column, picture) for column, picture in zip(text.columns, card.pictures, strict=True)]
+        yield _card(card, "".join(pictures))
+    yield "</div>"
 
 
-def _card(card: PackedCard, text: SheetText) -> str:
-    pictures = "".join(
-        f"<img alt='{html.escape(column, quote=True)}' width={picture.size_wh[0]} height={picture.size_wh[1]} src='{_data_url(picture)}'>"
-        for column, picture in zip(text.columns, card.pictures, strict=True)
-    )
-    remarks = f"<div class=remarks>{html.escape('; '.join(card.remarks))}</div>" if card.remarks else ""
+def _card(card: PackedCard, pictures: str) -> str:
+    name, numbers = html.escape(card.name), html.escape(card.numbers)
+    alarm, remarks = "", ""
+    if card.remarks:
+        alarm, remarks = " alarm", f"<div class=remarks>{html.escape('; '.join(card.remarks))}</div>"
     return (
-        f"<div class='card{' alarm' if card.remarks else ''}'><div class=pictures>{pictures}</div>"
-        f"<div class=name>{html.escape(card.name)}</div>{remarks}<div class=numbers>{html.escape(card.numbers)}</div></div>"
+        f"<div class='card{alarm}'><div class=pictures>{pictures}</div>"
+        f"<div class=name>{name}</div>{remarks}<div class=numbers>{numbers}</div></div>"
     )
+
+
+def _picture(column: str, picture: PackedPicture) -> str:
+    width, height = picture.size_wh
+    alt = html.escape(column, quote=True)
+    return f"<img alt='{alt}' width={width} height={height} src='{_data_url(picture)}'>"
 
 
 def _data_url(picture: PackedPicture) -> str:

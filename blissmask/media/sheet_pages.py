@@ -1,14 +1,149 @@
-"""Contact sheets as PNG pages: a card per item, the ones that need a look first."""
+"""Contact sheets: a card per item, drawn on PNG pages with the worst items first.
+
+A card shows any number of pictures side by side (photo, overlay, latent grid, weights after gamma and floor ...), the
+file's name and a line of numbers. Cards are packed, i.e. their pictures are encoded, until the last one is drawn: the
+order is known only then, and the decoded cards of tens of thousands of photos would take gigabytes of memory.
+3 = RGB; sizes are (width, height) in pixels.
+"""
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
 from blissmask.errors import InputError
-from blissmask.media.png import write_png_rgb
-from blissmask.media.sheet import CARDS_PER_PAGE, SHEET, SheetText, draw_page, is_sheet
-from blissmask.media.sheet_pack import PackedCard, in_order, unpack
+from blissmask.media.overlay import Colour, colour_weights
+from blissmask.media.png import read_note, write_png_rgb
+
+BOX = 208
+"""Side of the square that each picture is fitted into."""
+
+SHEET = "sheet"
+"""Value of ``command`` in the note of a page; masks name the command that made them there."""
+
+_CARDS_ACROSS, _ROWS = 3, 7
+CARDS_PER_PAGE = _CARDS_ACROSS * _ROWS
+
+# The layout below was chosen by eye; the heights follow from the font sizes (22, 15, 14 and 13 pixels).
+_GAP, _PADDING, _MARGIN = 4, 10, 20
+_HEADER, _TEXT = 84, 50
+_WIDE_CARD = 600
+"""Cards wider than this leave the header enough room when they stand alone; narrower ones need a second column."""
+_PAPER, _CARD, _EDGE = (246, 246, 244), (255, 255, 255), (214, 214, 210)
+_INK, _FAINT, _ALARM = (32, 32, 32), (105, 105, 105), (176, 58, 0)
+_SCALE_WH = (120, 15)
+"""Size of the scale of weight colours in the header."""
+
+_QUALITY = 82
+"""WebP quality of the pictures in an HTML sheet: about a seventh of their lossless size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One item of a contact sheet.
+
+    Attributes:
+        name: the file's name.
+        pictures: RGB pictures that fit into :data:`BOX`, one per column.
+        numbers: a line such as "face 12% body 30%".
+        remarks: what is wrong with the item, worst first; empty when nothing is.
+        badness: sorts the sheet, higher first; 0 when nothing is wrong.
+    """
+
+    name: str
+    pictures: tuple[NDArray[np.uint8], ...]
+    numbers: str
+    remarks: tuple[str, ...] = ()
+    badness: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPicture:
+    """A picture encoded as WebP."""
+
+    size_wh: tuple[int, int]
+    webp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCard:
+    """A card with its pictures encoded; the fields are those of :class:`Card`."""
+
+    name: str
+    pictures: tuple[PackedPicture, ...]
+    numbers: str
+    remarks: tuple[str, ...]
+    badness: float
+
+
+@dataclass(frozen=True, slots=True)
+class SheetText:
+    """The header of every page.
+
+    Attributes:
+        title: e.g. "Weighted masks, 412 items".
+        columns: what each picture of a card is.
+        legend: name and colour of each thing that is coloured.
+        scale: whether a scale of the weight colours is shown.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    legend: tuple[tuple[str, Colour], ...] = ()
+    scale: bool = True
+
+
+def pack(card: Card, *, lossless: bool) -> PackedCard:
+    """Encode the pictures of a card.
+
+    Args:
+        card: the card.
+        lossless: True for PNG pages, which are drawn from the decoded pictures; False for an HTML page, which holds
+            the encoded ones.
+    """
+    return PackedCard(
+        name=card.name,
+        pictures=tuple(pack_picture(picture_HW3, lossless=lossless) for picture_HW3 in card.pictures),
+        numbers=card.numbers,
+        remarks=card.remarks,
+        badness=card.badness,
+    )
+
+
+def pack_picture(picture_HW3: NDArray[np.uint8], *, lossless: bool) -> PackedPicture:
+    """Encode one RGB picture."""
+    options: dict[str, int | bool] = {"quality": _QUALITY}
+    if lossless:
+        # The least effort: it halves the size already, and more effort takes fifty times as long.
+        options = {"lossless": True, "quality": 0, "method": 0}
+    buffer = io.BytesIO()
+    Image.fromarray(picture_HW3).save(buffer, "WEBP", **options)
+    height, width = picture_HW3.shape[:2]
+    return PackedPicture((width, height), buffer.getvalue())
+
+
+def unpack(card: PackedCard) -> Card:
+    """Decode the pictures of a card that was packed without loss."""
+    return Card(
+        name=card.name,
+        pictures=tuple(_decode(picture) for picture in card.pictures),
+        numbers=card.numbers,
+        remarks=card.remarks,
+        badness=card.badness,
+    )
+
+
+def in_order(cards: Sequence[PackedCard]) -> list[PackedCard]:
+    """Return the cards, worst first, then by name."""
+    return sorted(cards, key=_worst_first)
 
 
 def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) -> list[Path]:
@@ -21,27 +156,146 @@ def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) ->
         InputError: a file that is not a sheet of ours has the name of a page.
         MachineError: the disk is full or the folder cannot be written.
     """
-    ordered = in_order(cards)
-    pages = [ordered[start : start + CARDS_PER_PAGE] for start in range(0, len(ordered), CARDS_PER_PAGE)] or [[]]
+    pages = _split_into_pages(in_order(cards))
     written = []
     for number, page in enumerate(pages, 1):
-        name = path if number == 1 else _numbered(path, number)
+        name = _page_path(path, number)
         if name.exists() and not is_sheet(name):
             raise InputError(
                 "a file that is not a contact sheet stands where one would go",
                 where=[name],
                 fix="choose another name for the sheet",
             )
-        note = {"command": SHEET, "page": number, "pages": len(pages)}
         drawn_HW3 = draw_page([unpack(card) for card in page], text, page=number, pages=len(pages))
-        write_png_rgb(name, drawn_HW3, note=note)
+        write_png_rgb(name, drawn_HW3, note={"command": SHEET, "page": number, "pages": len(pages)})
         written.append(name)
-    stale = _numbered(path, len(pages) + 1)
-    while stale.is_file() and is_sheet(stale):
-        stale.unlink()
-        stale = _numbered(path, int(stale.stem.rpartition("-")[2]) + 1)
+    _remove_pages_from(path, len(pages) + 1)
     return written
 
 
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+def is_sheet(path: Path) -> bool:
+    """Return whether a file is a page of a contact sheet of ours."""
+    note = read_note(path) if path.is_file() else None
+    return note is not None and note.content.get("command") == SHEET
+
+
+def draw_page(cards: Sequence[Card], text: SheetText, *, page: int = 1, pages: int = 1) -> NDArray[np.uint8]:
+    """Draw one page as RGB; it is as high as its rows need."""
+    card_wh = _card_size(len(text.columns))
+    # The header needs room for its legend, however few the cards.
+    fewest_across = 1 if card_wh[0] > _WIDE_CARD else 2
+    across = max(min(_CARDS_ACROSS, len(cards)), fewest_across)
+    rows = -(-len(cards) // across)
+    width = 2 * _MARGIN + across * card_wh[0] + (across - 1) * _PADDING
+    height = _HEADER + rows * (card_wh[1] + _PADDING) + _MARGIN
+    canvas = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    _draw_header(draw, canvas, text, page, pages)
+    for number, card in enumerate(cards):
+        row, column = divmod(number, across)
+        corner = (_MARGIN + column * (card_wh[0] + _PADDING), _HEADER + row * (card_wh[1] + _PADDING))
+        _draw_card(draw, canvas, card, corner, card_wh)
+    return np.array(canvas)
+
+
+def weight_scale() -> NDArray[np.uint8]:
+    """Return the scale of weight colours from 0 (left) to 1 (right) as an RGB picture."""
+    return colour_weights(np.linspace(0, 1, _SCALE_WH[0], dtype=np.float32)[None, :], _SCALE_WH)
+
+
+def _worst_first(card: PackedCard) -> tuple[float, str]:
+    return -card.badness, card.name
+
+
+def _decode(picture: PackedPicture) -> NDArray[np.uint8]:
+    bgr_HW3 = cv2.imdecode(np.frombuffer(picture.webp, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr_HW3 is not None, "we encoded it ourselves"
+    return np.asarray(cv2.cvtColor(bgr_HW3, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _split_into_pages(cards: Sequence[PackedCard]) -> list[Sequence[PackedCard]]:
+    """Return the cards of each page; a sheet without cards has one page, which shows its title."""
+    if not cards:
+        return [[]]
+    return [cards[start : start + CARDS_PER_PAGE] for start in range(0, len(cards), CARDS_PER_PAGE)]
+
+
+def _page_path(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _remove_pages_from(path: Path, number: int) -> None:
+    """Remove page ``number`` of an earlier sheet and those after it, up to the first that is missing or is not ours."""
+    while is_sheet(_page_path(path, number)):
+        _page_path(path, number).unlink()
+        number += 1
+
+
+def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText, page: int, pages: int) -> None:
+    title = text.title if pages == 1 else f"{text.title}, page {page} of {pages}"
+    title = _shorten(title, canvas.width - 2 * _MARGIN, 22)
+    draw.text((_MARGIN, 14), title, _INK, _font(22))
+    used = _MARGIN + _font(22).getlength(title) + 18
+    columns = _shorten(" | ".join(text.columns), canvas.width - _MARGIN - used, 14)
+    draw.text((canvas.width - _MARGIN - _font(14).getlength(columns), 21), columns, _FAINT, _font(14))
+    x = float(_MARGIN)
+    for name, colour in text.legend:
+        draw.rectangle((x, 52, x + 15, 67), fill=colour, outline=_FAINT)
+        draw.text((x + 22, 51), name, _INK, _font(14))
+        x += 22 + _font(14).getlength(name) + 18
+    if text.scale:
+        draw.text((x, 51), "weight 0", _INK, _font(14))
+        x += _font(14).getlength("weight 0") + 6
+        canvas.paste(Image.fromarray(weight_scale()), (round(x), 52))
+        draw.text((x + _SCALE_WH[0] + 6, 51), "1", _INK, _font(14))
+
+
+def _draw_card(
+    draw: ImageDraw.ImageDraw, canvas: Image.Image, card: Card, corner: tuple[int, int], card_wh: tuple[int, int]
+) -> None:
+    left, top = corner
+    box = (left, top, left + card_wh[0] - 1, top + card_wh[1] - 1)
+    if card.remarks:
+        draw.rectangle(box, fill=_CARD, outline=_ALARM, width=2)
+    else:
+        draw.rectangle(box, fill=_CARD, outline=_EDGE, width=1)
+    row_width = sum(picture.shape[1] for picture in card.pictures) + _GAP * (len(card.pictures) - 1)
+    x = left + (card_wh[0] - row_width) // 2
+    for picture in card.pictures:
+        canvas.paste(Image.fromarray(picture), (x, top + _PADDING + (BOX - picture.shape[0]) // 2))
+        x += picture.shape[1] + _GAP
+    room = card_wh[0] - 2 * _PADDING
+    base = top + _PADDING + BOX + 6
+    draw.text((left + _PADDING, base), _shorten(card.name, room, 15), _INK, _font(15))
+    remark = _shorten("; ".join(card.remarks), room, 13)
+    draw.text((left + _PADDING, base + 22), remark, _ALARM, _font(13))
+    used = _font(13).getlength(remark) + 14 if remark else 0
+    draw.text((left + _PADDING + used, base + 22), _shorten(card.numbers, room - used, 13), _FAINT, _font(13))
+
+
+def _card_size(columns: int) -> tuple[int, int]:
+    return 2 * _PADDING + columns * BOX + (columns - 1) * _GAP, _PADDING + BOX + _TEXT
+
+
+def _shorten(text: str, room: float, size: int) -> str:
+    """Return ``text`` on one line of at most ``room`` pixels, cut in the middle: file names differ at their end."""
+    font = _font(size)
+    line = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    if font.getlength(line) <= room:
+        return line
+    keep = len(line)
+    while keep > 2 and font.getlength(_middle_cut(line, keep)) > room:
+        keep -= 1
+    return _middle_cut(line, keep)
+
+
+def _middle_cut(line: str, keep: int) -> str:
+    head = keep // 2
+    return f"{line[:head]}…{line[len(line) - (keep - head) :]}"
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    return font

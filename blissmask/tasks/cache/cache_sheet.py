@@ -19,7 +19,7 @@ from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
-from blissmask.media.sheet import BOX, Card, SheetText
+from blissmask.media.sheet_pages import BOX, Card, SheetText
 from blissmask.tasks.cache.planned_entries import Entry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_frame_masks

@@ -14,7 +14,7 @@ from blissmask.errors import StoppedError
 from blissmask.events import Noted
 from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
 from blissmask.media.png import read_note
-from blissmask.media.sheet import SheetText
+from blissmask.media.sheet_pages import SheetText
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
 from blissmask.people.people_backend import PEOPLE, PeopleBackend, Verdict
 from blissmask.tasks.instance.references import build_identity, photos_of, settings_of, threshold_table, thresholds_of

@@ -18,10 +18,8 @@ from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_mask
 from blissmask.media.overlay import TIER_COLOURS, Colour, colour_weights, fit_size, latent_grid, shrink
-from blissmask.media.sheet import BOX, Card, SheetText, is_sheet
 from blissmask.media.sheet_html import is_html_sheet, write_html
-from blissmask.media.sheet_pack import PackedCard, pack
-from blissmask.media.sheet_pages import write_png_pages
+from blissmask.media.sheet_pages import BOX, Card, PackedCard, SheetText, is_sheet, pack, write_png_pages
 from blissmask.media.video import read_frames, read_info
 from blissmask.storage.links import without_links
 from blissmask.tasks.mask_files.clips import frame_path
@@ -45,7 +43,7 @@ class SheetEntry:
         name: what stands under its pictures.
         media: photo or video.
         mask: its mask, or for a clip the folder of its frames' masks.
-        numbers, remarks, badness: as in ``media.sheet.Card``.
+        numbers, remarks, badness: as in ``media.sheet_pages.Card``.
     """
 
     name: str

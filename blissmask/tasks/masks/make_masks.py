@@ -20,7 +20,7 @@ from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import overlay_tiers
 from blissmask.media.png import read_note, write_png_grey
-from blissmask.media.sheet import SheetText
+from blissmask.media.sheet_pages import SheetText
 from blissmask.media.video import read_frames, read_info
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, remove_replaced, settle_forms

@@ -5,7 +5,7 @@ import pytest
 
 from blissmask.errors import UsageError
 from blissmask.media.image import read_image
-from blissmask.media.sheet import is_sheet
+from blissmask.media.sheet_pages import is_sheet
 from blissmask.tasks.cache import cache_sheet
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, plan, times

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blissmask.media.sheet import BOX, Card, SheetText
+from blissmask.media.sheet_pages import BOX, Card, SheetText
 from blissmask.tasks.mask_files.contact_sheet import draw_sheet
 from blissmask.tasks.run.plan import RunContext
 

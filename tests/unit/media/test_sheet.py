@@ -12,10 +12,18 @@ from blissmask.errors import InputError
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_size
 from blissmask.media.overlay import TIER_COLOURS, colour_weights, fit_size, latent_grid, overlay_subject, overlay_tiers
-from blissmask.media.sheet import BOX, Card, SheetText, draw_page
 from blissmask.media.sheet_html import write_html
-from blissmask.media.sheet_pack import PackedCard, in_order, pack, unpack
-from blissmask.media.sheet_pages import write_png_pages
+from blissmask.media.sheet_pages import (
+    BOX,
+    Card,
+    PackedCard,
+    SheetText,
+    draw_page,
+    in_order,
+    pack,
+    unpack,
+    write_png_pages,
+)
 from tests.builders.pictures import half_mask, random_rgb, tier_mask
 
 TEXT = SheetText(
