@@ -14,7 +14,7 @@ from blissmask.dataset.item import DatasetItem, MediaKind
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, Problem, UsageError
-from blissmask.storage.links import without_links
+from blissmask.storage.content import without_links
 
 _SOURCES = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
 _SHARED = "one mask and one cache entry"

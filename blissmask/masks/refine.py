@@ -1,12 +1,68 @@
-"""Shape a mask's outline: fill holes, drop specks, grow, shrink, feather. Arrays are (H, W)."""
+"""Refine a mask's outline: fill holes, drop specks, grow, shrink, feather.
+
+:func:`finish` does the first four to the tiers that a backend's classes were turned into by :func:`to_tiers`.
+Arrays are (H, W); a tier is its position in ``TIERS``.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.masks.tiers import TIERS, WeightTier
+
 Binary = NDArray[np.bool_]
+
+FACE_HOLE = 0.1
+"""A hole of up to this share of all face pixels is part of the face: glasses, an open mouth.
+
+A larger one shows something else: a hand, or a person behind.
+"""
+
+_FACE, _BACKGROUND = TIERS.index(WeightTier.FACE), TIERS.index(WeightTier.BACKGROUND)
+
+
+def to_tiers(labels_HW: NDArray[np.uint8], classes: Sequence[WeightTier]) -> NDArray[np.uint8]:
+    """Turn class numbers into tiers.
+
+    Args:
+        labels_HW: class numbers; those without a tier become background.
+        classes: the tier of each class number.
+    """
+    lookup = np.full(256, _BACKGROUND, dtype=np.uint8)
+    lookup[: len(classes)] = [TIERS.index(tier) for tier in classes]
+    return lookup[labels_HW]
+
+
+def finish(tiers_HW: NDArray[np.uint8], *, min_pixels: int, grow_pixels: int) -> NDArray[np.uint8]:
+    """Fill holes in faces, drop specks of people, then move the outline of people.
+
+    Args:
+        tiers_HW: tiers, as :func:`to_tiers` returns them.
+        min_pixels: connected parts of people with fewer pixels become background.
+        grow_pixels: outwards when positive, inwards when negative; new pixels take the nearest tier.
+
+    Returns:
+        Tiers of the same shape. Background may be new; no other tier appears that was not there.
+    """
+    result = tiers_HW.copy()
+    result[_small_holes(tiers_HW == _FACE)] = _FACE
+    people = result != _BACKGROUND
+    result[people & ~drop_specks(people, min_pixels=min_pixels)] = _BACKGROUND
+    # `grow_grey` treats 0 as "nobody", so the tiers of people are counted from 1 meanwhile.
+    numbered = np.where(result == _BACKGROUND, np.uint8(0), result + np.uint8(1))
+    grown = grow_grey(numbered, grow_pixels)
+    return np.where(grown == 0, np.uint8(_BACKGROUND), grown - np.uint8(1)).astype(np.uint8)
+
+
+def coverage(tiers_HW: NDArray[np.uint8]) -> dict[WeightTier, float]:
+    """Return the share of the pixels of each tier, 0..1."""
+    counts = np.bincount(tiers_HW.reshape(-1), minlength=len(TIERS))
+    pixels = max(1, tiers_HW.size)
+    return {tier: float(count) / pixels for tier, count in zip(TIERS, counts, strict=True)}
 
 
 def fill_holes(region_HW: Binary) -> Binary:
@@ -28,19 +84,19 @@ def drop_specks(region_HW: Binary, *, min_pixels: int) -> Binary:
 
 
 def grow(region_HW: Binary, pixels: int) -> Binary:
-    """Move the outline outwards by ``pixels`` (inwards when negative), measured as straight-line distance."""
+    """Move the outline by ``pixels`` of straight-line distance, outwards when positive and inwards when negative."""
     if pixels == 0 or not region_HW.any():
         return region_HW.copy()
     if pixels > 0:
         distance = cv2.distanceTransform((~region_HW).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return np.asarray(distance <= pixels)
-    # The picture's border is not an outline: a person cut by it must not shrink away from it.
+    # The picture's border is not an outline: a person who is cut off by it must not shrink away from it.
     distance = cv2.distanceTransform(region_HW.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(region_HW & ((distance > -pixels) | region_HW.all()))
 
 
 def grow_grey(grey_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
-    """Move the outline of everything above 0; new pixels take the value of the nearest old one, so no new value appears."""
+    """Move the outline of everything above 0; new pixels take the value of the nearest old one."""
     person = grey_HW > 0
     target = grow(person, pixels)
     if pixels <= 0 or not person.any():
@@ -54,7 +110,18 @@ def grow_grey(grey_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
 
 
 def feather(grey_HW: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
-    """Soften all outlines with a Gaussian of radius ``pixels`` (its sigma is half of it); 0 changes nothing."""
+    """Soften all outlines with a Gaussian whose sigma is half of ``pixels``; 0 changes nothing."""
     if pixels <= 0:
         return grey_HW
     return np.asarray(cv2.GaussianBlur(grey_HW, (0, 0), pixels / 2), dtype=np.uint8)
+
+
+def _small_holes(face_HW: Binary) -> Binary:
+    """Return the pixels of the holes that are small enough to be part of the face."""
+    holes = fill_holes(face_HW) & ~face_HW
+    if not holes.any():
+        return holes
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(holes.astype(np.uint8), connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] <= FACE_HOLE * face_HW.sum()
+    small[0] = False
+    return np.asarray(small[parts], dtype=np.bool_)

@@ -9,6 +9,7 @@ from pathlib import Path
 from blissmask.config.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.networks.hub import hub_folder
+from blissmask.storage.content import file_sha256
 
 WEIGHT_PATTERNS = ("*.json", "*.safetensors", "*.txt", "README.md")
 """What is fetched of a hub model: never pickles, never code."""
@@ -68,12 +69,6 @@ def model_folder(options: NetworkOptions, *, backend: str, example: str) -> Path
             "the model folder holds no `config.json`", where=[folder], fix="name a folder in transformers layout"
         )
     return folder
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file as hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_sha256(folder: Path) -> str:

@@ -20,10 +20,11 @@ from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork, Network
 from blissmask.networks.preprocessing import Recipe
 from blissmask.networks.torch_device import find_device, find_dtype, precision_note
-from blissmask.networks.weights_path import file_sha256, model_file
+from blissmask.networks.weights_path import model_file
 from blissmask.parsing.labelsets import SAPIENS
 from blissmask.parsing.parts_backend import PartsBackend
 from blissmask.parsing.semantic import SemanticParts
+from blissmask.storage.content import file_sha256
 
 if TYPE_CHECKING:
     import torch

@@ -21,10 +21,11 @@ from blissmask.config.network import NetworkOptions
 from blissmask.errors import MissingPackageError, ModelError, UsageError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.torch_device import find_device, precision_note
-from blissmask.networks.weights_path import file_sha256, model_file
+from blissmask.networks.weights_path import model_file
 from blissmask.people.outlines import Outline, separate
 from blissmask.people.people_backend import PeopleBackend, Person
 from blissmask.people.yolo_export import ExportFacts, find_candidates, letterbox, outline_candidates, read_facts
+from blissmask.storage.content import file_sha256
 from blissmask.vision.session import load_session
 
 METHOD = 2

@@ -1,7 +1,7 @@
 """Publish files whole or not at all.
 
 A file is written beside its final place under a unique hidden name (``.NAME.HEX.blissmask-part``), synced, then
-renamed. Whoever holds the folder's lock sweeps what killed runs left behind.
+renamed. The holder of the folder's lock removes what killed runs left behind.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from blissmask.errors import MachineError
 
 _LEFTOVER = re.compile(r"^\..*\.[0-9a-f]{12}\.blissmask-part$", re.DOTALL)
 _MAX_NAME_BYTES = 255
+"""The longest file name on Linux and macOS (``NAME_MAX``)."""
 
 
 @contextlib.contextmanager
 def publishing(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``; on leaving without an error it becomes ``path``.
+    """Yield a temporary sibling of ``path``; it becomes ``path`` when the block ends without an error.
 
-    The folder is created. A symbolic link at ``path`` is replaced, never written through. The file gets the permissions
-    that the umask gives any new file.
+    The folder is created. A symbolic link at ``path`` is replaced, never written through. The umask sets the file's
+    permissions, as for any new file.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -35,11 +36,11 @@ def publishing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException as error:
-        # What keeps it from being removed is what went wrong in the first place, and that is told.
+        # Where removing fails too, the first error is the cause, and it is the one to report.
         with contextlib.suppress(OSError):
             temporary.unlink()
         refusal = _refusal(error, path)
@@ -60,7 +61,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what killed runs of ours left in ``folder``; return how many files. Call only while holding its lock."""
+    """Remove temporary files of killed runs from ``folder`` and return their number; the caller must hold its lock."""
     if not folder.is_dir():
         return 0
     leftovers = [
@@ -71,18 +72,23 @@ def sweep(folder: Path) -> int:
     return len(leftovers)
 
 
-def _temporary_name(name: str) -> str:
-    suffix = f".{secrets.token_hex(6)}.blissmask-part"
-    room = _MAX_NAME_BYTES - len(suffix) - 1
-    return f".{os.fsdecode(os.fsencode(name)[:room])}{suffix}"
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: only then do they survive a power cut.
 
-
-def _sync(path: Path) -> None:
+    Raises:
+        OSError: the disk is full or fails.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _temporary_name(name: str) -> str:
+    suffix = f".{secrets.token_hex(6)}.blissmask-part"
+    room = _MAX_NAME_BYTES - len(suffix) - 1
+    return f".{os.fsdecode(os.fsencode(name)[:room])}{suffix}"
 
 
 def _refusal(error: BaseException, path: Path) -> MachineError | None:

@@ -1,4 +1,4 @@
-"""One writer per output folder; the kernel frees the lock when a writer dies."""
+"""Allow one writer per output folder; the kernel frees the lock when a writer dies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import filelock
 
 from blissmask.errors import BusyError, MachineError
 from blissmask.storage import atomic
-from blissmask.storage.links import without_links
+from blissmask.storage.content import without_links
 
 _LOCK_NAME = ".blissmask.lock"
 _HOLDER_NAME = ".blissmask.lock.json"
@@ -22,10 +22,11 @@ _HOLDER_NAME = ".blissmask.lock.json"
 
 @contextlib.contextmanager
 def writing_to(folders: Iterable[Path], *, command: str) -> Iterator[None]:
-    """Hold the locks of all ``folders`` (created when missing), and sweep the leftovers of killed runs in them.
+    """Hold the locks of all ``folders`` and remove the temporary files of killed runs in them; create missing folders.
 
     Args:
-        command: what the holder calls itself in another writer's refusal, e.g. ``blissmask cache``.
+        folders: where the process is going to write.
+        command: the holder's name in the error message of another writer, e.g. ``blissmask cache``.
 
     Raises:
         BusyError: another process writes to one of the folders; names it.
@@ -44,7 +45,7 @@ def _locked(folder: Path, command: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / _LOCK_NAME
         if path.is_symlink():
-            # Locking would empty the file it leads to.
+            # Locking opens the file for writing, which would empty the file that the link leads to.
             path.unlink()
         lock = filelock.FileLock(path, timeout=0)
         lock.acquire()
@@ -57,7 +58,7 @@ def _locked(folder: Path, command: str) -> Iterator[None]:
     except OSError as error:
         raise MachineError(f"cannot write to the folder: {error.strerror or error}", where=[folder]) from error
     try:
-        # Only a courtesy to the next writer: without it the refusal cannot name the holder.
+        # The holder's file serves only the error message of another writer, so a run goes on without it.
         with contextlib.suppress(MachineError):
             atomic.write_text(folder / _HOLDER_NAME, _describe_holder(command))
         yield

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MissingPackageError, ModelError
+from blissmask.storage.content import file_sha256
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -85,7 +86,7 @@ def check_weights(path: Path, sha256: str) -> None:
     reinstall = "reinstall blissmask: `pip install --force-reinstall --no-deps blissmask`"
     if not path.is_file():
         raise ModelError(f"the network `{path.stem}` is missing from the installation", where=[path], fix=reinstall)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    if file_sha256(path) != sha256:
         raise ModelError(
             f"the network `{path.stem}` is damaged: its sha256 differs from the recorded one",
             where=[path],

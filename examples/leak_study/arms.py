@@ -28,9 +28,9 @@ from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.config.training import MaskLossSection, TrainSection
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.pixel_mask import still_mask
-from blissmask.masks.combine import tier_labels_to_grey
 from blissmask.masks.refine import grow_grey
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
+from blissmask.masks.weighted_mask import tier_labels_to_grey
 from blissmask.training.build import lora_shape
 from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
 from blissmask.training.data.items import TrainingItem, make_item

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from blissmask.dataset.pixel_mask import PixelMask, moving_mask
 from blissmask.masks.latent import to_latent_grid
-from blissmask.masks.outline import finish
-from blissmask.masks.refine import fill_holes, grow, grow_grey
+from blissmask.masks.refine import fill_holes, finish, grow, grow_grey
 from blissmask.masks.resize import resize_labels, resize_weights
 from blissmask.masks.weights import to_loss_weight
 

@@ -18,8 +18,8 @@ from blissmask.config.masks import InstanceSection
 from blissmask.errors import MissingPackageError, ModelError, first_line
 from blissmask.licence import Licence
 from blissmask.networks.torch_device import find_device
-from blissmask.networks.weights_path import file_sha256
 from blissmask.people.faces.face_reader import Face, FaceReader, Thresholds
+from blissmask.storage.content import file_sha256
 
 METHOD = 1
 THRESHOLDS = Thresholds(max_distance=1.05, uncertain_band=0.08, min_margin=0.10, unclear_tighter=0.10)

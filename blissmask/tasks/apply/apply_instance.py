@@ -13,12 +13,12 @@ from blissmask.config.masks import ApplySection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import match_masks
 from blissmask.errors import InputError, MaskError, Problem
-from blissmask.masks.combine import INSTANCE_THRESHOLD, keep_subject
 from blissmask.masks.refine import grow
 from blissmask.masks.resize import resize_labels
+from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD, keep_subject
 from blissmask.media.image import read_mask_picture, read_size
 from blissmask.media.png import write_png_grey
-from blissmask.storage.links import without_links
+from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clip_forms import both_forms_warning, other_form
 from blissmask.tasks.mask_files.output_notes import decide, kept_warning, make_note
 from blissmask.tasks.run.folders import refuse_output_in_place, required

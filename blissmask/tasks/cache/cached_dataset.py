@@ -18,7 +18,7 @@ from blissmask.families.files.model_files import ModelFiles, model_files
 from blissmask.families.protocol import Architecture, OneFrame
 from blissmask.families.registry import load_architecture
 from blissmask.masks.tiers import TierTable
-from blissmask.storage.links import without_links
+from blissmask.storage.content import without_links
 
 TEXT_DTYPE = "bfloat16"
 """Text encoders run in the precision their weights are published in, on every device, so that caches agree."""

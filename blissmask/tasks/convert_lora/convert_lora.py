@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from blissmask.config.training import TrainSection
 from blissmask.errors import CacheError, InputError, ModelError, UsageError
 from blissmask.families.protocol import Architecture
 from blissmask.families.registry import ARCHS, load_architecture
+from blissmask.storage.content import file_sha256
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.workers import begin
 from blissmask.training.lora.convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision
@@ -67,7 +67,7 @@ def plan(config: Config) -> ConversionPlan:
         raise UsageError(
             f"this LoRA is spelled the {held.file_format} way already", where=[source], fix=f"choose {others}"
         )
-    made_from = f"{_hash(source)} {section.lora_format} {precision or 'as it was'}"
+    made_from = f"{file_sha256(source)} {section.lora_format} {precision or 'as it was'}"
     action, reason = _decide(target, made_from, overwrite=config.run.force)
     item = PlannedItem(source.stem, action, reason or f"{held.file_format} to {section.lora_format}", (source,), target)
     return ConversionPlan(
@@ -183,8 +183,3 @@ def _counted(counts: Mapping[int, int] | Mapping[float, int]) -> str:
         for value, count in ordered
     ]
     return ", ".join(shown) or "-"
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,7 +21,7 @@ from blissmask.media.overlay import TIER_COLOURS, Colour, colour_weights, fit_si
 from blissmask.media.sheet_html import is_html_sheet, write_html
 from blissmask.media.sheet_pages import BOX, Card, PackedCard, SheetText, is_sheet, pack, write_png_pages
 from blissmask.media.video import read_frames, read_info
-from blissmask.storage.links import without_links
+from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clips import frame_path
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import counted

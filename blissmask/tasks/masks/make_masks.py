@@ -15,8 +15,8 @@ from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.dataset.item import MediaFile
 from blissmask.errors import InputError
-from blissmask.masks.stats import measure
 from blissmask.masks.tiers import TierTable
+from blissmask.masks.weighted_mask import measure
 from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import overlay_tiers
 from blissmask.media.png import read_note, write_png_grey

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.masks import MasksSection
-from blissmask.masks.combine import tier_labels_to_grey
-from blissmask.masks.outline import coverage, finish, to_tiers
-from blissmask.masks.refine import feather
+from blissmask.masks.refine import coverage, feather, finish, to_tiers
 from blissmask.masks.tiers import WeightTier
+from blissmask.masks.weighted_mask import tier_labels_to_grey
 from blissmask.parsing.parts_backend import PartsBackend
 
 

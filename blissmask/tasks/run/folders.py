@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
-from blissmask.storage.links import without_links
+from blissmask.storage.content import without_links
 
 
 @dataclass(frozen=True, slots=True)

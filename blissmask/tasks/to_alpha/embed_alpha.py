@@ -22,8 +22,7 @@ from blissmask.masks.resize import resize_weights
 from blissmask.media.image import read_image, read_mask_picture, read_size
 from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
-from blissmask.storage.content import content_hash
-from blissmask.storage.links import without_links
+from blissmask.storage.content import content_hash, without_links
 from blissmask.tasks.mask_files.output_notes import FRESH, decide, kept_warning, make_note
 from blissmask.tasks.run.folders import missing, refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, places_of

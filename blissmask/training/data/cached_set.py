@@ -14,7 +14,7 @@ from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.config.training import MaskLossSection
 from blissmask.errors import CacheError, Problem, UsageError
 from blissmask.families.protocol import Architecture
-from blissmask.storage.links import without_links
+from blissmask.storage.content import without_links
 from blissmask.training.data.batches import BucketedItem
 from blissmask.training.data.items import shows_no_regions
 from blissmask.training.weighting.rule import WeightRule

@@ -12,9 +12,7 @@ about which of them count.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -30,6 +28,7 @@ from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import CacheError, MachineError
 from blissmask.storage import atomic
+from blissmask.storage.content import file_sha256
 
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
@@ -143,7 +142,7 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
         if replaces:
             atomic.write_text(_marker(folder, name), target.name)
         part.rename(target)
-        _sync(folder)
+        atomic.sync(folder)
         if replaces:
             remove_states(folder, name, but=target)
         for _, old in find_states(folder, name, by_size=True).whole[:-keep_last]:
@@ -231,7 +230,9 @@ def _settle(folder: Path, name: str) -> None:
 
 
 def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]]:
-    return {name: {"size": (folder / name).stat().st_size, "sha256": _hash(folder / name)} for name in sorted(names)}
+    return {
+        name: {"size": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)} for name in sorted(names)
+    }
 
 
 def _is_whole(path: Path, *, by_size: bool) -> bool:
@@ -247,11 +248,6 @@ def _is_whole(path: Path, *, by_size: bool) -> bool:
         return False
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _remove(path: Path) -> None:
     """Remove a state, out of sight first: a kill in between leaves no half of it to be taken for a damaged one."""
     if path.is_dir() and not path.is_symlink():
@@ -260,14 +256,6 @@ def _remove(path: Path) -> None:
 
 def _hidden(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PART}")
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _escaped(name: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from blissmask.masks.outline import coverage, finish, to_tiers
-from blissmask.masks.refine import drop_specks, feather, fill_holes, grow, grow_grey
+from blissmask.masks.refine import coverage, drop_specks, feather, fill_holes, finish, grow, grow_grey, to_tiers
 from blissmask.masks.tiers import TIERS, WeightTier
 
 FACE, BODY, HAIR, BACKGROUND = range(4)

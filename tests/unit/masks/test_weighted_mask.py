@@ -1,12 +1,28 @@
-"""Numbers about one mask."""
+"""Labels become tiers, subject masks remove bystanders, and masks are measured."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from blissmask.masks.stats import measure
 from blissmask.masks.tiers import TierTable, WeightTier
+from blissmask.masks.weighted_mask import keep_subject, labels_to_grey, measure, tier_labels_to_grey
+
+
+def test_every_class_takes_the_value_of_its_tier() -> None:
+    labels = np.array([[0, 1, 2, 5]], dtype=np.uint8)
+    classes = {0: WeightTier.BACKGROUND, 1: WeightTier.HAIR, 2: WeightTier.BODY, 5: WeightTier.FACE}
+    assert labels_to_grey(labels, TierTable(hair=90), classes).tolist() == [[0, 90, 128, 255]]
+
+
+def test_tier_numbers_are_positions_in_tiers() -> None:
+    assert tier_labels_to_grey(np.array([[0, 1, 2, 3]], dtype=np.uint8), TierTable()).tolist() == [[255, 128, 80, 0]]
+
+
+def test_instance_pixels_above_127_stay() -> None:
+    grey = np.array([[255, 128, 80, 255]], dtype=np.uint8)
+    instance = np.array([[255, 128, 127, 0]], dtype=np.uint8)
+    assert keep_subject(grey, instance).tolist() == [[255, 128, 0, 0]]
 
 
 def test_coverage_and_mean_weight_are_measured() -> None:
