@@ -84,6 +84,7 @@ from blissmask.config.model import Config
 from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 
 class Clock:
     def emit(self, event):
@@ -98,7 +99,7 @@ def seconds(cache):
         "train": {"output_dir": cache.parent / "out", "output_name": cache.name, "max_train_steps": 1},
     })
     clock, started = Clock(), time.perf_counter()
-    train_lora.run(train_lora.plan(config), RunContext(clock))
+    train_lora.run(plan_training(config), RunContext(clock))
     return clock.first_step - started
 
 folder = Path(sys.argv[1])

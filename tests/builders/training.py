@@ -17,6 +17,7 @@ from blissmask.errors import BlissmaskError
 from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext, Summary
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.recorder import Recorder
 
 # The models are so small that threads would only wait for each other.
@@ -129,7 +130,7 @@ def run(config: Config, *, stop_after: int | None = None) -> tuple[Summary, Reco
     def stop_signal() -> int:
         return 15 if stop_after is not None and len(recorder.of(Measured)) >= stop_after else 0
 
-    summary = train_lora.run(train_lora.plan(config), RunContext(recorder, stop_signal=stop_signal))
+    summary = train_lora.run(plan_training(config), RunContext(recorder, stop_signal=stop_signal))
     return summary, recorder
 
 

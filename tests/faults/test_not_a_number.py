@@ -16,6 +16,7 @@ from blissmask.events import Event, Measured
 from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.training_state import find_states
 from tests.builders.cache import PHOTO_WH, build, captions, entries
 from tests.builders.pictures import photo_folder, save
@@ -99,13 +100,13 @@ def test_a_loss_that_is_no_number_stops_the_training_which_goes_on_from_the_last
         options = {"arch": "poisoned", "save_every_n_steps": 2, "max_train_steps": 6, "use_mask_loss": True}
         return train_config(tmp_path / "cache", tmp_path / name, **options)
 
-    train_lora.run(train_lora.plan(config("whole")), RunContext())
+    train_lora.run(plan_training(config("whole")), RunContext())
     with pytest.raises(InputError, match="not finite at step 4"):
-        train_lora.run(train_lora.plan(config("parts")), RunContext(Poisoner()))
+        train_lora.run(plan_training(config("parts")), RunContext(Poisoner()))
     assert [step for step, _ in find_states(tmp_path / "parts", "kyla").whole] == [2]
     assert not (tmp_path / "parts" / "kyla.safetensors").exists()
     Poison.working = False
-    train_lora.run(train_lora.plan(config("parts")), RunContext())
+    train_lora.run(plan_training(config("parts")), RunContext())
     names = ("kyla.safetensors", "kyla-log.jsonl")
     whole, parts = results(tmp_path / "whole"), results(tmp_path / "parts")
     assert {name: parts[name] for name in names} == {name: whole[name] for name in names}

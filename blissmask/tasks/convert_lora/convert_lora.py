@@ -1,9 +1,9 @@
-"""`train --convert-lora`: a LoRA file in another spelling; no model, no cache."""
+"""`train --convert-lora`: write a LoRA file in another spelling. Neither a model nor a cache is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +16,7 @@ from blissmask.families.protocol import Architecture
 from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.storage.content import file_sha256
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
+from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
 from blissmask.training.lora.convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision
 from blissmask.training.lora.file import DTYPES, read_finite_lora, write_lora
@@ -24,61 +25,70 @@ from blissmask.training.lora.names import layer_names
 
 COMMAND = "train"
 _MADE_FROM = f"{OURS}converted_from"
-"""Metadata: hash of the file that was converted, and how."""
+"""Metadata key: the hash of the converted file, and the settings of the conversion."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ConversionPlan(Plan):
-    """What is converted.
+    """Which LoRA file is converted, and how.
 
     Attributes:
-        config: says how.
-        arch: the family.
+        family: the model family that the LoRA is for; it knows the names of the layers.
         source, target: the files.
-        made_from: names the source and the settings by content.
+        file_format: the spelling to write.
+        precision: of the written tensors; None keeps the file's own.
+        made_from: names the content of the source and the settings; the new file remembers it.
     """
 
-    config: Config = field(default_factory=Config)
-    arch: Architecture | None = None
-    source: Path = field(default_factory=Path)
-    target: Path = field(default_factory=Path)
-    made_from: str = ""
+    family: Architecture
+    source: Path
+    target: Path
+    file_format: LoraFormat
+    precision: str | None
+    made_from: str
 
 
 def plan(config: Config) -> ConversionPlan:
-    """Look at the file and decide what is written.
+    """Read the file and decide whether it is converted.
 
     Raises:
         ModelError: the file is missing, damaged, no LoRA, or holds NaN or infinity.
         UsageError: the family is not known, or nothing would change.
         InputError: another file has the name of the new one.
     """
-    section = config.train
-    assert section.convert_lora is not None
-    source, target = section.convert_lora, _target(section)
-    held = describe_lora(read_finite_lora(source), source)
-    metadata = read_metadata(source)
-    arch = _family(config, metadata, source)
+    section, source = config.train, config.train.convert_lora
+    # The command line chooses this task by that option.
+    assert source is not None
+    found = describe_lora(read_finite_lora(source), source)
+    family = _family(config.model.arch, read_metadata(source), source)
+    target = _target(section, source)
     if target.exists() and target.samefile(source):
         raise UsageError("the LoRA would be written over itself", where=[source], fix="choose another `--output-name`")
-    precision = _precision(section)
-    if held.file_format == section.lora_format and precision is None:
-        others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != held.file_format)
+    file_format, precision = section.lora_format, _precision(section)
+    if found.file_format == file_format and precision is None:
+        others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != found.file_format)
         raise UsageError(
-            f"this LoRA is spelled the {held.file_format} way already", where=[source], fix=f"choose {others}"
+            f"this LoRA is spelled the {found.file_format} way already", where=[source], fix=f"choose {others}"
         )
-    made_from = f"{file_sha256(source)} {section.lora_format} {precision or 'as it was'}"
+    made_from = f"{file_sha256(source)} {file_format} {precision or 'as it was'}"
     action, reason = _decide(target, made_from, overwrite=config.run.force)
-    item = PlannedItem(source.stem, action, reason or f"{held.file_format} to {section.lora_format}", (source,), target)
+    item = PlannedItem(
+        key=source.stem,
+        action=action,
+        reason=reason or f"{found.file_format} to {file_format}",
+        inputs=(source,),
+        output=target,
+    )
     return ConversionPlan(
-        COMMAND,
-        [item],
-        (target.parent,),
-        tables=[_overview(held, arch)],
-        config=config,
-        arch=arch,
+        command=COMMAND,
+        items=[item],
+        outputs=(target.parent,),
+        tables=[_overview(found, family)],
+        family=family,
         source=source,
         target=target,
+        file_format=file_format,
+        precision=precision,
         made_from=made_from,
     )
 
@@ -86,68 +96,64 @@ def plan(config: Config) -> ConversionPlan:
 def run(plan: ConversionPlan, context: RunContext) -> Summary:
     """Convert the file.
 
-    Args:
-        plan: from :func:`plan`.
-        context: unused; the conversion of one file takes a second and reports no progress.
-
-    Raises ModelError when it holds layers that the family does not have, MachineError when the disk is full.
+    Raises:
+        ModelError: the file holds layers that the family does not have.
+        MachineError: the disk is full.
     """
-    del context
     summary = begin(plan)
     if not plan.having(Action.WRITE):
         return summary
-    assert plan.arch is not None
-    section = plan.config.train
     tensors = read_finite_lora(plan.source)
-    names = layer_names(plan.arch, block_count=block_count(tensors))
-    converted = convert_lora(tensors, section.lora_format, names, plan.source)
-    precision = _precision(section)
-    if precision is not None:
-        converted = in_precision(converted, DTYPES[precision])
+    names = layer_names(plan.family, block_count=block_count(tensors))
+    converted = convert_lora(tensors, plan.file_format, names, plan.source)
+    if plan.precision is not None:
+        converted = in_precision(converted, DTYPES[plan.precision])
     write_lora(plan.target, converted, {**read_metadata(plan.source), _MADE_FROM: plan.made_from})
     before, after = describe_lora(tensors, plan.source), describe_lora(converted, plan.target)
-    rows = [
-        ("family", plan.arch.name, plan.arch.name),
+    rows = (
+        ("family", plan.family.name, plan.family.name),
         ("spelling", before.file_format, after.file_format),
         ("tensors", str(len(tensors)), str(len(converted))),
         ("layers", str(before.layers), str(after.layers)),
         ("rank", _counted(before.ranks), _counted(after.ranks)),
         ("alpha / rank", _counted(before.scales), _counted(after.scales)),
         ("file", str(plan.source), str(plan.target)),
-    ]
+    )
     summary.written = 1
     summary.details |= {"files": [str(plan.target)], "layers": after.layers, "lora_format": after.file_format}
-    summary.tables.append(Table("Converted", ("what", "from", "to"), tuple(rows)))
+    summary.tables.append(Table("Converted", ("what", "from", "to"), rows))
     return summary
 
 
-def _target(section: TrainSection) -> Path:
-    assert section.convert_lora is not None
+def _target(section: TrainSection, source: Path) -> Path:
+    """Return the file to write; without ``output_name`` it is named after the source and the spelling."""
     named = "output_name" in section.model_fields_set
-    name = section.output_name if named else f"{section.convert_lora.stem}-{section.lora_format}"
+    name = section.output_name if named else f"{source.stem}-{section.lora_format}"
     return section.output_dir / f"{name}.safetensors"
 
 
 def _precision(section: TrainSection) -> str | None:
-    """Return the precision that was asked for; a conversion keeps the file's own otherwise."""
+    """Return the precision that the user gave; None keeps the file's own."""
     return section.save_precision if "save_precision" in section.model_fields_set else None
 
 
-def _family(config: Config, metadata: Mapping[str, str], source: Path) -> Architecture:
-    """Return the family that is named, or else the one that the metadata of ours, musubi-tuner or ComfyUI names."""
-    if config.model.arch is not None:
-        return load_architecture(config.model.arch)
+def _family(named: str | None, metadata: Mapping[str, str], source: Path) -> Architecture:
+    """Return the family ``named``, or else the one in the metadata of blissmask, musubi-tuner or ComfyUI."""
+    if named is not None:
+        return load_architecture(named)
     families = [load_architecture(name) for name in ARCHS.names()]
     spec, version = metadata.get("modelspec.architecture", "").lower(), metadata.get("ss_base_model_version", "")
-    matching = [arch for arch in families if arch.modelspec.lower() == spec] or [
-        a for a in families if a.metadata_name == version
-    ]
-    if not matching:
-        raise UsageError("the LoRA does not say which family it is for", where=[source], fix="give `--arch NAME`")
-    return matching[0]
+    for family in families:
+        if family.modelspec.lower() == spec:
+            return family
+    for family in families:
+        if family.metadata_name == version:
+            return family
+    raise UsageError("the LoRA does not say which family it is for", where=[source], fix="give `--arch NAME`")
 
 
 def _decide(target: Path, made_from: str, *, overwrite: bool) -> tuple[Action, str]:
+    """Return whether to write ``target``, and the reason where there is more to it than the spellings."""
     if not target.exists() or overwrite:
         return Action.WRITE, ""
     try:
@@ -165,21 +171,19 @@ def _decide(target: Path, made_from: str, *, overwrite: bool) -> tuple[Action, s
     return Action.WRITE, ""
 
 
-def _overview(held: LoraSummary, arch: Architecture) -> Table:
+def _overview(found: LoraSummary, family: Architecture) -> Table:
     rows = (
-        ("family", arch.name),
-        ("spelling", held.file_format),
-        ("layers", str(held.layers)),
-        ("rank", _counted(held.ranks)),
+        ("family", family.name),
+        ("spelling", found.file_format),
+        ("layers", str(found.layers)),
+        ("rank", _counted(found.ranks)),
     )
     return Table("LoRA", ("what", "value"), rows)
 
 
 def _counted(counts: Mapping[int, int] | Mapping[float, int]) -> str:
-    """Say which values there are, the commonest first, each with how many layers have it where they differ."""
+    """Return the values as text, the commonest first; where they differ, each with the number of its layers."""
+    if len(counts) == 1:
+        return "".join(f"{value:g}" for value in counts)
     ordered = sorted(counts.items(), key=lambda entry: -entry[1])
-    shown = [
-        f"{value:g}" if len(ordered) == 1 else f"{value:g} ({count} layer{'s' if count > 1 else ''})"
-        for value, count in ordered
-    ]
-    return ", ".join(shown) or "-"
+    return ", ".join(f"{value:g} ({counted(count, 'layer')})" for value, count in ordered) or "-"

@@ -17,7 +17,7 @@ from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.out_of_memory import told_when_full
-from blissmask.tasks.train.plan import TrainPlan, plan
+from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.draw import draw_previews, open_studio
 from blissmask.tasks.train.records import recording
 from blissmask.tasks.train.resume import BASE, bases, how_to_go_on, refuse_other_base
@@ -41,8 +41,6 @@ from blissmask.training.record.metrics import MetricBuffer, Values
 from blissmask.training.validation import HeldOut, validate
 from blissmask.training.weighting.presets import prior_rule, step_rule, weight_rule
 
-__all__ = ["plan", "run"]
-
 _READ_EVERY, _PATIENCE = 10, 2.0
 """Steps and seconds between readings of the numbers on a GPU, whichever is less; on a CPU every step."""
 
@@ -56,7 +54,7 @@ class _Data:
 
 
 def run(plan: TrainPlan, context: RunContext) -> Summary:
-    """Train, save, and say what came of it.
+    """Train, save, and report the result.
 
     Raises:
         CacheError: an entry holds NaN or infinity.

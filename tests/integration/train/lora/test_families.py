@@ -10,6 +10,7 @@ from blissmask.events import Measured, Noted
 from blissmask.families.registry import load_architecture
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import remembered_family
 from tests.builders.cached_families import FAMILIES, write_cache
 from tests.builders.recorder import Recorder
@@ -30,7 +31,7 @@ def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, 
         max_train_steps=3,
         datasets=[{"cache_directory": cache, "batch_size": 2}],
     )
-    plan = train_lora.plan(config)
+    plan = plan_training(config)
     assert (plan.arch.name, plan.task) == (name, task)
     train_lora.run(plan, RunContext(recorder))
     assert [event.step for event in recorder.of(Measured)] == [1, 2, 3]
@@ -57,7 +58,7 @@ def test_int8_weights_give_a_family_nearly_the_same_gradient(tmp_path, name, tas
     steps = []
     for rounded in (False, True):
         config = train_config(cache, tmp_path / f"{rounded}", arch=None, int8_base=rounded, **options)
-        plan = train_lora.plan(config)
+        plan = plan_training(config)
         train_lora.run(plan, RunContext(Recorder()))
         tensors = read_tensors(plan.names.lora_files()[0])
         steps.append(torch.cat([tensor.flatten() for key, tensor in tensors.items() if key.endswith("lora_B.weight")]))

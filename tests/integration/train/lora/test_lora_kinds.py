@@ -7,7 +7,7 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import load_architecture
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from tests.builders.training import run, seeded, train_config, write_masked_set
@@ -125,4 +125,4 @@ def test_a_file_of_another_kind_or_rank_is_refused_by_what_it_holds(tmp_path):
 )
 def test_options_that_only_lora_has_are_refused_by_name(cache, tmp_path, options):
     with pytest.raises(UsageError, match=next(iter(options))):
-        train_lora.plan(train_config(cache, tmp_path / "out", network_type="lokr", **options))
+        plan_training(train_config(cache, tmp_path / "out", network_type="lokr", **options))

@@ -12,8 +12,8 @@ import pytest
 from blissmask.errors import InputError, MachineError, MissingPackageError, StoppedError
 from blissmask.events import Warned
 from blissmask.media.image import read_image
-from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
 from tests.builders.training import run, train_config, write_masked_set
 
@@ -139,7 +139,7 @@ def test_where_tensorboard_is_not_installed_the_log_is_enough(cache, tmp_path, m
 def test_tensorboard_that_was_asked_for_and_is_missing_is_one_message(cache, tmp_path, monkeypatch, choice):
     without("tensorboard", monkeypatch)
     with pytest.raises(MissingPackageError, match=f"`--log-with {choice}` needs the package `tensorboard`"):
-        train_lora.plan(train_config(cache, tmp_path / "out", log_with=choice))
+        plan_training(train_config(cache, tmp_path / "out", log_with=choice))
 
 
 def test_none_writes_the_log_alone(cache, tmp_path):
@@ -225,5 +225,5 @@ def test_wandb_that_is_missing_is_one_message_with_the_command_before_anything_i
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match="needs the package `wandb`") as caught:
-        train_lora.plan(train_config(cache, tmp_path / "out", log_with="wandb"))
+        plan_training(train_config(cache, tmp_path / "out", log_with="wandb"))
     assert caught.value.problems[0].fix == 'pip install "blissmask[wandb]"'

@@ -11,8 +11,9 @@ from blissmask.config.training import PRESET_FIELDS, MaskLossSection
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train import like, train_lora
+from blissmask.tasks.train import like
 from blissmask.tasks.train.like import RECIPES
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.weighting.presets import PRESETS, with_preset
 from tests.builders.training import (
     problems_of,
@@ -60,7 +61,7 @@ def test_what_the_user_gives_wins_over_the_preset():
 
 def test_prior_preset_trains_a_teacher_and_warns_of_nothing(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", mask_preset="person-prior", max_train_steps=3)
-    assert train_lora.plan(config).warnings == []
+    assert plan_training(config).warnings == []
     _, recorder = run(config)
     assert measured(recorder, "prior/items") == [1, 1, 1]
     # B is zero at first, so the LoRA and its teacher agree; after a step they do not.
@@ -127,7 +128,7 @@ def test_pixel_transform_is_exact_where_a_cell_holds_two_tiers(tmp_path):
 def test_region_weights_need_region_shares_and_say_which_entries_lack_them(tmp_path):
     path = write_entry(tmp_path / "cache", "soft", weights=torch.rand(1, 1, 4, 4))
     with pytest.raises(CacheError, match="share of face") as caught:
-        train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, hair_weight=0.6))
+        plan_training(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, hair_weight=0.6))
     assert str(path) in problems_of(caught.value)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.events import Announced, Measured
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.training import run, stripes, train_config, write_entry
 
 USUAL = (255, 128, 80, 0)
@@ -33,7 +33,7 @@ def weighted_means(config):
 
 
 def warnings_of(config):
-    return [problem for problem in train_lora.plan(config).warnings if "unconstrained" not in problem.what]
+    return [problem for problem in plan_training(config).warnings if "unconstrained" not in problem.what]
 
 
 def test_the_cache_says_the_tier_values_without_any_in_the_configuration(tmp_path):
@@ -111,5 +111,5 @@ def test_a_weight_for_one_of_two_tiers_with_one_value_is_said_to_do_nothing(tmp_
 def test_nothing_is_said_of_tier_values_when_masks_are_not_used(tmp_path):
     write_tiered(tmp_path / "cache", "a", USUAL)
     write_tiered(tmp_path / "cache", "b", LIGHT_HAIR, seed=1)
-    (warning,) = train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out")).warnings
+    (warning,) = plan_training(train_config(tmp_path / "cache", tmp_path / "out")).warnings
     assert "masks that this training ignores" in warning.what

@@ -7,6 +7,7 @@ import pytest
 from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.training import train_config, write_masked_set
 
 MAPS = Path("/proc/self/maps")
@@ -24,6 +25,6 @@ def test_no_cache_file_stays_mapped_while_its_item_is_kept(tmp_path, use_mask_lo
             if isinstance(event, Measured):
                 mapped.append([line for line in MAPS.read_text().splitlines() if str(cache) in line])
 
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", use_mask_loss=use_mask_loss))
+    plan = plan_training(train_config(cache, tmp_path / "out", use_mask_loss=use_mask_loss))
     train_lora.run(plan, RunContext(Look()))
     assert mapped == [[], []]

@@ -14,6 +14,7 @@ from blissmask.families.registry import load_architecture
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import fit_memory as train_memory
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
 from tests.builders.recorder import Recorder
@@ -40,7 +41,7 @@ def train(cache, output, **options):
     config = train_config(
         cache, output, use_mask_loss=True, **{"prior_preservation_weight": 0.5, "max_train_steps": 3, **options}
     )
-    plan = train_lora.plan(config)
+    plan = plan_training(config)
     train_lora.run(plan, RunContext(Recorder()))
     return {path.name: read_tensors(path) for path in plan.names.lora_files()}
 
@@ -162,14 +163,14 @@ def test_options_that_cannot_work_are_refused(cache, tmp_path, options, message)
 def test_memory_auto_is_refused_where_processes_could_pick_differently(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="2 could pick differently"):
-        train_lora.plan(train_config(cache, tmp_path / "out", memory="auto"))
+        plan_training(train_config(cache, tmp_path / "out", memory="auto"))
 
 
 def test_a_base_in_shards_takes_less_of_each_process(cache, tmp_path, monkeypatch):
     config = {"dit": model_file(tmp_path, blocks=40), "max_train_steps": 3}
-    whole = train_lora.plan(train_config(cache, tmp_path / "out", **config)).details["memory_bytes"]
+    whole = plan_training(train_config(cache, tmp_path / "out", **config)).details["memory_bytes"]
     monkeypatch.setenv("WORLD_SIZE", "4")
-    shared = train_lora.plan(train_config(cache, tmp_path / "out", fsdp=True, **config)).details["memory_bytes"]
+    shared = plan_training(train_config(cache, tmp_path / "out", fsdp=True, **config)).details["memory_bytes"]
     # A quarter of the blocks' float32 weights, and the two that run, are left of all.
     assert whole - shared == 256 * 256 * 4 * (40 - 10 - 2)
 
@@ -184,7 +185,7 @@ def model_file(folder, *, blocks=4):
 
 
 def test_plan_tells_the_memory_of_a_model_file(cache, tmp_path):
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", dit=model_file(tmp_path)))
+    plan = plan_training(train_config(cache, tmp_path / "out", dit=model_file(tmp_path)))
     assert plan.details["memory_bytes"] > 4 * 256 * 256 * 4
     assert ("memory, estimated", "1.0 GiB") in plan.tables[0].rows
 
@@ -192,17 +193,17 @@ def test_plan_tells_the_memory_of_a_model_file(cache, tmp_path):
 def test_memory_auto_picks_by_what_is_free_and_says_so(cache, tmp_path, monkeypatch):
     config = train_config(cache, tmp_path / "out", dit=model_file(tmp_path), memory="auto")
     monkeypatch.setattr(train_memory, "free_memory", lambda device: 64 << 30)
-    roomy = train_lora.plan(config)
+    roomy = plan_training(config)
     assert ("memory auto", "nothing is needed (64.0 GiB free)") in roomy.tables[0].rows
     monkeypatch.setattr(train_memory, "free_memory", lambda device: 1 << 30)
-    tight = train_lora.plan(config)
+    tight = plan_training(config)
     assert tight.config.train.gradient_checkpointing
     assert tight.config.train.int8_base
     assert "1.0 GiB are free" in " ".join(warning.what for warning in tight.warnings)
 
 
 def test_memory_auto_says_when_the_model_is_not_here(cache, tmp_path):
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", memory="auto"))
+    plan = plan_training(train_config(cache, tmp_path / "out", memory="auto"))
     assert ("memory", "not known before the model is here; nothing is picked") in plan.tables[0].rows
 
 
@@ -213,8 +214,8 @@ def test_the_memory_of_every_expert_that_is_trained_is_known_from_its_own_file(c
     file = model_file(tmp_path, blocks=40)
     given = {"high": ["dit_high_noise"], "low": ["dit"], "both": ["dit", "dit_high_noise"]}[options["expert"]]
     config = train_config(cache, tmp_path / "out", arch="wan22", model=None, **dict.fromkeys(given, file), **options)
-    needed = train_lora.plan(config).details["memory_bytes"]
-    one = train_lora.plan(train_config(cache, tmp_path / "one", arch="wan21", model=None, dit=file)).details[
+    needed = plan_training(config).details["memory_bytes"]
+    one = plan_training(train_config(cache, tmp_path / "one", arch="wan21", model=None, dit=file)).details[
         "memory_bytes"
     ]
     weights, adapters = 40 * 256 * 256 * 4, 40 * 512 * config.train.network_dim * 16
@@ -225,7 +226,7 @@ def test_the_memory_is_not_known_while_an_expert_is_not_here(cache, tmp_path):
     # The other may be fetched later.
     model = {"model": "nobody/has-this", "download": True}
     config = train_config(cache, tmp_path / "out", arch="wan22", expert="both", dit=model_file(tmp_path), **model)
-    assert "memory_bytes" not in train_lora.plan(config).details
+    assert "memory_bytes" not in plan_training(config).details
 
 
 def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
@@ -243,7 +244,7 @@ def test_cached_items_leave_the_memory_free_that_the_denoisers_will_take(cache, 
     left = []
     monkeypatch.setattr(train_lora, "memory_budget", lambda models: left.append(models) or 1 << 30)
     config = train_config(cache, tmp_path / "out", model=None, dit=model_file(tmp_path))
-    plan = train_lora.plan(config)
+    plan = plan_training(config)
     assert plan.resting_bytes == plan.details["memory_bytes"]
     with pytest.raises(ModelError):
         train_lora.run(plan, RunContext(Recorder()))

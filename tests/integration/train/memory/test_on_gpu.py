@@ -6,6 +6,7 @@ import torch
 from blissmask.cachefile.read import read_tensors
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.recorder import Recorder
 from tests.builders.training import train_config, write_masked_set
 
@@ -21,7 +22,7 @@ def train(cache, output, **options):
         "gradient_checkpointing": True,
         **options,
     }
-    plan = train_lora.plan(train_config(cache, output, device="cuda", **options))
+    plan = plan_training(train_config(cache, output, device="cuda", **options))
     train_lora.run(plan, RunContext(Recorder()))
     return [read_tensors(path) for path in plan.names.lora_files()]
 

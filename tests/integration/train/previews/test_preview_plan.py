@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from blissmask.errors import BlissmaskError, UsageError
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.pictures import random_rgb, save
 from tests.builders.tiny_pipelines import tiny_pipeline
 from tests.builders.training import problems_of, train_config, write_entry, write_masked_set
@@ -19,7 +19,7 @@ def cache(tmp_path):
 def plan(cache, prompt="a cat", *, suffix="txt", **options):
     path = cache.parent / f"prompts.{suffix}"
     path.write_text(f"{prompt}\n", encoding="utf-8")
-    return train_lora.plan(
+    return plan_training(
         train_config(cache, cache.parent / "out", **{"sample_prompts": path, "sample_every_n_steps": 1, **options})
     )
 
@@ -45,7 +45,7 @@ def wan_folder(tmp_path, *, without=()):
 
 
 def test_nothing_is_planned_without_prompts(cache, tmp_path):
-    assert train_lora.plan(train_config(cache, tmp_path / "out")).previews is None
+    assert plan_training(train_config(cache, tmp_path / "out")).previews is None
 
 
 def test_an_open_prompt_is_completed_by_data_set_and_family(tmp_path):
@@ -171,7 +171,7 @@ def test_every_bad_prompt_is_named_at_once(cache):
 def test_prompts_without_a_time_and_a_time_without_prompts_are_refused(cache, tmp_path):
     assert "nothing says when to draw" in refusal(cache, sample_every_n_steps=None)
     with pytest.raises(UsageError, match="`sample_every_n_steps` needs prompts"):
-        train_lora.plan(train_config(cache, tmp_path / "out", sample_every_n_steps=1))
+        plan_training(train_config(cache, tmp_path / "out", sample_every_n_steps=1))
 
 
 def test_missing_model_files_are_named_with_their_flags(cache, tmp_path):

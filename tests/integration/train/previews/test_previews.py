@@ -20,6 +20,7 @@ from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.previews import draw as previews
 from blissmask.training.record.training_state import find_states
 from tests.builders.cached_families import FAMILIES, write_cache
@@ -265,7 +266,7 @@ def test_a_stop_while_drawing_ends_between_passes_and_goes_on_later(cache, promp
     }
     run(train_config(cache, tmp_path / "whole", **options))
     recorder = Recorder()
-    plan = train_lora.plan(train_config(cache, tmp_path / "parts", **options))
+    plan = plan_training(train_config(cache, tmp_path / "parts", **options))
     with pytest.raises(StoppedError, match="after step 2 of 4"):
         train_lora.run(plan, RunContext(recorder, stop_signal=interrupt(recorder, after=3)))
     assert [event.step for event in recorder.of(Measured)] == [1, 2]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
 
 BOTH = {"arch": "wan22", "expert": "both", "high_noise_share": 0.25, "max_train_steps": 40}
@@ -36,19 +36,19 @@ def cache(tmp_path):
 )
 def test_options_are_refused_before_a_model_is_looked_for(cache, tmp_path, options, message):
     with pytest.raises(UsageError) as caught:
-        train_lora.plan(train_config(cache, tmp_path / "out", model="no-such-model", **options))
+        plan_training(train_config(cache, tmp_path / "out", model="no-such-model", **options))
     assert message in problems_of(caught.value)
 
 
 def test_warm_up_of_experts_that_share_a_lora_may_be_as_long_as_all_steps(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", **BOTH, shared_lora=True, lr_warmup_steps="40")
-    assert train_lora.plan(config).total_steps == 40
+    assert plan_training(config).total_steps == 40
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 9, reason="there is such a device")
 def test_a_device_that_is_not_there_is_refused(cache, tmp_path):
     with pytest.raises(MachineError, match="cuda:9"):
-        train_lora.plan(train_config(cache, tmp_path / "out", model="no-such-model", device="cuda:9"))
+        plan_training(train_config(cache, tmp_path / "out", model="no-such-model", device="cuda:9"))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_lora_to_start_from_is_looked_at_before_a_model(cache, tmp_path, conte
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        train_lora.plan(train_config(cache, tmp_path / "out", model="no-such-model", network_weights=file))
+        plan_training(train_config(cache, tmp_path / "out", model="no-such-model", network_weights=file))
 
 
 def test_a_run_goes_on_when_the_lora_it_started_from_is_gone(cache, tmp_path):
@@ -69,17 +69,17 @@ def test_a_run_goes_on_when_the_lora_it_started_from_is_gone(cache, tmp_path):
     with pytest.raises(Exception, match="stopped after step 2"):
         run(train_config(cache, tmp_path / "second", **options), stop_after=2)
     start.unlink()
-    assert train_lora.plan(train_config(cache, tmp_path / "second", **options)).start == 2
+    assert plan_training(train_config(cache, tmp_path / "second", **options)).start == 2
 
 
 @pytest.mark.parametrize(("made_for", "wanted"), [("t2v", "i2v"), ("i2v", "t2v")])
 def test_a_cache_of_another_task_is_refused_by_name(tmp_path, made_for, wanted):
     path = write_entry(tmp_path / "cache", "kyla", **{"blissmask.arch": "wan21", "blissmask.task": made_for})
     with pytest.raises(CacheError) as caught:
-        train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out", task=wanted))
+        plan_training(train_config(tmp_path / "cache", tmp_path / "out", task=wanted))
     assert f"cached for the task `{made_for}`, and `{wanted}` is to be trained\n{path}" in problems_of(caught.value)
     assert f"blissmask cache --arch wan21 --task {wanted}" in problems_of(caught.value)
 
 
 def test_a_cache_of_another_tool_serves_any_task(cache, tmp_path):
-    assert train_lora.plan(train_config(cache, tmp_path / "out", task="i2v")).task == "i2v"
+    assert plan_training(train_config(cache, tmp_path / "out", task="i2v")).task == "i2v"

@@ -3,7 +3,7 @@
 import pytest
 
 from blissmask.events import Announced
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.training import run, train_config, write_entry, write_masked_set
 
 BANNER = """\
@@ -40,30 +40,30 @@ def test_banner_is_the_guides_word_for_word_with_the_tiers_as_trained(cache, tmp
 def test_without_mask_loss_there_is_no_banner_and_ignored_masks_are_named(cache, tmp_path):
     config = train_config(cache, tmp_path / "out")
     assert "4 of 4 cache entries have masks that this training ignores" in [
-        p.what for p in train_lora.plan(config).warnings
+        p.what for p in plan_training(config).warnings
     ]
     assert run(config)[1].of(Announced) == []
 
 
 def test_a_mixed_set_counts_and_names_what_has_no_mask(cache, tmp_path):
     bare = write_entry(cache, "bare", seed=9)
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", use_mask_loss=True))
+    plan = plan_training(train_config(cache, tmp_path / "out", use_mask_loss=True))
     (warning,) = [p for p in plan.warnings if "full weight" in p.what]
     assert warning.what == "1 of 5 cache entries have no mask and count as full weight"
     assert str(bare) in warning.where
 
 
 def test_floor_zero_without_prior_is_said_to_be_unconstrained_with_two_remedies(cache, tmp_path):
-    (problem,) = train_lora.plan(train_config(cache, tmp_path / "out", use_mask_loss=True)).warnings
+    (problem,) = plan_training(train_config(cache, tmp_path / "out", use_mask_loss=True)).warnings
     assert "unconstrained outside the mask" in problem.what
     assert "--prior-preservation-weight" in problem.fix
     assert "--mask-min-weight" in problem.fix
     floored = train_config(cache, tmp_path / "out", use_mask_loss=True, mask_min_weight=0.05)
-    assert train_lora.plan(floored).warnings == []
+    assert plan_training(floored).warnings == []
 
 
 def test_a_mask_loss_scale_warns_that_it_has_no_effect(cache, tmp_path):
-    plan = train_lora.plan(
+    plan = plan_training(
         train_config(cache, tmp_path / "out", use_mask_loss=True, mask_min_weight=0.05, mask_loss_scale=2.0)
     )
     assert "--mask_loss_scale has no effect" in plan.warnings[0].what

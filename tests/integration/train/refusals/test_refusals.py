@@ -4,7 +4,7 @@ import pytest
 
 from blissmask.config.load import load_config
 from blissmask.errors import CacheError, ModelError, UsageError
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
@@ -16,7 +16,7 @@ def cache(tmp_path):
 def test_mask_loss_without_any_mask_is_fatal_before_a_model_is_loaded(tmp_path):
     path = write_entry(tmp_path / "cache", "kyla")
     with pytest.raises(CacheError) as caught:
-        train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, model="no-such-model"))
+        plan_training(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, model="no-such-model"))
     assert caught.value.problems[0].what == "FATAL: --use_mask_loss is enabled but batch has no mask_weights!"
     assert path.name in problems_of(caught.value)
     assert "blissmask cache --arch wan21" in problems_of(caught.value)
@@ -38,13 +38,13 @@ def test_arguments_out_of_range_are_refused_in_the_words_of_the_guide(field, val
 
 def test_family_comes_from_the_cache_when_it_is_not_given(tmp_path):
     write_masked_set(tmp_path / "cache", **{"blissmask.arch": "wan22", "blissmask.task": "t2v"})
-    plan = train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out", arch=None))
+    plan = plan_training(train_config(tmp_path / "cache", tmp_path / "out", arch=None))
     assert (plan.arch.name, plan.task) == ("wan22", "t2v")
 
 
 def test_family_that_nobody_knows_is_asked_for(cache, tmp_path):
     with pytest.raises(UsageError, match="family is not known"):
-        train_lora.plan(train_config(cache, tmp_path / "out", arch=None))
+        plan_training(train_config(cache, tmp_path / "out", arch=None))
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_family_that_nobody_knows_is_asked_for(cache, tmp_path):
 )
 def test_a_denoiser_that_is_not_there_is_noticed_by_the_plan(cache, tmp_path, named, message):
     with pytest.raises((UsageError, ModelError)) as caught:
-        train_lora.plan(train_config(cache, tmp_path / "out", **named))
+        plan_training(train_config(cache, tmp_path / "out", **named))
     assert message in problems_of(caught.value)
 
 
 def test_a_hub_model_that_may_be_fetched_is_not_fetched_by_the_plan(cache, tmp_path):
-    assert train_lora.plan(train_config(cache, tmp_path / "out", model="nobody/has-this", download=True)).total_steps
+    assert plan_training(train_config(cache, tmp_path / "out", model="nobody/has-this", download=True)).total_steps
 
 
 def test_a_cache_of_another_family_is_refused_by_name(tmp_path):
     path = write_entry(tmp_path / "cache", "kyla", arch="qi")
     with pytest.raises(CacheError, match="another model family") as caught:
-        train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out"))
+        plan_training(train_config(tmp_path / "cache", tmp_path / "out"))
     assert str(path) in problems_of(caught.value)
 
 
@@ -78,14 +78,14 @@ def test_a_cache_of_another_family_is_refused_by_name(tmp_path):
 def test_an_entry_of_another_family_under_our_suffix_is_named_alone(cache, tmp_path, foreign):
     path = write_entry(cache, "stranger", **foreign)
     with pytest.raises(CacheError, match="1 cache entry: cached for another model family") as caught:
-        train_lora.plan(train_config(cache, tmp_path / "out"))
+        plan_training(train_config(cache, tmp_path / "out"))
     assert caught.value.problems[0].where == (str(path),)
 
 
 def test_a_caption_that_was_not_cached_is_named(tmp_path):
     write_entry(tmp_path / "cache", "kyla", text=False)
     with pytest.raises(CacheError, match="no cached caption") as caught:
-        train_lora.plan(train_config(tmp_path / "cache", tmp_path / "out"))
+        plan_training(train_config(tmp_path / "cache", tmp_path / "out"))
     assert "kyla_wan_te.safetensors" in problems_of(caught.value)
 
 
@@ -93,7 +93,7 @@ def test_a_truncated_cache_file_is_named(cache, tmp_path):
     path = next(cache.glob("kyla000_*x*_wan.safetensors"))
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CacheError) as caught:
-        train_lora.plan(train_config(cache, tmp_path / "out"))
+        plan_training(train_config(cache, tmp_path / "out"))
     assert str(path) in problems_of(caught.value)
 
 

@@ -9,7 +9,7 @@ from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured, Noted
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.registry import load_architecture
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import schedule_steps
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
@@ -54,7 +54,7 @@ def test_both_experts_get_a_file_each_and_noise_of_their_own_range(cache, tmp_pa
 
 
 def test_share_of_the_steps_follows_the_noise_and_is_said(cache, tmp_path):
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=100))
+    plan = plan_training(train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=100))
     # With shift 3, 0.875 lies at the logistic 0.847 of a standard normal: 19.8 percent of the draws are above it.
     assert plan.expert_lines() == [
         "the high-noise expert gets 20 of 100 steps (20%)",
@@ -119,12 +119,12 @@ def test_lora_of_the_high_expert_loads_into_its_transformer(cache, tmp_path):
 
 def test_an_expert_of_a_family_with_one_is_refused(cache, tmp_path):
     with pytest.raises(UsageError, match="only one expert"):
-        train_lora.plan(train_config(cache, tmp_path / "out", expert="high"))
+        plan_training(train_config(cache, tmp_path / "out", expert="high"))
 
 
 def test_a_range_upside_down_is_refused(cache, tmp_path):
     with pytest.raises(UsageError, match="above `max_timestep`"):
-        train_lora.plan(train_config(cache, tmp_path / "out", min_timestep=900, max_timestep=100))
+        plan_training(train_config(cache, tmp_path / "out", min_timestep=900, max_timestep=100))
 
 
 def test_a_fixed_noise_level_stays_fixed_inside_an_experts_range(cache, tmp_path):
@@ -140,7 +140,7 @@ def test_a_fixed_noise_level_stays_fixed_inside_an_experts_range(cache, tmp_path
 )
 def test_a_range_that_leaves_an_expert_nothing_is_refused(cache, tmp_path, options, expert):
     with pytest.raises(UsageError, match=f"leave nothing to the {expert}-noise expert"):
-        train_lora.plan(train_config(cache, tmp_path / "out", arch="wan22", **options))
+        plan_training(train_config(cache, tmp_path / "out", arch="wan22", **options))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])

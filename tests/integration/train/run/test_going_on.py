@@ -5,7 +5,7 @@ import torch
 
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
 from blissmask.tasks.train import resume as going_on
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training import loop, step
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
@@ -55,7 +55,7 @@ def test_another_option_of_the_optimiser_changes_what_is_learnt(cache, tmp_path,
 def test_what_would_rescale_all_that_was_learnt_is_refused(cache, tmp_path, change):
     stopped(cache, tmp_path / "out")
     with pytest.raises(UsageError, match="made with other settings") as caught:
-        train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8, **change))
+        plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, **change))
     assert f"`{next(iter(change))}` was" in problems_of(caught.value)
 
 
@@ -73,7 +73,7 @@ def test_a_stop_says_what_to_type(cache, tmp_path, options, told):
 
 def test_the_plan_holds_no_tensors_of_the_state(cache, tmp_path):
     stopped(cache, tmp_path / "out")
-    state = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8)).state
+    state = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8)).state
     assert state.step == 4
     assert "tensors" not in type(state).__slots__
     assert state.tensors()["lora"]
@@ -81,20 +81,20 @@ def test_the_plan_holds_no_tensors_of_the_state(cache, tmp_path):
 
 def test_prodigy_finds_its_own_rate_unless_one_is_given(cache, tmp_path):
     pytest.importorskip("prodigyopt")
-    assert train_lora.plan(train_config(cache, tmp_path / "out")).config.train.learning_rate == 1e-2
+    assert plan_training(train_config(cache, tmp_path / "out")).config.train.learning_rate == 1e-2
     options = {"optimizer_type": "prodigy", "max_train_steps": 2}
     config = train_config(cache, tmp_path / "out", **options)
     left_out = config.train.model_validate({**config.train.model_dump(exclude={"learning_rate"}, exclude_unset=True)})
-    plan = train_lora.plan(config.model_copy(update={"train": left_out}))
+    plan = plan_training(config.model_copy(update={"train": left_out}))
     assert plan.config.train.learning_rate == 1.0
-    low = train_lora.plan(train_config(cache, tmp_path / "out", **options))
+    low = plan_training(train_config(cache, tmp_path / "out", **options))
     assert any("multiplies it by `learning_rate = 0.01`" in warning.what for warning in low.warnings)
 
 
 def test_an_optimiser_that_cannot_take_a_step_is_refused_by_the_plan(cache, tmp_path):
     pytest.importorskip("prodigyopt")
     with pytest.raises(UsageError, match="`prodigy` cannot train with these settings"):
-        train_lora.plan(train_config(cache, tmp_path / "out", optimizer_type="prodigy", loraplus_lr_ratio=4.0))
+        plan_training(train_config(cache, tmp_path / "out", optimizer_type="prodigy", loraplus_lr_ratio=4.0))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_entries_with_pictures_of_other_sizes_are_not_put_into_one_batch(tmp_pat
             regions_4fhw=None,
             metadata={"architecture": "wan", "format_version": "1.0.1"},
         )
-    plan = train_lora.plan(
+    plan = plan_training(
         train_config(
             tmp_path / "cache", tmp_path / "out", datasets=[{"cache_directory": tmp_path / "cache", "batch_size": 4}]
         )
@@ -174,7 +174,7 @@ def test_entries_with_pictures_of_other_sizes_are_not_put_into_one_batch(tmp_pat
 
 
 def told(cache, out, **options):
-    return {warning.what: warning for warning in train_lora.plan(train_config(cache, out, **options)).warnings}
+    return {warning.what: warning for warning in plan_training(train_config(cache, out, **options)).warnings}
 
 
 def test_a_training_that_is_finished_says_so_and_what_to_do(cache, tmp_path):
@@ -212,6 +212,6 @@ def test_a_state_of_another_base_model_is_refused(cache, tmp_path, monkeypatch):
 
 def test_a_warning_tells_what_changed(cache, tmp_path):
     stopped(cache, tmp_path / "out")
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8, learning_rate=1e-3))
+    plan = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, learning_rate=1e-3))
     [warning] = [warning for warning in plan.warnings if "other settings" in warning.what]
     assert "`learning_rate` was 0.01, is 0.001" in warning.where

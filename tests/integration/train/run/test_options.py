@@ -12,7 +12,7 @@ from blissmask.errors import UsageError
 from blissmask.events import Measured
 from blissmask.families.files.model_files import ModelFiles, model_files
 from blissmask.masks.tiers import TierTable
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.build import check_network_options
 from blissmask.training.experts import training_noise
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
@@ -278,7 +278,7 @@ def test_another_log_or_title_is_no_other_setting_when_a_run_goes_on(cache, tmp_
     config = train_config(
         cache, tmp_path / "out", max_train_steps=3, metadata_title="x", logging_dir=tmp_path, sdpa=True, metadata=False
     )
-    assert not [problem for problem in train_lora.plan(config).warnings if "other settings" in problem.what]
+    assert not [problem for problem in plan_training(config).warnings if "other settings" in problem.what]
 
 
 # Mask loss

@@ -11,22 +11,21 @@ from blissmask.config.load import load_config
 @pytest.mark.parametrize(
     ("flags", "task"),
     [
-        ({}, "tasks.train.train_lora"),
-        ({"mask_loss": {"like": "sd-scripts"}}, "tasks.train.like"),
-        ({"train": {"convert_lora": "kyla.safetensors"}}, "tasks.convert_lora.convert_lora"),
+        ({}, "train.plan"),
+        ({"mask_loss": {"like": "sd-scripts"}}, "train.like"),
+        ({"train": {"convert_lora": "kyla.safetensors"}}, "convert_lora.convert_lora"),
         (
             {"train": {"convert_lora": "kyla.safetensors"}, "mask_loss": {"like": "sd-scripts"}},
-            "tasks.convert_lora.convert_lora",
+            "convert_lora.convert_lora",
         ),
     ],
     ids=str,
 )
 def test_an_option_chooses_the_task(flags, task):
     chosen = TRAIN.task_for(load_config(None, flags))
-    assert chosen == f"blissmask.{task}"
-    module = importlib.import_module(chosen)
-    assert callable(module.plan)
-    assert callable(module.run)
+    assert chosen.plan == f"blissmask.tasks.{task}"
+    assert callable(importlib.import_module(chosen.plan).plan)
+    assert callable(importlib.import_module(chosen.run).run)
 
 
 def test_the_settings_of_another_trainer_are_printed_and_nothing_is_trained(command, capsys, tmp_path):

@@ -14,6 +14,7 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.events import NullReporter
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.processes import Processes
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
@@ -30,6 +31,7 @@ from blissmask.families.previews import Painter
 from blissmask.events import NullReporter
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.torchrun import jobs_in_turn
 from tests.builders.training import train_config
 
@@ -49,7 +51,7 @@ genuine_draw, Painter.draw = Painter.draw, draw
 for folder, name, options in jobs_in_turn():
     drawn.clear()
     config = train_config(folder / "cache", folder / name, **options)
-    train_lora.run(train_lora.plan(config), RunContext(NullReporter()))
+    train_lora.run(plan_training(config), RunContext(NullReporter()))
     frozen = [p for p in kept[0].denoiser.module.parameters() if not p.requires_grad]
     own = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in frozen)
     told = {"kept": own, "frozen": sum(p.numel() for p in frozen), "drawn": drawn}
@@ -141,7 +143,7 @@ def compiler():
 def train_alone(folder, output, **options):
     """Train in this process."""
     config = train_config(folder / "cache", output, **options)
-    train_lora.run(train_lora.plan(config), RunContext(NullReporter()))
+    train_lora.run(plan_training(config), RunContext(NullReporter()))
 
 
 def outcome(output):

@@ -6,7 +6,7 @@ import pytest
 
 from blissmask.errors import InputError, StoppedError, UsageError, exit_code_of
 from blissmask.tasks.run.plan import Action
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
 from tests.builders.training import problems_of, run, train_config, write_masked_set
@@ -36,9 +36,9 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_state(cache, tmp_pat
 def test_a_finished_training_is_not_done_again(cache, tmp_path):
     config = train_config(cache, tmp_path / "out")
     run(config)
-    plan = train_lora.plan(config)
+    plan = plan_training(config)
     assert [item.action for item in plan.items] == [Action.SKIP]
-    longer = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=3))
+    longer = plan_training(train_config(cache, tmp_path / "out", max_train_steps=3))
     assert [item.action for item in longer.items] == [Action.WRITE]
 
 
@@ -92,7 +92,7 @@ def test_a_damaged_state_is_named_and_the_older_whole_one_is_used(cache, tmp_pat
         run(train_config(cache, tmp_path / "out", max_train_steps=8, save_every_n_steps=2), stop_after=4)
     newest = find_states(tmp_path / "out", "kyla").newest
     (newest / "lora.safetensors").write_bytes((newest / "lora.safetensors").read_bytes()[:-1])
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", max_train_steps=8, save_every_n_steps=2))
+    plan = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, save_every_n_steps=2))
     assert plan.state.step == 2
     assert str(newest) in plan.warnings[-1].where or any(str(newest) in p.where for p in plan.warnings)
 
@@ -107,7 +107,7 @@ def test_only_the_last_states_are_kept(cache, tmp_path, options, kept):
 def test_another_rank_cannot_go_on_from_a_state(cache, tmp_path):
     run(train_config(cache, tmp_path / "out"))
     with pytest.raises(UsageError, match="other settings") as caught:
-        train_lora.plan(train_config(cache, tmp_path / "out", network_dim=4, max_train_steps=4))
+        plan_training(train_config(cache, tmp_path / "out", network_dim=4, max_train_steps=4))
     assert "`network_dim` was 2, is 4" in problems_of(caught.value)
-    anew = train_lora.plan(train_config(cache, tmp_path / "out", network_dim=4, resume=False))
+    anew = plan_training(train_config(cache, tmp_path / "out", network_dim=4, resume=False))
     assert anew.state is None

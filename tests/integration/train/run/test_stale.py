@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.cache import build, captions, config
 from tests.builders.pictures import mask_folder, photo_folder
 from tests.builders.training import write_entry
@@ -22,7 +22,7 @@ def folder(tmp_path):
 def told(folder, **dataset):
     made = config(folder, mask_directory=folder / "masks", **dataset)
     made = made.model_copy(update={"train": made.train.model_copy(update={"output_dir": folder / "out"})})
-    return {problem.what: problem.where for problem in train_lora.plan(made).warnings if "mask" not in problem.what}
+    return {problem.what: problem.where for problem in plan_training(made).warnings if "mask" not in problem.what}
 
 
 def test_a_fresh_cache_is_not_doubted(folder):

@@ -5,7 +5,7 @@ import weakref
 import pytest
 
 from blissmask.errors import StoppedError, UsageError
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training import validation
 from blissmask.training.record.metrics import read_log
 from blissmask.training.validation import choose_held_out
@@ -24,7 +24,7 @@ def log_of(folder):
 
 
 def test_held_out_items_are_in_no_batch(cache, tmp_path):
-    plan = train_lora.plan(train_config(cache, tmp_path / "out", **OPTIONS))
+    plan = plan_training(train_config(cache, tmp_path / "out", **OPTIONS))
     shown = {position for number in range(30) for position in plan.order.indices(number)}
     assert len(plan.held_out) == 2
     assert shown == set(range(8)) - set(plan.held_out)
@@ -88,7 +88,7 @@ def test_a_stopped_run_with_validation_ends_with_the_log_of_a_whole_one(cache, t
 
 def test_a_split_that_leaves_nothing_to_train_is_refused(cache, tmp_path):
     with pytest.raises(UsageError, match="holds out all 8"):
-        train_lora.plan(train_config(cache, tmp_path / "out", validation_split=0.99))
+        plan_training(train_config(cache, tmp_path / "out", validation_split=0.99))
 
 
 def test_the_choice_depends_on_the_seed_alone():
