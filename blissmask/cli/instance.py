@@ -8,7 +8,7 @@ INSTANCE = Command(
     name="instance",
     summary="Find one person in group photos and outline nobody else",
     sections=("instance",),
-    task=Task(plan="blissmask.tasks.instance.find_subject", run="blissmask.tasks.instance.find_subject"),
+    task=Task(plan="blissmask.tasks.instance.plan", run="blissmask.tasks.instance.run"),
     examples=(
         "blissmask instance --input photos --output subject --reference kyla.jpg",
         "blissmask instance -i photos -o subject -r refs --review unsure",

@@ -23,7 +23,8 @@ import torch
 from blissmask.config.load import load_config
 from blissmask.networks.batching import BatchedNetwork, Network
 from blissmask.networks.preprocessing import prepare
-from blissmask.tasks.masks import make_masks
+from blissmask.tasks.masks.plan import plan as plan_masks
+from blissmask.tasks.masks.run import run as run_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine
 from tests.builders import backend_models as models
@@ -105,13 +106,13 @@ def measured(
         "backend": backend_name,
         "model": str(model),
     }
-    plan = make_masks.plan(load_config(None, {"masks": {**masks, "batch_size": batch_size}, "run": {"jobs": jobs}}))
+    plan = plan_masks(load_config(None, {"masks": {**masks, "batch_size": batch_size}, "run": {"jobs": jobs}}))
     backend = plan.maker._backend
     network = backend._network._load()
     network(prepare(random_rgb(), backend._recipe).pixels_3hw[None])
     timed = Timed(network, extra_seconds)
     backend._network = BatchedNetwork(lambda: timed, batch_size=batch_size)
-    make_masks.run(plan, RunContext(jobs=jobs))
+    run_masks(plan, RunContext(jobs=jobs))
     return Overlap(len(plan.items), timed.last - timed.first, timed.seconds)
 
 

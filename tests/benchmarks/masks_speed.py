@@ -19,7 +19,8 @@ from blissmask.config.load import load_config
 from blissmask.config.masks import MasksSection
 from blissmask.media.image import read_image
 from blissmask.parsing.parts_backend import PARSING
-from blissmask.tasks.masks import make_masks
+from blissmask.tasks.masks.plan import plan as plan_masks
+from blissmask.tasks.masks.run import run as run_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table
 from tests.builders.pictures import Rgb, save
@@ -78,9 +79,9 @@ def folder_seconds(folder: Path, jobs: int) -> float:
     config = load_config(
         None, {"masks": {"input": folder / "photos", "output": folder / f"masks{jobs}"}, "run": {"jobs": jobs}}
     )
-    plan = make_masks.plan(config)
+    plan = plan_masks(config)
     started = time.perf_counter()
-    make_masks.run(plan, RunContext(jobs=jobs))
+    run_masks(plan, RunContext(jobs=jobs))
     return time.perf_counter() - started
 
 

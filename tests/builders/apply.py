@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.tasks.apply.apply_instance import ApplyPlan, plan, run
+from blissmask.tasks.apply.plan import ApplyPlan, plan
+from blissmask.tasks.apply.run import run
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 
 

@@ -14,8 +14,8 @@ from blissmask.config.model import Config
 from blissmask.licence import Licence
 from blissmask.people.faces.face_reader import Face, Thresholds
 from blissmask.people.people_backend import Choice, Person, Verdict
-from blissmask.tasks.instance import find_subject
-from blissmask.tasks.instance.find_subject import plan, run
+from blissmask.tasks.instance.plan import plan
+from blissmask.tasks.instance.run import run
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 
 SIZE_WH = (60, 24)
@@ -96,14 +96,15 @@ def use_people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     """Let every `instance` run of a test find people with this backend."""
     made = ColourPeople()
     monkeypatch.setattr(
-        find_subject, "PEOPLE", SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made))
+        "blissmask.tasks.instance.plan.PEOPLE",
+        SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made)),
     )
     return made
 
 
 def use_colours(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     """Let every `instance` run of a test find people by their colour, and know the subject by it."""
-    monkeypatch.setattr(find_subject, "build_identity", lambda *known: (ColourIdentity(), []))
+    monkeypatch.setattr("blissmask.tasks.instance.run.build_identity", lambda *known: (ColourIdentity(), []))
     return use_people(monkeypatch)
 
 

@@ -15,8 +15,8 @@ from blissmask.config.model import Config
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.parts_backend import Parsed
-from blissmask.tasks.masks import make_masks
-from blissmask.tasks.masks.make_masks import plan, run
+from blissmask.tasks.masks.plan import plan
+from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 from tests.builders.pictures import save, write_video
 
@@ -57,7 +57,7 @@ def use_colours(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
     """Let every `masks` run of a test use this backend."""
     made = ColourBackend()
     registry = SimpleNamespace(load=lambda name: SimpleNamespace(backend=lambda options: made))
-    monkeypatch.setattr(make_masks, "PARSING", registry)
+    monkeypatch.setattr("blissmask.tasks.masks.plan.PARSING", registry)
     return made
 
 

@@ -36,24 +36,26 @@ WATCHED = textwrap.dedent(
     class Watcher:
         seen, samples = 0, []
         def emit(self, event):
-            counts = isinstance(event, Measured) if task.__name__.endswith("train_lora") else isinstance(event, Advanced) and event.count
+            counts = isinstance(event, Measured) if "train" in sys.argv[2] else isinstance(event, Advanced) and event.count
             self.seen += bool(counts)
             if counts and self.seen % every == 0:
                 resident = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
                 self.samples.append((resident, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))))
 
     torch.set_num_threads(1)
-    task, sections, every = importlib.import_module(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+    plan, run = importlib.import_module(sys.argv[1]).plan, importlib.import_module(sys.argv[2]).run
+    sections, every = json.loads(sys.argv[3]), int(sys.argv[4])
     watcher = Watcher()
-    task.run(task.plan(Config.model_validate(sections)), RunContext(watcher, jobs=2))
+    run(plan(Config.model_validate(sections)), RunContext(watcher, jobs=2))
     print(json.dumps(watcher.samples))
     """
 )
 
 
-def watch(task: str, sections: dict[str, object], *, every: int) -> np.ndarray:
+def watch(plan: str, run: str, sections: dict[str, object], *, every: int) -> np.ndarray:
     """Return (sample, 3) resident bytes, open files and threads of a run, after its first third."""
-    command = [sys.executable, "-c", WATCHED, f"blissmask.tasks.{task}", json.dumps(sections, default=str), str(every)]
+    modules = [f"blissmask.tasks.{name}" for name in (plan, run)]
+    command = [sys.executable, "-c", WATCHED, *modules, json.dumps(sections, default=str), str(every)]
     printed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert printed.returncode == 0, printed.stderr
     samples = np.array(json.loads(printed.stdout.splitlines()[-1]))
@@ -80,7 +82,7 @@ def test_twenty_thousand_items_leave_memory_files_and_threads_as_they_were(tmp_p
         "instance_masks": tmp_path / "subjects",
         "output": tmp_path / "out",
     }
-    samples = watch("apply_instance", {"apply": section}, every=500)
+    samples = watch("apply.plan", "apply.run", {"apply": section}, every=500)
     assert len(samples) > ITEMS // 500 // 2
     assert_steady(samples, every=500, bytes_each=BYTES_PER_ITEM)
 
@@ -94,7 +96,7 @@ def test_hundreds_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path:
         "train": {"output_dir": tmp_path / "out", "max_train_steps": STEPS, "save_every_n_steps": 20, "network_dim": 2},
         "mask_loss": {"use_mask_loss": True},
     }
-    samples = watch("train.train_lora", sections, every=10)
+    samples = watch("train.plan", "train.train_lora", sections, every=10)
     assert_steady(samples, every=10, bytes_each=BYTES_PER_STEP)
 
 

@@ -53,7 +53,7 @@ def test_as_many_items_are_worked_on_at_once_as_asked_for(
         given.append(context)
         return Summary("to-alpha")
 
-    monkeypatch.setattr(importlib.import_module("blissmask.tasks.to_alpha.embed_alpha"), "run", run)
+    monkeypatch.setattr(importlib.import_module("blissmask.tasks.to_alpha.run"), "run", run)
     run_here(f"{TO_ALPHA} {option}", folder)
     assert [context.jobs for context in given] == [jobs]
 

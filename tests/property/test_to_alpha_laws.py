@@ -12,7 +12,8 @@ from PIL import Image
 
 from blissmask.config.model import Config
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.to_alpha import embed_alpha
+from blissmask.tasks.to_alpha.plan import plan as plan_to_alpha
+from blissmask.tasks.to_alpha.run import run as run_to_alpha
 from tests.builders.pictures import save, turned
 
 
@@ -47,7 +48,7 @@ def test_colours_stay_and_alpha_is_the_mask(
             "mask_directory": folder / "masks",
             "output_directory": folder / "rgba",
         }
-        summary = embed_alpha.run(embed_alpha.plan(Config.model_validate({"to_alpha": section})), RunContext())
+        summary = run_to_alpha(plan_to_alpha(Config.model_validate({"to_alpha": section})), RunContext())
         assert summary.written == 1
         with Image.open(folder / "rgba" / "a.png") as image:
             written = np.asarray(image)

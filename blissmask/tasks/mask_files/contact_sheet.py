@@ -82,15 +82,33 @@ def check_sheet(sheet: Path | None, folders: Sequence[Path]) -> None:
 
 
 def write_contact_sheet(
-    sheet: Path, entries: Sequence[SheetEntry], text: SheetText, draw: Draw, config: Config, context: RunContext
+    sheet: Path,
+    entries: Sequence[SheetEntry],
+    text: SheetText,
+    draw: Draw,
+    context: RunContext,
+    *,
+    training_area: int,
 ) -> None:
     """Write the sheet; an item that cannot be read any more is named and left out.
+
+    Args:
+        sheet: the file; its suffix is the format.
+        entries: what is shown.
+        text: what stands above the cards.
+        draw: draws a mask over its photo.
+        context: progress, threads and the signal to stop.
+        training_area: pixels of a training picture, for the latent grid.
 
     Raises:
         MachineError, StoppedError: as ``workers.work_through``.
     """
-    area = training_area(config)
-    draw_sheet(sheet, entries, lambda entry: _card(entry, draw, area), text, context, name=lambda entry: entry.name)
+    card = functools.partial(_card, draw=draw, area=training_area)
+    draw_sheet(sheet, entries, card, text, context, name=_name_of)
+
+
+def _name_of(entry: SheetEntry) -> str:
+    return entry.name
 
 
 def draw_sheet(

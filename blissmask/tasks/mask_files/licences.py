@@ -47,8 +47,8 @@ def refuse_non_commercial(used: Sequence[Weights], *, commercial_only: bool) -> 
         raise UsageError.several(problems)
 
 
-def tell(used: Sequence[Weights], reporter: Reporter) -> None:
-    """Say which weights are used, and their licence, one line each."""
+def note_licences(used: Sequence[Weights], reporter: Reporter) -> None:
+    """Report which weights are used, and their licence, one line each."""
     for weights in used:
         reporter.emit(Noted(f"`{weights.chosen_by}` uses {weights.identity}; licence: {weights.licence.in_words()}"))
 

@@ -1,10 +1,15 @@
-"""One picture to one weighted mask: ask the backend, finish the outlines, give tiers their values. H, W: rows and columns; 3 = RGB."""
+"""From a photo or video to its weighted mask: ask the backend, finish the outlines, give tiers their values.
+
+H, W: rows and columns; 3 = RGB.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +18,14 @@ from blissmask.config.masks import MasksSection
 from blissmask.masks.refine import coverage, feather, finish, to_tiers
 from blissmask.masks.tiers import WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey
+from blissmask.media.image import read_image
+from blissmask.media.png import write_png_grey
+from blissmask.media.video import read_frames, read_info
 from blissmask.parsing.parts_backend import PartsBackend
+from blissmask.tasks.mask_files.clips import MaskOfFrame, sampled, write_clip
+from blissmask.tasks.mask_files.media_plan import Making, is_video
+from blissmask.tasks.masks.report import mean_coverage, read_seen
+from blissmask.tasks.run.plan import PlannedItem
 
 
 class MaskMaker:
@@ -30,7 +42,10 @@ class MaskMaker:
         self._turn = contextlib.nullcontext() if backend.thread_safe else threading.Lock()
 
     def make(self, rgb_HW3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[str, object]]:
-        """Return the 8-bit mask and what was seen: ``people``, ``faces`` (None when not counted) and ``coverage`` by tier."""
+        """Return the 8-bit mask and what was seen.
+
+        Seen are ``people`` and ``faces`` (None when the backend does not count them), and ``coverage`` by tier.
+        """
         with self._turn:
             parsed = self._backend.parse([rgb_HW3])[0]
         options = self._options
@@ -39,3 +54,53 @@ class MaskMaker:
         grey_HW = feather(tier_labels_to_grey(tiers_HW, options.tiers), options.feather)
         shares = {tier.value: round(share, 5) for tier, share in coverage(tiers_HW).items()}
         return grey_HW, {"people": parsed.people, "faces": parsed.faces, "coverage": shares}
+
+
+def write_mask(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
+    """Write the mask of one photo or video.
+
+    Args:
+        item: the photo or video, and where its mask goes.
+        maker: turns pictures into masks.
+        making: how masks are made, as their notes record it.
+
+    Raises:
+        MediaError: the photo or video cannot be read.
+        MachineError: the mask cannot be written.
+    """
+    source = item.inputs[0]
+    note = making.note_for(source)
+    if making.is_clip(source):
+        masks = _lazy_masks(source, maker, making.video_every)
+        write_clip(item.target, note, masks, force=making.force, summarise=_over_frames)
+        return
+    grey_HW, seen = _static_mask(source, maker) if is_video(source) else maker.make(read_image(source).rgb_HW3)
+    write_png_grey(item.target, grey_HW, note={**note, **seen})
+
+
+def _lazy_masks(video: Path, maker: MaskMaker, every: int) -> Iterator[Callable[[], MaskOfFrame]]:
+    """Yield for each frame a function that makes its mask; frames between two that are looked at share one result."""
+    make: Callable[[], MaskOfFrame]
+    for number, rgb_HW3 in enumerate(read_frames(video)):
+        if number % every == 0:
+            make = functools.cache(functools.partial(maker.make, rgb_HW3))
+        yield make
+
+
+def _static_mask(video: Path, maker: MaskMaker) -> MaskOfFrame:
+    """Return the per-pixel maximum over sampled frames: whatever the subject crosses counts."""
+    indices = sampled(read_info(video, count=True).frame_count)
+    results = [maker.make(rgb_HW3) for rgb_HW3 in read_frames(video, indices)]
+    return np.maximum.reduce([grey_HW for grey_HW, _ in results]), _over_frames([seen for _, seen in results])
+
+
+def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Sum up what was seen in the frames of a clip: the most people and faces, the mean coverage."""
+    parts = [part for frame in seen if (part := read_seen(frame)) is not None]
+    shares = {tier.value: round(share, 5) for tier, share in mean_coverage(parts).items()}
+    return {"people": _most(seen, "people"), "faces": _most(seen, "faces"), "coverage": shares}
+
+
+def _most(seen: Sequence[Mapping[str, object]], name: str) -> int | None:
+    counts = [count for frame in seen if isinstance(count := frame.get(name), int)]
+    return max(counts, default=None)

@@ -1,12 +1,17 @@
-"""What a run of `masks` came to: how much of the photos is what, and which items need a look."""
+"""Report what a run of `masks` found: how much of the photos is what, and which items need a look."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from blissmask.errors import Problem
+from blissmask.errors import InputError, Problem
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
+from blissmask.masks.weighted_mask import measure
+from blissmask.media.image import read_grey
+from blissmask.media.png import read_note
+from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
 
@@ -61,6 +66,32 @@ def read_seen(note: Mapping[str, object]) -> Seen | None:
     people, faces = note.get("people"), note.get("faces")
     coverage = {tier: float(shares.get(tier.value, 0.0)) for tier in TIERS}
     return Seen(coverage, people if isinstance(people, int) else None, faces if isinstance(faces, int) else None)
+
+
+def seen_in(mask: Path, tiers: TierTable) -> Seen | None:
+    """Return what is known of a finished mask; None when nothing is.
+
+    The note of a mask remembers it. A mask that was made or edited by hand is measured instead.
+
+    Args:
+        mask: the mask of a photo or video, or a folder of frames.
+        tiers: the values of the tiers.
+    """
+    if mask.is_dir():
+        return read_seen(read_clip_results(mask))
+    if not mask.is_file():
+        return None
+    note = read_note(mask)
+    remembered = read_seen(note.content) if note is not None else None
+    if remembered is not None and note is not None and note.untouched:
+        return remembered
+    try:
+        measured = measure(read_grey(mask), tiers).coverage
+    except InputError:
+        return None
+    if remembered is None:
+        return Seen(measured, people=None, faces=None)
+    return Seen(measured, people=remembered.people, faces=remembered.faces)
 
 
 def coverage_table(seen: Sequence[Seen], tiers: TierTable) -> Table:

@@ -12,7 +12,8 @@ from PIL import Image, PngImagePlugin
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, UsageError
 from blissmask.media.image import read_grey
-from blissmask.tasks.apply.apply_instance import plan, run
+from blissmask.tasks.apply.plan import plan
+from blissmask.tasks.apply.run import run
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, Kept, RunContext
 from tests.builders.apply import apply, config, reasons

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from blissmask.media.image import read_grey
-from blissmask.tasks.apply.apply_instance import ApplyPlan, plan, run
+from blissmask.tasks.apply.plan import ApplyPlan, plan
+from blissmask.tasks.apply.run import run
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.apply import apply, config, reasons

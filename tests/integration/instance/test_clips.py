@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from blissmask.media.image import read_grey
-from blissmask.tasks.instance import find_subject, search
+from blissmask.tasks.instance import search
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action
 from tests.builders.instance import (
@@ -30,8 +30,7 @@ from tests.builders.pictures import save, tree, write_video
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     monkeypatch.setattr(
-        find_subject,
-        "IDENTITIES",
+        "blissmask.tasks.instance.plan.IDENTITIES",
         SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces())),
     )
     return use_people(monkeypatch)
@@ -87,13 +86,12 @@ def test_a_negative_in_the_subjects_place_is_not_the_subject(folder: Path) -> No
 def test_clips_that_were_followed_by_other_rules_are_redone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip(folder, SUBJECT)
     save(folder / "photos" / "photo.png", scene(SUBJECT))
-    monkeypatch.setattr(find_subject, "FOLLOWING", 1)
+    monkeypatch.setattr("blissmask.tasks.instance.plan.FOLLOWING", 1)
     find(folder)
     monkeypatch.undo()
     use_people(monkeypatch)
     monkeypatch.setattr(
-        find_subject,
-        "IDENTITIES",
+        "blissmask.tasks.instance.plan.IDENTITIES",
         SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces())),
     )
     assert lines(folder) == {"clip": (Action.WRITE, "60x24, 1 frame, following changed"), "photo": (Action.SKIP, FRESH)}

@@ -14,8 +14,8 @@ from blissmask.licence import Licence
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.people.faces.embedded import EmbeddedFaces
-from blissmask.tasks.instance import find_subject
-from blissmask.tasks.instance.find_subject import plan, run
+from blissmask.tasks.instance.plan import plan
+from blissmask.tasks.instance.run import run
 from blissmask.tasks.instance.scores import SCORES_NAME
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, Kept, RunContext
@@ -205,8 +205,7 @@ def test_thresholds_are_the_identitys_own_but_for_what_is_said(folder: Path) -> 
 def test_thresholds_that_are_said_decide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     monkeypatch.setattr(
-        find_subject,
-        "build_identity",
+        "blissmask.tasks.instance.run.build_identity",
         lambda reader, thresholds, *photos: given.append(thresholds) or (ColourIdentity(), []),
     )
     find(folder, face_distance=0.4, face_margin=0.2)

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from blissmask.media.image import read_grey
-from blissmask.tasks.instance import find_subject
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action
 from tests.builders.instance import STRANGER, SUBJECT, ColourFaces, ColourPeople, find, lines, scene, use_people
@@ -18,7 +17,7 @@ from tests.builders.pictures import save, write_video
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     identities = SimpleNamespace(load=lambda name: SimpleNamespace(face_reader=lambda options: ColourFaces()))
-    monkeypatch.setattr(find_subject, "IDENTITIES", identities)
+    monkeypatch.setattr("blissmask.tasks.instance.plan.IDENTITIES", identities)
     return use_people(monkeypatch)
 
 

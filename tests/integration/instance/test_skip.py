@@ -10,7 +10,8 @@ import pytest
 from blissmask.errors import StoppedError
 from blissmask.media.image import read_grey
 from blissmask.people.people_backend import Choice, Verdict
-from blissmask.tasks.instance.find_subject import plan, run
+from blissmask.tasks.instance.plan import plan
+from blissmask.tasks.instance.run import run
 from blissmask.tasks.instance.scores import LEFT_OUT, SCORES_NAME
 from blissmask.tasks.run.plan import Action, Kept, RunContext
 from tests.builders.instance import (

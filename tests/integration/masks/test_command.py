@@ -15,7 +15,8 @@ from blissmask.licence import Licence
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.tasks.mask_files.output_notes import FRESH
-from blissmask.tasks.masks.make_masks import plan, run
+from blissmask.tasks.masks.plan import plan
+from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import Action, Kept, RunContext
 from tests.builders.masks import ColourBackend, config, expected, lines, make, person, two_photos, use_colours
 from tests.builders.pictures import save, tree, turned, write_video

@@ -11,8 +11,10 @@ import pytest
 
 from blissmask.config.model import Config
 from blissmask.media.image import read_grey, read_image
-from blissmask.tasks.instance import find_subject
-from blissmask.tasks.masks import make_masks
+from blissmask.tasks.instance.plan import plan as plan_instance
+from blissmask.tasks.instance.run import run as run_instance
+from blissmask.tasks.masks.plan import plan as plan_masks
+from blissmask.tasks.masks.run import run as run_masks
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.pictures import save, tree
 
@@ -31,7 +33,7 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
     (folder / "photos" / "broken.png").write_bytes((PHOTOS / "astronaut.png").read_bytes()[:50_000])
     options = {"input": folder / "photos", "output": folder / "masks", "sheet": folder / "sheet.html"}
     config = Config.model_validate({"masks": options})
-    return folder, make_masks.run(make_masks.plan(config), RunContext(jobs=2))
+    return folder, run_masks(plan_masks(config), RunContext(jobs=2))
 
 
 def test_astronaut_has_face_hair_and_body_where_they_are(masked: tuple[Path, object]) -> None:
@@ -65,12 +67,12 @@ def test_only_the_subject_of_a_group_is_masked_and_a_stranger_is_refused(tmp_pat
     reference = save(tmp_path / "reference.png", cv2.convertScaleAbs(astronaut[:300, 80:380][:, ::-1], alpha=0.8))
     options = {"input": tmp_path / "photos", "output": tmp_path / "out", "reference": [reference]}
     config = Config.model_validate({"instance": options})
-    summary = find_subject.run(find_subject.plan(config), RunContext(jobs=2))
+    summary = run_instance(plan_instance(config), RunContext(jobs=2))
     assert summary.details["verdicts"]["found"] == 1
     group = read_grey(tmp_path / "out" / "group.png") > 0
     assert group[110, 512 + 220]
     assert not group[:, :500].any()
     assert not read_grey(tmp_path / "out" / "stranger.png").any()
     before = tree(tmp_path / "out")
-    find_subject.run(find_subject.plan(config), RunContext())
+    run_instance(plan_instance(config), RunContext())
     assert tree(tmp_path / "out") == before

@@ -8,7 +8,8 @@ import pytest
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, UsageError
-from blissmask.tasks.masks.make_masks import plan, run
+from blissmask.tasks.masks.plan import plan
+from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.masks import ColourBackend, config, person, two_photos, use_colours
 from tests.builders.pictures import save, tree

@@ -9,7 +9,7 @@ import pytest
 
 from blissmask.dataset.discover import match_masks
 from blissmask.tasks.mask_files.output_notes import FRESH
-from blissmask.tasks.masks.make_masks import plan
+from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.run.plan import Action
 from tests.builders.masks import ColourBackend, clip, config, lines, make, person, use_colours
 from tests.builders.pictures import save, tree

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blissmask.errors import UsageError
-from blissmask.tasks.masks.make_masks import plan
+from blissmask.tasks.masks.plan import plan
 from tests.builders.masks import ColourBackend, clip, config, make, two_photos, use_colours
 from tests.builders.pictures import save
 

@@ -19,7 +19,8 @@ from blissmask.errors import InputError, UsageError
 from blissmask.media.image import read_image, read_mask
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, RunContext, Summary
-from blissmask.tasks.to_alpha.embed_alpha import plan, run
+from blissmask.tasks.to_alpha.plan import plan
+from blissmask.tasks.to_alpha.run import run
 from tests.builders.pictures import corner_rgb, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
 
 

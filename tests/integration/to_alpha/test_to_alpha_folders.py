@@ -12,7 +12,8 @@ from blissmask.errors import UsageError
 from blissmask.media.image import read_image
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, RunContext, Summary
-from blissmask.tasks.to_alpha.embed_alpha import AlphaPlan, plan, run
+from blissmask.tasks.to_alpha.plan import AlphaPlan, plan
+from blissmask.tasks.to_alpha.run import run
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tier_mask
 
 

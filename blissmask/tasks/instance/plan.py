@@ -1,0 +1,136 @@
+"""Plan `instance`: in which photos and videos one person is looked for, and by which networks and references."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.config.masks import InstanceSection
+from blissmask.config.model import Config
+from blissmask.dataset.discover import find_media, unread_warning
+from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
+from blissmask.people.people_backend import PEOPLE, PeopleBackend
+from blissmask.tasks.instance.references import photos_of, settings_of, threshold_table, thresholds_of
+from blissmask.tasks.instance.scores import COMMAND, LeftOut, decide_left_out, read_left_out
+from blissmask.tasks.instance.subject import FOLLOWING
+from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
+from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
+from blissmask.tasks.mask_files.media_plan import Making, plan_media
+from blissmask.tasks.mask_files.output_notes import kept_warning
+from blissmask.tasks.run.folders import refuse_output_in_place, required
+from blissmask.tasks.run.plan import Explanation, Plan
+
+
+@dataclass(slots=True, kw_only=True)
+class InstancePlan(Plan):
+    """What `instance` will do.
+
+    Attributes:
+        output: the folder of the masks.
+        backend: outlines people.
+        reader: finds and embeds faces; None without references.
+        weights: the weights that are used, with their licences.
+        references, negatives: photos of the subject, and of people it must never be.
+        making: how masks are made, as their notes record it.
+        left_out: the items that an earlier run looked at and wrote nothing for.
+        forms: masks of clips that are replaced by masks in the other form.
+        options: the section of the configuration.
+        training_area: pixels of a training picture, for the latent grid on the contact sheet.
+    """
+
+    output: Path
+    backend: PeopleBackend
+    reader: FaceReader | None
+    weights: tuple[Weights, ...]
+    references: list[Path]
+    negatives: list[Path]
+    making: Making
+    left_out: dict[str, LeftOut]
+    forms: OtherForms
+    options: InstanceSection
+    training_area: int
+
+
+def plan(config: Config) -> InstancePlan | Explanation:
+    """Find photos, videos and references, and decide item by item.
+
+    With ``explain``, only show from which distance on a face is whose, and the licences.
+
+    Raises:
+        UsageError: folders are missing or wrong, a reference does not exist, or the licence of the weights forbids the
+            use.
+        InputError: a folder cannot be read, holds nothing, or two files have one name.
+    """
+    options = config.instance
+    if options.explain:
+        return _explanation(options)
+    source, output = required("instance", {"input": options.input, "output": options.output})
+    refuse_output_in_place(output, {"photos": source})
+    check_sheet(options.sheet, [source, output])
+    if options.review is not None:
+        refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
+    references, negatives = photos_of(options.reference, "--reference"), photos_of(options.negatives, "--negatives")
+    backend = PEOPLE.load(options.backend).backend(options)
+    identity = IDENTITIES.load(options.identity)
+    reader = identity.face_reader(options) if references else None
+    weights = _weights(options, backend, reader)
+    making = Making(
+        command=COMMAND,
+        settings={"backend": backend.identity, **settings_of(options, reader, references, negatives)},
+        licences=to_json(weights),
+        video_every=options.video_every,
+        frames=options.video_masks == "frames",
+        force=config.run.force,
+        video_settings={"following": FOLLOWING, "video_masks": options.video_masks},
+    )
+    left_out = read_left_out(output)
+    found = find_media(source, videos=True, shared="one mask")
+    decided = [plan_media(media, output, media.stem, making) for media in found]
+    items, forms = settle_forms([decide_left_out(item, left_out, making) for item in decided], making)
+    return InstancePlan(
+        command=COMMAND,
+        items=items,
+        outputs=(output,) if options.review is None else (output, options.review),
+        warnings=[*unread_warning(source, found, videos=True), *forms.warning(), *kept_warning(items)],
+        details={"licences": to_json(weights)},
+        output=output,
+        backend=backend,
+        reader=reader,
+        weights=weights,
+        references=references,
+        negatives=negatives,
+        making=making,
+        left_out=left_out,
+        forms=forms,
+        options=options,
+        training_area=training_area(config),
+    )
+
+
+def _explanation(options: InstanceSection) -> Explanation:
+    """Return a plan that only shows from which distance on a face is whose, and the licences."""
+    backend = PEOPLE.load(options.backend).backend(options)
+    reader: FaceReader = IDENTITIES.load(options.identity).face_reader(options)
+    weights = _weights(options, backend, reader)
+    thresholds = thresholds_of(options, reader)
+    return Explanation(
+        COMMAND,
+        tables=[threshold_table(options.identity, thresholds), licence_table(weights)],
+        details={"thresholds": dataclasses.asdict(thresholds), "licences": to_json(weights)},
+    )
+
+
+def _weights(options: InstanceSection, backend: PeopleBackend, reader: FaceReader | None) -> tuple[Weights, ...]:
+    """Return the weights that are used.
+
+    Raises:
+        UsageError: the licence of some forbids the use.
+    """
+    weights: Sequence[Weights] = [Weights("--backend", options.backend, backend.identity, backend.licence)]
+    if reader is not None:
+        weights = [*weights, Weights("--identity", options.identity, reader.identity, reader.licence)]
+    refuse_non_commercial(weights, commercial_only=options.commercial_only)
+    return tuple(weights)

@@ -1,0 +1,111 @@
+"""Plan `masks`: which photos and videos get a weighted mask, and what the classes of the backend become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from blissmask.config.masks import MasksSection
+from blissmask.config.model import Config
+from blissmask.dataset.discover import find_media, unread_warning
+from blissmask.dataset.item import MediaFile
+from blissmask.parsing.parts_backend import PARSING, PartsBackend
+from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
+from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
+from blissmask.tasks.mask_files.media_plan import Making, plan_media
+from blissmask.tasks.mask_files.output_notes import kept_warning
+from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_classes
+from blissmask.tasks.masks.maker import MaskMaker
+from blissmask.tasks.run.folders import FolderPair, pairs_to_do
+from blissmask.tasks.run.plan import Explanation, Plan, PlannedItem
+
+COMMAND = "masks"
+
+
+@dataclass(slots=True, kw_only=True)
+class MasksPlan(Plan):
+    """What `masks` will do.
+
+    Attributes:
+        maker: turns pictures into masks.
+        making: how masks are made, as their notes record it.
+        weights: the weights that are used, with their licences.
+        forms: masks of clips that are replaced by masks in the other form.
+        options: the section of the configuration.
+        training_area: pixels of a training picture, for the latent grid on the contact sheet.
+    """
+
+    maker: MaskMaker
+    making: Making
+    weights: tuple[Weights, ...]
+    forms: OtherForms
+    options: MasksSection
+    training_area: int
+
+
+def plan(config: Config) -> MasksPlan | Explanation:
+    """Find the photos and videos and decide item by item; with ``explain``, only show what the classes become.
+
+    Raises:
+        UsageError: folders or classes are missing or wrong, or the licence of the weights is.
+        InputError: a folder cannot be read, holds nothing, or two files have one name.
+    """
+    options = config.masks
+    backend = PARSING.load(options.backend).backend(options)
+    weights = (Weights("--backend", options.backend, backend.identity, backend.licence),)
+    refuse_non_commercial(weights, commercial_only=options.commercial_only)
+    tiers = tiers_of_classes(backend, options.map)
+    table, details = explanation(options, backend, tiers)
+    details["licences"] = to_json(weights)
+    if options.explain:
+        return Explanation(COMMAND, tables=[table, licence_table(weights)], details=details)
+    pairs, warnings = pairs_to_do(config, "masks", options.input, options.output)
+    check_sheet(options.sheet, [folder for pair in pairs for folder in (pair.input, pair.output)])
+    making = Making(
+        command=COMMAND,
+        settings=_settings(options, backend, details["classes"]),
+        licences=to_json(weights),
+        video_every=options.video_every,
+        frames=options.video_masks == "frames",
+        force=config.run.force,
+    )
+    found = {pair: find_media(pair.input, videos=True, shared="one mask") for pair in pairs}
+    items, forms = settle_forms(_decided(found, making), making)
+    for pair, media in found.items():
+        warnings += unread_warning(pair.input, media, videos=True)
+    return MasksPlan(
+        command=COMMAND,
+        items=items,
+        outputs=tuple(dict.fromkeys(pair.output for pair in pairs)),
+        warnings=[*warnings, *forms.warning(), *kept_warning(items)],
+        details=details,
+        maker=MaskMaker(backend, tiers, options),
+        making=making,
+        weights=weights,
+        forms=forms,
+        options=options,
+        training_area=training_area(config),
+    )
+
+
+def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) -> list[PlannedItem]:
+    """Decide item by item; with several folders their names are part of the keys."""
+    several = len(found) > 1
+    return [
+        plan_media(file, pair.output, f"{pair.input.name}/{file.stem}" if several else file.stem, making)
+        for pair, media in found.items()
+        for file in media
+    ]
+
+
+def _settings(options: MasksSection, backend: PartsBackend, classes: object) -> dict[str, object]:
+    """Return what decides the pixels of a mask besides the photo."""
+    return {
+        "backend": backend.identity,
+        "classes": classes,
+        "tiers": tier_values(options.tiers),
+        "grow": options.grow,
+        "feather": options.feather,
+        "min_area": options.min_area,
+    }

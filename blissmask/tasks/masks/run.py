@@ -1,0 +1,77 @@
+"""Run `masks`: write the weighted masks, then the contact sheet."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+from blissmask.media.overlay import overlay_tiers
+from blissmask.media.sheet_pages import SheetText
+from blissmask.tasks.mask_files.clip_forms import remove_replaced
+from blissmask.tasks.mask_files.contact_sheet import SheetEntry, tier_legend, write_contact_sheet
+from blissmask.tasks.mask_files.licences import note_licences
+from blissmask.tasks.masks.maker import write_mask
+from blissmask.tasks.masks.plan import MasksPlan
+from blissmask.tasks.masks.report import Seen, coverage_table, mean_coverage, numbers_of, seen_in, warnings_about
+from blissmask.tasks.run.plan import Explanation, PlannedItem, RunContext, Summary
+from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.workers import begin, carry_out
+
+
+def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
+    """Write the masks, then the contact sheet when one is wanted.
+
+    Raises:
+        MachineError, StoppedError: as ``workers.work_through``.
+    """
+    if isinstance(plan, Explanation):
+        return plan.summary()
+    summary = begin(plan)
+    note_licences(plan.weights, context.reporter)
+    write = functools.partial(write_mask, maker=plan.maker, making=plan.making)
+    for _ in carry_out(plan, write, context, summary, phase="Masking"):
+        pass
+    failed = {failure.key for failure in summary.failures}
+    finished = [item for item in plan.items if item.key not in failed]
+    remove_replaced(finished, plan.forms, plan.making)
+    found = {item.key: seen_in(item.target, plan.options.tiers) for item in finished}
+    seen = {key: known for key, known in found.items() if known is not None}
+    _count(summary, plan, seen)
+    if plan.options.sheet is not None:
+        tiers = plan.options.tiers
+        text = SheetText(
+            f"Weighted masks, {counted(len(seen), 'item')}", ("photo", "tiers", "latent grid"), tier_legend(tiers)
+        )
+        draw = functools.partial(overlay_tiers, tiers=tiers)
+        entries = _sheet_entries(finished, seen)
+        write_contact_sheet(plan.options.sheet, entries, text, draw, context, training_area=plan.training_area)
+    return summary
+
+
+def _count(summary: Summary, plan: MasksPlan, seen: Mapping[str, Seen]) -> None:
+    """Put into ``summary`` how much of the photos is what, and which items need a look."""
+    summary.tables.append(coverage_table(list(seen.values()), plan.options.tiers))
+    summary.warnings += warnings_about(seen)
+    summary.details |= {
+        **plan.details,
+        "items": len(seen),
+        "mean_coverage": {tier.value: round(share, 5) for tier, share in mean_coverage(list(seen.values())).items()},
+        "without_person": [key for key, result in seen.items() if result.people == 0],
+        "without_face": [key for key, result in seen.items() if result.faces == 0],
+        "empty_masks": [key for key, result in seen.items() if result.covered == 0],
+    }
+
+
+def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> list[SheetEntry]:
+    return [
+        SheetEntry(
+            name=item.inputs[0].name,
+            media=item.inputs[0],
+            mask=item.target,
+            numbers=numbers_of(seen[item.key]),
+            remarks=seen[item.key].remarks,
+            badness=seen[item.key].badness,
+        )
+        for item in items
+        if item.key in seen
+    ]

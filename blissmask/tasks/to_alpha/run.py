@@ -1,0 +1,104 @@
+"""Run `to-alpha`: put masks into the alpha channel of the photos, colours untouched, and copy the captions."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from blissmask.dataset.captions import caption_path
+from blissmask.errors import MediaError
+from blissmask.events import Noted
+from blissmask.masks.resize import resize_weights
+from blissmask.media.image import read_image, read_mask_picture
+from blissmask.media.png import read_note, write_png_rgba
+from blissmask.storage import atomic
+from blissmask.storage.content import content_hash
+from blissmask.tasks.mask_files.output_notes import make_note
+from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary
+from blissmask.tasks.run.workers import begin, carry_out
+from blissmask.tasks.to_alpha.plan import COMMAND, AlphaPlan, warning_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Converted:
+    """One photo that was written.
+
+    Attributes:
+        caption: what became of its caption: "copied", "same", "kept", or "" where there is none.
+        doubt: why the mask may not be what was meant; empty when there is no doubt.
+        empty: whether the mask is zero everywhere.
+    """
+
+    caption: str
+    doubt: str
+    empty: bool
+
+
+def run(plan: AlphaPlan, context: RunContext) -> Summary:
+    """Write the RGBA photos and their captions.
+
+    Raises:
+        MachineError, StoppedError: as ``workers.work_through``.
+    """
+    summary = begin(plan)
+    convert = functools.partial(_convert, caption_extension=plan.caption_extension)
+    results = {item.key: done for item, done in carry_out(plan, convert, context, summary, phase="Converting")}
+    copied = [key for key, done in results.items() if done.caption == "copied"]
+    kept = [key for key, done in results.items() if done.caption == "kept"]
+    empty = [key for key, done in results.items() if done.empty]
+    doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
+    summary.details |= {"captions_copied": len(copied), "captions_kept": kept, "empty_masks": empty}
+    what = "edited in the output folder or not ours, kept"
+    summary.warnings += warning_of(kept, "caption", what, "remove it there to have it copied again")
+    what = "zero everywhere; nothing would be learned from the photo"
+    summary.warnings += warning_of(empty, "mask", what, "check the mask, or leave the photo out")
+    summary.warnings += warning_of(doubtful, "mask", "perhaps not what was meant", "use 8-bit grey PNG masks")
+    if summary.written:
+        next_step = "then run `blissmask cache`, which notices what is stale"
+        context.reporter.emit(
+            Noted(f"to train from them, set `image_directory` to this folder and `alpha_mask = true`; {next_step}")
+        )
+    return summary
+
+
+def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
+    photo, mask, *captions = item.inputs
+    note = make_note(COMMAND, item.inputs, {})
+    picture, mask_picture = read_image(photo), read_mask_picture(mask)
+    height, width = picture.rgb_HW3.shape[:2]
+    alpha_HW = np.rint(resize_weights(mask_picture.weights_HW, (width, height)) * 255).astype(np.uint8)
+    # The caption first: the PNG's note is what says that the item is finished.
+    copied = [_copy_caption(caption, item.target, caption_extension) for caption in captions]
+    write_png_rgba(item.target, picture.rgb_HW3, alpha_HW, note=note, icc_profile=picture.icc_profile)
+    return _Converted(caption="".join(copied), doubt=mask_picture.doubt, empty=not alpha_HW.any())
+
+
+def _copy_caption(source: Path, output: Path, extension: str) -> str:
+    """Copy a caption beside ``output`` unless someone edited the one there; return "copied", "same" or "kept"."""
+    target = caption_path(output, extension)
+    if target.is_symlink():
+        return "kept"
+    if target.exists():
+        present = content_hash(target)
+        if present == content_hash(source):
+            return "same"
+        if present != _copied_before(output):
+            return "kept"
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise MediaError(f"the caption cannot be read: {error.strerror or error}", where=[source]) from error
+    atomic.write_bytes(target, text)
+    return "copied"
+
+
+def _copied_before(output: Path) -> str:
+    """Return the hash of the caption that an earlier run copied, from the note of its photo; empty when there is none."""
+    note = read_note(output) if output.is_file() else None
+    inputs = note.content.get("inputs") if note else None
+    if not isinstance(inputs, list) or len(inputs) < 3 or not isinstance(inputs[2], dict):
+        return ""
+    return str(inputs[2].get("hash", ""))
