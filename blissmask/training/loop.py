@@ -173,8 +173,8 @@ def _activate(learners: Sequence[Learner], position: int, settings: LoopSettings
             learner.to(torch.device("cpu"))
     active = learners[position]
     active.to(settings.device)
-    # The optimiser's state was restored while the weights rested in CPU memory, so it may lie there still. Step counters
-    # (tensors without dimensions) stay where the optimiser wants them.
+    # The optimiser's state may have been restored while the weights rested in CPU memory. Step counters (tensors
+    # without dimensions) stay where the optimiser wants them.
     for values in active.optimizer.state.values():
         for name, value in values.items():
             if isinstance(value, Tensor) and value.ndim > 0:

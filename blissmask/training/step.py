@@ -1,11 +1,19 @@
 """One optimiser step: the same for every model family, mask and mean.
 
-B items, C channels, F latent frames, H and W latent rows and columns.
+B items, C channels, F latent frames, H and W latent rows and columns, R regions in the order of ``masks.tiers.TIERS``.
+
+A step has four parts:
+
+1. :func:`_prepare` draws noise levels and decides how much each item counts. It needs the masks alone, so all processes
+   agree on it before any forward pass.
+2. :func:`_backward` runs once for each micro-batch and adds up gradients.
+3. The optimiser moves the LoRA.
+4. :func:`_totals` and :func:`_metrics` make the step's numbers for the logs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,15 +49,15 @@ class StepRule:
     Attributes:
         seed: of the run; every draw is a function of it and the micro-batch's number.
         mean: see ``loss.item_coefficients``.
-        area_beta: an item's loss is multiplied by its mean loss weight to this power; 1 with ``sample`` is the plain
-            mean of loss times weight.
+        area_beta: each item's loss is multiplied by its mean loss weight to this power. With ``mean="sample"``, 1 gives
+            the plain mean of loss times weight.
         unmasked_probability: share of the steps that ignore masks.
         prior: None without prior preservation.
         loss_type, huber_delta: see ``loss.error_map``.
         weighting: see ``timesteps.loss_factors``.
         strata: see ``timesteps.draw_levels``.
         max_grad_norm: 0 for no clipping.
-        max_weight_norm: see ``weight_norms.limit_norms``; 0 for no limit.
+        max_weight_norm: see ``lora.layers.limit_norms``; 0 for no limit.
     """
 
     seed: int
@@ -65,18 +73,9 @@ class StepRule:
     max_weight_norm: float = 0.0
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Sums over a step's micro-batches, on the device."""
-
-    loss: Tensor
-    prior: Tensor
-    region_errors_R: Tensor
-
-
 @dataclass(frozen=True, slots=True)
-class _Weighed:
-    """A micro-batch with its noise levels and what each item's sums are multiplied by; all on the CPU."""
+class _PreparedBatch:
+    """A micro-batch, its noise levels, and what the sums of each item are multiplied by; all on the CPU."""
 
     batch: MicroBatch
     levels_B: Tensor
@@ -84,19 +83,41 @@ class _Weighed:
     prior_coefficients_B: Tensor
 
     @property
-    def numbers(self) -> Tensor:
-        """Return levels and both kinds of coefficients as one tensor (3, B), float32, so that they travel together."""
+    def packed(self) -> Tensor:
+        """Return levels and both kinds of coefficients as one float32 tensor (3, B), so that one copy sends all."""
         return torch.stack([self.levels_B, self.coefficients_B.float(), self.prior_coefficients_B.float()])
 
     @property
-    def held(self) -> bool:
-        """Say whether the base model is asked, too."""
+    def has_prior(self) -> bool:
+        """Whether the prior term holds any item to the base model, so that the base must predict, too."""
         return bool(self.prior_coefficients_B.any())
 
     @property
-    def idle(self) -> bool:
-        """Say whether there is nothing to learn from."""
-        return not self.held and not bool(self.coefficients_B.any())
+    def is_empty(self) -> bool:
+        """Whether there is nothing to learn from."""
+        return not self.has_prior and not bool(self.coefficients_B.any())
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Losses and errors summed over a step's micro-batches, on the device."""
+
+    loss: Tensor
+    prior: Tensor
+    region_errors_R: Tensor
+
+    @classmethod
+    def zeros(cls, device: torch.device) -> _Sums:
+        return cls(
+            loss=torch.zeros((), device=device),
+            prior=torch.zeros((), device=device),
+            region_errors_R=torch.zeros(len(TIERS), device=device),
+        )
+
+    def over(self, processes: Processes) -> _Sums:
+        """Return the sums over all processes; they travel as one tensor."""
+        summed = processes.sum(torch.cat([self.loss.reshape(1), self.prior.reshape(1), self.region_errors_R]))
+        return _Sums(loss=summed[0], prior=summed[1], region_errors_R=summed[2:])
 
 
 def run_step(
@@ -109,31 +130,30 @@ def run_step(
     processes: Processes = ALONE,
     on_out_of_memory: Callable[[], None] | None = None,
 ) -> dict[str, Tensor | float]:
-    """Train one optimiser step on ``window`` and return its numbers; tensors among them are still on the device.
+    """Train one optimiser step on ``window``.
 
     Args:
         learner: what is trained.
         window: the micro-batches of the step that this process has.
-        rule: how.
+        rule: what to do with them.
         step: number of the step, from 0.
         device: of the denoiser.
-        processes: that share the step; the numbers are of all of them.
-        on_out_of_memory: called when memory runs out before any weight was changed; the error goes on from there.
+        processes: that share the step.
+        on_out_of_memory: called when memory runs out before any weight was changed; the error is raised afterwards.
+
+    Returns:
+        The step's numbers, over all processes. Tensors among them are on the device still; reading one waits for it.
     """
-    weighed = _weigh(learner, window, rule, step, processes)
-    tally = _Tally(
-        torch.zeros((), device=device), torch.zeros((), device=device), torch.zeros(len(TIERS), device=device)
-    )
-    # No pass is spent on what there is nothing to learn from, unless another process cannot make its own without this
-    # one.
-    learning, asking = (
-        processes.passes([not part.idle for part in weighed]),
-        processes.passes([part.held for part in weighed]),
-    )
+    prepared = _prepare(learner, window, rule, step, processes)
+    sums = _Sums.zeros(device)
+    # No forward pass is spent on micro-batches without anything to learn from. With a sharded model a process makes the
+    # pass all the same where another process needs one, since each holds a part of the weights.
+    learns = processes.passes([not part.is_empty for part in prepared])
+    asks_base = processes.passes([part.has_prior for part in prepared])
     try:
-        for part, learns, asks in zip(weighed, learning, asking, strict=True):
-            if learns:
-                _backward(learner, part, rule, tally, device, ask_base=asks)
+        for part, is_needed, is_base_needed in zip(prepared, learns, asks_base, strict=True):
+            if is_needed:
+                _backward(learner, part, rule, sums, device, ask_base=is_base_needed)
     except Exception as error:
         if is_out_of_memory(error):
             learner.optimizer.zero_grad(set_to_none=True)
@@ -142,84 +162,95 @@ def run_step(
         raise
     parameters = [parameter for _, parameter in learner.lora.named_parameters()]
     processes.sum_gradients(parameters)
+    # An infinite limit clips nothing, and still gives the norm.
     norm = torch.nn.utils.clip_grad_norm_(parameters, rule.max_grad_norm or float("inf"))
     learning_rate = float(learner.scheduler.get_last_lr()[0])
     # Where every item was empty there are no gradients, and the optimiser leaves the weights as they are.
     learner.optimizer.step()
     learner.scheduler.step()
     learner.optimizer.zero_grad(set_to_none=True)
-    sizes = limit_norms(learner.lora, rule.max_weight_norm) if rule.max_weight_norm else {}
-    totals = _totals(weighed, tally, processes)
-    return {**_numbers(learner, totals, rule), "lr": learning_rate, "grad_norm": norm, **sizes}
+    weight_norms = limit_norms(learner.lora, rule.max_weight_norm) if rule.max_weight_norm else {}
+    metrics = _metrics(learner, _totals(prepared, processes), sums.over(processes), rule)
+    return {**metrics, "lr": learning_rate, "grad_norm": norm, **weight_norms}
 
 
 def is_unmasked(rule: StepRule, step: int) -> bool:
-    """Say whether step ``step`` ignores the masks."""
+    """Return whether step number ``step`` ignores the masks."""
     if not rule.unmasked_probability:
         return False
     return float(torch.rand((), generator=generator_for(rule.seed, "unmasked", step))) < rule.unmasked_probability
 
 
-def _weigh(
+def _prepare(
     learner: Learner, window: Sequence[MicroBatch], rule: StepRule, step: int, processes: Processes
-) -> list[_Weighed]:
-    """Decide what every item of the step counts, before any forward pass."""
-    unmasked = is_unmasked(rule, step)
-    batches = [batch.without_masks() for batch in window] if unmasked else list(window)
-    levels = [
-        draw_levels(
-            learner.noise(_grid(batch)),
-            len(batch.names),
-            seed=rule.seed,
-            micro_batch=batch.number,
-            strata=rule.strata,
-            first=batch.first_draw,
-        )
-        for batch in batches
-    ]
-    masses, outside_masses = [batch.masses_B for batch in batches], [batch.outside_masses_B for batch in batches]
+) -> list[_PreparedBatch]:
+    """Draw the noise levels of every item, and decide how much it counts in the step's mean."""
+    batches = list(window)
+    if is_unmasked(rule, step):
+        batches = [batch.without_masks() for batch in window]
+    masses = [batch.masses_B for batch in batches]
+    outside_masses = [batch.outside_masses_B for batch in batches]
     counts = processes.sum(torch.stack([mass_counts(masses), mass_counts(outside_masses)]))
     coefficients = item_coefficients(masses, mean=rule.mean, counts=counts[0])
-    outside = item_coefficients(outside_masses, mean=rule.mean, counts=counts[1])
-    return [
-        _Weighed(
-            batch,
-            levels_B,
-            coefficients_B * batch.mean_weights**rule.area_beta * loss_factors(levels_B, rule.weighting),
-            outside_B * (rule.prior.strengths(levels_B) if rule.prior else 0.0),
+    outside_coefficients = item_coefficients(outside_masses, mean=rule.mean, counts=counts[1])
+    prepared = []
+    for batch, coefficients_B, outside_B in zip(batches, coefficients, outside_coefficients, strict=True):
+        levels_B = _draw_levels_of(batch, learner, rule)
+        area_B = batch.mean_weights**rule.area_beta
+        prior_B = 0.0 if rule.prior is None else rule.prior.strengths(levels_B)
+        prepared.append(
+            _PreparedBatch(
+                batch=batch,
+                levels_B=levels_B,
+                coefficients_B=coefficients_B * area_B * loss_factors(levels_B, rule.weighting),
+                prior_coefficients_B=outside_B * prior_B,
+            )
         )
-        for batch, levels_B, coefficients_B, outside_B in zip(batches, levels, coefficients, outside, strict=True)
-    ]
+    return prepared
+
+
+def _draw_levels_of(batch: MicroBatch, learner: Learner, rule: StepRule) -> Tensor:
+    rows, columns = batch.latents_BCFHW.shape[-2:]
+    return draw_levels(
+        learner.noise((int(rows), int(columns))),
+        len(batch.names),
+        seed=rule.seed,
+        micro_batch=batch.number,
+        strata=rule.strata,
+        first=batch.first_draw,
+    )
 
 
 def _backward(
-    learner: Learner, part: _Weighed, rule: StepRule, tally: _Tally, device: torch.device, *, ask_base: bool
+    learner: Learner, part: _PreparedBatch, rule: StepRule, sums: _Sums, device: torch.device, *, ask_base: bool
 ) -> None:
+    """Add the gradients of one micro-batch to the parameters, and its losses to ``sums``."""
     batch = part.batch.to(device)
-    levels_B, coefficients_B, prior_coefficients_B = send(part.numbers, device).unbind()
+    levels_B, coefficients_B, prior_coefficients_B = send(part.packed, device).unbind()
     target_BCFHW, inputs = noise_batch(batch, levels_B, seed=rule.seed, device=device)
-    teacher_BCFHW = None
+    base_BCFHW = None
     if ask_base:
         with adapters_off(learner.lora):
-            teacher_BCFHW = learner.denoiser.predict(inputs)
+            base_BCFHW = learner.denoiser.predict(inputs)
     if learner.lora.shape.dropout or learner.lora.shape.kind != "lora":
-        # Dropout, and peft's LoKr and LoHa always, draw from the global generator; this makes it a function of the
-        # micro-batch, so a resumed run drops the same.
+        # Dropout, and peft's LoKr and LoHa in every forward pass, draw from the global generator. This seed makes the
+        # draw a function of the micro-batch, so a resumed run drops the same.
         torch.manual_seed(derive_seed(rule.seed, "dropout", batch.number))
     pred_BCFHW = batch.predicted(learner.denoiser.predict(inputs))
     errors_B1FHW = error_map(
         pred_BCFHW, batch.predicted(target_BCFHW), loss_type=rule.loss_type, huber_delta=rule.huber_delta
     )
     loss = (weighted_sums(errors_B1FHW, batch.weights_B1FHW) * coefficients_B).sum()
-    tally.loss += loss.detach()
-    if teacher_BCFHW is not None:
-        drift_B1FHW = error_map(pred_BCFHW, batch.predicted(teacher_BCFHW))
+    sums.loss += loss.detach()
+    if base_BCFHW is not None:
+        drift_B1FHW = error_map(pred_BCFHW, batch.predicted(base_BCFHW))
         prior_loss = (weighted_sums(drift_B1FHW, batch.outside_B1FHW) * prior_coefficients_B).sum()
-        tally.prior += prior_loss.detach()
+        sums.prior += prior_loss.detach()
         loss = loss + prior_loss
     loss.backward()  # type: ignore[no-untyped-call]
-    if batch.regions_B4FHW is not None and not part.idle:
-        tally.region_errors_R += region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
+    # A pass that only another process needed shows nothing: see _shown_masses.
+    if batch.regions_B4FHW is not None and not part.is_empty:
+        sums.region_errors_R += region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
 
 
 def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch.device) -> tuple[Tensor, Batch]:
@@ -229,85 +260,67 @@ def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch
         batch: on ``device``.
         levels_B: noise level t of each item.
         seed: of the run; the noise is a function of it and the micro-batch's number.
+        device: where the noise is drawn; a GPU draws other numbers than a CPU.
     """
     latents_BCFHW = batch.latents_BCFHW
-    noise_BCFHW = torch.randn(
-        latents_BCFHW.shape, generator=generator_for(seed, "noise", batch.number, device=device), device=device
-    )
+    generator = generator_for(seed, "noise", batch.number, device=device)
+    noise_BCFHW = torch.randn(latents_BCFHW.shape, generator=generator, device=device)
     levels_B = send(levels_B, device)
     t_B1111 = levels_B.reshape(-1, 1, 1, 1, 1)
     inputs = Batch((1 - t_B1111) * latents_BCFHW + t_B1111 * noise_BCFHW, levels_B, batch.conditioning)
     return noise_BCFHW - latents_BCFHW, inputs
 
 
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    """What a step comes to over all processes; the first three are on the device."""
+def _totals(prepared: Sequence[_PreparedBatch], processes: Processes) -> dict[str, float]:
+    """Return what the step's items add up to over all processes; these facts are known without the device.
 
-    loss: Tensor
-    prior: Tensor
-    region_errors_R: Tensor
-    region_masses_R: list[float]
-    items: float
-    cells: float
-    level: float
-    mass: float
-    empty: float
-    masked: bool
-    learned: bool
-    prior_items: float
-
-
-def _totals(weighed: Sequence[_Weighed], tally: _Tally, processes: Processes) -> _Totals:
-    facts = [
-        sum(len(part.batch.names) for part in weighed),
-        sum(len(part.batch.names) * part.batch.numbers_per_item for part in weighed),
-        sum(float(part.levels_B.sum()) for part in weighed),
-        sum(float(part.batch.masses_B.sum()) for part in weighed),
-        sum(int((part.batch.masses_B <= EMPTY_MASS).sum()) for part in weighed),
-        sum(part.batch.weights_B1FHW is not None for part in weighed),
-        sum(bool(part.coefficients_B.any()) for part in weighed),
-        sum(int((part.prior_coefficients_B > 0).sum()) for part in weighed),
-    ]
-    summed = processes.sum(
-        torch.cat([torch.tensor(facts, dtype=torch.float64), _shown_masses(weighed).double()])
-    ).tolist()
-    items, cells, level, mass, empty, masked, learned, prior_items = summed[: len(facts)]
-    errors = processes.sum(torch.cat([tally.loss.reshape(1), tally.prior.reshape(1), tally.region_errors_R]))
-    return _Totals(
-        *(errors[0], errors[1], errors[2:], summed[len(facts) :]),
-        *(items, cells, level, mass, empty, masked > 0, learned > 0, prior_items),
-    )
+    Keys: ``items``; ``cells``, the predicted numbers of all items; ``level``, the sum of the noise levels; ``mass``;
+    ``empty`` items; ``masked`` and ``learned`` micro-batches; ``prior`` items that are held to the base model; and
+    ``region/NAME``, the mass of each region that was shown.
+    """
+    totals = dict.fromkeys(("items", "cells", "level", "mass", "empty", "masked", "learned", "prior"), 0.0)
+    for part in prepared:
+        batch = part.batch
+        totals["items"] += len(batch.names)
+        totals["cells"] += len(batch.names) * batch.numbers_per_item
+        totals["level"] += float(part.levels_B.sum())
+        totals["mass"] += float(batch.masses_B.sum())
+        totals["empty"] += int((batch.masses_B <= EMPTY_MASS).sum())
+        totals["masked"] += batch.weights_B1FHW is not None
+        totals["learned"] += bool(part.coefficients_B.any())
+        totals["prior"] += int((part.prior_coefficients_B > 0).sum())
+    for tier, mass in zip(TIERS, _shown_masses(prepared).tolist(), strict=True):
+        totals[f"region/{tier.value}"] = mass
+    summed = processes.sum(torch.tensor(list(totals.values()), dtype=torch.float64)).tolist()
+    return dict(zip(totals, summed, strict=True))
 
 
-def _numbers(learner: Learner, totals: _Totals, rule: StepRule) -> dict[str, Tensor | float]:
-    values: dict[str, Tensor | float] = {
-        # A step of empty items has no loss; 0 would read as a very good one.
-        **({"loss": totals.loss} if totals.learned else {}),
-        **({f"loss/{learner.name}": totals.loss} if totals.learned and learner.name else {}),
-        "timestep": totals.level / totals.items,
-    }
-    if totals.masked:
-        values["mask/weight"] = totals.mass / totals.cells
-        values["mask/empty"] = totals.empty
+def _metrics(learner: Learner, totals: Mapping[str, float], sums: _Sums, rule: StepRule) -> dict[str, Tensor | float]:
+    """Return the numbers that the logs show, in the order in which they show them."""
+    metrics: dict[str, Tensor | float] = {}
+    # A step of empty items has no loss; 0 would read as a very good one.
+    if totals["learned"]:
+        metrics["loss"] = sums.loss
+        if learner.name:
+            metrics[f"loss/{learner.name}"] = sums.loss
+    metrics["timestep"] = totals["level"] / totals["items"]
+    if totals["masked"]:
+        metrics["mask/weight"] = totals["mass"] / totals["cells"]
+        metrics["mask/empty"] = totals["empty"]
     if rule.prior is not None:
-        values["prior/loss"] = totals.prior
-        values["prior/items"] = totals.prior_items
-    shown = totals.region_masses_R
-    return values | {
-        f"loss/{tier.value}": totals.region_errors_R[at] / shown[at] for at, tier in enumerate(TIERS) if shown[at] > 0
-    }
+        metrics["prior/loss"] = sums.prior
+        metrics["prior/items"] = totals["prior"]
+    for tier, errors in zip(TIERS, sums.region_errors_R, strict=True):
+        mass = totals[f"region/{tier.value}"]
+        if mass > 0:
+            metrics[f"loss/{tier.value}"] = errors / mass
+    return metrics
 
 
-def _shown_masses(weighed: Sequence[_Weighed]) -> Tensor:
-    """Return the mass of each region in the items that were predicted, (R,); 0 where the step did not show it."""
+def _shown_masses(prepared: Sequence[_PreparedBatch]) -> Tensor:
+    """Return the mass of each region in the items that were predicted, (R,) float32; 0 for regions not shown."""
     masses_R = torch.zeros(len(TIERS))
-    for part in weighed:
-        if not part.idle and part.batch.regions_B4FHW is not None:
+    for part in prepared:
+        if not part.is_empty and part.batch.regions_B4FHW is not None:
             masses_R += region_masses(part.batch.regions_B4FHW, part.batch.latents_BCFHW.shape[1])
     return masses_R
-
-
-def _grid(batch: MicroBatch) -> tuple[int, int]:
-    rows, columns = batch.latents_BCFHW.shape[-2:]
-    return int(rows), int(columns)
