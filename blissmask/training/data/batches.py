@@ -1,4 +1,4 @@
-"""Which items each micro-batch holds, as a function of its number; and items put together into tensors.
+"""Micro-batches: which items each holds, as a function of its number, and the tensors that they make.
 
 B items, C channels, F latent frames, H and W latent rows and columns.
 """
@@ -18,16 +18,17 @@ from blissmask.families.conditioning import READ_ON_HOST
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
 from blissmask.training.seeds import generator_for
+from blissmask.training.weighting.loss import weight_masses
 
 
 @dataclass(frozen=True, slots=True)
 class BucketedItem:
-    """Where one item stands in the data set.
+    """An item as the order of batches knows it.
 
     Attributes:
         bucket: items of one bucket may share a batch: same data set, same latent shape, same kinds of conditioning.
-        repeats: how often an epoch shows it; 0 for items that are held out.
-        batch_size: of its data set, >= 1.
+        repeats: how often an epoch shows the item; 0 for items that are held out.
+        batch_size: of the item's data set, >= 1.
     """
 
     bucket: Hashable
@@ -37,7 +38,12 @@ class BucketedItem:
 
 @dataclass(frozen=True, slots=True)
 class _Epoch:
-    """The micro-batches of an epoch, and how many of its items are shown before each of them, and in all."""
+    """The micro-batches of one epoch.
+
+    Attributes:
+        batches: positions of the items in each.
+        shown_before: how many of the epoch's items are shown before each micro-batch, and last how many in all.
+    """
 
     batches: list[tuple[int, ...]]
     shown_before: tuple[int, ...]
@@ -62,7 +68,7 @@ class BatchOrder:
         return len(self._batches_of(0))
 
     def indices(self, micro_batch: int) -> tuple[int, ...]:
-        """Return the positions of the items in micro-batch number ``micro_batch``, counted from the start of the run."""
+        """Return the positions of the items in micro-batch number ``micro_batch``, from the start of the run."""
         epoch, place = divmod(micro_batch, self.batches_per_epoch)
         return self._epoch(epoch).batches[place]
 
@@ -74,20 +80,20 @@ class BatchOrder:
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
-            # The window of a step may span two epochs, so the one before is kept.
+            # The micro-batches of one step may span two epochs, so the epoch before is kept.
             for old in [number for number in self._epochs if number < epoch - 1]:
                 del self._epochs[old]
             batches = self._batches_of(epoch)
-            self._epochs[epoch] = _Epoch(batches, tuple(itertools.accumulate(map(len, batches), initial=0)))
+            shown_before = itertools.accumulate((len(batch) for batch in batches), initial=0)
+            self._epochs[epoch] = _Epoch(batches, tuple(shown_before))
         return self._epochs[epoch]
 
     def _batches_of(self, epoch: int) -> list[tuple[int, ...]]:
         generator = generator_for(self.seed, "order", epoch)
         buckets: dict[Hashable, list[int]] = {}
-        for position, placed in enumerate(self.items):
-            if placed.repeats == 0:
-                continue
-            buckets.setdefault(placed.bucket, []).extend([position] * placed.repeats)
+        for position, item in enumerate(self.items):
+            if item.repeats:
+                buckets.setdefault(item.bucket, []).extend([position] * item.repeats)
         batches = []
         for positions in buckets.values():
             shuffled = [positions[place] for place in torch.randperm(len(positions), generator=generator).tolist()]
@@ -105,12 +111,12 @@ class MicroBatch:
         names: stems of its items.
         latents_BCFHW: float32.
         weights_B1FHW: loss weights; None when no item has a mask.
-        outside_B1FHW: cells that the prior term holds; None when there are none.
+        outside_B1FHW: cells that the prior term holds to the base model; None when there are none.
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
         conditioning: stacked where shapes agree, a list where they differ.
         masses_B, outside_masses_B: per item, float64, on the CPU.
-        shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions are
-            without them.
+        shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions have no
+            values for them.
         first_draw: items shown in this run before this micro-batch's.
     """
 
@@ -137,29 +143,39 @@ class MicroBatch:
         return self.masses_B / self.numbers_per_item
 
     def predicted(self, latents_BCFHW: Tensor) -> Tensor:
-        """Return the part of ``latents_BCFHW`` that the denoiser predicts, whose frames are those of weights, outside and regions."""
+        """Return the frames of ``latents_BCFHW`` that the denoiser predicts: those of weights, outside and regions."""
         return latents_BCFHW[:, :, self.shown_frames :] if self.shown_frames else latents_BCFHW
 
     def without_masks(self) -> MicroBatch:
-        """Return it with every cell at weight 1."""
-        masses_B = torch.full_like(self.masses_B, self.numbers_per_item)
-        unweighted = dataclasses.replace(self, weights_B1FHW=None, outside_B1FHW=None, masses_B=masses_B)
-        return dataclasses.replace(unweighted, outside_masses_B=torch.zeros_like(masses_B))
+        """Return the micro-batch with every cell at weight 1."""
+        return dataclasses.replace(
+            self,
+            weights_B1FHW=None,
+            outside_B1FHW=None,
+            masses_B=torch.full_like(self.masses_B, self.numbers_per_item),
+            outside_masses_B=torch.zeros_like(self.outside_masses_B),
+        )
 
     def to(self, device: torch.device) -> MicroBatch:
-        """Return it with the tensors that the forward pass needs on ``device``; what is only counted stays."""
+        """Return the micro-batch with the tensors of the forward pass on ``device``; masses stay on the CPU."""
         if device.type == "cpu":
             return self
         return self._with_each(lambda tensor: send(tensor, device))
 
     def pinned(self) -> MicroBatch:
-        """Return it with all that travels in page-locked memory, from which a GPU copies while the host goes on."""
+        """Return the micro-batch with the tensors of the forward pass in page-locked memory.
+
+        A GPU copies from such memory while the host continues.
+        """
         return self._with_each(Tensor.pin_memory)
 
     def _with_each(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
-        """Return it with ``change`` made to every tensor that travels."""
+        """Return the micro-batch with ``change`` made to every tensor of the forward pass."""
 
-        def changed(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        def changed(name: str, value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+            # The denoiser reads these on the CPU; on a GPU each look would wait for the device.
+            if name in READ_ON_HOST:
+                return value
             return change(value) if isinstance(value, Tensor) else [change(tensor) for tensor in value]
 
         return dataclasses.replace(
@@ -168,39 +184,50 @@ class MicroBatch:
             weights_B1FHW=None if self.weights_B1FHW is None else change(self.weights_B1FHW),
             outside_B1FHW=None if self.outside_B1FHW is None else change(self.outside_B1FHW),
             regions_B4FHW=None if self.regions_B4FHW is None else change(self.regions_B4FHW),
-            conditioning={
-                name: value if name in READ_ON_HOST else changed(value) for name, value in self.conditioning.items()
-            },
+            conditioning={name: changed(name, value) for name, value in self.conditioning.items()},
         )
 
 
 def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) -> MicroBatch:
-    """Put items of one bucket together. Items without a mask, beside items with one, get weight 1 everywhere."""
-    channels, *sizes = items[0].predicted.shape
-    outside_B1FHW = _stack_present([item.outside_1fhw for item in items], torch.zeros(1, *sizes))
+    """Put items of one bucket together.
+
+    Beside items with a mask, items without one get weight 1 everywhere.
+
+    Args:
+        items: at least one.
+        number: of the micro-batch, from the start of the run.
+        first_draw: items shown in this run before this micro-batch's.
+    """
+    channels, frames, rows, columns = items[0].predicted.shape
+    outside_B1FHW = _stack_planes([item.outside_1fhw for item in items], torch.zeros(1, frames, rows, columns))
+    outside_masses_B = torch.zeros(len(items), dtype=torch.float64)
+    if outside_B1FHW is not None:
+        outside_masses_B = weight_masses(outside_B1FHW, channels)
     return MicroBatch(
-        number,
-        tuple(item.name for item in items),
-        torch.stack([item.latents_Cfhw.float() for item in items]),
-        _stack_present([item.weights_1fhw for item in items], torch.ones(1, *sizes)),
-        outside_B1FHW,
-        _stack_present([item.regions_4fhw for item in items], torch.zeros(4, *sizes)),
-        {name: _stack_or_list([item.conditioning[name] for item in items]) for name in items[0].conditioning},
-        torch.tensor([item.mass for item in items], dtype=torch.float64),
-        torch.zeros(len(items), dtype=torch.float64)
-        if outside_B1FHW is None
-        else channels * outside_B1FHW.flatten(1).sum(dim=1, dtype=torch.float64),
-        items[0].shown_frames,
-        first_draw,
+        number=number,
+        names=tuple(item.name for item in items),
+        latents_BCFHW=torch.stack([item.latents_Cfhw.float() for item in items]),
+        weights_B1FHW=_stack_planes([item.weights_1fhw for item in items], torch.ones(1, frames, rows, columns)),
+        outside_B1FHW=outside_B1FHW,
+        regions_B4FHW=_stack_planes([item.regions_4fhw for item in items], torch.zeros(4, frames, rows, columns)),
+        conditioning={
+            name: _stack_or_list([item.conditioning[name] for item in items]) for name in items[0].conditioning
+        },
+        masses_B=torch.tensor([item.mass for item in items], dtype=torch.float64),
+        outside_masses_B=outside_masses_B,
+        shown_frames=items[0].shown_frames,
+        first_draw=first_draw,
     )
 
 
-def _stack_present(planes: list[Tensor | None], instead: Tensor) -> Tensor | None:
+def _stack_planes(planes: list[Tensor | None], default: Tensor) -> Tensor | None:
+    """Stack one plane per item, ``default`` for items without one; None when no item has one."""
     if all(plane is None for plane in planes):
         return None
-    return torch.stack([instead if plane is None else plane for plane in planes])
+    return torch.stack([default if plane is None else plane for plane in planes])
 
 
 def _stack_or_list(tensors: list[Tensor]) -> Tensor | list[Tensor]:
-    same = all(tensor.shape == tensors[0].shape for tensor in tensors)
-    return torch.stack(tensors) if same else tensors
+    """Stack tensors of one shape; tensors of several shapes, such as captions of several lengths, stay a list."""
+    have_one_shape = all(tensor.shape == tensors[0].shape for tensor in tensors)
+    return torch.stack(tensors) if have_one_shape else tensors

@@ -1,4 +1,7 @@
-"""One cache entry, checked and made ready for training. C channels, f latent frames, h and w latent rows and columns."""
+"""One cache entry, checked and made ready for training.
+
+C channels, f latent frames, h and w latent rows and columns.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,19 @@ from blissmask.training.weighting.rule import WeightRule
 
 @dataclass(frozen=True, slots=True)
 class TrainingItem:
-    """What the loop needs of one item.
+    """One item as training needs it.
 
     Attributes:
         name: the item's stem, for messages.
         latents_Cfhw: in the dtype they were cached in.
-        weights_1fhw: loss weights, float32; None when the item has no mask or the mask loss is off: every cell counts
-            1.
-        outside_1fhw: 1.0 in cells the prior term holds to the base model, else 0.0; None when there are none.
+        weights_1fhw: loss weights, float32. None when the item has no mask or the mask loss is off; every cell then
+            counts 1.
+        outside_1fhw: 1.0 in cells that the prior term holds to the base model, else 0.0; None when there are none.
         regions_4fhw: share of each cell that is face, body, hair, background; None when unknown.
         conditioning: text and image conditioning by content name.
         mass: channels times summed loss weights.
-        shown_frames: first latent frames that the denoiser is shown and does not predict. Weights, outside and regions
-            are without them: f is there the number of the others.
+        shown_frames: how many latent frames at the beginning the denoiser is shown and does not predict. Weights,
+            outside and regions have no values for them; their f counts the other frames.
     """
 
     name: str
@@ -49,12 +52,12 @@ class TrainingItem:
 
     @property
     def empty(self) -> bool:
-        """Say whether every loss weight is 0."""
+        """Whether every loss weight is 0."""
         return self.mass <= EMPTY_MASS
 
     @property
     def byte_count(self) -> int:
-        """Return the memory its tensors take."""
+        """Return the bytes of memory that its tensors take."""
         tensors = [
             self.latents_Cfhw,
             self.weights_1fhw,
@@ -65,7 +68,10 @@ class TrainingItem:
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def copied(self) -> TrainingItem:
-        """Return it with tensors in memory of their own; those of a cache file are views that keep the whole file mapped."""
+        """Return the item with tensors in memory of their own.
+
+        Tensors of a cache file are views, which keep the whole file mapped.
+        """
         return dataclasses.replace(
             self,
             latents_Cfhw=self.latents_Cfhw.clone(),
@@ -91,37 +97,52 @@ def make_item(
         header: names the entry in messages.
         entry: its tensors.
         rule: how weights are shaped; None when the mask loss is off.
-        latent_scale: what the family's cached latents are multiplied by for training; see ``LatentSpec.train_scale``.
         prior_threshold: mask weight (before gamma and floor) below which a cell is outside; None without the prior
             term.
-        shown_frames: see ``Architecture.shown_frames``; an item of no more frames than that predicts all of them.
+        latent_scale: factor of the cached latents; see ``LatentSpec.train_scale``.
+        shown_frames: the family's; an item with no more frames than that predicts all of them.
 
     Raises:
         CacheError: latents, weights or conditioning hold NaN or infinity.
     """
     _refuse_non_finite(header, entry)
-    latents = entry.latents_Cfhw if latent_scale == 1 else entry.latents_Cfhw.float() * latent_scale
-    shown = shown_frames if latents.shape[1] > shown_frames else 0
-    regions = None if entry.regions_4fhw is None or shows_no_regions(header) else entry.regions_4fhw
-    weights = outside = None
+    latents_Cfhw = entry.latents_Cfhw
+    if latent_scale != 1:
+        latents_Cfhw = latents_Cfhw.float() * latent_scale
+    shown = shown_frames if latents_Cfhw.shape[1] > shown_frames else 0
+    if shows_no_regions(header):
+        entry = dataclasses.replace(entry, regions_4fhw=None)
+    mass = float(latents_Cfhw[:, shown:].numel())
+    weights_1fhw = None
     if rule is not None and entry.weights_1fhw is not None:
-        weights = rule.loss_weights(dataclasses.replace(entry, regions_4fhw=regions))[:, shown:]
-        # By the mask as it was cached: what only weighs less in training, such as hair, is not outside.
-        outside = None if prior_threshold is None else (entry.weights_1fhw[:, shown:] < prior_threshold).float()
+        weights_1fhw = rule.loss_weights(entry)[:, shown:]
+        mass = float(weight_masses(weights_1fhw.unsqueeze(0), channels=latents_Cfhw.shape[0]))
     return TrainingItem(
-        header.stem,
-        latents,
-        weights,
-        outside if outside is not None and bool(outside.any()) else None,
-        None if regions is None else regions[:, shown:],
-        entry.conditioning,
-        float(latents[:, shown:].numel() if weights is None else weight_masses(weights.unsqueeze(0), latents.shape[0])),
-        shown,
+        name=header.stem,
+        latents_Cfhw=latents_Cfhw,
+        weights_1fhw=weights_1fhw,
+        outside_1fhw=None if weights_1fhw is None else _outside(entry, prior_threshold, shown),
+        regions_4fhw=None if entry.regions_4fhw is None else entry.regions_4fhw[:, shown:],
+        conditioning=entry.conditioning,
+        mass=mass,
+        shown_frames=shown,
     )
 
 
+def _outside(entry: CacheEntry, threshold: float | None, shown: int) -> Tensor | None:
+    """Return the cells that the prior term holds, (1, f, h, w) float32 of 0 and 1; None when there are none."""
+    if threshold is None or entry.weights_1fhw is None:
+        return None
+    # The mask counts as it was cached: cells that only weigh less in training, such as hair, are not outside.
+    outside_1fhw = (entry.weights_1fhw[:, shown:] < threshold).float()
+    return outside_1fhw if bool(outside_1fhw.any()) else None
+
+
 def shows_no_regions(header: CacheHeader) -> bool:
-    """Say whether the entry's mask is full weight because the item had none: 255 everywhere does not mean that everything is a face."""
+    """Return whether the entry's mask is full weight because the item had no mask.
+
+    Such a mask is 255 everywhere, which does not mean that everything is a face.
+    """
     return header.metadata.get(f"{OURS}mask_source") == "full"
 
 
@@ -135,12 +156,12 @@ def _refuse_non_finite(header: CacheHeader, entry: CacheEntry) -> None:
     for name, tensor in tensors.items():
         if tensor is None or not tensor.is_floating_point():
             continue
-        # The sum is finite exactly when all values are (or it overflows, which the second look settles), and takes one
-        # pass.
+        # A finite sum means that all values are finite, and takes one pass. A sum may also overflow; then each value is
+        # looked at.
         if not torch.isfinite(tensor.float().sum()) and not torch.isfinite(tensor.float()).all():
-            text = name not in header.contents and name not in own
+            is_text = name not in header.contents and name not in own
             raise CacheError(
                 f"`{name}` of this cache entry holds NaN or infinity",
-                where=[header.text_path if text else header.path],
+                where=[header.text_path if is_text else header.path],
                 fix="delete the file and run `blissmask cache` again; if it comes back, try `--vae-dtype float32`",
             )

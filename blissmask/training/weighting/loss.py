@@ -2,8 +2,8 @@
 
 B items, C channels, F latent frames, H and W latent rows and columns, R regions.
 
-A step's loss is one sum over its items, ``sum(coefficient_B * weighted_sums_B)``. The coefficients depend on the masks
-alone, which are known before the forward pass, so every mean comes out the same however the step is split into
+The loss of a step is one sum over its items, ``sum(coefficients_B * weighted_sums_B)``. The coefficients depend on the
+masks alone, which are known before the forward pass, so every mean comes out the same however the step is split into
 micro-batches and processes.
 """
 
@@ -20,25 +20,31 @@ MaskMean = Literal["batch", "sample", "global"]
 LossType = Literal["mse", "huber"]
 
 EMPTY_MASS = 1e-6
-"""An item whose channels and weights sum to less has nothing to learn from: a millionth of one cell."""
+"""An item with at most this mass has nothing to learn from.
+
+A millionth of one cell at weight 1 in one channel: far below the smallest weight of an 8-bit mask, 1/255, and far above
+rounding errors.
+"""
 
 
 def error_map(
     pred_BCFHW: Tensor, target_BCFHW: Tensor, *, loss_type: LossType = "mse", huber_delta: float = 1.0
 ) -> Tensor:
-    """Return the error of each latent cell, summed over channels, as errors_B1FHW in float32.
+    """Return the error of each latent cell, summed over channels.
 
-    Channels are summed first because the weight is the same for all of them: the weighting then touches one channel
-    instead of 16.
+    Channels are summed first because they share one weight: the weighting then touches one channel instead of 16.
 
     Args:
         pred_BCFHW: prediction, any float dtype.
         target_BCFHW: target of the same shape.
         loss_type: ``mse``, or ``huber``, which is the squared error up to ``huber_delta`` and grows linearly beyond.
         huber_delta: > 0, in units of the latents.
+
+    Returns:
+        errors_B1FHW, float32.
     """
     if loss_type == "huber":
-        # Twice torch's Huber equals the squared error near zero, so the two read alike in the logs.
+        # torch's Huber is half the squared error near zero. Twice it equals ``mse`` there, so logs of both compare.
         errors = 2.0 * F.huber_loss(pred_BCFHW.float(), target_BCFHW.float(), reduction="none", delta=huber_delta)
     else:
         errors = (pred_BCFHW.float() - target_BCFHW.float()).square()
@@ -57,7 +63,10 @@ def weight_masses(weights_B1FHW: Tensor, channels: int) -> Tensor:
 
 
 def mass_counts(masses: Sequence[Tensor]) -> Tensor:
-    """Return (total mass, items, micro-batches) of what is not empty, float64: all that the means need to know of other processes."""
+    """Return the sums that the means need from other processes: (total mass, items, micro-batches), float64.
+
+    Only items and micro-batches that are not empty count.
+    """
     live = _live(masses)
     items = sum(int((masses_B > 0).sum()) for masses_B in live)
     batches = sum(bool((masses_B > 0).any()) for masses_B in live)
@@ -65,15 +74,15 @@ def mass_counts(masses: Sequence[Tensor]) -> Tensor:
 
 
 def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean, counts: Tensor | None = None) -> list[Tensor]:
-    """Return what each item's weighted sum is multiplied by, so that the products add up to the step's mean.
+    """Return the factor of each item's weighted sum; the products add up to the step's mean.
 
-    There is no epsilon: it would bias small masks (1.998 instead of 2.002 at a weight of 1e-12). Empty items get 0 and
-    do not count in any mean.
+    There is no epsilon in the denominators: it would bias small masks (1.998 instead of 2.002 at a weight of 1e-12).
+    Empty items get 0 and count in no mean.
 
     Args:
         masses: one masses_B per micro-batch of the optimiser step; see :func:`weight_masses`.
-        mean: ``batch``, the mean over micro-batches of each one's weighted mean (the guide's); ``sample``, the mean
-            over items of each one's weighted mean; ``global``, one weighted mean over the whole step.
+        mean: ``batch``, the guide's: the mean over micro-batches of the weighted mean of each; ``sample``: the mean
+            over items of the weighted mean of each; ``global``: one weighted mean over the whole step.
         counts: :func:`mass_counts` summed over all processes of the step; None when ``masses`` is the whole step.
 
     Returns:
@@ -88,6 +97,7 @@ def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean, counts: Tenso
             shares = [masses_B * live_items for masses_B in live]
         case "global":
             shares = [torch.full_like(masses_B, step_total) for masses_B in live]
+    # 1 / 0 of an empty item is infinity, which ``where`` leaves out.
     return [
         torch.where(masses_B > 0, 1.0 / share_B, torch.zeros_like(share_B))
         for masses_B, share_B in zip(live, shares, strict=True)
@@ -95,6 +105,7 @@ def item_coefficients(masses: Sequence[Tensor], *, mean: MaskMean, counts: Tenso
 
 
 def _live(masses: Sequence[Tensor]) -> list[Tensor]:
+    """Return the masses with those of empty items set to 0."""
     return [torch.where(masses_B > EMPTY_MASS, masses_B, torch.zeros_like(masses_B)) for masses_B in masses]
 
 

@@ -1,7 +1,9 @@
 """Prior preservation: outside the mask, the LoRA is held to what the base model predicts.
 
-A weight of 0 leaves a region unconstrained: in our study it filled with the subject's colours, and a floor brought the
-training place back. This term kept backgrounds best.
+A weight of 0 leaves a region unconstrained. In ``examples/leak_study`` such regions filled with the subject's colours,
+a minimum weight brought the backgrounds of the training photos back, and this term kept backgrounds best.
+
+B items.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ Decay = Literal["constant", "linear", "cosine"]
 
 @dataclass(frozen=True, slots=True)
 class PriorRule:
-    """How strongly, and at which noise.
+    """How strongly items are held to the base model, by noise level.
 
     Attributes:
         weight: strength, > 0; 1 weighs the mean error outside like the mean error inside.
-        min_level: noise level in [0, 1] below which an item is not held.
-        decay: how the strength falls from noise level 1 to 0: high noise decides the structure, low noise the light.
+        min_level: noise level in [0, 1]; items below it are not held.
+        decay: how the strength falls from noise level 1 to 0. High noise decides a picture's structure, low noise its
+            light.
     """
 
     weight: float
@@ -31,7 +34,7 @@ class PriorRule:
     decay: Decay = "constant"
 
     def strengths(self, levels_B: Tensor) -> Tensor:
-        """Return the strength for each item by its own noise level, (B,), 0 where it is not held."""
+        """Return the strength for each item's noise level, (B,); 0 for items that are not held."""
         match self.decay:
             case "linear":
                 decayed = levels_B
