@@ -1,4 +1,4 @@
-"""The loss curve: a picture beside the LoRA of what the step log holds, drawn when a run ends or stops."""
+"""Draw the loss curve: a picture of the step log, beside the LoRA, when a run ends or stops."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from blissmask.media.png import read_note, write_png_rgb
 from blissmask.training.record.metrics import read_log
 
 _COMMAND = "train"
-_MANY = 400
-_RAW, _LOSS, _PRIOR, _HELD_OUT, _RATE = (190, 208, 222), (0, 92, 150), (0, 158, 115), (204, 60, 120), (90, 90, 90)
+_MANY_STEPS = 400
+"""From this many steps on their line is thinner: in a panel of 1080 pixels they stand less than 3 pixels apart."""
+
+_EACH_STEP: Colour = (190, 208, 222)
+_SMOOTHED: Colour = (0, 92, 150)
+_PRIOR: Colour = (0, 158, 115)
+_HELD_OUT: Colour = (204, 60, 120)
+_RATE: Colour = (90, 90, 90)
 _EXPERTS: Mapping[str, Colour] = {"high": (0, 92, 150), "low": (204, 121, 30)}
-# On white paper the yellow of hair and the darkness of the background would not be seen.
+# The overlay's yellow of hair and its dark background would not be seen on white paper.
 _REGIONS: Mapping[WeightTier, Colour] = {
     **TIER_COLOURS,
     WeightTier.HAIR: (190, 160, 0),
@@ -28,11 +34,11 @@ _REGIONS: Mapping[WeightTier, Colour] = {
 
 
 def save_curve(log: Path, path: Path, *, title: str) -> Problem | None:
-    """Draw the curve of a step log; return what prevented it, for it must never cost a training.
+    """Draw the curve of a step log, and return what prevented it: a picture never costs a training.
 
     Args:
         log: as ``metrics.StepLog`` writes it.
-        path: the picture, ``.png``; an earlier curve is replaced, any other picture is not.
+        path: the picture, ``.png``. An earlier curve is replaced, any other picture is not.
         title: at the top, e.g. the name of the LoRA.
     """
     try:
@@ -43,9 +49,8 @@ def save_curve(log: Path, path: Path, *, title: str) -> Problem | None:
             raise InputError("a picture that is not ours stands where the loss curve would go", where=[path])
         write_png_rgb(path, draw_curve(lines, title=title), note={"command": _COMMAND})
     except BlissmaskError as error:
-        return Problem(
-            "the loss curve was not drawn", tuple(problem.what for problem in error.problems), error.problems[0].fix
-        )
+        reasons = tuple(problem.what for problem in error.problems)
+        return Problem("the loss curve was not drawn", reasons, error.problems[0].fix)
     except (OSError, ValueError) as error:
         return Problem("the loss curve was not drawn", (str(error),))
     return None
@@ -55,27 +60,31 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
     """Draw loss, smoothed loss, loss per region and learning rate over the steps, as RGB (height, 1200, 3).
 
     Args:
-        lines: of the step log; ``loss`` in at least one.
+        lines: of the step log; at least one has a ``loss``.
         title: at the top.
     """
-    smoothing = max(5.0, len(lines) / 40)
-    panels = [Panel("Loss", tuple(_loss_lines(lines, smoothing)), 300)]
-    regions = [(tier, _points(lines, f"loss/{tier.value}")) for tier in TIERS]
-    shown = [(tier.value, _REGIONS[tier], points) for tier, points in regions if points is not None]
-    if shown:
-        panels.append(
-            Panel("Loss per region, smoothed", tuple(Line(n, c, smoothed(p, smoothing)) for n, c, p in shown), 220)
-        )
+    length = max(5.0, len(lines) / 40)
+    loss = _points(lines, "loss")
+    panels = [Panel("Loss", tuple(_loss_lines(lines, loss, length)), height=300)]
+    regions = _region_lines(lines, length)
+    if regions:
+        panels.append(Panel("Loss per region, smoothed", tuple(regions), height=220))
     rate = _points(lines, "lr")
-    if rate is not None:
-        panels.append(Panel("Learning rate", (Line("", _RATE, rate),), 110, from_zero=True))
-    steps, values = smoothed(_points(lines, "loss"), smoothing)
+    if len(rate[0]):
+        panels.append(Panel("Learning rate", (Line("", _RATE, rate),), height=110, from_zero=True))
+    steps, values = smoothed(loss, length)
     return draw_chart(title, f"step {steps[-1]:,.0f}, smoothed loss {values[-1]:.4g}", panels, axis="step")
 
 
-def smoothed(points: Points | None, length: float) -> Points:
-    """Return the running mean of ``points`` in which a value counts 1/e after ``length`` (> 1) others; the start is not drawn to 0."""
-    assert points is not None
+def smoothed(points: Points, length: float) -> Points:
+    """Return the exponential running mean of ``points``.
+
+    The mean is divided by the weights that it has seen so far, so that it does not start near 0.
+
+    Args:
+        points: steps and values.
+        length: > 1; a value's weight falls to 1/e after this many others.
+    """
     steps, values = points
     keep = 1 - 1 / length
     total = weight = 0.0
@@ -86,31 +95,44 @@ def smoothed(points: Points | None, length: float) -> Points:
     return steps, np.array(means)
 
 
-def _loss_lines(lines: Sequence[Mapping[str, float]], smoothing: float) -> list[Line]:
+def _loss_lines(lines: Sequence[Mapping[str, float]], loss: Points, length: float) -> list[Line]:
     """Return the lines of the upper panel, from back to front."""
-    loss, prior = _points(lines, "loss"), _points(lines, "prior/loss")
-    assert loss is not None
-    drawn = [Line("each step", _RAW, loss, width=1.0 if len(lines) > _MANY else 1.6, bounds=False)]
-    if prior is not None:
-        drawn.append(Line("prior, smoothed", _PRIOR, smoothed(prior, smoothing)))
-    # The losses of two experts differ by their noise alone, so each has lines of its own.
+    width = 1.0 if len(lines) > _MANY_STEPS else 1.6
+    drawn = [Line("each step", _EACH_STEP, loss, width=width, bounds=False)]
+    prior = _points(lines, "prior/loss")
+    if len(prior[0]):
+        drawn.append(Line("prior, smoothed", _PRIOR, smoothed(prior, length)))
+    # Two experts have lines of their own: their losses differ because they learn at different noise levels.
     experts = [name for name in _EXPERTS if any(f"loss/{name}" in line for line in lines)]
-    for name in experts or [""]:
-        points, held_out = (_points(lines, f"{kind}/{name}".rstrip("/")) for kind in ("loss", "val/loss"))
-        label = f"{name} noise, " if name else ""
-        drawn.append(Line(f"{label}smoothed", _EXPERTS.get(name, _LOSS), smoothed(points, smoothing), width=2.5))
-        if held_out is not None:
-            drawn.append(Line(f"{label}held out", _EXPERTS.get(name, _HELD_OUT), held_out, width=1.2, dots=True))
+    for name in experts:
+        colour, label = _EXPERTS[name], f"{name} noise, "
+        drawn.append(Line(f"{label}smoothed", colour, smoothed(_points(lines, f"loss/{name}"), length), width=2.5))
+        drawn += _held_out_line(lines, f"val/loss/{name}", f"{label}held out", colour)
+    if not experts:
+        drawn.append(Line("smoothed", _SMOOTHED, smoothed(loss, length), width=2.5))
+        drawn += _held_out_line(lines, "val/loss", "held out", _HELD_OUT)
     return drawn
 
 
-def _points(lines: Sequence[Mapping[str, float]], name: str) -> Points | None:
-    """Return the steps that have a number of this name, and the numbers; None when none has."""
-    found = [(line["step"], line[name]) for line in lines if name in line]
-    if not found:
-        return None
-    steps, values = np.array(found, dtype=np.float64).T
-    return steps, values
+def _held_out_line(lines: Sequence[Mapping[str, float]], name: str, label: str, colour: Colour) -> list[Line]:
+    points = _points(lines, name)
+    return [Line(label, colour, points, width=1.2, dots=True)] if len(points[0]) else []
+
+
+def _region_lines(lines: Sequence[Mapping[str, float]], length: float) -> list[Line]:
+    drawn = []
+    for tier in TIERS:
+        points = _points(lines, f"loss/{tier.value}")
+        if len(points[0]):
+            drawn.append(Line(tier.value, _REGIONS[tier], smoothed(points, length)))
+    return drawn
+
+
+def _points(lines: Sequence[Mapping[str, float]], name: str) -> Points:
+    """Return the steps that have a number of this name, and the numbers; both may be empty."""
+    found = [line for line in lines if name in line]
+    steps = np.array([line["step"] for line in found], dtype=np.float64)
+    return steps, np.array([line[name] for line in found], dtype=np.float64)
 
 
 def _is_curve(path: Path) -> bool:

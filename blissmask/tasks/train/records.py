@@ -1,4 +1,4 @@
-"""What a run keeps of its steps: the log, the trackers, what the terminal shows, and the loss curve at the end."""
+"""Record the steps of a run: in the log, in trackers, on the terminal, and as the loss curve at the end."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from blissmask.training.record.metrics import StepLog, Values
 from blissmask.training.record.trackers import tracking
 
 Receive = Callable[[int, Values], None]
-"""Takes the numbers of a step."""
+"""Takes the number of a step and its values."""
 
 
 @contextlib.contextmanager
 def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> Iterator[Receive]:
-    """Yield what takes the numbers of each step; ``last`` holds the latest of each name.
+    """Yield the function that records the values of a step.
 
     Only the first process writes files.
+
+    Args:
+        plan: names the files, and the trackers.
+        context: its reporter shows the values.
+        last: gets the latest value of each name.
     """
 
     def show(step: int, values: Values) -> None:
         context.reporter.emit(Measured(step, values))
-        context.reporter.emit(
-            Advanced(1, note=f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn")
-        )
+        note = f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"
+        context.reporter.emit(Advanced(1, note=note))
         last.update(values)
 
     if not plan.processes.first:
@@ -48,6 +52,6 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
         try:
             yield receive
         finally:
-            # A run that stopped or failed is the one whose curve is looked at most.
+            # Also when the run stopped or failed: then its curve is looked at most.
             if problem := save_curve(names.log, names.curve, title=names.run_name):
                 context.reporter.emit(Warned(problem))

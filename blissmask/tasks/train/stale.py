@@ -1,4 +1,4 @@
-"""Cache entries that are older than what they were made from: training on them would ignore a mask that was mended since."""
+"""Warn of cache entries that are older than their photo, mask or caption: training would ignore the newer file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ _PRINT, _GEOMETRY = f"{OURS}media_print", f"{OURS}geometry"
 
 @dataclass(slots=True)
 class _DataSet:
-    """A data set whose folders are on this machine."""
+    """A data set whose folders are on this machine.
+
+    Attributes:
+        section: its configuration.
+        items: that are in its folders now.
+        buckets: fit the size of a photo.
+        prints: compares fingerprints.
+    """
 
     section: DatasetSection
     items: tuple[DatasetItem, ...]
@@ -34,14 +41,16 @@ class _DataSet:
     _geometries: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def geometry(self, source_wh: tuple[int, int]) -> str:
-        """Return how a photo of this size is fitted now, as the cache writes it; looked for once per size."""
+        """Return how a photo of this size is fitted now, as the cache writes it; computed once per size."""
         if source_wh not in self._geometries:
             self._geometries[source_wh] = str(self.buckets.fit(source_wh))
         return self._geometries[source_wh]
 
 
 def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]) -> list[Problem]:
-    """Compare each data set's cache with its photos, masks, captions and sizes, where they are on this machine; one ``stat`` per file.
+    """Compare each data set's cache with its photos, masks, captions and sizes, where these are on this machine.
+
+    Each file costs one ``stat``.
 
     Args:
         config: whose data sets name the folders.
@@ -49,8 +58,8 @@ def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]
         sets: their caches.
 
     Returns:
-        What is to be said: entries whose files or sizes changed, items that were never cached, and entries of items
-            that are gone.
+        Warnings about entries whose files or sizes changed, items that were never cached, and entries whose items are
+        gone.
     """
     problems = []
     for cached in sets:
@@ -65,7 +74,7 @@ def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]
 
 
 def _data_set(section: DatasetSection, number: int, arch: Architecture) -> _DataSet | None:
-    """Return the data set; None where it names a cache alone, or its folders are not on this machine."""
+    """Return the data set; None when it only names a cache, or when its folders are not on this machine."""
     try:
         clips = media_kind(section, number) is MediaKind.VIDEO
         buckets = make_buckets(section, grid_multiple=arch.latent.grid_multiple, always_bucket=clips)
@@ -75,7 +84,8 @@ def _data_set(section: DatasetSection, number: int, arch: Architecture) -> _Data
 
 
 def _changed(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
-    stale = [f"{item.media.path}: {change}" for item in found.items if (change := _change(item, found, headers))]
+    changes = [(item.media.path, _change(item, found, headers)) for item in found.items]
+    stale = [f"{path}: {change}" for path, change in changes if change]
     if not stale:
         return []
     were = verb(len(stale), "it was", "they were")
@@ -92,23 +102,21 @@ def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> 
 
 
 def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
-    """Name our entries that no item needs any more; what other tools cached may have come from elsewhere."""
+    """Name the entries that no item needs any more; entries of other tools may have come from other folders."""
     stems = {as_unicode(item.media.stem) for item in found.items}
-    left = [
-        header.path
-        for stem, group in headers.items()
-        if stem not in stems
-        for header in group
-        if _PRINT in header.metadata
-    ]
+    left = []
+    for stem, group in headers.items():
+        if stem not in stems:
+            left += [header.path for header in group if _PRINT in header.metadata]
     if not left:
         return []
-    what = f"{len(left)} cache {verb(len(left), 'entry', 'entries')} of photos or videos that are gone {verb(len(left), 'is', 'are')} trained"
+    entries, are = verb(len(left), "entry", "entries"), verb(len(left), "is", "are")
+    what = f"{len(left)} cache {entries} of photos or videos that are gone {are} trained"
     return [Problem(what, tuple(map(str, left)), "run `blissmask cache` again; it removes them")]
 
 
 def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> str:
-    """Say what changed since an item was cached; empty when nothing did, or another tool made the cache and nobody knows."""
+    """Return what changed since an item was cached; empty when nothing did, and for caches of other tools."""
     for header in headers.get(as_unicode(item.media.stem), []):
         metadata = header.metadata
         if _PRINT not in metadata:
@@ -128,7 +136,7 @@ def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[Cache
 
 
 def _mask_changed(item: DatasetItem, found: _DataSet, metadata: Mapping[str, str]) -> bool:
-    """Say whether the mask file is another one, came, or went; an alpha channel is part of the photo."""
+    """Return whether the mask file changed, was added or was removed; an alpha channel is part of the photo."""
     if metadata.get(f"{OURS}mask_source") == MaskSource.ALPHA:
         return False
     paths = (item.mask_path,) if item.mask_path else ()
@@ -136,14 +144,14 @@ def _mask_changed(item: DatasetItem, found: _DataSet, metadata: Mapping[str, str
 
 
 def _caption_changed(item: DatasetItem, header: CacheHeader) -> bool:
-    caption = (
-        read_caption(item.caption_path) if item.caption is None and item.caption_path is not None else item.caption
-    )
+    caption = item.caption
+    if caption is None and item.caption_path is not None:
+        caption = read_caption(item.caption_path)
     return caption != read_metadata(header.text_path).get(CAPTION)
 
 
 def _size_changed(found: _DataSet, metadata: Mapping[str, str]) -> bool:
-    """Say whether the resolution or the buckets would give the photo another size or crop now."""
+    """Return whether the resolution or the buckets would give the photo another size or crop now."""
     made = metadata.get(_GEOMETRY, "")
     width, _, height = made.partition(" ")[0].partition("x")
     return width.isdigit() and height.isdigit() and found.geometry((int(width), int(height))) != made
