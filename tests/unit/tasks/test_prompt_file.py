@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from blissmask.errors import UsageError
-from blissmask.tasks.train.previews.prompt_file import Prompt, read_prompts
+from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, read_prompts
 from tests.builders.training import problems_of
 
-WHOLE = Prompt(
+WHOLE = PreviewPrompt(
     place="",
     prompt="a cat, on a mat",
     width=832,

@@ -16,7 +16,7 @@ from blissmask.families.previews import Drawing
 from blissmask.families.protocol import Architecture, Expert
 from blissmask.media.image import read_header
 from blissmask.tasks.run.wording import counted
-from blissmask.tasks.train.previews.prompt_file import Prompt, read_prompts
+from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, read_prompts
 from blissmask.training.data.cached_set import CachedSet
 
 _STEPS = 20
@@ -110,7 +110,7 @@ def plan_previews(
 
 
 def _complete(
-    prompt: Prompt, drawing: Drawing, arch: Architecture, sets: Sequence[CachedSet], seed: int, changed: list[str]
+    prompt: PreviewPrompt, drawing: Drawing, arch: Architecture, sets: Sequence[CachedSet], seed: int, changed: list[str]
 ) -> PlannedShot:
     """Fill in what the prompt leaves open, and put its size on the grid; ``changed`` takes a line for each rounding."""
     (usual_w, usual_h), usual_frames = _usual_size(arch, sets)
@@ -152,7 +152,7 @@ def _usual_size(arch: Architecture, sets: Sequence[CachedSet]) -> tuple[tuple[in
     return (columns * latent.spatial_stride, rows * latent.spatial_stride), (frames - 1) * latent.temporal_stride + 1
 
 
-def _on_grid(prompt: Prompt, side: int, arch: Architecture, letter: str, changed: list[str]) -> int:
+def _on_grid(prompt: PreviewPrompt, side: int, arch: Architecture, letter: str, changed: list[str]) -> int:
     grid = arch.latent.grid_multiple
     if side < grid:
         raise UsageError(f"`--{letter}` is {side}, and `{arch.name}` draws from {grid} pixels on")
@@ -161,7 +161,7 @@ def _on_grid(prompt: Prompt, side: int, arch: Architecture, letter: str, changed
     return side // grid * grid
 
 
-def _frames(prompt: Prompt, frames: int, arch: Architecture, changed: list[str]) -> int:
+def _frames(prompt: PreviewPrompt, frames: int, arch: Architecture, changed: list[str]) -> int:
     stride = arch.latent.temporal_stride
     if not arch.takes_videos and frames > 1:
         raise UsageError(f"`--f` is {frames}, and `{arch.name}` draws pictures only")
@@ -171,7 +171,7 @@ def _frames(prompt: Prompt, frames: int, arch: Architecture, changed: list[str])
     return rounded
 
 
-def _pictures(prompt: Prompt, drawing: Drawing, arch: Architecture) -> tuple[Path, ...]:
+def _pictures(prompt: PreviewPrompt, drawing: Drawing, arch: Architecture) -> tuple[Path, ...]:
     """Return the files of the pictures that the family needs.
 
     Raises UsageError when there are too few, too many, or unreadable ones.

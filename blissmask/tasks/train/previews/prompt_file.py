@@ -1,8 +1,9 @@
-"""Read the prompts of previews, as musubi-tuner writes them.
+"""Read the prompts of previews, in the formats of musubi-tuner.
 
-Text holds one prompt a line, ``a portrait of kyla --w 832 --h 480 --f 81 --d 42 --s 20 --n blurred``; ``#`` starts a
-comment. TOML holds a ``[[prompt.subset]]`` table for each and what they share in ``[prompt]``, JSON a list of tables or
-lines.
+- ``.txt``: one prompt a line, ``a portrait of kyla --w 832 --h 480 --f 81 --d 42 --s 20 --n blurred``; ``#`` starts a
+  comment.
+- ``.toml``: a ``[[prompt.subset]]`` table for each prompt; ``[prompt]`` holds what they share.
+- ``.json``: a list of tables or lines.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,26 @@ import tomli
 
 from blissmask.errors import Problem, UsageError
 
-_OPTION = re.compile(r"\s+--(?=[A-Za-z])")
+_OPTION_START = re.compile(r"\s+--(?=[A-Za-z])")
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a prompt file says of one picture or clip; None where it leaves something open.
+class PreviewPrompt:
+    """A prompt as it is written; None where it leaves something open.
+
+    Fields have the names of musubi-tuner's keys.
 
     Attributes:
         place: file and line, for messages.
         prompt: what to draw.
-        width, height, frame_count: in pixels and frames, as written.
+        width, height: in pixels.
+        frame_count: 1 for a picture.
         seed: of the noise.
         sample_steps: denoising steps.
-        guidance_scale: what a distilled model is told; for other models the same as ``cfg_scale``.
-        cfg_scale: of classifier-free guidance.
-        discrete_flow_shift: of the noise levels.
-        negative_prompt: what to stay away from.
+        guidance_scale: embedded guidance of a distilled model; other models take it as ``cfg_scale``.
+        cfg_scale: scale of classifier-free guidance.
+        discrete_flow_shift: shift of the noise levels.
+        negative_prompt: what classifier-free guidance leads away from.
         image_path: first frame.
         control_image_path: control pictures.
     """
@@ -57,7 +61,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """How one setting is written: ``--letters`` in a line, ``key`` in a table; numbers lie in [``lowest``, ``highest``]."""
+    """How one field is written, and what it takes.
+
+    Attributes:
+        letters: its name in a line, without the dashes.
+        key: its name in a table, and in :class:`PreviewPrompt`.
+        kind: of its value.
+        lowest, highest: range of a number, inclusive.
+    """
 
     letters: str
     key: str
@@ -67,53 +78,45 @@ class _Option:
 
 
 _OPTIONS = (
-    _Option("w", "width", int, 1),
-    _Option("h", "height", int, 1),
-    _Option("f", "frame_count", int, 1),
+    _Option("w", "width", int, lowest=1),
+    _Option("h", "height", int, lowest=1),
+    _Option("f", "frame_count", int, lowest=1),
     _Option("d", "seed", int, highest=2**63 - 1),
-    _Option("s", "sample_steps", int, 1, 1000),
+    _Option("s", "sample_steps", int, lowest=1, highest=1000),
     _Option("g", "guidance_scale", float),
     _Option("l", "cfg_scale", float),
-    _Option("fs", "discrete_flow_shift", float, 0.01),
+    _Option("fs", "discrete_flow_shift", float, lowest=0.01),
     _Option("n", "negative_prompt", str),
     _Option("i", "image_path", Path),
     _Option("ci", "control_image_path", Path),
 )
+_BY_LETTERS = {option.letters: option for option in _OPTIONS}
+_BY_KEY = {option.key: option for option in _OPTIONS}
+_SEVERAL = "control_image_path"
+"""The only option that may be given several times."""
+
 _NOT_OFFERED = {"ei": "end_image_path", "cn": "control_video_path", "of": "one_frame"}
+"""Options of musubi-tuner that are not offered here: letters -> key."""
+
 _NOUNS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
+_TAKEN_AS: Mapping[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), Path: (str,)}
+"""Kind of an option -> the types of values that are taken for it."""
 
 
 class _WrongError(Exception):
     """One thing that is wrong with a prompt; its text says what."""
 
 
-def read_prompts(path: Path) -> list[Prompt]:
+def read_prompts(path: Path) -> list[PreviewPrompt]:
     """Return the prompts of a ``.txt``, ``.toml`` or ``.json`` file, in order.
 
     Raises:
         UsageError: the file cannot be read, or prompts are wrong; each is named with its line and the nearest valid
             option.
     """
-    readers = {".txt": _from_text, ".toml": _from_toml, ".json": _from_json}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError(
-            "prompts are read from .txt, .toml and .json files", where=[path], fix="rename the file by what it holds"
-        )
-    try:
-        raw = reader(path.read_text(encoding="utf-8-sig"), path.name)
-    except OSError as error:
-        raise UsageError(
-            f"the prompts cannot be read: {error.strerror}", where=[path], fix="check `sample_prompts`"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError("the prompts are not UTF-8 text", where=[path], fix="save the file as UTF-8") from error
-    except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"the prompts cannot be parsed: {error}", where=[path]) from error
-    except _WrongError as error:
-        raise UsageError(str(error), where=[path]) from error
-    prompts, problems = [], []
-    for place, written in raw:
+    prompts: list[PreviewPrompt] = []
+    problems: list[Problem] = []
+    for place, written in _read_file(path):
         try:
             prompts.append(_parse_line(written, place) if isinstance(written, str) else _parse_table(written, place))
         except _WrongError as error:
@@ -125,27 +128,52 @@ def read_prompts(path: Path) -> list[Prompt]:
     return prompts
 
 
+def _read_file(path: Path) -> list[tuple[str, Any]]:
+    """Return (place, line or table) of each prompt.
+
+    Raises:
+        UsageError: the file cannot be read, or is not of its format.
+    """
+    readers = {".txt": _from_text, ".toml": _from_toml, ".json": _from_json}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            "prompts are read from .txt, .toml and .json files", where=[path], fix="rename the file by what it holds"
+        )
+    try:
+        return reader(path.read_text(encoding="utf-8-sig"), path.name)
+    except OSError as error:
+        raise UsageError(
+            f"the prompts cannot be read: {error.strerror}", where=[path], fix="check `sample_prompts`"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("the prompts are not UTF-8 text", where=[path], fix="save the file as UTF-8") from error
+    except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"the prompts cannot be parsed: {error}", where=[path]) from error
+    except _WrongError as error:
+        raise UsageError(str(error), where=[path]) from error
+
+
 def _from_text(content: str, name: str) -> list[tuple[str, Any]]:
-    lines = enumerate(content.splitlines(), 1)
-    return [
-        (f"{name}, line {number}", line.strip())
-        for number, line in lines
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    written = []
+    for number, line in enumerate(content.splitlines(), 1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            written.append((f"{name}, line {number}", text))
+    return written
 
 
 def _from_toml(content: str, name: str) -> list[tuple[str, Any]]:
-    data = tomli.loads(content)
-    shared = data.get("prompt")
+    shared = tomli.loads(content).get("prompt")
     subsets = shared.get("subset") if isinstance(shared, dict) else None
     if not isinstance(shared, dict) or not isinstance(subsets, list):
         raise _WrongError("there is no `[[prompt.subset]]` table: each prompt is one")
     common = {key: value for key, value in shared.items() if key != "subset"}
-    places = [f"{name}, [[prompt.subset]] {number}" for number in range(1, len(subsets) + 1)]
-    return [
-        (place, {**common, **subset} if isinstance(subset, dict) else subset)
-        for place, subset in zip(places, subsets, strict=True)
-    ]
+    written = []
+    for number, subset in enumerate(subsets, 1):
+        table = {**common, **subset} if isinstance(subset, dict) else subset
+        written.append((f"{name}, [[prompt.subset]] {number}", table))
+    return written
 
 
 def _from_json(content: str, name: str) -> list[tuple[str, Any]]:
@@ -155,48 +183,49 @@ def _from_json(content: str, name: str) -> list[tuple[str, Any]]:
     return [(f"{name}, prompt {number}", written) for number, written in enumerate(data, 1)]
 
 
-def _parse_line(line: str, place: str) -> Prompt:
-    text, *options = _OPTION.split(f" {line}")
+def _parse_line(line: str, place: str) -> PreviewPrompt:
+    text, *options = _OPTION_START.split(f" {line}")
     values: dict[str, Any] = {}
-    for option in options:
-        letters, _, value = option.partition(" ")
-        known = next((known for known in _OPTIONS if known.letters == letters.lower()), None)
-        if known is None:
-            raise _unknown(f"--{letters}", letters, [f"--{known.letters}" for known in _OPTIONS])
-        _set(values, known, _number(value.strip(), known.kind), f"--{letters}")
+    for written in options:
+        letters, _, value = written.partition(" ")
+        option = _BY_LETTERS.get(letters.lower())
+        if option is None:
+            raise _unknown_option(f"--{letters}", letters, valid=[f"--{known}" for known in _BY_LETTERS])
+        _set(values, option, _as_number(value.strip(), option.kind), shown=f"--{letters}")
     return _prompt(place, text, values)
 
 
-def _parse_table(table: Any, place: str) -> Prompt:
+def _parse_table(table: Any, place: str) -> PreviewPrompt:
     if not isinstance(table, dict):
         raise _WrongError("a prompt must be a table or a line of text")
     values: dict[str, Any] = {}
     for key, value in table.items():
-        known = next((known for known in _OPTIONS if known.key == key), None)
         if key == "prompt":
             continue
-        if known is None:
-            raise _unknown(key, key, ["prompt", *(known.key for known in _OPTIONS)])
-        for one in value if known.key == "control_image_path" and isinstance(value, list) else [value]:
-            _set(values, known, one, f"`{key}`")
+        option = _BY_KEY.get(key)
+        if option is None:
+            raise _unknown_option(key, key, valid=["prompt", *_BY_KEY])
+        given = value if key == _SEVERAL and isinstance(value, list) else [value]
+        for single in given:
+            _set(values, option, single, shown=f"`{key}`")
     return _prompt(place, table.get("prompt", ""), values)
 
 
-def _prompt(place: str, text: Any, values: Mapping[str, Any]) -> Prompt:
+def _prompt(place: str, text: Any, values: Mapping[str, Any]) -> PreviewPrompt:
     if not isinstance(text, str) or not text.strip():
         raise _WrongError("there is no text to draw")
-    return Prompt(place, text.strip(), **values)
+    return PreviewPrompt(place=place, prompt=text.strip(), **values)
 
 
-def _set(values: dict[str, Any], option: _Option, value: Any, shown: str) -> None:
-    """Check one value and put it into ``values``; control pictures may be given several times."""
-    kinds: dict[type, Any] = {int: int, float: (int, float), str: str, Path: str}
-    if not isinstance(value, kinds[option.kind]) or isinstance(value, bool) or (option.kind is Path and not value):
+def _set(values: dict[str, Any], option: _Option, value: Any, *, shown: str) -> None:
+    """Check the value of ``option`` and put it into ``values``; messages call the option ``shown``."""
+    fits = isinstance(value, _TAKEN_AS[option.kind]) and not isinstance(value, bool)
+    if not fits or (option.kind is Path and not value):
         raise _WrongError(f"{shown} must be {_NOUNS[option.kind]}, got {value!r}")
     if isinstance(value, (int, float)) and not option.lowest <= value <= option.highest:
         limit = f"<= {option.highest:g}" if value > option.highest else f">= {option.lowest:g}"
         raise _WrongError(f"{shown} must be {limit}, got {value}")
-    if option.key == "control_image_path":
+    if option.key == _SEVERAL:
         values[option.key] = (*values.get(option.key, ()), Path(value))
     elif option.key in values:
         raise _WrongError(f"{shown} is given twice")
@@ -204,8 +233,8 @@ def _set(values: dict[str, Any], option: _Option, value: Any, shown: str) -> Non
         values[option.key] = option.kind(value)
 
 
-def _number(text: str, kind: type) -> Any:
-    """Turn typed text into a number; what is none stays text, to be refused by name."""
+def _as_number(text: str, kind: type) -> Any:
+    """Return typed text as a number; text that is none stays as it is, and is refused by :func:`_set`."""
     if kind not in (int, float):
         return text
     try:
@@ -214,14 +243,16 @@ def _number(text: str, kind: type) -> Any:
         return text
 
 
-def _unknown(shown: str, name: str, valid: list[str]) -> _WrongError:
+def _unknown_option(shown: str, name: str, *, valid: Iterable[str]) -> _WrongError:
+    """Return the error about an option that does not exist, with the nearest of ``valid``."""
     if name.lower() in _NOT_OFFERED or name in _NOT_OFFERED.values():
         return _WrongError(f"`{shown}` is an option of musubi-tuner that is not offered here")
+    valid = list(valid)
     # People type a table's key in a line and a line's letters in a table: both lead to the right spelling.
-    spellings = {
-        known.key: written for known in _OPTIONS for written in valid if written in (f"--{known.letters}", known.key)
-    }
-    spellings |= {known.letters: spellings[known.key] for known in _OPTIONS if known.key in spellings}
+    spellings: dict[str, str] = {}
+    for option in _OPTIONS:
+        written = f"--{option.letters}" if f"--{option.letters}" in valid else option.key
+        spellings[option.key] = spellings[option.letters] = written
     near = difflib.get_close_matches(name.lower(), spellings, n=1)
     hint = f"did you mean `{spellings[near[0]]}`?" if near else f"there are {', '.join(valid)}"
     return _WrongError(f"unknown option `{shown}`, {hint}")
