@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from blissmask.training.record.training_state import State, find_states, load_state, save_state
+from blissmask.training.record.training_state import TrainingState, find_states, load_state, save_state
 from tests.faults.forks import Forks
 from tests.faults.injected import Fault
 from tests.faults.scenes import leftovers
@@ -13,16 +13,19 @@ from tests.faults.scenes import leftovers
 SAVE = """
 import torch
 from pathlib import Path
-from blissmask.training.record.training_state import State, save_state
+from blissmask.training.record.training_state import TrainingState, save_state
 step = {step}
 tensors = {{"lora": {{"a": torch.full((40, 30), float(step))}}, "optimizer": {{"0.m": torch.full((9,), float(step))}}}}
-save_state(Path("out"), "kyla", State(step, {{"note": step}}, tensors), keep_last=2)
+save_state(Path("out"), "kyla", TrainingState(step, {{"note": step}}, tensors), keep_last=2)
 """
 
 
 def save(folder: Path, step: int) -> None:
     save_state(
-        folder, "kyla", State(step, {"note": step}, {"lora": {"a": torch.full((40, 30), float(step))}}), keep_last=2
+        folder,
+        "kyla",
+        TrainingState(step, {"note": step}, {"lora": {"a": torch.full((40, 30), float(step))}}),
+        keep_last=2,
     )
 
 

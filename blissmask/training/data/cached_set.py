@@ -1,4 +1,4 @@
-"""The data set as it lies in the cache, and everything that headers tell is wrong with it, before a model is loaded."""
+"""The data set in the cache, and every fault of it that file headers show, before a model is loaded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from blissmask.training.data.batches import BucketedItem
 from blissmask.training.data.items import shows_no_regions
 from blissmask.training.weighting.rule import WeightRule
 
-_TELLING = ("mask_source", "mean_weight", "tiers", "geometry", "frames", "vae")
-"""What of an entry's metadata changes with its content, and not when files are copied."""
+_CONTENT_KEYS = ("mask_source", "mean_weight", "tiers", "geometry", "frames", "vae")
+"""Metadata keys that depend on the entry's content, and not on where its files lie or when they were written."""
 _REGIONS = "mask_regions"
 
 
@@ -42,38 +42,41 @@ class CachedSet:
     repeats: int
 
     def bucketed_items(self) -> list[BucketedItem]:
-        """Return where each entry stands in the order of batches: those of one batch have the same contents, of the same shapes."""
-        return [BucketedItem((self.number, _shapes(header)), self.repeats, self.batch_size) for header in self.headers]
+        """Return every entry as the order of batches knows it; a bucket's entries have the same contents and shapes."""
+        return [
+            BucketedItem(bucket=(self.number, _shapes(header)), repeats=self.repeats, batch_size=self.batch_size)
+            for header in self.headers
+        ]
 
 
 def _shapes(header: CacheHeader) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Return what an entry holds besides its mask, which may be missing in a batch; control pictures may be of many sizes."""
-    return tuple(
-        sorted((name, shape) for name, (_, shape) in header.contents.items() if name not in ("mask_weights", _REGIONS))
-    )
+    """Return name and shape of what an entry holds, the mask aside: entries with and without one may share a batch."""
+    mask = ("mask_weights", _REGIONS)
+    return tuple(sorted((name, shape) for name, (_, shape) in header.contents.items() if name not in mask))
 
 
 def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> tuple[str, str] | None:
-    """Return (family, task) that our caches in ``folders`` remember, or None when no file says.
+    """Return the (family, task) that caches of ours were made for; None when no file names one.
 
     Args:
-        folders: cache folders; each may hold the caches of several families beside each other.
-        named: the family that the user named; what others left is passed over.
+        folders: cache folders; each may hold the caches of several families.
+        named: the family that the user named; files of other families are passed over.
 
     Raises:
-        CacheError: they remember different families.
+        CacheError: the folders hold caches of different families.
     """
     found: dict[tuple[str, str], Path] = {}
     for folder in folders:
-        settled = set()
+        # The end of the file name stands for the family, so one file of each is read.
+        seen = set()
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
             suffix = path.stem.removesuffix("_te").rpartition("_")[2]
-            if suffix in settled:
+            if suffix in seen:
                 continue
             metadata = read_metadata(path)
             if f"{OURS}arch" not in metadata or f"{OURS}task" not in metadata:
                 continue
-            settled.add(suffix)
+            seen.add(suffix)
             if named in (None, metadata[f"{OURS}arch"]):
                 found.setdefault((metadata[f"{OURS}arch"], metadata[f"{OURS}task"]), path)
     if len({family for family, _ in found}) > 1:
@@ -88,45 +91,39 @@ def read_set(number: int, folder: Path, arch: Architecture, task: str, *, batch_
     """List one cache folder.
 
     Raises:
-        CacheError: no entries, entries of another family or task, damaged files, or captions that were not cached; all
-            are named.
+        CacheError: there are no entries, entries of another family or task, damaged files, or captions that were not
+            cached; names all of them.
     """
     headers = list_headers(folder, arch.cache_suffix) if folder.is_dir() else []
     if not headers:
         _refuse_empty(number, folder, arch)
-    problems = [
-        *_problem(
-            "cached for another model family", [header.path for header in headers if _is_foreign(header, arch)], arch
-        ),
-        *_other_tasks(headers, arch, task),
-        *_problem(
-            "no cached caption", [header.text_path for header in headers if not header.text_path.is_file()], arch
-        ),
-    ]
+    foreign = [header.path for header in headers if _is_foreign(header, arch)]
+    without_text = [header.text_path for header in headers if not header.text_path.is_file()]
+    problems = _problem("cached for another model family", foreign, arch)
+    problems += _other_tasks(headers, arch, task)
+    problems += _problem("no cached caption", without_text, arch)
     if problems:
         raise CacheError.several(problems)
-    return CachedSet(number, folder, tuple(headers), batch_size, repeats)
+    return CachedSet(number=number, folder=folder, headers=tuple(headers), batch_size=batch_size, repeats=repeats)
 
 
 def identify(sets: Sequence[CachedSet]) -> str:
-    """Return what tells this data set from others: a hash of what its entries say of themselves, wherever their files lie."""
-    facts = [
-        (
-            header.path.name,
-            header.latent_shape,
-            sorted(header.contents),
-            *(header.metadata.get(f"{OURS}{name}", "") for name in _TELLING),
-        )
-        for cached in sets
-        for header in cached.headers
-    ]
+    """Return a short hash of the entries' names, shapes and content; a copy in other folders has the same.
+
+    Training states hold it, so the hashed text must not change.
+    """
+    facts = []
+    for cached in sets:
+        for header in cached.headers:
+            content = tuple(header.metadata.get(f"{OURS}{name}", "") for name in _CONTENT_KEYS)
+            facts.append((header.path.name, header.latent_shape, sorted(header.contents), *content))
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def check_masks(
     sets: Sequence[CachedSet], section: MaskLossSection, rule: WeightRule | None, *, recache: str
 ) -> list[Problem]:
-    """Check that the masks are there that the settings need; return what the user should know.
+    """Check that the cache holds the masks that the settings need, and return the warnings.
 
     Args:
         sets: the whole data set.
@@ -198,10 +195,8 @@ def _refuse_unmasked_sets(sets: Sequence[CachedSet], recache: str) -> None:
         return
     places = []
     for cached in unmasked:
-        example = cached.headers[0].path.name
-        places.append(
-            f"{len(cached.headers)} of {len(cached.headers)} entries in {cached.folder} were written without masks, e.g. {example}"
-        )
+        count, example = len(cached.headers), cached.headers[0].path.name
+        places.append(f"{count} of {count} entries in {cached.folder} were written without masks, e.g. {example}")
     numbers = ", ".join(str(cached.number) for cached in unmasked)
     raise CacheError(
         "FATAL: --use_mask_loss is enabled but batch has no mask_weights!",
@@ -214,7 +209,8 @@ def _refuse_missing_regions(masked: Sequence[CacheHeader], recache: str) -> None
     without = [header.path for header in masked if _REGIONS not in header.contents and not shows_no_regions(header)]
     if without:
         raise CacheError(
-            "these settings need the share of face, body, hair and background in each latent cell, and some cache entries lack it",
+            "these settings need the share of face, body, hair and background in each latent cell, "
+            "and some cache entries lack it",
             where=_places(without),
             fix="use masks that hold only tier values (no feather, no JPEG) and run\n"
             f"{recache}\nor leave out `--mask-transform pixel` and the weights per region",
@@ -222,11 +218,8 @@ def _refuse_missing_regions(masked: Sequence[CacheHeader], recache: str) -> None
 
 
 def _refuse_empty(number: int, folder: Path, arch: Architecture) -> None:
-    others = (
-        [path for path in sorted(folder.glob("*.safetensors")) if parse_text_name(path.name, arch.cache_suffix) is None]
-        if folder.is_dir()
-        else []
-    )
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    others = [path for path in files if parse_text_name(path.name, arch.cache_suffix) is None]
     if others:
         raise CacheError(
             f"the cache of dataset {number} is of another model family than `{arch.name}`",
@@ -244,22 +237,21 @@ def _is_foreign(header: CacheHeader, arch: Architecture) -> bool:
 
 
 def _other_tasks(headers: Sequence[CacheHeader], arch: Architecture, task: str) -> list[Problem]:
-    """Name the entries that lack what ``task`` is shown, or hold more; caches of other tools do not say what they are for."""
+    """Return the problem of entries that were cached for other tasks; caches of other tools do not name a task."""
     others: dict[str, list[Path]] = {}
     for header in headers:
         made_for = header.metadata.get(f"{OURS}task", task)
         if made_for != task:
             others.setdefault(made_for, []).append(header.path)
-    return [
-        problem
-        for made_for, paths in others.items()
-        for problem in _problem(
-            f"cached for the task `{made_for}`, and `{task}` is to be trained", paths, arch, f" --task {task}"
-        )
-    ]
+    problems = []
+    for made_for, paths in others.items():
+        what = f"cached for the task `{made_for}`, and `{task}` is to be trained"
+        problems += _problem(what, paths, arch, f" --task {task}")
+    return problems
 
 
 def _problem(what: str, paths: Sequence[Path], arch: Architecture, more: str = "") -> list[Problem]:
+    """Return one problem that names ``paths``; none when there are no paths."""
     if not paths:
         return []
     entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
@@ -267,7 +259,7 @@ def _problem(what: str, paths: Sequence[Path], arch: Architecture, more: str = "
 
 
 def _places(paths: Sequence[Path]) -> tuple[str, ...]:
-    return tuple(map(str, paths))
+    return tuple(str(path) for path in paths)
 
 
 def refuse_shared_folders(folders: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Bring micro-batches to the loop before it asks for them: items stay in memory while they fit, the next step's are made in a thread."""
+"""Make the micro-batches of the next step in a thread, from items that stay in memory while they fit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from blissmask.training.memory.host_memory import free_cpu_memory
 from blissmask.training.processes import ALONE, Processes, local_place
 
 _MEMORY_SHARE = 0.5
-"""The part that cached items may take of the memory that the models leave."""
+"""The part of the memory left by the models that items may take.
+
+Half is a choice and not a measurement. The rest stays for other programs and for the system's copies of files.
+"""
 
 
 class ItemStore:
-    """Items by position, read at most once each while ``budget`` bytes last; those that do not fit are read whenever they are asked for.
+    """Items by position. Items that fit into memory are read once; the others are read whenever they are asked for.
 
-    Safe to ask from several threads.
+    Several threads may ask.
 
     Args:
         read: returns the item at a position; called from one thread at a time.
@@ -45,21 +48,22 @@ class ItemStore:
             if item.byte_count > self._room:
                 return item
             self._room -= item.byte_count
-            # As copies: a process may have 65,530 maps, and two files an item would use them up at some 32,000 items.
+            # A tensor of a cache file keeps its file mapped. Linux gives a process 65,530 maps by default, which two
+            # files per item would use up at some 32,000 items; so items are kept as copies.
             self._kept[position] = item.copied()
             return self._kept[position]
 
 
 class Prefetcher:
-    """The micro-batches of each step, one step ahead. A context manager: leaving it ends the thread.
+    """The micro-batches of each step, made one step ahead in a thread. Leaving the context ends the thread.
 
     Args:
         order: which items a micro-batch holds.
-        store: where they come from.
+        store: where the items come from.
         accumulation: micro-batches per optimiser step.
-        device: where the tensors are needed; for a GPU they are page-locked here, so that the loop hands them over
-            without waiting. The copy itself takes its turn among the GPU's work: a millisecond or so.
-        processes: that share each step; this one gets its own micro-batches.
+        device: of the denoiser. For a GPU the tensors are page-locked here, so that the loop starts their copy without
+            waiting; the copy itself takes the GPU about a millisecond.
+        processes: that share each step; this process gets its own micro-batches.
     """
 
     def __init__(
@@ -76,11 +80,16 @@ class Prefetcher:
         self._accumulation = accumulation
         self._processes = processes
         self._pinned = pins(device)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="blissmask-feed")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="blissmask-prefetch")
         self._ahead: dict[int, Future[list[MicroBatch]]] = {}
 
     def window(self, step: int, *, last: bool) -> list[MicroBatch]:
-        """Return the micro-batches of optimiser step ``step`` (from 0), and begin with the next ones unless this is the last step."""
+        """Return the micro-batches of a step, and begin to make those of the next one.
+
+        Args:
+            step: number of the optimiser step, from 0.
+            last: whether no step comes after it.
+        """
         current = self._ahead.pop(step, None) or self._thread.submit(self._make, step)
         if not last:
             self._ahead[step + 1] = self._thread.submit(self._make, step + 1)
@@ -106,7 +115,9 @@ class Prefetcher:
 
 
 def memory_budget(models: int = 0) -> int:
-    """Return how many bytes of items this process may keep: half of its share of the memory that is free now and that no model will take.
+    """Return how many bytes of items this process may keep in memory.
+
+    That is half of this process's share of the memory that is free now and that no model will take.
 
     Args:
         models: bytes of CPU memory that the models of this process will take, as far as they are known.

@@ -1,4 +1,4 @@
-"""Numbers of the steps: kept on the device until some steps are done, so that no step waits for the GPU."""
+"""The numbers of the steps: read from the device in groups, so that no step waits for the GPU, and logged as JSON."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ class NonFiniteLossError(InputError):
 
 @dataclass(slots=True)
 class MetricBuffer:
-    """Collects each step's tensors; reading them is one transfer for many steps, and waits for the device.
+    """Collects the numbers of the steps, whose tensors stay on the device until they are read.
+
+    Reading waits for the device, and is one transfer for many steps.
 
     Attributes:
-        interval: steps between readings, at most.
+        interval: most steps between two readings.
         receive: called with (step, values) for each step, in order.
-        patience: seconds after which they are read, however few steps were done: slow steps are shown as they come.
-            Infinite where several processes must stop at the same step, since each has its own clock.
-        clock: seconds from any beginning.
+        patience: most seconds between two readings, so that slow steps are shown as they come. Infinite where several
+            processes must stop at the same step, since each has its own clock.
+        clock: returns seconds, from any zero.
     """
 
     interval: int
@@ -42,7 +44,10 @@ class MetricBuffer:
     _read_at: float | None = None
 
     def add(self, step: int, values: dict[str, Tensor | float]) -> None:
-        """Take the numbers of step ``step``; raises NonFiniteLossError at most ``interval`` steps after one was not finite."""
+        """Take the numbers of step ``step``.
+
+        Raises NonFiniteLossError at most ``interval`` steps after a number that is not finite.
+        """
         self._waiting.append((step, values))
         if self._read_at is None:
             self._read_at = self.clock()
@@ -50,7 +55,7 @@ class MetricBuffer:
             self.flush()
 
     def flush(self) -> None:
-        """Read what waits.
+        """Read all numbers that were not read yet.
 
         Raises NonFiniteLossError when a loss or a gradient norm is not finite; the steps before it are received.
         """
@@ -60,14 +65,15 @@ class MetricBuffer:
             if wrong:
                 raise NonFiniteLossError(
                     f"`{wrong[0]}` is not finite at step {step}, so training stopped",
-                    fix="the last training state is kept; lower `learning_rate`, or raise `lr_warmup_steps`, and run again",
+                    fix="the last training state is kept; lower `learning_rate`, or raise `lr_warmup_steps`, "
+                    "and run again",
                 )
             self.receive(step, values)
         self._read_at = self.clock()
 
 
 def _read(steps: Sequence[Mapping[str, Tensor | float]]) -> list[dict[str, float]]:
-    """Return the numbers of ``steps``, in one transfer from each device."""
+    """Return the numbers of ``steps`` as floats, with one transfer from each device."""
     numbers: dict[tuple[int, str], float] = {}
     on_device: dict[torch.device, dict[tuple[int, str], Tensor]] = {}
     for at, values in enumerate(steps):
@@ -77,19 +83,21 @@ def _read(steps: Sequence[Mapping[str, Tensor | float]]) -> list[dict[str, float
             else:
                 numbers[at, name] = float(value)
     for tensors in on_device.values():
-        # Stacked where they are, as float32: what a step computes is no finer, and not every device has float64.
+        # They are stacked on their device, as float32: a step computes no finer, and not every device has float64.
         read = torch.stack([tensor.float().reshape(()) for tensor in tensors.values()]).cpu().tolist()
         numbers.update(zip(tensors, read, strict=True))
     return [{name: numbers[at, name] for name in values} for at, values in enumerate(steps)]
 
 
 class StepLog:
-    """One JSON line per step in a file beside the LoRA: the same bytes for the same run, so there is no clock in it.
+    """One JSON line per step in a file beside the LoRA.
+
+    The same run writes the same bytes, so the lines hold no time.
 
     Args:
         path: ends in ``.jsonl``.
-        keep_until: lines of later steps, and a torn last line, are removed first: they belong to steps that are trained
-            again.
+        keep_until: last step to keep of the lines that are there. Later steps are trained again, so their lines go, and
+            a torn last line with them.
     """
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
@@ -110,7 +118,10 @@ class StepLog:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the whole lines of a step log, in order. Raises BlissmaskError when a line is not ours."""
+    """Return the whole lines of a step log, in order.
+
+    Raises BlissmaskError when a line is not ours.
+    """
     return [_parse(line) for line in _lines(path)]
 
 
@@ -118,7 +129,7 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
-    # The part after the last line end is empty, or a line that a kill tore.
+    # After the last line end comes nothing, or a line that a kill tore.
     return lines[:-1]
 
 

@@ -16,7 +16,7 @@ from blissmask.training.lora.file import save_lora
 from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.optim.optimizer import parse_arguments
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
-from blissmask.training.record.training_state import SavedState, State, read_parameters, save_state
+from blissmask.training.record.training_state import SavedState, TrainingState, restore_parameters, save_state
 
 DATA = "data"
 """The setting that tells one data set from another."""
@@ -115,7 +115,7 @@ def save_run_state(
         tensors[f"lora{suffix}"] = {name: parameter.detach() for name, parameter in learner.lora.named_parameters()}
         tensors[f"optimizer{suffix}"], numbers[f"optimizer{suffix}"] = pack_optimizer(learner.optimizer)
         numbers[f"scheduler{suffix}"] = learner.scheduler.state_dict()
-    save_state(outputs.folder, outputs.run_name, State(step, numbers, tensors), keep_last=keep_last, anew=anew)
+    save_state(outputs.folder, outputs.run_name, TrainingState(step, numbers, tensors), keep_last=keep_last, anew=anew)
 
 
 def restore_run_state(state: SavedState, learners: Sequence[Learner], section: TrainSection) -> None:
@@ -134,7 +134,7 @@ def restore_run_state(state: SavedState, learners: Sequence[Learner], section: T
     options = {"weight_decay", *parse_arguments(section.optimizer_args), *parse_arguments(before)}
     for learner in _with_own_lora(learners):
         suffix = f"-{learner.name}" if learner.name else ""
-        read_parameters(learner.lora.named_parameters(), tensors[f"lora{suffix}"])
+        restore_parameters(learner.lora.named_parameters(), tensors[f"lora{suffix}"])
         remembered, kept = numbers[f"optimizer{suffix}"], tensors.get(f"optimizer{suffix}", {})
         schedule = numbers[f"scheduler{suffix}"]
         restore_optimizer(learner.optimizer, learner.scheduler, kept, remembered, schedule=schedule, options=options)

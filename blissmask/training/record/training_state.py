@@ -5,9 +5,10 @@
         state.json                                   numbers: step, schedules, settings
         manifest.json                                size and SHA-256 of every other file, written last
 
-A state is written under a hidden name, then renamed. Older ones are removed only after that. When a run that starts
-anew replaces those of an earlier one, a hidden file names its first state in between, so that a kill leaves no doubt
-about which of them count.
+A state is written under a hidden name, then renamed; only after that are older states removed.
+
+A run that starts anew replaces the states of an earlier run. While it removes them, a hidden file names its own first
+state, so that after a kill it is clear which states count.
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ _MANIFEST = "manifest.json"
 _STATE = "state.json"
 _PART = ".blissmask-state-part"
 _REPLACING = ".blissmask-replaces"
+"""End of the name of the hidden file that names the first state of a run that started anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What a training state holds.
+class TrainingState:
+    """A training state to save.
 
     Attributes:
         step: optimiser steps done.
         numbers: everything that JSON can hold.
-        tensors: file name without suffix -> its tensors.
+        tensors: name of the file, without its suffix -> its tensors.
     """
 
     step: int
@@ -53,12 +55,12 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """A whole state on disk.
+    """A whole training state on disk; its tensors are read when they are needed.
 
     Attributes:
         path: its folder.
         step: optimiser steps done.
-        numbers: everything that JSON holds.
+        numbers: the content of ``state.json``.
     """
 
     path: Path
@@ -66,7 +68,7 @@ class SavedState:
     numbers: Mapping[str, Any]
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Read file name without suffix -> its tensors, which take memory.
+        """Read the tensors: name of the file, without its suffix -> its tensors.
 
         Raises CacheError when a file cannot be read.
         """
@@ -74,8 +76,14 @@ class SavedState:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The states of one output name: the newest whole one, all whole ones with their steps, and the damaged ones."""
+class FoundStates:
+    """The states of one output name.
+
+    Attributes:
+        newest: the whole state of the most steps; None where there is none.
+        whole: (steps, folder) of every whole state, by steps.
+        damaged: folders of states that are not as they were written.
+    """
 
     newest: Path | None
     whole: tuple[tuple[int, Path], ...]
@@ -83,29 +91,32 @@ class Found:
 
 
 def state_path(folder: Path, name: str, step: int) -> Path:
-    """Return the folder of a state; spelled as musubi-tuner does."""
+    """Return the folder of a state; musubi-tuner names its states the same way."""
     return folder / f"{name}-step{step:08d}-state"
 
 
-def find_states(folder: Path, name: str, *, by_size: bool = False) -> Found:
-    """Look for the training states of output ``name``; every file of a whole one has the size and hash it was written with.
+def find_states(folder: Path, name: str, *, by_size: bool = False) -> FoundStates:
+    """Find the training states of output ``name``.
+
+    A state is whole when all of its files, and no others, have the size and hash with which they were written.
 
     Args:
         folder: output folder.
         name: of the output.
-        by_size: trust sizes, and read no file whole.
+        by_size: compare sizes alone and compute no hash: quick, and enough for choosing which old states to remove.
     """
     steps = _steps(folder, name)
     first = _replacing(folder, name)
     if first in steps and _is_whole(first, by_size=by_size):
-        # A run that started anew was killed before it had removed what it replaces.
+        # A run that started anew was killed before it had removed the states that it replaces.
         steps = {first: steps[first]}
     whole = tuple(sorted((step, path) for path, step in steps.items() if _is_whole(path, by_size=by_size)))
-    damaged = tuple(path for path in steps if path not in {path for _, path in whole})
-    return Found(whole[-1][1] if whole else None, whole, damaged)
+    whole_paths = {path for _, path in whole}
+    damaged = tuple(path for path in steps if path not in whole_paths)
+    return FoundStates(newest=whole[-1][1] if whole else None, whole=whole, damaged=damaged)
 
 
-def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: bool = False) -> Path:
+def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int, anew: bool = False) -> Path:
     """Publish a state, then remove all but the newest ``keep_last``.
 
     Args:
@@ -113,8 +124,8 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
         name: of the output.
         state: what to save.
         keep_last: states to keep, >= 1.
-        anew: the first state of a run that replaces an earlier one, whose states go once this one is written, and not
-            before.
+        anew: whether this is the first state of a run that replaces an earlier one. The earlier run's states are
+            removed once this state is written, and not before.
 
     Raises:
         MachineError: the disk is full; older states are untouched.
@@ -122,19 +133,19 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
     target = state_path(folder, name, state.step)
     part = _hidden(target)
     try:
-        # Of killed saves; another number of steps between saves would never come by them again.
+        # Killed saves left these. Nothing else removes them: a run that saves at other steps writes other names.
         for leftover in _parts(folder, name):
             _remove(leftover)
         atomic.sweep(folder)
-        _settle(folder, name)
+        _finish_replacing(folder, name)
         part.mkdir(parents=True)
         # An optimiser without memory, such as plain SGD, has no tensors and gets no file.
         files = {f"{name}.safetensors": dict(tensors) for name, tensors in state.tensors.items() if tensors}
         for file_name, tensors in files.items():
             write.save_tensors(part / file_name, tensors, {})
         atomic.write_text(part / _STATE, json.dumps({"step": state.step, **state.numbers}, indent=1, sort_keys=True))
-        # By the names that were written: what someone else took away in the meantime must not pass for never having
-        # been there.
+        # The manifest lists the names that were written, not the names that are there: a file that someone removed in
+        # the meantime must make the state damaged.
         manifest = _describe(part, [*files, _STATE])
         atomic.write_text(part / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         _remove(target)
@@ -161,7 +172,10 @@ def save_state(folder: Path, name: str, state: State, *, keep_last: int, anew: b
 
 
 def load_state(path: Path) -> SavedState:
-    """Read the numbers of a state that :func:`find_states` found whole. Raises CacheError when they cannot be read."""
+    """Read the numbers of a state that :func:`find_states` found whole.
+
+    Raises CacheError when they cannot be read.
+    """
     try:
         numbers = json.loads((path / _STATE).read_text(encoding="utf-8"))
         return SavedState(path, int(numbers["step"]), numbers)
@@ -173,15 +187,18 @@ def load_state(path: Path) -> SavedState:
 
 
 def remove_states(folder: Path, name: str, *, but: Path | None = None) -> None:
-    """Remove every state of output ``name`` and what killed saves left behind, ``but`` one of them."""
+    """Remove every state of output ``name`` except ``but``, and what killed saves left behind."""
     for path in (*_steps(folder, name), *_parts(folder, name)):
         if path != but:
             _remove(path)
     _marker(folder, name).unlink(missing_ok=True)
 
 
-def read_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mapping[str, Tensor]) -> None:
-    """Copy saved tensors into parameters of the same names. Raises CacheError when the names or shapes differ."""
+def restore_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mapping[str, Tensor]) -> None:
+    """Copy saved tensors into the parameters of the same names.
+
+    Raises CacheError when names or shapes differ.
+    """
     names = [name for name, _ in named]
     if sorted(names) != sorted(tensors):
         missing = sorted(set(names) ^ set(tensors))
@@ -200,29 +217,34 @@ def read_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mappin
 
 
 def _steps(folder: Path, name: str) -> dict[Path, int]:
-    """Return the folders that are called as states of output ``name``, whole or not, with their steps."""
+    """Return the folders with the name of a state of output ``name``, whole or not, and their steps."""
     pattern = re.compile(re.escape(name) + r"-step(\d{8})-state")
-    paths = sorted(folder.glob(f"{_escaped(name)}-step*-state")) if folder.is_dir() else []
-    return {path: int(match[1]) for path in paths if (match := pattern.fullmatch(path.name))}
+    steps = {}
+    for path in sorted(folder.glob(f"{_escaped(name)}-step*-state")) if folder.is_dir() else []:
+        match = pattern.fullmatch(path.name)
+        if match:
+            steps[path] = int(match[1])
+    return steps
 
 
 def _parts(folder: Path, name: str) -> list[Path]:
-    """Return the hidden folders of saves that were begun and not finished."""
+    """Return the hidden folders of saves that did not finish."""
     return list(folder.glob(f".{_escaped(name)}-step*{_PART}"))
 
 
 def _marker(folder: Path, name: str) -> Path:
+    """Return the hidden file that exists while a run that started anew replaces the states of an earlier one."""
     return folder / f".{name}{_REPLACING}"
 
 
 def _replacing(folder: Path, name: str) -> Path | None:
-    """Return the first state of a run that began to replace an earlier one's; None where all was finished."""
+    """Return the first state of a run that began to replace an earlier run's states; None when none is under way."""
     marker = _marker(folder, name)
     return folder / marker.read_text(encoding="utf-8") if marker.is_file() else None
 
 
-def _settle(folder: Path, name: str) -> None:
-    """Finish what a kill kept a run that started anew from: what it replaces goes, unless its own first state never came to be."""
+def _finish_replacing(folder: Path, name: str) -> None:
+    """Remove the states that a killed run had begun to replace, if its own first state is whole."""
     first = _replacing(folder, name)
     if first is not None and _is_whole(first, by_size=False):
         remove_states(folder, name, but=first)
@@ -230,6 +252,7 @@ def _settle(folder: Path, name: str) -> None:
 
 
 def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Return size and hash of each file, as the manifest holds them."""
     return {
         name: {"size": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)} for name in sorted(names)
     }
@@ -249,14 +272,20 @@ def _is_whole(path: Path, *, by_size: bool) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a state, out of sight first: a kill in between leaves no half of it to be taken for a damaged one."""
+    """Remove a state, if ``path`` is one.
+
+    It is renamed to a hidden name first: a kill while its files are removed must not leave half a state, which would be
+    reported as damaged.
+    """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path if path.name.endswith(_PART) else path.rename(_hidden(path)))
 
 
 def _hidden(path: Path) -> Path:
+    """Return a hidden name of its own for a state that is being written or removed."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PART}")
 
 
 def _escaped(name: str) -> str:
+    """Return ``name`` with the special characters of glob patterns quoted."""
     return re.sub(r"([*?\[])", r"[\1]", name)

@@ -8,19 +8,19 @@ import torch
 
 from blissmask.errors import CacheError, MachineError
 from blissmask.training.optim.optimizer_state import pack_optimizer, unpack_optimizer
-from blissmask.training.record import training_state as checkpoint
+from blissmask.training.record import training_state
 from blissmask.training.record.training_state import (
-    State,
+    TrainingState,
     find_states,
     load_state,
-    read_parameters,
     remove_states,
+    restore_parameters,
     save_state,
 )
 
 
 def state(step):
-    return State(step, {"note": "hello"}, {"lora": {"a": torch.full((2, 3), float(step))}})
+    return TrainingState(step, {"note": "hello"}, {"lora": {"a": torch.full((2, 3), float(step))}})
 
 
 def save(folder, step, *, keep_last=2):
@@ -69,7 +69,7 @@ def test_a_save_that_fails_leaves_the_older_states_and_no_leftovers(tmp_path, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.atomic, "write_text", full)
+    monkeypatch.setattr(training_state.atomic, "write_text", full)
     with pytest.raises(MachineError, match="No space left"):
         save(tmp_path, 2)
     assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [1]
@@ -90,7 +90,7 @@ def test_a_run_that_starts_anew_replaces_the_earlier_states_only_by_a_whole_one(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.atomic, "write_text", full)
+        patch.setattr(training_state.atomic, "write_text", full)
         with pytest.raises(MachineError, match="No space left"):
             save_state(tmp_path, "kyla", state(2), keep_last=2, anew=True)
     assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [7, 9]
@@ -150,6 +150,6 @@ def test_an_optimiser_continues_bit_for_bit_through_json(make):
 def test_parameters_of_another_lora_are_refused():
     parameter = torch.nn.Parameter(torch.ones(2))
     with pytest.raises(CacheError, match="another LoRA"):
-        read_parameters([("a", parameter)], {"b": torch.ones(2)})
+        restore_parameters([("a", parameter)], {"b": torch.ones(2)})
     with pytest.raises(CacheError, match="another size"):
-        read_parameters([("a", parameter)], {"a": torch.ones(3)})
+        restore_parameters([("a", parameter)], {"a": torch.ones(3)})
