@@ -49,13 +49,13 @@ def write(folder, name, content):
 def read(folder, name, content):
     """Return the prompts without their places."""
     return [
-        {**{field: getattr(prompt, field) for field in Prompt.__slots__}, "place": ""}
+        {**{field: getattr(prompt, field) for field in PreviewPrompt.__slots__}, "place": ""}
         for prompt in read_prompts(write(folder, name, content))
     ]
 
 
 def whole():
-    return {field: getattr(WHOLE, field) for field in Prompt.__slots__}
+    return {field: getattr(WHOLE, field) for field in PreviewPrompt.__slots__}
 
 
 def toml(table):
