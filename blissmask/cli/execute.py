@@ -16,6 +16,7 @@ from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import find_config, load_config
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError, InputError, MachineError, exit_code_of
+from blissmask.processes import this_process
 from blissmask.storage.lock import writing_to
 from blissmask.ui import problems
 from blissmask.ui.console import err
@@ -93,7 +94,7 @@ def _carry_out(command: Command, config: Config) -> int:
 
 def _speaks() -> bool:
     """Say whether this process talks: under torchrun and accelerate only the first one does."""
-    return os.environ.get("RANK", "0") == "0"
+    return this_process().first
 
 
 def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ from blissmask.config.training import ModelSection, TrainSection
 from blissmask.errors import UsageError
 from blissmask.families.files.model_files import model_files
 from blissmask.families.protocol import Architecture, Denoiser, Expert
+from blissmask.processes import Processes
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.experts import Learner, Onlooker, StepSchedule, noise_of
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
@@ -19,7 +20,6 @@ from blissmask.training.memory.blocks import compile_blocks, shard_base
 from blissmask.training.memory.offload import BlockSwap, swap_blocks
 from blissmask.training.memory.quantised import FLOAT8, INT8, quantise_blocks
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
-from blissmask.training.processes import Processes
 from blissmask.training.step import noise_batch
 
 

@@ -9,23 +9,22 @@ from torch import Tensor
 
 from blissmask.config.network import Precision
 from blissmask.networks import torch_device
+from blissmask.processes import this_process
 from blissmask.training.memory.host_memory import free_cpu_memory
-from blissmask.training.processes import local_place
 
 _CPU_WORDS = "can't allocate memory"
 """What PyTorch says, as a plain RuntimeError, when the memory of the machine itself is full."""
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` takes a GPU when there is one, each process on a machine its own.
+    """Return the device called ``name``; ``auto`` takes a GPU when there is one, several processes one each.
 
     Raises:
         UsageError: no such name.
         MachineError: the device is not there.
     """
-    if name in ("auto", "cuda") and torch.cuda.is_available() and local_place()[1] > 1:
-        name = f"cuda:{local_place()[0]}"
-    return torch_device.find_device(name)
+    gpu_count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return torch_device.find_device(this_process().own_device(name, gpu_count=gpu_count))
 
 
 def denoiser_dtype(name: Precision | None, device: torch.device) -> torch.dtype:

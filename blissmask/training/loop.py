@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import StoppedError
+from blissmask.processes import ALONE, Processes
 from blissmask.training.data.prefetch import Prefetcher
 from blissmask.training.device import release_memory
 from blissmask.training.experts import Learner, StepSchedule
 from blissmask.training.optim.optimizer import set_training_mode
-from blissmask.training.processes import ALONE, Processes
 from blissmask.training.record.metrics import MetricBuffer
 from blissmask.training.step import StepRule, run_step
 

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from blissmask.families.protocol import Batch
 from blissmask.masks.tiers import TIERS
+from blissmask.processes import ALONE, Processes
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import adapters_off, limit_norms
-from blissmask.training.processes import ALONE, Processes
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.timesteps import draw_levels, loss_factors
 from blissmask.training.weighting.loss import (

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from blissmask.masks.tiers import TIERS
+from blissmask.processes import ALONE, Processes
 from blissmask.training.data.batches import BucketedItem, MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
 from blissmask.training.experts import Learner
-from blissmask.training.processes import ALONE, Processes
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.step import StepRule, noise_batch
 from blissmask.training.weighting.loss import (

@@ -18,12 +18,12 @@ from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
 from blissmask.families.protocol import EncodedText, TextEncoder
 from blissmask.media.image import read_image
+from blissmask.processes import Processes
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Model
 from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.planned_entries import TextEntry
 from blissmask.tasks.cache.planning.scan import seen_controls, text_labels
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.run.shards import Shard
 from blissmask.tasks.run.workers import Background, work_through
 from blissmask.training.device import find_device
 
@@ -43,7 +43,7 @@ class _Caption:
 
 
 def encode_texts(
-    entries: Sequence[TextEntry], model: Model, context: RunContext, run: CacheRun, *, shard: Shard
+    entries: Sequence[TextEntry], model: Model, context: RunContext, run: CacheRun, *, processes: Processes
 ) -> None:
     """Encode the captions of ``entries`` and write their files.
 
@@ -55,11 +55,11 @@ def encode_texts(
         return
     sees_controls = model.arch.text_sees_controls
     size = _GROUP_WITH_PICTURES if sees_controls else _GROUP
-    captions = shard.share(_group_equal(entries))
+    captions = processes.share(_group_equal(entries))
     source = iter(captions)
     groups = iter(lambda: tuple(islice(source, size)), ())
     encoder: TextEncoder | None = None
-    device = find_device(shard.device(model.device))
+    device = find_device(model.device)
     total = -(-len(captions) // size)
     with Background() as background:
         # Only control pictures are work for the threads; captions pass through, for progress and the stop signal.

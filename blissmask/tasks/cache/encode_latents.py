@@ -26,7 +26,6 @@ from blissmask.tasks.cache.planned_entries import Entry
 from blissmask.tasks.cache.reading.entry_pixels import Pixels, read_mask, read_pixels
 from blissmask.tasks.cache.reading.video_frames import Job, with_footage
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.run.shards import Shard
 from blissmask.tasks.run.workers import Background, work_through
 from blissmask.training.device import find_device
 
@@ -35,7 +34,7 @@ _CLIP_JOBS = 3
 """Clips prepared at the same time: each is a few hundred MB, its mask alone two hundred, and the encoder is slower than any of them."""
 
 
-def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, run: CacheRun, *, shard: Shard) -> None:
+def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, run: CacheRun) -> None:
     """Encode ``entries`` and write their files; the encoder is loaded when the first one is ready.
 
     Raises:
@@ -46,7 +45,7 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
         return
     context = _for_clips(entries, context)
     encoder: LatentEncoder | None = None
-    device = find_device(shard.device(model.device))
+    device = find_device(model.device)
     with Background() as background:
         jobs = with_footage(entries)
         for job, outcome in work_through(

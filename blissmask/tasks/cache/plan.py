@@ -14,6 +14,7 @@ from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
+from blissmask.processes import this_process
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet
 from blissmask.tasks.cache.cached_dataset import Model, Recipe, choose_model, make_recipes
 from blissmask.tasks.cache.planned_entries import Entry, TextEntry
@@ -21,7 +22,6 @@ from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.scan import Scanned, scan
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
-from blissmask.tasks.run.shards import this_shard
 from blissmask.tasks.run.wording import bytes_text
 
 COMMAND = "cache"
@@ -75,7 +75,7 @@ def plan(config: Config) -> CachePlan:
     folders = tuple(recipe.folder for recipe in recipes)
     result = CachePlan(
         command=COMMAND,
-        outputs=folders if this_shard().rank == 0 else (),
+        outputs=folders if this_process().first else (),
         warnings=check_cache_sheet(config),
         model=model,
         folders=folders,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from blissmask.cachefile.redo import Redo
+from blissmask.processes import Processes, connected, this_process
 from blissmask.tasks.cache.cache_sheet import write_cache_sheet
 from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.plan import COMMAND, CachePlan
 from blissmask.tasks.run.plan import Action, RunContext, Summary, planned_failures
-from blissmask.tasks.run.shards import this_shard
 from blissmask.tasks.run.wording import bytes_text
 
 
@@ -20,16 +20,31 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
         ModelError: an encoder cannot be loaded.
         MachineError, StoppedError: finished entries are kept; running again continues.
     """
-    shard = this_shard()
-    # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the
-    # same plan.
-    shard.wait()
     mine = CacheRun(fail_fast=context.fail_fast)
-    if plan.sheet is not None and shard.rank == 0:
+    processes = this_process()
+    with connected(processes):
+        # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the
+        # same plan.
+        processes.wait()
+        _encode_share(plan, processes, context, mine)
+        counts = processes.gather(mine.counts)
+    whole = CacheRun()
+    for part in counts:
+        whole.merge(part)
+    # Only now: a pass that was stopped or broke off removes nothing.
+    if processes.first:
+        for path in plan.outdated:
+            path.unlink(missing_ok=True)
+    return _summarise(plan, whole)
+
+
+def _encode_share(plan: CachePlan, processes: Processes, context: RunContext, run: CacheRun) -> None:
+    """Do this process's share of the plan, and note in ``run`` what comes of it."""
+    if plan.sheet is not None and processes.first:
         write_cache_sheet(plan.sheet, plan.entries, context)
-    for entry in shard.share([entry for entry in plan.entries if entry.redo is Redo.NOTHING]):
-        mine.kept(entry)
-    stale = shard.share(
+    for entry in processes.share([entry for entry in plan.entries if entry.redo is Redo.NOTHING]):
+        run.kept(entry)
+    stale = processes.share(
         [entry for entry in plan.entries if entry.redo is not Redo.NOTHING],
         together=lambda entry: entry.item.media.path,
     )
@@ -38,21 +53,12 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     if stale:
         from blissmask.tasks.cache.encode_latents import encode_latents, refresh_masks
 
-        refresh_masks([entry for entry in stale if entry.redo is not Redo.LATENTS], context, mine)
-        encode_latents([entry for entry in stale if entry.redo is Redo.LATENTS], plan.model, context, mine, shard=shard)
+        refresh_masks([entry for entry in stale if entry.redo is not Redo.LATENTS], context, run)
+        encode_latents([entry for entry in stale if entry.redo is Redo.LATENTS], plan.model, context, run)
     if texts:
         from blissmask.tasks.cache.encode_captions import encode_texts
 
-        encode_texts(texts, plan.model, context, mine, shard=shard)
-    whole = CacheRun()
-    for counts in shard.gather(mine.counts):
-        whole.merge(counts)
-    shard.leave()
-    # Only now: a pass that was stopped or broke off removes nothing.
-    if shard.rank == 0:
-        for path in plan.outdated:
-            path.unlink(missing_ok=True)
-    return _summarise(plan, whole)
+        encode_texts(texts, plan.model, context, run, processes=processes)
 
 
 def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from blissmask.config.model import Config
+from blissmask.processes import Processes
 from blissmask.training.build import check_memory_options, check_network_options
 from blissmask.training.device import find_device
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.layers import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
-from blissmask.training.processes import Processes
 from blissmask.training.record.trackers import wanted_trackers
 
 

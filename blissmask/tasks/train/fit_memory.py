@@ -10,6 +10,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.model import Config
 from blissmask.errors import Problem
 from blissmask.families.protocol import Architecture, Expert
+from blissmask.processes import Processes
 from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory
 from blissmask.training.experts import wanted_experts
@@ -23,7 +24,6 @@ from blissmask.training.memory.estimate import (
     measure_model,
     resting_bytes,
 )
-from blissmask.training.processes import Processes
 
 _GIB = 1 << 30
 _CONTROL = "latents_control_"

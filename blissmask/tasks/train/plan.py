@@ -14,6 +14,7 @@ from blissmask.families.protocol import Architecture, Expert
 from blissmask.families.registry import load_architecture
 from blissmask.families.tasks import checked_task
 from blissmask.masks.tiers import TierTable
+from blissmask.processes import ALONE, Processes, this_process
 from blissmask.tasks.run.plan import Plan, Table
 from blissmask.tasks.train.checks import check_options, check_start
 from blissmask.tasks.train.fit_memory import fit_memory
@@ -34,7 +35,6 @@ from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import check_tiers, commonest_tiers
 from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
 from blissmask.training.optim.optimizer import rate_warnings, with_fitting_rate
-from blissmask.training.processes import ALONE, Processes, this_process
 from blissmask.training.record import saving, training_state
 from blissmask.training.validation import choose_held_out, without_held_out
 from blissmask.training.weighting.presets import weight_rule, with_preset

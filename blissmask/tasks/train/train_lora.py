@@ -11,8 +11,9 @@ from functools import partial
 import torch
 
 from blissmask.cachefile.read import load_entry
-from blissmask.errors import Problem
+from blissmask.errors import MachineError, Problem
 from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
+from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
@@ -35,7 +36,6 @@ from blissmask.training.loop import LoopHooks, LoopSettings, PreviewHook, train
 from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.metadata import TrainedOn, lora_metadata
 from blissmask.training.memory.estimate import describe
-from blissmask.training.processes import joined
 from blissmask.training.record import saving
 from blissmask.training.record.metrics import MetricBuffer, Values
 from blissmask.training.validation import HeldOut, validate
@@ -66,10 +66,21 @@ def run(plan: TrainPlan, context: RunContext) -> Summary:
     started = time.monotonic()
     summary = begin(plan)
     if plan.having(Action.WRITE):
-        with joined(plan.processes, start=plan.start), told_when_full(plan):
+        with connected(plan.processes), told_when_full(plan):
+            _refuse_other_start(plan)
             _train(plan, context, summary)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def _refuse_other_start(plan: TrainPlan) -> None:
+    """Raise MachineError when the processes found different training states: they do not see the same folder."""
+    starts = plan.processes.gather(plan.start)
+    if len(set(starts)) > 1:
+        raise MachineError(
+            f"the processes found different training states (this one goes on from step {plan.start})",
+            fix="let all machines see the same `output_dir`",
+        )
 
 
 def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:

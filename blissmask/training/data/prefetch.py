@@ -10,11 +10,11 @@ from typing import Self
 
 import torch
 
+from blissmask.processes import ALONE, Processes, this_process
 from blissmask.training.data.batches import BatchOrder, MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import pins
 from blissmask.training.memory.host_memory import free_cpu_memory
-from blissmask.training.processes import ALONE, Processes, local_place
 
 _MEMORY_SHARE = 0.5
 """The part of the memory left by the models that items may take.
@@ -122,4 +122,4 @@ def memory_budget(models: int = 0) -> int:
     Args:
         models: bytes of CPU memory that the models of this process will take, as far as they are known.
     """
-    return int(max(0.0, free_cpu_memory() / local_place()[1] - models) * _MEMORY_SHARE)
+    return int(max(0.0, free_cpu_memory() / this_process().local_count - models) * _MEMORY_SHARE)

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from blissmask.tasks.run.shards import Shard
+from blissmask.processes import Processes
 from tests.builders.cache import FRAMES, PHOTO_WH, captions, entries, on_videos, video_folder
 from tests.builders.pictures import mask_folder, photo_folder
 
@@ -41,7 +41,7 @@ os._exit(0)
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_shares_hold_every_item_exactly_once(count):
     items = list(range(20))
-    shares = [Shard(rank, count).share(items) for rank in range(count)]
+    shares = [Processes(rank, count).share(items) for rank in range(count)]
     assert sorted(item for share in shares for item in share) == items
 
 
@@ -52,7 +52,7 @@ def test_what_belongs_together_comes_to_one_process(count):
         for name, clips in (("film", 12), ("short", 1), ("trailer", 3), ("scene", 4))
         for number in range(clips)
     ]
-    shares = [Shard(rank, count).share(items, together=lambda item: item[0]) for rank in range(count)]
+    shares = [Processes(rank, count).share(items, together=lambda item: item[0]) for rank in range(count)]
     assert sorted(item for share in shares for item in share) == sorted(items)
     assert all(
         len({rank for rank, share in enumerate(shares) for item in share if item[0] == name}) == 1 for name, _ in items
@@ -60,13 +60,13 @@ def test_what_belongs_together_comes_to_one_process(count):
 
 
 def test_photos_are_shared_evenly():
-    shares = [Shard(rank, 3).share(range(10), together=lambda item: item) for rank in range(3)]
+    shares = [Processes(rank, 3).share(range(10), together=lambda item: item) for rank in range(3)]
     assert sorted(map(len, shares)) == [3, 3, 4]
 
 
 def test_a_long_film_leaves_the_rest_to_the_other_process():
     items = ["film"] * 9 + ["a", "b", "c"]
-    assert [Shard(rank, 2).share(items, together=str) for rank in range(2)] == [["film"] * 9, ["a", "b", "c"]]
+    assert [Processes(rank, 2).share(items, together=str) for rank in range(2)] == [["film"] * 9, ["a", "b", "c"]]
 
 
 @pytest.mark.slow

@@ -39,11 +39,19 @@ def test_device_that_is_not_there_is_refused(find, gpus):
         find("gpu")
 
 
-def test_each_training_process_takes_a_gpu_of_its_own(gpus, monkeypatch):
+@pytest.mark.parametrize(("local_rank", "gpu"), [("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0")])
+def test_processes_take_the_gpus_of_their_machine_in_turn(gpus, monkeypatch, local_rank, gpu):
     gpus(2)
-    monkeypatch.setattr(training, "local_place", lambda: (1, 2))
-    assert training.find_device("auto") == torch.device("cuda:1")
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    assert training.find_device("auto") == training.find_device("cuda") == torch.device(gpu)
+    assert training.find_device("cuda:1") == torch.device("cuda:1")
     assert training.find_device("cpu") == CPU
+
+
+def test_the_only_process_takes_the_gpu_that_pytorch_calls_the_current_one(gpus):
+    gpus(2)
+    assert training.find_device("auto") == torch.device("cuda")
 
 
 @pytest.mark.parametrize(

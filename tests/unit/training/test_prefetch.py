@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from blissmask.processes import Processes
 from blissmask.training.data import prefetch as feed
 from blissmask.training.data.batches import BatchOrder, BucketedItem
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.data.prefetch import ItemStore, Prefetcher, memory_budget
-from blissmask.training.processes import Processes
 
 CPU, GIB = torch.device("cpu"), 1 << 30
 
@@ -55,6 +55,7 @@ def test_kept_items_share_no_memory_with_what_was_read():
 @pytest.mark.parametrize(("models", "processes", "kept"), [(0, 1, 20), (10, 1, 15), (10, 2, 5), (60, 1, 0)])
 def test_items_get_half_of_what_the_models_leave(monkeypatch, models, processes, kept):
     monkeypatch.setattr(feed, "free_cpu_memory", lambda: 40 * GIB)
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert memory_budget(models * GIB) == kept * GIB
 

@@ -12,10 +12,10 @@ import torch
 
 from blissmask.cachefile.read import read_tensors
 from blissmask.events import NullReporter
+from blissmask.processes import Processes
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.training.processes import Processes
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
