@@ -1,8 +1,8 @@
-"""How noise levels are drawn. 0 is the clean latent, 1 pure noise.
+"""How noise levels are drawn. 0 is the clean latent, 1 pure noise. B items.
 
-A distribution is its quantile function and its cumulative function, so a range is cut out exactly, without drawing
-again until it fits, and stratified draws work for every distribution. Formulas and constants: musubi-tuner's samplers
-of the same names.
+A distribution is a quantile function and a cumulative function. With both, a range is cut out exactly, without drawing
+again until a level fits, and stratified draws work for every distribution. Formulas and constants are those of
+musubi-tuner's samplers of the same names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from blissmask.training.seeds import generator_for
 
 _EDGE = 1e-7
-"""Uniforms are kept this far from 0 and 1, where normal quantiles are infinite."""
+"""Uniforms stay this far from 0 and 1, where the quantiles of a normal distribution are infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class NoiseDistribution:
     """Noise levels in [0, 1].
 
     Attributes:
-        quantile: uniforms in (0, 1) -> noise levels; rising.
+        quantile: uniforms in (0, 1) -> noise levels; it rises.
         cumulative: a noise level -> the share of draws below it; the inverse of ``quantile``.
     """
 
@@ -37,32 +37,61 @@ class NoiseDistribution:
         if (low, high) == (0.0, 1.0):
             return self
         if low == high:
-            return NoiseDistribution(lambda uniforms: torch.full_like(uniforms, low), lambda level: float(level >= low))
-        return NoiseDistribution(
-            lambda uniforms: self.quantile(uniforms) * (high - low) + low,
-            lambda level: self.cumulative(min(1.0, max(0.0, (level - low) / (high - low)))),
-        )
+            return fixed(low)
+
+        def quantile(uniforms: Tensor) -> Tensor:
+            return self.quantile(uniforms) * (high - low) + low
+
+        def cumulative(level: float) -> float:
+            return self.cumulative(min(1.0, max(0.0, (level - low) / (high - low))))
+
+        return NoiseDistribution(quantile, cumulative)
 
     def truncated(self, low: float, high: float) -> NoiseDistribution:
-        """Keep only [low, high], with the shape the distribution has there."""
+        """Keep only [low, high], with the shape that the distribution has there."""
         if (low, high) == (0.0, 1.0):
             return self
         below, within = self.cumulative(low), self.share(low, high)
-        return NoiseDistribution(
-            lambda uniforms: self.quantile((below + uniforms.double() * within).clamp(_EDGE, 1 - _EDGE)).clamp(
-                low, high
-            ),
-            lambda level: min(1.0, max(0.0, (self.cumulative(level) - below) / within)) if within else 0.0,
-        )
+
+        def quantile(uniforms: Tensor) -> Tensor:
+            whole = (below + uniforms.double() * within).clamp(_EDGE, 1 - _EDGE)
+            # Rounding may leave the range by a hair, and an expert must see no level of the other's.
+            return self.quantile(whole).clamp(low, high)
+
+        def cumulative(level: float) -> float:
+            if not within:
+                return 0.0
+            return min(1.0, max(0.0, (self.cumulative(level) - below) / within))
+
+        return NoiseDistribution(quantile, cumulative)
 
     def share(self, low: float, high: float) -> float:
         """Return the share of draws in [low, high], 0..1."""
         return self.cumulative(high) - self.cumulative(low)
 
 
+def fixed(level: float) -> NoiseDistribution:
+    """Return the distribution that always gives ``level``."""
+
+    def quantile(uniforms: Tensor) -> Tensor:
+        return torch.full_like(uniforms, level)
+
+    def cumulative(other: float) -> float:
+        return float(other >= level)
+
+    return NoiseDistribution(quantile, cumulative)
+
+
 def uniform() -> NoiseDistribution:
     """Return levels uniform in (0, 1)."""
-    return NoiseDistribution(lambda uniforms: uniforms, lambda level: level)
+
+    def quantile(uniforms: Tensor) -> Tensor:
+        return uniforms
+
+    def cumulative(level: float) -> float:
+        return level
+
+    return NoiseDistribution(quantile, cumulative)
 
 
 def shifted_sigmoid(*, scale: float, shift: float) -> NoiseDistribution:
@@ -86,19 +115,27 @@ def shifted_sigmoid(*, scale: float, shift: float) -> NoiseDistribution:
 
 def log_snr(*, mean: float, std: float) -> NoiseDistribution:
     """Return ``sigmoid(-L / 2)`` for a log signal-to-noise ratio L ~ N(mean, std); std > 0."""
-    return NoiseDistribution(
-        # The level falls with L, so the upper quantile of L is the lower of the level.
-        lambda uniforms: torch.sigmoid(-0.5 * (mean - std * torch.special.ndtri(uniforms))),
-        lambda level: _normal_cumulative((2.0 * _logit(level) + mean) / std),
-    )
+
+    def quantile(uniforms: Tensor) -> Tensor:
+        # The level falls when L rises, so a low quantile of the level is a high quantile of L: hence minus ``std``.
+        return torch.sigmoid(-0.5 * (mean - std * torch.special.ndtri(uniforms)))
+
+    def cumulative(level: float) -> float:
+        return _normal_cumulative((2.0 * _logit(level) + mean) / std)
+
+    return NoiseDistribution(quantile, cumulative)
 
 
 FLUX_LINE = ((256, 0.5), (4096, 1.15))
+"""Two points (tokens, mu) of :func:`resolution_shift`, from musubi-tuner's ``flux_shift``."""
 QWEN_LINE = ((256, 0.5), (8192, 0.9))
+"""The same from its ``qwen_shift``."""
 
 
 def resolution_shift(grid_hw: tuple[int, int], line: tuple[tuple[int, float], tuple[int, float]]) -> float:
-    """Return ``exp(mu)`` with mu linear in the token count ``(h // 2) * (w // 2)``: 1024x1024 pixels give 3.15819 on the flux line.
+    """Return the shift ``exp(mu)`` of a resolution, with mu linear in the number of tokens, ``(h // 2) * (w // 2)``.
+
+    1024x1024 pixels give 3.15819 on the flux line.
 
     Args:
         grid_hw: latent rows and columns.
@@ -119,9 +156,9 @@ def draw_levels(
         count: items of the micro-batch.
         seed: the run's seed.
         micro_batch: number of the micro-batch since the start of the run.
-        strata: when > 0, the unit interval is cut into this many parts, and each part is drawn from once in every
-            ``strata`` draws: the first ``strata`` of the run, the next ones, and so on.
-        first: draws of the run before this micro-batch's; only strata look at it.
+        strata: when > 0, the unit interval is cut into this many parts, and of every ``strata`` draws of the run in a
+            row one falls into each part.
+        first: number of draws of the run before this micro-batch; only strata need it.
     """
     uniforms = torch.rand(count, generator=generator_for(seed, "timesteps", micro_batch), dtype=torch.float64)
     if strata:
@@ -132,13 +169,14 @@ def draw_levels(
 
 
 def loss_factors(levels_B: Tensor, scheme: str) -> Tensor:
-    """Return what the loss of each item is multiplied by.
+    """Return the factor of each item's loss, (B,).
 
     ``none``: 1. ``sigma_sqrt``: ``t**-2``. ``cosmap``: ``2 / (pi * (1 - 2t + 2t**2))``. Source: musubi-tuner's
     weighting schemes.
     """
     match scheme:
         case "sigma_sqrt":
+            # Below one step of the 1000-step scale a level counts as that step, or one item would outweigh all others.
             return levels_B.clamp(min=1e-3) ** -2.0
         case "cosmap":
             return 2 / (math.pi * (1 - 2 * levels_B + 2 * levels_B**2))
@@ -147,6 +185,7 @@ def loss_factors(levels_B: Tensor, scheme: str) -> Tensor:
 
 
 def _stratum(seed: int, place: int, strata: int) -> int:
+    """Return the part, from 0, into which draw number ``place`` of the run falls."""
     order = torch.randperm(strata, generator=generator_for(seed, "strata", place // strata))
     return int(order[place % strata])
 
@@ -154,7 +193,9 @@ def _stratum(seed: int, place: int, strata: int) -> int:
 def _logit(level: float) -> float:
     if level <= 0.0:
         return -math.inf
-    return math.inf if level >= 1.0 else math.log(level / (1.0 - level))
+    if level >= 1.0:
+        return math.inf
+    return math.log(level / (1.0 - level))
 
 
 def _normal_cumulative(value: float) -> float:

@@ -1,4 +1,7 @@
-"""The repeated blocks of a denoiser: what is rounded, swapped, sharded and compiled one by one."""
+"""The repeated blocks of a denoiser, which are rounded, swapped, sharded and compiled one by one.
+
+This file finds them, compiles them, and spreads them over processes.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,17 @@ from blissmask.families.protocol import Denoiser
 
 _CPP_COMPILERS = ("g++", "clang++", "c++", "cl")
 _COMPILATIONS = 64
-"""Of the blocks of one kind: one for each kind of pass and class of shapes.
+"""How often the blocks of one kind may be compiled: once for each kind of pass and class of shapes.
 
-Past the limit PyTorch runs them uncompiled, with no more than
-a line in its log; pictures and clips in batches of two sizes reach its own limit of 8."""
+Past its limit PyTorch runs blocks uncompiled and only writes a line to its log. Pictures and clips in batches of two
+sizes reach PyTorch's own limit of 8.
+"""
 
 
 def repeated_blocks(denoiser: Denoiser) -> dict[str, nn.Module]:
-    """Return module name -> block, in the order in which they run."""
+    """Return the repeated blocks, module name -> block, in the order in which they run."""
     names = set(denoiser.block_class_names)
-    # By all ancestors: sharding gives a block a class of its own, below the one it had.
+    # All ancestors count, because sharding replaces a block's class by a subclass of another name.
     return {
         name: module
         for name, module in denoiser.module.named_modules()
@@ -40,7 +44,7 @@ def check_compiler(backend: str, *, device: torch.device) -> None:
 
     Raises:
         UsageError: there is no such backend.
-        MachineError: it needs a compiler that this machine lacks.
+        MachineError: the backend needs a compiler that this machine lacks.
     """
     if backend not in torch.compiler.list_backends(exclude_tags=()):
         raise UsageError(
@@ -48,11 +52,9 @@ def check_compiler(backend: str, *, device: torch.device) -> None:
             where=[", ".join(torch.compiler.list_backends())],
             fix="use one of these",
         )
-    if (
-        backend == "inductor"
-        and device.type == "cpu"
-        and not (os.environ.get("CXX") or any(map(shutil.which, _CPP_COMPILERS)))
-    ):
+    # On a CPU inductor generates C++.
+    has_compiler = bool(os.environ.get("CXX")) or any(shutil.which(name) for name in _CPP_COMPILERS)
+    if backend == "inductor" and device.type == "cpu" and not has_compiler:
         raise MachineError(
             "`compile` with inductor needs a C++ compiler on a CPU, and there is none",
             fix="install one, such as g++, or leave `compile` out",
@@ -74,27 +76,30 @@ def compile_blocks(denoiser: Denoiser, backend: str) -> None:
 
 
 def shard_base(denoiser: Denoiser, *, device: torch.device) -> None:
-    """Leave this process its shard of the frozen weights; call in every process, after they joined.
+    """Leave this process its shard of the frozen weights; every process must call it, after they joined.
 
-    From then on every pass gathers from all processes, so all of them must make the same passes: see
-    ``Processes.lockstep``.
+    PyTorch's FSDP2 gathers a whole block only while it runs, in the forward pass and again in the backward pass. Every
+    pass gathers from all processes, so all must make the same passes: see ``Processes.lockstep``.
+
+    FSDP2 gets the frozen weights alone. The LoRA is small and stays whole in every process, where
+    ``Processes.sum_gradients`` adds up its gradients; so a step comes out as without shards.
 
     Args:
-        denoiser: in CPU memory, with LoRA, in the precision it is to be kept in; its ``module`` is changed in place.
+        denoiser: in CPU memory, with LoRA, in the precision in which it is kept; its ``module`` is changed in place.
         device: where this process runs.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     if device.type == "cuda" and device.index is not None:
-        # The mesh takes each process's current GPU.
+        # The device mesh takes the current GPU of each process.
         torch.cuda.set_device(device)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     trained = {parameter for parameter in denoiser.module.parameters() if parameter.requires_grad}
     for parameter in trained:
         parameter.data = parameter.data.to(device)
-    # What is outside the blocks is small, and is gathered for a whole pass.
+    # The weights outside the blocks are few, and are gathered for a whole pass.
     for module in (*repeated_blocks(denoiser).values(), denoiser.module):
         fully_shard(module, mesh=mesh, ignored_params=trained, reshard_after_forward=True)
-    # Predictions may be views; nothing changes them in place.
+    # FSDP2 warns of predictions that are views, since changing them in place would break it; nothing does.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")

@@ -1,18 +1,24 @@
-"""Frozen blocks that rest in CPU memory and come to the device only while they run.
+"""Frozen weights that rest in CPU memory: those of a whole expert, and single blocks of a denoiser (block swap).
 
-The weights of a frozen block never change, so nothing is ever copied back: before a block runs its weights are copied
-in, all of them in one piece; after it they are let go. In the backward pass gradient checkpointing runs each block
-again, which brings its weights in again; what autograd saved of them lives just until the block's gradient is done.
-Where a pass turns, its last block is the next pass's first, and stays.
+Frozen weights never change, so they are copied one way, from CPU memory to the device. Going back to rest copies
+nothing; each time that two 14B experts take turns, this saves a copy of 28 GB.
 
-On a GPU the copy of the next block runs beside the computation of this one, from page-locked memory. Before it, the
-host waits until the GPU has come to the block before this one: what is let go is free only once the GPU is past it, so
-a host that ran ahead would fill the device with blocks. Three are there at most: one that is computed, one that waits
-its turn and one on its way.
+**Experts.** :func:`move_weights` brings a denoiser to the device while it trains or draws, and lets it rest in between.
+
+**Blocks.** :func:`swap_blocks` keeps the last blocks of a denoiser in CPU memory. Before a block runs, its weights are
+copied to the device in one piece; afterwards they are let go. In the backward pass gradient checkpointing runs each
+block again, which brings its weights in again. What autograd saved of them lives until the block's gradient is done.
+The last block of a forward pass is the first of the backward pass, so it stays on the device in between.
+
+On a GPU, the next block is copied while the present one is computed, from page-locked memory. The host must not run
+ahead: the memory of a block that was let go is free only when the GPU is past that block, so a host that ran ahead
+would fill the device with blocks. Before each copy it therefore waits until the GPU has come to the previous block. At
+most three blocks are on the device then: one is computed, one waits for its turn, and one is being copied.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,19 +32,19 @@ from blissmask.training.memory.blocks import repeated_blocks
 from blissmask.training.memory.host_memory import LockedMemory, flat_buffer
 
 CpuWeights = dict[str, Tensor]
-"""Name -> frozen weight in CPU memory, from the first rest on; empty for a denoiser that never rests."""
+"""Name -> frozen weight in CPU memory. Filled when a denoiser first rests; empty for one that never does."""
 
 
 def move_weights(
     module: nn.Module, device: torch.device, cpu_weights: CpuWeights, *, aside: Collection[int] = ()
 ) -> None:
-    """Bring ``module`` to ``device``: what is trained is copied both ways, what is frozen one way.
+    """Bring ``module`` to ``device``: trained weights are copied both ways, frozen ones to the device alone.
 
     Args:
         module: frozen but for the LoRA layers.
-        device: where it is to be.
-        cpu_weights: of this module; changed in place.
-        aside: ids of parameters to leave where they are.
+        device: where the module is to be.
+        cpu_weights: those of this module; changed in place.
+        aside: ids (as ``id()`` gives them) of parameters to leave where they are.
     """
     for name, parameter in module.named_parameters():
         if id(parameter) in aside:
@@ -54,13 +60,24 @@ def move_weights(
 
 
 _FEWEST_RESIDENT = 1
+"""Blocks that always stay on the device."""
 _ALIGNMENT = 512
-"""Bytes between the parameters of a block, as in the device's own allocator: kernels read aligned weights faster."""
+"""Each parameter of a block begins at a multiple of this many bytes, as in PyTorch's allocator for GPUs.
+
+Kernels read aligned weights faster.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One parameter of a block: whose it is, and where in the block's buffer."""
+    """One parameter of a block.
+
+    Attributes:
+        owner: the module that has it.
+        name: in ``owner``.
+        start: where it begins in the block's buffer, in bytes.
+        dtype, shape: of the parameter.
+    """
 
     owner: nn.Module
     name: str
@@ -68,11 +85,10 @@ class _Part:
     dtype: torch.dtype
     shape: torch.Size
 
-    def of(self, buffer: Tensor) -> Tensor:
-        """Return it as a view of ``buffer``."""
-        return (
-            buffer[self.start : self.start + self.shape.numel() * self.dtype.itemsize].view(self.dtype).view(self.shape)
-        )
+    def view_of(self, buffer: Tensor) -> Tensor:
+        """Return the parameter's place in ``buffer``, as a view of its dtype and shape."""
+        end = self.start + self.shape.numel() * self.dtype.itemsize
+        return buffer[self.start : end].view(self.dtype).view(self.shape)
 
 
 @dataclass(slots=True)
@@ -80,11 +96,11 @@ class _Block:
     """One block's frozen parameters.
 
     Attributes:
-        parts: of each.
-        stored: all of them, bytes in CPU memory.
-        resting: empty parameters that take their places meanwhile.
-        present: the copy on the device, or on its way there.
-        arrived: the event of its arrival on a GPU.
+        parts: where each parameter lies in the buffers.
+        stored: all parameters as bytes in CPU memory.
+        resting: empty parameters that stand in the modules while the block rests.
+        present: the copy of ``stored`` on the device, or on its way there; None while the block rests.
+        arrived: the CUDA event at the end of that copy; None when it is done, or was not asynchronous.
     """
 
     parts: list[_Part]
@@ -96,10 +112,14 @@ class _Block:
 
 @dataclass(slots=True)
 class BlockSwap:
-    """The blocks of one denoiser that rest in CPU memory; on the device are the one that runs and the next.
+    """The swapped blocks of one denoiser, by their number among the swapped ones.
 
     Attributes:
         device: where blocks run.
+        _next: the block that is expected to run next.
+        _stream: the CUDA stream of the copies; None where the device is no GPU, and copies are made when needed.
+        _earlier: the CUDA event at which the previous block began.
+        _locked: keeps the stored weights page-locked.
     """
 
     device: torch.device
@@ -110,15 +130,15 @@ class BlockSwap:
     _locked: LockedMemory | None = None
 
     def place(self, module: nn.Module, device: torch.device, cpu_weights: CpuWeights) -> None:
-        """Bring everything but the resting blocks to ``device``; see :func:`placement.move`."""
+        """Bring everything but the swapped blocks to ``device``; see :func:`move_weights`."""
+        resting = set()
         for block in self._blocks:
             block.present = block.arrived = None
-        move_weights(
-            module, device, cpu_weights, aside={id(parameter) for block in self._blocks for parameter in block.resting}
-        )
+            resting |= {id(parameter) for parameter in block.resting}
+        move_weights(module, device, cpu_weights, aside=resting)
 
     def enter(self, number: int) -> None:
-        """Bring block ``number`` to the device, and begin with the one that comes after it."""
+        """Bring block ``number`` to the device before it runs, and begin to copy the block that runs after it."""
         block = self._blocks[number]
         self._wait_for_gpu()
         self._fetch(block)
@@ -131,16 +151,16 @@ class BlockSwap:
             block.arrived = None
         for part in block.parts:
             # A new parameter each time: what autograd saves of it must outlive the block's turn.
-            part.owner.register_parameter(part.name, nn.Parameter(part.of(block.present), requires_grad=False))
+            part.owner.register_parameter(part.name, nn.Parameter(part.view_of(block.present), requires_grad=False))
         expected, self._next = self._next, self._following(number)
         if expected not in (number, self._next):
-            # It came for a pass that did not.
+            # Drop the block that was copied ahead: the pass that would have used it never ran.
             self._blocks[expected].present = self._blocks[expected].arrived = None
         if self._stream is not None:
             self._fetch(self._blocks[self._next])
 
     def leave(self, number: int) -> None:
-        """Let the weights of block ``number`` go, unless it is the next to run, too."""
+        """Let the weights of block ``number`` go after it ran, unless the same block runs next."""
         block = self._blocks[number]
         for part, parameter in zip(block.parts, block.resting, strict=True):
             part.owner.register_parameter(part.name, parameter)
@@ -148,21 +168,29 @@ class BlockSwap:
             block.present = None
 
     def _following(self, number: int) -> int:
-        """Return the block that runs after ``number``: upwards in a forward pass, downwards in a backward pass, which begins at the top."""
-        if torch._C._current_graph_task_id() != -1:
+        """Return the block that runs after ``number``."""
+        # PyTorch (2.7 to 2.13) has no public way to ask whether a backward pass is running; torch.utils.checkpoint asks
+        # in this way, too. A change there shows in tests/unit/training/test_block_swap.py: blocks would come too late.
+        is_backward = torch._C._current_graph_task_id() != -1
+        if is_backward:
             return max(0, number - 1)
-        last = len(self._blocks) - 1
-        return number + 1 if number < last else last if torch.is_grad_enabled() else 0
+        if number + 1 < len(self._blocks):
+            return number + 1
+        # After a forward pass with gradients comes the backward pass, which begins with the last block; after one
+        # without gradients comes another forward pass.
+        return number if torch.is_grad_enabled() else 0
 
     def _wait_for_gpu(self) -> None:
-        """Wait until the GPU is done with the block before the last one; all that is to come then still has the last one before it."""
+        """Wait until the GPU has come to the previous block; the memory of all blocks before that one is free then."""
         if self._stream is None:
             return
-        before, self._earlier = self._earlier, torch.cuda.current_stream(self.device).record_event()
-        if before is not None:
-            before.synchronize()
+        previous_began = self._earlier
+        self._earlier = torch.cuda.current_stream(self.device).record_event()
+        if previous_began is not None:
+            previous_began.synchronize()
 
     def _fetch(self, block: _Block) -> None:
+        """Copy a block's weights to the device, or begin to; nothing happens when they are there."""
         if block.present is not None:
             return
         if self._stream is None:
@@ -177,9 +205,9 @@ def swap_blocks(denoiser: Denoiser, count: int, *, device: torch.device) -> Bloc
     """Let the last ``count`` repeated blocks of ``denoiser`` rest in CPU memory; everything else goes to ``device``.
 
     Args:
-        denoiser: in CPU memory, with LoRA, in the precision it is to be kept in, and with gradient checkpointing.
-        count: >= 1.
-        device: where it runs.
+        denoiser: in CPU memory, with LoRA and gradient checkpointing, in the precision in which it is kept.
+        count: of blocks, >= 1.
+        device: where the denoiser runs.
 
     Raises:
         UsageError: there are not that many blocks.
@@ -199,17 +227,27 @@ def swap_blocks(denoiser: Denoiser, count: int, *, device: torch.device) -> Bloc
         if swap._locked is not None:
             swap._locked.add(swap._blocks[number].stored)
         swap.leave(number)
-        module.register_forward_pre_hook(lambda _module, _inputs, number=number: swap.enter(number))
-        # Recomputation ends a block early, by an exception, once it has what the backward pass needs.
-        module.register_forward_hook(
-            lambda _module, _inputs, _output, number=number: swap.leave(number), always_call=True
-        )
+        _hook_block(module, swap, number)
     swap.place(denoiser.module, device, {})
     return swap
 
 
+def _hook_block(module: nn.Module, swap: BlockSwap, number: int) -> None:
+    """Bring the weights in before ``module`` runs, and let them go afterwards."""
+
+    def enter(_module: nn.Module, _inputs: Any) -> None:
+        swap.enter(number)
+
+    def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        swap.leave(number)
+
+    module.register_forward_pre_hook(enter)
+    # `always_call`: recomputation ends a block early, by an exception, once it has what the backward pass needs.
+    module.register_forward_hook(leave, always_call=True)
+
+
 def _take_out(module: nn.Module, device: torch.device) -> _Block:
-    """Put the frozen parameters of ``module`` into one buffer, one after the other."""
+    """Put the frozen parameters of ``module`` into one buffer, which is then the only place that holds them."""
     frozen = [
         (owner, name, parameter.data)
         for owner in module.modules()
@@ -218,10 +256,10 @@ def _take_out(module: nn.Module, device: torch.device) -> _Block:
     ]
     parts, end = [], 0
     for owner, name, tensor in frozen:
-        parts.append(_Part(owner, name, end, tensor.dtype, tensor.shape))
-        end += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+        parts.append(_Part(owner=owner, name=name, start=end, dtype=tensor.dtype, shape=tensor.shape))
+        end += math.ceil(tensor.nbytes / _ALIGNMENT) * _ALIGNMENT
     stored = flat_buffer(end)
     for part, (_, _, tensor) in zip(parts, frozen, strict=True):
-        part.of(stored).copy_(tensor)
+        part.view_of(stored).copy_(tensor)
     resting = [nn.Parameter(torch.empty(0, dtype=part.dtype, device=device), requires_grad=False) for part in parts]
-    return _Block(parts, stored, resting)
+    return _Block(parts=parts, stored=stored, resting=resting)

@@ -1,9 +1,10 @@
-"""Frozen linear weights in 8 bits, int8 or float8, with one scale per output; each is brought back while its layer runs.
+"""Frozen linear weights in 8 bits, int8 or float8, with one scale per output.
 
     weight = stored * scale          stored (outputs, inputs), scale (outputs, 1)
 
-Only weights are rounded, never inputs or gradients. The backward pass makes a weight again from what is stored: what
-autograd would keep of it lives from one pass to the other, and all layers together would be the whole model in full.
+A weight exists in full only while its layer runs. Only weights are rounded, never inputs or gradients. The backward
+pass computes the weight again: if autograd kept it from the forward pass, the weights of all layers together would be
+the whole model in full.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from blissmask.training.memory.blocks import repeated_blocks
 
 INT8, FLOAT8 = torch.int8, torch.float8_e4m3fn
 _LARGEST = {INT8: 127.0, FLOAT8: 448.0}
+"""The largest number of each format; int8 is used symmetrically, without -128."""
 
 
 class QuantisedLinear(nn.Module):
@@ -27,8 +29,8 @@ class QuantisedLinear(nn.Module):
 
     Attributes:
         stored: the weight divided by ``scale``, (outputs, inputs), int8 or float8.
-        scale: of each output, (outputs, 1), in the precision the layer computes in.
-        bias: as it was.
+        scale: of each output, (outputs, 1), in the precision in which the layer computes.
+        bias: that of the linear layer.
     """
 
     def __init__(self, linear: nn.Linear, storage: torch.dtype) -> None:
@@ -42,7 +44,7 @@ class QuantisedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The weight as it computes, (outputs, inputs); DoRA takes its norm."""
+        """The weight with which the layer computes, (outputs, inputs); DoRA takes its norm."""
         return dequantise(self.stored, self.scale)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -54,14 +56,14 @@ class QuantisedLinear(nn.Module):
 def quantise_blocks(denoiser: Denoiser, storage: torch.dtype, *, device: torch.device) -> None:
     """Keep the frozen linear weights of the repeated blocks in 8 bits.
 
-    Norms, embeddings and the output layer stay as they are, like in musubi-tuner, and so do the LoRA layers, which must
-    be there already: peft puts none around a layer of another class.
+    Norms, embeddings and the output layer stay as they are, as in musubi-tuner. The LoRA layers stay, too; they must be
+    there already, since peft adapts no layer of another class.
 
     Args:
         denoiser: its ``module`` is changed in place.
         storage: ``INT8`` or ``FLOAT8``.
-        device: where to compute; what comes of it stays where the weights were, so that a model larger than the device
-            passes through.
+        device: where to compute. The results go back to where the weights were, so the model may be larger than the
+            device.
 
     Raises:
         ModelError: a weight holds NaN or infinity.
@@ -73,8 +75,8 @@ def quantise_blocks(denoiser: Denoiser, storage: torch.dtype, *, device: torch.d
             if isinstance(layer, nn.Linear) and "lora_" not in name
         ]
         for name, layer in frozen:
-            home = layer.weight.device
-            quantised = QuantisedLinear(layer.to(device), storage).to(home)
+            kept_on = layer.weight.device
+            quantised = QuantisedLinear(layer.to(device), storage).to(kept_on)
             if not bool(torch.isfinite(quantised.scale).all()):
                 raise ModelError(
                     f"`{block_name}.{name}.weight` holds NaN or infinity", fix="download or copy the model file again"
@@ -84,13 +86,18 @@ def quantise_blocks(denoiser: Denoiser, storage: torch.dtype, *, device: torch.d
 
 
 def quantise(weight: Tensor, storage: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return (stored, scale) of a weight (outputs, inputs): the largest value of each output takes the largest number of ``storage``."""
+    """Return (stored, scale) of a weight (outputs, inputs).
+
+    The largest value of each output becomes the largest number of ``storage``.
+    """
     largest = weight.abs().amax(dim=1, keepdim=True) / _LARGEST[storage]
-    # Of an output without weights, any scale will do but 0.
+    # An output whose weights are all 0 may have any scale but 0, which would divide 0 by 0.
     scale = torch.where(largest == 0, 1.0, largest)
-    # Divided by the scale as it is kept, so that its own rounding costs nothing.
+    # The weight is divided by the scale in the precision in which it is kept, so the scale's rounding costs nothing.
     levels = (weight.float() / scale.float()).clamp(-_LARGEST[storage], _LARGEST[storage])
-    return (levels.round() if storage == INT8 else levels).to(storage), scale
+    if storage == INT8:
+        levels = levels.round()
+    return levels.to(storage), scale
 
 
 def dequantise(stored: Tensor, scale: Tensor) -> Tensor:
@@ -99,6 +106,8 @@ def dequantise(stored: Tensor, scale: Tensor) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
+    """``F.linear`` with a weight that the backward pass computes again instead of keeping it."""
+
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, stored: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(stored, scale)
