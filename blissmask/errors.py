@@ -24,18 +24,47 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """How to mend a problem with a command of ours.
+
+    The command is kept apart from the sentence: the screen adds the configuration file that the user named, so that the
+    command can be typed as it is shown.
+
+    Attributes:
+        sentence: the text, with ``{command}`` where the command stands.
+        command: the subcommand, e.g. ``cache``.
+        arguments: what follows it, e.g. ``--arch NAME``.
+    """
+
+    sentence: str
+    command: str
+    arguments: str = ""
+
+    def text(self, config: str = "") -> str:
+        """Return the sentence with the command in it, and with ``--config`` when ``config`` names a file."""
+        named = f"--config {config}" if config else ""
+        return self.sentence.replace(
+            "{command}", " ".join(filter(None, ("blissmask", self.command, named, self.arguments)))
+        )
+
+    def __str__(self) -> str:
+        """Return the text without a configuration."""
+        return self.text()
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong.
 
     Attributes:
         what: the sentence, without a full stop; names the real key and value.
         where: files, keys or places, one line each.
-        fix: how to mend it; may hold several lines; empty when there is nothing to say.
+        fix: how to mend it; may hold several lines; empty when there is nothing to suggest.
     """
 
     what: str
     where: tuple[str, ...] = ()
-    fix: str = ""
+    fix: str | Hint = ""
 
 
 class BlissmaskError(Exception):
@@ -43,7 +72,7 @@ class BlissmaskError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, where: Iterable[object] = (), fix: str = "") -> None:
+    def __init__(self, what: str, *, where: Iterable[object] = (), fix: str | Hint = "") -> None:
         self.problems: tuple[Problem, ...] = (Problem(what, tuple(str(place) for place in where), fix),)
         super().__init__(what)
 
@@ -111,7 +140,7 @@ class StoppedError(BlissmaskError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what another library says went wrong, or the name of its error when it says nothing."""
+    """Return the first line of another library's error, or the name of its class when it has no text."""
     return str(error).partition("\n")[0] or type(error).__name__
 
 

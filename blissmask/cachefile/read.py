@@ -23,12 +23,12 @@ from blissmask.cachefile.layout import (
     parse_latent_name,
     text_name,
 )
-from blissmask.errors import CacheError, Problem
+from blissmask.errors import CacheError, Hint, Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_REMAKE = "remove them, then run `blissmask cache` again"
+_REMAKE = Hint("remove them, then run `{command}` again", "cache")
 
 
 def list_headers(folder: Path, cache_suffix: str) -> list[CacheHeader]:
@@ -50,7 +50,7 @@ def list_headers(folder: Path, cache_suffix: str) -> list[CacheHeader]:
             )
     except OSError as error:
         raise CacheError(
-            f"cannot read the cache: {error.strerror}", where=[folder], fix="run `blissmask cache` first"
+            f"cannot read the cache: {error.strerror}", where=[folder], fix=Hint("run `{command}` first", "cache")
         ) from error
     headers: list[CacheHeader] = []
     problems: list[Problem] = []
@@ -169,7 +169,7 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
         with safe_open(str(path), framework=framework) as file:
             yield file
     except FileNotFoundError as error:
-        raise CacheError("a cache file is missing", where=[path], fix="run `blissmask cache`") from error
+        raise CacheError("a cache file is missing", where=[path], fix=Hint("run `{command}`", "cache")) from error
     except (OSError, SafetensorError) as error:
         raise CacheError(f"a cache file is damaged or not safetensors: {error}", where=[path], fix=_REMAKE) from error
 
@@ -185,7 +185,7 @@ def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 def _merged(problems: list[Problem]) -> list[Problem]:
     """Put problems with the same sentence and fix into one that lists all places."""
-    places: dict[tuple[str, str], list[str]] = {}
+    places: dict[tuple[str, str | Hint], list[str]] = {}
     for problem in problems:
         places.setdefault((problem.what, problem.fix), []).extend(problem.where)
     return [Problem(what, tuple(where), fix) for (what, fix), where in places.items()]

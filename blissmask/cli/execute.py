@@ -1,4 +1,4 @@
-"""Run one subcommand: load, plan, run, summary; turn whatever happens into text and an exit code, in this one place."""
+"""Run one subcommand: load, plan, run, summary. Whatever happens becomes text and an exit code in this one place."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapp
 
 
 def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> int:
-    problems.name_config(config_path)
     config = load_config(find_config(config_path), flags)
+    printer = problems.ProblemPrinter(verbose=config.run.verbose, config=config_path)
     try:
-        return _carry_out(command, config)
+        return _carry_out(command, config, printer)
     except BlissmaskError as error:
-        return _show(error, as_json=config.run.json_output, verbose=config.run.verbose)
+        return _show(error, printer, as_json=config.run.json_output)
 
 
-def _carry_out(command: Command, config: Config) -> int:
+def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinter) -> int:
     from blissmask.tasks.run.plan import Action, RunContext, planned_failures
     from blissmask.ui import report_json, summary
     from blissmask.ui.progress import make_reporter, while_planning
@@ -58,7 +58,7 @@ def _carry_out(command: Command, config: Config) -> int:
         plan: Plan = importlib.import_module(task.plan).plan(config)
     if _speaks():
         for problem in plan.warnings:
-            problems.show_warning(problem, verbose=config.run.verbose)
+            printer.warning(problem)
     if config.run.dry_run:
         if config.run.json_output:
             report_json.show_plan(plan)
@@ -77,7 +77,7 @@ def _carry_out(command: Command, config: Config) -> int:
     # To the end of the summary: a signal that comes when all is done must not hide what was done.
     with _graceful_stop() as stop_signal:
         with (
-            make_reporter(config.run, command.name, silent=not _speaks()) as reporter,
+            make_reporter(config.run, command.name, printer, silent=not _speaks()) as reporter,
             writing_to(plan.outputs, command=f"blissmask {command.name}"),
         ):
             result = run(plan, RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal))
@@ -88,7 +88,7 @@ def _carry_out(command: Command, config: Config) -> int:
         if config.run.json_output:
             report_json.show_summary(result)
         else:
-            summary.show_summary(result, already_told=plan.warnings, verbose=config.run.verbose)
+            summary.show_summary(result, already_shown=plan.warnings, printer=printer)
         return int(result.exit_code)
 
 
@@ -105,10 +105,11 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
         arguments: what was typed, to see ``--json`` and ``--verbose`` when parsing itself failed.
     """
     as_json, verbose = "--json" in arguments, "--verbose" in arguments or "-v" in arguments
+    printer = problems.ProblemPrinter(verbose=verbose)
     try:
         return int(command_line() or 0)
     except BlissmaskError as error:
-        return _show(error, as_json=as_json, verbose=verbose)
+        return _show(error, printer, as_json=as_json)
     except KeyboardInterrupt:
         problems.show_note(_STOPPED_AT_ONCE)
         return _SIGINT_EXIT
@@ -118,20 +119,16 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
         # Such as a folder that may not be entered; files that are read and written have their own messages.
         if verbose:
             problems.show_traceback(error)
-        what = f"the machine refuses: {error.strerror or error}"
-        return _show(
-            MachineError(what, where=[error.filename] if error.filename else []), as_json=as_json, verbose=verbose
-        )
+        where = [error.filename] if error.filename else []
+        refusal = MachineError(f"the machine refuses: {error.strerror or error}", where=where)
+        return _show(refusal, printer, as_json=as_json)
     except MemoryError:
-        return _show(
-            MachineError("out of memory", fix="close other programs, or use fewer `--jobs`"),
-            as_json=as_json,
-            verbose=verbose,
-        )
+        out_of_memory = MachineError("out of memory", fix="close other programs, or use fewer `--jobs`")
+        return _show(out_of_memory, printer, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes a message and exit code 70
         usage = as_usage_error(error, arguments)
         if usage is not None:
-            return _show(usage, as_json=as_json, verbose=verbose)
+            return _show(usage, printer, as_json=as_json)
         problems.show_bug(error, verbose=verbose)
         if as_json:
             from blissmask.ui import report_json
@@ -140,8 +137,8 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
         return _OUR_BUG
 
 
-def _show(error: BlissmaskError, *, as_json: bool, verbose: bool) -> int:
-    problems.show_error(error, verbose=verbose)
+def _show(error: BlissmaskError, printer: problems.ProblemPrinter, *, as_json: bool) -> int:
+    printer.error(error)
     if as_json:
         from blissmask.ui import report_json
 

@@ -1,4 +1,7 @@
-"""The two consoles: talk goes to stderr, data to stdout. Text is printed as it is, never read as markup."""
+"""The two consoles, and how text is brought to them: talk goes to stderr, data to stdout.
+
+Text is printed as it is, never read as markup.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def unbroken(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters and undecodable bytes shown as escapes, so that a file name cannot break a line."""
+    """Return ``text`` with control characters and undecodable bytes as escapes; no file name can break a line."""
     return "".join(
         char if _shows(char) else char.encode("unicode_escape", "backslashreplace").decode("ascii") for char in text
     )
@@ -59,3 +62,19 @@ def printable(text: str) -> str:
 
 def _shows(char: str) -> bool:
     return unicodedata.category(char) not in ("Cc", "Cs", "Cf") or char in "\u200d\ufe0f"
+
+
+def clock_text(seconds: float) -> str:
+    """Return a time as a clock shows it, for progress: ``1:05`` or ``2:03:40``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time in words, for summaries: ``4.2 s``, ``3 min 07 s`` or ``2 h 05 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

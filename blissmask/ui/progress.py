@@ -1,4 +1,7 @@
-"""Progress while a task runs: a Rich bar in a terminal, a plain line every 30 seconds elsewhere, JSON lines for ``train --json``."""
+"""Progress while a task runs.
+
+A Rich bar in a terminal, a plain line every 30 seconds elsewhere, JSON lines for ``train --json``.
+"""
 
 from __future__ import annotations
 
@@ -25,30 +28,40 @@ from blissmask.events import (
     Reporter,
     Warned,
 )
-from blissmask.ui import problems, report_json
-from blissmask.ui.console import err, printable
+from blissmask.ui import report_json
+from blissmask.ui.console import clock_text, err, printable
+from blissmask.ui.problems import ProblemPrinter, show_note
 
 PLAIN_INTERVAL_SECONDS = 30.0
 
 
 @contextmanager
-def make_reporter(run: RunSection, command: str, *, silent: bool = False) -> Iterator[Reporter]:
-    """Yield the reporter that suits the terminal and the flags; ``silent`` is for all but the first of several processes."""
+def make_reporter(
+    run: RunSection, command: str, printer: ProblemPrinter, *, silent: bool = False
+) -> Iterator[Reporter]:
+    """Yield the reporter that suits the terminal and the flags.
+
+    Args:
+        run: the flags that every command has.
+        command: the subcommand.
+        printer: prints warnings.
+        silent: report nothing; for all but the first of several processes.
+    """
     if silent:
         yield NullReporter()
     elif run.json_output and command == "train":
         yield report_json.JsonLines()
     elif run.quiet:
-        yield QuietReporter(verbose=run.verbose)
+        yield QuietReporter(printer)
     elif err().is_terminal and not run.no_progress:
-        with BarReporter(verbose=run.verbose) as reporter:
+        with BarReporter(printer) as reporter:
             yield reporter
     else:
-        yield PlainReporter(verbose=run.verbose, show_progress=not run.no_progress)
+        yield PlainReporter(printer, show_progress=not run.no_progress)
 
 
 def while_planning(run: RunSection, *, silent: bool = False) -> AbstractContextManager[object]:
-    """Show in a terminal that something is done: a plan looks at every file, and counts the frames of every new video."""
+    """Show in a terminal that work is done: a plan looks at every file and counts the frames of every new video."""
     if silent or not err().is_terminal or run.quiet or run.no_progress:
         return nullcontext()
     return err().status("Looking at the files", spinner="line")
@@ -57,14 +70,14 @@ def while_planning(run: RunSection, *, silent: bool = False) -> AbstractContextM
 class QuietReporter:
     """Shows warnings and what must always be seen."""
 
-    def __init__(self, *, verbose: bool) -> None:
-        self._verbose = verbose
+    def __init__(self, printer: ProblemPrinter) -> None:
+        self._printer = printer
 
     def emit(self, event: Event) -> None:
         """Show ``event`` when it is a warning or an announcement."""
         match event:
             case Warned(problem=problem):
-                problems.show_warning(problem, verbose=self._verbose)
+                self._printer.warning(problem)
             case Announced(lines=lines):
                 for line in lines:
                     err().print(line)
@@ -73,8 +86,8 @@ class QuietReporter:
 class PlainReporter(QuietReporter):
     """One line every 30 seconds, and one when a phase ends."""
 
-    def __init__(self, *, verbose: bool, show_progress: bool = True) -> None:
-        super().__init__(verbose=verbose)
+    def __init__(self, printer: ProblemPrinter, *, show_progress: bool = True) -> None:
+        super().__init__(printer)
         self._show_progress = show_progress
         self._phase, self._done, self._total = "", 0, 0
         self._started = self._last_line = 0.0
@@ -85,7 +98,7 @@ class PlainReporter(QuietReporter):
         super().emit(event)
         match event:
             case Noted(text=text):
-                problems.show_note(text)
+                show_note(text)
             case PhaseStarted(phase=phase, total=total):
                 self._phase, self._done, self._total, self._note = phase, 0, total or 0, ""
                 self._started = self._last_line = time.monotonic()
@@ -106,9 +119,7 @@ class PlainReporter(QuietReporter):
         elapsed = max(self._last_line - self._started, 1e-9)
         total = f"/{self._total}" if self._total else ""
         note = f"  {printable(self._note)}" if self._note else ""
-        problems.show_note(
-            f"{self._phase} {self._done}{total}  {_duration(elapsed)}  {self._done / elapsed:.1f}/s{note}"
-        )
+        show_note(f"{self._phase} {self._done}{total}  {clock_text(elapsed)}  {self._done / elapsed:.1f}/s{note}")
 
 
 class _RateColumn(bar.ProgressColumn):
@@ -120,7 +131,7 @@ class _RateColumn(bar.ProgressColumn):
         speed = task.completed / task.finished_time if task.finished_time else task.speed
         if not speed or not task.fields["counted"]:
             return Text("")
-        return Text(f"{speed:.0f}/s" if speed >= 100 else f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+        return Text(_rate_text(speed))
 
 
 class _CountColumn(bar.MofNCompleteColumn):
@@ -135,12 +146,12 @@ class _TimeColumn(bar.ProgressColumn):
 
     def render(self, task: bar.Task) -> Text:
         if task.finished or task.time_remaining is None:
-            return Text(_duration(task.finished_time or task.elapsed or 0.0))
-        return Text(f"{_duration(task.time_remaining)} left")
+            return Text(clock_text(task.finished_time or task.elapsed or 0.0))
+        return Text(f"{clock_text(task.time_remaining)} left")
 
 
 class _ItemColumn(bar.ProgressColumn):
-    """The item in hand, or what else the task says; takes the width that the others leave, and drops the beginning of a long name."""
+    """The item in hand, or the note of the task. It takes the width that the others leave and drops the beginning of a name."""
 
     def render(self, task: bar.Task) -> _Tail:
         return _Tail(task.fields["item"])
@@ -157,8 +168,8 @@ class _Tail:
 class BarReporter(QuietReporter):
     """A Rich progress bar on stderr with the current item, rate and time left."""
 
-    def __init__(self, *, verbose: bool) -> None:
-        super().__init__(verbose=verbose)
+    def __init__(self, printer: ProblemPrinter) -> None:
+        super().__init__(printer)
         self._progress = bar.Progress(
             bar.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             bar.BarColumn(bar_width=12),
@@ -185,12 +196,12 @@ class BarReporter(QuietReporter):
         super().emit(event)
         match event:
             case Noted(text=text):
-                problems.show_note(text)
+                show_note(text)
             case PhaseStarted(phase=phase, total=total):
                 self._counted = total is not None
-                self._task = (
-                    None if total == 0 else self._progress.add_task(phase, total=total, item="", counted=self._counted)
-                )
+                self._task = None
+                if total != 0:
+                    self._task = self._progress.add_task(phase, total=total, item="", counted=self._counted)
             case Advanced(count=count, item=item, note=note) if self._task is not None:
                 self._progress.update(self._task, advance=count, item=printable(note or item))
             case Measured(values=values) if self._task is not None and "loss" in values:
@@ -203,10 +214,15 @@ class BarReporter(QuietReporter):
 
 
 def _short(name: str, limit: int) -> str:
-    return name if len(name) <= limit else f"…{name[len(name) - limit + 1 :]}" if limit > 0 else ""
+    """Return ``name``, or its end behind an ellipsis where it is longer than ``limit``."""
+    if len(name) <= limit:
+        return name
+    return f"…{name[len(name) - limit + 1 :]}" if limit > 0 else ""
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def _rate_text(per_second: float) -> str:
+    if per_second >= 100:
+        return f"{per_second:.0f}/s"
+    if per_second >= 1:
+        return f"{per_second:.1f}/s"
+    return f"{1 / per_second:.1f} s each"

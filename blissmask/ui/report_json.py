@@ -37,7 +37,9 @@ def show_plan(plan: Plan) -> None:
 
 def show_error(error: BlissmaskError) -> None:
     """Print the error document that stands in for a summary."""
-    problems = [{"what": problem.what, "where": list(problem.where), "fix": problem.fix} for problem in error.problems]
+    problems = [
+        {"what": problem.what, "where": list(problem.where), "fix": str(problem.fix)} for problem in error.problems
+    ]
     _print({"type": "error", "problems": problems, "exit_code": exit_code_of(error)})
 
 

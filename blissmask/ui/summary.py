@@ -11,8 +11,8 @@ from rich.table import Table as RichTable  # noqa: TID251
 from rich.text import Text  # noqa: TID251
 
 from blissmask.errors import Problem
-from blissmask.ui import problems
-from blissmask.ui.console import folded, out, printable, unbroken
+from blissmask.ui.console import duration_text, folded, out, printable, unbroken
+from blissmask.ui.problems import ProblemPrinter
 
 if TYPE_CHECKING:
     from blissmask.tasks.run.plan import Plan, PlannedItem, Summary, Table
@@ -34,27 +34,32 @@ def show_plan(plan: Plan, *, verbose: bool) -> None:
     for table in plan.tables:
         _print_table(table)
     counts = {action: sum(item.action.value == action for item in plan.items) for action in ("write", "skip", "fail")}
-    told = ", ".join(f"{action} {count}" for action, count in counts.items() if count or action != "fail")
-    out().print(f"Would {told}. Nothing was written (--dry-run)")
+    work = ", ".join(f"{action} {count}" for action, count in counts.items() if count or action != "fail")
+    out().print(f"Would {work}. Nothing was written (--dry-run)")
 
 
-def show_summary(summary: Summary, *, already_told: Sequence[Problem], verbose: bool) -> None:
-    """Print what a run did; warnings and failures go to stderr, those ``already_told`` before the run not again."""
+def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer: ProblemPrinter) -> None:
+    """Print what a run did.
+
+    Args:
+        summary: what it did.
+        already_shown: warnings that were shown before the run, and are not shown again.
+        printer: prints warnings and failures on stderr.
+    """
     for table in summary.tables:
         _print_table(table)
     destination = f" -> {printable(summary.destination)}" if summary.destination else ""
     counts = f"Written {summary.written}, skipped {summary.skipped}, failed {len(summary.failures)}"
     if summary.written or summary.skipped or summary.failures or destination:
-        out().print(f"{summary.headline or counts}{destination}  ({_duration(summary.seconds)})")
+        out().print(f"{summary.headline or counts}{destination}  ({duration_text(summary.seconds)})")
     for problem in summary.warnings:
-        if problem in already_told:
-            continue
-        problems.show_warning(problem, verbose=verbose)
+        if problem not in already_shown:
+            printer.warning(problem)
     if summary.failures:
         failed = tuple(f"{failure.key}: {failure.problem.what}" for failure in summary.failures)
         noun = "1 item" if len(failed) == 1 else f"{len(failed)} items"
         fix = "everything else is finished and kept; mend these, then run the same command again"
-        problems.show_failed(Problem(f"{noun} failed", failed, fix), verbose=verbose)
+        printer.failed(Problem(f"{noun} failed", failed, fix))
 
 
 def _print_item(item: PlannedItem) -> None:
@@ -80,11 +85,3 @@ def _print_table(table: Table) -> None:
     for row in table.rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
     out().print(grid, soft_wrap=False)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -144,4 +144,4 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
 
 
 def problems_of(error: BlissmaskError) -> str:
-    return "\n".join("\n".join([problem.what, *problem.where, problem.fix]) for problem in error.problems)
+    return "\n".join("\n".join([problem.what, *problem.where, str(problem.fix)]) for problem in error.problems)

@@ -73,8 +73,8 @@ def test_colours_are_there_unless_refused(folder: Path, arguments: tuple[str, ..
 
 
 def test_progress_bar_fits_the_line(folder: Path):
-    code = "import time; from blissmask.ui.progress import BarReporter; from blissmask.events import *\n"
-    code += "with BarReporter(verbose=False) as bar:\n"
+    code = "import time; from blissmask.ui.problems import ProblemPrinter; from blissmask.ui.progress import BarReporter; from blissmask.events import *\n"
+    code += "with BarReporter(ProblemPrinter()) as bar:\n"
     code += " bar.emit(PhaseStarted('Reading the cache', 12000))\n"
     code += " for i in range(30): bar.emit(Advanced(item='photos of the summer of 2023 by the sea 017.jpg')); time.sleep(0.02)\n"
     code += " bar.emit(PhaseStarted('Loading the model', None)); time.sleep(0.2); bar.emit(PhaseFinished('Loading the model'))\n"
@@ -86,8 +86,8 @@ def test_progress_bar_fits_the_line(folder: Path):
 
 
 def test_work_without_items_shows_no_bar(folder: Path):
-    code = "from blissmask.ui.progress import BarReporter; from blissmask.events import *\n"
-    code += "with BarReporter(verbose=False) as bar: bar.emit(PhaseStarted('Masking', 0)); bar.emit(PhaseFinished('Masking'))\n"
+    code = "from blissmask.ui.problems import ProblemPrinter; from blissmask.ui.progress import BarReporter; from blissmask.events import *\n"
+    code += "with BarReporter(ProblemPrinter()) as bar: bar.emit(PhaseStarted('Masking', 0)); bar.emit(PhaseFinished('Masking'))\n"
     assert lines_of(in_terminal([sys.executable, "-c", code], folder)) == []
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blissmask.config.model import Config, complete
-from blissmask.errors import UsageError
+from blissmask.errors import Hint, UsageError
 from blissmask.families.files.model_files import check_denoiser, model_files
 from blissmask.families.protocol import Architecture, Expert
 from blissmask.families.registry import load_architecture
@@ -185,7 +185,7 @@ def plan(config: Config) -> TrainPlan:
     headers = [header for cached in sets for header in cached.headers]
     result.tiers = commonest_tiers(headers, config.masks.tiers)
     rule = weight_rule(config.mask_loss, result.tiers)
-    result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"blissmask cache --arch {arch.name}")
+    result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"--arch {arch.name}")
     if rule is not None:
         result.warnings += check_tiers(headers, config.mask_loss, config.masks)
     result.warnings += [*rate_warnings(config.train), *stale_warnings(config, arch, sets)]
@@ -229,7 +229,7 @@ def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
     if name is None:
         raise UsageError(
             "the model family is not known",
-            fix="give `--arch NAME`, or run `blissmask cache` first: caches remember it",
+            fix=Hint("give `--arch NAME`, or run `{command}` first: caches remember it", "cache"),
         )
     arch = load_architecture(name)
     task = config.model.task or (remembered[1] if remembered else "")

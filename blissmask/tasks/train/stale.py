@@ -15,7 +15,7 @@ from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions import read_caption
 from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
-from blissmask.errors import InputError, Problem, UsageError
+from blissmask.errors import Hint, InputError, Problem, UsageError
 from blissmask.families.protocol import Architecture
 from blissmask.tasks.run.wording import counted, verb
 from blissmask.training.data.cached_set import CachedSet
@@ -90,7 +90,7 @@ def _changed(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[
         return []
     were = verb(len(stale), "it was", "they were")
     what = f"{counted(len(stale), 'item')} changed since {were} cached; the old version is trained"
-    return [Problem(what, tuple(stale), "run `blissmask cache` again; it redoes these alone")]
+    return [Problem(what, tuple(stale), Hint("run `{command}` again; it redoes these alone", "cache"))]
 
 
 def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
@@ -98,7 +98,7 @@ def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> 
     if not missing:
         return []
     what = f"{counted(len(missing), 'item')} {verb(len(missing), 'is', 'are')} not in the cache and will not be trained"
-    return [Problem(what, tuple(missing), "run `blissmask cache` again; it redoes these alone")]
+    return [Problem(what, tuple(missing), Hint("run `{command}` again; it redoes these alone", "cache"))]
 
 
 def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
@@ -112,7 +112,7 @@ def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Pro
         return []
     entries, are = verb(len(left), "entry", "entries"), verb(len(left), "is", "are")
     what = f"{len(left)} cache {entries} of photos or videos that are gone {are} trained"
-    return [Problem(what, tuple(map(str, left)), "run `blissmask cache` again; it removes them")]
+    return [Problem(what, tuple(map(str, left)), Hint("run `{command}` again; it removes them", "cache"))]
 
 
 def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> str:

@@ -12,7 +12,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import OURS, parse_text_name
 from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.config.training import MaskLossSection
-from blissmask.errors import CacheError, Problem, UsageError
+from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.protocol import Architecture
 from blissmask.storage.content import without_links
 from blissmask.training.data.batches import BucketedItem
@@ -129,7 +129,7 @@ def check_masks(
         sets: the whole data set.
         section: after presets.
         rule: None when the mask loss is off.
-        recache: the command that makes the cache again.
+        recache: the arguments of `blissmask cache` that make the cache again.
 
     Raises:
         CacheError: the mask loss is on and a data set has no masks, or region shares are needed and missing.
@@ -201,7 +201,9 @@ def _refuse_unmasked_sets(sets: Sequence[CachedSet], recache: str) -> None:
     raise CacheError(
         "FATAL: --use_mask_loss is enabled but batch has no mask_weights!",
         where=places,
-        fix=f"set `alpha_mask` or `mask_directory` for dataset {numbers}, then run\n{recache}",
+        fix=Hint(
+            f"set `alpha_mask` or `mask_directory` for dataset {numbers}, then run\n{{command}}", "cache", recache
+        ),
     )
 
 
@@ -212,8 +214,12 @@ def _refuse_missing_regions(masked: Sequence[CacheHeader], recache: str) -> None
             "these settings need the share of face, body, hair and background in each latent cell, "
             "and some cache entries lack it",
             where=_places(without),
-            fix="use masks that hold only tier values (no feather, no JPEG) and run\n"
-            f"{recache}\nor leave out `--mask-transform pixel` and the weights per region",
+            fix=Hint(
+                "use masks that hold only tier values (no feather, no JPEG) and run\n{command}\n"
+                "or leave out `--mask-transform pixel` and the weights per region",
+                "cache",
+                recache,
+            ),
         )
 
 
@@ -224,10 +230,12 @@ def _refuse_empty(number: int, folder: Path, arch: Architecture) -> None:
         raise CacheError(
             f"the cache of dataset {number} is of another model family than `{arch.name}`",
             where=_places(others),
-            fix=f"run `blissmask cache --arch {arch.name}`, or train the family it was made for",
+            fix=Hint("run `{command}`, or train the family it was made for", "cache", f"--arch {arch.name}"),
         )
     raise CacheError(
-        f"the cache of dataset {number} is empty", where=[folder], fix=f"run `blissmask cache --arch {arch.name}` first"
+        f"the cache of dataset {number} is empty",
+        where=[folder],
+        fix=Hint("run `{command}` first", "cache", f"--arch {arch.name}"),
     )
 
 
@@ -255,7 +263,8 @@ def _problem(what: str, paths: Sequence[Path], arch: Architecture, more: str = "
     if not paths:
         return []
     entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
-    return [Problem(f"{entries}: {what}", _places(paths), f"run `blissmask cache --arch {arch.name}{more}`")]
+    fix = Hint("run `{command}`", "cache", f"--arch {arch.name}{more}")
+    return [Problem(f"{entries}: {what}", _places(paths), fix)]
 
 
 def _places(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.cachefile.layout import OURS
-from blissmask.errors import CacheError
+from blissmask.errors import CacheError, Hint
 from blissmask.training.weighting.loss import EMPTY_MASS, weight_masses
 from blissmask.training.weighting.rule import WeightRule
 
@@ -163,5 +163,7 @@ def _refuse_non_finite(header: CacheHeader, entry: CacheEntry) -> None:
             raise CacheError(
                 f"`{name}` of this cache entry holds NaN or infinity",
                 where=[header.text_path if is_text else header.path],
-                fix="delete the file and run `blissmask cache` again; if it comes back, try `--vae-dtype float32`",
+                fix=Hint(
+                    "delete the file and run `{command}` again; if it comes back, try `--vae-dtype float32`", "cache"
+                ),
             )

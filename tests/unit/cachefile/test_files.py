@@ -236,7 +236,7 @@ def test_a_missing_caption_file_is_named(tmp_path):
 def test_a_missing_cache_folder_says_what_to_run(tmp_path):
     with pytest.raises(CacheError) as caught:
         list_headers(tmp_path / "none", "wan")
-    assert "blissmask cache" in caught.value.problems[0].fix
+    assert "blissmask cache" in str(caught.value.problems[0].fix)
 
 
 @pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])

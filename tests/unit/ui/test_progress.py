@@ -10,6 +10,7 @@ from blissmask.config.run import RunSection
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.ui import progress
+from blissmask.ui.problems import ProblemPrinter
 from blissmask.ui.progress import make_reporter
 
 
@@ -52,7 +53,7 @@ EVERY_KIND = (
 
 def said(capsys, clock, *, command="masks", silent=False, **options):
     """Return the lines of a run that emits every kind of event once."""
-    with make_reporter(RunSection(**options), command, silent=silent) as reporter:
+    with make_reporter(RunSection(**options), command, ProblemPrinter(), silent=silent) as reporter:
         for event in EVERY_KIND:
             clock.seconds += 1.0
             reporter.emit(event)
@@ -60,7 +61,7 @@ def said(capsys, clock, *, command="masks", silent=False, **options):
 
 
 def test_a_line_every_thirty_seconds_tells_how_far_the_work_is_and_one_the_end(clock, capsys):
-    with make_reporter(RunSection(), "masks") as reporter:
+    with make_reporter(RunSection(), "masks", ProblemPrinter()) as reporter:
         work(reporter, clock)
     assert capsys.readouterr().err.splitlines() == [
         "Masking 3/7  0:30  0.1/s",
@@ -70,7 +71,7 @@ def test_a_line_every_thirty_seconds_tells_how_far_the_work_is_and_one_the_end(c
 
 
 def test_an_item_that_takes_minutes_is_told_once(clock, capsys):
-    with make_reporter(RunSection(), "masks") as reporter:
+    with make_reporter(RunSection(), "masks", ProblemPrinter()) as reporter:
         work(reporter, clock, seconds=(100.0, 1.0, 1.0))
     assert capsys.readouterr().err.splitlines() == ["Masking 1/3  1:40  0.0/s", "Masking 3/3  1:42  0.0/s"]
 
@@ -112,12 +113,12 @@ def test_json_of_other_commands_than_train_leaves_the_progress_as_it_is(clock, c
 def test_in_a_terminal_there_is_a_bar_unless_it_is_refused(monkeypatch, options, kind):
     terminal = Console(file=StringIO(), force_terminal=True)
     monkeypatch.setattr(progress, "err", lambda: terminal)
-    with make_reporter(RunSection(**options), "masks") as reporter:
+    with make_reporter(RunSection(**options), "masks", ProblemPrinter()) as reporter:
         assert type(reporter) is kind
 
 
 @pytest.mark.parametrize(("verbose", "count"), [(False, 3), (True, 12)])
 def test_verbose_names_every_place_of_a_warning(clock, capsys, verbose, count):
-    with make_reporter(RunSection(verbose=verbose), "masks") as reporter:
+    with make_reporter(RunSection(), "masks", ProblemPrinter(verbose=verbose)) as reporter:
         reporter.emit(Warned(Problem("be careful", tuple(f"photos/{number:02}.png" for number in range(12)))))
     assert sum(line.startswith("  photos/") for line in capsys.readouterr().err.splitlines()) == count

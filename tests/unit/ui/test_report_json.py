@@ -10,6 +10,7 @@ from blissmask.errors import Problem, UsageError
 from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
 from blissmask.ui import report_json
+from blissmask.ui.problems import ProblemPrinter
 from blissmask.ui.progress import make_reporter
 
 
@@ -35,13 +36,13 @@ def printed(capsys):
     ids=lambda value: type(value).__name__ if not isinstance(value, dict) else "",
 )
 def test_train_prints_each_event_as_one_line(capsys, event, document):
-    with make_reporter(RunSection(json_output=True), "train") as reporter:
+    with make_reporter(RunSection(json_output=True), "train", ProblemPrinter()) as reporter:
         reporter.emit(event)
     assert printed(capsys) == [document]
 
 
 def test_single_items_are_left_out(capsys):
-    with make_reporter(RunSection(json_output=True), "train") as reporter:
+    with make_reporter(RunSection(json_output=True), "train", ProblemPrinter()) as reporter:
         reporter.emit(Advanced(1, "a.png"))
     assert printed(capsys) == []
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blissmask.errors import BlissmaskError, Problem
+from blissmask.errors import BlissmaskError, Hint, Problem
 from blissmask.events import Advanced, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.families.files.model_files import model_files
 from blissmask.families.previews import Painter, Shot
@@ -168,6 +168,7 @@ def _draw_one(studio: Studio, performers: Sequence[_Performer], number: int, pat
     shot, planned, painter = studio.shots[number], studio.planned[number], studio.painter
     assert painter is not None
     writes = studio.plan.processes.first
+    fix: str | Hint
     try:
         with _on_stage(studio, performers, _before_pass(studio, number, context)):
             rgb_FHW3 = painter.draw({performer.name: performer.denoiser.module for performer in performers}, shot)
