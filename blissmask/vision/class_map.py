@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from blissmask.vision.faces.face_mesh import TURNED_AWAY
 from blissmask.vision.photo import Photo, paste
-from blissmask.vision.regions import Box, box_of, box_to_crop, invert, move, square_around, union
+from blissmask.vision.regions import Box, box_of, box_to_crop, invert, move, square_around, tiles, union
 from blissmask.vision.scene import Figure, Scene
 from blissmask.vision.selfie_multiclass import CLASSES, CLOTHES, FACE_SKIN, HAIR, SIZE, Looks
-from blissmask.vision.tiles import tiles
 
 WORKING_SIDE = 1400
 """Pixels. The networks see 256 pixels per crop; more than this holds no more detail, only more work."""

@@ -1,4 +1,4 @@
-"""Turned squares, boxes and the 2x3 matrices that carry points between a photo and a crop.
+"""Regions of a photo: boxes, turned squares, tiles, and the 2x3 matrices that carry points between photo and crop.
 
 Coordinates are continuous: pixel column ``i`` spans ``[i, i + 1)``, so a photo of width W spans ``[0, W]``. N = points.
 """
@@ -16,6 +16,9 @@ Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels; may reach outside the photo."""
 
+LARGEST_ASPECT = 12
+"""Tiles are never smaller than the long side divided by this: a panorama of 3 x 50000 pixels would need thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Square:
@@ -25,7 +28,7 @@ class Square:
         x: column of the centre, pixels.
         y: row of the centre, pixels.
         side: length of a side, pixels.
-        angle: clockwise turn on screen, radians; a crop of it shows the content turned upright.
+        angle: clockwise turn on screen, radians; a crop of the square shows its content turned upright.
     """
 
     x: float
@@ -48,9 +51,39 @@ class Square:
 
 
 def square_around(box: Box, *, margin: float = 0.0) -> Square:
-    """Return the unturned square around ``box``, ``margin`` times the longer side larger."""
+    """Return the unturned square around ``box``; its side is ``1 + margin`` times the longer side of the box."""
     left, top, right, bottom = box
     return Square((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) * (1 + margin))
+
+
+def whole(width: int, height: int) -> Square:
+    """Return the smallest square around a photo, centred."""
+    return Square(width / 2, height / 2, max(width, height))
+
+
+def tiles(width: int, height: int, side: float, *, overlap: float) -> list[Square]:
+    """Return squares of one size that cover a photo, row by row.
+
+    Networks of 128 to 256 pixels see small people only in tiles.
+
+    Args:
+        width: photo width, pixels.
+        height: photo height, pixels.
+        side: wanted side of a tile, pixels; limited by :data:`LARGEST_ASPECT`.
+        overlap: smallest share of a tile that its neighbour covers too, in [0, 1).
+    """
+    side = max(side, max(width, height) / LARGEST_ASPECT)
+    return [
+        Square(x, y, side) for y in _tile_centres(height, side, overlap) for x in _tile_centres(width, side, overlap)
+    ]
+
+
+def _tile_centres(length: int, side: float, overlap: float) -> list[float]:
+    if side >= length:
+        return [length / 2]
+    count = math.ceil((length - side) / (side * (1 - overlap))) + 1
+    step = (length - side) / (count - 1)
+    return [side / 2 + step * index for index in range(count)]
 
 
 def box_to_crop(box: Box, size: int) -> Matrix:
@@ -72,7 +105,7 @@ def union(first: Box, second: Box) -> Box:
 
 
 def invert(matrix: Matrix) -> Matrix:
-    """Return the matrix of the way back; ``matrix`` must not be singular."""
+    """Return the matrix of the opposite direction; ``matrix`` must not be singular."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
@@ -83,7 +116,10 @@ def move(points_N2: Points, matrix: Matrix) -> Points:
 
 
 def similarity(source_N2: Points, target_N2: Points) -> Matrix:
-    """Return the turn, scale and shift that brings ``source`` nearest to ``target`` (least squares, at least two distinct points)."""
+    """Return the turn, scale and shift that brings ``source_N2`` nearest to ``target_N2``.
+
+    Nearest means the least sum of squared distances; both need at least two distinct points.
+    """
     source_mean, target_mean = source_N2.mean(axis=0), target_N2.mean(axis=0)
     source, target = source_N2 - source_mean, target_N2 - target_mean
     spread = (source**2).sum()

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.detection import Detector, merge
 from blissmask.vision.photo import Photo
-from blissmask.vision.regions import Square
-from blissmask.vision.tiles import tiles, whole
+from blissmask.vision.regions import Square, tiles, whole
 
 DETECTOR = Detector("pose_detection", 224, ((8, 2), (16, 2), (32, 6)), points=4)
 

@@ -7,8 +7,7 @@ import numpy as np
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.detection import Detections, Detector, merge
 from blissmask.vision.photo import Photo
-from blissmask.vision.regions import Square
-from blissmask.vision.tiles import tiles, whole
+from blissmask.vision.regions import Square, tiles, whole
 
 FULL_RANGE = Detector("face_detection_full_range_sparse", 192, ((4, 1),), points=6)
 SHORT_RANGE = Detector("face_detection_short_range", 128, ((8, 2), (16, 6)), points=6)

@@ -1,11 +1,22 @@
-"""Points carried between photo and crop."""
+"""Regions of a photo: points carried between photo and crop, and tiles that cover a photo, never by the thousand."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from blissmask.vision.regions import Square, box_to_crop, invert, move, pixel_matrix, similarity, square_around
+from blissmask.vision.regions import (
+    Square,
+    box_to_crop,
+    invert,
+    move,
+    pixel_matrix,
+    similarity,
+    square_around,
+    tiles,
+    whole,
+)
 
 
 def test_centre_of_a_square_is_the_centre_of_its_crop():
@@ -50,3 +61,28 @@ def test_doubling_puts_the_first_pixel_centre_between_the_first_two_pixels():
 def test_square_around_a_box_keeps_its_centre_and_adds_the_margin_once():
     square = square_around((0, 0, 10, 40), margin=0.5)
     assert (square.x, square.y, square.side) == (5, 20, 60)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "side"), [(1000, 700, 231), (640, 480, 480), (512, 512, 512), (300, 1000, 299)]
+)
+def test_tiles_cover_the_photo_and_stay_within_it(width, height, side):
+    found = tiles(width, height, side, overlap=0.3)
+    assert min(tile.box()[0] for tile in found) == pytest.approx(0)
+    assert max(tile.box()[2] for tile in found) == pytest.approx(width)
+    assert min(tile.box()[1] for tile in found) == pytest.approx(0)
+    assert max(tile.box()[3] for tile in found) == pytest.approx(height)
+
+
+def test_neighbours_overlap_by_at_least_what_was_asked():
+    columns = sorted({tile.x for tile in tiles(1000, 231, 231, overlap=0.3)})
+    assert max(b - a for a, b in itertools.pairwise(columns)) <= 231 * 0.7 + 1e-9
+
+
+def test_a_thin_strip_needs_few_tiles():
+    assert len(tiles(50000, 3, 3, overlap=0.35)) <= 20
+
+
+def test_whole_holds_the_photo():
+    left, top, right, bottom = whole(100, 300).box()
+    assert (right - left, top, bottom) == (300, 0, 300)
