@@ -1,4 +1,4 @@
-"""Share the cores: photos are worked on side by side, and a core that no photo needs helps with the parts of one."""
+"""Share the cores among photos: a core that has no photo of its own helps with the parts of another photo."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TypeVar
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-# The caller's own thread needs the one that is missing.
+# One core less than the machine has: the caller's own thread runs on it.
 _spare = threading.Semaphore((os.cpu_count() or 1) - 1)
 
 
 @contextmanager
 def limited_to(cores: int) -> Iterator[None]:
-    """Within, the whole process has ``cores`` cores for photos; each thread that works on one says so with :func:`occupied`."""
+    """Give the whole process ``cores`` cores for photos; a thread that processes a photo enters :func:`occupied`."""
     global _spare
     outer, _spare = _spare, threading.Semaphore(cores)
     try:
@@ -29,9 +29,9 @@ def limited_to(cores: int) -> Iterator[None]:
 
 @contextmanager
 def occupied() -> Iterator[None]:
-    """Within, this thread works on a photo of its own, so its core is not there to help with another's."""
+    """Take one core for the photo that this thread processes, so that the core does not help with other photos."""
     spare = _spare
-    # Never waits: while a helper finishes its part, one thread more than there are cores does no harm.
+    # Does not wait for a free core: one thread too many, until a helper finishes its part, does no harm.
     taken = spare.acquire(blocking=False)
     try:
         yield
@@ -41,10 +41,10 @@ def occupied() -> Iterator[None]:
 
 
 def side_by_side(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
-    """Return ``work(item)`` for each item, in order, with the help of the cores that are to spare now.
+    """Return ``work(item)`` for each item, in order, on this thread and on the cores that are free now.
 
     Args:
-        work: safe to call from several threads; what it returns must not depend on the other items.
+        work: safe to call from several threads; its result must not depend on the other items.
         items: the parts of one photo.
     """
     spare, helpers = _spare, 0

@@ -1,6 +1,7 @@
-"""What the single-shot detectors share: anchors, decoding and merging.
+"""What the single-shot detectors of faces and people share: anchors, decoding and merging.
 
-A = anchors, N = detections, K = key points. Source: MediaPipe's SSD anchors and weighted non-maximum suppression.
+A = anchors, N = detections, K = key points. Source: MediaPipe's ``SsdAnchorsCalculator``,
+``TensorsToDetectionsCalculator`` and ``NonMaxSuppressionCalculator``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from blissmask.vision.regions import Square, invert, move
 from blissmask.vision.session import run
 
 SAME_IOU = 0.3
-"""Detections that overlap more than this are one thing."""
+"""Detections with a larger intersection over union are one thing.
+
+Source: ``min_suppression_threshold`` of MediaPipe's face and pose detection graphs.
+"""
+
+CONTAINED = 0.7
+"""A box that lies within a better one by more than this share is the same thing, seen in part by another tile.
+
+By eye; MediaPipe has no tiles and no such rule.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +56,11 @@ class Detector:
     """One detector network.
 
     Attributes:
-        name: its weights file.
+        name: stem of its weights file.
         size: side of its square input, pixels.
         layers: (stride, anchors per cell) of its feature maps, in output order.
         points: key points per detection.
-        anchors_A2: anchor centres in input pixels, made from ``layers``.
+        anchors_A2: anchor centres (x, y) in input pixels, computed from ``layers``.
     """
 
     name: str
@@ -63,12 +73,11 @@ class Detector:
         object.__setattr__(self, "anchors_A2", anchors(self.size, self.layers))
 
     def detect(self, photo: Photo, tile: Square, *, min_score: float) -> Detections:
-        """Return what the network sees in one unturned square of the photo, unmerged, in photo coordinates."""
+        """Return the detections in one unturned square of the photo, unmerged, in photo coordinates."""
         to_crop = tile.to_crop(self.size)
         crop = photo.cut(to_crop, self.size)
-        outputs = run(self.name, network_input(crop, lowest=-1))
-        raw_boxes, raw_scores = sorted((output[0] for output in outputs), key=lambda output: -output.shape[-1])
-        found = decode(raw_boxes, raw_scores[:, 0], self.anchors_A2, min_score=min_score)
+        raw_boxes_1AC, raw_scores_1A1 = run(self.name, network_input(crop, lowest=-1))
+        found = decode(raw_boxes_1AC[0], raw_scores_1A1[0, :, 0], self.anchors_A2, min_score=min_score)
         to_photo = invert(to_crop)
         boxes = move(found.boxes_N4.reshape(-1, 2), to_photo).reshape(-1, 4)
         points = move(found.points_NK2.reshape(-1, 2), to_photo).reshape(-1, self.points, 2)
@@ -76,7 +85,12 @@ class Detector:
 
 
 def anchors(size: int, layers: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """Return anchor centres, (A, 2) as (x, y) in input pixels: cell by cell in rows, each repeated ``per_cell`` times."""
+    """Return anchor centres, (A, 2) as (x, y) in input pixels: cell by cell in rows, each repeated ``per_cell`` times.
+
+    Args:
+        size: side of the network's input, pixels.
+        layers: (stride, anchors per cell) of each feature map.
+    """
     centres = []
     for stride, per_cell in layers:
         steps = (np.arange(size // stride) + 0.5) * stride
@@ -96,7 +110,7 @@ def decode(
 
     Args:
         raw_boxes_AC: centre x, y relative to the anchor, width, height, then x, y of each key point relative to the
-            anchor; input pixels.
+            anchor; all in input pixels.
         raw_scores_A: score logits.
         anchors_A2: anchor centres.
         min_score: smallest score to keep, 0..1.
@@ -115,32 +129,36 @@ def merge(parts: Sequence[Detections], *, contained: float | None = None) -> Det
     """Merge detections of the same thing into their score-weighted mean, best first.
 
     Args:
-        parts: what several tiles saw; at least one part, which may be empty.
+        parts: the detections of several tiles; at least one part, which may be empty.
         contained: a box that lies within a better one by more than this share is dropped; None keeps it.
     """
     boxes = np.concatenate([part.boxes_N4 for part in parts])
     scores = np.concatenate([part.scores_N for part in parts])
     points = np.concatenate([part.points_NK2 for part in parts])
-    left = np.argsort(-scores, kind="stable")
-    merged: list[tuple[NDArray[np.float64], float, NDArray[np.float64]]] = []
-    while len(left):
-        overlap, inside = overlaps(boxes[left[0]], boxes[left])
-        same = overlap > SAME_IOU
-        same[0] = True
-        group = left[same]
-        weights = scores[group]
-        merged.append((np.average(boxes[group], 0, weights), float(weights[0]), np.average(points[group], 0, weights)))
-        gone = same if contained is None else same | (inside > contained)
-        left = left[~gone]
-    if not merged:
+    if not len(scores):
         return Detections(boxes, scores, points)
-    return Detections(*(np.array(column) for column in zip(*merged, strict=True)))
+    merged_boxes, merged_scores, merged_points = [], [], []
+    remaining = np.argsort(-scores, kind="stable")
+    while len(remaining):
+        overlap, inside = overlaps(boxes[remaining[0]], boxes[remaining])
+        same = overlap > SAME_IOU
+        # An empty box does not overlap itself.
+        same[0] = True
+        group = remaining[same]
+        weights = scores[group]
+        merged_boxes.append(np.average(boxes[group], 0, weights))
+        merged_scores.append(weights[0])
+        merged_points.append(np.average(points[group], 0, weights))
+        # A contained box is dropped but does not take part in the mean: it shows a part only.
+        dropped = same if contained is None else same | (inside > contained)
+        remaining = remaining[~dropped]
+    return Detections(np.array(merged_boxes), np.array(merged_scores), np.array(merged_points))
 
 
 def overlaps(
     box_4: NDArray[np.float64], boxes_N4: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the IoU of one box with each of many, and the share of the smaller box that both cover."""
+    """Return the IoU of one box with each of many, and the shared area as a share of the smaller box."""
     size = np.minimum(box_4[2:], boxes_N4[:, 2:]) - np.maximum(box_4[:2], boxes_N4[:, :2])
     shared = np.prod(np.clip(size, 0, None), axis=1)
     area, areas = np.prod(box_4[2:] - box_4[:2]), np.prod(boxes_N4[:, 2:] - boxes_N4[:, :2], axis=1)
@@ -149,5 +167,5 @@ def overlaps(
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(-x)); far logits are clipped so that they cannot overflow."""
+    """Return 1 / (1 + exp(-x)); logits beyond 50 are clipped, since their exponentials may overflow."""
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))))

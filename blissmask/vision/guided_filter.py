@@ -1,8 +1,8 @@
 """Move the edges of coarse masks onto the edges of the photo: the colour guided filter.
 
-Source: He, Sun, Tang, "Guided Image Filtering" (2013), and "Fast Guided Filter" (2015): the coefficients are found on a
-small copy and applied to the full photo. h, w: rows and columns of the small copy; H, W: of the photo; 3 = RGB; 4 =
-three colour gains and an offset.
+Source: He, Sun, Tang, "Guided Image Filtering" (2013), and He, Sun, "Fast Guided Filter" (2015): the coefficients are
+computed on a small copy and applied to the full photo. h, w: rows and columns of the small copy; H, W: of the photo;
+3 = RGB; 4 = three colour gains and an offset.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from blissmask.vision.photo import Window, paste
 Plane = NDArray[np.float32]
 
 EPSILON = 2e-4
-"""Colour variance, of values in 0..1, below which a neighbourhood counts as flat: its masks are smoothed, not sharpened."""
+"""Colour variance, of values in 0..1, below which a neighbourhood counts as flat; by eye.
+
+A mask is smoothed there and not sharpened, since noise has no edges to follow.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """How a mask follows the colours around each pixel of the guide.
+    """A mask as a linear function of the colours around each pixel of the guide.
 
     Attributes:
-        coefficients_hw4: float32, three colour gains and an offset; they cover a part of the guide.
-        corner_xy: where that part begins, pixels of the guide.
+        coefficients_hw4: float32, three colour gains and an offset, for a part of the guide.
+        corner_xy: left and top of the part, pixels of the guide.
         guide_wh: size of the guide.
     """
 
@@ -40,7 +43,7 @@ class LinearModel:
         """Evaluate the mask on the photo's own pixels.
 
         Args:
-            rgb_HW3: uint8 RGB, the whole photo, of which the guide is a copy of any size.
+            rgb_HW3: uint8 RGB, the whole photo; the guide is a copy of it of any size.
             window: the part to evaluate, photo pixels; strips keep the memory of large photos small.
 
         Returns:
@@ -85,22 +88,24 @@ class GuidedFilter:
             for channel, mean in zip(self._channels, means, strict=True)
         ]
         gains = [_dot([entry[part] for entry in row], together) for row in self._inverse]
-        planes = [self._mean(plane) for plane in (*gains, mask_mean - _dot(gains, means))]
+        planes = [self._mean(gain) for gain in gains]
+        planes.append(self._mean(mask_mean - _dot(gains, means)))
         return LinearModel(np.asarray(cv2.merge(planes), dtype=np.float32), (left, top), (width, height))
 
     def _mean(self, plane_hw: Plane) -> Plane:
         return np.asarray(cv2.boxFilter(plane_hw, -1, self._window, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
 
+    def _covariance(self, first: int, second: int) -> Plane:
+        means = self._means[first] * self._means[second]
+        return self._mean(self._channels[first] * self._channels[second]) - means
+
     def _inverse_covariance(self) -> list[list[Plane]]:
-        """Invert the 3x3 covariance of the colours at every pixel, in closed form: ten times faster than a general inverse."""
-        covariance = {
-            (i, j): self._mean(self._channels[i] * self._channels[j])
-            - self._means[i] * self._means[j]
-            + np.float32(EPSILON if i == j else 0)
-            for i in range(3)
-            for j in range(i, 3)
-        }
-        rr, rg, rb, gg, gb, bb = (covariance[key] for key in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
+        """Invert the 3x3 covariance of the colours at every pixel, by its cofactors.
+
+        This is ten times faster than a general inverse.
+        """
+        rr, gg, bb = (self._covariance(channel, channel) + np.float32(EPSILON) for channel in range(3))
+        rg, rb, gb = self._covariance(0, 1), self._covariance(0, 2), self._covariance(1, 2)
         irr, irg, irb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
         igg, igb, ibb = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
         scale = np.reciprocal(rr * irr + rg * irg + rb * irb, dtype=np.float32)

@@ -19,7 +19,7 @@ Window = tuple[int, int, int, int]
 """left, top, right, bottom, whole pixels; right and bottom are exclusive."""
 
 SMALLEST_COPY = 128
-"""No copy is made whose longer side would be shorter than this; no network sees less."""
+"""No copy is made whose longer side would be shorter than this: 128 pixels is the smallest input of the networks."""
 
 
 class Photo:
@@ -40,7 +40,7 @@ class Photo:
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """Name the content: equal photos have equal digests."""
+        """A hash of size and pixels: equal photos have equal digests."""
         checksum = hashlib.blake2b(str(self.rgb_HW3.shape).encode(), digest_size=16)
         checksum.update(np.ascontiguousarray(self.rgb_HW3).data)
         return checksum.digest()
@@ -60,13 +60,13 @@ class Photo:
         Args:
             to_crop: matrix from photo to crop coordinates.
             size: side of the crop, pixels.
-            repeat_border: what lies outside the photo repeats its border pixels; otherwise it is black.
+            repeat_border: pixels outside the photo repeat its border; otherwise they are black.
 
         Returns:
             uint8 (size, size, 3).
         """
         scale = math.sqrt(abs(float(np.linalg.det(to_crop[:, :2]))))
-        # Bilinear sampling reads 2x2 pixels, so it may shrink at most by two; the copies do the rest.
+        # Bilinear sampling reads 2x2 pixels, so it may shrink by at most two; the copies do the rest.
         halvings = max(0, math.floor(-math.log2(scale))) if scale > 0 else 0
         source = self._copies[min(halvings, len(self._copies) - 1)]
         to_photo = np.diag([self.width / source.shape[1], self.height / source.shape[0]])
@@ -82,7 +82,7 @@ class Photo:
 
 
 def network_input(crop_hw3: NDArray[np.uint8], *, lowest: float = 0.0) -> NDArray[np.float32]:
-    """Return a crop as a network wants it: float32 (1, h, w, 3), black is ``lowest`` (0 or -1) and white is 1."""
+    """Return a crop as the networks take it: float32 (1, h, w, 3), black is ``lowest`` (0 or -1) and white is 1."""
     unit = np.multiply(crop_hw3[None], np.float32((1 - lowest) / 255), dtype=np.float32)
     return np.add(unit, np.float32(lowest), dtype=np.float32)
 
@@ -94,7 +94,7 @@ def paste(
 
     Args:
         crop_hwC: float32, (h, w) or (h, w, C) with C <= 4.
-        to_crop: matrix from the coordinates that ``window`` is in to crop coordinates.
+        to_crop: matrix from the coordinates of ``window`` to crop coordinates.
         window: the pixels to fill.
         outside: value beyond the crop; None repeats the crop's border.
 
@@ -104,8 +104,7 @@ def paste(
     left, top, right, bottom = window
     shifted = to_crop.copy()
     shifted[:, 2] += to_crop[:, :2] @ (left, top)
-    border = cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT
-    fill = (0.0 if outside is None else outside,) * 4
+    border, fill = (cv2.BORDER_REPLICATE, 0.0) if outside is None else (cv2.BORDER_CONSTANT, outside)
     return np.asarray(_warp(crop_hwC, invert(shifted), (right - left, bottom - top), border, fill), dtype=np.float32)
 
 
@@ -114,8 +113,14 @@ def _warp(
     matrix: Matrix,
     size_wh: tuple[int, int],
     border: int,
-    fill: tuple[float, ...] = (0.0,) * 4,
+    fill: float = 0.0,
 ) -> object:
     return cv2.warpAffine(
-        source, pixel_matrix(matrix), size_wh, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=fill
+        source,
+        pixel_matrix(matrix),
+        size_wh,
+        flags=cv2.INTER_LINEAR,
+        borderMode=border,
+        # OpenCV wants one value for each of four channels, however many there are.
+        borderValue=(fill, fill, fill, fill),
     )

@@ -1,4 +1,7 @@
-"""Run the networks that ship with the package: one lazy session per network and process, its weights checked once."""
+"""Run the networks that ship with the package: one session per network and process, opened when first needed.
+
+The weights of a network are compared with their recorded hash once, when it is opened.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,8 @@ def run(name: str, input_array: NDArray[np.float32]) -> list[NDArray[np.float32]
 def load_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Open an ONNX file on the CPU.
 
-    One thread is the default because photos are worked on side by side: six of the seven networks gain less than 20 %
-    from a second thread (measured, 2 cores), while two photos at once nearly double the throughput.
+    One thread is the default because several photos are processed at once. On 2 cores, six of the seven networks gained
+    less than 20 % from a second thread, while two photos at once nearly doubled the throughput.
 
     Args:
         path: the ``.onnx`` file.
@@ -64,9 +67,9 @@ def load_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSessio
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Idle threads that spin steal the cores from the other sessions of the process: 2-3x slower.
+    # Idle threads that spin take the cores from the other sessions of the process, which were 2 to 3 times slower then.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Errors only: its warnings are about graph details that no user can act on.
+    # 3 is errors only: the warnings are about details of the graphs, on which no user can act.
     options.log_severity_level = 3
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -108,6 +111,6 @@ def _runtime() -> Any:
         raise MissingPackageError(
             "the embedded networks need onnxruntime", fix="install it: `pip install onnxruntime`"
         ) from error
-    # Official Windows builds send usage data unless told not to; people's own photos are nobody's business.
+    # Official Windows builds send usage data by default, and blissmask sends nothing about people's photos to anybody.
     onnxruntime.disable_telemetry_events()
     return onnxruntime
