@@ -1,8 +1,7 @@
 """Who is in a photo: faces verified, bodies fitted, each face linked to its body.
 
-Both embedded backends start from here.
-
-A photo is looked at once: the scenes of the last few photos are kept, so masks, people and identity share one look.
+Both embedded backends and the embedded identity start from the scene of a photo. The scenes of the last few photos are
+kept, so that masks, people and identity search a photo once.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 
 from blissmask.vision import selfie_multiclass
 from blissmask.vision.bodies import pose, pose_detector
-from blissmask.vision.bodies.faceless import looks_human, seek_unexplained
-from blissmask.vision.bodies.find_bodies import find_bodies
+from blissmask.vision.bodies.faceless import is_person, search_unexplained
+from blissmask.vision.bodies.find_bodies import Body, find_bodies
 from blissmask.vision.bodies.pose import Pose
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.faces import face_detector, face_mesh
@@ -26,7 +25,7 @@ from blissmask.vision.faces.face_mesh import FaceMesh
 from blissmask.vision.faces.find_faces import find_faces
 from blissmask.vision.photo import Photo
 from blissmask.vision.regions import Box
-from blissmask.vision.selfie_multiclass import Looks
+from blissmask.vision.selfie_multiclass import BoxClassifier
 
 NETWORKS = (
     selfie_multiclass.NETWORK,
@@ -36,15 +35,15 @@ NETWORKS = (
     pose_detector.DETECTOR.name,
     pose.NETWORK,
 )
-"""The networks that decide what is seen in a photo."""
+"""The networks on which scenes and class maps depend, for the identities of backends."""
 
 KEPT_SCENES = 4
-"""A scene takes a few megabytes; a few workers may each have a photo in hand."""
+"""A scene takes a few megabytes; a few workers process a photo each, and ask for its scene two or three times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One person as far as seen: a face, a body, or both.
+    """One person: a face, a body, or both.
 
     Attributes:
         face: None when the face is not seen.
@@ -61,11 +60,11 @@ class Scene:
 
     Attributes:
         figures: the people.
-        seen: what the body-parts network saw on the way, by box, so that it need not look there again.
+        classified: class probabilities by box, as far as the search needed them; the class map takes them from here.
     """
 
     figures: tuple[Figure, ...]
-    seen: Mapping[Box, NDArray[np.float32]]
+    classified: Mapping[Box, NDArray[np.float32]]
 
     @property
     def faces(self) -> list[FaceMesh]:
@@ -82,11 +81,11 @@ _kept: OrderedDict[bytes, Scene] = OrderedDict()
 _keeping = threading.Lock()
 
 
-def look_at(photo: Photo) -> Scene:
-    """Return everybody in the photo; the same photo again costs nothing. Safe to call from several threads."""
-    known = _remembered(photo)
-    if known is not None:
-        return known
+def scene_of(photo: Photo) -> Scene:
+    """Return everybody in the photo, from the kept scenes if it is there. Safe to call from several threads."""
+    kept = _kept_scene(photo)
+    if kept is not None:
+        return kept
     scene = find_scene(photo)
     with _keeping:
         _kept[photo.digest] = scene
@@ -96,26 +95,30 @@ def look_at(photo: Photo) -> Scene:
 
 
 def faces_of(photo: Photo) -> list[FaceMesh]:
-    """Return all verified faces of the photo, without looking for bodies; costs nothing when :func:`look_at` has seen it lately."""
-    known = _remembered(photo)
-    return known.faces if known is not None else find_faces(photo)
+    """Return all verified faces of the photo, from the kept scenes if it is there; bodies are not searched."""
+    kept = _kept_scene(photo)
+    return find_faces(photo) if kept is None else kept.faces
 
 
 def find_scene(photo: Photo) -> Scene:
-    """Look for everybody in the photo, without asking what is kept."""
-    looks = Looks(photo)
+    """Search everybody in the photo, whatever is kept."""
+    classifier = BoxClassifier(photo)
     faces = find_faces(photo)
-    bodies = find_bodies(photo, faces)
-    believed = side_by_side(lambda body: body.face is not None or looks_human(looks, body.pose), bodies)
-    bodies = [body for body, believe in zip(bodies, believed, strict=True) if believe]
+
+    def is_believed(body: Body) -> bool:
+        return body.face is not None or is_person(classifier, body.pose)
+
+    candidates = find_bodies(photo, faces)
+    believed = side_by_side(is_believed, candidates)
+    bodies = [body for body, is_real in zip(candidates, believed, strict=True) if is_real]
     figures = [Figure(None if body.face is None else faces[body.face], body.pose) for body in bodies]
     linked = {body.face for body in bodies}
     figures += [Figure(face, None) for index, face in enumerate(faces) if index not in linked]
-    unexplained = seek_unexplained(looks, faces, [body.pose for body in bodies])
-    figures += [Figure(None, pose) for pose in unexplained if looks_human(looks, pose)]
-    return Scene(tuple(figures), looks.seen)
+    unexplained = search_unexplained(classifier, faces, [body.pose for body in bodies])
+    figures += [Figure(None, pose) for pose in unexplained if is_person(classifier, pose)]
+    return Scene(tuple(figures), classifier.known)
 
 
-def _remembered(photo: Photo) -> Scene | None:
+def _kept_scene(photo: Photo) -> Scene | None:
     with _keeping:
         return _kept.get(photo.digest)

@@ -1,6 +1,6 @@
 """Tell background, hair, skin, clothes and things apart: MediaPipe Selfie Multiclass.
 
-C = the six classes of :data:`CLASSES`.
+C = the six classes of :data:`CLASSES`. The network knows no people: it gives every pixel of a crop six probabilities.
 """
 
 from __future__ import annotations
@@ -21,36 +21,35 @@ CLASSES = ("background", "hair", "body-skin", "face-skin", "clothes", "others")
 BACKGROUND, HAIR, BODY_SKIN, FACE_SKIN, CLOTHES, OTHERS = range(6)
 
 
-def classify(photo: Photo, box: Box) -> NDArray[np.float32]:
-    """Return class probabilities of a box of the photo, float32 (256, 256, C); the box is stretched to the network's square."""
+class BoxClassifier:
+    """The class probabilities of boxes of one photo; each box goes through the network once.
+
+    Args:
+        photo: the photo.
+        known: probabilities by box from before; copied.
+    """
+
+    def __init__(self, photo: Photo, known: Mapping[Box, NDArray[np.float32]] | None = None) -> None:
+        self.photo = photo
+        self.known = dict(known or {})
+
+    def classify(self, box: Box) -> NDArray[np.float32]:
+        """Return the class probabilities of a box, float32 (256, 256, C); the box is stretched to a square."""
+        if box not in self.known:
+            self.known[box] = _classify(self.photo, box)
+        return self.known[box]
+
+    def classify_each(self, boxes: Sequence[Box]) -> list[NDArray[np.float32]]:
+        """Return the class probabilities of several boxes; free cores share the work."""
+        return side_by_side(self.classify, boxes)
+
+    def classify_photo(self) -> NDArray[np.float32]:
+        """Return the class probabilities of the whole photo, stretched to float32 (256, 256, C)."""
+        return self.classify(self.photo.box)
+
+
+def _classify(photo: Photo, box: Box) -> NDArray[np.float32]:
     crop = photo.cut(box_to_crop(box, SIZE), SIZE, repeat_border=True)
     logits = run(NETWORK, network_input(crop))[0][0]
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
-
-
-class Looks:
-    """What the network sees in boxes of one photo; each box is looked at once.
-
-    Args:
-        photo: the photo.
-        seen: what was seen before, by box; copied.
-    """
-
-    def __init__(self, photo: Photo, seen: Mapping[Box, NDArray[np.float32]] | None = None) -> None:
-        self.photo = photo
-        self.seen = dict(seen or {})
-
-    def at(self, box: Box) -> NDArray[np.float32]:
-        """Return class probabilities of a box, float32 (256, 256, C)."""
-        if box not in self.seen:
-            self.seen[box] = classify(self.photo, box)
-        return self.seen[box]
-
-    def at_each(self, boxes: Sequence[Box]) -> list[NDArray[np.float32]]:
-        """Return class probabilities of several boxes, looked at side by side."""
-        return side_by_side(self.at, boxes)
-
-    def overview(self) -> NDArray[np.float32]:
-        """Return class probabilities of the whole photo, stretched to float32 (256, 256, C)."""
-        return self.at(self.photo.box)

@@ -1,4 +1,4 @@
-"""The faces of a photo: detected, verified by Face Mesh, no face twice."""
+"""The faces of a photo: detected, verified by Face Mesh, each face once."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from blissmask.vision.faces.face_mesh import FaceMesh, fit_mesh
 from blissmask.vision.photo import Photo
 
 SAME_NOSE = 0.4
-"""Two meshes whose noses are closer than this many face widths are one face (two nested boxes survived the merging otherwise)."""
+"""Two meshes whose noses are closer than this many face widths are one face.
+
+By eye: without the rule, two nested boxes on one face of the design photos stayed two faces.
+"""
 
 SAME_SHARE = 0.25
-"""Or if they share this part of the smaller one's box: a forehead alone can pass for a face.
+"""Two meshes that share more than this part of the smaller one's box are one face too.
 
-Faces cheek to cheek share less.
+By eye: a forehead alone can pass for a face, and its nose is far from the true one. Faces cheek to cheek share less.
 """
 
 
-def find_faces(photo: Photo, *, min_presence: float = 0.3) -> list[FaceMesh]:
-    """Return the verified faces of a photo, in the order of the detector's scores.
-
-    Args:
-        photo: the photo.
-        min_presence: smallest Face Mesh presence, 0..1; true frontal faces score 1.00, false boxes about 0.00.
-    """
+def find_faces(photo: Photo) -> list[FaceMesh]:
+    """Return the verified faces of a photo, in the order of the detector's scores."""
     found = detect_faces(photo)
 
     def verified(index: int) -> FaceMesh | None:
         left, top, right, bottom = found.boxes_N4[index].tolist()
-        eyes = {"right_eye": found.points_NK2[index, RIGHT_EYE], "left_eye": found.points_NK2[index, LEFT_EYE]}
-        return fit_mesh(photo, (left, top, right, bottom), **eyes, min_presence=min_presence)
+        return fit_mesh(
+            photo,
+            (left, top, right, bottom),
+            right_eye=found.points_NK2[index, RIGHT_EYE],
+            left_eye=found.points_NK2[index, LEFT_EYE],
+        )
 
-    return without_doubles([mesh for mesh in side_by_side(verified, range(len(found))) if mesh is not None])
+    meshes = side_by_side(verified, range(len(found)))
+    return without_doubles([mesh for mesh in meshes if mesh is not None])
 
 
 def without_doubles(meshes: Sequence[FaceMesh]) -> list[FaceMesh]:
-    """Keep the first of meshes that sit on one face."""
+    """Keep the first of the meshes that lie on one face."""
     kept: list[FaceMesh] = []
     for mesh in meshes:
         if not any(_same_face(mesh, other) for other in kept):

@@ -8,8 +8,8 @@ from blissmask.vision import scene
 from blissmask.vision.bodies import find_bodies
 from blissmask.vision.bodies.faceless import flesh_share
 from blissmask.vision.bodies.pose import Pose
-from blissmask.vision.class_map import PartsMap, person_box
-from blissmask.vision.evidence import join
+from blissmask.vision.class_map import ClassMap, person_box
+from blissmask.vision.evidence import join_bodies
 from blissmask.vision.faces import find_faces
 from blissmask.vision.faces.face_mesh import CHIN, FOREHEAD, LEFT_CHEEK, NOSE, OVAL, RIGHT_CHEEK, FaceMesh
 from blissmask.vision.photo import Photo
@@ -43,18 +43,18 @@ def _pose(box, *, nose=None, score=1.0):
     return Pose(points, np.ones(39), score, Square(SIZE / 2, SIZE / 2, SIZE), logits)
 
 
-def _parts(**regions):
+def _class_map(**regions):
     """Return a map that is background except for boxes of classes."""
     probabilities = np.zeros((SIZE, SIZE, 6), np.float32)
     probabilities[..., BACKGROUND] = 1
     numbers = {"hair": HAIR, "body": BODY_SKIN, "face": FACE_SKIN, "clothes": CLOTHES, "others": OTHERS}
     for name, (left, top, right, bottom) in regions.items():
         probabilities[top:bottom, left:right] = np.eye(6, dtype=np.float32)[numbers[name]]
-    return PartsMap(probabilities, (SIZE, SIZE))
+    return ClassMap(probabilities, (SIZE, SIZE))
 
 
-def _person(parts):
-    return 1 - parts.probabilities_hwC[..., BACKGROUND]
+def _person(class_map):
+    return 1 - class_map.probabilities_hwC[..., BACKGROUND]
 
 
 def test_two_meshes_on_one_face_are_one():
@@ -101,7 +101,7 @@ def test_person_box_holds_the_body_and_the_head():
 
 
 def test_a_dark_suit_that_only_the_body_mask_sees_becomes_clothes():
-    joined = join(_parts(), Scene((Figure(None, _pose((30, 40, 70, 90))),), {}))
+    joined = join_bodies(_class_map(), Scene((Figure(None, _pose((30, 40, 70, 90))),), {}))
     assert joined.probabilities_hwC[60, 50].argmax() == CLOTHES
     assert joined.probabilities_hwC[20, 50].argmax() == BACKGROUND
     assert joined.probabilities_hwC.sum(axis=-1) == pytest.approx(1, abs=1e-5)
@@ -109,27 +109,27 @@ def test_a_dark_suit_that_only_the_body_mask_sees_becomes_clothes():
 
 def test_the_body_mask_adds_nothing_above_a_head_that_was_seen_clearly():
     scene = Scene((Figure(_face(50, 30), _pose((30, 5, 70, 90))),), {})
-    joined = join(_parts(face=(40, 20, 60, 40)), scene)
+    joined = join_bodies(_class_map(face=(40, 20, 60, 40)), scene)
     assert _person(joined)[12, 50] < 0.1
     assert _person(joined)[80, 50] > 0.9
 
 
 def test_a_small_person_like_island_without_evidence_is_dropped():
     scene = Scene((Figure(_face(20, 20), _pose((10, 10, 30, 90))),), {})
-    joined = join(_parts(clothes=(80, 80, 90, 90), face=(12, 12, 28, 28)), scene)
+    joined = join_bodies(_class_map(clothes=(80, 80, 90, 90), face=(12, 12, 28, 28)), scene)
     assert _person(joined)[85, 85] == 0
     assert _person(joined)[20, 20] == 1
 
 
 def test_an_unseen_head_is_kept_beside_people():
     scene = Scene((Figure(_face(20, 20), _pose((10, 10, 30, 90))),), {})
-    assert _person(join(_parts(hair=(80, 80, 90, 90)), scene))[85, 85] == 1
+    assert _person(join_bodies(_class_map(hair=(80, 80, 90, 90)), scene))[85, 85] == 1
 
 
 def test_without_anybody_an_animals_face_is_background_and_a_torso_is_not():
     nobody = Scene((), {})
-    assert _person(join(_parts(face=(10, 10, 60, 60)), nobody)).max() == 0
-    assert _person(join(_parts(clothes=(10, 10, 60, 60)), nobody))[30, 30] == 1
+    assert _person(join_bodies(_class_map(face=(10, 10, 60, 60)), nobody)).max() == 0
+    assert _person(join_bodies(_class_map(clothes=(10, 10, 60, 60)), nobody))[30, 30] == 1
 
 
 def test_flesh_share_tells_a_cup_from_a_body():
@@ -143,7 +143,7 @@ def test_each_contested_pixel_goes_to_the_stronger_claim():
     weak = _pose((30, 10, 90, 90))
     weak.mask_logits[weak.mask_logits > 0] = 2
     figures = (Figure(None, _pose((10, 10, 50, 90))), Figure(None, weak))
-    claims = ownership(figures, _parts(clothes=(10, 10, 90, 90)))
+    claims = ownership(figures, _class_map(clothes=(10, 10, 90, 90)))
     owner = claims.argmax(axis=0)
     assert owner[50, 40] == 0
     assert owner[50, 70] == 1
@@ -152,13 +152,13 @@ def test_each_contested_pixel_goes_to_the_stronger_claim():
 
 def test_hair_beside_a_face_belongs_to_that_face_not_to_the_neighbours_body():
     figures = (Figure(_face(30, 20), _pose((25, 10, 35, 90))), Figure(_face(75, 20), _pose((38, 10, 90, 90))))
-    claims = ownership(figures, _parts(hair=(18, 8, 46, 30)))
+    claims = ownership(figures, _class_map(hair=(18, 8, 46, 30)))
     assert claims.argmax(axis=0)[20, 42] == 0
     assert claims[0, 20, 42] > 0
 
 
 def test_a_person_without_a_body_owns_the_head_only():
-    claims = ownership((Figure(_face(50, 20), None),), _parts(face=(40, 10, 60, 30), clothes=(30, 32, 70, 90)))
+    claims = ownership((Figure(_face(50, 20), None),), _class_map(face=(40, 10, 60, 30), clothes=(30, 32, 70, 90)))
     assert claims[0, 20, 50] > 0
     assert claims[0, 80, 50] < 0
 
@@ -170,7 +170,7 @@ def test_faces_are_those_of_the_scene_where_it_is_known_and_are_sought_alone_whe
         scene, "find_scene", lambda photo: Scene((Figure(_face(50, 50), None), Figure(None, _pose((0, 0, 9, 9)))), {})
     )
     known, unknown = (Photo(np.full((SIZE, SIZE, 3), grey, np.uint8)) for grey in (201, 202))
-    scene.look_at(known)
+    scene.scene_of(known)
     assert [face.box for face in scene.faces_of(known)] == [_face(50, 50).box]
     assert sought == []
     assert [face.box for face in scene.faces_of(unknown)] == [_face(10, 10).box]
