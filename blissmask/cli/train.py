@@ -6,10 +6,23 @@ from blissmask.families.registry import ARCHS
 TRAIN = Command(
     name="train",
     summary="Train a LoRA on the cache, each part of a picture as much as its mask says",
-    sections=("model", "mask_loss", "train", "general", "datasets"),
+    sections=(
+        "model",
+        "mask_loss",
+        "train",
+        "memory",
+        "lora",
+        "optimizer",
+        "timesteps",
+        "saving",
+        "previews",
+        "logging",
+        "general",
+        "datasets",
+    ),
     task=Task(plan="blissmask.tasks.train.plan", run="blissmask.tasks.train.train_lora"),
     other_tasks={
-        ("train", "convert_lora"): Task(
+        ("saving", "convert_lora"): Task(
             plan="blissmask.tasks.convert_lora.convert_lora", run="blissmask.tasks.convert_lora.convert_lora"
         ),
         ("mask_loss", "like"): Task(plan="blissmask.tasks.train.like", run="blissmask.tasks.train.like"),

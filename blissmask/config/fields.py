@@ -5,10 +5,10 @@ from __future__ import annotations
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import annotated_types
-from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.fields import FieldInfo
 
 Int = Annotated[int, Strict()]
@@ -32,6 +32,18 @@ FilePath = Annotated[Path, AfterValidator(_at_home)]
 """A path as written, ``~`` for the home folder; relative paths start at the working folder, as in musubi-tuner."""
 
 
+_SHORT_DTYPES = {"fp32": "float32", "float": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+def full_dtype(value: Any) -> Any:
+    """Take musubi-tuner's short names of precisions."""
+    return _SHORT_DTYPES.get(value, value) if isinstance(value, str) else value
+
+
+DtypeName = Annotated[Literal["float32", "bfloat16", "float16"], BeforeValidator(full_dtype)]
+"""A precision of weights, as torch names it."""
+
+
 class Section(BaseModel):
     """One table of the configuration file. Unknown keys are errors; values are fixed after loading."""
 
@@ -48,6 +60,7 @@ def option(
     metavar: str = "",
     hidden: bool = False,
     default_text: str = "",
+    lasting: bool = True,
     gt: float | None = None,
     ge: float | None = None,
     lt: float | None = None,
@@ -65,6 +78,9 @@ def option(
         metavar: what the help screen shows for the value when the type says too little.
         hidden: accepted, but not shown in the help screen.
         default_text: what the help screen calls the default when it is decided later, e.g. ``the rank``.
+        lasting: whether a training state remembers the value, because it changes what the steps do. Only the sections
+            that ``tasks/train/settings.py`` names are asked. False for where files go, how memory is saved, and how
+            long the training is.
         gt: the value must be above this; ``ge``, ``lt``, ``le`` likewise.
     """
     shown: dict[str, Any] = {
@@ -74,8 +90,20 @@ def option(
         "metavar": metavar,
         "hidden": hidden,
         "default_text": default_text,
+        "lasting": lasting,
     }
     return Field(default, description=help_text, json_schema_extra=shown, gt=gt, ge=ge, lt=lt, le=le, **extra)
+
+
+def lasting_fields(section: type[Section]) -> set[str]:
+    """Return the names of the fields of a section that a training state remembers; see :func:`option`."""
+    return {name for name, field in section.model_fields.items() if _shown(field)["lasting"]}
+
+
+def _shown(field: FieldInfo) -> dict[str, Any]:
+    shown = field.json_schema_extra
+    assert isinstance(shown, dict)
+    return dict(shown)
 
 
 def range_text(field: FieldInfo) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from blissmask.config.fields import choices_of, item_type, plain_type, range_text
+from blissmask.config.mask_loss_section import PRESET_FIELDS
 from blissmask.config.model import Config, section_type
 from blissmask.config.other_trainers import advice_for, nearest
-from blissmask.config.training import PRESET_FIELDS
 from blissmask.errors import UsageError
 
 DEFAULT_NAME = "blissmask.toml"
@@ -56,13 +56,16 @@ def load_config(path: Path | None, flags: Flags) -> Config:
     data = _read_file(path) if path else {}
     problems = _rename_old(data)
     typed = _merge_flags(data, flags)
+    fix = ""
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        seen = dict.fromkeys([*problems, *(_describe(detail, typed) for detail in error.errors())])
+        details = error.errors()
+        seen = dict.fromkeys([*problems, *(_describe(detail, typed) for detail in details)])
         problems = list(seen)
+        fix = _where_to_move(details)
     if problems:
-        raise UsageError(_headline(len(problems), path, typed), where=problems)
+        raise UsageError(_headline(len(problems), path, typed), where=problems, fix=fix)
     return config
 
 
@@ -181,7 +184,7 @@ def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
     name = str(loc[2] if is_dataset else loc[1])
     place = f"[[datasets]] {loc[1] + 1}" if is_dataset else f"[{section}]"
     if detail["type"] == "extra_forbidden":
-        return f"{place}: unknown key `{name}`{_nearest(name, section)}"
+        return f"{place}: {_describe_unknown_key(name, section)}"
     field = section_type(section).model_fields[name]
     expected = _expected(field, detail)
     got = json.dumps(detail["input"], default=str, ensure_ascii=False)
@@ -192,26 +195,48 @@ def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
 
 def _describe_top_level(section: str, detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
+        if owners := _owners(section):
+            return f"`{section}` is a key of {owners}"
         near = difflib.get_close_matches(section, Config.model_fields, n=1)
-        owners = (
-            [] if near else [f"[{name}]" for name in Config.model_fields if section in section_type(name).model_fields]
-        )
-        hint = f", did you mean `[{near[0]}]`?" if near else f", it belongs in {owners[0]}" if owners else ""
+        hint = f", did you mean `[{near[0]}]`?" if near else ""
         return f"unknown table or key `{section}`{hint}"
     kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"
     return f"`{section}` must be {kind}"
 
 
-def _nearest(name: str, section: str) -> str:
+def _describe_unknown_key(name: str, section: str) -> str:
+    """Say where a key belongs that ``section`` does not have: what it is called here, or which table has it."""
+    if owners := _owners(name):
+        return f"`{name}` is a key of {owners}"
     if advice := advice_for(name):
-        return f", an option of other trainers: {advice}"
+        return f"unknown key `{name}`, an option of other trainers: {advice}"
     near = nearest(name, section_type(section).model_fields)
     if near:
-        return f", did you mean `{near}`?"
-    for other in Config.model_fields:
-        if other != section and name in section_type(other).model_fields:
-            return f", it belongs in {'[[datasets]]' if other == 'datasets' else f'[{other}]'}"
-    return ""
+        return f"unknown key `{name}`, did you mean `{near}`?"
+    elsewhere = nearest(name, (field for other in Config.model_fields for field in section_type(other).model_fields))
+    hint = f", did you mean `{elsewhere}` of {_owners(elsewhere)}?" if elsewhere else ""
+    return f"unknown key `{name}`{hint}"
+
+
+def _owners(name: str) -> str:
+    """Return the tables that have a key of this name, for a sentence; "" when none has."""
+    tables = [_table_name(section) for section in Config.model_fields if name in section_type(section).model_fields]
+    return " or ".join(tables)
+
+
+def _table_name(section: str) -> str:
+    return "`[[datasets]]`" if section == "datasets" else f"`[{section}]`"
+
+
+def _where_to_move(details: Sequence[Any]) -> str:
+    """Say how to mend keys that stand in the wrong table; "" when none does."""
+    unknown = [str(detail["loc"][-1]) for detail in details if detail["type"] == "extra_forbidden"]
+    misplaced = [name for name in unknown if _owners(name)]
+    if not misplaced:
+        return ""
+    if len(misplaced) == 1:
+        return f"move `{misplaced[0]}` under {_owners(misplaced[0])}"
+    return "move each key under the table that has it"
 
 
 def _nearest_choice(field: FieldInfo, detail: Any) -> str:

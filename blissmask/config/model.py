@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from blissmask.config.dataset import DatasetSection, GeneralSection
 from blissmask.config.fields import Section
+from blissmask.config.lora_section import LoraSection
+from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.masks import ApplySection, InstanceSection, MasksSection, ToAlphaSection
+from blissmask.config.memory_section import MemorySection
+from blissmask.config.model_section import CacheSection, ModelSection
+from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.run import RunSection
-from blissmask.config.training import CacheSection, MaskLossSection, ModelSection, TrainSection
+from blissmask.config.saving_section import LoggingSection, PreviewsSection, SavingSection
+from blissmask.config.timesteps_section import TimestepsSection
+from blissmask.config.train_section import TrainSection
 
 
 class Config(Section):
@@ -22,6 +29,13 @@ class Config(Section):
     cache: CacheSection = CacheSection()
     mask_loss: MaskLossSection = MaskLossSection()
     train: TrainSection = TrainSection()
+    memory: MemorySection = MemorySection()
+    lora: LoraSection = LoraSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    timesteps: TimestepsSection = TimestepsSection()
+    saving: SavingSection = SavingSection()
+    previews: PreviewsSection = PreviewsSection()
+    logging: LoggingSection = LoggingSection()
     run: RunSection = RunSection()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from blissmask.config.network import Precision
 from blissmask.networks import torch_device
 from blissmask.processes import this_process
 from blissmask.training.memory.host_memory import free_cpu_memory
@@ -27,7 +27,7 @@ def find_device(name: str) -> torch.device:
     return torch_device.find_device(this_process().own_device(name, gpu_count=gpu_count))
 
 
-def denoiser_dtype(name: Precision | None, device: torch.device) -> torch.dtype:
+def denoiser_dtype(name: Literal["float32", "bfloat16"] | None, device: torch.device) -> torch.dtype:
     """Return the precision of the frozen denoiser: as named, else bfloat16 on a GPU and float32 on a CPU."""
     return torch_device.find_dtype(name or "auto", device, on_gpu="bfloat16")
 

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from blissmask.config.training import TrainSection
-from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers import Lora
 from blissmask.training.memory.offload import BlockSwap, CpuWeights, move_weights
-from blissmask.training.timesteps import (
-    FLUX_LINE,
-    QWEN_LINE,
-    NoiseDistribution,
-    log_snr,
-    resolution_shift,
-    shifted_sigmoid,
-    uniform,
-)
-
-NoiseOf = Callable[[tuple[int, int]], NoiseDistribution]
-"""Latent (rows, columns) -> the noise levels to train on; only the resolution-dependent samplings look at the size."""
+from blissmask.training.timesteps import NoiseOf
 
 
 @dataclass(slots=True)
@@ -127,51 +114,3 @@ def wanted_experts(experts: Sequence[Expert], wanted: str | None) -> list[Expert
         return list(experts)
     names = ("high", "low") if wanted == "both" else (wanted or "low",)
     return [expert for name in names for expert in experts if expert.name == name]
-
-
-def noise_of(section: TrainSection, expert: Expert, *, default_shift: float) -> NoiseOf:
-    """Return the noise levels of an expert: the sampling, in the user's range, cut to the expert's own range without drawing again.
-
-    Args:
-        section: sampling, shift and range.
-        expert: its range is cut out with the shape the distribution has there.
-        default_shift: the family's, when the user gives none.
-    """
-    everywhere = training_noise(section, default_shift=default_shift)
-    return lambda grid_hw: everywhere(grid_hw).truncated(*expert.timestep_range)
-
-
-def training_noise(section: TrainSection, *, default_shift: float) -> NoiseOf:
-    """Return the noise levels in the user's range, for all experts together.
-
-    Raises UsageError when the range is upside down.
-    """
-    low, high = (
-        (section.min_timestep or 0) / 1000,
-        (1000 if section.max_timestep is None else section.max_timestep) / 1000,
-    )
-
-    if low > high:
-        raise UsageError(f"`min_timestep` is {low * 1000:.0f}, above `max_timestep`, {high * 1000:.0f}")
-
-    def distribution(grid_hw: tuple[int, int]) -> NoiseDistribution:
-        whole = _sampling(section, default_shift, grid_hw)
-        return whole.truncated(low, high) if section.preserve_distribution_shape else whole.rescaled(low, high)
-
-    return distribution
-
-
-def _sampling(section: TrainSection, default_shift: float, grid_hw: tuple[int, int]) -> NoiseDistribution:
-    match section.timestep_sampling:
-        case "uniform":
-            return uniform()
-        case "sigmoid":
-            return shifted_sigmoid(scale=section.sigmoid_scale, shift=1.0)
-        case "shift":
-            return shifted_sigmoid(scale=section.sigmoid_scale, shift=section.discrete_flow_shift or default_shift)
-        case "flux_shift":
-            return shifted_sigmoid(scale=section.sigmoid_scale, shift=resolution_shift(grid_hw, FLUX_LINE))
-        case "qwen_shift":
-            return shifted_sigmoid(scale=section.sigmoid_scale, shift=resolution_shift(grid_hw, QWEN_LINE))
-        case "logsnr":
-            return log_snr(mean=section.logit_mean, std=section.logit_std)

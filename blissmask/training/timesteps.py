@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -144,6 +145,69 @@ def resolution_shift(grid_hw: tuple[int, int], line: tuple[tuple[int, float], tu
     (tokens_a, mu_a), (tokens_b, mu_b) = line
     tokens = (grid_hw[0] // 2) * (grid_hw[1] // 2)
     return math.exp(mu_a + (mu_b - mu_a) * (tokens - tokens_a) / (tokens_b - tokens_a))
+
+
+Sampling = Literal["uniform", "sigmoid", "shift", "flux_shift", "qwen_shift", "logsnr"]
+
+NoiseOf = Callable[[tuple[int, int]], NoiseDistribution]
+"""Latent (rows, columns) -> the noise levels to train on; only the resolution-dependent samplings look at the size."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseOptions:
+    """How the noise levels of a run are drawn.
+
+    Attributes:
+        sampling: the distribution.
+        shift: of ``shift``, > 0.
+        sigmoid_scale: width of all but ``uniform`` and ``logsnr``, > 0.
+        logit_mean, logit_std: of ``logsnr``.
+        low, high: the range of noise levels, 0 <= low <= high <= 1.
+        keep_shape: cut the range out of the distribution instead of squeezing the distribution into it.
+    """
+
+    sampling: Sampling
+    shift: float
+    sigmoid_scale: float = 1.0
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    low: float = 0.0
+    high: float = 1.0
+    keep_shape: bool = False
+
+
+def training_noise(options: NoiseOptions) -> NoiseOf:
+    """Return the noise levels of a run over the whole of its range, as if there were one expert."""
+
+    def distribution(grid_hw: tuple[int, int]) -> NoiseDistribution:
+        whole = _sampling(options, grid_hw)
+        if options.keep_shape:
+            return whole.truncated(options.low, options.high)
+        return whole.rescaled(options.low, options.high)
+
+    return distribution
+
+
+def expert_noise(options: NoiseOptions, low: float, high: float) -> NoiseOf:
+    """Return the noise levels of the expert for [low, high], with the shape that the run's distribution has there."""
+    everywhere = training_noise(options)
+    return lambda grid_hw: everywhere(grid_hw).truncated(low, high)
+
+
+def _sampling(options: NoiseOptions, grid_hw: tuple[int, int]) -> NoiseDistribution:
+    match options.sampling:
+        case "uniform":
+            return uniform()
+        case "sigmoid":
+            return shifted_sigmoid(scale=options.sigmoid_scale, shift=1.0)
+        case "shift":
+            return shifted_sigmoid(scale=options.sigmoid_scale, shift=options.shift)
+        case "flux_shift":
+            return shifted_sigmoid(scale=options.sigmoid_scale, shift=resolution_shift(grid_hw, FLUX_LINE))
+        case "qwen_shift":
+            return shifted_sigmoid(scale=options.sigmoid_scale, shift=resolution_shift(grid_hw, QWEN_LINE))
+        case "logsnr":
+            return log_snr(mean=options.logit_mean, std=options.logit_std)
 
 
 def draw_levels(

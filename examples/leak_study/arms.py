@@ -25,30 +25,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
-from blissmask.config.training import MaskLossSection, TrainSection
+from blissmask.config.model import Config
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.pixel_mask import still_mask
 from blissmask.masks.refine import grow_grey
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey
-from blissmask.training.build import lora_shape
+from blissmask.tasks.train.rules import (
+    lora_shape,
+    noise_options,
+    optimizer_options,
+    prior_rule,
+    rate_schedule,
+    step_rule,
+    weight_rule,
+)
 from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
 from blissmask.training.data.items import TrainingItem, make_item
-from blissmask.training.experts import Learner, training_noise
+from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import inject_lora
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
 from blissmask.training.step import run_step
-from blissmask.training.weighting.presets import step_rule, weight_rule
+from blissmask.training.timesteps import training_noise
 
 PHOTO_COUNT, BATCH_SIZE = 12, 6
-TRAIN: Mapping[str, Any] = {
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "network_dim": 8,
-    "timestep_sampling": "sigmoid",
-    "sigmoid_scale": 1.2,
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "lora": {"network_dim": 8},
+    "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.0},
+    "timesteps": {"timestep_sampling": "sigmoid", "sigmoid_scale": 1.2},
 }
-"""Under ``[train]``, the same for all arms.
+"""Section -> keys, the same for all arms.
 
 The rate is high: strong adapters show in minutes what weak ones show in hours.
 """
@@ -155,13 +161,16 @@ def run_arm(
         tell: called with the number of steps done, after each.
     """
     arm, started = ARMS[name], time.monotonic()
-    mask_loss, train = (
-        MaskLossSection(**arm.mask_loss),
-        TrainSection(**TRAIN, seed=draw.number, max_train_steps=effort.steps),
+    config = Config.model_validate(
+        {
+            **SETTINGS,
+            "mask_loss": arm.mask_loss,
+            "train": {"seed": draw.number, "max_train_steps": effort.steps},
+        }
     )
     model = denoiser.load(base)
     base_predictions = measure.library_predictions(model, codec)
-    items = _cache_photos(arm, draw, codec, mask_loss)
+    items = _cache_photos(arm, draw, codec, config)
     numbers: dict[str, Any] = {
         "arm": name,
         "draw": draw.number,
@@ -170,9 +179,9 @@ def run_arm(
         "curve": [],
     }
     if arm.trains:
-        learner = _learner(model, train)
-        order = BatchOrder([BucketedItem("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, train.seed)
-        rule = step_rule(mask_loss, train)
+        learner = _learner(model, config)
+        order = BatchOrder([BucketedItem("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, config.train.seed)
+        rule = step_rule(config)
         for step in range(effort.steps):
             window = [collate([items[position] for position in order.indices(step)], step)]
             logged = run_step(learner, window, rule, step=step, device=torch.device("cpu"))
@@ -200,16 +209,16 @@ def run_arm(
     return Result(numbers, {kind: rgb_B3HW[:8] for kind, (_, rgb_B3HW) in looks.items()})
 
 
-def _learner(model: denoiser.ToyDenoiser, train: TrainSection) -> Learner:
-    lora = inject_lora(model, lora_shape(train), seed=train.seed)
-    optimizer = build_optimizer(lora.named_parameters(), train)
+def _learner(model: denoiser.ToyDenoiser, config: Config) -> Learner:
+    lora = inject_lora(model, lora_shape(config.lora), seed=config.train.seed)
+    optimizer = build_optimizer(lora.named_parameters(), optimizer_options(config.optimizer))
     return Learner(
-        "",
-        model,
-        lora,
-        training_noise(train, default_shift=1.0),
-        optimizer,
-        build_scheduler(optimizer, train, steps=train.max_train_steps),
+        name="",
+        denoiser=model,
+        lora=lora,
+        noise=training_noise(noise_options(config.timesteps, default_shift=1.0)),
+        optimizer=optimizer,
+        scheduler=build_scheduler(optimizer, rate_schedule(config.optimizer), steps=config.train.max_train_steps),
     )
 
 
@@ -222,14 +231,14 @@ def _look(
 
 
 @torch.no_grad()
-def _cache_photos(arm: Arm, draw: Draw, codec: Codec, mask_loss: MaskLossSection) -> list[TrainingItem]:
+def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[TrainingItem]:
     """Photograph the subject and make training items of the photos, as `blissmask cache` and `blissmask train` do."""
     generator = torch.Generator().manual_seed(draw.number)
     pictures = world.draw(world.subject_scene(draw.subject, draw.room, PHOTO_COUNT, generator, photos=arm.photos))
     latents_BC1hw = codec.encode(pictures.rgb_B3HW)
     text_LD = words.with_trigger(words.captions({}, 1))[0]
-    rule = weight_rule(mask_loss, TIER_TABLE)
-    threshold = mask_loss.prior_mask_threshold if mask_loss.prior_preservation_weight else None
+    rule, prior = weight_rule(config.mask_loss, TIER_TABLE), prior_rule(config.mask_loss)
+    threshold = None if prior is None else prior.mask_threshold
     items = []
     for number, latents_C1hw in enumerate(latents_BC1hw):
         grey_HW = tier_labels_to_grey(pictures.tiers_BHW[number].numpy().astype(np.uint8), TIER_TABLE)

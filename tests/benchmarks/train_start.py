@@ -96,7 +96,8 @@ def seconds(cache):
         "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
         "datasets": [{"cache_directory": cache}],
         "mask_loss": {"use_mask_loss": True},
-        "train": {"output_dir": cache.parent / "out", "output_name": cache.name, "max_train_steps": 1},
+        "train": {"max_train_steps": 1},
+        "saving": {"output_dir": cache.parent / "out", "output_name": cache.name},
     })
     clock, started = Clock(), time.perf_counter()
     train_lora.run(plan_training(config), RunContext(clock))

@@ -103,14 +103,15 @@ def train_config(
     """Return a configuration that trains the tiny wan21 for a few steps; ``fields`` go to the section that has them."""
     sections: dict[str, dict[str, Any]] = {
         "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
-        "train": {
-            "output_dir": output,
-            "output_name": "kyla",
-            "max_train_steps": 2,
-            "network_dim": 2,
-            "learning_rate": 1e-2,
-        },
         "mask_loss": {},
+        "train": {"max_train_steps": 2},
+        "memory": {},
+        "lora": {"network_dim": 2},
+        "optimizer": {"learning_rate": 1e-2},
+        "timesteps": {},
+        "saving": {"output_dir": output, "output_name": "kyla"},
+        "previews": {},
+        "logging": {},
         "masks": {},
         "run": {},
     }

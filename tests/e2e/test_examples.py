@@ -24,7 +24,7 @@ def test_example_configuration_is_valid(path: Path):
 
 def test_no_two_examples_write_to_one_place():
     configs = [load_config(EXAMPLES / name, {}) for name in COMPLETE]
-    assert len({config.train.output_name for config in configs}) == len(configs)
+    assert len({config.saving.output_name for config in configs}) == len(configs)
     assert len({config.datasets[0].cache_directory for config in configs}) == len(configs)
 
 

@@ -121,7 +121,7 @@ def test_several_arguments_may_follow_one_flag(app, typed, monkeypatch):
     taken = {}
     monkeypatch.setattr("blissmask.cli.app.execute", lambda command, config, flags: taken.update(flags) or 0)
     app(["train", "--optimizer_args", *typed, "--seed", "7"], prog_name="blissmask", standalone_mode=False)
-    assert taken["train"] == {"optimizer_args": ["a=1", "b=(2,3)"], "seed": "7"}
+    assert taken == {"optimizer": {"optimizer_args": ["a=1", "b=(2,3)"]}, "train": {"seed": "7"}}
 
 
 def test_a_stray_word_after_an_argument_is_still_refused(app):

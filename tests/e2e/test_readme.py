@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.training.weighting.presets import PRESETS
+from blissmask.config.mask_loss_section import PRESETS
 from tests.builders import backend_models as models
 from tests.builders.command import Ran, run_here
 from tests.builders.example_configs import EXAMPLES, fill, miniature

@@ -93,7 +93,9 @@ def test_hundreds_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path:
     sections = {
         "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
         "datasets": [{"cache_directory": tmp_path / "cache"}],
-        "train": {"output_dir": tmp_path / "out", "max_train_steps": STEPS, "save_every_n_steps": 20, "network_dim": 2},
+        "train": {"max_train_steps": STEPS},
+        "lora": {"network_dim": 2},
+        "saving": {"output_dir": tmp_path / "out", "save_every_n_steps": 20},
         "mask_loss": {"use_mask_loss": True},
     }
     samples = watch("train.plan", "train.train_lora", sections, every=10)

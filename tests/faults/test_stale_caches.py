@@ -25,6 +25,8 @@ arch = "wan21"
 model = "tiny"
 [train]
 max_train_steps = 1
+
+[saving]
 output_dir = "trained"
 """
 

@@ -29,8 +29,10 @@ arch = "wan21"
 model = "tiny"
 device = "cpu"
 [train]
-network_dim = 2
 max_train_steps = 2
+
+[lora]
+network_dim = 2
 """
 LATENTS, TEXT = "cache/kyla001_0032x0032_wan.safetensors", "cache/kyla001_wan_te.safetensors"
 WARM = "warm.safetensors"
@@ -230,8 +232,9 @@ def test_a_training_that_starts_anew_replaces_the_earlier_one_with_its_first_sta
 
 
 def beyond_range():
-    """Yield every number of the two sections that `train` reads, with a value just outside its range."""
-    for section in ("train", "mask_loss"):
+    """Yield every number of the sections that `train` alone reads, with a value just outside its range."""
+    sections = ("mask_loss", "train", "memory", "lora", "optimizer", "timesteps", "saving", "previews", "logging")
+    for section in sections:
         for name, field in Config.model_fields[section].annotation.model_fields.items():
             for constraint in field.metadata:
                 whole = "Int" in str(field.annotation) or "int" in str(field.annotation)

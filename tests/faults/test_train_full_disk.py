@@ -15,8 +15,10 @@ cache_directory = "cache"
 [model]
 arch = "wan21"
 model = "tiny"
-[train]
+[lora]
 network_dim = 2
+
+[saving]
 save_every_n_steps = 2
 """
 # A training of four steps is on the disk; then all space but so many bytes is taken.

@@ -23,10 +23,14 @@ model = "tiny"
 use_mask_loss = true
 mask_gamma = 0.7
 [train]
-output_dir = "out"
 max_train_steps = {STEPS}
-save_every_n_steps = 4
+
+[lora]
 network_dim = 2
+
+[saving]
+output_dir = "out"
+save_every_n_steps = 4
 """
 
 

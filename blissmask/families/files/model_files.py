@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.training import ModelSection
+from blissmask.config.model_section import ModelSection
 from blissmask.errors import ModelError, UsageError
 from blissmask.networks.hub import hub_folder
 

@@ -10,7 +10,7 @@ from typing import get_args
 from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.model import Config
-from blissmask.config.training import TrainSection
+from blissmask.config.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, UsageError
 from blissmask.families.protocol import Architecture
 from blissmask.families.registry import ARCHS, load_architecture
@@ -56,7 +56,7 @@ def plan(config: Config) -> ConversionPlan:
         UsageError: the family is not known, or nothing would change.
         InputError: another file has the name of the new one.
     """
-    section, source = config.train, config.train.convert_lora
+    section, source = config.saving, config.saving.convert_lora
     # The command line chooses this task by that option.
     assert source is not None
     found = describe_lora(read_finite_lora(source), source)
@@ -125,14 +125,14 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
     return summary
 
 
-def _target(section: TrainSection, source: Path) -> Path:
+def _target(section: SavingSection, source: Path) -> Path:
     """Return the file to write; without ``output_name`` it is named after the source and the spelling."""
     named = "output_name" in section.model_fields_set
     name = section.output_name if named else f"{source.stem}-{section.lora_format}"
     return section.output_dir / f"{name}.safetensors"
 
 
-def _precision(section: TrainSection) -> str | None:
+def _precision(section: SavingSection) -> str | None:
     """Return the precision that the user gave; None keeps the file's own."""
     return section.save_precision if "save_precision" in section.model_fields_set else None
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from blissmask.config.lora_section import LoraSection
+from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
+from blissmask.config.optimizer_section import OptimizerSection
+from blissmask.errors import Problem, UsageError
 from blissmask.processes import Processes
-from blissmask.training.build import check_memory_options, check_network_options
+from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.device import find_device
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.layers import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
 from blissmask.training.record.trackers import wanted_trackers
+
+_LEAST_FACTOR = 0.1
+"""Such an optimiser takes a factor near 1. Whoever types a usual learning rate, 1e-4 or so, means something else."""
 
 
 def check_options(config: Config, processes: Processes) -> None:
@@ -21,13 +28,13 @@ def check_options(config: Config, processes: Processes) -> None:
         MachineError: no such device, or no compiler.
         MissingPackageError: a tracker that was asked for is not installed.
     """
-    section, device = config.train, find_device(config.model.device)
-    check_memory_options(section, processes)
-    check_network_options(section)
-    check_patterns([*section.include_patterns, *section.exclude_patterns])
-    if section.compile:
-        check_compiler(section.compile_backend, device=device)
-    wanted_trackers(section)
+    memory, lora, device = config.memory, config.lora, find_device(config.model.device)
+    _check_memory_options(memory, processes)
+    _check_network_options(lora, config.optimizer, lora_format=config.saving.lora_format)
+    check_patterns([*lora.include_patterns, *lora.exclude_patterns])
+    if memory.compile:
+        check_compiler(memory.compile_backend, device=device)
+    wanted_trackers(config.logging.log_with)
 
 
 def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
@@ -43,7 +50,81 @@ def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
         MissingPackageError: the optimiser's package is not installed.
         ModelError: the LoRA file cannot be read, or holds NaN or infinity.
     """
-    section = config.train
-    check_optimizer(section, steps=fewest_steps, device=find_device(config.model.device))
-    if anew and section.network_weights is not None:
-        read_finite_lora(section.network_weights)
+    check_optimizer(
+        optimizer_options(config.optimizer),
+        rate_schedule(config.optimizer),
+        steps=fewest_steps,
+        device=find_device(config.model.device),
+    )
+    if anew and config.lora.network_weights is not None:
+        read_finite_lora(config.lora.network_weights)
+
+
+def rate_warnings(section: OptimizerSection) -> list[Problem]:
+    """Warn of a learning rate that keeps an optimiser that finds its own from learning anything."""
+    if not section.finds_its_rate or section.learning_rate >= _LEAST_FACTOR:
+        return []
+    what = (
+        f"{section.optimizer_type} finds its learning rate alone "
+        f"and multiplies it by `learning_rate = {section.learning_rate:g}`"
+    )
+    return [Problem(what, fix="leave `learning_rate` out, or set it to 1")]
+
+
+def _check_network_options(lora: LoraSection, optimizer: OptimizerSection, *, lora_format: str) -> None:
+    """Raise UsageError when options exclude each other, naming all that LoKr and LoHa do not have."""
+    if lora.scale_weight_norms and "schedulefree" in optimizer.optimizer_type.lower():
+        raise UsageError(
+            "`scale_weight_norms` cannot reach both of the weights that a schedule-free optimiser keeps",
+            fix="leave one of the two out",
+        )
+    if lora.network_type == "lora":
+        return
+    given = {
+        "network_dropout": lora.network_dropout,
+        "use_rslora": lora.use_rslora,
+        "use_dora": lora.use_dora,
+        "loraplus_lr_ratio": optimizer.loraplus_lr_ratio,
+        "scale_weight_norms": lora.scale_weight_norms,
+        'lora_format = "diffusers"': lora_format == "diffusers",
+    }
+    wrong = [f"`{name}`" for name, value in given.items() if value]
+    if wrong:
+        raise UsageError(
+            f"{lora.network_type} has no {', '.join(wrong)}", fix="leave it out, or use `--network-type lora`"
+        )
+
+
+def _check_memory_options(memory: MemorySection, processes: Processes) -> None:
+    """Raise UsageError when options exclude each other."""
+    if memory.fp8_base and memory.int8_base:
+        raise UsageError(
+            "`fp8_base` and `int8_base` are two ways to keep the same weights",
+            fix="leave one of the two out; int8 is closer",
+        )
+    if memory.blocks_to_swap and not memory.gradient_checkpointing:
+        raise UsageError(
+            "`blocks_to_swap` needs gradient checkpointing: "
+            "without it the backward pass keeps every block's weights on the device",
+            fix="add `--gradient-checkpointing`",
+        )
+    if memory.blocks_to_swap and memory.compile:
+        raise UsageError(
+            "`compile` needs the weights in one place, and `blocks_to_swap` moves them", fix="leave one of the two out"
+        )
+    moving = [name for name in ("blocks_to_swap", "offload_inactive_dit") if getattr(memory, name)]
+    if memory.fsdp and moving:
+        raise UsageError(
+            f"`fsdp` spreads the weights over the processes, and `{moving[0]}` moves them",
+            fix="leave one of the two out",
+        )
+    if memory.fsdp and processes.count == 1:
+        raise UsageError(
+            "`fsdp` spreads the weights over several processes, and there is one",
+            fix="start it as `torchrun --nproc-per-node 2 -m blissmask train ...`",
+        )
+    if memory.memory == "auto" and processes.count > 1:
+        raise UsageError(
+            f'`memory = "auto"` picks for one process, and {processes.count} could pick differently',
+            fix="see what `blissmask train --memory auto --dry-run` picks, and give that to all",
+        )

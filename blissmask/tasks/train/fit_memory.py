@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blissmask.cachefile.entry import CacheHeader
+from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.errors import Problem
+from blissmask.families.files.model_files import model_files
 from blissmask.families.protocol import Architecture, Expert
 from blissmask.processes import Processes
+from blissmask.tasks.train.rules import lora_shape, memory_options
 from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory
 from blissmask.training.experts import wanted_experts
@@ -19,11 +22,11 @@ from blissmask.training.memory.estimate import (
     ModelSize,
     choose_options,
     denoiser_files,
-    describe,
     estimate,
     measure_model,
     resting_bytes,
 )
+from blissmask.training.memory.options import MemoryOptions
 
 _GIB = 1 << 30
 _CONTROL = "latents_control_"
@@ -58,9 +61,9 @@ def fit_memory(
         UsageError, MachineError: no such device.
     """
     found = MemoryPlan(config)
-    section, auto = config.train, config.train.memory == "auto"
+    options, auto = memory_options(config.memory), config.memory.memory == "auto"
     experts = arch.experts(task)
-    trained = wanted_experts(experts, section.expert)
+    trained = wanted_experts(experts, config.train.expert)
     sizes = _sizes(config, trained)
     if len(sizes) < len(trained):
         if auto:
@@ -69,32 +72,49 @@ def fit_memory(
     device = find_device(config.model.device)
     load = Load(
         most_tokens(arch, sets),
-        denoiser_dtype(section.dit_dtype, device).itemsize,
+        denoiser_dtype(config.memory.dit_dtype, device).itemsize,
         on_gpu=device.type == "cuda",
+        lora=lora_shape(config.lora),
+        shared_lora=config.train.shared_lora,
         processes=processes.count,
     )
     if auto:
         free = free_memory(device)
-        section, fits = choose_options(sizes, section, load, free=free)
-        found.config = config.model_copy(update={"train": section})
-        found.rows.append(("memory auto", f"{describe(section)} ({_gib(free)} free)"))
+        options, fits = choose_options(sizes, options, load, free=free)
+        found.config = config.model_copy(update={"memory": _with_options(config.memory, options)})
+        found.rows.append(("memory auto", f"{options.describe()} ({_gib(free)} free)"))
         if not fits:
             what = (
-                f"the training needs about {_gib(estimate(sizes, section, load))} of memory, and {_gib(free)} are free"
+                f"the training needs about {_gib(estimate(sizes, options, load))} of memory, and {_gib(free)} are free"
             )
             found.warnings.append(Problem(what, fix="lower `batch_size` or the resolution, or use a larger device"))
-    needed = estimate(sizes, section, load)
+    needed = estimate(sizes, options, load)
     found.details["memory_bytes"] = needed
     found.rows.append(("memory, estimated", _gib(needed)))
     # Those that are not trained draw with those that are.
-    others = _sizes(config, [expert for expert in experts if expert not in trained]) if section.sample_prompts else []
-    found.resting_bytes = resting_bytes(sizes, others, section, load)
+    others = (
+        _sizes(config, [expert for expert in experts if expert not in trained])
+        if config.previews.sample_prompts
+        else []
+    )
+    found.resting_bytes = resting_bytes(sizes, others, options, load)
     return found
+
+
+def _with_options(section: MemorySection, chosen: MemoryOptions) -> MemorySection:
+    return section.model_copy(
+        update={
+            "gradient_checkpointing": chosen.gradient_checkpointing,
+            "offload_inactive_dit": chosen.offload_inactive_dit,
+            "blocks_to_swap": chosen.blocks_to_swap,
+            "int8_base": chosen.int8_base,
+        }
+    )
 
 
 def _sizes(config: Config, experts: Sequence[Expert]) -> list[ModelSize]:
     """Return the sizes of the denoisers whose files are here."""
-    files = [denoiser_files(config.model, expert.name) for expert in experts]
+    files = [denoiser_files(model_files(config.model), expert.name) for expert in experts]
     return [measure_model(paths) for paths in files if paths]
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 
-from blissmask.config.training import TrainSection
+from blissmask.config.model import Config
 from blissmask.errors import MachineError
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.device import is_out_of_memory
@@ -28,17 +28,18 @@ def _refusal(plan: TrainPlan) -> MachineError:
     batch_size, frames, rows, columns = max(sizes, key=math.prod)
     where = f"the largest micro-batch: {batch_size} x {frames} x {rows} x {columns} latent cells (items, frames, rows, columns)"
     return MachineError(
-        "the training does not fit into the memory", where=[where], fix=_ways_out(plan.config.train, batch_size)
+        "the training does not fit into the memory", where=[where], fix=_ways_out(plan.config, batch_size)
     )
 
 
-def _ways_out(section: TrainSection, batch_size: int) -> str:
+def _ways_out(config: Config, batch_size: int) -> str:
     """Name what is not used yet, the cheapest first."""
+    memory = config.memory
     ways = [
-        *([] if section.gradient_checkpointing else ["`--gradient-checkpointing`"]),
-        *(["`--offload-inactive-dit`"] if section.expert == "both" and not section.offload_inactive_dit else []),
-        *([] if section.int8_base or section.fp8_base else ["`--int8-base`"]),
-        *([] if section.blocks_to_swap else ["`--blocks-to-swap N`"]),
+        *([] if memory.gradient_checkpointing else ["`--gradient-checkpointing`"]),
+        *(["`--offload-inactive-dit`"] if config.train.expert == "both" and not memory.offload_inactive_dit else []),
+        *([] if memory.int8_base or memory.fp8_base else ["`--int8-base`"]),
+        *([] if memory.blocks_to_swap else ["`--blocks-to-swap N`"]),
         *(["a smaller `batch_size`"] if batch_size > 1 else []),
         "a smaller `resolution`",
     ]

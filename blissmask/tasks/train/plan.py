@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blissmask.config.model import Config, complete
-from blissmask.errors import Hint, UsageError
+from blissmask.errors import Hint, Problem, UsageError
 from blissmask.families.files.model_files import check_denoiser, model_files
 from blissmask.families.protocol import Architecture, Expert
 from blissmask.families.registry import load_architecture
 from blissmask.families.tasks import checked_task
-from blissmask.masks.tiers import TierTable
+from blissmask.masks.tiers import TIERS, TierTable
 from blissmask.processes import ALONE, Processes, this_process
 from blissmask.tasks.run.plan import Plan, Table
-from blissmask.tasks.train.checks import check_options, check_start
+from blissmask.tasks.train.checks import check_options, check_start, rate_warnings
 from blissmask.tasks.train.fit_memory import fit_memory
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
+from blissmask.tasks.train.rules import noise_options, prior_rule, weight_rule
 from blissmask.tasks.train.settings import lasting_options
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.batches import BatchOrder
@@ -33,11 +34,11 @@ from blissmask.training.data.cached_set import (
 )
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import check_tiers, commonest_tiers
-from blissmask.training.experts import StepSchedule, schedule_steps, training_noise, wanted_experts
-from blissmask.training.optim.optimizer import rate_warnings, with_fitting_rate
+from blissmask.training.experts import StepSchedule, schedule_steps, wanted_experts
 from blissmask.training.record import saving, training_state
+from blissmask.training.timesteps import training_noise
 from blissmask.training.validation import choose_held_out, without_held_out
-from blissmask.training.weighting.presets import weight_rule, with_preset
+from blissmask.training.weighting.rule import WeightRule
 
 COMMAND = "train"
 
@@ -47,13 +48,14 @@ class TrainPlan(Plan):
     """What `train` will do.
 
     Attributes:
-        config: the configuration, with the mask preset filled in.
+        config: the configuration, with the memory options that were chosen.
         arch, task: the family.
         experts: those to train, in order.
         schedule: which of them each step trains.
         sets: the data set.
         order: its micro-batches.
         tiers: the values that most masks in the cache were made with.
+        weights: how mask weights become loss weights, for masks made with ``tiers``; None when the mask loss is off.
         held_out: positions of the items that are only validated on.
         total_steps: optimiser steps in all.
         names: of the files.
@@ -71,6 +73,7 @@ class TrainPlan(Plan):
     sets: tuple[CachedSet, ...] = ()
     order: BatchOrder = field(default_factory=lambda: BatchOrder((), 0))
     tiers: TierTable = field(default_factory=TierTable)
+    weights: WeightRule | None = None
     held_out: tuple[int, ...] = ()
     total_steps: int = 0
     names: saving.Outputs = field(default_factory=lambda: saving.Outputs(Path(), "", ()))
@@ -98,14 +101,14 @@ class TrainPlan(Plan):
 
     def saves_at(self, done: int) -> bool:
         """Say whether LoRA files and a training state are saved after ``done`` steps, the last one aside."""
-        section = self.config.train
+        section = self.config.saving
         if section.save_every_n_steps and done % section.save_every_n_steps == 0:
             return True
         return self._ends_epochs(done, section.save_every_n_epochs)
 
     def previews_at(self, done: int) -> str | None:
         """Return what the files of previews after ``done`` steps are called by, the step or ``e`` and the epoch; None when none are due."""
-        section = self.config.train
+        section = self.config.previews
         if self.previews is None:
             return None
         by_steps = section.sample_every_n_steps and done and done % section.sample_every_n_steps == 0
@@ -141,7 +144,7 @@ class TrainPlan(Plan):
         """Return what must be, or should be, the same when a run goes on; JSON values."""
         assert self.arch is not None
         return {
-            **lasting_options(self.config.train, self.config.mask_loss),
+            **lasting_options(self.config),
             "arch": self.arch.name,
             "task": self.task,
             "experts": [expert.name for expert in self.experts],
@@ -159,12 +162,9 @@ def plan(config: Config) -> TrainPlan:
         UsageError: something must be given, or a training state was made with other settings.
         CacheError: entries are missing, foreign, damaged, or lack the masks the settings need.
     """
-    config = config.model_copy(
-        update={"mask_loss": with_preset(config.mask_loss), "train": with_fitting_rate(config.train)}
-    )
     folders = _cache_folders(config)
-    output = config.train.output_dir
-    processes = dataclasses.replace(this_process(), lockstep=config.train.fsdp)
+    output = config.saving.output_dir
+    processes = dataclasses.replace(this_process(), lockstep=config.memory.fsdp)
     check_options(config, processes)
     arch, task = _family(config, folders)
     sets = tuple(
@@ -184,11 +184,9 @@ def plan(config: Config) -> TrainPlan:
     _choose_experts(result, arch)
     headers = [header for cached in sets for header in cached.headers]
     result.tiers = commonest_tiers(headers, config.masks.tiers)
-    rule = weight_rule(config.mask_loss, result.tiers)
-    result.warnings += check_masks(sets, config.mask_loss, rule, recache=f"--arch {arch.name}")
-    if rule is not None:
-        result.warnings += check_tiers(headers, config.mask_loss, config.masks)
-    result.warnings += [*rate_warnings(config.train), *stale_warnings(config, arch, sets)]
+    result.weights = weight_rule(config.mask_loss, result.tiers)
+    result.warnings += _mask_warnings(result, arch)
+    result.warnings += [*rate_warnings(config.optimizer), *stale_warnings(config, arch, sets)]
     choose_start(result)
     check_start(config, result.fewest_steps, anew=result.state is None)
     result.previews = plan_previews(config, arch, task, sets, result.experts)
@@ -197,11 +195,29 @@ def plan(config: Config) -> TrainPlan:
     for expert in result.experts:
         check_denoiser(model_files(config.model), expert.name)
     result.tables.append(_overview(result, memory.rows))
-    if rule is not None:
-        result.tables.append(Table("Mask loss", ("tier", "value", "weight", "loss weight"), tuple(tier_rows(rule))))
+    if result.weights is not None:
+        rows = tuple(tier_rows(result.weights))
+        result.tables.append(Table("Mask loss", ("tier", "value", "weight", "loss weight"), rows))
     if not processes.first:
         result.outputs, result.warnings = (), []
     return result
+
+
+def _mask_warnings(result: TrainPlan, arch: Architecture) -> list[Problem]:
+    """Return what the user should know of the masks in the cache; see both checks for what they raise."""
+    section, masks = result.config.mask_loss, result.config.masks
+    problems = check_masks(
+        result.sets,
+        result.weights,
+        prior_rule(section),
+        scale=section.mask_loss_scale,
+        recache=f"--arch {arch.name}",
+    )
+    if result.weights is None:
+        return problems
+    headers = [header for cached in result.sets for header in cached.headers]
+    named = [tier for tier in TIERS if tier.value in masks.model_fields_set]
+    return problems + check_tiers(headers, result.weights.own_weights, configured=masks.tiers, named=named)
 
 
 def _cache_folders(config: Config) -> list[Path]:
@@ -262,7 +278,7 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
     if len(available) == 1 and section.expert is not None:
         raise UsageError(f"`{arch.name}` has only one expert", fix="leave `--expert` out")
     result.experts = tuple(wanted_experts(available, section.expert))
-    noise_of_all = training_noise(section, default_shift=arch.default_shift)
+    noise_of_all = training_noise(noise_options(result.config.timesteps, default_shift=arch.default_shift))
     shape = result.sets[0].headers[0].latent_shape
     noise = noise_of_all((shape[2], shape[3]))
     shares = [noise.share(*expert.timestep_range) for expert in result.experts]
@@ -277,8 +293,8 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
     result.schedule = schedule_steps(shares, run_length=section.expert_run_length, total=result.total_steps)
     names = [expert.name for expert in result.experts]
     result.names = saving.output_names(
-        section.output_dir,
-        section.output_name,
+        result.config.saving.output_dir,
+        result.config.saving.output_name,
         all_experts=len(available),
         trained=names,
         shared=section.shared_lora and len(names) > 1,
@@ -300,7 +316,7 @@ def _overview(plan: TrainPlan, memory_rows: Sequence[tuple[str, str]]) -> Table:
         ("epochs", f"{plan.total_steps * plan.batches_per_step / order.batches_per_epoch:.1f}"),
         *([("processes", str(plan.processes.count))] if plan.processes.count > 1 else []),
         ("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"),
-        *([("previews", plan.previews.describe(plan.config.train))] if plan.previews is not None else []),
+        *([("previews", plan.previews.describe(plan.config.previews))] if plan.previews is not None else []),
         *memory_rows,
     ]
     return Table("Training", ("setting", "value"), tuple(rows))

@@ -10,7 +10,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.curve import save_curve
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.record.metrics import StepLog, Values
-from blissmask.training.record.trackers import tracking
+from blissmask.training.record.trackers import WandbRun, tracking, wanted_trackers
 
 Receive = Callable[[int, Values], None]
 """Takes the number of a step and its values."""
@@ -37,12 +37,17 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
     if not plan.processes.first:
         yield show
         return
-    section, names = plan.config.train, plan.names
+    section, names = plan.config.logging, plan.names
     log = StepLog(names.log, keep_until=plan.start)
     folder = (section.logging_dir or names.folder / "logs") / names.run_name
-    with tracking(
-        section, folder, run_name=names.run_name, first_step=plan.start + 1, settings=plan.settings()
-    ) as track:
+    wandb_run = WandbRun(
+        project=section.log_tracker_name,
+        name=section.wandb_run_name or names.run_name,
+        group=names.run_name,
+        settings=plan.settings(),
+    )
+    trackers = wanted_trackers(section.log_with)
+    with tracking(trackers, folder, first_step=plan.start + 1, wandb_run=wandb_run) as track:
 
         def receive(step: int, values: Values) -> None:
             log.write(step, values)

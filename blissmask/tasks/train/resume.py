@@ -21,13 +21,13 @@ BASE = "base"
 
 def choose_start(result: TrainPlan) -> None:
     """Decide whether to go on from a training state, and plan the files."""
-    names, section = result.names, result.config.train
+    names = result.names
     found = training_state.find_states(names.folder, names.run_name)
     if found.damaged:
         result.warnings.append(
             Problem("training states that were not saved whole are passed over", places_of(found.damaged))
         )
-    restart = not section.resume or result.config.run.force
+    restart = not result.config.saving.resume or result.config.run.force
     finished = False
     if found.newest is not None and restart:
         result.warnings.append(
@@ -73,7 +73,7 @@ def _reason(result: TrainPlan) -> str:
 
 def how_to_go_on(plan: TrainPlan) -> str:
     """Say what to type after a stop: the same command, unless it asked to start anew and would do so again."""
-    given = [*([] if plan.config.train.resume else ["--no-resume"]), *(["--force"] if plan.config.run.force else [])]
+    given = [*([] if plan.config.saving.resume else ["--no-resume"]), *(["--force"] if plan.config.run.force else [])]
     if not given:
         return "run the same command again to continue"
     return f"run the command again without `{' '.join(given)}` to continue; with it the training starts anew"

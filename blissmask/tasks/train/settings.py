@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from blissmask.config.training import MaskLossSection, TrainSection
+from blissmask.config.fields import Section, lasting_fields
+from blissmask.config.model import Config
 
 FIXED = (
     "arch",
@@ -22,20 +23,14 @@ FIXED = (
 )
 """What a training state cannot go on without."""
 
-_PANELS_ASIDE = ("Saving", "Logging", "Previews")
-_ASIDE = (
-    *("memory", "gradient_checkpointing", "blocks_to_swap", "offload_inactive_dit", "fsdp", "sdpa"),
-    *("max_train_steps", "max_train_epochs"),
-)
+_REMEMBERED = ("train", "memory", "lora", "optimizer", "timesteps", "mask_loss")
+"""The sections that a training state remembers, in the order in which it writes them."""
 
 
-def lasting_options(train: TrainSection, mask: MaskLossSection) -> dict[str, object]:
-    """Return the options that change what the steps do, as JSON values; where files go and how memory is saved changes nothing."""
-    kept = {name for name in TrainSection.model_fields if name not in _ASIDE and _panel(name) not in _PANELS_ASIDE}
-    return {**train.model_dump(mode="json", include=kept), **mask.model_dump(mode="json")}
-
-
-def _panel(name: str) -> object:
-    shown = TrainSection.model_fields[name].json_schema_extra
-    assert isinstance(shown, dict)
-    return shown["panel"]
+def lasting_options(config: Config) -> dict[str, object]:
+    """Return the options that change what the steps do, flat by name, as JSON values."""
+    kept: dict[str, object] = {}
+    for name in _REMEMBERED:
+        section: Section = getattr(config, name)
+        kept |= section.model_dump(mode="json", include=lasting_fields(type(section)))
+    return kept

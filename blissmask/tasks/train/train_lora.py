@@ -7,21 +7,33 @@ import math
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from blissmask.cachefile.read import load_entry
 from blissmask.errors import MachineError, Problem
 from blissmask.events import Advanced, Announced, Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
+from blissmask.families.files.model_files import model_files
 from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
+from blissmask.tasks.train.lora_metadata import TrainedOn, lora_metadata
 from blissmask.tasks.train.out_of_memory import told_when_full
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.draw import draw_previews, open_studio
 from blissmask.tasks.train.records import recording
 from blissmask.tasks.train.resume import BASE, bases, how_to_go_on, refuse_other_base
+from blissmask.tasks.train.rules import (
+    lora_shape,
+    memory_options,
+    noise_options,
+    optimizer_options,
+    prior_rule,
+    rate_schedule,
+    step_rule,
+)
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.cached_set import commonest_sizes
@@ -34,12 +46,9 @@ from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner
 from blissmask.training.loop import LoopHooks, LoopSettings, PreviewHook, train
 from blissmask.training.lora.file import load_lora
-from blissmask.training.lora.metadata import TrainedOn, lora_metadata
-from blissmask.training.memory.estimate import describe
 from blissmask.training.record import saving
 from blissmask.training.record.metrics import MetricBuffer, Values
 from blissmask.training.validation import HeldOut, validate
-from blissmask.training.weighting.presets import prior_rule, step_rule, weight_rule
 
 _READ_EVERY, _PATIENCE = 10, 2.0
 """Steps and seconds between readings of the numbers on a GPU, whichever is less; on a CPU every step."""
@@ -95,8 +104,8 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     studio = open_studio(plan, models, context)
     learners = _equip(plan, data, models, context)
     last: dict[str, float] = {}
-    if plan.config.train.memory == "auto":
-        context.reporter.emit(Noted(f"memory auto: {describe(plan.config.train)}"))
+    if plan.config.memory.memory == "auto":
+        context.reporter.emit(Noted(f"memory auto: {memory_options(plan.config.memory).describe()}"))
     for line in plan.expert_lines():
         context.reporter.emit(Noted(line))
     context.reporter.emit(PhaseStarted("Training", plan.total_steps, "steps"))
@@ -129,18 +138,21 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
 
 def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
     """Read every entry once: what is broken is found before the first step, and what fits stays in memory."""
-    config = plan.config
     headers = [(header, cached.repeats) for cached in plan.sets for header in cached.headers]
-    threshold = config.mask_loss.prior_mask_threshold if prior_rule(config.mask_loss) else None
+    prior = prior_rule(plan.config.mask_loss)
 
     assert plan.arch is not None
     scale, shown = plan.arch.latent.train_scale, plan.arch.shown_frames(plan.task)
 
     def read(position: int) -> TrainingItem:
         header = headers[position][0]
-        rule = weight_rule(config.mask_loss, tiers_of(header, plan.tiers))
         return make_item(
-            header, load_entry(header), rule=rule, prior_threshold=threshold, latent_scale=scale, shown_frames=shown
+            header,
+            load_entry(header),
+            rule=None if plan.weights is None else plan.weights.for_masks_of(tiers_of(header, plan.tiers)),
+            prior_threshold=None if prior is None else prior.mask_threshold,
+            latent_scale=scale,
+            shown_frames=shown,
         )
 
     store = ItemStore(read, budget=memory_budget(plan.resting_bytes))
@@ -154,14 +166,15 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
             totals.add(item, repeats=repeats)
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
-    return _Data(store, totals if config.mask_loss.use_mask_loss else None)
+    return _Data(store, None if plan.weights is None else totals)
 
 
 def _announce(plan: TrainPlan, totals: MaskTotals, context: RunContext) -> None:
-    rule = weight_rule(plan.config.mask_loss, plan.tiers)
-    assert rule is not None
+    assert plan.weights is not None
+    section = plan.config.mask_loss
     others = others_than(plan.tiers, (header for cached in plan.sets for header in cached.headers))
-    context.reporter.emit(Announced(banner(plan.config.mask_loss, rule, totals, other_tiers=others)))
+    lines = banner(plan.weights, totals, scale=section.mask_loss_scale, prior=prior_rule(section), other_tiers=others)
+    context.reporter.emit(Announced(lines))
     if totals.empty:
         what = f"{len(totals.empty)} of {totals.entries} cache entries have weight 0 everywhere: they teach nothing and are passed over"
         context.reporter.emit(Warned(Problem(what, places_of(totals.empty))))
@@ -169,16 +182,31 @@ def _announce(plan: TrainPlan, totals: MaskTotals, context: RunContext) -> None:
 
 def _models(plan: TrainPlan, device: torch.device) -> LearnerPlan:
     assert plan.arch is not None
-    dtype = denoiser_dtype(plan.config.train.dit_dtype, device)
-    return LearnerPlan(plan.arch, plan.task, plan.experts, plan.schedule, plan.total_steps, device, dtype)
+    config = plan.config
+    return LearnerPlan(
+        arch=plan.arch,
+        task=plan.task,
+        files=model_files(config.model),
+        experts=plan.experts,
+        schedule=plan.schedule,
+        steps=plan.total_steps,
+        device=device,
+        dtype=denoiser_dtype(config.memory.dit_dtype, device),
+        memory=memory_options(config.memory),
+        lora=lora_shape(config.lora),
+        seed=config.train.seed,
+        shared_lora=config.train.shared_lora,
+        optimizer=optimizer_options(config.optimizer),
+        rate=rate_schedule(config.optimizer),
+        noise=noise_options(config.timesteps, default_shift=plan.arch.default_shift),
+    )
 
 
 def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContext) -> list[Learner]:
     """Load the denoisers, put LoRA into them, and bring it to where training starts."""
-    section = plan.config.train
     first = collate([data.store.item(position) for position in plan.order.indices(0)], 0)
     context.reporter.emit(PhaseStarted("Loading the model", None))
-    learners, left_out = load_learners(models, plan.config.model, section, first)
+    learners, left_out = load_learners(models, first)
     context.reporter.emit(PhaseFinished("Loading the model"))
     if left_out:
         context.reporter.emit(
@@ -186,13 +214,14 @@ def _equip(plan: TrainPlan, data: _Data, models: LearnerPlan, context: RunContex
         )
     if plan.state is not None:
         refuse_other_base(plan, learners)
-        saving.restore_run_state(plan.state, learners, section)
+        saving.restore_run_state(plan.state, learners, plan.config.optimizer.optimizer_args)
         context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.total_steps}"))
         return learners
-    if section.network_weights is not None:
+    source = plan.config.lora.network_weights
+    if source is not None:
         for learner in learners:
-            load_lora(section.network_weights, learner.lora)
-        context.reporter.emit(Noted(f"starting from {section.network_weights}"))
+            load_lora(source, learner.lora)
+        context.reporter.emit(Noted(f"starting from {source}"))
     return learners
 
 
@@ -201,9 +230,9 @@ def _loop_settings(plan: TrainPlan, device: torch.device) -> LoopSettings:
         start=plan.start,
         total=plan.total_steps,
         schedule=plan.schedule,
-        rule=step_rule(plan.config.mask_loss, plan.config.train),
+        rule=step_rule(plan.config),
         device=device,
-        offload=plan.config.train.offload_inactive_dit,
+        offload=plan.config.memory.offload_inactive_dit,
         processes=plan.processes,
     )
 
@@ -254,10 +283,13 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int,
     """
     if not plan.processes.first:
         return
-    config, section, names = plan.config, plan.config.train, plan.names
-    assert plan.arch is not None
-    metadata_of = partial(lora_metadata, plan.arch, config.model, section, config.mask_loss, facts, done)
-    files = names.lora_files() if done >= plan.total_steps else names.lora_files(done) if plan.saves_at(done) else []
+    section, names, arch = plan.config.saving, plan.names, plan.arch
+    assert arch is not None
+
+    def metadata_of(name: str) -> dict[str, str]:
+        return lora_metadata(plan.config, arch, facts, step=done, name=name)
+
+    files = _lora_files(plan, done)
 
     if files:
         with inference_weights(learners):
@@ -266,6 +298,13 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int,
             )
     settings = {**plan.settings(), BASE: bases(learners)}
     saving.save_run_state(names, learners, step=done, settings=settings, keep_last=section.keep_last, anew=anew)
+
+
+def _lora_files(plan: TrainPlan, done: int) -> list[Path]:
+    """Return the LoRA files that are due after ``done`` steps."""
+    if done >= plan.total_steps:
+        return plan.names.lora_files()
+    return plan.names.lora_files(done) if plan.saves_at(done) else []
 
 
 def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary: Summary) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import OURS, parse_text_name
 from blissmask.cachefile.read import list_headers, read_metadata
-from blissmask.config.training import MaskLossSection
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.protocol import Architecture
+from blissmask.masks.tiers import WeightTier
 from blissmask.storage.content import without_links
 from blissmask.training.data.batches import BucketedItem
 from blissmask.training.data.items import shows_no_regions
+from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
 _CONTENT_KEYS = ("mask_source", "mean_weight", "tiers", "geometry", "frames", "vae")
@@ -121,14 +122,15 @@ def identify(sets: Sequence[CachedSet]) -> str:
 
 
 def check_masks(
-    sets: Sequence[CachedSet], section: MaskLossSection, rule: WeightRule | None, *, recache: str
+    sets: Sequence[CachedSet], rule: WeightRule | None, prior: PriorRule | None, *, scale: float, recache: str
 ) -> list[Problem]:
     """Check that the cache holds the masks that the settings need, and return the warnings.
 
     Args:
         sets: the whole data set.
-        section: after presets.
         rule: None when the mask loss is off.
+        prior: None when nothing is held to the base model.
+        scale: ``mask_loss_scale``, which has no effect.
         recache: the arguments of `blissmask cache` that make the cache again.
 
     Raises:
@@ -150,14 +152,14 @@ def check_masks(
                 _places([header.path for header in bare]),
             )
         )
-    if section.mask_loss_scale != 1:
+    if scale != 1:
         warnings.append(
             Problem(
                 "--mask_loss_scale has no effect: the weighted mean divides it out",
                 fix="use `--mask-gamma` or `--mask-min-weight` instead",
             )
         )
-    if not (section.mask_min_weight or section.background_weight or section.prior_preservation_weight):
+    if prior is None and not (rule.min_weight or rule.own_weights.get(WeightTier.BACKGROUND)):
         warnings.append(
             Problem(
                 "the picture is unconstrained outside the mask: weight 0 is not the same as leaving it alone",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from blissmask.config.training import MaskLossSection
 from blissmask.masks.tiers import MAX_VALUE, TIERS
 from blissmask.training.data.items import TrainingItem
+from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
 _WIDE = "=" * 60
@@ -70,22 +70,25 @@ class MaskTotals:
         return tuple(float(weight) / self.summed_weight for weight in self.region_weight)
 
 
-def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals, *, other_tiers: int = 0) -> tuple[str, ...]:
-    """Return the guide's banner, word for word, then what is trained: each tier's weights and its share of the summed weight.
+def banner(
+    rule: WeightRule, totals: MaskTotals, *, scale: float, prior: PriorRule | None = None, other_tiers: int = 0
+) -> tuple[str, ...]:
+    """Return the guide's banner, word for word, then each tier's weights and its share of the summed weight.
 
     Args:
-        section: after presets.
         rule: how the weights were shaped, with the tier values that most masks have.
         totals: over the whole data set.
+        scale: ``mask_loss_scale``; it is shown because the guide shows it, and has no effect.
+        prior: None when nothing is held to the base model.
         other_tiers: entries whose masks were made with other values.
     """
     return (
         _WIDE,
         "MASK-WEIGHTED LOSS TRAINING ENABLED",
         _WIDE,
-        f"  mask_loss_scale: {section.mask_loss_scale}",
-        f"  mask_min_weight: {section.mask_min_weight}",
-        f"  mask_gamma: {section.mask_gamma}",
+        f"  mask_loss_scale: {scale}",
+        f"  mask_min_weight: {rule.min_weight}",
+        f"  mask_gamma: {rule.gamma}",
         _THIN,
         "IMPORTANT: Masks must be baked into latent cache!",
         "If you see 'batch has no mask_weights' errors, re-run",
@@ -94,7 +97,7 @@ def banner(section: MaskLossSection, rule: WeightRule, totals: MaskTotals, *, ot
         *_tier_table(rule, totals),
         *_other_tiers_line(other_tiers),
         _count_line(totals),
-        *_prior_line(section),
+        *_prior_line(prior),
     )
 
 
@@ -102,7 +105,7 @@ def tier_rows(rule: WeightRule) -> list[tuple[str, str, str, str]]:
     """Return tier, grey value, mask weight and loss weight of each region, as text."""
     return [
         (tier.value, str(round(weight * MAX_VALUE)), f"{weight:.3f}", f"{rule.tier_loss_weight(weight):.3f}")
-        for tier, weight in zip(TIERS, rule.tier_weights or rule.cached_tier_weights, strict=True)
+        for tier, weight in zip(TIERS, rule.tier_weights, strict=True)
     ]
 
 
@@ -119,11 +122,10 @@ def _other_tiers_line(entries: int) -> list[str]:
     return [f" entries whose masks have other tier values, each trained with its own: {entries}"] if entries else []
 
 
-def _prior_line(section: MaskLossSection) -> list[str]:
-    if not section.prior_preservation_weight:
+def _prior_line(prior: PriorRule | None) -> list[str]:
+    if prior is None:
         return []
-    threshold, strength = section.prior_mask_threshold, section.prior_preservation_weight
-    return [f" mask weight below {threshold}: held to the base model, {strength} times as strongly"]
+    return [f" mask weight below {prior.mask_threshold}: held to the base model, {prior.weight} times as strongly"]
 
 
 def _count_line(totals: MaskTotals) -> str:

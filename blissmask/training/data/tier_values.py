@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import MASK_REGIONS, read_tiers
-from blissmask.config.masks import MasksSection
-from blissmask.config.training import MaskLossSection
 from blissmask.errors import Problem
-from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable
+from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 from blissmask.training.data.items import shows_no_regions
 
 
@@ -30,21 +28,28 @@ def others_than(tiers: TierTable, headers: Iterable[CacheHeader]) -> int:
     return sum(read_tiers(header.metadata) not in (None, tiers) for header in headers if header.has_weights)
 
 
-def check_tiers(headers: Sequence[CacheHeader], section: MaskLossSection, masks: MasksSection) -> list[Problem]:
+def check_tiers(
+    headers: Sequence[CacheHeader],
+    own_weights: Mapping[WeightTier, float],
+    *,
+    configured: TierTable,
+    named: Collection[WeightTier],
+) -> list[Problem]:
     """Return what the user should know of the tier values in the cache.
 
     Args:
         headers: the whole data set.
-        section: after presets; the mask loss is on.
-        masks: what the configuration says masks are made with.
+        own_weights: see :class:`blissmask.training.weighting.rule.WeightRule`.
+        configured: the values that [masks] holds.
+        named: the tiers that [masks] names; the others have their defaults.
     """
     tiered = [header for header in headers if MASK_REGIONS in header.contents and not shows_no_regions(header)]
-    counts = Counter(tiers_of(header, masks.tiers) for header in tiered)
-    return [*_differing(counts, section), *_changed(counts, masks), *_merged(counts, section)]
+    counts = Counter(tiers_of(header, configured) for header in tiered)
+    return [*_differing(counts, own_weights), *_changed(counts, configured, named), *_merged(counts, own_weights)]
 
 
-def _differing(counts: Counter[TierTable], section: MaskLossSection) -> list[Problem]:
-    cached = [tier for tier in TIERS if getattr(section, f"{tier.value}_weight") is None]
+def _differing(counts: Counter[TierTable], own_weights: Mapping[WeightTier, float]) -> list[Problem]:
+    cached = [tier for tier in TIERS if tier not in own_weights]
     if len({tuple(tiers.value(tier) for tier in cached) for tiers in counts}) < 2:
         return []
     places = [f"{_entries(count)}: {_spell(tiers)}" for tiers, count in counts.most_common()]
@@ -58,13 +63,12 @@ def _differing(counts: Counter[TierTable], section: MaskLossSection) -> list[Pro
     ]
 
 
-def _changed(counts: Counter[TierTable], masks: MasksSection) -> list[Problem]:
-    """Say when [masks] names other values than the cache holds: an edit there changes nothing before masks and cache are made again."""
-    named = [tier for tier in TIERS if tier.value in masks.model_fields_set]
+def _changed(counts: Counter[TierTable], configured: TierTable, named: Collection[WeightTier]) -> list[Problem]:
+    """Name the values in [masks] that the cache does not hold: they count once masks and cache are made again."""
     changed = {
-        tier: masks.tiers.value(tier)
-        for tier in named
-        if any(tiers.value(tier) != masks.tiers.value(tier) for tiers in counts)
+        tier: configured.value(tier)
+        for tier in TIERS
+        if tier in named and any(tiers.value(tier) != configured.value(tier) for tiers in counts)
     }
     if not changed:
         return []
@@ -79,16 +83,18 @@ def _changed(counts: Counter[TierTable], masks: MasksSection) -> list[Problem]:
     ]
 
 
-def _merged(counts: Counter[TierTable], section: MaskLossSection) -> list[Problem]:
+def _merged(counts: Counter[TierTable], own_weights: Mapping[WeightTier, float]) -> list[Problem]:
     """Say when a weight is given to one of two tiers that share a value: their pixels all count as the first of them."""
     problems = []
     for tiers, count in counts.items():
-        first: dict[int, str] = {}
+        first: dict[int, WeightTier] = {}
         for tier in TIERS:
-            other = first.setdefault(tiers.value(tier), tier.value)
-            weight = getattr(section, f"{tier.value}_weight")
-            if other != tier.value and weight is not None and weight != getattr(section, f"{other}_weight"):
-                what = f"`--{tier.value}-weight` has no effect on {_entries(count)}: {other} and {tier.value} have one mask value there"
+            other = first.setdefault(tiers.value(tier), tier)
+            if other is not tier and tier in own_weights and own_weights[tier] != own_weights.get(other):
+                what = (
+                    f"`--{tier.value}-weight` has no effect on {_entries(count)}: "
+                    f"{other} and {tier} have one mask value there"
+                )
                 fix = f"make the masks and the cache again with a `--{tier.value}` of its own"
                 problems.append(Problem(what, (_spell(tiers),), fix))
     return problems

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blissmask.config.training import ModelSection, TrainSection
-from blissmask.families.files.model_files import TINY
+from blissmask.families.files.model_files import TINY, ModelFiles
 from blissmask.families.files.tensor_files import open_checkpoint
+from blissmask.training.lora.layers import LoraShape
+from blissmask.training.memory.options import MemoryOptions
 
 _BLOCK = re.compile(r"((?:^|\.)\w*blocks\.\d+)\.")
 _BYTES_PER_TRAINED = 16
@@ -53,22 +54,26 @@ class ModelSize:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a step brings.
+    """What a training brings that no memory option changes.
 
     Attributes:
         tokens: of the largest micro-batch.
         weight_bytes: of the frozen precision.
         on_gpu: whether the device has memory of its own, and weights can rest outside of it.
+        lora: what is trained.
+        shared_lora: whether two experts share one LoRA.
         processes: that share the run.
     """
 
     tokens: int
     weight_bytes: int
     on_gpu: bool
+    lora: LoraShape
+    shared_lora: bool = False
     processes: int = 1
 
 
-def denoiser_files(model: ModelSection, expert: str) -> list[Path]:
+def denoiser_files(model: ModelFiles, expert: str) -> list[Path]:
     """Return the files of one denoiser that are on this machine; empty for a hub id or ``tiny``.
 
     Args:
@@ -110,127 +115,113 @@ def size_of(shapes: Iterable[tuple[str, Sequence[int]]]) -> ModelSize:
     return ModelSize(len(blocks), inside, outside, widths.most_common(1)[0][0] if widths else 0, per_rank)
 
 
-def estimate(sizes: Sequence[ModelSize], section: TrainSection, load: Load) -> int:
+def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> int:
     """Return about how many bytes the device needs.
 
     Args:
         sizes: of the denoisers that are trained; all are on the device unless they take turns.
-        section: the options.
+        options: those of the run.
         load: what a step brings.
     """
-    weights = [_on_device(size, section, load) for size in sizes]
-    takes_turns = section.offload_inactive_dit and load.on_gpu
-    trained = [size.lora_per_rank * section.network_dim * _BYTES_PER_TRAINED for size in sizes]
+    weights = [_on_device(size, options, load) for size in sizes]
+    takes_turns = options.offload_inactive_dit and load.on_gpu
+    trained = [size.lora_per_rank * load.lora.rank * _BYTES_PER_TRAINED for size in sizes]
     return (
         (max(weights) if takes_turns else sum(weights))
-        + (trained[0] if section.shared_lora else sum(trained))
-        + max(_activations(size, section, load) for size in sizes)
+        + (trained[0] if load.shared_lora else sum(trained))
+        + max(_activations(size, options, load) for size in sizes)
         + _CONTEXT
     )
 
 
 def resting_bytes(
-    trained: Sequence[ModelSize], onlookers: Sequence[ModelSize], section: TrainSection, load: Load
+    trained: Sequence[ModelSize], onlookers: Sequence[ModelSize], options: MemoryOptions, load: Load
 ) -> int:
     """Return about how many bytes of CPU memory the denoisers take: those that train there, rest there, or pass through it.
 
     Args:
         trained: sizes of the denoisers that are trained.
         onlookers: of those that only draw previews.
-        section: the options.
+        options: those of the run.
         load: what a step brings.
     """
-    whole = [_frozen(size, section, load) for size in (*trained, *onlookers)]
+    whole = [_frozen(size, options, load) for size in (*trained, *onlookers)]
     if not load.on_gpu:
-        return estimate(trained, section, load) + sum(whole[len(trained) :])
+        return estimate(trained, options, load) + sum(whole[len(trained) :])
     # What takes turns keeps a copy; see `offload`.
-    keeps_copies = section.offload_inactive_dit or bool(onlookers)
-    resting = sum(whole) if keeps_copies else sum(_swapped(size, section, load) for size in trained)
-    passes_through = bool(section.blocks_to_swap or section.fsdp or section.int8_base or section.fp8_base)
+    keeps_copies = options.offload_inactive_dit or bool(onlookers)
+    resting = sum(whole) if keeps_copies else sum(_swapped(size, options, load) for size in trained)
+    passes_through = bool(options.blocks_to_swap or options.fsdp or options.int8_base or options.fp8_base)
     unrounded = max((size.block_weights + size.other_weights) * load.weight_bytes for size in (*trained, *onlookers))
     return resting + (unrounded if passes_through else 0)
 
 
-def _frozen(size: ModelSize, section: TrainSection, load: Load) -> int:
-    return size.block_weights * _block_weight_bytes(section, load) + size.other_weights * load.weight_bytes
+def _frozen(size: ModelSize, options: MemoryOptions, load: Load) -> int:
+    return size.block_weights * _block_weight_bytes(options, load) + size.other_weights * load.weight_bytes
 
 
-def _swapped(size: ModelSize, section: TrainSection, load: Load) -> int:
+def _swapped(size: ModelSize, options: MemoryOptions, load: Load) -> int:
     """Return the bytes of the blocks that rest in CPU memory."""
-    swapped = min(section.blocks_to_swap, size.blocks)
-    return size.block_weights * _block_weight_bytes(section, load) * swapped // max(1, size.blocks)
+    swapped = min(options.blocks_to_swap, size.blocks)
+    return size.block_weights * _block_weight_bytes(options, load) * swapped // max(1, size.blocks)
 
 
-def _block_weight_bytes(section: TrainSection, load: Load) -> int:
-    return 1 if section.fp8_base or section.int8_base else load.weight_bytes
+def _block_weight_bytes(options: MemoryOptions, load: Load) -> int:
+    return 1 if options.fp8_base or options.int8_base else load.weight_bytes
 
 
-def _on_device(size: ModelSize, section: TrainSection, load: Load) -> int:
+def _on_device(size: ModelSize, options: MemoryOptions, load: Load) -> int:
     """Return the bytes of frozen weights that are on the device at a time."""
-    block_bytes = size.block_weights * _block_weight_bytes(section, load)
-    if section.blocks_to_swap and size.blocks and load.on_gpu:
+    block_bytes = size.block_weights * _block_weight_bytes(options, load)
+    if options.blocks_to_swap and size.blocks and load.on_gpu:
         block_bytes = (
-            block_bytes * min(size.blocks, size.blocks - section.blocks_to_swap + _SWAPPED_PRESENT) // size.blocks
+            block_bytes * min(size.blocks, size.blocks - options.blocks_to_swap + _SWAPPED_PRESENT) // size.blocks
         )
-    if section.fsdp and size.blocks:
+    if options.fsdp and size.blocks:
         # The block that runs and the one that comes next are whole.
         block_bytes = min(block_bytes, block_bytes // load.processes + 2 * block_bytes // size.blocks)
     return block_bytes + size.other_weights * load.weight_bytes
 
 
-def _activations(size: ModelSize, section: TrainSection, load: Load) -> int:
+def _activations(size: ModelSize, options: MemoryOptions, load: Load) -> int:
     per_block = load.tokens * size.width
-    kept = per_block * (_KEPT_DORA if section.use_dora else _KEPT[load.weight_bytes])
-    if section.network_type != "lora" and size.blocks:
+    kept = per_block * (_KEPT_DORA if load.lora.dora else _KEPT[load.weight_bytes])
+    if load.lora.kind != "lora" and size.blocks:
         # The product of a layer's factors is as large as its weight, and is kept.
         kept += size.block_weights * load.weight_bytes // size.blocks
     beside = per_block * _BESIDE[load.weight_bytes]
-    if section.gradient_checkpointing:
+    if options.gradient_checkpointing:
         # The input of each block, and all of the block that is computed again.
         return per_block * load.weight_bytes * size.blocks + kept + beside
     return kept * size.blocks + beside
 
 
 def choose_options(
-    sizes: Sequence[ModelSize], section: TrainSection, load: Load, *, free: int
-) -> tuple[TrainSection, bool]:
+    sizes: Sequence[ModelSize], given: MemoryOptions, load: Load, *, free: int
+) -> tuple[MemoryOptions, bool]:
     """Return the mildest options that fit into ``free`` bytes, and whether they do.
 
     In this order, from no cost to the most: as given; checkpointing (slower, exact); experts that take turns on the
     device (slower, exact); half of the blocks swapped (slower, exact); int8 (rounds the frozen weights); int8 with as
     many blocks swapped as it takes. What the user gave stays, float8 too.
     """
-    options = section
-    for options in _stages(sizes, section, load):
+    options = given
+    for options in _from_mild_to_costly(sizes, given, load):
         if estimate(sizes, options, load) <= free * _USABLE:
             return options, True
     return options, False
 
 
-def _stages(sizes: Sequence[ModelSize], section: TrainSection, load: Load) -> Iterable[TrainSection]:
-    yield section
-    mild = section.model_copy(update={"gradient_checkpointing": True})
+def _from_mild_to_costly(sizes: Sequence[ModelSize], given: MemoryOptions, load: Load) -> Iterable[MemoryOptions]:
+    yield given
+    mild = replace(given, gradient_checkpointing=True)
     yield mild
-    if len(sizes) > 1 and load.on_gpu and not section.fsdp:
-        mild = mild.model_copy(update={"offload_inactive_dit": True})
+    if len(sizes) > 1 and load.on_gpu and not given.fsdp:
+        mild = replace(mild, offload_inactive_dit=True)
         yield mild
-    most = min(size.blocks for size in sizes) - 1 if load.on_gpu and not section.compile else 0
-    exact = range(section.blocks_to_swap + 1, most // 2 + 1)
-    yield from (mild.model_copy(update={"blocks_to_swap": count}) for count in exact)
-    rounded = mild.model_copy(update={"int8_base": not section.fp8_base})
+    most = min(size.blocks for size in sizes) - 1 if load.on_gpu and not given.compile_backend else 0
+    exact = range(given.blocks_to_swap + 1, most // 2 + 1)
+    yield from (replace(mild, blocks_to_swap=count) for count in exact)
+    rounded = replace(mild, int8_base=not given.fp8_base)
     yield rounded
-    yield from (
-        rounded.model_copy(update={"blocks_to_swap": count}) for count in range(section.blocks_to_swap + 1, most + 1)
-    )
-
-
-def describe(section: TrainSection) -> str:
-    """Return the memory options in words, for the plan."""
-    names = [
-        name
-        for name in ("gradient_checkpointing", "offload_inactive_dit", "int8_base", "fp8_base")
-        if getattr(section, name)
-    ]
-    if section.blocks_to_swap:
-        names.append(f"blocks_to_swap = {section.blocks_to_swap}")
-    return ", ".join(names) or "nothing is needed"
+    yield from (replace(rounded, blocks_to_swap=count) for count in range(given.blocks_to_swap + 1, most + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -12,8 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from blissmask.config.training import TrainSection
-from blissmask.errors import MissingPackageError, Problem, UsageError, first_line
+from blissmask.errors import MissingPackageError, UsageError, first_line
 
 _KNOWN = {
     "adamw": "torch.optim.AdamW",
@@ -24,56 +24,80 @@ _KNOWN = {
 }
 _FIXED_RATE = {"adafactor": {"relative_step": False, "scale_parameter": False, "warmup_init": False}}
 """Adafactor's own schedule ignores the learning rate; users who set one mean it."""
-_FIND_THEIR_RATE = ("prodigy",)
-_LEAST_FACTOR = 0.1
 _TO_INSTALL = {"bitsandbytes": "bitsandbytes", "prodigyopt": "prodigyopt", "schedulefree": "schedulefree"}
 
 
-def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], section: TrainSection) -> Optimizer:
-    """Return the optimiser that ``section`` names, over all parameters.
+@dataclass(frozen=True, slots=True)
+class OptimizerOptions:
+    """Which optimiser, and with what.
+
+    Attributes:
+        name: one of the short names here, or a dotted class path.
+        arguments: of the class, each ``key=value``.
+        learning_rate: > 0; with LoRA+ that of A.
+        weight_decay: >= 0.
+        loraplus_lr_ratio: learning rate of B relative to A; None gives both the same.
+    """
+
+    name: str = "adamw"
+    arguments: Sequence[str] = ()
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.01
+    loraplus_lr_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleOptions:
+    """How the learning rate changes over the steps.
+
+    Attributes:
+        name: as transformers names it.
+        warmup_steps, decay_steps: see :func:`count_steps`.
+        cycles: of ``cosine_with_restarts``.
+        power: of ``polynomial``.
+        min_lr_ratio: lowest learning rate relative to the highest, of the schedules that have one.
+        arguments: further ones, each ``key=value``.
+    """
+
+    name: str = "constant"
+    warmup_steps: str = "0"
+    decay_steps: str = "0"
+    cycles: int = 1
+    power: float = 1.0
+    min_lr_ratio: float = 0.0
+    arguments: Sequence[str] = ()
+
+
+def build_optimizer(named_parameters: Sequence[tuple[str, nn.Parameter]], options: OptimizerOptions) -> Optimizer:
+    """Return the optimiser that ``options`` names, over all parameters.
 
     Raises:
         UsageError: no such class, or it does not take the arguments.
         MissingPackageError: the class is in a package that is not installed.
     """
-    name = section.optimizer_type.lower()
-    path = _KNOWN.get(name, section.optimizer_type)
+    name = options.name.lower()
+    path = _KNOWN.get(name, options.name)
     make = _find_class(path)
     if not (isinstance(make, type) and issubclass(make, Optimizer)):
         raise UsageError(f"`{path}` is no optimiser class", fix=_choices())
     arguments = {
-        "lr": section.learning_rate,
-        "weight_decay": section.weight_decay,
+        "lr": options.learning_rate,
+        "weight_decay": options.weight_decay,
         **_FIXED_RATE.get(name, {}),
-        **parse_arguments(section.optimizer_args),
+        **parse_arguments(options.arguments),
     }
     try:
-        return make(_groups(named_parameters, section), **arguments)
+        return make(_groups(named_parameters, options), **arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"`{path}` does not take these arguments: {error}", fix="check `optimizer_args`") from error
 
 
-def with_fitting_rate(section: TrainSection) -> TrainSection:
-    """Return ``section`` with the learning rate of optimisers that find theirs alone, unless the user gave one."""
-    finds_its_own = (
-        section.optimizer_type.lower() in _FIND_THEIR_RATE and "learning_rate" not in section.model_fields_set
-    )
-    return section.model_copy(update={"learning_rate": 1.0}) if finds_its_own else section
-
-
-def rate_warnings(section: TrainSection) -> list[Problem]:
-    """Say when the learning rate keeps an optimiser that finds its own from learning anything."""
-    if section.optimizer_type.lower() not in _FIND_THEIR_RATE or section.learning_rate >= _LEAST_FACTOR:
-        return []
-    what = f"{section.optimizer_type} finds its learning rate alone and multiplies it by `learning_rate = {section.learning_rate:g}`"
-    return [Problem(what, fix="leave `learning_rate` out, or set it to 1")]
-
-
-def check_optimizer(section: TrainSection, *, steps: int, device: torch.device) -> None:
+def check_optimizer(options: OptimizerOptions, schedule: ScheduleOptions, *, steps: int, device: torch.device) -> None:
     """Refuse, before a model is loaded, an optimiser or a schedule that cannot be made or cannot take a step.
 
     Args:
-        section: optimiser and schedule.
+        options: of the optimiser.
+        schedule: of its learning rate.
         steps: of the learner that gets the fewest.
         device: that training runs on; some optimisers are at home on one kind alone.
 
@@ -81,7 +105,7 @@ def check_optimizer(section: TrainSection, *, steps: int, device: torch.device) 
         UsageError, MissingPackageError: as :func:`build_optimizer` and :func:`build_scheduler`.
     """
     small = [(name, nn.Parameter(torch.zeros(2, 2, device=device))) for name in ("lora_A", "lora_B")]
-    optimizer = build_optimizer(small, section)
+    optimizer = build_optimizer(small, options)
     for _, parameter in small:
         parameter.grad = torch.ones_like(parameter)
     set_training_mode(optimizer, training=True)
@@ -90,12 +114,12 @@ def check_optimizer(section: TrainSection, *, steps: int, device: torch.device) 
     except Exception as error:
         # Any class that the user names may be behind it.
         raise UsageError(
-            f"`{section.optimizer_type}` cannot train with these settings: {first_line(error)}", fix=_choices()
+            f"`{options.name}` cannot train with these settings: {first_line(error)}", fix=_choices()
         ) from error
-    count_steps(section.lr_warmup_steps, steps, name="lr_warmup_steps")
-    if section.lr_scheduler_args:
+    count_steps(schedule.warmup_steps, steps, name="lr_warmup_steps")
+    if schedule.arguments:
         # Only then, since it loads a large library.
-        build_scheduler(optimizer, section, steps=steps)
+        build_scheduler(optimizer, schedule, steps=steps)
 
 
 def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
@@ -116,7 +140,7 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
-def build_scheduler(optimizer: Optimizer, section: TrainSection, *, steps: int) -> LRScheduler:
+def build_scheduler(optimizer: Optimizer, schedule: ScheduleOptions, *, steps: int) -> LRScheduler:
     """Return the learning rate over ``steps`` optimiser steps; stepped once after each.
 
     Raises:
@@ -124,27 +148,27 @@ def build_scheduler(optimizer: Optimizer, section: TrainSection, *, steps: int) 
     """
     from transformers.optimization import get_scheduler
 
-    warmup = count_steps(section.lr_warmup_steps, steps, name="lr_warmup_steps")
-    arguments: dict[str, Any] = parse_arguments(section.lr_scheduler_args)
-    match section.lr_scheduler:
+    warmup = count_steps(schedule.warmup_steps, steps, name="lr_warmup_steps")
+    arguments: dict[str, Any] = parse_arguments(schedule.arguments)
+    match schedule.name:
         case "cosine_with_restarts":
-            arguments.setdefault("num_cycles", section.lr_scheduler_num_cycles)
+            arguments.setdefault("num_cycles", schedule.cycles)
         case "polynomial":
-            arguments.setdefault("power", section.lr_scheduler_power)
+            arguments.setdefault("power", schedule.power)
         case "cosine_with_min_lr":
-            arguments.setdefault("min_lr_rate", section.lr_scheduler_min_lr_ratio)
+            arguments.setdefault("min_lr_rate", schedule.min_lr_ratio)
         case "warmup_stable_decay":
-            arguments.setdefault("num_decay_steps", count_steps(section.lr_decay_steps, steps, name="lr_decay_steps"))
-            arguments.setdefault("min_lr_ratio", section.lr_scheduler_min_lr_ratio)
+            arguments.setdefault("num_decay_steps", count_steps(schedule.decay_steps, steps, name="lr_decay_steps"))
+            arguments.setdefault("min_lr_ratio", schedule.min_lr_ratio)
         case _:
             pass
-    if arguments and section.lr_scheduler.startswith("constant"):
+    if arguments and schedule.name.startswith("constant"):
         # transformers would drop them without a word.
         raise UsageError(
-            f"the learning rate schedule `{section.lr_scheduler}` takes no arguments",
+            f"the learning rate schedule `{schedule.name}` takes no arguments",
             fix="leave out `lr_scheduler_args`",
         )
-    name = "constant_with_warmup" if section.lr_scheduler == "constant" and warmup else section.lr_scheduler
+    name = "constant_with_warmup" if schedule.name == "constant" and warmup else schedule.name
     try:
         return cast(
             LRScheduler,
@@ -183,13 +207,13 @@ def set_training_mode(optimizer: Optimizer, *, training: bool) -> None:
         switch()
 
 
-def _groups(named_parameters: Sequence[tuple[str, nn.Parameter]], section: TrainSection) -> list[dict[str, Any]]:
+def _groups(named_parameters: Sequence[tuple[str, nn.Parameter]], options: OptimizerOptions) -> list[dict[str, Any]]:
     """Return one parameter group, or two when B learns faster than A (LoRA+)."""
-    if section.loraplus_lr_ratio is None:
+    if options.loraplus_lr_ratio is None:
         return [{"params": [parameter for _, parameter in named_parameters]}]
     second = [parameter for name, parameter in named_parameters if "lora_B" in name]
     first = [parameter for name, parameter in named_parameters if "lora_B" not in name]
-    return [{"params": first}, {"params": second, "lr": section.learning_rate * section.loraplus_lr_ratio}]
+    return [{"params": first}, {"params": second, "lr": options.learning_rate * options.loraplus_lr_ratio}]
 
 
 def _find_class(path: str) -> Any:

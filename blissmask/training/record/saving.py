@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from blissmask.config.training import TrainSection
 from blissmask.errors import UsageError
 from blissmask.training.experts import Learner
 from blissmask.training.lora.file import save_lora
@@ -118,20 +117,20 @@ def save_run_state(
     save_state(outputs.folder, outputs.run_name, TrainingState(step, numbers, tensors), keep_last=keep_last, anew=anew)
 
 
-def restore_run_state(state: SavedState, learners: Sequence[Learner], section: TrainSection) -> None:
+def restore_run_state(state: SavedState, learners: Sequence[Learner], optimizer_args: Sequence[str]) -> None:
     """Bring every learner to where ``state`` was saved; learning rate, schedule and options of the optimiser are those of now.
 
     Args:
         state: where to go on.
-        learners: as ``section`` makes them.
-        section: options of now.
+        learners: as the options of now make them.
+        optimizer_args: arguments of the optimiser now.
 
     Raises:
         CacheError: the state is of another LoRA, or cannot be read.
     """
     tensors, numbers = state.tensors(), state.numbers
     before = numbers.get("settings", {}).get("optimizer_args", [])
-    options = {"weight_decay", *parse_arguments(section.optimizer_args), *parse_arguments(before)}
+    options = {"weight_decay", *parse_arguments(optimizer_args), *parse_arguments(before)}
     for learner in _with_own_lora(learners):
         suffix = f"-{learner.name}" if learner.name else ""
         restore_parameters(learner.lora.named_parameters(), tensors[f"lora{suffix}"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.training import TrainSection
 from blissmask.errors import MachineError, MissingPackageError
 from blissmask.training.record.metrics import Values
 
@@ -23,47 +23,63 @@ Track = Callable[[int, Values], None]
 """Receives the numbers of a step."""
 
 
-def wanted_trackers(section: TrainSection) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class WandbRun:
+    """How wandb shows a run.
+
+    Attributes:
+        project: it is in.
+        name: of the run.
+        group: the same for all parts of a run that was stopped and continued.
+        settings: of the run.
+    """
+
+    project: str
+    name: str
+    group: str
+    settings: Mapping[str, object]
+
+
+def wanted_trackers(log_with: str | None) -> tuple[str, ...]:
     """Return which trackers to use; without a choice TensorBoard, where it is installed.
+
+    Args:
+        log_with: ``tensorboard``, ``wandb``, ``all``, ``none``, or None without a choice.
 
     Raises:
         MissingPackageError: one that was asked for is not installed.
     """
-    if section.log_with is None:
+    if log_with is None:
         return ("tensorboard",) if importlib.util.find_spec("tensorboard") else ()
-    names = _CHOICES[section.log_with]
+    names = _CHOICES[log_with]
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise MissingPackageError(
-                f"`--log-with {section.log_with}` needs the package `{name}`", fix=f'pip install "blissmask[{name}]"'
+                f"`--log-with {log_with}` needs the package `{name}`", fix=f'pip install "blissmask[{name}]"'
             )
     return names
 
 
 @contextlib.contextmanager
-def tracking(
-    section: TrainSection, folder: Path, *, run_name: str, first_step: int, settings: Mapping[str, object]
-) -> Iterator[Track]:
+def tracking(names: Sequence[str], folder: Path, *, first_step: int, wandb_run: WandbRun) -> Iterator[Track]:
     """Yield what passes the numbers of a step to every wanted tracker; what was passed is on disk afterwards.
 
     Args:
-        section: which trackers.
+        names: from :func:`wanted_trackers`.
         folder: for their files.
-        run_name: of the output, the same for all parts of a run that was stopped and continued.
-        first_step: events from this step on, of an earlier run, are hidden.
-        settings: of the run, for trackers that show them.
+        first_step: TensorBoard hides the events of an earlier run from this step on.
+        wandb_run: how wandb shows the run.
 
     Raises:
-        MissingPackageError: see :func:`wanted_trackers`.
         MachineError: wandb cannot start, e.g. nobody is logged in.
     """
     with contextlib.ExitStack() as stack:
         tracks = []
-        for name in wanted_trackers(section):
+        for name in names:
             if name == "tensorboard":
                 tracks.append(stack.enter_context(_tensorboard(folder, first_step=first_step)))
             else:
-                tracks.append(stack.enter_context(_wandb(section, folder, run_name=run_name, settings=settings)))
+                tracks.append(stack.enter_context(_wandb(wandb_run, folder)))
 
         def track(step: int, values: Values) -> None:
             for pass_on in tracks:
@@ -76,24 +92,24 @@ def tracking(
 def _tensorboard(folder: Path, *, first_step: int) -> Iterator[Track]:
     from torch.utils.tensorboard import SummaryWriter
 
-    with _told_of(folder):
+    with _disk_errors(folder):
         writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def track(step: int, values: Values) -> None:
-        with _told_of(folder):
+        with _disk_errors(folder):
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
 
     try:
         yield track
     finally:
-        with _told_of(folder):
+        with _disk_errors(folder):
             writer.close()
 
 
 @contextlib.contextmanager
-def _told_of(folder: Path) -> Iterator[None]:
-    """Tell of a disk that fails TensorBoard, whose files a thread of its own writes, as the machine's error."""
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Raise MachineError when TensorBoard's writer thread cannot write."""
     try:
         yield
     except OSError as error:
@@ -104,18 +120,18 @@ def _told_of(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _wandb(section: TrainSection, folder: Path, *, run_name: str, settings: Mapping[str, object]) -> Iterator[Track]:
+def _wandb(shown: WandbRun, folder: Path) -> Iterator[Track]:
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
         run = wandb.init(
-            project=section.log_tracker_name,
-            name=section.wandb_run_name or run_name,
+            project=shown.project,
+            name=shown.name,
             # The parts of a run that was stopped and continued stand together.
-            group=run_name,
+            group=shown.group,
             dir=str(folder),
-            config=dict(settings),
+            config=dict(shown.settings),
             # Nothing leaves the machine unless the user says so; `wandb sync` uploads it later.
             mode=os.environ.get("WANDB_MODE", "offline"),
         )

@@ -27,11 +27,13 @@ class PriorRule:
         min_level: noise level in [0, 1]; items below it are not held.
         decay: how the strength falls from noise level 1 to 0. High noise decides a picture's structure, low noise its
             light.
+        mask_threshold: cells whose mask weight, before gamma and floor, is below this are outside, (0, 1].
     """
 
     weight: float
     min_level: float = 0.0
     decay: Decay = "constant"
+    mask_threshold: float = 0.1
 
     def strengths(self, levels_B: Tensor) -> Tensor:
         """Return the strength for each item's noise level, (B,); 0 for items that are not held."""

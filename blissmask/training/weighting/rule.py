@@ -6,7 +6,8 @@ f latent frames, h and w latent rows and columns; 4 regions in the order of ``ma
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from blissmask.cachefile.entry import CacheEntry
+from blissmask.masks.tiers import TIERS, TierTable, WeightTier
 from blissmask.masks.weights import to_loss_weight
 
 _SHOWN = 0.5
@@ -33,23 +35,31 @@ class WeightRule:
         transform: ``latent`` shapes the mean weight of each cell, as the guide does. ``pixel`` shapes the weight of
             each region and averages then, which is what shaping every pixel would give. They differ where a cell holds
             two tiers: the mean of ``w ** gamma`` is not the mean of w, to the gamma.
-        tier_weights: mask weight of face, body, hair and background in [0, 1]; None keeps the weights that were cached.
-        cached_tier_weights: mask weights of the tiers that the cached masks were made with; ``pixel`` shapes these when
-            ``tier_weights`` is None.
+        own_weights: mask weight in [0, 1] of each tier for which the user gives one instead of the cached one.
+        tiers: the values that the masks were made with; see :meth:`for_masks_of`.
         feather: softens the masks by a Gaussian of this standard deviation in latent cells; 0 leaves them.
     """
 
     gamma: float
     min_weight: float
     transform: Literal["latent", "pixel"] = "latent"
-    tier_weights: tuple[float, float, float, float] | None = None
-    cached_tier_weights: tuple[float, float, float, float] = (1.0, 128 / 255, 80 / 255, 0.0)
+    own_weights: Mapping[WeightTier, float] = field(default_factory=dict)
+    tiers: TierTable = field(default_factory=TierTable)
     feather: float = 0.0
+
+    def for_masks_of(self, tiers: TierTable) -> WeightRule:
+        """Return the same rule for an entry whose masks were made with ``tiers``."""
+        return replace(self, tiers=tiers)
 
     @property
     def needs_regions(self) -> bool:
         """Whether entries must have region shares."""
-        return self.transform == "pixel" or self.tier_weights is not None
+        return self.transform == "pixel" or bool(self.own_weights)
+
+    @property
+    def tier_weights(self) -> tuple[float, ...]:
+        """The mask weight of each tier, in the order of ``TIERS``."""
+        return tuple(self.own_weights.get(tier, self.tiers.weight(tier)) for tier in TIERS)
 
     def loss_weights(self, entry: CacheEntry) -> Tensor:
         """Return the loss weights of an entry with mask weights, (1, f, h, w) float32 in [min_weight, 1]."""
@@ -59,12 +69,12 @@ class WeightRule:
             return self._shaped(weights_1fhw)
         regions_4fhw = self._feathered(entry.regions_4fhw)
         has_regions_1fhw = regions_4fhw.sum(dim=0, keepdim=True) > _SHOWN
-        if self.tier_weights is not None:
+        if self.own_weights:
             weights_1fhw = torch.where(has_regions_1fhw, _mix(regions_4fhw, self.tier_weights), weights_1fhw)
         shaped_1fhw = self._shaped(weights_1fhw)
         if self.transform == "latent":
             return shaped_1fhw
-        shaped_tiers = tuple(self.tier_loss_weight(weight) for weight in self.tier_weights or self.cached_tier_weights)
+        shaped_tiers = tuple(self.tier_loss_weight(weight) for weight in self.tier_weights)
         return torch.where(has_regions_1fhw, _mix(regions_4fhw, shaped_tiers), shaped_1fhw)
 
     def tier_loss_weight(self, weight: float) -> float:

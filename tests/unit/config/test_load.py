@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.config.load import load_config
+from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import complete
 from blissmask.errors import UsageError
 
@@ -60,7 +61,7 @@ def test_mask_loss_ranges_are_refused_in_the_words_of_the_guide(field, value, me
     ("text", "message"),
     [
         ("[trian]\nseed = 1", "unknown table or key `trian`, did you mean `[train]`?"),
-        ("[cache]\nlearning_rate = 1", "[cache]: unknown key `learning_rate`, it belongs in [train]"),
+        ("[cache]\nlearning_rate = 1", "[cache]: `learning_rate` is a key of `[optimizer]`"),
         ('[train]\nseed = "1"', '[train]: `seed` must be a whole number, got "1"'),
         ("[mask_loss]\nuse_mask_loss = 1", "[mask_loss]: `use_mask_loss` must be true or false, got 1"),
         (
@@ -77,8 +78,8 @@ def test_mask_loss_ranges_are_refused_in_the_words_of_the_guide(field, value, me
         ),
         ("[[datasets]]\nfp_1f_clean_indices = [-1]", "[[datasets]] 1: `fp_1f_clean_indices` must be >= 0, got -1"),
         ("[[datasets]]\nsource_fps = inf", "[[datasets]] 1: `source_fps` must be > 0 and finite, got Infinity"),
-        ("[train]\nlogit_mean = nan", "[train]: `logit_mean` must be a finite number, got NaN"),
-        ("[train]\nlokr_factor = 0", "[train]: `lokr_factor` must be -1 or >= 1, got 0"),
+        ("[timesteps]\nlogit_mean = nan", "[timesteps]: `logit_mean` must be a finite number, got NaN"),
+        ("[lora]\nlokr_factor = 0", "[lora]: `lokr_factor` must be -1 or >= 1, got 0"),
     ],
 )
 def test_wrong_values_are_named_with_what_would_be_right(tmp_path, text, message):
@@ -229,9 +230,9 @@ def test_a_table_of_the_wrong_kind_is_named_with_flags_too(tmp_path, text, flags
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/kyla")
     config = load_config(
-        write(tmp_path, '[train]\noutput_dir = "~/loras"\n'), {"instance": {"reference": ["~/kyla.jpg"]}}
+        write(tmp_path, '[saving]\noutput_dir = "~/loras"\n'), {"instance": {"reference": ["~/kyla.jpg"]}}
     )
-    assert config.train.output_dir == Path("/home/kyla/loras")
+    assert config.saving.output_dir == Path("/home/kyla/loras")
     assert config.instance.reference == [Path("/home/kyla/kyla.jpg")]
 
 
@@ -243,6 +244,22 @@ def test_tasks_of_musubi_tuner_hold_the_size_of_the_model(typed, task):
     assert load_config(None, {"model": {"task": typed}}).model.task == task
 
 
+def test_keys_in_a_wrong_table_are_all_sent_to_the_one_that_has_them(tmp_path):
+    path = write(tmp_path, "network_dim = 8\n[train]\nseed = 1\noutput_dir = 'out'\nsample_prompt = 'a.txt'\n")
+    problem = problems_of(path)
+    assert set(problem.where) == {
+        "`network_dim` is a key of `[lora]`",
+        "[train]: `output_dir` is a key of `[saving]`",
+        "[train]: unknown key `sample_prompt`, did you mean `sample_prompts` of `[previews]`?",
+    }
+    assert problem.what == f"3 problems in {path.name}"
+    assert problem.fix == "move each key under the table that has it"
+
+
+def test_a_key_in_a_wrong_table_is_mended_by_moving_it(tmp_path):
+    assert problems_of(write(tmp_path, "[train]\nblocks_to_swap = 4\n")).fix == "move `blocks_to_swap` under `[memory]`"
+
+
 def test_a_configuration_of_another_format_says_so(tmp_path):
     path = tmp_path / "ai.yaml"
     path.write_text("job: extension", encoding="utf-8")
@@ -252,6 +269,6 @@ def test_a_configuration_of_another_format_says_so(tmp_path):
 def test_a_preset_on_the_command_line_takes_the_place_of_what_the_file_says_of_it(tmp_path):
     path = write(tmp_path, "[mask_loss]\nmask_gamma = 0.7\nmask_min_weight = 0.05\nmask_feather = 1.0\n")
     typed = load_config(path, {"mask_loss": {"mask_preset": "person-prior", "hair_weight": "0.5"}}).mask_loss
-    assert typed.model_fields_set == {"mask_preset", "hair_weight", "mask_feather"}
+    assert typed == MaskLossSection(mask_preset="person-prior", hair_weight=0.5, mask_feather=1.0)
     in_file = load_config(write(tmp_path, "[mask_loss]\nmask_preset = 'face'\nmask_gamma = 0.7\n"), {}).mask_loss
     assert in_file.mask_gamma == 0.7

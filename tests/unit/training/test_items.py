@@ -7,6 +7,7 @@ import torch
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.errors import CacheError
+from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import make_item
 from blissmask.training.weighting.rule import WeightRule
 
@@ -43,7 +44,7 @@ def test_outside_are_the_cells_whose_cached_weight_is_below_the_threshold():
 
 def test_a_floor_or_a_tier_weight_does_not_change_what_is_outside():
     regions = torch.eye(4).reshape(4, 1, 1, 4)
-    rule = WeightRule(gamma=1.0, min_weight=0.3, tier_weights=(1.0, 0.0, 0.0, 0.0))
+    rule = WeightRule(gamma=1.0, min_weight=0.3, own_weights=dict(zip(TIERS, (1.0, 0.0, 0.0, 0.0), strict=True)))
     item = make(cells(1.0, 0.5, 0.3, 0.0), rule=rule, regions=regions, prior_threshold=0.1)
     assert item.outside_1fhw.flatten().tolist() == [0.0, 0.0, 0.0, 1.0]
 

@@ -1,9 +1,13 @@
 """The memory estimate grows with what it should, and `memory = "auto"` picks the mildest options that fit."""
 
+from dataclasses import replace
+
 import pytest
 
-from blissmask.config.training import ModelSection, TrainSection
+from blissmask.families.files.model_files import ModelFiles
+from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.estimate import Load, choose_options, denoiser_files, estimate, resting_bytes, size_of
+from blissmask.training.memory.options import MemoryOptions
 
 GIB = 1 << 30
 # About a 14B model: 40 blocks of width 5120.
@@ -14,8 +18,9 @@ BLOCK |= {"ffn.0.weight": (13824, 5120), "ffn.2.weight": (5120, 13824)}
 SIZE = size_of(
     [(f"blocks.{n}.{name}", shape) for n in range(40) for name, shape in BLOCK.items()] + [("head.weight", (64, 5120))]
 )
-LOAD = Load(tokens=4096, weight_bytes=2, on_gpu=True)
-GIVEN = TrainSection()
+LORA = LoraShape(rank=32, alpha=32.0)
+LOAD = Load(tokens=4096, weight_bytes=2, on_gpu=True, lora=LORA)
+GIVEN = MemoryOptions()
 
 
 def test_size_is_read_from_names_and_shapes():
@@ -26,11 +31,9 @@ def test_size_is_read_from_names_and_shapes():
 
 def test_each_option_lowers_the_estimate():
     plain = estimate([SIZE], GIVEN, LOAD)
-    checkpointed = estimate([SIZE], GIVEN.model_copy(update={"gradient_checkpointing": True}), LOAD)
-    swapped = estimate([SIZE], GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20}), LOAD)
-    rounded = estimate(
-        [SIZE], GIVEN.model_copy(update={"gradient_checkpointing": True, "blocks_to_swap": 20, "int8_base": True}), LOAD
-    )
+    checkpointed = estimate([SIZE], MemoryOptions(gradient_checkpointing=True), LOAD)
+    swapped = estimate([SIZE], MemoryOptions(gradient_checkpointing=True, blocks_to_swap=20), LOAD)
+    rounded = estimate([SIZE], MemoryOptions(gradient_checkpointing=True, blocks_to_swap=20, int8_base=True), LOAD)
     assert plain > checkpointed > swapped > rounded
 
 
@@ -51,7 +54,7 @@ def test_the_mildest_options_that_fit_are_picked(free, picked):
 
 
 def test_float8_that_the_user_gave_stays_float8():
-    options, _ = choose_options([SIZE], GIVEN.model_copy(update={"fp8_base": True}), LOAD, free=10 * GIB)
+    options, _ = choose_options([SIZE], MemoryOptions(fp8_base=True), LOAD, free=10 * GIB)
     assert options.fp8_base
     assert not options.int8_base
 
@@ -62,21 +65,18 @@ def test_what_cannot_fit_is_said():
 
 
 def test_nothing_is_swapped_where_there_is_no_gpu():
-    options, _ = choose_options([SIZE], GIVEN, Load(tokens=4096, weight_bytes=4, on_gpu=False), free=GIB)
+    options, _ = choose_options([SIZE], GIVEN, replace(LOAD, weight_bytes=4, on_gpu=False), free=GIB)
     assert options.blocks_to_swap == 0
-
-
-def option(**given):
-    return GIVEN.model_copy(update=given)
 
 
 def test_two_experts_side_by_side_take_twice_the_weights_and_in_turn_those_of_one():
     weights = (SIZE.block_weights + SIZE.other_weights) * 2
-    adapters = SIZE.lora_per_rank * GIVEN.network_dim * 16
+    adapters = SIZE.lora_per_rank * LORA.rank * 16
     one, both = (estimate([SIZE] * count, GIVEN, LOAD) for count in (1, 2))
     assert both - one == weights + adapters
-    assert estimate([SIZE] * 2, option(offload_inactive_dit=True), LOAD) - one == adapters
-    assert estimate([SIZE] * 2, option(offload_inactive_dit=True, shared_lora=True), LOAD) == one
+    assert estimate([SIZE] * 2, MemoryOptions(offload_inactive_dit=True), LOAD) - one == adapters
+    shared = replace(LOAD, shared_lora=True)
+    assert estimate([SIZE] * 2, MemoryOptions(offload_inactive_dit=True), shared) == one
 
 
 def test_experts_take_turns_before_anything_is_swapped():
@@ -88,20 +88,21 @@ def test_experts_take_turns_before_anything_is_swapped():
 
 def test_with_checkpointing_one_block_is_counted_and_the_inputs_of_all():
     few, many = (
-        estimate([SIZE], option(gradient_checkpointing=True), Load(tokens, 2, on_gpu=True)) for tokens in (1000, 2000)
+        estimate([SIZE], MemoryOptions(gradient_checkpointing=True), replace(LOAD, tokens=tokens))
+        for tokens in (1000, 2000)
     )
     # 66 kept by one block, 30 beside it, 2 bytes of input for each of 40 blocks.
     assert many - few == 1000 * 5120 * (66 + 30 + 2 * 40)
 
 
 def test_a_lokr_keeps_the_product_of_its_factors():
-    difference = estimate([SIZE], option(network_type="lokr"), LOAD) - estimate([SIZE], GIVEN, LOAD)
+    difference = estimate([SIZE], GIVEN, replace(LOAD, lora=replace(LORA, kind="lokr"))) - estimate([SIZE], GIVEN, LOAD)
     assert difference == SIZE.block_weights * 2
 
 
 def test_dora_and_float32_keep_more_for_the_backward_pass():
-    dora, wide = option(use_dora=True), Load(tokens=4096, weight_bytes=4, on_gpu=True)
-    assert estimate([SIZE], dora, LOAD) - estimate([SIZE], GIVEN, LOAD) == 4096 * 5120 * 40 * (177 - 66)
+    dora, wide = replace(LOAD, lora=replace(LORA, dora=True)), replace(LOAD, weight_bytes=4)
+    assert estimate([SIZE], GIVEN, dora) - estimate([SIZE], GIVEN, LOAD) == 4096 * 5120 * 40 * (177 - 66)
     weights = (SIZE.block_weights + SIZE.other_weights) * 2
     assert estimate([SIZE], GIVEN, wide) - estimate([SIZE], GIVEN, LOAD) == weights + 4096 * 5120 * (
         40 * (108 - 66) + 48 - 30
@@ -124,12 +125,12 @@ WHOLE = (SIZE.block_weights + SIZE.other_weights) * 2
     ],
 )
 def test_models_take_the_cpu_memory_of_what_rests_there(options, experts, onlookers, expected):
-    assert resting_bytes([SIZE] * experts, [SIZE] * onlookers, option(**options), LOAD) == expected
+    assert resting_bytes([SIZE] * experts, [SIZE] * onlookers, MemoryOptions(**options), LOAD) == expected
 
 
 def test_without_a_gpu_models_train_in_cpu_memory():
-    load = Load(tokens=4096, weight_bytes=4, on_gpu=False)
-    taken = resting_bytes([SIZE] * 2, [], option(offload_inactive_dit=True), load)
+    load = replace(LOAD, weight_bytes=4, on_gpu=False)
+    taken = resting_bytes([SIZE] * 2, [], MemoryOptions(offload_inactive_dit=True), load)
     assert taken == estimate([SIZE] * 2, GIVEN, load)
     assert taken > 2 * 2 * WHOLE
 
@@ -140,7 +141,7 @@ def test_without_a_gpu_models_train_in_cpu_memory():
 def test_each_expert_has_its_own_file(tmp_path, expert, expected):
     for name in ("high", "low"):
         (tmp_path / f"{name}.safetensors").touch()
-    model = ModelSection(dit=tmp_path / "low.safetensors", dit_high_noise=tmp_path / "high.safetensors")
+    model = ModelFiles(dit=tmp_path / "low.safetensors", dit_high_noise=tmp_path / "high.safetensors")
     assert [path.name for path in denoiser_files(model, expert)] == expected
 
 
@@ -149,4 +150,4 @@ def test_each_expert_has_its_own_folder_of_a_diffusers_model(tmp_path, expert, f
     for name in ("transformer", "transformer_2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.safetensors").touch()
-    assert [path.stem for path in denoiser_files(ModelSection(model=str(tmp_path)), expert)] == [folder]
+    assert [path.stem for path in denoiser_files(ModelFiles(model=str(tmp_path)), expert)] == [folder]

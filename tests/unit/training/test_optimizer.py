@@ -3,9 +3,15 @@
 import pytest
 import torch
 
-from blissmask.config.training import TrainSection
 from blissmask.errors import MissingPackageError, UsageError
-from blissmask.training.optim.optimizer import build_optimizer, build_scheduler, count_steps, parse_arguments
+from blissmask.training.optim.optimizer import (
+    OptimizerOptions,
+    ScheduleOptions,
+    build_optimizer,
+    build_scheduler,
+    count_steps,
+    parse_arguments,
+)
 
 
 def parameters():
@@ -34,13 +40,13 @@ def test_arguments_are_literals_or_text_and_may_hold_equals_signs():
 
 
 def test_the_optimiser_gets_the_learning_rate_and_its_arguments():
-    section = TrainSection(learning_rate=0.01, weight_decay=0.1, optimizer_args=["betas=(0.5,0.6)"])
-    group = build_optimizer(parameters(), section).param_groups[0]
+    options = OptimizerOptions(learning_rate=0.01, weight_decay=0.1, arguments=["betas=(0.5,0.6)"])
+    group = build_optimizer(parameters(), options).param_groups[0]
     assert (group["lr"], group["weight_decay"], group["betas"]) == (0.01, 0.1, (0.5, 0.6))
 
 
 def test_loraplus_gives_b_a_higher_rate():
-    groups = build_optimizer(parameters(), TrainSection(learning_rate=0.01, loraplus_lr_ratio=4.0)).param_groups
+    groups = build_optimizer(parameters(), OptimizerOptions(learning_rate=0.01, loraplus_lr_ratio=4.0)).param_groups
     assert [group["lr"] for group in groups] == [0.01, 0.04]
 
 
@@ -49,44 +55,43 @@ def test_an_optimiser_of_a_package_that_is_missing_says_how_to_get_it(monkeypatc
 
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with pytest.raises(MissingPackageError, match="prodigyopt"):
-        build_optimizer(parameters(), TrainSection(optimizer_type="prodigy"))
+        build_optimizer(parameters(), OptimizerOptions(name="prodigy"))
 
 
 @pytest.mark.parametrize("name", ["torch.optim.NoSuch", "no.such.Class", "NoSuch", "os.system", "torch.nn.Linear"])
 def test_an_unknown_optimiser_names_those_there_are(name):
     with pytest.raises(UsageError) as caught:
-        build_optimizer(parameters(), TrainSection(optimizer_type=name))
+        build_optimizer(parameters(), OptimizerOptions(name=name))
     assert "adamw8bit" in caught.value.problems[0].fix
 
 
 def test_arguments_the_optimiser_does_not_take_are_refused():
     with pytest.raises(UsageError, match="does not take"):
-        build_optimizer(parameters(), TrainSection(optimizer_args=["no_such=1"]))
+        build_optimizer(parameters(), OptimizerOptions(arguments=["no_such=1"]))
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"lr_scheduler": "constant", "lr_warmup_steps": "2"}, [0.0, 0.5, 1.0, 1.0]),
-        ({"lr_scheduler": "constant_with_warmup", "lr_warmup_steps": "2"}, [0.0, 0.5, 1.0, 1.0]),
-        ({"lr_scheduler": "constant_with_warmup"}, [1.0, 1.0, 1.0, 1.0]),
-        ({"lr_scheduler": "linear"}, [1.0, 0.75, 0.5, 0.25]),
-        ({"lr_scheduler": "cosine"}, [1.0, 0.853553, 0.5, 0.146447]),
+        ({"name": "constant", "warmup_steps": "2"}, [0.0, 0.5, 1.0, 1.0]),
+        ({"name": "constant_with_warmup", "warmup_steps": "2"}, [0.0, 0.5, 1.0, 1.0]),
+        ({"name": "constant_with_warmup"}, [1.0, 1.0, 1.0, 1.0]),
+        ({"name": "linear"}, [1.0, 0.75, 0.5, 0.25]),
+        ({"name": "cosine"}, [1.0, 0.853553, 0.5, 0.146447]),
         (
-            {"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": "3", "lr_scheduler_min_lr_ratio": 0.2},
+            {"name": "warmup_stable_decay", "decay_steps": "3", "min_lr_ratio": 0.2},
             [1.0, 1.0, 0.8, 0.4],
         ),
         (
-            {"lr_scheduler": "polynomial", "lr_scheduler_power": 2.0, "lr_scheduler_args": ["lr_end=0.0"]},
+            {"name": "polynomial", "power": 2.0, "arguments": ["lr_end=0.0"]},
             [1.0, 0.5625, 0.25, 0.0625],
         ),
     ],
 )
 def test_learning_rates_follow_the_schedule(fields, expected):
-    section = TrainSection(learning_rate=1.0, **fields)
-    optimizer = build_optimizer(parameters(), section)
-    scheduler = build_scheduler(optimizer, section, steps=4)
+    optimizer = build_optimizer(parameters(), OptimizerOptions(learning_rate=1.0))
+    scheduler = build_scheduler(optimizer, ScheduleOptions(**fields), steps=4)
     rates = []
     for _ in expected:
         rates.append(scheduler.get_last_lr()[0])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from blissmask.cachefile.entry import CacheEntry
+from blissmask.masks.tiers import TIERS
 from blissmask.training.weighting.rule import WeightRule, feather
 
 FACE_BODY = torch.zeros(4, 1, 1, 2)
@@ -41,14 +42,14 @@ def test_both_transforms_agree_where_a_cell_is_of_one_tier():
 
 
 def test_tier_weights_at_train_time_replace_the_cached_ones():
-    rule = WeightRule(gamma=1.0, min_weight=0.0, tier_weights=(0.5, 1.0, 0.0, 0.0))
+    rule = WeightRule(gamma=1.0, min_weight=0.0, own_weights=dict(zip(TIERS, (0.5, 1.0, 0.0, 0.0), strict=True)))
     assert rule.loss_weights(mixed_cell()).flatten().tolist() == pytest.approx([0.5, 0.75])
 
 
 def test_cells_without_regions_keep_their_cached_weight():
     control_frame = entry(torch.ones(1, 1, 1, 2), torch.zeros(4, 1, 1, 2))
     for transform in ("latent", "pixel"):
-        rule = WeightRule(gamma=1.0, min_weight=0.0, transform=transform, tier_weights=(0.2, 0.2, 0.2, 0.2))
+        rule = WeightRule(gamma=1.0, min_weight=0.0, transform=transform, own_weights=dict.fromkeys(TIERS, 0.2))
         assert rule.loss_weights(control_frame).tolist() == torch.ones(1, 1, 1, 2).tolist()
 
 

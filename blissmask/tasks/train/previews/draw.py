@@ -131,7 +131,7 @@ def open_studio(plan: TrainPlan, models: LearnerPlan, context: RunContext) -> St
         dtype=models.dtype,
         vae_dtype=getattr(torch, model.vae_dtype or _VAE_DTYPE),
     )
-    onlookers = [load_onlooker(models, expert, model, plan.config.train) for expert in plan.previews.onlookers]
+    onlookers = [load_onlooker(models, expert) for expert in plan.previews.onlookers]
     context.reporter.emit(PhaseFinished("Encoding prompts"))
     return Studio(plan, planned, shots, painter, device, kept_from, onlookers)
 
@@ -224,7 +224,7 @@ def _before_pass(studio: Studio, number: int, context: RunContext) -> Callable[[
 @contextlib.contextmanager
 def _on_stage(studio: Studio, performers: Sequence[_Performer], before_pass: Callable[[], None]) -> Iterator[None]:
     """Bring each expert to the device when the pipeline calls it; where there is not room for all, the others leave."""
-    section = studio.plan.config.train
+    section = studio.plan.config.memory
     # Weights in shards stay where they are.
     takes_turns = (section.offload_inactive_dit or bool(studio.onlookers)) and not section.fsdp
     present: int | None = None

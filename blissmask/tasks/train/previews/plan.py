@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.config.training import TrainSection
+from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files
 from blissmask.families.files.part import Component
@@ -56,7 +56,7 @@ class PreviewPlan:
     onlookers: tuple[Expert, ...] = ()
     warnings: list[Problem] = field(default_factory=list)
 
-    def describe(self, section: TrainSection) -> str:
+    def describe(self, section: PreviewsSection) -> str:
         """Say how many there are, and when, e.g. ``2 prompts every 500 steps``."""
         times = [
             *(["before the first step"] if section.sample_at_first else []),
@@ -80,7 +80,7 @@ def plan_previews(
     Raises:
         UsageError: a prompt is wrong, or previews need files that are not given; all of it is named.
     """
-    section = config.train
+    section = config.previews
     wanted = [name for name in _CADENCES if getattr(section, name)]
     if section.sample_prompts is None:
         if wanted:
@@ -96,7 +96,7 @@ def plan_previews(
     changed: list[str] = []
     for prompt in prompts:
         try:
-            plan.shots.append(_complete(prompt, plan.drawing, arch, sets, section.seed, changed))
+            plan.shots.append(_complete(prompt, plan.drawing, arch, sets, config.train.seed, changed))
         except BlissmaskError as error:
             problems += [
                 Problem(f"{prompt.place}: {problem.what}", problem.where, problem.fix) for problem in error.problems
@@ -110,7 +110,12 @@ def plan_previews(
 
 
 def _complete(
-    prompt: PreviewPrompt, drawing: Drawing, arch: Architecture, sets: Sequence[CachedSet], seed: int, changed: list[str]
+    prompt: PreviewPrompt,
+    drawing: Drawing,
+    arch: Architecture,
+    sets: Sequence[CachedSet],
+    seed: int,
+    changed: list[str],
 ) -> PlannedShot:
     """Fill in what the prompt leaves open, and put its size on the grid; ``changed`` takes a line for each rounding."""
     (usual_w, usual_h), usual_frames = _usual_size(arch, sets)

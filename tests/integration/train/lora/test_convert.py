@@ -40,16 +40,16 @@ def lora_of(name, *, seed=0, alpha=1.0, **shape):
     return lora
 
 
-def convert(path, file_format, output, *, arch=None, force=False, **train):
+def convert(path, file_format, output, *, arch=None, force=False, **saving):
     config = Config.model_validate(
         {
             "model": {"arch": arch},
-            "train": {
+            "saving": {
                 "convert_lora": path,
                 "lora_format": file_format,
                 "output_dir": output.parent,
                 "output_name": output.stem,
-                **train,
+                **saving,
             },
             "run": {"force": force},
         }
@@ -183,7 +183,7 @@ def test_the_input_is_not_touched_and_the_summary_says_what_was_done(tmp_path):
 def test_without_a_name_the_file_is_called_after_the_spelling(tmp_path):
     save_lora(tmp_path / "kyla.safetensors", lora_of("wan21"), METADATA)
     section = {"convert_lora": tmp_path / "kyla.safetensors", "lora_format": "kohya", "output_dir": tmp_path}
-    assert convert_lora.plan(Config.model_validate({"train": section})).target == tmp_path / "kyla-kohya.safetensors"
+    assert convert_lora.plan(Config.model_validate({"saving": section})).target == tmp_path / "kyla-kohya.safetensors"
 
 
 def test_precision_stays_unless_it_is_asked_for(tmp_path):

@@ -6,15 +6,14 @@ import pytest
 import tomli
 import torch
 
+from blissmask.config.mask_loss_section import PRESET_FIELDS, PRESETS, MaskLossSection
 from blissmask.config.model import Config
-from blissmask.config.training import PRESET_FIELDS, MaskLossSection
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import like
 from blissmask.tasks.train.like import RECIPES
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.training.weighting.presets import PRESETS, with_preset
 from tests.builders.training import (
     problems_of,
     run,
@@ -49,13 +48,13 @@ def measured(recorder, name):
     ],
 )
 def test_a_preset_sets_what_it_is_documented_to_set(preset, expected):
-    section = with_preset(MaskLossSection(mask_preset=preset))
+    section = MaskLossSection(mask_preset=preset)
     assert section.use_mask_loss
     assert {name: getattr(section, name) for name in expected} == expected
 
 
 def test_what_the_user_gives_wins_over_the_preset():
-    section = with_preset(MaskLossSection(mask_preset="person", mask_gamma=1.0))
+    section = MaskLossSection(mask_preset="person", mask_gamma=1.0)
     assert (section.mask_gamma, section.mask_min_weight) == (1.0, 0.05)
 
 

@@ -197,8 +197,8 @@ def test_memory_auto_picks_by_what_is_free_and_says_so(cache, tmp_path, monkeypa
     assert ("memory auto", "nothing is needed (64.0 GiB free)") in roomy.tables[0].rows
     monkeypatch.setattr(train_memory, "free_memory", lambda device: 1 << 30)
     tight = plan_training(config)
-    assert tight.config.train.gradient_checkpointing
-    assert tight.config.train.int8_base
+    assert tight.config.memory.gradient_checkpointing
+    assert tight.config.memory.int8_base
     assert "1.0 GiB are free" in " ".join(warning.what for warning in tight.warnings)
 
 
@@ -218,7 +218,7 @@ def test_the_memory_of_every_expert_that_is_trained_is_known_from_its_own_file(c
     one = plan_training(train_config(cache, tmp_path / "one", arch="wan21", model=None, dit=file)).details[
         "memory_bytes"
     ]
-    weights, adapters = 40 * 256 * 256 * 4, 40 * 512 * config.train.network_dim * 16
+    weights, adapters = 40 * 256 * 256 * 4, 40 * 512 * config.lora.network_dim * 16
     assert needed - one == (experts - 1) * (weights + adapters)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
 from blissmask.tasks.train import resume as going_on
 from blissmask.tasks.train.plan import plan as plan_training
@@ -81,12 +82,12 @@ def test_the_plan_holds_no_tensors_of_the_state(cache, tmp_path):
 
 def test_prodigy_finds_its_own_rate_unless_one_is_given(cache, tmp_path):
     pytest.importorskip("prodigyopt")
-    assert plan_training(train_config(cache, tmp_path / "out")).config.train.learning_rate == 1e-2
+    assert plan_training(train_config(cache, tmp_path / "out")).config.optimizer.learning_rate == 1e-2
     options = {"optimizer_type": "prodigy", "max_train_steps": 2}
     config = train_config(cache, tmp_path / "out", **options)
-    left_out = config.train.model_validate({**config.train.model_dump(exclude={"learning_rate"}, exclude_unset=True)})
-    plan = plan_training(config.model_copy(update={"train": left_out}))
-    assert plan.config.train.learning_rate == 1.0
+    left_out = OptimizerSection(optimizer_type="prodigy")
+    plan = plan_training(config.model_copy(update={"optimizer": left_out}))
+    assert plan.config.optimizer.learning_rate == 1.0
     low = plan_training(train_config(cache, tmp_path / "out", **options))
     assert any("multiplies it by `learning_rate = 0.01`" in warning.what for warning in low.warnings)
 

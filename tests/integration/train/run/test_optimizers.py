@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blissmask.errors import StoppedError
-from blissmask.training.optim.optimizer import build_optimizer
+from blissmask.training.optim.optimizer import OptimizerOptions, build_optimizer
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 OPTIMISERS = [
@@ -56,8 +56,8 @@ def test_four_steps_a_stop_and_four_more_give_the_weights_of_eight(cache, tmp_pa
 )
 def test_a_name_makes_the_class_of_its_package_with_its_arguments(tmp_path, name, arguments, package):
     pytest.importorskip(package)
-    section = train_config(tmp_path, tmp_path, optimizer_type=name, optimizer_args=arguments, weight_decay=0.125).train
-    optimizer = build_optimizer([("x.lora_A", torch.nn.Parameter(torch.ones(2, 2)))], section)
+    options = OptimizerOptions(name=name, arguments=arguments, weight_decay=0.125)
+    optimizer = build_optimizer([("x.lora_A", torch.nn.Parameter(torch.ones(2, 2)))], options)
     assert type(optimizer).__module__.split(".")[0] == package
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert optimizer.param_groups[0]["weight_decay"] == 0.125

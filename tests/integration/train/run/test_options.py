@@ -7,16 +7,28 @@ import torch
 from safetensors import safe_open
 
 from blissmask.config.load import load_config
-from blissmask.config.training import MaskLossSection, ModelSection, TrainSection
+from blissmask.config.mask_loss_section import MaskLossSection
+from blissmask.config.model import Config
+from blissmask.config.model_section import ModelSection
+from blissmask.config.optimizer_section import OptimizerSection
+from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.errors import UsageError
 from blissmask.events import Measured
 from blissmask.families.files.model_files import ModelFiles, model_files
 from blissmask.masks.tiers import TierTable
+from blissmask.processes import ALONE
+from blissmask.tasks.train.checks import check_options
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.training.build import check_network_options
-from blissmask.training.experts import training_noise
+from blissmask.tasks.train.rules import (
+    noise_options,
+    optimizer_options,
+    prior_rule,
+    rate_schedule,
+    step_rule,
+    weight_rule,
+)
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
-from blissmask.training.weighting.presets import prior_rule, step_rule, weight_rule
+from blissmask.training.timesteps import training_noise
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 
@@ -38,7 +50,8 @@ def metadata_of(path):
 
 
 def level_at(uniform, *, default_shift=3.0, grid_hw=(64, 64), **fields):
-    noise = training_noise(TrainSection(**fields), default_shift=default_shift)(grid_hw)
+    options = noise_options(TimestepsSection(**fields), default_shift=default_shift)
+    noise = training_noise(options)(grid_hw)
     return float(noise.quantile(torch.tensor([uniform], dtype=torch.float64)))
 
 
@@ -100,9 +113,10 @@ def test_strata_spread_the_levels_of_consecutive_steps(cache, tmp_path):
 
 
 def rates(count, **fields):
-    section = TrainSection(learning_rate=1.0, **fields)
-    optimizer = build_optimizer([("x.lora_A.weight", torch.nn.Parameter(torch.ones(1)))], section)
-    scheduler = build_scheduler(optimizer, section, steps=count)
+    section = OptimizerSection(learning_rate=1.0, **fields)
+    parameters = [("x.lora_A.weight", torch.nn.Parameter(torch.ones(1)))]
+    optimizer = build_optimizer(parameters, optimizer_options(section))
+    scheduler = build_scheduler(optimizer, rate_schedule(section), steps=count)
     seen = []
     for _ in range(count):
         seen.append(scheduler.get_last_lr()[0])
@@ -146,7 +160,7 @@ def test_warm_up_and_clipping_reach_the_steps(cache, tmp_path):
         train_config(cache, tmp_path / "out", lr_warmup_steps="50%", max_train_steps=4, learning_rate=1e-3)
     )
     assert measured(recorder, "lr") == pytest.approx([0.0, 0.0005, 0.001, 0.001])
-    assert step_rule(MaskLossSection(), TrainSection(max_grad_norm=0.25)).max_grad_norm == 0.25
+    assert step_rule(Config(optimizer=OptimizerSection(max_grad_norm=0.25))).max_grad_norm == 0.25
 
 
 # The LoRA
@@ -197,9 +211,10 @@ def test_weight_norms_stay_below_the_limit_and_are_logged(cache, tmp_path):
     assert measured(held, "norm/max")[-1] == pytest.approx(0.05)
 
 
-def test_weight_norms_and_a_schedule_free_optimiser_exclude_each_other():
+def test_weight_norms_and_a_schedule_free_optimiser_exclude_each_other(cache, tmp_path):
+    config = train_config(cache, tmp_path / "out", scale_weight_norms=1.0, optimizer_type="schedulefree")
     with pytest.raises(UsageError, match="scale_weight_norms"):
-        check_network_options(TrainSection(scale_weight_norms=1.0, optimizer_type="schedulefree"))
+        check_options(config, ALONE)
 
 
 # Files
@@ -251,8 +266,8 @@ def test_no_metadata_leaves_what_loaders_need(cache, tmp_path):
 
 def test_precision_of_the_file_is_the_one_that_is_asked_for_in_either_spelling(cache, tmp_path):
     for precision in ("fp16", "float16"):
-        config = load_config(None, {"train": {"save_precision": precision}})
-        assert config.train.save_precision == "float16"
+        config = load_config(None, {"saving": {"save_precision": precision}})
+        assert config.saving.save_precision == "float16"
     run(train_config(cache, tmp_path / "out", save_precision="fp16"))
     matrices = [value for value in tensors_of(tmp_path / "out" / "kyla.safetensors").values() if value.ndim]
     assert {matrix.dtype for matrix in matrices} == {torch.float16}
@@ -260,8 +275,8 @@ def test_precision_of_the_file_is_the_one_that_is_asked_for_in_either_spelling(c
 
 @pytest.mark.parametrize(("short", "full"), [("bf16", "bfloat16"), ("fp32", "float32"), ("float", "float32")])
 def test_short_names_of_precisions_are_taken(short, full):
-    config = load_config(None, {"train": {"dit_dtype": short}, "model": {"vae_dtype": short}})
-    assert (config.train.dit_dtype, config.model.vae_dtype) == (full, full)
+    config = load_config(None, {"memory": {"dit_dtype": short}, "model": {"vae_dtype": short}})
+    assert (config.memory.dit_dtype, config.model.vae_dtype) == (full, full)
 
 
 def test_sdpa_is_taken_and_changes_nothing(cache, tmp_path):

@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 def told(folder, **dataset):
     made = config(folder, mask_directory=folder / "masks", **dataset)
-    made = made.model_copy(update={"train": made.train.model_copy(update={"output_dir": folder / "out"})})
+    made = made.model_copy(update={"saving": made.saving.model_copy(update={"output_dir": folder / "out"})})
     return {problem.what: problem.where for problem in plan_training(made).warnings if "mask" not in problem.what}
 
 

@@ -1,0 +1,69 @@
+"""[model] and [cache]: the model family, its files, and how a data set is encoded."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from blissmask.config.fields import DtypeName, FilePath, Section, Switch, Text, option
+
+_MODEL = "Model files"
+_CACHE = "Cache"
+
+
+def _plain_task(value: Any) -> Any:
+    """Take musubi-tuner's names of tasks, which hold the size of the model: ``t2v-14B``, ``i2v-A14B``.
+
+    Here the model file says the size.
+    """
+    size = re.fullmatch(r"(t2v|i2v)-A?\d+(\.\d+)?B", value) if isinstance(value, str) else None
+    return size[1] if size else value
+
+
+Task = Annotated[Text, BeforeValidator(_plain_task)]
+
+
+class ModelSection(Section):
+    """[model]: the family and its files."""
+
+    arch: Text | None = option(None, "Model family", panel=_MODEL)
+    task: Task | None = option(
+        None, "What the model does, e.g. t2v or i2v; the family's first when not given", panel=_MODEL
+    )
+    model: Text | None = option(
+        None, "A diffusers folder, a hub id, or `tiny` for a miniature with random weights", panel=_MODEL
+    )
+    vae: FilePath | None = option(None, "VAE file", panel=_MODEL)
+    text_encoder: FilePath | None = option(None, "Text encoder file or folder", panel=_MODEL)
+    tokenizer: FilePath | None = option(None, "Folder of the tokenizer", panel=_MODEL)
+    text_encoder_2: FilePath | None = option(
+        None, "Second text encoder of HunyuanVideo: CLIP-L, byT5 for 1.5", panel=_MODEL
+    )
+    tokenizer_2: FilePath | None = option(None, "Folder of the second tokenizer", panel=_MODEL)
+    dit: FilePath | None = option(None, "Denoiser file (low-noise expert where there are two)", panel=_MODEL)
+    dit_high_noise: FilePath | None = option(None, "High-noise expert file", panel=_MODEL)
+    image_encoder: FilePath | None = option(None, "Image encoder file of image-to-video models", panel=_MODEL)
+    download: Switch = option(False, "Allow fetching a hub model from the network", panel=_MODEL)
+    device: Text = option("auto", "Device to compute on: auto, cpu, cuda, cuda:1", panel=_MODEL)
+    vae_dtype: DtypeName | None = option(None, "Precision of the VAE", panel=_MODEL, default_text="float32")
+
+
+class CacheSection(Section):
+    """[cache]: encode the data set once."""
+
+    latents_only: Switch = option(False, "Encode pictures, leave captions", panel=_CACHE)
+    text_only: Switch = option(False, "Encode captions, leave pictures", panel=_CACHE)
+    one_frame: Switch = option(False, "One-frame training: control pictures and one target picture", panel=_CACHE)
+    keep_cache: Switch = option(False, "Keep our cache files that no item needs any more", panel=_CACHE)
+    empty_mask: Literal["warn", "error", "full"] = option("warn", "When a mask is zero everywhere", panel=_CACHE)
+    sheet: FilePath | None = option(
+        None, "Contact sheet of what will be trained, `.png` or `.html`, drawn before encoding", panel=_CACHE
+    )
+    verify: Switch = option(
+        False, "Read every file whole and redo what does not match, instead of trusting sizes and times", panel=_CACHE
+    )
+    skip_existing: Switch = option(
+        False, "Accepted from musubi-tuner; fresh entries are always skipped", panel=_CACHE, hidden=True
+    )

@@ -1,0 +1,97 @@
+"""[saving], [previews] and [logging]: what a training writes. None of it changes what the steps do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from blissmask.config.fields import DtypeName, FilePath, Int, Section, Switch, Text, option
+
+_SAVING = "Saving"
+_PREVIEWS = "Previews"
+_LOGGING = "Logging"
+
+
+class SavingSection(Section):
+    """[saving]: LoRA files, training states and their metadata."""
+
+    output_dir: FilePath = option(Path("out"), "Folder for the LoRA", panel=_SAVING, lasting=False)
+    output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVING, lasting=False)
+    save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVING, lasting=False, ge=1)
+    save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVING, lasting=False, ge=1)
+    save_precision: DtypeName = option(
+        "float32", "Precision of LoRA files; training is always float32", panel=_SAVING, lasting=False
+    )
+    lora_format: Literal["native", "kohya", "diffusers"] = option(
+        "native",
+        "How LoRA files spell their layers; native loads in ComfyUI and diffusers alike",
+        panel=_SAVING,
+        lasting=False,
+    )
+    convert_lora: FilePath | None = option(
+        None,
+        "Write this LoRA file, of any trainer, in `lora_format`, and stop; no model is loaded",
+        panel=_SAVING,
+        lasting=False,
+        metavar="FILE",
+    )
+    keep_last: Int = option(
+        2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVING, lasting=False, ge=2
+    )
+    resume: Switch = option(
+        True, "Continue from the newest whole training state of this output name", panel=_SAVING, lasting=False
+    )
+    metadata: Switch = option(
+        True, "Write settings and facts of the training into LoRA files", panel=_SAVING, lasting=False
+    )
+    training_comment: Text | None = option(None, "Comment for the metadata of the LoRA", panel=_SAVING, lasting=False)
+    metadata_title: Text | None = option(
+        None, "Title for the metadata", panel=_SAVING, lasting=False, default_text="the name of the file"
+    )
+    metadata_author: Text | None = option(None, "Author for the metadata", panel=_SAVING, lasting=False)
+    metadata_description: Text | None = option(None, "Description for the metadata", panel=_SAVING, lasting=False)
+    metadata_license: Text | None = option(None, "Licence for the metadata", panel=_SAVING, lasting=False)
+    metadata_tags: Text | None = option(
+        None, "Tags for the metadata, separated by commas", panel=_SAVING, lasting=False
+    )
+
+
+class PreviewsSection(Section):
+    """[previews]: pictures and clips drawn while training."""
+
+    sample_prompts: FilePath | None = option(
+        None,
+        "File of prompts to draw while training, one a line (.txt), or .toml or .json; options as in musubi-tuner",
+        panel=_PREVIEWS,
+        lasting=False,
+    )
+    sample_every_n_steps: Int | None = option(
+        None, "Draw them every so many steps", panel=_PREVIEWS, lasting=False, ge=1
+    )
+    sample_every_n_epochs: Int | None = option(
+        None, "Draw them every so many epochs", panel=_PREVIEWS, lasting=False, ge=1
+    )
+    sample_at_first: Switch = option(False, "Draw them before the first step too", panel=_PREVIEWS, lasting=False)
+
+
+class LoggingSection(Section):
+    """[logging]: where the numbers of the steps go."""
+
+    log_with: Literal["tensorboard", "wandb", "all", "none"] | None = option(
+        None,
+        "Where the numbers of the steps go besides NAME-log.jsonl; wandb stays on disk unless WANDB_MODE=online",
+        panel=_LOGGING,
+        lasting=False,
+        default_text="tensorboard when it is installed",
+    )
+    logging_dir: FilePath | None = option(
+        None,
+        "Folder for TensorBoard and wandb",
+        panel=_LOGGING,
+        lasting=False,
+        default_text="logs in the output folder",
+    )
+    log_tracker_name: Text = option("blissmask", "Project in wandb", panel=_LOGGING, lasting=False)
+    wandb_run_name: Text | None = option(
+        None, "Name of the run in wandb", panel=_LOGGING, lasting=False, default_text="the output name"
+    )
