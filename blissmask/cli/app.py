@@ -94,7 +94,10 @@ def _add(app: typer.Typer, command: Command) -> None:
 
 
 def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
-    """Return a command class whose help ends with the members of its registries and the examples, read only when shown."""
+    """Return a command class whose help ends with the members of its registries and the examples.
+
+    Registries are read only when the help is shown.
+    """
 
     class WithEpilog(typer.core.TyperCommand):
         def format_help(self, ctx: Any, formatter: Any) -> None:

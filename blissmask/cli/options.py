@@ -1,4 +1,7 @@
-"""Derive a command's flags from sections of the configuration: a field is a flag, with the same name, help, default and range."""
+"""Derive a command's flags from sections of the configuration.
+
+A field is a flag, with the same name, help, default and range.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def with_flags(
     *,
     only: Mapping[str, Collection[str]] = _ALL,
 ) -> Callable[..., None]:
-    """Return a function that Typer reads as a command with one flag per field of ``sections``, and that calls ``handler``.
+    """Return a function that Typer reads as a command with one flag per field of ``sections``; it calls ``handler``.
 
     Values reach the handler as typed, unconverted, so that validation can report all problems of file and flags
     together.
@@ -77,7 +80,10 @@ def with_flags(
 
 
 def flag_every_pair(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Give every pair after one of ``flags`` a flag of its own: musubi-tuner's lists are typed ``--optimizer_args a=1 b=2``."""
+    """Give every pair after one of ``flags`` a flag of its own.
+
+    musubi-tuner's lists are typed ``--optimizer_args a=1 b=2``.
+    """
     flagged: list[str] = []
     flag, has_value = "", False
     for argument in arguments:
@@ -96,7 +102,8 @@ def _config_option() -> Any:
     return typer.Option(
         "--config",
         "-c",
-        help="Configuration file; `blissmask.toml` in the working folder when not given. `--dataset-config` is the same",
+        help="Configuration file; `blissmask.toml` in the working folder when not given. "
+        "`--dataset-config` is the same",
         metavar="FILE",
         envvar="BLISSMASK_CONFIG",
         rich_help_panel=HELP_PANEL,
@@ -134,7 +141,10 @@ def _field_parameters(name: str, field: FieldInfo, registry: Registry | None) ->
 
 
 def _completion(field: FieldInfo, registry: Registry | None) -> Callable[[], list[tuple[str, str]]] | None:
-    """Return what the shell asks for the values of a flag, each with a line about it; None leaves it to complete file names."""
+    """Return the function that lists the values of a flag for the shell, each with a line about it.
+
+    None leaves the shell to complete file names.
+    """
     if registry is None and not choices_of(field):
         return None
 

@@ -151,7 +151,7 @@ class _TimeColumn(bar.ProgressColumn):
 
 
 class _ItemColumn(bar.ProgressColumn):
-    """The item in hand, or the note of the task. It takes the width that the others leave and drops the beginning of a name."""
+    """The item in hand, or the note of the task; a name that is too long loses its beginning."""
 
     def render(self, task: bar.Task) -> _Tail:
         return _Tail(task.fields["item"])

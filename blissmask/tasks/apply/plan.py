@@ -172,7 +172,7 @@ def _orphans(weighted: dict[str, Path], instances: dict[str, Path]) -> list[Prob
 
 
 def _without_frames(weighted: dict[str, Path], items: Sequence[PlannedItem]) -> list[Problem]:
-    """Name the empty folders of weighted masks that have no subject masks; nothing in them shows whether they are clips."""
+    """Name the empty folders of weighted masks that have no subject masks: they may be clips or not."""
     used = {place for item in items for place in (item.inputs[0], item.inputs[0].parent)}
     empty = [path for path in weighted.values() if path not in used and path.is_dir()]
     if not empty:

@@ -20,7 +20,7 @@ from blissmask.tasks.run.wording import counted
 
 
 def thresholds_of(options: InstanceSection, reader: FaceReader) -> Thresholds:
-    """Return how alike is alike enough: the identity's own thresholds, but for what the user said."""
+    """Return how alike two faces of one person must be: the identity's own thresholds, but for what the user set."""
     own = reader.thresholds
     return dataclasses.replace(
         own,
@@ -56,7 +56,10 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
     photos: list[Path] = []
     problems = []
     for path in paths:
-        found = list_files(path, IMAGE_SUFFIXES) if path.is_dir() else [path] if path.is_file() else []
+        if path.is_file():
+            photos.append(path)
+            continue
+        found = list_files(path, IMAGE_SUFFIXES) if path.is_dir() else []
         if not found:
             what = "the folder holds no pictures" if path.is_dir() else "no such file or folder"
             problems.append(Problem(f"`{option}`: {what}", (str(path),)))
@@ -69,7 +72,9 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
 def settings_of(
     options: InstanceSection, reader: FaceReader | None, references: Sequence[Path], negatives: Sequence[Path]
 ) -> dict[str, object]:
-    """Return what identity contributes to the fingerprint of a subject mask; the order and names of the photos do not count.
+    """Return what identity contributes to the fingerprint of a subject mask.
+
+    The order and the names of the photos do not count.
 
     Args:
         options: thresholds, and how missing subjects are treated.

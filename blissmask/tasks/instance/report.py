@@ -1,4 +1,4 @@
-"""What a run of `instance` came to: verdicts, distances, and a scores file by which each decision can be understood later."""
+"""Report what a run of `instance` decided: verdicts and distances of all items, and which items need a look."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from blissmask.errors import Problem
 from blissmask.people.people_backend import Verdict
 from blissmask.tasks.instance.subject import distance_text
+from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
-
-NEARLY_EMPTY = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Why one item got its mask; the fields are those of ``subject.Finding``, ``covered`` the share of the picture in the mask."""
+    """Why one item got its mask.
+
+    Attributes:
+        covered: share of the picture in the mask, 0..1.
+        verdict, distance, margin, people, partial, carried: as in ``subject.Finding``.
+    """
 
     verdict: Verdict
     distance: float | None
@@ -70,22 +74,16 @@ def warnings_about(scores: Mapping[str, Score]) -> list[Problem]:
     problems = []
     if uncertain:
         fix = "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), or add references"
-        problems.append(
-            Problem(f"{counted(len(uncertain), 'item')} in which the subject is uncertain", places_of(uncertain), fix)
-        )
+        what = f"{counted(len(uncertain), 'item')} in which the subject is uncertain"
+        problems.append(Problem(what, places_of(uncertain), fix))
     if empty:
-        problems.append(
-            Problem(
-                f"{counted(len(empty), 'item')} without the subject",
-                places_of(empty),
-                "leave them out, or add references",
-            )
-        )
+        what = f"{counted(len(empty), 'item')} without the subject"
+        problems.append(Problem(what, places_of(empty), "leave them out, or add references"))
     return problems
 
 
 def remarks_of(score: Score) -> tuple[str, ...]:
-    """Say what is wrong with an item, worst first."""
+    """Return what is wrong with an item, worst first."""
     remarks = []
     if score.verdict is Verdict.UNCERTAIN:
         remarks.append("uncertain")
@@ -103,7 +101,9 @@ def remarks_of(score: Score) -> tuple[str, ...]:
 def badness_of(score: Score) -> float:
     """Sort key of the contact sheet: 0 when nothing is wrong, more the worse."""
     if score.covered == 0:
-        return 5.0 if score.people == 0 else 4.0 if score.verdict is Verdict.NO_FACE else 3.5
+        if score.people == 0:
+            return 5.0
+        return 4.0 if score.verdict is Verdict.NO_FACE else 3.5
     if score.verdict is Verdict.UNCERTAIN:
         return 3.0
     return 2.0 if remarks_of(score) else 0.0
@@ -111,13 +111,15 @@ def badness_of(score: Score) -> float:
 
 def numbers_of(score: Score) -> str:
     """Return the line of a contact sheet: "found · distance 0.36 · margin 0.41 · 3 people"."""
-    parts = [
-        *([score.verdict.value] if score.verdict.value not in remarks_of(score) else []),
-        *([f"distance {score.distance:.2f}"] if score.distance is not None else []),
-        *([f"margin {score.margin:.2f}"] if score.margin is not None else []),
-        "1 person" if score.people == 1 else f"{score.people} people",
-        f"{score.covered:.1%} of the picture",
-    ]
+    parts = []
+    if score.verdict.value not in remarks_of(score):
+        parts.append(score.verdict.value)
+    if score.distance is not None:
+        parts.append(f"distance {score.distance:.2f}")
+    if score.margin is not None:
+        parts.append(f"margin {score.margin:.2f}")
+    parts.append("1 person" if score.people == 1 else f"{score.people} people")
+    parts.append(f"{score.covered:.1%} of the picture")
     return " · ".join(parts)
 
 

@@ -17,7 +17,9 @@ _COMMAND = "instance-review"
 
 
 def write_review(folder: Path, scores: Mapping[Path, Score]) -> None:
-    """Copy every uncertain photo into ``folder`` beside ``STEM.json`` with its scores; remove copies that are no longer uncertain.
+    """Copy every uncertain photo into ``folder`` beside ``STEM.json`` with its scores.
+
+    Copies of photos that are no longer uncertain are removed.
 
     A file there that is not one of our copies is never replaced. Videos are not copied.
 

@@ -1,4 +1,6 @@
-"""The scores of all items as a file among the masks: by it each decision can be understood later, and what was left out stays decided.
+"""The scores of all items, as a file among the masks.
+
+Each decision can be understood from it later, and items that were left out stay decided.
 
 With ``--on-missing skip`` nothing is written for an item without the subject, so no note in a mask says that it was
 looked at. The scores file says it instead: of which content and with which settings.
@@ -29,7 +31,7 @@ class LeftOut:
     """An item for which nothing was written.
 
     Attributes:
-        note: what its mask would say of how it was made, see ``output_notes.make_note``.
+        note: how its mask would have been made, see ``output_notes.make_note``.
         score: why nothing was written.
     """
 
@@ -48,8 +50,8 @@ def write_scores(
 
     Args:
         folder: where the masks are.
-        scores: by item, those of ``left_out`` too.
-        left_out: by item, those without a mask.
+        scores: by item, including those of ``left_out``.
+        left_out: by item, the items without a mask.
         making: how masks are made; the settings of the file.
         references: the reference photos.
     """
@@ -65,7 +67,7 @@ def write_scores(
 
 
 def read_left_out(folder: Path) -> dict[str, LeftOut]:
-    """Return what an earlier run left out, by item; nothing where no scores of ours are.
+    """Return the items that an earlier run left out, by key; empty where there is no scores file of ours.
 
     Raises:
         MediaError: the scores file is there but cannot be read.
@@ -84,13 +86,15 @@ def read_left_out(folder: Path) -> dict[str, LeftOut]:
 
 
 def decide_left_out(item: PlannedItem, left_out: Mapping[str, LeftOut], making: Making) -> PlannedItem:
-    """Leave out again what was left out before from the same content with the same settings; say what changed of the others.
+    """Leave an item out again when it was left out before with the same content and the same settings.
+
+    Where something changed since then, the reason names it.
 
     Raises:
         MediaError: the photo or video cannot be read.
     """
     before = left_out.get(item.key)
-    if before is None or item.action is not Action.WRITE or making.force or item.output is None or item.output.exists():
+    if before is None or item.action is not Action.WRITE or making.force or item.target.exists():
         return item
     source = item.inputs[0]
     change = what_changed(Note(before.note, untouched=True), (source,), making.settings_for(source))

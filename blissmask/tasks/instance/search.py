@@ -1,4 +1,4 @@
-"""Look for the subject in one photo or clip and write its mask, or do what is wanted where the subject is missing.
+"""Look for the subject in one photo or clip, and write its mask; ``--on-missing`` decides where the subject is missing.
 
 H, W: rows and columns.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from blissmask.media.image import read_image
 from blissmask.media.png import write_png_grey
 from blissmask.media.video import read_frames, read_info
 from blissmask.people.people_backend import Verdict
-from blissmask.tasks.instance.report import read_score
+from blissmask.tasks.instance.report import Score, read_score
 from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinder, distance_text
 from blissmask.tasks.mask_files.clip_forms import is_ours, remove
 from blissmask.tasks.mask_files.clips import read_clip_results, sampled, write_clip
@@ -31,17 +32,16 @@ from blissmask.tasks.run.plan import PlannedItem
 OnMissing = Literal["empty", "skip", "error", "largest"]
 
 _NOT_WRITTEN = ("skip", "error")
-"""What may be wanted where the subject is missing that writes no mask."""
+"""Values of ``--on-missing`` that write no mask where the subject is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item.
+    """The result of one item.
 
     Attributes:
         seen: what the note of its mask remembers.
-        left_out: where no mask was written, how it would have been made, see ``output_notes.make_note``; None where one
-            was.
+        left_out: how the mask would have been made, see ``output_notes.make_note``; None where a mask was written.
     """
 
     seen: Mapping[str, object]
@@ -67,22 +67,25 @@ def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing:
     note = making.note_for(source)
     if making.is_clip(source):
         return _search_frames(item, note, finder, making, on_missing)
-    findings = list(_look_at_samples(source, finder)) if is_video(source) else [finder.find(read_image(source).rgb_HW3)]
-    seen = (
-        _over_frames([finding.remembered() for finding in findings]) if is_video(source) else findings[0].remembered()
-    )
+    if is_video(source):
+        findings = list(_look_at_samples(source, finder))
+        seen = _over_frames([finding.remembered() for finding in findings])
+    else:
+        findings = [finder.find(read_image(source).rgb_HW3)]
+        seen = findings[0].remembered()
     if on_missing in _NOT_WRITTEN and not any(finding.present for finding in findings):
         return _leave_out(item, note, seen, making, on_missing)
-    assert item.output is not None
-    write_png_grey(item.output, np.maximum.reduce([_to_grey(finding) for finding in findings]), note={**note, **seen})
+    write_png_grey(item.target, np.maximum.reduce([_to_grey(finding) for finding in findings]), note={**note, **seen})
     return Outcome(seen)
 
 
 def _search_frames(
     item: PlannedItem, note: Mapping[str, object], finder: SubjectFinder, making: Making, on_missing: OnMissing
 ) -> Outcome:
-    """Write one mask per frame; where none may be written without the subject, only once it has been seen in one."""
-    assert item.output is not None
+    """Write one mask per frame.
+
+    Where no mask may be written without the subject, none is written before the subject has been seen in a frame.
+    """
     findings = _look_at_frames(item.inputs[0], finder, making.video_every)
     if on_missing in _NOT_WRITTEN:
         first = _up_to_the_subject(findings)
@@ -91,21 +94,23 @@ def _search_frames(
             return _leave_out(item, note, seen, making, on_missing)
         findings = itertools.chain(first, findings)
     masks = (_mask_of(finding) for finding in findings)
-    write_clip(item.output, note, masks, force=making.force, summarise=_over_frames)
-    return Outcome(read_clip_results(item.output))
+    write_clip(item.target, note, masks, force=making.force, summarise=_over_frames)
+    return Outcome(read_clip_results(item.target))
 
 
 def _leave_out(
     item: PlannedItem, note: Mapping[str, object], seen: Mapping[str, object], making: Making, on_missing: OnMissing
 ) -> Outcome:
-    """Refuse an item without the subject, or see to it that it has no mask: one from before would say that nobody is to be learned."""
+    """Refuse an item without the subject, or remove the mask we wrote for it before.
+
+    An earlier mask must not stay: it would be trained although nobody is in it.
+    """
     if on_missing == "error":
         score = read_score(seen)
         place = " in any frame" if is_video(item.inputs[0]) else ""
         raise MaskError(f"the subject is not found{place}: {score.verdict.value}{distance_text(score.distance)}")
-    assert item.output is not None
-    if is_ours(item.output, making.command, item.inputs[0]):
-        remove(item.output)
+    if is_ours(item.target, making.command, item.inputs[0]):
+        remove(item.target)
     return Outcome(seen, left_out=note)
 
 
@@ -116,7 +121,7 @@ def _look_at_samples(video: Path, finder: SubjectFinder) -> Iterator[Finding]:
 
 
 def _look_at_frames(video: Path, finder: SubjectFinder, every: int) -> Iterator[Finding]:
-    """Yield a finding for each frame; the frames between two that are looked at repeat the first."""
+    """Yield a finding for each frame; frames between two that are looked at repeat the first of them."""
     follower = ClipFollower(finder)
     finding: Finding
     for number, rgb_HW3 in enumerate(read_frames(video)):
@@ -126,7 +131,7 @@ def _look_at_frames(video: Path, finder: SubjectFinder, every: int) -> Iterator[
 
 
 def _up_to_the_subject(findings: Iterator[Finding]) -> list[Finding]:
-    """Return the findings up to the first in which the subject is; all of them when it is in none."""
+    """Return the findings up to the first with the subject; all of them when it is in none."""
     first: list[Finding] = []
     for finding in findings:
         first.append(finding)
@@ -148,17 +153,17 @@ def _to_grey(finding: Finding) -> NDArray[np.uint8]:
 
 
 def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Sum up the frames of a clip: its surest verdict with that frame's scores, and in how many frames the subject is."""
+    """Sum up the frames of a clip: its surest verdict with the scores of that frame, and the frames with the subject."""
     scores = [read_score(frame) for frame in seen]
     # Verdicts are declared surest first.
     order = {verdict: position for position, verdict in enumerate(Verdict)}
-    best = min(
-        scores,
-        key=lambda score: (order[score.verdict], score.distance if score.distance is not None else 9.0),
-        default=None,
-    )
-    if best is None:
+    if not scores:
         raise MaskError("the video has no frames")
+
+    def doubtfulness(score: Score) -> tuple[int, float]:
+        return order[score.verdict], math.inf if score.distance is None else score.distance
+
+    best = min(scores, key=doubtfulness)
     present = [score.covered for score in scores if score.covered > 0]
     summed = dataclasses.replace(
         best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores)

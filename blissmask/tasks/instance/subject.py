@@ -15,7 +15,10 @@ from blissmask.people.face_identity import FaceIdentity
 from blissmask.people.people_backend import Choice, PeopleBackend, Person, Verdict
 
 CARRY_OVERLAP = 0.5
-"""A person whose mask overlaps the subject's of the frame before by this much (intersection over union) is still the subject."""
+"""A person is still the subject whose mask overlaps the subject's mask in the frame before by this much.
+
+Intersection over union.
+"""
 
 FOLLOWING = 2
 """Raised when the same frames would follow somebody else; part of the settings of clips."""
@@ -23,10 +26,10 @@ FOLLOWING = 2
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of looking for the subject in one picture.
+    """The result of looking for the subject in one picture.
 
     Attributes:
-        mask_HW: bool, the subject; all False when nobody is.
+        mask_HW: bool, True on the subject; all False when it is not found.
         verdict: how sure we are.
         distance: of the nearest face to the references; None without a face or a reference.
         margin: how much farther the runner-up is; None without one.
@@ -89,9 +92,9 @@ class SubjectFinder:
 
         Args:
             rgb_HW3: the frame.
-            before_HW: where the subject was in the frame looked at before; when no face is recognised, whoever stands
-                there is the subject, unless a clear face of their own says that they are not: after a cut a stranger
-                    may stand there.
+            before_HW: where the subject was in the frame looked at before. When no face is recognised, the person in
+                that place is the subject, unless a clear face shows somebody else: after a cut a stranger may be in
+                the place.
 
         Raises:
             MaskError: there is no reference and several people.
@@ -117,7 +120,13 @@ class SubjectFinder:
             return _found(people, 0, choice)
         # One byte, however large the picture: the findings of a clip without the subject wait for its last frame.
         nobody = np.broadcast_to(np.False_, rgb_HW3.shape[:2])
-        return Finding(nobody, choice.verdict, choice.distance, choice.margin, len(people))
+        return Finding(
+            mask_HW=nobody,
+            verdict=choice.verdict,
+            distance=choice.distance,
+            margin=choice.margin,
+            people=len(people),
+        )
 
 
 def distance_text(distance: float | None) -> str:
@@ -129,7 +138,8 @@ def _only_person(people: Sequence[Person], *, or_largest: bool) -> Choice:
     if len(people) > 1 and not or_largest:
         raise MaskError(
             f"{len(people)} people and no reference to tell them apart",
-            fix="name a photo of the subject with `--reference`, or take the largest person with `--on-missing largest`",
+            fix="name a photo of the subject with `--reference`, "
+            "or take the largest person with `--on-missing largest`",
         )
     if not people:
         return Choice(Verdict.ABSENT, None, None, None)
@@ -138,7 +148,15 @@ def _only_person(people: Sequence[Person], *, or_largest: bool) -> Choice:
 
 def _found(people: Sequence[Person], position: int, choice: Choice, *, carried: bool = False) -> Finding:
     person = people[position]
-    return Finding(person.mask_HW, choice.verdict, choice.distance, choice.margin, len(people), person.partial, carried)
+    return Finding(
+        mask_HW=person.mask_HW,
+        verdict=choice.verdict,
+        distance=choice.distance,
+        margin=choice.margin,
+        people=len(people),
+        partial=person.partial,
+        carried=carried,
+    )
 
 
 def _overlapping(people: Sequence[Person], before_HW: NDArray[np.bool_]) -> int | None:

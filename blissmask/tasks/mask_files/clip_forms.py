@@ -1,7 +1,8 @@
-"""The two forms of a clip's masks, a folder of frames or one PNG: whoever changes from one to the other wants the first to go.
+"""The two forms of a clip's masks: a folder of frames, or one PNG.
 
-`cache` refuses both in one folder. The form that is no longer wanted is removed where the same command made it from the
-same video and nobody touched it since; anything else stays and is named.
+`cache` refuses both forms of one clip in a folder. Who changes `--video-masks` therefore wants the masks in the other
+form to go. They are removed where the same command made them from the same video and nobody touched them since;
+anything else stays and is named.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _LEFTOVER_SUFFIX = ".blissmask-part"
 
 @dataclass(slots=True)
 class OtherForms:
-    """What is to become of masks in the form that is not wanted.
+    """Masks of clips in the form that is not wanted.
 
     Attributes:
-        replaced: output of an item -> masks that go once it is finished.
-        kept: masks that stay beside those that are written.
+        replaced: output of an item -> masks that are removed once it is finished.
+        kept: masks that stay beside the masks that are written.
     """
 
     replaced: dict[Path, Path] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class OtherForms:
 
 
 def both_forms_warning(masks: Sequence[Path], fix: str) -> list[Problem]:
-    """Name ``masks`` that stand beside those of the same clips in the other form; an empty list when there are none."""
+    """Name ``masks`` whose clips have masks in the other form as well; an empty list when there are none."""
     what = f"{counted(len(masks), 'clip')} with masks in both forms, a folder of frames and one PNG"
     return [Problem(what, places_of(masks), fix)] if masks else []
 
@@ -61,26 +62,37 @@ def other_form(output: Path, stem: str, *, frames: bool) -> Path | None:
 
 
 def settle_forms(items: Sequence[PlannedItem], making: Making) -> tuple[list[PlannedItem], OtherForms]:
-    """Find the clips that have masks in the form that is not wanted; return the items, whose reasons say so, and what becomes of those."""
+    """Find the clips that have masks in the form that is not wanted.
+
+    Returns:
+        The items, whose reasons name the masks they replace, and the masks in the other form.
+    """
     forms = OtherForms()
     return [_settle(item, making, forms) for item in items], forms
 
 
 def remove_replaced(items: Sequence[PlannedItem], forms: OtherForms, making: Making) -> None:
-    """Remove the masks that those of ``items``, which are finished, stand in for; what was touched since the plan stays.
+    """Remove the masks that are replaced by the masks of ``items``; masks that were touched since the plan stay.
+
+    Args:
+        items: finished items.
+        forms: what they replace.
+        making: how masks are made.
 
     Raises:
-        MediaError: they cannot be read.
-        MachineError: they cannot be removed.
+        MediaError: a mask cannot be read.
+        MachineError: a mask cannot be removed.
     """
     for item in items:
-        other = forms.replaced.get(item.output) if item.output is not None else None
+        other = forms.replaced.get(item.target)
         if other is not None and is_ours(other, making.command, item.inputs[0]):
             remove(other)
 
 
 def is_ours(output: Path, command: str, source: Path) -> bool:
-    """Say whether a mask or a folder of frames was made by ``command`` from ``source`` and is untouched; a link never is.
+    """Say whether a mask or a folder of frames was made by ``command`` from ``source`` and is untouched.
+
+    A link never is.
 
     Raises:
         MediaError: it cannot be read.
@@ -94,7 +106,9 @@ def is_ours(output: Path, command: str, source: Path) -> bool:
 
 
 def remove(output: Path) -> None:
-    """Remove a mask or a folder of frames, the record of the latter first, so that a killed run leaves an unfinished clip.
+    """Remove a mask or a folder of frames.
+
+    The record of a folder goes first, so that a killed run leaves an unfinished clip.
 
     Raises:
         MachineError: it cannot be removed.
@@ -113,8 +127,7 @@ def remove(output: Path) -> None:
 
 
 def _settle(item: PlannedItem, making: Making, forms: OtherForms) -> PlannedItem:
-    source, output = item.inputs[0], item.output
-    assert output is not None
+    source, output = item.inputs[0], item.target
     other = other_form(output, source.stem, frames=making.is_clip(source)) if is_video(source) else None
     if other is None:
         return item
@@ -147,7 +160,10 @@ def _is_of_clip(path: Path, command: str, source: Path) -> bool:
 
 
 def _made_from(content: Mapping[str, object], command: str, source: Path) -> bool:
-    """Say whether a note is of a mask that ``command`` made from a file of that name; a photo may have had the clip's name once."""
+    """Say whether a note is of a mask that ``command`` made from a file of that name.
+
+    A photo may have had the name of the clip before.
+    """
     inputs = content.get("inputs")
     names = [entry.get("name") for entry in inputs if isinstance(entry, dict)] if isinstance(inputs, list) else []
     return content.get("command") == command and names == [source.name]

@@ -51,19 +51,14 @@ def decide_clip(
         return Action.WRITE, "redone"
     record = read_record(folder / RECORD)
     if record is None:
-        return (
-            (Action.SKIP, Kept.FOREIGN)
-            if _is_foreign(sorted(folder.glob("*.png")), command)
-            else (Action.WRITE, "unfinished")
-        )
-    # A record of ours over frames of another command was written by versions that took such a folder over.
+        if _is_foreign(sorted(folder.glob("*.png")), command):
+            return Action.SKIP, Kept.FOREIGN
+        return Action.WRITE, "unfinished"
+    # Frames of another command may have been copied over ours since the record was written.
     if record.get("command") != command or _commands([frame_path(folder, 0)]) - {command, ""}:
         return Action.SKIP, Kept.FOREIGN
     change = what_changed(Note(record, untouched=True), (video,), settings)
-    count = record.get("frame_count")
-    if not change and not (
-        isinstance(count, int) and all(frame_path(folder, number).exists() for number in range(count))
-    ):
+    if not change and not _is_whole(folder, record.get("frame_count")):
         change = "frames are missing"
     return (Action.WRITE, change) if change else (Action.SKIP, FRESH)
 
@@ -119,14 +114,19 @@ def sampled(frame_count: int, samples: int = STATIC_SAMPLES) -> Sequence[int]:
     return [int((number + 0.5) * frame_count / count) for number in range(count)]
 
 
+def _is_whole(folder: Path, frame_count: object) -> bool:
+    """Say whether all frames that a record counts are there."""
+    return isinstance(frame_count, int) and all(frame_path(folder, number).exists() for number in range(frame_count))
+
+
 def _is_foreign(frames: Sequence[Path], command: str) -> bool:
-    """Say whether the frames of an unfinished folder are another's: any of another command, or not one of ``command``."""
+    """Say whether the frames of an unfinished folder are not ours: one is of another command, or none of ``command``."""
     commands = _commands(frames)
     return bool(commands - {command, ""}) or (bool(frames) and command not in commands)
 
 
 def _commands(frames: Iterable[Path]) -> set[str]:
-    """Return which commands made these frames, as far as they are there; an empty name for what other programs made or edited."""
+    """Return which commands made the frames that exist; an empty name for frames of other programs."""
     notes = [read_note(path) for path in frames if path.exists()]
     return {str(note.content.get("command")) if note is not None else "" for note in notes}
 

@@ -34,6 +34,9 @@ Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
 
 _SUFFIXES = (".png", ".html", ".htm")
 
+NEARLY_EMPTY = 0.01
+"""Masks on less than this share of the picture get the remark "nearly empty" on a sheet. A round number."""
+
 
 @dataclass(frozen=True, slots=True)
 class SheetEntry:
@@ -120,7 +123,9 @@ def draw_sheet(
     *,
     name: Callable[[ItemT], str],
 ) -> None:
-    """Draw a card per item in several threads and write them as PNG pages or one HTML page; an item that cannot be read is named.
+    """Draw a card per item in several threads and write them as PNG pages or one HTML page.
+
+    An item that cannot be read is named in a warning.
 
     Args:
         sheet: the file; its suffix says which.

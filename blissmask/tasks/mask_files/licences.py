@@ -1,4 +1,7 @@
-"""The licence ledger: which sets of weights a run uses and what they may be used for; shown once per run and recorded with its results."""
+"""The licence ledger: which sets of weights a run uses, and what they may be used for.
+
+It is shown once per run and recorded with the results.
+"""
 
 from __future__ import annotations
 

@@ -12,11 +12,9 @@ from blissmask.masks.weighted_mask import measure
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.tasks.mask_files.clips import read_clip_results
+from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
-
-NEARLY_EMPTY = 0.01
-"""Masks with people on less than this share of the picture are shown among the worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Seen:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Say what is wrong with the mask, worst first."""
+        """Return what is wrong with the mask, worst first."""
         remarks = []
         if self.covered == 0:
             remarks.append("empty mask")

@@ -88,7 +88,7 @@ def plan(config: Config) -> AlphaPlan:
 
 
 def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
-    """Return the folders of [to_alpha], those of a data set where it leaves them open, and warnings about the choice."""
+    """Return the folders of [to_alpha], else those of a data set, and warnings about the choice."""
     options = config.to_alpha
     dataset, warnings = _dataset(config)
     images, masks = options.image_directory or dataset.image_directory, options.mask_directory or dataset.mask_directory

@@ -96,7 +96,7 @@ def _copy_caption(source: Path, output: Path, extension: str) -> str:
 
 
 def _copied_before(output: Path) -> str:
-    """Return the hash of the caption that an earlier run copied, from the note of its photo; empty when there is none."""
+    """Return the hash of the caption that an earlier run copied, from the note of its photo; else an empty text."""
     note = read_note(output) if output.is_file() else None
     inputs = note.content.get("inputs") if note else None
     if not isinstance(inputs, list) or len(inputs) < 3 or not isinstance(inputs[2], dict):
