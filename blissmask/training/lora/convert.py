@@ -1,15 +1,15 @@
-"""Convert LoRA files between the spellings of :mod:`lora_formats`, of any family and trainer, without loading a model.
+"""Convert LoRA files between the spellings of :mod:`formats`, of any family and trainer, without loading a model.
 
-Between ``native`` and ``kohya`` nothing but names and alpha changes, so the way there and back is exact. ``diffusers``
-has no alpha: the scale goes into B, exact where it is a power of two, as with an alpha of 1 and the usual ranks, and
-rounded once elsewhere.
+Between ``native`` and ``kohya`` only names and alpha change, so the way there and back is exact. ``diffusers`` has no
+alpha: the scale goes into B. That is exact where the scale is a power of two, as with an alpha of 1 and the usual
+ranks; other scales round once.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,12 @@ from blissmask.training.lora.fused import FusedLayers
 from blissmask.training.lora.lokr_loha import FACTORS
 from blissmask.training.lora.names import LayerNames
 
-_FIRST, _SECOND = ("lora_A.weight", "lora_down.weight"), ("lora_B.weight", "lora_up.weight")
+_FIRST = ("lora_A.weight", "lora_down.weight")
+_SECOND = ("lora_B.weight", "lora_up.weight")
 _NAMED = 3
+"""Keys that an error message names."""
 _MOST_BLOCKS = 1000
+"""Bounds the names that a hostile file makes us build; the largest models have some 60 blocks of a kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,9 @@ class LoraSummary:
 
     Attributes:
         file_format: its spelling.
-        layers: how many.
-        ranks: rank -> layers that have it; empty for LoKr and LoHa.
-        scales: alpha divided by the rank -> layers.
+        layers: number of adapted layers.
+        ranks: rank -> number of layers with it; empty for LoKr and LoHa.
+        scales: alpha divided by the rank -> number of layers with it.
     """
 
     file_format: LoraFormat
@@ -48,7 +51,7 @@ class LoraSummary:
 def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
     """Return what a file holds, by its keys and shapes.
 
-    Raises ModelError when it is no whole LoRA in a spelling we know.
+    Raises ModelError when it is no whole LoRA in one of the three spellings.
     """
     found = format_of(tensors)
     if found is None:
@@ -70,10 +73,9 @@ def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
 
 
 def block_count(keys: Iterable[str]) -> int:
-    """Return how many blocks of a kind the keys of a file can speak of: one more than the largest number in them, within reason."""
-    return min(
-        _MOST_BLOCKS, 1 + max((int(number) for key in keys for number in re.findall(r"\d{1,9}", key)), default=0)
-    )
+    """Return how many blocks of a kind the keys of a file can name: one more than the largest number in them."""
+    numbers = [int(number) for key in keys for number in re.findall(r"\d{1,9}", key)]
+    return min(_MOST_BLOCKS, 1 + max(numbers, default=0))
 
 
 def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> dict[str, Tensor]:
@@ -82,11 +84,11 @@ def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: Layer
     Args:
         tensors: of a LoRA file, in any of the three spellings.
         wanted: the spelling.
-        names: of the family, for at least as many blocks as the file has.
+        names: the family's, for at least as many blocks as the file has.
         path: of the file, for messages.
 
     Raises:
-        ModelError: some keys are of no layer of the family.
+        ModelError: some keys belong to no layer of the family.
         UsageError: LoKr and LoHa have no ``diffusers`` spelling.
     """
     source = describe_lora(tensors, path).file_format
@@ -100,14 +102,13 @@ def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: Layer
     native = to_native(tensors, names.modules, fused)
     _refuse_unknown(native, names.modules, path)
     adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
-    return to_format(
-        native, wanted, names.modules, {whole: parts for whole, parts in fused.items() if whole in adapted}
-    )
+    fused_here = {whole: parts for whole, parts in fused.items() if whole in adapted}
+    return to_format(native, wanted, names.modules, fused_here)
 
 
 def _renamed(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> dict[str, Tensor]:
-    """Go between native and kohya: fused layers stay whole, so that the rank stays what it is."""
-    whole = {**names.modules, **{original: original for original in names.fused}}
+    """Convert between native and kohya: fused layers stay whole, so that each keeps its rank."""
+    whole = _with_whole_layers(names)
     native = to_native(tensors, whole)
     _refuse_unknown(native, whole, path)
     if wanted == "native" and any(split_key(key)[0].removeprefix(PREFIX) in names.fused for key in native):
@@ -115,51 +116,63 @@ def _renamed(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerName
     return to_format(native, wanted, whole)
 
 
+def _with_whole_layers(names: LayerNames) -> dict[str, str]:
+    """Return the module names with those of whole fused layers, which no diffusers model has, by themselves."""
+    return names.modules | {original: original for original in names.fused}
+
+
 def _sized(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> FusedLayers:
-    """Return the fused layers that the file adapts, with the outputs of each part."""
-    whole = to_native(tensors, {**names.modules, **{original: original for original in names.fused}})
+    """Return the fused layers that the file adapts, with the number of outputs of each part."""
+    native = to_native(tensors, _with_whole_layers(names))
     sized = {}
     for original, parts in names.fused.items():
-        joint = whole.get(f"{PREFIX}{original}.lora_B.weight")
-        if joint is not None:
-            # Query, key and value are as wide as what they read; the feed-forward has the rest.
-            width = (
-                joint.shape[0] // len(parts)
-                if "mlp" not in parts
-                else whole[f"{PREFIX}{original}.lora_A.weight"].shape[1]
-            )
-            sized[original] = tuple(
-                (part, joint.shape[0] - width * (len(parts) - 1) if part == "mlp" else width) for part in parts
-            )
+        whole_b = native.get(f"{PREFIX}{original}.lora_B.weight")
+        if whole_b is not None:
+            inputs = native[f"{PREFIX}{original}.lora_A.weight"].shape[1]
+            sized[original] = _parts_of_whole(parts, outputs=whole_b.shape[0], inputs=inputs)
             continue
-        outputs = {
-            part: b.shape[0]
-            for part in parts
-            if (b := whole.get(f"{PREFIX}{original}:{part}.lora_B.weight")) is not None
-        }
+        outputs = {}
+        for part in parts:
+            part_b = native.get(f"{PREFIX}{original}:{part}.lora_B.weight")
+            if part_b is not None:
+                outputs[part] = part_b.shape[0]
         if outputs:
             sized[original] = tuple((part, _outputs(part, outputs, original, path)) for part in parts)
     return sized
 
 
+def _parts_of_whole(parts: Sequence[str], *, outputs: int, inputs: int) -> tuple[tuple[str, int], ...]:
+    """Divide the outputs of a whole layer: q, k and v are as wide as its input, the feed-forward has the rest."""
+    if "mlp" not in parts:
+        return tuple((part, outputs // len(parts)) for part in parts)
+    rest = outputs - inputs * (len(parts) - 1)
+    return tuple((part, rest if part == "mlp" else inputs) for part in parts)
+
+
 def _outputs(part: str, outputs: Mapping[str, int], original: str, path: Path) -> int:
-    """Return the outputs of a part that may not be adapted; query, key and value are equally wide."""
-    others = [count for name, count in outputs.items() if name != "mlp"] if part != "mlp" else []
-    if part not in outputs and not others:
+    """Return the number of outputs of a part, adapted or not: query, key and value are equally wide."""
+    if part in outputs:
+        return outputs[part]
+    equally_wide = [count for name, count in outputs.items() if name != "mlp"]
+    if part == "mlp" or not equally_wide:
         what = f"the size of a part of `{original}` cannot be told, since this LoRA does not adapt it"
         raise ModelError(what, where=[path], fix="use the file as it is; native and kohya files hold the layer whole")
-    return outputs.get(part) or others[0]
+    return equally_wide[0]
 
 
 def _refuse_torn(tensors: Mapping[str, Tensor], path: Path) -> None:
-    first, second = (
-        {split_key(key)[0] for key in tensors if split_key(key)[1] in parts} for parts in (_FIRST, _SECOND)
-    )
-    flat = {
-        split_key(key)[0]
-        for key, tensor in tensors.items()
-        if split_key(key)[1] in (*_FIRST, *_SECOND) and tensor.ndim < 2
-    }
+    """Raise ModelError when a layer has one matrix of two, or one that is no matrix."""
+    first, second, flat = set(), set(), set()
+    for key, tensor in tensors.items():
+        name, part = split_key(key)
+        if part in _FIRST:
+            first.add(name)
+        elif part in _SECOND:
+            second.add(name)
+        else:
+            continue
+        if tensor.ndim < 2:
+            flat.add(name)
     torn = sorted((first ^ second) | flat)
     if torn:
         raise ModelError(
@@ -168,7 +181,12 @@ def _refuse_torn(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path: Path) -> None:
-    wrong = [key for key in native if not split_key(key)[1] or split_key(key)[0].removeprefix(PREFIX) not in known]
+    """Raise ModelError when a tensor belongs to no layer of the family, or is no part of a LoRA."""
+    wrong = []
+    for key in native:
+        name, part = split_key(key)
+        if not part or name.removeprefix(PREFIX) not in known:
+            wrong.append(key)
     if wrong:
         more = [f"and {len(wrong) - _NAMED} more"] if len(wrong) > _NAMED else []
         raise ModelError(
@@ -179,5 +197,5 @@ def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path
 
 
 def in_precision(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors in another precision; alpha, a single number, keeps its own."""
+    """Return the tensors in another precision; alpha, a single number, keeps its precision."""
     return {key: tensor if tensor.ndim == 0 else tensor.to(dtype) for key, tensor in tensors.items()}

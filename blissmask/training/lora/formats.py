@@ -1,15 +1,14 @@
-"""The ways LoRA files spell the same matrices, and conversion between them.
+"""The three spellings of LoRA files, and conversion between them when the model's modules are known.
 
     native      diffusion_model.blocks.0.self_attn.q.lora_A.weight, .lora_B.weight, .alpha        ComfyUI, diffusers
     kohya       lora_unet_blocks_0_self_attn_q.lora_down.weight, .lora_up.weight, .alpha          musubi-tuner, ComfyUI
-    diffusers   transformer.blocks.0.attn1.to_q.lora_A.weight, .lora_B.weight                     diffusers, scale
-    folded into B
+    diffusers   transformer.blocks.0.attn1.to_q.lora_A.weight, .lora_B.weight                     diffusers
 
-``native`` is what :mod:`lora_file` writes; the others are made from it. The tables between names come from the model's
-own modules, so ``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
+:mod:`file` writes ``native``; the others are made from it. ``diffusers`` has no alpha: the scale is in B. The tables
+between names come from the model's own modules, so ``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
 
-Where the original keeps several layers in one (HunyuanVideo), native and kohya files do too (see :mod:`lora_fusing`),
-and native ones have no alpha: the scale is in B, since the diffusers loader of that family refuses alpha.
+Where the original repository has fused layers, native and kohya files have them, too (see :mod:`fused`). Their native
+files have no alpha: the scale is in B, since the diffusers loader of such a family refuses alpha.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _NOTHING_FUSED: FusedLayers = {}
 NATIVE_PREFIX = "diffusion_model."
 _KOHYA_PREFIX = "lora_unet_"
 _DIFFUSERS_PREFIX = "transformer."
-_TO_KOHYA = {
-    "lora_A.weight": "lora_down.weight",
-    "lora_B.weight": "lora_up.weight",
-    **{part: part for part in ("alpha", "dora_scale", *FACTORS)},
+_TO_KOHYA = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"} | {
+    part: part for part in ("alpha", "dora_scale", *FACTORS)
 }
+"""Native name of a layer's tensor -> kohya's."""
 _MAGNITUDE = "lora_magnitude_vector"
+"""The norms of DoRA in the diffusers spelling."""
 _PARTS = (*_TO_KOHYA, "lora_down.weight", "lora_up.weight", _MAGNITUDE)
 _PREFIXES: Mapping[str, LoraFormat] = {NATIVE_PREFIX: "native", _KOHYA_PREFIX: "kohya", _DIFFUSERS_PREFIX: "diffusers"}
 
@@ -46,10 +45,10 @@ def to_format(
     """Spell native tensors another way.
 
     Args:
-        tensors: as from ``lora_file.lora_tensors``.
+        tensors: as from ``file.lora_tensors``.
         wanted: the spelling.
         modules: original name -> diffusers module name of every adapted layer.
-        fused: layers that are one in the original; where there are any, the scale of every layer goes into B.
+        fused: layers that are one layer in the original; where there are any, the scale of every layer goes into B.
     """
     if wanted != "diffusers":
         whole = fuse_parts(fold_alpha(tensors), fused, prefix=NATIVE_PREFIX) if fused else dict(tensors)
@@ -61,7 +60,7 @@ def to_format(
         name, part = split_key(key)
         module = f"{_DIFFUSERS_PREFIX}{modules[name.removeprefix(NATIVE_PREFIX)]}"
         if part == "lora_B.weight":
-            # diffusers takes alpha for the rank where a file of its own format has none.
+            # Without alpha, which this spelling does not have, diffusers uses a scale of 1.
             spelled[f"{module}.{part}"] = (tensor.float() * _scale(tensors, name)).to(tensor.dtype)
         elif part == "dora_scale":
             spelled[f"{module}.{_MAGNITUDE}"] = tensor.reshape(-1)
@@ -73,12 +72,12 @@ def to_format(
 def to_native(
     tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: FusedLayers = _NOTHING_FUSED
 ) -> dict[str, Tensor]:
-    """Spell tensors of any of the three formats the native way; what fits none of them keeps its key.
+    """Spell tensors of any of the three formats the native way; a tensor that fits none of them keeps its key.
 
     Args:
         tensors: of a LoRA file.
         modules: original name -> diffusers module name of every layer that can be adapted.
-        fused: layers that are one in the original; they come back in parts.
+        fused: layers that are one layer in the original; they come back in parts.
     """
     originals = [*modules, *fused]
     names = {f"{_KOHYA_PREFIX}{original.replace('.', '_')}": original for original in originals}
@@ -97,15 +96,20 @@ def to_native(
 
 
 def format_of(tensors: Iterable[str]) -> LoraFormat | None:
-    """Return how the keys of a LoRA file are spelled, or None when not all of them are in one of the three ways."""
-    found = {
-        next((spelling for prefix, spelling in _PREFIXES.items() if key.startswith(prefix)), None) for key in tensors
-    }
+    """Return the spelling of a LoRA file by its keys; None when they do not all have the same one."""
+    found = {_format_of_key(key) for key in tensors}
     return found.pop() if len(found) == 1 else None
 
 
+def _format_of_key(key: str) -> LoraFormat | None:
+    for prefix, spelling in _PREFIXES.items():
+        if key.startswith(prefix):
+            return spelling
+    return None
+
+
 def fold_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the scale of every layer of a native file into its B, and leave alpha out."""
+    """Put the scale of every layer of a native file into its B, and leave alpha out; LoKr and LoHa keep theirs."""
     scaled = {}
     for key, tensor in tensors.items():
         name, part = split_key(key)
@@ -117,13 +121,13 @@ def fold_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _with_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add alpha, equal to the rank, where it is missing: readers of this spelling do not agree on what is meant then."""
-    ranks = {
-        key.removesuffix(".lora_A.weight"): float(tensor.shape[0])
+    """Add alpha, equal to the rank, where it is missing: readers of this spelling disagree on the scale without it."""
+    alphas = {
+        f"{key.removesuffix('.lora_A.weight')}.alpha": torch.tensor(float(tensor.shape[0]))
         for key, tensor in tensors.items()
         if key.endswith(".lora_A.weight")
     }
-    return {**{f"{name}.alpha": torch.tensor(rank) for name, rank in ranks.items()}, **tensors}
+    return alphas | dict(tensors)
 
 
 def _kohya_key(key: str) -> str:
@@ -132,16 +136,15 @@ def _kohya_key(key: str) -> str:
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """Return (module, part) of a key; the part is empty when it is none that LoRA files have."""
-    part = _first_ending(key, _PARTS)
-    return (key.removesuffix(f".{part}"), part) if part else (key, "")
-
-
-def _first_ending(key: str, parts: Iterable[str]) -> str:
-    return next((part for part in parts if key.endswith(f".{part}")), "")
+    """Return (module, part) of a key; the part is empty when LoRA files have no such part."""
+    for part in _PARTS:
+        if key.endswith(f".{part}"):
+            return key.removesuffix(f".{part}"), part
+    return key, ""
 
 
 def _scale(tensors: Mapping[str, Tensor], name: str) -> float:
+    """Return ``alpha / rank`` of the native layer ``name``; 1 without alpha."""
     alpha: Tensor | None = tensors.get(f"{name}.alpha")
     rank = tensors[f"{name}.lora_A.weight"].shape[0]
     return 1.0 if alpha is None else float(alpha.to(torch.float64)) / rank

@@ -1,10 +1,11 @@
-"""LoRA for layers that the original repository keeps in one: three small pairs become one pair, block by block, and come apart again.
+"""LoRA for fused layers: several layers of a diffusers model that are one layer in the original repository.
 
-    A (n * rank, inputs)     the parts' A, one under the other
-    B (outputs, n * rank)    the parts' B along the diagonal, zero elsewhere
+The pairs (A, B) of n parts become one pair, and come apart again:
 
-so that ``B @ A`` is exactly what the parts' own products are, one under the other. Parts that are not adapted get
-zeros.
+    A (n * rank, inputs)     the A of each part, one under the other
+    B (outputs, n * rank)    the B of each part along the diagonal, zero elsewhere
+
+``B @ A`` is then exactly the products of the parts, one under the other. Parts that are not adapted get zeros.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 FusedLayers = Mapping[str, tuple[tuple[str, int], ...]]
-"""Original name of a fused layer -> its parts in the order of the output, each with its number of outputs."""
+"""Original name of a fused layer -> (part, number of outputs) of its parts, in the order of the output."""
 
 PART_ORDER = ("q", "k", "v", "mlp")
-"""How the parts of a fused layer follow each other along its output."""
+"""The order of the parts along the output of a fused layer."""
 
 
 def find_fused(linear: Iterable[tuple[str, nn.Linear]], adapted: Iterable[str]) -> FusedLayers:
@@ -35,7 +36,7 @@ def find_fused(linear: Iterable[tuple[str, nn.Linear]], adapted: Iterable[str]) 
         if separator and whole in wanted:
             found.setdefault(whole, {})[part] = layer.out_features
     return {
-        whole: tuple(sorted(parts.items(), key=lambda part: PART_ORDER.index(part[0])))
+        whole: tuple((part, parts[part]) for part in sorted(parts, key=PART_ORDER.index))
         for whole, parts in found.items()
     }
 
@@ -44,9 +45,9 @@ def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str
     """Put the parts of fused layers together; the other tensors stay as they are.
 
     Args:
-        tensors: native names, the scale already in B (the diffusers loader of these families refuses alpha).
+        tensors: with native names, the scale already in B (the diffusers loader of these families refuses alpha).
         fused: see :func:`find_fused`.
-        prefix: what native names begin with.
+        prefix: the beginning of native names.
     """
     rest = dict(tensors)
     for whole, parts in fused.items():
@@ -59,13 +60,13 @@ def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str
             for b, (_, outputs) in zip(b_parts, parts, strict=True)
         ]
         if all(a is not None and torch.equal(a, some_a) for a in a_parts):
-            # Parts of another trainer's layer, which had one A for all: together again they have the rank they had.
-            rest[f"{prefix}{whole}.lora_A.weight"], rest[f"{prefix}{whole}.lora_B.weight"] = some_a, torch.cat(blocks)
+            # The parts come from another trainer's layer with one A for all. Together they get back its rank.
+            joint_a, joint_b = some_a, torch.cat(blocks)
         else:
-            rest[f"{prefix}{whole}.lora_A.weight"] = torch.cat(
-                [torch.zeros_like(some_a) if a is None else a for a in a_parts]
-            )
-            rest[f"{prefix}{whole}.lora_B.weight"] = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+            joint_a = torch.cat([torch.zeros_like(some_a) if a is None else a for a in a_parts])
+            joint_b = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+        rest[f"{prefix}{whole}.lora_A.weight"] = joint_a
+        rest[f"{prefix}{whole}.lora_B.weight"] = joint_b
         present = [scale for scale in scales if scale is not None]
         if present:
             rest[f"{prefix}{whole}.dora_scale"] = torch.cat(present)
@@ -73,10 +74,10 @@ def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str
 
 
 def split_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str) -> dict[str, Tensor]:
-    """Take fused layers apart; the other tensors stay as they are. What :func:`fuse_parts` made comes back exactly.
+    """Take fused layers apart; the other tensors stay as they are.
 
-    A file from another trainer, whose fused layer has one A for all parts, gives each part that A and its own rows of
-    B.
+    The result of :func:`fuse_parts` comes back exactly. In a file from another trainer a fused layer has one A for all
+    parts; each part then gets that A and its own rows of B.
     """
     rest = dict(tensors)
     for whole, parts in fused.items():
@@ -87,10 +88,11 @@ def split_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: st
         alpha, scale = rest.pop(f"{name}.alpha", None), rest.pop(f"{name}.dora_scale", None)
         rows = [outputs for _, outputs in parts]
         scaled = b if alpha is None else b.float() * (float(alpha) / a.shape[0])
-        ranks = _block_ranks(b, rows)
+        rank = _block_rank(b, rows)
         for at, ((part, _), own_rows) in enumerate(zip(parts, torch.split(scaled, rows), strict=True)):
-            block = slice(None) if ranks is None else slice(at * ranks, (at + 1) * ranks)
-            if ranks is not None and not own_rows.any() and not a[block].any():
+            block = slice(None) if rank is None else slice(at * rank, (at + 1) * rank)
+            # fuse_parts filled a part that is not adapted with zeros.
+            if rank is not None and not own_rows.any() and not a[block].any():
                 continue
             rest[f"{name}:{part}.lora_A.weight"] = a[block]
             rest[f"{name}:{part}.lora_B.weight"] = own_rows[:, block]
@@ -99,8 +101,13 @@ def split_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: st
     return rest
 
 
-def _block_ranks(b: Tensor, rows: list[int]) -> int | None:
-    """Return the rank of each block when ``b`` is block-diagonal with equal ranks, else None."""
+def _block_rank(b: Tensor, rows: list[int]) -> int | None:
+    """Return the rank of each block when ``b`` is block-diagonal with equal ranks, else None.
+
+    Args:
+        b: of a fused layer, (outputs, rank).
+        rows: outputs of each part.
+    """
     if b.shape[1] % len(rows):
         return None
     rank = b.shape[1] // len(rows)

@@ -1,4 +1,17 @@
-"""The trainable weights: LoRA layers put into a frozen denoiser, in float32 whatever the denoiser's precision."""
+"""The trainable weights: LoRA layers in a frozen denoiser, their precision, and the limit of their norms.
+
+**Precision.** Weights, gradients and optimiser are always float32. peft also converts the input of each layer to
+float32. That keeps a second copy of the input for the backward pass, twice as large as the first, and leaves a GPU's
+fast units idle. On a bfloat16 base the adapters therefore compute in bfloat16, as the layers that they adapt do. A
+block of a 1.3B video model then keeps 66 bytes per token and width instead of 100. The gradient stays as close to that
+of a float32 model, since the rounding of the base decides: 0.8 instead of 0.7 percent away, and 1.1 instead of 1.0, in
+the miniatures of two video families (``tests/integration/train/memory/test_precision.py`` holds the bound). DoRA
+computes in float32, because it divides by norms of the weights, whose rounding every output would show.
+
+**Norms.** An update is ``scale * B @ A``, its size the Frobenius norm, as in sd-scripts and musubi-tuner. An update
+that grows without bound memorises single pictures. Where it is too large, A and B are both multiplied by the square
+root of the factor that brings it down. That depends on the weights alone, so a resumed run does the same.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +35,25 @@ from blissmask.training.lora.lokr_loha import NetworkType
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
+"""peft's name of the one adapter in each layer."""
+_BASE = "base_layer."
+"""How peft begins the names of the parameters of the frozen layer inside an adapted one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """How large and where.
+    """How large a LoRA is, and which layers it adapts.
 
     Attributes:
         rank: >= 1.
         alpha: > 0; the update is scaled by ``alpha / rank`` (by ``alpha / sqrt(rank)`` when rank-stabilised).
-        dropout: share of a layer's inputs dropped in training, [0, 1).
+        dropout: share of a layer's inputs that is dropped in training, [0, 1).
         rank_stabilised: see ``alpha``; keeps the update's size at high ranks (rsLoRA).
         dora: also train the norm of each output (DoRA).
-        include: regular expressions, full match on the original name; linear layers that match are adapted too.
-        exclude: regular expressions; what matches is not adapted.
+        include: regular expressions; linear layers whose original name matches fully are adapted, too.
+        exclude: regular expressions; layers that match are not adapted.
         kind: LoRA or one of its relatives; see :mod:`lokr_loha`.
-        factor: of LoKr.
+        factor: LoKr's; see ``lokr_loha.peft_config``.
     """
 
     rank: int
@@ -52,8 +68,10 @@ class LoraShape:
 
     @property
     def scaling(self) -> float:
-        """Return what the product of the two matrices is multiplied by."""
-        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
+        """Return the factor of the product of the two matrices."""
+        if self.rank_stabilised:
+            return self.alpha / math.sqrt(self.rank)
+        return self.alpha / self.rank
 
 
 @dataclass(slots=True)
@@ -61,10 +79,10 @@ class Lora:
     """The LoRA layers in one denoiser.
 
     Attributes:
-        shape: how large.
+        shape: how large they are.
         layers: module name in the denoiser -> its LoRA layer.
-        original_name: module name -> the original repository's name, which files use.
-        fused: layers of which the original keeps several in one.
+        original_name: module name -> name in the original repository, which files use.
+        fused: layers that are one layer in the original; see :mod:`fused`.
     """
 
     shape: LoraShape
@@ -77,8 +95,7 @@ class Lora:
         return [
             (f"{name}.{own}", parameter)
             for name, layer in sorted(self.layers.items())
-            for own, parameter in layer.named_parameters()
-            if not own.startswith("base_layer.")
+            for own, parameter in _trained_parameters(layer)
         ]
 
     def matrices(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -93,7 +110,7 @@ class Lora:
         return {self.original_name(name): name for name in sorted(self.layers)}
 
     def magnitudes(self) -> dict[str, Tensor]:
-        """Return original name -> DoRA's norms (outputs,), empty without DoRA."""
+        """Return original name -> DoRA's norms (outputs,), detached; empty without DoRA."""
         if not self.shape.dora:
             return {}
         return {
@@ -102,24 +119,29 @@ class Lora:
         }
 
 
+def _trained_parameters(layer: BaseTunerLayer) -> list[tuple[str, nn.Parameter]]:
+    """Return (name, parameter) of an adapted layer, its frozen base aside."""
+    return [(name, parameter) for name, parameter in layer.named_parameters() if not name.startswith(_BASE)]
+
+
 def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
     """Freeze ``denoiser`` and put LoRA layers into it; B is zero, so predictions are unchanged.
 
     Args:
         denoiser: its ``module`` is changed in place.
-        shape: how large and where.
-        seed: of the run; A is drawn from it and from nothing else.
+        shape: how large the LoRA is, and where.
+        seed: of the run; A depends on it alone.
 
     Raises:
-        UsageError: the patterns leave no layer, are no regular expressions, or split a fused layer that DoRA needs
-            whole.
+        UsageError: a pattern is no regular expression, the patterns leave no layer, or they split a fused layer that
+            DoRA needs whole.
     """
     module = denoiser.module
     module.requires_grad_(requires_grad=False)
     names = _target_names(denoiser, shape)
     fused = _fused_layers(denoiser, names, shape)
     config = _peft_config(shape, "|".join(map(re.escape, names)))
-    # peft draws from the global generator; the fork keeps everyone else's state as it was.
+    # peft draws from the global generators; the fork puts them back to where they were.
     devices = {parameter.device for parameter in module.parameters() if parameter.device.type == "cuda"}
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed(seed, "lora"))
@@ -127,7 +149,7 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}
     lora = Lora(shape, layers, denoiser.original_name, fused)
     for _, parameter in lora.named_parameters():
-        # On a bfloat16 base peft makes bfloat16 adapters, whose updates vanish in rounding.
+        # On a bfloat16 base peft makes bfloat16 adapters, in which the updates of an optimiser vanish by rounding.
         parameter.data = parameter.data.float()
         parameter.requires_grad_()
     if shape.dora:
@@ -155,8 +177,8 @@ def _peft_config(shape: LoraShape, targets: str) -> Any:
 def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
     """Remove the layers that a backward pass has just left without a gradient, and clear the gradients of the others.
 
-    The last block's text stream of Qwen-Image and HunyuanVideo 1.5 is thrown away by the model; adapters there never
-    train, only take space, and stop distributed training.
+    Some models discard the text stream of their last block. Adapters there never train, take space, and stop
+    distributed training, which waits for their gradients.
 
     Returns:
         Names of the removed layers.
@@ -164,9 +186,7 @@ def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
     dropped = [
         name
         for name, layer in lora.layers.items()
-        if all(
-            parameter.grad is None for own, parameter in layer.named_parameters() if not own.startswith("base_layer.")
-        )
+        if all(parameter.grad is None for _, parameter in _trained_parameters(layer))
     ]
     for name in dropped:
         parent, _, child = name.rpartition(".")
@@ -177,11 +197,9 @@ def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
 
 
 def share_lora(first: Lora, second: Lora) -> None:
-    """Let ``second`` train the very parameters of ``first``; both denoisers have the same layers."""
+    """Let both train the parameters of ``first``; both denoisers have the same layers."""
     for name, layer in second.layers.items():
-        for own, parameter in list(first.layers[name].named_parameters()):
-            if own.startswith("base_layer."):
-                continue
+        for own, parameter in _trained_parameters(first.layers[name]):
             parent, _, child = own.rpartition(".")
             setattr(layer.get_submodule(parent), child, parameter)
 
@@ -200,7 +218,10 @@ def adapters_off(lora: Lora) -> Iterator[None]:
 
 
 def check_patterns(patterns: Sequence[str]) -> list[re.Pattern[str]]:
-    """Return the regular expressions of layer names. Raises UsageError when one of ``patterns`` is none."""
+    """Return the regular expressions of layer names.
+
+    Raises UsageError when one of ``patterns`` is no regular expression.
+    """
     try:
         return [re.compile(pattern) for pattern in patterns]
     except re.error as error:
@@ -210,6 +231,7 @@ def check_patterns(patterns: Sequence[str]) -> list[re.Pattern[str]]:
 
 
 def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
+    """Return the module names of the linear layers to adapt."""
     default = re.compile(denoiser.lora_targets)
     include, exclude = check_patterns(shape.include), check_patterns(shape.exclude)
     linear = [name for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
@@ -229,6 +251,7 @@ def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
 
 
 def _fused_layers(denoiser: Denoiser, names: Sequence[str], shape: LoraShape) -> FusedLayers:
+    """Return the fused layers among the adapted ones; refuse what a file of the original's names could not hold."""
     linear = [
         (denoiser.original_name(name), layer)
         for name, layer in denoiser.module.named_modules()
@@ -239,7 +262,8 @@ def _fused_layers(denoiser: Denoiser, names: Sequence[str], shape: LoraShape) ->
     torn = [whole for whole, parts in fused.items() if any(f"{whole}:{part}" not in adapted for part, _ in parts)]
     if fused and shape.kind != "lora":
         raise UsageError(
-            f"`{next(iter(fused))}` is one layer in this family's own files, and a {shape.kind} of its parts cannot be written as one",
+            f"`{next(iter(fused))}` is one layer in this family's own files, "
+            f"and a {shape.kind} of its parts cannot be written as one",
             fix="use `--network-type lora` for this family",
         )
     if torn and shape.dora:
@@ -257,7 +281,7 @@ def _any_match(patterns: Sequence[re.Pattern[str]], name: str) -> bool:
 def compute_like_base(layers: Iterable[BaseTunerLayer]) -> None:
     """Let the adapters of bfloat16 layers compute in bfloat16; others stay as they are.
 
-    Call before weights are quantised.
+    Call it before weights are quantised: afterwards their dtype is that of the storage.
     """
     for layer in layers:
         if layer.get_base_layer().weight.dtype == torch.bfloat16:
@@ -266,10 +290,13 @@ def compute_like_base(layers: Iterable[BaseTunerLayer]) -> None:
 
 
 def measure_norms(layers: Iterable[BaseTunerLayer]) -> None:
-    """Take DoRA's norms again, in float32: those that peft took of 16-bit weights are rounded, and scale every output by up to 0.4 percent.
+    """Take DoRA's norms again, in float32.
+
+    peft takes them in the precision of the weights. Norms of 16-bit weights are rounded, and would scale every output
+    by up to 0.4 percent.
 
     Args:
-        layers: whose update is still zero.
+        layers: their update is still zero.
     """
     with torch.no_grad():
         for layer in layers:
@@ -280,8 +307,8 @@ def measure_norms(layers: Iterable[BaseTunerLayer]) -> None:
 
 def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
     def compute(inputs: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        # Around the layer alone: norms, modulation and time embeddings are float32 on purpose, and autocast would round
-        # what they multiply.
+        # Autocast surrounds this layer alone. Norms, modulation and time embeddings are float32 on purpose, and
+        # autocast around the model would round what they multiply.
         with torch.autocast(inputs.device.type, torch.bfloat16):
             return forward(inputs, *rest, **options)
 
@@ -290,21 +317,21 @@ def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 @torch.no_grad()
 def limit_norms(lora: Lora, limit: float) -> dict[str, Tensor]:
-    """Shrink the layers whose update is larger than ``limit``, in place; nothing waits for the device.
+    """Shrink the layers whose update is larger than ``limit``, in place, without waiting for the device.
 
     Args:
         lora: of kind ``lora``; it has at least one layer.
         limit: > 0.
 
     Returns:
-        Over all layers: ``norm/mean`` and ``norm/max`` of the updates after it, and ``norm/limited``, how many were
-            shrunk.
+        Over all layers: ``norm/mean`` and ``norm/max`` of the updates afterwards, and ``norm/limited``, the number of
+        layers that were shrunk.
     """
     norms = []
     for _, layer in sorted(lora.layers.items()):
         a_rI, b_Or = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
         norm = lora.shape.scaling * product_norm(a_rI, b_Or)
-        # A layer of zeros gives infinity here, which the clamp makes 1.
+        # A layer whose update is 0 gives infinity here, and the clamp makes that 1.
         shrink = (limit / norm).clamp(max=1.0).sqrt()
         a_rI.mul_(shrink)
         b_Or.mul_(shrink)
@@ -315,7 +342,9 @@ def limit_norms(lora: Lora, limit: float) -> dict[str, Tensor]:
 
 
 def product_norm(a_rI: Tensor, b_Or: Tensor) -> Tensor:
-    """Return the Frobenius norm of ``B @ A`` from two matrices of the rank's size, since the product has that of the layer.
+    """Return the Frobenius norm of ``B @ A``.
+
+    It comes from two matrices of size (rank, rank); the product itself has the size of the whole layer.
 
     Args:
         a_rI: A, (rank, inputs).

@@ -1,11 +1,10 @@
-"""The two relatives of LoRA that peft trains: LoKr, a Kronecker product, and LoHa, a Hadamard product of two low-rank matrices.
+"""Two relatives of LoRA that peft trains: LoKr, a Kronecker product, and LoHa, a Hadamard product of two LoRA products.
 
     LoKr   W + scale * kron(w1, w2), each factor whole or a product of two     lokr_w1, lokr_w2_a, lokr_w2_b ...
-    LoHa   W + scale * (w1_a @ w1_b) * (w2_a @ w2_b)                           hada_w1_a, hada_w1_b, hada_w2_a,
-    hada_w2_b
+    LoHa   W + scale * (w1_a @ w1_b) * (w2_a @ w2_b)                           hada_w1_a, hada_w1_b, hada_w2_a ...
 
-Files have the names that LyCORIS gave these factors. Its readers take ``alpha / rank`` for the scale, but 1 where both
-factors are whole; so the scale goes into the first factor, and alpha is the rank: every reader then multiplies by 1.
+Files use the names that LyCORIS gave these factors. Its readers take ``alpha / rank`` for the scale, but 1 where both
+factors are whole. So the scale goes into the first factor, and alpha is the rank: every reader then multiplies by 1.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from blissmask.errors import ModelError
 
 NetworkType = Literal["lora", "lokr", "loha"]
 
-FACTORS = (
-    *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"),
-    *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
-)
+_LOKR_FACTORS = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
+_LOHA_FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+FACTORS = _LOKR_FACTORS + _LOHA_FACTORS
 _SCALED = ("lokr_w1", "lokr_w1_a", "hada_w1_a")
+"""The factors into which the scale goes; a layer has one of them."""
 
 
 def peft_config(kind: NetworkType, *, rank: int, alpha: float, factor: int, targets: str) -> Any:
@@ -35,7 +34,7 @@ def peft_config(kind: NetworkType, *, rank: int, alpha: float, factor: int, targ
 
     Args:
         kind: ``lokr`` or ``loha``.
-        rank: >= 1; factors that are smaller than it stay whole.
+        rank: >= 1; factors smaller than it stay whole.
         alpha: > 0; the update is scaled by ``alpha / rank``.
         factor: size of LoKr's first factor; -1 for about the square root of the layer's.
         targets: regular expression of the layers.
@@ -70,7 +69,7 @@ def fill_factors(
         path: of the file, for messages.
 
     Raises:
-        ModelError: the file's factors are others, or of another size.
+        ModelError: the file holds other factors, or factors of another size.
     """
     own = _factors(layer, adapter)
     found = {part: tensor for part, tensor in tensors.items() if part != "alpha"}
@@ -82,16 +81,20 @@ def fill_factors(
             where=[path],
             fix="use the `network_type`, `network_dim` and `lokr_factor` that the file was trained with",
         )
+    ratio = _stored_scale(tensors) / scale
     with torch.no_grad():
         for part, factor in own.items():
-            factor.copy_(found[part].float() * (_stored_scale(tensors) / scale if part in _SCALED else 1.0))
+            factor.copy_(found[part].float() * (ratio if part in _SCALED else 1.0))
 
 
 def _factors(layer: BaseTunerLayer, adapter: str) -> dict[str, Tensor]:
+    """Return the factors that a layer has, by LyCORIS's names; peft's attributes have the same names."""
     return {name: getattr(layer, name)[adapter] for name in FACTORS if adapter in getattr(layer, name, {})}
 
 
 def _stored_scale(tensors: Mapping[str, Tensor]) -> float:
-    """Return the scale that LyCORIS reads from a file: ``alpha / rank``, 1 without alpha or where both factors are whole."""
-    ranked = next((tensors[name] for name in ("lokr_w1_b", "lokr_w2_b", "hada_w1_b") if name in tensors), None)
-    return 1.0 if ranked is None or "alpha" not in tensors else float(tensors["alpha"]) / ranked.shape[0]
+    """Return the scale that LyCORIS reads from a file: ``alpha / rank``; 1 without alpha or without split factors."""
+    for name in ("lokr_w1_b", "lokr_w2_b", "hada_w1_b"):
+        if name in tensors and "alpha" in tensors:
+            return float(tensors["alpha"]) / tensors[name].shape[0]
+    return 1.0

@@ -1,4 +1,7 @@
-"""The names of a family's layers, for models of any depth, without loading one: its own class in miniature knows them."""
+"""The names of a family's layers, for models of any depth, without loading one.
+
+The family's miniature is an instance of the real class, so it has the same layers in fewer blocks.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,12 @@ from blissmask.training.lora.fused import PART_ORDER
 
 @dataclass(frozen=True, slots=True)
 class LayerNames:
-    """Every layer that a LoRA can adapt.
+    """The names of every layer that a LoRA can adapt.
 
     Attributes:
-        modules: original name -> diffusers module name; parts of fused layers end in a colon and the part.
-        fused: original name of a fused layer -> its parts in the order of the output.
+        modules: original name -> diffusers module name. The original name of a part of a fused layer ends in a colon
+            and the part.
+        fused: original name of a fused layer -> its parts, in the order of the output.
     """
 
     modules: dict[str, str]
@@ -51,13 +55,15 @@ def layer_names(arch: Architecture, *, block_count: int) -> LayerNames:
 
 
 def _linear_names(small: Denoiser, block_count: int) -> Iterator[str]:
-    """Yield the module names of linear layers, those in repeated blocks once for every block."""
+    """Yield the module names of the linear layers; those of repeated blocks come once for each of ``block_count``."""
     rows = [
         name
         for name, module in small.module.named_modules()
         if isinstance(module, nn.ModuleList) and _is_repeated(module)
     ]
-    block = re.compile(rf"({'|'.join(map(re.escape, rows))})\.0\.(.+)") if rows else None
+    choices = "|".join(re.escape(row) for row in rows)
+    # The first block of each row stands for all of them.
+    block = re.compile(rf"({choices})\.0\.(.+)") if rows else None
     for name, module in small.module.named_modules():
         if not isinstance(module, nn.Linear):
             continue
@@ -69,6 +75,6 @@ def _linear_names(small: Denoiser, block_count: int) -> Iterator[str]:
 
 
 def _is_repeated(row: nn.ModuleList) -> bool:
-    """Say whether a list holds blocks of one kind; a list such as [Linear, Dropout] is one layer's own."""
+    """Return whether a list holds blocks of one kind; a list such as [Linear, Dropout] belongs to a single layer."""
     kinds = {type(module) for module in row}
     return len(kinds) == 1 and not next(iter(kinds)).__module__.startswith("torch.nn")
