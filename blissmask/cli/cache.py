@@ -1,7 +1,7 @@
 """``blissmask cache``."""
 
 from blissmask.cli.commands import Command, Task
-from blissmask.families.registry import ARCHS
+from blissmask.families.registry import FAMILIES
 
 CACHE = Command(
     name="cache",
@@ -12,5 +12,5 @@ CACHE = Command(
         "blissmask cache --config person.toml --sheet sheet.html",
         "blissmask cache --config person.toml --arch wan22 --model tiny --dry-run",
     ),
-    registries={"arch": ARCHS},
+    registries={"arch": FAMILIES},
 )

@@ -1,7 +1,7 @@
 """``blissmask train``."""
 
 from blissmask.cli.commands import Command, Task
-from blissmask.families.registry import ARCHS
+from blissmask.families.registry import FAMILIES
 
 TRAIN = Command(
     name="train",
@@ -31,6 +31,6 @@ TRAIN = Command(
         "blissmask train --config person.toml --mask-preset person-prior",
         "blissmask train --use-mask-loss --model tiny --max-train-steps 20",
     ),
-    registries={"arch": ARCHS},
+    registries={"arch": FAMILIES},
     only={"general": ("batch_size", "num_repeats"), "datasets": ("cache_directory",)},
 )

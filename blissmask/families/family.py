@@ -1,39 +1,194 @@
-"""What there is to say of a model family without its models; the class of a family adds how they are loaded."""
+"""A model family and its tasks: parts, cached contents and facts as data, and the functions that compute with the parts.
+
+The lists of a task decide both what is loaded and what names the weights in fingerprints, so that the two cannot
+differ. Everything but :class:`Methods` works without torch: a cache that is fresh is known to be so without it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from blissmask.families.protocol import Expert, LatentSpec
-from blissmask.families.tasks import checked_task
+from blissmask.errors import UsageError
+from blissmask.families.files.identity import joined_identity
+from blissmask.families.files.model_files import ModelFiles
+from blissmask.families.files.part import Part
+from blissmask.families.files.tokenizers import Tokenizer
+from blissmask.families.latent_encoder import LatentEncoder, latents_alone
+from blissmask.families.protocol import Denoiser, Expert, LatentSpec, PixelEncoder, TextEncoder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from blissmask.families.previews import Drawing
+
+Shape = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Methods:
+    """How a task computes with its parts. Modules of these functions may import torch.
+
+    Attributes:
+        vae: ``vae(model, latent)`` returns the encoder around the first of ``Task.latents``.
+        encode_item: ``encode_item(item, encoder, *models)`` returns content name -> tensor, as
+            :meth:`LatentEncoder.encode_item`; ``models`` are the rest of ``Task.latents``.
+        text: ``text(*loaded, identity=...)`` returns the encoder of captions around all of ``Task.text``.
+        denoiser: ``denoiser(module, identity=..., dtype=...)`` returns the denoiser around a module.
+        drawing: how previews are drawn.
+    """
+
+    vae: Callable[[Any, LatentSpec], PixelEncoder]
+    encode_item: Callable[..., dict[str, Tensor]] = latents_alone
+    text: Callable[..., TextEncoder]
+    denoiser: Callable[..., Denoiser]
+    drawing: Drawing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a family does for one task.
+
+    Attributes:
+        latents: what encodes an item: the VAE without its decoder, then image encoders.
+        text: what encodes captions: text encoders and tokenizers, in the order in which fingerprints name them.
+        denoisers: expert name -> denoiser; ``""`` for the only one, else ``high`` and ``low``.
+        boundary: noise level in [0, 1] from which the high-noise expert works; only for two experts.
+        contents: what the cache holds of an item beside ``latents`` and its mask: content name -> shape. Letters stand
+            for sizes that vary: F, H, W of that content, N control pictures.
+        text_contents: what the cache holds of a caption, likewise; ``L`` is the caption's own length.
+        methods: returns the functions, imported when they are needed.
+        template: wording and sizes around captions that name the text encoder in fingerprints beside its weights.
+        takes_videos: whether items may have more than one frame.
+        shown_frames: latent frames at the beginning of a clip that the denoiser is shown and does not predict; no loss
+            counts them. Models that are shown the first frame beside the noisy clip predict it, too: 0.
+        one_frame: whether one-frame training (a target picture among control pictures) works.
+        control_range: fewest and most control pictures of an ordinary item; (0, 0) where the task takes none.
+        text_sees_controls: whether captions are encoded together with their control pictures.
+    """
+
+    latents: tuple[Part, ...]
+    text: tuple[Part | Tokenizer, ...]
+    denoisers: Mapping[str, Part]
+    boundary: float | None = None
+    contents: Mapping[str, Shape] = field(default_factory=dict)
+    text_contents: Mapping[str, Shape]
+    methods: Callable[[], Methods]
+    template: tuple[str, ...] = ()
+    takes_videos: bool = True
+    shown_frames: int = 0
+    one_frame: bool = False
+    control_range: tuple[int, int] = (0, 0)
+    text_sees_controls: bool = False
+
+    @property
+    def experts(self) -> tuple[Expert, ...]:
+        """Return the denoisers, each with the noise levels that it is trained and used on."""
+        if self.boundary is None:
+            ((name, part),) = self.denoisers.items()
+            return (Expert(name, (0.0, 1.0), part),)
+        high, low = Expert("high", (self.boundary, 1.0), self.denoisers["high"]), self.denoisers["low"]
+        return (high, Expert("low", (0.0, self.boundary), low))
+
+    @property
+    def encoders(self) -> tuple[Part, ...]:
+        """Return the parts that encode items and captions: the VAE, the text encoders, the image encoders."""
+        texts = [part for part in self.text if isinstance(part, Part)]
+        return (self.latents[0], *texts, *self.latents[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """The attributes of :class:`blissmask.families.protocol.Architecture`, with the values that most families have.
+    """A model family: the value of ``ARCHITECTURE`` in one file below ``families/``.
 
-    Families import what needs torch inside the methods that load: a cache that is fresh is known to be so without it.
+    Attributes:
+        name: as on the command line; the name of the file with hyphens.
+        cache_suffix: last part of cache file names (musubi-tuner's short name where it has the family).
+        metadata_name: ``architecture`` in cache metadata (musubi-tuner's full name where it has the family).
+        latent: geometry of the latents.
+        default_fps: frames per second that videos are brought to.
+        default_shift: shift of the training timesteps.
+        modelspec: ``modelspec.architecture`` of LoRA files.
+        tasks: task name -> task, the default first.
     """
 
     name: str
     cache_suffix: str
     metadata_name: str
-    tasks: tuple[str, ...]
     latent: LatentSpec
     default_fps: float
     default_shift: float
     modelspec: str
-    one_frame_tasks: tuple[str, ...] = ()
-    control_range: tuple[int, int] = (0, 0)
-    text_sees_controls: bool = False
-    takes_videos: bool = True
+    tasks: Mapping[str, Task] = field(repr=False)
 
-    def experts(self, task: str) -> tuple[Expert, ...]:
-        """Return the denoisers for ``task``: one, unless the family has experts."""
-        checked_task(self, task)
-        return (Expert("", (0.0, 1.0)),)
+    def for_task(self, name: str = "") -> FamilyForTask:
+        """Return the family as it is used for task ``name``, its default task when empty.
 
-    def shown_frames(self, task: str) -> int:
-        """Return 0: most families predict every latent frame."""
-        checked_task(self, task)
-        return 0
+        Raises:
+            UsageError: the family has no such task; names those it has.
+        """
+        name = name or next(iter(self.tasks))
+        if name not in self.tasks:
+            raise UsageError(f"`{self.name}` has no task `{name}`", fix=f"there are {', '.join(self.tasks)}")
+        facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(Family)}
+        return FamilyForTask(**facts, task_name=name, task=self.tasks[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyForTask(Family):
+    """A family with its task chosen: loads, and names weights by content.
+
+    Attributes:
+        task_name: as on the command line, for messages and metadata.
+        task: facts and parts of the task.
+    """
+
+    task_name: str
+    task: Task = field(repr=False)
+
+    @property
+    def experts(self) -> tuple[Expert, ...]:
+        """Return the denoisers, each with its noise levels."""
+        return self.task.experts
+
+    def latent_identity(self, files: ModelFiles) -> str:
+        """Return what ``load_latent_encoder(files).identity`` would be, without loading. Raises as :meth:`Part.source`."""
+        names = [part.identity(files) for part in self.task.latents]
+        return names[0] if len(names) == 1 else joined_identity(names)
+
+    def text_identity(self, files: ModelFiles) -> str:
+        """Return what ``load_text_encoder(files).identity`` would be, without loading. Raises as :meth:`Part.source`."""
+        names = [part.identity(files) for part in self.task.text]
+        return joined_identity([*filter(None, names), *self.task.template])
+
+    def load_latent_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> LatentEncoder:
+        """Load the VAE's encoder and the image encoders.
+
+        Raises:
+            ModelError: files are missing, foreign or damaged.
+            UsageError: files are not named.
+        """
+        identity, methods = self.latent_identity(files), self.task.methods()
+        vae, *others = [part.load(files, device=device, dtype=dtype) for part in self.task.latents]
+        return LatentEncoder(methods.vae(vae, self.latent), others, methods.encode_item, identity=identity)
+
+    def load_text_encoder(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+        """Load text encoders and tokenizers. Raises as :meth:`load_latent_encoder`."""
+        identity = self.text_identity(files)
+        loaded = [
+            part.load(files) if isinstance(part, Tokenizer) else part.load(files, device=device, dtype=dtype)
+            for part in self.task.text
+        ]
+        return self.task.methods().text(*loaded, identity=identity)
+
+    def load_denoiser(self, files: ModelFiles, expert: Expert, *, device: torch.device, dtype: torch.dtype) -> Denoiser:
+        """Load the denoiser of ``expert``, one of :attr:`experts`. Raises as :meth:`load_latent_encoder`."""
+        module = expert.part.load(files, device=device, dtype=dtype)
+        return self.task.methods().denoiser(module, identity=expert.part.identity(files), dtype=dtype)
+
+    def drawing(self) -> Drawing:
+        """Return how previews are drawn: the pipeline around denoisers that are loaded already, and its defaults."""
+        return self.task.methods().drawing

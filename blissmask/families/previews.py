@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from blissmask.errors import ModelError
 from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.files.part import Component, LoadsFile
+from blissmask.families.files.part import Part
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,17 +28,17 @@ class Shot:
     """One picture or clip to draw.
 
     Attributes:
-        text: what the text encoder makes of the prompt, by content name, as it is cached for captions.
-        negative: the same of what to stay away from; None for no classifier-free guidance.
+        text: the encoded prompt by content name, as captions are cached.
+        negative: the encoded negative prompt; None for no classifier-free guidance.
         size_wh: multiples of the family's grid.
         frames: ``temporal_stride * k + 1``; 1 is a picture.
         steps: denoising steps, >= 1.
-        cfg_scale: of classifier-free guidance; 1 without ``negative``.
-        guidance: what a model that is distilled for guidance is told; None for other models.
-        shift: of the noise levels towards much noise; None lets the size decide.
-        seed: of the noise.
+        cfg_scale: scale of classifier-free guidance; 1 without ``negative``.
+        guidance: embedded guidance of a distilled model; None for other models.
+        shift: how far noise levels are shifted towards much noise; None lets the size decide.
+        seed: seed of the noise.
         pictures: rgb_HW3 each: the first frame at ``size_wh``, or control pictures of any size.
-        features_ND: of the first picture, where the family looks at them.
+        features_ND: features of the first picture, for families with a picture encoder.
     """
 
     text: Mapping[str, Tensor]
@@ -88,16 +88,14 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class PictureEncoder:
-    """What a family looks at a first frame with, besides the VAE.
+    """The encoder of a first frame besides the VAE.
 
     Attributes:
         part: the encoder.
-        load_file: builds it from a single file.
         read: returns features_BND of pictures_B3HW in [-1, 1].
     """
 
-    part: Component
-    load_file: LoadsFile
+    part: Part
     read: Callable[[Any, Tensor], Tensor]
 
 
@@ -107,23 +105,18 @@ class Drawing:
 
     Attributes:
         vae: encodes and decodes.
-        load_vae: builds it from a single file, with its decoder.
-        text_encoders: what the family's text encoder is loaded from.
         pipeline: builds the pipeline, without text encoders.
         arguments: returns what the pipeline is called with for a shot, its tensors moved; may fit the pipeline to the
             shot.
         scheduler: returns the scheduler for a shift and a number of steps.
         cfg_scale: default of classifier-free guidance.
         shift: default of the noise levels; None lets the size decide.
-        guidance: default of what a distilled model is told; None for models that are not.
+        guidance: default of a distilled model's embedded guidance; None for models that are not distilled.
         pictures: fewest and most pictures of a prompt.
         picture_encoder: None where the VAE sees enough.
-        experts: where each expert comes from, for families with several.
     """
 
-    vae: Component
-    load_vae: LoadsFile
-    text_encoders: tuple[Component, ...]
+    vae: Part
     pipeline: Callable[[Parts], Any]
     arguments: Callable[[Any, Shot], dict[str, Any]]
     scheduler: Callable[[float | None, int], Any]
@@ -132,12 +125,6 @@ class Drawing:
     guidance: float | None = None
     pictures: tuple[int, int] = (0, 0)
     picture_encoder: PictureEncoder | None = None
-    experts: Mapping[str, Component] = field(default_factory=dict)
-
-    @property
-    def parts(self) -> tuple[Component, ...]:
-        """Return everything that drawing loads besides the denoisers."""
-        return (self.vae, *self.text_encoders, *([self.picture_encoder.part] if self.picture_encoder else []))
 
 
 class Painter:
@@ -145,7 +132,7 @@ class Painter:
 
     Args:
         drawing: how the family draws.
-        files: where the VAE is; it rests in CPU memory and comes to the device while a shot is drawn.
+        files: where the VAE is. It rests in CPU memory and comes to the device while a shot is drawn.
         device: of the denoisers.
         dtype: that the denoisers compute in.
         vae_dtype: precision of the VAE.
@@ -160,7 +147,7 @@ class Painter:
         self._drawing = drawing
         self._device = device
         self._dtype = dtype
-        self._vae = cast(Any, drawing.vae.load(files, drawing.load_vae, device=torch.device("cpu"), dtype=vae_dtype))
+        self._vae = cast(Any, drawing.vae.load(files, device=torch.device("cpu"), dtype=vae_dtype))
         self._vae.encode = _in_tiles_when_full(self._vae, self._vae.encode)
         self._vae.decode = _in_tiles_when_full(self._vae, self._vae.decode)
 
@@ -191,23 +178,15 @@ class Painter:
 
 
 def euler(shift: float | None, steps: int) -> Any:
-    """Return Euler's scheduler; without a shift the one of Qwen-Image, whose shift grows with the size.
-
-    Source of the numbers: the scheduler configuration of the released Qwen-Image.
-    """
+    """Return Euler's scheduler for a fixed shift."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
-    if shift is not None:
-        return FlowMatchEulerDiscreteScheduler(shift=shift)
-    sizes = {"base_shift": 0.5, "max_shift": 0.9, "base_image_seq_len": 256, "max_image_seq_len": 8192}
-    # A single step is first and last at once, and cannot be stretched to end at the terminal.
-    return FlowMatchEulerDiscreteScheduler(
-        use_dynamic_shifting=True, shift_terminal=0.02 if steps > 1 else None, **sizes
-    )
+    assert shift is not None
+    return FlowMatchEulerDiscreteScheduler(shift=shift)
 
 
 def unipc(shift: float | None, steps: int) -> Any:
-    """Return the multistep scheduler that Wan is published with: good pictures in 20 steps."""
+    """Return a multistep scheduler for a fixed shift: good pictures in 20 steps."""
     from diffusers import UniPCMultistepScheduler
 
     assert shift is not None
@@ -228,7 +207,10 @@ def to_signed(rgb_HW3: NDArray[np.uint8]) -> Tensor:
 
 
 def _in_tiles_when_full(vae: Any, work: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``work`` of ``vae``, done again in tiles, which show at the seams, where the whole does not fit beside the denoiser."""
+    """Return ``work`` of ``vae``, done again in tiles where the whole does not fit beside the denoiser.
+
+    Tiles show at their seams, so the whole is tried first.
+    """
 
     def attempt(*args: Any, **options: Any) -> Any:
         with contextlib.suppress(torch.OutOfMemoryError):
@@ -246,7 +228,7 @@ def _in_tiles_when_full(vae: Any, work: Callable[..., Any]) -> Callable[..., Any
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' remarks, about parts that we leave out on purpose, off the screen, which belongs to ours."""
+    """Keep the remarks of the libraries about parts that are left out on purpose off the screen."""
     import diffusers
     import transformers
 

@@ -1,4 +1,4 @@
-"""The model families by name: a file of this folder that defines ``ARCHITECTURE`` is one. Importing it loads no torch."""
+"""The model families by name: a file below this folder that defines ``ARCHITECTURE``. Importing one loads no torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, cast
 from blissmask.plugins import Registry
 
 if TYPE_CHECKING:
-    from blissmask.families.protocol import Architecture
+    from blissmask.families.family import Family
 
-ARCHS = Registry(package="blissmask.families", marker="ARCHITECTURE", noun="model family")
+FAMILIES = Registry(package="blissmask.families", marker="ARCHITECTURE", noun="model family")
 
 
-def load_architecture(name: str) -> Architecture:
+def load_family(name: str) -> Family:
     """Return the family called ``name``; raises UsageError naming the nearest when there is none."""
-    return cast("Architecture", ARCHS.load(name).ARCHITECTURE)
+    return cast("Family", FAMILIES.load(name).ARCHITECTURE)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from blissmask.errors import UsageError
+from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.protocol import Architecture, Denoiser, Expert
+from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.experts import Learner, Onlooker, StepSchedule
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
@@ -28,8 +29,7 @@ class LearnerPlan:
     """What :func:`load_learners` needs to know.
 
     Attributes:
-        arch: the family.
-        task: e.g. ``t2v``.
+        family: the family, for its task.
         files: of the model.
         experts: those to train, in the order of ``schedule``.
         schedule: how many steps each gets.
@@ -43,8 +43,7 @@ class LearnerPlan:
         noise: how the levels that the experts share out are drawn.
     """
 
-    arch: Architecture
-    task: str
+    family: FamilyForTask
     files: ModelFiles
     experts: Sequence[Expert]
     schedule: StepSchedule
@@ -110,7 +109,7 @@ def _load_adapted(plan: LearnerPlan, expert: Expert) -> tuple[Denoiser, Lora, Bl
     # As it is stored in its file, the model may be larger than the device.
     smaller = memory.blocks_to_swap or memory.fsdp or _storage(memory) is not None
     device = torch.device("cpu") if smaller else plan.device
-    denoiser = plan.arch.load_denoiser(plan.files, expert=expert.name, task=plan.task, device=device, dtype=plan.dtype)
+    denoiser = plan.family.load_denoiser(plan.files, expert, device=device, dtype=plan.dtype)
     if memory.gradient_checkpointing:
         _checkpoint_blocks(denoiser)
     lora = inject_lora(denoiser, plan.lora, seed=plan.seed)
@@ -127,7 +126,7 @@ def load_onlooker(plan: LearnerPlan, expert: Expert) -> Onlooker:
         ModelError: its file is missing, foreign or damaged.
     """
     cpu = torch.device("cpu")
-    denoiser = plan.arch.load_denoiser(plan.files, expert=expert.name, task=plan.task, device=cpu, dtype=plan.dtype)
+    denoiser = plan.family.load_denoiser(plan.files, expert, device=cpu, dtype=plan.dtype)
     onlooker = Onlooker(expert.name, denoiser, _keep_small(denoiser, plan.memory, plan.device))
     if not plan.memory.fsdp:
         onlooker.to(cpu)

@@ -29,9 +29,10 @@ from torch import Tensor
 
 from blissmask.cachefile.write import save_tensors
 from blissmask.config.load import load_config
-from blissmask.families import tiny
-from blissmask.families.registry import load_architecture
-from blissmask.families.wan.latents import WanLatentEncoder
+from blissmask.families.latent_encoder import LatentEncoder
+from blissmask.families.registry import load_family
+from blissmask.families.wan import tiny
+from blissmask.families.wan.vae import WanVaeEncoder
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
@@ -52,7 +53,7 @@ def rows(size: Size) -> list[Row]:
 def encode_rows(photos: int, rounds: int, side: int = SIDE) -> list[Row]:
     """Return the figures for ``photos`` photos, encoded at ``side`` pixels, and ``rounds`` of comparing."""
     torch.manual_seed(0)
-    vae = (AutoencoderKLWan() if side == SIDE else tiny.wan_vae()).eval().requires_grad_(False)
+    vae = (AutoencoderKLWan() if side == SIDE else tiny.vae()).eval().requires_grad_(False)
     plain, ours, difference = encode_seconds(vae, rounds, side)
     whole, inside = run_seconds(vae, photos, side)
     return [
@@ -67,7 +68,7 @@ def encode_rows(photos: int, rounds: int, side: int = SIDE) -> list[Row]:
 
 def encode_seconds(vae: AutoencoderKLWan, rounds: int, side: int) -> tuple[float, float, float]:
     """Return the best seconds of plain diffusers and of ours, and how far their latents are apart."""
-    encoder = WanLatentEncoder(copy.deepcopy(vae), load_architecture("wan21").latent, identity="benchmark")
+    encoder = WanVaeEncoder(copy.deepcopy(vae), load_family("wan21").latent)
     pixels = torch.rand(1, 3, 1, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
     mean, std = (
         torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
@@ -89,9 +90,9 @@ def encode_seconds(vae: AutoencoderKLWan, rounds: int, side: int) -> tuple[float
 def run_seconds(vae: AutoencoderKLWan, photos: int, side: int) -> tuple[float, float]:
     """Return the seconds of a whole `cache` run, and of it those in the encoder."""
     inside = 0.0
-    encode_item = WanLatentEncoder.encode_item
+    encode_item = LatentEncoder.encode_item
 
-    def counted(self: WanLatentEncoder, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def counted(self: LatentEncoder, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         nonlocal inside
         seconds, contents = timed(lambda: encode_item(self, *args, **kwargs))
         inside += seconds
@@ -110,13 +111,13 @@ def run_seconds(vae: AutoencoderKLWan, photos: int, side: int) -> tuple[float, f
             "model": {"arch": "wan21", "vae": folder / "vae.safetensors", "device": "cpu"},
             "cache": {"latents_only": True},
         }
-        WanLatentEncoder.encode_item = counted  # type: ignore[method-assign]
+        LatentEncoder.encode_item = counted  # type: ignore[method-assign]
         try:
             whole, _ = timed(
                 lambda: run_cache(plan_cache(load_config(folder / "blissmask.toml", flags)), RunContext(jobs=2))
             )
         finally:
-            WanLatentEncoder.encode_item = encode_item  # type: ignore[method-assign]
+            LatentEncoder.encode_item = encode_item  # type: ignore[method-assign]
     return whole, inside
 
 

@@ -21,8 +21,8 @@ from types import SimpleNamespace
 import torch
 
 from blissmask.config.load import load_config
+from blissmask.families.family import FamilyForTask
 from blissmask.families.protocol import EncodedText
-from blissmask.families.wan.family import WanFamily
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
@@ -90,11 +90,11 @@ def fill(folder: Path) -> None:
     text = SimpleNamespace(
         encode=lambda captions, _: [EncodedText({"t5": torch.zeros(3, 8)}, frozenset({"t5"}))] * len(captions)
     )
-    loaders = WanFamily.load_latent_encoder, WanFamily.load_text_encoder
+    loaders = FamilyForTask.load_latent_encoder, FamilyForTask.load_text_encoder
     sync, os.fsync = os.fsync, lambda descriptor: None
-    WanFamily.load_latent_encoder, WanFamily.load_text_encoder = lambda *_, **__: latents, lambda *_, **__: text
+    FamilyForTask.load_latent_encoder, FamilyForTask.load_text_encoder = lambda *_, **__: latents, lambda *_, **__: text
     run_cache(plan_cache(load_config(folder / "blissmask.toml", MODEL)), RunContext(jobs=2))
-    WanFamily.load_latent_encoder, WanFamily.load_text_encoder = loaders
+    FamilyForTask.load_latent_encoder, FamilyForTask.load_text_encoder = loaders
     os.fsync = sync
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from blissmask.cachefile.entry import CacheEntry
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.config.model import Config
-from blissmask.families.wan.family import WanFamily
+from blissmask.families.family import FamilyForTask
 from blissmask.tasks.cache.plan import CachePlan
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
@@ -118,7 +118,7 @@ class ModelCounter:
     def __init__(self, monkeypatch: Any) -> None:
         self.loaded: list[str] = []
         for method in ("load_latent_encoder", "load_text_encoder"):
-            monkeypatch.setattr(WanFamily, method, self._counting(method, getattr(WanFamily, method)))
+            monkeypatch.setattr(FamilyForTask, method, self._counting(method, getattr(FamilyForTask, method)))
 
     def _counting(self, name: str, original: Any) -> Any:
         def load(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Complete miniature diffusers pipelines of the same weights as ``--model tiny``, for round trips of LoRA files and model folders."""
+"""Complete miniature diffusers pipelines of the same weights as ``--model tiny``: LoRA round trips, model folders."""
 
 from __future__ import annotations
 
@@ -6,65 +6,34 @@ from typing import Any
 
 import torch
 
-from blissmask.errors import UsageError
-from blissmask.families import tiny
-from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.files.part import Component
-from blissmask.families.hunyuan import text as hunyuan_text
-from blissmask.families.hunyuan15 import text as hunyuan15_text
+from blissmask.families.files.part import Part
+from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.previews import Parts, euler
-from blissmask.families.qwen.templates import SPECIALS
-from blissmask.families.registry import load_architecture
-from blissmask.families.tasks import checked_task
+from tests.builders.families import CPU, NAMES, TINY, family_of
 
 _SHIFT = 3.0
+PIPELINES = [name for name in NAMES if not family_of(name).task.text_sees_controls]
+"""Families whose pipeline needs nothing but a prompt by default: the others want an image processor too."""
 
 
 def tiny_pipeline(name: str, task: str = "") -> Any:
-    """Return the pipeline that family ``name`` draws previews with, in miniature, float32, on the CPU, and with its text encoders.
+    """Return the pipeline that family ``name`` draws previews with: in miniature, float32, with its text encoders.
 
     Saved with ``save_pretrained`` it is a model folder in diffusers layout, tokenizers included.
-
-    Raises:
-        UsageError: there is no pipeline for this family.
     """
-    tokenizers = _tokenizers(name)
-    arch = load_architecture(name)
-    task = checked_task(arch, task)
-    drawing = arch.drawing(task)
-    files, cpu = ModelFiles(model="tiny"), torch.device("cpu")
+    family = family_of(name, task)
+    drawing = family.drawing()
     denoisers = {
-        expert.name: arch.load_denoiser(files, expert=expert.name, task=task, device=cpu, dtype=torch.float32).module
-        for expert in arch.experts(task)
+        expert.name: family.load_denoiser(TINY, expert, device=CPU, dtype=torch.float32).module
+        for expert in family.experts
     }
     pipeline = drawing.pipeline(Parts(denoisers, _loaded(drawing.vae), euler(_SHIFT, 1)))
-    encoders = [*drawing.text_encoders, *([drawing.picture_encoder.part] if drawing.picture_encoder else [])]
-    pipeline.register_modules(**{part.folder: _loaded(part) for part in encoders}, **tokenizers)
+    tokenizers = [part for part in family.task.text if isinstance(part, Tokenizer)]
+    modules = {part.folder: _loaded(part) for part in family.task.encoders[1:]}
+    modules |= {tokenizer.folder: tokenizer.load(TINY) for tokenizer in tokenizers}
+    pipeline.register_modules(**modules)
     return pipeline
 
 
-def _tokenizers(name: str) -> dict[str, Any]:
-    match name:
-        case "wan21" | "wan22" | "wan22-5b":
-            return {"tokenizer": tiny.byte_tokenizer()}
-        case "qwen-image":
-            return {"tokenizer": tiny.byte_tokenizer(specials=SPECIALS, end=False)}
-        case "hunyuan-video":
-            return {
-                "tokenizer": tiny.byte_tokenizer(specials=hunyuan_text.SPECIALS, end=False),
-                "tokenizer_2": tiny.byte_tokenizer(),
-            }
-        case "hunyuan-video-15":
-            from transformers import ByT5Tokenizer
-
-            return {
-                "tokenizer": tiny.byte_tokenizer(specials=hunyuan15_text.SPECIALS, end=False),
-                "tokenizer_2": ByT5Tokenizer(),
-            }
-    raise UsageError(
-        f"no tiny pipeline for `{name}`", fix="there is one for every family that needs no control pictures"
-    )
-
-
-def _loaded(part: Component) -> Any:
-    return part.load_tiny(device=torch.device("cpu"), dtype=torch.float32)
+def _loaded(part: Part) -> Any:
+    return part.load_tiny(device=CPU, dtype=torch.float32)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from blissmask import plugins
 from blissmask.errors import InputError
 from blissmask.events import Event, Measured
-from blissmask.families.wan.family import WanFamily
+from blissmask.families.family import Family, Methods
+from blissmask.families.latent_encoder import latents_alone
+from blissmask.families.protocol import Item, PixelEncoder
+from blissmask.families.registry import load_family
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
@@ -44,29 +48,34 @@ class Wrapped:
         return getattr(self._model, name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PoisonedFamily(WanFamily):
-    """Wan, whose VAE turns white pictures into NaN, and whose denoiser turns everything into NaN."""
+def encode_poisoned(item: Item, vae: PixelEncoder) -> dict[str, Tensor]:
+    """Turn white pictures into NaN."""
+    contents = latents_alone(item, vae)
+    return {name: tensor * NAN for name, tensor in contents.items()} if item.pixels_BCFHW.mean() > 0.9 else contents
 
-    def load_latent_encoder(self, *arguments: Any, **options: Any) -> Any:
-        encoder = super().load_latent_encoder(*arguments, **options)
 
-        def encode_item(pixels: Any, **controls: Any) -> Any:
-            contents = encoder.encode_item(pixels, **controls)
-            return {name: tensor * NAN for name, tensor in contents.items()} if pixels.mean() > 0.9 else contents
+def poisoned_family() -> Family:
+    """Return a family whose VAE turns white pictures into NaN, and whose denoiser turns everything into NaN."""
+    family = load_family("wan21")
+    task = next(task for task in family.tasks.values() if not task.contents)
 
-        return Wrapped(encoder, encode_item=encode_item)
+    def methods() -> Methods:
+        genuine = task.methods()
 
-    def load_denoiser(self, *arguments: Any, **options: Any) -> Any:
-        denoiser = super().load_denoiser(*arguments, **options)
-        return Wrapped(denoiser, predict=lambda batch: denoiser.predict(batch) * (NAN if Poison.working else 1.0))
+        def make_denoiser(module: Any, **options: Any) -> Any:
+            denoiser = genuine.denoiser(module, **options)
+            return Wrapped(denoiser, predict=lambda batch: denoiser.predict(batch) * (NAN if Poison.working else 1.0))
+
+        return replace(genuine, encode_item=encode_poisoned, denoiser=make_denoiser)
+
+    return replace(family, name="poisoned", tasks={"t2v": replace(task, methods=methods)})
 
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offer the family as a package would, through the entry points."""
     module = ModuleType("poisoned_family")
-    module.ARCHITECTURE = PoisonedFamily(name="poisoned", modelspec="wan2.1/lora", sees_clip=True)
+    module.ARCHITECTURE = poisoned_family()
     point = SimpleNamespace(value="poisoned_family", load=lambda: module)
     monkeypatch.setattr(
         plugins, "_entry_points", lambda group: {"poisoned": point} if group == "blissmask.families" else {}

@@ -1,4 +1,4 @@
-"""Load Llama 3 8B, HunyuanVideo's text encoder, and cut decoders down to the layers whose states are read."""
+"""Llama 3 8B as a text encoder: its names, its sizes from shapes, and decoders cut down to the layers whose states are read."""
 
 from __future__ import annotations
 
@@ -6,43 +6,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from blissmask.families.files.loading import build_empty, load_weights
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
-from blissmask.families.files.tensor_files import open_checkpoint
 
+UNUSED = ("lm_head.", "multi_modal_projector.", "vision_tower.")
+"""The head, and the projector and vision tower of LLaVA files: they see pictures, which captions do not hold."""
 _KIND = "Llama text encoder"
 # Width of a head in Llama 3; no tensor's shape tells it.
 _HEAD_DIM = 128
 
 
-def load_llama(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Load ``LlamaModel`` from a single file: ComfyUI's ``llava_llama3`` (fp8_scaled included), or transformers' names.
-
-    Raises:
-        ModelError: the file is damaged, no Llama, or lacks keys.
-    """
-    from transformers import LlamaConfig, LlamaModel
-
-    tensors = {
-        name.removeprefix("language_model.").removeprefix("model."): tensor
-        for name, tensor in open_checkpoint(path).items()
-    }
-    config = LlamaConfig(**config_of(tensors, path))
-    model = build_empty(lambda: LlamaModel(config))
-    # The projector and vision tower of LLaVA files see pictures, which HunyuanVideo's text-to-video never shows.
-    unused = ("lm_head.", "multi_modal_projector.", "vision_tower.")
-    return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=unused)
+def in_transformers_names(tensors: Tensors) -> Tensors:
+    """Return the tensors under the names of ``LlamaModel``: from ComfyUI's ``llava_llama3``, or from transformers' own."""
+    return {name.removeprefix("language_model.").removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 
 def without_last_layers(model: Any, count: int) -> Any:
-    """Remove the last ``count`` layers and the final norm of a decoder.
+    """Remove the last ``count`` layers and the final norm of a decoder, and return it.
 
-    Its last state is then ``hidden_states[-1 - count]`` of the whole model, which is what HunyuanVideo reads, for less
-    memory and time.
+    Its last state is then ``hidden_states[-1 - count]`` of the whole model, for less memory and time.
     """
+    from torch import nn
+
     model.layers = model.layers[:-count]
     model.config.num_hidden_layers = len(model.layers)
     model.norm = nn.Identity()

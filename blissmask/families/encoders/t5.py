@@ -1,60 +1,51 @@
-"""Load T5 encoders from single files: UMT5 for Wan, byT5 for HunyuanVideo 1.5."""
+"""T5 encoders in single files: their names, and their sizes from shapes. Wan's UMT5 and the byT5 of other families are T5s."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from blissmask.families.files.loading import build_empty, load_weights
+from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors, count_of, shape_of
-from blissmask.families.files.tensor_files import open_checkpoint
-from blissmask.families.wan import names
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNUSED = ("decoder.", "lm_head.")
 _KIND = "T5 text encoder"
-_UNUSED = ("decoder.", "lm_head.")
+
+# Left: the Wan repositories' `models_t5_umt5-xxl-enc-bf16.pth`. Right: transformers' UMT5EncoderModel, and ComfyUI.
+UMT5 = KeyMap(
+    [
+        ("token_embedding", "shared"),
+        ("norm", "encoder.final_layer_norm"),
+        ("blocks.{}.norm1", "encoder.block.{}.layer.0.layer_norm"),
+        ("blocks.{}.attn", "encoder.block.{}.layer.0.SelfAttention"),
+        ("blocks.{}.pos_embedding.embedding", "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias"),
+        ("blocks.{}.norm2", "encoder.block.{}.layer.1.layer_norm"),
+        ("blocks.{}.ffn.gate.0", "encoder.block.{}.layer.1.DenseReluDense.wi_0"),
+        ("blocks.{}.ffn.fc1", "encoder.block.{}.layer.1.DenseReluDense.wi_1"),
+        ("blocks.{}.ffn.fc2", "encoder.block.{}.layer.1.DenseReluDense.wo"),
+    ]
+)
 
 
-def load_umt5(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Load ``UMT5EncoderModel`` from a single file: the original ``models_t5_umt5-xxl-enc-bf16.pth``, or ComfyUI's, fp8 included.
+def in_transformers_names(tensors: Tensors) -> Tensors:
+    """Return the tensors under transformers' names, the token table and its tied twin as one.
 
-    Raises:
-        ModelError: the file is damaged, no UMT5, or lacks keys.
+    Reads the original ``models_t5_umt5-xxl-enc-bf16.pth``, and ComfyUI's files of UMT5 and byT5.
     """
-    from transformers import UMT5Config, UMT5EncoderModel
-
-    tensors = _in_transformers_names(open_checkpoint(path))
-    config = UMT5Config(**config_of(tensors, path))
-    model = build_empty(lambda: UMT5EncoderModel(config))
-    return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=_UNUSED)
-
-
-def load_byt5(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Load ``T5EncoderModel`` from a single file in transformers' names, as ComfyUI publishes ``byt5_small_glyphxl``.
-
-    Raises:
-        ModelError: the file is damaged, no T5, or lacks keys.
-    """
-    from transformers import T5Config, T5EncoderModel
-
-    tensors = _in_transformers_names(open_checkpoint(path))
-    config = T5Config(**config_of(tensors, path))
-    model = build_empty(lambda: T5EncoderModel(config))
-    return load_weights(model, tensors, source=path, device=device, dtype=dtype, ignore=_UNUSED)
-
-
-def _in_transformers_names(tensors: Tensors) -> Tensors:
     original = "token_embedding.weight" in tensors
-    renamed = names.UMT5.rename(tensors) if original else dict(tensors)
-    if shared := renamed.get("shared.weight"):
-        renamed.setdefault("encoder.embed_tokens.weight", _read_once(shared, renamed))
+    renamed = UMT5.rename(tensors) if original else dict(tensors)
+    shared = renamed.get("shared.weight")
+    if shared is not None:
+        renamed["shared.weight"] = _read_once(shared)
+        renamed.setdefault("encoder.embed_tokens.weight", renamed["shared.weight"])
     return renamed
 
 
-def _read_once(shared: StoredTensor, renamed: Tensors) -> StoredTensor:
-    """Let the token table and its tied twin be one tensor in memory; apart they would cost 2 GB more."""
+def _read_once(shared: StoredTensor) -> StoredTensor:
+    """Return ``shared`` so that all who read it get one tensor: apart, the token table of UMT5 would cost 2 GB more."""
     held: list[Tensor] = []
 
     def read() -> Tensor:
@@ -62,8 +53,7 @@ def _read_once(shared: StoredTensor, renamed: Tensors) -> StoredTensor:
             held.append(shared.read())
         return held[0]
 
-    renamed["shared.weight"] = StoredTensor(shared.shape, read)
-    return renamed["shared.weight"]
+    return StoredTensor(shared.shape, read)
 
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class ModelFiles:
 
 
 def model_files(section: ModelSection) -> ModelFiles:
-    """Return where the configuration says that a family's weights come from; ``tiny`` stands for all files that it names as well."""
+    """Return where the configuration says that a family's weights come from; beside ``tiny`` other files do not count."""
     if section.model == TINY:
         return ModelFiles(model=TINY)
     return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
@@ -53,7 +53,7 @@ def is_tiny(files: ModelFiles) -> bool:
     return files.model == TINY
 
 
-def part_of_model(files: ModelFiles, part: str, *, option: str) -> Path:
+def folder_of_part(files: ModelFiles, part: str, *, option: str) -> Path:
     """Return the folder of one part (``vae``, ``transformer`` ...) of ``files.model``, fetching it when that is allowed.
 
     Args:
@@ -78,22 +78,3 @@ def part_of_model(files: ModelFiles, part: str, *, option: str) -> Path:
     if not folder.is_dir():
         raise ModelError(f"the model has no `{part}` folder", where=[root], fix=f"name the file with `{option}`")
     return folder
-
-
-def check_denoiser(files: ModelFiles, expert: str) -> None:
-    """Make sure that the denoiser of ``expert`` is there, or may be fetched later. Nothing is read or fetched.
-
-    Raises:
-        UsageError: nothing was named.
-        ModelError: what was named is not there.
-    """
-    field = "dit_high_noise" if expert == "high" else "dit"
-    option = f"--{field.replace('_', '-')}"
-    named: Path | None = getattr(files, field)
-    if named is not None:
-        if not named.exists():
-            raise ModelError("there is no such model file", where=[named], fix=f"correct `{option}`")
-        return
-    fetched_later = files.download and files.model is not None and not Path(files.model).is_dir()
-    if not is_tiny(files) and not fetched_later:
-        part_of_model(files, "transformer_2" if expert == "low" else "transformer", option=option)

@@ -1,4 +1,4 @@
-"""One part of a model (VAE, text encoder, denoiser, image encoder): where it comes from, how it loads, what it is called by content.
+"""One part of a model (VAE, text encoder, denoiser, image encoder): where it comes from, how it loads, its name by content.
 
 A part comes from the single file the user named, else from a folder of the diffusers model, else it is a miniature.
 Naming it needs no torch, so that a fresh cache is known to be fresh without it.
@@ -10,70 +10,54 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from blissmask.families.files.identity import joined_identity, path_identity
-from blissmask.families.files.model_files import ModelFiles, is_tiny, part_of_model
-from blissmask.families.tiny import seeded, tiny_identity
+from blissmask.errors import ModelError
+from blissmask.families.files.identity import path_identity
+from blissmask.families.files.miniature import seeded, tiny_identity
+from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
+from blissmask.families.files.stored_tensors import Tensors
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
-class LoadsFile(Protocol):
-    """Builds a model from a single file."""
-
-    def __call__(self, path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        """Return the model, frozen, or raise ModelError."""
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
     """A part of a model.
 
     Attributes:
         folder: its sub-folder in diffusers layout, e.g. ``vae``.
         field: the field of :class:`ModelFiles` that names its single file, e.g. ``text_encoder``.
-        class_path: its diffusers or transformers class, e.g. ``diffusers.AutoencoderKLWan``.
+        class_path: its diffusers or transformers class, e.g. ``diffusers.AutoencoderKL``.
+        config_of: returns the arguments of the class (in transformers, of its configuration) that fit the tensors of a
+            file under the names of the class; the path is for messages. Raises ModelError when the file is another
+            model's.
         tiny: builds it in miniature.
-        tiny_name: tells miniatures of other sizes apart, e.g. ``wan21``.
+        tiny_name: tells miniatures of other sizes apart.
+        rename: brings the tensors of a file to the names of the class, whichever published layout they are in; None
+            for files that have them already.
+        ignore: prefixes of names in a file that the class lacks on purpose, e.g. ``lm_head.``.
+        trim: removes what is never run, in place; from a single file it is not even read.
+        check_file: raises ModelError for a single file that is marked as another model's.
     """
 
     folder: str
     field: str
     class_path: str
+    config_of: Callable[[Tensors, Path], dict[str, Any]]
     tiny: Callable[[], nn.Module]
     tiny_name: str
+    rename: Callable[[Tensors], Tensors] | None = None
+    ignore: tuple[str, ...] = ()
+    trim: Callable[[Any], None] | None = None
+    check_file: Callable[[Path], None] | None = None
 
-    def load(self, files: ModelFiles, load_file: LoadsFile, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        """Return the part, frozen, in eval mode, on ``device``.
-
-        Args:
-            files: what the user named.
-            load_file: builds the part from a single file.
-            device, dtype: where it goes and what its weights become.
-
-        Raises:
-            ModelError, UsageError: as :meth:`source`, or the weights cannot be loaded.
-        """
-        source = self.source(files)
-        if source is None:
-            return self.load_tiny(device=device, dtype=dtype)
-        if source.is_dir():
-            from blissmask.families.files.loading import load_folder
-
-            return load_folder(self._class().from_pretrained, source, device=device, dtype=dtype)
-        return load_file(source, device=device, dtype=dtype)
-
-    def load_tiny(self, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        """Return the part in miniature."""
-        return seeded(self.tiny, device=device, dtype=dtype, name=tiny_identity(self.tiny_name, self.folder))
-
-    def identity(self, files: ModelFiles) -> str:
-        """Return the name of its weights by content, without loading them."""
-        source = self.source(files)
-        return tiny_identity(self.tiny_name, self.folder) if source is None else path_identity(source)
+    @property
+    def option(self) -> str:
+        """Return the flag that names its single file, e.g. ``--text-encoder``."""
+        return f"--{self.field.replace('_', '-')}"
 
     def source(self, files: ModelFiles) -> Path | None:
         """Return the file or folder it comes from; None for a miniature.
@@ -87,40 +71,91 @@ class Component:
             return named
         if is_tiny(files):
             return None
-        return part_of_model(files, self.folder, option=self.option)
+        return folder_of_part(files, self.folder, option=self.option)
 
-    @property
-    def option(self) -> str:
-        """Return the flag that names its single file, e.g. ``--text-encoder``."""
-        return f"--{self.field.replace('_', '-')}"
+    def identity(self, files: ModelFiles) -> str:
+        """Return the name of its weights by content, without loading them. Raises as :meth:`source`."""
+        source = self.source(files)
+        return tiny_identity(self.tiny_name, self.folder) if source is None else path_identity(source)
+
+    def is_fetched_later(self, files: ModelFiles) -> bool:
+        """Return whether the part is of a hub model that may be fetched: a plan fetches nothing."""
+        if getattr(files, self.field) is not None or files.model is None or is_tiny(files):
+            return False
+        return files.download and not Path(files.model).is_dir()
+
+    def check(self, files: ModelFiles) -> None:
+        """Make sure that the part is there, or may be fetched later. Nothing is read or fetched.
+
+        Raises:
+            UsageError: nothing was named.
+            ModelError: what was named is not there.
+        """
+        if self.is_fetched_later(files):
+            return
+        source = self.source(files)
+        if source is not None and not source.exists():
+            raise ModelError("there is no such model file", where=[source], fix=f"correct `{self.option}`")
+
+    def weight_files(self, files: ModelFiles) -> list[Path]:
+        """Return the files of its weights on this machine; empty for a hub id and for a miniature."""
+        if is_tiny(files):
+            return []
+        named: Path | None = getattr(files, self.field)
+        if named is not None:
+            return [named] if named.is_file() else []
+        if files.model is None:
+            return []
+        return sorted((Path(files.model) / self.folder).glob("*.safetensors"))
+
+    def load(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """Return the part, frozen, in eval mode, on ``device``.
+
+        Raises:
+            ModelError, UsageError: as :meth:`source`, or the weights cannot be loaded.
+        """
+        source = self.source(files)
+        if source is None:
+            return self._trimmed(self.load_tiny(device=device, dtype=dtype))
+        if source.is_dir():
+            from blissmask.families.files.loading import load_folder
+
+            return self._trimmed(load_folder(self._class().from_pretrained, source, device=device, dtype=dtype))
+        return self.load_file(source, device=device, dtype=dtype)
+
+    def load_tiny(self, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """Return the part in miniature, whole."""
+        return seeded(self.tiny, device=device, dtype=dtype, name=tiny_identity(self.tiny_name, self.folder))
+
+    def load_file(self, path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """Return the part from a single file, its size read from the shapes of the tensors.
+
+        Raises:
+            ModelError: the file is damaged, of another model, or lacks keys.
+        """
+        from blissmask.families.files.loading import build_empty, load_weights
+        from blissmask.families.files.tensor_files import open_checkpoint
+
+        if self.check_file is not None:
+            self.check_file(path)
+        tensors = open_checkpoint(path)
+        if self.rename is not None:
+            tensors = self.rename(tensors)
+        config = self.config_of(tensors, path)
+        empty = build_empty(lambda: self._trimmed(self._build(config)))
+        return load_weights(empty, tensors, source=path, device=device, dtype=dtype, ignore=self.ignore)
+
+    def _build(self, config: dict[str, Any]) -> nn.Module:
+        model_class = self._class()
+        if self.class_path.startswith("transformers."):
+            return model_class(model_class.config_class(**config))  # type: ignore[no-any-return]
+        return model_class(**config)  # type: ignore[no-any-return]
 
     def _class(self) -> Any:
         package, _, name = self.class_path.rpartition(".")
         return getattr(importlib.import_module(package), name)
 
-
-def tokenizer_folders(files: ModelFiles, text_encoder: Component) -> list[Path]:
-    """Return where a tokenizer may lie, the user's own choice first: ``--tokenizer``, beside the text encoder, in the model folder."""
-    field = text_encoder.field.replace("text_encoder", "tokenizer")
-    named: Path | None = getattr(files, field)
-    source = text_encoder.source(files)
-    places = [named] if named else []
-    if source is not None and source.is_dir():
-        places.append(source)
-    if files.model is not None and not is_tiny(files):
-        places.append(part_of_model(files, field, option=f"--{field.replace('_', '-')}"))
-    return places
-
-
-def tokenizer_identity(files: ModelFiles, text_encoder: Component) -> list[str]:
-    """Return the name by content of the tokenizer that would be used; empty for a miniature, or one inside the weights file."""
-    if text_encoder.source(files) is None:
-        return []
-    return [path_identity(folder) for folder in tokenizer_folders(files, text_encoder)[:1]]
-
-
-def text_identity(files: ModelFiles, *text_encoders: Component) -> str:
-    """Return the name by content of text encoders, each with its tokenizer."""
-    return joined_identity(
-        name for part in text_encoders for name in (part.identity(files), *tokenizer_identity(files, part))
-    )
+    def _trimmed(self, module: nn.Module) -> nn.Module:
+        if self.trim is not None:
+            self.trim(module)
+        return module

@@ -1,6 +1,6 @@
-"""Names of HunyuanVideo's modules in the original repositories, in ComfyUI and in diffusers.
+"""Names of HunyuanVideo's modules in the original repository, in ComfyUI and in diffusers.
 
-The originals keep query, key and value (and a single block's feed-forward) in one layer; its parts are called
+The original keeps query, key and value (and a single block's feed-forward) in one layer; its parts are called
 ``img_attn_qkv:q`` here, so that one table covers both directions.
 """
 
@@ -11,7 +11,7 @@ import re
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 
-_EMBEDDINGS = (
+EMBEDDINGS = (
     ("txt_in.t_embedder.mlp.0", "context_embedder.time_text_embed.timestep_embedder.linear_1"),
     ("txt_in.t_embedder.mlp.2", "context_embedder.time_text_embed.timestep_embedder.linear_2"),
     ("txt_in.c_embedder", "context_embedder.time_text_embed.text_embedder"),
@@ -22,7 +22,8 @@ _EMBEDDINGS = (
 )
 
 
-def _refiner() -> list[tuple[str, str]]:
+def refiner() -> list[tuple[str, str]]:
+    """Return the pairs of the token refiner."""
     original, ours = "txt_in.individual_token_refiner.blocks.{}", "context_embedder.token_refiner.refiner_blocks.{}"
     names = [
         ("self_attn_proj", "attn.to_out.0"),
@@ -34,7 +35,8 @@ def _refiner() -> list[tuple[str, str]]:
     return [*((f"{original}.{theirs}", f"{ours}.{mine}") for theirs, mine in names), (original, ours)]
 
 
-def _double_blocks(*, fused: bool) -> list[tuple[str, str]]:
+def double_blocks(*, fused: bool) -> list[tuple[str, str]]:
+    """Return the pairs of the double blocks; ``fused`` where the original keeps query, key and value in one layer."""
     joint = "_qkv:" if fused else "_"
     names = [
         *((f"img_attn{joint}{part}", f"attn.to_{part}") for part in "qkv"),
@@ -55,7 +57,7 @@ def _double_blocks(*, fused: bool) -> list[tuple[str, str]]:
 
 _BLOCKS = ("double_blocks.{}", "transformer_blocks.{}")
 
-VIDEO = KeyMap(
+DENOISER = KeyMap(
     [
         ("time_in.mlp.0", "time_text_embed.timestep_embedder.linear_1"),
         ("time_in.mlp.2", "time_text_embed.timestep_embedder.linear_2"),
@@ -63,9 +65,9 @@ VIDEO = KeyMap(
         ("guidance_in.mlp.2", "time_text_embed.guidance_embedder.linear_2"),
         ("vector_in.in_layer", "time_text_embed.text_embedder.linear_1"),
         ("vector_in.out_layer", "time_text_embed.text_embedder.linear_2"),
-        *_EMBEDDINGS,
-        *_refiner(),
-        *_double_blocks(fused=True),
+        *EMBEDDINGS,
+        *refiner(),
+        *double_blocks(fused=True),
         *((f"single_blocks.{{}}.linear1:{part}", f"single_transformer_blocks.{{}}.attn.to_{part}") for part in "qkv"),
         ("single_blocks.{}.linear1:mlp", "single_transformer_blocks.{}.proj_mlp"),
         ("single_blocks.{}.linear2", "single_transformer_blocks.{}.proj_out"),
@@ -76,48 +78,7 @@ VIDEO = KeyMap(
     ]
 )
 
-VIDEO_15 = KeyMap(
-    [
-        ("time_in.mlp.0", "time_embed.timestep_embedder.linear_1"),
-        ("time_in.mlp.2", "time_embed.timestep_embedder.linear_2"),
-        ("time_r_in.mlp.0", "time_embed.timestep_embedder_r.linear_1"),
-        ("time_r_in.mlp.2", "time_embed.timestep_embedder_r.linear_2"),
-        ("byt5_in.layernorm", "context_embedder_2.norm"),
-        ("byt5_in.fc1", "context_embedder_2.linear_1"),
-        ("byt5_in.fc2", "context_embedder_2.linear_2"),
-        ("byt5_in.fc3", "context_embedder_2.linear_3"),
-        ("vision_in.proj.0", "image_embedder.norm_in"),
-        ("vision_in.proj.1", "image_embedder.linear_1"),
-        ("vision_in.proj.3", "image_embedder.linear_2"),
-        ("vision_in.proj.4", "image_embedder.norm_out"),
-        ("cond_type_embedding", "cond_type_embed"),
-        *_EMBEDDINGS,
-        *_refiner(),
-        *_double_blocks(fused=False),
-    ]
-)
-
-_MID_ATTENTION = [*((f"attn_1.{part}", f"attentions.0.to_{part}") for part in "qkv"), ("attn_1", "attentions.0")]
-
-VAE_15 = KeyMap(
-    [
-        *(
-            (f"{side}.mid.{theirs}", f"{side}.mid_block.{ours}")
-            for side in ("encoder", "decoder")
-            for theirs, ours in _MID_ATTENTION
-        ),
-        *(
-            (f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}")
-            for side in ("encoder", "decoder")
-            for i in (0, 1)
-        ),
-        ("encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
-        ("encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
-        ("decoder.up.{}.block.{}", "decoder.up_blocks.{}.resnets.{}"),
-        ("decoder.up.{}.upsample", "decoder.up_blocks.{}.upsamplers.0"),
-    ]
-)
-
+_TIMES = r"time_in|time_r_in|guidance_in|txt_in\.t_embedder"
 # ComfyUI's own names for the same modules, brought back to the original's first.
 _FROM_COMFYUI = [
     (re.compile(pattern), original)
@@ -128,35 +89,50 @@ _FROM_COMFYUI = [
         (r"mlp\.0\.(weight|bias)$", r"mlp.fc1.\1"),
         (r"mlp\.2\.(weight|bias)$", r"mlp.fc2.\1"),
         (r"(_mod|modulation)\.lin\.", r"\1.linear."),
-        (r"^((?:txt_in\.)?t_embedder|time_in|time_r_in|guidance_in|txt_in\.t_embedder)\.in_layer\.", r"\1.mlp.0."),
-        (r"^((?:txt_in\.)?t_embedder|time_in|time_r_in|guidance_in|txt_in\.t_embedder)\.out_layer\.", r"\1.mlp.2."),
+        (rf"^({_TIMES})\.in_layer\.", r"\1.mlp.0."),
+        (rf"^({_TIMES})\.out_layer\.", r"\1.mlp.2."),
         (r"^txt_in\.c_embedder\.in_layer\.", "txt_in.c_embedder.linear_1."),
         (r"^txt_in\.c_embedder\.out_layer\.", "txt_in.c_embedder.linear_2."),
     )
 ]
 # Time and text embedders have an `mlp.0` of their own that the feed-forward rule must not touch.
-_EMBEDDERS = re.compile(r"^(time_in|time_r_in|guidance_in|txt_in\.t_embedder)\.mlp\.")
+_EMBEDDERS = re.compile(rf"^({_TIMES})\.mlp\.")
 
 
-def in_diffusers_names(tensors: Tensors, keymap: KeyMap) -> Tensors:
+def rename_denoiser(tensors: Tensors) -> Tensors:
     """Return the tensors of a HunyuanVideo denoiser under diffusers' names, whichever layout they came in."""
-    if not any(name.startswith("double_blocks.") for name in tensors):
+    if not is_original(tensors):
         return tensors
-    original = {_from_comfyui(name): tensor for name, tensor in tensors.items()}
+    return scale_before_shift(DENOISER.rename(split_fused(tensors)))
+
+
+def rename_vae(tensors: Tensors) -> Tensors:
+    """Return the tensors of a VAE without the prefix of repackers; it was published under diffusers' names."""
+    return {name.removeprefix("vae."): tensor for name, tensor in tensors.items()}
+
+
+def rename_clip(tensors: Tensors) -> Tensors:
+    """Return the tensors of CLIP's text half as transformers names them, from ComfyUI's ``clip_l``."""
+    return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
+
+
+def is_original(tensors: Tensors) -> bool:
+    """Return whether a denoiser's names are the original repository's or ComfyUI's, not diffusers'."""
+    return any(name.startswith("double_blocks.") for name in tensors)
+
+
+def split_fused(tensors: Tensors) -> Tensors:
+    """Return the tensors under original names, ComfyUI's brought back to them, and fused layers taken apart."""
     split: Tensors = {}
-    for name, tensor in original.items():
-        split.update(_split(name, tensor))
-    if keymap is VIDEO_15:
-        # Fused by ComfyUI only: the 1.5 repository keeps the parts apart itself.
-        split = {
-            re.sub(r"(double_blocks\.\d+\.(?:img|txt)_attn)_qkv:", r"\1_", name): tensor
-            for name, tensor in split.items()
-        }
-    renamed = keymap.rename(split)
-    for name in ("norm_out.linear.weight", "norm_out.linear.bias"):
-        if name in renamed:
-            renamed[name] = renamed[name].halves_swapped()
-    return renamed
+    for name, tensor in tensors.items():
+        split.update(_split(_from_comfyui(name), tensor))
+    return split
+
+
+def scale_before_shift(tensors: Tensors) -> Tensors:
+    """Return the tensors with the last modulation in diffusers' order; the original has shift before scale."""
+    swapped = ("norm_out.linear.weight", "norm_out.linear.bias")
+    return {name: tensor.halves_swapped() if name in swapped else tensor for name, tensor in tensors.items()}
 
 
 def _from_comfyui(name: str) -> str:

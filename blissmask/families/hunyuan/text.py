@@ -30,11 +30,10 @@ _HEAD = (
     "<|start_header_id|>user<|end_header_id|>\n\n"
 )
 _TAIL = "<|eot_id|>"
-SPECIALS = ("<|start_header_id|>", "<|end_header_id|>", _TAIL)
 
 
 class HunyuanTextEncoder:
-    """Encodes into ``llm`` (256, D), ``llm_mask`` (256,) and ``clipL`` (768,), all of fixed length as musubi-tuner caches them.
+    """Encodes into ``llm`` (256, D), ``llm_mask`` (256,) and ``clipL`` (768,), of fixed length as musubi-tuner's.
 
     Rows past a caption's end are zero; the mask keeps the denoiser from looking at them.
 
@@ -64,10 +63,8 @@ class HunyuanTextEncoder:
         token_ids = {caption: self._ids(_HEAD + caption + _TAIL)[: self._head_rows + _ROWS] for caption in captions}
         encoded: dict[str, EncodedText] = {}
         for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
-            vectors = self._vectors(batch)
-            for caption, rows, vector in zip(
-                batch, self._rows([token_ids[caption] for caption in batch]), vectors, strict=True
-            ):
+            all_rows = self._rows([token_ids[caption] for caption in batch])
+            for caption, rows, vector in zip(batch, all_rows, self._vectors(batch), strict=True):
                 mask = (torch.arange(_ROWS) < len(rows)).to(torch.int64)
                 padded = F.pad(rows, (0, 0, 0, _ROWS - len(rows)))
                 encoded[caption] = EncodedText({"llm": padded, "llm_mask": mask, "clipL": vector})

@@ -1,51 +1,44 @@
-"""Encode items of HunyuanVideo 1.5 image-to-video: the first frame as condition, and its SigLIP features."""
+"""What image-to-video of HunyuanVideo 1.5 shows the denoiser: the latents of the first frame, and its SigLIP features.
+
+Shapes: B items, C channels, F latent frames, H and W rows and columns; N patches and D their width, 729 and 1152 in
+the full model (so400m, patches of 14 pixels, pictures of 384).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from blissmask.families.hunyuan.vae import HunyuanLatentEncoder
-from blissmask.families.hunyuan15.siglip import siglip_features
-from blissmask.families.protocol import OneFrame
+from blissmask.families.latent_encoder import latents_alone
+from blissmask.families.protocol import Item, PixelEncoder
 
 
-class Hunyuan15ImageToVideoEncoder:
-    """Adds ``latents_image`` (B, 33, F, H, W) and ``siglip`` (B, 729, 1152).
+def encode_first_frame(item: Item, vae: PixelEncoder, siglip: Any) -> dict[str, Tensor]:
+    """Add ``latents_image`` (B, 33, F, H, W) and ``siglip`` (B, N, D) to the latents.
 
-    Args:
-        latents: encodes pixels.
-        siglip: ``SiglipVisionModel``.
-        identity: names the weights of both by content.
+    ``latents_image``: 32 channels of the first picture's latents, zeros in all later frames, and one that is 1 on the
+    first frame.
     """
+    contents = latents_alone(item, vae)
+    latents_BCFHW = contents["latents"]
+    # A causal VAE makes the first latent frame of the first picture alone, so it is not encoded twice.
+    condition_BCFHW = torch.zeros_like(latents_BCFHW)
+    condition_BCFHW[:, :, :1] = latents_BCFHW[:, :, :1]
+    mask_B1FHW = torch.zeros_like(latents_BCFHW[:, :1])
+    mask_B1FHW[:, :, :1] = 1
+    features = siglip_features(siglip, item.pixels_BCFHW[:, :, 0])
+    return {**contents, "latents_image": torch.cat([condition_BCFHW, mask_B1FHW], dim=1), "siglip": features}
 
-    def __init__(self, latents: HunyuanLatentEncoder, siglip: Any, *, identity: str) -> None:
-        self.identity = identity
-        self._latents = latents
-        self._siglip = siglip
 
-    def encode(self, pixels_BCFHW: Tensor) -> Tensor:
-        """Return latents_BCFHW of the pixels alone."""
-        return self._latents.encode(pixels_BCFHW)
+def siglip_features(model: Any, pictures_B3HW: Tensor) -> Tensor:
+    """Return features_BND of pictures in [-1, 1], float32: all patches after the last norm.
 
-    @torch.inference_mode()
-    def encode_item(
-        self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
-    ) -> dict[str, Tensor]:
-        """Return the contents of a cache entry; see :class:`blissmask.families.protocol.LatentEncoder`.
-
-        ``latents_image``: 32 channels of the first picture's latents, zeros in all later frames, and one that is 1 on
-        the first frame.
-        """
-        contents = self._latents.encode_item(pixels_BCFHW, controls=controls, one_frame=one_frame)
-        latents_BCFHW = contents["latents"]
-        # A causal VAE makes the first latent frame of the first picture alone, so it is not encoded twice.
-        condition_BCFHW = torch.zeros_like(latents_BCFHW)
-        condition_BCFHW[:, :, :1] = latents_BCFHW[:, :, :1]
-        mask_B1FHW = torch.zeros_like(latents_BCFHW[:, :1])
-        mask_B1FHW[:, :, :1] = 1
-        features = siglip_features(self._siglip, pixels_BCFHW[:, :, 0])
-        return {**contents, "latents_image": torch.cat([condition_BCFHW, mask_B1FHW], dim=1), "siglip": features}
+    The whole picture is squeezed to the model's square.
+    """
+    size = model.config.image_size
+    weight = next(model.parameters())
+    small_B3HW = F.interpolate(pictures_B3HW.float(), size=(size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+    return model(small_B3HW.to(weight.device, weight.dtype)).last_hidden_state.float()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Encode captions for HunyuanVideo 1.5: Qwen2.5-VL in a chat template, and byT5 for words in quotes that shall appear as letters.
+"""Encode captions for HunyuanVideo 1.5: Qwen2.5-VL in a chat template, byT5 for quoted words that are drawn as letters.
 
 Sources: the HunyuanVideo-1.5 repository and diffusers' HunyuanVideo15Pipeline. L: rows of one caption; D: width, 3584
 and 1472.
@@ -17,7 +17,6 @@ from blissmask.families.encoders.llama import without_last_layers
 from blissmask.families.encoders.text_batches import batches_by_length, padded_ids
 from blissmask.families.protocol import EncodedText
 
-SPECIALS = ("<|im_start|>", "<|im_end|>")
 _CAPTION_TOKENS = 1000
 _GLYPH_TOKENS = 256
 _SKIPPED_LAYERS = 2
@@ -48,18 +47,19 @@ class Hunyuan15TextEncoder:
 
     Args:
         qwen: ``Qwen2_5_VLTextModel``; its last two layers are removed.
-        qwen_tokenizer: its tokenizer.
         byt5: ``T5EncoderModel``.
-        byt5_tokenizer: its tokenizer.
+        qwen_tokenizer: the tokenizer of ``qwen``.
         identity: names weights and tokenizers by content.
     """
 
-    def __init__(self, qwen: Any, qwen_tokenizer: Any, byt5: Any, byt5_tokenizer: Any, *, identity: str) -> None:
+    def __init__(self, qwen: Any, byt5: Any, qwen_tokenizer: Any, *, identity: str) -> None:
+        from transformers import ByT5Tokenizer
+
         self.identity = identity
         self._qwen = without_last_layers(qwen, _SKIPPED_LAYERS)
         self._qwen_tokenizer = qwen_tokenizer
         self._byt5 = byt5
-        self._byt5_tokenizer = byt5_tokenizer
+        self._byt5_tokenizer = ByT5Tokenizer()
         # 108 rows with the released tokenizer.
         self._head_rows = len(self._ids(_HEAD))
 
@@ -72,39 +72,31 @@ class Hunyuan15TextEncoder:
         glyphs = {caption: glyph_text(caption) for caption in captions}
         caption_rows = self._caption_rows(set(captions))
         glyph_rows = {text: self._glyph_rows(text) for text in set(glyphs.values())}
-        names = frozenset({"vl_embed", "byt5_embed"})
-        return [
-            EncodedText(
-                {"vl_embed": caption_rows[caption], "byt5_embed": glyph_rows[glyphs[caption]]}, variable_length=names
-            )
-            for caption in captions
-        ]
+        encoded = []
+        for caption in captions:
+            tensors = {"vl_embed": caption_rows[caption], "byt5_embed": glyph_rows[glyphs[caption]]}
+            encoded.append(EncodedText(tensors, variable_length=frozenset(tensors)))
+        return encoded
 
     def _caption_rows(self, captions: set[str]) -> dict[str, Tensor]:
         limit = self._head_rows + _CAPTION_TOKENS
         token_ids = {caption: self._ids(_HEAD + (caption or " ") + _TAIL)[:limit] for caption in captions}
         rows: dict[str, Tensor] = {}
         for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
-            ids_BL, mask_BL = padded_ids(
-                [token_ids[caption] for caption in batch], self._qwen.embed_tokens.weight.device
-            )
+            device = self._qwen.embed_tokens.weight.device
+            ids_BL, mask_BL = padded_ids([token_ids[caption] for caption in batch], device)
             states_BLD = self._qwen(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
-            rows.update(
-                {
-                    caption: states_BLD[i, self._head_rows : len(token_ids[caption])].cpu().clone()
-                    for i, caption in enumerate(batch)
-                }
-            )
+            for row, caption in enumerate(batch):
+                rows[caption] = states_BLD[row, self._head_rows : len(token_ids[caption])].cpu().clone()
         return rows
 
     def _glyph_rows(self, text: str) -> Tensor:
         weight = self._byt5.shared.weight
         if not text:
             return torch.zeros(0, weight.shape[1], dtype=weight.dtype)
-        ids = self._byt5_tokenizer(text, max_length=_GLYPH_TOKENS, truncation=True, add_special_tokens=True)[
-            "input_ids"
-        ]
-        return self._byt5(input_ids=torch.tensor([ids], device=weight.device)).last_hidden_state[0].cpu()  # type: ignore[no-any-return]
+        tokens = self._byt5_tokenizer(text, max_length=_GLYPH_TOKENS, truncation=True, add_special_tokens=True)
+        ids_1L = torch.tensor([tokens["input_ids"]], device=weight.device)
+        return self._byt5(input_ids=ids_1L).last_hidden_state[0].cpu()  # type: ignore[no-any-return]
 
     def _ids(self, text: str) -> list[int]:
         return list(self._qwen_tokenizer(text)["input_ids"])

@@ -1,78 +1,54 @@
-"""How Qwen-Image and its Edit models draw: diffusers' QwenImagePipeline, QwenImageEditPipeline and QwenImageEditPlusPipeline."""
+"""How Qwen-Image and its Edit models draw previews: diffusers' pipelines of the same names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from blissmask.families.previews import Drawing, Parts, Shot, euler
-from blissmask.families.qwen import family
-from blissmask.families.wan.vae import load_vae
+from blissmask.families.qwen import parts
 
-# Source: the Qwen-Image repository.
-_CFG_SCALE = 4.0
 _MAX_TOKENS = 1024
-_load_vae = partial(load_vae, class_name="AutoencoderKLQwenImage", decoder=True)
+# The shift that grows with the size of the picture. Source: the scheduler configuration of the released Qwen-Image.
+_SHIFT_BY_SIZE = {"base_shift": 0.5, "max_shift": 0.9, "base_image_seq_len": 256, "max_image_seq_len": 8192}
+_TERMINAL = 0.02
 
 
-def qwen_drawing() -> Drawing:
-    """Return how Qwen-Image draws from text."""
-    return Drawing(
-        vae=family.VAE,
-        load_vae=_load_vae,
-        text_encoders=(family.TEXT_ENCODER,),
-        pipeline=_pipeline,
-        arguments=_arguments,
-        scheduler=euler,
-        cfg_scale=_CFG_SCALE,
-        shift=None,
-    )
+def _scheduler(shift: float | None, steps: int) -> Any:
+    """Return Euler's scheduler; without a shift the released one."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    if shift is not None:
+        return euler(shift, steps)
+    # A single step is first and last at once, and cannot be stretched to end at the terminal.
+    terminal = _TERMINAL if steps > 1 else None
+    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=terminal, **_SHIFT_BY_SIZE)
 
 
-def qwen_edit_drawing(*, pictures: tuple[int, int]) -> Drawing:
-    """Return how an Edit model draws; one that takes a single picture is the first of them.
-
-    The text, pictures included, is encoded by us: diffusers 0.42's own encoding gives picture tokens the positions of
-    plain text.
-    """
-    single = pictures[1] == 1
-    return Drawing(
-        vae=family.VAE,
-        load_vae=_load_vae,
-        text_encoders=(family.TEXT_ENCODER,),
-        pipeline=_edit_pipeline if single else _edit_plus_pipeline,
-        arguments=_edit_arguments if single else _edit_plus_arguments,
-        scheduler=euler,
-        cfg_scale=_CFG_SCALE,
-        shift=None,
-        pictures=pictures,
-    )
-
-
-def _pipeline(parts: Parts) -> Any:
+def _pipeline(loaded: Parts) -> Any:
     from diffusers import QwenImagePipeline
 
-    return QwenImagePipeline(text_encoder=None, tokenizer=None, **_parts(parts))
+    return QwenImagePipeline(text_encoder=None, tokenizer=None, **_modules(loaded))
 
 
-def _edit_pipeline(parts: Parts) -> Any:
+def _edit_pipeline(loaded: Parts) -> Any:
     from diffusers import QwenImageEditPipeline
 
-    return QwenImageEditPipeline(text_encoder=None, tokenizer=None, processor=None, **_parts(parts))
+    return QwenImageEditPipeline(text_encoder=None, tokenizer=None, processor=None, **_modules(loaded))
 
 
-def _edit_plus_pipeline(parts: Parts) -> Any:
+def _edit_plus_pipeline(loaded: Parts) -> Any:
     from diffusers import QwenImageEditPlusPipeline
 
-    return QwenImageEditPlusPipeline(text_encoder=None, tokenizer=None, processor=None, **_parts(parts))
+    return QwenImageEditPlusPipeline(text_encoder=None, tokenizer=None, processor=None, **_modules(loaded))
 
 
-def _parts(parts: Parts) -> dict[str, Any]:
-    return {"vae": parts.vae, "scheduler": parts.scheduler, "transformer": parts.denoisers[""]}
+def _modules(loaded: Parts) -> dict[str, Any]:
+    return {"vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers[""]}
 
 
 def _arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
@@ -102,11 +78,35 @@ def _edit_plus_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
 
 
 def _encode_in_own_precision(pipeline: Any) -> None:
-    """Let the VAE encode control pictures in its precision; the pipeline takes the denoiser's, and breaks where they differ."""
+    """Let the VAE encode control pictures in its own precision.
+
+    diffusers 0.42's pipelines encode them in the denoiser's precision, and break where the two differ.
+    """
     encode, dtype = pipeline._encode_vae_image, pipeline.vae.dtype
-    pipeline._encode_vae_image = lambda image, generator: encode(image.to(dtype), generator).to(image.dtype)
+
+    def encode_cast(image: Tensor, generator: Any) -> Any:
+        return encode(image.to(dtype), generator).to(image.dtype)
+
+    pipeline._encode_vae_image = encode_cast
 
 
 def _text(contents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     rows_1LD = contents["vl_embed"][None]
     return rows_1LD, torch.ones(rows_1LD.shape[:2], dtype=torch.long, device=rows_1LD.device)
+
+
+TEXT_TO_IMAGE = Drawing(
+    vae=parts.VAE,
+    pipeline=_pipeline,
+    arguments=_arguments,
+    scheduler=_scheduler,
+    # Source: the Qwen-Image repository.
+    cfg_scale=4.0,
+    shift=None,
+)
+# The text of the Edit models, pictures included, is encoded by us: diffusers 0.42's own encoding gives picture tokens
+# the positions of plain text.
+EDIT = replace(TEXT_TO_IMAGE, pipeline=_edit_pipeline, arguments=_edit_arguments, pictures=(1, 1))
+EDIT_PLUS = replace(
+    TEXT_TO_IMAGE, pipeline=_edit_plus_pipeline, arguments=_edit_plus_arguments, pictures=parts.CONTROL_RANGE
+)

@@ -2,64 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
-from blissmask.families import tiny
-from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.files.part import Component
-from blissmask.families.protocol import LatentEncoder
-from blissmask.families.qwen import family
+from blissmask.families.family import Family, Methods, Task
+from blissmask.families.protocol import LatentSpec
+from blissmask.families.qwen import parts
 from blissmask.families.qwen.templates import GENERATE
-from blissmask.families.tasks import checked_task
 
-if TYPE_CHECKING:
-    import torch
-
-    from blissmask.families.previews import Drawing
-    from blissmask.families.qwen.denoiser import QwenDenoiser
-    from blissmask.families.qwen.text import QwenTextEncoder
-
-DENOISER = Component("transformer", "dit", "diffusers.QwenImageTransformer2DModel", tiny.qwen_transformer, "qwen-image")
+LATENT = LatentSpec(channels=16, spatial_stride=8, temporal_stride=4, grid_multiple=16)
+TEXT_CONTENTS = {"vl_embed": ("L", 3584)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class QwenImageFamily(family.QwenFamily):
-    """See :class:`blissmask.families.protocol.Architecture` for the attributes."""
+def methods() -> Methods:
+    """Return how Qwen-Image computes; the Edit models replace what they do otherwise."""
+    from blissmask.families.qwen import denoiser, preview, text
+    from blissmask.families.wan.vae import WanVaeEncoder
 
-    def load_latent_encoder(
-        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
-    ) -> LatentEncoder:
-        """Load the VAE's encoder. Raises ModelError."""
-        checked_task(self, task)
-        return family.load_latents(files, device=device, dtype=dtype)
-
-    def load_text_encoder(
-        self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, task: str = ""
-    ) -> QwenTextEncoder:
-        """Load Qwen2.5-VL's language half and its tokenizer. Raises ModelError."""
-        checked_task(self, task)
-        return family.load_text_encoder(files, GENERATE, device=device, dtype=dtype)
-
-    def text_encoder_identity(self, files: ModelFiles, *, task: str = "") -> str:
-        """Return the name of weights, tokenizer and template by content, without loading them."""
-        checked_task(self, task)
-        return family.text_encoder_identity(files, GENERATE)
-
-    def load_denoiser(
-        self, files: ModelFiles, *, expert: str, task: str, device: torch.device, dtype: torch.dtype
-    ) -> QwenDenoiser:
-        """Load the denoiser. Raises ModelError."""
-        assert expert == ""
-        checked_task(self, task)
-        return family.load_denoiser(DENOISER, files, edits=False, device=device, dtype=dtype)
-
-    def drawing(self, task: str = "") -> Drawing:
-        """Return how previews are drawn."""
-        from blissmask.families.qwen.preview import qwen_drawing
-
-        checked_task(self, task)
-        return qwen_drawing()
+    return Methods(
+        vae=partial(WanVaeEncoder, convolution="QwenImageCausalConv3d", norm="QwenImageRMS_norm"),
+        text=partial(text.QwenTextEncoder, template=GENERATE),
+        denoiser=partial(denoiser.QwenDenoiser, edits=False),
+        drawing=preview.TEXT_TO_IMAGE,
+    )
 
 
-ARCHITECTURE = QwenImageFamily(name="qwen-image", cache_suffix="qi", tasks=("t2i",), modelspec="Qwen-Image/lora")
+ARCHITECTURE = Family(
+    name="qwen-image",
+    cache_suffix="qi",
+    # As musubi-tuner writes it; only the suffix tells edit caches apart.
+    metadata_name="qwen_image",
+    latent=LATENT,
+    default_fps=16.0,
+    default_shift=2.2,
+    modelspec="Qwen-Image/lora",
+    tasks={
+        "t2i": Task(
+            latents=(parts.VAE_ENCODER,),
+            text=(parts.BLIND_TEXT_ENCODER, parts.TOKENIZER),
+            template=GENERATE.fingerprint,
+            denoisers={"": parts.DENOISER},
+            text_contents=TEXT_CONTENTS,
+            methods=methods,
+            takes_videos=False,
+        )
+    },
+)

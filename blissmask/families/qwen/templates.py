@@ -1,4 +1,7 @@
-"""The chat templates that Qwen-Image and its Edit models put around a caption. Sources: the Qwen-Image repository, diffusers' pipelines."""
+"""The chat templates that Qwen-Image and its Edit models put around a caption.
+
+Sources: the Qwen-Image repository, diffusers' pipelines.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +37,21 @@ class ChatTemplate:
         shown = "".join(self.picture.format(number + 1) for number in range(pictures)) if self.picture else ""
         return f"{self.head}{shown}{caption}{_TAIL}"
 
+    @property
+    def fingerprint(self) -> tuple[str, str]:
+        """Return the wording and the size of pictures: with other ones, the same weights give other embeddings."""
+        return self.around("", 1), str(self.picture_area)
+
 
 # The wording is the model's training data: a changed letter changes every embedding.
 GENERATE = ChatTemplate(
-    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships of the objects and background:"
+    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships of the "
+    "objects and background:"
 )
 _EDIT_SYSTEM = (
-    "Describe the key features of the input image (color, shape, size, texture, objects, background), then explain how the user's text "
-    "instruction should alter or modify the image. Generate a new image that meets the user's requirements while maintaining consistency "
-    "with the original input where appropriate."
+    "Describe the key features of the input image (color, shape, size, texture, objects, background), then explain how "
+    "the user's text instruction should alter or modify the image. Generate a new image that meets the user's "
+    "requirements while maintaining consistency with the original input where appropriate."
 )
 EDIT = ChatTemplate(_EDIT_SYSTEM, picture=_PICTURE, picture_area=1024 * 1024)
 EDIT_PLUS = ChatTemplate(_EDIT_SYSTEM, picture=f"Picture {{}}: {_PICTURE}", picture_area=384 * 384)

@@ -26,6 +26,7 @@ class QwenTextEncoder:
 
     Args:
         model: ``Qwen2_5_VLModel`` on its device; its vision tower may be absent when the template shows no pictures.
+            A miniature's configuration has the size at which it sees pictures.
         tokenizer: its tokenizer.
         template: what stands around captions.
         identity: names weights, tokenizer and template.
@@ -36,6 +37,7 @@ class QwenTextEncoder:
         self._model = model
         self._tokenizer = tokenizer
         self._template = template
+        self._picture_area = getattr(model.config, "picture_area", template.picture_area)
         # 34 and 64 rows with the released tokenizer; counted, so that other tokenizers are right too.
         self._head_rows = len(self._ids(template.head))
         self._model.config.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
@@ -82,7 +84,7 @@ class QwenTextEncoder:
         (``mm_token_type_ids``); without, it falls back to positions of plain text in silence, as diffusers 0.42's Edit
         pipelines do.
         """
-        patches, grids = zip(*(vision_patches(image, self._template.picture_area) for image in images), strict=True)
+        patches, grids = zip(*(vision_patches(image, self._picture_area) for image in images), strict=True)
         head, *parts = self._template.around(caption, len(images)).split(IMAGE_TOKEN)
         text = head + "".join(IMAGE_TOKEN * token_count(grid) + part for grid, part in zip(grids, parts, strict=True))
         ids_1L = torch.tensor([self._ids(text)], device=self._device)

@@ -1,4 +1,4 @@
-"""Wan's denoiser: load it from a file or folder, and predict with it.
+"""Predict with Wan's denoiser.
 
 Shapes: B items, C channels, F latent frames, H and W latent rows and columns, L text rows, D their width, N tokens of a
 picture.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,17 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from blissmask.errors import CacheError
 from blissmask.families.conditioning import stacked
-from blissmask.families.files.loading import build_empty, load_weights
-from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
-from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.families.protocol import Batch
 from blissmask.families.wan import names
 from blissmask.families.wan.text import MAX_TOKENS
 
-# Every released Wan has heads of 128 channels; their number is the width over 128, the one size no tensor's shape
-# tells.
-HEAD_DIM = 128
-_KIND = "Wan denoiser"
 _LORA_TARGETS = r"blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)|ffn\.net\.(0\.proj|2))"
 
 
@@ -42,7 +33,7 @@ class WanDenoiser:
     """
 
     lora_targets = _LORA_TARGETS
-    block_class_names = ("WanTransformerBlock",)
+    block_class_names: tuple[str, ...] = ("WanTransformerBlock",)
 
     def __init__(self, module: nn.Module, *, identity: str, dtype: torch.dtype) -> None:
         self.module = module
@@ -66,7 +57,10 @@ class WanDenoiser:
     def velocity(
         self, hidden_BCFHW: Tensor, timestep: Tensor, conditioning: Mapping[str, Tensor | list[Tensor]]
     ) -> Tensor:
-        """Return the model's output for all input channels; ``timestep`` in 0..1000, of shape (B,), or (B, tokens) for TI2V-5B."""
+        """Return the model's output for all input channels.
+
+        ``timestep`` in 0..1000, of shape (B,), or (B, tokens) for TI2V-5B.
+        """
         _refuse_other_task(hidden_BCFHW, self.module)
         with _placed_in_time(self.module, conditioning.get("f_indices")):
             velocity_BCFHW = self.module(
@@ -79,8 +73,8 @@ class WanDenoiser:
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
 
     def original_name(self, module_name: str) -> str:
-        """Return the Wan repositories' name of a diffusers module, e.g. ``blocks.0.attn1.to_q`` -> ``blocks.0.self_attn.q``."""
-        return names.DIT.to_original(module_name)
+        """Return the Wan repositories' name of a diffusers module."""
+        return names.DENOISER.to_original(module_name)
 
     def _text(self, rows: Tensor | Sequence[Tensor], device: torch.device) -> Tensor:
         padded_BLD = pad_sequence([row[:MAX_TOKENS].to(device, self.dtype) for row in rows], batch_first=True)
@@ -96,48 +90,6 @@ class WanDenoiser:
         features = stacked(clip).to(device, self.dtype)
         # One-frame items hold one set of features per control picture; the model takes two of them one after the other.
         return features.flatten(0, 1) if features.ndim == 4 else features
-
-
-def load_denoiser(path: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Load ``WanTransformer3DModel`` from a single file of any Wan size and task: original, ComfyUI or diffusers names, fp8 included.
-
-    Raises:
-        ModelError: the file is damaged, no Wan denoiser, or lacks keys.
-    """
-    from diffusers import WanTransformer3DModel
-
-    tensors = _in_diffusers_names(open_checkpoint(path))
-    config = config_of(tensors, path)
-    module = build_empty(lambda: WanTransformer3DModel(**config))
-    return load_weights(module, tensors, source=path, device=device, dtype=dtype)
-
-
-def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
-    """Return the arguments of ``WanTransformer3DModel`` that fit ``tensors`` (diffusers names)."""
-    shape = partial(shape_of, tensors, source=path, kind=_KIND)
-    width, in_channels, *patch = shape("patch_embedding.weight")
-    cells = patch[0] * patch[1] * patch[2]
-    config = {
-        "patch_size": tuple(patch),
-        "num_attention_heads": width // HEAD_DIM,
-        "attention_head_dim": HEAD_DIM,
-        "in_channels": in_channels,
-        "out_channels": shape("proj_out.weight")[0] // cells,
-        "text_dim": shape("condition_embedder.text_embedder.linear_1.weight")[1],
-        "freq_dim": shape("condition_embedder.time_embedder.linear_1.weight")[1],
-        "ffn_dim": shape("blocks.0.ffn.net.0.proj.weight")[0],
-        "num_layers": count_of(tensors, "blocks."),
-    }
-    if "blocks.0.attn2.add_k_proj.weight" in tensors:
-        config["image_dim"] = shape("condition_embedder.image_embedder.norm1.weight")[0]
-        config["added_kv_proj_dim"] = shape("blocks.0.attn2.add_k_proj.weight")[1]
-    if positions := tensors.get("condition_embedder.image_embedder.pos_embed"):
-        config["pos_embed_seq_len"] = positions.shape[1]
-    return config
-
-
-def _in_diffusers_names(tensors: Tensors) -> Tensors:
-    return names.DIT.rename(tensors) if "blocks.0.self_attn.q.weight" in tensors else tensors
 
 
 def _refuse_other_task(hidden_BCFHW: Tensor, module: Any) -> None:
@@ -160,7 +112,11 @@ def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None
     if all(indices_F == list(range(len(indices_F))) for indices_F in indices_BF):
         yield
         return
-    hook = module.rope.register_forward_hook(lambda rope, inputs, _: _frequencies(rope, inputs[0].shape, indices_BF))
+
+    def by_index(rope: Any, inputs: tuple[Tensor, ...], _: object) -> tuple[Tensor, Tensor]:
+        return _frequencies(rope, inputs[0].shape, indices_BF)
+
+    hook = module.rope.register_forward_hook(by_index)
     try:
         yield
     finally:
@@ -168,7 +124,7 @@ def _placed_in_time(module: Any, frame_indices: Tensor | Sequence[Tensor] | None
 
 
 def _frequencies(rope: Any, shape_BCFHW: Sequence[int], indices_BF: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return rotary cosines and sines of shape (B, F*H*W/4, 1, HEAD_DIM) for frames at ``indices_BF``."""
+    """Return rotary cosines and sines of shape (B, F*H*W/4, 1, head) for frames at ``indices_BF``."""
     _, _, frames, height, width = (
         size // patch for size, patch in zip(shape_BCFHW, (1, 1, *rope.patch_size), strict=True)
     )

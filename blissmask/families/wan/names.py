@@ -1,14 +1,15 @@
 """Names of Wan's modules in the original repository and in diffusers or transformers.
 
 Left: github.com/Wan-Video (and ComfyUI, which keeps these names). Right: diffusers' WanTransformer3DModel and
-AutoencoderKLWan, and transformers' UMT5EncoderModel. Qwen-Image's VAE is the Wan 2.1 network under the same names.
+AutoencoderKLWan, and transformers' CLIPVisionModel. UMT5's are in `encoders/t5`.
 """
 
 from __future__ import annotations
 
 from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.stored_tensors import Tensors, count_of
 
-DIT = KeyMap(
+DENOISER = KeyMap(
     [
         ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
         ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
@@ -44,19 +45,21 @@ DIT = KeyMap(
     ]
 )
 
-UMT5 = KeyMap(
+_CLIP = KeyMap(
     [
-        ("token_embedding", "shared"),
-        ("norm", "encoder.final_layer_norm"),
-        ("blocks.{}.norm1", "encoder.block.{}.layer.0.layer_norm"),
-        ("blocks.{}.attn", "encoder.block.{}.layer.0.SelfAttention"),
-        ("blocks.{}.pos_embedding.embedding", "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias"),
-        ("blocks.{}.norm2", "encoder.block.{}.layer.1.layer_norm"),
-        ("blocks.{}.ffn.gate.0", "encoder.block.{}.layer.1.DenseReluDense.wi_0"),
-        ("blocks.{}.ffn.fc1", "encoder.block.{}.layer.1.DenseReluDense.wi_1"),
-        ("blocks.{}.ffn.fc2", "encoder.block.{}.layer.1.DenseReluDense.wo"),
+        ("visual.cls_embedding", "embeddings.class_embedding"),
+        ("visual.patch_embedding", "embeddings.patch_embedding"),
+        ("visual.pos_embedding", "embeddings.position_embedding.weight"),
+        ("visual.pre_norm", "pre_layrnorm"),
+        ("visual.post_norm", "post_layernorm"),
+        ("visual.transformer.{}.norm1", "encoder.layers.{}.layer_norm1"),
+        ("visual.transformer.{}.norm2", "encoder.layers.{}.layer_norm2"),
+        ("visual.transformer.{}.attn.proj", "encoder.layers.{}.self_attn.out_proj"),
+        ("visual.transformer.{}.mlp.0", "encoder.layers.{}.mlp.fc1"),
+        ("visual.transformer.{}.mlp.2", "encoder.layers.{}.mlp.fc2"),
     ]
 )
+_CLIP_FUSED = ".attn.to_qkv."
 
 _RESIDUAL = (
     ("residual.0", "norm1"),
@@ -106,7 +109,7 @@ def wan21_vae(stages: int, residual_blocks: int) -> KeyMap:
 
 
 def wan22_vae(stages: int, residual_blocks: int) -> KeyMap:
-    """Return the map of the Wan 2.2 VAE (TI2V-5B), whose original lists are nested; the arguments are those of :func:`wan21_vae`."""
+    """Return the map of the Wan 2.2 VAE (TI2V-5B), whose original lists are nested; arguments as :func:`wan21_vae`."""
     pairs = list(_VAE_ENDS)
     for stage in range(stages):
         for side, plural, blocks, singular, count in (
@@ -119,3 +122,46 @@ def wan22_vae(stages: int, residual_blocks: int) -> KeyMap:
                 )
             pairs.append((f"{side}.{plural}.{stage}.{plural}.{count}", f"{side}.{blocks}.{stage}.{singular}"))
     return KeyMap(pairs)
+
+
+def rename_denoiser(tensors: Tensors) -> Tensors:
+    """Return the tensors of a denoiser under diffusers' names: of any Wan size and task, in any layout."""
+    return DENOISER.rename(tensors) if "blocks.0.self_attn.q.weight" in tensors else tensors
+
+
+def rename_vae(tensors: Tensors) -> Tensors:
+    """Return the tensors of a VAE under diffusers' names, whichever layout they came in."""
+    tensors = {name.removeprefix("vae."): tensor for name, tensor in tensors.items()}
+    if "encoder.conv1.weight" not in tensors:
+        return tensors
+    stages = count_of(tensors, "encoder.downsamples.")
+    nested = count_of(tensors, "encoder.downsamples.0.downsamples.")
+    if nested:
+        first = [f"encoder.downsamples.0.downsamples.{i}.residual.2.weight" in tensors for i in range(nested)]
+        return wan22_vae(stages, residual_blocks=first.count(True)).rename(tensors)
+    # The flat list of 2.1: residual blocks, and one down-sampler between two stages.
+    is_residual = [f"encoder.downsamples.{i}.residual.2.weight" in tensors for i in range(stages)]
+    downsamplers = is_residual.count(False)
+    blocks_before_first = is_residual.index(False)
+    return wan21_vae(downsamplers + 1, residual_blocks=blocks_before_first).rename(tensors)
+
+
+def rename_clip(tensors: Tensors) -> Tensors:
+    """Return the tensors of CLIP's image half under transformers' names.
+
+    Reads Wan's ``models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth`` and ComfyUI's ``clip_vision_h``.
+    """
+    wanted = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
+    if "visual.patch_embedding.weight" not in wanted:
+        return wanted
+    for name in [name for name in wanted if _CLIP_FUSED in name]:
+        fused = wanted.pop(name)
+        block, _, kind = name.removeprefix("visual.transformer.").partition(_CLIP_FUSED)
+        third = fused.shape[0] // 3
+        for part, letter in enumerate("qkv"):
+            rows = fused.rows(part * third, (part + 1) * third)
+            wanted[f"encoder.layers.{block}.self_attn.{letter}_proj.{kind}"] = rows
+    for name, axes in (("visual.cls_embedding", 1), ("visual.pos_embedding", 2)):
+        if name in wanted:
+            wanted[name] = wanted[name].reshaped(wanted[name].shape[-axes:])
+    return _CLIP.rename(wanted)

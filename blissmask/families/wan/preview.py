@@ -1,4 +1,4 @@
-"""How the Wan families draw: diffusers' WanPipeline and WanImageToVideoPipeline, both experts of 2.2 where both are there."""
+"""How the Wan families draw previews: diffusers' WanPipeline and WanImageToVideoPipeline, with both experts if there."""
 
 from __future__ import annotations
 
@@ -8,73 +8,85 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from blissmask.families.files.part import Part
 from blissmask.families.previews import Drawing, Parts, PictureEncoder, Shot, unipc
-from blissmask.families.wan import family as wan
-from blissmask.families.wan import wan22_5b
-from blissmask.families.wan.clip import clip_features, load_clip
+from blissmask.families.wan import parts
+from blissmask.families.wan.image_to_video import clip_features
 from blissmask.families.wan.text import MAX_TOKENS
-from blissmask.families.wan.vae import load_vae
-
-_load_vae = partial(load_vae, decoder=True)
 
 
-# Guidance and shift of each task. Sources: the Wan 2.1 and 2.2 repositories; 2.2 uses 4 and 3 for its two experts.
-_DEFAULTS = {"wan21": {"t2v": (5.0, 5.0), "i2v": (5.0, 5.0)}, "wan22": {"t2v": (3.5, 12.0), "i2v": (3.5, 5.0)}}
+def text_drawing(
+    *,
+    cfg_scale: float,
+    shift: float,
+    vae: Part = parts.VAE,
+    boundary: float | None = None,
+    timestep_per_token: bool = False,
+) -> Drawing:
+    """Return how a family draws from text.
 
-
-def wan_drawing(family: wan.WanFamily, task: str) -> Drawing:
-    """Return how a Wan of stride 8 draws."""
-    image_task = task != "t2v"
-    cfg_scale, shift = _DEFAULTS[family.name][task]
-    experts = family.experts(task)
+    Args:
+        cfg_scale, shift: defaults.
+        vae: with its decoder.
+        boundary: noise level where two experts change over; None for one denoiser.
+        timestep_per_token: whether the denoiser is TI2V-5B's.
+    """
     return Drawing(
-        vae=wan.VAE,
-        load_vae=_load_vae,
-        text_encoders=(wan.TEXT_ENCODER,),
-        pipeline=partial(_pipeline, image_task=image_task, boundary=family.boundaries.get(task)),
-        arguments=_image_arguments if image_task else _text_arguments,
+        vae=vae,
+        pipeline=partial(_text_pipeline, boundary=boundary, timestep_per_token=timestep_per_token),
+        arguments=_text_arguments,
         scheduler=unipc,
         cfg_scale=cfg_scale,
         shift=shift,
-        pictures=(1, 1) if image_task else (0, 0),
-        picture_encoder=PictureEncoder(wan.IMAGE_ENCODER, load_clip, clip_features)
-        if image_task and family.sees_clip
-        else None,
-        experts={expert.name: family.denoiser(expert.name, task) for expert in experts if len(experts) > 1},
     )
 
 
-def wan_5b_drawing(task: str) -> Drawing:
-    """Return how TI2V-5B draws: one timestep per token. Source of the defaults: the Wan 2.2 repository."""
-    image_task = task != "t2v"
+def image_drawing(
+    *,
+    cfg_scale: float,
+    shift: float,
+    vae: Part = parts.VAE,
+    boundary: float | None = None,
+    timestep_per_token: bool = False,
+    sees_clip: bool = False,
+) -> Drawing:
+    """Return how a family draws from a first frame; ``sees_clip`` for Wan 2.1, the rest as :func:`text_drawing`."""
     return Drawing(
-        vae=wan22_5b.VAE,
-        load_vae=_load_vae,
-        text_encoders=(wan.TEXT_ENCODER,),
-        pipeline=partial(_pipeline, image_task=image_task, expand_timesteps=True),
-        arguments=_image_arguments if image_task else _text_arguments,
+        vae=vae,
+        pipeline=partial(_image_pipeline, boundary=boundary, timestep_per_token=timestep_per_token),
+        arguments=_image_arguments,
         scheduler=unipc,
-        cfg_scale=5.0,
-        shift=5.0,
-        pictures=(1, 1) if image_task else (0, 0),
+        cfg_scale=cfg_scale,
+        shift=shift,
+        pictures=(1, 1),
+        picture_encoder=PictureEncoder(parts.CLIP, clip_features) if sees_clip else None,
     )
 
 
-def _pipeline(parts: Parts, *, image_task: bool, boundary: float | None = None, expand_timesteps: bool = False) -> Any:
-    from diffusers import WanImageToVideoPipeline, WanPipeline
+def _text_pipeline(loaded: Parts, *, boundary: float | None, timestep_per_token: bool) -> Any:
+    from diffusers import WanPipeline
 
-    experts = list(parts.denoisers.values())
-    both = {"high", "low"} <= parts.denoisers.keys()
-    return (WanImageToVideoPipeline if image_task else WanPipeline)(
-        tokenizer=None,
-        text_encoder=None,
-        vae=parts.vae,
-        scheduler=parts.scheduler,
-        transformer=parts.denoisers["high"] if both else experts[0],
-        transformer_2=parts.denoisers["low"] if both else None,
-        boundary_ratio=boundary if both else None,
-        expand_timesteps=expand_timesteps,
-    )
+    return WanPipeline(**_modules(loaded, boundary), expand_timesteps=timestep_per_token)
+
+
+def _image_pipeline(loaded: Parts, *, boundary: float | None, timestep_per_token: bool) -> Any:
+    from diffusers import WanImageToVideoPipeline
+
+    return WanImageToVideoPipeline(**_modules(loaded, boundary), expand_timesteps=timestep_per_token)
+
+
+def _modules(loaded: Parts, boundary: float | None) -> dict[str, Any]:
+    experts = loaded.denoisers
+    has_both = {"high", "low"} <= experts.keys()
+    return {
+        "tokenizer": None,
+        "text_encoder": None,
+        "vae": loaded.vae,
+        "scheduler": loaded.scheduler,
+        "transformer": experts["high"] if has_both else next(iter(experts.values())),
+        "transformer_2": experts["low"] if has_both else None,
+        "boundary_ratio": boundary if has_both else None,
+    }
 
 
 def _text_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
@@ -90,9 +102,14 @@ def _text_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
 
 
 def _image_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
-    if shot.features_ND is not None:
-        # The pipeline has an argument for them, and refuses it beside the picture, which it needs as well.
-        pipeline.encode_image = lambda *_: shot.features_ND[None]
+    features_ND = shot.features_ND
+    if features_ND is not None:
+
+        def known_features(*_: Any) -> Tensor:
+            return features_ND[None]
+
+        # diffusers 0.42's pipeline has an argument for features, and refuses it beside the picture, which it needs too.
+        pipeline.encode_image = known_features
     return {**_text_arguments(pipeline, shot), "image": shot.images()[0]}
 
 

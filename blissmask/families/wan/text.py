@@ -1,4 +1,4 @@
-"""Wan's text encoder: UMT5-XXL, its cleaning rules, its tokenizer, and captions batched by length.
+"""Encode captions for Wan: UMT5-XXL behind cleaning rules.
 
 Source of the rules: the Wan repositories and diffusers' WanPipeline. ftfy, HTML entities decoded twice, white space
 collapsed; at most 512 tokens including the end mark. L: tokens of one caption; D: width of the encoder, 4096.
@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import html
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from blissmask.errors import ModelError
 from blissmask.families.encoders.text_batches import batches_by_length, padded_ids
-from blissmask.families.files.tensor_files import embedded_sentencepiece
 from blissmask.families.protocol import EncodedText
 
 MAX_TOKENS = 512
 
 
 def clean_caption(caption: str) -> str:
-    """Return ``caption`` as Wan was trained on it: mojibake mended, HTML entities decoded twice, white space collapsed."""
+    """Return ``caption`` as Wan was trained on it: mojibake mended, entities decoded twice, white space collapsed."""
     import ftfy
 
     mended = html.unescape(html.unescape(ftfy.fix_text(caption)))
@@ -67,26 +63,3 @@ class Umt5TextEncoder:
         ids_BL, mask_BL = padded_ids(token_ids, device)
         states_BLD = self._model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
         return [states_BLD[row, : len(ids)].cpu().clone() for row, ids in enumerate(token_ids)]
-
-
-def load_tokenizer(folders: Sequence[Path], weights: Path | None) -> Any:
-    """Load UMT5's tokenizer from the first of ``folders`` that holds one, else from the weights file itself (ComfyUI puts it there).
-
-    Raises:
-        ModelError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    for folder in folders:
-        if any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
-            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    if weights is not None and weights.is_file() and (model := embedded_sentencepiece(weights)):
-        with tempfile.TemporaryDirectory() as scratch:
-            Path(scratch, "spiece.model").write_bytes(model)
-            Path(scratch, "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}', encoding="utf-8")
-            return AutoTokenizer.from_pretrained(scratch, local_files_only=True)
-    raise ModelError(
-        "no tokenizer for the UMT5 text encoder",
-        where=folders,
-        fix="give the folder with `tokenizer.json` or `spiece.model` as `--tokenizer` (`google/umt5-xxl` in the Wan repositories)",
-    )

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
-from blissmask.families.wan.family import WanFamily
+from blissmask.families.family import Family
+from blissmask.families.wan.family import LATENT, image_to_video, text_to_video
+from blissmask.families.wan.parts import image_denoiser, text_denoiser
 
-ARCHITECTURE = WanFamily(name="wan21", modelspec="wan2.1/lora", sees_clip=True, one_frame_tasks=("i2v",))
+ARCHITECTURE = Family(
+    name="wan21",
+    cache_suffix="wan",
+    metadata_name="wan",
+    latent=LATENT,
+    default_fps=16.0,
+    default_shift=3.0,
+    modelspec="wan2.1/lora",
+    # Guidance and shift of previews. Source: the Wan 2.1 repository.
+    tasks={
+        "t2v": text_to_video({"": text_denoiser("wan21-t2v")}, cfg_scale=5.0, shift=5.0),
+        "i2v": image_to_video(
+            {"": image_denoiser("wan21-i2v", sees_clip=True)}, cfg_scale=5.0, shift=5.0, sees_clip=True, one_frame=True
+        ),
+    },
+)

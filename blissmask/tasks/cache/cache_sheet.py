@@ -68,7 +68,7 @@ def write_cache_sheet(sheet: Path, entries: Sequence[Entry], context: RunContext
 
 def _card(entry: Entry) -> Card:
     rgb_HW3, drawn, mask = _middle_of_clip(entry) if entry.is_moving else _picture(entry)
-    size_wh, latent = entry.geometry.size_wh, entry.recipe.model.arch.latent
+    size_wh, latent = entry.geometry.size_wh, entry.recipe.model.family.latent
     weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.spatial_stride, size_wh[0] // latent.spatial_stride))
     shown_wh = fit_size(size_wh, (BOX, BOX))
     crop_HW3 = shrink(rgb_HW3, shown_wh)
@@ -94,7 +94,7 @@ def _picture(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
 def _middle_of_clip(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
     """Return the middle frame of a clip, its own mask, and the mean of the masks in its latent frame."""
     geometry, numbers = entry.geometry, entry.frame_indices
-    groups = causal_groups(len(numbers), entry.recipe.model.arch.latent.temporal_stride)
+    groups = causal_groups(len(numbers), entry.recipe.model.family.latent.temporal_stride)
     indices = [numbers[position] for position in groups[len(groups) // 2]]
     rgb_HW3 = geometry.fit_rgb(next(read_rgb(entry.item.media.path, [indices[len(indices) // 2]])))
     path = entry.mask_path

@@ -14,9 +14,10 @@ from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
 from blissmask.errors import BlissmaskError, ModelError, Problem, UsageError
+from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, model_files
-from blissmask.families.protocol import Architecture, OneFrame
-from blissmask.families.registry import load_architecture
+from blissmask.families.protocol import OneFrame
+from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TierTable
 from blissmask.storage.content import without_links
 
@@ -29,8 +30,7 @@ class Model:
     """The family and its weights.
 
     Attributes:
-        arch: the family.
-        task: e.g. ``t2v``.
+        family: the family, for its task.
         files: where the weights come from.
         vae, text_encoder: identities, empty for what is not needed.
         vae_dtype: precision of the VAE.
@@ -38,8 +38,7 @@ class Model:
         missing: what of the weights is not here; only a plan that nothing is done with may lack them.
     """
 
-    arch: Architecture
-    task: str
+    family: FamilyForTask
     files: ModelFiles
     vae: str
     text_encoder: str
@@ -88,28 +87,25 @@ def choose_model(config: Config) -> Model:
         raise UsageError(
             "`--arch` is missing", fix="name the model family, e.g. `--arch wan22`, or set `arch` under [model]"
         )
-    arch = load_architecture(section.arch)
-    task = section.task or arch.tasks[0]
-    if task not in arch.tasks:
-        raise UsageError(f"`{arch.name}` has no task `{task}`", fix=f"there are {', '.join(arch.tasks)}")
+    family = load_family(section.arch).for_task(section.task or "")
     files = model_files(section)
     errors: list[BlissmaskError] = []
     wanted = {"vae": not config.cache.text_only, "text_encoder": not config.cache.latents_only}
-    readers = {"vae": arch.latent_encoder_identity, "text_encoder": arch.text_encoder_identity}
-    found = {part: _identity(readers[part], files, task, errors) if wanted[part] else "" for part in wanted}
+    readers = {"vae": family.latent_identity, "text_encoder": family.text_identity}
+    found = {part: _identity(readers[part], files, errors) if wanted[part] else "" for part in wanted}
     # A model folder that is not here lacks both parts, and is told once.
     problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
     if errors and not config.run.dry_run:
         raise type(errors[0]).several(problems)
     return Model(
-        arch, task, files, **found, vae_dtype=section.vae_dtype or "float32", device=section.device, missing=problems
+        family, files, **found, vae_dtype=section.vae_dtype or "float32", device=section.device, missing=problems
     )
 
 
-def _identity(read: Callable[..., str], files: ModelFiles, task: str, errors: list[BlissmaskError]) -> str:
+def _identity(read: Callable[[ModelFiles], str], files: ModelFiles, errors: list[BlissmaskError]) -> str:
     """Return the identity of a part; what keeps it from being read goes into ``errors``."""
     try:
-        return read(files, task=task)
+        return read(files)
     except (UsageError, ModelError) as error:
         errors.append(error)
         return ""
@@ -146,9 +142,9 @@ def _make_recipe(config: Config, model: Model, section: DatasetSection, number: 
             f"[[datasets]] {number}: `multiple_target` is for layered models, and there is none among the families"
         )
     kind = media_kind(section, number)
-    if kind is MediaKind.VIDEO and not model.task.endswith("v"):
+    if kind is MediaKind.VIDEO and not model.family.task.takes_videos:
         raise UsageError(
-            f"[[datasets]] {number}: `{model.arch.name}` learns from pictures, not from videos",
+            f"[[datasets]] {number}: `{model.family.name}` learns from pictures, not from videos",
             fix="give it `image_directory`",
         )
     media_folder = section.image_directory or section.video_directory
@@ -169,7 +165,7 @@ def _make_recipe(config: Config, model: Model, section: DatasetSection, number: 
         folder=cache_folder(section, number),
         model=model,
         buckets=make_buckets(
-            section, grid_multiple=model.arch.latent.grid_multiple, always_bucket=kind is MediaKind.VIDEO
+            section, grid_multiple=model.family.latent.grid_multiple, always_bucket=kind is MediaKind.VIDEO
         ),
         tiers=config.masks.tiers,
         empty_mask=config.cache.empty_mask,
@@ -187,10 +183,10 @@ def _one_frame(config: Config, model: Model, section: DatasetSection, number: in
         raise UsageError(
             f"{place}: one-frame training needs `fp_1f_clean_indices` and `fp_1f_target_index`", fix="e.g. [0] and 1"
         )
-    if model.task not in model.arch.one_frame_tasks:
-        tasks = ", ".join(f"`--task {task}`" for task in model.arch.one_frame_tasks)
+    if not model.family.task.one_frame:
+        tasks = ", ".join(f"`--task {name}`" for name, task in model.family.tasks.items() if task.one_frame)
         raise UsageError(
-            f"{place}: `{model.arch.name}` has no one-frame training for task `{model.task}`",
+            f"{place}: `{model.family.name}` has no one-frame training for task `{model.family.task_name}`",
             fix=f"use {tasks}" if tasks else "",
         )
     if len({*indices, target}) != len(indices) + 1:

@@ -53,7 +53,7 @@ def encode_texts(
     """
     if not entries:
         return
-    sees_controls = model.arch.text_sees_controls
+    sees_controls = model.family.task.text_sees_controls
     size = _GROUP_WITH_PICTURES if sees_controls else _GROUP
     captions = processes.share(_group_equal(entries))
     source = iter(captions)
@@ -75,9 +75,7 @@ def encode_texts(
                 _fail(group, controls, run)
                 continue
             if encoder is None:
-                encoder = model.arch.load_text_encoder(
-                    model.files, device=device, dtype=getattr(torch, TEXT_DTYPE), task=model.task
-                )
+                encoder = model.family.load_text_encoder(model.files, device=device, dtype=getattr(torch, TEXT_DTYPE))
             try:
                 encoded = encoder.encode([caption.text for caption in group], controls if sees_controls else None)
             except MachineError:
@@ -127,7 +125,7 @@ def _write_one(entry: TextEntry, embedding: EncodedText) -> None:
     recipe = entry.recipe
     labels = {f"{OURS}{name}": value for name, value in text_labels(recipe).items()}
     metadata = {
-        **text_metadata(recipe.model.arch.metadata_name, entry.caption),
+        **text_metadata(recipe.model.family.metadata_name, entry.caption),
         **labels,
         f"{OURS}controls_print": fingerprint.take(seen_controls(entry.item, recipe)),
     }

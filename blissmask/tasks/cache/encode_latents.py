@@ -18,7 +18,7 @@ from blissmask.cachefile.redo import FILE_CHANGED, Redo
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError
-from blissmask.families.protocol import LatentEncoder
+from blissmask.families.latent_encoder import LatentEncoder
 from blissmask.masks.latent import one_frame_weights
 from blissmask.tasks.cache.cached_dataset import Model
 from blissmask.tasks.cache.outcome import CacheRun
@@ -60,8 +60,8 @@ def encode_latents(entries: Sequence[Entry], model: Model, context: RunContext, 
                 background.submit(_finish, entry, pixels, None, run)
                 continue
             if encoder is None:
-                encoder = model.arch.load_latent_encoder(
-                    model.files, device=device, dtype=getattr(torch, model.vae_dtype), task=model.task
+                encoder = model.family.load_latent_encoder(
+                    model.files, device=device, dtype=getattr(torch, model.vae_dtype)
                 )
             try:
                 contents = _encode(entry, pixels, encoder, device)
@@ -194,7 +194,7 @@ def _on_grid(
 
 
 def _metadata(entry: Entry, mask: PixelMask | None, media_print: str, mask_print: str, colours: str) -> dict[str, str]:
-    metadata = latent_metadata(entry.recipe.model.arch.metadata_name, entry.latent_name)
+    metadata = latent_metadata(entry.recipe.model.family.metadata_name, entry.latent_name)
     metadata |= {
         **entry.wanted.metadata,
         f"{OURS}media_print": media_print,

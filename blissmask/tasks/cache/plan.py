@@ -177,7 +177,7 @@ def _planned_entry(entry: Entry, text: TextEntry | None) -> PlannedItem:
 
 
 def _outdated(found: Scanned, failed: dict[Path, Problem], config: Config) -> list[Path]:
-    suffix = found.recipe.model.arch.cache_suffix
+    suffix = found.recipe.model.family.cache_suffix
     claimed = {entry.path.name for entry in found.entries} | {text.path.name for text in found.texts}
     claimed |= {text_name(item.media.stem, suffix) for item in found.collected.items}
     stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.path in failed}

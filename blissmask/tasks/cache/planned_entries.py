@@ -97,7 +97,7 @@ class Entry:
         """Return the latent file."""
         name = self.latent_name
         return self.recipe.folder / latent_name(
-            name.stem, name.size_wh, self.recipe.model.arch.cache_suffix, name.window
+            name.stem, name.size_wh, self.recipe.model.family.cache_suffix, name.window
         )
 
     @property
@@ -114,7 +114,9 @@ class Entry:
     def frame_indices(self) -> list[int]:
         """Return which frames of the file the clip holds."""
         assert self.frames is not None
-        kept = _kept_frames(self.facts.frame_count, self.recipe.section.source_fps, self.recipe.model.arch.default_fps)
+        kept = _kept_frames(
+            self.facts.frame_count, self.recipe.section.source_fps, self.recipe.model.family.default_fps
+        )
         return kept[self.frames.start : self.frames.start + self.frames.frame_count]
 
     @property
@@ -123,11 +125,13 @@ class Entry:
         recipe, model = self.recipe, self.recipe.model
         has_mask = self.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
         rate = (
-            f" of {recipe.section.source_fps} fps at {model.arch.default_fps} fps" if recipe.section.source_fps else ""
+            f" of {recipe.section.source_fps} fps at {model.family.default_fps} fps"
+            if recipe.section.source_fps
+            else ""
         )
         return Wanted(
             latents={
-                "task": model.task,
+                "task": model.family.task_name,
                 "geometry": str(self.geometry),
                 "frames": f"{self.frames}{rate}" if self.frames else "",
                 "controls": self._controls,
@@ -140,7 +144,11 @@ class Entry:
                 EMPTY_MASK: FILLED if has_mask and recipe.empty_mask == "full" else "",
                 "mask_inverted": "true" if has_mask and recipe.section.invert_mask else "",
             },
-            labels={"arch": model.arch.name, "media": as_unicode(self.item.media.path.name), "source": str(self.facts)},
+            labels={
+                "arch": model.family.name,
+                "media": as_unicode(self.item.media.path.name),
+                "source": str(self.facts),
+            },
         )
 
     @property

@@ -109,7 +109,7 @@ def plan_details(entries: Sequence[Entry], texts: Sequence[TextEntry], outdated:
 
 def entry_bytes(entry: Entry) -> int:
     """Return about how large the entry's file becomes: latents and mask in float32."""
-    latent = entry.recipe.model.arch.latent
+    latent = entry.recipe.model.family.latent
     width, height = entry.geometry.size_wh
     frames = (entry.frames.frame_count - 1) // latent.temporal_stride + 1 if entry.frames else 1
     cells = frames * (width // latent.spatial_stride) * (height // latent.spatial_stride)

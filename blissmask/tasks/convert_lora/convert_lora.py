@@ -12,8 +12,8 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.config.model import Config
 from blissmask.config.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, UsageError
-from blissmask.families.protocol import Architecture
-from blissmask.families.registry import ARCHS, load_architecture
+from blissmask.families.family import Family
+from blissmask.families.registry import FAMILIES, load_family
 from blissmask.storage.content import file_sha256
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
@@ -40,7 +40,7 @@ class ConversionPlan(Plan):
         made_from: names the content of the source and the settings; the new file remembers it.
     """
 
-    family: Architecture
+    family: Family
     source: Path
     target: Path
     file_format: LoraFormat
@@ -137,11 +137,11 @@ def _precision(section: SavingSection) -> str | None:
     return section.save_precision if "save_precision" in section.model_fields_set else None
 
 
-def _family(named: str | None, metadata: Mapping[str, str], source: Path) -> Architecture:
+def _family(named: str | None, metadata: Mapping[str, str], source: Path) -> Family:
     """Return the family ``named``, or else the one in the metadata of blissmask, musubi-tuner or ComfyUI."""
     if named is not None:
-        return load_architecture(named)
-    families = [load_architecture(name) for name in ARCHS.names()]
+        return load_family(named)
+    families = [load_family(name) for name in FAMILIES.names()]
     spec, version = metadata.get("modelspec.architecture", "").lower(), metadata.get("ss_base_model_version", "")
     for family in families:
         if family.modelspec.lower() == spec:
@@ -171,7 +171,7 @@ def _decide(target: Path, made_from: str, *, overwrite: bool) -> tuple[Action, s
     return Action.WRITE, ""
 
 
-def _overview(found: LoraSummary, family: Architecture) -> Table:
+def _overview(found: LoraSummary, family: Family) -> Table:
     rows = (
         ("family", family.name),
         ("spelling", found.file_format),

@@ -10,8 +10,9 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.errors import Problem
+from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
-from blissmask.families.protocol import Architecture, Expert
+from blissmask.families.protocol import Expert
 from blissmask.processes import Processes
 from blissmask.tasks.train.rules import lora_shape, memory_options
 from blissmask.training.data.cached_set import CachedSet
@@ -21,7 +22,6 @@ from blissmask.training.memory.estimate import (
     Load,
     ModelSize,
     choose_options,
-    denoiser_files,
     estimate,
     measure_model,
     resting_bytes,
@@ -51,9 +51,7 @@ class MemoryPlan:
     resting_bytes: int = 0
 
 
-def fit_memory(
-    config: Config, arch: Architecture, task: str, sets: Sequence[CachedSet], processes: Processes
-) -> MemoryPlan:
+def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
     """Estimate the memory from the model files' headers, and choose the options that make it fit when the user leaves that to us.
 
     Raises:
@@ -62,7 +60,7 @@ def fit_memory(
     """
     found = MemoryPlan(config)
     options, auto = memory_options(config.memory), config.memory.memory == "auto"
-    experts = arch.experts(task)
+    experts = family.experts
     trained = wanted_experts(experts, config.train.expert)
     sizes = _sizes(config, trained)
     if len(sizes) < len(trained):
@@ -71,7 +69,7 @@ def fit_memory(
         return found
     device = find_device(config.model.device)
     load = Load(
-        most_tokens(arch, sets),
+        most_tokens(family, sets),
         denoiser_dtype(config.memory.dit_dtype, device).itemsize,
         on_gpu=device.type == "cuda",
         lora=lora_shape(config.lora),
@@ -114,16 +112,16 @@ def _with_options(section: MemorySection, chosen: MemoryOptions) -> MemorySectio
 
 def _sizes(config: Config, experts: Sequence[Expert]) -> list[ModelSize]:
     """Return the sizes of the denoisers whose files are here."""
-    files = [denoiser_files(model_files(config.model), expert.name) for expert in experts]
+    files = [expert.part.weight_files(model_files(config.model)) for expert in experts]
     return [measure_model(paths) for paths in files if paths]
 
 
-def most_tokens(arch: Architecture, sets: Sequence[CachedSet]) -> int:
+def most_tokens(family: FamilyForTask, sets: Sequence[CachedSet]) -> int:
     """Return the tokens of the largest micro-batch: of the latents, and of control pictures, which stand beside them in every block.
 
     First frames of image-to-video are no tokens of their own: they are channels of the same ones.
     """
-    patch = max(1, arch.latent.grid_multiple // arch.latent.spatial_stride)
+    patch = max(1, family.latent.grid_multiple // family.latent.spatial_stride)
     return max(
         cached.batch_size * sum(math.prod(shape[1:]) // patch**2 for shape in _token_shapes(header))
         for cached in sets

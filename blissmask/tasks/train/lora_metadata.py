@@ -16,7 +16,7 @@ from blissmask import __version__
 from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import Config
 from blissmask.config.model_section import ModelSection
-from blissmask.families.protocol import Architecture
+from blissmask.families.family import Family
 from blissmask.tasks.train.rules import FULL_NOISE
 from blissmask.training.data.mask_totals import MaskTotals
 
@@ -44,28 +44,28 @@ class TrainedOn:
     resolutions: tuple[str, ...]
 
 
-def lora_metadata(config: Config, arch: Architecture, facts: TrainedOn, *, step: int, name: str) -> dict[str, str]:
+def lora_metadata(config: Config, family: Family, facts: TrainedOn, *, step: int, name: str) -> dict[str, str]:
     """Return the metadata of a LoRA file.
 
     Args:
         config: with ``metadata`` off, only the keys that loaders need are returned.
-        arch: the family.
+        family: the family.
         facts: of the run.
         step: after how many steps the file is saved.
         name: of the file.
     """
-    kohya = _kohya(config, arch, facts, step)
+    kohya = _kohya(config, family, facts, step)
     if not config.saving.metadata:
         return {key: kohya[key] for key in _LOADERS_NEED}
     masks = {"ss_mask_loss": "False"} if facts.totals is None else _mask_settings(config.mask_loss, facts.totals)
-    return {**_modelspec(config, arch, facts, name), **kohya, **masks}
+    return {**_modelspec(config, family, facts, name), **kohya, **masks}
 
 
-def _modelspec(config: Config, arch: Architecture, facts: TrainedOn, name: str) -> dict[str, str]:
+def _modelspec(config: Config, family: Family, facts: TrainedOn, name: str) -> dict[str, str]:
     saving, timesteps = config.saving, config.timesteps
     values = {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": arch.modelspec,
+        "modelspec.architecture": family.modelspec,
         "modelspec.implementation": f"blissmask {__version__}",
         "modelspec.title": saving.metadata_title or name,
         "modelspec.resolution": facts.resolutions[0] if facts.resolutions else "",
@@ -82,7 +82,7 @@ def _modelspec(config: Config, arch: Architecture, facts: TrainedOn, name: str) 
     return values | {f"modelspec.{key}": text for key, text in given.items() if text is not None}
 
 
-def _kohya(config: Config, arch: Architecture, facts: TrainedOn, step: int) -> dict[str, str]:
+def _kohya(config: Config, family: Family, facts: TrainedOn, step: int) -> dict[str, str]:
     lora, optimizer, timesteps = config.lora, config.optimizer, config.timesteps
     values = {
         "output_name": config.saving.output_name,
@@ -95,7 +95,7 @@ def _kohya(config: Config, arch: Architecture, facts: TrainedOn, step: int) -> d
         "max_train_steps": facts.total_steps,
         "lr_warmup_steps": optimizer.lr_warmup_steps,
         "lr_scheduler": optimizer.lr_scheduler,
-        "base_model_version": arch.metadata_name,
+        "base_model_version": family.metadata_name,
         "network_module": f"blissmask.{lora.network_type}",
         "network_dim": lora.network_dim,
         "network_alpha": lora.network_alpha or lora.network_dim,
@@ -108,7 +108,7 @@ def _kohya(config: Config, arch: Architecture, facts: TrainedOn, step: int) -> d
         "weighting_scheme": timesteps.weighting_scheme,
         "timestep_sampling": timesteps.timestep_sampling,
         "sigmoid_scale": timesteps.sigmoid_scale,
-        "discrete_flow_shift": timesteps.discrete_flow_shift or arch.default_shift,
+        "discrete_flow_shift": timesteps.discrete_flow_shift or family.default_shift,
         "sd_model_name": _base_name(config.model),
         "sd_model_hash": facts.base_identity,
         "resolutions": json.dumps(facts.resolutions),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from blissmask.config.model import Config, complete
 from blissmask.errors import Hint, Problem, UsageError
-from blissmask.families.files.model_files import check_denoiser, model_files
-from blissmask.families.protocol import Architecture, Expert
-from blissmask.families.registry import load_architecture
-from blissmask.families.tasks import checked_task
+from blissmask.families.family import FamilyForTask
+from blissmask.families.files.model_files import model_files
+from blissmask.families.protocol import Expert
+from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TIERS, TierTable
 from blissmask.processes import ALONE, Processes, this_process
 from blissmask.tasks.run.plan import Plan, Table
@@ -49,7 +49,7 @@ class TrainPlan(Plan):
 
     Attributes:
         config: the configuration, with the memory options that were chosen.
-        arch, task: the family.
+        family: the family, for its task.
         experts: those to train, in order.
         schedule: which of them each step trains.
         sets: the data set.
@@ -66,8 +66,7 @@ class TrainPlan(Plan):
     """
 
     config: Config = field(default_factory=Config)
-    arch: Architecture | None = None
-    task: str = ""
+    family: FamilyForTask | None = None
     experts: tuple[Expert, ...] = ()
     schedule: StepSchedule = field(default_factory=lambda: StepSchedule((1.0,)))
     sets: tuple[CachedSet, ...] = ()
@@ -142,11 +141,11 @@ class TrainPlan(Plan):
 
     def settings(self) -> dict[str, object]:
         """Return what must be, or should be, the same when a run goes on; JSON values."""
-        assert self.arch is not None
+        assert self.family is not None
         return {
             **lasting_options(self.config),
-            "arch": self.arch.name,
-            "task": self.task,
+            "arch": self.family.name,
+            "task": self.family.task_name,
             "experts": [expert.name for expert in self.experts],
             "processes": self.processes.count,
             "entries": len(self.order.items),
@@ -166,34 +165,34 @@ def plan(config: Config) -> TrainPlan:
     output = config.saving.output_dir
     processes = dataclasses.replace(this_process(), lockstep=config.memory.fsdp)
     check_options(config, processes)
-    arch, task = _family(config, folders)
+    family = _family(config, folders)
     sets = tuple(
-        read_set(number, folder, arch, task, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
+        read_set(number, folder, family, batch_size=dataset.batch_size or 1, repeats=dataset.num_repeats or 1)
         for number, (folder, dataset) in enumerate(
             zip(folders, (complete(d, config.general) for d in config.datasets), strict=True), 1
         )
     )
-    result = TrainPlan(COMMAND, outputs=(output,), config=config, arch=arch, task=task, sets=sets, processes=processes)
+    result = TrainPlan(COMMAND, outputs=(output,), config=config, family=family, sets=sets, processes=processes)
     _order_items(result)
-    memory = fit_memory(config, arch, task, sets, processes)
+    memory = fit_memory(config, family, sets, processes)
     result.config = memory.config
     result.warnings += memory.warnings
     result.details |= memory.details
     result.resting_bytes = memory.resting_bytes
     result.total_steps = _total_steps(result)
-    _choose_experts(result, arch)
+    _choose_experts(result, family)
     headers = [header for cached in sets for header in cached.headers]
     result.tiers = commonest_tiers(headers, config.masks.tiers)
     result.weights = weight_rule(config.mask_loss, result.tiers)
-    result.warnings += _mask_warnings(result, arch)
-    result.warnings += [*rate_warnings(config.optimizer), *stale_warnings(config, arch, sets)]
+    result.warnings += _mask_warnings(result, family)
+    result.warnings += [*rate_warnings(config.optimizer), *stale_warnings(config, family, sets)]
     choose_start(result)
     check_start(config, result.fewest_steps, anew=result.state is None)
-    result.previews = plan_previews(config, arch, task, sets, result.experts)
+    result.previews = plan_previews(config, family, sets, result.experts)
     if result.previews is not None:
         result.warnings += result.previews.warnings
     for expert in result.experts:
-        check_denoiser(model_files(config.model), expert.name)
+        expert.part.check(model_files(config.model))
     result.tables.append(_overview(result, memory.rows))
     if result.weights is not None:
         rows = tuple(tier_rows(result.weights))
@@ -203,7 +202,7 @@ def plan(config: Config) -> TrainPlan:
     return result
 
 
-def _mask_warnings(result: TrainPlan, arch: Architecture) -> list[Problem]:
+def _mask_warnings(result: TrainPlan, family: FamilyForTask) -> list[Problem]:
     """Return what the user should know of the masks in the cache; see both checks for what they raise."""
     section, masks = result.config.mask_loss, result.config.masks
     problems = check_masks(
@@ -211,7 +210,7 @@ def _mask_warnings(result: TrainPlan, arch: Architecture) -> list[Problem]:
         result.weights,
         prior_rule(section),
         scale=section.mask_loss_scale,
-        recache=f"--arch {arch.name}",
+        recache=f"--arch {family.name}",
     )
     if result.weights is None:
         return problems
@@ -235,7 +234,7 @@ def _cache_folders(config: Config) -> list[Path]:
     return folders
 
 
-def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
+def _family(config: Config, folders: list[Path]) -> FamilyForTask:
     remembered = (
         remembered_family(folders, named=config.model.arch)
         if config.model.arch is None or config.model.task is None
@@ -247,9 +246,7 @@ def _family(config: Config, folders: list[Path]) -> tuple[Architecture, str]:
             "the model family is not known",
             fix=Hint("give `--arch NAME`, or run `{command}` first: caches remember it", "cache"),
         )
-    arch = load_architecture(name)
-    task = config.model.task or (remembered[1] if remembered else "")
-    return arch, checked_task(arch, task)
+    return load_family(name).for_task(config.model.task or (remembered[1] if remembered else ""))
 
 
 def _order_items(result: TrainPlan) -> None:
@@ -272,13 +269,13 @@ def _total_steps(result: TrainPlan) -> int:
     return -(-section.max_train_epochs * result.order.batches_per_epoch // result.batches_per_step)
 
 
-def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
+def _choose_experts(result: TrainPlan, family: FamilyForTask) -> None:
     section = result.config.train
-    available = arch.experts(result.task)
+    available = family.experts
     if len(available) == 1 and section.expert is not None:
-        raise UsageError(f"`{arch.name}` has only one expert", fix="leave `--expert` out")
+        raise UsageError(f"`{family.name}` has only one expert", fix="leave `--expert` out")
     result.experts = tuple(wanted_experts(available, section.expert))
-    noise_of_all = training_noise(noise_options(result.config.timesteps, default_shift=arch.default_shift))
+    noise_of_all = training_noise(noise_options(result.config.timesteps, default_shift=family.default_shift))
     shape = result.sets[0].headers[0].latent_shape
     noise = noise_of_all((shape[2], shape[3]))
     shares = [noise.share(*expert.timestep_range) for expert in result.experts]
@@ -303,10 +300,10 @@ def _choose_experts(result: TrainPlan, arch: Architecture) -> None:
 
 def _overview(plan: TrainPlan, memory_rows: Sequence[tuple[str, str]]) -> Table:
     order = plan.order
-    assert plan.arch is not None
+    assert plan.family is not None
     experts = [expert.name for expert in plan.experts if expert.name]
     rows = [
-        ("family", f"{plan.arch.name}, {plan.task}"),
+        ("family", f"{plan.family.name}, {plan.family.task_name}"),
         *([("experts", ", ".join(experts))] if experts else []),
         *(("steps", line) for line in plan.expert_lines()),
         ("cache entries", str(len(order.items))),

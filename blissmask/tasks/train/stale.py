@@ -16,7 +16,7 @@ from blissmask.dataset.captions import read_caption
 from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.errors import Hint, InputError, Problem, UsageError
-from blissmask.families.protocol import Architecture
+from blissmask.families.family import FamilyForTask
 from blissmask.tasks.run.wording import counted, verb
 from blissmask.training.data.cached_set import CachedSet
 
@@ -47,14 +47,14 @@ class _DataSet:
         return self._geometries[source_wh]
 
 
-def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]) -> list[Problem]:
+def stale_warnings(config: Config, family: FamilyForTask, sets: Iterable[CachedSet]) -> list[Problem]:
     """Compare each data set's cache with its photos, masks, captions and sizes, where these are on this machine.
 
     Each file costs one ``stat``.
 
     Args:
         config: whose data sets name the folders.
-        arch: the family.
+        family: the family.
         sets: their caches.
 
     Returns:
@@ -63,7 +63,7 @@ def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]
     """
     problems = []
     for cached in sets:
-        found = _data_set(complete(config.datasets[cached.number - 1], config.general), cached.number, arch)
+        found = _data_set(complete(config.datasets[cached.number - 1], config.general), cached.number, family)
         if found is None:
             continue
         headers: dict[str, list[CacheHeader]] = {}
@@ -73,11 +73,11 @@ def stale_warnings(config: Config, arch: Architecture, sets: Iterable[CachedSet]
     return problems
 
 
-def _data_set(section: DatasetSection, number: int, arch: Architecture) -> _DataSet | None:
+def _data_set(section: DatasetSection, number: int, family: FamilyForTask) -> _DataSet | None:
     """Return the data set; None when it only names a cache, or when its folders are not on this machine."""
     try:
         clips = media_kind(section, number) is MediaKind.VIDEO
-        buckets = make_buckets(section, grid_multiple=arch.latent.grid_multiple, always_bucket=clips)
+        buckets = make_buckets(section, grid_multiple=family.latent.grid_multiple, always_bucket=clips)
         return _DataSet(section, collect(section, number).items, buckets)
     except (InputError, UsageError):
         return None

@@ -141,8 +141,8 @@ def _read_items(plan: TrainPlan, context: RunContext) -> _Data:
     headers = [(header, cached.repeats) for cached in plan.sets for header in cached.headers]
     prior = prior_rule(plan.config.mask_loss)
 
-    assert plan.arch is not None
-    scale, shown = plan.arch.latent.train_scale, plan.arch.shown_frames(plan.task)
+    assert plan.family is not None
+    scale, shown = plan.family.latent.train_scale, plan.family.task.shown_frames
 
     def read(position: int) -> TrainingItem:
         header = headers[position][0]
@@ -181,11 +181,10 @@ def _announce(plan: TrainPlan, totals: MaskTotals, context: RunContext) -> None:
 
 
 def _models(plan: TrainPlan, device: torch.device) -> LearnerPlan:
-    assert plan.arch is not None
+    assert plan.family is not None
     config = plan.config
     return LearnerPlan(
-        arch=plan.arch,
-        task=plan.task,
+        family=plan.family,
         files=model_files(config.model),
         experts=plan.experts,
         schedule=plan.schedule,
@@ -198,7 +197,7 @@ def _models(plan: TrainPlan, device: torch.device) -> LearnerPlan:
         shared_lora=config.train.shared_lora,
         optimizer=optimizer_options(config.optimizer),
         rate=rate_schedule(config.optimizer),
-        noise=noise_options(config.timesteps, default_shift=plan.arch.default_shift),
+        noise=noise_options(config.timesteps, default_shift=plan.family.default_shift),
     )
 
 
@@ -240,7 +239,7 @@ def _loop_settings(plan: TrainPlan, device: torch.device) -> LoopSettings:
 def _loop_hooks(
     plan: TrainPlan, learners: list[Learner], data: _Data, settings: LoopSettings, context: RunContext
 ) -> LoopHooks:
-    assert plan.arch is not None
+    assert plan.family is not None
     facts = TrainedOn(
         items=len(plan.order.items) - len(plan.held_out),
         batches_per_epoch=plan.order.batches_per_epoch,
@@ -248,7 +247,7 @@ def _loop_hooks(
         total_steps=plan.total_steps,
         totals=data.totals,
         base_identity=learners[0].denoiser.identity,
-        resolutions=commonest_sizes(plan.sets, plan.arch.latent.spatial_stride),
+        resolutions=commonest_sizes(plan.sets, plan.family.latent.spatial_stride),
     )
     saved: list[int] = []
 
@@ -283,11 +282,11 @@ def _save(plan: TrainPlan, learners: list[Learner], facts: TrainedOn, done: int,
     """
     if not plan.processes.first:
         return
-    section, names, arch = plan.config.saving, plan.names, plan.arch
-    assert arch is not None
+    section, names, family = plan.config.saving, plan.names, plan.family
+    assert family is not None
 
     def metadata_of(name: str) -> dict[str, str]:
-        return lora_metadata(plan.config, arch, facts, step=done, name=name)
+        return lora_metadata(plan.config, family, facts, step=done, name=name)
 
     files = _lora_files(plan, done)
 

@@ -12,7 +12,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import OURS, parse_text_name
 from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.errors import CacheError, Hint, Problem, UsageError
-from blissmask.families.protocol import Architecture
+from blissmask.families.family import FamilyForTask
 from blissmask.masks.tiers import WeightTier
 from blissmask.storage.content import without_links
 from blissmask.training.data.batches import BucketedItem
@@ -88,21 +88,21 @@ def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> t
     return next(iter(found), None)
 
 
-def read_set(number: int, folder: Path, arch: Architecture, task: str, *, batch_size: int, repeats: int) -> CachedSet:
+def read_set(number: int, folder: Path, family: FamilyForTask, *, batch_size: int, repeats: int) -> CachedSet:
     """List one cache folder.
 
     Raises:
         CacheError: there are no entries, entries of another family or task, damaged files, or captions that were not
             cached; names all of them.
     """
-    headers = list_headers(folder, arch.cache_suffix) if folder.is_dir() else []
+    headers = list_headers(folder, family.cache_suffix) if folder.is_dir() else []
     if not headers:
-        _refuse_empty(number, folder, arch)
-    foreign = [header.path for header in headers if _is_foreign(header, arch)]
+        _refuse_empty(number, folder, family)
+    foreign = [header.path for header in headers if _is_foreign(header, family)]
     without_text = [header.text_path for header in headers if not header.text_path.is_file()]
-    problems = _problem("cached for another model family", foreign, arch)
-    problems += _other_tasks(headers, arch, task)
-    problems += _problem("no cached caption", without_text, arch)
+    problems = _problem("cached for another model family", foreign, family)
+    problems += _other_tasks(headers, family)
+    problems += _problem("no cached caption", without_text, family)
     if problems:
         raise CacheError.several(problems)
     return CachedSet(number=number, folder=folder, headers=tuple(headers), batch_size=batch_size, repeats=repeats)
@@ -225,47 +225,47 @@ def _refuse_missing_regions(masked: Sequence[CacheHeader], recache: str) -> None
         )
 
 
-def _refuse_empty(number: int, folder: Path, arch: Architecture) -> None:
+def _refuse_empty(number: int, folder: Path, family: FamilyForTask) -> None:
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    others = [path for path in files if parse_text_name(path.name, arch.cache_suffix) is None]
+    others = [path for path in files if parse_text_name(path.name, family.cache_suffix) is None]
     if others:
         raise CacheError(
-            f"the cache of dataset {number} is of another model family than `{arch.name}`",
+            f"the cache of dataset {number} is of another model family than `{family.name}`",
             where=_places(others),
-            fix=Hint("run `{command}`, or train the family it was made for", "cache", f"--arch {arch.name}"),
+            fix=Hint("run `{command}`, or train the family it was made for", "cache", f"--arch {family.name}"),
         )
     raise CacheError(
         f"the cache of dataset {number} is empty",
         where=[folder],
-        fix=Hint("run `{command}` first", "cache", f"--arch {arch.name}"),
+        fix=Hint("run `{command}` first", "cache", f"--arch {family.name}"),
     )
 
 
-def _is_foreign(header: CacheHeader, arch: Architecture) -> bool:
-    named = header.metadata.get("architecture", arch.metadata_name)
-    return named != arch.metadata_name or header.latent_shape[0] != arch.latent.channels
+def _is_foreign(header: CacheHeader, family: FamilyForTask) -> bool:
+    named = header.metadata.get("architecture", family.metadata_name)
+    return named != family.metadata_name or header.latent_shape[0] != family.latent.channels
 
 
-def _other_tasks(headers: Sequence[CacheHeader], arch: Architecture, task: str) -> list[Problem]:
+def _other_tasks(headers: Sequence[CacheHeader], family: FamilyForTask) -> list[Problem]:
     """Return the problem of entries that were cached for other tasks; caches of other tools do not name a task."""
     others: dict[str, list[Path]] = {}
     for header in headers:
-        made_for = header.metadata.get(f"{OURS}task", task)
-        if made_for != task:
+        made_for = header.metadata.get(f"{OURS}task", family.task_name)
+        if made_for != family.task_name:
             others.setdefault(made_for, []).append(header.path)
     problems = []
     for made_for, paths in others.items():
-        what = f"cached for the task `{made_for}`, and `{task}` is to be trained"
-        problems += _problem(what, paths, arch, f" --task {task}")
+        what = f"cached for the task `{made_for}`, and `{family.task_name}` is to be trained"
+        problems += _problem(what, paths, family, f" --task {family.task_name}")
     return problems
 
 
-def _problem(what: str, paths: Sequence[Path], arch: Architecture, more: str = "") -> list[Problem]:
+def _problem(what: str, paths: Sequence[Path], family: FamilyForTask, more: str = "") -> list[Problem]:
     """Return one problem that names ``paths``; none when there are no paths."""
     if not paths:
         return []
     entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
-    fix = Hint("run `{command}`", "cache", f"--arch {arch.name}{more}")
+    fix = Hint("run `{command}`", "cache", f"--arch {family.name}{more}")
     return [Problem(f"{entries}: {what}", _places(paths), fix)]
 
 

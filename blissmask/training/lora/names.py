@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from blissmask.families.family import Family
 from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.protocol import Architecture, Denoiser
+from blissmask.families.protocol import Denoiser
 from blissmask.training.lora.fused import PART_ORDER
 
 
@@ -31,19 +32,18 @@ class LayerNames:
     fused: dict[str, tuple[str, ...]]
 
 
-def layer_names(arch: Architecture, *, block_count: int) -> LayerNames:
-    """Return the names of the linear layers of ``arch``, for all of its tasks together.
+def layer_names(family: Family, *, block_count: int) -> LayerNames:
+    """Return the names of the linear layers of a family, for all of its tasks together.
 
     Args:
-        arch: the family.
+        family: the family.
         block_count: how many of each kind of repeated block there may be, >= 1.
     """
     modules: dict[str, str] = {}
-    for task in arch.tasks:
-        expert = arch.experts(task)[0].name
-        small = arch.load_denoiser(
-            ModelFiles(model="tiny"), expert=expert, task=task, device=torch.device("cpu"), dtype=torch.float32
-        )
+    for task_name in family.tasks:
+        chosen = family.for_task(task_name)
+        files, cpu = ModelFiles(model="tiny"), torch.device("cpu")
+        small = chosen.load_denoiser(files, chosen.experts[0], device=cpu, dtype=torch.float32)
         for name in _linear_names(small, block_count):
             modules[small.original_name(name)] = name
     fused: dict[str, list[str]] = {}

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blissmask.families.files.model_files import TINY, ModelFiles
 from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.options import MemoryOptions
@@ -71,22 +70,6 @@ class Load:
     lora: LoraShape
     shared_lora: bool = False
     processes: int = 1
-
-
-def denoiser_files(model: ModelFiles, expert: str) -> list[Path]:
-    """Return the files of one denoiser that are on this machine; empty for a hub id or ``tiny``.
-
-    Args:
-        model: names them; see ``families.files.model_files.check_denoiser``.
-        expert: ``high``, ``low``, or ``""`` for the only one.
-    """
-    if model.model == TINY:
-        return []
-    named = model.dit_high_noise if expert == "high" else model.dit
-    if named is not None:
-        return [named] if named.is_file() else []
-    folder = Path(model.model or "") / ("transformer_2" if expert == "low" else "transformer")
-    return sorted(folder.glob("*.safetensors")) if model.model and folder.is_dir() else []
 
 
 def measure_model(files: Iterable[Path]) -> ModelSize:

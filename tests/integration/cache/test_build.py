@@ -8,6 +8,7 @@ import torch
 
 from blissmask.cachefile.read import list_headers
 from blissmask.errors import InputError, MaskError, UsageError
+from blissmask.families.latent_encoder import LatentEncoder
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, entries, metadata, plan
@@ -337,16 +338,15 @@ def test_a_dry_run_shows_buckets_and_work(photos):
 
 
 def test_broken_values_cost_the_item_and_are_not_written(photos, monkeypatch):
-    from blissmask.families.wan.latents import WanLatentEncoder
+    encode_item = LatentEncoder.encode_item
 
-    encode = WanLatentEncoder.encode
-
-    def poisoned(self, pixels_BCFHW):
-        latents = encode(self, pixels_BCFHW)
-        return latents * float("nan") if pixels_BCFHW.mean() > 0.5 else latents
+    def poisoned(self, pixels_BCFHW, **controls):
+        contents = encode_item(self, pixels_BCFHW, **controls)
+        is_white = pixels_BCFHW.mean() > 0.5
+        return {name: tensor * float("nan") if is_white else tensor for name, tensor in contents.items()}
 
     save(photos / "photos" / "b.png", np.full((64, 96, 3), 255, np.uint8))
-    monkeypatch.setattr(WanLatentEncoder, "encode", poisoned)
+    monkeypatch.setattr(LatentEncoder, "encode_item", poisoned)
     summary = build(photos)
     assert "NaN or infinite values" in summary.failures[0].problem.what
     assert not (photos / "cache" / "b_0096x0064_wan.safetensors").exists()

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from blissmask.cachefile.read import read_tensors
-from blissmask.families.registry import ARCHS, load_architecture
 from tests.builders.cache import build, captions, on_videos, video_folder
+from tests.builders.families import NAMES, family_of
 from tests.builders.pictures import mask_folder, photo_folder, random_rgb, save
 
 SIZE_WH = (128, 64)
@@ -48,15 +48,15 @@ def batch_of(pairs, *, knows_masks):
     return {name: tensors if name in lists else torch.stack(tensors) for name, tensors in batch.items()}
 
 
-@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("knows_masks", [False, True])
 def test_photos_with_and_without_masks_make_a_batch(tmp_path, name, knows_masks):
-    family = load_architecture(name)
+    family = family_of(name)
     photo_folder(tmp_path / "photos", ["my_a_1.png", "b.png"], size_wh=SIZE_WH)
     mask_folder(tmp_path / "masks", ["b.png"], size_wh=SIZE_WH)
     captions(tmp_path, ["my_a_1", "b"])
     settings = {"mask_directory": tmp_path / "masks", "resolution": list(SIZE_WH), "arch": name}
-    if family.control_range[0]:
+    if family.task.control_range[0]:
         for stem in ("my_a_1", "b"):
             save(tmp_path / "controls" / f"{stem}.png", random_rgb(SIZE_WH))
         settings["control_directory"] = tmp_path / "controls"

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from blissmask.errors import InputError
-from blissmask.families.wan.latents import WanLatentEncoder
-from blissmask.families.wan.text import Umt5TextEncoder
+from blissmask.families.family import FamilyForTask
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
@@ -48,13 +47,13 @@ def test_the_suffix_of_the_general_section_holds_for_every_data_set(photos):
 @pytest.mark.parametrize("name", [None, "float32", "bfloat16", "float16"])
 def test_the_vae_has_the_precision_that_is_given(photos, monkeypatch, name):
     seen = set()
-    genuine = WanLatentEncoder.__init__
+    load = FamilyForTask.load_latent_encoder
 
-    def make(self, vae, *arguments, **options):
-        seen.update(parameter.dtype for parameter in vae.parameters())
-        genuine(self, vae, *arguments, **options)
+    def watch(family, files, *, device, dtype):
+        seen.add(dtype)
+        return load(family, files, device=device, dtype=dtype)
 
-    monkeypatch.setattr(WanLatentEncoder, "__init__", make)
+    monkeypatch.setattr(FamilyForTask, "load_latent_encoder", watch)
     sections = with_option(config(photos, cache={"latents_only": True}), "model", vae_dtype=name)
     run_cache(plan_cache(sections), RunContext())
     assert seen == {getattr(torch, name or "float32")}
@@ -64,18 +63,26 @@ def refuse(*arguments, **options):
     raise InputError("broken")
 
 
-encoders = pytest.mark.parametrize("encoder", [WanLatentEncoder, Umt5TextEncoder])
+@pytest.fixture(params=["load_latent_encoder", "load_text_encoder"])
+def refusing(request, monkeypatch):
+    """Let an encoder of the family refuse everything."""
+    load = getattr(FamilyForTask, request.param)
+
+    def load_refusing(*arguments, **options):
+        encoder = load(*arguments, **options)
+        encoder.encode = encoder.encode_item = refuse
+        return encoder
+
+    monkeypatch.setattr(FamilyForTask, request.param, load_refusing)
 
 
-@encoders
-def test_what_cannot_be_encoded_ends_the_run_when_asked_to(photos, monkeypatch, encoder):
-    monkeypatch.setattr(encoder, "encode", refuse)
+@pytest.mark.usefixtures("refusing")
+def test_what_cannot_be_encoded_ends_the_run_when_asked_to(photos):
     with pytest.raises(InputError, match="broken"):
         run_cache(plan(photos), RunContext(fail_fast=True))
 
 
-@encoders
-def test_what_cannot_be_encoded_costs_its_items_otherwise(photos, monkeypatch, encoder):
-    monkeypatch.setattr(encoder, "encode", refuse)
+@pytest.mark.usefixtures("refusing")
+def test_what_cannot_be_encoded_costs_its_items_otherwise(photos):
     failures = run_cache(plan(photos), RunContext()).failures
     assert [failure.problem.what for failure in failures] == ["broken"] * 2

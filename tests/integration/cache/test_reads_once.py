@@ -12,7 +12,6 @@ from blissmask.cachefile.write import save_tensors
 from blissmask.config.model import Config
 from blissmask.dataset import frame_source, pixel_mask
 from blissmask.errors import MediaError
-from blissmask.families.registry import load_architecture
 from blissmask.media import image
 from blissmask.tasks.cache import encode_latents
 from blissmask.tasks.cache.plan import plan as plan_cache
@@ -22,6 +21,7 @@ from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cache import FRAMES, build, config, frame_names, moving_frames, on_videos, plan, video_folder
+from tests.builders.families import family_of
 from tests.builders.pictures import half_mask, save, tier_mask, write_video
 
 
@@ -119,10 +119,10 @@ def test_a_plan_lists_the_masks_of_a_film_once_for_all_its_clips(clip, monkeypat
 def test_train_lists_the_masks_of_a_film_once_for_all_its_clips(clip, monkeypatch):
     settings = masked_by_frames(clip)
     build(clip, **settings)
-    arch = load_architecture("wan22")
-    cached = read_set(1, clip / "cache", arch, arch.tasks[0], batch_size=1, repeats=1)
+    family = family_of(config(clip, **settings).model.arch)
+    cached = read_set(1, clip / "cache", family, batch_size=1, repeats=1)
     listings = count_listings(monkeypatch, clip / "masks" / "clip")
-    assert stale_warnings(config(clip, **settings), arch, [cached]) == []
+    assert stale_warnings(config(clip, **settings), family, [cached]) == []
     assert listings() == 1
 
 

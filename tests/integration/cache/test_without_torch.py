@@ -69,13 +69,13 @@ def test_every_family_can_be_asked_for_its_geometry_and_the_names_of_its_weights
     code = """
 import sys
 from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.registry import ARCHS, load_architecture
-for family in map(load_architecture, ARCHS.names()):
+from blissmask.families.registry import FAMILIES, load_family
+for family in map(load_family, FAMILIES.names()):
     assert family.latent.channels
-    for task in family.tasks:
-        assert family.experts(task)
-        assert family.latent_encoder_identity(ModelFiles(model="tiny"), task=task)
-        assert family.text_encoder_identity(ModelFiles(model="tiny"), task=task)
+    for task in map(family.for_task, family.tasks):
+        assert task.experts
+        assert task.latent_identity(ModelFiles(model="tiny"))
+        assert task.text_identity(ModelFiles(model="tiny"))
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

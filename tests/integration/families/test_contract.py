@@ -15,47 +15,39 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.families.files.model_files import ModelFiles
+from blissmask.errors import UsageError
 from blissmask.families.protocol import Batch
-from blissmask.families.registry import ARCHS, load_architecture
+from blissmask.families.registry import FAMILIES, load_family
+from tests.builders.families import CPU, NAMES, TASKS, TINY, family_of, tiny_denoiser
 
-CPU = torch.device("cpu")
-TINY = ModelFiles(model="tiny")
-FAMILIES = ARCHS.names()
-CASES = [(name, task) for name in FAMILIES for task in load_architecture(name).tasks]
+FIRST_TASKS = [(name, next(iter(load_family(name).tasks))) for name in NAMES]
 CAPTIONS = ["a cat", 'a dog & a very long "sign" in the rain', "a cat", ""]
 
 
 @functools.cache
 def latent_encoder(name: str, task: str):
-    return load_architecture(name).load_latent_encoder(TINY, device=CPU, dtype=torch.float32, task=task)
+    return family_of(name, task).load_latent_encoder(TINY, device=CPU, dtype=torch.float32)
 
 
 @functools.cache
 def text_encoder(name: str, task: str):
-    return load_architecture(name).load_text_encoder(TINY, device=CPU, dtype=torch.float32, task=task)
-
-
-def denoiser(name: str, task: str, expert: str | None = None):
-    family = load_architecture(name)
-    chosen = family.experts(task)[0].name if expert is None else expert
-    return family.load_denoiser(TINY, expert=chosen, task=task, device=CPU, dtype=torch.float32)
+    return family_of(name, task).load_text_encoder(TINY, device=CPU, dtype=torch.float32)
 
 
 def pixels(name: str, *, items: int = 2, frames: int = 1, seed: int = 0) -> Tensor:
-    side = load_architecture(name).latent.grid_multiple
+    side = load_family(name).latent.grid_multiple
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(items, 3, frames, side, 2 * side, generator=generator) * 2 - 1
 
 
-def controls(name: str, items: int = 2) -> tuple[Tensor, ...]:
-    fewest, _ = load_architecture(name).control_range
+def controls(name: str, task: str, items: int = 2) -> tuple[Tensor, ...]:
+    fewest, _ = family_of(name, task).task.control_range
     return tuple(pixels(name, items=items, seed=9 + number).transpose(3, 4) for number in range(fewest))
 
 
 @functools.cache
 def encoded_item(name: str, task: str, frames: int = 1) -> dict[str, Tensor]:
-    return latent_encoder(name, task).encode_item(pixels(name, frames=frames), controls=controls(name))
+    return latent_encoder(name, task).encode_item(pixels(name, frames=frames), controls=controls(name, task))
 
 
 @functools.cache
@@ -64,8 +56,8 @@ def encoded_text(name: str, task: str):
 
 
 def encode(name: str, task: str, captions: list[str]):
-    shown = [control[0, :, 0] for control in controls(name, items=1)]
-    images = [shown] * len(captions) if load_architecture(name).text_sees_controls else None
+    shown = [control[0, :, 0] for control in controls(name, task, items=1)]
+    images = [shown] * len(captions) if family_of(name, task).task.text_sees_controls else None
     return text_encoder(name, task).encode(captions, images)
 
 
@@ -83,38 +75,37 @@ def batch(
     for key in text[0].tensors:
         conditioning[key] = [text[row].tensors[key] for row in texts or rows]
     noise = torch.randn(item["latents"].shape, generator=torch.Generator().manual_seed(1))
-    clean = item["latents"] * load_architecture(name).latent.train_scale
+    clean = item["latents"] * load_family(name).latent.train_scale
     noisy = (1 - level) * clean + level * noise
     return Batch(noisy[list(rows)], torch.full((len(rows),), level), conditioning)
 
 
-def frame_counts(name: str) -> tuple[int, ...]:
-    return (1, 5) if load_architecture(name).takes_videos else (1,)
+def frame_counts(name: str, task: str) -> tuple[int, ...]:
+    return (1, 5) if family_of(name, task).task.takes_videos else (1,)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", NAMES)
 def test_declaration_is_complete(name: str):
-    family = load_architecture(name)
+    family = load_family(name)
     assert family.name == name
-    assert ARCHS.describe(name)
+    assert FAMILIES.describe(name)
     assert "_" not in family.cache_suffix, "the suffix is the last part of a file name split at underscores"
     assert family.latent.grid_multiple % family.latent.spatial_stride == 0
     assert family.default_shift > 0
-    assert set(family.one_frame_tasks) <= set(family.tasks)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_experts_cover_all_noise_without_overlap(name: str, task: str):
-    ranges = sorted(expert.timestep_range for expert in load_architecture(name).experts(task))
+    ranges = sorted(expert.timestep_range for expert in family_of(name, task).experts)
     assert ranges[0][0] == 0.0
     assert ranges[-1][1] == 1.0
     assert all(before[1] == after[0] for before, after in itertools.pairwise(ranges))
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_latents_have_the_declared_geometry(name: str, task: str):
-    latent = load_architecture(name).latent
-    for frames in frame_counts(name):
+    latent = load_family(name).latent
+    for frames in frame_counts(name, task):
         given, contents = pixels(name, frames=frames), encoded_item(name, task, frames)
         height, width = (side // latent.spatial_stride for side in given.shape[3:])
         assert contents["latents"].shape == (
@@ -128,28 +119,26 @@ def test_latents_have_the_declared_geometry(name: str, task: str):
         assert all(content.ndim == 5 for key, content in contents.items() if key.startswith("latents"))
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_encoding_is_the_same_every_time_and_for_one_item_alone(name: str, task: str):
     encoder = latent_encoder(name, task)
     together = encoded_item(name, task)
-    again = encoder.encode_item(pixels(name), controls=controls(name))
-    alone = encoder.encode_item(pixels(name)[:1], controls=[control[:1] for control in controls(name)])
+    again = encoder.encode_item(pixels(name), controls=controls(name, task))
+    alone = encoder.encode_item(pixels(name)[:1], controls=[control[:1] for control in controls(name, task)])
     for key, content in together.items():
         assert torch.equal(content, again[key])
         torch.testing.assert_close(content[:1], alone[key], rtol=1e-4, atol=2e-5)
     torch.testing.assert_close(encoder.encode(pixels(name)), together["latents"], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if load_architecture(name).takes_videos])
+@pytest.mark.parametrize(("name", "task"), [case for case in FIRST_TASKS if family_of(*case).task.takes_videos])
 @pytest.mark.parametrize(("frame", "latent_frame"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2)])
 def test_a_marked_frame_lands_in_its_latent_frame(
-    name: str, frame: int, latent_frame: int, monkeypatch: pytest.MonkeyPatch
+    name: str, task: str, frame: int, latent_frame: int, monkeypatch: pytest.MonkeyPatch
 ):
-    encoder = latent_encoder(name, load_architecture(name).tasks[0])
-    for module in encoder._vae.modules():
-        # The group norms of HunyuanVideo 1.0 average over all frames, so that every mark shines through everywhere, faintly.
-        if isinstance(module, torch.nn.GroupNorm):
-            monkeypatch.setattr(module, "forward", lambda x: x)
+    encoder = latent_encoder(name, task)
+    # Group norms of a VAE average over all frames, so that every mark shines through everywhere, faintly.
+    monkeypatch.setattr(torch.nn.GroupNorm, "forward", lambda self, x: x)
     plain = pixels(name, items=1, frames=9)
     marked = plain.clone()
     marked[:, :, frame, :4, :4] += 0.2
@@ -158,16 +147,16 @@ def test_a_marked_frame_lands_in_its_latent_frame(
     assert changed[latent_frame] > 0
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_sizes_and_frame_counts_that_do_not_fit_are_refused(name: str):
-    encoder = latent_encoder(name, load_architecture(name).tasks[0])
+@pytest.mark.parametrize(("name", "task"), FIRST_TASKS)
+def test_sizes_and_frame_counts_that_do_not_fit_are_refused(name: str, task: str):
+    encoder = latent_encoder(name, task)
     with pytest.raises(ValueError, match="must be"):
         encoder.encode(pixels(name, frames=3))
     with pytest.raises(ValueError, match="must be"):
         encoder.encode(pixels(name)[..., :-4])
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_captions_encode_alike_alone_and_together(name: str, task: str):
     together = encoded_text(name, task)
     for caption, text in zip(CAPTIONS, together, strict=True):
@@ -179,10 +168,10 @@ def test_captions_encode_alike_alone_and_together(name: str, task: str):
     assert first.shape != second.shape or not torch.allclose(first, second)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_prediction_has_the_shape_of_the_latents_and_listens(name: str, task: str):
-    model = denoiser(name, task)
-    for frames in frame_counts(name):
+    model = tiny_denoiser(name, task)
+    for frames in frame_counts(name, task):
         given = batch(name, task, frames=frames)
         with torch.no_grad():
             velocity = model.predict(given)
@@ -195,20 +184,20 @@ def test_prediction_has_the_shape_of_the_latents_and_listens(name: str, task: st
         assert not torch.allclose(velocity, other_level, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_items_of_a_batch_do_not_see_each_other(name: str, task: str):
-    model = denoiser(name, task)
+    model = tiny_denoiser(name, task)
     with torch.no_grad():
         together = model.predict(batch(name, task))
         alone = model.predict(batch(name, task, rows=(1,)))
     torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_lora_trains_every_adapter_and_nothing_else(name: str, task: str):
     from peft import LoraConfig, inject_adapter_in_model
 
-    model = denoiser(name, task)
+    model = tiny_denoiser(name, task)
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
     inject_adapter_in_model(
         LoraConfig(r=2, lora_alpha=2, target_modules=model.lora_targets, init_lora_weights=False), model.module
@@ -216,7 +205,7 @@ def test_lora_trains_every_adapter_and_nothing_else(name: str, task: str):
     adapters = {key: value for key, value in model.module.named_parameters() if "lora_" in key}
     assert {key for key, value in model.module.named_parameters() if value.requires_grad} == adapters.keys()
     optimizer = torch.optim.SGD(adapters.values(), lr=1e-3)
-    model.predict(batch(name, task, frames=frame_counts(name)[-1])).square().mean().backward()
+    model.predict(batch(name, task, frames=frame_counts(name, task)[-1])).square().mean().backward()
     assert not [key for key, value in adapters.items() if value.grad is None or not value.grad.abs().max() > 0]
     optimizer.step()
     after = {
@@ -226,42 +215,41 @@ def test_lora_trains_every_adapter_and_nothing_else(name: str, task: str):
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_lora_modules_have_original_names_of_their_own(name: str, task: str):
-    model = denoiser(name, task)
+    model = tiny_denoiser(name, task)
     targets = [key for key, _ in model.module.named_modules() if re.fullmatch(model.lora_targets, key)]
     assert len({model.original_name(key) for key in targets}) == len(targets) > 0
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_repeated_blocks_exist(name: str, task: str):
-    model = denoiser(name, task)
+    model = tiny_denoiser(name, task)
     present = {type(module).__name__ for module in model.module.modules()}
     assert set(model.block_class_names) <= present
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_loading_leaves_the_random_state_alone(name: str):
-    family = load_architecture(name)
+@pytest.mark.parametrize(("name", "task"), FIRST_TASKS)
+def test_loading_leaves_the_random_state_alone(name: str, task: str):
+    family = family_of(name, task)
     before = torch.random.get_rng_state()
     family.load_latent_encoder(TINY, device=CPU, dtype=torch.float32)
     family.load_text_encoder(TINY, device=CPU, dtype=torch.float32)
-    denoiser(name, family.tasks[0])
+    tiny_denoiser(name, task)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def fingerprints() -> dict[str, list[str]]:
     """Return identities and weight hashes of every family, for comparison between processes."""
     found = {}
-    for name in FAMILIES:
-        family = load_architecture(name)
-        model = denoiser(name, family.tasks[0])
+    for name, task in FIRST_TASKS:
+        family, model = family_of(name, task), tiny_denoiser(name, task)
         digest = hashlib.sha256()
         for value in model.module.state_dict().values():
             digest.update(value.contiguous().numpy().tobytes())
         found[name] = [
-            family.latent_encoder_identity(TINY),
-            family.text_encoder_identity(TINY),
+            family.latent_identity(TINY),
+            family.text_identity(TINY),
             model.identity,
             digest.hexdigest(),
         ]
@@ -281,8 +269,29 @@ def _other_hash_seed() -> dict[str, str]:
     return {**os.environ, "PYTHONHASHSEED": "77"}
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
+@pytest.mark.parametrize(("name", "task"), TASKS)
 def test_identity_without_loading_is_the_loaded_one(name: str, task: str):
-    family = load_architecture(name)
-    assert latent_encoder(name, task).identity == family.latent_encoder_identity(TINY, task=task)
-    assert text_encoder(name, task).identity == family.text_encoder_identity(TINY, task=task)
+    family = family_of(name, task)
+    assert latent_encoder(name, task).identity == family.latent_identity(TINY)
+    assert text_encoder(name, task).identity == family.text_identity(TINY)
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_the_contents_of_a_cache_entry_are_the_declared_ones(name: str, task: str):
+    declared = family_of(name, task).task
+    item = {key: value[0] for key, value in encoded_item(name, task).items() if key != "latents"}
+    text = encoded_text(name, task)[0]
+    assert {key: tensor.ndim for key, tensor in item.items()} == {
+        key: len(shape) for key, shape in declared.contents.items()
+    }
+    assert {key: tensor.ndim for key, tensor in text.tensors.items()} == {
+        key: len(shape) for key, shape in declared.text_contents.items()
+    }
+    assert text.variable_length == {key for key, shape in declared.text_contents.items() if shape[0] == "L"}
+
+
+@pytest.mark.parametrize(("name", "task"), [case for case in TASKS if not family_of(*case).task.control_range[1]])
+def test_controls_that_a_task_does_not_take_are_refused(name: str, task: str):
+    picture = pixels(name, items=1)
+    with pytest.raises(UsageError, match=r"no control pictures|from the video.s first frame"):
+        latent_encoder(name, task).encode_item(picture, controls=[picture])

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from blissmask.errors import ModelError, UsageError
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Batch
-from blissmask.families.registry import load_architecture
-from tests.builders.tiny_pipelines import tiny_pipeline
+from tests.builders.families import CPU, NAMES, TINY, family_of
+from tests.builders.tiny_pipelines import PIPELINES, tiny_pipeline
 
-CPU = torch.device("cpu")
 FP32 = torch.float32
-TINY = ModelFiles(model="tiny")
+ANY = PIPELINES[0]
 
 
-@pytest.mark.parametrize("name", ["wan21", "wan22", "wan22-5b", "qwen-image", "hunyuan-video", "hunyuan-video-15"])
+@pytest.mark.parametrize("name", PIPELINES)
 def test_saved_pipeline_is_a_model_folder_of_the_same_weights(tmp_path: Path, name: str):
     tiny_pipeline(name).save_pretrained(tmp_path)
-    family = load_architecture(name)
+    family = family_of(name)
     folder = ModelFiles(model=str(tmp_path))
     side = family.latent.grid_multiple
     pixels = torch.rand(1, 3, 1, side, 2 * side, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -33,10 +33,10 @@ def test_saved_pipeline_is_a_model_folder_of_the_same_weights(tmp_path: Path, na
     assert texts[0].keys() == texts[1].keys()
     for key in texts[0]:
         torch.testing.assert_close(texts[0][key], texts[1][key], rtol=1e-5, atol=1e-5)
-    for expert in family.experts(""):
+    for expert in family.experts:
         velocities = []
         for files in (TINY, folder):
-            denoiser = family.load_denoiser(files, expert=expert.name, task=family.tasks[0], device=CPU, dtype=FP32)
+            denoiser = family.load_denoiser(files, expert, device=CPU, dtype=FP32)
             with torch.no_grad():
                 velocities.append(
                     denoiser.predict(
@@ -44,11 +44,11 @@ def test_saved_pipeline_is_a_model_folder_of_the_same_weights(tmp_path: Path, na
                     )
                 )
         torch.testing.assert_close(velocities[0], velocities[1], rtol=1e-5, atol=1e-5)
-    assert family.latent_encoder_identity(folder) != family.latent_encoder_identity(TINY)
-    assert family.latent_encoder_identity(folder) == family.latent_encoder_identity(ModelFiles(vae=tmp_path / "vae"))
+    assert family.latent_identity(folder) != family.latent_identity(TINY)
+    assert family.latent_identity(folder) == family.latent_identity(ModelFiles(vae=tmp_path / "vae"))
 
 
-@pytest.mark.parametrize("name", ["wan22", "qwen-image", "hunyuan-video"])
+@pytest.mark.parametrize("name", PIPELINES)
 def test_tiny_pipeline_runs(name: str):
     pipeline = tiny_pipeline(name)
     pipeline.set_progress_bar_config(disable=True)
@@ -64,37 +64,49 @@ def test_tiny_pipeline_runs(name: str):
 
 
 def test_damaged_folder_is_named(tmp_path: Path):
-    tiny_pipeline("wan21").transformer.save_pretrained(tmp_path / "transformer")
+    tiny_pipeline(ANY).transformer.save_pretrained(tmp_path / "transformer")
     weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-64])
-    family = load_architecture("wan21")
+    family = family_of(ANY)
     with pytest.raises(ModelError) as caught:
-        family.load_denoiser(ModelFiles(model=str(tmp_path)), expert="", task="t2v", device=CPU, dtype=FP32)
+        family.load_denoiser(ModelFiles(model=str(tmp_path)), family.experts[0], device=CPU, dtype=FP32)
     assert str(tmp_path / "transformer") in caught.value.problems[0].where
 
 
 def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path: Path):
-    from safetensors.torch import load_file
-    from safetensors.torch import save_file as write_safetensors
-
-    tiny_pipeline("wan21").transformer.save_pretrained(tmp_path / "transformer")
+    tiny_pipeline(ANY).transformer.save_pretrained(tmp_path / "transformer")
     weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
     state = load_file(weights)
-    del state["blocks.0.attn1.to_q.weight"]
-    write_safetensors(state, weights)
+    del state[min(state)]
+    save_file(state, weights)
+    family = family_of(ANY)
     with pytest.raises(ModelError):
-        load_architecture("wan21").load_denoiser(
-            ModelFiles(model=str(tmp_path)), expert="", task="t2v", device=CPU, dtype=FP32
-        )
+        family.load_denoiser(ModelFiles(model=str(tmp_path)), family.experts[0], device=CPU, dtype=FP32)
 
 
 def test_folder_in_another_layout_is_refused(tmp_path: Path):
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "vae.safetensors").write_bytes(b"x")
     with pytest.raises(ModelError, match=r"config\.json"):
-        load_architecture("wan21").load_latent_encoder(ModelFiles(model=str(tmp_path)), device=CPU, dtype=FP32)
+        family_of(ANY).load_latent_encoder(ModelFiles(model=str(tmp_path)), device=CPU, dtype=FP32)
 
 
 def test_unknown_task_names_those_there_are():
     with pytest.raises(UsageError, match="no task `v2v`"):
-        load_architecture("wan22").experts("v2v")
+        family_of(ANY, "v2v")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_foreign_file_is_refused_by_every_part(tmp_path: Path, name: str):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"something.weight": torch.ones(2, 2)}, path)
+    fields = ("vae", "text_encoder", "text_encoder_2", "image_encoder", "dit", "dit_high_noise")
+    files = ModelFiles(**dict.fromkeys(fields, path), tokenizer=tmp_path)
+    family = family_of(name)
+    with pytest.raises(ModelError, match=r"foreign\.safetensors"):
+        family.load_latent_encoder(files, device=CPU, dtype=FP32)
+    for expert in family.experts:
+        with pytest.raises(ModelError, match=r"foreign\.safetensors"):
+            family.load_denoiser(files, expert, device=CPU, dtype=FP32)
+    with pytest.raises(ModelError):
+        family.load_text_encoder(files, device=CPU, dtype=FP32)

@@ -15,7 +15,7 @@ from blissmask.errors import ModelError, UsageError
 from blissmask.families.encoders.text_batches import batches_by_length
 from blissmask.families.files.identity import file_identity, folder_identity
 from blissmask.families.files.keymap import KeyMap
-from blissmask.families.files.model_files import ModelFiles, part_of_model
+from blissmask.families.files.model_files import ModelFiles, folder_of_part
 from blissmask.families.files.tensor_files import embedded_sentencepiece, holds_entry, open_checkpoint
 from blissmask.families.protocol import OneFrame
 
@@ -201,34 +201,34 @@ def test_hub_models_that_are_not_here_need_permission_and_the_flag_is_named(
     _hub_copy(monkeypatch, tmp_path, "transformer")
     files = ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers")
     with pytest.raises(ModelError, match="nor a hub model of this name on this machine") as caught:
-        part_of_model(files, "vae", option="--vae")
+        folder_of_part(files, "vae", option="--vae")
     assert "--download" in caught.value.problems[0].fix
-    assert part_of_model(replace(files, download=True), "vae", option="--vae") == tmp_path / "vae"
+    assert folder_of_part(replace(files, download=True), "vae", option="--vae") == tmp_path / "vae"
 
 
 def test_hub_models_that_are_here_need_no_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     _hub_copy(monkeypatch, tmp_path, "vae")
     assert (
-        part_of_model(ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers"), "vae", option="--vae") == tmp_path / "vae"
+        folder_of_part(ModelFiles(model="Wan-AI/Wan2.2-T2V-A14B-Diffusers"), "vae", option="--vae") == tmp_path / "vae"
     )
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "nowhere"])
 def test_missing_folder_is_no_hub_id(model: str):
     with pytest.raises(ModelError, match="neither a folder nor a hub id"):
-        part_of_model(ModelFiles(model=model, download=True), "vae", option="--vae")
+        folder_of_part(ModelFiles(model=model, download=True), "vae", option="--vae")
 
 
 def test_nothing_named_says_both_ways():
     with pytest.raises(UsageError) as caught:
-        part_of_model(ModelFiles(), "text_encoder", option="--text-encoder")
+        folder_of_part(ModelFiles(), "text_encoder", option="--text-encoder")
     assert "--text-encoder" in caught.value.problems[0].fix
     assert "--model" in caught.value.problems[0].fix
 
 
 def test_model_folder_without_the_part_is_refused(tmp_path: Path):
     with pytest.raises(ModelError, match="no `vae` folder"):
-        part_of_model(ModelFiles(model=str(tmp_path)), "vae", option="--vae")
+        folder_of_part(ModelFiles(model=str(tmp_path)), "vae", option="--vae")
 
 
 def test_keymap_is_a_bijection_that_keeps_numbers_and_suffixes():
@@ -256,6 +256,6 @@ def test_importing_a_family_does_not_import_diffusers_or_transformers():
     import subprocess
     import sys
 
-    code = "import sys; from blissmask.families.registry import *; [load_architecture(n) for n in ARCHS.names()]; print('diffusers' in sys.modules, 'transformers' in sys.modules)"
+    code = "import sys; from blissmask.families.registry import *; [load_family(n) for n in FAMILIES.names()]; print('diffusers' in sys.modules, 'transformers' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from blissmask.families.files.model_files import ModelFiles
 from blissmask.training.lora.layers import LoraShape
-from blissmask.training.memory.estimate import Load, choose_options, denoiser_files, estimate, resting_bytes, size_of
+from blissmask.training.memory.estimate import Load, choose_options, estimate, resting_bytes, size_of
 from blissmask.training.memory.options import MemoryOptions
 
 GIB = 1 << 30
@@ -133,21 +132,3 @@ def test_without_a_gpu_models_train_in_cpu_memory():
     taken = resting_bytes([SIZE] * 2, [], MemoryOptions(offload_inactive_dit=True), load)
     assert taken == estimate([SIZE] * 2, GIVEN, load)
     assert taken > 2 * 2 * WHOLE
-
-
-@pytest.mark.parametrize(
-    ("expert", "expected"), [("high", ["high.safetensors"]), ("low", ["low.safetensors"]), ("", ["low.safetensors"])]
-)
-def test_each_expert_has_its_own_file(tmp_path, expert, expected):
-    for name in ("high", "low"):
-        (tmp_path / f"{name}.safetensors").touch()
-    model = ModelFiles(dit=tmp_path / "low.safetensors", dit_high_noise=tmp_path / "high.safetensors")
-    assert [path.name for path in denoiser_files(model, expert)] == expected
-
-
-@pytest.mark.parametrize(("expert", "folder"), [("high", "transformer"), ("low", "transformer_2"), ("", "transformer")])
-def test_each_expert_has_its_own_folder_of_a_diffusers_model(tmp_path, expert, folder):
-    for name in ("transformer", "transformer_2"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.safetensors").touch()
-    assert [path.stem for path in denoiser_files(ModelFiles(model=str(tmp_path)), expert)] == [folder]

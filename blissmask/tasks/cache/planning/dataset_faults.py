@@ -144,19 +144,23 @@ def _shared_paths(scanned: Scanned) -> list[Problem]:
 
 def _control_counts(scanned: Scanned) -> list[Problem]:
     recipe = scanned.recipe
-    arch = recipe.model.arch
+    family = recipe.model.family
     if recipe.one_frame:
         fewest = most = len(recipe.one_frame.clean_indices)
     else:
-        fewest, most = arch.control_range
+        fewest, most = family.task.control_range
     wrong = [entry.item for entry in scanned.entries if not fewest <= len(entry.item.control_paths) <= most]
     if not wrong:
         return []
     if not most:
-        return [about(wrong, f"{{}} with control pictures, and `{arch.name}` takes none", "remove `control_directory`")]
+        return [
+            about(wrong, f"{{}} with control pictures, and `{family.name}` takes none", "remove `control_directory`")
+        ]
     expected = str(fewest) if fewest == most else f"{fewest} to {most}"
     return [
         about(
-            wrong, f"{{}} without the {expected} control pictures that `{arch.name}` takes", "check `control_directory`"
+            wrong,
+            f"{{}} without the {expected} control pictures that `{family.name}` takes",
+            "check `control_directory`",
         )
     ]

@@ -84,20 +84,20 @@ def _partly_short(scanned: Scanned) -> list[Problem]:
         if entry.frames is not None:
             lengths.setdefault(entry.item.media.path, set()).add(entry.frames.frame_count)
     problems = []
-    for length in rounded_targets(recipe.section.target_frames, recipe.model.arch.latent.temporal_stride):
+    for length in rounded_targets(recipe.section.target_frames, recipe.model.family.latent.temporal_stride):
         short = [str(path) for path, found in lengths.items() if length not in found]
         if short:
             what = (
                 f"{counted(len(short), 'video')} {verb(len(short), 'is', 'are')} too short for clips of {length} frames"
             )
-            fps = recipe.model.arch.default_fps
+            fps = recipe.model.family.default_fps
             fix = f"only shorter clips are cut from them; {length} frames at {rate_text(fps)} fps are {length / fps:.1f} seconds"
             problems.append(Problem(what, tuple(short), fix))
     return problems
 
 
 def _rounded_frames(recipe: Recipe) -> list[Problem]:
-    stride = recipe.model.arch.latent.temporal_stride
+    stride = recipe.model.family.latent.temporal_stride
     targets = (
         recipe.section.target_frames
         if recipe.kind is MediaKind.VIDEO and recipe.section.frame_extraction != "full"
@@ -109,7 +109,7 @@ def _rounded_frames(recipe: Recipe) -> list[Problem]:
         if frames != round_frames(frames, stride)
     ]
     what = f"`target_frames` are rounded to {stride}k+1: {', '.join(changed)}"
-    return [Problem(what, (), f"the VAE of `{recipe.model.arch.name}` encodes no other lengths")] if changed else []
+    return [Problem(what, (), f"the VAE of `{recipe.model.family.name}` encodes no other lengths")] if changed else []
 
 
 def _rates(scanned: Scanned) -> list[Problem]:
@@ -117,13 +117,13 @@ def _rates(scanned: Scanned) -> list[Problem]:
 
     Slower films than the model's rate are left out then: frames are never repeated, so no setting would mend them.
     """
-    arch, source = scanned.recipe.model.arch, scanned.recipe.section.source_fps
+    family, source = scanned.recipe.model.family, scanned.recipe.section.source_fps
     moving = [entry for entry in scanned.entries if entry.frames and entry.frames.frame_count > 1]
     rates = {entry.item.media.path: entry.facts.fps for entry in moving if entry.facts.fps}
     if source is None:
-        wrong = {path: fps for path, fps in rates.items() if fps > arch.default_fps * _MUCH_FASTER}
-        what = f"{{}} faster than the {rate_text(arch.default_fps)} fps of `{arch.name}`; with all frames kept, motion becomes slow motion"
-        fix = f"set `source_fps` to the rate of the videos, and frames are dropped to {rate_text(arch.default_fps)} per second"
+        wrong = {path: fps for path, fps in rates.items() if fps > family.default_fps * _MUCH_FASTER}
+        what = f"{{}} faster than the {rate_text(family.default_fps)} fps of `{family.name}`; with all frames kept, motion becomes slow motion"
+        fix = f"set `source_fps` to the rate of the videos, and frames are dropped to {rate_text(family.default_fps)} per second"
     else:
         wrong = {path: fps for path, fps in rates.items() if abs(fps / source - 1) > _RATE_TOLERANCE}
         what = f"{{}} at another rate than `source_fps`, {rate_text(source)}; frames are dropped as if it were right"

@@ -77,7 +77,7 @@ def scan(recipe: Recipe, prints: Prints, *, latents: bool, texts: bool, force: b
     Raises:
         InputError, UsageError: as ``collect``, or the cache folder cannot be listed.
     """
-    folder = CacheFolder(recipe.folder, recipe.model.arch.cache_suffix, verify=verify)
+    folder = CacheFolder(recipe.folder, recipe.model.family.cache_suffix, verify=verify)
     collected = collect(recipe.section, recipe.number)
     masked = (
         recipe.section.alpha_mask
@@ -178,9 +178,9 @@ def _ranges(item: DatasetItem, facts: Facts, recipe: Recipe) -> Iterator[FrameRa
     if item.media.kind is MediaKind.IMAGE:
         yield None
         return
-    arch = recipe.model.arch
-    kept = len(frames_at_rate(facts.frame_count, recipe.section.source_fps, arch.default_fps))
-    yield from clip_ranges(kept, recipe.section, arch.latent.temporal_stride)
+    family = recipe.model.family
+    kept = len(frames_at_rate(facts.frame_count, recipe.section.source_fps, family.default_fps))
+    yield from clip_ranges(kept, recipe.section, family.latent.temporal_stride)
 
 
 def _mask_source(item: DatasetItem, facts: Facts, found: Scanned) -> MaskSource | None:
@@ -201,7 +201,7 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
         caption = item.caption
     if recipe.section.shuffle_caption:
         caption = shuffle_tags(caption, keep_tokens=recipe.section.keep_tokens or 0, seed=item.media.stem)
-    path = recipe.folder / text_name(item.media.stem, recipe.model.arch.cache_suffix)
+    path = recipe.folder / text_name(item.media.stem, recipe.model.family.cache_suffix)
     metadata = found.folder.metadata(path.name)
     if metadata is None:
         reason = "new caption"
@@ -217,7 +217,7 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
 
 def seen_controls(item: DatasetItem, recipe: Recipe) -> tuple[Path, ...]:
     """Return the control pictures that the item's caption is encoded with; none for most families."""
-    return item.control_paths if recipe.model.arch.text_sees_controls else ()
+    return item.control_paths if recipe.model.family.task.text_sees_controls else ()
 
 
 def text_labels(recipe: Recipe) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _raw_mask(entry: Entry, picture: Picture | None, footage: Footage | None) ->
     mask_print = footage.mask_print
     if path is None or not mask_is_moving(path):
         return *footage.still_mask, mask_print
-    indices, stride = entry.frame_indices, entry.recipe.model.arch.latent.temporal_stride
+    indices, stride = entry.frame_indices, entry.recipe.model.family.latent.temporal_stride
     return moving_mask(footage.masks.frames(indices), len(indices), stride), "", mask_print
 
 
@@ -124,7 +124,7 @@ def _control_geometry(entry: Entry, size_wh: tuple[int, int]) -> Geometry:
 
     Source: musubi-tuner's ``control_resolution`` and ``no_resize_control``; with both, only larger pictures are shrunk.
     """
-    section, grid = entry.recipe.section, entry.recipe.model.arch.latent.grid_multiple
+    section, grid = entry.recipe.section, entry.recipe.model.family.latent.grid_multiple
     resolution_wh = section.control_resolution
     if entry.recipe.one_frame or (resolution_wh is None and not section.no_resize_control):
         return cover(size_wh, entry.geometry.size_wh)

@@ -256,11 +256,11 @@ def _on_stage(studio: Studio, performers: Sequence[_Performer], before_pass: Cal
 
 
 def _write(path: Path, rgb_FHW3: NDArray[np.uint8], plan: TrainPlan) -> None:
-    assert plan.arch is not None
+    assert plan.family is not None
     if len(rgb_FHW3) == 1:
         write_png_rgb(path, rgb_FHW3[0])
     else:
-        write_mp4(path, rgb_FHW3, fps=plan.arch.default_fps)
+        write_mp4(path, rgb_FHW3, fps=plan.family.default_fps)
 
 
 def _state_time(plan: TrainPlan) -> float:

@@ -30,14 +30,14 @@ def encode_shots(plan: TrainPlan, planned: Sequence[PlannedShot], device: torch.
         ModelError: an encoder cannot be loaded.
         MediaError: a picture cannot be read.
     """
-    assert plan.arch is not None
+    assert plan.family is not None
     assert plan.previews is not None
     files, dtype = model_files(plan.config.model), getattr(torch, TEXT_DTYPE)
-    sees_pictures = plan.arch.text_sees_controls
+    sees_pictures = plan.family.task.text_sees_controls
     pictures = [_read_pictures(shot, whole=sees_pictures) for shot in planned]
     asked = [(shot.prompt, at) for at, shot in enumerate(planned)]
     asked += [(shot.negative, at) for at, shot in enumerate(planned) if shot.negative is not None]
-    encoder = plan.arch.load_text_encoder(files, device=device, dtype=dtype, task=plan.task)
+    encoder = plan.family.load_text_encoder(files, device=device, dtype=dtype)
     images = [[to_signed(rgb_HW3) for rgb_HW3 in pictures[at]] for _, at in asked] if sees_pictures else None
     texts = [encoded.tensors for encoded in encoder.encode([text for text, _ in asked], images)]
     negatives = dict(zip((at for _, at in asked[len(planned) :]), texts[len(planned) :], strict=True))
@@ -77,5 +77,5 @@ def _look_at(
     if encoder is None:
         return [None] * len(pictures)
     release_memory(device)
-    model = encoder.part.load(model_files(plan.config.model), encoder.load_file, device=device, dtype=torch.float32)
+    model = encoder.part.load(model_files(plan.config.model), device=device, dtype=torch.float32)
     return [encode_picture(encoder, model, shown[0]) for shown in pictures]

@@ -10,10 +10,11 @@ from pathlib import Path
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import BlissmaskError, Problem, UsageError
-from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files
-from blissmask.families.files.part import Component
+from blissmask.families.family import FamilyForTask
+from blissmask.families.files.model_files import ModelFiles, model_files
+from blissmask.families.files.part import Part
 from blissmask.families.previews import Drawing
-from blissmask.families.protocol import Architecture, Expert
+from blissmask.families.protocol import Expert
 from blissmask.media.image import read_header
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, read_prompts
@@ -67,13 +68,13 @@ class PreviewPlan:
 
 
 def plan_previews(
-    config: Config, arch: Architecture, task: str, sets: Sequence[CachedSet], trained: Sequence[Expert]
+    config: Config, family: FamilyForTask, sets: Sequence[CachedSet], trained: Sequence[Expert]
 ) -> PreviewPlan | None:
     """Return what previews will draw; None when none are asked for.
 
     Args:
         config: prompts, and when to draw them.
-        arch, task: the family.
+        family: the family, for its task.
         sets: what a prompt leaves open is as in most of the data set.
         trained: experts that are trained.
 
@@ -90,13 +91,13 @@ def plan_previews(
         raise UsageError(
             "`sample_prompts` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
         )
-    files, plan = model_files(config.model), PreviewPlan(arch.drawing(task))
+    files, plan = model_files(config.model), PreviewPlan(family.drawing())
     prompts = read_prompts(section.sample_prompts)
-    problems = _missing_files(plan.drawing, files)
+    problems = _missing_files(family.task.encoders, files)
     changed: list[str] = []
     for prompt in prompts:
         try:
-            plan.shots.append(_complete(prompt, plan.drawing, arch, sets, config.train.seed, changed))
+            plan.shots.append(_complete(prompt, plan.drawing, family, sets, config.train.seed, changed))
         except BlissmaskError as error:
             problems += [
                 Problem(f"{prompt.place}: {problem.what}", problem.where, problem.fix) for problem in error.problems
@@ -105,23 +106,23 @@ def plan_previews(
         raise UsageError.several(problems)
     if changed:
         plan.warnings.append(Problem("some previews are not drawn as they are written", tuple(changed)))
-    _choose_onlookers(plan, arch.experts(task), trained, files)
+    _choose_onlookers(plan, family.experts, trained, files)
     return plan
 
 
 def _complete(
     prompt: PreviewPrompt,
     drawing: Drawing,
-    arch: Architecture,
+    family: FamilyForTask,
     sets: Sequence[CachedSet],
     seed: int,
     changed: list[str],
 ) -> PlannedShot:
     """Fill in what the prompt leaves open, and put its size on the grid; ``changed`` takes a line for each rounding."""
-    (usual_w, usual_h), usual_frames = _usual_size(arch, sets)
+    (usual_w, usual_h), usual_frames = _usual_size(family, sets)
     size_wh = (
-        _on_grid(prompt, prompt.width or usual_w, arch, "w", changed),
-        _on_grid(prompt, prompt.height or usual_h, arch, "h", changed),
+        _on_grid(prompt, prompt.width or usual_w, family, "w", changed),
+        _on_grid(prompt, prompt.height or usual_h, family, "h", changed),
     )
     cfg_scale = prompt.cfg_scale
     if cfg_scale is None:
@@ -134,17 +135,17 @@ def _complete(
         prompt=prompt.prompt,
         negative=(prompt.negative_prompt or "") if cfg_scale > 1 else None,
         size_wh=size_wh,
-        frames=_frames(prompt, prompt.frame_count or usual_frames, arch, changed),
+        frames=_frames(prompt, prompt.frame_count or usual_frames, family, changed),
         steps=prompt.sample_steps or _STEPS,
         cfg_scale=max(cfg_scale, 1.0),
         guidance=None if drawing.guidance is None else prompt.guidance_scale or drawing.guidance,
         shift=prompt.discrete_flow_shift or drawing.shift,
         seed=seed if prompt.seed is None else prompt.seed,
-        pictures=_pictures(prompt, drawing, arch),
+        pictures=_pictures(prompt, drawing, family),
     )
 
 
-def _usual_size(arch: Architecture, sets: Sequence[CachedSet]) -> tuple[tuple[int, int], int]:
+def _usual_size(family: FamilyForTask, sets: Sequence[CachedSet]) -> tuple[tuple[int, int], int]:
     """Return the (width, height) in pixels and the frames that most of the data set has."""
     headers = [header for cached in sets for header in cached.headers]
     # The latent frames of a one-frame item are pictures, each for itself.
@@ -153,41 +154,41 @@ def _usual_size(arch: Architecture, sets: Sequence[CachedSet]) -> tuple[tuple[in
         for header in headers
     )
     frames, rows, columns = shapes.most_common(1)[0][0]
-    latent = arch.latent
+    latent = family.latent
     return (columns * latent.spatial_stride, rows * latent.spatial_stride), (frames - 1) * latent.temporal_stride + 1
 
 
-def _on_grid(prompt: PreviewPrompt, side: int, arch: Architecture, letter: str, changed: list[str]) -> int:
-    grid = arch.latent.grid_multiple
+def _on_grid(prompt: PreviewPrompt, side: int, family: FamilyForTask, letter: str, changed: list[str]) -> int:
+    grid = family.latent.grid_multiple
     if side < grid:
-        raise UsageError(f"`--{letter}` is {side}, and `{arch.name}` draws from {grid} pixels on")
+        raise UsageError(f"`--{letter}` is {side}, and `{family.name}` draws from {grid} pixels on")
     if side % grid:
         changed.append(f"{prompt.place}: `--{letter}` {side} becomes {side // grid * grid}, a multiple of {grid}")
     return side // grid * grid
 
 
-def _frames(prompt: PreviewPrompt, frames: int, arch: Architecture, changed: list[str]) -> int:
-    stride = arch.latent.temporal_stride
-    if not arch.takes_videos and frames > 1:
-        raise UsageError(f"`--f` is {frames}, and `{arch.name}` draws pictures only")
+def _frames(prompt: PreviewPrompt, frames: int, family: FamilyForTask, changed: list[str]) -> int:
+    stride = family.latent.temporal_stride
+    if not family.task.takes_videos and frames > 1:
+        raise UsageError(f"`--f` is {frames}, and `{family.name}` draws pictures only")
     rounded = (frames - 1) // stride * stride + 1
     if rounded != frames:
         changed.append(f"{prompt.place}: `--f` {frames} becomes {rounded}; frames come as {stride}k+1")
     return rounded
 
 
-def _pictures(prompt: PreviewPrompt, drawing: Drawing, arch: Architecture) -> tuple[Path, ...]:
+def _pictures(prompt: PreviewPrompt, drawing: Drawing, family: FamilyForTask) -> tuple[Path, ...]:
     """Return the files of the pictures that the family needs.
 
     Raises UsageError when there are too few, too many, or unreadable ones.
     """
     given = {"--i": (prompt.image_path,) if prompt.image_path else (), "--ci": prompt.control_image_path}
     fewest, most = drawing.pictures
-    wanted = "" if not most else "--ci" if arch.text_sees_controls else "--i"
+    wanted = "" if not most else "--ci" if family.task.text_sees_controls else "--i"
     for option, paths in given.items():
         if paths and option != wanted:
             instead = f"; it takes `{wanted}`" if wanted else ""
-            raise UsageError(f"`{option}` is not for `{arch.name}` with this task{instead}")
+            raise UsageError(f"`{option}` is not for `{family.name}` with this task{instead}")
     pictures = given.get(wanted, ())
     if not fewest <= len(pictures) <= most:
         need = f"{fewest} to {most} pictures" if most > fewest else counted(fewest, "picture")
@@ -199,12 +200,12 @@ def _pictures(prompt: PreviewPrompt, drawing: Drawing, arch: Architecture) -> tu
     return pictures
 
 
-def _missing_files(drawing: Drawing, files: ModelFiles) -> list[Problem]:
-    """Return one problem that names every file which drawing needs and nobody named, and one for each that is not there."""
+def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
+    """Return one problem that names every file which drawing needs and nobody named, and one for each not there."""
     missing: list[str] = []
     problems: list[Problem] = []
-    for part in drawing.parts:
-        if _is_fetched_later(part, files):
+    for part in parts:
+        if part.is_fetched_later(files):
             continue
         try:
             source = part.source(files)
@@ -222,22 +223,16 @@ def _missing_files(drawing: Drawing, files: ModelFiles) -> list[Problem]:
     return problems
 
 
-def _is_fetched_later(part: Component, files: ModelFiles) -> bool:
-    """Say whether a part comes from a hub model that may be fetched: a plan fetches nothing."""
-    named = getattr(files, part.field) is not None or files.model is None or is_tiny(files)
-    return files.download and not named and not Path(files.model or "").is_dir()
-
-
 def _choose_onlookers(
     plan: PreviewPlan, experts: Sequence[Expert], trained: Sequence[Expert], files: ModelFiles
 ) -> None:
     """Let the experts that are not trained draw too where their files are given, and say so where they are not."""
     names = [expert.name for expert in trained]
     resting = [expert for expert in experts if expert.name not in names]
-    plan.onlookers = tuple(expert for expert in resting if _is_there(plan.drawing.experts[expert.name], files))
+    plan.onlookers = tuple(expert for expert in resting if _is_there(expert.part, files))
     for expert in resting:
         if expert not in plan.onlookers:
-            option = plan.drawing.experts[expert.name].option
+            option = expert.part.option
             plan.warnings.append(
                 Problem(
                     f"previews are drawn with the {names[0]}-noise expert alone, which is not how the model is used",
@@ -246,8 +241,8 @@ def _choose_onlookers(
             )
 
 
-def _is_there(part: Component, files: ModelFiles) -> bool:
-    if _is_fetched_later(part, files):
+def _is_there(part: Part, files: ModelFiles) -> bool:
+    if part.is_fetched_later(files):
         return True
     try:
         source = part.source(files)

@@ -10,13 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, ModelError, UsageError
-from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.tasks.convert_lora import convert_lora
 from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.command import run_here
+from tests.builders.families import NAMES, tiny_denoiser
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, seeded, tensors_of
 
@@ -29,12 +28,7 @@ METADATA = {
 
 
 def lora_of(name, *, seed=0, alpha=1.0, **shape):
-    arch = load_architecture(name)
-    expert = arch.experts(arch.tasks[0])[0].name
-    denoiser = arch.load_denoiser(
-        ModelFiles(model="tiny"), expert=expert, task=arch.tasks[0], device=torch.device("cpu"), dtype=torch.float32
-    )
-    lora = inject_lora(denoiser, LoraShape(rank=2, alpha=alpha, **shape), seed=seed)
+    lora = inject_lora(tiny_denoiser(name), LoraShape(rank=2, alpha=alpha, **shape), seed=seed)
     for number, (_, parameter) in enumerate(lora.named_parameters()):
         parameter.data = seeded(*parameter.shape, seed=seed + number)
     return lora
@@ -69,7 +63,7 @@ def assert_same(tensors, others):
     assert all(torch.equal(value, others[key]) and value.dtype == others[key].dtype for key, value in tensors.items())
 
 
-@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("first", "second"), [("native", "kohya"), ("kohya", "native"), ("diffusers", "native"), ("diffusers", "kohya")]
 )
@@ -81,7 +75,7 @@ def test_there_and_back_is_the_same_file(tmp_path, name, first, second):
     assert_same(start, back)
 
 
-@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("target", ["native", "kohya", "diffusers"])
 @pytest.mark.parametrize("source", ["native", "kohya", "diffusers"])
 def test_a_converted_file_is_what_training_would_have_written(tmp_path, name, source, target):

@@ -7,20 +7,19 @@ from safetensors import safe_open
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import CacheError
 from blissmask.events import Measured, Noted
-from blissmask.families.registry import load_architecture
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import remembered_family
-from tests.builders.cached_families import FAMILIES, write_cache
+from tests.builders.cached_families import write_cache
+from tests.builders.families import TASKS, family_of
 from tests.builders.recorder import Recorder
 from tests.builders.training import train_config
 
 
-@pytest.mark.parametrize(("name", "task"), FAMILIES, ids=lambda value: value)
+@pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
 def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, name, task):
-    arch = load_architecture(name)
-    cache = write_cache(tmp_path / "cache", arch, task)
+    cache = write_cache(tmp_path / "cache", family_of(name, task))
     recorder = Recorder()
     config = train_config(
         cache,
@@ -32,7 +31,7 @@ def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, 
         datasets=[{"cache_directory": cache, "batch_size": 2}],
     )
     plan = plan_training(config)
-    assert (plan.arch.name, plan.task) == (name, task)
+    assert (plan.family.name, plan.family.task_name) == (name, task)
     train_lora.run(plan, RunContext(recorder))
     assert [event.step for event in recorder.of(Measured)] == [1, 2, 3]
     assert not [event.text for event in recorder.of(Noted) if "never get a gradient" in event.text]
@@ -44,9 +43,9 @@ def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, 
     assert not still
 
 
-@pytest.mark.parametrize(("name", "task"), FAMILIES, ids=lambda value: value)
+@pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
 def test_int8_weights_give_a_family_nearly_the_same_gradient(tmp_path, name, task):
-    cache = write_cache(tmp_path / "cache", load_architecture(name), task)
+    cache = write_cache(tmp_path / "cache", family_of(name, task))
     # With plain SGD from zero, B is minus its gradient.
     options = {
         "optimizer_type": "SGD",
@@ -68,7 +67,7 @@ def test_int8_weights_give_a_family_nearly_the_same_gradient(tmp_path, name, tas
 
 def test_families_may_share_a_cache_folder(tmp_path):
     for name, task in (("qwen-image", "t2i"), ("wan22", "t2v")):
-        write_cache(tmp_path, load_architecture(name), task)
+        write_cache(tmp_path, family_of(name, task))
     assert remembered_family([tmp_path], named="wan22") == ("wan22", "t2v")
     assert remembered_family([tmp_path], named="qwen-image") == ("qwen-image", "t2i")
     with pytest.raises(CacheError, match="different model families"):

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.registry import ARCHS, load_architecture
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
+from tests.builders.families import NAMES, tiny_denoiser
 from tests.builders.training import seeded
 
 FORMATS = ("native", "kohya", "diffusers")
@@ -22,17 +21,9 @@ PIPELINES = {
 }
 
 
-def denoiser_of(name):
-    arch = load_architecture(name)
-    expert = arch.experts(arch.tasks[0])[0].name
-    return arch.load_denoiser(
-        ModelFiles(model="tiny"), expert=expert, task=arch.tasks[0], device=torch.device("cpu"), dtype=torch.float32
-    )
-
-
 def trained_lora(name):
     """Return a LoRA whose matrices are all different from zero and from each other."""
-    lora = inject_lora(denoiser_of(name), SHAPE, seed=0)
+    lora = inject_lora(tiny_denoiser(name), SHAPE, seed=0)
     for number, (_, parameter) in enumerate(lora.named_parameters()):
         parameter.data = seeded(*parameter.shape, seed=number)
     return lora
@@ -43,11 +34,11 @@ def products(lora):
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("name", ARCHS.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_every_family_and_format_comes_back_exactly(tmp_path, name, file_format):
     lora = trained_lora(name)
     save_lora(tmp_path / "kyla.safetensors", lora, {}, file_format=file_format)
-    fresh = inject_lora(denoiser_of(name), SHAPE, seed=1)
+    fresh = inject_lora(tiny_denoiser(name), SHAPE, seed=1)
     load_lora(tmp_path / "kyla.safetensors", fresh)
     expected, loaded = products(lora), products(fresh)
     assert expected.keys() == loaded.keys()
@@ -55,13 +46,13 @@ def test_a_file_of_every_family_and_format_comes_back_exactly(tmp_path, name, fi
 
 
 @pytest.mark.parametrize("file_format", ["native", "diffusers"])
-@pytest.mark.parametrize("name", [name for name in ARCHS.names() if name in PIPELINES])
+@pytest.mark.parametrize("name", [name for name in NAMES if name in PIPELINES])
 def test_a_file_loads_into_the_diffusers_pipeline_exactly(tmp_path, name, file_format):
     if name == "hunyuan-video" and file_format == "native":
         pytest.skip("diffusers takes 3072 for the width of single blocks; see the test of its converter")
     lora = trained_lora(name)
     save_lora(tmp_path / "kyla.safetensors", lora, {}, file_format=file_format)
-    target = denoiser_of(name).module
+    target = tiny_denoiser(name).module
     pipeline = pipeline_class(name)
     state = pipeline.lora_state_dict(str(tmp_path), weight_name="kyla.safetensors")
     pipeline.load_lora_into_transformer(state, transformer=target)
@@ -71,7 +62,7 @@ def test_a_file_loads_into_the_diffusers_pipeline_exactly(tmp_path, name, file_f
 def test_a_hunyuan_video_15_file_loads_into_the_diffusers_model_exactly(tmp_path):
     lora = trained_lora("hunyuan-video-15")
     save_lora(tmp_path / "kyla.safetensors", lora, {}, file_format="diffusers")
-    target = denoiser_of("hunyuan-video-15").module
+    target = tiny_denoiser("hunyuan-video-15").module
     target.load_lora_adapter(str(tmp_path), weight_name="kyla.safetensors", prefix="transformer", use_safetensors=True)
     assert error_of(target, lora) == 0.0
 
@@ -108,11 +99,11 @@ def test_the_diffusers_converter_reads_the_fused_layers_of_a_full_width_file():
 
 def test_a_layer_of_which_one_part_is_adapted_comes_back(tmp_path):
     shape = LoraShape(rank=2, alpha=1.0, exclude=(r".*:[kv]", r".*:mlp"))
-    lora = inject_lora(denoiser_of("hunyuan-video"), shape, seed=0)
+    lora = inject_lora(tiny_denoiser("hunyuan-video"), shape, seed=0)
     for number, (_, parameter) in enumerate(lora.named_parameters()):
         parameter.data = seeded(*parameter.shape, seed=number)
     save_lora(tmp_path / "kyla.safetensors", lora, {})
-    fresh = inject_lora(denoiser_of("hunyuan-video"), shape, seed=1)
+    fresh = inject_lora(tiny_denoiser("hunyuan-video"), shape, seed=1)
     load_lora(tmp_path / "kyla.safetensors", fresh)
     assert all(torch.equal(product, products(fresh)[layer]) for layer, product in products(lora).items())
 

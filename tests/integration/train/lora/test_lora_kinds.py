@@ -5,11 +5,10 @@ import torch
 
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import ModelError, StoppedError, UsageError
-from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.registry import load_architecture
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
+from tests.builders.families import tiny_denoiser
 from tests.builders.training import run, seeded, train_config, write_masked_set
 
 
@@ -18,14 +17,8 @@ def cache(tmp_path):
     return write_masked_set(tmp_path / "cache")
 
 
-def tiny_denoiser():
-    return load_architecture("wan21").load_denoiser(
-        ModelFiles(model="tiny"), expert="", task="t2v", device=torch.device("cpu"), dtype=torch.float32
-    )
-
-
 def inject(kind, *, seed=0, alpha=1.0, rank=2):
-    return inject_lora(tiny_denoiser(), LoraShape(rank=rank, alpha=alpha, kind=kind), seed=seed)
+    return inject_lora(tiny_denoiser("wan21"), LoraShape(rank=rank, alpha=alpha, kind=kind), seed=seed)
 
 
 def updates(lora):
@@ -79,7 +72,7 @@ def test_a_lokr_means_the_same_to_the_diffusers_model(tmp_path):
         for name, value in stored.items()
         if not name.endswith(".alpha")
     }
-    theirs = tiny_denoiser()
+    theirs = tiny_denoiser("wan21")
     theirs.module.load_lora_adapter(
         {f"{lora.modules()[name]}.{part}": value for (name, part), value in split.items()}, prefix=None
     )

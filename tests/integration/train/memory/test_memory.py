@@ -10,13 +10,13 @@ from torch._inductor import config as inductor
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import MachineError, ModelError, UsageError
-from blissmask.families.registry import load_architecture
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import fit_memory as train_memory
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
+from tests.builders.families import family_of
 from tests.builders.recorder import Recorder
 from tests.builders.training import train_config, write_entry, write_masked_set
 
@@ -232,9 +232,10 @@ def test_the_memory_is_not_known_while_an_expert_is_not_here(cache, tmp_path):
 def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
     tokens = {}
     for name, task in (("qwen-image", "t2i"), ("qwen-image-edit", "edit-2509"), ("wan21", "t2v"), ("wan21", "i2v")):
-        arch = load_architecture(name)
-        folder = write_cache(tmp_path / name / task, arch, task)
-        tokens[name, task] = train_memory.most_tokens(arch, [read_set(1, folder, arch, task, batch_size=3, repeats=1)])
+        family = family_of(name, task)
+        folder = write_cache(tmp_path / name / task, family)
+        cached = read_set(1, folder, family, batch_size=3, repeats=1)
+        tokens[name, task] = train_memory.most_tokens(family, [cached])
     assert tokens["qwen-image", "t2i"] == 3 * 4
     assert tokens["qwen-image-edit", "edit-2509"] == 2 * tokens["qwen-image", "t2i"]
     assert tokens["wan21", "i2v"] == 2 * tokens["wan21", "t2v"] == 3 * 2 * 4

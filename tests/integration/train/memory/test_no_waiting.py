@@ -8,7 +8,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from blissmask.cachefile.read import list_headers, load_entry
-from blissmask.families.registry import load_architecture
 from blissmask.training import device as device_module
 from blissmask.training import step as step_module
 from blissmask.training.data.batches import collate
@@ -19,7 +18,8 @@ from blissmask.training.step import StepRule, run_step
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
-from tests.builders.cached_families import FAMILIES, FILES, write_cache
+from tests.builders.cached_families import write_cache
+from tests.builders.families import TASKS, family_of, tiny_denoiser
 
 CPU = torch.device("cpu")
 WAITS_INSIDE = {
@@ -28,13 +28,12 @@ WAITS_INSIDE = {
     # diffusers tells the tokens of control pictures by a list that it sends.
     "edit-2511": "sends a list",
 }
-OWN = [(name, task) for name, task in FAMILIES if not {name, task} & WAITS_INSIDE.keys()]
+OWN = [(name, task) for name, task in TASKS if not {name, task} & WAITS_INSIDE.keys()]
 RULE = StepRule(seed=1, prior=PriorRule(1.0), max_weight_norm=5.0)
 
 
 def make_learner(name, task, device):
-    arch = load_architecture(name)
-    denoiser = arch.load_denoiser(FILES, expert=arch.experts(task)[-1].name, task=task, device=CPU, dtype=torch.float32)
+    denoiser = tiny_denoiser(name, task, expert=-1, dtype=torch.float32)
     lora = inject_lora(denoiser, LoraShape(rank=2, alpha=2.0), seed=0)
     denoiser.module.to(device)
     optimizer = torch.optim.AdamW([parameter for _, parameter in lora.named_parameters()], lr=1e-3)
@@ -44,12 +43,12 @@ def make_learner(name, task, device):
 
 
 def make_batch(folder, name, task):
-    arch = load_architecture(name)
-    write_cache(folder, arch, task)
+    family = family_of(name, task)
+    write_cache(folder, family)
     rule = WeightRule(gamma=0.7, min_weight=0.0)
-    options = {"rule": rule, "prior_threshold": 0.1, "latent_scale": arch.latent.train_scale}
+    options = {"rule": rule, "prior_threshold": 0.1, "latent_scale": family.latent.train_scale}
     return collate(
-        [make_item(header, load_entry(header), **options) for header in list_headers(folder, arch.cache_suffix)], 0
+        [make_item(header, load_entry(header), **options) for header in list_headers(folder, family.cache_suffix)], 0
     )
 
 

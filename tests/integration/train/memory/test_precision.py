@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from blissmask.cachefile.read import list_headers, load_entry
-from blissmask.families.registry import load_architecture
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.step import noise_batch
-from tests.builders.cached_families import FAMILIES, FILES, write_cache
+from tests.builders.cached_families import write_cache
+from tests.builders.families import TASKS, family_of, tiny_denoiser
 
 CPU = torch.device("cpu")
 SHAPES = {
@@ -22,8 +22,7 @@ SHAPES = {
 
 def adapted(name, task, shape, dtype):
     """Return a miniature with adapters that are no longer zero."""
-    arch = load_architecture(name)
-    denoiser = arch.load_denoiser(FILES, expert=arch.experts(task)[-1].name, task=task, device=CPU, dtype=dtype)
+    denoiser = tiny_denoiser(name, task, expert=-1, dtype=dtype)
     lora = inject_lora(denoiser, shape, seed=0)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -34,11 +33,11 @@ def adapted(name, task, shape, dtype):
 
 
 def inputs_of(folder, name, task):
-    arch = load_architecture(name)
-    write_cache(folder, arch, task)
-    options = {"rule": None, "prior_threshold": None, "latent_scale": arch.latent.train_scale}
+    family = family_of(name, task)
+    write_cache(folder, family)
+    options = {"rule": None, "prior_threshold": None, "latent_scale": family.latent.train_scale}
     batch = collate(
-        [make_item(header, load_entry(header), **options) for header in list_headers(folder, arch.cache_suffix)], 0
+        [make_item(header, load_entry(header), **options) for header in list_headers(folder, family.cache_suffix)], 0
     )
     return noise_batch(batch, torch.tensor([0.3, 0.7]), seed=1, device=CPU)
 
@@ -57,7 +56,7 @@ def gradient(name, task, folder, *, shape, dtype, computes_in_float32=False):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "task"), FAMILIES, ids=lambda value: value)
+@pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
 def test_the_gradient_is_as_near_to_that_of_a_float32_model_as_with_adapters_in_float32(tmp_path, name, task):
     options = {"shape": SHAPES["lora"]}
     exact = gradient(name, task, tmp_path, dtype=torch.float32, **options)
@@ -96,7 +95,7 @@ def test_adapters_of_a_float32_model_and_dora_stay_as_peft_made_them(kind, dtype
 def test_the_base_model_predicts_the_same_with_its_adapters_off(tmp_path):
     _, inputs = inputs_of(tmp_path, "wan21", "t2v")
     denoiser, lora = adapted("wan21", "t2v", SHAPES["lora"], torch.bfloat16)
-    bare = load_architecture("wan21").load_denoiser(FILES, expert="", task="t2v", device=CPU, dtype=torch.bfloat16)
+    bare = tiny_denoiser("wan21", dtype=torch.bfloat16)
     with adapters_off(lora):
         assert torch.equal(denoiser.predict(inputs), bare.predict(inputs))
 
@@ -104,9 +103,6 @@ def test_the_base_model_predicts_the_same_with_its_adapters_off(tmp_path):
 @pytest.mark.parametrize("kind", SHAPES)
 def test_adapters_that_learnt_nothing_yet_leave_a_bfloat16_model_as_it_was(tmp_path, kind):
     _, inputs = inputs_of(tmp_path, "wan21", "t2v")
-    arch = load_architecture("wan21")
-    denoiser, bare = (
-        arch.load_denoiser(FILES, expert="", task="t2v", device=CPU, dtype=torch.bfloat16) for _ in range(2)
-    )
+    denoiser, bare = (tiny_denoiser("wan21", dtype=torch.bfloat16) for _ in range(2))
     inject_lora(denoiser, SHAPES[kind], seed=0)
     assert torch.equal(denoiser.predict(inputs), bare.predict(inputs))

@@ -12,10 +12,8 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_p
 
 from blissmask.errors import StoppedError
 from blissmask.events import Advanced, Measured, Noted, Warned
+from blissmask.families.family import FamilyForTask
 from blissmask.families.previews import Painter
-from blissmask.families.registry import load_architecture
-from blissmask.families.wan.family import WanFamily
-from blissmask.families.wan.text import Umt5TextEncoder
 from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.run.plan import RunContext
@@ -23,7 +21,8 @@ from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.previews import draw as previews
 from blissmask.training.record.training_state import find_states
-from tests.builders.cached_families import FAMILIES, write_cache
+from tests.builders.cached_families import write_cache
+from tests.builders.families import TASKS, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.recorder import Recorder
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
@@ -78,16 +77,16 @@ def same_bytes(first, second):
     )
 
 
-@pytest.mark.parametrize(("name", "task"), FAMILIES, ids=lambda value: value)
+@pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
 def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
     monkeypatch.setattr(edit_plus, "VAE_IMAGE_SIZE", 64 * 64)
     dimensions = edit.calculate_dimensions
     monkeypatch.setattr(edit, "calculate_dimensions", lambda area, ratio: dimensions(64 * 64, ratio))
-    arch = load_architecture(name)
-    cache = write_cache(tmp_path / "cache", arch, task)
+    family = family_of(name, task)
+    cache = write_cache(tmp_path / "cache", family)
     picture = save(tmp_path / "first frame.png", random_rgb((90, 50)))
-    shown = f" --{'ci' if arch.text_sees_controls else 'i'} {picture}" if arch.drawing(task).pictures[1] else ""
-    clip = f"kyla walks --f 5 --s 1{shown}\n" if arch.takes_videos else ""
+    shown = f" --{'ci' if family.task.text_sees_controls else 'i'} {picture}" if family.drawing().pictures[1] else ""
+    clip = f"kyla walks --f 5 --s 1{shown}\n" if family.task.takes_videos else ""
     (tmp_path / "prompts.txt").write_text(f'kyla says "hello" --f 1 --s 1{shown}\n{clip}', encoding="utf-8")
     options = {
         "arch": None,
@@ -97,14 +96,14 @@ def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
     }
     _, recorder = run(train_config(cache, tmp_path / "out", **options))
     assert not recorder.of(Warned)
-    run_name = "kyla-low" if name == "wan22" else "kyla"
+    run_name = f"kyla-{family.experts[-1].name}" if len(family.experts) > 1 else "kyla"
     expected = [f"{run_name}_000001_00_42.png", *([f"{run_name}_000001_01_42.mp4"] if clip else [])]
     assert pictures(tmp_path / "out") == expected
-    side = 2 * arch.latent.grid_multiple
+    side = 2 * family.latent.grid_multiple
     assert read_image(tmp_path / "out" / "sample" / expected[0]).rgb_HW3.shape == (side, side, 3)
     if clip:
         info = read_info(tmp_path / "out" / "sample" / expected[1])
-        assert (info.size_wh, info.frame_count, info.fps) == ((side, side), 5, arch.default_fps)
+        assert (info.size_wh, info.frame_count, info.fps) == ((side, side), 5, family.default_fps)
 
 
 @pytest.mark.parametrize(
@@ -215,19 +214,20 @@ def test_files_are_named_by_step_or_epoch(cache, prompts, tmp_path, options, lab
 
 def test_denoisers_are_loaded_once_and_after_the_text_encoder_is_let_go(cache, prompts, tmp_path, monkeypatch):
     encoders, loaded = [], []
-    made, load = Umt5TextEncoder.__init__, WanFamily.load_denoiser
+    load_text, load = FamilyForTask.load_text_encoder, FamilyForTask.load_denoiser
 
-    def watch(encoder, *args, **options):
+    def watch(family, *args, **options):
+        encoder = load_text(family, *args, **options)
         encoders.append(weakref.ref(encoder))
-        made(encoder, *args, **options)
+        return encoder
 
-    def count(family, *args, expert, **options):
+    def count(family, files, expert, **options):
         gc.collect()
-        loaded.append((expert, [encoder() for encoder in encoders]))
-        return load(family, *args, expert=expert, **options)
+        loaded.append((expert.name, [encoder() for encoder in encoders]))
+        return load(family, files, expert, **options)
 
-    monkeypatch.setattr(Umt5TextEncoder, "__init__", watch)
-    monkeypatch.setattr(WanFamily, "load_denoiser", count)
+    monkeypatch.setattr(FamilyForTask, "load_text_encoder", watch)
+    monkeypatch.setattr(FamilyForTask, "load_denoiser", count)
     run(train_config(cache, tmp_path / "out", arch="wan22", sample_prompts=prompts, sample_every_n_steps=1))
     assert loaded == [("high", [None]), ("low", [None])]
 
@@ -366,8 +366,7 @@ def test_progress_says_which_preview_and_how_far(cache, prompts, tmp_path):
 
 def test_a_clip_shows_its_first_frame(tmp_path):
     """Image-to-video of the 5B model keeps the picture as it is; only its VAE stands between."""
-    arch = load_architecture("wan22-5b")
-    cache = write_cache(tmp_path / "cache", arch, "i2v")
+    cache = write_cache(tmp_path / "cache", family_of("wan22-5b", "i2v"))
     grey = save(tmp_path / "grey.png", np.full((64, 64, 3), 200, np.uint8))
     dark = save(tmp_path / "dark.png", np.full((64, 64, 3), 20, np.uint8))
     (tmp_path / "prompts.txt").write_text(f"a --f 5 --s 1 --i {grey}\na --f 5 --s 1 --i {dark}\n", encoding="utf-8")

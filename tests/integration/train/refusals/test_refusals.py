@@ -39,7 +39,7 @@ def test_arguments_out_of_range_are_refused_in_the_words_of_the_guide(field, val
 def test_family_comes_from_the_cache_when_it_is_not_given(tmp_path):
     write_masked_set(tmp_path / "cache", **{"blissmask.arch": "wan22", "blissmask.task": "t2v"})
     plan = plan_training(train_config(tmp_path / "cache", tmp_path / "out", arch=None))
-    assert (plan.arch.name, plan.task) == ("wan22", "t2v")
+    assert (plan.family.name, plan.family.task_name) == ("wan22", "t2v")
 
 
 def test_family_that_nobody_knows_is_asked_for(cache, tmp_path):

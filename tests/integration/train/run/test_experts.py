@@ -7,10 +7,9 @@ import torch
 
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured, Noted
-from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.registry import load_architecture
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import schedule_steps
+from tests.builders.families import tiny_denoiser
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 
@@ -105,10 +104,7 @@ def test_two_experts_resume_to_the_same_weights(cache, tmp_path, shared):
 
 def test_lora_of_the_high_expert_loads_into_its_transformer(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", arch="wan22", expert="high"))
-    arch = load_architecture("wan22")
-    denoiser = arch.load_denoiser(
-        ModelFiles(model="tiny"), expert="high", task="t2v", device=torch.device("cpu"), dtype=torch.float32
-    )
+    denoiser = tiny_denoiser("wan22")
     names = {
         key.removeprefix("diffusion_model.").rpartition(".lora_")[0]
         for key in tensors_of(tmp_path / "out" / "kyla-high.safetensors")

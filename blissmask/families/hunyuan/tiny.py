@@ -1,0 +1,49 @@
+"""The parts of HunyuanVideo in miniature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blissmask.families.encoders.llama import LLAMA3
+
+LLAMA_WIDTH = 128
+CLIP_WIDTH = 64
+
+
+def vae() -> Any:
+    """Return an ``AutoencoderKLHunyuanVideo``: 16 channels, stride 8."""
+    from diffusers import AutoencoderKLHunyuanVideo
+
+    return AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1)
+
+
+def llama() -> Any:
+    """Return a four-layer ``LlamaModel`` for the tokenizer of bytes."""
+    from transformers import LlamaConfig, LlamaModel
+
+    sizes = {"vocab_size": 320, "hidden_size": LLAMA_WIDTH, "intermediate_size": 64, "num_hidden_layers": 4}
+    return LlamaModel(LlamaConfig(**sizes, num_attention_heads=1, num_key_value_heads=1, **LLAMA3))
+
+
+def clip_text() -> Any:
+    """Return a two-layer ``CLIPTextModel`` for the tokenizer of bytes, whose end mark is token 1."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    sizes = {"vocab_size": 320, "hidden_size": CLIP_WIDTH, "intermediate_size": 64, "num_hidden_layers": 2}
+    return CLIPTextModel(
+        CLIPTextConfig(**sizes, num_attention_heads=1, bos_token_id=None, eos_token_id=1, pad_token_id=0)
+    )
+
+
+def denoiser() -> Any:
+    """Return a ``HunyuanVideoTransformer3DModel`` of one double and one single block."""
+    from diffusers import HunyuanVideoTransformer3DModel
+
+    sizes = {
+        "num_attention_heads": 1,
+        "attention_head_dim": 128,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "num_refiner_layers": 1,
+    }
+    return HunyuanVideoTransformer3DModel(**sizes, text_embed_dim=LLAMA_WIDTH, pooled_projection_dim=CLIP_WIDTH)

@@ -1,0 +1,105 @@
+"""The parts of HunyuanVideo 1.5, and their sizes from the shapes of tensors."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from blissmask.families.encoders import qwen_vl, t5
+from blissmask.families.files.part import Part
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.tokenizers import Tokenizer
+from blissmask.families.hunyuan.parts import denoiser_sizes, vae_config
+from blissmask.families.hunyuan15 import names, tiny
+from blissmask.families.vae.encoding import without_decoder
+
+# The wording of the template is in `text`; its special tokens are here, since the tokenizer must know them.
+TEMPLATE_TOKENS = ("<|im_start|>", "<|im_end|>")
+# Width of a head in SigLIP so400m; no tensor's shape tells it.
+_SIGLIP_HEAD_DIM = 72
+# 27 patches of 14 are 378 of the released model's 384 pixels; the convolution leaves the rest out.
+_SIGLIP_PATCHES, _SIGLIP_PATCH, _SIGLIP_SIZE = 27**2, 14, 384
+
+
+def image_encoder_config(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``SiglipVisionConfig`` that fit ``tensors``."""
+    shape = partial(shape_of, tensors, source=path, kind="SigLIP image encoder")
+    width, _, patch, _ = shape("embeddings.patch_embedding.weight")
+    patches = shape("embeddings.position_embedding.weight")[0]
+    is_released = (patches, patch) == (_SIGLIP_PATCHES, _SIGLIP_PATCH)
+    return {
+        "hidden_size": width,
+        "intermediate_size": shape("encoder.layers.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": count_of(tensors, "encoder.layers."),
+        "num_attention_heads": width // _SIGLIP_HEAD_DIM,
+        "image_size": _SIGLIP_SIZE if is_released else round(patches**0.5) * patch,
+        "patch_size": patch,
+        "vision_use_head": "head.probe" in tensors,
+    }
+
+
+def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``HunyuanVideo15Transformer3DModel`` that fit ``tensors``."""
+    kind = "HunyuanVideo 1.5 denoiser"
+    shape = partial(shape_of, tensors, source=path, kind=kind)
+    return {
+        **denoiser_sizes(tensors, path, kind=kind),
+        "text_embed_2_dim": shape("context_embedder_2.linear_1.weight")[1],
+        "image_embed_dim": shape("image_embedder.linear_1.weight")[1],
+        "use_meanflow": "time_embed.timestep_embedder_r.linear_1.weight" in tensors,
+    }
+
+
+VAE = Part(
+    folder="vae",
+    field="vae",
+    class_path="diffusers.AutoencoderKLHunyuanVideo15",
+    rename=names.rename_vae,
+    config_of=vae_config,
+    tiny=tiny.vae,
+    tiny_name="hunyuan15",
+)
+VAE_ENCODER = without_decoder(VAE)
+QWEN = Part(
+    folder="text_encoder",
+    field="text_encoder",
+    class_path="transformers.Qwen2_5_VLTextModel",
+    rename=qwen_vl.in_language_names,
+    config_of=qwen_vl.language_config_of,
+    ignore=(qwen_vl.HEAD, qwen_vl.VISION),
+    tiny=tiny.qwen_language,
+    tiny_name="hunyuan15",
+)
+QWEN_TOKENIZER = Tokenizer(encoder=QWEN, specials=TEMPLATE_TOKENS)
+# Its tokens are bytes, so it needs no tokenizer's files.
+BYT5 = Part(
+    folder="text_encoder_2",
+    field="text_encoder_2",
+    class_path="transformers.T5EncoderModel",
+    rename=t5.in_transformers_names,
+    config_of=t5.config_of,
+    ignore=t5.UNUSED,
+    tiny=tiny.byt5,
+    tiny_name="hunyuan15",
+)
+SIGLIP = Part(
+    folder="image_encoder",
+    field="image_encoder",
+    class_path="transformers.SiglipVisionModel",
+    rename=names.rename_image_encoder,
+    config_of=image_encoder_config,
+    # The text half, and what compares texts with pictures.
+    ignore=("text_model.", "logit_scale", "logit_bias", "embeddings.position_ids"),
+    tiny=tiny.siglip,
+    tiny_name="hunyuan15",
+)
+DENOISER = Part(
+    folder="transformer",
+    field="dit",
+    class_path="diffusers.HunyuanVideo15Transformer3DModel",
+    rename=names.rename_denoiser,
+    config_of=denoiser_config,
+    tiny=tiny.denoiser,
+    tiny_name="hunyuan-video-15",
+)

@@ -1,0 +1,160 @@
+"""What the Wan families encode and predict, beside the promises of all families."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from blissmask.errors import CacheError, UsageError
+from blissmask.families.protocol import Batch, OneFrame
+from blissmask.families.wan import tiny
+from blissmask.families.wan.image_to_video import clip_features
+from blissmask.families.wan.text import clean_caption
+from tests.builders.families import TINY, family_of, tiny_denoiser
+from tests.builders.single_files import FP32, state_of
+
+
+def random_pixels(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("caption", "cleaned"),
+    [
+        ("  a\n\tcat  ", "a cat"),
+        ("a &amp;amp; b", "a & b"),
+        ("schÃ¶n", "schön"),
+        ("猫　と 犬", "猫 と 犬"),
+        ("", ""),
+    ],
+)
+def test_wan_captions_are_cleaned(caption: str, cleaned: str):
+    assert clean_caption(caption) == cleaned
+
+
+def test_wan_captions_are_cut_at_512_tokens_with_their_end_mark():
+    encoder = family_of("wan21").load_text_encoder(TINY, **FP32)
+    long, longer = encoder.encode(["x" * 600, "x" * 700])
+    assert long.tensors["t5"].shape[0] == 512
+    torch.testing.assert_close(long.tensors["t5"], longer.tensors["t5"])
+
+
+def test_wan_pads_text_with_zero_rows_to_512():
+    denoiser = tiny_denoiser("wan21", "t2v")
+    noisy, level, text = random_pixels(1, 16, 1, 4, 4), torch.tensor([0.25]), random_pixels(7, tiny.TEXT_WIDTH)
+    padded = torch.zeros(1, 512, tiny.TEXT_WIDTH)
+    padded[0, :7] = text
+    with torch.no_grad():
+        expected = denoiser.module(noisy, torch.tensor([250.0]), padded, return_dict=False)[0]
+        found = denoiser.predict(Batch(noisy, level, {"t5": [text]}))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_wan_image_to_video_shows_the_first_frame_then_grey():
+    encoder = family_of("wan21", "i2v").load_latent_encoder(TINY, **FP32)
+    pixels = random_pixels(1, 3, 9, 16, 32)
+    contents = encoder.encode_item(pixels)
+    shown = torch.cat([pixels[:, :, :1], torch.zeros_like(pixels[:, :, 1:])], dim=2)
+    assert contents["latents_image"].shape == (1, 20, 3, 2, 4)
+    assert contents["latents_image"][0, :4].amin(dim=(0, 2, 3)).tolist() == [1.0, 0.0, 0.0]
+    assert contents["latents_image"][0, :4].amax(dim=(0, 2, 3)).tolist() == [1.0, 0.0, 0.0]
+    torch.testing.assert_close(contents["latents_image"][:, 4:], encoder.encode(shown))
+    assert contents["clip"].shape == (1, 5, tiny.CLIP_WIDTH)
+
+
+def test_wan22_image_to_video_has_no_clip():
+    encoder = family_of("wan22", "i2v").load_latent_encoder(TINY, **FP32)
+    assert encoder.encode_item(random_pixels(1, 3, 1, 16, 16)).keys() == {"latents", "latents_image"}
+
+
+def test_one_frame_item_puts_each_picture_in_the_slot_of_its_index():
+    encoder = family_of("wan21", "i2v").load_latent_encoder(TINY, **FP32)
+    target, first, last = (random_pixels(1, 3, 1, 16, 32, seed=seed) for seed in range(3))
+    contents = encoder.encode_item(target, controls=[last, first], one_frame=OneFrame((9, 0), 5))
+    assert contents["f_indices"].tolist() == [[0, 5, 9]]
+    assert contents["f_indices"].dtype == torch.int32
+    for slot, pixels in enumerate((first, target, last)):
+        torch.testing.assert_close(contents["latents"][:, :, slot : slot + 1], encoder.encode(pixels))
+    assert contents["latents_image"][0, 0, :, 0, 0].tolist() == [1.0, 0.0, 1.0]
+    torch.testing.assert_close(contents["latents_image"][:, 4:, 1:2], encoder.encode(torch.zeros_like(target)))
+    torch.testing.assert_close(contents["latents_image"][:, 4:, 2:], encoder.encode(last))
+    assert contents["clip"].shape == (1, 2, 5, tiny.CLIP_WIDTH)
+
+
+def test_one_frame_with_a_control_missing_is_refused():
+    encoder = family_of("wan21", "i2v").load_latent_encoder(TINY, **FP32)
+    with pytest.raises(UsageError, match="1 control pictures for 2"):
+        encoder.encode_item(
+            random_pixels(1, 3, 1, 16, 16), controls=[random_pixels(1, 3, 1, 16, 16)], one_frame=OneFrame((0, 2), 1)
+        )
+
+
+def test_one_frame_prediction_goes_by_time_indices():
+    denoiser = tiny_denoiser("wan21", "i2v")
+    conditioning = {
+        "t5": [random_pixels(3, 32)],
+        "latents_image": random_pixels(1, 20, 2, 4, 4),
+        "clip": random_pixels(1, 1, 5, 80),
+    }
+
+    def predict(*indices: int) -> Tensor:
+        with torch.no_grad():
+            given = {**conditioning, "f_indices": torch.tensor([indices], dtype=torch.int32)}
+            return denoiser.predict(Batch(random_pixels(1, 16, 2, 4, 4, seed=3), torch.tensor([0.5]), given))
+
+    torch.testing.assert_close(predict(3, 4), predict(0, 1), rtol=1e-4, atol=1e-4)  # rotary positions are relative
+    assert not torch.allclose(predict(0, 9), predict(0, 1), atol=1e-4)
+
+
+def test_cache_of_another_task_is_refused_by_channel_counts():
+    denoiser = tiny_denoiser("wan22", "i2v")
+    with pytest.raises(CacheError, match="36 input channels, the cache gives 16"):
+        denoiser.predict(Batch(random_pixels(1, 16, 1, 4, 4), torch.tensor([0.5]), {"t5": [random_pixels(3, 32)]}))
+
+
+def test_wan_experts_differ_and_keep_their_boundaries():
+    ranges = {task: [expert.timestep_range for expert in family_of("wan22", task).experts] for task in ("t2v", "i2v")}
+    assert ranges == {"t2v": [(0.875, 1.0), (0.0, 0.875)], "i2v": [(0.9, 1.0), (0.0, 0.9)]}
+    high, low = (tiny_denoiser("wan22", "t2v", expert=number) for number in (0, 1))
+    assert not torch.equal(high.module.proj_out.weight, low.module.proj_out.weight)
+    assert high.identity != low.identity
+
+
+def test_5b_shows_the_first_frame_clean_and_learns_nothing_from_it():
+    denoiser = tiny_denoiser("wan22-5b", "i2v")
+    clean, noise = random_pixels(1, 48, 3, 4, 4), random_pixels(1, 48, 3, 4, 4, seed=1)
+    noisy = 0.7 * clean + 0.3 * noise
+    conditioning = {"t5": [random_pixels(3, 32)], "latents_image": clean[:, :, :1]}
+    with torch.no_grad():
+        velocity = denoiser.predict(Batch(noisy, torch.tensor([0.3]), conditioning))
+        tokens = torch.tensor([0.0] * 4 + [300.0] * 8)[None]
+        shown = torch.cat([clean[:, :, :1], noisy[:, :, 1:]], dim=2)
+        text = torch.nn.functional.pad(conditioning["t5"][0][None], (0, 0, 0, 509))
+        expected = denoiser.module(shown, tokens, text, return_dict=False)[0]
+    torch.testing.assert_close(velocity[:, :, :1], (noise - clean)[:, :, :1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(velocity[:, :, 1:], expected[:, :, 1:], rtol=1e-4, atol=1e-5)
+
+
+def test_clip_squeezes_the_whole_picture():
+    model, _ = state_of(tiny.clip)
+    wide = random_pixels(1, 3, 28, 56)
+    cropped = wide.clone()
+    cropped[..., :4] = 0
+    assert not torch.allclose(clip_features(model, wide), clip_features(model, cropped))
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+@pytest.mark.parametrize(("name", "make"), [("wan21", tiny.vae), ("wan22-5b", tiny.vae_5b)])
+def test_encoding_equals_plain_diffusers(name: str, make, frames: int):
+    family = family_of(name)
+    pixels = random_pixels(1, 3, frames, 2 * family.latent.grid_multiple, 3 * family.latent.grid_multiple)
+    plain, _ = state_of(make)
+    with torch.inference_mode():
+        expected = plain.encode(pixels).latent_dist.mode()
+    mean, std = (
+        torch.tensor(values).view(1, -1, 1, 1, 1) for values in (plain.config.latents_mean, plain.config.latents_std)
+    )
+    vae, _ = state_of(make)
+    found = family.task.methods().vae(vae, family.latent).encode(pixels)
+    torch.testing.assert_close(found, (expected - mean) / std, rtol=0, atol=1e-5)

@@ -1,0 +1,56 @@
+"""A part says which files hold its weights, and whether they are there, without reading them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blissmask.errors import ModelError, UsageError
+from blissmask.families.files.model_files import ModelFiles
+from blissmask.families.files.part import Part
+
+LOW = Part(
+    folder="transformer_2",
+    field="dit",
+    class_path="diffusers.Transformer",
+    config_of=lambda tensors, path: {},
+    tiny=lambda: pytest.fail("loaded"),
+    tiny_name="part",
+)
+HIGH = replace(LOW, folder="transformer", field="dit_high_noise")
+
+
+@pytest.mark.parametrize(("part", "expected"), [(HIGH, "high"), (LOW, "low")])
+def test_each_part_has_its_own_file(tmp_path: Path, part: Part, expected: str):
+    for name in ("high", "low"):
+        (tmp_path / f"{name}.safetensors").touch()
+    files = ModelFiles(dit=tmp_path / "low.safetensors", dit_high_noise=tmp_path / "high.safetensors")
+    assert [path.stem for path in part.weight_files(files)] == [expected]
+
+
+@pytest.mark.parametrize("part", [HIGH, LOW])
+def test_each_part_has_its_own_folder_of_a_diffusers_model(tmp_path: Path, part: Part):
+    for name in ("transformer", "transformer_2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.safetensors").touch()
+    assert [path.stem for path in part.weight_files(ModelFiles(model=str(tmp_path)))] == [part.folder]
+
+
+@pytest.mark.parametrize("files", [ModelFiles(), ModelFiles(model="tiny"), ModelFiles(model="nobody/has-this")])
+def test_a_part_that_is_not_on_this_machine_has_no_files(files: ModelFiles):
+    assert LOW.weight_files(files) == []
+
+
+def test_a_file_that_is_not_there_is_named_with_its_flag(tmp_path: Path):
+    with pytest.raises(ModelError, match="no such model file") as caught:
+        HIGH.check(ModelFiles(dit_high_noise=tmp_path / "gone.safetensors"))
+    assert caught.value.problems[0].fix == "correct `--dit-high-noise`"
+
+
+def test_a_part_that_nobody_named_is_refused_and_one_that_is_fetched_later_is_not():
+    with pytest.raises(UsageError, match="no transformer 2 given"):
+        LOW.check(ModelFiles())
+    LOW.check(ModelFiles(model="nobody/has-this", download=True))
+    LOW.check(ModelFiles(model="tiny"))
