@@ -48,21 +48,6 @@ def test_saved_pipeline_is_a_model_folder_of_the_same_weights(tmp_path: Path, na
     assert family.latent_identity(folder) == family.latent_identity(ModelFiles(vae=tmp_path / "vae"))
 
 
-@pytest.mark.parametrize("name", PIPELINES)
-def test_tiny_pipeline_runs(name: str):
-    pipeline = tiny_pipeline(name)
-    pipeline.set_progress_bar_config(disable=True)
-    made = pipeline(
-        prompt="a cat",
-        height=32,
-        width=32,
-        num_inference_steps=2,
-        output_type="latent",
-        generator=torch.Generator().manual_seed(0),
-    )
-    assert torch.isfinite(made[0] if isinstance(made, tuple) else next(iter(made.values()))).all()
-
-
 def test_damaged_folder_is_named(tmp_path: Path):
     tiny_pipeline(ANY).transformer.save_pretrained(tmp_path / "transformer")
     weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"

@@ -82,4 +82,4 @@ def test_a_cache_of_another_task_is_refused_by_name(tmp_path, made_for, wanted):
 
 
 def test_a_cache_of_another_tool_serves_any_task(cache, tmp_path):
-    assert plan_training(train_config(cache, tmp_path / "out", task="i2v")).task == "i2v"
+    assert plan_training(train_config(cache, tmp_path / "out", task="i2v")).family.task_name == "i2v"
