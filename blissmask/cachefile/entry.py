@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CacheHeader:
-    """What a latent file says of itself without its tensors being read.
+    """The header of a latent file; its tensors are not read.
 
     Attributes:
         path: the latent file.
-        text_path: the caption's file (``STEM_ARCH_te.safetensors``); it may be missing on disk.
+        text_path: the caption's file (``STEM_SUFFIX_te.safetensors``); it may be missing on disk.
         stem: the item's stem, the part of the file name before size and architecture.
         latent_shape: (C, f, h, w) of the latents.
         contents: content name (``latents``, ``mask_weights``, ``latents_image`` ...) -> (key in the file, shape).
@@ -33,7 +33,7 @@ class CacheHeader:
 
     @property
     def has_weights(self) -> bool:
-        """Say whether mask weights were cached."""
+        """Return whether mask weights were cached."""
         return "mask_weights" in self.contents
 
 
@@ -44,8 +44,8 @@ class CacheEntry:
     Attributes:
         latents_Cfhw: normalised latents in the dtype they were cached in.
         weights_1fhw: float32 mask weights in [0, 1] before gamma and floor; None when the item has no mask.
-        regions_4fhw: float32 share of each latent cell: face, body, hair, background (order of ``masks.tiers.TIERS``);
-            None for masks with other values and for caches of other tools.
+        regions_4fhw: float32 shares of face, body, hair and background in each latent cell (order of
+            ``masks.tiers.TIERS``); None for masks with other values and for caches of other tools.
         conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning
             together.
     """

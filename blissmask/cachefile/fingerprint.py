@@ -1,13 +1,13 @@
-"""What makes a cache entry stale: fingerprints of the files it was made from, compared cheaply.
+"""Fingerprints of the files that a cache entry was made from; an entry is stale when they no longer match.
 
-A fingerprint is one text, with spaces between files: ``SIZE:MTIME_NS:HASH`` of a file,
-``folder:COUNT:BYTES:STATES:CONTENTS`` of a folder of frames, where STATES is one hash over names, sizes and times of
-its files, and CONTENTS one over names and contents. Size and modification time are compared first; only where the time
-moved and the size did not, the content decides. So an untouched data set costs one ``stat`` per file, a copied one is
-read once.
+A fingerprint is one text, with a space between files:
 
-The fingerprint of a folder was that of all its files, one after the other, once. Such ones are still understood, and
-renewed.
+    SIZE:MTIME_NS:HASH                     a file
+    folder:COUNT:BYTES:STATES:CONTENTS     a folder of frames; STATES is one hash over the names, sizes and times of its
+                                           files, CONTENTS one hash over their names and contents
+
+Size and modification time are compared first. The content decides only where the time moved and the size did not. So an
+untouched data set costs one ``stat`` per file, and a copied one is read once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 from blissmask.errors import InputError
@@ -27,13 +26,14 @@ from blissmask.storage.content import content_hash
 
 _FOLDER = "folder"
 _DIGEST_BYTES = 16
+"""128 bits, as in ``storage.content``."""
 
 
 class Sameness(IntEnum):
     """How files compare with a fingerprint."""
 
     SAME = 0
-    """Untouched since."""
+    """Neither size nor modification time changed."""
     MOVED = 1
     """The same content with another modification time: fresh, but the fingerprint should be renewed."""
     CHANGED = 2
@@ -49,18 +49,18 @@ def take(paths: Iterable[Path]) -> str:
 
 
 def compare(fingerprint: str, paths: Iterable[Path], *, by_content: bool = False) -> Sameness:
-    """Compare once; see :class:`Prints`."""
+    """Compare the files at ``paths`` with one fingerprint; see :meth:`Prints.compare`."""
     return Prints(by_content=by_content).compare(fingerprint, paths)
 
 
 class Prints:
-    """Compares fingerprints in one pass over many entries, in which a folder is listed once and compared once with each fingerprint.
+    """Compares the fingerprints of many entries; it lists each folder once and compares it once with each fingerprint.
 
-    Hundreds of clips share a film and the folder of its masks; each looking at all frames would take the square of
-    their number.
+    Hundreds of clips share a video and the folder of its masks. If each of them looked at all frames, the time would
+    grow with the square of the video's length.
 
     Args:
-        by_content: read every file, even where size and time have not moved.
+        by_content: whether every file is read, even where neither size nor time changed.
     """
 
     def __init__(self, *, by_content: bool = False) -> None:
@@ -69,11 +69,11 @@ class Prints:
         self._compared: dict[tuple[str, tuple[Path, ...]], Sameness] = {}
 
     def compare(self, fingerprint: str, paths: Iterable[Path]) -> Sameness:
-        """Say whether ``paths`` are still what ``fingerprint`` was taken of.
+        """Return how the files at ``paths`` compare with ``fingerprint``.
 
         Args:
             fingerprint: as :func:`take` returned it.
-            paths: the files now.
+            paths: the files or folders, in the order in which the fingerprint was taken.
 
         Raises:
             InputError: a file cannot be read.
@@ -91,16 +91,13 @@ class Prints:
         found = Sameness.SAME
         for path, state in files:
             text = next(recorded, "")
-            if not stat.S_ISDIR(state.st_mode):
-                one = _compare_file(text, path, state, by_content=self._by_content)
-            elif text.startswith(f"{_FOLDER}:"):
+            if stat.S_ISDIR(state.st_mode):
                 one = self._folder(path).compare(text, by_content=self._by_content)
             else:
-                folder = self._folder(path)
-                older = [text, *islice(recorded, max(0, len(folder.files) - 1))]
-                one = folder.compare_older(older, by_content=self._by_content)
+                one = _compare_file(text, path, state, by_content=self._by_content)
             found = max(found, one)
-        return Sameness.CHANGED if next(recorded, None) is not None else found
+        fewer_files = next(recorded, None) is not None
+        return Sameness.CHANGED if fewer_files else found
 
     def _folder(self, path: Path) -> _Folder:
         if path not in self._folders:
@@ -113,28 +110,29 @@ class _Folder:
     """A folder of frames as it was when it was listed.
 
     Attributes:
-        files: its files with their states, sorted by name; hidden ones and sub-folders are left out.
+        files: its files with their states, sorted by name, without hidden files and sub-folders.
     """
 
     files: tuple[tuple[Path, os.stat_result], ...]
 
     @cached_property
     def amount(self) -> str:
-        """Return how many files and bytes there are, the beginning of the fingerprint."""
+        """Return the beginning of the fingerprint: the number of files and bytes."""
         return f"{_FOLDER}:{len(self.files)}:{sum(state.st_size for _, state in self.files)}"
 
     @cached_property
     def states(self) -> str:
-        """Return the fingerprint up to the contents, for which no file is read."""
-        return f"{self.amount}:{_digest((path.name, f'{state.st_size}:{state.st_mtime_ns}') for path, state in self.files)}"
+        """Return the fingerprint up to the contents; it takes no reading of files."""
+        states = [(path.name, f"{state.st_size}:{state.st_mtime_ns}") for path, state in self.files]
+        return f"{self.amount}:{_digest(states)}"
 
     @cached_property
     def contents(self) -> str:
-        """Return the rest of it, for which all files are read."""
-        return _digest((path.name, content_hash(path)) for path, _ in self.files)
+        """Return the end of the fingerprint; it takes the reading of all files."""
+        return _digest([(path.name, content_hash(path)) for path, _ in self.files])
 
     def compare(self, text: str, *, by_content: bool) -> Sameness:
-        """Compare with the fingerprint of a folder."""
+        """Compare with a fingerprint of a folder; any other text counts as changed."""
         states, _, contents = text.rpartition(":")
         if states == self.states and not by_content:
             return Sameness.SAME
@@ -142,24 +140,9 @@ class _Folder:
             return Sameness.CHANGED
         return Sameness.SAME if states == self.states else Sameness.MOVED
 
-    def compare_older(self, texts: Sequence[str], *, by_content: bool) -> Sameness:
-        """Compare with the fingerprints of all files, which is how folders were recorded once; at best they are to be renewed.
-
-        Frames were taken in the order of their names as text then, so where ``10.png`` stood before ``9.png`` the entry
-        is wrong.
-        """
-        by_number = sorted(self.files, key=lambda file: (len(file[0].name), file[0].name))
-        if len(texts) != len(self.files) or [path for path, _ in self.files] != [path for path, _ in by_number]:
-            return Sameness.CHANGED
-        compared = (
-            _compare_file(text, path, state, by_content=by_content)
-            for text, (path, state) in zip(texts, self.files, strict=True)
-        )
-        return max(Sameness.MOVED, *compared)
-
 
 def _take_one(path: Path) -> str:
-    # The state before the content: a file that changes in between looks changed next time, not fresh.
+    # The state is taken before the content: a file that changes in between then looks changed the next time, not fresh.
     state = _stat(path)
     if stat.S_ISDIR(state.st_mode):
         folder = _list(path)
@@ -172,8 +155,8 @@ def _list(folder: Path) -> _Folder:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise InputError(f"cannot read the folder: {error.strerror or error}", where=[folder]) from error
-    inside = ((path, _stat(path)) for path in paths)
-    return _Folder(tuple((path, state) for path, state in inside if stat.S_ISREG(state.st_mode)))
+    states = [(path, _stat(path)) for path in paths]
+    return _Folder(tuple((path, state) for path, state in states if stat.S_ISREG(state.st_mode)))
 
 
 def _compare_file(recorded: str, path: Path, state: os.stat_result, *, by_content: bool) -> Sameness:
@@ -190,7 +173,11 @@ def _compare_file(recorded: str, path: Path, state: os.stat_result, *, by_conten
 
 
 def _digest(lines: Iterable[tuple[str, str]]) -> str:
-    """Return one hash over names and what is said of them; no name holds a null or a slash."""
+    """Return one hash over pairs of a name and a text.
+
+    A null ends each name and a slash each text, so that different pairs give different bytes: no name holds a null, and
+    no text a slash.
+    """
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for name, text in lines:
         digest.update(os.fsencode(name) + b"\0" + text.encode() + b"/")

@@ -1,56 +1,58 @@
 """The cache format: file names, tensor keys, metadata.
 
 A cache folder holds safetensors files. Names and keys are those of musubi-tuner and blissful-tuner, so their trainers
-read our files and ours reads theirs; what only we know stands in metadata under ``blissmask.``, which they ignore.
+read our files and ours reads theirs. What only blissmask knows is metadata under ``blissmask.``, which they ignore.
 
-File names (STEM is the media file's name without suffix, invalid UTF-8 escaped; SUFFIX the family's short name, e.g.
-``wan``)
+File names. STEM is the media file's name without suffix, invalid UTF-8 escaped; SUFFIX is the family's short name, e.g.
+``wan``.
 
-    STEM_WWWWxHHHH_SUFFIX.safetensors                 latents of a picture; width and height of the (upright) picture,
-    at least 4 digits STEM_SSSSS-FFF_WWWWxHHHH_SUFFIX.safetensors       latents of a clip; first frame after the fps
-    change, frame count; size of the bucket STEM_SUFFIX_te.safetensors                        what the text encoder
-    makes of the caption; one per media file, whatever its clips
+    STEM_WWWWxHHHH_SUFFIX.safetensors             latents of a picture: width and height of the upright picture, at
+                                                  least 4 digits
+    STEM_SSSSS-FFF_WWWWxHHHH_SUFFIX.safetensors   latents of a clip: first frame after the fps change, frame count, size
+                                                  of the bucket
+    STEM_SUFFIX_te.safetensors                    the encoded caption; one per media file, however many clips it has
 
-Keys of latent files: ``CONTENT_FxHxW_DTYPE`` on the latent grid (latent frames, rows, columns), ``CONTENT_DTYPE`` for
-the rest
+Keys of latent files: ``CONTENT_FxHxW_DTYPE`` for tensors on the latent grid (latent frames, rows, columns),
+``CONTENT_DTYPE`` for the rest.
 
-    latents_FxHxW_DTYPE            (C, F, H, W)   normalised latents
-    mask_weights_FxHxW_float32     (1, F, H, W)   mask weights in [0, 1] before gamma and floor; absent when the data
-    set has no masks mask_regions_FxHxW_float16     (4, F, H, W)   share of face, body, hair, background in each cell,
-    multiples of 1/2048 that sum to
-                                                  exactly 1 (to 0 in control frames); only for masks that hold
-                                                  nothing but tier values
-    latents_image_..., latents_control_..., clip_..., f_indices_int32 ...   what the family adds
+    latents_FxHxW_DTYPE          (C, F, H, W)   normalised latents
+    mask_weights_FxHxW_float32   (1, F, H, W)   mask weights in [0, 1] before gamma and floor; absent when the data set
+                                                has no masks
+    mask_regions_FxHxW_float16   (4, F, H, W)   share of face, body, hair, background in each cell: multiples of 1/2048
+                                                that sum to exactly 1 (to 0 in control frames); only for masks that hold
+                                                nothing but tier values
+    latents_image_..., latents_control_..., clip_..., f_indices_int32 ...       what the family adds
 
-Keys of text files: ``CONTENT_DTYPE``, or ``varlen_CONTENT_DTYPE`` where the first axis is the caption's own length; a
-CONTENT that ends in ``_mask`` has no DTYPE. DTYPE is torch's name. Readers go by the tensor's own dtype: musubi-tuner's
-``clip_bfloat16`` holds float16.
+Keys of text files: ``CONTENT_DTYPE``, or ``varlen_CONTENT_DTYPE`` where the first axis is the caption's own length. A
+CONTENT that ends in ``_mask`` has no DTYPE. DTYPE is torch's name. Readers use the tensor's own dtype, not the key's:
+musubi-tuner's ``clip_bfloat16`` holds float16.
 
-Metadata, all strings. Both files: ``architecture``, ``format_version`` (1.0.1). Latents: ``width``, ``height`` (as in
-the name), ``frame_count`` (clips). Text: ``caption1``. Ours:
+Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` (1.0.1). Latents: ``width``, ``height``
+(as in the name), ``frame_count`` (clips). Text: ``caption1``. Ours:
 
-    blissmask.format         version of this page: 1
-    blissmask.arch           family, e.g. ``wan22``
-    blissmask.media          name of the photo or video, without folders
-    blissmask.media_print    fingerprint of the photo or video and its controls; see ``fingerprint.py``
-    blissmask.colours        hash of the pixels that were encoded, so that a photo whose alpha alone changed is not
-    encoded again blissmask.source         what its header said: ``3000x2000 alpha 1 frames``; of a video with its
-    frames counted and its own rate:
-                             ``1920x1080 121 frames at 23.976 fps`` (earlier versions believed the header and gave no
-                             rate)
-    blissmask.task           e.g. ``t2v``
-    blissmask.geometry       ``3000x2000 -> 1248x832, crop 1248x832+0+0``
-    blissmask.frames         clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``
-    blissmask.controls       how control pictures are fitted; one-frame time indices
-    blissmask.vae            identity of the VAE             blissmask.vae_dtype      precision it ran in
-    blissmask.mask_source    alpha, file, full; empty when the data set has no masks
-    blissmask.mask_print     fingerprint of the mask file; empty when there is none
-    blissmask.tiers          values of face, body, hair, background that region shares were told by: ``255,128,80,0``;
-    empty without a mask blissmask.empty_mask     full where masks that are zero everywhere become full weight, else
-    empty (or, of earlier versions, warn, error) blissmask.mask_inverted  true where dark is what counts; empty
-    otherwise blissmask.mean_weight    mean of the mask weights, six decimals
-    blissmask.text_encoder   text files: identity of the text encoder      blissmask.text_dtype   precision it ran in
-    blissmask.controls_print text files of families whose captions see the control pictures: their fingerprint
+    blissmask.format          version of this page: 1
+    blissmask.arch            family, e.g. ``wan22``
+    blissmask.media           name of the photo or video, without folders
+    blissmask.media_print     fingerprint of the photo or video and its controls; see ``fingerprint.py``
+    blissmask.colours         hash of the encoded pixels; a photo whose alpha alone changed is not encoded again
+    blissmask.source          what the header of a picture states: ``3000x2000 alpha 1 frames``; of a video with its
+                              frames counted and its own rate: ``1920x1080 121 frames at 23.976 fps``
+    blissmask.task            e.g. ``t2v``
+    blissmask.geometry        ``3000x2000 -> 1248x832, crop 1248x832+0+0``
+    blissmask.frames          clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``
+    blissmask.controls        how control pictures are fitted; one-frame time indices
+    blissmask.vae             identity of the VAE
+    blissmask.vae_dtype       precision the VAE ran in
+    blissmask.mask_source     alpha, file, full; empty when the data set has no masks
+    blissmask.mask_print      fingerprint of the mask file; empty when there is none
+    blissmask.tiers           the values of face, body, hair, background that the region shares were computed with:
+                              ``255,128,80,0``; empty without a mask
+    blissmask.empty_mask      ``full`` where masks that are zero everywhere become full weight, else empty
+    blissmask.mask_inverted   ``true`` where dark is what counts, else empty
+    blissmask.mean_weight     mean of the mask weights, six decimals
+    blissmask.text_encoder    text files: identity of the text encoder
+    blissmask.text_dtype      text files: precision the text encoder ran in
+    blissmask.controls_print  text files of families that encode captions with the control pictures: their fingerprint
 """
 
 from __future__ import annotations
@@ -88,11 +90,12 @@ LATENTS = "latents"
 
 _SUFFIX = ".safetensors"
 _SIZE = re.compile(r"(\d{4,})x(\d{4,})")
+# Source: musubi-tuner, which adds the number of the section for FramePack; it is not used here.
 _WINDOW = re.compile(r"(\d{5,})-(\d{3,})(?:-\d+)?")
 _GRID = re.compile(r"(?:^|_)(\d+x\d+(?:x\d+)?)$")
 _TIERS = re.compile(",".join([r"(\d{1,3})"] * len(TIERS)))
 _VARIABLE_LENGTH = "varlen_"
-# torch's names of all dtypes that safetensors files hold.
+# torch's names of all dtypes that safetensors files can hold.
 _DTYPES = frozenset(
     {"bool", "complex64", "bfloat16", "float16", "float32", "float64"}
     | {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
@@ -116,7 +119,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class LatentName:
-    """What the name of a latent file says; ``window`` is None for pictures."""
+    """The parts of a latent file's name; ``window`` is None for pictures."""
 
     stem: str
     size_wh: tuple[int, int]
@@ -125,10 +128,10 @@ class LatentName:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a tensor key says.
+    """The parts of a tensor key.
 
     Attributes:
-        content: ``latents``, ``mask_weights``, ``t5`` ...; what batches and :class:`CacheEntry` call it.
+        content: ``latents``, ``mask_weights``, ``t5`` ...: the name used in batches and in :class:`CacheEntry`.
         grid: the ``FxHxW`` part, empty when there is none.
         variable_length: whether the first axis is the item's own length.
     """
@@ -139,7 +142,7 @@ class Key:
 
 
 def as_unicode(text: str) -> str:
-    """Escape what is not valid Unicode in a file name: safetensors takes neither paths nor metadata with such bytes."""
+    """Escape bytes of a file name that are no valid UTF-8; safetensors refuses them in paths and in metadata."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -160,8 +163,8 @@ def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | 
     Args:
         name: the file's name.
         suffix: the family's short name.
-        is_clip: whether the file says that it holds a clip (``frame_count`` in its metadata). The name alone cannot
-            tell a clip from a picture called ``clip_00000-025``.
+        is_clip: whether the file's metadata has a ``frame_count``. A clip and a picture called ``clip_00000-025`` have
+            the same name.
     """
     ending = f"_{suffix}{_SUFFIX}"
     stem, _, size_text = name.removesuffix(ending).rpartition("_")
@@ -173,7 +176,9 @@ def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | 
         return LatentName(stem, size_wh, None)
     stem, _, window_text = stem.rpartition("_")
     window = _WINDOW.fullmatch(window_text)
-    return LatentName(stem, size_wh, Window(int(window[1]), int(window[2]))) if window else None
+    if window is None:
+        return None
+    return LatentName(stem, size_wh, Window(int(window[1]), int(window[2])))
 
 
 def parse_text_name(name: str, suffix: str) -> str | None:
@@ -195,7 +200,10 @@ def plain_key(content: str, dtype: torch.dtype, *, variable_length: bool = False
 
 
 def parse_key(key: str) -> Key:
-    """Read a tensor key of ours, musubi-tuner's or blissful-tuner's; every spelling of mask weights becomes ``mask_weights``."""
+    """Read a tensor key of ours, of musubi-tuner or of blissful-tuner.
+
+    ``content`` of mask weights is ``mask_weights`` for each of the three spellings.
+    """
     variable_length = key.startswith(_VARIABLE_LENGTH)
     rest = key.removeprefix(_VARIABLE_LENGTH)
     if not rest.endswith("_mask"):
@@ -214,15 +222,16 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def latent_metadata(architecture: str, name: LatentName) -> dict[str, str]:
     """Return the metadata of a latent file that every trainer expects."""
-    frames = {FRAME_COUNT: str(name.window.frame_count)} if name.window else {}
     width, height = name.size_wh
-    return {
+    metadata = {
         ARCHITECTURE: architecture,
         "width": str(width),
         "height": str(height),
         "format_version": FORMAT_VERSION,
-        **frames,
     }
+    if name.window:
+        metadata[FRAME_COUNT] = str(name.window.frame_count)
+    return metadata
 
 
 def text_metadata(architecture: str, caption: str) -> dict[str, str]:
@@ -232,22 +241,23 @@ def text_metadata(architecture: str, caption: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=16)
 def tiers_text(tiers: TierTable) -> str:
-    """Return how the values of the tiers stand in the metadata: ``255,128,80,0``."""
+    """Return the values of the tiers as the metadata holds them: ``255,128,80,0``."""
     return ",".join(str(value) for value in tiers.as_dict().values())
 
 
 def read_tiers(metadata: Mapping[str, str]) -> TierTable | None:
-    """Return the tier values that an entry's region shares were told by; None where there is no mask, or it is not ours."""
+    """Return the tier values that an entry's region shares were computed with.
+
+    None where there is no mask, and for entries of other tools.
+    """
     match = _TIERS.fullmatch(metadata.get(f"{OURS}tiers", ""))
-    return (
-        TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)})
-        if match
-        else None
-    )
+    if match is None:
+        return None
+    return TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)})
 
 
 def read_mean_weight(metadata: Mapping[str, str]) -> float | None:
-    """Return the mean of an entry's mask weights, None where it has none or does not say."""
+    """Return the mean of an entry's mask weights; None where the metadata has no such number."""
     try:
         weight = float(metadata.get(f"{OURS}mean_weight", ""))
     except ValueError:

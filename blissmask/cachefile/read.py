@@ -1,13 +1,14 @@
-"""Read cache entries, ours and those of musubi-tuner and blissful-tuner: headers first, which needs no torch, tensors when asked.
+"""Read cache entries of ours, of musubi-tuner and of blissful-tuner.
 
-C channels; f, h, w latent frames, rows, columns.
+Headers are read without torch and without the tensors, so a data set is listed quickly. C channels; f, h, w latent
+frames, rows, columns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,15 +33,15 @@ _REMAKE = Hint("remove them, then run `{command}` again", "cache")
 
 
 def list_headers(folder: Path, cache_suffix: str) -> list[CacheHeader]:
-    """Return what the latent files of one family in ``folder`` say of themselves, sorted by file name; tensors are not read.
+    """Return the headers of the latent files of one family in ``folder``, sorted by file name.
 
     Args:
         folder: the cache folder.
         cache_suffix: the family's short name in file names, e.g. ``wan``.
 
     Raises:
-        CacheError: the folder cannot be read, or files with such names are truncated, damaged or hold no latents; names
-            all of them.
+        CacheError: the folder cannot be read, or files with such names are truncated, damaged or hold no latents; the
+            error names all of them.
     """
     ending = f"_{cache_suffix}.safetensors"
     try:
@@ -65,10 +66,10 @@ def list_headers(folder: Path, cache_suffix: str) -> list[CacheHeader]:
 
 
 def read_header(path: Path, cache_suffix: str) -> CacheHeader:
-    """Return what the latent file ``path`` says of itself.
+    """Return the header of the latent file ``path``.
 
     Raises:
-        CacheError: the file is missing, truncated, damaged, or its name or keys are not those of latents.
+        CacheError: the file is missing, truncated or damaged, or its name or keys are not those of latents.
     """
     with _opened(path) as file:
         metadata: dict[str, str] = file.metadata() or {}
@@ -78,13 +79,16 @@ def read_header(path: Path, cache_suffix: str) -> CacheHeader:
         raise CacheError(
             "not the name of a latent file", where=[path], fix="move files of other kinds out of the cache folder"
         )
-    _, shape = contents.get(LATENTS, ("", ()))
-    # FLUX.2 and other image-only families leave the frame axis out.
-    frames_last = shape if len(shape) == 4 else (shape[0], 1, *shape[1:]) if len(shape) == 3 else ()
-    if len(frames_last) != 4:
+    latent_shape = _latent_shape(contents)
+    if latent_shape is None:
         raise CacheError("no latents in the cache file", where=[path], fix=_REMAKE)
     return CacheHeader(
-        path, path.parent / text_name(name.stem, cache_suffix), name.stem, _four(frames_last), contents, metadata
+        path=path,
+        text_path=path.parent / text_name(name.stem, cache_suffix),
+        stem=name.stem,
+        latent_shape=latent_shape,
+        contents=contents,
+        metadata=metadata,
     )
 
 
@@ -109,25 +113,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def is_sound(path: Path) -> bool:
-    """Read a whole cache file; say whether it is undamaged and all of its values are finite."""
+    """Read a whole cache file; return whether it is undamaged and all of its values are finite."""
     try:
         tensors = read_tensors(path)
     except CacheError:
         return False
+    # In float32, since float8 has no isfinite of its own.
     return all(bool(tensor.float().isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point())
 
 
 def load_entry(header: CacheHeader) -> CacheEntry:
     """Read the tensors of one item, latents and text.
 
-    Mask weights are read under every key that other tools use, in any float dtype, with 3 or 4 dimensions, and with one
-    frame for all; they come out as float32 of shape (1, f, h, w).
+    Mask weights are read under every key that other tools use, in any float dtype, with 3 or 4 dimensions, and with a
+    frame for each latent frame or one for all. They are returned as float32 of shape (1, f, h, w).
 
     Raises:
         CacheError: a file is missing, truncated or damaged, or the mask does not fit the latents.
     """
     named = _by_content(header.path)
     latents = named.pop(LATENTS)
+    # Image-only families of musubi-tuner, FLUX.2 for one, leave the frame axis out.
     latents_Cfhw = latents if latents.ndim == 4 else latents.unsqueeze(1)
     weights = named.pop(MASK_WEIGHTS, None)
     regions = named.pop(MASK_REGIONS, None)
@@ -159,7 +165,7 @@ def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path) -> T
 
 @contextlib.contextmanager
 def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
-    """Open a safetensors file; everything that can be wrong with it becomes a CacheError.
+    """Open a safetensors file; raise CacheError for whatever is wrong with it.
 
     Args:
         path: the file.
@@ -175,16 +181,26 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
 
 
 def _shapes(file: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {parse_key(key).content: (key, tuple(file.get_slice(key).get_shape())) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
+    """Return content name -> (key in the file, shape) of an open file."""
+    keys = file.keys()
+    return {parse_key(key).content: (key, tuple(file.get_slice(key).get_shape())) for key in keys}
 
 
-def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    channels, frames, rows, columns = shape
-    return channels, frames, rows, columns
+def _latent_shape(contents: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[int, int, int, int] | None:
+    """Return (C, f, h, w) of the latents; None when there are none, or they have another number of axes."""
+    _, shape = contents.get(LATENTS, ("", ()))
+    if len(shape) == 4:
+        channels, frames, rows, columns = shape
+        return channels, frames, rows, columns
+    if len(shape) == 3:
+        # Image-only families of musubi-tuner, FLUX.2 for one, leave the frame axis out.
+        channels, rows, columns = shape
+        return channels, 1, rows, columns
+    return None
 
 
 def _merged(problems: list[Problem]) -> list[Problem]:
-    """Put problems with the same sentence and fix into one that lists all places."""
+    """Merge problems with the same sentence and the same fix into one that lists all places."""
     places: dict[tuple[str, str | Hint], list[str]] = {}
     for problem in problems:
         places.setdefault((problem.what, problem.fix), []).extend(problem.where)

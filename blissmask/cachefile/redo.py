@@ -1,8 +1,11 @@
-"""Decide what a cache entry needs, from what it says of itself and what is wanted now. Pure: no files are read here."""
+"""Decide what has to be done again for a cache entry: compare its metadata with what is wanted now.
+
+Pure functions; no files are read here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -10,23 +13,24 @@ from blissmask.cachefile.fingerprint import Sameness
 from blissmask.cachefile.layout import CAPTION, EMPTY_MASK, FILLED, OUR_FORMAT, OURS, read_mean_weight
 
 FILE_CHANGED = "file changed"
-"""The reason when photo, video or controls changed; their colours may still be the same, e.g. when only alpha did."""
+"""The reason when a photo, a video or its controls changed. The colours may be the same, e.g. where only alpha did."""
 
 
 class Redo(IntEnum):
-    """What a run does to a latent file."""
+    """What a run does to a latent file; a higher value costs more and includes the lower ones."""
 
     NOTHING = 0
     LABELS = 1
-    """Rewrite the metadata: contents are fresh, but files were copied or the family's name changed."""
+    """Rewrite the metadata. The contents are fresh, but files were copied or the family's name changed."""
     MASK = 2
     """Rewrite the mask tensors; no VAE is needed."""
     LATENTS = 3
+    """Encode the pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an entry should say of itself, without the ``blissmask.`` prefix, grouped by what a difference costs.
+    """The metadata an entry should have, without the ``blissmask.`` prefix, grouped by what a difference costs.
 
     Attributes:
         latents: a difference means encoding again.
@@ -40,33 +44,33 @@ class Wanted:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Return all of it as it stands in the file."""
-        return {
-            f"{OURS}{name}": value for group in (self.latents, self.mask, self.labels) for name, value in group.items()
-        }
+        """Return the three groups together, with the prefix, as the file holds them."""
+        wanted = {**self.latents, **self.mask, **self.labels}
+        return {f"{OURS}{name}": value for name, value in wanted.items()}
 
 
 def decide(found: Mapping[str, str], wanted: Wanted, *, media: Sameness, mask: Sameness) -> tuple[Redo, str]:
-    """Return what to do with a latent file, and why in a few words.
+    """Return what to do with a latent file, and the reason in a few words.
 
     Args:
         found: the file's metadata.
-        wanted: what it should be.
-        media: how photo or video and controls compare with the recorded fingerprint.
-        mask: how the mask file compares; SAME when there is none and was none.
+        wanted: the metadata it should have.
+        media: how the photo or video and its controls compare with the recorded fingerprint.
+        mask: how the mask file compares with its fingerprint; SAME when there is none and was none.
     """
     if f"{OURS}format" not in found:
         return Redo.LATENTS, "made by another tool"
     if found[f"{OURS}format"] != OUR_FORMAT:
         return Redo.LATENTS, "made by another version"
-    if changed := _differences(found, wanted.latents):
+    changed = _differences(found, wanted.latents)
+    if changed:
         return Redo.LATENTS, changed
     if media is Sameness.CHANGED:
         return Redo.LATENTS, FILE_CHANGED
     if mask is Sameness.CHANGED:
         return Redo.MASK, "mask changed"
-    mask_matters = {name: value for name, value in wanted.mask.items() if name != EMPTY_MASK or _refills(found, value)}
-    if changed := _differences(found, mask_matters):
+    changed = _differences(found, _that_change_the_mask(found, wanted.mask))
+    if changed:
         return Redo.MASK, changed
     if Sameness.MOVED in (media, mask) or _differences(found, wanted.labels):
         return Redo.LABELS, "already fresh"
@@ -78,9 +82,9 @@ def decide_text(found: Mapping[str, str], caption: str, wanted: Mapping[str, str
 
     Args:
         found: the text file's metadata.
-        caption: as it is now.
-        wanted: what the file should say of itself besides, without the prefix.
-        controls: how the control pictures that the caption sees compare; SAME where it sees none.
+        caption: the caption as it is now.
+        wanted: the rest of the metadata that the file should have, without the prefix.
+        controls: how the control pictures that are encoded with the caption compare; SAME where there are none.
     """
     if found.get(f"{OURS}format") != OUR_FORMAT:
         return "caption made by another tool or version"
@@ -91,20 +95,19 @@ def decide_text(found: Mapping[str, str], caption: str, wanted: Mapping[str, str
     return _differences(found, wanted)
 
 
-def _refills(found: Mapping[str, str], wanted: str) -> bool:
-    """Say whether an entry's mask is one that becomes another when empty masks are filled with full weight, or no longer are.
+def _that_change_the_mask(found: Mapping[str, str], wanted: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the wanted metadata of the mask without the rule for empty masks where that rule changes nothing.
 
-    An empty mask weighs 0 on average, a filled one 1. Whether empty masks are told of or refused changes no entry,
-    though earlier versions recorded that, too.
+    The rule concerns masks that are zero everywhere: it leaves them, with a mean weight of 0, or fills them with full
+    weight, 1.
     """
-    fills = wanted == FILLED
-    if fills == (found.get(f"{OURS}{EMPTY_MASK}") == FILLED):
-        return False
-    return read_mean_weight(found) in (None, 0.0 if fills else 1.0)
+    rule_before, rule = found.get(f"{OURS}{EMPTY_MASK}"), wanted.get(EMPTY_MASK)
+    affected = 0.0 if rule == FILLED else 1.0
+    if rule_before == rule or read_mean_weight(found) in (None, affected):
+        return wanted
+    return {name: value for name, value in wanted.items() if name != EMPTY_MASK}
 
 
 def _differences(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
-    names: Iterable[str] = [
-        name.replace("_", " ") for name, value in wanted.items() if found.get(f"{OURS}{name}") != value
-    ]
+    names = [name.replace("_", " ") for name, value in wanted.items() if found.get(f"{OURS}{name}") != value]
     return f"{', '.join(names)} changed" if names else ""

@@ -1,4 +1,4 @@
-"""Write cache entries whole or not at all; the one place where safetensors files are written.
+"""Write cache entries whole or not at all: the one place where safetensors files are written.
 
 C channels; f, h, w latent frames, rows, columns; L caption length.
 """
@@ -35,17 +35,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     Args:
         path: the file.
         tensors: key in the file -> tensor, on any device, views allowed.
-        metadata: what stands in the header; text that is no valid Unicode (names of files from other systems) is
+        metadata: the metadata in the header; invalid Unicode, as names of files from other systems hold it, is
             escaped.
-        fix: how to mend values that are not finite, for the message.
+        fix: how to mend values that are not finite, for the error message.
 
     Raises:
         CacheError: a tensor holds NaN or infinity; nothing is written.
         MachineError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    broken = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
+    broken = [f"`{key}`" for key, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
-        raise CacheError(f"NaN or infinite values in {', '.join(f'`{key}`' for key in broken)}", where=[path], fix=fix)
+        raise CacheError(f"NaN or infinite values in {', '.join(broken)}", where=[path], fix=fix)
     # Views of one batch share memory, which the format cannot hold.
     owned = {
         key: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()
@@ -66,11 +66,11 @@ def write_latents(
 
     Args:
         path: the file.
-        contents: content name -> tensor: ``latents`` (C, f, h, w) and what the family adds; those that start so are on
-            a grid.
+        contents: content name -> tensor: ``latents`` (C, f, h, w) and what the family adds. Tensors whose name starts
+            with ``latents`` are on the latent grid.
         weights_1fhw: mask weights in [0, 1]; None leaves them out.
-        regions_4fhw: shares of the tiers per cell; None leaves them out.
-        metadata: see ``layout``; without the ``blissmask.format`` line, which is added.
+        regions_4fhw: shares of the tiers in each cell; None leaves them out.
+        metadata: see ``layout``, without ``blissmask.format``, which is added.
 
     Raises:
         CacheError, MachineError: see :func:`save_tensors`.
@@ -89,7 +89,7 @@ def write_text(
         path: the file.
         contents: content name -> tensor, e.g. ``t5`` (L, 4096).
         variable_length: contents whose first axis is the caption's own length.
-        metadata: see ``layout``; without the ``blissmask.format`` line, which is added.
+        metadata: see ``layout``, without ``blissmask.format``, which is added.
 
     Raises:
         CacheError, MachineError: see :func:`save_tensors`.
@@ -104,7 +104,7 @@ def write_text(
 
 
 def mask_tensors(weights_1fhw: Tensor | None, regions_4fhw: Tensor | None) -> dict[str, Tensor]:
-    """Return the mask of an entry by key: weights as float32, shares as float16."""
+    """Return the mask tensors of an entry by their key in the file: weights as float32, shares as float16."""
     tensors = {}
     if weights_1fhw is not None:
         tensors[grid_key(MASK_WEIGHTS, tuple(weights_1fhw.shape), torch.float32)] = weights_1fhw.to(torch.float32)
@@ -114,8 +114,9 @@ def mask_tensors(weights_1fhw: Tensor | None, regions_4fhw: Tensor | None) -> di
 
 
 def _latent_key(content: str, tensor: Tensor) -> str:
-    on_grid = content.startswith(LATENTS)
-    return grid_key(content, tuple(tensor.shape), tensor.dtype) if on_grid else plain_key(content, tensor.dtype)
+    if content.startswith(LATENTS):
+        return grid_key(content, tuple(tensor.shape), tensor.dtype)
+    return plain_key(content, tensor.dtype)
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -124,18 +125,19 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
-    """Return header and data of a safetensors file, with the metadata in alphabetical order: the same content gives the same bytes.
+    """Return the header and the data of a safetensors file; the same content gives the same bytes.
 
-    The library writes metadata in the order of a hash map with random seeds. It is asked for bytes and not for a file,
-    since it would write one under a temporary name of its own, which a kill leaves behind and nobody sweeps.
+    The metadata is sorted, since the library writes it in the order of a hash map with random seeds. The library
+    returns bytes here and does not write the file: it would write to a temporary name of its own, which a killed run
+    leaves behind and nobody removes.
     """
-    # Not an empty dictionary: with no tensors either, the library would write a header that is no JSON.
+    # None instead of an empty dictionary: without tensors, the library would write a header that is no JSON.
     data = save(tensors, metadata={key: as_unicode(value) for key, value in metadata.items()} or None)
     data_start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:data_start])
     if "__metadata__" in header:
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    # The format wants the data to begin at a multiple of 8.
+    # The format requires that the data begins at a multiple of 8.
     text = text.ljust(-(-len(text) // 8) * 8)
     return len(text).to_bytes(8, "little") + text, memoryview(data)[data_start:]

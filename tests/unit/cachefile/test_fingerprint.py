@@ -87,11 +87,6 @@ def frames(tmp_path):
     return tmp_path / "frames"
 
 
-def of_before(paths):
-    """Return the fingerprint of files one after the other, as folders were recorded once."""
-    return " ".join(fingerprint.take([path]) for path in paths)
-
-
 def test_the_fingerprint_of_a_folder_does_not_grow_with_it(frames):
     assert len(fingerprint.take([frames])) < 120
 
@@ -137,24 +132,6 @@ def test_the_fingerprint_of_a_folder_stands_beside_those_of_files(frames, photo)
 def test_a_folder_that_became_a_file_is_a_change(frames, photo):
     assert fingerprint.compare(fingerprint.take([frames]), [photo]) is Sameness.CHANGED
     assert fingerprint.compare(fingerprint.take([photo]), [frames]) is Sameness.CHANGED
-
-
-def test_a_folder_as_it_was_recorded_once_is_to_be_renewed(frames, photo):
-    files = sorted(frames.iterdir())
-    assert fingerprint.compare(of_before(files), [frames]) is Sameness.MOVED
-    assert fingerprint.compare(of_before([photo, *files]), [photo, frames]) is Sameness.MOVED
-
-
-def test_a_change_since_a_folder_was_recorded_as_once_is_seen(frames):
-    taken = of_before(sorted(frames.iterdir()))
-    (frames / "007.png").write_bytes(b"another frame")
-    assert fingerprint.compare(taken, [frames]) is Sameness.CHANGED
-
-
-def test_frames_that_were_in_the_order_of_text_once_are_a_change(tmp_path):
-    for number in range(12):
-        (tmp_path / f"{number}.png").write_bytes(b"frame")
-    assert fingerprint.compare(of_before(sorted(tmp_path.iterdir())), [tmp_path]) is Sameness.CHANGED
 
 
 @pytest.mark.parametrize("text", ["", "folder:", "folder:30:1:2:3", "folder:x", "1:2:3"])

@@ -16,19 +16,13 @@ def decided(recorded, wanted, mean_weight):
     return decide(found, Wanted({}, {"empty_mask": wanted}, {}), media=Sameness.SAME, mask=Sameness.SAME)
 
 
-@pytest.mark.parametrize("recorded", ["", "warn", "error"])
-@pytest.mark.parametrize("mean_weight", ["0.000000", "0.400000", "1.000000"])
-def test_telling_of_empty_masks_and_refusing_them_make_the_same_entries(recorded, mean_weight):
-    assert decided(recorded, "", mean_weight) == FRESH
-
-
 @pytest.mark.parametrize(
     ("recorded", "wanted", "mean_weight", "done"),
     [
         ("", "full", "0.000000", RENEWED),
         ("", "full", "0.400000", FRESH),
         ("", "full", "1.000000", FRESH),
-        ("warn", "full", "0.400000", FRESH),
+        ("", "", "0.000000", FRESH),
         ("full", "", "1.000000", RENEWED),
         ("full", "", "0.400000", FRESH),
         ("full", "full", "1.000000", FRESH),
