@@ -1,19 +1,21 @@
-"""Which training size a picture gets. Sizes are (width, height).
+"""Choose the training size (bucket) of a picture. Sizes are (width, height).
 
-Two ways to make buckets: musubi-tuner's, from the resolution's area alone, and sd-scripts', between a shortest and a
-longest side, which a data set chooses by naming any of ``min_bucket_reso``, ``max_bucket_reso``, ``bucket_reso_steps``.
+There are two ways to make buckets. musubi-tuner's uses the area of the resolution alone. sd-scripts' also uses a
+shortest and a longest side; a data set chooses it by any of ``min_bucket_reso``, ``max_bucket_reso`` and
+``bucket_reso_steps``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blissmask.config.dataset import DatasetSection
 from blissmask.dataset.geometry import Geometry, cover
 from blissmask.errors import Problem, UsageError
 
-# sd-scripts' defaults for the keys that are not given.
+# sd-scripts' defaults of `min_bucket_reso`, `max_bucket_reso` and `bucket_reso_steps`.
 _MIN_SIDE = 256
 _MAX_SIDE = 1024
 _SIDE_STEP = 64
@@ -24,10 +26,10 @@ class Buckets:
     """The training sizes of one data set.
 
     Attributes:
-        sizes: the buckets in ascending order; one where bucketing is off.
+        sizes: the buckets in ascending order; one bucket where bucketing is off.
         step: sides are multiples of this.
-        keep_area: pictures of at most this many pixels are not scaled, only cut to a multiple of ``step``; 0 where all
-            are scaled.
+        keep_area: pictures of up to this many pixels are cut to a multiple of ``step`` and not scaled; 0 where all are
+            scaled.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -35,28 +37,28 @@ class Buckets:
     keep_area: int = 0
 
     def fit(self, source_wh: tuple[int, int]) -> Geometry:
-        """Return how a picture of ``source_wh`` is brought to its bucket.
+        """Return the geometry that brings a picture of ``source_wh`` to its bucket.
 
-        The bucket with the nearest aspect ratio, the first one of several (source: musubi-tuner's ``BucketSelector``).
+        The bucket is the one with the nearest aspect ratio, the first of several (source: musubi-tuner's
+        ``BucketSelector``).
         """
         width, height = source_wh
         if width * height <= self.keep_area and min(source_wh) >= self.step:
             return cover(source_wh, (_down(width, self.step), _down(height, self.step)))
-        aspect = width / height
-        return cover(source_wh, min(self.sizes, key=lambda size_wh: abs(size_wh[0] / size_wh[1] - aspect)))
+        return cover(source_wh, _nearest_aspect(self.sizes, width / height))
 
 
 def make_buckets(dataset: DatasetSection, *, grid_multiple: int, always_bucket: bool = False) -> Buckets:
     """Return the training sizes of a completed data set section.
 
     Args:
-        dataset: its resolution and bucket keys, defaults filled in.
+        dataset: the section with its resolution and bucket keys, defaults filled in.
         grid_multiple: the family's grid; sides must be multiples of it.
-        always_bucket: group by aspect ratio whatever the section says, as musubi-tuner does with videos.
+        always_bucket: make buckets even where the section turns them off, as musubi-tuner does for videos.
 
     Raises:
-        UsageError: without buckets, ``resolution`` is not a multiple of the grid: no latent has that size; or bucket
-            keys contradict.
+        UsageError: buckets are off and ``resolution`` is no multiple of the grid, so that no latent has that size; or
+            the bucket keys contradict each other.
     """
     assert dataset.resolution is not None
     resolution_wh = dataset.resolution
@@ -78,7 +80,7 @@ def make_buckets(dataset: DatasetSection, *, grid_multiple: int, always_bucket: 
 
 
 def area_sizes(resolution_wh: tuple[int, int], step: int) -> tuple[tuple[int, int], ...]:
-    """Return musubi-tuner's buckets: sides are multiples of ``step``, the area is at most the resolution's.
+    """Return musubi-tuner's buckets: sides are multiples of ``step``, and the area is at most that of the resolution.
 
     The shorter side is at least half the square root of the area.
     """
@@ -95,9 +97,9 @@ def area_sizes(resolution_wh: tuple[int, int], step: int) -> tuple[tuple[int, in
 def side_sizes(
     resolution_wh: tuple[int, int], *, shortest: int, longest: int, step: int
 ) -> tuple[tuple[int, int], ...]:
-    """Return sd-scripts' buckets: every multiple of ``step`` between ``shortest`` and ``longest`` with the other side that keeps the area.
+    """Return sd-scripts' buckets: one side from ``shortest`` to ``longest``, the other as long as the area allows.
 
-    ``shortest`` is rounded down and ``longest`` up to a multiple of ``step``, as sd-scripts does.
+    Sides are multiples of ``step``; ``shortest`` is rounded down and ``longest`` up, as sd-scripts does.
     """
     area = resolution_wh[0] * resolution_wh[1]
     shortest, longest = max(step, _down(shortest, step)), -_down(-longest, step)
@@ -111,18 +113,31 @@ def side_sizes(
 
 
 def area_size(source_wh: tuple[int, int], area_wh: tuple[int, int], step: int) -> tuple[int, int]:
-    """Return the size nearest in aspect ratio whose area is about that of ``area_wh``: for control pictures and vision encoders.
+    """Return a size with about the area of ``area_wh`` and the aspect ratio of ``source_wh``.
 
-    Five widths around the ideal one are tried, the first best is taken (source: musubi-tuner's
-    ``calculate_bucket_resolution``).
+    Control pictures and vision encoders use it. Five widths around the ideal one are tried, and the first of equally
+    near ones is taken (source: musubi-tuner's ``calculate_bucket_resolution``).
     """
     area, aspect = area_wh[0] * area_wh[1], source_wh[0] / source_wh[1]
     middle = _down(int(math.sqrt(area * aspect)), step)
-    widths = [width for offset in range(-2, 3) if (width := middle + offset * step) > 0]
-    sizes = [(width, height) for width in widths if (height := _down(area // width, step)) > 0]
+    sizes = []
+    for offset in range(-2, 3):
+        width = middle + offset * step
+        height = _down(area // width, step) if width > 0 else 0
+        if height > 0:
+            sizes.append((width, height))
     if not sizes:
         return (step, step)
-    return min(sizes, key=lambda size_wh: abs(size_wh[0] / size_wh[1] - aspect))
+    return _nearest_aspect(sizes, aspect)
+
+
+def _nearest_aspect(sizes: Sequence[tuple[int, int]], aspect: float) -> tuple[int, int]:
+    """Return the first of ``sizes`` whose width / height is nearest to ``aspect``."""
+
+    def difference(size_wh: tuple[int, int]) -> float:
+        return abs(size_wh[0] / size_wh[1] - aspect)
+
+    return min(sizes, key=difference)
 
 
 def _down(number: int, step: int) -> int:

@@ -1,4 +1,4 @@
-"""Captions: which file, how it is read, and sd-scripts' tag shuffling."""
+"""Find and read captions, and shuffle their tags as sd-scripts does."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from pathlib import Path
 from blissmask.errors import InputError
 
 DEFAULT_EXTENSION = ".txt"
-"""Used where a data set names none."""
+"""Extension of captions where a data set names none."""
 
 
 def caption_path(media: Path, extension: str) -> Path:
-    """Return where the caption of a photo or video stands: beside it, with ``extension`` (dot included) instead of its suffix."""
+    """Return the caption file beside a photo or video: same stem, with ``extension`` (dot included) as suffix."""
     return media.with_name(media.stem + extension)
 
 
 def read_caption(path: Path) -> str:
-    """Read a caption: UTF-8, a byte order mark allowed, white space around it removed; an empty one is a caption too.
+    """Read a caption without the white space around it; an empty file is an empty caption.
+
+    The file is UTF-8, with or without a byte order mark.
 
     Raises:
         InputError: the file cannot be read or is not UTF-8.
@@ -33,13 +35,13 @@ def read_caption(path: Path) -> str:
 def shuffle_tags(caption: str, *, keep_tokens: int, seed: str) -> str:
     """Shuffle the comma-separated tags of a caption after the first ``keep_tokens``.
 
-    sd-scripts draws a new order at every step. Embeddings are cached here, so each item has one order, drawn from
-    ``seed``: other items have other orders, and a second run has the same.
+    sd-scripts draws a new order at every step. Embeddings are cached here, so each item has one order, which ``seed``
+    decides: other items have other orders, and a second run has the same one.
 
     Args:
         caption: tags separated by commas.
-        keep_tokens: tags at the front that stay where they are.
-        seed: anything that names the item.
+        keep_tokens: number of tags at the front that stay where they are.
+        seed: any text that names the item.
     """
     tags = [tag.strip() for tag in caption.split(",")]
     kept, rest = tags[:keep_tokens], tags[keep_tokens:]

@@ -1,4 +1,4 @@
-"""From a data set section to its items: photos or videos with their captions, masks and controls."""
+"""Find the items of a data set section: photos or videos with their captions, masks and controls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SHARED = "one mask and one cache entry"
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a data set holds.
+    """The contents of a data set.
 
     Attributes:
         items: in the order of their names, or of the list.
         orphan_masks: masks that belong to no item.
-        warnings: what is to be said of what was left out.
+        warnings: one for each kind of file or key that was left out.
     """
 
     items: tuple[DatasetItem, ...]
@@ -36,7 +36,7 @@ class Collected:
 
 
 def cache_folder(dataset: DatasetSection, number: int) -> Path:
-    """Return where the data set is cached: ``cache_directory``, else beside its photos or videos.
+    """Return the folder of the data set's cache: ``cache_directory``, else the folder of its photos or videos.
 
     Raises:
         UsageError: a listed data set names no ``cache_directory``.
@@ -55,14 +55,16 @@ def media_kind(dataset: DatasetSection, number: int) -> MediaKind:
     """
     named = [name for name in _SOURCES if getattr(dataset, name) is not None]
     if len(named) != 1:
-        found = "names none" if not named else f"names {' and '.join(f'`{name}`' for name in named)}"
+        found = " and ".join(f"`{name}`" for name in named) or "none"
         choices = ", ".join(f"`{name}`" for name in _SOURCES)
-        raise UsageError(f"[[datasets]] {number}: {found}, one source is needed", fix=f"keep one of {choices}")
+        raise UsageError(f"[[datasets]] {number}: names {found}, one source is needed", fix=f"keep one of {choices}")
     return MediaKind.IMAGE if named[0].startswith("image") else MediaKind.VIDEO
 
 
 def collect(dataset: DatasetSection, number: int) -> Collected:
-    """Find the items of a data set; every folder is listed as a whole, so the work grows with the number of files.
+    """Find the items of a data set.
+
+    Every folder is listed once, so the time grows with the number of files and not with their product.
 
     Args:
         dataset: a completed section.
@@ -77,14 +79,12 @@ def collect(dataset: DatasetSection, number: int) -> Collected:
     items, warnings = _listed(listed, kind) if listed else _found(dataset, kind)
     masks = _masks(dataset, kind)
     _refuse_missing(dataset.default_mask)
-    items = tuple(
-        item if item.mask_path else replace(item, mask_path=masks.get(item.media.key, dataset.default_mask))
-        for item in items
-    )
+    items = tuple(_with_mask(item, masks, dataset.default_mask) for item in items)
     if dataset.control_directory:
         items = _with_controls(items, dataset.control_directory, kind)
     keys = {item.media.key for item in items}
-    return Collected(items, tuple(path for key, path in masks.items() if key not in keys), tuple(warnings))
+    orphans = tuple(path for key, path in masks.items() if key not in keys)
+    return Collected(items=items, orphan_masks=orphans, warnings=tuple(warnings))
 
 
 def _listed(path: Path, kind: MediaKind) -> tuple[tuple[DatasetItem, ...], list[Problem]]:
@@ -119,8 +119,15 @@ def _refuse_missing(mask: Path | None) -> None:
         raise InputError("`default_mask` does not exist", where=[mask], fix=f"paths start at {Path.cwd()}")
 
 
+def _with_mask(item: DatasetItem, masks: Mapping[str, Path], default: Path | None) -> DatasetItem:
+    """Give an item the mask of its key, else ``default``; a mask that its JSONL line names is kept."""
+    if item.mask_path:
+        return item
+    return replace(item, mask_path=masks.get(item.media.key, default))
+
+
 def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind) -> tuple[DatasetItem, ...]:
-    """Give every item its controls; raise InputError naming all items without."""
+    """Give every item its controls; raise InputError that names all items without one."""
     matched: Mapping[str, tuple[Path, ...]]
     if kind is MediaKind.VIDEO:
         matched = {key: (path,) for key, path in _control_videos(folder).items()}
@@ -135,6 +142,8 @@ def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind
 
 
 def _control_videos(folder: Path) -> dict[str, Path]:
-    """Return key -> control video, or a folder of frames of that name."""
-    videos = {key: paths[0] for key, paths in group_by_key(list_files(folder, VIDEO_SUFFIXES)).items()}
-    return {**{folder_key(path): path for path in list_folders(folder)}, **videos}
+    """Return key -> control: a video, or a folder of frames where there is no video of that name."""
+    controls = {folder_key(path): path for path in list_folders(folder)}
+    for key, paths in group_by_key(list_files(folder, VIDEO_SUFFIXES)).items():
+        controls[key] = paths[0]
+    return controls

@@ -1,4 +1,4 @@
-"""Which control pictures belong to which photo: by name, ``STEM.png`` or ``STEM_0.png``, ``STEM_1.png`` ....
+"""Match control pictures to photos by name: ``STEM.png``, or ``STEM_0.png``, ``STEM_1.png`` ....
 
 Source: musubi-tuner's matching. Names are compared as item keys, without case and accent form.
 """
@@ -15,16 +15,16 @@ from blissmask.errors import InputError
 def match_numbered(stems: Iterable[str], files: Sequence[Path]) -> Mapping[str, tuple[Path, ...]]:
     """Return key -> its files, the one without a number first, then by number.
 
-    The longest stem that fits gets a file, so ``kyla_1_0.png`` belongs to ``kyla_1`` where there is one, else to
-    ``kyla``. Each file is looked up by the few prefixes of its own name, so the work grows with the number of files
-    alone.
+    A file belongs to the longest stem that its name begins with: ``kyla_1_0.png`` to ``kyla_1`` where there is one,
+    else to ``kyla``. Each file is looked up by the few prefixes of its own name, so the time grows with the number of
+    files alone.
 
     Args:
         stems: stems of the photos.
-        files: what may belong to them.
+        files: files that may be controls.
 
     Raises:
-        InputError: what follows a stem is no number; names the files.
+        InputError: the text after a stem is no number; the error names all such files.
     """
     keys = {stem_key(stem) for stem in stems}
     matched: dict[str, list[tuple[int, Path]]] = {}
@@ -48,5 +48,7 @@ def match_numbered(stems: Iterable[str], files: Sequence[Path]) -> Mapping[str, 
 def _longest_prefix(own: str, keys: set[str]) -> str | None:
     if own in keys:
         return own
-    ends = (position for position in range(len(own) - 1, 0, -1) if own[position] in "._")
-    return next((own[:end] for end in ends if own[:end] in keys), None)
+    for end in range(len(own) - 1, 0, -1):
+        if own[end] in "._" and own[:end] in keys:
+            return own[:end]
+    return None

@@ -1,4 +1,4 @@
-"""One pass over a folder: which pictures and videos, masks and captions are there."""
+"""List folders: which pictures, videos and masks they hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from blissmask.errors import InputError, Problem
 
 
 def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Return the files of ``folder`` with one of ``suffixes`` (any case), sorted by name; hidden files and sub-folders are left out.
+    """Return the files of ``folder`` with one of ``suffixes`` (any case), sorted by name, without hidden files.
 
     Raises:
         InputError: the folder is missing or cannot be read.
@@ -45,7 +45,10 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Say whether an entry is a file, or a link that leads nowhere: reading that fails, so it is named and costs one item."""
+    """Return whether an entry is a file or a link that leads nowhere.
+
+    Reading such a link fails, so that the message names it and only its item is lost.
+    """
     if not entry.is_symlink():
         return entry.is_file()
     try:
@@ -55,28 +58,32 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """Return the sub-folders of ``folder``, which may hold the frames of a clip, sorted by name; hidden ones are left out."""
+    """Return the sub-folders of ``folder``, sorted by name, without hidden ones; each may hold the frames of a clip."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def find_media(
     folder: Path, *, images: bool = True, videos: bool = False, shared: str = "one mask and one cache entry"
 ) -> list[MediaFile]:
-    """Return the pictures and/or videos of ``folder``; OneTrainer's masks beside them are none.
+    """Return the pictures, the videos, or both, of ``folder``, without the masks that OneTrainer keeps beside them.
+
+    Args:
+        folder: where to look; sub-folders are not entered.
+        images, videos: which kinds to look for; at least one.
+        shared: what two files with one key would share, for the error message.
 
     Raises:
         InputError: the folder cannot be read, holds nothing of the kind, or two files have one key.
     """
-    suffixes = (IMAGE_SUFFIXES if images else frozenset()) | (VIDEO_SUFFIXES if videos else frozenset())
+    suffixes = _suffixes(IMAGE_SUFFIXES if images else None, VIDEO_SUFFIXES if videos else None)
     paths = [path for path in list_files(folder, suffixes) if not item_key(path.name).endswith(LABELS)]
     if not paths:
-        kinds = " or ".join([*(["pictures"] if images else []), *(["videos"] if videos else [])])
-        within = next((inner for inner in list_folders(folder) if list_files(inner, suffixes)), None)
-        fix = (
-            f"these are read: {' '.join(sorted(suffixes))}"
-            if within is None
-            else f"sub-folders are not entered; there are some in `{within}`"
-        )
+        kinds = _either("pictures" if images else "", "videos" if videos else "")
+        fix = f"these are read: {' '.join(sorted(suffixes))}"
+        for inner in list_folders(folder):
+            if list_files(inner, suffixes):
+                fix = f"sub-folders are not entered; there are some in `{inner}`"
+                break
         raise InputError(f"no {kinds} in the folder", where=[folder], fix=fix)
     refuse_collisions(group_by_key(paths), shared=shared)
     return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths]
@@ -85,54 +92,74 @@ def find_media(
 def unread_warning(
     folder: Path, media: Iterable[MediaFile], *, images: bool = True, videos: bool = False
 ) -> list[Problem]:
-    """Name files of ``folder`` that look like pictures or videos and are not read: phones write them beside those that are.
+    """Warn of pictures and videos in ``folder`` whose format is not read, such as the HEIC files of phones.
 
     Args:
         folder: where ``media`` were found.
-        media: what is read; files that also lie there in such a form are not missed.
-        images, videos: which kinds are looked for.
+        media: the files that are read; a file that also exists in a format that is read is not warned of.
+        images, videos: which kinds to look for.
+
+    Returns:
+        One warning that names all such files, or none.
 
     Raises:
         InputError: the folder cannot be read.
     """
-    suffixes = (UNREAD_IMAGE_SUFFIXES if images else frozenset()) | (UNREAD_VIDEO_SUFFIXES if videos else frozenset())
+    suffixes = _suffixes(UNREAD_IMAGE_SUFFIXES if images else None, UNREAD_VIDEO_SUFFIXES if videos else None)
     keys = {file.key for file in media}
     unread = [path for path in list_files(folder, suffixes) if item_key(path.name) not in keys]
     if not unread:
         return []
     what = "1 file is of a kind that is" if len(unread) == 1 else f"{len(unread)} files are of kinds that are"
-    kinds = " or ".join([*(["JPEG or PNG"] if images else []), *(["MP4"] if videos else [])])
+    kinds = _either("JPEG or PNG" if images else "", "MP4" if videos else "")
     return [
         Problem(f"{what} not read, and left out", tuple(map(str, unread)), f"convert to {kinds} what should be taken")
     ]
 
 
 def holds_mask_labels(folder: Path) -> bool:
-    """Say whether masks as OneTrainer names them lie in ``folder``. Raises InputError when it cannot be read."""
+    """Return whether ``folder`` holds masks named as OneTrainer names them.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
     return any(item_key(path.name).endswith(MASK_LABEL) for path in list_files(folder, IMAGE_SUFFIXES))
 
 
 def match_masks(folder: Path, *, videos: bool = False, beside_photos: bool = False) -> dict[str, Path]:
-    """Return key -> mask file of ``folder``; ``NAME-masklabel.png``, as OneTrainer writes it, is the mask of ``NAME``.
+    """Return key -> mask file of ``folder``.
+
+    ``NAME-masklabel.png``, as OneTrainer writes it, is the mask of ``NAME``.
 
     Args:
         folder: where the masks are.
-        videos: take mask videos and folders of frame masks too.
-        beside_photos: the folder is that of the photos, so only what OneTrainer calls a mask is one.
+        videos: whether mask videos and folders of frame masks count too.
+        beside_photos: whether the photos are in the same folder; then only files named as OneTrainer names them are
+            masks.
 
     Raises:
         InputError: the folder cannot be read, or two masks have one key.
     """
+    suffixes = _suffixes(IMAGE_SUFFIXES, VIDEO_SUFFIXES if videos else None)
     groups: dict[str, list[Path]] = {}
-    for key, paths in group_by_key(
-        list_files(folder, IMAGE_SUFFIXES | (VIDEO_SUFFIXES if videos else frozenset()))
-    ).items():
+    for key, paths in group_by_key(list_files(folder, suffixes)).items():
         if key.endswith(MASK_LABEL) or not beside_photos:
             groups.setdefault(key.removesuffix(MASK_LABEL), []).extend(paths)
-    for path in list_folders(folder) if videos else []:
-        groups.setdefault(folder_key(path), []).append(path)
+    if videos:
+        for path in list_folders(folder):
+            groups.setdefault(folder_key(path), []).append(path)
     refuse_collisions(groups, shared="one item as its masks")
     return {key: group[0] for key, group in groups.items()}
+
+
+def _suffixes(*sets: frozenset[str] | None) -> frozenset[str]:
+    """Join the sets of suffixes; None is a kind that is not looked for."""
+    return frozenset().union(*(suffixes for suffixes in sets if suffixes is not None))
+
+
+def _either(*words: str) -> str:
+    """Join the words that are not empty: ``pictures or videos``."""
+    return " or ".join(word for word in words if word)
 
 
 def _kind(path: Path) -> MediaKind:

@@ -1,4 +1,7 @@
-"""Frames of a video, whatever holds it: a video file or a folder of frames. H, W: rows and columns; sizes are (width, height)."""
+"""Read the frames of a clip or of its mask, from a video file or from a folder of pictures.
+
+H, W: rows and columns; sizes are (width, height).
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How large and how long footage is.
+    """The size and length of a video or a folder of frames.
 
     Attributes:
-        size_wh: upright size; of a folder, that of its first frame.
-        frame_count: frames that can be decoded.
-        fps: frames per second, 0 where the video does not say; None for a folder, which has no rate.
-        stated_count: frames that the container states; they may be more, see ``media.video.VideoInfo``.
+        size_wh: upright size; of a folder, the size of its first frame.
+        frame_count: number of frames that can be decoded.
+        fps: frames per second; 0 where the video does not state them, None for a folder.
+        stated_count: number of frames that the container states; it may be higher, see ``media.video.VideoInfo``.
     """
 
     size_wh: tuple[int, int]
@@ -39,24 +42,27 @@ class Extent:
 def measure(path: Path) -> Extent:
     """Measure a video or a folder of frames.
 
-    A video is decoded whole, since no container can be trusted about the number of its frames.
+    A video is decoded whole, since the number of frames that a container states may be wrong.
 
     Raises:
-        MediaError: it cannot be read, or the folder holds no pictures.
+        MediaError: the video cannot be read, or the folder holds no pictures.
     """
     if path.is_dir():
         frames = frame_files(path)
-        return Extent(read_size(frames[0]), len(frames), None, len(frames))
+        return Extent(size_wh=read_size(frames[0]), frame_count=len(frames), fps=None, stated_count=len(frames))
     info = read_info(path, count=True)
-    return Extent(info.size_wh, info.frame_count, info.fps, info.stated_count)
+    return Extent(size_wh=info.size_wh, frame_count=info.frame_count, fps=info.fps, stated_count=info.stated_count)
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """Return the frames in a folder in their order; raises MediaError when there are none.
+    """Return the frames in a folder in their order.
 
     Numbers in names count as numbers, so that ``9.png`` comes before ``10.png``.
+
+    Raises:
+        MediaError: the folder holds no pictures.
     """
-    frames = sorted(list_files(folder, IMAGE_SUFFIXES), key=lambda path: _in_order(path.name))
+    frames = sorted(list_files(folder, IMAGE_SUFFIXES), key=_by_numbers)
     if not frames:
         raise MediaError(
             "the folder holds no frames", where=[folder], fix=f"these are read: {' '.join(sorted(IMAGE_SUFFIXES))}"
@@ -65,7 +71,7 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def frame_numbers(folder: Path) -> list[int] | None:
-    """Return the numbers that the frames of a folder are called by, counted from the first one; None when a name is no number."""
+    """Return the numbers that name a folder's frames, counted from the first one; None when a name is no number."""
     stems = [path.stem for path in frame_files(folder)]
     if not all(_DIGITS.fullmatch(stem) for stem in stems):
         return None
@@ -86,7 +92,7 @@ def read_rgb(path: Path, indices: Collection[int]) -> Iterator[NDArray[np.uint8]
 
 
 def read_weights(path: Path, indices: Collection[int]) -> Iterator[NDArray[np.float32]]:
-    """Yield the named frames of a mask video or of a folder of masks in ascending order, as float32 weights (H, W) in [0, 1].
+    """Yield the named frames of a mask video or a folder of masks in ascending order, as float32 (H, W) in [0, 1].
 
     Raises:
         MediaError: a frame is missing or damaged.
@@ -96,8 +102,8 @@ def read_weights(path: Path, indices: Collection[int]) -> Iterator[NDArray[np.fl
             yield read_mask(file)
         return
     for rgb_HW3 in read_frames(path, indices):
-        # Mask videos are grey; the mean of three equal channels is exact, and of nearly equal ones the least
-        # surprising.
+        # Mask videos are grey. The mean of three equal channels is exact; where the codec made them differ a little,
+        # the mean favours none.
         yield rgb_HW3.mean(axis=2, dtype=np.float32) / 255
 
 
@@ -109,7 +115,10 @@ def _chosen(folder: Path, indices: Collection[int]) -> list[Path]:
     return [files[index] for index in sorted(indices)]
 
 
-def _in_order(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Return what sorts names with their numbers as numbers; texts and numbers take turns, so that like is compared with like."""
-    parts = _DIGITS.split(name)
-    return tuple(int(part) if position % 2 else part for position, part in enumerate(parts)), name
+def _by_numbers(path: Path) -> tuple[tuple[str | int, ...], str]:
+    """Return a sort key in which the numbers of a file name are numbers.
+
+    Splitting at the numbers gives text at even and numbers at odd positions, so text is never compared with a number.
+    """
+    parts = _DIGITS.split(path.name)
+    return tuple(int(part) if position % 2 else part for position, part in enumerate(parts)), path.name

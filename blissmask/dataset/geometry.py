@@ -1,6 +1,7 @@
-"""How a picture is brought to its training size; photo and mask go through the same steps, or they would no longer lie on each other.
+"""Bring a picture and its mask to the training size.
 
-H, W: rows and columns. Sizes are (width, height).
+Both go through the same steps; otherwise the mask would no longer lie on the photo. H, W: rows and columns. Sizes are
+(width, height).
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ from blissmask.media.image import resize_rgb
 DType = TypeVar("DType", np.uint8, np.float32)
 
 _WASTE = 16
-"""How many times the pixels that are kept may be made by enlarging; beyond it only the part that is kept is enlarged.
+"""A picture is enlarged whole when at most this many times the kept pixels are made; else only the kept part is.
 
-A picture of 1x8000
-pixels would become four million pixels high before all but two thousand of them were cut off."""
+A picture of 1x8000 pixels would become four million pixels high before all but two thousand of them were cut off. Usual
+photos are far below the limit, so they are scaled whole, as musubi-tuner scales them.
+"""
 _MARGIN = 4
-"""Pixels around the part that is kept which its edges are computed from: three of Lanczos, one of rounding."""
+"""Source pixels around the kept part that its edges depend on: three for Lanczos, one for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Scale to ``scaled_wh``, then cut ``size_wh`` out at ``crop_xy``.
+    """Scale to ``scaled_wh``, then cut out ``size_wh`` at ``crop_xy``.
 
     Attributes:
         source_wh: size of the upright picture.
         scaled_wh: size after scaling; covers ``size_wh``.
-        crop_xy: left and upper edge of what is kept.
-        size_wh: the training size, multiples of the family's grid.
+        crop_xy: left and upper edge of the kept part, in scaled pixels.
+        size_wh: the training size; both sides are multiples of the family's grid.
     """
 
     source_wh: tuple[int, int]
@@ -42,37 +44,35 @@ class Geometry:
     size_wh: tuple[int, int]
 
     def __str__(self) -> str:
-        """Return ``3000x2000 -> 1248x832, crop 1248x832+0+0``."""
-        (source_w, source_h), (scaled_w, scaled_h), (width, height) = self.source_wh, self.scaled_wh, self.size_wh
-        return (
-            f"{source_w}x{source_h} -> {scaled_w}x{scaled_h}, crop {width}x{height}+{self.crop_xy[0]}+{self.crop_xy[1]}"
-        )
+        """Return ``3000x2000 -> 1248x832, crop 1248x832+0+0``; cache entries remember this text."""
+        source, scaled, size = (f"{width}x{height}" for width, height in (self.source_wh, self.scaled_wh, self.size_wh))
+        left, top = self.crop_xy
+        return f"{source} -> {scaled}, crop {size}+{left}+{top}"
 
     @property
     def kept_share(self) -> float:
-        """Return which share of the picture's area is kept."""
+        """Return the share of the picture's area that is kept, in (0, 1]."""
         (width, height), (scaled_w, scaled_h) = self.size_wh, self.scaled_wh
         return width * height / (scaled_w * scaled_h)
 
     def fit_rgb(self, rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring colours to the training size: Lanczos up, area average down. The array must be ``source_wh`` large."""
+        """Bring colours of size ``source_wh`` to the training size: Lanczos when enlarging, area average otherwise."""
         part_HW3, geometry = self._without_waste(rgb_HW3)
         return np.ascontiguousarray(geometry._crop(resize_rgb(part_HW3, geometry.scaled_wh)))
 
     def fit_weights(self, weights_HW: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring mask weights to the training size: nearest up, area average down.
+        """Bring mask weights to the training size: nearest when enlarging, area average otherwise.
 
-        A mask of another size than the picture is brought to the picture's size first, so that it is cut exactly where
-        the picture is.
+        A mask of another size is brought to the picture's size first, so that both are cut at exactly the same place.
         """
         part_HW, geometry = self._without_waste(resize_weights(weights_HW, self.source_wh))
         return np.ascontiguousarray(geometry._crop(resize_weights(part_HW, geometry.scaled_wh)))
 
     def _without_waste(self, array: NDArray[DType]) -> tuple[NDArray[DType], Geometry]:
-        """Return the part of the source that is worth scaling, and the geometry for it; mostly the whole and this one.
+        """Return the part of the source that is worth scaling, and the geometry for that part.
 
-        Photo and mask give the same part. It may lie half a pixel of the training size beside where the whole would
-        have put it.
+        It is the whole and ``self`` unless enlarging would waste memory, see :data:`_WASTE`. Photo and mask give the
+        same part. Rounding may move it by half a pixel of the training size.
         """
         enlarged = self.scaled_wh[0] >= self.source_wh[0] and self.scaled_wh[1] >= self.source_wh[1]
         if not enlarged or self.kept_share * _WASTE >= 1:
@@ -81,10 +81,13 @@ class Geometry:
         scale_x, scale_y = (scaled / source for scaled, source in zip(self.scaled_wh, self.source_wh, strict=True))
         scaled_wh = (round((right - left) * scale_x), round((bottom - top) * scale_y))
         crop_xy = (self.crop_xy[0] - round(left * scale_x), self.crop_xy[1] - round(top * scale_y))
-        return array[top:bottom, left:right], Geometry((right - left, bottom - top), scaled_wh, crop_xy, self.size_wh)
+        part = Geometry(
+            source_wh=(right - left, bottom - top), scaled_wh=scaled_wh, crop_xy=crop_xy, size_wh=self.size_wh
+        )
+        return array[top:bottom, left:right], part
 
     def _needed(self, axis: int) -> tuple[int, int]:
-        """Return first and end of the source pixels along an axis (0 for columns) that the kept part is computed from."""
+        """Return the first source pixel along an axis (0 for columns) that the kept part depends on, and the end."""
         source, scaled = self.source_wh[axis], self.scaled_wh[axis]
         start, end = self.crop_xy[axis], self.crop_xy[axis] + self.size_wh[axis]
         return max(0, start * source // scaled - _MARGIN), min(source, -(-end * source // scaled) + _MARGIN)
@@ -95,12 +98,12 @@ class Geometry:
 
 
 def cover(source_wh: tuple[int, int], size_wh: tuple[int, int]) -> Geometry:
-    """Return the geometry that scales a picture until it covers ``size_wh`` and cuts the rest off evenly.
+    """Return the geometry that scales a picture until it covers ``size_wh`` and cuts off the rest evenly.
 
-    Source: musubi-tuner's ``resize_image_to_bucket``: the larger of the two ratios, halves rounded up, the odd pixel
-    cut right and below.
+    Source: musubi-tuner's ``resize_image_to_bucket``. It scales by the larger of the two ratios and rounds halves up;
+    an odd pixel is cut off on the right or below.
     """
     scale = max(size_wh[0] / source_wh[0], size_wh[1] / source_wh[1])
     scaled_wh = (int(source_wh[0] * scale + 0.5), int(source_wh[1] * scale + 0.5))
     crop_xy = ((scaled_wh[0] - size_wh[0]) // 2, (scaled_wh[1] - size_wh[1]) // 2)
-    return Geometry(source_wh, scaled_wh, crop_xy, size_wh)
+    return Geometry(source_wh=source_wh, scaled_wh=scaled_wh, crop_xy=crop_xy, size_wh=size_wh)

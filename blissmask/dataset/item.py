@@ -1,4 +1,4 @@
-"""One thing to learn from: a picture or a clip, with its caption and its mask."""
+"""The items of a data set: pictures and videos with their captions, masks and controls."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class MaskSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """A picture or video found in a folder.
+    """A picture or video.
 
     Attributes:
-        key: what masks, captions and cache entries are matched by; see ``item_keys.item_key``.
-        stem: the file's name without suffix, as written; cache file names start with it.
-        path: the file.
+        key: matches masks, captions and cache entries to the file; see ``item_keys.item_key``.
+        stem: the file's name without suffix, as written; the names of its cache files start with it.
+        path: the file, or the folder of a video's frames.
         kind: picture or video.
     """
 
@@ -41,13 +41,13 @@ class MediaFile:
 
 @dataclass(frozen=True, slots=True)
 class DatasetItem:
-    """One thing to learn from.
+    """One picture or video to learn from, with the files that belong to it.
 
     Attributes:
         media: the photo or video; a video may be a folder of frames.
-        caption_path: its caption file; None when ``caption`` holds the text or there is no file.
-        caption: the text where a JSONL line gives it; None when it stands in a file.
-        mask_path: its mask in the mask folder: a picture, a video, or a folder of frames; None when there is none.
+        caption_path: its caption file, which may be missing on disk; None when ``caption`` holds the text.
+        caption: the text where a JSONL line gives it; None when a file holds it.
+        mask_path: its mask: a picture, a video, or a folder of frames; None when there is none.
         control_paths: its control pictures in their order, or its control video.
     """
 
@@ -59,5 +59,5 @@ class DatasetItem:
 
     @property
     def pixel_paths(self) -> tuple[Path, ...]:
-        """Return every file whose colours the item's latents depend on."""
+        """Return the files whose colours decide the item's latents: the media file and its controls."""
         return (self.media.path, *self.control_paths)

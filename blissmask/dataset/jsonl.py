@@ -1,9 +1,10 @@
-"""Data sets listed in a JSONL file: one object per line, in musubi-tuner's spelling.
+"""Read data sets that are listed in a JSONL file: one object per line, with musubi-tuner's keys.
 
-Pictures: ``image_path``, ``caption``, and ``control_path`` or ``control_path_0``, ``control_path_1`` ....
-Videos: ``video_path``, ``caption``, ``control_path``. Besides: ``mask_path``, which AkaneTendo25's musubi-tuner calls
-``loss_mask_path`` or ``video_loss_mask_path``. Relative paths start at the working folder, as there. Other keys are
-left alone, as there, but told of.
+    pictures   ``image_path``, ``caption``, and ``control_path`` or ``control_path_0``, ``control_path_1`` ...
+    videos     ``video_path``, ``caption``, ``control_path``
+    both       ``mask_path``; AkaneTendo25's musubi-tuner calls it ``loss_mask_path`` or ``video_loss_mask_path``
+
+As in musubi-tuner, relative paths start at the working folder and other keys are not used; here they are warned of.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _MASK = ("mask_path", "loss_mask_path", "video_loss_mask_path")
 
 
 def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Problem]]:
-    """Return the items of a JSONL file in its order, and what is to be said of keys that are not used; empty lines are skipped.
+    """Return the items of a JSONL file in its order, and a warning of keys that are not used; skip empty lines.
 
     Raises:
-        InputError: the file cannot be read, or lines are no objects or lack keys; lists all of them.
+        InputError: the file cannot be read, or lines are no objects or lack keys; the error lists all such lines.
     """
     items, wrong = [], []
     unused: dict[str, list[int]] = {}
@@ -42,12 +43,8 @@ def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Pro
         for name in _unknown(value, kind):
             unused.setdefault(name, []).append(number)
     if wrong:
-        raise InputError(
-            f"{len(wrong)} lines of {path.name} cannot be used"
-            if len(wrong) > 1
-            else f"a line of {path.name} cannot be used",
-            where=wrong,
-        )
+        lines = "a line" if len(wrong) == 1 else f"{len(wrong)} lines"
+        raise InputError(f"{lines} of {path.name} cannot be used", where=wrong)
     if not items:
         raise InputError("the list is empty", where=[path])
     return items, _unused_warning(path, unused, kind)
@@ -55,7 +52,7 @@ def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Pro
 
 def _lines(path: Path) -> list[str]:
     try:
-        # Not `splitlines`, which also splits at what captions may hold, such as U+2028.
+        # Not `splitlines`: it also splits at characters that captions may hold, such as U+2028.
         return path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(f"cannot read the list: {error.strerror or error}", where=[path]) from error
@@ -74,6 +71,11 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
+    """Return the item of a line.
+
+    Raises:
+        ValueError: a key is missing, or its value is no text.
+    """
     main = _main(kind)
     unknown = _unknown(line, kind)
     for name in (main, "caption"):
@@ -84,7 +86,8 @@ def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
         if name not in unknown and not isinstance(value, str):
             raise ValueError(f"`{name}` must be text")
         if isinstance(value, str):
-            value.encode()  # a lone surrogate, which JSON can spell, is no text
+            # JSON can spell a lone surrogate, which is no text; encoding it raises UnicodeEncodeError, a ValueError.
+            value.encode()
     return DatasetItem(
         media=_media(Path(line[main]), kind),
         caption=line["caption"].strip(),
@@ -94,7 +97,7 @@ def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
 
 
 def _media(path: Path, kind: MediaKind) -> MediaFile:
-    """Return the photo or video; a folder of frames has no suffix, whatever stands behind the last dot of its name."""
+    """Return the photo or video; a dot in the name of a folder of frames does not begin a suffix."""
     if kind is MediaKind.VIDEO and path.is_dir():
         return MediaFile(folder_key(path), path.name, path, kind)
     return MediaFile(item_key(path.name), path.stem, path, kind)
@@ -102,12 +105,19 @@ def _media(path: Path, kind: MediaKind) -> MediaFile:
 
 def _control_paths(line: dict[str, Any]) -> tuple[Path, ...]:
     """Return ``control_path`` and then ``control_path_0``, ``control_path_1`` ... in the order of their numbers."""
-    plain = [Path(line["control_path"])] if "control_path" in line else []
-    ordered = sorted((int(match[1]), name) for name in line if (match := _NUMBERED.fullmatch(name)))
-    return (*plain, *(Path(line[name]) for _, name in ordered))
+    numbered = []
+    for name in line:
+        match = _NUMBERED.fullmatch(name)
+        if match:
+            numbered.append((int(match[1]), name))
+    names = [name for _, name in sorted(numbered)]
+    if "control_path" in line:
+        names.insert(0, "control_path")
+    return tuple(Path(line[name]) for name in names)
 
 
 def _main(kind: MediaKind) -> str:
+    """Return the key of the photo or video."""
     return f"{kind.value}_path"
 
 
@@ -120,7 +130,7 @@ def _unknown(line: dict[str, Any], kind: MediaKind) -> list[str]:
 
 
 def _unused_warning(path: Path, unused: dict[str, list[int]], kind: MediaKind) -> list[Problem]:
-    """Name keys that are not used, with how often they stand there, and the known ones that they may be meant for."""
+    """Warn of keys that are not used: where they are, and which known key each may be a misspelling of."""
     if not unused:
         return []
     where = []
@@ -128,7 +138,6 @@ def _unused_warning(path: Path, unused: dict[str, list[int]], kind: MediaKind) -
         near = difflib.get_close_matches(name, _known(kind), n=1)
         place = f"line {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} lines"
         where.append(f"`{name}`, {place}" + (f": did you mean `{near[0]}`?" if near else ""))
-    what = (
-        f"a key of {path.name} is not used" if len(unused) == 1 else f"{len(unused)} keys of {path.name} are not used"
-    )
-    return [Problem(what, tuple(where), f"these are: {', '.join(f'`{name}`' for name in _known(kind))}")]
+    keys = f"a key of {path.name} is" if len(unused) == 1 else f"{len(unused)} keys of {path.name} are"
+    known = ", ".join(f"`{name}`" for name in _known(kind))
+    return [Problem(f"{keys} not used", tuple(where), f"these are: {known}")]

@@ -1,7 +1,7 @@
-"""A mask at training size: weights and, where it holds nothing but tier values, which tier each pixel is.
+"""Masks at training size, before they are averaged onto the latent grid.
 
-f: latent frames (1 for stills), H, W: rows and columns at training size, R: the four tiers in the order of
-``masks.tiers.TIERS``.
+A mask has weights and, when it holds nothing but tier values, the share of each tier in each pixel. f: latent frames
+(1 for stills), H, W: rows and columns at training size, R: the four tiers in the order of ``masks.tiers.TIERS``.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from blissmask.dataset.geometry import Geometry
 from blissmask.masks.latent import causal_groups, exact_shares, to_latent_grid
 from blissmask.masks.tiers import MAX_VALUE, TierTable
 
-# float32 weights of 8-bit and 16-bit masks differ from tier values by less; neighbouring 8-bit values differ by 1.
+# In units of 8-bit values. float32 rounding moves a weight of an 8-bit mask by less than this; two values of a 16-bit
+# mask differ by 1/257, so only exact tier values pass.
 _VALUE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class PixelMask:
-    """Weights of one item before they are averaged onto the latent grid.
+    """The mask of one item at training size.
 
     Attributes:
         weights_fHW: float32 mask weights in [0, 1].
-        shares_RfHW: share of each tier in each pixel, summing to 1; None when some pixel of the mask is at no tier's
-            value.
+        shares_RfHW: share of each tier in each pixel, summing to 1; None when the mask has a value of no tier.
     """
 
     weights_fHW: NDArray[np.float32]
@@ -35,27 +35,32 @@ class PixelMask:
 
     @property
     def mean_weight(self) -> float:
-        """Return the mean of the weights, which averaging onto the latent grid keeps."""
+        """Return the mean of the weights; averaging onto the latent grid keeps it."""
         return float(self.weights_fHW.mean(dtype=np.float64))
 
     def on_grid(self, grid_hw: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
-        """Return weights (1, f, h, w) and shares (R, f, h, w) or None, averaged over the cells of a latent grid of ``grid_hw``.
+        """Average the mask over the cells of a latent grid.
+
+        Args:
+            grid_hw: rows and columns of the grid.
+
+        Returns:
+            Weights (1, f, h, w), and shares (R, f, h, w) or None.
 
         Raises:
             ValueError: the grid does not divide the training size; our own mistake.
         """
-        weights_1fhw = np.stack([to_latent_grid(frame_HW, grid_hw) for frame_HW in self.weights_fHW])[np.newaxis]
+        weights_1fhw = _frames_on_grid(self.weights_fHW, grid_hw)[np.newaxis]
         if self.shares_RfHW is None:
             return weights_1fhw, None
-        shares_Rfhw = np.stack(
-            [[to_latent_grid(frame_HW, grid_hw) for frame_HW in plane_fHW] for plane_fHW in self.shares_RfHW]
-        )
+        shares_Rfhw = np.stack([_frames_on_grid(plane_fHW, grid_hw) for plane_fHW in self.shares_RfHW])
         return weights_1fhw, exact_shares(shares_Rfhw)
 
 
 def full_mask(geometry: Geometry) -> PixelMask:
-    """Return weight 1 everywhere, of no tier."""
-    return PixelMask(np.ones((1, *geometry.size_wh[::-1]), dtype=np.float32), None)
+    """Return a mask with weight 1 everywhere and without tiers."""
+    width, height = geometry.size_wh
+    return PixelMask(weights_fHW=np.ones((1, height, width), dtype=np.float32), shares_RfHW=None)
 
 
 def still_mask(
@@ -65,28 +70,30 @@ def still_mask(
 
     Args:
         weights_HW: float32 in [0, 1], at any size with the photo's aspect ratio.
-        geometry: the photo's.
-        tiers: the values that the mask's tiers have.
+        geometry: the geometry of the photo.
+        tiers: the value of each tier in the mask.
         inverted: whether dark is what counts.
     """
     if inverted:
         weights_HW = 1.0 - weights_HW
     shares_RHW = _fitted_shares(weights_HW, geometry, tiers)
     return PixelMask(
-        geometry.fit_weights(weights_HW)[np.newaxis], None if shares_RHW is None else shares_RHW[:, np.newaxis]
+        weights_fHW=geometry.fit_weights(weights_HW)[np.newaxis],
+        shares_RfHW=None if shares_RHW is None else shares_RHW[:, np.newaxis],
     )
 
 
 def mean_weight(weights_HW: NDArray[np.float32], geometry: Geometry, *, inverted: bool = False) -> float:
-    """Return the mean weight that :func:`still_mask` gives, in a tenth of its time; arguments as there."""
-    fitted_HW = geometry.fit_weights(1.0 - weights_HW if inverted else weights_HW)
-    return float(fitted_HW.mean(dtype=np.float64))
+    """Return the mean weight of :func:`still_mask` in a tenth of its time; the arguments are the same."""
+    if inverted:
+        weights_HW = 1.0 - weights_HW
+    return float(geometry.fit_weights(weights_HW).mean(dtype=np.float64))
 
 
 def moving_mask(stills: Iterable[PixelMask], frame_count: int, stride: int) -> PixelMask:
     """Average the masks of a clip's frames over the causal groups of latent frames.
 
-    They are taken one at a time, so memory grows with the latent frames only.
+    The masks are taken one at a time, so memory grows with the number of latent frames only.
 
     Args:
         stills: ``frame_count`` masks in order, each as :func:`still_mask` returns it.
@@ -95,17 +102,30 @@ def moving_mask(stills: Iterable[PixelMask], frame_count: int, stride: int) -> P
     """
     source = iter(stills)
     means = [mean_mask([next(source) for _ in group]) for group in causal_groups(frame_count, stride)]
-    shares = [mean.shares_RfHW for mean in means if mean.shares_RfHW is not None]
-    whole = np.concatenate(shares, axis=1) if len(shares) == len(means) else None
-    return PixelMask(np.concatenate([mean.weights_fHW for mean in means]), whole)
+    shares = _shares_of_all(means)
+    return PixelMask(
+        weights_fHW=np.concatenate([mean.weights_fHW for mean in means]),
+        shares_RfHW=None if shares is None else np.concatenate(shares, axis=1),
+    )
 
 
 def mean_mask(stills: Sequence[PixelMask]) -> PixelMask:
-    """Average masks of single frames into one; shares are kept when all of them have some."""
-    shares = [still.shares_RfHW for still in stills if still.shares_RfHW is not None]
+    """Average masks of single frames into one; it has shares when each of them has shares."""
+    shares = _shares_of_all(stills)
     return PixelMask(
-        _mean([still.weights_fHW for still in stills]), _mean(shares) if len(shares) == len(stills) else None
+        weights_fHW=_mean([still.weights_fHW for still in stills]),
+        shares_RfHW=None if shares is None else _mean(shares),
     )
+
+
+def _frames_on_grid(frames_fHW: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[np.float32]:
+    return np.stack([to_latent_grid(frame_HW, grid_hw) for frame_HW in frames_fHW])
+
+
+def _shares_of_all(masks: Sequence[PixelMask]) -> list[NDArray[np.float32]] | None:
+    """Return the shares of each mask; None when one has none."""
+    shares = [mask.shares_RfHW for mask in masks if mask.shares_RfHW is not None]
+    return shares if len(shares) == len(masks) else None
 
 
 def _mean(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -113,9 +133,9 @@ def _mean(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _fitted_shares(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierTable) -> NDArray[np.float32] | None:
-    """Return the share of each tier in each pixel at training size, (R, H, W), or None when a pixel is at no tier's value.
+    """Return the share of each tier in each pixel at training size, (R, H, W); None when the mask has other values.
 
-    One plane of the original size at a time: four of a large photo would take a gigabyte in a few workers.
+    It makes one plane of the original size at a time: all four of a large photo would take a gigabyte in a few workers.
     """
     values_HW = weights_HW * MAX_VALUE
     grey_HW = np.rint(values_HW).astype(np.uint8)
@@ -124,7 +144,7 @@ def _fitted_shares(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: T
         return None
     planes = []
     for value in tiers.as_dict().values():
-        # Two tiers with one value cannot be told apart; the first one gets the pixels.
+        # Two tiers with the same value look alike; the first one gets the pixels.
         plane_HW = (grey_HW == value) if value in present else np.zeros_like(grey_HW)
         present.discard(value)
         planes.append(geometry.fit_weights(plane_HW.astype(np.float32)))

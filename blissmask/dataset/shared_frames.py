@@ -1,6 +1,6 @@
-"""One pass over a video for all clips that are cut from it.
+"""Decode a video once for all clips that are cut from it.
 
-Every clip on its own would decode the video from its start: a hundred clips of one film, a hundred times half the film.
+Each clip on its own would decode the video from its start: for a hundred clips, half the video a hundred times.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ FrameT = TypeVar("FrameT")
 
 
 class SharedFrames(Generic[FrameT]):
-    """The frames that some clips of a video need: decoded once, in order, and let go when the last clip that needs them has them.
+    """The frames of a video that its clips need, decoded once and in order.
 
-    Threads may take clips at the same time. Memory holds the frames between the first clip that is not done and the
-    last one begun, so clips should be taken in the order of their last frames.
+    A frame is freed as soon as the last clip that needs it has it. Threads may take clips at the same time. Memory
+    holds the frames from the first unfinished clip to the last one begun, so clips should be taken in the order of
+    their last frames.
 
     Args:
         read: yields the frames of the given numbers in ascending order.
@@ -37,8 +38,8 @@ class SharedFrames(Generic[FrameT]):
     def frames(self, indices: Sequence[int]) -> Iterator[FrameT]:
         """Yield the frames of one of the clips.
 
-        Where the common pass meets a frame that cannot be used, this clip and those after it are read on their own: a
-        clip fails only by a frame that it needs itself.
+        When the common pass meets a frame that cannot be used, this clip and those after it are read on their own, so
+        that a clip fails only because of a frame that it needs itself.
 
         Raises:
             InputError: a frame of this clip is missing or damaged, or does not fit.
@@ -52,14 +53,15 @@ class SharedFrames(Generic[FrameT]):
             yield frame
 
     def _take(self, index: int) -> FrameT:
+        """Return a frame for one clip, decoding up to it; forget it after its last use."""
         with self._lock:
             if self._source is None:
                 self._source = zip(self._numbers, self._read(self._numbers), strict=False)
             while index not in self._held:
-                number, frame = next(self._source, (None, None))
-                if number is None:
-                    raise MediaError(f"the pass over the video ended before frame {index}")
-                assert frame is not None
+                try:
+                    number, frame = next(self._source)
+                except StopIteration:
+                    raise MediaError(f"the pass over the video ended before frame {index}") from None
                 self._held[number] = frame
             self._uses[index] -= 1
             return self._held[index] if self._uses[index] else self._held.pop(index)
