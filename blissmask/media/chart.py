@@ -1,4 +1,4 @@
-"""Line charts: panels one under the other over a shared axis of steps. 3 = RGB; sizes are in pixels."""
+"""Draw line charts: panels one under the other over a shared axis of steps. 3 = RGB; sizes are in pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ _WIDTH, _HEADER, _FOOTER = 1200, 62, 40
 _LEFT, _RIGHT, _TITLE, _GAP = 92, 28, 30, 22
 _PAPER, _INK, _FAINT, _GRID, _FRAME = (255, 255, 255), (32, 32, 32), (110, 110, 110), (232, 232, 230), (170, 170, 168)
 _EDGE = 6
-"""Dots on the frame of a panel reach this far out."""
+"""Dots on the frame of a panel reach this far beyond it."""
+_DOT_RADIUS = 4.5
 
 _MOST_DOTS = 100
+"""A line with more points is drawn without dots; at the chart's width they would touch each other."""
 _FINE = 4
-"""Lines are drawn this many times larger and averaged down: Pillow's own have steps."""
+"""Lines are drawn this many times larger and averaged down, since Pillow draws lines with jagged edges."""
+_STEP_TICKS = 9
+"""About how many numbers stand below the axis of steps."""
+_TICK_HEIGHT = 55
+"""A panel has about one grid line per this many pixels of its height."""
+_ROUNDING = 1e-9
+"""Relative error of floating point that must not push a round number to the next one."""
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps, increasing, and the value at each."""
@@ -32,12 +40,12 @@ class Line:
     """One line of a panel.
 
     Attributes:
-        name: in the legend; empty leaves it out.
-        colour: of the line.
-        points: steps and values; at least one.
-        width: in pixels.
-        dots: a dot at each point besides the line, unless there are too many to tell apart.
-        bounds: whether the range of the panel must show all of it; else the middle 98 %.
+        name: its name in the legend; a line without a name is not in the legend.
+        colour: colour of the line.
+        points: steps and values; at least one point.
+        width: width of the line in pixels.
+        dots: whether each point has a dot; a line of more than :data:`_MOST_DOTS` points has none.
+        bounds: whether the panel must show the whole range of the line; else it shows the middle 98 %.
     """
 
     name: str
@@ -53,9 +61,9 @@ class Panel:
     """One set of axes.
 
     Attributes:
-        title: above it, on the left; the legend stands on the right.
-        lines: from back to front; at least one.
-        height: of the axes.
+        title: text above the axes on the left; the legend is on the right.
+        lines: lines from back to front; at least one.
+        height: height of the axes in pixels.
         from_zero: whether the range starts at 0.
     """
 
@@ -69,10 +77,10 @@ def draw_chart(title: str, remark: str, panels: Sequence[Panel], *, axis: str) -
     """Draw panels (at least one) as an RGB picture.
 
     Args:
-        title: at the top left.
-        remark: at the top right, fainter.
-        panels: from top to bottom.
-        axis: what the shared axis counts, e.g. ``step``.
+        title: text at the top left.
+        remark: fainter text at the top right.
+        panels: panels from top to bottom.
+        axis: name of the shared axis, e.g. ``step``.
     """
     height = _HEADER + sum(_TITLE + panel.height + _GAP for panel in panels) - _GAP + _FOOTER
     canvas = Image.new("RGB", (_WIDTH, height), _PAPER)
@@ -80,7 +88,7 @@ def draw_chart(title: str, remark: str, panels: Sequence[Panel], *, axis: str) -
     draw.text((_LEFT, 20), title, _INK, _font(22))
     draw.text((_WIDTH - _RIGHT, 26), remark, _FAINT, _font(15), anchor="ra")
     steps = np.concatenate([line.points[0] for panel in panels for line in panel.lines])
-    across = _Scale(float(steps.min()), float(steps.max()), _LEFT, _WIDTH - _RIGHT)
+    across = _Scale(low=float(steps.min()), high=float(steps.max()), start=_LEFT, end=_WIDTH - _RIGHT)
     top = _HEADER
     for panel in panels:
         _draw_panel(canvas, draw, panel, across, top + _TITLE)
@@ -94,7 +102,7 @@ def draw_chart(title: str, remark: str, panels: Sequence[Panel], *, axis: str) -
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From values in [low, high] to pixels between ``start`` and ``end``."""
+    """Maps values in [low, high] to pixels between ``start`` and ``end``; a range of one value to the middle."""
 
     low: float
     high: float
@@ -103,13 +111,15 @@ class _Scale:
 
     def __call__(self, value: float) -> float:
         span = self.high - self.low
-        return self.start + (self.end - self.start) * ((value - self.low) / span if span else 0.5)
+        share = (value - self.low) / span if span else 0.5
+        return self.start + (self.end - self.start) * share
 
 
 def _draw_panel(canvas: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, across: _Scale, top: int) -> None:
     bottom = top + panel.height
-    ticks = _nice_ticks(*_value_range(panel), count=max(2, panel.height // 55))
-    upwards = _Scale(ticks[0], ticks[-1], bottom, top)
+    low, high = _value_range(panel)
+    ticks = _nice_ticks(low, high, count=max(2, panel.height // _TICK_HEIGHT))
+    upwards = _Scale(low=ticks[0], high=ticks[-1], start=bottom, end=top)
     draw.text((_LEFT, top - 9), panel.title, _INK, _font(16), anchor="ls")
     _draw_legend(draw, panel.lines, top - 9)
     for tick in ticks:
@@ -136,55 +146,69 @@ def _draw_legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], baseline: int
 def _draw_lines(
     canvas: Image.Image, lines: Sequence[Line], across: _Scale, upwards: _Scale, top: int, bottom: int
 ) -> None:
-    corner = (_LEFT - _EDGE, top - _EDGE)
-    size_wh = (_WIDTH - _RIGHT + _EDGE - corner[0], bottom + _EDGE - corner[1])
-    box = (*corner, corner[0] + size_wh[0], corner[1] + size_wh[1])
-    fine = canvas.crop(box).resize((size_wh[0] * _FINE, size_wh[1] * _FINE), Image.Resampling.NEAREST)
+    """Draw the lines of a panel on an enlarged copy of its part of the canvas, and paste that back."""
+    left, upper = _LEFT - _EDGE, top - _EDGE
+    right, lower = _WIDTH - _RIGHT + _EDGE, bottom + _EDGE
+    width, height = right - left, lower - upper
+    part = canvas.crop((left, upper, right, lower))
+    fine = part.resize((width * _FINE, height * _FINE), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(fine)
     for line in lines:
         steps, values = _thinned(line.points, across)
         clipped = np.clip(values, upwards.low, upwards.high)
-        path = [
-            ((across(s) - corner[0]) * _FINE, (upwards(v) - corner[1]) * _FINE)
-            for s, v in zip(steps, clipped, strict=True)
-        ]
+        path = []
+        for step, value in zip(steps, clipped, strict=True):
+            path.append(((across(step) - left) * _FINE, (upwards(value) - upper) * _FINE))
         if len(path) > 1:
             pen.line(path, fill=line.colour, width=round(line.width * _FINE), joint="curve")
-        radius = (4.5 if line.dots else line.width) * _FINE
-        for x, y in path if len(path) == 1 or (line.dots and len(path) <= _MOST_DOTS) else []:
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=line.colour)
-    canvas.paste(fine.resize(size_wh, Image.Resampling.BOX), corner)
+        if len(path) == 1 or (line.dots and len(path) <= _MOST_DOTS):
+            radius = (_DOT_RADIUS if line.dots else line.width) * _FINE
+            for x, y in path:
+                pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=line.colour)
+    canvas.paste(fine.resize((width, height), Image.Resampling.BOX), (left, upper))
 
 
 def _thinned(points: Points, across: _Scale) -> Points:
-    """Keep the lowest and the highest value of each pixel column, in the order they come: more cannot be seen."""
+    """Keep the lowest and the highest value of each pixel column, in their order; more would not be visible.
+
+    A line of at most two points per column is kept whole.
+    """
     steps, values = points
-    columns = (
-        np.floor([across(step) for step in steps]).astype(int) if len(steps) > 2 * _WIDTH else np.arange(len(steps))
-    )
-    starts = np.flatnonzero(np.diff(columns, prepend=columns[0] - 1))
-    if len(starts) == len(steps):
+    if len(steps) <= 2 * _WIDTH:
         return points
+    columns = np.floor([across(step) for step in steps]).astype(int)
+    starts = np.flatnonzero(np.diff(columns, prepend=columns[0] - 1))
+    ends = np.append(starts[1:], len(steps))
     kept: list[int] = []
-    for start, end in zip(starts, [*starts[1:], len(steps)], strict=True):
-        kept += sorted({int(start + values[start:end].argmin()), int(start + values[start:end].argmax())})
+    for start, end in zip(starts, ends, strict=True):
+        lowest, highest = start + values[start:end].argmin(), start + values[start:end].argmax()
+        kept += sorted({int(lowest), int(highest)})
     return steps[kept], values[kept]
 
 
 def _value_range(panel: Panel) -> tuple[float, float]:
-    """Return the range to show; a single outlier of a noisy line does not flatten all the rest."""
-    ends = [np.percentile(line.points[1], [0, 100] if line.bounds else [1, 99]) for line in panel.lines]
-    low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
-    return (min(0.0, low) if panel.from_zero else low), high
+    """Return the lowest and the highest value to show.
+
+    Of noisy lines it is the middle 98 %, so that a single outlier does not flatten all the rest.
+    """
+    lows, highs = [], []
+    for line in panel.lines:
+        low, high = np.percentile(line.points[1], [0, 100] if line.bounds else [1, 99])
+        lows.append(float(low))
+        highs.append(float(high))
+    if panel.from_zero:
+        lows.append(0.0)
+    return min(lows), max(highs)
 
 
 def _nice_ticks(low: float, high: float, *, count: int) -> list[float]:
     """Return about ``count`` round numbers whose first and last enclose the range."""
     if high <= low:
-        room = abs(low) * 0.1 or 1.0
-        low, high = low - (room if low else 0.0), high + room
+        # A range of one value gets room around it, a tenth of the value; 0 gets the range 0 to 1.
+        room = abs(low) * 0.1
+        low, high = (low - room, high + room) if room else (0.0, 1.0)
     gap = _nice((high - low) / count)
-    first, last = math.floor(low / gap + 1e-9), math.ceil(high / gap - 1e-9)
+    first, last = math.floor(low / gap + _ROUNDING), math.ceil(high / gap - _ROUNDING)
     return [round(number * gap, 12) for number in range(first, last + 1)]
 
 
@@ -192,7 +216,7 @@ def _step_ticks(across: _Scale) -> list[float]:
     """Return the round step numbers inside the range; its ends when there is none."""
     if across.high == across.low:
         return [across.low]
-    gap = max(1.0, _nice((across.high - across.low) / 9))
+    gap = max(1.0, _nice((across.high - across.low) / _STEP_TICKS))
     first = math.ceil(across.low / gap)
     return [number * gap for number in range(first, math.floor(across.high / gap) + 1)] or [across.low, across.high]
 
@@ -200,7 +224,7 @@ def _step_ticks(across: _Scale) -> list[float]:
 def _nice(value: float) -> float:
     """Return the smallest of 1, 2, 5 times a power of ten that is not below ``value`` (> 0)."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - _ROUNDING))
 
 
 @functools.cache

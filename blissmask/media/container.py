@@ -1,7 +1,8 @@
-"""Whether a video file is as long as its container says: what a broken download, a full disk or a camera without battery leaves is not.
+"""Find video files that are cut off: shorter than their container states.
 
-Only the sizes that MP4 and MOV, Matroska and WebM, and AVI state about themselves are read, a few bytes each. Other
-containers state none.
+A broken download, a full disk or an empty camera battery leaves such files; FFmpeg may decode them without an error.
+Only the sizes that MP4 and MOV, Matroska and WebM, and AVI state are read, a few bytes each; other containers state
+none. PyAV reads containers too, but it is one more dependency, which brings a second FFmpeg beside OpenCV's.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 _SLACK = 16
-"""Writers of AVI forget the 8 bytes of the first header, or a byte of padding; so little never holds a frame."""
+"""Bytes that may be missing: some writers of AVI do not count the 8 bytes of the first header, or a byte of padding.
+
+So few bytes never hold a frame.
+"""
 _BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot")
+"""Boxes that an MP4 or MOV file may begin with (source: ISO 14496-12 and Apple's QuickTime File Format)."""
 _FILLED = (b"moov", b"moof", b"mdat")
-"""Boxes of MP4 that a video needs; whatever else claims to be longer than the file may be rubbish that stands behind it."""
+"""Boxes that a video needs. Any other box that is longer than the file may be rubbish behind its end."""
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+"""Identifiers of Matroska's header and of its segment, which holds all the rest (source: RFC 8794 and RFC 9559)."""
 _UNKNOWN_RIFF = (0, 0xFFFFFFFF)
+"""Lengths of a RIFF part whose writer did not know it."""
 
 
 def missing_bytes(path: Path) -> int:
-    """Return how many bytes of a video file are not there by its own account; 0 when it is whole, or does not say.
+    """Return how many bytes a video file is shorter than it states; 0 when it is whole, or states no size.
 
     Raises:
         OSError: the file cannot be read.
@@ -40,7 +47,7 @@ def missing_bytes(path: Path) -> int:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Return where the box ends that reaches beyond the end of an MP4; 0 when none does."""
+    """Return the end of the box that reaches beyond the end of an MP4; 0 when there is none."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
@@ -49,7 +56,8 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         if length == 1:
             length = int.from_bytes(header[8:16])
         if length < 8:
-            return 0  # to the end of the file, or no box
+            # 0 is a box up to the end of the file; the other values are no boxes.
+            return 0
         position += length
         if position > size:
             return position if header[4:8] in _FILLED else 0
@@ -57,7 +65,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_segment(file: BinaryIO) -> int:
-    """Return where the segment of a Matroska file ends, 0 when it does not say, as live streams do."""
+    """Return the end of the segment of a Matroska file; 0 when the file does not state it, as with live streams."""
     file.seek(len(_EBML))
     header_size = _read_vint(file)
     if header_size is None:
@@ -70,7 +78,7 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def _read_vint(file: BinaryIO) -> int | None:
-    """Return the size that stands here in Matroska's spelling, None for "unknown" (all bits set) and for no such number."""
+    """Read a number of variable length, as EBML writes sizes; None for "unknown" (all bits set) and for no number."""
     first = file.read(1)
     if not first or not first[0]:
         return None
@@ -81,7 +89,7 @@ def _read_vint(file: BinaryIO) -> int | None:
 
 
 def _end_of_riff(file: BinaryIO, size: int) -> int:
-    """Return where the last part of an AVI ends; one of more than a gigabyte has several."""
+    """Return the end of the last RIFF part of an AVI; a file of more than a gigabyte has several."""
     position = 0
     while position + 12 <= size:
         file.seek(position)

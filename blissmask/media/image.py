@@ -1,7 +1,8 @@
 """Read pictures: the one place where they are decoded.
 
-Orientation is applied to photos and masks alike, alpha is split off before anything else, and sizes are checked before
-pixels are decoded. H, W: rows and columns of the oriented picture; 3 = RGB. Sizes are (width, height).
+Photos and masks alike are turned upright by their EXIF orientation. Alpha is split off before anything else, and sizes
+are checked before pixels are decoded. H, W: rows and columns of the upright picture; 3 = RGB. Sizes are (width,
+height).
 """
 
 from __future__ import annotations
@@ -33,20 +34,18 @@ from blissmask.errors import MediaError
 from blissmask.media.png import walk_chunks
 
 MAX_PIXELS = 178_956_970
-"""Larger pictures are refused before they are decoded; twice Pillow's own warning limit, where it refuses too."""
+"""Larger pictures are refused before they are decoded; Pillow refuses at the same number, twice its warning limit."""
 
-_FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        PngImagePlugin.PngImageFile,
-        JpegImagePlugin.JpegImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        AvifImagePlugin.AvifImageFile,
-    )
+_PLUGINS = (
+    PngImagePlugin.PngImageFile,
+    JpegImagePlugin.JpegImageFile,
+    WebPImagePlugin.WebPImageFile,
+    BmpImagePlugin.BmpImageFile,
+    AvifImagePlugin.AvifImageFile,
 )
+_FORMATS = tuple(plugin.format for plugin in _PLUGINS)
 _MAX_16_BIT = 65535
-# The values of EXIF tag 274 that are not upright, as the step that puts the picture upright.
+# The values of the EXIF orientation (tag 274) that are not upright, with the step that turns the picture upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,7 +56,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = {5, 6, 7, 8}
-# What Pillow's decoders raise on damaged files; they are written for speed and let lower errors through.
+# Errors of Pillow's decoders on damaged files: they pass on whatever their parts raise. tests/property damages files of
+# each format to check that no other error comes out.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -71,7 +71,7 @@ _DAMAGE = (
     zlib.error,
 )
 
-# Noise to a user: the size limit is checked on every picture, and unreadable EXIF counts as upright.
+# These warnings tell a user nothing: the size of every picture is checked here, and unreadable EXIF counts as upright.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -83,7 +83,7 @@ class Picture:
     Attributes:
         rgb_HW3: uint8 colours, also where alpha is 0.
         alpha_HW: uint8 alpha; None when the file has no alpha channel and no transparent colour.
-        icc_profile: the RGB colour profile that came with the values; empty when there is none.
+        icc_profile: the file's RGB colour profile; empty when there is none.
     """
 
     rgb_HW3: NDArray[np.uint8]
@@ -93,10 +93,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture file says before it is decoded.
+    """The header of a picture file.
 
     Attributes:
-        size_wh: oriented size.
+        size_wh: size of the upright picture.
         has_alpha: whether it has an alpha channel or a transparent colour.
     """
 
@@ -110,20 +110,20 @@ class MaskPicture:
 
     Attributes:
         weights_HW: float32 mask weights in [0, 1].
-        doubt: why its values may not be what was meant ("JPEG compression changes values"); empty when there is no
-            doubt.
+        doubt: why the values may not be the intended ones ("JPEG compression changes mask values"); empty when there
+            is no doubt.
     """
 
     weights_HW: NDArray[np.float32]
     doubt: str = ""
 
     def to_grey(self) -> NDArray[np.uint8]:
-        """Return the weights as 8-bit values, (H, W); 16-bit ones are rounded to the nearest."""
+        """Return the weights as 8-bit values, (H, W); 16-bit values are rounded to the nearest."""
         return np.rint(self.weights_HW * 255).astype(np.uint8)
 
 
 def read_header(path: Path) -> Header:
-    """Read a picture's oriented size and whether it has alpha, without decoding it.
+    """Read a picture's upright size and whether it has alpha, without decoding it.
 
     Raises:
         MediaError: the file is missing, no picture, damaged, or over :data:`MAX_PIXELS`.
@@ -131,26 +131,26 @@ def read_header(path: Path) -> Header:
     with _opened(path) as (image, orientation):
         width, height = image.size
         size_wh = (height, width) if orientation in _ON_ITS_SIDE else (width, height)
-        return Header(size_wh, image.has_transparency_data)
+        return Header(size_wh=size_wh, has_alpha=image.has_transparency_data)
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return a picture's oriented (width, height) without decoding it; errors as in :func:`read_header`."""
+    """Return a picture's upright (width, height) without decoding it; errors as in :func:`read_header`."""
     return read_header(path).size_wh
 
 
 def read_image(path: Path) -> Picture:
     """Decode a photo upright, with its alpha apart.
 
-    The first frame of an animation; 16 bits become 8; CMYK becomes RGB.
+    Of an animation, the first frame is decoded. 16 bits become 8, and CMYK becomes RGB.
 
     Raises:
         MediaError: the file is missing, no picture, damaged, or over :data:`MAX_PIXELS`.
     """
     with _decoded(path) as image:
         profile = image.info.get("icc_profile") or b""
-        # Bytes 16 to 19 of a profile name the colours it is for; a CMYK or grey profile does not fit the RGB values
-        # returned here.
+        # Bytes 16 to 19 of a profile name its colour space (ICC.1, profile header). A profile for CMYK or grey does not
+        # fit the RGB values that are returned here.
         profile = profile if profile[16:20] == b"RGB " else b""
         if image.mode.startswith("I"):
             grey_HW, alpha_HW = _split_16_bit(image)
@@ -162,10 +162,10 @@ def read_image(path: Path) -> Picture:
 
 
 def read_mask_picture(path: Path) -> MaskPicture:
-    """Decode a mask upright and say what is doubtful about it.
+    """Decode a mask upright and note what is doubtful about it.
 
-    8-bit values are divided by 255, 16-bit ones by 65535. Palettes count by their colours, colours by their brightness;
-    an alpha channel does not count.
+    8-bit values are divided by 255, 16-bit values by 65535. Palettes count by their colours, and colours by their
+    brightness. An alpha channel does not count.
 
     Raises:
         MediaError: the file is missing, no picture, damaged, or over :data:`MAX_PIXELS`.
@@ -195,9 +195,10 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 
 def resize_rgb(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize colours as musubi-tuner does: Pillow's Lanczos when a side grows, OpenCV's area average otherwise.
+    """Resize colours: Pillow's Lanczos when a side grows, OpenCV's area average otherwise.
 
-    Source: musubi-tuner ``resize_image_to_bucket``. Never give it alpha: Lanczos on RGBA blackens what is transparent.
+    Source: musubi-tuner's ``resize_image_to_bucket``. The picture must have no alpha: Lanczos on RGBA blackens
+    transparent pixels.
     """
     height, width = rgb_HW3.shape[:2]
     if (width, height) == size_wh:
@@ -209,12 +210,12 @@ def resize_rgb(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
-    """Yield the picture with its header read, and its EXIF orientation; turn whatever goes wrong into a MediaError."""
+    """Yield the picture with its header read, and its EXIF orientation; raise MediaError for whatever goes wrong."""
     try:
         with path.open("rb") as file:
             try:
                 image = Image.open(file, formats=_FORMATS)  # noqa: TID251
-                # Pillow has the same limit, which any other package may have turned off.
+                # Pillow has the same limit, but any other package may have turned it off.
                 if image.width * image.height > MAX_PIXELS:
                     raise _too_large(path)
                 yield image, _orientation(image, file)
@@ -231,9 +232,11 @@ def _decoded(path: Path) -> Iterator[Image.Image]:
     """Yield the decoded, upright picture in the mode of the file."""
     with _opened(path) as (image, orientation):
         image.load()
-        kind = image.format
-        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-        upright.format = kind
+        upright = image
+        if orientation in _UPRIGHT:
+            upright = image.transpose(_UPRIGHT[orientation])
+            # `transpose` returns a picture without a format; `read_mask_picture` asks for it.
+            upright.format = image.format
         yield upright
 
 
@@ -246,9 +249,12 @@ def _too_large(path: Path) -> MediaError:
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
-    """Return the EXIF orientation, 1 to 8, without decoding pixels; 1 when the EXIF block is unreadable, as viewers do."""
+    """Return the EXIF orientation, 1 to 8, without decoding pixels.
+
+    1 (upright) when the EXIF block is unreadable, as viewers do.
+    """
     if image.format == "PNG" and "exif" not in image.info:
-        # Pillow would decode the whole picture to look behind it.
+        # The EXIF chunk may stand behind the pixels, and Pillow would decode them all to get there.
         exif = next((chunk for chunk in walk_chunks(file) if chunk.kind == b"eXIf"), None)
         if exif is not None:
             file.seek(exif.start)
@@ -265,7 +271,9 @@ def _split_16_bit(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uin
     values_HW = np.asarray(image, dtype=np.float32)
     grey_HW = np.rint(values_HW * (255 / _MAX_16_BIT)).clip(0, 255).astype(np.uint8)
     transparent = image.info.get("transparency")
-    return grey_HW, None if transparent is None else np.where(values_HW == transparent, np.uint8(0), np.uint8(255))
+    if transparent is None:
+        return grey_HW, None
+    return grey_HW, np.where(values_HW == transparent, np.uint8(0), np.uint8(255))
 
 
 def _to_grey(image: Image.Image) -> tuple[NDArray[np.uint8], bool]:
@@ -282,7 +290,7 @@ def _to_weights(values_HW: NDArray[np.unsignedinteger], max_value: int) -> NDArr
 
 
 def _damaged(path: Path, file: BinaryIO, error: Exception) -> MediaError:
-    """Say what is wrong with a file that does not decode."""
+    """Return the error for a file that does not decode."""
     file.seek(0)
     start = file.read(256).lstrip().lower()
     if not start:

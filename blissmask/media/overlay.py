@@ -1,6 +1,6 @@
-"""Show mask weights to people: coloured over the photo, and as the latent grid will hold them.
+"""Draw mask weights: coloured over the photo, and as the latent grid will hold them.
 
-The colours are told apart by people with any kind of colour vision: Okabe and Ito's set for tiers, OpenCV's cividis for
+People with any kind of colour vision can distinguish the colours: Okabe and Ito's set for tiers, OpenCV's cividis for
 weights. H, W: rows and columns; 3 = RGB. Sizes are (width, height).
 """
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from blissmask.masks.latent import to_latent_grid
 from blissmask.masks.resize import resize_labels, resize_weights
 from blissmask.masks.tiers import TierTable, WeightTier
+from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD
 
 Colour = tuple[int, int, int]
 
@@ -28,13 +29,17 @@ TIER_COLOURS: Mapping[WeightTier, Colour] = {
 
 SUBJECT_COLOUR: Colour = (0, 158, 115)
 LATENT_STRIDE = 8
+"""Side of a latent cell of most families, in pixels."""
 _BUCKET_STEP = 16
+"""Training sizes of most families are multiples of this."""
 _TINT = 0.45
+"""Share of the tier's colour in a tinted pixel."""
 _DIMMED = 0.35
+"""Brightness that darkened pixels keep."""
 
 
 def fit_size(size_wh: tuple[int, int], box_wh: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest size of the same shape that fits into a box; never larger than the original, never below 1."""
+    """Return the largest size of the same aspect ratio that fits into a box, at most the original and at least 1."""
     scale = min(1.0, box_wh[0] / size_wh[0], box_wh[1] / size_wh[1])
     return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
 
@@ -47,35 +52,34 @@ def shrink(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.u
 def overlay_tiers(rgb_HW3: NDArray[np.uint8], grey_HW: NDArray[np.uint8], tiers: TierTable) -> NDArray[np.uint8]:
     """Tint a photo by tier, darken the background, and draw the borders between tiers.
 
-    A value between tiers (feathered, or another tool's mask) takes the colour of the nearest.
+    A value between tiers (a feathered mask, or one of another tool) takes the colour of the nearest tier.
 
     Args:
-        rgb_HW3: the photo at the size it is shown.
+        rgb_HW3: the photo at the size at which it is shown.
         grey_HW: its mask, 8-bit, of any size.
-        tiers: which value is which tier.
+        tiers: the value of each tier.
     """
     height, width = rgb_HW3.shape[:2]
     grey_HW = resize_labels(grey_HW, (width, height))
-    named = list(tiers.as_dict().items())
-    distance = np.abs(grey_HW[..., None].astype(np.int16) - np.array([value for _, value in named], dtype=np.int16))
+    values = np.array(list(tiers.as_dict().values()), dtype=np.int16)
+    distance = np.abs(grey_HW[..., None].astype(np.int16) - values)
     nearest_HW = distance.argmin(axis=-1).astype(np.uint8)
     shown = rgb_HW3.astype(np.float32)
-    for number, (tier, _) in enumerate(named):
+    for number, tier in enumerate(tiers.as_dict()):
         here = nearest_HW == number
         colour = TIER_COLOURS.get(tier)
-        shown[here] = (
-            shown[here] * _DIMMED
-            if colour is None
-            else shown[here] * (1 - _TINT) + np.array(colour, dtype=np.float32) * _TINT
-        )
+        if colour is None:
+            shown[here] *= _DIMMED
+        else:
+            shown[here] = shown[here] * (1 - _TINT) + np.array(colour, dtype=np.float32) * _TINT
     shown[_borders(nearest_HW)] = 255
     return np.rint(shown).astype(np.uint8)
 
 
 def overlay_subject(rgb_HW3: NDArray[np.uint8], grey_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Tint the subject of a photo, darken everybody else; arguments as for :func:`overlay_tiers`."""
+    """Tint the subject of a photo and darken all other pixels; arguments as for :func:`overlay_tiers`."""
     height, width = rgb_HW3.shape[:2]
-    subject_HW = resize_labels(grey_HW, (width, height)) > 127
+    subject_HW = resize_labels(grey_HW, (width, height)) > INSTANCE_THRESHOLD
     shown = rgb_HW3.astype(np.float32) * np.where(subject_HW, 1 - _TINT / 2, _DIMMED)[..., None].astype(np.float32)
     shown[subject_HW] += np.array(SUBJECT_COLOUR, dtype=np.float32) * (_TINT / 2)
     shown[_borders(subject_HW.astype(np.uint8))] = 255
@@ -83,7 +87,7 @@ def overlay_subject(rgb_HW3: NDArray[np.uint8], grey_HW: NDArray[np.uint8]) -> N
 
 
 def latent_grid(weights_HW: NDArray[np.float32], area: int, *, stride: int = LATENT_STRIDE) -> NDArray[np.float32]:
-    """Return the weights on the latent grid that training at ``area`` pixels has, without the crop to a bucket.
+    """Return the weights on the latent grid of a training at ``area`` pixels, without the crop to a bucket.
 
     Args:
         weights_HW: mask weights at the photo's size.
@@ -108,7 +112,7 @@ def colour_weights(weights_hw: NDArray[np.float32], size_wh: tuple[int, int]) ->
 
 
 def _borders(numbers_HW: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Say which pixels have another number to the right or below."""
+    """Return which pixels have another number to the right or below."""
     borders = np.zeros(numbers_HW.shape, dtype=np.bool_)
     borders[:, :-1] |= numbers_HW[:, :-1] != numbers_HW[:, 1:]
     borders[:-1] |= numbers_HW[:-1] != numbers_HW[1:]

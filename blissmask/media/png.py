@@ -1,9 +1,9 @@
-"""Write PNG files that know how they were made, and read that back without decoding them.
+"""Write PNG files with a note of how they were made, and read the note without decoding the picture.
 
-A PNG is a row of chunks, each with its own checksum. Ours carry a ``tEXt`` chunk named ``blissmask`` before the image
-data: a JSON object, to which the checksums of the image data are added. Whoever draws in the picture and saves it
-changes those, even if the chunk survives.
-H, W: rows and columns; 3 = RGB.
+A PNG is a sequence of chunks, each with its own checksum. The note is a ``tEXt`` chunk named ``blissmask`` before the
+image data: a JSON object, which also holds one hash over the checksums of the image data. When somebody edits and saves
+the picture, the hash no longer matches, even if the chunk survives. Pillow can write such chunks, but it does not
+return the checksums of the others. H, W: rows and columns; 3 = RGB.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORD = b"blissmask"
 _IMAGE_DATA = "image_data"
 _MAX_NOTE_BYTES = 1 << 20
-# Photos barely shrink beyond level 2, and level 6 takes four times as long; masks are flat and shrink well at once.
+"""Longer chunks are not read: a hostile file may claim any length."""
+# Photos barely shrink beyond level 2, and level 6 takes four times as long. Masks are flat and shrink well at once.
 _PHOTO_LEVEL = 2
 _MASK_LEVEL = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a PNG of ours says about itself.
+    """The note of a PNG of ours.
 
     Attributes:
-        content: the JSON object that was written with it.
-        untouched: whether the image data is still what was written.
+        content: the JSON object that was written with the picture.
+        untouched: whether the image data is still the data that was written.
     """
 
     content: Mapping[str, object]
@@ -49,7 +50,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chunk of a PNG: its type, where its data starts, how long that is, and its stored checksum."""
+    """One chunk of a PNG: its type, start and length of its data, and its stored checksum."""
 
     kind: bytes
     start: int
@@ -103,7 +104,7 @@ def write_png_rgba(
 
 
 def read_note(path: Path) -> Note | None:
-    """Return what a PNG of ours says about itself, reading chunk headers only; None when it is not ours or not a PNG.
+    """Return the note of a PNG; None when it has none or is no PNG. Only the chunks' headers and the note are read.
 
     Raises:
         MediaError: the file cannot be read.
@@ -116,7 +117,7 @@ def read_note(path: Path) -> Note | None:
 
 
 def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the chunks of an open PNG up to where it ends or breaks off; nothing when it is no PNG.
+    """Yield the chunks of an open PNG up to its end, or up to where it is cut off; nothing when it is no PNG.
 
     Image data is skipped, not read.
     """
@@ -168,12 +169,12 @@ def _encode(image: Image.Image, level: int, note: Mapping[str, object] | None, i
     if note is None:
         return buffer.getvalue()
     chunks = list(walk_chunks(buffer))
+    # A chunk starts with 4 bytes of length and 4 of type before its data.
     data_start = next(chunk.start for chunk in chunks if chunk.kind == b"IDAT") - 8
     text = json.dumps({**note, _IMAGE_DATA: _data_checksum(chunks)}, ensure_ascii=True, sort_keys=True)
     encoded = buffer.getbuffer()
-    return b"".join(
-        [encoded[:data_start], _chunk(b"tEXt", KEYWORD + b"\0" + text.encode("ascii")), encoded[data_start:]]
-    )
+    note_chunk = _chunk(b"tEXt", KEYWORD + b"\0" + text.encode("ascii"))
+    return b"".join([encoded[:data_start], note_chunk, encoded[data_start:]])
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -181,7 +182,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _data_checksum(chunks: list[Chunk]) -> str:
-    """Name the picture by the checksums of the chunks that decide its pixels."""
+    """Return one hash over the checksums of the chunks that decide the picture's pixels."""
     digest = hashlib.blake2b(digest_size=16)
     for chunk in chunks:
         if chunk.kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT"):

@@ -32,7 +32,7 @@ SHEET = "sheet"
 _CARDS_ACROSS, _ROWS = 3, 7
 CARDS_PER_PAGE = _CARDS_ACROSS * _ROWS
 
-# The layout below was chosen by eye; the heights follow from the font sizes (22, 15, 14 and 13 pixels).
+# The layout, in pixels. The heights of header and text have room for fonts of 22, 15, 14 and 13 pixels.
 _GAP, _PADDING, _MARGIN = 4, 10, 20
 _HEADER, _TEXT = 84, 50
 _WIDE_CARD = 600

@@ -1,7 +1,7 @@
 """Read and write videos: the one place where they are decoded and encoded, through OpenCV's FFmpeg.
 
-The rotation that phones write beside the frames is applied. H, W: rows and columns of the upright frame; 3 = RGB. Sizes
-are (width, height).
+Frames are turned upright by the rotation that phones store in the container. H, W: rows and columns of the upright
+frame; 3 = RGB. Sizes are (width, height).
 """
 
 from __future__ import annotations
@@ -23,29 +23,32 @@ from blissmask.errors import MachineError, MediaError
 from blissmask.media.container import missing_bytes
 from blissmask.storage import atomic
 
-# FFmpeg and OpenCV would write their own complaints between our lines; what fails is reported by us.
+# FFmpeg and OpenCV would print their own messages between our lines; this module raises an error for each failure. The
+# level -8 is FFmpeg's AV_LOG_QUIET.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 _Capture: TypeAlias = cv2.VideoCapture  # noqa: TID251
+_Writer: TypeAlias = cv2.VideoWriter  # noqa: TID251
 
 _CODECS = ("vp09", "mp4v")
+"""Codecs by preference: browsers play VP9, which needs libvpx; MPEG-4 is FFmpeg's own."""
 _FIX = "export the video again, or remove it"
 _TRIES = 1000
-"""Frames that fail one after the other before the end is believed; at the end itself, trying is free."""
+"""Failures one after the other that count as the end of the video; at the end itself, a try takes no time."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What is known of a video.
+    """The size, length and rate of a video.
 
     Attributes:
         size_wh: upright size.
-        frame_count: frames that come out of it where they were counted, else ``stated_count``.
-        fps: frames per second; 0 where the container does not say.
-        stated_count: as the container states it, counted where it does not. Too many where a film was cut without being
-            encoded anew (its edit list hides the rest), or where the number is estimated and the sound is longer than
-            the picture.
+        frame_count: number of frames that can be decoded where they were counted, else ``stated_count``.
+        fps: frames per second; 0 where the container does not state them.
+        stated_count: number of frames that the container states; the counted number where it states none. It is too
+            high where a video was cut without encoding it again (an edit list hides the rest), and where it is an
+            estimate and the sound is longer than the picture.
     """
 
     size_wh: tuple[int, int]
@@ -59,8 +62,8 @@ def read_info(path: Path, *, count: bool = False) -> VideoInfo:
 
     Args:
         path: the video.
-        count: decode the whole video and count its frames; else no more than the first one is decoded where the
-            container states a number.
+        count: whether to decode the whole video and count its frames. If not, frames are counted only where the
+            container states no number.
 
     Raises:
         MediaError: the file is missing, no video, cut off, or no frame of it can be decoded.
@@ -71,32 +74,39 @@ def read_info(path: Path, *, count: bool = False) -> VideoInfo:
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         if min(size_wh) <= 0:
             raise MediaError("the video has no picture", where=[path])
-        frame_count = sum(1 for _ in _grab_all(capture)) if count or stated <= 0 else stated
+        frame_count = stated
+        if count or stated <= 0:
+            frame_count = sum(1 for _ in _grab_all(capture))
         if not frame_count:
             raise MediaError("no frame of the video can be decoded", where=[path], fix=_FIX)
         return VideoInfo(
-            size_wh, frame_count, fps if math.isfinite(fps) and fps > 0 else 0.0, stated if stated > 0 else frame_count
+            size_wh=size_wh,
+            frame_count=frame_count,
+            fps=fps if math.isfinite(fps) and fps > 0 else 0.0,
+            stated_count=stated if stated > 0 else frame_count,
         )
 
 
 def read_frames(path: Path, indices: Collection[int] | None = None) -> Iterator[NDArray[np.uint8]]:
-    """Decode frames in order, upright, as uint8 RGB of shape (H, W, 3); one at a time, so memory does not grow with the length.
+    """Decode frames in order, upright, as uint8 RGB of shape (H, W, 3).
 
-    The end is where decoding ends, whatever number the container states: where the two differ, trimmed films and long
-    sound are far commoner than damage. Known for damage are a file that is shorter than its container says, and a frame
-    that cannot be decoded before one that can; nothing tells a film whose last frames are all damaged from one that was
-    trimmed.
+    One frame is in memory at a time. The video ends where decoding ends, whatever number of frames the container
+    states: where the two differ, trimmed videos and long sound are far commoner than damage. Two things count as
+    damage: a file that is shorter than its container states, and a frame that cannot be decoded before one that can. A
+    video whose last frames are all damaged looks like a trimmed one.
 
     Args:
         path: the video.
-        indices: numbers of the frames wanted, counted from 0; None for all.
+        indices: numbers of the wanted frames, counted from 0; None for all.
 
     Raises:
-        MediaError: the file is missing, no video, cut off, damaged before the last frame wanted, or ends before it;
-            names the frame.
+        MediaError: the file is missing, no video, cut off, damaged before the last wanted frame, or ends before it; the
+            error names the frame.
     """
-    wanted = None if indices is None else frozenset(indices)
-    last = None if wanted is None else max(wanted, default=-1)
+    wanted, last = None, None
+    if indices is not None:
+        wanted = frozenset(indices)
+        last = max(wanted, default=-1)
     with _opened(path) as capture:
         if last == -1:
             return
@@ -114,7 +124,7 @@ def read_frames(path: Path, indices: Collection[int] | None = None) -> Iterator[
 
 
 def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
-    """Publish an MP4 that browsers play (VP9; MPEG-4 where OpenCV's FFmpeg has no VP9).
+    """Publish an MP4 that browsers play: VP9, or MPEG-4 where OpenCV's FFmpeg has no VP9.
 
     Args:
         path: the file; its folder is created.
@@ -125,11 +135,10 @@ def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
         MachineError: there is no encoder, the disk is full or the folder cannot be written; nothing is left behind.
     """
     height, width = rgb_FHW3.shape[1:3]
-    # FFmpeg takes the format from the name, and a file that is being published has another one.
+    # FFmpeg chooses the format by the name's suffix, which the temporary name of a file to be published does not have.
     with tempfile.TemporaryDirectory() as scratch:
         video = Path(scratch, "video.mp4")
-        writers = (_writer(video, codec, fps=fps, size_wh=(width, height)) for codec in _CODECS)
-        writer = next((writer for writer in writers if writer.isOpened()), None)
+        writer = _open_writer(video, fps=fps, size_wh=(width, height))
         if writer is None:
             raise MachineError(
                 "OpenCV has no encoder for MP4 here", where=[path], fix="install `opencv-python-headless` from PyPI"
@@ -140,15 +149,20 @@ def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
         atomic.write_bytes(path, video.read_bytes())
 
 
-def _writer(video: Path, codec: str, *, fps: float, size_wh: tuple[int, int]) -> cv2.VideoWriter:  # noqa: TID251 (its home)
-    fourcc = cv2.VideoWriter.fourcc(*codec)  # noqa: TID251
-    return cv2.VideoWriter(str(video), cv2.CAP_FFMPEG, fourcc, fps, size_wh)  # noqa: TID251
+def _open_writer(video: Path, *, fps: float, size_wh: tuple[int, int]) -> _Writer | None:
+    """Return a writer with the first codec that OpenCV can encode here, None when there is none."""
+    for codec in _CODECS:
+        writer = _Writer(str(video), cv2.CAP_FFMPEG, _Writer.fourcc(*codec), fps, size_wh)
+        if writer.isOpened():
+            return writer
+    return None
 
 
 def _grab_all(capture: _Capture) -> Iterator[tuple[int, bool]]:
-    """Yield the number of each frame and whether it can be decoded; those that cannot are known by one after them that can.
+    """Yield the number of each frame and whether it can be decoded.
 
-    FFmpeg's answer to a damaged frame and to the end is the same, "no frame".
+    FFmpeg answers "no frame" both to a damaged frame and to the end, so failures count as damaged frames only when a
+    frame after them can be decoded.
     """
     number = 0
     while True:
@@ -177,11 +191,12 @@ def _damaged(path: Path, number: int) -> MediaError:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[_Capture]:
+    """Yield an open video; raise MediaError when it is missing, cut off or no video."""
     if not path.is_file():
         raise MediaError("no such file", where=[path])
     _refuse_cut_off(path)
     try:
-        # An absolute path: FFmpeg takes `name:rest` for a protocol.
+        # FFmpeg reads `name:rest` as a protocol; an absolute path never looks like one.
         capture = _Capture(str(path.absolute()), cv2.CAP_FFMPEG)
     except UnicodeEncodeError as error:
         raise MediaError(
@@ -201,7 +216,8 @@ def _refuse_cut_off(path: Path) -> None:
     except OSError as error:
         raise MediaError(f"the video cannot be read: {error.strerror or error}", where=[path]) from error
     if missing:
-        what = f"the video is cut off: {missing} bytes of its end are missing"
         raise MediaError(
-            what, where=[path], fix="copy or download it again, or export what is left of it as a new video"
+            f"the video is cut off: {missing} bytes of its end are missing",
+            where=[path],
+            fix="copy or download it again, or export what is left of it as a new video",
         )
