@@ -5,10 +5,7 @@ import os
 
 import pytest
 
-from blissmask.cachefile import fingerprint
-from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
-from blissmask.cachefile.redo import Redo
-from blissmask.cachefile.write import save_tensors
+from blissmask.cachefile.read import list_headers
 from blissmask.config.model import Config
 from blissmask.dataset import frame_source, pixel_mask
 from blissmask.errors import MediaError
@@ -124,36 +121,6 @@ def test_train_lists_the_masks_of_a_film_once_for_all_its_clips(clip, monkeypatc
     listings = count_listings(monkeypatch, clip / "masks" / "clip")
     assert stale_warnings(config(clip, **settings), family, [cached]) == []
     assert listings() == 1
-
-
-def one_after_the_other(paths):
-    """Return the fingerprint of a folder as earlier versions recorded it."""
-    return " ".join(fingerprint.take([path]) for path in paths)
-
-
-def as_of_before(folder):
-    recorded = one_after_the_other(sorted((folder / "masks" / "clip").iterdir()))
-    for path in (folder / "cache").glob("*_wan.safetensors"):
-        save_tensors(path, read_tensors(path), {**read_metadata(path), "blissmask.mask_print": recorded})
-
-
-def test_entries_of_before_are_fresh_and_get_the_short_fingerprint(clip):
-    settings = masked_by_frames(clip)
-    build(clip, **settings)
-    as_of_before(clip)
-    again = plan(clip, **settings)
-    assert {entry.redo for entry in again.entries} == {Redo.LABELS}
-    assert len(again.having(Action.SKIP)) == len(again.items)
-    build(clip, **settings)
-    assert {entry.redo for entry in plan(clip, **settings).entries} == {Redo.NOTHING}
-
-
-def test_a_mask_changed_since_is_seen_in_entries_of_before(clip):
-    settings = masked_by_frames(clip)
-    build(clip, **settings)
-    as_of_before(clip)
-    save(clip / "masks" / "clip" / "000007.png", half_mask((64, 48)))
-    assert {entry.redo for entry in plan(clip, **settings).entries} == {Redo.MASK}
 
 
 def count_decoded(monkeypatch, folder):
