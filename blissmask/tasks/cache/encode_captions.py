@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.layout import OURS, text_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
+from blissmask.families.pixels import signed_picture
 from blissmask.families.protocol import EncodedText, TextEncoder
 from blissmask.media.image import read_image
 from blissmask.processes import Processes
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Model
+from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.planned_entries import TextEntry
-from blissmask.tasks.cache.report import CacheRun
+from blissmask.tasks.cache.planning.scan import seen_controls, text_labels
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.workers import Background, work_through
 from blissmask.training.device import find_device
@@ -34,7 +34,7 @@ _GROUP_WITH_PICTURES = 1
 
 @dataclass(frozen=True, slots=True)
 class _Caption:
-    """One caption, the control pictures it is encoded with (mostly none), and the text files that hold it."""
+    """One caption with the control pictures it is encoded with, none for most families, and the text files that hold it."""
 
     text: str
     controls: tuple[Path, ...]
@@ -89,18 +89,14 @@ def _group_equal(entries: Sequence[TextEntry]) -> list[_Caption]:
     """Return each caption once, shortest first, so that the captions of a group are of about one length."""
     sharing: dict[tuple[str, tuple[Path, ...]], list[TextEntry]] = {}
     for entry in entries:
-        sharing.setdefault((entry.caption, entry.controls), []).append(entry)
+        sharing.setdefault((entry.caption, seen_controls(entry.item, entry.recipe)), []).append(entry)
     captions = (_Caption(text, controls, tuple(entries)) for (text, controls), entries in sharing.items())
     return sorted(captions, key=lambda caption: (len(caption.text), caption.text, caption.controls))
 
 
 def _read_controls(group: Sequence[_Caption]) -> list[list[Tensor]]:
     """Return the control pictures of each caption as float32 image_3HW in [-1, 1], in their own size."""
-    return [[_to_signed(read_image(path).rgb_HW3) for path in caption.controls] for caption in group]
-
-
-def _to_signed(rgb_HW3: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(rgb_HW3).permute(2, 0, 1).to(torch.float32) / 127.5 - 1.0
+    return [[signed_picture(read_image(path).rgb_HW3) for path in caption.controls] for caption in group]
 
 
 def _fail(group: Sequence[_Caption], error: BlissmaskError, run: CacheRun) -> None:
@@ -121,10 +117,11 @@ def _write(group: Sequence[_Caption], encoded: Sequence[EncodedText], run: Cache
 
 
 def _write_one(entry: TextEntry, embedding: EncodedText) -> None:
-    labels = {f"{OURS}{name}": value for name, value in entry.labels.items()}
+    recipe = entry.recipe
+    labels = {f"{OURS}{name}": value for name, value in text_labels(recipe).items()}
     metadata = {
-        **text_metadata(entry.dataset.family.metadata_name, entry.caption),
+        **text_metadata(recipe.model.family.metadata_name, entry.caption),
         **labels,
-        f"{OURS}controls_print": fingerprint.take(entry.controls),
+        f"{OURS}controls_print": fingerprint.take(seen_controls(entry.item, recipe)),
     }
     write_text(entry.path, embedding.tensors, variable_length=embedding.variable_length, metadata=metadata)
