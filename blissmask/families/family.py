@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from blissmask.families.previews import Drawing
+    from blissmask.families.previews import PreviewPipeline
 
 Shape = tuple[int | str, ...]
 
@@ -38,14 +38,14 @@ class Methods:
             :meth:`LatentEncoder.encode_item`; ``models`` are the rest of ``Task.latents``.
         text: ``text(*loaded, identity=...)`` returns the encoder of captions around all of ``Task.text``.
         denoiser: ``denoiser(module, identity=..., dtype=...)`` returns the denoiser around a module.
-        drawing: how previews are drawn.
+        preview: the pipeline that draws previews.
     """
 
     vae: Callable[[Any, LatentSpec], PixelEncoder]
     encode_item: Callable[..., dict[str, Tensor]] = latents_alone
     text: Callable[..., TextEncoder]
     denoiser: Callable[..., Denoiser]
-    drawing: Drawing
+    preview: PreviewPipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +189,6 @@ class FamilyForTask(Family):
         module = expert.part.load(files, device=device, dtype=dtype)
         return self.task.methods().denoiser(module, identity=expert.part.identity(files), dtype=dtype)
 
-    def drawing(self) -> Drawing:
+    def preview_pipeline(self) -> PreviewPipeline:
         """Return how previews are drawn: the pipeline around denoisers that are loaded already, and its defaults."""
-        return self.task.methods().drawing
+        return self.task.methods().preview

@@ -18,50 +18,64 @@ from torch import Tensor, nn
 from blissmask.errors import ModelError
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Part
+from blissmask.families.pixels import signed_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One picture or clip to draw.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewSettings:
+    """How a picture or clip is sampled.
+
+    Two scales have names that trainers and pipelines mix up. Here they are called as in musubi-tuner's prompt files:
+    ``cfg_scale`` (``--l``) is the scale of classifier-free guidance, which predicts twice per step; ``guidance_scale``
+    (``--g``) is an input of models that were distilled to predict the guided result at once.
+
+    Attributes:
+        size_wh: multiples of the family's grid.
+        frame_count: ``temporal_stride * k + 1``; 1 is a picture.
+        steps: denoising steps, >= 1.
+        cfg_scale: >= 1; 1 turns classifier-free guidance off.
+        guidance_scale: None for models that are not distilled.
+        shift: how far noise levels are shifted towards much noise; None lets the size decide.
+        seed: seed of the noise.
+    """
+
+    size_wh: tuple[int, int]
+    frame_count: int
+    steps: int
+    cfg_scale: float
+    guidance_scale: float | None
+    shift: float | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedPrompt:
+    """A prompt that is ready to be sampled.
 
     Attributes:
         text: the encoded prompt by content name, as captions are cached.
-        negative: the encoded negative prompt; None for no classifier-free guidance.
-        size_wh: multiples of the family's grid.
-        frames: ``temporal_stride * k + 1``; 1 is a picture.
-        steps: denoising steps, >= 1.
-        cfg_scale: scale of classifier-free guidance; 1 without ``negative``.
-        guidance: embedded guidance of a distilled model; None for other models.
-        shift: how far noise levels are shifted towards much noise; None lets the size decide.
-        seed: seed of the noise.
-        pictures: rgb_HW3 each: the first frame at ``size_wh``, or control pictures of any size.
+        negative: the encoded negative prompt; None without classifier-free guidance.
+        pictures: rgb_HW3 each: the first frame in the size of ``settings``, or control pictures of any size.
         features_ND: features of the first picture, for families with a picture encoder.
+        settings: of the sampling.
     """
 
     text: Mapping[str, Tensor]
     negative: Mapping[str, Tensor] | None
-    size_wh: tuple[int, int]
-    frames: int
-    steps: int
-    cfg_scale: float
-    guidance: float | None
-    shift: float | None
-    seed: int
     pictures: Sequence[NDArray[np.uint8]] = ()
     features_ND: Tensor | None = None
+    settings: PreviewSettings
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Shot:
-        """Return the shot with its tensors on ``device``, in ``dtype`` but for masks."""
-        negative = (
-            None
-            if self.negative is None
-            else {name: _moved(tensor, device, dtype) for name, tensor in self.negative.items()}
-        )
-        features = None if self.features_ND is None else _moved(self.features_ND, device, dtype)
+    def to(self, device: torch.device, dtype: torch.dtype) -> EncodedPrompt:
+        """Return the prompt with its tensors on ``device``; all but masks are converted to ``dtype``."""
         text = {name: _moved(tensor, device, dtype) for name, tensor in self.text.items()}
+        negative = None
+        if self.negative is not None:
+            negative = {name: _moved(tensor, device, dtype) for name, tensor in self.negative.items()}
+        features = None if self.features_ND is None else _moved(self.features_ND, device, dtype)
         return replace(self, text=text, negative=negative, features_ND=features)
 
     def images(self) -> list[Image]:
@@ -72,13 +86,13 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PipelineParts:
     """What a pipeline is built from besides its class.
 
     Attributes:
         denoisers: expert name (``""`` for the only one) -> module.
         vae: with its decoder.
-        scheduler: with the shot's shift.
+        scheduler: with the shift of the prompt.
     """
 
     denoisers: Mapping[str, Any]
@@ -99,40 +113,38 @@ class PictureEncoder:
     read: Callable[[Any, Tensor], Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """How a family draws for a task, and what a prompt that leaves something open gets.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewPipeline:
+    """A family's diffusers pipeline for a task, and the settings of a prompt that leaves them open.
 
     Attributes:
         vae: encodes and decodes.
         pipeline: builds the pipeline, without text encoders.
-        arguments: returns what the pipeline is called with for a shot, its tensors moved; may fit the pipeline to the
-            shot.
+        arguments: returns the arguments to call the pipeline with for a prompt, whose tensors are on the device; may
+            adapt the pipeline to the prompt.
         scheduler: returns the scheduler for a shift and a number of steps.
-        cfg_scale: default of classifier-free guidance.
-        shift: default of the noise levels; None lets the size decide.
-        guidance: default of a distilled model's embedded guidance; None for models that are not distilled.
+        cfg_scale, guidance_scale, shift: defaults, see :class:`PreviewSettings`.
         pictures: fewest and most pictures of a prompt.
         picture_encoder: None where the VAE sees enough.
     """
 
     vae: Part
-    pipeline: Callable[[Parts], Any]
-    arguments: Callable[[Any, Shot], dict[str, Any]]
+    pipeline: Callable[[PipelineParts], Any]
+    arguments: Callable[[Any, EncodedPrompt], dict[str, Any]]
     scheduler: Callable[[float | None, int], Any]
     cfg_scale: float
     shift: float | None
-    guidance: float | None = None
+    guidance_scale: float | None = None
     pictures: tuple[int, int] = (0, 0)
     picture_encoder: PictureEncoder | None = None
 
 
-class Painter:
-    """Draws shots with denoisers that somebody else holds.
+class PreviewSampler:
+    """Draws prompts with denoisers that the caller holds.
 
     Args:
-        drawing: how the family draws.
-        files: where the VAE is. It rests in CPU memory and comes to the device while a shot is drawn.
+        pipeline: of the family.
+        files: where the VAE is. It rests in CPU memory and comes to the device while a prompt is drawn.
         device: of the denoisers.
         dtype: that the denoisers compute in.
         vae_dtype: precision of the VAE.
@@ -142,33 +154,39 @@ class Painter:
     """
 
     def __init__(
-        self, drawing: Drawing, files: ModelFiles, *, device: torch.device, dtype: torch.dtype, vae_dtype: torch.dtype
+        self,
+        pipeline: PreviewPipeline,
+        files: ModelFiles,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        vae_dtype: torch.dtype,
     ) -> None:
-        self._drawing = drawing
+        self._pipeline = pipeline
         self._device = device
         self._dtype = dtype
-        self._vae = cast(Any, drawing.vae.load(files, device=torch.device("cpu"), dtype=vae_dtype))
+        self._vae = cast(Any, pipeline.vae.load(files, device=torch.device("cpu"), dtype=vae_dtype))
         self._vae.encode = _in_tiles_when_full(self._vae, self._vae.encode)
         self._vae.decode = _in_tiles_when_full(self._vae, self._vae.decode)
 
-    def draw(self, denoisers: Mapping[str, nn.Module], shot: Shot) -> NDArray[np.uint8]:
-        """Return rgb_FHW3 of ``shot``.
+    def sample(self, denoisers: Mapping[str, nn.Module], prompt: EncodedPrompt) -> NDArray[np.uint8]:
+        """Return rgb_FHW3 of ``prompt``.
 
         Raises:
             ModelError: the picture holds NaN or infinity.
         """
+        settings = prompt.settings
         with _quiet():
-            pipeline = self._drawing.pipeline(
-                Parts(denoisers, self._vae, self._drawing.scheduler(shot.shift, shot.steps))
-            )
+            scheduler = self._pipeline.scheduler(settings.shift, settings.steps)
+            pipeline = self._pipeline.pipeline(PipelineParts(denoisers, self._vae, scheduler))
             pipeline.set_progress_bar_config(disable=True)
             try:
                 self._vae.to(self._device)
                 drawn = pipeline(
-                    **self._drawing.arguments(pipeline, shot.to(self._device, self._dtype)),
-                    num_inference_steps=shot.steps,
+                    **self._pipeline.arguments(pipeline, prompt.to(self._device, self._dtype)),
+                    num_inference_steps=settings.steps,
                     # On the CPU, so that the same seed is the same noise on every device.
-                    generator=torch.Generator("cpu").manual_seed(shot.seed),
+                    generator=torch.Generator("cpu").manual_seed(settings.seed),
                     output_type="np",
                     return_dict=False,
                 )[0][0]
@@ -196,14 +214,9 @@ def unipc(shift: float | None, steps: int) -> Any:
 def encode_picture(encoder: PictureEncoder, model: Any, rgb_HW3: NDArray[np.uint8]) -> Tensor:
     """Return features_ND of one picture, on the CPU."""
     device = next(model.parameters()).device
-    pixels_3HW = to_signed(rgb_HW3).to(device)
+    pixels_3HW = signed_picture(rgb_HW3).to(device)
     with torch.inference_mode():
         return encoder.read(model, pixels_3HW[None])[0].cpu()
-
-
-def to_signed(rgb_HW3: NDArray[np.uint8]) -> Tensor:
-    """Return float32 image_3HW in [-1, 1], as text and picture encoders take it."""
-    return torch.from_numpy(np.ascontiguousarray(rgb_HW3)).permute(2, 0, 1).float() / 127.5 - 1.0
 
 
 def _in_tiles_when_full(vae: Any, work: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,1 @@
-"""Networks that the user brings: where their files are, how pictures are prepared for them, and how they are run.
-
-Torch and transformers are imported inside functions, so that a plan that only names files stays quick.
-"""
+"""Networks that the user brings: where their files are, what they want to see, and how they are run. Torch is imported late."""

@@ -1,4 +1,4 @@
-"""What an instance backend is, and all of them by name: a photo in, people out. And how a search is answered.
+"""What an instance backend is: a photo in, people out; and what is said of the one we look for.
 
 Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB.
 """
@@ -43,9 +43,9 @@ class PeopleBackend(Protocol):
     A file in ``people/`` is one when it defines ``backend(options: InstanceSection) -> PeopleBackend``.
 
     Attributes:
-        licence: licence of the weights.
+        licence: what the weights may be used for.
         identity: names the weights and their version, for fingerprints; changes when results would.
-        thread_safe: whether several threads may call at once; otherwise photos are processed one at a time.
+        thread_safe: whether several threads may call at once; otherwise one photo at a time is worked on.
     """
 
     licence: Licence
@@ -57,7 +57,7 @@ class PeopleBackend(Protocol):
 
 
 class Verdict(StrEnum):
-    """The result of a search for the subject in one photo."""
+    """What became of looking for the subject in one photo."""
 
     FOUND = "found"
     UNCERTAIN = "uncertain"
@@ -70,11 +70,11 @@ class Choice:
     """Who in a photo is the subject.
 
     Attributes:
-        verdict: whether the subject was found.
+        verdict: how sure we are.
         person: position in the list of people, None when nobody is the subject.
         distance: distance of the nearest face to the references, None without a face.
         margin: how much farther the runner-up is, None without one.
-        strangers: positions of people who are certainly somebody else, by a clear face of their own.
+        strangers: positions of those who are certainly somebody else, by a clear face of their own.
     """
 
     verdict: Verdict

@@ -13,7 +13,7 @@ from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.data.batches import MicroBatch
-from blissmask.training.experts import Learner, Onlooker, StepSchedule
+from blissmask.training.experts import FrozenExpert, Learner, StepSchedule
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
 from blissmask.training.memory.blocks import compile_blocks, shard_base
 from blissmask.training.memory.offload import BlockSwap, swap_blocks
@@ -119,7 +119,7 @@ def _load_adapted(plan: LearnerPlan, expert: Expert) -> tuple[Denoiser, Lora, Bl
     return denoiser, lora, swap
 
 
-def load_onlooker(plan: LearnerPlan, expert: Expert) -> Onlooker:
+def load_frozen_expert(plan: LearnerPlan, expert: Expert) -> FrozenExpert:
     """Load an expert that is not trained, kept as small as those that are; it rests in CPU memory.
 
     Raises:
@@ -127,10 +127,10 @@ def load_onlooker(plan: LearnerPlan, expert: Expert) -> Onlooker:
     """
     cpu = torch.device("cpu")
     denoiser = plan.family.load_denoiser(plan.files, expert, device=cpu, dtype=plan.dtype)
-    onlooker = Onlooker(expert.name, denoiser, _keep_small(denoiser, plan.memory, plan.device))
+    frozen = FrozenExpert(expert.name, denoiser, _keep_small(denoiser, plan.memory, plan.device))
     if not plan.memory.fsdp:
-        onlooker.to(cpu)
-    return onlooker
+        frozen.to(cpu)
+    return frozen
 
 
 def _keep_small(denoiser: Denoiser, memory: MemoryOptions, device: torch.device) -> BlockSwap | None:

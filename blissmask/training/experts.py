@@ -46,8 +46,8 @@ class Learner:
 
 
 @dataclass(frozen=True, slots=True)
-class Onlooker:
-    """An expert that is not trained, and draws previews beside the ones that are; attributes as in :class:`Learner`."""
+class FrozenExpert:
+    """An expert that is not trained, and draws previews with those that are; attributes as in :class:`Learner`."""
 
     name: str
     denoiser: Denoiser

@@ -8,7 +8,7 @@ import torch
 
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
-from blissmask.families.previews import Parts, euler
+from blissmask.families.previews import PipelineParts, euler
 from tests.builders.families import CPU, NAMES, TINY, family_of
 
 _SHIFT = 3.0
@@ -22,12 +22,12 @@ def tiny_pipeline(name: str, task: str = "") -> Any:
     Saved with ``save_pretrained`` it is a model folder in diffusers layout, tokenizers included.
     """
     family = family_of(name, task)
-    drawing = family.drawing()
+    preview = family.preview_pipeline()
     denoisers = {
         expert.name: family.load_denoiser(TINY, expert, device=CPU, dtype=torch.float32).module
         for expert in family.experts
     }
-    pipeline = drawing.pipeline(Parts(denoisers, _loaded(drawing.vae), euler(_SHIFT, 1)))
+    pipeline = preview.pipeline(PipelineParts(denoisers, _loaded(preview.vae), euler(_SHIFT, 1)))
     tokenizers = [part for part in family.task.text if isinstance(part, Tokenizer)]
     modules = {part.folder: _loaded(part) for part in family.task.encoders[1:]}
     modules |= {tokenizer.folder: tokenizer.load(TINY) for tokenizer in tokenizers}

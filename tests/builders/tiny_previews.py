@@ -5,7 +5,15 @@ import dataclasses
 import torch
 
 from blissmask.families.family import FamilyForTask
-from blissmask.families.previews import Drawing, Painter, Shot, encode_picture, euler, to_signed
+from blissmask.families.pixels import signed_picture
+from blissmask.families.previews import (
+    EncodedPrompt,
+    PreviewPipeline,
+    PreviewSampler,
+    PreviewSettings,
+    encode_picture,
+    euler,
+)
 from tests.builders.families import CPU, TINY, family_of
 from tests.builders.pictures import random_rgb
 
@@ -15,48 +23,57 @@ _SHIFT = 3.0
 
 
 @dataclasses.dataclass
-class Studio:
-    """A family in miniature, ready to draw a shot."""
+class TinyPreview:
+    """A family in miniature, ready to draw a prompt."""
 
     family: FamilyForTask
-    drawing: Drawing
-    painter: Painter
+    pipeline: PreviewPipeline
+    sampler: PreviewSampler
     denoisers: dict
-    shot: Shot
+    prompt: EncodedPrompt
 
 
-def studio(name, task, *, frames=None, dtype=torch.float32, text='a cat that says "hello"', **changes):
+def tiny_preview(name, task, *, frame_count=None, dtype=torch.float32, text='a cat that says "hello"', **changes):
     family = family_of(name, task)
-    drawing = family.drawing()
+    pipeline = family.preview_pipeline()
     text_encoder = family.load_text_encoder(TINY, device=CPU, dtype=torch.float32)
-    pictures = [random_rgb((SIDE, SIDE), seed=7)] * drawing.pictures[0]
-    images = [[to_signed(picture) for picture in pictures]] * 2 if family.task.text_sees_controls else None
+    pictures = [random_rgb((SIDE, SIDE), seed=7)] * pipeline.pictures[0]
+    images = [[signed_picture(picture) for picture in pictures]] * 2 if family.task.text_sees_controls else None
     prompt, negative = text_encoder.encode([text, "blurred"], images)
     features = None
-    if drawing.picture_encoder is not None:
-        model = drawing.picture_encoder.part.load(TINY, device=CPU, dtype=torch.float32)
-        features = encode_picture(drawing.picture_encoder, model, pictures[0])
-    shot = Shot(
-        text=prompt.tensors,
-        negative=negative.tensors,
+    if pipeline.picture_encoder is not None:
+        model = pipeline.picture_encoder.part.load(TINY, device=CPU, dtype=torch.float32)
+        features = encode_picture(pipeline.picture_encoder, model, pictures[0])
+    settings = PreviewSettings(
         size_wh=(SIDE, SIDE),
-        frames=frames or (5 if family.task.takes_videos else 1),
+        frame_count=frame_count or (5 if family.task.takes_videos else 1),
         steps=2,
         cfg_scale=3.0,
-        # What training tells a distilled model.
-        guidance=None if drawing.guidance is None else 1.0,
-        shift=drawing.shift,
+        # What training gives a distilled model.
+        guidance_scale=None if pipeline.guidance_scale is None else 1.0,
+        shift=pipeline.shift,
         seed=3,
+    )
+    encoded = EncodedPrompt(
+        text=prompt.tensors,
+        negative=negative.tensors,
         pictures=pictures,
         features_ND=features,
+        settings=settings,
     )
     denoisers = {expert.name: family.load_denoiser(TINY, expert, device=CPU, dtype=dtype) for expert in family.experts}
-    painter = Painter(drawing, TINY, device=CPU, dtype=dtype, vae_dtype=torch.float32)
-    return Studio(family, drawing, painter, denoisers, dataclasses.replace(shot, **changes))
+    sampler = PreviewSampler(pipeline, TINY, device=CPU, dtype=dtype, vae_dtype=torch.float32)
+    return TinyPreview(family, pipeline, sampler, denoisers, changed_prompt(encoded, **changes))
+
+
+def changed_prompt(prompt, **changes):
+    """Return the prompt with other settings, or without its negative prompt (``negative=None``)."""
+    own = {"negative": changes.pop("negative")} if "negative" in changes else {}
+    return dataclasses.replace(prompt, settings=dataclasses.replace(prompt.settings, **changes), **own)
 
 
 def draw(made):
-    return made.painter.draw({name: denoiser.module for name, denoiser in made.denoisers.items()}, made.shot)
+    return made.sampler.sample({name: denoiser.module for name, denoiser in made.denoisers.items()}, made.prompt)
 
 
 def first_pass(made):
@@ -75,9 +92,9 @@ def first_pass(made):
             return self._scheduler.step(prediction, timestep, sample, **options)
 
     # Euler's first step is the plain prediction, and its time has no rounding.
-    drawing = dataclasses.replace(made.drawing, scheduler=lambda shift, steps: Spy(euler(shift or _SHIFT, steps)))
-    made.painter._drawing = drawing
-    made.shot = dataclasses.replace(made.shot, negative=None, cfg_scale=1.0)
+    pipeline = dataclasses.replace(made.pipeline, scheduler=lambda shift, steps: Spy(euler(shift or _SHIFT, steps)))
+    made.sampler._pipeline = pipeline
+    made.prompt = changed_prompt(made.prompt, negative=None, cfg_scale=1.0)
     draw(made)
     level, sample, prediction = seen[0]
     if sample.ndim == 3:
@@ -94,11 +111,11 @@ def _unpacked(tokens_BND, rows):
 
 def trained_conditioning(made):
     """Return what training would show beside the noise: the cache contents of a clip that starts with the same picture."""
-    contents = {name: [tensor] for name, tensor in made.shot.text.items()}
-    if made.drawing.pictures[1]:
+    contents = {name: [tensor] for name, tensor in made.prompt.text.items()}
+    if made.pipeline.pictures[1]:
         encoder = made.family.load_latent_encoder(TINY, device=CPU, dtype=torch.float32)
-        first = to_signed(made.shot.pictures[0])[None, :, None]
-        clip = torch.cat([first, torch.zeros(1, 3, made.shot.frames - 1, SIDE, SIDE)], dim=2)
+        first = signed_picture(made.prompt.pictures[0])[None, :, None]
+        clip = torch.cat([first, torch.zeros(1, 3, made.prompt.settings.frame_count - 1, SIDE, SIDE)], dim=2)
         controls = [first] if made.family.task.text_sees_controls else []
         encoded = encoder.encode_item(clip, controls=controls)
         contents |= {name: [tensor[0]] for name, tensor in encoded.items() if name != "latents"}

@@ -13,7 +13,7 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BACKEND, FAMILY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 TESTS_OF_FAMILIES = [
     "families/test_contract",
-    "families/test_drawing",
+    "families/test_preview_pipelines",
     "cache/test_families",
     "train/lora/test_families",
 ]

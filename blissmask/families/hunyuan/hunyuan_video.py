@@ -14,7 +14,7 @@ def _methods() -> Methods:
         vae=vae.HunyuanVaeEncoder,
         text=text.HunyuanTextEncoder,
         denoiser=denoiser.HunyuanDenoiser,
-        drawing=preview.DRAWING,
+        preview=preview.PREVIEW,
     )
 
 

@@ -25,7 +25,7 @@ def _text_to_video() -> Methods:
         vae=partial(HunyuanVaeEncoder, convolution="HunyuanVideo15CausalConv3d", norm="HunyuanVideo15RMS_norm"),
         text=Hunyuan15TextEncoder,
         denoiser=partial(Hunyuan15Denoiser, train_scale=_LATENT.train_scale, shows_picture=False),
-        drawing=preview.TEXT_TO_VIDEO,
+        preview=preview.TEXT_TO_VIDEO,
     )
 
 
@@ -37,7 +37,7 @@ def _image_to_video() -> Methods:
         _text_to_video(),
         encode_item=image_to_video.encode_first_frame,
         denoiser=partial(Hunyuan15Denoiser, train_scale=_LATENT.train_scale, shows_picture=True),
-        drawing=preview.IMAGE_TO_VIDEO,
+        preview=preview.IMAGE_TO_VIDEO,
     )
 
 

@@ -12,16 +12,16 @@ from torch.nn import functional as F
 
 from blissmask.families.hunyuan15 import parts
 from blissmask.families.hunyuan15.image_to_video import siglip_features
-from blissmask.families.previews import Drawing, Parts, PictureEncoder, Shot, euler
+from blissmask.families.previews import EncodedPrompt, PictureEncoder, PipelineParts, PreviewPipeline, euler
 
 
-def _pipeline(loaded: Parts) -> Any:
+def _pipeline(loaded: PipelineParts) -> Any:
     from diffusers import ClassifierFreeGuidance, HunyuanVideo15Pipeline
 
     return HunyuanVideo15Pipeline(guider=ClassifierFreeGuidance(), **_modules(loaded))
 
 
-def _image_pipeline(loaded: Parts) -> Any:
+def _image_pipeline(loaded: PipelineParts) -> Any:
     from diffusers import ClassifierFreeGuidance, HunyuanVideo15ImageToVideoPipeline
 
     return HunyuanVideo15ImageToVideoPipeline(
@@ -29,19 +29,19 @@ def _image_pipeline(loaded: Parts) -> Any:
     )
 
 
-def _modules(loaded: Parts) -> dict[str, Any]:
+def _modules(loaded: PipelineParts) -> dict[str, Any]:
     texts = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
     return {**texts, "vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers[""]}
 
 
-def _arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
-    width, height = shot.size_wh
-    return {**_text_arguments(pipeline, shot), "height": height, "width": width}
+def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
+    width, height = prompt.settings.size_wh
+    return {**_text_arguments(pipeline, prompt), "height": height, "width": width}
 
 
-def _image_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
-    width, height = shot.size_wh
-    features_ND = shot.features_ND
+def _image_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
+    width, height = prompt.settings.size_wh
+    features_ND = prompt.features_ND
     assert features_ND is not None
 
     def own_size(**_: Any) -> tuple[int, int]:
@@ -54,15 +54,17 @@ def _image_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
     # has the size of the preview already. It has no argument for features either.
     pipeline.video_processor.calculate_default_height_width = own_size
     pipeline.encode_image = known_features
-    return {**_text_arguments(pipeline, shot), "image": shot.images()[0]}
+    return {**_text_arguments(pipeline, prompt), "image": prompt.images()[0]}
 
 
-def _text_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
+def _text_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
     from diffusers import ClassifierFreeGuidance
 
-    pipeline.guider = ClassifierFreeGuidance(guidance_scale=shot.cfg_scale, enabled=shot.negative is not None)
-    arguments: dict[str, Any] = {"num_frames": shot.frames}
-    for prefix, contents in (("", shot.text), ("negative_", shot.negative)):
+    pipeline.guider = ClassifierFreeGuidance(
+        guidance_scale=prompt.settings.cfg_scale, enabled=prompt.negative is not None
+    )
+    arguments: dict[str, Any] = {"num_frames": prompt.settings.frame_count}
+    for prefix, contents in (("", prompt.text), ("negative_", prompt.negative)):
         if contents is None:
             continue
         for suffix, content in (("", "vl_embed"), ("_2", "byt5_embed")):
@@ -81,7 +83,7 @@ def _rows(contents: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     return rows_LD[None], mask_L[None]
 
 
-TEXT_TO_VIDEO = Drawing(
+TEXT_TO_VIDEO = PreviewPipeline(
     vae=parts.VAE,
     pipeline=_pipeline,
     arguments=_arguments,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blissmask.families.previews import Drawing, Parts, Shot, euler
+from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler
 from blissmask.families.qwen import parts
 
 _MAX_TOKENS = 1024
@@ -29,52 +29,52 @@ def _scheduler(shift: float | None, steps: int) -> Any:
     return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=terminal, **_SHIFT_BY_SIZE)
 
 
-def _pipeline(loaded: Parts) -> Any:
+def _pipeline(loaded: PipelineParts) -> Any:
     from diffusers import QwenImagePipeline
 
     return QwenImagePipeline(text_encoder=None, tokenizer=None, **_modules(loaded))
 
 
-def _edit_pipeline(loaded: Parts) -> Any:
+def _edit_pipeline(loaded: PipelineParts) -> Any:
     from diffusers import QwenImageEditPipeline
 
     return QwenImageEditPipeline(text_encoder=None, tokenizer=None, processor=None, **_modules(loaded))
 
 
-def _edit_plus_pipeline(loaded: Parts) -> Any:
+def _edit_plus_pipeline(loaded: PipelineParts) -> Any:
     from diffusers import QwenImageEditPlusPipeline
 
     return QwenImageEditPlusPipeline(text_encoder=None, tokenizer=None, processor=None, **_modules(loaded))
 
 
-def _modules(loaded: Parts) -> dict[str, Any]:
+def _modules(loaded: PipelineParts) -> dict[str, Any]:
     return {"vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers[""]}
 
 
-def _arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
-    width, height = shot.size_wh
-    embeds, mask = _text(shot.text)
+def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
+    width, height = prompt.settings.size_wh
+    embeds, mask = _text(prompt.text)
     arguments = {
         "prompt_embeds": embeds,
         "prompt_embeds_mask": mask,
-        "true_cfg_scale": shot.cfg_scale,
+        "true_cfg_scale": prompt.settings.cfg_scale,
         "height": height,
         "width": width,
     }
-    if shot.negative is not None:
-        arguments["negative_prompt_embeds"], arguments["negative_prompt_embeds_mask"] = _text(shot.negative)
+    if prompt.negative is not None:
+        arguments["negative_prompt_embeds"], arguments["negative_prompt_embeds_mask"] = _text(prompt.negative)
     # The pipeline would cut text at 512 rows, training does not.
     return {**arguments, "max_sequence_length": _MAX_TOKENS}
 
 
-def _edit_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
+def _edit_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
     _encode_in_own_precision(pipeline)
-    return {**_arguments(pipeline, shot), "image": shot.images()[0]}
+    return {**_arguments(pipeline, prompt), "image": prompt.images()[0]}
 
 
-def _edit_plus_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
+def _edit_plus_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
     _encode_in_own_precision(pipeline)
-    return {**_arguments(pipeline, shot), "image": shot.images()}
+    return {**_arguments(pipeline, prompt), "image": prompt.images()}
 
 
 def _encode_in_own_precision(pipeline: Any) -> None:
@@ -95,7 +95,7 @@ def _text(contents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     return rows_1LD, torch.ones(rows_1LD.shape[:2], dtype=torch.long, device=rows_1LD.device)
 
 
-TEXT_TO_IMAGE = Drawing(
+TEXT_TO_IMAGE = PreviewPipeline(
     vae=parts.VAE,
     pipeline=_pipeline,
     arguments=_arguments,

@@ -22,7 +22,7 @@ def methods() -> Methods:
         vae=partial(WanVaeEncoder, convolution="QwenImageCausalConv3d", norm="QwenImageRMS_norm"),
         text=partial(text.QwenTextEncoder, template=GENERATE),
         denoiser=partial(denoiser.QwenDenoiser, edits=False),
-        drawing=preview.TEXT_TO_IMAGE,
+        preview=preview.TEXT_TO_IMAGE,
     )
 
 

@@ -38,7 +38,7 @@ def _methods(template: ChatTemplate) -> Methods:
         text=partial(text.QwenTextEncoder, template=template),
         denoiser=partial(denoiser.QwenDenoiser, edits=True),
         # The first version edits a single picture.
-        drawing=preview.EDIT if template is EDIT else preview.EDIT_PLUS,
+        preview=preview.EDIT if template is EDIT else preview.EDIT_PLUS,
     )
 
 

@@ -69,7 +69,7 @@ def _text_methods(*, cfg_scale: float, shift: float, boundary: float | None) -> 
         vae=vae.WanVaeEncoder,
         text=text.Umt5TextEncoder,
         denoiser=denoiser.WanDenoiser,
-        drawing=preview.text_drawing(cfg_scale=cfg_scale, shift=shift, boundary=boundary),
+        preview=preview.text_preview(cfg_scale=cfg_scale, shift=shift, boundary=boundary),
     )
 
 
@@ -81,5 +81,5 @@ def _image_methods(*, cfg_scale: float, shift: float, boundary: float | None, se
         encode_item=image_to_video.encode_first_frame,
         text=text.Umt5TextEncoder,
         denoiser=denoiser.WanDenoiser,
-        drawing=preview.image_drawing(cfg_scale=cfg_scale, shift=shift, boundary=boundary, sees_clip=sees_clip),
+        preview=preview.image_preview(cfg_scale=cfg_scale, shift=shift, boundary=boundary, sees_clip=sees_clip),
     )

@@ -9,20 +9,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from blissmask.families.files.part import Part
-from blissmask.families.previews import Drawing, Parts, PictureEncoder, Shot, unipc
+from blissmask.families.previews import EncodedPrompt, PictureEncoder, PipelineParts, PreviewPipeline, unipc
 from blissmask.families.wan import parts
 from blissmask.families.wan.image_to_video import clip_features
 from blissmask.families.wan.text import MAX_TOKENS
 
 
-def text_drawing(
+def text_preview(
     *,
     cfg_scale: float,
     shift: float,
     vae: Part = parts.VAE,
     boundary: float | None = None,
     timestep_per_token: bool = False,
-) -> Drawing:
+) -> PreviewPipeline:
     """Return how a family draws from text.
 
     Args:
@@ -31,7 +31,7 @@ def text_drawing(
         boundary: noise level where two experts change over; None for one denoiser.
         timestep_per_token: whether the denoiser is TI2V-5B's.
     """
-    return Drawing(
+    return PreviewPipeline(
         vae=vae,
         pipeline=partial(_text_pipeline, boundary=boundary, timestep_per_token=timestep_per_token),
         arguments=_text_arguments,
@@ -41,7 +41,7 @@ def text_drawing(
     )
 
 
-def image_drawing(
+def image_preview(
     *,
     cfg_scale: float,
     shift: float,
@@ -49,9 +49,9 @@ def image_drawing(
     boundary: float | None = None,
     timestep_per_token: bool = False,
     sees_clip: bool = False,
-) -> Drawing:
-    """Return how a family draws from a first frame; ``sees_clip`` for Wan 2.1, the rest as :func:`text_drawing`."""
-    return Drawing(
+) -> PreviewPipeline:
+    """Return how a family draws from a first frame; ``sees_clip`` for Wan 2.1, the rest as :func:`text_preview`."""
+    return PreviewPipeline(
         vae=vae,
         pipeline=partial(_image_pipeline, boundary=boundary, timestep_per_token=timestep_per_token),
         arguments=_image_arguments,
@@ -63,19 +63,19 @@ def image_drawing(
     )
 
 
-def _text_pipeline(loaded: Parts, *, boundary: float | None, timestep_per_token: bool) -> Any:
+def _text_pipeline(loaded: PipelineParts, *, boundary: float | None, timestep_per_token: bool) -> Any:
     from diffusers import WanPipeline
 
     return WanPipeline(**_modules(loaded, boundary), expand_timesteps=timestep_per_token)
 
 
-def _image_pipeline(loaded: Parts, *, boundary: float | None, timestep_per_token: bool) -> Any:
+def _image_pipeline(loaded: PipelineParts, *, boundary: float | None, timestep_per_token: bool) -> Any:
     from diffusers import WanImageToVideoPipeline
 
     return WanImageToVideoPipeline(**_modules(loaded, boundary), expand_timesteps=timestep_per_token)
 
 
-def _modules(loaded: Parts, boundary: float | None) -> dict[str, Any]:
+def _modules(loaded: PipelineParts, boundary: float | None) -> dict[str, Any]:
     experts = loaded.denoisers
     has_both = {"high", "low"} <= experts.keys()
     return {
@@ -89,20 +89,20 @@ def _modules(loaded: Parts, boundary: float | None) -> dict[str, Any]:
     }
 
 
-def _text_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
-    width, height = shot.size_wh
+def _text_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
+    width, height = prompt.settings.size_wh
     return {
-        "prompt_embeds": _padded(shot.text["t5"]),
-        "negative_prompt_embeds": None if shot.negative is None else _padded(shot.negative["t5"]),
-        "guidance_scale": shot.cfg_scale,
+        "prompt_embeds": _padded(prompt.text["t5"]),
+        "negative_prompt_embeds": None if prompt.negative is None else _padded(prompt.negative["t5"]),
+        "guidance_scale": prompt.settings.cfg_scale,
         "height": height,
         "width": width,
-        "num_frames": shot.frames,
+        "num_frames": prompt.settings.frame_count,
     }
 
 
-def _image_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
-    features_ND = shot.features_ND
+def _image_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
+    features_ND = prompt.features_ND
     if features_ND is not None:
 
         def known_features(*_: Any) -> Tensor:
@@ -110,7 +110,7 @@ def _image_arguments(pipeline: Any, shot: Shot) -> dict[str, Any]:
 
         # diffusers 0.42's pipeline has an argument for features, and refuses it beside the picture, which it needs too.
         pipeline.encode_image = known_features
-    return {**_text_arguments(pipeline, shot), "image": shot.images()[0]}
+    return {**_text_arguments(pipeline, prompt), "image": prompt.images()[0]}
 
 
 def _padded(rows_LD: Tensor) -> Tensor:

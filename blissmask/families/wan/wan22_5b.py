@@ -21,7 +21,7 @@ def _text_to_video() -> Methods:
         text=text.Umt5TextEncoder,
         denoiser=partial(Wan5bDenoiser, shows_first_frame=False),
         # Source of the defaults: the Wan 2.2 repository.
-        drawing=preview.text_drawing(cfg_scale=5.0, shift=5.0, vae=parts.VAE_5B, timestep_per_token=True),
+        preview=preview.text_preview(cfg_scale=5.0, shift=5.0, vae=parts.VAE_5B, timestep_per_token=True),
     )
 
 
@@ -33,7 +33,7 @@ def _image_to_video() -> Methods:
         encode_item=first_frame.encode_first_frame,
         text=text.Umt5TextEncoder,
         denoiser=partial(first_frame.Wan5bDenoiser, shows_first_frame=True),
-        drawing=preview.image_drawing(cfg_scale=5.0, shift=5.0, vae=parts.VAE_5B, timestep_per_token=True),
+        preview=preview.image_preview(cfg_scale=5.0, shift=5.0, vae=parts.VAE_5B, timestep_per_token=True),
     )
 
 

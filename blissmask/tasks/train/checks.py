@@ -1,20 +1,27 @@
-"""What would end a training only once its model is loaded, which takes minutes, and is known before."""
+"""Check the options before the model is loaded, which takes minutes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.errors import Problem, UsageError
+from blissmask.families.family import FamilyForTask
+from blissmask.masks.tiers import TIERS
 from blissmask.processes import Processes
-from blissmask.tasks.train.rules import optimizer_options, rate_schedule
+from blissmask.tasks.train.rules import optimizer_options, prior_rule, rate_schedule
+from blissmask.training.data.cached_set import CachedSet, check_masks
+from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.layers import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
 from blissmask.training.record.trackers import wanted_trackers
+from blissmask.training.weighting.rule import WeightRule
 
 _LEAST_FACTOR = 0.1
 """Such an optimiser takes a factor near 1. Whoever types a usual learning rate, 1e-4 or so, means something else."""
@@ -69,6 +76,35 @@ def rate_warnings(section: OptimizerSection) -> list[Problem]:
         f"and multiplies it by `learning_rate = {section.learning_rate:g}`"
     )
     return [Problem(what, fix="leave `learning_rate` out, or set it to 1")]
+
+
+def mask_warnings(
+    config: Config, family: FamilyForTask, sets: Sequence[CachedSet], weights: WeightRule | None
+) -> list[Problem]:
+    """Check that the masks that the settings need are in the cache, and return what the user should know about them.
+
+    Args:
+        config: its mask loss, and the tier values of ``masks``.
+        family: named in the advice to cache again.
+        sets: the caches.
+        weights: None when the mask loss is off.
+
+    Raises:
+        CacheError: the mask loss is on and a data set has no masks, or region shares are needed and missing.
+    """
+    section, masks = config.mask_loss, config.masks
+    warnings = check_masks(
+        sets,
+        weights,
+        prior_rule(section),
+        scale=section.mask_loss_scale,
+        recache=f"--arch {family.name}",
+    )
+    if weights is not None:
+        headers = [header for cached in sets for header in cached.headers]
+        named = [tier for tier in TIERS if tier.value in masks.model_fields_set]
+        warnings += check_tiers(headers, weights.own_weights, configured=masks.tiers, named=named)
+    return warnings
 
 
 def _check_network_options(lora: LoraSection, optimizer: OptimizerSection, *, lora_format: str) -> None:

@@ -1,22 +1,25 @@
-"""The memory part of the training plan: an estimate, and with ``memory = "auto"`` the options that make it fit."""
+"""Estimate the memory of a training, make it fit with ``memory = "auto"``, and explain when it did not fit."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+import torch
 
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
-from blissmask.errors import Problem
+from blissmask.errors import MachineError, Problem
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.families.protocol import Expert
 from blissmask.processes import Processes
 from blissmask.tasks.train.rules import lora_shape, memory_options
 from blissmask.training.data.cached_set import CachedSet
-from blissmask.training.device import denoiser_dtype, find_device, free_memory
+from blissmask.training.device import denoiser_dtype, find_device, free_memory, is_out_of_memory
 from blissmask.training.experts import wanted_experts
 from blissmask.training.memory.estimate import (
     Load,
@@ -32,71 +35,78 @@ _GIB = 1 << 30
 _CONTROL = "latents_control_"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """What was found and chosen.
+    """The memory of a training, and the options that were chosen for it.
 
     Attributes:
         config: with the options that were chosen.
         rows: for the overview.
         warnings: when it will not fit.
         details: ``memory_bytes``, where it is known.
-        resting_bytes: of CPU memory that the denoisers of this process will take, where it is known.
+        resting_bytes: CPU memory that the denoisers of this process will take; 0 where it is not known.
     """
 
     config: Config
-    rows: list[tuple[str, str]] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
+    rows: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[Problem, ...] = ()
     details: dict[str, object] = field(default_factory=dict)
     resting_bytes: int = 0
 
 
 def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
-    """Estimate the memory from the model files' headers, and choose the options that make it fit when the user leaves that to us.
+    """Estimate the memory by the headers of the model files; with ``memory = "auto"``, choose options that make it fit.
 
     Raises:
         ModelError: a model file is damaged.
         UsageError, MachineError: no such device.
     """
-    found = MemoryPlan(config)
-    options, auto = memory_options(config.memory), config.memory.memory == "auto"
-    experts = family.experts
-    trained = wanted_experts(experts, config.train.expert)
-    sizes = _sizes(config, trained)
+    is_auto = config.memory.memory == "auto"
+    trained = wanted_experts(family.experts, config.train.expert)
+    sizes = _sizes(trained, config)
     if len(sizes) < len(trained):
-        if auto:
-            found.rows.append(("memory", "not known before the model is here; nothing is picked"))
-        return found
+        unknown = ("memory", "not known before the model is here; nothing is picked")
+        return MemoryPlan(config=config, rows=(unknown,) if is_auto else ())
     device = find_device(config.model.device)
-    load = Load(
-        most_tokens(family, sets),
-        denoiser_dtype(config.memory.dit_dtype, device).itemsize,
+    load = _load(config, family, sets, device=device, process_count=processes.count)
+    options = memory_options(config.memory)
+    rows: list[tuple[str, str]] = []
+    warnings: list[Problem] = []
+    if is_auto:
+        free = free_memory(device)
+        options, fits = choose_options(sizes, options, load, free=free)
+        config = config.model_copy(update={"memory": _with_options(config.memory, options)})
+        rows.append(("memory auto", f"{options.describe()} ({_gib(free)} free)"))
+        if not fits:
+            needed = _gib(estimate(sizes, options, load))
+            what = f"the training needs about {needed} of memory, and {_gib(free)} are free"
+            warnings.append(Problem(what, fix="lower `batch_size` or the resolution, or use a larger device"))
+    needed_bytes = estimate(sizes, options, load)
+    rows.append(("memory, estimated", _gib(needed_bytes)))
+    frozen: list[ModelSize] = []
+    if config.previews.sample_prompts:
+        # Experts that are not trained draw previews with those that are.
+        frozen = _sizes([expert for expert in family.experts if expert not in trained], config)
+    return MemoryPlan(
+        config=config,
+        rows=tuple(rows),
+        warnings=tuple(warnings),
+        details={"memory_bytes": needed_bytes},
+        resting_bytes=resting_bytes(sizes, frozen, options, load),
+    )
+
+
+def _load(
+    config: Config, family: FamilyForTask, sets: Sequence[CachedSet], *, device: torch.device, process_count: int
+) -> Load:
+    return Load(
+        tokens=most_tokens(family, sets),
+        weight_bytes=denoiser_dtype(config.memory.dit_dtype, device).itemsize,
         on_gpu=device.type == "cuda",
         lora=lora_shape(config.lora),
         shared_lora=config.train.shared_lora,
-        processes=processes.count,
+        processes=process_count,
     )
-    if auto:
-        free = free_memory(device)
-        options, fits = choose_options(sizes, options, load, free=free)
-        found.config = config.model_copy(update={"memory": _with_options(config.memory, options)})
-        found.rows.append(("memory auto", f"{options.describe()} ({_gib(free)} free)"))
-        if not fits:
-            what = (
-                f"the training needs about {_gib(estimate(sizes, options, load))} of memory, and {_gib(free)} are free"
-            )
-            found.warnings.append(Problem(what, fix="lower `batch_size` or the resolution, or use a larger device"))
-    needed = estimate(sizes, options, load)
-    found.details["memory_bytes"] = needed
-    found.rows.append(("memory, estimated", _gib(needed)))
-    # Those that are not trained draw with those that are.
-    others = (
-        _sizes(config, [expert for expert in experts if expert not in trained])
-        if config.previews.sample_prompts
-        else []
-    )
-    found.resting_bytes = resting_bytes(sizes, others, options, load)
-    return found
 
 
 def _with_options(section: MemorySection, chosen: MemoryOptions) -> MemorySection:
@@ -110,16 +120,18 @@ def _with_options(section: MemorySection, chosen: MemoryOptions) -> MemorySectio
     )
 
 
-def _sizes(config: Config, experts: Sequence[Expert]) -> list[ModelSize]:
+def _sizes(experts: Sequence[Expert], config: Config) -> list[ModelSize]:
     """Return the sizes of the denoisers whose files are here."""
-    files = [expert.part.weight_files(model_files(config.model)) for expert in experts]
+    named = model_files(config.model)
+    files = [expert.part.weight_files(named) for expert in experts]
     return [measure_model(paths) for paths in files if paths]
 
 
 def most_tokens(family: FamilyForTask, sets: Sequence[CachedSet]) -> int:
-    """Return the tokens of the largest micro-batch: of the latents, and of control pictures, which stand beside them in every block.
+    """Return the tokens of the largest micro-batch.
 
-    First frames of image-to-video are no tokens of their own: they are channels of the same ones.
+    Control pictures add tokens beside the latents in every block. First frames of image-to-video add none: they are
+    channels of the same tokens.
     """
     patch = max(1, family.latent.grid_multiple // family.latent.spatial_stride)
     return max(
@@ -136,3 +148,47 @@ def _token_shapes(header: CacheHeader) -> list[tuple[int, ...]]:
 
 def _gib(count: int) -> str:
     return f"{count / _GIB:.1f} GiB"
+
+
+@contextlib.contextmanager
+def explained_out_of_memory(config: Config, sets: Sequence[CachedSet]) -> Iterator[None]:
+    """Turn an allocation that failed into a MachineError that names what makes the training smaller."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _out_of_memory(config, sets) from error
+
+
+def _out_of_memory(config: Config, sets: Sequence[CachedSet]) -> MachineError:
+    sizes = ((cached.batch_size, *header.latent_shape[1:]) for cached in sets for header in cached.headers)
+    batch_size, frames, rows, columns = max(sizes, key=math.prod)
+    where = (
+        f"the largest micro-batch: {batch_size} x {frames} x {rows} x {columns} latent cells "
+        "(items, frames, rows, columns)"
+    )
+    first, *others = _savings(config, batch_size)
+    advice = f"use {first}" + (f", then {', '.join(others)}" if others else "")
+    return MachineError(
+        "the training does not fit into the memory",
+        where=[where],
+        fix=f"{advice};\nwhat was saved is kept, and the same command goes on from there",
+    )
+
+
+def _savings(config: Config, batch_size: int) -> list[str]:
+    """Return the options that save memory and are not used yet, the cheapest first."""
+    memory, savings = config.memory, list[str]()
+    if not memory.gradient_checkpointing:
+        savings.append("`--gradient-checkpointing`")
+    if config.train.expert == "both" and not memory.offload_inactive_dit:
+        savings.append("`--offload-inactive-dit`")
+    if not (memory.int8_base or memory.fp8_base):
+        savings.append("`--int8-base`")
+    if not memory.blocks_to_swap:
+        savings.append("`--blocks-to-swap N`")
+    if batch_size > 1:
+        savings.append("a smaller `batch_size`")
+    savings.append("a smaller `resolution`")
+    return savings

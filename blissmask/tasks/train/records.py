@@ -44,7 +44,7 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
         project=section.log_tracker_name,
         name=section.wandb_run_name or names.run_name,
         group=names.run_name,
-        settings=plan.settings(),
+        settings=plan.settings,
     )
     trackers = wanted_trackers(section.log_with)
     with tracking(trackers, folder, first_step=plan.start + 1, wandb_run=wandb_run) as track:

@@ -1,96 +1,111 @@
-"""Where training starts: anew, or from the newest whole training state; and what a user should know of that."""
+"""Decide where training starts: anew, or from the newest whole training state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
 from blissmask.tasks.run.wording import counted
-from blissmask.tasks.train.settings import FIXED
+from blissmask.tasks.train.settings import BASE, FIXED, base_identities
 from blissmask.training.experts import Learner
-from blissmask.training.record import saving, training_state
+from blissmask.training.record.saving import Outputs, compare_settings
+from blissmask.training.record.training_state import FoundStates, SavedState, find_states, load_state
 
-if TYPE_CHECKING:
-    from blissmask.tasks.train.plan import TrainPlan
-
-BASE = "base"
-"""The setting that names the weights of the base model by content."""
+_ANEW = "choose another `--output-name`, or begin again with `--no-resume`"
 
 
-def choose_start(result: TrainPlan) -> None:
-    """Decide whether to go on from a training state, and plan the files."""
-    names = result.names
-    found = training_state.find_states(names.folder, names.run_name)
-    if found.damaged:
-        result.warnings.append(
-            Problem("training states that were not saved whole are passed over", places_of(found.damaged))
-        )
-    restart = not result.config.saving.resume or result.config.run.force
-    finished = False
-    if found.newest is not None and restart:
-        result.warnings.append(
-            Problem(
-                "training starts anew; its first training state replaces those of the earlier run",
-                places_of([p for _, p in found.whole]),
-            )
-        )
-    elif found.newest is not None:
-        result.state = training_state.load_state(found.newest)
-        changed = saving.compare_settings(result.state.numbers.get("settings", {}), result.settings(), fixed=FIXED)
-        finished = result.state.step >= result.total_steps and all(path.is_file() for path in names.lora_files())
-        result.warnings += _told_of_state(result, changed, finished=finished)
-    for path in names.lora_files():
-        action = Action.SKIP if finished else Action.WRITE
-        reason = f"already trained for {result.total_steps} steps" if finished else _reason(result)
-        result.items.append(PlannedItem(path.stem, action, reason, output=path))
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a run starts, and what it writes.
+
+    Attributes:
+        state: the training state to continue from; None starts anew.
+        items: the LoRA files to write, or to skip when all is done.
+        warnings: what is unusual about this start.
+    """
+
+    state: SavedState | None
+    items: list[PlannedItem]
+    warnings: list[Problem]
 
 
-def _told_of_state(result: TrainPlan, changed: Sequence[str], *, finished: bool) -> list[Problem]:
-    """Say what going on from a training state means where that is not what everybody expects."""
-    assert result.state is not None
-    anew = "choose another `--output-name`, or begin again with `--no-resume`"
-    if finished:
-        what = (
-            f"`{result.names.run_name}` is already trained for {counted(result.state.step, 'step')}, so nothing is done"
-        )
-        with_other = ("it was trained with other settings:", *changed) if changed else ()
-        return [Problem(what, with_other, f"to train on, give more `--max-train-steps`; for another LoRA {anew}")]
+def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps: int, resume: bool) -> Start:
+    """Decide whether to continue from a training state.
+
+    Args:
+        names: of the run's files.
+        settings: of this run, to compare with those that the state remembers.
+        total_steps: of this run.
+        resume: whether to continue where there is a state.
+
+    Raises:
+        UsageError: the state was made with settings that cannot change.
+        CacheError: the state cannot be read.
+    """
+    found = find_states(names.folder, names.run_name)
+    warnings = _damaged_states(found)
+    if found.newest is None:
+        return Start(None, _write(names, f"{total_steps} steps"), warnings)
+    if not resume:
+        what = "training starts anew; its first training state replaces those of the earlier run"
+        warnings.append(Problem(what, places_of([path for _, path in found.whole])))
+        return Start(None, _write(names, f"{total_steps} steps"), warnings)
+    state = load_state(found.newest)
+    changed = compare_settings(state.numbers.get("settings", {}), settings, fixed=FIXED)
+    if state.step >= total_steps and all(path.is_file() for path in names.lora_files()):
+        return Start(state, _skip(names, total_steps), [*warnings, _already_trained(names, state, changed)])
     if changed:
-        what = f"training goes on from step {result.state.step} with other settings"
-        return [Problem(what, tuple(changed), f"for a LoRA of these settings alone {anew}")]
-    return []
+        what = f"training goes on from step {state.step} with other settings"
+        warnings.append(Problem(what, tuple(changed), f"for a LoRA of these settings alone {_ANEW}"))
+    return Start(state, _write(names, f"{total_steps} steps, going on after {state.step}"), warnings)
 
 
-def _reason(result: TrainPlan) -> str:
-    return (
-        f"{result.total_steps} steps"
-        if result.state is None
-        else f"{result.total_steps} steps, going on after {result.state.step}"
-    )
-
-
-def how_to_go_on(plan: TrainPlan) -> str:
-    """Say what to type after a stop: the same command, unless it asked to start anew and would do so again."""
-    given = [*([] if plan.config.saving.resume else ["--no-resume"]), *(["--force"] if plan.config.run.force else [])]
+def resume_hint(config: Config) -> str:
+    """Return what to type after a stop: the same command, unless it asked to start anew and would do so again."""
+    given = []
+    if not config.saving.resume:
+        given.append("--no-resume")
+    if config.run.force:
+        given.append("--force")
     if not given:
         return "run the same command again to continue"
     return f"run the command again without `{' '.join(given)}` to continue; with it the training starts anew"
 
 
-def refuse_other_base(plan: TrainPlan, learners: Sequence[Learner]) -> None:
-    """Raise UsageError when the training state was made on other weights, e.g. on the miniature that all was tried out with."""
-    assert plan.state is not None
-    before = plan.state.numbers.get("settings", {}).get(BASE)
-    if before is not None and before != bases(learners):
+def refuse_other_base(state: SavedState, learners: Sequence[Learner]) -> None:
+    """Raise UsageError when ``state`` was made on other weights, e.g. on the miniature that all was tried out with."""
+    before = state.numbers.get("settings", {}).get(BASE)
+    if before is not None and before != base_identities(learners):
         raise UsageError(
             "the training state was made with another base model",
-            where=[plan.state.path],
+            where=[state.path],
             fix="name the model it was made with, choose another `output_name`, or start anew with `--no-resume`",
         )
 
 
-def bases(learners: Sequence[Learner]) -> list[str]:
-    """Return which weights the denoisers have, by content."""
-    return [learner.denoiser.identity for learner in learners]
+def _damaged_states(found: FoundStates) -> list[Problem]:
+    if not found.damaged:
+        return []
+    return [Problem("training states that were not saved whole are passed over", places_of(found.damaged))]
+
+
+def _already_trained(names: Outputs, state: SavedState, changed: Sequence[str]) -> Problem:
+    what = f"`{names.run_name}` is already trained for {counted(state.step, 'step')}, so nothing is done"
+    where = ("it was trained with other settings:", *changed) if changed else ()
+    return Problem(what, where, f"to train on, give more `--max-train-steps`; for another LoRA {_ANEW}")
+
+
+def _write(names: Outputs, reason: str) -> list[PlannedItem]:
+    return [_item(path, Action.WRITE, reason) for path in names.lora_files()]
+
+
+def _skip(names: Outputs, total_steps: int) -> list[PlannedItem]:
+    return [_item(path, Action.SKIP, f"already trained for {total_steps} steps") for path in names.lora_files()]
+
+
+def _item(path: Path, action: Action, reason: str) -> PlannedItem:
+    return PlannedItem(key=path.stem, action=action, reason=reason, output=path)

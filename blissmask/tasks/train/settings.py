@@ -1,9 +1,18 @@
-"""Which options a training state remembers, and which of them it cannot go on without."""
+"""The settings that a training state remembers, and those of them that must stay the same to continue from it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from blissmask.config.fields import Section, lasting_fields
 from blissmask.config.model import Config
+from blissmask.families.family import FamilyForTask
+from blissmask.processes import Processes
+from blissmask.tasks.train.steps import StepPlan
+from blissmask.tasks.train.training_data import TrainingData
+from blissmask.training.data.cached_set import identify
+from blissmask.training.experts import Learner
+from blissmask.training.record import saving
 
 FIXED = (
     "arch",
@@ -21,16 +30,40 @@ FIXED = (
     "seed",
     "validation_split",
 )
-"""What a training state cannot go on without."""
+"""Settings that cannot change: the tensors of the state would not fit, or other items would be held out."""
+
+BASE = "base"
+"""The setting that names the weights of the base model by content; known only once the model is loaded."""
 
 _REMEMBERED = ("train", "memory", "lora", "optimizer", "timesteps", "mask_loss")
 """The sections that a training state remembers, in the order in which it writes them."""
 
 
+def remembered_settings(
+    config: Config, family: FamilyForTask, data: TrainingData, steps: StepPlan, processes: Processes
+) -> dict[str, object]:
+    """Return what a training state remembers of its run, but for :data:`BASE`; JSON values."""
+    return {
+        **lasting_options(config),
+        "arch": family.name,
+        "task": family.task_name,
+        "experts": [expert.name for expert in steps.experts],
+        "processes": processes.count,
+        "entries": len(data.order.items),
+        "batches_per_epoch": data.order.batches_per_epoch,
+        saving.DATA: identify(data.sets),
+    }
+
+
 def lasting_options(config: Config) -> dict[str, object]:
-    """Return the options that change what the steps do, flat by name, as JSON values."""
+    """Return the options that change what the steps do, by field name, as JSON values."""
     kept: dict[str, object] = {}
     for name in _REMEMBERED:
         section: Section = getattr(config, name)
         kept |= section.model_dump(mode="json", include=lasting_fields(type(section)))
     return kept
+
+
+def base_identities(learners: Sequence[Learner]) -> list[str]:
+    """Return the identities of the denoisers' weights, by content; the value of :data:`BASE`."""
+    return [learner.denoiser.identity for learner in learners]

@@ -118,24 +118,26 @@ def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> 
 
 
 def resting_bytes(
-    trained: Sequence[ModelSize], onlookers: Sequence[ModelSize], options: MemoryOptions, load: Load
+    trained: Sequence[ModelSize], frozen_experts: Sequence[ModelSize], options: MemoryOptions, load: Load
 ) -> int:
     """Return about how many bytes of CPU memory the denoisers take: those that train there, rest there, or pass through it.
 
     Args:
         trained: sizes of the denoisers that are trained.
-        onlookers: of those that only draw previews.
+        frozen_experts: of those that only draw previews.
         options: those of the run.
         load: what a step brings.
     """
-    whole = [_frozen(size, options, load) for size in (*trained, *onlookers)]
+    whole = [_frozen(size, options, load) for size in (*trained, *frozen_experts)]
     if not load.on_gpu:
         return estimate(trained, options, load) + sum(whole[len(trained) :])
     # What takes turns keeps a copy; see `offload`.
-    keeps_copies = options.offload_inactive_dit or bool(onlookers)
+    keeps_copies = options.offload_inactive_dit or bool(frozen_experts)
     resting = sum(whole) if keeps_copies else sum(_swapped(size, options, load) for size in trained)
     passes_through = bool(options.blocks_to_swap or options.fsdp or options.int8_base or options.fp8_base)
-    unrounded = max((size.block_weights + size.other_weights) * load.weight_bytes for size in (*trained, *onlookers))
+    unrounded = max(
+        (size.block_weights + size.other_weights) * load.weight_bytes for size in (*trained, *frozen_experts)
+    )
     return resting + (unrounded if passes_through else 0)
 
 

@@ -112,7 +112,7 @@ WHOLE = (SIZE.block_weights + SIZE.other_weights) * 2
 
 
 @pytest.mark.parametrize(
-    ("options", "experts", "onlookers", "expected"),
+    ("options", "experts", "frozen_experts", "expected"),
     [
         ({}, 1, 0, 0),
         ({"offload_inactive_dit": True}, 2, 0, 2 * WHOLE),
@@ -123,8 +123,8 @@ WHOLE = (SIZE.block_weights + SIZE.other_weights) * 2
         ({"fsdp": True}, 1, 0, WHOLE),
     ],
 )
-def test_models_take_the_cpu_memory_of_what_rests_there(options, experts, onlookers, expected):
-    assert resting_bytes([SIZE] * experts, [SIZE] * onlookers, MemoryOptions(**options), LOAD) == expected
+def test_models_take_the_cpu_memory_of_what_rests_there(options, experts, frozen_experts, expected):
+    assert resting_bytes([SIZE] * experts, [SIZE] * frozen_experts, MemoryOptions(**options), LOAD) == expected
 
 
 def test_without_a_gpu_models_train_in_cpu_memory():

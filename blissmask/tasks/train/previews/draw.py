@@ -1,6 +1,6 @@
-"""Draw previews while a LoRA is trained: prompts encoded once before the first step, then a file for each when it is time.
+"""Draw previews while a LoRA is trained: prompts are encoded once before the first step, and drawn when they are due.
 
-Nothing that goes wrong while drawing ends the training, and nothing that is drawn changes it.
+An error while drawing never ends the training, and drawing never changes it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,30 +18,32 @@ from numpy.typing import NDArray
 from blissmask.errors import BlissmaskError, Hint, Problem
 from blissmask.events import Advanced, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.families.files.model_files import model_files
-from blissmask.families.previews import Painter, Shot
+from blissmask.families.previews import EncodedPrompt, PreviewSampler
 from blissmask.families.protocol import Denoiser
 from blissmask.media.png import write_png_rgb
 from blissmask.media.video import write_mp4
 from blissmask.storage import atomic
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.previews.encode import encode_shots
-from blissmask.tasks.train.previews.plan import PlannedShot
-from blissmask.training.build import LearnerPlan, load_onlooker
+from blissmask.tasks.train.previews.encode import encode_prompts
+from blissmask.tasks.train.previews.plan import PlannedPreview, PreviewPlan
+from blissmask.training.build import LearnerPlan, load_frozen_expert
 from blissmask.training.device import is_out_of_memory, release_memory
 from blissmask.training.eval_mode import evaluation_mode
-from blissmask.training.experts import Learner, Onlooker
+from blissmask.training.experts import FrozenExpert, Learner
 from blissmask.training.record import training_state
 
 _FOLDER = "sample"
+"""Below the output folder, as musubi-tuner names it."""
+
 _VAE_DTYPE = "float32"
 
 
-class _StoppedDrawingError(Exception):
+class _StopRequestedError(Exception):
     """A signal asked to stop between two passes through the denoiser."""
 
 
-class _Performer(Protocol):
+class _Expert(Protocol):
     """An expert that draws, trained or not."""
 
     @property
@@ -51,182 +53,223 @@ class _Performer(Protocol):
     def to(self, device: torch.device) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Sampling:
+    """What a process that draws needs besides the experts that are trained.
+
+    Attributes:
+        sampler: draws.
+        prompts: in the order of the plan.
+        frozen_experts: experts that are not trained; in CPU memory between previews.
+    """
+
+    sampler: PreviewSampler
+    prompts: Sequence[EncodedPrompt]
+    frozen_experts: Sequence[FrozenExpert]
+
+
 @dataclass(slots=True)
-class Studio:
-    """Everything that previews need besides the denoisers.
+class Previews:
+    """The previews of a run, ready to be drawn.
 
     Attributes:
         plan: of the training.
-        planned: what to draw, in the order of the prompt file.
-        shots: the same, encoded; empty in a process that does not draw.
-        painter: None in a process that does not draw.
+        planned: what to draw.
         device: of the denoisers.
-        kept_from: time of the training state that this run goes on from; an older picture is of an earlier run.
-        onlookers: experts that are not trained.
+        kept_from: time of the training state that the run continues from; older files are of an earlier training.
+        sampling: None in a process that only waits while another one draws.
         failed: files that could not be drawn.
     """
 
     plan: TrainPlan
-    planned: Sequence[PlannedShot]
-    shots: Sequence[Shot]
-    painter: Painter | None
+    planned: Sequence[PlannedPreview]
     device: torch.device
     kept_from: float
-    onlookers: Sequence[Onlooker] = ()
+    sampling: _Sampling | None
     failed: list[Path] = field(default_factory=list)
 
-    def file(self, number: int, done: int) -> Path:
-        """Return the file of shot ``number`` (from 0) after ``done`` steps, by step or epoch like musubi-tuner's, without the time."""
-        shot, names = self.planned[number], self.plan.names
-        suffix = "png" if shot.frames == 1 else "mp4"
-        return (
-            names.folder / _FOLDER / f"{names.run_name}_{self.plan.previews_at(done)}_{number:02d}_{shot.seed}.{suffix}"
-        )
+    def path(self, number: int, done: int) -> Path:
+        """Return the file of preview ``number`` (from 0) after ``done`` steps.
+
+        Named as musubi-tuner names it, but without the time.
+        """
+        settings, names = self.planned[number].settings, self.plan.names
+        suffix = "png" if settings.frame_count == 1 else "mp4"
+        name = f"{names.run_name}_{self.plan.preview_label(done)}_{number:02d}_{settings.seed}.{suffix}"
+        return names.folder / _FOLDER / name
 
     def is_drawn(self, path: Path) -> bool:
-        """Say whether this training has drawn ``path`` before it was interrupted."""
+        """Return whether this training drew ``path`` before it was interrupted."""
         return path.is_file() and path.stat().st_mtime >= self.kept_from
 
 
-def open_studio(plan: TrainPlan, models: LearnerPlan, context: RunContext) -> Studio | None:
-    """Encode the prompts, before the denoisers take the device; the encoders are let go.
+def open_previews(
+    plan: TrainPlan, previews: PreviewPlan, learners: LearnerPlan, context: RunContext
+) -> Previews | None:
+    """Encode the prompts before the denoisers take the device; the encoders are freed.
 
-    None where no previews are asked for, and where the encoders do not fit into the memory, which is told.
+    None, with a warning, when the encoders do not fit into the memory.
 
     Args:
         plan: of the training.
-        models: which denoisers it loads, and how.
-        context: is told what is done.
+        previews: what to draw.
+        learners: how the denoisers will be loaded.
+        context: its reporter shows the progress.
 
     Raises:
         ModelError: an encoder, the VAE or an expert cannot be loaded.
         MediaError: a picture cannot be read.
     """
-    if plan.previews is None:
-        return None
-    planned = plan.previews.shots
-    kept_from = float("inf") if plan.state is None else _state_time(plan)
-    # In lockstep every process passes through the model with the first one.
+    device, kept_from = learners.device, _state_time(plan)
+    # In lockstep every process makes the passes of the first one through the model.
     if not plan.processes.first and not plan.processes.lockstep:
-        return Studio(plan, planned, (), None, models.device, kept_from)
-    model, device = plan.config.model, models.device
+        return Previews(plan=plan, planned=previews.previews, device=device, kept_from=kept_from, sampling=None)
     atomic.sweep(plan.names.folder / _FOLDER)
     context.reporter.emit(PhaseStarted("Encoding prompts", None))
+    prompts = _encode_prompts(plan, previews, device, context)
+    if prompts is None:
+        return None
+    sampler = PreviewSampler(
+        previews.pipeline,
+        model_files(plan.config.model),
+        device=device,
+        dtype=learners.dtype,
+        vae_dtype=getattr(torch, plan.config.model.vae_dtype or _VAE_DTYPE),
+    )
+    frozen_experts = [load_frozen_expert(learners, expert) for expert in previews.frozen_experts]
+    context.reporter.emit(PhaseFinished("Encoding prompts"))
+    sampling = _Sampling(sampler, prompts, frozen_experts)
+    return Previews(plan=plan, planned=previews.previews, device=device, kept_from=kept_from, sampling=sampling)
+
+
+def _encode_prompts(
+    plan: TrainPlan, previews: PreviewPlan, device: torch.device, context: RunContext
+) -> list[EncodedPrompt] | None:
+    """Return the encoded prompts; None, with a warning, when the encoders do not fit into the memory."""
     try:
-        shots = encode_shots(plan, planned, device)
+        return encode_prompts(
+            previews.previews,
+            plan.family,
+            model_files(plan.config.model),
+            picture_encoder=previews.pipeline.picture_encoder,
+            device=device,
+        )
     except Exception as error:
-        # Other processes would wait for the pictures of this one.
+        # With several processes the others would wait for the pictures of this one.
         if not is_out_of_memory(error) or plan.processes.count > 1:
             raise
-        release_memory(device)
-        what = "no previews are drawn: the text encoder does not fit into the memory"
-        context.reporter.emit(
-            Warned(Problem(what, fix="leave `--sample-prompts` out, or train where there is more memory"))
-        )
-        return None
-    painter = Painter(
-        plan.previews.drawing,
-        model_files(model),
-        device=device,
-        dtype=models.dtype,
-        vae_dtype=getattr(torch, model.vae_dtype or _VAE_DTYPE),
-    )
-    onlookers = [load_onlooker(models, expert) for expert in plan.previews.onlookers]
-    context.reporter.emit(PhaseFinished("Encoding prompts"))
-    return Studio(plan, planned, shots, painter, device, kept_from, onlookers)
+    release_memory(device)
+    what = "no previews are drawn: the text encoder does not fit into the memory"
+    fix = "leave `--sample-prompts` out, or train where there is more memory"
+    context.reporter.emit(Warned(Problem(what, fix=fix)))
+    return None
 
 
-def draw_previews(studio: Studio, learners: Sequence[Learner], context: RunContext, done: int) -> None:
+def draw_previews(previews: Previews, learners: Sequence[Learner], context: RunContext, done: int) -> None:
     """Draw the previews of ``done`` steps; afterwards the experts may be on other devices.
 
     Args:
-        studio: what to draw.
+        previews: what to draw.
         learners: the experts that are trained.
-        context: is told of each file, and of each that could not be drawn.
-        done: optimiser steps done, at which previews are due.
+        context: its reporter shows each file, and each that could not be drawn.
+        done: optimiser steps done.
     """
-    processes = studio.plan.processes
-    performers: list[_Performer] = [*learners, *studio.onlookers]
     with contextlib.ExitStack() as stack:
-        if studio.painter is not None:
-            stack.enter_context(evaluation_mode(learners, studio.device))
+        if previews.sampling is not None:
+            stack.enter_context(evaluation_mode(learners, previews.device))
             # Pictures of other sizes than the training's would have every block compiled again.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for number in range(len(studio.planned)):
-            path = studio.file(number, done)
-            if studio.painter is not None and (processes.lockstep or not studio.is_drawn(path)):
-                _draw_one(studio, performers, number, path, context)
+        for number in range(len(previews.planned)):
+            path = previews.path(number, done)
+            # In lockstep no process may skip what another one draws.
+            is_due = previews.plan.processes.lockstep or not previews.is_drawn(path)
+            if previews.sampling is not None and is_due:
+                _draw_one(previews, previews.sampling, learners, number=number, path=path, context=context)
             # All processes meet after each picture, so that none waits for the others longer than one takes.
-            if processes.highest(context.stop_signal()):
+            if previews.plan.processes.highest(context.stop_signal()):
                 break
-    # What decoding a clip took is more than a training step needs.
-    release_memory(studio.device)
+    # Decoding a clip takes more than a training step needs.
+    release_memory(previews.device)
 
 
-def _draw_one(studio: Studio, performers: Sequence[_Performer], number: int, path: Path, context: RunContext) -> None:
-    """Draw and write one shot; what goes wrong is said, and that is all."""
-    shot, planned, painter = studio.shots[number], studio.planned[number], studio.painter
-    assert painter is not None
-    writes = studio.plan.processes.first
-    fix: str | Hint
+def _draw_one(
+    previews: Previews,
+    sampling: _Sampling,
+    learners: Sequence[Learner],
+    *,
+    number: int,
+    path: Path,
+    context: RunContext,
+) -> None:
+    """Draw and write one preview. An error becomes a warning, and the training goes on."""
+    experts: list[_Expert] = [*learners, *sampling.frozen_experts]
+    modules = {expert.name: expert.denoiser.module for expert in experts}
+    planned, writes = previews.planned[number], previews.plan.processes.first
     try:
-        with _on_stage(studio, performers, _before_pass(studio, number, context)):
-            rgb_FHW3 = painter.draw({performer.name: performer.denoiser.module for performer in performers}, shot)
+        with _experts_in_turn(previews, sampling, experts, _before_pass(previews, sampling, number, context)):
+            rgb_FHW3 = sampling.sampler.sample(modules, sampling.prompts[number])
         if writes:
-            _write(path, rgb_FHW3, studio.plan)
-    except _StoppedDrawingError:
+            _write(path, rgb_FHW3, fps=previews.plan.family.default_fps)
+    except _StopRequestedError:
         return
-    except (torch.OutOfMemoryError, MemoryError):
-        width, height = planned.size_wh
-        reason, fix = (
-            f"{planned.frames} frames of {width}x{height} do not fit in the memory",
-            "lower `--w`, `--h` or `--f` of the prompt",
-        )
-    except BlissmaskError as error:
-        reason, fix = str(error), error.problems[0].fix
     except Exception as error:  # noqa: BLE001 - a picture is never worth a training
-        reason, fix = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", ""
+        reason, fix = _reason_and_fix(error, planned)
     else:
         if writes:
             context.reporter.emit(Noted(f"preview {path}"))
         return
     # Only here has the error let go of the tensors that it held.
-    release_memory(studio.device)
-    studio.failed.append(path)
-    problem = Problem(
-        f"preview {number + 1} could not be drawn, and the training goes on: {reason}",
-        (f"{planned.place}: {planned.prompt}",),
-        fix,
-    )
-    context.reporter.emit(Warned(problem))
+    release_memory(previews.device)
+    previews.failed.append(path)
+    what = f"preview {number + 1} could not be drawn, and the training goes on: {reason}"
+    context.reporter.emit(Warned(Problem(what, (f"{planned.place}: {planned.prompt}",), fix)))
 
 
-def _before_pass(studio: Studio, number: int, context: RunContext) -> Callable[[], None]:
-    """Return what to do before each pass through a denoiser: stop when asked to, and show how far the picture is."""
-    shot, processes = studio.shots[number], studio.plan.processes
-    total = shot.steps * (1 if shot.negative is None else 2)
+def _reason_and_fix(error: Exception, planned: PlannedPreview) -> tuple[str, str | Hint]:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        (width, height), frame_count = planned.settings.size_wh, planned.settings.frame_count
+        reason = f"{frame_count} frames of {width}x{height} do not fit in the memory"
+        return reason, "lower `--w`, `--h` or `--f` of the prompt"
+    if isinstance(error, BlissmaskError):
+        return str(error), error.problems[0].fix
+    first_line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}", ""
+
+
+def _before_pass(previews: Previews, sampling: _Sampling, number: int, context: RunContext) -> Callable[[], None]:
+    """Return what to do before each pass through a denoiser: stop when asked to, and show the progress."""
+    prompt, processes = sampling.prompts[number], previews.plan.processes
+    passes_per_step = 1 if prompt.negative is None else 2
+    total = prompt.settings.steps * passes_per_step
     passes = 0
 
-    def look_up() -> None:
+    def before_pass() -> None:
         nonlocal passes
         signal = context.stop_signal()
-        # In lockstep a process that stopped alone would leave the others waiting.
-        if processes.highest(signal) if processes.lockstep else signal:
-            raise _StoppedDrawingError
-        context.reporter.emit(
-            Advanced(0, note=f"preview {number + 1} of {len(studio.shots)}, {passes * 100 // total}%")
-        )
+        if processes.lockstep:
+            # A process that stopped alone would leave the others waiting.
+            signal = processes.highest(signal)
+        if signal:
+            raise _StopRequestedError
+        note = f"preview {number + 1} of {len(sampling.prompts)}, {passes * 100 // total}%"
+        context.reporter.emit(Advanced(0, note=note))
         passes += 1
 
-    return look_up
+    return before_pass
 
 
 @contextlib.contextmanager
-def _on_stage(studio: Studio, performers: Sequence[_Performer], before_pass: Callable[[], None]) -> Iterator[None]:
-    """Bring each expert to the device when the pipeline calls it; where there is not room for all, the others leave."""
-    section = studio.plan.config.memory
+def _experts_in_turn(
+    previews: Previews, sampling: _Sampling, experts: Sequence[_Expert], before_pass: Callable[[], None]
+) -> Iterator[None]:
+    """Call ``before_pass`` before each pass, and bring the expert that the pipeline calls to the device.
+
+    Where there is not room for all experts, the others leave for CPU memory.
+    """
+    memory = previews.plan.config.memory
     # Weights in shards stay where they are.
-    takes_turns = (section.offload_inactive_dit or bool(studio.onlookers)) and not section.fsdp
+    takes_turns = (memory.offload_inactive_dit or bool(sampling.frozen_experts)) and not memory.fsdp
+    cpu = torch.device("cpu")
     present: int | None = None
 
     def enter(position: int) -> None:
@@ -235,33 +278,37 @@ def _on_stage(studio: Studio, performers: Sequence[_Performer], before_pass: Cal
         if position == present or not takes_turns:
             return
         present = None
-        for other, performer in enumerate(performers):
+        for other, expert in enumerate(experts):
             if other != position:
-                performer.to(torch.device("cpu"))
-        performers[position].to(studio.device)
+                expert.to(cpu)
+        experts[position].to(previews.device)
         present = position
 
-    hooks = [
-        performer.denoiser.module.register_forward_pre_hook(lambda _module, _inputs, position=position: enter(position))
-        for position, performer in enumerate(performers)
+    def hook(position: int) -> Callable[[Any, Any], None]:
+        return lambda _module, _inputs: enter(position)
+
+    handles = [
+        expert.denoiser.module.register_forward_pre_hook(hook(position)) for position, expert in enumerate(experts)
     ]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
         if takes_turns:
-            for onlooker in studio.onlookers:
-                onlooker.to(torch.device("cpu"))
+            for frozen in sampling.frozen_experts:
+                frozen.to(cpu)
 
 
-def _write(path: Path, rgb_FHW3: NDArray[np.uint8], plan: TrainPlan) -> None:
-    assert plan.family is not None
+def _write(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
     if len(rgb_FHW3) == 1:
         write_png_rgb(path, rgb_FHW3[0])
     else:
-        write_mp4(path, rgb_FHW3, fps=plan.family.default_fps)
+        write_mp4(path, rgb_FHW3, fps=fps)
 
 
 def _state_time(plan: TrainPlan) -> float:
+    """Return when the training state was saved that the run continues from; infinity when it starts anew."""
+    if plan.state is None:
+        return float("inf")
     return training_state.state_path(plan.names.folder, plan.names.run_name, plan.start).stat().st_mtime

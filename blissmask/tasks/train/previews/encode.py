@@ -1,81 +1,107 @@
-"""Turn planned previews into shots: prompts and pictures encoded, as captions and photos are for the cache, before a denoiser is loaded."""
+"""Encode the prompts and pictures of previews, as captions and photos are encoded for the cache.
+
+This happens before a denoiser is loaded, so that the encoders have the memory of the device.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from blissmask.dataset.geometry import cover
-from blissmask.families.files.model_files import model_files
-from blissmask.families.previews import Shot, encode_picture, to_signed
+from blissmask.families.family import FamilyForTask
+from blissmask.families.files.model_files import ModelFiles
+from blissmask.families.pixels import signed_picture
+from blissmask.families.previews import EncodedPrompt, PictureEncoder, encode_picture
 from blissmask.media.image import read_image
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE
-from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.previews.plan import PlannedShot
+from blissmask.tasks.train.previews.plan import PlannedPreview
 from blissmask.training.device import release_memory
 
+Pictures = Sequence[NDArray[np.uint8]]
+"""rgb_HW3 each."""
 
-def encode_shots(plan: TrainPlan, planned: Sequence[PlannedShot], device: torch.device) -> list[Shot]:
-    """Encode prompts and what not to draw with the family's own encoders; they are let go afterwards.
+
+def encode_prompts(
+    previews: Sequence[PlannedPreview],
+    family: FamilyForTask,
+    files: ModelFiles,
+    *,
+    picture_encoder: PictureEncoder | None,
+    device: torch.device,
+) -> list[EncodedPrompt]:
+    """Encode prompts, negative prompts and pictures; the encoders are freed afterwards.
 
     Args:
-        plan: names the family and its files.
-        planned: what to draw.
-        device: of the encoders; what comes of them is in CPU memory.
+        previews: what to draw.
+        family: encodes the text.
+        files: of its encoders.
+        picture_encoder: encodes first frames; None where the VAE sees enough.
+        device: of the encoders. The results are in CPU memory.
 
     Raises:
         ModelError: an encoder cannot be loaded.
         MediaError: a picture cannot be read.
     """
-    assert plan.family is not None
-    assert plan.previews is not None
-    files, dtype = model_files(plan.config.model), getattr(torch, TEXT_DTYPE)
-    sees_pictures = plan.family.task.text_sees_controls
-    pictures = [_read_pictures(shot, whole=sees_pictures) for shot in planned]
-    asked = [(shot.prompt, at) for at, shot in enumerate(planned)]
-    asked += [(shot.negative, at) for at, shot in enumerate(planned) if shot.negative is not None]
-    encoder = plan.family.load_text_encoder(files, device=device, dtype=dtype)
-    images = [[to_signed(rgb_HW3) for rgb_HW3 in pictures[at]] for _, at in asked] if sees_pictures else None
-    texts = [encoded.tensors for encoded in encoder.encode([text for text, _ in asked], images)]
-    negatives = dict(zip((at for _, at in asked[len(planned) :]), texts[len(planned) :], strict=True))
-    del encoder
-    features = _look_at(plan, pictures, device)
+    pictures = [_read_pictures(preview, whole=family.task.text_sees_controls) for preview in previews]
+    texts, negatives = _encode_texts(previews, pictures, family=family, files=files, device=device)
+    release_memory(device)
+    features = _encode_first_frames(pictures, files, picture_encoder, device)
     release_memory(device)
     return [
-        Shot(
+        EncodedPrompt(
             text=texts[at],
             negative=negatives.get(at),
-            size_wh=shot.size_wh,
-            frames=shot.frames,
-            steps=shot.steps,
-            cfg_scale=shot.cfg_scale,
-            guidance=shot.guidance,
-            shift=shot.shift,
-            seed=shot.seed,
             pictures=pictures[at],
-            features_ND=features[at],
+            features_ND=features.get(at),
+            settings=preview.settings,
         )
-        for at, shot in enumerate(planned)
+        for at, preview in enumerate(previews)
     ]
 
 
-def _read_pictures(shot: PlannedShot, *, whole: bool) -> list[NDArray[np.uint8]]:
-    """Return the pictures of a shot, cut to its size unless they are wanted whole."""
-    pictures = [read_image(path).rgb_HW3 for path in shot.pictures]
-    return pictures if whole else [cover((rgb.shape[1], rgb.shape[0]), shot.size_wh).fit_rgb(rgb) for rgb in pictures]
+def _read_pictures(preview: PlannedPreview, *, whole: bool) -> Pictures:
+    """Return the pictures of a preview, cut to its size unless they are wanted whole."""
+    pictures = [read_image(path).rgb_HW3 for path in preview.pictures]
+    if whole:
+        return pictures
+    size_wh = preview.settings.size_wh
+    return [cover((rgb_HW3.shape[1], rgb_HW3.shape[0]), size_wh).fit_rgb(rgb_HW3) for rgb_HW3 in pictures]
 
 
-def _look_at(
-    plan: TrainPlan, pictures: Sequence[Sequence[NDArray[np.uint8]]], device: torch.device
-) -> list[torch.Tensor | None]:
-    """Return the features of each shot's first frame, where the family looks at them."""
-    assert plan.previews is not None
-    encoder = plan.previews.drawing.picture_encoder
+def _encode_texts(
+    previews: Sequence[PlannedPreview],
+    pictures: Sequence[Pictures],
+    *,
+    family: FamilyForTask,
+    files: ModelFiles,
+    device: torch.device,
+) -> tuple[list[Mapping[str, Tensor]], dict[int, Mapping[str, Tensor]]]:
+    """Return the encoded prompts, and the encoded negative prompts by position, of those that have one."""
+    negatives = [
+        (at, preview.negative_prompt) for at, preview in enumerate(previews) if preview.negative_prompt is not None
+    ]
+    captions = [preview.prompt for preview in previews] + [text for _, text in negatives]
+    images = None
+    if family.task.text_sees_controls:
+        positions = [*range(len(previews)), *(at for at, _ in negatives)]
+        images = [[signed_picture(rgb_HW3) for rgb_HW3 in pictures[at]] for at in positions]
+    encoder = family.load_text_encoder(files, device=device, dtype=getattr(torch, TEXT_DTYPE))
+    encoded = [text.tensors for text in encoder.encode(captions, images)]
+    encoded_negatives = encoded[len(previews) :]
+    by_position = {at: tensors for (at, _), tensors in zip(negatives, encoded_negatives, strict=True)}
+    return encoded[: len(previews)], by_position
+
+
+def _encode_first_frames(
+    pictures: Sequence[Pictures], files: ModelFiles, encoder: PictureEncoder | None, device: torch.device
+) -> dict[int, Tensor]:
+    """Return features_ND of each preview's first frame by position; empty where the family has no such encoder."""
     if encoder is None:
-        return [None] * len(pictures)
-    release_memory(device)
-    model = encoder.part.load(model_files(plan.config.model), device=device, dtype=torch.float32)
-    return [encode_picture(encoder, model, shown[0]) for shown in pictures]
+        return {}
+    model = encoder.part.load(files, device=device, dtype=torch.float32)
+    return {at: encode_picture(encoder, model, of_preview[0]) for at, of_preview in enumerate(pictures)}

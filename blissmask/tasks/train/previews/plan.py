@@ -1,190 +1,250 @@
-"""What previews will draw: prompts completed by the family's defaults, sizes on its grid, files looked for, before a model is loaded."""
+"""Plan the previews: complete each prompt by the family's defaults, and find missing files before a model is loaded."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, model_files
 from blissmask.families.files.part import Part
-from blissmask.families.previews import Drawing
+from blissmask.families.previews import PreviewPipeline, PreviewSettings
 from blissmask.families.protocol import Expert
 from blissmask.media.image import read_header
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, read_prompts
-from blissmask.training.data.cached_set import CachedSet
 
 _STEPS = 20
-_CADENCES = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")
+"""Denoising steps of a prompt that names none; musubi-tuner's default."""
+
+_WHEN = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedShot:
-    """One picture or clip to draw, whenever it is time; attributes as in :class:`blissmask.families.previews.Shot`, pictures as files."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPreview:
+    """A prompt with everything filled in that it left open.
+
+    Attributes:
+        place: file and line of the prompt, for messages.
+        prompt: what to draw.
+        negative_prompt: None without classifier-free guidance.
+        pictures: files of the first frame or of the control pictures.
+        settings: of the sampling.
+    """
 
     place: str
     prompt: str
-    negative: str | None
-    size_wh: tuple[int, int]
-    frames: int
-    steps: int
-    cfg_scale: float
-    guidance: float | None
-    shift: float | None
-    seed: int
+    negative_prompt: str | None
     pictures: tuple[Path, ...]
+    settings: PreviewSettings
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewPlan:
-    """What previews draw.
+    """The previews of a run.
 
     Attributes:
-        drawing: how the family draws.
-        shots: in the order of the prompt file.
-        onlookers: experts that are not trained, and draw beside those that are.
-        warnings: what was changed, or is not as the model is used.
+        pipeline: how the family draws.
+        previews: in the order of the prompt file.
+        frozen_experts: experts that are not trained, and draw together with those that are.
+        warnings: what differs from the prompts, or from how the model is used.
     """
 
-    drawing: Drawing
-    shots: list[PlannedShot] = field(default_factory=list)
-    onlookers: tuple[Expert, ...] = ()
-    warnings: list[Problem] = field(default_factory=list)
+    pipeline: PreviewPipeline
+    previews: tuple[PlannedPreview, ...]
+    frozen_experts: tuple[Expert, ...]
+    warnings: tuple[Problem, ...]
 
     def describe(self, section: PreviewsSection) -> str:
-        """Say how many there are, and when, e.g. ``2 prompts every 500 steps``."""
-        times = [
-            *(["before the first step"] if section.sample_at_first else []),
-            *([f"every {counted(section.sample_every_n_steps, 'step')}"] if section.sample_every_n_steps else []),
-            *([f"every {counted(section.sample_every_n_epochs, 'epoch')}"] if section.sample_every_n_epochs else []),
-        ]
-        return f"{counted(len(self.shots), 'prompt')} {' and '.join(times)}"
+        """Return how many previews there are, and when, e.g. ``2 prompts every 500 steps``."""
+        times = []
+        if section.sample_at_first:
+            times.append("before the first step")
+        if section.sample_every_n_steps:
+            times.append(f"every {counted(section.sample_every_n_steps, 'step')}")
+        if section.sample_every_n_epochs:
+            times.append(f"every {counted(section.sample_every_n_epochs, 'epoch')}")
+        return f"{counted(len(self.previews), 'prompt')} {' and '.join(times)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Width and height in pixels, and the number of frames."""
+
+    width: int
+    height: int
+    frame_count: int
 
 
 def plan_previews(
-    config: Config, family: FamilyForTask, sets: Sequence[CachedSet], trained: Sequence[Expert]
+    config: Config, family: FamilyForTask, headers: Sequence[CacheHeader], trained: Sequence[Expert]
 ) -> PreviewPlan | None:
-    """Return what previews will draw; None when none are asked for.
+    """Plan the previews; None when none are asked for.
 
     Args:
-        config: prompts, and when to draw them.
-        family: the family, for its task.
-        sets: what a prompt leaves open is as in most of the data set.
-        trained: experts that are trained.
+        config: names the prompts, and when to draw them.
+        family: for the task that is trained.
+        headers: of the data set; a prompt without a size gets the commonest one.
+        trained: the experts that are trained.
 
     Raises:
-        UsageError: a prompt is wrong, or previews need files that are not given; all of it is named.
+        UsageError: prompts are wrong, or previews need files that are not given; all of them are named.
     """
-    section = config.previews
-    wanted = [name for name in _CADENCES if getattr(section, name)]
-    if section.sample_prompts is None:
-        if wanted:
-            raise UsageError(f"`{wanted[0]}` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
+    path = _prompt_file(config.previews)
+    if path is None:
         return None
-    if not wanted:
-        raise UsageError(
-            "`sample_prompts` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
-        )
-    files, plan = model_files(config.model), PreviewPlan(family.drawing())
-    prompts = read_prompts(section.sample_prompts)
+    prompts, files, pipeline = read_prompts(path), model_files(config.model), family.preview_pipeline()
     problems = _missing_files(family.task.encoders, files)
-    changed: list[str] = []
+    usual = _usual_size(family, headers)
+    previews: list[PlannedPreview] = []
+    changes: list[str] = []
     for prompt in prompts:
+        asked = _Size(
+            prompt.width or usual.width, prompt.height or usual.height, prompt.frame_count or usual.frame_count
+        )
         try:
-            plan.shots.append(_complete(prompt, plan.drawing, family, sets, config.train.seed, changed))
+            preview = _complete(prompt, asked, family, pipeline, default_seed=config.train.seed)
         except BlissmaskError as error:
             problems += [
                 Problem(f"{prompt.place}: {problem.what}", problem.where, problem.fix) for problem in error.problems
             ]
+        else:
+            previews.append(preview)
+            changes += _changes(prompt, asked, preview.settings, family)
     if problems:
         raise UsageError.several(problems)
-    if changed:
-        plan.warnings.append(Problem("some previews are not drawn as they are written", tuple(changed)))
-    _choose_onlookers(plan, family.experts, trained, files)
-    return plan
+    present, warnings = _frozen_experts(family.experts, trained, files)
+    if changes:
+        warnings.insert(0, Problem("some previews are not drawn as they are written", tuple(changes)))
+    return PreviewPlan(
+        pipeline=pipeline, previews=tuple(previews), frozen_experts=tuple(present), warnings=tuple(warnings)
+    )
+
+
+def _prompt_file(section: PreviewsSection) -> Path | None:
+    """Return the file of prompts; None when no previews are asked for.
+
+    Raises:
+        UsageError: prompts without a time, or a time without prompts.
+    """
+    wanted = [name for name in _WHEN if getattr(section, name)]
+    if section.sample_prompts is None and wanted:
+        raise UsageError(f"`{wanted[0]}` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
+    if section.sample_prompts is not None and not wanted:
+        raise UsageError(
+            "`sample_prompts` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
+        )
+    return section.sample_prompts
+
+
+def _usual_size(family: FamilyForTask, headers: Sequence[CacheHeader]) -> _Size:
+    """Return the size that most of the data set has."""
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for header in headers:
+        frames, rows, columns = header.latent_shape[1:]
+        # The latent frames of a one-frame item are pictures of their own.
+        shapes[1 if "f_indices" in header.contents else frames, rows, columns] += 1
+    frames, rows, columns = shapes.most_common(1)[0][0]
+    latent = family.latent
+    return _Size(
+        width=columns * latent.spatial_stride,
+        height=rows * latent.spatial_stride,
+        frame_count=(frames - 1) * latent.temporal_stride + 1,
+    )
 
 
 def _complete(
-    prompt: PreviewPrompt,
-    drawing: Drawing,
-    family: FamilyForTask,
-    sets: Sequence[CachedSet],
-    seed: int,
-    changed: list[str],
-) -> PlannedShot:
-    """Fill in what the prompt leaves open, and put its size on the grid; ``changed`` takes a line for each rounding."""
-    (usual_w, usual_h), usual_frames = _usual_size(family, sets)
-    size_wh = (
-        _on_grid(prompt, prompt.width or usual_w, family, "w", changed),
-        _on_grid(prompt, prompt.height or usual_h, family, "h", changed),
+    prompt: PreviewPrompt, asked: _Size, family: FamilyForTask, pipeline: PreviewPipeline, *, default_seed: int
+) -> PlannedPreview:
+    """Fill in what the prompt leaves open, and round its size to what the family can draw.
+
+    Raises:
+        UsageError: the family cannot draw this size, or takes other pictures.
+        MediaError: a picture cannot be read.
+    """
+    size_wh = (_on_grid("w", asked.width, family), _on_grid("h", asked.height, family))
+    cfg_scale = _cfg_scale(prompt, pipeline)
+    settings = PreviewSettings(
+        size_wh=size_wh,
+        frame_count=_whole_latent_frames(asked.frame_count, family),
+        steps=prompt.sample_steps or _STEPS,
+        cfg_scale=cfg_scale,
+        guidance_scale=_guidance_scale(prompt, pipeline),
+        shift=prompt.discrete_flow_shift or pipeline.shift,
+        seed=default_seed if prompt.seed is None else prompt.seed,
     )
-    cfg_scale = prompt.cfg_scale
-    if cfg_scale is None:
-        told = drawing.guidance is not None
-        cfg_scale = drawing.cfg_scale if told or prompt.guidance_scale is None else prompt.guidance_scale
-    if cfg_scale <= 1 and prompt.negative_prompt:
-        changed.append(f"{prompt.place}: `--n` has no effect without `--l` above 1")
-    return PlannedShot(
+    return PlannedPreview(
         place=prompt.place,
         prompt=prompt.prompt,
-        negative=(prompt.negative_prompt or "") if cfg_scale > 1 else None,
-        size_wh=size_wh,
-        frames=_frames(prompt, prompt.frame_count or usual_frames, family, changed),
-        steps=prompt.sample_steps or _STEPS,
-        cfg_scale=max(cfg_scale, 1.0),
-        guidance=None if drawing.guidance is None else prompt.guidance_scale or drawing.guidance,
-        shift=prompt.discrete_flow_shift or drawing.shift,
-        seed=seed if prompt.seed is None else prompt.seed,
-        pictures=_pictures(prompt, drawing, family),
+        negative_prompt=(prompt.negative_prompt or "") if cfg_scale > 1 else None,
+        pictures=_pictures(prompt, family, pipeline),
+        settings=settings,
     )
 
 
-def _usual_size(family: FamilyForTask, sets: Sequence[CachedSet]) -> tuple[tuple[int, int], int]:
-    """Return the (width, height) in pixels and the frames that most of the data set has."""
-    headers = [header for cached in sets for header in cached.headers]
-    # The latent frames of a one-frame item are pictures, each for itself.
-    shapes = Counter(
-        (1 if "f_indices" in header.contents else header.latent_shape[1], *header.latent_shape[2:])
-        for header in headers
-    )
-    frames, rows, columns = shapes.most_common(1)[0][0]
-    latent = family.latent
-    return (columns * latent.spatial_stride, rows * latent.spatial_stride), (frames - 1) * latent.temporal_stride + 1
-
-
-def _on_grid(prompt: PreviewPrompt, side: int, family: FamilyForTask, letter: str, changed: list[str]) -> int:
+def _on_grid(letter: str, side: int, family: FamilyForTask) -> int:
+    """Return ``side`` rounded down to the family's grid; raises UsageError when nothing is left."""
     grid = family.latent.grid_multiple
     if side < grid:
         raise UsageError(f"`--{letter}` is {side}, and `{family.name}` draws from {grid} pixels on")
-    if side % grid:
-        changed.append(f"{prompt.place}: `--{letter}` {side} becomes {side // grid * grid}, a multiple of {grid}")
     return side // grid * grid
 
 
-def _frames(prompt: PreviewPrompt, frames: int, family: FamilyForTask, changed: list[str]) -> int:
+def _whole_latent_frames(frame_count: int, family: FamilyForTask) -> int:
+    """Return ``frame_count`` rounded down to whole latent frames; raises UsageError for a clip of a picture model."""
+    if not family.task.takes_videos and frame_count > 1:
+        raise UsageError(f"`--f` is {frame_count}, and `{family.name}` draws pictures only")
     stride = family.latent.temporal_stride
-    if not family.task.takes_videos and frames > 1:
-        raise UsageError(f"`--f` is {frames}, and `{family.name}` draws pictures only")
-    rounded = (frames - 1) // stride * stride + 1
-    if rounded != frames:
-        changed.append(f"{prompt.place}: `--f` {frames} becomes {rounded}; frames come as {stride}k+1")
-    return rounded
+    return (frame_count - 1) // stride * stride + 1
 
 
-def _pictures(prompt: PreviewPrompt, drawing: Drawing, family: FamilyForTask) -> tuple[Path, ...]:
+def _cfg_scale(prompt: PreviewPrompt, pipeline: PreviewPipeline) -> float:
+    """Return the scale of classifier-free guidance, at least 1, which turns it off."""
+    scale = prompt.cfg_scale
+    if scale is None and pipeline.guidance_scale is None:
+        scale = prompt.guidance_scale
+    return max(pipeline.cfg_scale if scale is None else scale, 1.0)
+
+
+def _guidance_scale(prompt: PreviewPrompt, pipeline: PreviewPipeline) -> float | None:
+    """Return the embedded guidance of a distilled model; None for other models."""
+    if pipeline.guidance_scale is None:
+        return None
+    return prompt.guidance_scale or pipeline.guidance_scale
+
+
+def _changes(prompt: PreviewPrompt, asked: _Size, settings: PreviewSettings, family: FamilyForTask) -> list[str]:
+    """Return what is drawn otherwise than it is written, one line each."""
+    width, height = settings.size_wh
+    grid, stride = family.latent.grid_multiple, family.latent.temporal_stride
+    lines = []
+    if width != asked.width:
+        lines.append(f"`--w` {asked.width} becomes {width}, a multiple of {grid}")
+    if height != asked.height:
+        lines.append(f"`--h` {asked.height} becomes {height}, a multiple of {grid}")
+    if settings.cfg_scale <= 1 and prompt.negative_prompt:
+        lines.append("`--n` has no effect without `--l` above 1")
+    if settings.frame_count != asked.frame_count:
+        lines.append(f"`--f` {asked.frame_count} becomes {settings.frame_count}; frames come as {stride}k+1")
+    return [f"{prompt.place}: {line}" for line in lines]
+
+
+def _pictures(prompt: PreviewPrompt, family: FamilyForTask, pipeline: PreviewPipeline) -> tuple[Path, ...]:
     """Return the files of the pictures that the family needs.
 
-    Raises UsageError when there are too few, too many, or unreadable ones.
+    Raises:
+        UsageError: there are too few or too many, or they are given by the wrong option.
+        MediaError: one cannot be read.
     """
     given = {"--i": (prompt.image_path,) if prompt.image_path else (), "--ci": prompt.control_image_path}
-    fewest, most = drawing.pictures
-    wanted = "" if not most else "--ci" if family.task.text_sees_controls else "--i"
+    fewest, most = pipeline.pictures
+    wanted = _picture_option(family, most)
     for option, paths in given.items():
         if paths and option != wanted:
             instead = f"; it takes `{wanted}`" if wanted else ""
@@ -200,9 +260,16 @@ def _pictures(prompt: PreviewPrompt, drawing: Drawing, family: FamilyForTask) ->
     return pictures
 
 
+def _picture_option(family: FamilyForTask, most: int) -> str:
+    """Return the option of a prompt that names the family's pictures; empty when it takes none."""
+    if most == 0:
+        return ""
+    return "--ci" if family.task.text_sees_controls else "--i"
+
+
 def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
-    """Return one problem that names every file which drawing needs and nobody named, and one for each not there."""
-    missing: list[str] = []
+    """Return one problem about all files that nobody named, and one about each that does not exist."""
+    unnamed: list[str] = []
     problems: list[Problem] = []
     for part in parts:
         if part.is_fetched_later(files):
@@ -210,38 +277,42 @@ def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
         try:
             source = part.source(files)
         except UsageError:
-            missing.append(f"{part.folder.replace('_', ' ')}: `{part.option}`")
+            unnamed.append(f"{part.folder.replace('_', ' ')}: `{part.option}`")
             continue
         except BlissmaskError as error:
             problems += error.problems
             continue
         if source is not None and not source.exists():
             problems.append(Problem(f"previews need `{part.option}`, and there is no such file", (str(source),)))
-    if missing:
+    if unnamed:
         fix = "give them, or a diffusers folder with `--model`; or leave `sample_prompts` out"
-        problems.insert(0, Problem("previews need model files that are not given", tuple(missing), fix))
+        problems.insert(0, Problem("previews need model files that are not given", tuple(unnamed), fix))
     return problems
 
 
-def _choose_onlookers(
-    plan: PreviewPlan, experts: Sequence[Expert], trained: Sequence[Expert], files: ModelFiles
-) -> None:
-    """Let the experts that are not trained draw too where their files are given, and say so where they are not."""
+def _frozen_experts(
+    experts: Sequence[Expert], trained: Sequence[Expert], files: ModelFiles
+) -> tuple[list[Expert], list[Problem]]:
+    """Return the experts that are not trained and whose files are here, and warnings about those that are not here."""
+    present: list[Expert] = []
+    warnings: list[Problem] = []
     names = [expert.name for expert in trained]
-    resting = [expert for expert in experts if expert.name not in names]
-    plan.onlookers = tuple(expert for expert in resting if _is_there(expert.part, files))
-    for expert in resting:
-        if expert not in plan.onlookers:
-            option = expert.part.option
-            plan.warnings.append(
-                Problem(
-                    f"previews are drawn with the {names[0]}-noise expert alone, which is not how the model is used",
-                    fix=f"name the {expert.name}-noise expert with `{option}`; it is not trained, and rests in CPU memory between previews",
-                )
-            )
+    for expert in experts:
+        if expert.name in names:
+            continue
+        if _is_here(expert.part, files):
+            present.append(expert)
+            continue
+        what = f"previews are drawn with the {names[0]}-noise expert alone, which is not how the model is used"
+        fix = (
+            f"name the {expert.name}-noise expert with `{expert.part.option}`; "
+            "it is not trained, and rests in CPU memory between previews"
+        )
+        warnings.append(Problem(what, fix=fix))
+    return present, warnings
 
 
-def _is_there(part: Part, files: ModelFiles) -> bool:
+def _is_here(part: Part, files: ModelFiles) -> bool:
     if part.is_fetched_later(files):
         return True
     try:

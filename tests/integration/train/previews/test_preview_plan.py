@@ -24,9 +24,9 @@ def plan(cache, prompt="a cat", *, suffix="txt", **options):
     )
 
 
-def shot_of(*args, **options):
-    (shot,) = plan(*args, **options).previews.shots
-    return shot
+def preview_of(*args, **options):
+    (preview,) = plan(*args, **options).previews.previews
+    return preview
 
 
 def refusal(*args, **options):
@@ -52,27 +52,33 @@ def test_an_open_prompt_is_completed_by_data_set_and_family(tmp_path):
     cache = tmp_path / "cache"
     for number, shape in enumerate([(16, 3, 4, 6), (16, 3, 4, 6), (16, 1, 8, 8)]):
         write_entry(cache, f"kyla{number}", shape=shape)
-    shot = shot_of(cache, seed=11)
-    assert (shot.size_wh, shot.frames) == ((48, 32), 9)
-    assert (shot.steps, shot.cfg_scale, shot.shift, shot.seed) == (20, 5.0, 5.0, 11)
-    assert (shot.prompt, shot.negative, shot.guidance, shot.pictures) == ("a cat", "", None, ())
+    preview = preview_of(cache, seed=11)
+    assert (preview.settings.size_wh, preview.settings.frame_count) == ((48, 32), 9)
+    assert (preview.settings.steps, preview.settings.cfg_scale, preview.settings.shift, preview.settings.seed) == (
+        20,
+        5.0,
+        5.0,
+        11,
+    )
+    assert (preview.prompt, preview.negative_prompt, preview.settings.guidance_scale, preview.pictures) == (
+        "a cat",
+        "",
+        None,
+        (),
+    )
 
 
 def test_what_a_prompt_says_is_taken(cache):
-    shot = shot_of(cache, "a cat --w 64 --h 48 --f 9 --d 3 --s 8 --l 2.5 --fs 4 --n dark")
-    taken = dataclasses.asdict(shot) | {"place": ""}
-    assert taken == {
-        "place": "",
-        "prompt": "a cat",
-        "negative": "dark",
+    preview = preview_of(cache, "a cat --w 64 --h 48 --f 9 --d 3 --s 8 --l 2.5 --fs 4 --n dark")
+    assert (preview.prompt, preview.negative_prompt, preview.pictures) == ("a cat", "dark", ())
+    assert dataclasses.asdict(preview.settings) == {
         "size_wh": (64, 48),
-        "frames": 9,
+        "frame_count": 9,
         "steps": 8,
         "cfg_scale": 2.5,
-        "guidance": None,
+        "guidance_scale": None,
         "shift": 4.0,
         "seed": 3,
-        "pictures": (),
     }
 
 
@@ -85,8 +91,8 @@ def test_what_a_prompt_says_is_taken(cache):
     ],
 )
 def test_files_of_every_kind_are_drawn(cache, suffix, content):
-    shot = shot_of(cache, content, suffix=suffix)
-    assert (shot.prompt, shot.size_wh, shot.steps) == ("a cat", (64, 32), 3)
+    preview = preview_of(cache, content, suffix=suffix)
+    assert (preview.prompt, preview.settings.size_wh, preview.settings.steps) == ("a cat", (64, 32), 3)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +106,12 @@ def test_files_of_every_kind_are_drawn(cache, suffix, content):
     ],
 )
 def test_guidance_is_free_of_a_classifier_where_no_model_is_told_it(cache, written, cfg_scale, negative):
-    shot = shot_of(cache, f"a cat {written}")
-    assert (shot.cfg_scale, shot.negative, shot.guidance) == (cfg_scale, negative, None)
+    preview = preview_of(cache, f"a cat {written}")
+    assert (preview.settings.cfg_scale, preview.negative_prompt, preview.settings.guidance_scale) == (
+        cfg_scale,
+        negative,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,14 +119,14 @@ def test_guidance_is_free_of_a_classifier_where_no_model_is_told_it(cache, writt
 )
 def test_a_distilled_model_is_told_its_guidance(tmp_path, written, guidance, cfg_scale):
     write_entry(tmp_path / "cache", "kyla", arch="hv", architecture="hunyuan_video")
-    shot = shot_of(tmp_path / "cache", f"a cat {written}", arch="hunyuan-video")
-    assert (shot.guidance, shot.cfg_scale) == (guidance, cfg_scale)
+    preview = preview_of(tmp_path / "cache", f"a cat {written}", arch="hunyuan-video")
+    assert (preview.settings.guidance_scale, preview.settings.cfg_scale) == (guidance, cfg_scale)
 
 
 def test_sizes_off_the_grid_are_rounded_down_and_said(cache):
     made = plan(cache, "a cat --w 70 --h 47 --f 8")
-    (shot,) = made.previews.shots
-    assert (shot.size_wh, shot.frames) == ((64, 32), 5)
+    (preview,) = made.previews.previews
+    assert (preview.settings.size_wh, preview.settings.frame_count) == ((64, 32), 5)
     (warning,) = [warning for warning in made.warnings if "previews" in warning.what]
     assert warning.where == (
         "prompts.txt, line 1: `--w` 70 becomes 64, a multiple of 16",
@@ -187,7 +197,7 @@ def test_a_plan_fetches_nothing(cache, monkeypatch):
         "blissmask.families.files.model_files.hub_folder", lambda *args, **options: pytest.fail("fetched")
     )
     made = plan(cache, arch="wan22", model="somebody/a-model", download=True)
-    assert [expert.name for expert in made.previews.onlookers] == ["high"]
+    assert [expert.name for expert in made.previews.frozen_experts] == ["high"]
 
 
 def test_a_hub_model_that_is_not_here_and_may_not_be_fetched_is_refused(cache, tmp_path, monkeypatch):
@@ -198,17 +208,17 @@ def test_a_hub_model_that_is_not_here_and_may_not_be_fetched_is_refused(cache, t
 def test_the_expert_that_is_not_trained_draws_too_where_its_file_is_there(cache, tmp_path):
     folder = wan_folder(tmp_path)
     made = plan(cache, arch="wan22", model=str(folder))
-    assert [expert.name for expert in made.previews.onlookers] == ["high"]
+    assert [expert.name for expert in made.previews.frozen_experts] == ["high"]
     assert [
-        expert.name for expert in plan(cache, arch="wan22", model=str(folder), expert="high").previews.onlookers
+        expert.name for expert in plan(cache, arch="wan22", model=str(folder), expert="high").previews.frozen_experts
     ] == ["low"]
-    assert plan(cache, arch="wan22", model=str(folder), expert="both").previews.onlookers == ()
+    assert plan(cache, arch="wan22", model=str(folder), expert="both").previews.frozen_experts == ()
 
 
 def test_an_expert_alone_is_said_with_the_flag_of_the_other(cache, tmp_path):
     folder = wan_folder(tmp_path, without=["transformer"])
     made = plan(cache, arch="wan22", model=str(folder))
-    assert made.previews.onlookers == ()
+    assert made.previews.frozen_experts == ()
     (warning,) = [warning for warning in made.warnings if "expert alone" in warning.what]
     assert "drawn with the low-noise expert alone" in warning.what
     assert "`--dit-high-noise`" in warning.fix
@@ -223,4 +233,4 @@ def test_the_plan_says_how_many_previews_and_when(cache):
 
 
 def test_previews_are_no_setting_of_the_training(cache):
-    assert not any(name.startswith("sample_") for name in plan(cache).settings())
+    assert not any(name.startswith("sample_") for name in plan(cache).settings)

@@ -13,13 +13,13 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_p
 from blissmask.errors import StoppedError
 from blissmask.events import Advanced, Measured, Noted, Warned
 from blissmask.families.family import FamilyForTask
-from blissmask.families.previews import Painter
+from blissmask.families.previews import PreviewSampler
 from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.tasks.train.previews import draw as previews
+from blissmask.tasks.train.previews import draw
 from blissmask.training.record.training_state import find_states
 from tests.builders.cached_families import write_cache
 from tests.builders.families import TASKS, family_of
@@ -85,7 +85,11 @@ def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
     family = family_of(name, task)
     cache = write_cache(tmp_path / "cache", family)
     picture = save(tmp_path / "first frame.png", random_rgb((90, 50)))
-    shown = f" --{'ci' if family.task.text_sees_controls else 'i'} {picture}" if family.drawing().pictures[1] else ""
+    shown = (
+        f" --{'ci' if family.task.text_sees_controls else 'i'} {picture}"
+        if family.preview_pipeline().pictures[1]
+        else ""
+    )
     clip = f"kyla walks --f 5 --s 1{shown}\n" if family.task.takes_videos else ""
     (tmp_path / "prompts.txt").write_text(f'kyla says "hello" --f 1 --s 1{shown}\n{clip}', encoding="utf-8")
     options = {
@@ -146,10 +150,10 @@ def test_previews_change_no_bit_of_the_lora(cache, prompts, tmp_path, options):
 def test_compiled_blocks_are_not_compiled_again_for_previews(cache, prompts, tmp_path):
     options = {"max_train_steps": 2, "compile": True, "compile_backend": "aot_eager"}
     graphs = []
-    for name, drawing in (("plain", {}), ("drawn", {"sample_prompts": prompts, "sample_every_n_steps": 1})):
+    for name, previews in (("plain", {}), ("drawn", {"sample_prompts": prompts, "sample_every_n_steps": 1})):
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
-        run(train_config(cache, tmp_path / name, **options, **drawing))
+        run(train_config(cache, tmp_path / name, **options, **previews))
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs[0] == graphs[1] > 0
     assert len(pictures(tmp_path / "drawn")) == 4
@@ -157,13 +161,13 @@ def test_compiled_blocks_are_not_compiled_again_for_previews(cache, prompts, tmp
 
 
 def test_global_random_state_is_what_it_was(cache, prompts, tmp_path, monkeypatch):
-    def spoil(painter, denoisers, shot):
+    def spoil(sampler, denoisers, prompt):
         torch.rand(3)
         np.random.rand(3)
-        return genuine(painter, denoisers, shot)
+        return genuine(sampler, denoisers, prompt)
 
-    genuine = Painter.draw
-    monkeypatch.setattr(Painter, "draw", spoil)
+    genuine = PreviewSampler.sample
+    monkeypatch.setattr(PreviewSampler, "sample", spoil)
     states = []
     monkeypatch.setattr(
         "blissmask.training.loop.run_step",
@@ -208,7 +212,7 @@ def test_what_is_learnt_is_seen(cache, prompts, tmp_path):
 def test_files_are_named_by_step_or_epoch(cache, prompts, tmp_path, options, labels):
     run(train_config(cache, tmp_path / "out", sample_prompts=prompts, max_train_steps=5, **options))
     assert pictures(tmp_path / "out") == [
-        f"kyla_{label}_{shot}" for label in labels for shot in ("00_42.png", "01_7.mp4")
+        f"kyla_{label}_{name}" for label in labels for name in ("00_42.png", "01_7.mp4")
     ]
 
 
@@ -234,10 +238,10 @@ def test_denoisers_are_loaded_once_and_after_the_text_encoder_is_let_go(cache, p
 
 def test_experts_that_rest_are_out_of_the_way_when_the_other_draws(cache, prompts, tmp_path, monkeypatch):
     """On one device nothing moves for real, so the moves are written down."""
-    from blissmask.training.experts import Learner, Onlooker
+    from blissmask.training.experts import FrozenExpert, Learner
 
     moves = []
-    for kind in (Learner, Onlooker):
+    for kind in (Learner, FrozenExpert):
         move = kind.to
         monkeypatch.setattr(
             kind,
@@ -246,7 +250,7 @@ def test_experts_that_rest_are_out_of_the_way_when_the_other_draws(cache, prompt
         )
     options = {"arch": "wan22", "max_train_steps": 1, "sample_prompts": prompts, "sample_every_n_steps": 1}
     run(train_config(cache, tmp_path / "out", **options))
-    # Loaded into CPU memory; the step; then for each of two shots high draws, low draws, and high rests again.
+    # Loaded into CPU memory; the step; then for each of two prompts high draws, low draws, and high rests again.
     turns = [("low", "cpu"), ("high", "cpu"), ("high", "cpu"), ("low", "cpu"), ("high", "cpu")]
     assert moves == [("high", "cpu"), ("low", "cpu"), *turns, *turns]
 
@@ -308,13 +312,13 @@ def test_pictures_of_an_earlier_run_are_drawn_anew(cache, prompts, tmp_path):
     ],
 )
 def test_what_fails_is_said_and_the_training_goes_on(cache, prompts, tmp_path, monkeypatch, error, message, hint):
-    def fail(painter, denoisers, shot):
-        if shot.frames > 1:
+    def fail(sampler, denoisers, prompt):
+        if prompt.settings.frame_count > 1:
             raise error
-        return genuine(painter, denoisers, shot)
+        return genuine(sampler, denoisers, prompt)
 
-    genuine = Painter.draw
-    monkeypatch.setattr(Painter, "draw", fail)
+    genuine = PreviewSampler.sample
+    monkeypatch.setattr(PreviewSampler, "sample", fail)
     options = {"sample_prompts": prompts, "sample_every_n_steps": 1}
     run(train_config(cache, tmp_path / "plain"))
     summary, recorder = run(train_config(cache, tmp_path / "out", **options))
@@ -346,11 +350,11 @@ def test_denoisers_are_themselves_again_after_a_failure(cache, prompts, tmp_path
         train_lora, "load_learners", lambda *args: (lambda made: learners.extend(made[0]) or made)(load(*args))
     )
 
-    def fail(painter, denoisers, shot):
+    def fail(sampler, denoisers, prompt):
         assert not any(part.training for part in denoisers[""].modules())
         raise RuntimeError
 
-    monkeypatch.setattr(Painter, "draw", fail)
+    monkeypatch.setattr(PreviewSampler, "sample", fail)
     run(train_config(cache, tmp_path / "out", sample_prompts=prompts, sample_every_n_steps=1))
     module = learners[0].denoiser.module
     assert all(part.training for part in module.modules())
@@ -377,10 +381,10 @@ def test_a_clip_shows_its_first_frame(tmp_path):
 
 
 def test_prompts_that_do_not_fit_into_the_memory_cost_the_previews_alone(cache, prompts, tmp_path, monkeypatch):
-    def full(*args):
+    def full(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(previews, "encode_shots", full)
+    monkeypatch.setattr(draw, "encode_prompts", full)
     _, recorder = run(train_config(cache, tmp_path / "out", sample_prompts=prompts, sample_every_n_steps=1))
     assert any("no previews are drawn" in event.problem.what for event in recorder.of(Warned))
     assert (tmp_path / "out" / "kyla.safetensors").is_file()

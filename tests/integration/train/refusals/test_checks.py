@@ -42,7 +42,7 @@ def test_options_are_refused_before_a_model_is_looked_for(cache, tmp_path, optio
 
 def test_warm_up_of_experts_that_share_a_lora_may_be_as_long_as_all_steps(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", **BOTH, shared_lora=True, lr_warmup_steps="40")
-    assert plan_training(config).total_steps == 40
+    assert plan_training(config).steps.total == 40
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 9, reason="there is such a device")

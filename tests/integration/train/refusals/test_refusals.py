@@ -62,7 +62,7 @@ def test_a_denoiser_that_is_not_there_is_noticed_by_the_plan(cache, tmp_path, na
 
 
 def test_a_hub_model_that_may_be_fetched_is_not_fetched_by_the_plan(cache, tmp_path):
-    assert plan_training(train_config(cache, tmp_path / "out", model="nobody/has-this", download=True)).total_steps
+    assert plan_training(train_config(cache, tmp_path / "out", model="nobody/has-this", download=True)).steps.total
 
 
 def test_a_cache_of_another_family_is_refused_by_name(tmp_path):

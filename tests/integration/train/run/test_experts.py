@@ -55,7 +55,7 @@ def test_both_experts_get_a_file_each_and_noise_of_their_own_range(cache, tmp_pa
 def test_share_of_the_steps_follows_the_noise_and_is_said(cache, tmp_path):
     plan = plan_training(train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=100))
     # With shift 3, 0.875 lies at the logistic 0.847 of a standard normal: 19.8 percent of the draws are above it.
-    assert plan.expert_lines() == [
+    assert plan.steps.expert_lines() == [
         "the high-noise expert gets 20 of 100 steps (20%)",
         "the low-noise expert gets 80 of 100 steps (80%)",
     ]

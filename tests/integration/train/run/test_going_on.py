@@ -5,7 +5,7 @@ import torch
 
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.errors import MachineError, ModelError, StoppedError, UsageError
-from blissmask.tasks.train import resume as going_on
+from blissmask.tasks.train import resume
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training import loop, step
 from blissmask.training.record.metrics import read_log
@@ -171,7 +171,10 @@ def test_entries_with_pictures_of_other_sizes_are_not_put_into_one_batch(tmp_pat
             tmp_path / "cache", tmp_path / "out", datasets=[{"cache_directory": tmp_path / "cache", "batch_size": 4}]
         )
     )
-    assert sorted(sorted(plan.order.indices(number)) for number in range(plan.order.batches_per_epoch)) == [[0, 1], [2]]
+    assert sorted(sorted(plan.data.order.indices(number)) for number in range(plan.data.order.batches_per_epoch)) == [
+        [0, 1],
+        [2],
+    ]
 
 
 def told(cache, out, **options):
@@ -206,7 +209,7 @@ def test_other_masks_in_the_cache_are_noticed_when_training_goes_on(cache, tmp_p
 
 def test_a_state_of_another_base_model_is_refused(cache, tmp_path, monkeypatch):
     stopped(cache, tmp_path / "out")
-    monkeypatch.setattr(going_on, "bases", lambda learners: ["other weights"])
+    monkeypatch.setattr(resume, "base_identities", lambda learners: ["other weights"])
     with pytest.raises(UsageError, match="made with another base model"):
         run(train_config(cache, tmp_path / "out", max_train_steps=8))
 

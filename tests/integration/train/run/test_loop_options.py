@@ -61,19 +61,19 @@ def same(first, second):
 @pytest.mark.parametrize("kind", ["image_directory", "video_directory"])
 def test_without_a_cache_folder_the_cache_is_beside_what_it_was_made_from(cache, tmp_path, kind):
     plan = plan_training(train_config(cache, tmp_path / "out", datasets=[{kind: cache}]))
-    assert [cached.folder for cached in plan.sets] == [cache]
+    assert [cached.folder for cached in plan.data.sets] == [cache]
 
 
 def test_a_cache_folder_of_its_own_comes_first(cache, tmp_path):
     plan = plan_training(
         train_config(cache, tmp_path / "out", datasets=[{"image_directory": tmp_path, "cache_directory": cache}])
     )
-    assert [cached.folder for cached in plan.sets] == [cache]
+    assert [cached.folder for cached in plan.data.sets] == [cache]
 
 
 def test_an_epoch_shows_the_items_of_a_data_set_as_often_as_it_repeats(cache, tmp_path):
     plan = plan_training(train_config(cache, tmp_path / "out", datasets=[{"cache_directory": cache, "num_repeats": 3}]))
-    assert plan.order.batches_per_epoch == 4 * 3
+    assert plan.data.order.batches_per_epoch == 4 * 3
 
 
 # The loss
@@ -92,7 +92,7 @@ def test_huber_logs_a_smaller_loss_the_smaller_its_delta(cache, tmp_path):
 
 
 def order_of(cache, seed):
-    order = plan_training(train_config(cache, cache / "out", seed=seed)).order
+    order = plan_training(train_config(cache, cache / "out", seed=seed)).data.order
     return [order.indices(number) for number in range(order.batches_per_epoch)]
 
 

@@ -27,7 +27,7 @@ WORKER = """
 import json
 import os
 
-from blissmask.families.previews import Painter
+from blissmask.families.previews import PreviewSampler
 from blissmask.events import NullReporter
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
@@ -42,12 +42,12 @@ def load(*arguments):
     kept[:] = result[0]
     return result
 
-def draw(painter, denoisers, shot):
-    drawn.append(shot.seed)
-    return genuine_draw(painter, denoisers, shot)
+def sample(sampler, denoisers, prompt):
+    drawn.append(prompt.settings.seed)
+    return genuine_sample(sampler, denoisers, prompt)
 
 load_learners, train_lora.load_learners = train_lora.load_learners, load
-genuine_draw, Painter.draw = Painter.draw, draw
+genuine_sample, PreviewSampler.sample = PreviewSampler.sample, sample
 for folder, name, options in jobs_in_turn():
     drawn.clear()
     config = train_config(folder / "cache", folder / name, **options)
@@ -87,12 +87,12 @@ JOBS = {
         f"sharded-{mean}": {**COMMON, "mask_mean": mean, "max_train_steps": 4, "fsdp": True, **SHARDED[mean]}
         for mean in MEANS
     },
-    "drawing": {},
-    "drawing-sharded": {"fsdp": True},
+    "previews": {},
+    "previews-sharded": {"fsdp": True},
 }
 
 
-def drawing(folder):
+def previews(folder):
     """Return the options of a training that draws two previews before the first step and two at the end."""
     return {
         "arch": "wan22",
@@ -126,7 +126,7 @@ def launched(tmp_path_factory):
         write_entry(folder / "cache", f"kyla{number}", weights=weights, regions=shares, seed=number)
     (folder / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
     jobs = {
-        name: {**drawing(folder), **options} if name.startswith("drawing") else options
+        name: {**previews(folder), **options} if name.startswith("previews") else options
         for name, options in JOBS.items()
     }
     return Launched(folder, launch(WORKER, folder, jobs))
@@ -181,12 +181,12 @@ def test_two_processes_that_keep_half_of_the_base_each_step_like_one_that_keeps_
 
 
 def test_processes_draw_the_pictures_that_one_draws(launched, tmp_path):
-    train_alone(launched.folder, tmp_path, gradient_accumulation_steps=2, **drawing(launched.folder))
+    train_alone(launched.folder, tmp_path, gradient_accumulation_steps=2, **previews(launched.folder))
     # The seeds of what each process drew: where each has the whole base, only the first draws.
-    assert [process["drawn"] for process in launched.told("drawing")] == [[1, 2, 1, 2], []]
-    assert [process["drawn"] for process in launched.told("drawing-sharded")] == [[1, 2, 1, 2]] * 2
+    assert [process["drawn"] for process in launched.told("previews")] == [[1, 2, 1, 2], []]
+    assert [process["drawn"] for process in launched.told("previews-sharded")] == [[1, 2, 1, 2]] * 2
     one, whole, sharded = (
-        pictures(path) for path in (tmp_path, launched.folder / "drawing", launched.folder / "drawing-sharded")
+        pictures(path) for path in (tmp_path, launched.folder / "previews", launched.folder / "previews-sharded")
     )
     assert one.keys() == whole.keys() == sharded.keys()
     assert len(one) == 4

@@ -25,9 +25,9 @@ def log_of(folder):
 
 def test_held_out_items_are_in_no_batch(cache, tmp_path):
     plan = plan_training(train_config(cache, tmp_path / "out", **OPTIONS))
-    shown = {position for number in range(30) for position in plan.order.indices(number)}
-    assert len(plan.held_out) == 2
-    assert shown == set(range(8)) - set(plan.held_out)
+    shown = {position for number in range(30) for position in plan.data.order.indices(number)}
+    assert len(plan.data.held_out) == 2
+    assert shown == set(range(8)) - set(plan.data.held_out)
 
 
 def test_validation_is_logged_when_asked_and_at_the_end_with_every_region(cache, tmp_path):

@@ -13,7 +13,7 @@ from blissmask.errors import ModelError
 from blissmask.families.protocol import Batch
 from tests.builders.families import NAMES, TASKS, family_of
 from tests.builders.pictures import random_rgb
-from tests.builders.tiny_previews import SIDE, draw, first_pass, studio, trained_conditioning
+from tests.builders.tiny_previews import SIDE, changed_prompt, draw, first_pass, tiny_preview, trained_conditioning
 
 TWO_EXPERTS = [(name, task) for name, task in TASKS if len(family_of(name, task).experts) == 2]
 
@@ -28,7 +28,7 @@ def small_controls(monkeypatch):
 
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
 def test_first_pass_is_what_training_predicts(name, task):
-    made = studio(name, task)
+    made = tiny_preview(name, task)
     level, noisy, prediction = first_pass(made)
     denoiser = made.denoisers.get("high") or made.denoisers[""]
     batch = Batch(noisy, torch.tensor([level]), trained_conditioning(made))
@@ -43,10 +43,10 @@ def test_first_pass_is_what_training_predicts(name, task):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
-def test_a_shot_is_drawn_in_its_size_and_the_same_each_time(name, task, dtype):
-    made = studio(name, task, dtype=dtype)
+def test_a_prompt_is_drawn_in_its_size_and_the_same_each_time(name, task, dtype):
+    made = tiny_preview(name, task, dtype=dtype)
     first, second = draw(made), draw(made)
-    assert first.shape == (made.shot.frames, SIDE, SIDE, 3)
+    assert first.shape == (made.prompt.settings.frame_count, SIDE, SIDE, 3)
     assert first.dtype == np.uint8
     assert first.std() > 5
     assert (first == second).all()
@@ -54,19 +54,20 @@ def test_a_shot_is_drawn_in_its_size_and_the_same_each_time(name, task, dtype):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if family_of(name).task.takes_videos])
 def test_one_frame_is_a_picture_and_seed_and_guidance_change_it(name):
-    made = studio(name, "", frames=1, size_wh=(SIDE, 2 * SIDE))
+    made = tiny_preview(name, "", frame_count=1, size_wh=(SIDE, 2 * SIDE))
     first = draw(made)
     assert first.shape == (1, 2 * SIDE, SIDE, 3)
     for change in ({"seed": 4}, {"cfg_scale": 9.0}, {"negative": None, "cfg_scale": 1.0}, {"shift": 1.0}, {"steps": 1}):
-        made.shot, kept = dataclasses.replace(made.shot, **change), made.shot
+        kept = made.prompt
+        made.prompt = changed_prompt(kept, **change)
         assert (draw(made) != first).any(), change
-        made.shot = kept
+        made.prompt = kept
 
 
 @pytest.mark.parametrize("there", [("high", "low"), ("low",), ("high",)])
 @pytest.mark.parametrize(("name", "task"), TWO_EXPERTS)
 def test_both_experts_draw_where_both_are_there(name, task, there):
-    made = studio(name, task, steps=6)
+    made = tiny_preview(name, task, steps=6)
     made.denoisers = {name: made.denoisers[name] for name in there}
     calls = dict.fromkeys(there, 0)
 
@@ -82,10 +83,11 @@ def test_both_experts_draw_where_both_are_there(name, task, there):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_does_not_fit_whole_is_decoded_in_tiles(monkeypatch, name):
-    made = studio(name, "", frames=1, steps=1, negative=None, cfg_scale=1.0, size_wh=(288, 256))
-    made.shot = dataclasses.replace(made.shot, pictures=[random_rgb((288, 256))] * len(made.shot.pictures))
+    made = tiny_preview(name, "", frame_count=1, steps=1, negative=None, cfg_scale=1.0, size_wh=(288, 256))
+    pictures = [random_rgb((288, 256))] * len(made.prompt.pictures)
+    made.prompt = dataclasses.replace(made.prompt, pictures=pictures)
     whole = draw(made)
-    vae = made.painter._vae
+    vae = made.sampler._vae
     genuine, refused = type(vae)._decode, []
 
     def decode(vae, latents, *args, **options):
@@ -103,7 +105,7 @@ def test_what_does_not_fit_whole_is_decoded_in_tiles(monkeypatch, name):
 
 
 def test_a_picture_that_is_not_finite_is_an_error():
-    made = studio(NAMES[0], "", frames=1)
+    made = tiny_preview(NAMES[0], "", frame_count=1)
     denoiser, *_ = made.denoisers.values()
     with torch.no_grad():
         for parameter in denoiser.module.parameters():

@@ -1,0 +1,87 @@
+"""Read the items of a training once before the first step, and announce how their masks weigh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blissmask.cachefile.read import load_entry
+from blissmask.errors import Problem
+from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
+from blissmask.tasks.run.plan import RunContext, places_of
+from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.rules import prior_rule
+from blissmask.training.data.items import TrainingItem, make_item
+from blissmask.training.data.mask_totals import MaskTotals, banner
+from blissmask.training.data.prefetch import ItemStore, memory_budget
+from blissmask.training.data.tier_values import others_than, tiers_of
+from blissmask.training.weighting.rule import WeightRule
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingItems:
+    """The items of a run.
+
+    Attributes:
+        store: returns an item by its position; what fits stays in memory.
+        totals: of the masks that are trained on; None when the mask loss is off.
+    """
+
+    store: ItemStore
+    totals: MaskTotals | None
+
+
+def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
+    """Read every entry once, so that a broken one is found before the first step.
+
+    Raises:
+        CacheError: an entry holds NaN or infinity.
+    """
+    store, totals = _open_store(plan), MaskTotals()
+    held_out = frozenset(plan.data.held_out)
+    repeats = [cached.repeats for cached in plan.data.sets for _ in cached.headers]
+    context.reporter.emit(PhaseStarted("Reading the cache", len(repeats)))
+    for position, header in enumerate(plan.data.headers):
+        item = store.item(position)
+        # Held-out items teach nothing, so the banner does not count them.
+        if position not in held_out:
+            totals.add(item, repeats=repeats[position])
+        context.reporter.emit(Advanced(1, header.stem))
+    context.reporter.emit(PhaseFinished("Reading the cache"))
+    if plan.weights is None:
+        return TrainingItems(store, None)
+    _announce_masks(plan, plan.weights, totals, context)
+    return TrainingItems(store, totals)
+
+
+def _open_store(plan: TrainPlan) -> ItemStore:
+    headers, weights, prior = plan.data.headers, plan.weights, prior_rule(plan.config.mask_loss)
+    threshold = None if prior is None else prior.mask_threshold
+
+    def read(position: int) -> TrainingItem:
+        header = headers[position]
+        # Each mask is weighed by the tier values that it was made with.
+        rule = None if weights is None else weights.for_masks_of(tiers_of(header, weights.tiers))
+        return make_item(
+            header,
+            load_entry(header),
+            rule=rule,
+            prior_threshold=threshold,
+            latent_scale=plan.family.latent.train_scale,
+            shown_frames=plan.family.task.shown_frames,
+        )
+
+    return ItemStore(read, budget=memory_budget(plan.resting_bytes))
+
+
+def _announce_masks(plan: TrainPlan, weights: WeightRule, totals: MaskTotals, context: RunContext) -> None:
+    """Show the banner of the mask loss, and warn of items that teach nothing."""
+    others = others_than(weights.tiers, plan.data.headers)
+    section = plan.config.mask_loss
+    lines = banner(weights, totals, scale=section.mask_loss_scale, prior=prior_rule(section), other_tiers=others)
+    context.reporter.emit(Announced(lines))
+    if totals.empty:
+        what = (
+            f"{len(totals.empty)} of {totals.entries} cache entries have weight 0 everywhere: "
+            "they teach nothing and are passed over"
+        )
+        context.reporter.emit(Warned(Problem(what, places_of(totals.empty))))

@@ -1,0 +1,103 @@
+"""The cached data set of a training: its family, its entries, and the order of its micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.cachefile.entry import CacheHeader
+from blissmask.config.model import Config, complete
+from blissmask.config.model_section import ModelSection
+from blissmask.errors import Hint, UsageError
+from blissmask.families.family import FamilyForTask
+from blissmask.families.registry import load_family
+from blissmask.training.data.batches import BatchOrder
+from blissmask.training.data.cached_set import CachedSet, read_set, refuse_shared_folders, remembered_family
+from blissmask.training.validation import choose_held_out, without_held_out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """What is trained on.
+
+    Attributes:
+        sets: the caches of the data sets.
+        order: the micro-batches of all sets; its items are in the order of :attr:`headers`.
+        held_out: positions of the items that are only validated on.
+    """
+
+    sets: tuple[CachedSet, ...]
+    order: BatchOrder
+    held_out: tuple[int, ...]
+
+    @property
+    def headers(self) -> list[CacheHeader]:
+        """Return the entries of all sets, in order."""
+        return [header for cached in self.sets for header in cached.headers]
+
+
+def cache_folders(config: Config) -> list[Path]:
+    """Return the cache folder of each data set.
+
+    Raises:
+        UsageError: there is no data set, one has no folder, or two share one.
+    """
+    if not config.datasets:
+        raise UsageError("there is no dataset", fix="give `--config FILE` with [[datasets]], as for `blissmask cache`")
+    folders = []
+    for number, dataset in enumerate(config.datasets, 1):
+        folder = dataset.cache_directory or dataset.image_directory or dataset.video_directory
+        if folder is None:
+            raise UsageError(
+                f"dataset {number} has no cache folder", fix="set `cache_directory` for it, as for `blissmask cache`"
+            )
+        folders.append(folder)
+    refuse_shared_folders(folders)
+    return folders
+
+
+def choose_family(model: ModelSection, folders: Sequence[Path]) -> FamilyForTask:
+    """Return the family and task that the user named, or else those that the caches remember.
+
+    Raises:
+        UsageError: the family is not known, or has no such task.
+        CacheError: the caches remember different families.
+    """
+    name, task = model.arch, model.task
+    if name is None or task is None:
+        remembered = remembered_family(folders, named=name)
+        if remembered is not None:
+            name, task = name or remembered[0], task or remembered[1]
+    if name is None:
+        raise UsageError(
+            "the model family is not known",
+            fix=Hint("give `--arch NAME`, or run `{command}` first: caches remember it", "cache"),
+        )
+    return load_family(name).for_task(task or "")
+
+
+def read_data(config: Config, folders: Sequence[Path], family: FamilyForTask) -> TrainingData:
+    """Read the headers of the whole cache, choose the items to hold out, and put the others into batches.
+
+    Raises:
+        CacheError: entries are missing, foreign or damaged.
+        UsageError: everything would be held out.
+    """
+    sets = []
+    for number, (folder, dataset) in enumerate(zip(folders, config.datasets, strict=True), 1):
+        section = complete(dataset, config.general)
+        sets.append(
+            read_set(number, folder, family, batch_size=section.batch_size or 1, repeats=section.num_repeats or 1)
+        )
+    items = [item for cached in sets for item in cached.bucketed_items()]
+    share, seed = config.train.validation_split, config.train.seed
+    held_out = choose_held_out(len(items), share, seed=seed)
+    if len(held_out) == len(items):
+        raise UsageError(
+            f"`validation_split = {share}` holds out all {len(items)} cache entries",
+            fix="lower it, or cache more items",
+        )
+    return TrainingData(
+        sets=tuple(sets), order=BatchOrder(without_held_out(items, held_out), seed), held_out=tuple(held_out)
+    )
