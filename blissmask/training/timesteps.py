@@ -191,7 +191,11 @@ def training_noise(options: NoiseOptions) -> NoiseOf:
 def expert_noise(options: NoiseOptions, low: float, high: float) -> NoiseOf:
     """Return the noise levels of the expert for [low, high], with the shape that the run's distribution has there."""
     everywhere = training_noise(options)
-    return lambda grid_hw: everywhere(grid_hw).truncated(low, high)
+
+    def distribution(grid_hw: tuple[int, int]) -> NoiseDistribution:
+        return everywhere(grid_hw).truncated(low, high)
+
+    return distribution
 
 
 def _sampling(options: NoiseOptions, grid_hw: tuple[int, int]) -> NoiseDistribution:

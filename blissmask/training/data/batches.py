@@ -95,6 +95,8 @@ class BatchOrder:
             if item.repeats:
                 buckets.setdefault(item.bucket, []).extend([position] * item.repeats)
         batches = []
+        # Items are shuffled within their bucket, since a batch has one shape; then the batches of all buckets are
+        # shuffled together, so that the shapes alternate.
         for positions in buckets.values():
             shuffled = [positions[place] for place in torch.randperm(len(positions), generator=generator).tolist()]
             size = self.items[positions[0]].batch_size
@@ -160,7 +162,7 @@ class MicroBatch:
         """Return the micro-batch with the tensors of the forward pass on ``device``; masses stay on the CPU."""
         if device.type == "cpu":
             return self
-        return self._with_each(lambda tensor: send(tensor, device))
+        return self._with_each(functools.partial(send, device=device))
 
     def pinned(self) -> MicroBatch:
         """Return the micro-batch with the tensors of the forward pass in page-locked memory.

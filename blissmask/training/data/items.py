@@ -109,6 +109,7 @@ def make_item(
     latents_Cfhw = entry.latents_Cfhw
     if latent_scale != 1:
         latents_Cfhw = latents_Cfhw.float() * latent_scale
+    # A picture has one frame. In a family that shows the first frame of clips, nothing of a picture would be left.
     shown = shown_frames if latents_Cfhw.shape[1] > shown_frames else 0
     if shows_no_regions(header):
         entry = dataclasses.replace(entry, regions_4fhw=None)

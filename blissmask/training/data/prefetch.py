@@ -24,9 +24,9 @@ Half is a choice and not a measurement. The rest stays for other programs and fo
 
 
 class ItemStore:
-    """Items by position. Items that fit into memory are read once; the others are read whenever they are asked for.
+    """Items by position. Items that fit into memory are read once, the others again for each use.
 
-    Several threads may ask.
+    Several threads may use it.
 
     Args:
         read: returns the item at a position; called from one thread at a time.
@@ -90,6 +90,7 @@ class Prefetcher:
             step: number of the optimiser step, from 0.
             last: whether no step comes after it.
         """
+        # The first step of a run was not asked for ahead.
         current = self._ahead.pop(step, None) or self._thread.submit(self._make, step)
         if not last:
             self._ahead[step + 1] = self._thread.submit(self._make, step + 1)

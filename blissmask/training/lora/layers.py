@@ -201,6 +201,7 @@ def share_lora(first: Lora, second: Lora) -> None:
     for name, layer in second.layers.items():
         for own, parameter in _trained_parameters(first.layers[name]):
             parent, _, child = own.rpartition(".")
+            # The same Parameter object in both: one optimiser moves both, and gradients of both add up in it.
             setattr(layer.get_submodule(parent), child, parameter)
 
 
@@ -237,9 +238,9 @@ def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
     linear = [name for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
     names = []
     for name in linear:
-        original = denoiser.original_name(name) if default.fullmatch(name) or include or exclude else name
-        wanted = default.fullmatch(name) is not None and not _any_match(exclude, original)
-        if wanted or _any_match(include, original):
+        original = denoiser.original_name(name)
+        is_default = default.fullmatch(name) is not None and not _any_match(exclude, original)
+        if is_default or _any_match(include, original):
             names.append(name)
     if not names:
         raise UsageError(

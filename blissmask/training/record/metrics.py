@@ -107,6 +107,7 @@ class StepLog:
 
     def write(self, step: int, values: Values) -> None:
         """Append one line. Raises MachineError when the disk is full."""
+        # Eight digits: a float32 has seven to eight, and spelled as a float64 it would be twice as long.
         line = json.dumps({"step": step, **{name: float(f"{value:.8g}") for name, value in values.items()}})
         try:
             with self._path.open("a", encoding="utf-8") as file:

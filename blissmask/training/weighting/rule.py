@@ -69,6 +69,7 @@ class WeightRule:
             return self._shaped(weights_1fhw)
         regions_4fhw = self._feathered(entry.regions_4fhw)
         has_regions_1fhw = regions_4fhw.sum(dim=0, keepdim=True) > _SHOWN
+        # Cells without regions, those of control frames, keep the weight that was cached.
         if self.own_weights:
             weights_1fhw = torch.where(has_regions_1fhw, _mix(regions_4fhw, self.tier_weights), weights_1fhw)
         shaped_1fhw = self._shaped(weights_1fhw)
