@@ -1,4 +1,4 @@
-"""Show what will be trained: each photo at its bucket crop, its mask over it, and the weights as the latent grid will hold them.
+"""Show what will be trained: photos at their bucket crops, masks over them, and weights on the latent grid.
 
 Of a clip, one latent frame in its middle is shown. H, W: rows and columns at training size; 3 = RGB.
 """
@@ -20,7 +20,7 @@ from blissmask.errors import Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
 from blissmask.media.sheet_pages import BOX, Card, SheetText
-from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_frame_masks
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend
@@ -53,31 +53,29 @@ def check_cache_sheet(config: Config) -> list[Problem]:
     return [Problem("a dry run writes nothing, so there will be no contact sheet", (str(sheet),), fix)]
 
 
-def write_cache_sheet(sheet: Path, entries: Sequence[Entry], context: RunContext) -> None:
+def write_cache_sheet(sheet: Path, entries: Sequence[LatentEntry], context: RunContext) -> None:
     """Write the sheet, fresh entries included; one that cannot be read is named and left out.
 
     Raises:
         InputError, MachineError, StoppedError: as ``contact_sheet.draw_sheet``.
     """
-    legend = tier_legend(entries[0].recipe.tiers) if any(_has_mask(entry) for entry in entries) else ()
+    legend = tier_legend(entries[0].dataset.tiers) if any(entry.has_mask for entry in entries) else ()
     text = SheetText(
         f"To be trained, {counted(len(entries), 'item')}", ("at training size", "tiers", "latent grid"), legend
     )
     draw_sheet(sheet, entries, _card, text, context, name=lambda entry: entry.key)
 
 
-def _card(entry: Entry) -> Card:
+def _card(entry: LatentEntry) -> Card:
     rgb_HW3, drawn, mask = _middle_of_clip(entry) if entry.is_moving else _picture(entry)
-    size_wh, latent = entry.geometry.size_wh, entry.recipe.model.family.latent
+    size_wh, latent = entry.geometry.size_wh, entry.latent
     weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.spatial_stride, size_wh[0] // latent.spatial_stride))
     shown_wh = fit_size(size_wh, (BOX, BOX))
     crop_HW3 = shrink(rgb_HW3, shown_wh)
     # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.
     large_HW3 = shrink(rgb_HW3, fit_size(size_wh, (2 * BOX, 2 * BOX)))
     grey_HW = np.rint(drawn.weights_fHW[0] * 255).astype(np.uint8)
-    tiers_HW3 = (
-        shrink(overlay_tiers(large_HW3, grey_HW, entry.recipe.tiers), shown_wh) if _has_mask(entry) else crop_HW3
-    )
+    tiers_HW3 = shrink(overlay_tiers(large_HW3, grey_HW, entry.dataset.tiers), shown_wh) if entry.has_mask else crop_HW3
     cut = _share_cut(entry)
     remarks = tuple(remark for is_so, remark in _remarks(entry, mask, cut) if is_so)
     name = entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else "")
@@ -85,35 +83,31 @@ def _card(entry: Entry) -> Card:
     return Card(name, pictures, _numbers(entry, mask, cut), remarks, len(remarks) + cut if remarks else 0.0)
 
 
-def _picture(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
+def _picture(entry: LatentEntry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
     pixels = read_pixels(entry, None)
-    mask = pixels.mask or full_mask(entry.geometry)
+    mask = pixels.reading.mask or full_mask(entry.geometry)
     return pixels.rgb_FHW3[0], mask, mask
 
 
-def _middle_of_clip(entry: Entry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
+def _middle_of_clip(entry: LatentEntry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
     """Return the middle frame of a clip, its own mask, and the mean of the masks in its latent frame."""
     geometry, numbers = entry.geometry, entry.frame_indices
-    groups = causal_groups(len(numbers), entry.recipe.model.family.latent.temporal_stride)
+    groups = causal_groups(len(numbers), entry.latent.temporal_stride)
     indices = [numbers[position] for position in groups[len(groups) // 2]]
     rgb_HW3 = geometry.fit_rgb(next(read_rgb(entry.item.media.path, [indices[len(indices) // 2]])))
-    path = entry.mask_path
+    path = entry.mask_file
     if path is None or not mask_is_moving(path):
-        mask = read_mask(entry, None)[0] or full_mask(geometry)
+        mask = read_mask(entry, None).mask or full_mask(geometry)
         return rgb_HW3, mask, mask
-    stills = list(read_frame_masks(entry, indices))
+    stills = list(read_frame_masks(entry, path, indices))
     return rgb_HW3, stills[len(stills) // 2], mean_mask(stills)
 
 
-def _has_mask(entry: Entry) -> bool:
-    return entry.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
-
-
-def _share_cut(entry: Entry) -> float:
+def _share_cut(entry: LatentEntry) -> float:
     return 1.0 - entry.geometry.kept_share
 
 
-def _remarks(entry: Entry, mask: PixelMask, cut: float) -> tuple[tuple[bool, str], ...]:
+def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[tuple[bool, str], ...]:
     """Return each remark with whether it holds, worst first."""
     return (
         (mask.mean_weight == 0.0, "mask zero everywhere" if entry.frames is None else "mask zero in the middle"),
@@ -122,7 +116,7 @@ def _remarks(entry: Entry, mask: PixelMask, cut: float) -> tuple[tuple[bool, str
     )
 
 
-def _numbers(entry: Entry, mask: PixelMask, cut: float) -> str:
+def _numbers(entry: LatentEntry, mask: PixelMask, cut: float) -> str:
     sizes = f"{pixels_text(entry.geometry.source_wh)} -> {pixels_text(entry.geometry.size_wh)}"
     source = f", {NAMES[entry.mask_source]}, mean weight {mask.mean_weight:.2f}" if entry.mask_source else ""
     return f"{sizes}{f', {cut:.0%} cut away' if 0.005 <= cut < _MUCH_CUT else ''}{source}"

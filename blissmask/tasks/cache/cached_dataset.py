@@ -1,4 +1,4 @@
-"""What is the same for all items of a data set while it is cached: the family, the sizes, the mask rules."""
+"""The model and the data sets of a run of `cache`: what is the same for all items of a data set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Model:
         vae, text_encoder: identities, empty for what is not needed.
         vae_dtype: precision of the VAE.
         device: as written in the configuration.
-        missing: what of the weights is not here; only a plan that nothing is done with may lack them.
+        missing: problems of weights that are not here. A dry run reports them; a run refuses to start.
     """
 
     family: FamilyForTask
@@ -48,18 +48,18 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class CachedDataset:
     """How one data set is cached.
 
     Attributes:
         number: its position in the configuration, from 1.
         section: its keys, defaults filled in.
         kind: pictures or videos.
-        folder: where its cache stands.
+        folder: where its cache is.
         model: the family and its weights.
         buckets: training sizes.
         tiers: the values that masks were made with.
-        empty_mask: what becomes of masks that are zero everywhere.
+        empty_mask: what happens to masks that are zero everywhere.
         one_frame: time indices of one-frame items; None for ordinary ones.
     """
 
@@ -73,13 +73,18 @@ class Recipe:
     empty_mask: Literal["warn", "error", "full"]
     one_frame: OneFrame | None
 
+    @property
+    def family(self) -> FamilyForTask:
+        """Return the family, for its task."""
+        return self.model.family
+
 
 def choose_model(config: Config) -> Model:
     """Return the family and weights that the configuration names.
 
     Raises:
         UsageError: no family, an unknown one, a task it lacks, or weights that are not named.
-        ModelError: weights files are missing; all of them are named. With ``--dry-run`` they are told in
+        ModelError: weights files are missing; all of them are named. With ``--dry-run`` they are in
             :attr:`Model.missing` instead.
     """
     section = config.model
@@ -90,20 +95,25 @@ def choose_model(config: Config) -> Model:
     family = load_family(section.arch).for_task(section.task or "")
     files = model_files(section)
     errors: list[BlissmaskError] = []
-    wanted = {"vae": not config.cache.text_only, "text_encoder": not config.cache.latents_only}
-    readers = {"vae": family.latent_identity, "text_encoder": family.text_identity}
-    found = {part: _identity(readers[part], files, errors) if wanted[part] else "" for part in wanted}
-    # A model folder that is not here lacks both parts, and is told once.
+    vae = "" if config.cache.text_only else _identity(family.latent_identity, files, errors)
+    text_encoder = "" if config.cache.latents_only else _identity(family.text_identity, files, errors)
+    # A model folder that is not here lacks both parts, and is named once.
     problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
     if errors and not config.run.dry_run:
         raise type(errors[0]).several(problems)
     return Model(
-        family, files, **found, vae_dtype=section.vae_dtype or "float32", device=section.device, missing=problems
+        family=family,
+        files=files,
+        vae=vae,
+        text_encoder=text_encoder,
+        vae_dtype=section.vae_dtype or "float32",
+        device=section.device,
+        missing=problems,
     )
 
 
 def _identity(read: Callable[[ModelFiles], str], files: ModelFiles, errors: list[BlissmaskError]) -> str:
-    """Return the identity of a part; what keeps it from being read goes into ``errors``."""
+    """Return the identity of a part; the error that keeps it from being read goes into ``errors``."""
     try:
         return read(files)
     except (UsageError, ModelError) as error:
@@ -111,7 +121,7 @@ def _identity(read: Callable[[ModelFiles], str], files: ModelFiles, errors: list
         return ""
 
 
-def make_recipes(config: Config, model: Model) -> list[Recipe]:
+def choose_datasets(config: Config, model: Model) -> list[CachedDataset]:
     """Return how each data set is cached.
 
     Raises:
@@ -123,20 +133,20 @@ def make_recipes(config: Config, model: Model) -> list[Recipe]:
         )
     if config.cache.latents_only and config.cache.text_only:
         raise UsageError("`--latents-only` and `--text-only` leave nothing to do", fix="give one of them, or none")
-    recipes: list[Recipe] = []
+    datasets: list[CachedDataset] = []
     problems: list[Problem] = []
     for number, section in enumerate(config.datasets, 1):
         try:
-            recipes.append(_make_recipe(config, model, complete(section, config.general), number))
+            datasets.append(_make_dataset(config, model, complete(section, config.general), number))
         except UsageError as error:
             problems.extend(error.problems)
-    problems += _shared_folders(recipes)
+    problems += _shared_folders(datasets)
     if problems:
         raise UsageError.several(problems)
-    return recipes
+    return datasets
 
 
-def _make_recipe(config: Config, model: Model, section: DatasetSection, number: int) -> Recipe:
+def _make_dataset(config: Config, model: Model, section: DatasetSection, number: int) -> CachedDataset:
     if section.multiple_target:
         raise UsageError(
             f"[[datasets]] {number}: `multiple_target` is for layered models, and there is none among the families"
@@ -147,18 +157,8 @@ def _make_recipe(config: Config, model: Model, section: DatasetSection, number: 
             f"[[datasets]] {number}: `{model.family.name}` learns from pictures, not from videos",
             fix="give it `image_directory`",
         )
-    media_folder = section.image_directory or section.video_directory
-    same = (
-        section.mask_directory and media_folder and without_links(section.mask_directory) == without_links(media_folder)
-    )
-    if same and media_folder and not holds_mask_labels(media_folder):
-        fix = "each would be its own mask; name the folder that `blissmask masks` wrote"
-        raise UsageError(
-            f"[[datasets]] {number}: `mask_directory` is the folder of the photos or videos",
-            where=[media_folder],
-            fix=fix,
-        )
-    return Recipe(
+    _refuse_photos_as_masks(section, number)
+    return CachedDataset(
         number=number,
         section=section,
         kind=kind,
@@ -173,8 +173,21 @@ def _make_recipe(config: Config, model: Model, section: DatasetSection, number: 
     )
 
 
+def _refuse_photos_as_masks(section: DatasetSection, number: int) -> None:
+    media, masks = section.image_directory or section.video_directory, section.mask_directory
+    if media is None or masks is None or without_links(media) != without_links(masks):
+        return
+    # OneTrainer writes masks beside the photos, as NAME-masklabel.png.
+    if not holds_mask_labels(media):
+        raise UsageError(
+            f"[[datasets]] {number}: `mask_directory` is the folder of the photos or videos",
+            where=[media],
+            fix="each would be its own mask; name the folder that `blissmask masks` wrote",
+        )
+
+
 def _one_frame(config: Config, model: Model, section: DatasetSection, number: int) -> OneFrame | None:
-    """Return the time indices when the data set is for one-frame training; naming ``fp_1f_clean_indices`` asks for it too."""
+    """Return the time indices of one-frame training; None where neither the flag nor ``fp_1f_clean_indices`` is set."""
     indices, target = section.fp_1f_clean_indices, section.fp_1f_target_index
     if not config.cache.one_frame and indices is None:
         return None
@@ -194,13 +207,13 @@ def _one_frame(config: Config, model: Model, section: DatasetSection, number: in
     return OneFrame(tuple(indices), target)
 
 
-def _shared_folders(recipes: list[Recipe]) -> list[Problem]:
-    numbers: dict[Path, list[Recipe]] = {}
-    for recipe in recipes:
-        numbers.setdefault(without_links(recipe.folder), []).append(recipe)
+def _shared_folders(datasets: list[CachedDataset]) -> list[Problem]:
+    numbers: dict[Path, list[CachedDataset]] = {}
+    for dataset in datasets:
+        numbers.setdefault(without_links(dataset.folder), []).append(dataset)
     return [
         Problem(
-            f"datasets {' and '.join(str(recipe.number) for recipe in sharing)} have one `cache_directory`",
+            f"datasets {' and '.join(str(dataset.number) for dataset in sharing)} have one `cache_directory`",
             (str(folder),),
             "give each its own; entries of one would be taken for the other's",
         )

@@ -19,9 +19,8 @@ from blissmask.families.protocol import EncodedText, TextEncoder
 from blissmask.media.image import read_image
 from blissmask.processes import Processes
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Model
-from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.planned_entries import TextEntry
-from blissmask.tasks.cache.planning.scan import seen_controls, text_labels
+from blissmask.tasks.cache.report import CacheRun
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.workers import Background, work_through
 from blissmask.training.device import find_device
@@ -34,7 +33,7 @@ _GROUP_WITH_PICTURES = 1
 
 @dataclass(frozen=True, slots=True)
 class _Caption:
-    """One caption with the control pictures it is encoded with, none for most families, and the text files that hold it."""
+    """One caption, the control pictures it is encoded with (mostly none), and the text files that hold it."""
 
     text: str
     controls: tuple[Path, ...]
@@ -89,7 +88,7 @@ def _group_equal(entries: Sequence[TextEntry]) -> list[_Caption]:
     """Return each caption once, shortest first, so that the captions of a group are of about one length."""
     sharing: dict[tuple[str, tuple[Path, ...]], list[TextEntry]] = {}
     for entry in entries:
-        sharing.setdefault((entry.caption, seen_controls(entry.item, entry.recipe)), []).append(entry)
+        sharing.setdefault((entry.caption, entry.controls), []).append(entry)
     captions = (_Caption(text, controls, tuple(entries)) for (text, controls), entries in sharing.items())
     return sorted(captions, key=lambda caption: (len(caption.text), caption.text, caption.controls))
 
@@ -117,11 +116,10 @@ def _write(group: Sequence[_Caption], encoded: Sequence[EncodedText], run: Cache
 
 
 def _write_one(entry: TextEntry, embedding: EncodedText) -> None:
-    recipe = entry.recipe
-    labels = {f"{OURS}{name}": value for name, value in text_labels(recipe).items()}
+    labels = {f"{OURS}{name}": value for name, value in entry.labels.items()}
     metadata = {
-        **text_metadata(recipe.model.family.metadata_name, entry.caption),
+        **text_metadata(entry.dataset.family.metadata_name, entry.caption),
         **labels,
-        f"{OURS}controls_print": fingerprint.take(seen_controls(entry.item, recipe)),
+        f"{OURS}controls_print": fingerprint.take(entry.controls),
     }
     write_text(entry.path, embedding.tensors, variable_length=embedding.variable_length, metadata=metadata)

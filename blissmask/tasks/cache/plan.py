@@ -16,8 +16,8 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.processes import this_process
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet
-from blissmask.tasks.cache.cached_dataset import Model, Recipe, choose_model, make_recipes
-from blissmask.tasks.cache.planned_entries import Entry, TextEntry
+from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_datasets, choose_model
+from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.scan import Scanned, scan
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
@@ -43,7 +43,7 @@ class CachePlan(Plan):
 
     model: Model
     folders: tuple[Path, ...] = ()
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LatentEntry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
     sheet: Path | None = None
     outdated: list[Path] = field(default_factory=list)
@@ -71,8 +71,8 @@ def plan(config: Config) -> CachePlan:
         ModelError: a weights file is missing.
     """
     model = choose_model(config)
-    recipes = make_recipes(config, model)
-    folders = tuple(recipe.folder for recipe in recipes)
+    datasets = choose_datasets(config, model)
+    folders = tuple(dataset.folder for dataset in datasets)
     result = CachePlan(
         command=COMMAND,
         outputs=folders if this_process().first else (),
@@ -81,7 +81,7 @@ def plan(config: Config) -> CachePlan:
         folders=folders,
         sheet=config.cache.sheet,
     )
-    for found in _scan_all(recipes, config):
+    for found in _scan_all(datasets, config):
         _add(found, result, config)
     result.tables = plan_tables(result.entries, result.texts)
     result.details = plan_details(result.entries, result.texts, result.outdated)
@@ -96,15 +96,15 @@ def _missing_warning(model: Model) -> list[Problem]:
     return [Problem("the model is not here yet, so everything counts as to be encoded", where, model.missing[0].fix)]
 
 
-def _scan_all(recipes: Iterable[Recipe], config: Config) -> list[Scanned]:
+def _scan_all(datasets: Iterable[CachedDataset], config: Config) -> list[Scanned]:
     """Look at every data set; raise InputError with what must be mended in any of them before anything is encoded."""
     prints = Prints(by_content=config.cache.verify)
     scans: list[Scanned] = []
     problems: list[Problem] = []
-    for recipe in recipes:
+    for dataset in datasets:
         try:
             found = scan(
-                recipe,
+                dataset,
                 prints,
                 latents=not config.cache.text_only,
                 texts=not config.cache.latents_only,
@@ -140,10 +140,10 @@ def _add(found: Scanned, result: CachePlan, config: Config) -> None:
         result.outdated += _outdated(found, failed, config)
 
 
-def _planned(found: Scanned, entries: list[Entry], failed: dict[Path, Problem]) -> Iterable[PlannedItem]:
+def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Problem]) -> Iterable[PlannedItem]:
     """Return one line per latent file; a caption that must be encoded is told at its item's first line."""
     texts = {text.item.media.path: text for text in found.texts}
-    by_item: dict[Path, list[Entry]] = {}
+    by_item: dict[Path, list[LatentEntry]] = {}
     for entry in entries:
         by_item.setdefault(entry.item.media.path, []).append(entry)
     for item in found.collected.items:
@@ -165,8 +165,8 @@ def _planned(found: Scanned, entries: list[Entry], failed: dict[Path, Problem]) 
             )
 
 
-def _planned_entry(entry: Entry, text: TextEntry | None) -> PlannedItem:
-    inputs = tuple(path for path in (entry.item.media.path, entry.mask_path) if path)
+def _planned_entry(entry: LatentEntry, text: TextEntry | None) -> PlannedItem:
+    inputs = tuple(path for path in (entry.item.media.path, entry.mask_file) if path)
     caption = text.reason if text else ""
     if entry.redo in (Redo.MASK, Redo.LATENTS):
         return PlannedItem(
@@ -177,7 +177,7 @@ def _planned_entry(entry: Entry, text: TextEntry | None) -> PlannedItem:
 
 
 def _outdated(found: Scanned, failed: dict[Path, Problem], config: Config) -> list[Path]:
-    suffix = found.recipe.model.family.cache_suffix
+    suffix = found.dataset.family.cache_suffix
     claimed = {entry.path.name for entry in found.entries} | {text.path.name for text in found.texts}
     claimed |= {text_name(item.media.stem, suffix) for item in found.collected.items}
     stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.path in failed}
@@ -187,7 +187,7 @@ def _outdated(found: Scanned, failed: dict[Path, Problem], config: Config) -> li
 
 
 def _in_dataset(problem: Problem, found: Scanned) -> Problem:
-    return Problem(problem.what, (*problem.where, f"in dataset {found.recipe.number}"), problem.fix)
+    return Problem(problem.what, (*problem.where, f"in dataset {found.dataset.number}"), problem.fix)
 
 
 def _disk_warning(plan: CachePlan) -> list[Problem]:
@@ -195,7 +195,7 @@ def _disk_warning(plan: CachePlan) -> list[Problem]:
     problems = []
     for folder in plan.folders:
         need = sum(
-            entry_bytes(entry) for entry in plan.entries if entry.recipe.folder == folder and entry.reason == "new"
+            entry_bytes(entry) for entry in plan.entries if entry.dataset.folder == folder and entry.reason == "new"
         )
         present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(present).free

@@ -1,4 +1,4 @@
-"""One cache entry to be: which item, which frames, which size, which mask, and what has to be done for it."""
+"""The cache entries of a plan: for each file its item, frames, size and mask, and what the run does to it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from blissmask.cachefile.layout import EMPTY_MASK, FILLED, LatentName, Window, as_unicode, latent_name, tiers_text
+from blissmask.cachefile.layout import (
+    EMPTY_MASK,
+    FILLED,
+    LatentName,
+    Window,
+    as_unicode,
+    latent_name,
+    text_name,
+    tiers_text,
+)
 from blissmask.cachefile.redo import Redo, Wanted
 from blissmask.dataset.clip_ranges import FrameRange, frames_at_rate
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
-from blissmask.tasks.cache.cached_dataset import Recipe
+from blissmask.families.protocol import LatentSpec
+from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
 
 # All clips of a video ask for the same list.
 _kept_frames = lru_cache(maxsize=16)(frames_at_rate)
@@ -21,14 +31,13 @@ _FACTS = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) fram
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a photo or video is; its text is remembered in the cache, so that unchanged files are not opened.
+    """What a photo or video is. The cache remembers it as text, so that unchanged files are not opened.
 
     Attributes:
         size_wh: upright size.
         has_alpha: whether a picture has an alpha channel.
         frame_count: frames of a video, counted; 1 for pictures.
-        fps: frames per second of a video file, 0 where it does not say; None for pictures and folders of frames. Facts
-            of a video without it are of an earlier version, which believed the container about the number of frames.
+        fps: frames per second of a video file, 0 where it does not say; None for pictures and folders of frames.
     """
 
     size_wh: tuple[int, int]
@@ -49,7 +58,10 @@ class Facts:
         if not match:
             return None
         return cls(
-            (int(match[1]), int(match[2])), match[3] is not None, int(match[4]), float(match[5]) if match[5] else None
+            size_wh=(int(match[1]), int(match[2])),
+            has_alpha=match[3] is not None,
+            frame_count=int(match[4]),
+            fps=float(match[5]) if match[5] else None,
         )
 
 
@@ -59,12 +71,12 @@ def rate_text(fps: float) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LatentEntry:
     """A latent file of the plan.
 
     Attributes:
         item: what it is made from.
-        recipe: how.
+        dataset: what it shares with the other items of its data set.
         facts: what the media file is.
         frames: the clip, in frames at the family's rate; None for pictures.
         geometry: from the upright media to the training size.
@@ -75,7 +87,7 @@ class Entry:
     """
 
     item: DatasetItem
-    recipe: Recipe
+    dataset: CachedDataset
     facts: Facts
     frames: FrameRange | None
     geometry: Geometry
@@ -85,8 +97,13 @@ class Entry:
     mean_weight: float | None = field(default=None, compare=False)
 
     @property
+    def latent(self) -> LatentSpec:
+        """Return the geometry of the family's latents."""
+        return self.dataset.family.latent
+
+    @property
     def latent_name(self) -> LatentName:
-        """Return what the file's name says: a picture's own size, a clip's training size."""
+        """Return the parts of the file's name: with a picture's own size, or a clip's training size."""
         stem = as_unicode(self.item.media.stem)
         if self.frames is None:
             return LatentName(stem, self.facts.size_wh, None)
@@ -96,9 +113,8 @@ class Entry:
     def path(self) -> Path:
         """Return the latent file."""
         name = self.latent_name
-        return self.recipe.folder / latent_name(
-            name.stem, name.size_wh, self.recipe.model.family.cache_suffix, name.window
-        )
+        suffix = self.dataset.family.cache_suffix
+        return self.dataset.folder / latent_name(name.stem, name.size_wh, suffix, name.window)
 
     @property
     def key(self) -> str:
@@ -106,63 +122,70 @@ class Entry:
         return f"{self.item.media.path} frames {self.frames}" if self.frames else str(self.item.media.path)
 
     @property
-    def mask_path(self) -> Path | None:
-        """Return the mask file that is used, None when the weights come from elsewhere."""
+    def is_moving(self) -> bool:
+        """Say whether the entry is a clip."""
+        return self.item.media.kind is MediaKind.VIDEO
+
+    @property
+    def has_mask(self) -> bool:
+        """Say whether the weights come from an alpha channel or a mask file."""
+        return self.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
+
+    @property
+    def mask_file(self) -> Path | None:
+        """Return the mask file that is used; None when the weights come from elsewhere, even if the item has a mask."""
         return self.item.mask_path if self.mask_source is MaskSource.FILE else None
 
     @property
     def frame_indices(self) -> list[int]:
-        """Return which frames of the file the clip holds."""
-        assert self.frames is not None
-        kept = _kept_frames(
-            self.facts.frame_count, self.recipe.section.source_fps, self.recipe.model.family.default_fps
-        )
+        """Return which frames of the file the clip holds; none for pictures."""
+        if self.frames is None:
+            return []
+        fps = self.dataset.family.default_fps
+        kept = _kept_frames(self.facts.frame_count, self.dataset.section.source_fps, fps)
         return kept[self.frames.start : self.frames.start + self.frames.frame_count]
 
     @property
     def wanted(self) -> Wanted:
-        """Return what the file should say of itself."""
-        recipe, model = self.recipe, self.recipe.model
-        has_mask = self.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
-        rate = (
-            f" of {recipe.section.source_fps} fps at {model.family.default_fps} fps"
-            if recipe.section.source_fps
-            else ""
-        )
+        """Return the metadata that a fresh file has."""
+        dataset, model, family = self.dataset, self.dataset.model, self.dataset.family
+        tiers = tiers_text(dataset.tiers) if self.has_mask else ""
+        filled = FILLED if self.has_mask and dataset.empty_mask == "full" else ""
+        inverted = "true" if self.has_mask and dataset.section.invert_mask else ""
         return Wanted(
             latents={
-                "task": model.family.task_name,
+                "task": family.task_name,
                 "geometry": str(self.geometry),
-                "frames": f"{self.frames}{rate}" if self.frames else "",
-                "controls": self._controls,
+                "frames": self._frames_text,
+                "controls": self._controls_text,
                 "vae": model.vae,
                 "vae_dtype": model.vae_dtype,
             },
             mask={
                 "mask_source": str(self.mask_source or ""),
-                "tiers": tiers_text(recipe.tiers) if has_mask else "",
-                EMPTY_MASK: FILLED if has_mask and recipe.empty_mask == "full" else "",
-                "mask_inverted": "true" if has_mask and recipe.section.invert_mask else "",
+                "tiers": tiers,
+                EMPTY_MASK: filled,
+                "mask_inverted": inverted,
             },
-            labels={
-                "arch": model.family.name,
-                "media": as_unicode(self.item.media.path.name),
-                "source": str(self.facts),
-            },
+            labels={"arch": family.name, "media": as_unicode(self.item.media.path.name), "source": str(self.facts)},
         )
 
     @property
-    def _controls(self) -> str:
-        section, one_frame = self.recipe.section, self.recipe.one_frame
-        if not self.item.control_paths:
+    def _frames_text(self) -> str:
+        if self.frames is None:
             return ""
-        indices = f" at {one_frame.clean_indices}, target {one_frame.target_index}" if one_frame else ""
-        return f"{len(self.item.control_paths)}, size {section.control_resolution}, resized {not section.no_resize_control}{indices}"
+        source_fps = self.dataset.section.source_fps
+        rate = f" of {source_fps} fps at {self.dataset.family.default_fps} fps" if source_fps else ""
+        return f"{self.frames}{rate}"
 
     @property
-    def is_moving(self) -> bool:
-        """Say whether the entry is a clip."""
-        return self.item.media.kind is MediaKind.VIDEO
+    def _controls_text(self) -> str:
+        count = len(self.item.control_paths)
+        if not count:
+            return ""
+        section, one_frame = self.dataset.section, self.dataset.one_frame
+        indices = f" at {one_frame.clean_indices}, target {one_frame.target_index}" if one_frame else ""
+        return f"{count}, size {section.control_resolution}, resized {not section.no_resize_control}{indices}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +194,27 @@ class TextEntry:
 
     Attributes:
         item: whose caption.
-        recipe: how it is cached.
+        dataset: what it shares with the other items of its data set.
         caption: the text, shuffled when the data set says so.
         reason: why it is encoded; empty when the file is fresh.
     """
 
     item: DatasetItem
-    recipe: Recipe
+    dataset: CachedDataset
     caption: str
-    path: Path
-    reason: str
+    reason: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Return the text file."""
+        return self.dataset.folder / text_name(self.item.media.stem, self.dataset.family.cache_suffix)
+
+    @property
+    def controls(self) -> tuple[Path, ...]:
+        """Return the control pictures that the caption is encoded with; none for most families."""
+        return self.item.control_paths if self.dataset.family.task.text_sees_controls else ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the metadata that a fresh file has besides the caption, without the prefix."""
+        return {"text_encoder": self.dataset.model.text_encoder, "text_dtype": TEXT_DTYPE}

@@ -1,7 +1,11 @@
-"""The tables and JSON values of `cache`: mask sources, buckets, what is fresh, how much room it takes."""
+"""Report what `cache` plans and did: mask sources, buckets, what is fresh, how much room it takes, what failed.
+
+A run is counted from the main thread and the writing thread alike.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +14,10 @@ from pathlib import Path
 from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
-from blissmask.tasks.cache.planned_entries import Entry, TextEntry
-from blissmask.tasks.run.plan import Table
-from blissmask.tasks.run.wording import bytes_text
+from blissmask.errors import BlissmaskError, Problem
+from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
+from blissmask.tasks.run.plan import Failure, Table
+from blissmask.tasks.run.wording import bytes_text, counted, verb
 
 _FLOAT32_BYTES = 4
 _STEPS = {Redo.LATENTS: "encode", Redo.MASK: "renew the mask", Redo.LABELS: "fresh", Redo.NOTHING: "fresh"}
@@ -81,7 +86,7 @@ class MaskTally:
         )
 
 
-def plan_tables(entries: Sequence[Entry], texts: Sequence[TextEntry]) -> list[Table]:
+def plan_tables(entries: Sequence[LatentEntry], texts: Sequence[TextEntry]) -> list[Table]:
     """Return what `--dry-run` shows: mask sources, buckets, and what is fresh."""
     tally = MaskTally()
     for entry in entries:
@@ -89,7 +94,9 @@ def plan_tables(entries: Sequence[Entry], texts: Sequence[TextEntry]) -> list[Ta
     return [*tally.table(), *_bucket_table(entries), *_work_table(entries, texts)]
 
 
-def plan_details(entries: Sequence[Entry], texts: Sequence[TextEntry], outdated: Sequence[Path]) -> dict[str, object]:
+def plan_details(
+    entries: Sequence[LatentEntry], texts: Sequence[TextEntry], outdated: Sequence[Path]
+) -> dict[str, object]:
     """Return what `--dry-run --json` adds."""
     tally = MaskTally()
     for entry in entries:
@@ -107,9 +114,9 @@ def plan_details(entries: Sequence[Entry], texts: Sequence[TextEntry], outdated:
     }
 
 
-def entry_bytes(entry: Entry) -> int:
+def entry_bytes(entry: LatentEntry) -> int:
     """Return about how large the entry's file becomes: latents and mask in float32."""
-    latent = entry.recipe.model.family.latent
+    latent = entry.latent
     width, height = entry.geometry.size_wh
     frames = (entry.frames.frame_count - 1) // latent.temporal_stride + 1 if entry.frames else 1
     cells = frames * (width // latent.spatial_stride) * (height // latent.spatial_stride)
@@ -117,14 +124,14 @@ def entry_bytes(entry: Entry) -> int:
     return cells * planes * _FLOAT32_BYTES
 
 
-def _bucket_table(entries: Sequence[Entry]) -> list[Table]:
+def _bucket_table(entries: Sequence[LatentEntry]) -> list[Table]:
     rows = tuple((_bucket_text(entry), str(count)) for entry, count in _buckets(entries))
     return [Table("", ("Training size", "Items"), rows)] if rows else []
 
 
-def _buckets(entries: Sequence[Entry]) -> list[tuple[Entry, int]]:
+def _buckets(entries: Sequence[LatentEntry]) -> list[tuple[LatentEntry, int]]:
     counts: Counter[str] = Counter()
-    first: dict[str, Entry] = {}
+    first: dict[str, LatentEntry] = {}
     for entry in entries:
         text = _bucket_text(entry)
         counts[text] += 1
@@ -132,12 +139,12 @@ def _buckets(entries: Sequence[Entry]) -> list[tuple[Entry, int]]:
     return [(first[text], count) for text, count in counts.most_common()]
 
 
-def _bucket_text(entry: Entry) -> str:
+def _bucket_text(entry: LatentEntry) -> str:
     width, height = entry.geometry.size_wh
     return f"{width}x{height}" + (f", {entry.frames.frame_count} frames" if entry.frames else "")
 
 
-def _work_table(entries: Sequence[Entry], texts: Sequence[TextEntry]) -> list[Table]:
+def _work_table(entries: Sequence[LatentEntry], texts: Sequence[TextEntry]) -> list[Table]:
     counts: Counter[str] = Counter(_STEPS[entry.redo] for entry in entries)
     rows: list[tuple[str, ...]] = []
     for step in dict.fromkeys(_STEPS.values()):
@@ -151,3 +158,100 @@ def _work_table(entries: Sequence[Entry], texts: Sequence[TextEntry]) -> list[Ta
 
 def _weight_text(weight: float | None) -> str:
     return "-" if weight is None else f"{weight:.3f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one process counted; attributes as in :class:`CacheRun`."""
+
+    tally: MaskTally
+    failures: list[Failure]
+    doubts: list[str]
+    empty: list[str]
+
+
+@dataclass(slots=True)
+class CacheRun:
+    """Counts and failures of one run.
+
+    Attributes:
+        fail_fast: raise the first failure instead of noting it.
+        failures: items that failed.
+        tally: mask sources of everything that is in the cache now.
+        doubts: mask files that may not be what was meant, with the reason.
+        empty: masks with frames that are zero in all of a clip; the plan reads no frames and cannot know them.
+    """
+
+    fail_fast: bool = False
+    failures: list[Failure] = field(default_factory=list)
+    tally: MaskTally = field(default_factory=MaskTally)
+    doubts: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wrote(self, entry: LatentEntry, mean_weight: float | None, doubt: str = "") -> None:
+        """Count a latent file that was written, or whose mask or labels were renewed."""
+        with self._lock:
+            self.tally.add(entry.mask_source, mean_weight)
+            if doubt:
+                self.doubts.append(f"{entry.mask_file}: {doubt}")
+            if mean_weight == 0.0 and entry.mean_weight is None:
+                self.empty.append(mask_place(entry))
+
+    def kept(self, entry: LatentEntry) -> None:
+        """Count a latent file that was fresh."""
+        with self._lock:
+            self.tally.add(entry.mask_source, entry.mean_weight)
+
+    def failed(self, entry: LatentEntry | TextEntry, error: BlissmaskError) -> None:
+        """Note an item that failed; what is finished is kept.
+
+        Raises ``error`` when the first failure is to end the run.
+        """
+        if self.fail_fast:
+            raise error
+        key = entry.key if isinstance(entry, LatentEntry) else f"{entry.item.media.path} caption"
+        with self._lock:
+            self.failures.append(Failure(key, error.problems[0]))
+
+    def merge(self, other: Counts) -> None:
+        """Add what another process counted."""
+        self.tally.merge(other.tally)
+        self.failures += other.failures
+        self.doubts += other.doubts
+        self.empty += other.empty
+
+    @property
+    def counts(self) -> Counts:
+        """Return what other processes need to know of this run."""
+        return Counts(self.tally, self.failures, self.doubts, self.empty)
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """Return the warnings about masks that are doubtful or empty."""
+        return [*_doubt_warning(self.doubts), *empty_warning(self.empty)]
+
+
+def mask_place(entry: LatentEntry) -> str:
+    """Return where an entry's mask is: its file, or the picture with the alpha channel, and the frames of a clip."""
+    frames = f" frames {entry.frames}" if entry.frames else ""
+    return f"{entry.mask_file or entry.item.media.path}{frames}"
+
+
+def empty_warning(places: Sequence[str]) -> list[Problem]:
+    """Return one warning about masks that are zero everywhere; none when there are none."""
+    if not places:
+        return []
+    zero, them = verb(len(places), "is", "are"), verb(len(places), "it", "them")
+    what = f"{counted(len(places), 'mask')} {zero} zero everywhere; nothing would be learned from {them}"
+    fix = "mend the masks, leave the items out, or set `--empty-mask full` to train them at full weight"
+    return [Problem(what, tuple(places), fix)]
+
+
+def _doubt_warning(doubts: Sequence[str]) -> list[Problem]:
+    # Many clips may share one mask.
+    places = tuple(dict.fromkeys(doubts))
+    if not places:
+        return []
+    what = f"{counted(len(places), 'mask')} {verb(len(places), 'is', 'are')} perhaps not what was meant"
+    return [Problem(what, places, "use 8-bit grey PNG masks")]

@@ -7,8 +7,8 @@ from pathlib import Path
 from blissmask.cachefile.redo import Redo
 from blissmask.processes import Processes, connected, this_process
 from blissmask.tasks.cache.cache_sheet import write_cache_sheet
-from blissmask.tasks.cache.outcome import CacheRun
 from blissmask.tasks.cache.plan import COMMAND, CachePlan
+from blissmask.tasks.cache.report import CacheRun
 from blissmask.tasks.run.plan import Action, RunContext, Summary, planned_failures
 from blissmask.tasks.run.wording import bytes_text
 

@@ -1,4 +1,7 @@
-"""Find what is wrong with a data set before the first encode: refusals that stop the run, and masks that do not fit or mask nothing."""
+"""Find the faults of a data set before the first encode: refusals that stop the run, and masks that do not fit.
+
+Masks that are zero everywhere, or that mask nothing, are named as well.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem
-from blissmask.tasks.cache.outcome import empty_warning, mask_place
-from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.planning.notices import about
 from blissmask.tasks.cache.planning.scan import Scanned
 from blissmask.tasks.cache.reading.mask_weights import look_at_mask, mask_is_moving
+from blissmask.tasks.cache.report import empty_warning, mask_place
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
 _MAX_NAME_BYTES = 255
@@ -23,30 +26,30 @@ _MAX_NAME_BYTES = 255
 
 @dataclass(frozen=True, slots=True)
 class MaskCheck:
-    """What looking at one mask told.
+    """The result of looking at one mask.
 
     Attributes:
         entry: with the mean weight filled in.
         problem: why the entry cannot be made; None when it can.
     """
 
-    entry: Entry
+    entry: LatentEntry
     problem: Problem | None = None
 
 
 def refusals(scanned: Scanned) -> list[Problem]:
     """Return what must be mended before anything of the data set is encoded."""
-    recipe = scanned.recipe
+    dataset = scanned.dataset
     problems = []
-    if recipe.section.require_mask:
+    if dataset.section.require_mask:
         bare = [str(entry.item.media.path) for entry in scanned.entries if entry.mask_source in (None, MaskSource.FULL)]
-        has_folder = recipe.section.mask_directory is not None
+        has_folder = dataset.section.mask_directory is not None
         if bare:
             problems.append(
                 required_problem(
                     list(dict.fromkeys(bare)),
                     has_folder=has_folder,
-                    takes_alpha=recipe.section.alpha_mask,
+                    takes_alpha=dataset.section.alpha_mask,
                     orphans=scanned.collected.orphan_masks,
                 )
             )
@@ -57,14 +60,14 @@ def refusals(scanned: Scanned) -> list[Problem]:
     return [*problems, *_control_counts(scanned)]
 
 
-def check_masks(entries: Sequence[Entry], jobs: int) -> list[MaskCheck]:
-    """Look at the masks of the entries that will be averaged anew, several at a time, each once; the others are returned as they are.
+def check_masks(entries: Sequence[LatentEntry], jobs: int) -> list[MaskCheck]:
+    """Look at the masks that will be averaged anew, several at a time, each once; other entries come back unchanged.
 
     Still masks are decoded, so that empty ones are known before a model is loaded. Those with frames are measured and
     not read.
     """
     masks = [_mask_of(entry) for entry in entries]
-    firsts: dict[Hashable, Entry] = {}
+    firsts: dict[Hashable, LatentEntry] = {}
     for mask, entry in zip(masks, entries, strict=True):
         if mask is not None:
             firsts.setdefault(mask, entry)
@@ -88,34 +91,31 @@ def opaque_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
         for check in checks
         if check.entry.mask_source is MaskSource.ALPHA and check.entry.mean_weight == 1.0
     ]
-    # What is fresh may have been filled with full weight for being empty, which was told then.
-    opaque = [entry for entry in opaque if entry.redo in _ANEW or entry.recipe.empty_mask != "full"]
+    # A fresh entry may have an empty mask that was filled with full weight; the run that filled it named it.
+    opaque = [entry for entry in opaque if entry.redo in _ANEW or entry.dataset.empty_mask != "full"]
     if not opaque:
         return []
-    inverted = opaque[0].recipe.section.invert_mask
+    inverted = opaque[0].dataset.section.invert_mask
     return [opaque_warning([(entry.item.media.path, entry.item.mask_path) for entry in opaque], inverted=inverted)]
 
 
-def _mask_of(entry: Entry) -> Hashable:
-    """Return what tells the masks that are to be looked at apart; None where there is none.
-
-    Clips of a video share theirs.
-    """
+def _mask_of(entry: LatentEntry) -> Hashable:
+    """Return a key of the mask that is looked at, shared by the clips of a video; None where none is looked at."""
     if entry.redo not in _ANEW or entry.mask_source in (None, MaskSource.FULL):
         return None
-    path = entry.mask_path
+    path = entry.mask_file
     owner = None if path is not None and not mask_is_moving(path) else entry.item.media.path
     return path, owner, entry.geometry
 
 
-def _look(entry: Entry) -> float | Problem | None:
+def _look(entry: LatentEntry) -> float | Problem | None:
     try:
         return look_at_mask(entry)
     except InputError as error:
         return error.problems[0]
 
 
-def _checked(entry: Entry, seen: float | Problem | None) -> MaskCheck:
+def _checked(entry: LatentEntry, seen: float | Problem | None) -> MaskCheck:
     return MaskCheck(entry, seen) if isinstance(seen, Problem) else MaskCheck(replace(entry, mean_weight=seen))
 
 
@@ -143,10 +143,10 @@ def _shared_paths(scanned: Scanned) -> list[Problem]:
 
 
 def _control_counts(scanned: Scanned) -> list[Problem]:
-    recipe = scanned.recipe
-    family = recipe.model.family
-    if recipe.one_frame:
-        fewest = most = len(recipe.one_frame.clean_indices)
+    dataset = scanned.dataset
+    family = dataset.family
+    if dataset.one_frame:
+        fewest = most = len(dataset.one_frame.clean_indices)
     else:
         fewest, most = family.task.control_range
     wrong = [entry.item for entry in scanned.entries if not fewest <= len(entry.item.control_paths) <= most]

@@ -1,4 +1,4 @@
-"""What a user should know of a data set before it is encoded, and nothing else would tell."""
+"""Warn before a data set is encoded: what a user should know of its masks, clips, crops and captions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
 from blissmask.errors import Problem
-from blissmask.tasks.cache.cached_dataset import Recipe
-from blissmask.tasks.cache.planned_entries import Entry, rate_text
+from blissmask.tasks.cache.cached_dataset import CachedDataset
+from blissmask.tasks.cache.planned_entries import LatentEntry, rate_text
 from blissmask.tasks.cache.planning.scan import Scanned
 from blissmask.tasks.run.wording import counted, pixels_text, verb
 
 _RATE_TOLERANCE = 0.02
 """29.97 and 30 frames per second are one rate; 24 and 25 are two."""
 _MUCH_FASTER = 1.2
-"""A film this many times as fast as the model's rate shows its motion in clear slow motion when all frames are kept."""
+"""A video this many times as fast as the model's rate shows clear slow motion when all frames are kept."""
 _LITTLE_KEPT = 0.1
-"""Less of a picture than this share is no picture of what is in it."""
+"""A crop that keeps less than this share of a picture no longer shows what is in it."""
 
 
 def warnings(scanned: Scanned) -> list[Problem]:
@@ -35,13 +35,13 @@ def warnings(scanned: Scanned) -> list[Problem]:
 
 
 def about(items: Sequence[DatasetItem], what: str, fix: str) -> Problem:
-    """Return a problem of some items (at least one), each named once; ``what`` says in braces where their number stands."""
+    """Return a problem of some items (at least one), each named once; their number replaces the braces in ``what``."""
     paths = list(dict.fromkeys(str(item.media.path) for item in items))
     return Problem(what.format(counted(len(paths), "item")), tuple(paths), fix)
 
 
 def _masks(scanned: Scanned) -> list[Problem]:
-    section = scanned.recipe.section
+    section = scanned.dataset.section
     full = list(
         dict.fromkeys(entry.item.media.path for entry in scanned.entries if entry.mask_source is MaskSource.FULL)
     )
@@ -51,7 +51,7 @@ def _masks(scanned: Scanned) -> list[Problem]:
     if full:
         problems.append(full_weight_warning(full))
     default = section.default_mask
-    if lent := [entry.item for entry in scanned.entries if default and entry.mask_path == default]:
+    if lent := [entry.item for entry in scanned.entries if default and entry.mask_file == default]:
         problems.append(about(lent, "{} without a mask of its own, trained with `default_mask`", f"it is {default}"))
     if scanned.collected.orphan_masks:
         problems.append(orphan_warning(scanned.collected.orphan_masks))
@@ -59,71 +59,73 @@ def _masks(scanned: Scanned) -> list[Problem]:
 
 
 def _clips(scanned: Scanned) -> list[Problem]:
-    recipe = scanned.recipe
+    dataset = scanned.dataset
     problems = []
     if scanned.too_short:
-        longest = max(recipe.section.target_frames)
+        longest = max(dataset.section.target_frames)
         problems.append(
             about(scanned.too_short, "{} too short for any clip", f"`target_frames` asks for up to {longest} frames")
         )
     if scanned.shortened:
-        what = f"{counted(len(scanned.shortened), 'video')} {verb(len(scanned.shortened), 'gives', 'give')} fewer frames than stated"
+        give = verb(len(scanned.shortened), "gives", "give")
+        what = f"{counted(len(scanned.shortened), 'video')} {give} fewer frames than stated"
         where = tuple(f"{item.media.path}: {count} of {stated}" for item, count, stated in scanned.shortened)
         fix = "nothing to do where films were trimmed or their sound is longer; export again those that break off"
         problems.append(Problem(what, where, fix))
-    return [*problems, *_partly_short(scanned), *_rounded_frames(recipe), *_rates(scanned)]
+    return [*problems, *_partly_short(scanned), *_rounded_frames(dataset), *_rates(scanned)]
 
 
 def _partly_short(scanned: Scanned) -> list[Problem]:
     """Name the videos that are long enough for some of ``target_frames`` and not for others."""
-    recipe = scanned.recipe
-    if recipe.kind is MediaKind.IMAGE or recipe.section.frame_extraction == "full":
+    dataset = scanned.dataset
+    if dataset.kind is MediaKind.IMAGE or dataset.section.frame_extraction == "full":
         return []
     lengths: dict[Path, set[int]] = {}
     for entry in scanned.entries:
         if entry.frames is not None:
             lengths.setdefault(entry.item.media.path, set()).add(entry.frames.frame_count)
     problems = []
-    for length in rounded_targets(recipe.section.target_frames, recipe.model.family.latent.temporal_stride):
+    for length in rounded_targets(dataset.section.target_frames, dataset.family.latent.temporal_stride):
         short = [str(path) for path, found in lengths.items() if length not in found]
         if short:
             what = (
                 f"{counted(len(short), 'video')} {verb(len(short), 'is', 'are')} too short for clips of {length} frames"
             )
-            fps = recipe.model.family.default_fps
-            fix = f"only shorter clips are cut from them; {length} frames at {rate_text(fps)} fps are {length / fps:.1f} seconds"
+            fps = dataset.family.default_fps
+            seconds = f"{length} frames at {rate_text(fps)} fps are {length / fps:.1f} seconds"
+            fix = f"only shorter clips are cut from them; {seconds}"
             problems.append(Problem(what, tuple(short), fix))
     return problems
 
 
-def _rounded_frames(recipe: Recipe) -> list[Problem]:
-    stride = recipe.model.family.latent.temporal_stride
-    targets = (
-        recipe.section.target_frames
-        if recipe.kind is MediaKind.VIDEO and recipe.section.frame_extraction != "full"
-        else []
-    )
+def _rounded_frames(dataset: CachedDataset) -> list[Problem]:
+    stride = dataset.family.latent.temporal_stride
+    if dataset.kind is not MediaKind.VIDEO or dataset.section.frame_extraction == "full":
+        return []
     changed = [
         f"{frames} becomes {round_frames(frames, stride)}"
-        for frames in targets
+        for frames in dataset.section.target_frames
         if frames != round_frames(frames, stride)
     ]
     what = f"`target_frames` are rounded to {stride}k+1: {', '.join(changed)}"
-    return [Problem(what, (), f"the VAE of `{recipe.model.family.name}` encodes no other lengths")] if changed else []
+    return [Problem(what, (), f"the VAE of `{dataset.family.name}` encodes no other lengths")] if changed else []
 
 
 def _rates(scanned: Scanned) -> list[Problem]:
-    """Name films whose own rate is not the one they are taken for; without ``source_fps`` all frames are kept, as in musubi-tuner.
+    """Name videos whose own rate is not the rate they are read at.
 
-    Slower films than the model's rate are left out then: frames are never repeated, so no setting would mend them.
+    Without ``source_fps`` all frames are kept, as in musubi-tuner. Videos slower than the model's rate are then not
+    named: frames are never repeated, so no setting would mend them.
     """
-    family, source = scanned.recipe.model.family, scanned.recipe.section.source_fps
+    family, source = scanned.dataset.family, scanned.dataset.section.source_fps
     moving = [entry for entry in scanned.entries if entry.frames and entry.frames.frame_count > 1]
     rates = {entry.item.media.path: entry.facts.fps for entry in moving if entry.facts.fps}
     if source is None:
         wrong = {path: fps for path, fps in rates.items() if fps > family.default_fps * _MUCH_FASTER}
-        what = f"{{}} faster than the {rate_text(family.default_fps)} fps of `{family.name}`; with all frames kept, motion becomes slow motion"
-        fix = f"set `source_fps` to the rate of the videos, and frames are dropped to {rate_text(family.default_fps)} per second"
+        own_rate = rate_text(family.default_fps)
+        faster = f"faster than the {own_rate} fps of `{family.name}`"
+        what = f"{{}} {faster}; with all frames kept, motion becomes slow motion"
+        fix = f"set `source_fps` to the rate of the videos, and frames are dropped to {own_rate} per second"
     else:
         wrong = {path: fps for path, fps in rates.items() if abs(fps / source - 1) > _RATE_TOLERANCE}
         what = f"{{}} at another rate than `source_fps`, {rate_text(source)}; frames are dropped as if it were right"
@@ -143,11 +145,11 @@ def _crops(scanned: Scanned) -> list[Problem]:
         f"{path}: {pixels_text(entry.facts.size_wh)} to {pixels_text(entry.geometry.size_wh)}"
         for path, entry in much_cut.items()
     )
-    buckets = "" if len(scanned.recipe.buckets.sizes) > 1 else "set `enable_bucket = true`, or "
+    buckets = "" if len(scanned.dataset.buckets.sizes) > 1 else "set `enable_bucket = true`, or "
     return [Problem(what, where, f"{buckets}leave out what is extremely wide or tall")]
 
 
-def _foreign(entries: Sequence[Entry]) -> list[Problem]:
+def _foreign(entries: Sequence[LatentEntry]) -> list[Problem]:
     foreign = [entry.path for entry in entries if entry.reason == "made by another tool"]
     if not foreign:
         return []
@@ -156,6 +158,6 @@ def _foreign(entries: Sequence[Entry]) -> list[Problem]:
 
 
 def _captions(scanned: Scanned) -> list[Problem]:
-    if scanned.recipe.section.shuffle_caption and scanned.texts:
+    if scanned.dataset.section.shuffle_caption and scanned.texts:
         return [Problem("`shuffle_caption` draws one order per caption, since embeddings are cached", (), "")]
     return []

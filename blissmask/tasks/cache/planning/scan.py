@@ -1,4 +1,4 @@
-"""Look at one data set: which entries and captions it needs, and which of them its cache holds already.
+"""Scan one data set: which entries and captions it needs, and which of them its cache holds already.
 
 Reads names, headers, captions and fingerprints, and counts the frames of videos; unchanged photos and videos are not
 opened, since their cache entries remember what was found.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import OURS, as_unicode, read_mean_weight, text_name
+from blissmask.cachefile.layout import OURS, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions import read_caption, shuffle_tags
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
@@ -22,12 +21,12 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
-from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Recipe
-from blissmask.tasks.cache.planned_entries import Entry, Facts, TextEntry
+from blissmask.tasks.cache.cached_dataset import CachedDataset
+from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
 
 _FAR_FEWER = 0.1
-"""A container that states this share of frames too many deserves a word: its film was trimmed, or is damaged."""
+"""A video is named whose container states this share of frames too many: it was trimmed, or is damaged."""
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class Scanned:
     """What was found out about a data set.
 
     Attributes:
-        recipe: how it is cached.
+        dataset: how it is cached.
         collected: its items.
         folder: what its cache holds.
         prints: compares files with fingerprints.
@@ -49,12 +48,12 @@ class Scanned:
         geometries: how media of each size that was met are fitted.
     """
 
-    recipe: Recipe
+    dataset: CachedDataset
     collected: Collected
     folder: CacheFolder
     prints: Prints
     masked: bool
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LatentEntry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
     unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
     too_short: list[DatasetItem] = field(default_factory=list)
@@ -63,11 +62,11 @@ class Scanned:
     geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
 
 
-def scan(recipe: Recipe, prints: Prints, *, latents: bool, texts: bool, force: bool, verify: bool) -> Scanned:
+def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, force: bool, verify: bool) -> Scanned:
     """Find out what a data set needs.
 
     Args:
-        recipe: how it is cached.
+        dataset: how it is cached.
         prints: compares files with fingerprints, for all data sets of a run.
         latents: look at photos, videos and masks.
         texts: look at captions.
@@ -77,14 +76,14 @@ def scan(recipe: Recipe, prints: Prints, *, latents: bool, texts: bool, force: b
     Raises:
         InputError, UsageError: as ``collect``, or the cache folder cannot be listed.
     """
-    folder = CacheFolder(recipe.folder, recipe.model.family.cache_suffix, verify=verify)
-    collected = collect(recipe.section, recipe.number)
+    folder = CacheFolder(dataset.folder, dataset.family.cache_suffix, verify=verify)
+    collected = collect(dataset.section, dataset.number)
     masked = (
-        recipe.section.alpha_mask
+        dataset.section.alpha_mask
         or any(item.mask_path for item in collected.items)
-        or recipe.section.mask_directory is not None
+        or dataset.section.mask_directory is not None
     )
-    found = Scanned(recipe, collected, folder, prints, masked)
+    found = Scanned(dataset, collected, folder, prints, masked)
     for item in found.collected.items:
         try:
             if latents:
@@ -98,13 +97,13 @@ def scan(recipe: Recipe, prints: Prints, *, latents: bool, texts: bool, force: b
 
 def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     facts, known = _facts(item, found)
-    ranges = list(_ranges(item, facts, found.recipe))
+    ranges = list(_ranges(item, facts, found.dataset))
     if not ranges:
         found.too_short.append(item)
     for frames in ranges:
-        entry = Entry(
+        entry = LatentEntry(
             item=item,
-            recipe=found.recipe,
+            dataset=found.dataset,
             facts=facts,
             frames=frames,
             geometry=_geometry(facts.size_wh, found),
@@ -114,13 +113,13 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
 
 
 def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
-    """Return how media of one size are fitted, looked for once: photos of one camera are of one size, and there are dozens of buckets."""
+    """Return how media of one size are fitted; each size is looked up once, since cameras give few sizes."""
     if size_wh not in found.geometries:
-        found.geometries[size_wh] = found.recipe.buckets.fit(size_wh)
+        found.geometries[size_wh] = found.dataset.buckets.fit(size_wh)
     return found.geometries[size_wh]
 
 
-def _decided(entry: Entry, found: Scanned, known: dict[str, _Known], *, force: bool) -> Entry:
+def _decided(entry: LatentEntry, found: Scanned, known: dict[str, _Known], *, force: bool) -> LatentEntry:
     name = entry.path.name
     if name not in known:
         metadata = found.folder.metadata(name)
@@ -132,7 +131,7 @@ def _decided(entry: Entry, found: Scanned, known: dict[str, _Known], *, force: b
         return replace(entry, reason="damaged")
     if force:
         return replace(entry, reason="redone")
-    mask_paths = (entry.mask_path,) if entry.mask_path else ()
+    mask_paths = (entry.mask_file,) if entry.mask_file else ()
     mask = found.prints.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths)
     redo, reason = decide(metadata, entry.wanted, media=known[name].media, mask=mask)
     is_fresh = redo in (Redo.NOTHING, Redo.LABELS)
@@ -141,7 +140,12 @@ def _decided(entry: Entry, found: Scanned, known: dict[str, _Known], *, force: b
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A cache file that was looked into: what it says of itself, empty when damaged, and how the media compare with it."""
+    """A cache file that was looked into.
+
+    Attributes:
+        metadata: what it remembers; empty when the file is damaged.
+        media: how the media compare with it.
+    """
 
     metadata: Mapping[str, str]
     media: Sameness
@@ -154,7 +158,7 @@ def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]
         metadata = found.folder.metadata(name) or {}
         known[name] = _Known(metadata, _compare_media(item, metadata, found.prints))
         remembered = Facts.parse(metadata.get(f"{OURS}source", ""))
-        if remembered and known[name].media is not Sameness.CHANGED and _is_counted(remembered, item):
+        if remembered and known[name].media is not Sameness.CHANGED:
             return remembered, known
     if item.media.kind is MediaKind.IMAGE:
         header = read_header(item.media.path)
@@ -165,61 +169,49 @@ def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]
     return Facts(extent.size_wh, frame_count=extent.frame_count, fps=extent.fps), known
 
 
-def _is_counted(facts: Facts, item: DatasetItem) -> bool:
-    """Say whether the frames were counted; the number that an earlier version took from a container may be wrong."""
-    return item.media.kind is MediaKind.IMAGE or facts.fps is not None or item.media.path.is_dir()
-
-
 def _compare_media(item: DatasetItem, metadata: Mapping[str, str], prints: Prints) -> Sameness:
     return prints.compare(metadata.get(f"{OURS}media_print", ""), item.pixel_paths)
 
 
-def _ranges(item: DatasetItem, facts: Facts, recipe: Recipe) -> Iterator[FrameRange | None]:
+def _ranges(item: DatasetItem, facts: Facts, dataset: CachedDataset) -> Iterator[FrameRange | None]:
     if item.media.kind is MediaKind.IMAGE:
         yield None
         return
-    family = recipe.model.family
-    kept = len(frames_at_rate(facts.frame_count, recipe.section.source_fps, family.default_fps))
-    yield from clip_ranges(kept, recipe.section, family.latent.temporal_stride)
+    family = dataset.family
+    kept = len(frames_at_rate(facts.frame_count, dataset.section.source_fps, family.default_fps))
+    yield from clip_ranges(kept, dataset.section, family.latent.temporal_stride)
 
 
 def _mask_source(item: DatasetItem, facts: Facts, found: Scanned) -> MaskSource | None:
     if not found.masked:
         return None
-    alpha_mask = found.recipe.section.alpha_mask
+    alpha_mask = found.dataset.section.alpha_mask
     return resolve_mask_source(alpha_mask=alpha_mask, has_alpha=facts.has_alpha, has_file=item.mask_path is not None)
 
 
 def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
-    recipe = found.recipe
-    if item.caption is None:
-        if item.caption_path is None or not item.caption_path.is_file():
-            found.without_caption.append(item)
-            return
+    section = found.dataset.section
+    if item.caption is not None:
+        caption = item.caption
+    elif item.caption_path is not None and item.caption_path.is_file():
         caption = read_caption(item.caption_path)
     else:
-        caption = item.caption
-    if recipe.section.shuffle_caption:
-        caption = shuffle_tags(caption, keep_tokens=recipe.section.keep_tokens or 0, seed=item.media.stem)
-    path = recipe.folder / text_name(item.media.stem, recipe.model.family.cache_suffix)
-    metadata = found.folder.metadata(path.name)
+        found.without_caption.append(item)
+        return
+    if section.shuffle_caption:
+        caption = shuffle_tags(caption, keep_tokens=section.keep_tokens or 0, seed=item.media.stem)
+    entry = TextEntry(item, found.dataset, caption)
+    found.texts.append(replace(entry, reason=_text_reason(entry, found, force=force)))
+
+
+def _text_reason(entry: TextEntry, found: Scanned, *, force: bool) -> str:
+    """Return why a caption is encoded; empty when its file is fresh."""
+    metadata = found.folder.metadata(entry.path.name)
     if metadata is None:
-        reason = "new caption"
-    elif not metadata:
-        reason = "caption file damaged"
-    elif force:
-        reason = "redone"
-    else:
-        controls = found.prints.compare(metadata.get(f"{OURS}controls_print", ""), seen_controls(item, recipe))
-        reason = decide_text(metadata, caption, text_labels(recipe), controls=controls)
-    found.texts.append(TextEntry(item, recipe, caption, path, reason))
-
-
-def seen_controls(item: DatasetItem, recipe: Recipe) -> tuple[Path, ...]:
-    """Return the control pictures that the item's caption is encoded with; none for most families."""
-    return item.control_paths if recipe.model.family.task.text_sees_controls else ()
-
-
-def text_labels(recipe: Recipe) -> dict[str, str]:
-    """Return what a text file should say of itself besides the caption, without the prefix."""
-    return {"text_encoder": recipe.model.text_encoder, "text_dtype": TEXT_DTYPE}
+        return "new caption"
+    if not metadata:
+        return "caption file damaged"
+    if force:
+        return "redone"
+    controls = found.prints.compare(metadata.get(f"{OURS}controls_print", ""), entry.controls)
+    return decide_text(metadata, entry.caption, entry.labels, controls=controls)

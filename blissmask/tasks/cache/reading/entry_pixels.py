@@ -1,4 +1,6 @@
-"""Read what one cache entry is made from: pixels, control pictures and mask at training size. Runs in worker threads.
+"""Read what one cache entry is made from: pixels, control pictures and mask at training size.
+
+The functions run in worker threads.
 
 F frames, H, W: rows and columns at training size; 3 = RGB.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,29 @@ from blissmask.dataset.item import MaskSource
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image
-from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_still_mask
-from blissmask.tasks.cache.reading.video_frames import Footage
+from blissmask.tasks.cache.reading.video_frames import SharedVideo
+
+
+@dataclass(frozen=True, slots=True)
+class MaskReading:
+    """The mask of one entry, as it was read.
+
+    Attributes:
+        mask: weights at training size; None when the data set has no masks.
+        doubt: why the mask may not be what was meant; empty when there is no doubt.
+        fingerprint: of the mask file, taken before reading; empty when there is none.
+    """
+
+    mask: PixelMask | None
+    doubt: str = ""
+    fingerprint: str = ""
+
+    @property
+    def mean_weight(self) -> float | None:
+        """Return the mean weight; None without a mask."""
+        return None if self.mask is None else self.mask.mean_weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,51 +53,92 @@ class Pixels:
     Attributes:
         rgb_FHW3: uint8 colours.
         controls: uint8 colours of each control picture, (F, h, w, 3), F 1 for pictures.
-        mask: weights at training size; None when the data set has no masks.
-        doubt: why the mask may not be what was meant; empty when there is no doubt.
-        media_print, mask_print: fingerprints, taken before reading.
+        reading: the mask.
+        media_print: fingerprint of the media, taken before reading.
         colours: hash of all pixels that are encoded.
     """
 
     rgb_FHW3: NDArray[np.uint8]
     controls: tuple[NDArray[np.uint8], ...]
-    mask: PixelMask | None
-    doubt: str
+    reading: MaskReading
     media_print: str
-    mask_print: str
     colours: str
 
 
-def read_pixels(entry: Entry, footage: Footage | None) -> Pixels:
+def read_pixels(entry: LatentEntry, video: SharedVideo | None) -> Pixels:
     """Read everything an entry needs.
 
     Args:
         entry: what to read.
-        footage: what a clip shares with the others of its video; None for pictures.
+        video: what a clip shares with the others of its video; None for pictures.
 
     Raises:
         MediaError: a file is damaged.
         MaskError: the mask does not fit.
     """
-    media_print = footage.media_print if footage else fingerprint.take(entry.item.pixel_paths)
-    picture = None if footage else read_image(entry.item.media.path)
-    if footage:
-        rgb_FHW3 = np.stack(list(footage.rgb.frames(entry.frame_indices)))
-        controls = tuple(control.read(entry.frame_indices) for control in footage.controls)
-    else:
-        assert picture is not None
+    if video is None:
+        # The fingerprint first: a file that changes while it is read looks changed next time, not fresh.
+        media_print = fingerprint.take(entry.item.pixel_paths)
+        picture = read_image(entry.item.media.path)
         rgb_FHW3 = entry.geometry.fit_rgb(picture.rgb_HW3)[np.newaxis]
         controls = _read_controls(entry)
-    mask, doubt, mask_print = _read_mask(entry, picture, footage)
-    return Pixels(rgb_FHW3, controls, mask, doubt, media_print, mask_print, _hash((rgb_FHW3, *controls)))
+        reading = _filled(entry, _read_picture_mask(entry, picture))
+    else:
+        media_print = video.media_print
+        rgb_FHW3 = np.stack(list(video.rgb.frames(entry.frame_indices)))
+        controls = tuple(control.read(entry.frame_indices) for control in video.controls)
+        reading = read_mask(entry, video)
+    return Pixels(
+        rgb_FHW3=rgb_FHW3,
+        controls=controls,
+        reading=reading,
+        media_print=media_print,
+        colours=_hash((rgb_FHW3, *controls)),
+    )
 
 
-def read_mask(entry: Entry, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
-    """Read the mask alone; return it with the doubt about it and the fingerprint of its file.
+def read_mask(entry: LatentEntry, video: SharedVideo | None) -> MaskReading:
+    """Read the mask alone. Arguments and errors as for :func:`read_pixels`."""
+    if video is None:
+        return _filled(entry, _read_picture_mask(entry, None))
+    reading = _read_clip_mask(entry, video)
+    if entry.dataset.empty_mask == "error" and reading.mask is not None and not reading.mask.weights_fHW.any():
+        # The plan refuses still masks that are empty; masks with frames are decoded here for the first time.
+        what = f"the mask is zero everywhere in frames {entry.frames}"
+        raise MaskError(what, where=[entry.mask_file], fix="mend the mask, or set `--empty-mask full`")
+    return _filled(entry, reading)
 
-    Arguments as for :func:`read_pixels`.
-    """
-    return _read_mask(entry, None, footage)
+
+def _filled(entry: LatentEntry, reading: MaskReading) -> MaskReading:
+    """Return full weight instead of a mask that is zero everywhere, where the user wants that."""
+    if reading.mask is None or reading.mask.weights_fHW.any() or entry.dataset.empty_mask != "full":
+        return reading
+    return replace(reading, mask=full_mask(entry.geometry))
+
+
+def _read_picture_mask(entry: LatentEntry, picture: Picture | None) -> MaskReading:
+    """Read the one mask of an entry; ``picture`` is the photo where it is decoded already."""
+    if not entry.has_mask:
+        return _without_mask(entry)
+    mask_print = fingerprint.take([] if entry.mask_file is None else [entry.mask_file])
+    mask, doubt = read_still_mask(entry, picture)
+    return MaskReading(mask, doubt, mask_print)
+
+
+def _read_clip_mask(entry: LatentEntry, video: SharedVideo) -> MaskReading:
+    if not entry.has_mask:
+        return _without_mask(entry)
+    mask_print = video.mask_print
+    if entry.mask_file is None or not mask_is_moving(entry.mask_file):
+        mask, doubt = video.still_mask
+        return MaskReading(mask, doubt, mask_print)
+    indices = entry.frame_indices
+    mask = moving_mask(video.masks.frames(indices), len(indices), entry.latent.temporal_stride)
+    return MaskReading(mask, fingerprint=mask_print)
+
+
+def _without_mask(entry: LatentEntry) -> MaskReading:
+    return MaskReading(full_mask(entry.geometry) if entry.mask_source is MaskSource.FULL else None)
 
 
 def _hash(arrays: Iterable[NDArray[np.uint8]]) -> str:
@@ -86,54 +149,25 @@ def _hash(arrays: Iterable[NDArray[np.uint8]]) -> str:
     return digest.hexdigest()
 
 
-def _read_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
-    mask, doubt, mask_print = _raw_mask(entry, picture, footage)
-    if mask is None or mask.weights_fHW.any():
-        return mask, doubt, mask_print
-    if entry.recipe.empty_mask == "error" and footage:
-        # The plan refuses still masks that are empty; those with frames are decoded here for the first time.
-        what = f"the mask is zero everywhere in frames {entry.frames}"
-        raise MaskError(what, where=[entry.mask_path], fix="mend the mask, or set `--empty-mask full`")
-    return full_mask(entry.geometry) if entry.recipe.empty_mask == "full" else mask, doubt, mask_print
-
-
-def _raw_mask(entry: Entry, picture: Picture | None, footage: Footage | None) -> tuple[PixelMask | None, str, str]:
-    if entry.mask_source is None:
-        return None, "", ""
-    if entry.mask_source is MaskSource.FULL:
-        return full_mask(entry.geometry), "", ""
-    path = entry.mask_path
-    # The fingerprint first: a file that changes while it is read looks changed next time, not fresh.
-    if footage is None:
-        mask_print = fingerprint.take([path] if path else [])
-        return *read_still_mask(entry, picture), mask_print
-    mask_print = footage.mask_print
-    if path is None or not mask_is_moving(path):
-        return *footage.still_mask, mask_print
-    indices, stride = entry.frame_indices, entry.recipe.model.family.latent.temporal_stride
-    return moving_mask(footage.masks.frames(indices), len(indices), stride), "", mask_print
-
-
-def _read_controls(entry: Entry) -> tuple[NDArray[np.uint8], ...]:
+def _read_controls(entry: LatentEntry) -> tuple[NDArray[np.uint8], ...]:
     pictures = (read_image(path).rgb_HW3 for path in entry.item.control_paths)
     return tuple(_control_geometry(entry, (rgb.shape[1], rgb.shape[0])).fit_rgb(rgb)[np.newaxis] for rgb in pictures)
 
 
-def _control_geometry(entry: Entry, size_wh: tuple[int, int]) -> Geometry:
-    """Return how a control picture is fitted: to the target's size, to its own size of a given area, or only cut to the grid.
+def _control_geometry(entry: LatentEntry, size_wh: tuple[int, int]) -> Geometry:
+    """Return how a control picture is fitted.
+
+    It takes the target's size, its own shape in a given area, or its own size cut to the grid.
 
     Source: musubi-tuner's ``control_resolution`` and ``no_resize_control``; with both, only larger pictures are shrunk.
     """
-    section, grid = entry.recipe.section, entry.recipe.model.family.latent.grid_multiple
+    section, grid = entry.dataset.section, entry.latent.grid_multiple
     resolution_wh = section.control_resolution
-    if entry.recipe.one_frame or (resolution_wh is None and not section.no_resize_control):
+    if entry.dataset.one_frame or (resolution_wh is None and not section.no_resize_control):
         return cover(size_wh, entry.geometry.size_wh)
     is_small = resolution_wh is None or size_wh[0] * size_wh[1] <= resolution_wh[0] * resolution_wh[1]
     if section.no_resize_control and is_small and min(size_wh) >= grid:
-        return Geometry(
-            size_wh,
-            size_wh,
-            (size_wh[0] % grid // 2, size_wh[1] % grid // 2),
-            (size_wh[0] // grid * grid, size_wh[1] // grid * grid),
-        )
+        left_top = (size_wh[0] % grid // 2, size_wh[1] % grid // 2)
+        cut_wh = (size_wh[0] // grid * grid, size_wh[1] // grid * grid)
+        return Geometry(size_wh, size_wh, left_top, cut_wh)
     return cover(size_wh, area_size(size_wh, resolution_wh or entry.geometry.size_wh, grid))

@@ -1,4 +1,4 @@
-"""The mask of one entry: whether it can be its mask at all, its weights, its frames.
+"""Read the mask of one entry: whether it fits the entry, its weights, its frames.
 
 H, W: rows and columns. Sizes are (width, height).
 """
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from blissmask.dataset.frame_source import frame_files, frame_numbers, measure, read_weights
 from blissmask.dataset.geometry import Geometry
-from blissmask.dataset.item import MaskSource
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import Picture, read_image, read_mask_picture
-from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.run.wording import framing_problem
 
 _MAX_ALPHA = np.float32(255)
@@ -30,23 +29,25 @@ def mask_is_moving(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
 
 
-def look_at_mask(entry: Entry) -> float | None:
-    """Check that the mask of an entry can be its mask; return its mean weight, None for a mask with frames, which are not read.
+def look_at_mask(entry: LatentEntry) -> float | None:
+    """Check that the mask of an entry fits it, and return its mean weight.
+
+    Masks with frames of their own are measured but not read; their mean weight is None.
 
     Raises:
         MediaError: a file is damaged.
         MaskError: the mask does not fit, see :func:`_refuse_other_frames`.
     """
-    path = entry.mask_path
+    path = entry.mask_file
     if path is not None and mask_is_moving(path):
         _refuse_other_frames(entry, path)
         return None
     weights_HW, _ = _read_still_weights(entry, None)
-    return mean_weight(weights_HW, entry.geometry, inverted=entry.recipe.section.invert_mask)
+    return mean_weight(weights_HW, entry.geometry, inverted=entry.dataset.section.invert_mask)
 
 
-def read_still_mask(entry: Entry, picture: Picture | None = None) -> tuple[PixelMask, str]:
-    """Read the mask of an entry that has one alpha channel or mask picture; return it with the doubt about it.
+def read_still_mask(entry: LatentEntry, picture: Picture | None = None) -> tuple[PixelMask, str]:
+    """Read the alpha channel or the mask picture of an entry; return the mask with the doubt about it.
 
     Args:
         entry: whose mask.
@@ -57,39 +58,42 @@ def read_still_mask(entry: Entry, picture: Picture | None = None) -> tuple[Pixel
         MaskError: the mask has another shape, or the alpha channel is gone.
     """
     weights_HW, doubt = _read_still_weights(entry, picture)
-    recipe = entry.recipe
-    return still_mask(weights_HW, entry.geometry, recipe.tiers, inverted=recipe.section.invert_mask), doubt
+    dataset = entry.dataset
+    return still_mask(weights_HW, entry.geometry, dataset.tiers, inverted=dataset.section.invert_mask), doubt
 
 
-def read_frame_masks(entry: Entry, indices: Collection[int]) -> Iterator[PixelMask]:
-    """Yield the masks of the named frames of a mask that has some, in ascending order.
+def read_frame_masks(entry: LatentEntry, mask: Path, indices: Collection[int]) -> Iterator[PixelMask]:
+    """Yield the masks of the named frames, in ascending order.
+
+    Args:
+        entry: whose mask.
+        mask: its mask file, one with frames of its own.
+        indices: numbers of frames.
 
     Raises:
         MediaError: a frame is missing or damaged.
         MaskError: a frame has another shape than the video; names it.
     """
-    path, geometry, recipe = entry.mask_path, entry.geometry, entry.recipe
-    assert path is not None
-    for index, weights_HW in zip(sorted(indices), read_weights(path, indices), strict=True):
-        _refuse_framing(path, _size_of(weights_HW), geometry, what=f"frame {index} of the mask")
-        yield still_mask(weights_HW, geometry, recipe.tiers, inverted=recipe.section.invert_mask)
+    geometry, dataset = entry.geometry, entry.dataset
+    for index, weights_HW in zip(sorted(indices), read_weights(mask, indices), strict=True):
+        _refuse_framing(mask, _size_of(weights_HW), geometry, what=f"frame {index} of the mask")
+        yield still_mask(weights_HW, geometry, dataset.tiers, inverted=dataset.section.invert_mask)
 
 
-def _read_still_weights(entry: Entry, picture: Picture | None) -> tuple[NDArray[np.float32], str]:
+def _read_still_weights(entry: LatentEntry, picture: Picture | None) -> tuple[NDArray[np.float32], str]:
     """Return weights in [0, 1] in the mask's own size, and the doubt about them."""
-    if entry.mask_source is MaskSource.ALPHA:
+    path = entry.mask_file
+    if path is None:
         alpha_HW = (picture or read_image(entry.item.media.path)).alpha_HW
         if alpha_HW is None:
             raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
         return alpha_HW.astype(np.float32) / _MAX_ALPHA, ""
-    path = entry.mask_path
-    assert path is not None
     read = read_mask_picture(path)
     _refuse_framing(path, _size_of(read.weights_HW), entry.geometry)
     return read.weights_HW, read.doubt
 
 
-def _refuse_other_frames(entry: Entry, path: Path) -> None:
+def _refuse_other_frames(entry: LatentEntry, path: Path) -> None:
     """Refuse a mask whose frames cannot be those of the video: they are paired by their numbers alone.
 
     Raises:

@@ -22,7 +22,7 @@ from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.dataset.shared_frames import SharedFrames
 from blissmask.errors import MediaError
-from blissmask.tasks.cache.planned_entries import Entry
+from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.mask_weights import read_frame_masks, read_still_mask
 from blissmask.tasks.run.wording import pixels_text
 
@@ -33,11 +33,11 @@ Rgb: TypeAlias = NDArray[np.uint8]
 class Job:
     """An entry to read, with what it shares with the other clips of its video; None for pictures."""
 
-    entry: Entry
-    footage: Footage | None
+    entry: LatentEntry
+    video: SharedVideo | None
 
 
-class Footage:
+class SharedVideo:
     """The frames of a video, its controls and its mask, for all clips that are made in one run.
 
     Nothing is opened before it is asked for.
@@ -51,17 +51,22 @@ class Footage:
         masks: the masks of single frames, for a mask that has frames of its own.
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[LatentEntry]) -> None:
         self._entry = entries[0]
         clips = [entry.frame_indices for entry in entries]
         item, geometry = self._entry.item, self._entry.geometry
         self.rgb = _rgb_frames(item.media.path, geometry, clips)
         self.controls = tuple(ControlClip(path, geometry.size_wh, clips) for path in item.control_paths)
-        self.masks = SharedFrames(lambda wanted: read_frame_masks(self._entry, wanted), clips)
+        self.masks = SharedFrames(self._read_masks, clips)
+
+    def _read_masks(self, wanted: Collection[int]) -> Iterator[PixelMask]:
+        mask = self._entry.mask_file
+        if mask is not None:
+            yield from read_frame_masks(self._entry, mask, wanted)
 
     @cached_property
     def still_mask(self) -> tuple[PixelMask, str]:
-        """Return the one mask of all clips, with the doubt about it; raises MediaError or MaskError."""
+        """Return the one mask of all clips and the doubt about it. Raises MediaError or MaskError."""
         return read_still_mask(self._entry)
 
     @cached_property
@@ -71,8 +76,8 @@ class Footage:
 
     @cached_property
     def mask_print(self) -> str:
-        """Return the fingerprint of the mask file or folder, as it was before the first clip was read; empty when there is none."""
-        return fingerprint.take([self._entry.mask_path] if self._entry.mask_path else [])
+        """Return the fingerprint of the mask file or folder before the first clip was read; empty without one."""
+        return fingerprint.take([self._entry.mask_file] if self._entry.mask_file else [])
 
 
 class ControlClip:
@@ -109,16 +114,16 @@ def _up_to(frame_count: int, indices: Sequence[int]) -> list[int]:
     return sorted({min(index, frame_count - 1) for index in indices})
 
 
-def with_footage(entries: Sequence[Entry]) -> Iterator[Job]:
-    """Yield the entries, the clips of one video one after the other in the order in which a single pass finishes them."""
-    for _, group in groupby(entries, key=lambda entry: (entry.recipe.number, entry.item.media.path)):
+def with_shared_videos(entries: Sequence[LatentEntry]) -> Iterator[Job]:
+    """Yield the entries; the clips of one video follow each other in the order in which a single pass finishes them."""
+    for _, group in groupby(entries, key=lambda entry: (entry.dataset.number, entry.item.media.path)):
         together = list(group)
         if not together[0].is_moving:
             yield from (Job(entry, None) for entry in together)
             continue
         together.sort(key=lambda entry: entry.frame_indices[-1])
-        footage = Footage(together)
-        yield from (Job(entry, footage) for entry in together)
+        video = SharedVideo(together)
+        yield from (Job(entry, video) for entry in together)
 
 
 def _rgb_frames(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) -> SharedFrames[Rgb]:
