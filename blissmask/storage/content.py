@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from blissmask.errors import MediaError
@@ -48,6 +49,14 @@ def without_links(path: Path) -> Path:
     Python 3.13.
     """
     return Path(os.path.realpath(path))
+
+
+def shared_places(paths: Sequence[Path]) -> dict[Path, list[int]]:
+    """Return the places that more than one of ``paths`` leads to, each with the positions of these paths."""
+    positions: dict[Path, list[int]] = {}
+    for position, path in enumerate(paths):
+        positions.setdefault(without_links(path), []).append(position)
+    return {place: found for place, found in positions.items() if len(found) > 1}
 
 
 @functools.cache

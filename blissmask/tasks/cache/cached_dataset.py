@@ -19,7 +19,7 @@ from blissmask.families.files.model_files import ModelFiles, model_files
 from blissmask.families.protocol import OneFrame
 from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TierTable
-from blissmask.storage.content import without_links
+from blissmask.storage.content import shared_places, without_links
 
 TEXT_DTYPE = "bfloat16"
 """Text encoders run in the precision their weights are published in, on every device, so that caches agree."""
@@ -208,15 +208,9 @@ def _one_frame(config: Config, model: Model, section: DatasetSection, number: in
 
 
 def _shared_folders(datasets: list[CachedDataset]) -> list[Problem]:
-    numbers: dict[Path, list[CachedDataset]] = {}
-    for dataset in datasets:
-        numbers.setdefault(without_links(dataset.folder), []).append(dataset)
-    return [
-        Problem(
-            f"datasets {' and '.join(str(dataset.number) for dataset in sharing)} have one `cache_directory`",
-            (str(folder),),
-            "give each its own; entries of one would be taken for the other's",
-        )
-        for folder, sharing in numbers.items()
-        if len(sharing) > 1
-    ]
+    problems = []
+    for folder, positions in shared_places([dataset.folder for dataset in datasets]).items():
+        numbers = " and ".join(str(datasets[position].number) for position in positions)
+        fix = "give each its own; entries of one would be taken for the other's"
+        problems.append(Problem(f"datasets {numbers} have one `cache_directory`", (str(folder),), fix))
+    return problems

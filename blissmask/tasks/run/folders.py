@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
-from blissmask.storage.content import without_links
+from blissmask.storage.content import shared_places, without_links
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def required(table: str, folders: Mapping[str, Path | None]) -> list[Path]:
 
 
 def missing(table: str, name: str) -> Problem:
-    """Say that a folder must be given, as a flag or as a key."""
+    """Return the problem of a folder that must be given, as a flag or as a key."""
     flag = f"--{name.replace('_', '-')}"
     return Problem(
         f"`{flag}` is missing", fix=f"give `{flag} FOLDER`, or set `{name}` under [{table}] in the configuration file"
@@ -82,36 +82,33 @@ def pairs_to_do(
         UsageError: something is not given, an output is an input, or two inputs share an output.
     """
     if source is not None or output is not None or not config.datasets:
-        folders = required(table, {"input": source, "output": output})
-        pairs, warnings = [FolderPair(*folders)], list[Problem]()
+        source_folder, output_folder = required(table, {"input": source, "output": output})
+        pairs, warnings = [FolderPair(source_folder, output_folder)], list[Problem]()
     else:
         pairs, warnings = _pairs_of_datasets(config)
     for pair in pairs:
         refuse_output_in_place(pair.output, {"photos": pair.input})
-    shared = {pair.output for pair in pairs if sum(other.output == pair.output for other in pairs) > 1}
+    shared = shared_places([pair.output for pair in pairs])
     if shared:
         raise UsageError(
             "several data sets would share one folder of masks",
-            where=sorted(shared),
+            where=sorted(pairs[positions[0]].output for positions in shared.values()),
             fix="give each its own `mask_directory`",
         )
     return pairs, warnings
 
 
 def _pairs_of_datasets(config: Config) -> tuple[list[FolderPair], list[Problem]]:
-    pairs, problems, listed = [], [], []
+    pairs: list[FolderPair] = []
+    problems: list[Problem] = []
+    without_folder: list[str] = []
     for number, dataset in enumerate(config.datasets, 1):
         folder = dataset.image_directory or dataset.video_directory
         if folder is None:
-            listed.append(f"dataset {number}")
+            without_folder.append(f"dataset {number}")
         elif dataset.mask_directory is None:
-            problems.append(
-                Problem(
-                    f"dataset {number} has no `mask_directory`",
-                    (str(folder),),
-                    "say in the configuration where its masks go",
-                )
-            )
+            what = f"dataset {number} has no `mask_directory`"
+            problems.append(Problem(what, (str(folder),), "say in the configuration where its masks go"))
         else:
             pairs.append(FolderPair(folder, dataset.mask_directory))
     if problems:
@@ -119,10 +116,12 @@ def _pairs_of_datasets(config: Config) -> tuple[list[FolderPair], list[Problem]]
     if not pairs:
         raise UsageError(
             "no data set names a folder of photos or videos",
-            where=listed,
+            where=without_folder,
             fix="give `--input FOLDER` and `--output FOLDER`",
         )
-    fix = "name their folders with `--input` and `--output`"
-    return list(dict.fromkeys(pairs)), [
-        Problem("data sets that list files, not a folder, are left out", tuple(listed), fix)
-    ] if listed else []
+    warnings = []
+    if without_folder:
+        fix = "name their folders with `--input` and `--output`"
+        what = "data sets that list files, not a folder, are left out"
+        warnings.append(Problem(what, tuple(without_folder), fix))
+    return list(dict.fromkeys(pairs)), warnings

@@ -14,7 +14,7 @@ from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.masks.tiers import WeightTier
-from blissmask.storage.content import without_links
+from blissmask.storage.content import shared_places
 from blissmask.training.data.batches import BucketedItem
 from blissmask.training.data.items import shows_no_regions
 from blissmask.training.weighting.prior import PriorRule
@@ -275,7 +275,6 @@ def _places(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def refuse_shared_folders(folders: Sequence[Path]) -> None:
     """Raise UsageError when two data sets have one cache folder: each would train on the entries of both."""
-    counts = Counter(without_links(folder) for folder in folders)
-    shared = [folder for folder, count in counts.items() if count > 1]
+    shared = shared_places(folders)
     if shared:
         raise UsageError("two datasets share one cache folder", where=shared, fix="give each its own `cache_directory`")
