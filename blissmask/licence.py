@@ -1,4 +1,4 @@
-"""What a backend's weights may be used for; every backend states it, every run shows and records it."""
+"""The licence of a backend's weights; every backend states it, and every run shows and records it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Licence:
     Attributes:
         name: SPDX identifier or the licence's own name, e.g. ``Apache-2.0`` or ``CC-BY-NC-4.0``.
         commercial: whether commercial use is allowed; False also when it is unknown.
-        note: one sentence a user should read before relying on it; may be empty.
+        note: one sentence that a user should read before relying on the weights; may be empty.
     """
 
     name: str
@@ -22,4 +22,5 @@ class Licence:
     def in_words(self) -> str:
         """Return "AGPL-3.0, commercial use allowed; who ships it must publish the source"."""
         use = "commercial use allowed" if self.commercial else "no commercial use"
-        return f"{self.name}, {use}{f'; {self.note}' if self.note else ''}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.name}, {use}{note}"

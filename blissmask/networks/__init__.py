@@ -1,1 +1,4 @@
-"""Networks that the user brings: where their files are, what they want to see, and how they are run. Torch is imported late."""
+"""Networks that the user brings: where their files are, how pictures are prepared for them, and how they are run.
+
+Torch and transformers are imported inside functions, so that a plan that only names files stays quick.
+"""

@@ -1,7 +1,7 @@
-"""Run one network for many threads: whoever has the turn takes the waiting pictures along as one batch.
+"""Run one network for many threads: the thread that runs it takes the waiting pictures of all threads as one batch.
 
-The tasks work on several photos side by side. Each thread decodes and prepares its own photo and finishes its own
-result; only the network itself is taken in turns, so a GPU is never left waiting for a decoder or an encoder.
+The tasks process several photos at once. Each thread decodes and prepares its own photo and finishes its own result.
+Only the network itself is run by one thread at a time, so that a GPU does not wait for a decoder or an encoder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class _Request(Generic[Result]):
 
 
 class BatchedNetwork(Generic[Result]):
-    """A network that is loaded at the first picture and then run in batches; one that cannot be loaded is not tried again.
+    """A network that is loaded at the first picture and then run in batches.
+
+    A network that cannot be loaded raises the same error for every later picture and is not tried again.
 
     Args:
         load: builds the network; called once.
@@ -70,13 +72,14 @@ class BatchedNetwork(Generic[Result]):
         return [request.results[0] for request in requests]
 
     def _next_batch(self) -> list[_Request[Result]]:
-        """Take the longest waiting picture and those of its size, in order. Called by whoever has the turn."""
+        """Take the longest waiting picture and others of its size, in order. The caller holds ``_turn``."""
         first = self._waiting.popleft()
         batch = [first]
         others: list[_Request[Result]] = []
         while self._waiting and len(batch) < self._batch_size:
             request = self._waiting.popleft()
-            (batch if request.pixels_3hw.shape == first.pixels_3hw.shape else others).append(request)
+            fits = request.pixels_3hw.shape == first.pixels_3hw.shape
+            (batch if fits else others).append(request)
         self._waiting.extendleft(reversed(others))
         return batch
 
@@ -84,9 +87,9 @@ class BatchedNetwork(Generic[Result]):
         try:
             results = self._loaded()(np.stack([request.pixels_3hw for request in batch]))
         except BaseException as error:
-            # Every thread of the batch learns of it; otherwise the others would wait for ever.
+            # Every request of the batch gets the error; the threads of the others would wait for ever otherwise.
             for request in batch:
-                request.error = _in_words(error)
+                request.error = _readable(error)
             if not isinstance(error, Exception):
                 raise
         else:
@@ -105,11 +108,13 @@ class BatchedNetwork(Generic[Result]):
         return self._network
 
 
-def _in_words(error: BaseException) -> BaseException:
+def _readable(error: BaseException) -> BaseException:
+    """Return a MachineError for any kind of memory error, and other errors as they are."""
+    # torch.OutOfMemoryError goes by its name, since this module does not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        words = MachineError(
+        readable = MachineError(
             "not enough memory for the network", fix="lower `--batch-size` or `--precision`, or use `--device cpu`"
         )
-        words.__cause__ = error
-        return words
+        readable.__cause__ = error
+        return readable
     return error

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: those that are on this machine already, and, with the user's permission, those that are not."""
+"""Models of the Hugging Face hub: from this machine's cache, or downloaded when the user allows it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
     """Return the folder on this machine that holds a hub model.
 
     Args:
-        name: what the user wrote where a folder is expected, and is none.
-        patterns: files that are fetched, e.g. ``vae/*``.
-        needed: a file or folder of the model without which it is not here, e.g. ``vae``.
-        download: whether it may be fetched.
+        name: the user's text, which is not a folder.
+        patterns: files to download, e.g. ``vae/*``.
+        needed: a file or folder that a downloaded model has, e.g. ``vae``.
+        download: whether a download is allowed.
 
     Raises:
-        ModelError: it is no hub id, or the model is not here and may not be fetched.
+        ModelError: the name is no hub id, or the model is not on this machine and may not be downloaded.
         MachineError: the download failed.
     """
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -38,7 +38,7 @@ def hub_folder(name: str, *, patterns: Sequence[str], needed: str, download: boo
         raise _not_here(name) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise MachineError(f"`{name}` cannot be fetched: {first_line(error)}") from error
-    # A folder is there as soon as any file of the model was ever fetched.
+    # The hub's cache has a folder for a model as soon as any of its files was ever downloaded.
     if not download and not (folder / needed).exists():
         raise _not_here(name)
     return folder

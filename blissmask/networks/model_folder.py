@@ -1,4 +1,4 @@
-"""What a model folder says of itself: its configuration, the names of its classes, its licence."""
+"""Read a model folder: its configuration, the names of its classes, its licence."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ COMMERCIAL = frozenset(
         "isc",
     }
 )
-"""Licences by the hub's names that allow commercial use of weights without further conditions on who uses them."""
+"""Licences that allow commercial use of weights without conditions on who uses them, by the hub's names."""
 
 _KEYS = ("license", "license_name")
 
 
 def licence_of(folder: Path, *, default: Licence | None = None) -> Licence:
-    """Return the licence that ``README.md`` of a model folder names in its first lines.
+    """Return the licence that the front matter of a model folder's ``README.md`` names.
 
     Args:
         folder: a model folder.
-        default: what the family's own weights come under, for a folder without a card.
+        default: licence of the backend's own weights, for a folder without a card or with the licence `other`.
 
     Returns:
-        What the card says; commercial use counts as forbidden where the licence is unknown to us or missing.
+        The licence of the card; commercial use counts as forbidden where the licence is unknown to us or missing.
     """
     card = folder / "README.md"
     stated = _front_matter(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else {}
@@ -72,12 +72,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def named_classes(config: dict[str, Any]) -> list[str]:
-    """Return the classes of transformers that a configuration names; may be empty."""
+    """Return the transformers classes that a configuration names; may be empty."""
     return [str(name) for name in config.get("architectures") or []]
 
 
 def another_model(config: dict[str, Any], wanted: str, *, folder: Path, example: str) -> ModelError:
-    """Return the refusal of a folder that holds another model than ``wanted``; ``example`` is a hub id that would do."""
+    """Return the error for a folder that does not hold ``wanted``; ``example`` is a hub id of a model that would do."""
     held = ", ".join(named_classes(config)) or f"a `{config.get('model_type', 'unknown')}` model"
     return ModelError(
         f"the folder holds {held}, not {wanted}", where=[folder], fix=f"name one, e.g. a copy of `{example}`"

@@ -1,11 +1,14 @@
 """Prepare photos as a network was trained to see them: size, colour order, mean and deviation.
 
-H, W: rows and columns of the photo; h, w: of the prepared picture; 3 = colour channels.
+transformers has image processors of its own, but they need torchvision, whose builds must match torch's exactly; so
+blissmask does not depend on it. H, W: rows and columns of the photo; h, w: of the prepared picture; 3 = colour
+channels.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,21 +23,22 @@ from blissmask.errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the red, green and blue values 0..1 of ImageNet's pictures; the defaults of torchvision and transformers."""
 
 _FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a photo is prepared.
+class Preprocessing:
+    """How a photo is prepared for a network.
 
     Attributes:
         size_wh: the size it is stretched to; None keeps its shape and uses ``shortest`` and ``longest``.
-        shortest: what its shorter side becomes; None keeps the size.
-        longest: what its longer side may be at most; wins over ``shortest``.
+        shortest: length of its shorter side; None keeps the size.
+        longest: largest length of its longer side; wins over ``shortest``.
         divisor: both sides become multiples of this.
-        pad_wh: the size it is filled up to on the right and below, None for no padding.
-        scale: pixel values 0..255 are multiplied by this first.
+        pad_wh: the size that it is padded to on the right and below, None for no padding.
+        scale: factor of the pixel values 0..255, applied first.
         mean, std: per channel, of the scaled values.
         resample: Pillow's number of the filter; None for OpenCV's bilinear, which does not smooth when it shrinks.
         bgr: whether blue comes first.
@@ -58,7 +62,7 @@ class Prepared:
 
     Attributes:
         pixels_3hw: float32.
-        content: share of height and width that shows the photo, the rest is padding; (1, 1) without padding.
+        content: share of the height and of the width that shows the photo; the rest is padding.
         size_wh: size of the photo.
     """
 
@@ -67,43 +71,52 @@ class Prepared:
     size_wh: tuple[int, int]
 
 
-def prepare(rgb_HW3: NDArray[np.uint8], recipe: Recipe) -> Prepared:
-    """Prepare an RGB photo by ``recipe``."""
+def prepare(rgb_HW3: NDArray[np.uint8], preprocessing: Preprocessing) -> Prepared:
+    """Prepare an RGB photo as ``preprocessing`` describes."""
     height, width = rgb_HW3.shape[:2]
-    resized = _resize(rgb_HW3, prepared_size_wh((width, height), recipe), recipe.resample)
-    if recipe.bgr:
+    resized = _resize(rgb_HW3, prepared_size_wh((width, height), preprocessing), preprocessing.resample)
+    if preprocessing.bgr:
         resized = resized[..., ::-1]
-    mean, std = np.array(recipe.mean, np.float32), np.array(recipe.std, np.float32)
-    values = (resized.astype(np.float32) * np.float32(recipe.scale) - mean) / std
+    mean, std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
+    values = (resized.astype(np.float32) * np.float32(preprocessing.scale) - mean) / std
     pixels = np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32)
-    if recipe.pad_wh is None:
-        return Prepared(pixels, (1.0, 1.0), (width, height))
+    if preprocessing.pad_wh is None:
+        return Prepared(pixels, content=(1.0, 1.0), size_wh=(width, height))
     rows, columns = pixels.shape[1:]
-    right, below = recipe.pad_wh[0] - columns, recipe.pad_wh[1] - rows
+    right, below = preprocessing.pad_wh[0] - columns, preprocessing.pad_wh[1] - rows
     padded = np.pad(pixels, ((0, 0), (0, below), (0, right)))
-    return Prepared(padded, (rows / (rows + below), columns / (columns + right)), (width, height))
+    content = (rows / (rows + below), columns / (columns + right))
+    return Prepared(padded, content=content, size_wh=(width, height))
 
 
-def prepared_size_wh(size_wh: tuple[int, int], recipe: Recipe) -> tuple[int, int]:
-    """Return the size a photo of ``size_wh`` is resized to, before padding; every side is at least one ``divisor``."""
-    if recipe.size_wh is not None:
-        return recipe.size_wh
-    ratio = 1.0 if recipe.shortest is None else recipe.shortest / min(size_wh)
-    if recipe.longest is not None:
-        ratio = min(ratio, recipe.longest / max(size_wh))
-    width, height = (max(1, -(-round(side * ratio) // recipe.divisor)) * recipe.divisor for side in size_wh)
+def prepared_size_wh(size_wh: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Return the size to which a photo of ``size_wh`` is resized, before padding.
+
+    Both sides are rounded up to multiples of the divisor.
+    """
+    if preprocessing.size_wh is not None:
+        return preprocessing.size_wh
+    ratio = 1.0 if preprocessing.shortest is None else preprocessing.shortest / min(size_wh)
+    if preprocessing.longest is not None:
+        ratio = min(ratio, preprocessing.longest / max(size_wh))
+    width, height = (_multiple(round(side * ratio), preprocessing.divisor) for side in size_wh)
     return width, height
 
 
-def read_recipe(folder: Path, *, default: Recipe | None = None) -> Recipe:
+def _multiple(length: int, divisor: int) -> int:
+    """Return the smallest multiple of ``divisor`` that is not below ``length``, at least one ``divisor``."""
+    return max(1, math.ceil(length / divisor)) * divisor
+
+
+def read_preprocessing(folder: Path, *, default: Preprocessing | None = None) -> Preprocessing:
     """Read the image processor's settings of a transformers folder.
 
     Cropping to the centre is not followed: a mask must cover the whole photo, and networks that classify pixels take
     any size.
 
     Args:
-        folder: with ``preprocessor_config.json`` or ``processor_config.json``.
-        default: what holds when the folder has neither, and for what the file leaves open.
+        folder: has ``preprocessor_config.json`` or ``processor_config.json``.
+        default: for a folder that has neither, and for settings that the file leaves out.
 
     Raises:
         ModelError: the file is damaged, or missing without a ``default``.
@@ -120,43 +133,54 @@ def read_recipe(folder: Path, *, default: Recipe | None = None) -> Recipe:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         settings = settings.get("image_processor", settings)
-        return _recipe_of(settings, default or Recipe())
+        return _preprocessing_of(settings, default or Preprocessing())
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(f"the image processor's settings cannot be understood: {error}", where=[path]) from error
 
 
-def _recipe_of(settings: Mapping[str, Any], default: Recipe) -> Recipe:
-    recipe = replace(
+def _preprocessing_of(settings: Mapping[str, Any], default: Preprocessing) -> Preprocessing:
+    rescaled = settings.get("do_rescale", True)
+    resample = settings.get("resample")
+    preprocessing = replace(
         default,
-        scale=float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0,
-        resample=int(settings["resample"]) if settings.get("resample") is not None else default.resample,
+        scale=float(settings.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
+        resample=default.resample if resample is None else int(resample),
         bgr=bool(settings.get("do_flip_channel_order", default.bgr)),
+        # The name differs between versions of transformers.
         divisor=int(settings.get("size_divisor") or settings.get("size_divisibility") or default.divisor),
     )
     if not settings.get("do_normalize", True):
-        recipe = replace(recipe, mean=(0.0,) * 3, std=(1.0,) * 3)
+        preprocessing = replace(preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
     elif settings.get("image_mean") is not None:
-        recipe = replace(recipe, mean=_three(settings["image_mean"]), std=_three(settings["image_std"]))
+        preprocessing = replace(preprocessing, mean=_three(settings["image_mean"]), std=_three(settings["image_std"]))
     if not settings.get("do_resize", True):
-        return replace(recipe, size_wh=None, shortest=None, longest=None)
-    return recipe if settings.get("size") is None else _with_size(recipe, settings["size"])
+        return replace(preprocessing, size_wh=None, shortest=None, longest=None)
+    if settings.get("size") is None:
+        return preprocessing
+    return _with_size(preprocessing, settings["size"])
 
 
-def _with_size(recipe: Recipe, size: Any) -> Recipe:
+def _with_size(preprocessing: Preprocessing, size: Any) -> Preprocessing:
     if isinstance(size, int):
-        return replace(recipe, size_wh=(size, size))
+        return replace(preprocessing, size_wh=(size, size))
     if "height" in size:
-        return replace(recipe, size_wh=(int(size["width"]), int(size["height"])))
+        return replace(preprocessing, size_wh=(int(size["width"]), int(size["height"])))
     if "shortest_edge" in size or "longest_edge" in size:
         shortest, longest = size.get("shortest_edge"), size.get("longest_edge")
         return replace(
-            recipe, size_wh=None, shortest=int(shortest or longest), longest=int(longest) if longest else None
+            preprocessing,
+            size_wh=None,
+            shortest=int(shortest or longest),
+            longest=int(longest) if longest else None,
         )
     raise ValueError(f"`size` is {size}")
 
 
 def _three(values: Any) -> tuple[float, ...]:
-    return (float(values),) * 3 if isinstance(values, int | float) else tuple(float(value) for value in values)
+    """Return a value per channel; some settings give one number for all three."""
+    if isinstance(values, int | float):
+        return (float(values),) * 3
+    return tuple(float(value) for value in values)
 
 
 def _resize(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int], resample: int | None) -> NDArray[np.uint8]:

@@ -12,18 +12,16 @@ if TYPE_CHECKING:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` takes a GPU when there is one.
+    """Return the device called ``name``; ``auto`` is a GPU when there is one.
 
     Raises:
         UsageError: no such name.
-        MachineError: the device is not there.
+        MachineError: the machine has no such device.
     """
     import torch
 
     if name == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
+        return torch.device(_best_device())
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -37,6 +35,16 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
 def find_dtype(precision: Precision, device: torch.device, *, on_gpu: Precision) -> torch.dtype:
     """Return the named precision; for ``auto`` it is ``on_gpu`` on a GPU and float32 elsewhere."""
     import torch
@@ -48,5 +56,8 @@ def find_dtype(precision: Precision, device: torch.device, *, on_gpu: Precision)
 
 
 def precision_note(options: NetworkOptions) -> str:
-    """Return a suffix for identities: masks made in another precision differ by a few pixels; empty for ``auto``."""
+    """Return a suffix for identities of backends, empty for ``auto``.
+
+    Masks that are made in another precision differ by a few pixels, so they must not pass for the same.
+    """
     return "" if options.precision == "auto" else f"-{options.precision}"

@@ -1,4 +1,7 @@
-"""Build a transformers model from a folder, strictly: no download, no pickle, no code from the folder, no weight left at random."""
+"""Load a transformers model from a folder, strictly.
+
+Nothing is downloaded or unpickled, no code of the folder runs, and no weight is left at random.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 _NAMED_KEYS = 8
+"""So many missing weights are named in the error; a wrong model may lack hundreds."""
 
 
 def load_transformer(class_name: str, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -18,8 +22,8 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
 
     Args:
         class_name: a class of the transformers package, e.g. ``Sam3Model``.
-        folder: with ``config.json`` and safetensors weights.
-        device: where the weights go.
+        folder: has ``config.json`` and safetensors weights.
+        device: device of the weights.
         dtype: precision of the weights.
 
     Raises:
@@ -43,24 +47,25 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
     except ImportError as error:
         # Some classes need more than transformers installs, e.g. scipy for the loss of MaskFormer and EoMT, even when
         # nothing is trained.
-        words = str(error).strip().partition(". ")[0]
+        message = str(error).strip().partition(". ")[0]
         raise MissingPackageError(
-            f"`{class_name}` needs another package", where=[words], fix=_how_to_install(words)
+            f"`{class_name}` needs another package", where=[message], fix=_how_to_install(message)
         ) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"the model folder cannot be loaded: {first_line(error)}", where=[folder]) from error
-    # transformers fills what a file lacks with random numbers and goes on.
-    lacking = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
-    if lacking:
-        shown = [
-            *sorted(lacking)[:_NAMED_KEYS],
-            *([f"and {len(lacking) - _NAMED_KEYS} more"] if len(lacking) > _NAMED_KEYS else []),
-        ]
-        raise ModelError(f"the folder is no {class_name}: {len(lacking)} weights are missing", where=[folder, *shown])
+    # transformers fills missing weights with random numbers and only warns.
+    missing = list(report["missing_keys"])
+    missing += [key for key, *_ in report["mismatched_keys"]]
+    if missing:
+        where: list[object] = [folder]
+        where += sorted(missing)[:_NAMED_KEYS]
+        if len(missing) > _NAMED_KEYS:
+            where.append(f"and {len(missing) - _NAMED_KEYS} more")
+        raise ModelError(f"the folder is no {class_name}: {len(missing)} weights are missing", where=where)
     return model.requires_grad_(False).eval().to(device)  # noqa: FBT003 (PyTorch's own signature)
 
 
-def _how_to_install(words: str) -> str:
+def _how_to_install(message: str) -> str:
     """Return the command that installs the package that transformers names as "requires the NAME library"."""
-    name = words.partition("requires the ")[2].partition(" ")[0].lower()
+    name = message.partition("requires the ")[2].partition(" ")[0].lower()
     return f"install it: `pip install {name}`" if name else ""

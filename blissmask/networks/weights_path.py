@@ -1,4 +1,4 @@
-"""Find the weights that the user named. Nothing is downloaded unless the user allowed it."""
+"""Find the weights that the user named, and hash them. Nothing is downloaded unless the user allowed it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from blissmask.networks.hub import hub_folder
 from blissmask.storage.content import file_sha256
 
 WEIGHT_PATTERNS = ("*.json", "*.safetensors", "*.txt", "README.md")
-"""What is fetched of a hub model: never pickles, never code."""
+"""Files of a hub model that are downloaded: never pickles, never code."""
 
 
 def model_file(options: NetworkOptions, *, backend: str, suffixes: tuple[str, ...], wanted: str) -> Path:
     """Return the file that ``options.model`` names.
 
     Args:
-        options: what the user said.
+        options: the user's section of the configuration.
         backend: the backend's name, for messages.
         suffixes: accepted suffixes in lower case, e.g. ``(".pt", ".onnx")``.
-        wanted: what the file is, with an example of its name, for messages.
+        wanted: a description of the file, with an example of its name, for messages.
 
     Raises:
         ModelError: no file was named, or it is missing or of another kind.
@@ -45,21 +45,25 @@ def model_file(options: NetworkOptions, *, backend: str, suffixes: tuple[str, ..
 
 
 def model_folder(options: NetworkOptions, *, backend: str, example: str) -> Path:
-    """Return the folder with ``config.json`` that ``options.model`` names: a folder, a hub model that is here already, or one to fetch.
+    """Return the folder with ``config.json`` that ``options.model`` names.
+
+    It names a folder, a hub model that is on this machine already, or one to download.
 
     Args:
-        options: what the user said.
+        options: the user's section of the configuration.
         backend: the backend's name, for messages.
         example: a hub id that suits the backend, for messages.
 
     Raises:
-        ModelError: nothing was named, it is no model folder, or it is a hub id that is not here and may not be fetched.
+        ModelError: nothing was named, it is no model folder, or it is a hub model that is not on this machine and may
+            not be downloaded.
         MachineError: the download failed.
     """
     if options.model is None:
         raise ModelError(
             f"`{backend}` needs a model, and none was named",
-            fix=f"name a folder: `--backend {backend} --model FOLDER`\nor fetch one: `--backend {backend} --model {example} --download`",
+            fix=f"name a folder: `--backend {backend} --model FOLDER`\n"
+            f"or fetch one: `--backend {backend} --model {example} --download`",
         )
     folder = Path(options.model).expanduser()
     if not folder.is_dir():
@@ -72,7 +76,7 @@ def model_folder(options: NetworkOptions, *, backend: str, example: str) -> Path
 
 
 def folder_sha256(folder: Path) -> str:
-    """Return one sha256 over names and contents of the files of a model folder that decide its results, as hex digits."""
+    """Return one sha256 over the files of a model folder that decide its results, names and contents, as hex digits."""
     digest = hashlib.sha256()
     for path in _deciding_files(folder):
         digest.update(f"{path.name}\n{file_sha256(path)}\n".encode())

@@ -1,4 +1,4 @@
-"""Give every class of a model a tier by its name: what ``--map`` says, else what the known label sets say."""
+"""Give every class of a model a tier by its name, from ``--map`` or from the known label sets."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labelsets import known_tiers, plain
 
 MAX_CLASSES = 256
-"""Labels are 8-bit."""
+"""Class numbers are 8-bit."""
 
 
 def split_override(text: str) -> tuple[str, str]:
-    """Return class and tier of a ``CLASS=TIER`` text as they are written; the class is empty when the text has another form."""
+    """Return class and tier of a ``CLASS=TIER`` text, as written.
+
+    The class is empty when the text has another form.
+    """
     name, _, tier = text.rpartition("=")
     return name.strip(), tier.strip()
 
 
 def mapped(overrides: Sequence[str]) -> dict[str, WeightTier]:
     """Return class name -> tier of the well-formed ``CLASS=TIER`` texts; the task refuses the others by name."""
-    return {
-        name: WeightTier(tier) for name, tier in map(split_override, overrides) if name and tier in tuple(WeightTier)
-    }
+    tiers = {}
+    for override in overrides:
+        name, tier = split_override(override)
+        if name and tier in tuple(WeightTier):
+            tiers[name] = WeightTier(tier)
+    return tiers
 
 
 def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: object) -> Mapping[str, WeightTier]:
@@ -34,8 +40,8 @@ def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: ob
         where: the model, for messages.
 
     Raises:
-        ModelError: some classes have no known tier (prints the table and the ``--map`` to write), there are too many,
-            or two share a name.
+        ModelError: some classes have no known tier, there are too many classes, or two share a name. The first error
+            shows the table and the ``--map`` to write.
     """
     if not 1 < len(classes) <= MAX_CLASSES:
         raise ModelError(f"the model has {len(classes)} classes; 2 to {MAX_CLASSES} can be used", where=[where])

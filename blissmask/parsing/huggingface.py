@@ -1,6 +1,6 @@
 """Any semantic segmentation model of transformers, classes by name; licence as its card says.
 
-SegFormer, Mask2Former, MaskFormer, EoMT, DPT, BEiT, UperNet and whatever else has a class in transformers that ends in
+SegFormer, Mask2Former, MaskFormer, EoMT, DPT, BEiT, UperNet and every other model whose class in transformers ends in
 ``ForSemanticSegmentation`` or ``ForUniversalSegmentation``.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from blissmask.config.masks import MasksSection
 from blissmask.networks.batching import BatchedNetwork
 from blissmask.networks.model_folder import another_model, class_names, licence_of, named_classes, read_config
-from blissmask.networks.preprocessing import Recipe, read_recipe
+from blissmask.networks.preprocessing import Preprocessing, read_preprocessing
 from blissmask.networks.torch_device import precision_note
 from blissmask.networks.weights_path import folder_sha256, model_folder
 from blissmask.parsing.class_tiers import tiers_by_name
@@ -22,7 +22,7 @@ from blissmask.parsing.scoring import load_scores
 from blissmask.parsing.semantic import SemanticParts
 
 METHOD = 2
-"""Raised whenever the same folder would give other labels."""
+"""Raised whenever the same folder would give other labels; part of the identity."""
 
 EXAMPLE = "fashn-ai/fashn-human-parser"
 ENDINGS = ("ForSemanticSegmentation", "ForUniversalSegmentation", "MaskFormerForInstanceSegmentation")
@@ -40,7 +40,7 @@ def backend(options: MasksSection) -> PartsBackend:
     class_name = _class_of(config, folder)
     return SemanticParts(
         BatchedNetwork(lambda: load_scores(class_name, folder, options), batch_size=options.batch_size),
-        _recipe(config, folder),
+        _preprocessing(config, folder),
         tiers=tiers_by_name(class_names(config), options.map, where=folder),
         licence=licence_of(folder),
         identity=f"huggingface-{METHOD}-sha256:{folder_sha256(folder)}{precision_note(options)}",
@@ -54,10 +54,10 @@ def _class_of(config: dict[str, Any], folder: Path) -> str:
     raise another_model(config, "a semantic segmentation model", folder=folder, example=EXAMPLE)
 
 
-def _recipe(config: dict[str, Any], folder: Path) -> Recipe:
-    recipe = read_recipe(folder)
+def _preprocessing(config: dict[str, Any], folder: Path) -> Preprocessing:
+    preprocessing = read_preprocessing(folder)
     if not str(config.get("model_type")).startswith("eomt"):
-        return recipe
-    # EoMT takes only squares of its own size; its processor cuts the photo into squares, which splits people.
+        return preprocessing
+    # EoMT takes only squares of its own size. Its own processor cuts a photo into squares, which would split people.
     side = int(config.get("image_size", 640))
-    return replace(recipe, size_wh=None, shortest=side, longest=side, pad_wh=(side, side))
+    return replace(preprocessing, size_wh=None, shortest=side, longest=side, pad_wh=(side, side))

@@ -1,4 +1,4 @@
-"""Tidy the class numbers of a photo: no specks, no holes in faces.
+"""Clean the class numbers of a photo: remove specks and holes in faces.
 
 H, W: rows and columns; labels are uint8 class numbers.
 """
@@ -15,7 +15,7 @@ Labels = NDArray[np.uint8]
 
 
 def drop_small_parts(labels_HW: Labels, *, min_pixels: int) -> Labels:
-    """Give every connected part of a class that is smaller than ``min_pixels`` to the class that borders it most."""
+    """Give every connected part of fewer than ``min_pixels`` pixels to the class that borders it most."""
     result = labels_HW.copy()
     for label in np.flatnonzero(np.bincount(labels_HW.reshape(-1), minlength=1)):
         _, parts, stats, _ = cv2.connectedComponentsWithStats((result == label).astype(np.uint8), connectivity=4)
@@ -25,12 +25,15 @@ def drop_small_parts(labels_HW: Labels, *, min_pixels: int) -> Labels:
 
 
 def fill_class_holes(labels_HW: Labels, label: int, *, max_pixels: int) -> Labels:
-    """Fill holes of at most ``max_pixels`` in the regions of one class: teeth, nostrils, the glint of glasses in a face."""
+    """Fill holes of at most ``max_pixels`` pixels in the regions of one class.
+
+    In a face these are teeth, nostrils and the glint of glasses.
+    """
     region = labels_HW == label
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not len(rows):
         return labels_HW
-    # Only holes that lie inside the box of the class can be enclosed by it; faces are a small part of a large photo.
+    # Holes lie inside the box of the class, and a face is a small part of a large photo.
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     holes = (fill_holes(region[window]) & ~region[window]).astype(np.uint8)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(holes, connectivity=8)

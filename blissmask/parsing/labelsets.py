@@ -1,7 +1,8 @@
-"""The classes of known human parsers and the tier of each, as data; looked up by name, since numbers shift between versions.
+"""The classes of known human parsers and the tier of each, as data.
 
-Order is that of the class numbers. Sources: the data sets' papers and the label tables published with the models named
-below. Hats, scarves and jewellery count as body, like clothes; glasses, brows, ears, mouth and beard count as face.
+Classes are looked up by name, since their numbers differ between versions; they stand in the order of the numbers.
+Sources: the data sets' papers and the label tables published with the models named below. Hats, scarves and jewellery
+count as body, like clothes; glasses, brows, ears, mouth and beard count as face.
 """
 
 from __future__ import annotations
@@ -35,7 +36,15 @@ SAPIENS = _table("""
 """)
 """Sapiens v1, 28 classes of the Goliath set. The neck is part of ``Face_Neck``."""
 
-SAPIENS2 = dict([*list(SAPIENS.items())[:2], ("Eyeglass", WeightTier.FACE), *list(SAPIENS.items())[2:]])
+
+def _with_eyeglass(table: Mapping[str, WeightTier]) -> dict[str, WeightTier]:
+    """Insert ``Eyeglass`` as class 2."""
+    classes = list(table.items())
+    classes.insert(2, ("Eyeglass", WeightTier.FACE))
+    return dict(classes)
+
+
+SAPIENS2 = _with_eyeglass(SAPIENS)
 """Sapiens2, 29 classes: ``Eyeglass`` is new at 2, so every later number is one more than in v1."""
 
 ATR = _table("""
@@ -78,7 +87,7 @@ PASCAL = _table("""
     F Head
     B Torso, Upper Arms, Lower Arms, Upper Legs, Lower Legs
 """)
-"""Pascal-Person-Part, 7 classes. ``Head`` holds the hair too; there is no telling them apart."""
+"""Pascal-Person-Part, 7 classes. ``Head`` holds the hair too, so the hair is weighted as face."""
 
 CELEBAMASK = _table("""
     - background
@@ -121,11 +130,11 @@ LABEL_SETS: Mapping[str, Mapping[str, WeightTier]] = {
     "FASHN": FASHN,
     "FaceSynthetics": FACE_SYNTHETICS,
 }
-"""Every known set by its name. No two sets give one name different tiers; a test sees to it."""
+"""Every known set by its name. No two sets give one name different tiers, which a test checks."""
 
 
 def plain(name: str) -> str:
-    """Return a class name without what differs between spellings: case, spaces, ``_`` and ``-``."""
+    """Return a class name without case, spaces, ``_`` and ``-``, in which spellings differ."""
     return "".join(character for character in name.casefold() if character not in " _-")
 
 

@@ -1,4 +1,7 @@
-"""What a semantic backend is: pictures in, class numbers out, with the names of the classes.
+"""What a semantic backend is, and all of them by name: pictures in, class numbers out.
+
+The parts of a person are the backend's classes: a :class:`PartsBackend` says which class each pixel shows. (A part of a
+model family, such as its VAE, is another thing.)
 
 Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB.
 """
@@ -25,8 +28,8 @@ class Parsed:
 
     Attributes:
         labels_HW: uint8 class numbers, positions in the backend's ``classes``; same size as the photo.
-        people: how many people the backend saw, None when it does not count them.
-        faces: how many faces it saw, None when it does not count them.
+        people: number of people that the backend found, None when it does not count them.
+        faces: number of faces that it found, None when it does not count them.
     """
 
     labels_HW: NDArray[np.uint8]
@@ -42,9 +45,9 @@ class PartsBackend(Protocol):
     Attributes:
         classes: class names; a label is a position in this tuple.
         tiers: tier of every class by name; ``--map NAME=TIER`` overrides entries.
-        licence: what the weights may be used for.
+        licence: licence of the weights.
         identity: names the weights and their version, for fingerprints; changes when results would.
-        thread_safe: whether several threads may call at once; otherwise one photo at a time is worked on.
+        thread_safe: whether several threads may call at once; otherwise photos are processed one at a time.
     """
 
     classes: tuple[str, ...]

@@ -1,7 +1,7 @@
 """SAM 3 with a text prompt per tier; `--map PROMPT=TIER` adds prompts; SAM License.
 
-It is asked for "person", "hair" and "face". What else ``--map`` names becomes a prompt of its own:
-``--map "straw hat=hair"``. H, W: rows and columns of the photo; h, w: of SAM's masks; C = prompts.
+The prompts are "person", "hair" and "face". Every other name in ``--map`` becomes a prompt of its own:
+``--map "straw hat=hair"``. H, W: rows and columns of the photo; h, w: of SAM's masks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from blissmask.config.masks import MasksSection
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.preprocessing import Recipe, prepare
-from blissmask.networks.sam3_prompts import EXAMPLE, LICENCE, Found, Sam3Prompts, recipe_of
+from blissmask.networks.preprocessing import Preprocessing, prepare
+from blissmask.networks.sam3_prompts import EXAMPLE, LICENCE, Found, Sam3Prompts, preprocessing_of
 from blissmask.networks.torch_device import precision_note
 from blissmask.networks.weights_path import folder_sha256, model_folder
 from blissmask.parsing.class_tiers import mapped
 from blissmask.parsing.parts_backend import Parsed, PartsBackend
 
 METHOD = 1
+"""Raised whenever the same folder and prompts would give other labels; part of the identity."""
+
 BACKGROUND, PERSON, FACE = "background", "person", "face"
 DEFAULT_TIERS = {
     BACKGROUND: WeightTier.BACKGROUND,
@@ -32,14 +34,15 @@ DEFAULT_TIERS = {
     FACE: WeightTier.FACE,
 }
 INSIDE = 0.5
+"""Mask probability from which a pixel shows the thing; the same as in SAM 3's processor in transformers."""
 
 
 class Sam3Parts:
-    """The semantic backend. ``person`` covers what no more special prompt claims.
+    """The semantic backend; a pixel is ``person`` where no other prompt claims it.
 
     Args:
-        network: what was found in a picture, by prompt, in the order of ``tiers`` without the background.
-        recipe: how SAM 3 sees photos.
+        network: returns the things of each prompt in a picture, in the order of ``tiers`` without the background.
+        preprocessing: how photos are prepared for SAM 3.
         tiers: tier by prompt; the first is the background.
         identity: names the weights.
     """
@@ -50,12 +53,12 @@ class Sam3Parts:
     def __init__(
         self,
         network: BatchedNetwork[list[list[Found]]],
-        recipe: Recipe,
+        preprocessing: Preprocessing,
         *,
         tiers: Mapping[str, WeightTier],
         identity: str,
     ) -> None:
-        self._network, self._recipe = network, recipe
+        self._network, self._preprocessing = network, preprocessing
         self.classes = tuple(tiers)
         self.tiers = tiers
         self.identity = identity
@@ -67,7 +70,7 @@ class Sam3Parts:
             ModelError: the weights cannot be used.
             MachineError: out of memory.
         """
-        photos = [prepare(rgb_HW3, self._recipe) for rgb_HW3 in rgbs_HW3]
+        photos = [prepare(rgb_HW3, self._preprocessing) for rgb_HW3 in rgbs_HW3]
         results = self._network.run([photo.pixels_3hw for photo in photos])
         return [self._parsed(found, photo.size_wh) for found, photo in zip(results, photos, strict=True)]
 
@@ -96,7 +99,7 @@ def backend(options: MasksSection) -> PartsBackend:
     prompts = tuple(tiers)[1:]
     return Sam3Parts(
         BatchedNetwork(lambda: Sam3Prompts(folder, prompts, options), batch_size=options.batch_size),
-        recipe_of(folder),
+        preprocessing_of(folder),
         tiers=tiers,
         identity=f"sam3-{METHOD}-{'+'.join(prompts)}-sha256:{folder_sha256(folder)}{precision_note(options)}",
     )

@@ -1,8 +1,8 @@
 """Meta Sapiens v1, 28 body parts, from a TorchScript file; CC-BY-NC-4.0.
 
 A TorchScript file is a program. Only a file that the user named is loaded, and its sha256 is part of the backend's
-identity, which every mask and every run records. Source of the rules: the demo code published with the weights (768 x
-1024, shape not kept, own mean and std).
+identity, which every mask and every run records. Source of the preprocessing: the demo code published with the weights
+(768 x 1024, shape not kept, own mean and std).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blissmask.config.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.networks.batching import BatchedNetwork, Network
-from blissmask.networks.preprocessing import Recipe
+from blissmask.networks.preprocessing import Preprocessing
 from blissmask.networks.torch_device import find_device, find_dtype, precision_note
 from blissmask.networks.weights_path import model_file
 from blissmask.parsing.labelsets import SAPIENS
@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     import torch
 
 METHOD = 1
-"""Raised whenever the same file would give other labels."""
+"""Raised whenever the same file would give other labels; part of the identity."""
 
-RECIPE = Recipe(size_wh=(768, 1024), scale=1.0, mean=(123.5, 116.5, 103.5), std=(58.5, 57.0, 57.5), resample=None)
+# OpenCV's bilinear filter (`resample=None`), as in the demo code.
+PREPROCESSING = Preprocessing(
+    size_wh=(768, 1024), scale=1.0, mean=(123.5, 116.5, 103.5), std=(58.5, 57.0, 57.5), resample=None
+)
 WANTED = "a Sapiens segmentation file, e.g. `sapiens_1b_goliath_best_goliath_mIoU_7994_epoch_151_torchscript.pt2`"
 LICENCE = Licence(
     "CC-BY-NC-4.0",
@@ -50,7 +53,7 @@ def backend(options: MasksSection) -> PartsBackend:
     path = model_file(options, backend="sapiens", suffixes=(".pt2", ".pt"), wanted=WANTED)
     return SemanticParts(
         BatchedNetwork(lambda: _load(path, options), batch_size=options.batch_size),
-        RECIPE,
+        PREPROCESSING,
         tiers=SAPIENS,
         licence=LICENCE,
         identity=f"sapiens-{METHOD}-sha256:{file_sha256(path)}{precision_note(options)}",

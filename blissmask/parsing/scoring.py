@@ -1,4 +1,4 @@
-"""Turn what transformers' segmentation models return into scores per class and pixel.
+"""Turn the outputs of transformers' segmentation models into scores per class and pixel.
 
 B = pictures; C = classes; Q = queries; h, w: rows and columns of the scores.
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Network[torch.Tensor]:
-    """Load a transformers model and return it as a network that gives scores_Chw per picture.
+    """Load a transformers model as a network that returns scores_Chw per picture.
 
     Args:
-        class_name: a transformers class that returns ``logits`` per class and pixel, or queries with a class and a mask
-            each.
+        class_name: a transformers class; its models return ``logits`` per class and pixel, or queries with a class
+            and a mask each.
         folder: the model folder.
         options: device and precision.
 
@@ -41,7 +41,8 @@ def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Netwo
 
     def scores(pixels_B3hw: NDArray[np.float32]) -> list[torch.Tensor]:
         with torch.inference_mode():
-            return list(scores_of(model(pixel_values=torch.from_numpy(pixels_B3hw).to(device, dtype)), folder))
+            output = model(pixel_values=torch.from_numpy(pixels_B3hw).to(device, dtype))
+            return list(scores_of(output, folder))
 
     return scores
 
@@ -49,11 +50,12 @@ def load_scores(class_name: str, folder: Path, options: NetworkOptions) -> Netwo
 def scores_of(output: Any, folder: Path) -> torch.Tensor:
     """Return scores_BChw of a model's output.
 
-    A model with queries (MaskFormer, Mask2Former, EoMT) gives each query a class and a mask; a pixel's score is the sum
-    over the queries of both probabilities, without the class "nothing". Source: MaskFormer, section 3.4.
+    A model with queries (MaskFormer, Mask2Former, EoMT) gives each query a class and a mask. The score of a class at a
+    pixel is the sum over the queries of class probability times mask probability; the last class, "nothing", is left
+    out. Source: MaskFormer, section 3.4.
 
     Raises:
-        ModelError: the model returns neither.
+        ModelError: the output has neither logits nor queries.
     """
     import torch
 

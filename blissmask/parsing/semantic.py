@@ -1,4 +1,6 @@
-"""Networks that score every class at every pixel, as a semantic part of the house: prepare, run in batches, pick the best class.
+"""Semantic backends around networks that score every class at every pixel.
+
+Photos are prepared and run in batches, and the best class of every pixel is picked at the photo's size.
 
 H, W: rows and columns of the photo; h, w: of the scores; C = classes.
 """
@@ -15,23 +17,25 @@ from blissmask.errors import ModelError
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.preprocessing import Prepared, Recipe, prepare
+from blissmask.networks.preprocessing import Prepared, Preprocessing, prepare
 from blissmask.parsing.parts_backend import Parsed
 
 if TYPE_CHECKING:
     import torch
 
 STRIP_PIXELS = 1 << 18
-"""Scores are brought to full size this many pixels at a time: 28 classes of a 24-megapixel photo would take 2.7 GB at once. Smaller strips
-stay in a processor's cache."""
+"""Scores are brought to full size this many pixels at a time.
+
+All of a 24-megapixel photo at once would take 2.7 GB for 28 classes. Strips of this size stay in a processor's cache.
+"""
 
 
 class SemanticParts:
     """A semantic backend around one network.
 
     Args:
-        network: gives scores_Chw per picture, of any size; higher is more likely.
-        recipe: how it sees photos.
+        network: returns scores_Chw per picture, of any size; higher is more likely.
+        preprocessing: how photos are prepared for it.
         tiers: tier by class name, in the order of the class numbers.
         licence: of the weights.
         identity: names the weights.
@@ -42,13 +46,13 @@ class SemanticParts:
     def __init__(
         self,
         network: BatchedNetwork[torch.Tensor],
-        recipe: Recipe,
+        preprocessing: Preprocessing,
         *,
         tiers: Mapping[str, WeightTier],
         licence: Licence,
         identity: str,
     ) -> None:
-        self._network, self._recipe = network, recipe
+        self._network, self._preprocessing = network, preprocessing
         self.classes = tuple(tiers)
         self.tiers = tiers
         self.licence = licence
@@ -58,10 +62,10 @@ class SemanticParts:
         """Parse photos of any sizes; safe to call from several threads.
 
         Raises:
-            ModelError: the weights cannot be used, or score another number of classes than they should.
+            ModelError: the weights cannot be used, or they score another number of classes than ``tiers`` has.
             MachineError: out of memory.
         """
-        photos = [prepare(rgb_HW3, self._recipe) for rgb_HW3 in rgbs_HW3]
+        photos = [prepare(rgb_HW3, self._preprocessing) for rgb_HW3 in rgbs_HW3]
         scores = self._network.run([photo.pixels_3hw for photo in photos])
         return [Parsed(self._labels(photo, scores_Chw)) for photo, scores_Chw in zip(photos, scores, strict=True)]
 
@@ -77,16 +81,16 @@ class SemanticParts:
 def best_class(
     scores_Chw: torch.Tensor, size_wh: tuple[int, int], *, content: tuple[float, float] = (1.0, 1.0)
 ) -> NDArray[np.uint8]:
-    """Return the best class of every pixel at full size, labels_HW; scores are interpolated bilinearly, then compared.
+    """Return the best class of every pixel at full size, labels_HW: scores are interpolated bilinearly, then compared.
 
-    Pixel centres are half a pixel in, as in torch's own ``interpolate(..., align_corners=False)``. Works on the device
-    of the scores.
+    Pixel centres lie at half pixels, as in torch's ``interpolate(..., align_corners=False)``. The work is done on the
+    device of the scores.
 
     Args:
-        scores_Chw: of the picture the network saw.
+        scores_Chw: scores of the prepared picture.
         size_wh: size of the photo.
-        content: share of the rows and of the columns that show the photo, from the top left; what borders on the
-            padding is not used.
+        content: share of the rows and of the columns that shows the photo, from the top left; the rest is padding
+            and is not used.
     """
     import torch
 
@@ -103,7 +107,7 @@ def best_class(
 
 
 def _stretch_rows(scores_Chw: torch.Tensor, height: int, top: int, bottom: int, *, share: float) -> torch.Tensor:
-    """Return rows ``top`` to ``bottom`` of scores whose first ``share`` of rows is brought to ``height`` rows."""
+    """Stretch the first ``share`` of the rows to ``height`` rows and return rows ``top`` to ``bottom``."""
     import torch
 
     extent = scores_Chw.shape[1] * share
@@ -117,13 +121,12 @@ def _stretch_rows(scores_Chw: torch.Tensor, height: int, top: int, bottom: int, 
 
 
 def _stretch_columns(scores_Chw: torch.Tensor, width: int, *, share: float) -> torch.Tensor:
-    """Return scores whose first ``share`` of columns is brought to ``width`` columns."""
+    """Stretch the first ``share`` of the columns to ``width`` columns."""
     from torch.nn import functional as F
 
     extent = scores_Chw.shape[2] * share
-    # `extent` need not be whole, so the last column that shows nothing else is doubled, and what is too much at the end
-    # is cut off.
+    # `extent` need not be whole: the last column without padding is doubled, and the surplus at the end is cut off.
     columns = F.pad(scores_Chw[..., : max(1, int(extent))], (0, 1), mode="replicate")
-    return F.interpolate(columns[None], scale_factor=(1.0, width / extent), mode="bilinear", align_corners=False)[
-        0, ..., :width
-    ]
+    scale_factor = (1.0, width / extent)
+    stretched = F.interpolate(columns[None], scale_factor=scale_factor, mode="bilinear", align_corners=False)
+    return stretched[0, ..., :width]

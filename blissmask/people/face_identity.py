@@ -1,7 +1,7 @@
-"""Recognise the subject: reference photos become embeddings, and each photo's faces are measured against them.
+"""Recognise the subject: the faces of a photo are compared with the faces of reference photos.
 
-The decision is pure (:func:`decide`); a face reader only supplies faces and embeddings. H, W: rows and columns; 3 =
-RGB; R = reference faces; D = length of an embedding.
+A face reader finds faces and computes embeddings; the decision itself is pure (:func:`decide`). H, W: rows and columns;
+3 = RGB; R = reference faces; D = length of an embedding.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from blissmask.people.people_backend import Choice, Person, Verdict
 from blissmask.vision.detection import overlaps
 from blissmask.vision.regions import Box
 
+MIN_COVER = 0.5
+"""Smallest share of a face that its owner covers; by eye. Of masks that do not overlap, one at most covers more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """One reference photo.
 
     Attributes:
-        name: how messages name it, e.g. its path.
+        name: its name in messages, e.g. its path.
         rgb_HW3: uint8 RGB.
     """
 
@@ -34,7 +37,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One face of a photo, measured against the subject.
+    """One face of a photo, compared with the subject.
 
     Attributes:
         distance: to the nearest reference.
@@ -48,13 +51,20 @@ class Candidate:
 
     @property
     def claimed(self) -> bool:
-        """Say whether it is nearer to a negative than to the subject."""
+        """Whether the face is nearer to a negative than to the subject."""
         return self.negative is not None and self.distance >= self.negative
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which of the candidates is the subject; see :class:`Choice`, of which it is the part about faces."""
+    """Which of the candidates is the subject.
+
+    Attributes:
+        verdict: whether the subject was found.
+        face: position in the list of candidates, None when none is the subject.
+        distance: of the nearest candidate that no negative claims, or of any when negatives claim all.
+        margin: how much farther the runner-up is, None without one.
+    """
 
     verdict: Verdict
     face: int | None
@@ -65,33 +75,40 @@ class Decision:
 def decide(candidates: Sequence[Candidate], thresholds: Thresholds) -> Decision:
     """Decide which face is the subject's.
 
-    The nearest face within ``max_distance`` is found; within the uncertain band it is uncertain if the runner-up is
-    ``min_margin`` farther.
-    Two faces within ``max_distance`` and hardly apart (a twin, a mirror, a poster) make it uncertain which of them is
-    meant. An unclear face is uncertain unless it is nearer still. A face nearer to a negative than to the subject is
-    not the subject's.
-
-    Returns:
-        The decision; ``distance`` is that of the nearest face that no negative claims (of any face when they claim
-        all).
+    - A face that is nearer to a negative than to the subject is not the subject's.
+    - The nearest of the other faces is found if it lies within ``max_distance``.
+    - It is uncertain if another face is within ``max_distance`` too and less than ``min_margin`` farther: a twin, a
+      mirror, a poster.
+    - It is uncertain if it is unclear and not nearer by ``unclear_tighter``.
+    - Beyond ``max_distance`` it is uncertain if it is clear, lies within ``uncertain_band``, and the runner-up is
+      ``min_margin`` farther. Otherwise the subject is absent.
     """
     if not candidates:
-        return Decision(Verdict.NO_FACE, None, None, None)
+        return Decision(Verdict.NO_FACE, face=None, distance=None, margin=None)
     allowed = [face for face, seen in enumerate(candidates) if not seen.claimed]
     if not allowed:
-        return Decision(Verdict.ABSENT, None, min(seen.distance for seen in candidates), None)
+        distance = min(seen.distance for seen in candidates)
+        return Decision(Verdict.ABSENT, face=None, distance=distance, margin=None)
     ranked = sorted(allowed, key=lambda face: candidates[face].distance)
     best = candidates[ranked[0]]
     runner_up = candidates[ranked[1]].distance if len(ranked) > 1 else None
     margin = None if runner_up is None else runner_up - best.distance
     apart = margin is None or margin >= thresholds.min_margin
-    verdict = _verdict(
-        best, apart=apart, rival=runner_up is not None and runner_up <= thresholds.max_distance, thresholds=thresholds
-    )
-    return Decision(verdict, None if verdict is Verdict.ABSENT else ranked[0], best.distance, margin)
+    rival = runner_up is not None and runner_up <= thresholds.max_distance
+    verdict = _verdict(best, apart=apart, rival=rival, thresholds=thresholds)
+    face = None if verdict is Verdict.ABSENT else ranked[0]
+    return Decision(verdict, face=face, distance=best.distance, margin=margin)
 
 
 def _verdict(best: Candidate, *, apart: bool, rival: bool, thresholds: Thresholds) -> Verdict:
+    """Return the verdict on the nearest face.
+
+    Args:
+        best: the nearest face that no negative claims.
+        apart: whether the runner-up is ``min_margin`` farther, or there is none.
+        rival: whether the runner-up is within ``max_distance`` too.
+        thresholds: of the face reader.
+    """
     if best.distance > thresholds.max_distance:
         near = best.distance <= thresholds.max_distance + thresholds.uncertain_band
         return Verdict.UNCERTAIN if near and apart and best.clear else Verdict.ABSENT
@@ -103,15 +120,16 @@ def _verdict(best: Candidate, *, apart: bool, rival: bool, thresholds: Threshold
 
 
 def strangers(candidates: Sequence[Candidate], owners: Sequence[int | None], thresholds: Thresholds) -> frozenset[int]:
-    """Return who is certainly not the subject: the owners of a clear face that a negative claims or that lies beyond the uncertain band.
+    """Return the people who are certainly not the subject.
 
-    Whoever also has a face that might be the subject's is none: of a face drawn on a shirt or held in a frame, either
-    may be the owner's.
+    They own a clear face that a negative claims or that lies beyond the uncertain band. A person who also owns a face
+    that may be the subject's is not among them: with a face on a shirt or in a picture frame, either may be the
+    person's own.
 
     Args:
         candidates: the faces.
-        owners: whose each of them is, see :func:`face_owners`.
-        thresholds: how alike is alike enough.
+        owners: the owner of each face, see :func:`face_owners`.
+        thresholds: of the face reader.
     """
     farthest = thresholds.max_distance + thresholds.uncertain_band
     possible = [not seen.claimed and seen.distance <= farthest for seen in candidates]
@@ -121,15 +139,17 @@ def strangers(candidates: Sequence[Candidate], owners: Sequence[int | None], thr
 
 
 def nearest(embedding_D: NDArray[np.float32], known_RD: NDArray[np.float32]) -> float:
-    """Return the Euclidean distance of an embedding to the nearest of at least one known."""
+    """Return the Euclidean distance of an embedding to the nearest of at least one known embedding."""
     return float(np.linalg.norm(known_RD - embedding_D, axis=1).min())
 
 
 def read_references(reader: FaceReader, references: Iterable[Reference]) -> list[Face]:
-    """Return the one face of each reference photo; a small one is a poor reference, which is worth a warning.
+    """Return the one face of each reference photo.
+
+    A small face is accepted, though it is a poor reference; the task warns of it.
 
     Raises:
-        MaskError: some photos do not hold exactly one face, or it is turned away; names all of them.
+        MaskError: some photos do not hold exactly one face, or the face is turned away; names all of them.
     """
     known: list[Face] = []
     problems: list[Problem] = []
@@ -146,7 +166,7 @@ def read_references(reader: FaceReader, references: Iterable[Reference]) -> list
 
 
 def _reference_problem(faces: Sequence[Face]) -> tuple[str, str]:
-    """Return what is wrong with the faces of a reference photo and how to mend it; empty texts when nothing is."""
+    """Return the fault of a reference photo's faces and its remedy; two empty texts for a good photo."""
     frontal = f"use a photo that shows the face from the front, {MIN_FACE_PIXELS} pixels wide or more"
     if not faces:
         return "no clear face is in the reference photo", frontal
@@ -158,10 +178,10 @@ def _reference_problem(faces: Sequence[Face]) -> tuple[str, str]:
 
 
 def face_owners(faces: Sequence[Box], people: Sequence[Person]) -> list[int | None]:
-    """Return, for each face, the position of the person it belongs to, None when it is nobody's.
+    """Return the owner of each face as a position among ``people``, None for a face without an owner.
 
-    A person who knows their face owns the one it overlaps; otherwise the face belongs to whoever's mask covers most of
-    it, at least half.
+    A face belongs to the person who covers most of it, and at least half. A person covers it with their own face box
+    where the backend found one (as intersection over union), otherwise with their mask (as a share of the face).
     """
     return [_owner(face, people) for face in faces]
 
@@ -173,7 +193,7 @@ class FaceIdentity:
         reader: finds and embeds faces.
         references_RD: embeddings of the subject, at least one.
         negatives_RD: embeddings of people who are not the subject; may be empty.
-        thresholds: how alike is alike enough; the reader's own when None.
+        thresholds: distances that decide; the reader's own when None.
 
     Raises:
         InputError: there is no reference.
@@ -198,9 +218,9 @@ class FaceIdentity:
         self._thresholds = thresholds or reader.thresholds
 
     def choose(self, rgb_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
-        """Say which of ``people`` the subject is; as safe to call from several threads as the reader.
+        """Return which of ``people`` the subject is; as safe to call from several threads as the reader.
 
-        A subject whose face is seen but whose body no one outlined is uncertain, and ``person`` is None.
+        A subject whose face was found but who has no mask is uncertain, and ``person`` is None.
         """
         faces = self._reader.faces(rgb_HW3)
         candidates = [self._candidate(face) for face in faces]
@@ -208,27 +228,37 @@ class FaceIdentity:
         others = strangers(candidates, owners, self._thresholds)
         decision = decide(candidates, self._thresholds)
         if decision.face is None:
-            return Choice(decision.verdict, None, decision.distance, decision.margin, others)
-        person = owners[decision.face]
-        verdict = decision.verdict if person is not None else Verdict.UNCERTAIN
-        return Choice(verdict, person, decision.distance, decision.margin, others)
+            person, verdict = None, decision.verdict
+        else:
+            person = owners[decision.face]
+            verdict = Verdict.UNCERTAIN if person is None else decision.verdict
+        return Choice(
+            verdict=verdict,
+            person=person,
+            distance=decision.distance,
+            margin=decision.margin,
+            strangers=others,
+        )
 
     def _candidate(self, face: Face) -> Candidate:
         negative = None if self._negatives is None else nearest(face.embedding_D, self._negatives)
-        return Candidate(nearest(face.embedding_D, self._references), negative, face.clear)
+        distance = nearest(face.embedding_D, self._references)
+        return Candidate(distance, negative=negative, clear=face.clear)
 
 
 def _owner(face: Box, people: Sequence[Person]) -> int | None:
-    left, top, right, bottom = face
-    best, best_cover = None, 0.5
+    best, best_cover = None, MIN_COVER
     for index, person in enumerate(people):
-        if person.face_box_xyxy is not None:
-            cover = float(overlaps(np.array(face), np.array([person.face_box_xyxy]))[0][0])
-        else:
-            inside = person.mask_HW[
-                max(0, round(top)) : max(0, round(bottom)), max(0, round(left)) : max(0, round(right))
-            ]
-            cover = float(inside.mean()) if inside.size else 0.0
+        cover = _cover(face, person)
         if cover >= best_cover:
             best, best_cover = index, cover
     return best
+
+
+def _cover(face: Box, person: Person) -> float:
+    if person.face_box_xyxy is not None:
+        iou_1, _ = overlaps(np.array(face), np.array([person.face_box_xyxy]))
+        return float(iou_1[0])
+    left, top, right, bottom = (max(0, round(edge)) for edge in face)
+    inside = person.mask_HW[top:bottom, left:right]
+    return float(inside.mean()) if inside.size else 0.0

@@ -1,4 +1,4 @@
-"""Turn what networks outline into people: duplicates dropped, every pixel owned by one person, largest person first.
+"""Turn the outlines of a network into people: duplicates dropped, every pixel owned by one person.
 
 H, W: rows and columns of the photo; h, w: of the window an outline lies in.
 """
@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 from blissmask.people.people_backend import Person
 
 INSIDE = 0.5
+"""Probability above which a pixel is the person's."""
+
 SAME_PERSON = 0.7
-"""Outlines that share this much of their joint area (intersection over union) are one person seen twice."""
+"""Outlines with at least this intersection over union are one person found twice.
+
+Chosen without a measurement; it equals Ultralytics' default for boxes, see ``yolo_export.py``.
+"""
 
 MAX_PEOPLE = 100
-"""The best so many outlines count.
+"""Only so many outlines with the best scores count.
 
-Every person is a mask of the whole photo, and a network gone wrong may see hundreds.
+Every person is a mask of the whole photo, and a broken network may find hundreds.
 """
 
 Window = tuple[slice, slice]
@@ -28,12 +33,12 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """One person as a network sees them.
+    """One person as a network found them.
 
     Attributes:
         score: the network's confidence, 0..1.
-        left, top: where the window lies in the photo, in pixels; the window lies inside the photo.
-        probability_hw: float32 0..1, how likely each pixel of the window is theirs; above 0.5 is inside.
+        left, top: corner of the window in the photo, pixels; the window lies inside the photo.
+        probability_hw: float32 0..1, probability that a pixel of the window is the person's.
     """
 
     score: float
@@ -49,17 +54,20 @@ class Outline:
 
 
 def separate(outlines: Sequence[Outline], size_wh: tuple[int, int]) -> list[Person]:
-    """Return one person per outline that is not a duplicate; a pixel that several claim goes to the likeliest, then to the better score.
+    """Return one person per outline that is not a duplicate.
+
+    A pixel that several outlines claim goes to the highest probability, and among equals to the better score.
 
     Args:
         outlines: in any order.
         size_wh: size of the photo.
 
     Returns:
-        People with masks that do not overlap, largest first; without those of whom no pixel is left.
+        People with masks that do not overlap, largest first; people of whom no pixel is left are dropped.
     """
-    ranked = sorted(outlines, key=lambda outline: -outline.score)[:MAX_PEOPLE]
-    kept = _without_duplicates([trimmed for outline in ranked if (trimmed := _trim(outline)) is not None])
+    ranked = sorted(outlines, key=_descending_score)[:MAX_PEOPLE]
+    trimmed = [_trim(outline) for outline in ranked]
+    kept = _without_duplicates([outline for outline in trimmed if outline is not None])
     best = np.full((size_wh[1], size_wh[0]), INSIDE, np.float32)
     owner_HW = np.full(best.shape, -1, np.int16)
     for index, outline in enumerate(kept):
@@ -67,8 +75,15 @@ def separate(outlines: Sequence[Outline], size_wh: tuple[int, int]) -> list[Pers
         owner_HW[outline.window][wins] = index
         best[outline.window][wins] = outline.probability_hw[wins]
     people = [_person(owner_HW, index, outline) for index, outline in enumerate(kept)]
-    found = [(area, person) for area, person in people if area]
-    return [person for _, person in sorted(found, key=lambda pair: -pair[0])]
+    return sorted((person for person in people if person is not None), key=_descending_area)
+
+
+def _descending_score(outline: Outline) -> float:
+    return -outline.score
+
+
+def _descending_area(person: Person) -> int:
+    return -int(np.count_nonzero(person.mask_HW))
 
 
 def _trim(outline: Outline) -> Outline | None:
@@ -78,7 +93,8 @@ def _trim(outline: Outline) -> Outline | None:
     if not len(rows):
         return None
     part = outline.probability_hw[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Outline(outline.score, outline.left + int(columns[0]), outline.top + int(rows[0]), part)
+    left, top = outline.left + int(columns[0]), outline.top + int(rows[0])
+    return Outline(outline.score, left=left, top=top, probability_hw=part)
 
 
 def _without_duplicates(ranked: Sequence[Outline]) -> list[Outline]:
@@ -90,7 +106,7 @@ def _without_duplicates(ranked: Sequence[Outline]) -> list[Outline]:
 
 
 def _shared(first: Outline, second: Outline) -> float:
-    """Return intersection over union of two outlines; only where their windows meet can they share anything."""
+    """Return the intersection over union of two outlines; it is 0 where their windows do not meet."""
     top, bottom = max(first.top, second.top), min(first.window[0].stop, second.window[0].stop)
     left, right = max(first.left, second.left), min(first.window[1].stop, second.window[1].stop)
     if top >= bottom or left >= right:
@@ -104,18 +120,18 @@ def _shared(first: Outline, second: Outline) -> float:
     return both / (areas - both)
 
 
-def _person(owner_HW: NDArray[np.int16], index: int, outline: Outline) -> tuple[int, Person]:
-    """Return the pixels that an outline won, counted and as a person."""
+def _person(owner_HW: NDArray[np.int16], index: int, outline: Outline) -> Person | None:
+    """Return the pixels that an outline won as a person, None when it won none."""
     own = owner_HW[outline.window] == index
+    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+    if not len(rows):
+        return None
     mask_HW = np.zeros(owner_HW.shape, bool)
     mask_HW[outline.window] = own
-    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
-    ends = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else (0, 0, 0, 0)
-    left, top, right, bottom = (int(end) for end in ends)
     box = (
-        float(left + outline.left),
-        float(top + outline.top),
-        float(right + outline.left),
-        float(bottom + outline.top),
+        float(columns[0] + outline.left),
+        float(rows[0] + outline.top),
+        float(columns[-1] + 1 + outline.left),
+        float(rows[-1] + 1 + outline.top),
     )
-    return int(np.count_nonzero(own)), Person(mask_HW=mask_HW, box_xyxy=box, score=outline.score)
+    return Person(mask_HW=mask_HW, box_xyxy=box, score=outline.score)

@@ -1,4 +1,4 @@
-"""What an instance backend is: a photo in, people out; and what is said of the one we look for.
+"""What an instance backend is, and all of them by name: a photo in, people out. And how a search is answered.
 
 Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB.
 """
@@ -43,9 +43,9 @@ class PeopleBackend(Protocol):
     A file in ``people/`` is one when it defines ``backend(options: InstanceSection) -> PeopleBackend``.
 
     Attributes:
-        licence: what the weights may be used for.
+        licence: licence of the weights.
         identity: names the weights and their version, for fingerprints; changes when results would.
-        thread_safe: whether several threads may call at once; otherwise one photo at a time is worked on.
+        thread_safe: whether several threads may call at once; otherwise photos are processed one at a time.
     """
 
     licence: Licence
@@ -57,7 +57,7 @@ class PeopleBackend(Protocol):
 
 
 class Verdict(StrEnum):
-    """What became of looking for the subject in one photo."""
+    """The result of a search for the subject in one photo."""
 
     FOUND = "found"
     UNCERTAIN = "uncertain"
@@ -70,11 +70,11 @@ class Choice:
     """Who in a photo is the subject.
 
     Attributes:
-        verdict: how sure we are.
+        verdict: whether the subject was found.
         person: position in the list of people, None when nobody is the subject.
         distance: distance of the nearest face to the references, None without a face.
         margin: how much farther the runner-up is, None without one.
-        strangers: positions of those who are certainly somebody else, by a clear face of their own.
+        strangers: positions of people who are certainly somebody else, by a clear face of their own.
     """
 
     verdict: Verdict

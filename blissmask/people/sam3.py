@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from blissmask.config.masks import InstanceSection
 from blissmask.config.network import NetworkOptions
 from blissmask.networks.batching import BatchedNetwork, Network
-from blissmask.networks.sam3_prompts import EXAMPLE, LICENCE, Sam3Prompts, recipe_of
+from blissmask.networks.sam3_prompts import EXAMPLE, LICENCE, Sam3Prompts, preprocessing_of
 from blissmask.networks.torch_device import precision_note
 from blissmask.networks.weights_path import folder_sha256, model_folder
-from blissmask.people.instances import InstancePeople, Seen
+from blissmask.people.instances import InstanceMask, InstancePeople
 from blissmask.people.people_backend import PeopleBackend
 
 METHOD = 1
+"""Raised whenever the same folder would give other people; part of the identity."""
+
 PROMPT = "person"
 
 
@@ -30,16 +32,18 @@ def backend(options: InstanceSection) -> PeopleBackend:
     folder = model_folder(options, backend="sam3", example=EXAMPLE)
     return InstancePeople(
         BatchedNetwork(lambda: _load(folder, options), batch_size=options.batch_size),
-        recipe_of(folder),
+        preprocessing_of(folder),
         licence=LICENCE,
         identity=f"sam3-{METHOD}-sha256:{folder_sha256(folder)}{precision_note(options)}",
     )
 
 
-def _load(folder: Path, options: NetworkOptions) -> Network[list[Seen]]:
-    look = Sam3Prompts(folder, (PROMPT,), options)
+def _load(folder: Path, options: NetworkOptions) -> Network[list[InstanceMask]]:
+    network = Sam3Prompts(folder, (PROMPT,), options)
 
-    def people(pixels_B3hw: NDArray[np.float32]) -> list[list[Seen]]:
-        return [[(person.score, person.probability_hw) for person in found] for (found,) in look(pixels_B3hw)]
+    def people(pixels_B3hw: NDArray[np.float32]) -> list[list[InstanceMask]]:
+        # One prompt, so the things of each picture are in a list of one list.
+        pictures = network(pixels_B3hw)
+        return [[InstanceMask(thing.score, thing.probability_hw) for thing in things] for (things,) in pictures]
 
     return people

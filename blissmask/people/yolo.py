@@ -1,8 +1,8 @@
 """YOLO-seg, from Ultralytics' `.pt` files (extra `yolo`) or `.onnx` exports; AGPL-3.0.
 
-The package ``ultralytics`` is needed for ``.pt`` files only; exports run through onnxruntime, on the CPU. One photo at
-a time goes through the network; it is prepared and its outlines are drawn meanwhile.
-H, W: rows and columns of the photo.
+The package ``ultralytics`` is needed for ``.pt`` files only. Exports run through onnxruntime on the CPU and are decoded
+here (``yolo_export.py``), since Ultralytics is AGPL-3.0 and never a dependency. One photo at a time goes through the
+network; other threads prepare theirs and outline their people meanwhile. H, W: rows and columns of the photo.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from blissmask.storage.content import file_sha256
 from blissmask.vision.session import load_session
 
 METHOD = 2
+"""Raised whenever the same file would give other people; part of the identity."""
+
 MIN_SCORE = 0.25
-"""Ultralytics' default."""
+"""Smallest score of a person. Source: Ultralytics' default."""
 
 WANTED = "a YOLO-seg file, e.g. `yolo26l-seg.pt`, or an ONNX export of one"
 LICENCE = Licence(
@@ -45,8 +47,11 @@ _ULTRALYTICS_SETTINGS = {
     "YOLO_OFFLINE": "1",
     "YOLO_VERBOSE": "false",
 }
-"""Load weights without running what a pickle may hold, install no packages, send nothing, and print nothing: it talks on stdout, where
-results go. Read when the package is imported."""
+"""Environment variables that Ultralytics reads when it is imported.
+
+It loads weights without running code of the pickle, installs no packages, sends no usage data, and does not print to
+stdout, where our results go.
+"""
 
 
 class YoloPeople:
@@ -98,7 +103,8 @@ def backend(options: InstanceSection) -> PeopleBackend:
         raise MissingPackageError(
             "YOLO `.pt` files need the package `ultralytics` (AGPL-3.0)",
             where=[path],
-            fix="install it: `pip install 'blissmask[yolo]'`\nor export the file where it is installed and name the `.onnx`",
+            fix="install it: `pip install 'blissmask[yolo]'`\n"
+            "or export the file where it is installed and name the `.onnx`",
         )
     return YoloPeople(path, options)
 
@@ -141,7 +147,7 @@ class _Checkpoint:
         YOLO = _ultralytics_yolo()
         self._turn = threading.Lock()
         self._device = str(find_device(options.device))
-        # Not said unless wanted: newer releases call the argument by another name and warn.
+        # Given only when wanted, since newer releases call the argument by another name and warn.
         self._precision = {"half": True} if options.precision == "float16" else {}
         try:
             self._model = YOLO(str(path), task="segment")
@@ -154,20 +160,26 @@ class _Checkpoint:
         self._person = people[0]
 
     def outlines(self, rgb_HW3: NDArray[np.uint8]) -> list[Outline]:
-        # Ultralytics takes arrays as BGR; `retina_masks` draws at the photo's size instead of the network's.
+        # Ultralytics takes arrays as BGR; `retina_masks` returns masks of the photo's size, not the network's.
         bgr_HW3 = np.ascontiguousarray(rgb_HW3[..., ::-1])
-        wanted = {"classes": [self._person], "conf": MIN_SCORE, "retina_masks": True}
         with self._turn:
             results = self._model.predict(
-                bgr_HW3, **wanted, **self._precision, device=self._device, verbose=False, save=False
+                bgr_HW3,
+                classes=[self._person],
+                conf=MIN_SCORE,
+                retina_masks=True,
+                device=self._device,
+                verbose=False,
+                save=False,
+                **self._precision,
             )
         result: Any = results[0]
         if result.masks is None:
             return []
         masks = result.masks.data.cpu().numpy().astype(np.float32)
+        scores = result.boxes.conf.cpu().tolist()
         return [
-            Outline(float(score), 0, 0, mask)
-            for score, mask in zip(result.boxes.conf.cpu().tolist(), masks, strict=True)
+            Outline(float(score), left=0, top=0, probability_hw=mask) for score, mask in zip(scores, masks, strict=True)
         ]
 
 
@@ -175,14 +187,15 @@ def _ultralytics_yolo() -> Any:
     for name, value in _ULTRALYTICS_SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        # Ultralytics needs it only at the first photo. A build that does not belong to the torch at hand fails with a
-        # RuntimeError.
+        # Ultralytics imports torchvision only at the first photo, when masks may have been written already. A build of
+        # torchvision that does not belong to the installed torch fails with a RuntimeError.
         import torchvision  # noqa: F401
         from ultralytics import YOLO
     except (ImportError, RuntimeError) as error:
         raise MissingPackageError(
             f"`ultralytics` cannot be imported: {first_line(error)}",
-            fix="install `torch` and `torchvision` of one build, from one place\nor export the file and name the `.onnx`",
+            fix="install `torch` and `torchvision` of one build, from one place\n"
+            "or export the file and name the `.onnx`",
         ) from error
     return YOLO
 

@@ -1,10 +1,14 @@
-"""Read what a YOLO-seg ONNX export says of itself, and turn its two outputs into outlines.
+"""Read the metadata of a YOLO-seg ONNX export, and turn its two outputs into outlines.
 
 N = candidates; K = mask coefficients, usually 32; C = classes; h, w: rows and columns of the prototype masks.
-Two layouts exist. The classic one: (1, 4 + C + K, N), boxes as centre and size, to be thinned out by non-maximum
-suppression. Exports of YOLO26 with its NMS-free head, and of any YOLO with the suppression built in: (1, N, 6 + K),
-boxes as corners, one score and one class, nothing to thin out. The second output is (1, K, h, w) in both.
-Source: Ultralytics' documentation of its exports; the layouts are those of files exported for the tests.
+Two layouts of the first output exist:
+
+- (1, 4 + C + K, N), the classic one: boxes as centre and size; non-maximum suppression is left to the reader.
+- (1, N, 6 + K), of YOLO26 with its NMS-free head and of any YOLO with the suppression built in: boxes as corners, one
+  score and one class each.
+
+The second output is (1, K, h, w) in both. Source: Ultralytics' documentation of its exports; the layouts are those of
+files that were exported for the tests.
 """
 
 from __future__ import annotations
@@ -23,20 +27,23 @@ from blissmask.people.outlines import Outline
 
 PERSON = "person"
 DEFAULT_SIDE = 640
+"""Side of the pictures of an export without ``imgsz``; Ultralytics' default."""
+
 MAX_OVERLAP = 0.7
-"""Boxes that overlap more (intersection over union) are one person; Ultralytics' default."""
+"""Boxes with a larger intersection over union are one person; Ultralytics' default."""
 
 PADDING_GREY = 114
+"""Value around a photo in its letterbox; Ultralytics' default."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFacts:
-    """What the file says.
+    """Facts of an export.
 
     Attributes:
         person: number of the class "person".
-        class_count: how many classes there are.
-        size_wh: size of the pictures it takes.
+        class_count: number of classes.
+        size_wh: size of the network's pictures.
     """
 
     person: int
@@ -50,8 +57,8 @@ class Letterbox:
 
     Attributes:
         pixels_13hw: float32 0..1, RGB.
-        scale_xy: network pixels per photo pixel; the axes differ by what rounding to whole pixels takes or adds.
-        left, top: where the photo begins, in network pixels.
+        scale_xy: network pixels per photo pixel; the axes differ a little, since sides are rounded to whole pixels.
+        left, top: corner of the photo, in network pixels.
         size_wh: size of the photo.
     """
 
@@ -64,7 +71,13 @@ class Letterbox:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """People before they are outlined: boxes_N4 as corners in network pixels, scores_N and coefficients_NK."""
+    """People before they are outlined.
+
+    Attributes:
+        boxes_N4: left, top, right, bottom in network pixels.
+        scores_N: 0..1.
+        coefficients_NK: weights of the prototype masks.
+    """
 
     boxes_N4: NDArray[np.float32]
     scores_N: NDArray[np.float32]
@@ -72,7 +85,7 @@ class Candidates:
 
 
 def read_facts(metadata: Mapping[str, str], input_shape: Sequence[object], path: Path) -> ExportFacts:
-    """Return what the export's metadata and its input say.
+    """Return the facts in the export's metadata and input.
 
     Args:
         metadata: the file's custom metadata; Ultralytics writes ``names``, ``imgsz`` and ``task``.
@@ -80,7 +93,7 @@ def read_facts(metadata: Mapping[str, str], input_shape: Sequence[object], path:
         path: for messages.
 
     Raises:
-        ModelError: it is no segmentation export, or knows no people.
+        ModelError: the file is no segmentation export, or has no class "person".
     """
     if metadata.get("task", "segment") != "segment":
         raise ModelError(
@@ -103,12 +116,13 @@ def read_facts(metadata: Mapping[str, str], input_shape: Sequence[object], path:
             fix="name a model that finds people",
         )
     height, width = input_shape[2:4]
+    # A side that the file leaves free has a name instead of a number.
     size_wh = (width if isinstance(width, int) else free_wh[0], height if isinstance(height, int) else free_wh[1])
-    return ExportFacts(people[0], len(names), size_wh)
+    return ExportFacts(person=people[0], class_count=len(names), size_wh=size_wh)
 
 
 def letterbox(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> Letterbox:
-    """Fit a photo into ``size_wh``, its shape kept, in the middle, the rest grey."""
+    """Fit a photo into the middle of a grey picture of ``size_wh``; its shape is kept."""
     height, width = rgb_HW3.shape[:2]
     scale = min(size_wh[0] / width, size_wh[1] / height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -116,7 +130,13 @@ def letterbox(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> Letterbox
     picture = np.full((size_wh[1], size_wh[0], 3), PADDING_GREY, np.uint8)
     picture[top : top + inner[1], left : left + inner[0]] = cv2.resize(rgb_HW3, inner, interpolation=cv2.INTER_LINEAR)
     pixels = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
-    return Letterbox(pixels, (inner[0] / width, inner[1] / height), left, top, (width, height))
+    return Letterbox(
+        pixels_13hw=pixels,
+        scale_xy=(inner[0] / width, inner[1] / height),
+        left=left,
+        top=top,
+        size_wh=(width, height),
+    )
 
 
 def find_candidates(
@@ -126,15 +146,15 @@ def find_candidates(
 
     Args:
         output: (1, 4 + C + K, N) or (1, N, 6 + K).
-        facts: what the file says.
+        facts: of the export.
         mask_count: K, from the second output.
-        min_score: lowest score that counts.
+        min_score: people need a higher score.
 
     Raises:
         ModelError: the output has neither layout.
     """
     if output.shape[1] == 4 + facts.class_count + mask_count:
-        return _thinned(output[0].T, facts, min_score)
+        return _suppressed(output[0].T, facts, min_score)
     if output.shape[2] == 6 + mask_count:
         rows = output[0]
         rows = rows[(rows[:, 4] > min_score) & (rows[:, 5].round() == facts.person)]
@@ -147,27 +167,28 @@ def find_candidates(
 
 
 def outline_candidates(candidates: Candidates, prototypes_Khw: NDArray[np.float32], photo: Letterbox) -> list[Outline]:
-    """Draw every candidate at the photo's full size, inside its box."""
-    return [
-        outline
-        for box, score, coefficients in zip(
-            candidates.boxes_N4, candidates.scores_N, candidates.coefficients_NK, strict=True
-        )
-        if (outline := _outline(box, float(score), np.tensordot(coefficients, prototypes_Khw, axes=1), photo))
-        is not None
-    ]
+    """Outline every candidate at the photo's full size, inside its box; those outside the photo are dropped."""
+    outlines = []
+    for box, score, coefficients in zip(
+        candidates.boxes_N4, candidates.scores_N, candidates.coefficients_NK, strict=True
+    ):
+        logits_hw = np.tensordot(coefficients, prototypes_Khw, axes=1)
+        outline = _outline(box, float(score), logits_hw, photo)
+        if outline is not None:
+            outlines.append(outline)
+    return outlines
 
 
-def _thinned(rows: NDArray[np.float32], facts: ExportFacts, min_score: float) -> Candidates:
+def _suppressed(rows: NDArray[np.float32], facts: ExportFacts, min_score: float) -> Candidates:
     classes = rows[:, 4 : 4 + facts.class_count]
     scores = classes[:, facts.person]
     rows = rows[(scores > min_score) & (classes.argmax(axis=1) == facts.person)]
     scores = rows[:, 4 + facts.person]
     corners = rows[:, :2] - rows[:, 2:4] / 2
     boxes_xywh = np.concatenate([corners, rows[:, 2:4]], axis=1)
-    kept = np.asarray(cv2.dnn.NMSBoxes(boxes_xywh.tolist(), scores.tolist(), min_score, MAX_OVERLAP), np.int64).reshape(
-        -1
-    )
+    best = cv2.dnn.NMSBoxes(boxes_xywh.tolist(), scores.tolist(), min_score, MAX_OVERLAP)
+    # Without any box, OpenCV returns an empty tuple.
+    kept = np.asarray(best, np.int64).reshape(-1)
     boxes = np.concatenate([corners, corners + rows[:, 2:4]], axis=1)
     return Candidates(boxes[kept], scores[kept], rows[kept, 4 + facts.class_count :])
 
@@ -175,7 +196,7 @@ def _thinned(rows: NDArray[np.float32], facts: ExportFacts, min_score: float) ->
 def _outline(
     box: NDArray[np.float32], score: float, logits_hw: NDArray[np.float32], photo: Letterbox
 ) -> Outline | None:
-    """Interpolate a mask from prototype pixels to photo pixels within the box; None when the box lies outside the photo.
+    """Interpolate a mask from prototype pixels to the photo pixels within the box; None for a box outside the photo.
 
     A pixel is within the box when its centre is.
     """

@@ -109,7 +109,7 @@ def measured(
     plan = plan_masks(load_config(None, {"masks": {**masks, "batch_size": batch_size}, "run": {"jobs": jobs}}))
     backend = plan.maker._backend
     network = backend._network._load()
-    network(prepare(random_rgb(), backend._recipe).pixels_3hw[None])
+    network(prepare(random_rgb(), backend._preprocessing).pixels_3hw[None])
     timed = Timed(network, extra_seconds)
     backend._network = BatchedNetwork(lambda: timed, batch_size=batch_size)
     run_masks(plan, RunContext(jobs=jobs))

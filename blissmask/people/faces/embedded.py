@@ -14,8 +14,11 @@ from blissmask.vision.scene import faces_of
 from blissmask.vision.session import weights_identity
 
 THRESHOLDS = Thresholds(max_distance=0.55, uncertain_band=0.05, min_margin=0.10, unclear_tighter=0.10)
-"""Of the pairs of one person measured, all clear ones were within 0.55 (0.20 to 0.52), of strangers none; strangers seen small or from
-the side come as near as 0.45."""
+"""Measured: 23 pairs of one person lie between 0.20 and 0.52.
+
+Of 741 pairs of strangers with faces of 60 pixels and more none is below 0.55, one is below 0.58 and four are below
+0.60. Small or turned faces of strangers come as near as 0.45, so unclear faces must be nearer by 0.10.
+"""
 
 NETWORKS = (face_embedding.NETWORK, face_mesh.NETWORK, face_detector.FULL_RANGE.name, face_detector.SHORT_RANGE.name)
 
@@ -35,10 +38,10 @@ class EmbeddedFaces:
         photo = Photo(rgb_HW3)
         return [
             Face(
-                mesh.box,
-                face_embedding.embed(photo, mesh),
-                mesh.width,
-                mesh.presence,
+                box_xyxy=mesh.box,
+                embedding_D=face_embedding.embed(photo, mesh),
+                width_pixels=mesh.width,
+                confidence=mesh.presence,
                 turned_away=mesh.turn > TURNED_AWAY,
             )
             for mesh in faces_of(photo)

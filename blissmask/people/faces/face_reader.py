@@ -1,4 +1,4 @@
-"""What an identity is: a photo in, faces with embeddings out, and how alike two embeddings of one person are.
+"""What an identity is, and all of them by name: a photo in, faces with embeddings out.
 
 Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB; D = length of an embedding.
 """
@@ -17,18 +17,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_CONFIDENCE = 0.5
+"""Smallest confidence of a face that counts as a reference or as clear; by eye: a doubtful face proves nothing."""
+
 MIN_FACE_PIXELS = 60
+"""Smallest width of a clear face.
+
+Measured with the built-in identity: of 1081 pairs of strangers five are nearer than 0.55. Of the 741 pairs with both
+faces at least 60 pixels wide, none is.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How alike is alike enough; distances are Euclidean, smaller is more alike. Every identity has its own.
+    """The distances between embeddings that decide; every identity has its own. They are Euclidean.
 
     Attributes:
-        max_distance: up to here a face is the subject's.
-        uncertain_band: beyond it by at most this much, a face may be the subject's and is reported as uncertain.
+        max_distance: largest distance of a face that is the subject's.
+        uncertain_band: a face beyond ``max_distance`` by at most this much may be the subject's; it is uncertain.
         min_margin: how much farther the runner-up must be where the distance alone does not decide.
-        unclear_tighter: an unclear face must be nearer by this much to be found.
+        unclear_tighter: how much nearer than ``max_distance`` an unclear face must be.
     """
 
     max_distance: float
@@ -43,10 +50,10 @@ class Face:
 
     Attributes:
         box_xyxy: left, top, right, bottom in pixels.
-        embedding_D: float32; near those of other photos of the same person.
+        embedding_D: float32; near the embeddings of the same person in other photos.
         width_pixels: width of the face as if seen from the front.
-        confidence: how sure the networks are that it is a face, 0..1.
-        turned_away: whether so much of it is hidden that its embedding says little.
+        confidence: of the networks that this is a face, 0..1.
+        turned_away: whether so much of the face is hidden that its embedding cannot be relied on.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -57,25 +64,25 @@ class Face:
 
     @property
     def sure(self) -> bool:
-        """Say whether it is a face beyond doubt."""
+        """Whether this is a face beyond doubt."""
         return self.confidence >= MIN_CONFIDENCE
 
     @property
     def clear(self) -> bool:
-        """Say whether it is sure, large and frontal enough for its embedding to be trusted."""
+        """Whether the face is sure, large and frontal enough for its embedding to be trusted."""
         return self.sure and self.width_pixels >= MIN_FACE_PIXELS and not self.turned_away
 
 
 class FaceReader(Protocol):
-    """Finds and embeds faces.
+    """Finds and embeds faces; ``--identity`` chooses one.
 
-    A file in ``people/faces/`` has one when it defines ``face_reader(options: InstanceSection) -> FaceReader``.
+    A file in ``people/faces/`` is one when it defines ``face_reader(options: InstanceSection) -> FaceReader``.
 
     Attributes:
-        licence: what the weights may be used for.
+        licence: licence of the weights.
         identity: names the weights and their version, for fingerprints; changes when results would.
-        thread_safe: whether several threads may call at once; otherwise one photo at a time is worked on.
-        thresholds: how alike its embeddings of one person are.
+        thread_safe: whether several threads may call at once; otherwise photos are processed one at a time.
+        thresholds: distances between its embeddings that decide.
     """
 
     licence: Licence

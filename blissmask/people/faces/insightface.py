@@ -22,10 +22,17 @@ from blissmask.people.faces.face_reader import Face, FaceReader, Thresholds
 from blissmask.storage.content import file_sha256
 
 METHOD = 1
+"""Raised whenever the same photo would get other faces; part of the identity."""
+
 THRESHOLDS = Thresholds(max_distance=1.05, uncertain_band=0.08, min_margin=0.10, unclear_tighter=0.10)
-"""Distances are Euclidean between embeddings of length 1, so 1.05 is a cosine of 0.45, which face tools commonly use with these weights."""
+"""Between embeddings of length 1, 1.05 is a cosine of 0.45, which face tools commonly use with these weights.
+
+The other three follow the built-in identity; they were not measured with these weights.
+"""
 
 DETECTOR_SIDE = 640
+"""Side of the detector's picture, pixels; InsightFace's default."""
+
 LICENCE = Licence(
     "InsightFace model licence",
     commercial=False,
@@ -39,8 +46,8 @@ class InsightFaces:
     """The identity; its networks are loaded at the first photo.
 
     Args:
-        folder: ONNX files of one pack: a detector and a recogniser.
-        device: name of the device; anything but a CUDA device is the CPU.
+        folder: the ONNX files of one pack, with a detector and a recogniser.
+        device: name of the device; InsightFace runs on the CPU unless it is a CUDA device.
     """
 
     licence = LICENCE
@@ -52,9 +59,8 @@ class InsightFaces:
         self._app: Any = None
         self._turn = threading.Lock()
         files = sorted(folder.glob("*.onnx"))
-        self.identity = (
-            f"insightface-{METHOD}-{folder.name}-sha256:{'+'.join(file_sha256(path)[:16] for path in files)}"
-        )
+        hashes = "+".join(file_sha256(path)[:16] for path in files)
+        self.identity = f"insightface-{METHOD}-{folder.name}-sha256:{hashes}"
 
     def faces(self, rgb_HW3: NDArray[np.uint8]) -> list[Face]:
         """Return every face of a photo; safe to call from several threads.
@@ -91,7 +97,10 @@ def face_reader(options: InstanceSection) -> FaceReader:
 def _read(face: Any) -> Face:
     left, top, right, bottom = (float(value) for value in face.bbox)
     return Face(
-        (left, top, right, bottom), np.asarray(face.normed_embedding, np.float32), right - left, float(face.det_score)
+        box_xyxy=(left, top, right, bottom),
+        embedding_D=np.asarray(face.normed_embedding, np.float32),
+        width_pixels=right - left,
+        confidence=float(face.det_score),
     )
 
 
@@ -104,7 +113,7 @@ def _load(folder: Path, device_name: str) -> Any:
     cuda = device.type == "cuda"
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
     try:
-        # An absolute path is taken as it is; a mere name would be downloaded.
+        # InsightFace takes an absolute path as it is, and would download a pack for a mere name.
         app = FaceAnalysis(name=str(folder), allowed_modules=["detection", "recognition"], providers=providers)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ModelError(

@@ -153,7 +153,7 @@ def _to_grey(finding: Finding) -> NDArray[np.uint8]:
 
 
 def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Sum up the frames of a clip: its surest verdict with the scores of that frame, and how many frames show it."""
+    """Sum up a clip: its surest verdict with the scores of that frame, and in how many frames the subject is."""
     scores = [read_score(frame) for frame in seen]
     # Verdicts are declared surest first.
     order = {verdict: position for position, verdict in enumerate(Verdict)}

@@ -13,22 +13,22 @@ from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_grey
 from blissmask.networks.batching import BatchedNetwork
-from blissmask.networks.preprocessing import Recipe
+from blissmask.networks.preprocessing import Preprocessing
 from blissmask.networks.sam3_prompts import Found
 from blissmask.parsing.sam3 import DEFAULT_TIERS, Sam3Parts
-from blissmask.parsing.sapiens import RECIPE as SAPIENS_RECIPE
+from blissmask.parsing.sapiens import PREPROCESSING as SAPIENS_PREPROCESSING
 from blissmask.parsing.semantic import SemanticParts
-from blissmask.people.instances import InstancePeople
+from blissmask.people.instances import InstanceMask, InstancePeople
 from tests.builders import backend_models as models
 from tests.builders.pictures import save, turned
 
 SIZES_WH = [(300, 200), (200, 300), (333, 101), (97, 401)]
-RECIPES = {
-    "stretched": SAPIENS_RECIPE,
-    "shape kept": Recipe(shortest=240, longest=640),
-    "whole multiples": Recipe(shortest=250, longest=600, divisor=32),
-    "padded": Recipe(shortest=640, longest=640, pad_wh=(640, 640)),
-    "blue first": Recipe(size_wh=(256, 256), bgr=True),
+PREPROCESSING = {
+    "stretched": SAPIENS_PREPROCESSING,
+    "shape kept": Preprocessing(shortest=240, longest=640),
+    "whole multiples": Preprocessing(shortest=250, longest=600, divisor=32),
+    "padded": Preprocessing(shortest=640, longest=640, pad_wh=(640, 640)),
+    "blue first": Preprocessing(size_wh=(256, 256), bgr=True),
 }
 TIERS = {"background": WeightTier.BACKGROUND, "face": WeightTier.FACE, "hair": WeightTier.HAIR, "body": WeightTier.BODY}
 OWN_WEIGHTS = Licence("CC0-1.0", commercial=True)
@@ -48,13 +48,13 @@ def painted(size_wh):
     return (np.eye(4, dtype=np.uint8)[labels][..., 1:] * 255), labels
 
 
-def colours_of(pixels_B3hw, recipe):
-    """Undo a recipe and shrink to a network's own resolution: red, green and blue, 0..1."""
-    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (recipe.mean, recipe.std))
-    colours = torch.from_numpy((pixels_B3hw * std + mean) / (recipe.scale * 255))
+def colours_of(pixels_B3hw, preprocessing):
+    """Undo a preprocessing and shrink to a network's own resolution: red, green and blue, 0..1."""
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    colours = torch.from_numpy((pixels_B3hw * std + mean) / (preprocessing.scale * 255))
     height, width = colours.shape[2:]
     small = torch.nn.functional.interpolate(colours, (height // STRIDE, width // STRIDE), mode="area")
-    return small.flip(1) if recipe.bgr else small
+    return small.flip(1) if preprocessing.bgr else small
 
 
 def assert_in_place(mask_HW, expected_HW):
@@ -67,14 +67,18 @@ def assert_in_place(mask_HW, expected_HW):
     assert (wrong & ~outline).sum() <= 0.02 * expected_HW.sum()
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_classes_lie_where_they_are_painted_in_a_batch_of_many_shapes(recipe):
+@pytest.mark.parametrize("preprocessing", PREPROCESSING.values(), ids=PREPROCESSING)
+def test_classes_lie_where_they_are_painted_in_a_batch_of_many_shapes(preprocessing):
     def network(pixels_B3hw):
-        colours = colours_of(pixels_B3hw, recipe)
+        colours = colours_of(pixels_B3hw, preprocessing)
         return list(torch.cat([torch.full_like(colours[:, :1], 0.5), colours], dim=1))
 
     parts = SemanticParts(
-        BatchedNetwork(lambda: network, batch_size=4), recipe, tiers=TIERS, licence=OWN_WEIGHTS, identity="colours"
+        BatchedNetwork(lambda: network, batch_size=4),
+        preprocessing,
+        tiers=TIERS,
+        licence=OWN_WEIGHTS,
+        identity="colours",
     )
     photos = [painted(size_wh) for size_wh in SIZES_WH]
     for parsed, (_, labels) in zip(parts.parse([rgb for rgb, _ in photos]), photos, strict=True):
@@ -83,16 +87,15 @@ def test_classes_lie_where_they_are_painted_in_a_batch_of_many_shapes(recipe):
 
 
 def test_things_that_sam3_finds_lie_where_they_are_painted():
-    recipe = Recipe(size_wh=(336, 336), mean=(0.5,) * 3, std=(0.5,) * 3)
+    preprocessing = Preprocessing(size_wh=(336, 336), mean=(0.5,) * 3, std=(0.5,) * 3)
 
     def network(pixels_B3hw):
-        colours_B3hw = colours_of(pixels_B3hw, recipe).numpy()
-        return [
-            [[Found(0.9, (0, 0, 1, 1), colour_hw)] for colour_hw in (blue, green, red)]
-            for red, green, blue in colours_B3hw
-        ]
+        colours_B3hw = colours_of(pixels_B3hw, preprocessing).numpy()
+        return [[[Found(0.9, colour_hw)] for colour_hw in (blue, green, red)] for red, green, blue in colours_B3hw]
 
-    parts = Sam3Parts(BatchedNetwork(lambda: network, batch_size=4), recipe, tiers=DEFAULT_TIERS, identity="colours")
+    parts = Sam3Parts(
+        BatchedNetwork(lambda: network, batch_size=4), preprocessing, tiers=DEFAULT_TIERS, identity="colours"
+    )
     photos = [painted(size_wh) for size_wh in SIZES_WH]
     for parsed, (_, labels) in zip(parts.parse([rgb for rgb, _ in photos]), photos, strict=True):
         for name, label in (("person", 3), ("hair", 2), ("face", 1)):
@@ -101,13 +104,16 @@ def test_things_that_sam3_finds_lie_where_they_are_painted():
 
 @pytest.mark.parametrize("size_wh", SIZES_WH)
 def test_people_lie_where_they_are_painted(size_wh):
-    recipe = Recipe(size_wh=(432, 432))
+    preprocessing = Preprocessing(size_wh=(432, 432))
 
     def network(pixels_B3hw):
-        return [[(0.9, colour_hw) for colour_hw in colours] for colours in colours_of(pixels_B3hw, recipe).numpy()]
+        return [
+            [InstanceMask(0.9, colour_hw) for colour_hw in colours]
+            for colours in colours_of(pixels_B3hw, preprocessing).numpy()
+        ]
 
     backend = InstancePeople(
-        BatchedNetwork(lambda: network, batch_size=1), recipe, licence=OWN_WEIGHTS, identity="colours"
+        BatchedNetwork(lambda: network, batch_size=1), preprocessing, licence=OWN_WEIGHTS, identity="colours"
     )
     rgb, labels = painted(size_wh)
     found = backend.people(rgb)

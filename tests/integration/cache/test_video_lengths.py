@@ -2,9 +2,7 @@
 
 import pytest
 
-from blissmask.cachefile.layout import OURS
-from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
-from blissmask.cachefile.write import save_tensors
+from blissmask.cachefile.read import list_headers
 from blissmask.dataset import frame_source
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import (
@@ -16,7 +14,6 @@ from tests.builders.cache import (
     moving_frames,
     on_videos,
     plan,
-    times,
     video_folder,
 )
 from tests.builders.pictures import save, tier_mask, write_video
@@ -83,30 +80,6 @@ def test_frames_are_counted_once_and_remembered(film, monkeypatch):
     monkeypatch.setattr(frame_source, "read_info", lambda *_, **__: pytest.fail("the video was opened"))
     assert build(film, **settings).skipped == 1
     assert metadata(film, "film")["blissmask.source"] == "64x48 28 frames at 24 fps"
-
-
-def as_of_before(folder, **changes):
-    """Make the entries of a cache say of themselves what an earlier version wrote."""
-    for path in (folder / "cache").glob("*_wan.safetensors"):
-        changed = {f"{OURS}{name}": value for name, value in changes.items()}
-        save_tensors(path, read_tensors(path), {**read_metadata(path), **changed})
-
-
-def test_frames_that_an_earlier_version_did_not_count_are_counted_and_nothing_is_encoded(film):
-    settings = on_videos(film, frame_extraction="chunk")
-    build(film, **settings)
-    as_of_before(film, source="64x48 48 frames")
-    again = plan(film, **settings)
-    assert (len(again.having(Action.SKIP)), len(again.items)) == (5, 5)
-    build(film, **settings)
-    assert metadata_of_all(film) == {"64x48 28 frames at 24 fps"}
-    before = times(film)
-    build(film, **settings)
-    assert times(film) == before
-
-
-def metadata_of_all(folder):
-    return {header.metadata[f"{OURS}source"] for header in list_headers(folder / "cache", "wan")}
 
 
 def test_a_folder_of_frames_has_no_rate_and_is_not_measured_again(tmp_path, monkeypatch):

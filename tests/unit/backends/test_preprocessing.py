@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from blissmask.errors import ModelError
-from blissmask.networks.preprocessing import Recipe, prepare, prepared_size_wh, read_recipe
+from blissmask.networks.preprocessing import Preprocessing, prepare, prepared_size_wh, read_preprocessing
 from blissmask.parsing import semantic
-from blissmask.parsing.sapiens import RECIPE as SAPIENS_RECIPE
+from blissmask.parsing.sapiens import PREPROCESSING as SAPIENS_PREPROCESSING
 from tests.builders.pictures import random_rgb
 
 
@@ -19,7 +19,7 @@ def folder_with(tmp_path, **settings):
 
 
 def test_sapiens_sees_768_by_1024_with_its_own_mean():
-    prepared = prepare(np.full((10, 30, 3), (123, 116, 103), np.uint8), SAPIENS_RECIPE)
+    prepared = prepare(np.full((10, 30, 3), (123, 116, 103), np.uint8), SAPIENS_PREPROCESSING)
     assert prepared.pixels_3hw.shape == (3, 1024, 768)
     assert prepared.pixels_3hw[:, 5, 5] == pytest.approx([-0.5 / 58.5, -0.5 / 57.0, -0.5 / 57.5])
 
@@ -35,26 +35,26 @@ def test_sapiens_sees_768_by_1024_with_its_own_mean():
     ],
 )
 def test_sizes_are_read_in_every_spelling(tmp_path, size, expected_wh):
-    recipe = read_recipe(folder_with(tmp_path, size=size))
-    assert prepared_size_wh((300, 200), recipe) == expected_wh
+    preprocessing = read_preprocessing(folder_with(tmp_path, size=size))
+    assert prepared_size_wh((300, 200), preprocessing) == expected_wh
 
 
 def test_sides_are_multiples_of_the_divisor_and_never_nothing(tmp_path):
-    recipe = read_recipe(folder_with(tmp_path, size={"shortest_edge": 50, "longest_edge": 100}, size_divisor=32))
-    assert prepared_size_wh((4000, 1), recipe) == (128, 32)
+    preprocessing = read_preprocessing(folder_with(tmp_path, size={"shortest_edge": 50, "longest_edge": 100}, size_divisor=32))
+    assert prepared_size_wh((4000, 1), preprocessing) == (128, 32)
 
 
 def test_blue_comes_first_where_the_model_wants_it(tmp_path):
-    recipe = read_recipe(
+    preprocessing = read_preprocessing(
         folder_with(tmp_path, size=2, do_flip_channel_order=True, do_normalize=False, do_rescale=False)
     )
-    prepared = prepare(np.full((2, 2, 3), (1, 2, 3), np.uint8), recipe)
+    prepared = prepare(np.full((2, 2, 3), (1, 2, 3), np.uint8), preprocessing)
     assert prepared.pixels_3hw[:, 0, 0].tolist() == [3, 2, 1]
 
 
 def test_padding_goes_right_and_below_and_is_remembered():
-    recipe = Recipe(shortest=8, longest=8, pad_wh=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
-    prepared = prepare(np.full((20, 40, 3), 255, np.uint8), recipe)
+    preprocessing = Preprocessing(shortest=8, longest=8, pad_wh=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
+    prepared = prepare(np.full((20, 40, 3), 255, np.uint8), preprocessing)
     assert prepared.content == (0.5, 1.0)
     assert prepared.pixels_3hw[:, :4].min() == 1
     assert prepared.pixels_3hw[:, 4:].max() == 0
@@ -64,20 +64,20 @@ def test_settings_inside_a_processor_file_are_found(tmp_path):
     (tmp_path / "processor_config.json").write_text(
         json.dumps({"image_processor": {"size": 32, "image_mean": 0.5, "image_std": 0.5}})
     )
-    recipe = read_recipe(tmp_path)
-    assert recipe.size_wh == (32, 32)
-    assert recipe.mean == (0.5,) * 3
+    preprocessing = read_preprocessing(tmp_path)
+    assert preprocessing.size_wh == (32, 32)
+    assert preprocessing.mean == (0.5,) * 3
 
 
 def test_folder_without_settings_is_refused_unless_the_family_knows_them(tmp_path):
     with pytest.raises(ModelError, match=r"holds no `preprocessor_config\.json`"):
-        read_recipe(tmp_path)
-    assert read_recipe(tmp_path, default=SAPIENS_RECIPE) is SAPIENS_RECIPE
+        read_preprocessing(tmp_path)
+    assert read_preprocessing(tmp_path, default=SAPIENS_PREPROCESSING) is SAPIENS_PREPROCESSING
 
 
 def test_damaged_settings_are_refused(tmp_path):
     with pytest.raises(ModelError, match="cannot be understood"):
-        read_recipe(folder_with(tmp_path, size={"depth": 3}))
+        read_preprocessing(folder_with(tmp_path, size={"depth": 3}))
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (7, 5), (50, 33), (3, 200)])
@@ -97,5 +97,5 @@ def test_best_class_is_that_of_scores_interpolated_by_torch(monkeypatch, size_wh
 def test_preparing_twice_gives_the_same_pixels():
     rgb = random_rgb((33, 21))
     assert (
-        prepare(rgb, Recipe(size_wh=(16, 24))).pixels_3hw == prepare(rgb, Recipe(size_wh=(16, 24))).pixels_3hw
+        prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw == prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw
     ).all()

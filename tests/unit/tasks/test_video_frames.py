@@ -8,7 +8,7 @@ import pytest
 from blissmask.cachefile import fingerprint
 from blissmask.errors import MediaError
 from blissmask.tasks.cache.reading import video_frames
-from blissmask.tasks.cache.reading.video_frames import ControlClip, with_footage
+from blissmask.tasks.cache.reading.video_frames import ControlClip, with_shared_videos
 from tests.builders.cache import plan
 from tests.builders.pictures import save, write_video
 
@@ -56,11 +56,11 @@ def test_clips_come_in_the_order_of_their_last_frames_and_share_one_fingerprint(
     entries = plan(
         tmp_path, video_directory=tmp_path / "videos", target_frames=[1, 5], frame_extraction="chunk"
     ).entries
-    jobs = list(with_footage(entries))
+    jobs = list(with_shared_videos(entries))
     last = [job.entry.frame_indices[-1] for job in jobs]
     assert last == sorted(last)
     assert len(jobs) == len(entries) == 14
     taken = []
     monkeypatch.setattr(fingerprint, "take", lambda paths: taken.append(paths) or "print")
-    assert {job.footage.media_print for job in jobs} == {"print"}
+    assert {job.video.media_print for job in jobs} == {"print"}
     assert len(taken) == 1
