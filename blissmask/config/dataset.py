@@ -61,9 +61,24 @@ class GeneralSection(Section):
     )
 
 
-class DatasetSection(GeneralSection):
-    """[[datasets]]: one folder or list of pictures or videos."""
+DEFAULT_RESOLUTION = (960, 544)
+"""(width, height) of a dataset when neither it nor [general] says; musubi-tuner's default."""
 
+
+class DatasetSection(GeneralSection):
+    """[[datasets]]: one folder or list of pictures or videos.
+
+    The options of [general] are inherited: ``Config`` fills in what [general] says and the dataset leaves open. Those
+    that have a default stand here once more, with a type that is never None. The defaults are musubi-tuner's.
+    """
+
+    resolution: Size = DEFAULT_RESOLUTION
+    batch_size: Count = 1
+    num_repeats: Count = 1
+    enable_bucket: Switch = False
+    bucket_no_upscale: Switch = False
+    shuffle_caption: Switch = False
+    keep_tokens: Index = 0
     image_directory: FilePath | None = option(None, "Folder of photos", panel=_DATA)
     image_jsonl_file: FilePath | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
     video_directory: FilePath | None = option(None, "Folder of videos", panel=_DATA)

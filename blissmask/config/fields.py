@@ -14,9 +14,9 @@ from pydantic.fields import FieldInfo
 Int = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
 Count = Annotated[Int, annotated_types.Ge(1)]
-"""A whole number of at least 1, as an item of a list."""
+"""A whole number of at least 1."""
 Index = Annotated[Int, annotated_types.Ge(0)]
-"""A whole number of at least 0, as an item of a list."""
+"""A whole number of at least 0."""
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationInfo, field_validator
+
 from blissmask.config.dataset import DatasetSection, GeneralSection
 from blissmask.config.fields import Section
 from blissmask.config.lora_section import LoraSection
@@ -14,6 +19,8 @@ from blissmask.config.run import RunSection
 from blissmask.config.saving_section import LoggingSection, PreviewsSection, SavingSection
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.config.train_section import TrainSection
+
+_GENERAL_FIELDS = frozenset(GeneralSection.model_fields)
 
 
 class Config(Section):
@@ -38,6 +45,29 @@ class Config(Section):
     logging: LoggingSection = LoggingSection()
     run: RunSection = RunSection()
 
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _inherit_from_general(cls, datasets: Any, validated: ValidationInfo) -> Any:
+        """Give each dataset what [general] says and the dataset leaves open.
+
+        A dataset is complete from here on, so that nobody has to look in two places.
+        """
+        # There is none when [general] itself is wrong, which is reported on its own.
+        general = validated.data.get("general")
+        if not isinstance(general, GeneralSection) or not isinstance(datasets, (list, tuple)):
+            return datasets
+        inherited = general.model_dump(exclude_none=True)
+        return [_completed(dataset, inherited) for dataset in datasets]
+
+
+def _completed(dataset: Any, inherited: Mapping[str, Any]) -> Any:
+    # What is no table is left for the validation to name.
+    if not isinstance(dataset, dict):
+        return dataset
+    # JSON can say null where TOML leaves a key out.
+    given = {name: value for name, value in dataset.items() if value is not None or name not in _GENERAL_FIELDS}
+    return {**inherited, **given}
+
 
 def section_type(name: str) -> type[Section]:
     """Return the class of a section; ``datasets`` is the class of one dataset."""
@@ -47,24 +77,3 @@ def section_type(name: str) -> type[Section]:
     assert isinstance(annotation, type)
     assert issubclass(annotation, Section)
     return annotation
-
-
-_DEFAULTS = {
-    "resolution": (960, 544),
-    "batch_size": 1,
-    "num_repeats": 1,
-    "enable_bucket": False,
-    "bucket_no_upscale": False,
-    "shuffle_caption": False,
-    "keep_tokens": 0,
-}
-"""What holds when neither the dataset nor [general] says; musubi-tuner's defaults."""
-
-
-def complete(dataset: DatasetSection, general: GeneralSection) -> DatasetSection:
-    """Return ``dataset`` with what it leaves open taken from ``general``, then from the defaults."""
-    filled = {}
-    for name in GeneralSection.model_fields:
-        own, inherited = getattr(dataset, name), getattr(general, name)
-        filled[name] = own if own is not None else inherited if inherited is not None else _DEFAULTS.get(name)
-    return dataset.model_copy(update=filled)

@@ -60,7 +60,6 @@ def make_buckets(dataset: DatasetSection, *, grid_multiple: int, always_bucket: 
         UsageError: buckets are off and ``resolution`` is no multiple of the grid, so that no latent has that size; or
             the bucket keys contradict each other.
     """
-    assert dataset.resolution is not None
     resolution_wh = dataset.resolution
     area = resolution_wh[0] * resolution_wh[1]
     if not (dataset.enable_bucket or always_bucket):

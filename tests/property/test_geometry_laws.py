@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blissmask.config.dataset import DatasetSection, GeneralSection
-from blissmask.config.model import complete
+from blissmask.config.dataset import DatasetSection
 from blissmask.dataset.buckets import area_sizes, make_buckets
 from blissmask.dataset.clip_ranges import clip_ranges, frames_at_rate
 from blissmask.dataset.geometry import cover
@@ -21,9 +20,7 @@ SMALL = st.integers(1, 60)
 
 @given(size=SIZES, resolution=RESOLUTIONS, no_upscale=st.booleans(), grid=st.sampled_from([16, 32]))
 def test_every_picture_gets_a_size_on_the_grid(size, resolution, no_upscale, grid):
-    section = complete(
-        DatasetSection(resolution=resolution, enable_bucket=True, bucket_no_upscale=no_upscale), GeneralSection()
-    )
+    section = DatasetSection(resolution=resolution, enable_bucket=True, bucket_no_upscale=no_upscale)
     width, height = make_buckets(section, grid_multiple=grid).fit(size).size_wh
     assert (width % grid, height % grid, width > 0, height > 0) == (0, 0, True, True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.model import Config, complete
+from blissmask.config.model import Config
 from blissmask.dataset.frame_source import read_rgb
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
@@ -42,9 +42,9 @@ def check_cache_sheet(config: Config) -> list[Problem]:
         return []
     if config.cache.text_only:
         raise UsageError("`--sheet` shows pictures, and `--text-only` encodes none", fix="leave one of them out")
-    sections = [complete(section, config.general) for section in config.datasets]
     named = [
-        (data.image_directory, data.video_directory, data.mask_directory, data.control_directory) for data in sections
+        (data.image_directory, data.video_directory, data.mask_directory, data.control_directory)
+        for data in config.datasets
     ]
     check_sheet(sheet, [folder for folders in named for folder in folders if folder is not None])
     if not config.run.dry_run:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from blissmask.config.dataset import DatasetSection
-from blissmask.config.model import Config, complete
+from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
@@ -137,7 +137,7 @@ def choose_datasets(config: Config, model: Model) -> list[CachedDataset]:
     problems: list[Problem] = []
     for number, section in enumerate(config.datasets, 1):
         try:
-            datasets.append(_make_dataset(config, model, complete(section, config.general), number))
+            datasets.append(_make_dataset(config, model, section, number))
         except UsageError as error:
             problems.extend(error.problems)
     problems += _shared_folders(datasets)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.model import Config, complete
+from blissmask.config.model import Config
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.events import Noted, Warned
@@ -160,13 +160,19 @@ def tier_legend(tiers: TierTable) -> tuple[tuple[str, Colour], ...]:
     return tuple((f"{tier.value} {tiers.value(tier)}", colour) for tier, colour in TIER_COLOURS.items())
 
 
+_SIZE_WITHOUT_DATASET_WH = (1024, 1024)
+"""The training picture of a sheet for which nothing names a size: `masks --input FOLDER` without a configuration.
+
+A dataset that names none is trained at ``config.dataset.DEFAULT_RESOLUTION``.
+"""
+
+
 def training_area(config: Config) -> int:
     """Return the pixels of a training picture: of the first data set, of [general], or of the default resolution."""
-    for dataset in config.datasets:
-        resolution = complete(dataset, config.general).resolution
-        if resolution is not None:
-            return resolution[0] * resolution[1]
-    width, height = config.general.resolution or (1024, 1024)
+    if config.datasets:
+        width, height = config.datasets[0].resolution
+    else:
+        width, height = config.general.resolution or _SIZE_WITHOUT_DATASET_WH
     return width * height
 
 

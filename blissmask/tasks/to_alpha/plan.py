@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.dataset import DatasetSection
-from blissmask.config.model import Config, complete
+from blissmask.config.model import Config
 from blissmask.dataset.captions import caption_path
 from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks, unread_warning
 from blissmask.dataset.item import MediaFile
@@ -124,7 +124,7 @@ def _dataset(config: Config) -> tuple[DatasetSection, list[Problem]]:
     It is the one with the photos that [to_alpha] names, else the first; an empty one where there is none.
     """
     named = config.to_alpha.image_directory
-    datasets = [complete(dataset, config.general) for dataset in config.datasets if dataset.image_directory]
+    datasets = [dataset for dataset in config.datasets if dataset.image_directory]
     first = datasets[0] if datasets else DatasetSection()
     if named is not None:
         fitting = [data for data in datasets if data.image_directory and _same(data.image_directory, named)]

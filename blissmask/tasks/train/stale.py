@@ -10,7 +10,7 @@ from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CAPTION, OURS, as_unicode
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset import DatasetSection
-from blissmask.config.model import Config, complete
+from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions import read_caption
 from blissmask.dataset.collect import collect, media_kind
@@ -63,7 +63,7 @@ def stale_warnings(config: Config, family: FamilyForTask, sets: Iterable[CachedS
     """
     problems = []
     for cached in sets:
-        found = _data_set(complete(config.datasets[cached.number - 1], config.general), cached.number, family)
+        found = _data_set(config.datasets[cached.number - 1], cached.number, family)
         if found is None:
             continue
         headers: dict[str, list[CacheHeader]] = {}

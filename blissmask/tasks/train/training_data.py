@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.config.model import Config, complete
+from blissmask.config.model import Config
 from blissmask.config.model_section import ModelSection
 from blissmask.errors import Hint, UsageError
 from blissmask.families.family import FamilyForTask
@@ -86,10 +86,7 @@ def read_data(config: Config, folders: Sequence[Path], family: FamilyForTask) ->
     """
     sets = []
     for number, (folder, dataset) in enumerate(zip(folders, config.datasets, strict=True), 1):
-        section = complete(dataset, config.general)
-        sets.append(
-            read_set(number, folder, family, batch_size=section.batch_size or 1, repeats=section.num_repeats or 1)
-        )
+        sets.append(read_set(number, folder, family, batch_size=dataset.batch_size, repeats=dataset.num_repeats))
     items = [item for cached in sets for item in cached.bucketed_items()]
     share, seed = config.train.validation_split, config.train.seed
     held_out = choose_held_out(len(items), share, seed=seed)

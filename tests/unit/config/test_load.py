@@ -6,7 +6,6 @@ import pytest
 
 from blissmask.config.load import load_config
 from blissmask.config.mask_loss_section import MaskLossSection
-from blissmask.config.model import complete
 from blissmask.errors import UsageError
 
 
@@ -97,14 +96,29 @@ def test_flag_wins_over_file_and_file_over_default(tmp_path):
 def test_dataset_takes_what_it_leaves_open_from_general_then_from_the_defaults(tmp_path):
     path = write(tmp_path, '[general]\nresolution = 512\n[[datasets]]\nimage_directory = "a"\nbatch_size = 2\n')
     config = load_config(path, {})
-    dataset = complete(config.datasets[0], config.general)
+    dataset = config.datasets[0]
     assert (dataset.resolution, dataset.batch_size, dataset.num_repeats) == ((512, 512), 2, 1)
+
+
+def test_what_is_wrong_in_general_is_named_once_however_many_datasets_inherit_it(tmp_path):
+    path = write(tmp_path, "[general]\nbatch_size = 0\n[[datasets]]\n[[datasets]]\nnum_repeats = 0\n")
+    assert problems_of(path).where == (
+        "[general]: `batch_size` must be >= 1, got 0",
+        "[[datasets]] 2: `num_repeats` must be >= 1, got 0",
+    )
+
+
+def test_null_in_json_leaves_a_key_of_a_dataset_open(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"general": {"batch_size": 4}, "datasets": [{"batch_size": null, "resolution": null}]}')
+    dataset = load_config(path, {}).datasets[0]
+    assert (dataset.batch_size, dataset.resolution) == (4, (960, 544))
 
 
 def test_general_flag_wins_over_the_dataset_table(tmp_path):
     path = write(tmp_path, '[[datasets]]\nimage_directory = "a"\nresolution = [64, 32]\n')
     config = load_config(path, {"general": {"resolution": ["128"]}})
-    assert complete(config.datasets[0], config.general).resolution == (128, 128)
+    assert config.datasets[0].resolution == (128, 128)
 
 
 def test_dataset_flags_alone_make_a_dataset():

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from blissmask.config.dataset import DatasetSection, GeneralSection
-from blissmask.config.model import complete
+from blissmask.config.dataset import DatasetSection
 from blissmask.dataset.buckets import area_size, area_sizes, make_buckets, side_sizes
 from blissmask.dataset.geometry import cover
 from blissmask.errors import UsageError
@@ -12,7 +11,7 @@ from blissmask.errors import UsageError
 
 def buckets(**keys):
     step = keys.pop("step", 16)
-    return make_buckets(complete(DatasetSection(**keys), GeneralSection()), grid_multiple=step)
+    return make_buckets(DatasetSection(**keys), grid_multiple=step)
 
 
 @pytest.mark.parametrize(

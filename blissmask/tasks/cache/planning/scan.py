@@ -199,7 +199,7 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
         found.without_caption.append(item)
         return
     if section.shuffle_caption:
-        caption = shuffle_tags(caption, keep_tokens=section.keep_tokens or 0, seed=item.media.stem)
+        caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
     entry = TextEntry(item, found.dataset, caption)
     found.texts.append(replace(entry, reason=_text_reason(entry, found, force=force)))
 
