@@ -107,7 +107,10 @@ def _shown(field: FieldInfo) -> dict[str, Any]:
 
 
 def range_text(field: FieldInfo) -> str:
-    """Say the range of a number field, or of a list field's numbers, as people write it: ``> 0``, ``in range [0, 1)``; "" for none."""
+    """Return the range of a number field, or of a list field's numbers, as people write it; "" for none.
+
+    For example ``> 0`` or ``in range [0, 1)``.
+    """
     low: Any = None
     high: Any = None
     low_closed = high_closed = False
@@ -122,7 +125,8 @@ def range_text(field: FieldInfo) -> str:
             case annotated_types.Le(le=value):
                 high, high_closed = value, True
     if low is not None and high is not None:
-        return f"in range {'[' if low_closed else '('}{low}, {high}{']' if high_closed else ')'}"
+        opening, closing = "[" if low_closed else "(", "]" if high_closed else ")"
+        return f"in range {opening}{low}, {high}{closing}"
     if low is not None:
         return f"{'>=' if low_closed else '>'} {low}"
     if high is not None:
@@ -137,7 +141,7 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
 
 
 def plain_type(annotation: Any) -> Any:
-    """Return the type inside ``Optional`` and ``Annotated``: ``list`` for any list or tuple, else the class (or a Literal)."""
+    """Return the type inside ``Optional`` and ``Annotated``: ``list`` for lists and tuples, else the class."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return plain_type(typing.get_args(annotation)[0])

@@ -27,11 +27,11 @@ Flags = Mapping[str, Mapping[str, Any]]
 Dataset fields stand under ``datasets``.
 """
 
-_OLD_NAMES = {
+_OTHER_NAMES = {
     "flux_kontext_no_resize_control": "no_resize_control",
     "qwen_image_edit_no_resize_control": "no_resize_control",
     "qwen_image_edit_control_resolution": "control_resolution",
-    # Of AkaneTendo25's musubi-tuner.
+    # These four are from AkaneTendo25's fork of musubi-tuner, which trains with masks.
     "loss_mask_directory": "mask_directory",
     "default_loss_mask_path": "default_mask",
     "loss_mask_use_alpha": "alpha_mask",
@@ -40,7 +40,7 @@ _OLD_NAMES = {
 
 
 def find_config(named: Path | None) -> Path | None:
-    """Return the file to read: ``named``, else ``blissmask.toml`` in the working folder when there is one, else None."""
+    """Return the file to read: ``named``, else ``blissmask.toml`` in the working folder; None where neither is."""
     if named is not None:
         return named
     default = Path(DEFAULT_NAME)
@@ -48,13 +48,15 @@ def find_config(named: Path | None) -> Path | None:
 
 
 def load_config(path: Path | None, flags: Flags) -> Config:
-    """Merge the file at ``path`` (if any) and ``flags`` into a Config; a flag wins over the file, the file over the default.
+    """Merge the file at ``path``, if any, and ``flags`` into a Config.
+
+    A flag wins over the file, and the file over the default.
 
     Raises:
         UsageError: the file cannot be read, or values are wrong; lists all of them with the nearest valid names.
     """
     data = _read_file(path) if path else {}
-    problems = _rename_old(data)
+    problems = _rename_keys(data)
     typed = _merge_flags(data, flags)
     fix = ""
     try:
@@ -84,25 +86,24 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(raw) if path.suffix.lower() == ".json" else tomli.loads(raw)
     except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
-        backslash = "\\" in raw and any(word in str(error).lower() for word in ("hex", "escape"))
-        fix = (
-            "in double quotes a backslash starts an escape: write paths with / or in single quotes" if backslash else ""
-        )
+        fix = ""
+        if "\\" in raw and any(word in str(error).lower() for word in ("hex", "escape")):
+            fix = "in double quotes a backslash starts an escape: write paths with / or in single quotes"
         raise UsageError(f"the configuration cannot be parsed: {error}", where=[path], fix=fix) from error
     if not isinstance(data, dict):
         raise UsageError("the configuration must be a table", where=[path])
     return data
 
 
-def _rename_old(data: dict[str, Any]) -> list[str]:
-    """Give earlier names of dataset keys their present one; return a problem for each dataset that has both."""
+def _rename_keys(data: dict[str, Any]) -> list[str]:
+    """Give dataset keys of musubi-tuner and its forks their name here; return a problem where a dataset has both."""
     problems = []
     for number, dataset in enumerate(_tables(data.get("datasets")), 1):
-        for old, new in _OLD_NAMES.items():
-            if old in dataset and new in dataset:
-                problems.append(f"[[datasets]] {number}: `{old}` and `{new}` are the same setting, keep one")
-            elif old in dataset:
-                dataset[new] = dataset.pop(old)
+        for theirs, ours in _OTHER_NAMES.items():
+            if theirs in dataset and ours in dataset:
+                problems.append(f"[[datasets]] {number}: `{theirs}` and `{ours}` are the same setting, keep one")
+            elif theirs in dataset:
+                dataset[ours] = dataset.pop(theirs)
     return problems
 
 
@@ -143,12 +144,14 @@ def _set_in_only_dataset(data: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _tables(datasets: Any) -> list[dict[str, Any]]:
-    """Return what of a list of tables are tables."""
-    return [dataset for dataset in datasets if isinstance(dataset, dict)] if isinstance(datasets, list) else []
+    """Return the tables in ``datasets``; what is no table, or no list, is left for the validation to name."""
+    if not isinstance(datasets, list):
+        return []
+    return [dataset for dataset in datasets if isinstance(dataset, dict)]
 
 
 def _from_flag(raw: Any, field: FieldInfo) -> Any:
-    """Turn typed text into the field's type; text that does not fit stays text, for validation to refuse by name."""
+    """Turn typed text into the field's type; text that does not fit stays text, and validation refuses it by name."""
     kind = item_type(field.annotation)
     if plain_type(field.annotation) is list:
         texts = raw if isinstance(raw, list) else [raw]
@@ -168,12 +171,14 @@ def _number(raw: Any, kind: Any) -> Any:
 
 
 def _headline(count: int, path: Path | None, typed: set[tuple[str, str]]) -> str:
-    where = " and ".join([*([path.name] if path else []), *(["the flags"] if typed or not path else [])])
-    return f"{count} problem{'s' if count > 1 else ''} in {where}"
+    places = [path.name] if path else []
+    if typed or not path:
+        places.append("the flags")
+    return f"{count} problem{'s' if count > 1 else ''} in {' and '.join(places)}"
 
 
 def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
-    """Say one validation error in a user's words."""
+    """Return one validation error in a user's words."""
     loc: tuple[Any, ...] = detail["loc"]
     section = str(loc[0])
     if len(loc) == 1:
@@ -205,7 +210,7 @@ def _describe_top_level(section: str, detail: Any) -> str:
 
 
 def _describe_unknown_key(name: str, section: str) -> str:
-    """Say where a key belongs that ``section`` does not have: what it is called here, or which table has it."""
+    """Describe a key that ``section`` does not have: the table it belongs to, or the name it was probably meant as."""
     if owners := _owners(name):
         return f"`{name}` is a key of {owners}"
     if advice := advice_for(name):
@@ -229,7 +234,7 @@ def _table_name(section: str) -> str:
 
 
 def _where_to_move(details: Sequence[Any]) -> str:
-    """Say how to mend keys that stand in the wrong table; "" when none does."""
+    """Return how to mend keys that stand in the wrong table; "" when none does."""
     unknown = [str(detail["loc"][-1]) for detail in details if detail["type"] == "extra_forbidden"]
     misplaced = [name for name in unknown if _owners(name)]
     if not misplaced:
@@ -253,7 +258,7 @@ _NOUNS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true 
 
 
 def _expected(field: FieldInfo, detail: Any) -> str:
-    """Say what a field takes: its range when the number is out of it, else its type."""
+    """Return what a field takes: its range when the number is out of it, else its type."""
     if detail["type"] == "value_error":
         return _sentence(detail).removeprefix("must be ")
     if detail["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):

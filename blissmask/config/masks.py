@@ -125,7 +125,8 @@ class ApplySection(Section):
     output: FilePath | None = option(None, "Folder for the subject-only masks", panel="Output", short="-o")
     missing: Literal["error", "zero", "copy", "skip"] = option(
         "error",
-        "When a subject mask is missing: stop, write an all-zero mask, copy the weighted mask (keeps bystanders), or write nothing",
+        "When a subject mask is missing: stop, write an all-zero mask, "
+        "copy the weighted mask (keeps bystanders), or write nothing",
         panel="Masks",
     )
     grow: Int = option(

@@ -34,7 +34,8 @@ class MemorySection(Section):
     fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3) with a scale per output", panel=_PANEL)
     blocks_to_swap: Int = option(
         0,
-        "Blocks whose frozen weights rest in CPU memory and come to the GPU when they run; needs `gradient_checkpointing`",
+        "Blocks whose frozen weights rest in CPU memory and come to the GPU when they run; "
+        "needs `gradient_checkpointing`",
         panel=_PANEL,
         lasting=False,
         ge=0,

@@ -50,15 +50,16 @@ class NetworkOptions(Protocol):
 
 
 def refuse_network_options(section: Section) -> None:
-    """Refuse what a backend cannot do that brings its own networks and runs them on the CPU, in float32.
+    """Refuse the network options for a backend that brings its own networks and runs them on the CPU, in float32.
 
     Raises:
-        UsageError: some were given; names them.
+        UsageError: some were given; they are named.
     """
     fitting = {"model": (None,), "device": ("auto", "cpu"), "precision": ("auto", "float32")}
     given = [f"`--{name}`" for name, values in fitting.items() if getattr(section, name) not in values]
     if given:
         raise UsageError(
-            f"the embedded backend brings its own networks and runs them on the CPU: it takes no such {', '.join(given)}",
+            "the embedded backend brings its own networks and runs them on the CPU: "
+            f"it takes no such {', '.join(given)}",
             fix="leave them out, or choose another `--backend`",
         )

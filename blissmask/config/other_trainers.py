@@ -1,6 +1,7 @@
-"""Options that users of musubi-tuner, blissful-tuner and its mask fork type: what they are called here, and what to use for those not here.
+"""Options of musubi-tuner, blissful-tuner and its mask fork: their names here, or what to use instead.
 
-Source: their parsers, read in 2026. The README shows :data:`INSTEAD` as a table, and a test keeps the two equal.
+Source: the parsers of these trainers, read in 2026. The README shows :data:`INSTEAD` as a table, and a test keeps the
+two equal.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
     (("network_module",), "`--network-type`"),
     (
         ("network_args",),
-        "`--include-patterns`, `--exclude-patterns`, `--loraplus-lr-ratio`, `--lokr-factor`; rank and module dropout are not here",
+        "`--include-patterns`, `--exclude-patterns`, `--loraplus-lr-ratio`, `--lokr-factor`; "
+        "rank and module dropout are not here",
     ),
     (("dim_from_weights",), "`--network-dim`; a file of another rank is refused with the rank it has"),
     (("base_weights", "base_weights_multiplier"), "`--dit` with a model file that the LoRA was merged into"),
@@ -181,7 +183,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def our_spelling(name: str) -> str:
-    """Return a flag's name in ours, without its dashes: underscores become hyphens, and what they call otherwise gets our name."""
+    """Return the name that a flag of theirs has here, without its dashes and with hyphens for underscores."""
     field = name.replace("-", "_")
     return SAME_MEANING.get(field, field).replace("_", "-")
 

@@ -109,7 +109,12 @@ def schedule_steps(shares: Sequence[float], *, run_length: int, total: int) -> S
 
 
 def wanted_experts(experts: Sequence[Expert], wanted: str | None) -> list[Expert]:
-    """Return the experts to train: the only one, or those that ``wanted`` (high, low, both; None is low) names, high first."""
+    """Return the experts to train, the high-noise one first.
+
+    Args:
+        experts: of the family; where there is one, it is trained.
+        wanted: ``high``, ``low`` or ``both``; None is ``low``.
+    """
     if len(experts) == 1:
         return list(experts)
     names = ("high", "low") if wanted == "both" else (wanted or "low",)

@@ -35,7 +35,7 @@ def check_tiers(
     configured: TierTable,
     named: Collection[WeightTier],
 ) -> list[Problem]:
-    """Return what the user should know of the tier values in the cache.
+    """Return warnings about the tier values in the cache.
 
     Args:
         headers: the whole data set.
@@ -84,7 +84,7 @@ def _changed(counts: Counter[TierTable], configured: TierTable, named: Collectio
 
 
 def _merged(counts: Counter[TierTable], own_weights: Mapping[WeightTier, float]) -> list[Problem]:
-    """Say when a weight is given to one of two tiers that share a value: their pixels all count as the first of them."""
+    """Warn of a weight for one of two tiers that share a value: all their pixels count as the first of the two."""
     problems = []
     for tiers, count in counts.items():
         first: dict[int, WeightTier] = {}

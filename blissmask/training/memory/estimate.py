@@ -1,8 +1,8 @@
-"""How much memory a training will need, told from the headers of the model files, and which options make it fit.
+"""Estimate how much memory a training needs from the headers of the model files, and choose options that make it fit.
 
-A formula, not a measurement of this run. Its bytes per token and width were measured on a block of each family with
-LoRA: what autograd keeps of a forward pass, and what the backward pass takes beside it. They are those of Wan 1.3B, the
-most; other blocks keep two thirds to four fifths of it.
+The estimate is a formula, not a measurement of the run. Its bytes per token and width were measured on one block of
+each family with LoRA: what autograd keeps of a forward pass, and what the backward pass takes beside it. The numbers
+here are those of Wan 1.3B, which are the highest; the blocks of other families keep two thirds to four fifths of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.training.lora.layers import LoraShape
+from blissmask.training.memory.offload import MOST_PRESENT
 from blissmask.training.memory.options import MemoryOptions
 
 _BLOCK = re.compile(r"((?:^|\.)\w*blocks\.\d+)\.")
@@ -25,8 +26,6 @@ _KEPT = {2: 66, 4: 108}
 _KEPT_DORA = 177
 _BESIDE = {2: 30, 4: 48}
 """Bytes per token and width that the backward pass takes at its height beside what is kept."""
-_SWAPPED_PRESENT = 3
-"""See :mod:`blissmask.training.memory.offload`."""
 _CONTEXT = 1 << 30
 """What the driver and the libraries take before the first tensor."""
 _USABLE = 0.9
@@ -104,7 +103,7 @@ def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> 
     Args:
         sizes: of the denoisers that are trained; all are on the device unless they take turns.
         options: those of the run.
-        load: what a step brings.
+        load: see :class:`Load`.
     """
     weights = [_on_device(size, options, load) for size in sizes]
     takes_turns = options.offload_inactive_dit and load.on_gpu
@@ -120,13 +119,13 @@ def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> 
 def resting_bytes(
     trained: Sequence[ModelSize], frozen_experts: Sequence[ModelSize], options: MemoryOptions, load: Load
 ) -> int:
-    """Return about how many bytes of CPU memory the denoisers take: those that train there, rest there, or pass through it.
+    """Return about how many bytes of CPU memory the denoisers take that train there, rest there, or pass through it.
 
     Args:
         trained: sizes of the denoisers that are trained.
         frozen_experts: of those that only draw previews.
         options: those of the run.
-        load: what a step brings.
+        load: see :class:`Load`.
     """
     whole = [_frozen(size, options, load) for size in (*trained, *frozen_experts)]
     if not load.on_gpu:
@@ -159,9 +158,7 @@ def _on_device(size: ModelSize, options: MemoryOptions, load: Load) -> int:
     """Return the bytes of frozen weights that are on the device at a time."""
     block_bytes = size.block_weights * _block_weight_bytes(options, load)
     if options.blocks_to_swap and size.blocks and load.on_gpu:
-        block_bytes = (
-            block_bytes * min(size.blocks, size.blocks - options.blocks_to_swap + _SWAPPED_PRESENT) // size.blocks
-        )
+        block_bytes = block_bytes * min(size.blocks, size.blocks - options.blocks_to_swap + MOST_PRESENT) // size.blocks
     if options.fsdp and size.blocks:
         # The block that runs and the one that comes next are whole.
         block_bytes = min(block_bytes, block_bytes // load.processes + 2 * block_bytes // size.blocks)
@@ -204,7 +201,7 @@ def _from_mild_to_costly(sizes: Sequence[ModelSize], given: MemoryOptions, load:
     if len(sizes) > 1 and load.on_gpu and not given.fsdp:
         mild = replace(mild, offload_inactive_dit=True)
         yield mild
-    most = min(size.blocks for size in sizes) - 1 if load.on_gpu and not given.compile_backend else 0
+    most = min(size.blocks for size in sizes) - 1 if load.on_gpu and given.compile_backend is None else 0
     exact = range(given.blocks_to_swap + 1, most // 2 + 1)
     yield from (replace(mild, blocks_to_swap=count) for count in exact)
     rounded = replace(mild, int8_base=not given.fp8_base)

@@ -59,6 +59,8 @@ def move_weights(
         buffer.data = buffer.data.to(device)
 
 
+MOST_PRESENT = 3
+"""Swapped blocks that are on the device together, at most; the top of this file says why."""
 _FEWEST_RESIDENT = 1
 """Blocks that always stay on the device."""
 _ALIGNMENT = 512

@@ -99,7 +99,7 @@ def check_optimizer(options: OptimizerOptions, schedule: ScheduleOptions, *, ste
         options: of the optimiser.
         schedule: of its learning rate.
         steps: of the learner that gets the fewest.
-        device: that training runs on; some optimisers are at home on one kind alone.
+        device: that training runs on; some optimisers work on one kind alone.
 
     Raises:
         UsageError, MissingPackageError: as :func:`build_optimizer` and :func:`build_scheduler`.
@@ -183,7 +183,7 @@ def build_scheduler(optimizer: Optimizer, schedule: ScheduleOptions, *, steps: i
 
 
 def count_steps(text: str, total: int, *, name: str) -> int:
-    """Read a step count written as a whole number, as a fraction below 1, or as a percentage: ``100``, ``0.05``, ``5%``.
+    """Read a number of steps: ``100``, a fraction below 1 of ``total`` (``0.05``), or a percentage of it (``5%``).
 
     Raises:
         UsageError: it is none of these, or more than ``total``.
@@ -201,7 +201,7 @@ def count_steps(text: str, total: int, *, name: str) -> int:
 
 
 def set_training_mode(optimizer: Optimizer, *, training: bool) -> None:
-    """Tell schedule-free optimisers whether weights are being trained or read: they keep two versions of them."""
+    """Switch a schedule-free optimiser between the weights it trains and those to be read; others have one kind."""
     switch: Callable[[], None] | None = getattr(optimizer, "train" if training else "eval", None)
     if switch is not None:
         switch()

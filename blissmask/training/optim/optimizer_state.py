@@ -61,7 +61,9 @@ def restore_optimizer(
     schedule: Mapping[str, Any],
     options: Iterable[str],
 ) -> None:
-    """Bring an optimiser and its schedule to where they were saved, but for what the user sets: a lower learning rate must count.
+    """Bring an optimiser and its schedule to where they were saved.
+
+    What the user sets stays as it is now: whoever resumes with a lower learning rate means it.
 
     Args:
         optimizer, scheduler: as the settings of now make them.
@@ -85,7 +87,7 @@ def restore_optimizer(
 
 
 def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a parameter's state with tables in it resolved; bitsandbytes keeps its 8-bit numbers in one."""
+    """Return a parameter's state without tables inside it; bitsandbytes keeps its 8-bit numbers in one."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         inner = _flattened(value) if isinstance(value, Mapping) else None

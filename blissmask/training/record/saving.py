@@ -83,7 +83,15 @@ def save_loras(
     precision: str,
     file_format: LoraFormat,
 ) -> None:
-    """Publish the LoRA file of each learner (of the first only when they share one); ``metadata_of`` takes the name of a file."""
+    """Publish the LoRA file of each learner, or the one file of learners that share their LoRA.
+
+    Args:
+        files: one for each LoRA.
+        learners: all of the run.
+        metadata_of: takes the name of a file.
+        precision: of the file's numbers.
+        file_format: how it spells the layers.
+    """
     for path, learner in zip(files, learners, strict=False):
         save_lora(path, learner.lora, metadata_of(path.stem), precision=precision, file_format=file_format)
 
@@ -118,7 +126,9 @@ def save_run_state(
 
 
 def restore_run_state(state: SavedState, learners: Sequence[Learner], optimizer_args: Sequence[str]) -> None:
-    """Bring every learner to where ``state`` was saved; learning rate, schedule and options of the optimiser are those of now.
+    """Bring every learner to where ``state`` was saved.
+
+    Learning rate, schedule and options of the optimiser stay as they are now.
 
     Args:
         state: where to go on.
@@ -140,7 +150,7 @@ def restore_run_state(state: SavedState, learners: Sequence[Learner], optimizer_
 
 
 def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fixed: Sequence[str]) -> list[str]:
-    """Return what changed since a state was saved, one line each; a state of an earlier version says nothing of newer settings.
+    """Return what changed since a state was saved, one line each. Settings that the state does not hold do not count.
 
     Raises:
         UsageError: one of ``fixed`` changed: the state cannot be continued.
@@ -161,7 +171,8 @@ def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fix
 def _change(name: str, before: Any, now: Any) -> str:
     if name == DATA:
         return "the cache holds other photos, captions or masks"
-    return f"`{name}` was {'not set' if before is None else before}, is {'not set' if now is None else now}"
+    was, is_now = ("not set" if value is None else value for value in (before, now))
+    return f"`{name}` was {was}, is {is_now}"
 
 
 def _with_own_lora(learners: Sequence[Learner]) -> list[Learner]:
