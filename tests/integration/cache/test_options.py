@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from blissmask.config.model import Config
 from blissmask.errors import InputError
 from blissmask.families.family import FamilyForTask
 from blissmask.tasks.cache.plan import plan as plan_cache
@@ -40,7 +41,8 @@ def test_captions_are_text_files_when_no_suffix_is_given(photos):
 
 
 def test_the_suffix_of_the_general_section_holds_for_every_data_set(photos):
-    sections = with_option(config(photos), "general", caption_extension=".caption")
+    given = config(photos).model_dump(exclude_unset=True)
+    sections = Config.model_validate({**given, "general": {"caption_extension": ".caption"}})
     assert captions_of(plan_cache(sections)) == {"from a .caption file"}
 
 
