@@ -1,7 +1,7 @@
 """What a semantic backend is, and all of them by name: pictures in, class numbers out.
 
-The parts of a person are the backend's classes: a :class:`PartsBackend` says which class each pixel shows. (A part of a
-model family, such as its VAE, is another thing.)
+Parts are the parts of a person that a backend tells apart, its classes. A part of a model family, such as its VAE, is
+another thing.
 
 Shapes: H, W rows and columns of the (oriented) photo; 3 = RGB.
 """

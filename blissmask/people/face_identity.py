@@ -85,11 +85,15 @@ def decide(candidates: Sequence[Candidate], thresholds: Thresholds) -> Decision:
     """
     if not candidates:
         return Decision(Verdict.NO_FACE, face=None, distance=None, margin=None)
-    allowed = [face for face, seen in enumerate(candidates) if not seen.claimed]
+    allowed = [face for face, candidate in enumerate(candidates) if not candidate.claimed]
     if not allowed:
-        distance = min(seen.distance for seen in candidates)
+        distance = min(candidate.distance for candidate in candidates)
         return Decision(Verdict.ABSENT, face=None, distance=distance, margin=None)
-    ranked = sorted(allowed, key=lambda face: candidates[face].distance)
+
+    def distance_of(face: int) -> float:
+        return candidates[face].distance
+
+    ranked = sorted(allowed, key=distance_of)
     best = candidates[ranked[0]]
     runner_up = candidates[ranked[1]].distance if len(ranked) > 1 else None
     margin = None if runner_up is None else runner_up - best.distance
@@ -132,10 +136,15 @@ def strangers(candidates: Sequence[Candidate], owners: Sequence[int | None], thr
         thresholds: of the face reader.
     """
     farthest = thresholds.max_distance + thresholds.uncertain_band
-    possible = [not seen.claimed and seen.distance <= farthest for seen in candidates]
-    faces = list(zip(candidates, owners, possible, strict=True))
-    others = {owner for seen, owner, may_be in faces if owner is not None and seen.clear and not may_be}
-    return frozenset(others - {owner for _, owner, may_be in faces if may_be})
+    others, possible_subjects = set(), set()
+    for candidate, owner in zip(candidates, owners, strict=True):
+        if owner is None:
+            continue
+        if not candidate.claimed and candidate.distance <= farthest:
+            possible_subjects.add(owner)
+        elif candidate.clear:
+            others.add(owner)
+    return frozenset(others - possible_subjects)
 
 
 def nearest(embedding_D: NDArray[np.float32], known_RD: NDArray[np.float32]) -> float:

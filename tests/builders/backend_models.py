@@ -1,4 +1,7 @@
-"""Miniature models of the real classes for the heavyweight backends: random weights with a fixed seed, written as a user would have them."""
+"""Miniature models of the real classes for the heavyweight backends, in the files that a user would have.
+
+Their weights are random with a fixed seed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ PROTOTYPES = 32
 
 
 class PartScores(torch.nn.Module):
-    """Scores per class from the colour of small patches, at a quarter of the size, as Sapiens gives them."""
+    """Scores per class from the colour of small patches, at a quarter of the size, like those of Sapiens."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -28,7 +31,10 @@ class PartScores(torch.nn.Module):
 
 
 def sapiens_file(folder: Path, *, classes: int = len(SAPIENS), colours: tuple[str, ...] = ()) -> Path:
-    """Export a TorchScript file that takes 768 x 1024 pictures; with ``colours``, what is red, green and blue are parts of these names."""
+    """Export a TorchScript file that takes 768 x 1024 pictures.
+
+    With ``colours``, red, green and blue pixels are of the classes with these names.
+    """
     torch.manual_seed(1)
     path = folder / "sapiens_tiny_torchscript.pt2"
     network = PartScores(classes).eval()
@@ -105,7 +111,7 @@ def eomt_folder(folder: Path) -> Path:
 
 
 def sam3_folder(folder: Path) -> Path:
-    """SAM 3 with six queries, sure that whatever it is asked for is in the picture, and a tokenizer of single bytes."""
+    """Write SAM 3 with six queries, for which every prompt is in the picture, and with a tokenizer of single bytes."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Sam3Config, Sam3Model
 
@@ -162,10 +168,10 @@ def rfdetr_folder(folder: Path, *, labels: tuple[str, ...] = ("background", "per
 def yolo_export(
     folder: Path, *, end_to_end: bool = False, names: str = "{0: 'person', 1: 'dog'}", task: str = "segment"
 ) -> Path:
-    """Write an export in Ultralytics' layout whose boxes are fixed and whose masks are what is bright in the picture.
+    """Write an export in Ultralytics' layout with fixed boxes; masks are the bright pixels of the picture.
 
-    Boxes, in a network picture of 64 x 64: a person in the left half (twice, the second one a little worse and smaller), a person in the
-    right half, and a dog over everything.
+    Boxes, in a network picture of 64 x 64: a person in the left half (twice, the second one a little worse and smaller),
+    a person in the right half, and a dog over everything.
     """
     graph = OnnxFile()
     pooled = graph.node("AveragePool", ["images"], "pooled", kernel_shape=[4, 4], strides=[4, 4])
@@ -204,10 +210,11 @@ FACE_SIDE = 192
 
 
 def insightface_pack(folder: Path) -> Path:
-    """Write a pack in the layout of `buffalo_l`: a detector (SCRFD: scores, boxes and points at three strides) and a recogniser (ArcFace).
+    """Write a pack in the layout of `buffalo_l`: a detector and a recogniser.
 
-    In its picture of 640 x 640 the detector sees a face on every full-red patch of ``FACE_SIDE`` pixels a side that begins at a multiple of
-    32. The recogniser embeds colours.
+    The detector (SCRFD: scores, boxes and points at three strides) finds a face in its picture of 640 x 640 on every
+    full-red patch of ``FACE_SIDE`` pixels a side that begins at a multiple of 32. The recogniser (ArcFace) embeds
+    colours.
     """
     detector, outputs = OnnxFile(), {}
     stride, cells = 32, 640 // 32

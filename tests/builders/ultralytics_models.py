@@ -1,10 +1,15 @@
-"""Build YOLO-seg files with Ultralytics' own classes, export them, and note what Ultralytics sees with each.
+"""Build YOLO-seg files with Ultralytics' own classes, export them, and record the results of Ultralytics with each.
 
     python -m tests.builders.ultralytics_models FOLDER
 
-Ultralytics is AGPL-3.0: it is installed in test environments only, and always runs in a process of its own (:func:`run_with_ultralytics`). Writes
-``photos/*.png``; ``NAME.pt`` for ``CHECKPOINTS``, ``NAME.onnx`` for ``EXPORTS``; ``NAME-PHOTO.npz`` with the masks_NHW and
-scores_N that the package reads from an export, and where our backend sees anybody with its checkpoint, anybody_HW. Weights are random; the class "person" has a score above a quarter in about ``PEOPLE`` places.
+Ultralytics is AGPL-3.0: it is installed in test environments only, and always runs in a process of its own
+(:func:`run_with_ultralytics`). Weights are random; the class "person" has a score above a quarter in about ``PEOPLE``
+places. The module writes:
+
+- ``photos/*.png``
+- ``NAME.pt`` for ``CHECKPOINTS`` and ``NAME.onnx`` for ``EXPORTS``
+- ``NAME-PHOTO.npz`` with the masks_NHW and scores_N that the package reads from an export, and with anybody_HW, the
+  pixels of all people that our backend finds with the checkpoint
 """
 
 from __future__ import annotations
@@ -35,13 +40,19 @@ EXPORTS = {
     "yolo26-without-nms": ("yolo26n-seg", {"nms": False}),
     "yolo26-any-size": ("yolo26n-seg", {"dynamic": True}),
 }
-"""Name -> the checkpoint it is made of, and what is asked for. ``nms=False`` takes the head that needs no non-maximum suppression."""
+"""Name -> its checkpoint and the options of the export.
+
+``nms=False`` takes the head that needs no non-maximum suppression.
+"""
 
 HERE = Path(__file__).parents[1]
 
 
 def run_with_ultralytics(arguments: Sequence[object], *, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python with ``arguments`` where Ultralytics finds what it asks for; nothing is fetched, and its settings stay in ``cwd``."""
+    """Run Python with ``arguments`` so that Ultralytics can be imported.
+
+    Nothing is downloaded, and its settings stay in ``cwd``.
+    """
     path = [HERE.parent] if importlib.util.find_spec("torchvision") else [HERE / "stand_ins", HERE.parent]
     own = {
         "PYTHONPATH": os.pathsep.join(map(str, path)),

@@ -34,7 +34,7 @@ MARGIN = 1.25
 def detect_poses(photo: Photo) -> list[Square]:
     """Return one turned square per candidate person, best first: the crop that the landmark network takes."""
     long_side, short_side = max(photo.width, photo.height), min(photo.width, photo.height)
-    sides = {short_side, *(long_side * share for share in TILE_SHARES)}
+    sides = {short_side} | {long_side * share for share in TILE_SHARES}
     squares = [whole(photo.width, photo.height)]
     for side in sorted(sides, reverse=True):
         if SMALLEST_TILE <= side < long_side:

@@ -40,7 +40,9 @@ def test_sizes_are_read_in_every_spelling(tmp_path, size, expected_wh):
 
 
 def test_sides_are_multiples_of_the_divisor_and_never_nothing(tmp_path):
-    preprocessing = read_preprocessing(folder_with(tmp_path, size={"shortest_edge": 50, "longest_edge": 100}, size_divisor=32))
+    preprocessing = read_preprocessing(
+        folder_with(tmp_path, size={"shortest_edge": 50, "longest_edge": 100}, size_divisor=32)
+    )
     assert prepared_size_wh((4000, 1), preprocessing) == (128, 32)
 
 
@@ -97,5 +99,6 @@ def test_best_class_is_that_of_scores_interpolated_by_torch(monkeypatch, size_wh
 def test_preparing_twice_gives_the_same_pixels():
     rgb = random_rgb((33, 21))
     assert (
-        prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw == prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw
+        prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw
+        == prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw
     ).all()
