@@ -32,7 +32,10 @@ METHOD = 1
 # moved the mean IoU per person by at most 0.03, most by less than 0.005.
 
 LARGEST_LOGIT = 6.0
-"""The logits of body masks are clipped here, so that head pixels can outvote a neighbour's body (logits reach 140)."""
+"""The logits of body masks are clipped here, so that head pixels can outvote a neighbour's body.
+
+Unclipped, most are near 136 inside a body (measured on five portraits).
+"""
 
 HEAD_REACH, HEAD_CORE, HEAD_FADE = 2.3, 1.3, 0.5
 """Distances from the middle of a face, in radii of the face.
@@ -48,7 +51,7 @@ PART_VOTE = 3.0
 PLAIN_PERSON = 0.095
 """Below this person probability all crops agreed on background, and nobody owns the pixel.
 
-Measured: the network's person probability is never below 0.083.
+Measured on five portraits: plain background has a person probability of 0.082 to 0.085, and 1 % of it less.
 """
 
 SMALLEST_PERSON = 50

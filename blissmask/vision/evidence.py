@@ -44,8 +44,9 @@ STRONG_LOGIT = 60.0
 """Background on which all crops agree: the body mask's influence falls from the first probability to the second.
 
 Only a body logit of ``STRONG_LOGIT`` or more still turns it into body. This keeps things beside a person out, such as
-the helmet on the table in ``tests/photos/astronaut.png``. Measured: the network's background probability is never above
-0.917, and body logits reach 140.
+the helmet on the table in ``tests/photos/astronaut.png``. Measured on five portraits: plain background lies between
+0.915 and 0.918, and only 1 % of the background lies above. Inside a body most logits are near 136, and 4 to 14 % are
+below 60.
 """
 
 LARGE_ISLAND = 0.04
