@@ -117,7 +117,7 @@ def _renamed(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerName
 
 
 def _with_whole_layers(names: LayerNames) -> dict[str, str]:
-    """Return the module names with those of whole fused layers, which no diffusers model has, by themselves."""
+    """Return the table of module names with whole fused layers added; diffusers lacks them, so each is its own name."""
     return names.modules | {original: original for original in names.fused}
 
 

@@ -138,16 +138,7 @@ def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int,
             _remove(leftover)
         atomic.sweep(folder)
         _finish_replacing(folder, name)
-        part.mkdir(parents=True)
-        # An optimiser without memory, such as plain SGD, has no tensors and gets no file.
-        files = {f"{name}.safetensors": dict(tensors) for name, tensors in state.tensors.items() if tensors}
-        for file_name, tensors in files.items():
-            write.save_tensors(part / file_name, tensors, {})
-        atomic.write_text(part / _STATE, json.dumps({"step": state.step, **state.numbers}, indent=1, sort_keys=True))
-        # The manifest lists the names that were written, not the names that are there: a file that someone removed in
-        # the meantime must make the state damaged.
-        manifest = _describe(part, [*files, _STATE])
-        atomic.write_text(part / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+        _write_files(part, state)
         _remove(target)
         replaces = anew and bool(_steps(folder, name))
         if replaces:
@@ -169,6 +160,20 @@ def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int,
         _remove(part)
         raise
     return target
+
+
+def _write_files(folder: Path, state: TrainingState) -> None:
+    """Write the files of a state into ``folder``, the manifest last."""
+    folder.mkdir(parents=True)
+    # An optimiser without memory, such as plain SGD, has no tensors and gets no file.
+    files = {f"{name}.safetensors": dict(tensors) for name, tensors in state.tensors.items() if tensors}
+    for file_name, tensors in files.items():
+        write.save_tensors(folder / file_name, tensors, {})
+    atomic.write_text(folder / _STATE, json.dumps({"step": state.step, **state.numbers}, indent=1, sort_keys=True))
+    # The manifest lists the names that were written, not the names that are there: a file that someone removed in the
+    # meantime must make the state damaged.
+    manifest = _describe(folder, [*files, _STATE])
+    atomic.write_text(folder / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
 
 
 def load_state(path: Path) -> SavedState:
