@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 READ_ON_HOST = frozenset({"f_indices"})
 """Contents whose values decide what is computed.
 
-They stay in CPU memory: reading them from a GPU would wait for all it has to do.
+They stay in CPU memory: reading them from a GPU would wait for all of its pending work.
 """
 
 
@@ -21,8 +21,8 @@ def stacked(value: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def padded_rows(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return text rows (B, L, D) padded with zeros to the longest, and which of them are a caption's own, (B, L) of bool."""
+    """Return text rows (B, L, D) padded with zeros to the longest, and a mask (B, L) of the rows that are no padding."""
     padded_BLD = pad_sequence([row.to(device, dtype) for row in rows], batch_first=True)
-    # Made where it is needed, from numbers that the host knows: a copy would wait for the device.
+    # Made on the device from numbers that the host knows: a copy would wait for the device.
     places_L = torch.arange(padded_BLD.shape[1], device=device)
     return padded_BLD, torch.stack([places_L < len(row) for row in rows])

@@ -1,4 +1,4 @@
-"""A model family and its tasks: parts, cached contents and facts as data, and the functions that compute with the parts.
+"""A model family and its tasks: parts, cached contents and facts as data, and the functions that use the parts.
 
 The lists of a task decide both what is loaded and what names the weights in fingerprints, so that the two cannot
 differ. Everything but :class:`Methods` works without torch: a cache that is fresh is known to be so without it.
@@ -155,12 +155,12 @@ class FamilyForTask(Family):
         return self.task.experts
 
     def latent_identity(self, files: ModelFiles) -> str:
-        """Return what ``load_latent_encoder(files).identity`` would be, without loading. Raises as :meth:`Part.source`."""
+        """Return ``load_latent_encoder(files).identity`` without loading; raises as :meth:`Part.source`."""
         names = [part.identity(files) for part in self.task.latents]
         return names[0] if len(names) == 1 else joined_identity(names)
 
     def text_identity(self, files: ModelFiles) -> str:
-        """Return what ``load_text_encoder(files).identity`` would be, without loading. Raises as :meth:`Part.source`."""
+        """Return ``load_text_encoder(files).identity`` without loading; raises as :meth:`Part.source`."""
         names = [part.identity(files) for part in self.task.text]
         return joined_identity([*filter(None, names), *self.task.template])
 

@@ -42,7 +42,7 @@ class LatentEncoder:
     def encode_item(
         self, pixels_BCFHW: Tensor, *, controls: Sequence[Tensor] = (), one_frame: OneFrame | None = None
     ) -> dict[str, Tensor]:
-        """Encode everything that the cache of an item holds besides text, so that the cache task never knows the family.
+        """Encode everything that the cache of an item holds besides text; the cache task never knows the family.
 
         Args:
             pixels_BCFHW: the target, as for :meth:`encode`.

@@ -145,7 +145,7 @@ class Denoiser(Protocol):
     block_class_names: tuple[str, ...]
 
     def predict(self, batch: Batch) -> Tensor:
-        """Return the velocity prediction (noise minus latents) of shape noisy_BCFHW; packing to tokens happens inside."""
+        """Return the velocity (noise minus latents), of shape noisy_BCFHW; packing to tokens happens inside."""
 
     def original_name(self, module_name: str) -> str:
         """Return the original repository's name of a diffusers module.

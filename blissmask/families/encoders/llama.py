@@ -1,4 +1,4 @@
-"""Llama 3 8B as a text encoder: its names, its sizes from shapes, and decoders cut down to the layers whose states are read."""
+"""Llama 3 8B as a text encoder: names, sizes from shapes, and decoders cut down to the layers whose states are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD_DIM = 128
 
 
 def in_transformers_names(tensors: Tensors) -> Tensors:
-    """Return the tensors under the names of ``LlamaModel``: from ComfyUI's ``llava_llama3``, or from transformers' own."""
+    """Return the tensors of ComfyUI's ``llava_llama3``, or of a file in transformers' names, as ``LlamaModel`` has them."""
     return {name.removeprefix("language_model.").removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 

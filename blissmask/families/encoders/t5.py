@@ -1,4 +1,4 @@
-"""T5 encoders in single files: their names, and their sizes from shapes. Wan's UMT5 and the byT5 of other families are T5s."""
+"""T5 encoders in single files, UMT5 and byT5: their names, and their sizes from shapes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _MAX_BATCH_TOKENS = 4096
 
 
 def batches_by_length(lengths: Mapping[str, int]) -> Iterator[list[str]]:
-    """Yield the keys of ``lengths`` in batches of like length, shortest first; each batch stays below 4096 tokens with its padding."""
+    """Yield the keys of ``lengths`` in batches of like length, shortest first, of at most 4096 tokens with padding."""
     batch: list[str] = []
     for key in sorted(lengths, key=lambda key: (lengths[key], key)):
         if batch and (len(batch) + 1) * lengths[key] > _MAX_BATCH_TOKENS:

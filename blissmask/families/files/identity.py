@@ -1,4 +1,4 @@
-"""Name weights by their content, so that a cache knows which model made it, wherever the file lies and whatever it is called."""
+"""Name weights by their content: a cache then knows which model made it, whatever the file is called."""
 
 from __future__ import annotations
 

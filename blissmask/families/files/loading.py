@@ -1,4 +1,4 @@
-"""Build real diffusers and transformers models: from single files, strictly and with every key accounted for, or from diffusers folders.
+"""Build real diffusers and transformers models: from single files, with every key accounted for, or from folders.
 
 ``from_single_file`` is not used: it needs the hub for its configurations, drops the scales of fp8_scaled files and
 casts modules that must stay float32. Here a model is built without memory, its weights are renamed and assigned, and
@@ -21,7 +21,10 @@ _NAMED_KEYS = 8
 
 
 def build_empty(make: Callable[[], nn.Module]) -> nn.Module:
-    """Return ``make()`` with parameters that take no memory; buffers such as rotary tables are real, no file holds them."""
+    """Return ``make()`` with parameters that take no memory.
+
+    Buffers such as rotary tables are real: no file holds them.
+    """
     from accelerate import init_empty_weights
 
     with init_empty_weights(include_buffers=False):
@@ -67,9 +70,10 @@ def load_weights(
 
 
 def place(module: nn.Module, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Move a built module to ``device`` and ``dtype``, frozen, in eval mode, with the same float32 modules as :func:`load_weights`.
+    """Move a built module to ``device`` and ``dtype``, frozen, in eval mode.
 
-    ``module.to(dtype)`` would cast them too, and diffusers warns about it on the user's screen.
+    The modules that :func:`load_weights` keeps in float32 stay so. ``module.to(dtype)`` would cast them too, and diffusers
+    warns about it on the user's screen.
     """
     dtype_of = _dtypes(module, dtype)
     for name, parameter in module.named_parameters():
@@ -78,7 +82,9 @@ def place(module: nn.Module, *, device: torch.device, dtype: torch.dtype) -> nn.
 
 
 def load_folder(load: Callable[..., Any], folder: Path, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Load a diffusers or transformers folder with ``load``, a class's ``from_pretrained``; nothing is fetched, no pickle is run.
+    """Load a diffusers or transformers folder with ``load``, a class's ``from_pretrained``.
+
+    Nothing is fetched, and no pickle is run.
 
     Raises:
         ModelError: the folder lacks files, or they are damaged or foreign.

@@ -1,4 +1,4 @@
-"""What miniature models share: weights from a seed, a name for them, and a tokenizer of bytes, for ``--model tiny`` and the tests.
+"""What miniature models (``--model tiny``) share: weights from a seed, a name for them, and a tokenizer of bytes.
 
 Sizes that no tensor's shape tells (heads of 128 channels) are those of the full models, so that the single file of a
 miniature loads like a real one. The global random state stays as it is, and the same seed gives the same weights in

@@ -1,4 +1,4 @@
-"""Where a family's weights come from: single files, a folder in diffusers layout, or a hub model. Nothing is read from them."""
+"""Where a family's weights come from: single files, a folder in diffusers layout, or a hub model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ModelFiles:
 
 
 def model_files(section: ModelSection) -> ModelFiles:
-    """Return where the configuration says that a family's weights come from; beside ``tiny`` other files do not count."""
+    """Return where the configuration says that a family's weights come from; with ``tiny`` no file counts."""
     if section.model == TINY:
         return ModelFiles(model=TINY)
     return ModelFiles(**{name: getattr(section, name) for name in ModelFiles.__dataclass_fields__})
@@ -54,7 +54,7 @@ def is_tiny(files: ModelFiles) -> bool:
 
 
 def folder_of_part(files: ModelFiles, part: str, *, option: str) -> Path:
-    """Return the folder of one part (``vae``, ``transformer`` ...) of ``files.model``, fetching it when that is allowed.
+    """Return the folder of one part (``vae``, ``transformer`` ...) of ``files.model``; fetches it when allowed.
 
     Args:
         files: what the user named.

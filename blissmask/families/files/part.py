@@ -1,4 +1,4 @@
-"""One part of a model (VAE, text encoder, denoiser, image encoder): where it comes from, how it loads, its name by content.
+"""One part of a model (VAE, text encoder, denoiser ...): where it comes from, how it loads, its name by content.
 
 A part comes from the single file the user named, else from a folder of the diffusers model, else it is a miniature.
 Naming it needs no torch, so that a fresh cache is known to be fresh without it.

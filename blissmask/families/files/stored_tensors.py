@@ -1,4 +1,4 @@
-"""The tensors of a model file by name and shape, not read yet: what names and sizes of a model are found from, without torch."""
+"""The tensors of a model file by name and shape, not read yet: names and sizes of models follow from them without torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StoredTensor:
         return StoredTensor((stop - start, *self.shape[1:]), lambda: self.read()[start:stop].clone())
 
     def halves_swapped(self) -> StoredTensor:
-        """Return the second half of the rows before the first: modulations that keep shift and scale in the other order."""
+        """Return the second half of the rows before the first: some modulations have scale before shift."""
         import torch
 
         return StoredTensor(self.shape, lambda: torch.cat(self.read().chunk(2)[::-1]))

@@ -90,8 +90,9 @@ def _reader(path: Path, read: Callable[[str], Tensor], stored: str, scale: str |
             value = value.float()
             return value if scale is None else _scaled(path, stored, value, read(scale).float())
         if value.dtype not in _READABLE:
+            stored_as = str(value.dtype).removeprefix("torch.")
             raise ModelError(
-                f"`{stored}` is stored as {str(value.dtype).removeprefix('torch.')}, a quantisation blissmask cannot undo",
+                f"`{stored}` is stored as {stored_as}, a quantisation blissmask cannot undo",
                 where=[path],
                 fix="use the bf16, fp16, fp8 or fp8_scaled file of the same model",
             )
@@ -182,11 +183,12 @@ def _unpickle(path: Path) -> Any:
 
 def _refusal(path: Path, message: str) -> ModelError:
     wanted = re.search(r"GLOBAL\s+([\w.]+)", message)
+    instead = "use the safetensors file of the same model, or convert it on a machine you can lose"
     asks = f"it asks to import `{wanted[1]}`" if wanted else "it is not a plain table of tensors"
     return ModelError(
         f"refusing to unpickle {path.name}: {asks}",
         where=[path],
-        fix="a pickle can run code while it is read; use the safetensors file of the same model, or convert it on a machine you can lose",
+        fix=f"a pickle can run code while it is read; {instead}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a text encoder: where its folder is, how it loads offline, and whether it knows the template's tokens."""
+"""The tokenizer of a text encoder: where it is, how it loads offline, and whether it knows the tokens of its template."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Tokenizer:
         return path_identity(places[0]) if places else ""
 
     def _places(self, files: ModelFiles) -> list[Path]:
-        """Return where it may be, the user's own choice first, then beside the text encoder, then in the model folder."""
+        """Return where it may be: the user's own choice, beside the text encoder, in the model folder."""
         named: Path | None = getattr(files, self.field)
         source = self.encoder.source(files)
         places = [named] if named else []

@@ -144,7 +144,7 @@ def _from_comfyui(name: str) -> str:
 
 
 def _split(name: str, tensor: StoredTensor) -> Tensors:
-    """Take a fused layer apart along its output: three equal parts, and in single blocks the feed-forward after them."""
+    """Take a fused layer apart along its output: three equal parts; in single blocks the feed-forward follows."""
     module, _, kind = name.rpartition(".")
     if module.endswith("_qkv"):
         part = tensor.shape[0] // 3

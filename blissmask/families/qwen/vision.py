@@ -23,7 +23,7 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def condition_size(width: int, height: int, area: int) -> tuple[int, int]:
-    """Return the (width, height) at which the text encoder sees a picture: about ``area`` pixels, sides multiples of 28.
+    """Return the (width, height) at which the text encoder sees a picture: about ``area`` pixels, multiples of 28.
 
     Source: the diffusers Edit pipelines (sides rounded to 32 at the given area), then Qwen2.5-VL's own rounding.
     """

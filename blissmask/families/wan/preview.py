@@ -1,4 +1,4 @@
-"""How the Wan families draw previews: diffusers' WanPipeline and WanImageToVideoPipeline, with both experts if there."""
+"""How the Wan families draw previews: diffusers' WanPipeline and WanImageToVideoPipeline."""
 
 from __future__ import annotations
 
