@@ -21,7 +21,7 @@ def stacked(value: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def padded_rows(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return text rows (B, L, D) padded with zeros to the longest, and a mask (B, L) of the rows that are no padding."""
+    """Return text rows (B, L, D) padded with zeros to the longest, and a mask (B, L) of the rows that are real."""
     padded_BLD = pad_sequence([row.to(device, dtype) for row in rows], batch_first=True)
     # Made on the device from numbers that the host knows: a copy would wait for the device.
     places_L = torch.arange(padded_BLD.shape[1], device=device)

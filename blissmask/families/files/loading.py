@@ -72,8 +72,8 @@ def load_weights(
 def place(module: nn.Module, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """Move a built module to ``device`` and ``dtype``, frozen, in eval mode.
 
-    The modules that :func:`load_weights` keeps in float32 stay so. ``module.to(dtype)`` would cast them too, and diffusers
-    warns about it on the user's screen.
+    The modules that :func:`load_weights` keeps in float32 stay so. ``module.to(dtype)`` would cast them too, and
+    diffusers warns about it on the user's screen.
     """
     dtype_of = _dtypes(module, dtype)
     for name, parameter in module.named_parameters():

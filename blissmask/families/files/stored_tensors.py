@@ -1,4 +1,4 @@
-"""The tensors of a model file by name and shape, not read yet: names and sizes of models follow from them without torch."""
+"""The tensors of a model file by name and shape, not read yet: the size of a model follows from them without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a text encoder: where it is, how it loads offline, and whether it knows the tokens of its template."""
+"""The tokenizer of a text encoder: where it is, how it loads offline, whether it knows the tokens of its template."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ ARCHITECTURE = Family(
     default_fps=16.0,
     default_shift=3.0,
     modelspec="wan2.2/lora",
-    # Guidance and shift of previews: the Wan 2.2 repository, which uses 4 and 3 for its two experts. Boundaries, the noise
-    # levels where the experts change over: the same repository, `boundary_ratio` in the diffusers pipelines.
+    # Guidance and shift of previews: the Wan 2.2 repository, which uses 4 and 3 for its two experts. Boundaries, the
+    # noise levels where the experts change over: the same repository, `boundary_ratio` in the diffusers pipelines.
     tasks={
         "t2v": text_to_video(experts(text_denoiser("wan22-t2v")), cfg_scale=3.5, shift=12.0, boundary=0.875),
         "i2v": image_to_video(
