@@ -10,20 +10,12 @@ import typer  # noqa: TID251
 import typer.core  # noqa: TID251
 
 from blissmask import __version__
-from blissmask.cli.apply import APPLY
-from blissmask.cli.cache import CACHE
-from blissmask.cli.commands import CONFIG_SECTIONS_OF_ALL, Command
+from blissmask.cli.commands import COMMANDS, CONFIG_SECTIONS_OF_ALL, Command
 from blissmask.cli.execute import execute, guarded
-from blissmask.cli.instance import INSTANCE
-from blissmask.cli.masks import MASKS
 from blissmask.cli.options import HELP_PANEL, PAIR, flag_every_pair, flag_of, with_flags
-from blissmask.cli.to_alpha import TO_ALPHA
-from blissmask.cli.train import TRAIN
 from blissmask.cli.usage import unknown_command
 from blissmask.config.other_trainers import our_spelling
 from blissmask.ui.help_screen import show_epilog
-
-COMMANDS = (MASKS, INSTANCE, APPLY, TO_ALPHA, CACHE, TRAIN)
 
 _CONTEXT = {
     "help_option_names": ["-h", "--help"],

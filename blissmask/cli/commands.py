@@ -1,4 +1,4 @@
-"""What a subcommand is: its sections of the configuration, its task, its help, and the examples that end the help."""
+"""The six subcommands: their sections of the configuration, their tasks, and the examples that end their help."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from blissmask.config.model import Config
+from blissmask.families.registry import FAMILIES
+from blissmask.parsing.parts_backend import PARSING
+from blissmask.people.faces.face_reader import IDENTITIES
+from blissmask.people.people_backend import PEOPLE
 from blissmask.plugins import Registry
 
 CONFIG_SECTIONS_OF_ALL = ("run",)
@@ -56,3 +60,97 @@ class Command:
             if getattr(getattr(config, section), name) is not None:
                 return task
         return self.task
+
+
+MASKS = Command(
+    name="masks",
+    summary="Make weighted masks from photos: face 255, body 128, hair 80, background 0",
+    sections=("masks",),
+    task=Task(plan="blissmask.tasks.masks.plan", run="blissmask.tasks.masks.run"),
+    examples=(
+        "blissmask masks --input photos --output masks --sheet sheet.png",
+        "blissmask masks --config person.toml --hair 128 --map others=background",
+    ),
+    registries={"backend": PARSING},
+)
+
+INSTANCE = Command(
+    name="instance",
+    summary="Find one person in group photos and outline nobody else",
+    sections=("instance",),
+    task=Task(plan="blissmask.tasks.instance.plan", run="blissmask.tasks.instance.run"),
+    examples=(
+        "blissmask instance --input photos --output subject --reference kyla.jpg",
+        "blissmask instance -i photos -o subject -r refs --review unsure",
+    ),
+    registries={"backend": PEOPLE, "identity": IDENTITIES},
+)
+
+APPLY = Command(
+    name="apply",
+    summary="Set everybody but the subject to weight 0: weighted masks times subject masks",
+    sections=("apply",),
+    task=Task(plan="blissmask.tasks.apply.plan", run="blissmask.tasks.apply.run"),
+    examples=(
+        "blissmask apply --weighted-masks masks --instance-masks subject -o final",
+        "blissmask apply --config group.toml --grow 4 --dry-run",
+    ),
+)
+
+TO_ALPHA = Command(
+    name="to-alpha",
+    summary="Put masks into the alpha channel of the photos, so that they can never come apart",
+    sections=("to_alpha",),
+    task=Task(plan="blissmask.tasks.to_alpha.plan", run="blissmask.tasks.to_alpha.run"),
+    examples=(
+        "blissmask to-alpha --image-directory photos --mask-directory masks -o rgba",
+        "blissmask to-alpha --config alpha.toml --dry-run",
+    ),
+)
+
+CACHE = Command(
+    name="cache",
+    summary="Encode photos, masks and captions once, for training",
+    sections=("model", "cache", "general", "datasets"),
+    task=Task(plan="blissmask.tasks.cache.plan", run="blissmask.tasks.cache.run"),
+    examples=(
+        "blissmask cache --config person.toml --sheet sheet.html",
+        "blissmask cache --config person.toml --arch wan22 --model tiny --dry-run",
+    ),
+    registries={"arch": FAMILIES},
+)
+
+TRAIN = Command(
+    name="train",
+    summary="Train a LoRA on the cache, each part of a picture as much as its mask says",
+    sections=(
+        "model",
+        "mask_loss",
+        "train",
+        "memory",
+        "lora",
+        "optimizer",
+        "timesteps",
+        "saving",
+        "previews",
+        "logging",
+        "general",
+        "datasets",
+    ),
+    task=Task(plan="blissmask.tasks.train.plan", run="blissmask.tasks.train.train_lora"),
+    other_tasks={
+        ("saving", "convert_lora"): Task(
+            plan="blissmask.tasks.convert_lora.convert_lora", run="blissmask.tasks.convert_lora.convert_lora"
+        ),
+        ("mask_loss", "like"): Task(plan="blissmask.tasks.train.like", run="blissmask.tasks.train.like"),
+    },
+    examples=(
+        "blissmask train --config person.toml --mask-preset person-prior",
+        "blissmask train --use-mask-loss --model tiny --max-train-steps 20",
+    ),
+    registries={"arch": FAMILIES},
+    only={"general": ("batch_size", "num_repeats"), "datasets": ("cache_directory",)},
+)
+
+COMMANDS = (MASKS, INSTANCE, APPLY, TO_ALPHA, CACHE, TRAIN)
+"""In the order of the help."""

@@ -89,7 +89,8 @@ def flag_every_pair(arguments: Sequence[str], flags: Collection[str]) -> list[st
     for argument in arguments:
         if argument.startswith("--"):
             name, inline, _ = argument.partition("=")
-            flag, has_value = name if f"--{our_spelling(name[2:])}" in flags else "", bool(inline)
+            flag = name if f"--{our_spelling(name[2:])}" in flags else ""
+            has_value = bool(inline)
         elif flag and has_value and "=" in argument:
             flagged.append(flag)
         else:
@@ -166,10 +167,9 @@ def _help_text(name: str, field: FieldInfo) -> str:
     text = (field.description or "").replace("[", "\\[")
     # In the text, since a long list in the place of the metavar would leave the text no room.
     choices = f"one of {', '.join(choices_of(field))}" if choices_of(field) else ""
-    told = "; ".join(
-        filter(None, [choices, range_text(field).removeprefix("in range "), _default_text(name, field)])
-    ).replace("[", "\\[")
-    return f"{text} [dim]({told})[/dim]" if told else text
+    facts = [choices, range_text(field).removeprefix("in range "), _default_text(name, field)]
+    shown = "; ".join(filter(None, facts)).replace("[", "\\[")
+    return f"{text} [dim]({shown})[/dim]" if shown else text
 
 
 def _default_text(name: str, field: FieldInfo) -> str:

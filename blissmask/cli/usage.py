@@ -1,4 +1,4 @@
-"""What Click and Typer say about a wrong command line, in our words."""
+"""Turn the complaints of Click and Typer about a wrong command line into our words."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _owners(flag: str, context: Any) -> list[str]:
 
 
 def _misplaced(flag: str, owners: Sequence[str], context: Any) -> Problem:
-    """Say of a flag that another command has it, or that it stands before the command."""
+    """Return the problem of a flag that another command has, or that stands before the command."""
     if context.parent is None:
         command = owners[0] if len(owners) == 1 else "COMMAND"
         return Problem(
@@ -93,7 +93,7 @@ def _misplaced(flag: str, owners: Sequence[str], context: Any) -> Problem:
 
 
 def _instead_of(extra: str) -> str:
-    """Say how to type what stands alone on the command line."""
+    """Return how to type a word that stands alone on the command line."""
     if extra.rstrip("/").endswith("-state"):
         return _RESUMING
     if extra.endswith((".toml", ".json", ".yaml", ".yml")):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.cli.app import COMMANDS, build_app
+from blissmask.cli.app import build_app
+from blissmask.cli.commands import COMMANDS
 from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import load_config
 from blissmask.config.model import section_type

@@ -1,4 +1,4 @@
-"""Plan `apply`: which weighted mask belongs to which subject mask, and what becomes of those that have none."""
+"""Plan `apply`: pair weighted masks with subject masks, and decide about weighted masks that have none."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _pairs(weighted: dict[str, Path], instances: dict[str, Path], output: Path) 
 
 
 def _decide(pair: _Pair, folder: Path, options: ApplySection, *, force: bool) -> PlannedItem:
-    """Decide what becomes of one pair; ``folder`` is the output folder."""
+    """Decide about one pair; ``folder`` is the output folder."""
     inputs = (pair.weighted,) if pair.instance is None else (pair.weighted, pair.instance)
     try:
         action, reason = _action_for(pair, inputs, folder, options, force=force)

@@ -32,7 +32,7 @@ _MUCH_CUT = 0.2
 
 
 def check_cache_sheet(config: Config) -> list[Problem]:
-    """Refuse a sheet that cannot be written; return what is to be said of it beforehand.
+    """Refuse a sheet that cannot be written; return warnings about it.
 
     Raises:
         UsageError: as ``contact_sheet.check_sheet``, or nothing is encoded that could be shown.

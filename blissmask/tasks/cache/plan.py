@@ -141,7 +141,7 @@ def _add(found: Scanned, result: CachePlan, config: Config) -> None:
 
 
 def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Problem]) -> Iterable[PlannedItem]:
-    """Return one line per latent file; a caption that must be encoded is told at its item's first line."""
+    """Return one line per latent file; the first line of an item names a caption that must be encoded."""
     texts = {text.item.media.path: text for text in found.texts}
     by_item: dict[Path, list[LatentEntry]] = {}
     for entry in entries:

@@ -59,7 +59,7 @@ def is_video(path: Path) -> bool:
 
 
 def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> PlannedItem:
-    """Decide what becomes of one photo or video; what cannot be read fails with the reason.
+    """Decide about the mask of one photo or video; one that cannot be read fails with the reason.
 
     Args:
         media: the photo or video.

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from blissmask.cli.train import TRAIN
+from blissmask.cli.commands import TRAIN
 from blissmask.config.load import load_config
 
 
