@@ -13,9 +13,9 @@ from blissmask.config.load import load_config
     [
         ({}, "train.plan"),
         ({"mask_loss": {"like": "sd-scripts"}}, "train.like"),
-        ({"train": {"convert_lora": "kyla.safetensors"}}, "convert_lora.convert_lora"),
+        ({"saving": {"convert_lora": "kyla.safetensors"}}, "convert_lora.convert_lora"),
         (
-            {"train": {"convert_lora": "kyla.safetensors"}, "mask_loss": {"like": "sd-scripts"}},
+            {"saving": {"convert_lora": "kyla.safetensors"}, "mask_loss": {"like": "sd-scripts"}},
             "convert_lora.convert_lora",
         ),
     ],
