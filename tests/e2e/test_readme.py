@@ -92,7 +92,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 def same_line(one: str, other: str) -> bool:
     """Compare words exactly, but for their distance; decimal numbers to a tenth, as other machines round differently; times not at all."""
-    one, other = (re.sub(r"\(\d[\d.]* s\)", "(time)", " ".join(line.split())) for line in (one, other))
+    one, other = (re.sub(r"\(\d[\dhmin. ]* (s|min)\)", "(time)", " ".join(line.split())) for line in (one, other))
     if NUMBER.sub("#", one) != NUMBER.sub("#", other):
         return False
     pairs = zip(NUMBER.findall(one), NUMBER.findall(other), strict=True)
