@@ -7,15 +7,15 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator
 
-from blissmask.config.dataset import DatasetSection, GeneralSection
+from blissmask.config.dataset_section import DatasetSection, GeneralSection
 from blissmask.config.fields import Section
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.mask_loss_section import MaskLossSection
-from blissmask.config.masks import ApplySection, InstanceSection, MasksSection, ToAlphaSection
+from blissmask.config.mask_sections import ApplySection, InstanceSection, MasksSection, ToAlphaSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model_section import CacheSection, ModelSection
 from blissmask.config.optimizer_section import OptimizerSection
-from blissmask.config.run import RunSection
+from blissmask.config.run_section import RunSection
 from blissmask.config.saving_section import LoggingSection, PreviewsSection, SavingSection
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.config.train_section import TrainSection

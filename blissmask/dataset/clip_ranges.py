@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from blissmask.config.dataset import DatasetSection
+from blissmask.config.dataset_section import DatasetSection
 
 
 @dataclass(frozen=True, slots=True)

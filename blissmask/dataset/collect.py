@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blissmask.config.dataset import DatasetSection
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks, unread_warning

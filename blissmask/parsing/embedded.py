@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.masks import MasksSection
+from blissmask.config.mask_sections import MasksSection
 from blissmask.config.network import refuse_network_options
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier

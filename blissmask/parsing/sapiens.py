@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.masks import MasksSection
+from blissmask.config.mask_sections import MasksSection
 from blissmask.config.network import NetworkOptions
 from blissmask.errors import ModelError
 from blissmask.licence import Licence

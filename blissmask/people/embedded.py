@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.masks import InstanceSection
+from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.network import refuse_network_options
 from blissmask.licence import Licence
 from blissmask.people.people_backend import PeopleBackend, Person

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.masks import InstanceSection
+from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.network import NetworkOptions
 from blissmask.errors import MissingPackageError, ModelError, UsageError, first_line
 from blissmask.licence import Licence

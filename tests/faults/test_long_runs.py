@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blissmask.config.dataset import DatasetSection
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.collect import collect
 from tests.builders.pictures import half_mask, save, tier_mask
 from tests.builders.training import write_masked_set

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.masks import ApplySection
+from blissmask.config.mask_sections import ApplySection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import match_masks
 from blissmask.errors import InputError, Problem

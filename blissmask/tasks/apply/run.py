@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.masks import ApplySection
+from blissmask.config.mask_sections import ApplySection
 from blissmask.errors import MaskError, Problem
 from blissmask.masks.refine import grow
 from blissmask.masks.resize import resize_labels

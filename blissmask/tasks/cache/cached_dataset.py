@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blissmask.config.dataset import DatasetSection
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.collect import cache_folder, media_kind

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.masks import InstanceSection
+from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader

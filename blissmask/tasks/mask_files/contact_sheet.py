@@ -163,7 +163,7 @@ def tier_legend(tiers: TierTable) -> tuple[tuple[str, Colour], ...]:
 _SIZE_WITHOUT_DATASET_WH = (1024, 1024)
 """The training picture of a sheet for which nothing names a size: `masks --input FOLDER` without a configuration.
 
-A dataset that names none is trained at ``config.dataset.DEFAULT_RESOLUTION``.
+A dataset that names none is trained at ``config.dataset_section.DEFAULT_RESOLUTION``.
 """
 
 

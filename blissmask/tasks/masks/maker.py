@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.config.masks import MasksSection
+from blissmask.config.mask_sections import MasksSection
 from blissmask.masks.refine import coverage, feather, finish, to_tiers
 from blissmask.masks.tiers import WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey

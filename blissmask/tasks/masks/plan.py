@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from blissmask.config.masks import MasksSection
+from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.dataset.item import MediaFile

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.dataset import DatasetSection
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.captions import caption_path
 from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks, unread_warning

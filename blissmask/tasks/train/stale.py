@@ -9,7 +9,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CAPTION, OURS, as_unicode
 from blissmask.cachefile.read import read_metadata
-from blissmask.config.dataset import DatasetSection
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions import read_caption

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blissmask.config.masks import MasksSection
+from blissmask.config.mask_sections import MasksSection
 from blissmask.masks.tiers import TIERS
 from blissmask.parsing.embedded import backend
 

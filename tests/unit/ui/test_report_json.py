@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.config.run import RunSection
+from blissmask.config.run_section import RunSection
 from blissmask.errors import Problem, UsageError
 from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
