@@ -77,10 +77,14 @@ def _card(entry: LatentEntry) -> Card:
     grey_HW = np.rint(drawn.weights_fHW[0] * 255).astype(np.uint8)
     tiers_HW3 = shrink(overlay_tiers(large_HW3, grey_HW, entry.dataset.tiers), shown_wh) if entry.has_mask else crop_HW3
     cut = _share_cut(entry)
-    remarks = tuple(remark for is_so, remark in _remarks(entry, mask, cut) if is_so)
-    name = entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else "")
-    pictures = (crop_HW3, tiers_HW3, colour_weights(weights_1fhw[0, 0], shown_wh))
-    return Card(name, pictures, _numbers(entry, mask, cut), remarks, len(remarks) + cut if remarks else 0.0)
+    remarks = _remarks(entry, mask, cut)
+    return Card(
+        entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else ""),
+        (crop_HW3, tiers_HW3, colour_weights(weights_1fhw[0, 0], shown_wh)),
+        _numbers(entry, mask, cut),
+        remarks,
+        badness=len(remarks) + cut if remarks else 0.0,
+    )
 
 
 def _picture(entry: LatentEntry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
@@ -107,16 +111,24 @@ def _share_cut(entry: LatentEntry) -> float:
     return 1.0 - entry.geometry.kept_share
 
 
-def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[tuple[bool, str], ...]:
-    """Return each remark with whether it holds, worst first."""
-    return (
-        (mask.mean_weight == 0.0, "mask zero everywhere" if entry.frames is None else "mask zero in the middle"),
-        (entry.mask_source is MaskSource.FULL, "no mask"),
-        (cut >= _MUCH_CUT, f"{cut:.0%} cut away"),
-    )
+def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[str, ...]:
+    """Return what is wrong with an entry, worst first."""
+    remarks = []
+    if mask.mean_weight == 0.0:
+        remarks.append("mask zero everywhere" if entry.frames is None else "mask zero in the middle")
+    if entry.mask_source is MaskSource.FULL:
+        remarks.append("no mask")
+    if cut >= _MUCH_CUT:
+        remarks.append(f"{cut:.0%} cut away")
+    return tuple(remarks)
 
 
 def _numbers(entry: LatentEntry, mask: PixelMask, cut: float) -> str:
-    sizes = f"{pixels_text(entry.geometry.source_wh)} -> {pixels_text(entry.geometry.size_wh)}"
-    source = f", {NAMES[entry.mask_source]}, mean weight {mask.mean_weight:.2f}" if entry.mask_source else ""
-    return f"{sizes}{f', {cut:.0%} cut away' if 0.005 <= cut < _MUCH_CUT else ''}{source}"
+    """Return the line of a card: sizes, what the crop cuts away, where the mask comes from, its mean weight."""
+    parts = [f"{pixels_text(entry.geometry.source_wh)} -> {pixels_text(entry.geometry.size_wh)}"]
+    # From _MUCH_CUT on it is a remark; less than half a percent would read "0%".
+    if 0.005 <= cut < _MUCH_CUT:
+        parts.append(f"{cut:.0%} cut away")
+    if entry.mask_source:
+        parts.append(f"{NAMES[entry.mask_source]}, mean weight {mask.mean_weight:.2f}")
+    return ", ".join(parts)

@@ -155,13 +155,12 @@ def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Prob
             yield _planned_entry(entry, text)
             text = None
         if text is not None and path not in failed:
-            action = Action.WRITE if text.reason else Action.SKIP
             yield PlannedItem(
-                f"{path} caption" if by_item.get(path) else str(path),
-                action,
-                text.reason or "already fresh",
-                (path,),
-                text.path,
+                key=f"{path} caption" if by_item.get(path) else str(path),
+                action=Action.WRITE if text.reason else Action.SKIP,
+                reason=text.reason or "already fresh",
+                inputs=(path,),
+                output=text.path,
             )
 
 
@@ -169,14 +168,15 @@ def _planned_entry(entry: LatentEntry, text: TextEntry | None) -> PlannedItem:
     inputs = tuple(path for path in (entry.item.media.path, entry.mask_file) if path)
     caption = text.reason if text else ""
     if entry.redo in (Redo.MASK, Redo.LATENTS):
-        return PlannedItem(
-            entry.key, Action.WRITE, ", ".join(dict.fromkeys(filter(None, (entry.reason, caption)))), inputs, entry.path
-        )
+        # An entry and its caption may be written for one reason, such as --force.
+        reasons = dict.fromkeys(filter(None, (entry.reason, caption)))
+        return PlannedItem(entry.key, Action.WRITE, ", ".join(reasons), inputs, entry.path)
     action = Action.WRITE if caption else Action.SKIP
     return PlannedItem(entry.key, action, caption or entry.reason, inputs, entry.path)
 
 
 def _outdated(found: Scanned, failed: dict[Path, Problem], config: Config) -> list[Path]:
+    """Return our own files that no item needs; files of items that cannot be read now are kept."""
     suffix = found.dataset.family.cache_suffix
     claimed = {entry.path.name for entry in found.entries} | {text.path.name for text in found.texts}
     claimed |= {text_name(item.media.stem, suffix) for item in found.collected.items}

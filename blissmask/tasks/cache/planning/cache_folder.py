@@ -1,4 +1,4 @@
-"""What a cache folder holds already: listed once, looked into only where an item asks."""
+"""The files that a cache folder holds already: listed once, and opened only where an item asks for one."""
 
 from __future__ import annotations
 
@@ -32,10 +32,8 @@ class CacheFolder:
         self._texts: dict[str, str] = {}
         for name in _list_names(folder):
             text_stem = parse_text_name(name, suffix)
-            picture, clip = (
-                parse_latent_name(name, suffix, is_clip=False),
-                parse_latent_name(name, suffix, is_clip=True),
-            )
+            picture = parse_latent_name(name, suffix, is_clip=False)
+            clip = parse_latent_name(name, suffix, is_clip=True)
             if text_stem is not None:
                 self._texts[name] = text_stem
             if picture:
@@ -49,7 +47,7 @@ class CacheFolder:
         return (self._clips if clips else self._pictures).get(stem, [])
 
     def metadata(self, name: str) -> Mapping[str, str] | None:
-        """Return what a file says of itself; empty when it is damaged, None when it is not there."""
+        """Return the metadata of a file; empty when it is damaged, None when it is not there."""
         if name not in self._latents and name not in self._texts:
             return None
         try:
@@ -63,17 +61,21 @@ class CacheFolder:
 
         Args:
             claimed: names that items make or keep.
-            stems: stems of items whose files are not known, since the item cannot be read now; all of theirs are
-                needed.
+            stems: stems of items that cannot be read now, so that their files are not known; all files of these
+                stems are needed.
             latents: look at latent files.
             texts: look at text files.
         """
-        candidates = {*(self._latents if latents else ()), *(self._texts if texts else ())} - claimed
-        kept = {name for stem in stems for name in (*self._pictures.get(stem, ()), *self._clips.get(stem, ()))}
-        kept |= {name for name, stem in self._texts.items() if stem in stems}
-        return [
-            self.path / name for name in sorted(candidates - kept) if f"{OURS}format" in (self.metadata(name) or {})
-        ]
+        candidates: set[str] = set()
+        if latents:
+            candidates |= self._latents
+        if texts:
+            candidates |= self._texts.keys()
+        kept = {name for name, stem in self._texts.items() if stem in stems}
+        for stem in stems:
+            kept.update(self._pictures.get(stem, ()), self._clips.get(stem, ()))
+        names = sorted(candidates - claimed - kept)
+        return [self.path / name for name in names if f"{OURS}format" in (self.metadata(name) or {})]
 
 
 def _list_names(folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from blissmask.tasks.cache.report import empty_warning, mask_place
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
 _MAX_NAME_BYTES = 255
+"""Longest file name of the usual file systems (NAME_MAX on Linux)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def opaque_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
 
 def _mask_of(entry: LatentEntry) -> Hashable:
     """Return a key of the mask that is looked at, shared by the clips of a video; None where none is looked at."""
-    if entry.redo not in _ANEW or entry.mask_source in (None, MaskSource.FULL):
+    if entry.redo not in _ANEW or not entry.has_mask:
         return None
     path = entry.mask_file
     owner = None if path is not None and not mask_is_moving(path) else entry.item.media.path
@@ -116,7 +117,9 @@ def _look(entry: LatentEntry) -> float | Problem | None:
 
 
 def _checked(entry: LatentEntry, seen: float | Problem | None) -> MaskCheck:
-    return MaskCheck(entry, seen) if isinstance(seen, Problem) else MaskCheck(replace(entry, mean_weight=seen))
+    if isinstance(seen, Problem):
+        return MaskCheck(entry, seen)
+    return MaskCheck(replace(entry, mean_weight=seen))
 
 
 def _shared_paths(scanned: Scanned) -> list[Problem]:
@@ -124,10 +127,9 @@ def _shared_paths(scanned: Scanned) -> list[Problem]:
     owners: dict[str, Path] = {}
     shared: dict[str, None] = {}
     long: dict[str, None] = {}
-    for path, item in [
-        *((entry.path, entry.item) for entry in scanned.entries),
-        *((text.path, text.item) for text in scanned.texts),
-    ]:
+    files = [(entry.path, entry.item) for entry in scanned.entries]
+    files += [(text.path, text.item) for text in scanned.texts]
+    for path, item in files:
         name, media = path.name, item.media.path
         first = owners.setdefault(name, media)
         if first != media:
