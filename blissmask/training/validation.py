@@ -1,4 +1,7 @@
-"""The loss of items that are held out, at the same noise and the same noise levels every time: what falls here is learnt, not memorised."""
+"""The loss of items that are held out, at the same noise and the same noise levels every time.
+
+A loss that falls here is learnt, not memorised.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,13 @@ class HeldOut:
 
 
 def choose_held_out(count: int, share: float, *, seed: int) -> tuple[int, ...]:
-    """Return the positions of the items to hold out: ``share`` of ``count``, at least one when ``share`` is above 0, by the seed alone."""
+    """Return the positions of the items to hold out, chosen by the seed alone.
+
+    Args:
+        count: items of the data set.
+        share: of them to hold out, [0, 1); above 0 at least one item is.
+        seed: of the run.
+    """
     if share == 0:
         return ()
     shuffled = torch.randperm(count, generator=generator_for(seed, "validation")).tolist()
@@ -65,9 +74,10 @@ def without_held_out(items: Sequence[BucketedItem], held_out: Sequence[int]) -> 
 
 
 def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
-    """Return ``val/loss`` and the plain mean error of each region, ``val/loss/face`` ..., without touching any state of the training.
+    """Return ``val/loss`` and the plain mean error of each region, ``val/loss/face`` and so on.
 
-    With a named expert ``val/loss/high`` too. Empty when every held-out mask is.
+    An expert with a name has ``val/loss/high`` too. The result is empty when every held-out mask is. No state of the
+    training changes.
     """
     own = _own_share(held_out)
     # Of the items alone: the micro-batches of all of them together would be gigabytes.
@@ -107,7 +117,7 @@ def _own_share(held_out: HeldOut) -> Sequence[int]:
 
 
 def _extra_passes(held_out: HeldOut, own: int) -> int:
-    """Return how many passes to make for the sake of processes with a larger share, beside ``own``; see ``Processes.lockstep``."""
+    """Return how many passes to make beside ``own``, because other processes have more; see ``Processes.lockstep``."""
     most = -(-len(held_out.positions) // held_out.processes.count) * LEVELS
     return most - own if held_out.processes.lockstep else 0
 

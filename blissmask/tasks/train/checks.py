@@ -12,7 +12,7 @@ from blissmask.errors import Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.masks.tiers import TIERS
 from blissmask.processes import Processes
-from blissmask.tasks.train.rules import optimizer_options, prior_rule, rate_schedule
+from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
@@ -21,6 +21,7 @@ from blissmask.training.lora.layers import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
 from blissmask.training.record.trackers import wanted_trackers
+from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
 _LEAST_FACTOR = 0.1
@@ -79,7 +80,11 @@ def rate_warnings(section: OptimizerSection) -> list[Problem]:
 
 
 def mask_warnings(
-    config: Config, family: FamilyForTask, sets: Sequence[CachedSet], weights: WeightRule | None
+    config: Config,
+    family: FamilyForTask,
+    sets: Sequence[CachedSet],
+    weights: WeightRule | None,
+    prior: PriorRule | None,
 ) -> list[Problem]:
     """Check that the masks that the settings need are in the cache, and return what the user should know about them.
 
@@ -88,6 +93,7 @@ def mask_warnings(
         family: named in the advice to cache again.
         sets: the caches.
         weights: None when the mask loss is off.
+        prior: None when nothing is held to the base model.
 
     Raises:
         CacheError: the mask loss is on and a data set has no masks, or region shares are needed and missing.
@@ -96,7 +102,7 @@ def mask_warnings(
     warnings = check_masks(
         sets,
         weights,
-        prior_rule(section),
+        prior,
         scale=section.mask_loss_scale,
         recache=f"--arch {family.name}",
     )

@@ -16,7 +16,7 @@ from blissmask.tasks.train.checks import check_options, check_start, mask_warnin
 from blissmask.tasks.train.fit_memory import fit_memory
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
-from blissmask.tasks.train.rules import weight_rule
+from blissmask.tasks.train.rules import step_rule, weight_rule
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.tasks.train.steps import StepPlan, plan_steps
@@ -25,6 +25,7 @@ from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import commonest_tiers
 from blissmask.training.record.saving import Outputs, output_names
 from blissmask.training.record.training_state import SavedState
+from blissmask.training.step import StepRule
 from blissmask.training.weighting.rule import WeightRule
 
 COMMAND = "train"
@@ -39,6 +40,7 @@ class TrainPlan(Plan):
         family: the model family, for the task that is trained.
         data: the cache.
         weights: how mask weights become loss weights; None when the mask loss is off.
+        rule: what each step does with its items; prior preservation is in it.
         steps: how many there are, and what each one trains.
         names: of the files.
         settings: what a training state remembers of this run.
@@ -52,6 +54,7 @@ class TrainPlan(Plan):
     family: FamilyForTask
     data: TrainingData
     weights: WeightRule | None
+    rule: StepRule
     steps: StepPlan
     names: Outputs
     settings: Mapping[str, object]
@@ -114,9 +117,10 @@ def plan(config: Config) -> TrainPlan:
     steps = plan_steps(config, family, data, processes)
     names = _output_names(config.saving, family, steps)
     weights = weight_rule(config.mask_loss, commonest_tiers(data.headers, config.masks.tiers))
+    rule = step_rule(config)
     warnings = [
         *memory.warnings,
-        *mask_warnings(config, family, data.sets, weights),
+        *mask_warnings(config, family, data.sets, weights, rule.prior),
         *rate_warnings(config.optimizer),
         *stale_warnings(config, family, data.sets),
     ]
@@ -140,6 +144,7 @@ def plan(config: Config) -> TrainPlan:
         family=family,
         data=data,
         weights=weights,
+        rule=rule,
         steps=steps,
         names=names,
         settings=settings,

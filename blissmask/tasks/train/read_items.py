@@ -9,7 +9,6 @@ from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.rules import prior_rule
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
 from blissmask.training.data.prefetch import ItemStore, memory_budget
@@ -54,7 +53,7 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
 
 
 def _open_store(plan: TrainPlan) -> ItemStore:
-    headers, weights, prior = plan.data.headers, plan.weights, prior_rule(plan.config.mask_loss)
+    headers, weights, prior = plan.data.headers, plan.weights, plan.rule.prior
     threshold = None if prior is None else prior.mask_threshold
 
     def read(position: int) -> TrainingItem:
@@ -76,8 +75,8 @@ def _open_store(plan: TrainPlan) -> ItemStore:
 def _announce_masks(plan: TrainPlan, weights: WeightRule, totals: MaskTotals, context: RunContext) -> None:
     """Show the banner of the mask loss, and warn of items that teach nothing."""
     others = others_than(weights.tiers, plan.data.headers)
-    section = plan.config.mask_loss
-    lines = banner(weights, totals, scale=section.mask_loss_scale, prior=prior_rule(section), other_tiers=others)
+    scale = plan.config.mask_loss.mask_loss_scale
+    lines = banner(weights, totals, scale=scale, prior=plan.rule.prior, other_tiers=others)
     context.reporter.emit(Announced(lines))
     if totals.empty:
         what = (

@@ -32,7 +32,6 @@ from blissmask.tasks.train.rules import (
     noise_options,
     optimizer_options,
     rate_schedule,
-    step_rule,
 )
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
@@ -189,7 +188,7 @@ def _loop_settings(plan: TrainPlan, device: torch.device) -> LoopSettings:
         start=plan.start,
         total=plan.steps.total,
         schedule=plan.steps.schedule,
-        rule=step_rule(plan.config),
+        rule=plan.rule,
         device=device,
         offload=plan.config.memory.offload_inactive_dit,
         processes=plan.processes,
