@@ -1,4 +1,4 @@
-"""Find backends and model families by file name: ``families/qwen/qwen_image.py`` is ``--arch qwen-image``.
+"""Find backends and model families by file name: ``families/NAME/some_model.py`` is ``--arch some-model``.
 
 A folder is the registry, with its sub-folders. A module belongs to it when it defines the folder's marker at top level
 (``ARCHITECTURE = ...`` or ``def backend(...)``). Its docstring's first line is its help text, read without importing

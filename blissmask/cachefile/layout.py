@@ -31,7 +31,7 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
 (as in the name), ``frame_count`` (clips). Text: ``caption1``. Ours:
 
     blissmask.format          version of this page: 1
-    blissmask.arch            family, e.g. ``wan22``
+    blissmask.arch            family, as on the command line
     blissmask.media           name of the photo or video, without folders
     blissmask.media_print     fingerprint of the photo or video and its controls; see ``fingerprint.py``
     blissmask.colours         hash of the encoded pixels; a photo whose alpha alone changed is not encoded again

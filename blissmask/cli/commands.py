@@ -115,7 +115,7 @@ CACHE = Command(
     task=Task(plan="blissmask.tasks.cache.plan", run="blissmask.tasks.cache.run"),
     examples=(
         "blissmask cache --config person.toml --sheet sheet.html",
-        "blissmask cache --config person.toml --arch wan22 --model tiny --dry-run",
+        "blissmask cache --config person.toml --arch NAME --model tiny --dry-run",
     ),
     registries={"arch": FAMILIES},
 )

@@ -39,7 +39,7 @@ class ModelSection(Section):
     text_encoder: FilePath | None = option(None, "Text encoder file or folder", panel=_MODEL)
     tokenizer: FilePath | None = option(None, "Folder of the tokenizer", panel=_MODEL)
     text_encoder_2: FilePath | None = option(
-        None, "Second text encoder of HunyuanVideo: CLIP-L, byT5 for 1.5", panel=_MODEL
+        None, "Second text encoder file or folder, for families with two", panel=_MODEL
     )
     tokenizer_2: FilePath | None = option(None, "Folder of the second tokenizer", panel=_MODEL)
     dit: FilePath | None = option(None, "Denoiser file (low-noise expert where there are two)", panel=_MODEL)

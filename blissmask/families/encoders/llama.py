@@ -16,7 +16,7 @@ _HEAD_DIM = 128
 
 
 def in_transformers_names(tensors: Tensors) -> Tensors:
-    """Return the tensors of ComfyUI's ``llava_llama3``, or of transformers' files, under the names of ``LlamaModel``."""
+    """Return the tensors of ComfyUI's ``llava_llama3``, or of transformers' files, in the names of ``LlamaModel``."""
     return {name.removeprefix("language_model.").removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 

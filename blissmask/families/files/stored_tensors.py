@@ -59,6 +59,6 @@ def shape_of(tensors: Tensors, name: str, *, source: Path, kind: str) -> tuple[i
 
 
 def count_of(tensors: Tensors, prefix: str) -> int:
-    """Return how many numbered modules stand directly below ``prefix``, e.g. 40 for ``blocks.`` of a 14B Wan."""
+    """Return how many numbered modules stand directly below ``prefix``, e.g. 40 for ``blocks.``."""
     numbers = {name[len(prefix) :].partition(".")[0] for name in tensors if name.startswith(prefix)}
     return sum(number.isdecimal() for number in numbers)

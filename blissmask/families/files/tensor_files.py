@@ -22,8 +22,8 @@ from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "module.")
 # Training frameworks nest the weights in a table of this name.
 _NESTS = ("state_dict", "model", "module")
-# Bookkeeping of fp8_scaled files and a variant marker of Qwen-Image-Edit-2511; no weights.
-_MARKERS = frozenset({"scaled_fp8", "__index_timestep_zero__", "spiece_model"})
+# Bookkeeping of fp8_scaled files, and the tokenizer inside a text encoder; no weights.
+_MARKERS = frozenset({"scaled_fp8", "spiece_model"})
 _WEIGHT_SCALES = ("scale_weight", "weight_scale")
 _BOOKKEEPING = ("scale_weight", "weight_scale", "scale_input", "input_scale", "comfy_quant")
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)

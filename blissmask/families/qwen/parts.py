@@ -84,6 +84,7 @@ DENOISER = Part(
     field="dit",
     class_path="diffusers.QwenImageTransformer2DModel",
     config_of=denoiser_config,
+    ignore=(_ZERO_TIME_MARKER,),
     tiny=tiny.denoiser,
     tiny_name="qwen-image",
 )

@@ -1,9 +1,9 @@
 """Encode single frames on an exact 2-D path: two thirds of a causal 3-D convolution over one frame multiply padding.
 
-Before the first frame a causal video VAE sees zeros (Wan, Qwen-Image), or the first frame repeated (HunyuanVideo). For
-one frame the 3x3x3 convolution is therefore a 3x3 convolution with the last temporal tap, or with the sum of all taps.
-Values differ from the 3-D path by summation order only (2e-6 of latents in float32); 2.8 times fewer operations at 512
-px. Videos take the untouched 3-D path, except their first frame.
+Before the first frame a causal video VAE sees zeros, or the first frame repeated. For one frame the 3x3x3 convolution
+is therefore a 3x3 convolution with the last temporal tap, or with the sum of all taps. Values differ from the 3-D path by
+summation order only (2e-6 of latents in float32); 2.8 times fewer operations at 512 px. Videos take the untouched 3-D
+path, except their first frame.
 """
 
 from __future__ import annotations
@@ -72,15 +72,14 @@ def use_image_path(encoder: nn.Module, *, class_name: str, time_padding: TimePad
 
 
 def _takes_single_frames(causal: nn.Module, time_padding: TimePadding) -> bool:
-    # Wan halves time with an unpadded convolution that never sees a first frame; Hunyuan's pads, and then one frame
-    # stays one frame.
+    # VAEs that pad with zeros halve time with an unpadded convolution that never sees a first frame. Those that repeat
+    # the first frame pad here, too, and one frame stays one frame.
     return time_padding == "replicate" or _convolution(causal).stride[0] == 1
 
 
 def _image_path(causal: nn.Module, time_padding: TimePadding) -> ImagePathConv:
     weight_OITHW = _convolution(causal).weight.detach()
-    # Wan and Qwen keep their padding in `_padding`, Hunyuan in `time_causal_padding`: left, right, top, bottom, before,
-    # after.
+    # diffusers' classes keep their padding in one of two attributes: left, right, top, bottom, before, after.
     padding = getattr(causal, "_padding", None) or getattr(causal, "time_causal_padding")  # noqa: B009
     weight_OIHW = (
         weight_OITHW[:, :, -1] if time_padding == "zeros" else weight_OITHW.float().sum(2).to(weight_OITHW.dtype)

@@ -90,7 +90,7 @@ def choose_model(config: Config) -> Model:
     section = config.model
     if section.arch is None:
         raise UsageError(
-            "`--arch` is missing", fix="name the model family, e.g. `--arch wan22`, or set `arch` under [model]"
+            "`--arch` is missing", fix="name the model family with `--arch NAME`, or set `arch` under [model]"
         )
     family = load_family(section.arch).for_task(section.task or "")
     files = model_files(section)

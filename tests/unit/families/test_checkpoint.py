@@ -133,12 +133,12 @@ def test_unknown_quantisation_is_refused(tmp_path: Path):
 
 def test_markers_and_embedded_tokenizer_are_no_weights_but_found(tmp_path: Path):
     extra = {
-        "model.diffusion_model.__index_timestep_zero__": torch.zeros(1),
+        "model.diffusion_model.scaled_fp8": torch.zeros(1),
         "spiece_model": torch.tensor([1, 2, 255], dtype=torch.uint8),
     }
     write_safetensors({"a": torch.ones(2), **extra}, tmp_path / "x.safetensors")
     assert open_checkpoint(tmp_path / "x.safetensors").keys() == {"a"}
-    assert holds_entry(tmp_path / "x.safetensors", "__index_timestep_zero__")
+    assert holds_entry(tmp_path / "x.safetensors", "scaled_fp8")
     assert embedded_sentencepiece(tmp_path / "x.safetensors") == b"\x01\x02\xff"
 
 
