@@ -18,12 +18,22 @@ from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext, Summary
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
+from tests.builders.families import NAMES, family_of
 from tests.builders.recorder import Recorder
 
 # The models are so small that threads would only wait for each other.
 torch.set_num_threads(1)
 
 TEXT_WIDTH = 32
+CACHE_SUFFIX = "wan"
+"""Of the caches that are written here: 16 latent channels, and text rows of a T5 encoder."""
+
+_READ_THEM = [family_of(name) for name in NAMES if family_of(name).cache_suffix == CACHE_SUFFIX]
+PLAIN = next(family.name for family in _READ_THEM if len(family.experts) == 1)
+"""A family that reads these caches, with one denoiser."""
+TWO_EXPERTS = next(family.name for family in _READ_THEM if len(family.experts) == 2)
+"""A family that reads these caches, with a high-noise and a low-noise expert."""
+
 TIER_WEIGHTS = torch.tensor([1.0, 128 / 255, 80 / 255, 0.0])
 
 
@@ -53,7 +63,7 @@ def write_entry(
     regions: Tensor | None = None,
     text: bool = True,
     seed: int = 0,
-    arch: str = "wan",
+    arch: str = CACHE_SUFFIX,
     **metadata: str,
 ) -> Path:
     """Write one item's latents and caption, and return the latent file."""
@@ -100,9 +110,9 @@ def write_masked_set(
 def train_config(
     cache: Path, output: Path, *, datasets: Sequence[dict[str, Any]] | None = None, **fields: Any
 ) -> Config:
-    """Return a configuration that trains the tiny wan21 for a few steps; ``fields`` go to the section that has them."""
+    """Return a configuration that trains the tiny :data:`PLAIN` for a few steps; ``fields`` go to the section that has them."""
     sections: dict[str, dict[str, Any]] = {
-        "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
+        "model": {"arch": PLAIN, "model": "tiny", "device": "cpu"},
         "mask_loss": {},
         "train": {"max_train_steps": 2},
         "memory": {},

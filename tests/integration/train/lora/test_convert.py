@@ -17,7 +17,7 @@ from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.command import run_here
 from tests.builders.families import NAMES, tiny_denoiser
 from tests.builders.pictures import tree
-from tests.builders.training import problems_of, seeded, tensors_of
+from tests.builders.training import PLAIN, problems_of, seeded, tensors_of
 
 METADATA = {
     "ss_base_model_version": "wan",
@@ -130,21 +130,21 @@ def test_blocks_beyond_those_of_the_miniature_are_known(tmp_path):
 
 @pytest.mark.parametrize("kind", ["lokr", "loha"])
 def test_lokr_and_loha_go_between_native_and_kohya_and_not_to_diffusers(tmp_path, kind):
-    save_lora(tmp_path / "start.safetensors", lora_of("wan21", kind=kind), {})
+    save_lora(tmp_path / "start.safetensors", lora_of(PLAIN, kind=kind), {})
     assert_same(
         tensors_of(tmp_path / "start.safetensors"),
-        there_and_back(tmp_path / "start.safetensors", "kohya", "native", tmp_path, "wan21"),
+        there_and_back(tmp_path / "start.safetensors", "kohya", "native", tmp_path, PLAIN),
     )
     with pytest.raises(UsageError, match="no spelling for LoKr and LoHa"):
-        convert(tmp_path / "start.safetensors", "diffusers", tmp_path / "out.safetensors", arch="wan21")
+        convert(tmp_path / "start.safetensors", "diffusers", tmp_path / "out.safetensors", arch=PLAIN)
 
 
 @pytest.mark.parametrize("other", ["kohya", "diffusers"])
 def test_dora_keeps_its_norms(tmp_path, other):
-    save_lora(tmp_path / "start.safetensors", lora_of("wan21", alpha=2.0, dora=True), {})
+    save_lora(tmp_path / "start.safetensors", lora_of(PLAIN, alpha=2.0, dora=True), {})
     start, back = (
         tensors_of(tmp_path / "start.safetensors"),
-        there_and_back(tmp_path / "start.safetensors", other, "native", tmp_path, "wan21"),
+        there_and_back(tmp_path / "start.safetensors", other, "native", tmp_path, PLAIN),
     )
     norms = [key for key in start if key.endswith("dora_scale")]
     assert norms
@@ -152,7 +152,7 @@ def test_dora_keeps_its_norms(tmp_path, other):
 
 
 def test_metadata_is_kept_and_hashes_are_of_the_new_file(tmp_path):
-    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), METADATA)
     convert(tmp_path / "native.safetensors", "kohya", tmp_path / "kohya.safetensors")
     with safe_open(tmp_path / "kohya.safetensors", framework="pt") as file:
         metadata = file.metadata()
@@ -164,7 +164,7 @@ def test_metadata_is_kept_and_hashes_are_of_the_new_file(tmp_path):
 
 
 def test_the_input_is_not_touched_and_the_summary_says_what_was_done(tmp_path):
-    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), METADATA)
     before = (tmp_path / "native.safetensors").read_bytes()
     _, summary = convert(tmp_path / "native.safetensors", "kohya", tmp_path / "kohya.safetensors")
     assert (tmp_path / "native.safetensors").read_bytes() == before
@@ -175,13 +175,13 @@ def test_the_input_is_not_touched_and_the_summary_says_what_was_done(tmp_path):
 
 
 def test_without_a_name_the_file_is_called_after_the_spelling(tmp_path):
-    save_lora(tmp_path / "kyla.safetensors", lora_of("wan21"), METADATA)
+    save_lora(tmp_path / "kyla.safetensors", lora_of(PLAIN), METADATA)
     section = {"convert_lora": tmp_path / "kyla.safetensors", "lora_format": "kohya", "output_dir": tmp_path}
     assert convert_lora.plan(Config.model_validate({"saving": section})).target == tmp_path / "kyla-kohya.safetensors"
 
 
 def test_precision_stays_unless_it_is_asked_for(tmp_path):
-    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA, precision="bfloat16")
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), METADATA, precision="bfloat16")
     convert(tmp_path / "native.safetensors", "kohya", tmp_path / "kept.safetensors")
     convert(tmp_path / "native.safetensors", "kohya", tmp_path / "wide.safetensors", save_precision="float32")
     kinds = [
@@ -193,16 +193,16 @@ def test_precision_stays_unless_it_is_asked_for(tmp_path):
 
 def test_a_second_run_does_nothing_and_a_changed_input_is_converted_again(tmp_path):
     source, target = tmp_path / "native.safetensors", tmp_path / "kohya.safetensors"
-    save_lora(source, lora_of("wan21"), METADATA)
+    save_lora(source, lora_of(PLAIN), METADATA)
     convert(source, "kohya", target)
     assert [item.action for item in convert(source, "kohya", target)[0].items] == [Action.SKIP]
-    save_lora(source, lora_of("wan21", seed=9), METADATA)
+    save_lora(source, lora_of(PLAIN, seed=9), METADATA)
     assert [item.action for item in convert(source, "kohya", target)[0].items] == [Action.WRITE]
 
 
 def test_a_file_that_is_not_ours_is_overwritten_with_force_alone(tmp_path):
-    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
-    save_lora(tmp_path / "mine.safetensors", lora_of("wan21", seed=3), METADATA)
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), METADATA)
+    save_lora(tmp_path / "mine.safetensors", lora_of(PLAIN, seed=3), METADATA)
     with pytest.raises(InputError, match="another file has the name"):
         convert(tmp_path / "native.safetensors", "kohya", tmp_path / "mine.safetensors")
     with pytest.raises(UsageError, match="over itself"):
@@ -218,7 +218,7 @@ def test_layers_of_no_known_name_are_refused_by_name_and_nothing_is_written(tmp_
         tmp_path / "sdxl.safetensors",
     )
     with pytest.raises(ModelError, match="2 of 4 tensors in this file are of no layer") as caught:
-        convert(tmp_path / "sdxl.safetensors", "native", tmp_path / "out.safetensors", arch="wan21")
+        convert(tmp_path / "sdxl.safetensors", "native", tmp_path / "out.safetensors", arch=PLAIN)
     assert "lora_unet_down_blocks_0_to_q" in problems_of(caught.value)
     assert not (tmp_path / "out.safetensors").exists()
 
@@ -253,17 +253,17 @@ def test_a_part_whose_size_cannot_be_told_is_refused(tmp_path):
 def test_what_is_no_lora_is_refused(tmp_path):
     save_file({"blocks.0.weight": seeded(2, 2)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match="no LoRA in a spelling"):
-        convert(tmp_path / "model.safetensors", "native", tmp_path / "out.safetensors", arch="wan21")
+        convert(tmp_path / "model.safetensors", "native", tmp_path / "out.safetensors", arch=PLAIN)
 
 
 def test_a_family_that_the_file_does_not_name_is_asked_for(tmp_path):
-    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), {})
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), {})
     with pytest.raises(UsageError, match="which family it is for"):
         convert(tmp_path / "native.safetensors", "kohya", tmp_path / "out.safetensors")
 
 
 def test_a_file_that_is_spelled_so_already_is_not_copied(tmp_path):
-    save_lora(tmp_path / "native.safetensors", lora_of("wan21"), METADATA)
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), METADATA)
     with pytest.raises(UsageError, match="spelled the native way already"):
         convert(tmp_path / "native.safetensors", "native", tmp_path / "out.safetensors")
 
@@ -283,7 +283,7 @@ def missing(path):
 
 
 def truncated(path):
-    save_lora(path, lora_of("wan21"), METADATA)
+    save_lora(path, lora_of(PLAIN), METADATA)
     path.write_bytes(path.read_bytes()[:-40])
 
 
@@ -292,7 +292,7 @@ def hostile(path):
 
 
 def not_a_number(path):
-    save_lora(path, lora_of("wan21"), METADATA)
+    save_lora(path, lora_of(PLAIN), METADATA)
     tensors = load_file(path)
     tensors["diffusion_model.blocks.0.self_attn.q.lora_A.weight"][0, 0] = float("nan")
     save_file(tensors, path, metadata=METADATA)

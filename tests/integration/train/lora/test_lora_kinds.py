@@ -9,7 +9,7 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from tests.builders.families import tiny_denoiser
-from tests.builders.training import run, seeded, train_config, write_masked_set
+from tests.builders.training import PLAIN, run, seeded, train_config, write_masked_set
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def cache(tmp_path):
 
 
 def inject(kind, *, seed=0, alpha=1.0, rank=2):
-    return inject_lora(tiny_denoiser("wan21"), LoraShape(rank=rank, alpha=alpha, kind=kind), seed=seed)
+    return inject_lora(tiny_denoiser(PLAIN), LoraShape(rank=rank, alpha=alpha, kind=kind), seed=seed)
 
 
 def updates(lora):
@@ -72,7 +72,7 @@ def test_a_lokr_means_the_same_to_the_diffusers_model(tmp_path):
         for name, value in stored.items()
         if not name.endswith(".alpha")
     }
-    theirs = tiny_denoiser("wan21")
+    theirs = tiny_denoiser(PLAIN)
     theirs.module.load_lora_adapter(
         {f"{lora.modules()[name]}.{part}": value for (name, part), value in split.items()}, prefix=None
     )

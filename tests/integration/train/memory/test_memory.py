@@ -18,7 +18,7 @@ from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
 from tests.builders.families import family_of
 from tests.builders.recorder import Recorder
-from tests.builders.training import train_config, write_entry, write_masked_set
+from tests.builders.training import PLAIN, TWO_EXPERTS, train_config, write_entry, write_masked_set
 
 # Fewer layers are adapted, which leaves less to trace and to compile: that is what takes the time.
 FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*"]}
@@ -60,7 +60,7 @@ def same(first, second):
         {"fp8_base": True},
         {"int8_base": True, "use_dora": True},
         {
-            "arch": "wan22",
+            "arch": TWO_EXPERTS,
             "expert": "both",
             "high_noise_share": 0.5,
             "expert_run_length": 1,
@@ -213,11 +213,11 @@ def test_memory_auto_says_when_the_model_is_not_here(cache, tmp_path):
 def test_the_memory_of_every_expert_that_is_trained_is_known_from_its_own_file(cache, tmp_path, options, experts):
     file = model_file(tmp_path, blocks=40)
     given = {"high": ["dit_high_noise"], "low": ["dit"], "both": ["dit", "dit_high_noise"]}[options["expert"]]
-    config = train_config(cache, tmp_path / "out", arch="wan22", model=None, **dict.fromkeys(given, file), **options)
+    config = train_config(
+        cache, tmp_path / "out", arch=TWO_EXPERTS, model=None, **dict.fromkeys(given, file), **options
+    )
     needed = plan_training(config).details["memory_bytes"]
-    one = plan_training(train_config(cache, tmp_path / "one", arch="wan21", model=None, dit=file)).details[
-        "memory_bytes"
-    ]
+    one = plan_training(train_config(cache, tmp_path / "one", arch=PLAIN, model=None, dit=file)).details["memory_bytes"]
     weights, adapters = 40 * 256 * 256 * 4, 40 * 512 * config.lora.network_dim * 16
     assert needed - one == (experts - 1) * (weights + adapters)
 
@@ -225,20 +225,20 @@ def test_the_memory_of_every_expert_that_is_trained_is_known_from_its_own_file(c
 def test_the_memory_is_not_known_while_an_expert_is_not_here(cache, tmp_path):
     # The other may be fetched later.
     model = {"model": "nobody/has-this", "download": True}
-    config = train_config(cache, tmp_path / "out", arch="wan22", expert="both", dit=model_file(tmp_path), **model)
+    config = train_config(cache, tmp_path / "out", arch=TWO_EXPERTS, expert="both", dit=model_file(tmp_path), **model)
     assert "memory_bytes" not in plan_training(config).details
 
 
 def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
     tokens = {}
-    for name, task in (("qwen-image", "t2i"), ("qwen-image-edit", "edit-2509"), ("wan21", "t2v"), ("wan21", "i2v")):
+    for name, task in (("qwen-image", "t2i"), ("qwen-image-edit", "edit-2509"), (PLAIN, "t2v"), (PLAIN, "i2v")):
         family = family_of(name, task)
         folder = write_cache(tmp_path / name / task, family)
         cached = read_set(1, folder, family, batch_size=3, repeats=1)
         tokens[name, task] = train_memory.most_tokens(family, [cached])
     assert tokens["qwen-image", "t2i"] == 3 * 4
     assert tokens["qwen-image-edit", "edit-2509"] == 2 * tokens["qwen-image", "t2i"]
-    assert tokens["wan21", "i2v"] == 2 * tokens["wan21", "t2v"] == 3 * 2 * 4
+    assert tokens[PLAIN, "i2v"] == 2 * tokens[PLAIN, "t2v"] == 3 * 2 * 4
 
 
 def test_cached_items_leave_the_memory_free_that_the_denoisers_will_take(cache, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 from tests.builders.cached_families import write_cache
 from tests.builders.families import TASKS, family_of, tiny_denoiser
+from tests.builders.training import PLAIN
 
 CPU = torch.device("cpu")
 WAITS_INSIDE = {
@@ -127,7 +128,7 @@ def test_texts_of_different_lengths_are_masked_without_a_copy(locked):
 def test_frames_at_times_of_their_own_are_placed_without_a_copy(tmp_path, locked, noise_on_meta):
     """One-frame training gives each latent frame an index, which the host reads."""
     meta = torch.device("meta")
-    learner, batch = make_learner("wan21", "i2v", meta), make_batch(tmp_path, "wan21", "i2v")
+    learner, batch = make_learner(PLAIN, "i2v", meta), make_batch(tmp_path, PLAIN, "i2v")
     frames = batch.latents_BCFHW.shape[2]
     batch.conditioning["f_indices"] = torch.tensor([[3 * frame for frame in range(frames)]] * 2, dtype=torch.int32)
     run_step(learner, [batch], RULE, step=0, device=meta)

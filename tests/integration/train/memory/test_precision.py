@@ -10,6 +10,7 @@ from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.step import noise_batch
 from tests.builders.cached_families import write_cache
 from tests.builders.families import TASKS, family_of, tiny_denoiser
+from tests.builders.training import PLAIN
 
 CPU = torch.device("cpu")
 SHAPES = {
@@ -68,8 +69,8 @@ def test_the_gradient_is_as_near_to_that_of_a_float32_model_as_with_adapters_in_
 
 @pytest.mark.parametrize("kind", ["lora", "lokr", "loha"])
 def test_what_an_adapter_keeps_of_its_input_for_the_backward_pass_is_in_bfloat16(tmp_path, kind):
-    _, inputs = inputs_of(tmp_path, "wan21", "t2v")
-    denoiser, lora = adapted("wan21", "t2v", SHAPES[kind], torch.bfloat16)
+    _, inputs = inputs_of(tmp_path, PLAIN, "t2v")
+    denoiser, lora = adapted(PLAIN, "t2v", SHAPES[kind], torch.bfloat16)
     layer = lora.layers["blocks.0.attn1.to_q"]
     kept = []
     rows = torch.randn(2, 6, layer.get_base_layer().in_features, dtype=torch.bfloat16, requires_grad=True)
@@ -88,21 +89,21 @@ def test_what_an_adapter_keeps_of_its_input_for_the_backward_pass_is_in_bfloat16
 
 @pytest.mark.parametrize(("kind", "dtype"), [("lora", torch.float32), ("dora", torch.bfloat16)])
 def test_adapters_of_a_float32_model_and_dora_stay_as_peft_made_them(kind, dtype):
-    _, lora = adapted("wan21", "t2v", SHAPES[kind], dtype)
+    _, lora = adapted(PLAIN, "t2v", SHAPES[kind], dtype)
     assert all("forward" not in layer.__dict__ and layer.cast_input_dtype_enabled for layer in lora.layers.values())
 
 
 def test_the_base_model_predicts_the_same_with_its_adapters_off(tmp_path):
-    _, inputs = inputs_of(tmp_path, "wan21", "t2v")
-    denoiser, lora = adapted("wan21", "t2v", SHAPES["lora"], torch.bfloat16)
-    bare = tiny_denoiser("wan21", dtype=torch.bfloat16)
+    _, inputs = inputs_of(tmp_path, PLAIN, "t2v")
+    denoiser, lora = adapted(PLAIN, "t2v", SHAPES["lora"], torch.bfloat16)
+    bare = tiny_denoiser(PLAIN, dtype=torch.bfloat16)
     with adapters_off(lora):
         assert torch.equal(denoiser.predict(inputs), bare.predict(inputs))
 
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_adapters_that_learnt_nothing_yet_leave_a_bfloat16_model_as_it_was(tmp_path, kind):
-    _, inputs = inputs_of(tmp_path, "wan21", "t2v")
-    denoiser, bare = (tiny_denoiser("wan21", dtype=torch.bfloat16) for _ in range(2))
+    _, inputs = inputs_of(tmp_path, PLAIN, "t2v")
+    denoiser, bare = (tiny_denoiser(PLAIN, dtype=torch.bfloat16) for _ in range(2))
     inject_lora(denoiser, SHAPES[kind], seed=0)
     assert torch.equal(denoiser.predict(inputs), bare.predict(inputs))

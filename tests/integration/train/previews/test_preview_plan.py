@@ -6,9 +6,13 @@ import pytest
 
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
+from tests.builders.families import NAMES, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.tiny_pipelines import tiny_pipeline
-from tests.builders.training import problems_of, train_config, write_entry, write_masked_set
+from tests.builders.training import PLAIN, TWO_EXPERTS, problems_of, train_config, write_entry, write_masked_set
+
+DISTILLED = next(family for family in map(family_of, NAMES) if family.preview_pipeline().guidance_scale is not None)
+EDIT = next(family for family in map(family_of, NAMES) if family.task.text_sees_controls)
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def refusal(*args, **options):
 def wan_folder(tmp_path, *, without=()):
     """Save a tiny model folder in diffusers layout, and leave parts out."""
     folder = tmp_path / "model"
-    tiny_pipeline("wan22").save_pretrained(folder)
+    tiny_pipeline(TWO_EXPERTS).save_pretrained(folder)
     for part in without:
         (folder / part).rename(tmp_path / part)
     return folder
@@ -115,12 +119,14 @@ def test_guidance_is_free_of_a_classifier_where_no_model_is_told_it(cache, writt
 
 
 @pytest.mark.parametrize(
-    ("written", "guidance", "cfg_scale"), [("", 6.0, 1.0), ("--g 2", 2.0, 1.0), ("--l 3", 6.0, 3.0)]
+    ("written", "guidance_scale", "cfg_scale"), [("", None, None), ("--g 2", 2.0, None), ("--l 3", None, 3.0)]
 )
-def test_a_distilled_model_is_told_its_guidance(tmp_path, written, guidance, cfg_scale):
-    write_entry(tmp_path / "cache", "kyla", arch="hv", architecture="hunyuan_video")
-    preview = preview_of(tmp_path / "cache", f"a cat {written}", arch="hunyuan-video")
-    assert (preview.settings.guidance_scale, preview.settings.cfg_scale) == (guidance, cfg_scale)
+def test_guidance_is_an_input_of_a_distilled_model(tmp_path, written, guidance_scale, cfg_scale):
+    write_entry(tmp_path / "cache", "kyla", arch=DISTILLED.cache_suffix, architecture=DISTILLED.metadata_name)
+    settings = preview_of(tmp_path / "cache", f"a cat {written}", arch=DISTILLED.name).settings
+    defaults = DISTILLED.preview_pipeline()
+    assert settings.guidance_scale == (guidance_scale or defaults.guidance_scale)
+    assert settings.cfg_scale == (cfg_scale or defaults.cfg_scale)
 
 
 def test_sizes_off_the_grid_are_rounded_down_and_said(cache):
@@ -143,11 +149,23 @@ def test_a_negative_prompt_without_guidance_is_said(cache):
 @pytest.mark.parametrize(
     ("prompt", "options", "message"),
     [
-        ("a cat --w 8", {}, "prompts.txt, line 1: `--w` is 8, and `wan21` draws from 16 pixels on"),
-        ("a cat --i a.png", {}, "prompts.txt, line 1: `--i` is not for `wan21` with this task"),
-        ("a cat --ci a.png", {}, "prompts.txt, line 1: `--ci` is not for `wan21` with this task"),
+        (
+            "a cat --w 8",
+            {},
+            f"prompts.txt, line 1: `--w` is 8, and `{PLAIN}` draws from 16 pixels on",
+        ),
+        ("a cat --i a.png", {}, f"prompts.txt, line 1: `--i` is not for `{PLAIN}` with this task"),
+        (
+            "a cat --ci a.png",
+            {},
+            f"prompts.txt, line 1: `--ci` is not for `{PLAIN}` with this task",
+        ),
         ("a cat", {"task": "i2v"}, "prompts.txt, line 1: 0 pictures given, and this task takes 1 picture"),
-        ("a cat --ci a.png", {"task": "i2v"}, "`--ci` is not for `wan21` with this task; it takes `--i`"),
+        (
+            "a cat --ci a.png",
+            {"task": "i2v"},
+            f"`--ci` is not for `{PLAIN}` with this task; it takes `--i`",
+        ),
         ("a cat --i missing.png", {"task": "i2v"}, "prompts.txt, line 1: the picture cannot be read"),
         ("a cat --width 8", {}, "did you mean `--w`?"),
         ("a cat", {"suffix": "csv"}, ".txt, .toml and .json"),
@@ -160,18 +178,18 @@ def test_what_cannot_be_drawn_is_refused(cache, prompt, options, message):
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("a cat --f 5 --ci {picture}", "`--f` is 5, and `qwen-image-edit` draws pictures only"),
-        ("a cat --i {picture}", "`--i` is not for `qwen-image-edit` with this task; it takes `--ci`"),
+        ("a cat --f 5 --ci {picture}", f"`--f` is 5, and `{EDIT.name}` draws pictures only"),
+        ("a cat --i {picture}", f"`--i` is not for `{EDIT.name}` with this task; it takes `--ci`"),
         ("a cat", "0 pictures given, and this task takes 1 to 8 pictures"),
         ("a cat --ci {text}", "not a PNG, JPEG, WebP, BMP or AVIF picture"),
     ],
 )
 def test_what_an_edit_model_cannot_draw_is_refused(tmp_path, prompt, message):
-    write_entry(tmp_path / "cache", "kyla", arch="qie", architecture="qwen_image")
+    write_entry(tmp_path / "cache", "kyla", arch=EDIT.cache_suffix, architecture=EDIT.metadata_name)
     picture = save(tmp_path / "a.png", random_rgb())
     (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
     prompt = prompt.format(picture=picture, text=tmp_path / "text.png")
-    assert message in refusal(tmp_path / "cache", prompt, arch="qwen-image-edit")
+    assert message in refusal(tmp_path / "cache", prompt, arch=EDIT.name)
 
 
 def test_every_bad_prompt_is_named_at_once(cache):
@@ -196,7 +214,7 @@ def test_a_plan_fetches_nothing(cache, monkeypatch):
     monkeypatch.setattr(
         "blissmask.families.files.model_files.hub_folder", lambda *args, **options: pytest.fail("fetched")
     )
-    made = plan(cache, arch="wan22", model="somebody/a-model", download=True)
+    made = plan(cache, arch=TWO_EXPERTS, model="somebody/a-model", download=True)
     assert [expert.name for expert in made.previews.frozen_experts] == ["high"]
 
 
@@ -207,17 +225,18 @@ def test_a_hub_model_that_is_not_here_and_may_not_be_fetched_is_refused(cache, t
 
 def test_the_expert_that_is_not_trained_draws_too_where_its_file_is_there(cache, tmp_path):
     folder = wan_folder(tmp_path)
-    made = plan(cache, arch="wan22", model=str(folder))
+    made = plan(cache, arch=TWO_EXPERTS, model=str(folder))
     assert [expert.name for expert in made.previews.frozen_experts] == ["high"]
     assert [
-        expert.name for expert in plan(cache, arch="wan22", model=str(folder), expert="high").previews.frozen_experts
+        expert.name
+        for expert in plan(cache, arch=TWO_EXPERTS, model=str(folder), expert="high").previews.frozen_experts
     ] == ["low"]
-    assert plan(cache, arch="wan22", model=str(folder), expert="both").previews.frozen_experts == ()
+    assert plan(cache, arch=TWO_EXPERTS, model=str(folder), expert="both").previews.frozen_experts == ()
 
 
 def test_an_expert_alone_is_said_with_the_flag_of_the_other(cache, tmp_path):
     folder = wan_folder(tmp_path, without=["transformer"])
-    made = plan(cache, arch="wan22", model=str(folder))
+    made = plan(cache, arch=TWO_EXPERTS, model=str(folder))
     assert made.previews.frozen_experts == ()
     (warning,) = [warning for warning in made.warnings if "expert alone" in warning.what]
     assert "drawn with the low-noise expert alone" in warning.what

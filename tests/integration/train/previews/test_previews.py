@@ -25,7 +25,7 @@ from tests.builders.cached_families import write_cache
 from tests.builders.families import TASKS, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.recorder import Recorder
-from tests.builders.training import run, tensors_of, train_config, write_masked_set
+from tests.builders.training import TWO_EXPERTS, run, tensors_of, train_config, write_masked_set
 
 
 class SwitchingSgd(torch.optim.SGD):
@@ -119,15 +119,15 @@ def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
         {"fp8_base": True},
         {"int8_base": True},
         {"optimizer_type": f"{__name__}.SwitchingSgd"},
-        {"arch": "wan22"},
+        {"arch": TWO_EXPERTS},
         {
-            "arch": "wan22",
+            "arch": TWO_EXPERTS,
             "expert": "both",
             "high_noise_share": 0.5,
             "expert_run_length": 1,
             "offload_inactive_dit": True,
         },
-        {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "shared_lora": True},
+        {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.5, "shared_lora": True},
     ],
     ids=str,
 )
@@ -232,7 +232,7 @@ def test_denoisers_are_loaded_once_and_after_the_text_encoder_is_let_go(cache, p
 
     monkeypatch.setattr(FamilyForTask, "load_text_encoder", watch)
     monkeypatch.setattr(FamilyForTask, "load_denoiser", count)
-    run(train_config(cache, tmp_path / "out", arch="wan22", sample_prompts=prompts, sample_every_n_steps=1))
+    run(train_config(cache, tmp_path / "out", arch=TWO_EXPERTS, sample_prompts=prompts, sample_every_n_steps=1))
     assert loaded == [("high", [None]), ("low", [None])]
 
 
@@ -248,7 +248,7 @@ def test_experts_that_rest_are_out_of_the_way_when_the_other_draws(cache, prompt
             "to",
             lambda expert, device, move=move: moves.append((expert.name, str(device))) or move(expert, device),
         )
-    options = {"arch": "wan22", "max_train_steps": 1, "sample_prompts": prompts, "sample_every_n_steps": 1}
+    options = {"arch": TWO_EXPERTS, "max_train_steps": 1, "sample_prompts": prompts, "sample_every_n_steps": 1}
     run(train_config(cache, tmp_path / "out", **options))
     # Loaded into CPU memory; the step; then for each of two prompts high draws, low draws, and high rests again.
     turns = [("low", "cpu"), ("high", "cpu"), ("high", "cpu"), ("low", "cpu"), ("high", "cpu")]

@@ -5,9 +5,9 @@ import torch
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
+from tests.builders.training import PLAIN, TWO_EXPERTS, problems_of, run, train_config, write_entry, write_masked_set
 
-BOTH = {"arch": "wan22", "expert": "both", "high_noise_share": 0.25, "max_train_steps": 40}
+BOTH = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.25, "max_train_steps": 40}
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ def test_a_run_goes_on_when_the_lora_it_started_from_is_gone(cache, tmp_path):
 
 @pytest.mark.parametrize(("made_for", "wanted"), [("t2v", "i2v"), ("i2v", "t2v")])
 def test_a_cache_of_another_task_is_refused_by_name(tmp_path, made_for, wanted):
-    path = write_entry(tmp_path / "cache", "kyla", **{"blissmask.arch": "wan21", "blissmask.task": made_for})
+    path = write_entry(tmp_path / "cache", "kyla", **{"blissmask.arch": PLAIN, "blissmask.task": made_for})
     with pytest.raises(CacheError) as caught:
         plan_training(train_config(tmp_path / "cache", tmp_path / "out", task=wanted))
     assert f"cached for the task `{made_for}`, and `{wanted}` is to be trained\n{path}" in problems_of(caught.value)
-    assert f"blissmask cache --arch wan21 --task {wanted}" in problems_of(caught.value)
+    assert f"blissmask cache --arch {PLAIN} --task {wanted}" in problems_of(caught.value)
 
 
 def test_a_cache_of_another_tool_serves_any_task(cache, tmp_path):

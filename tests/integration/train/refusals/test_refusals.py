@@ -5,7 +5,16 @@ import pytest
 from blissmask.config.load import load_config
 from blissmask.errors import CacheError, ModelError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
+from tests.builders.training import (
+    PLAIN,
+    TWO_EXPERTS,
+    problems_of,
+    run,
+    tensors_of,
+    train_config,
+    write_entry,
+    write_masked_set,
+)
 
 
 @pytest.fixture
@@ -19,7 +28,7 @@ def test_mask_loss_without_any_mask_is_fatal_before_a_model_is_loaded(tmp_path):
         plan_training(train_config(tmp_path / "cache", tmp_path / "out", use_mask_loss=True, model="no-such-model"))
     assert caught.value.problems[0].what == "FATAL: --use_mask_loss is enabled but batch has no mask_weights!"
     assert path.name in problems_of(caught.value)
-    assert "blissmask cache --arch wan21" in problems_of(caught.value)
+    assert f"blissmask cache --arch {PLAIN}" in problems_of(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +46,9 @@ def test_arguments_out_of_range_are_refused_in_the_words_of_the_guide(field, val
 
 
 def test_family_comes_from_the_cache_when_it_is_not_given(tmp_path):
-    write_masked_set(tmp_path / "cache", **{"blissmask.arch": "wan22", "blissmask.task": "t2v"})
+    write_masked_set(tmp_path / "cache", **{"blissmask.arch": TWO_EXPERTS, "blissmask.task": "t2v"})
     plan = plan_training(train_config(tmp_path / "cache", tmp_path / "out", arch=None))
-    assert (plan.family.name, plan.family.task_name) == ("wan22", "t2v")
+    assert (plan.family.name, plan.family.task_name) == (TWO_EXPERTS, "t2v")
 
 
 def test_family_that_nobody_knows_is_asked_for(cache, tmp_path):

@@ -10,7 +10,7 @@ from blissmask.events import Measured, Noted
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import schedule_steps
 from tests.builders.families import tiny_denoiser
-from tests.builders.training import run, tensors_of, train_config, write_masked_set
+from tests.builders.training import TWO_EXPERTS, run, tensors_of, train_config, write_masked_set
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def moved(path):
 
 
 def test_low_expert_is_trained_when_none_is_named(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", arch="wan22"))
+    run(train_config(cache, tmp_path / "out", arch=TWO_EXPERTS))
     assert files_in(tmp_path / "out") == ["kyla-low.safetensors"]
 
 
@@ -36,7 +36,7 @@ def test_both_experts_get_a_file_each_and_noise_of_their_own_range(cache, tmp_pa
         train_config(
             cache,
             tmp_path / "out",
-            arch="wan22",
+            arch=TWO_EXPERTS,
             expert="both",
             max_train_steps=12,
             expert_run_length=3,
@@ -53,21 +53,21 @@ def test_both_experts_get_a_file_each_and_noise_of_their_own_range(cache, tmp_pa
 
 
 def test_share_of_the_steps_follows_the_noise_and_is_said(cache, tmp_path):
-    plan = plan_training(train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=100))
+    plan = plan_training(train_config(cache, tmp_path / "out", arch=TWO_EXPERTS, expert="both", max_train_steps=100))
     # With shift 3, 0.875 lies at the logistic 0.847 of a standard normal: 19.8 percent of the draws are above it.
     assert plan.steps.expert_lines() == [
         "the high-noise expert gets 20 of 100 steps (20%)",
         "the low-noise expert gets 80 of 100 steps (80%)",
     ]
     _, recorder = run(
-        train_config(cache, tmp_path / "out", arch="wan22", expert="both", max_train_steps=4, high_noise_share=0.5)
+        train_config(cache, tmp_path / "out", arch=TWO_EXPERTS, expert="both", max_train_steps=4, high_noise_share=0.5)
     )
     assert "the high-noise expert gets 2 of 4 steps (50%)" in [event.text for event in recorder.of(Noted)]
 
 
 def test_a_shared_lora_is_one_file_that_both_experts_move(cache, tmp_path):
     options = {
-        "arch": "wan22",
+        "arch": TWO_EXPERTS,
         "expert": "both",
         "shared_lora": True,
         "high_noise_share": 0.5,
@@ -84,7 +84,7 @@ def test_a_shared_lora_is_one_file_that_both_experts_move(cache, tmp_path):
 @pytest.mark.parametrize("shared", [False, True])
 def test_two_experts_resume_to_the_same_weights(cache, tmp_path, shared):
     options = {
-        "arch": "wan22",
+        "arch": TWO_EXPERTS,
         "expert": "both",
         "max_train_steps": 8,
         "expert_run_length": 2,
@@ -103,8 +103,8 @@ def test_two_experts_resume_to_the_same_weights(cache, tmp_path, shared):
 
 
 def test_lora_of_the_high_expert_loads_into_its_transformer(cache, tmp_path):
-    run(train_config(cache, tmp_path / "out", arch="wan22", expert="high"))
-    denoiser = tiny_denoiser("wan22")
+    run(train_config(cache, tmp_path / "out", arch=TWO_EXPERTS, expert="high"))
+    denoiser = tiny_denoiser(TWO_EXPERTS)
     names = {
         key.removeprefix("diffusion_model.").rpartition(".lora_")[0]
         for key in tensors_of(tmp_path / "out" / "kyla-high.safetensors")
@@ -125,7 +125,7 @@ def test_a_range_upside_down_is_refused(cache, tmp_path):
 
 def test_a_fixed_noise_level_stays_fixed_inside_an_experts_range(cache, tmp_path):
     _, recorder = run(
-        train_config(cache, tmp_path / "out", arch="wan22", expert="low", min_timestep=500, max_timestep=500)
+        train_config(cache, tmp_path / "out", arch=TWO_EXPERTS, expert="low", min_timestep=500, max_timestep=500)
     )
     assert [event.values["timestep"] for event in recorder.of(Measured)] == [0.5, 0.5]
 
@@ -136,7 +136,7 @@ def test_a_fixed_noise_level_stays_fixed_inside_an_experts_range(cache, tmp_path
 )
 def test_a_range_that_leaves_an_expert_nothing_is_refused(cache, tmp_path, options, expert):
     with pytest.raises(UsageError, match=f"leave nothing to the {expert}-noise expert"):
-        plan_training(train_config(cache, tmp_path / "out", arch="wan22", **options))
+        plan_training(train_config(cache, tmp_path / "out", arch=TWO_EXPERTS, **options))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])

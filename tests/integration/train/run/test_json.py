@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.builders.command import run_here
-from tests.builders.training import write_masked_set
+from tests.builders.training import PLAIN, write_masked_set
 
-LINE = "blissmask train --arch wan21 --model tiny --network-dim 2 --max-train-steps 3 --use-mask-loss --log-with none --json"
+LINE = f"blissmask train --arch {PLAIN} --model tiny --network-dim 2 --max-train-steps 3 --use-mask-loss --log-with none --json"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from blissmask.events import Measured
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import Learner
-from tests.builders.training import losses, run, tensors_of, train_config, write_entry, write_masked_set
+from tests.builders.training import TWO_EXPERTS, losses, run, tensors_of, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_gradient_checkpointing_trains_the_same_bytes(cache, tmp_path):
     assert same(lora_of(tmp_path / "plain"), lora_of(tmp_path / "checkpointed"))
 
 
-TURNS = {"arch": "wan22", "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1, "max_train_steps": 4}
+TURNS = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1, "max_train_steps": 4}
 
 
 def moves_of(cache, output, monkeypatch, **options):

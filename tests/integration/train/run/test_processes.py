@@ -20,7 +20,7 @@ from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
 from tests.builders.torchrun import launch
-from tests.builders.training import stripes, train_config, weights_of, write_entry
+from tests.builders.training import TWO_EXPERTS, stripes, train_config, weights_of, write_entry
 
 pytestmark = pytest.mark.slow
 WORKER = """
@@ -95,7 +95,7 @@ JOBS = {
 def previews(folder):
     """Return the options of a training that draws two previews before the first step and two at the end."""
     return {
-        "arch": "wan22",
+        "arch": TWO_EXPERTS,
         "sample_prompts": str(folder / "prompts.txt"),
         "sample_every_n_steps": 2,
         "sample_at_first": True,

@@ -15,6 +15,7 @@ from blissmask.training.record.metrics import read_log
 from blissmask.training.step import noise_batch
 from tests.builders.families import tiny_denoiser
 from tests.builders.training import (
+    PLAIN,
     losses,
     run,
     stripes,
@@ -47,7 +48,7 @@ def test_lora_file_has_original_names_alpha_and_mask_settings(cache, tmp_path):
 def test_lora_file_loads_into_a_diffusers_pipeline_without_error(cache, tmp_path):
     run(train_config(cache, tmp_path / "out", network_alpha=1.0, max_train_steps=4))
     file = tmp_path / "out" / "kyla.safetensors"
-    ours = tiny_denoiser("wan21")
+    ours = tiny_denoiser(PLAIN)
     lora = inject_lora(ours, LoraShape(rank=2, alpha=1.0), seed=0)
     load_lora(file, lora)
     with torch.no_grad():
@@ -78,7 +79,7 @@ def test_other_formats_load_into_diffusers_and_back_here_like_the_native_one(cac
     run(train_config(cache, tmp_path / file_format, lora_format=file_format, **options))
     outputs = [prediction_with(tmp_path / name / "kyla.safetensors", cache) for name in ("native", file_format)]
     assert torch.allclose(outputs[0], outputs[1], atol=1e-6)
-    denoiser = tiny_denoiser("wan21")
+    denoiser = tiny_denoiser(PLAIN)
     load_lora(tmp_path / file_format / "kyla.safetensors", inject_lora(denoiser, LoraShape(rank=2, alpha=1.0), seed=0))
     with torch.no_grad():
         assert torch.allclose(denoiser.predict(inputs_of(cache)), outputs[0], atol=1e-6)
@@ -91,7 +92,7 @@ def test_dora_loads_into_diffusers_in_its_own_format_and_back_here(cache, tmp_pa
         )
     )
     file = tmp_path / "out" / "kyla.safetensors"
-    ours = tiny_denoiser("wan21")
+    ours = tiny_denoiser(PLAIN)
     lora = inject_lora(ours, LoraShape(rank=2, alpha=1.0, dora=True), seed=0)
     norms = {name: values.clone() for name, values in lora.magnitudes().items()}
     load_lora(file, lora)
@@ -102,7 +103,7 @@ def test_dora_loads_into_diffusers_in_its_own_format_and_back_here(cache, tmp_pa
 
 def prediction_with(file, cache):
     """Return what the diffusers pipeline's transformer predicts with a LoRA file."""
-    denoiser = tiny_denoiser("wan21")
+    denoiser = tiny_denoiser(PLAIN)
     pipeline_of(denoiser.module).load_lora_weights(str(file.parent), weight_name=file.name)
     with torch.no_grad():
         return denoiser.predict(inputs_of(cache))
@@ -130,7 +131,7 @@ def items(cache, **options):
 def test_only_the_lora_moves_and_the_loss_of_a_fixed_batch_falls(cache, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(train_lora, "load_learners", keep_result(train_lora.load_learners, kept))
-    untouched = {name: value.clone() for name, value in tiny_denoiser("wan21").module.state_dict().items()}
+    untouched = {name: value.clone() for name, value in tiny_denoiser(PLAIN).module.state_dict().items()}
     _, recorder = run(
         train_config(cache, tmp_path / "out", max_train_steps=60, min_timestep=500, max_timestep=500, network_dim=8)
     )
