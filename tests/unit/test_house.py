@@ -1,0 +1,131 @@
+"""The shape of the package: no circles of files or folders, folders that can be seen as a whole, no nested conditionals.
+
+Which floor stands on which is held by import-linter (`pyproject.toml`); it does not see circles inside a floor.
+"""
+
+import ast
+import functools
+import graphlib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from blissmask.families.registry import FAMILIES
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "blissmask"
+MOST_ENTRIES = 17
+"""What is seen as a whole when a folder is opened: about 16, and `__init__.py`."""
+
+
+@functools.cache
+def trees():
+    """Return the syntax tree of every module by its dotted name."""
+    return {dotted_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def dotted_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def folder_of(module):
+    """Return the dotted name of the folder that a module lies in; a package is its own folder."""
+    is_package = (ROOT / module.replace(".", "/")).is_dir()
+    return module if is_package else module.rpartition(".")[0]
+
+
+def imported(tree, known):
+    """Return the modules of the package that a file imports, inside functions too, but not for type checking alone."""
+    names = set()
+    for node in statements_that_run(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names & known
+
+
+def statements_that_run(node):
+    """Yield every node but those below `if TYPE_CHECKING`."""
+    yield node
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from statements_that_run(child)
+
+
+@functools.cache
+def imports():
+    known = set(trees())
+    return {name: imported(tree, known) - {name} for name, tree in trees().items()}
+
+
+def circle_in(arrows):
+    """Return the nodes of a circle, or None where there is none."""
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circle_in(imports()) is None
+
+
+def test_no_folders_import_each_other_in_a_circle():
+    arrows = defaultdict(set)
+    for name, others in imports().items():
+        for other in others:
+            ours, theirs = folder_of(name), folder_of(other)
+            # A folder and one inside it are one room.
+            apart = not f"{ours}.".startswith(f"{theirs}.") and not f"{theirs}.".startswith(f"{ours}.")
+            if apart:
+                arrows[ours].add(theirs)
+    assert circle_in(arrows) is None
+
+
+def test_a_circle_is_found():
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}}) is None
+
+
+def test_every_folder_can_be_seen_as_a_whole():
+    crowded = {}
+    for folder in [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]:
+        entries = [path for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+        if len(entries) > MOST_ENTRIES and folder != PACKAGE:
+            crowded[str(folder.relative_to(ROOT))] = len(entries)
+    assert crowded == {}
+
+
+def test_no_conditional_expression_stands_inside_another():
+    nested = []
+    for name, tree in trees().items():
+        for node in ast.walk(tree):
+            parts = (node.test, node.body, node.orelse) if isinstance(node, ast.IfExp) else ()
+            if any(isinstance(part, ast.IfExp) for part in parts):
+                nested.append(f"{name}:{node.lineno}")
+    assert nested == []
+
+
+def test_init_files_hold_a_docstring_and_nothing_else():
+    spoken = {dotted_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("__init__.py")}
+    del spoken["blissmask"]
+    assert [name for name, tree in spoken.items() if len(tree.body) != 1 or ast.get_docstring(tree) is None] == []
+
+
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_a_family_is_named_in_its_own_folder_alone(name):
+    """Everything else asks the registry."""
+    home = {name_of for name_of in trees() if name_of.rpartition(".")[2].replace("_", "-") == name}
+    assert len(home) == 1
+    own_folder = home.pop().rpartition(".")[0]
+    places = [
+        f"{module}:{node.lineno}"
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value == name and not module.startswith(f"{own_folder}.")
+    ]
+    assert places == []
