@@ -1,4 +1,4 @@
-"""Several trainings in one launch of ``torchrun``: importing takes its processes longer than training does."""
+"""Python code in two processes, and several trainings in one launch: importing takes longer than training does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,36 @@ Jobs = Mapping[str, Mapping[str, Any]]
 """Options of a training by the name of its output folder."""
 
 
-def launch(worker: str, folder: Path, jobs: Jobs, *, processes: int = 2) -> str:
-    """Run ``worker``, Python code that does the :func:`jobs_in_turn`, in each of the processes, and return what they said.
+LAUNCHERS = {
+    "torchrun": ("torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+    # Without `--multi_gpu` it starts a single process on a machine that has no GPU.
+    "accelerate": ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"),
+}
+"""Name -> module and options that start two processes on this machine."""
 
-    What became of a job must be seen by its output: one that fails ends the launch.
-    """
+
+def run_worker(
+    worker: str, folder: Path, argument: object, *, launcher: str = "torchrun"
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code in two processes; its arguments are ``folder`` and ``argument`` as JSON."""
     script = folder / "worker.py"
     script.write_text(worker, encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)}
-    done = subprocess.run(
-        [*command, script, folder, json.dumps(jobs)],
-        env=environment,
+    return subprocess.run(
+        [sys.executable, "-m", *LAUNCHERS[launcher], script, folder, json.dumps(argument)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    return done.stderr
+
+
+def launch(worker: str, folder: Path, jobs: Jobs, *, launcher: str = "torchrun") -> str:
+    """Run ``worker``, Python code that does the :func:`jobs_in_turn`, in two processes, and return what they printed.
+
+    What became of a job must be seen by its output: one that fails ends the launch.
+    """
+    return run_worker(worker, folder, jobs, launcher=launcher).stderr
 
 
 def jobs_in_turn() -> Iterator[tuple[Path, str, dict[str, Any]]]:
@@ -47,10 +60,12 @@ def jobs_in_turn() -> Iterator[tuple[Path, str, dict[str, Any]]]:
         yield folder, name, options
         torch.compiler.reset()
 
-        # The first job meets as torchrun has it. Where they met is written down there for good, so later ones meet elsewhere.
-        def elsewhere(backend: str, number: int = number) -> None:
+        # The first job meets as its launcher has it. Where they met is written down there for good, so later ones meet
+        # elsewhere.
+        def elsewhere(backend: str, *, timeout: timedelta, number: int = number) -> None:
             store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
             rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-            genuine(backend, store=dist.PrefixStore(f"after {number}", store), rank=rank, world_size=count)
+            own = dist.PrefixStore(f"after {number}", store)
+            genuine(backend, store=own, rank=rank, world_size=count, timeout=timeout)
 
         dist.init_process_group = elsewhere

@@ -1,10 +1,6 @@
 """Several processes share one cache run: each file has one writer, and counts are exact."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -12,10 +8,10 @@ import pytest
 from blissmask.processes import Processes
 from tests.builders.cache import FRAMES, PHOTO_WH, captions, entries, on_videos, video_folder
 from tests.builders.pictures import mask_folder, photo_folder
+from tests.builders.torchrun import LAUNCHERS, run_worker
 
-_PROCESS = """
-import os
-import json, sys
+WORKER = """
+import json, os, sys
 from pathlib import Path
 from blissmask.dataset import frame_source
 from blissmask.tasks.cache.plan import plan as plan_cache
@@ -32,9 +28,8 @@ def counted(path, indices):
 frame_source.read_frames = counted
 plan = plan_cache(config(folder, **settings))
 summary = run_cache(plan, RunContext(jobs=2))
-print(json.dumps({**summary.to_json(), "locks": len(plan.outputs), "decoded": decoded}), flush=True)
-# What is counted is printed; on a busy machine a thread of gloo may abort a process while Python takes itself apart.
-os._exit(0)
+counts = {**summary.to_json(), "locks": len(plan.outputs), "decoded": decoded}
+(folder / f"process-{os.environ['RANK']}.json").write_text(json.dumps(counts))
 """
 
 
@@ -70,11 +65,12 @@ def test_a_long_film_leaves_the_rest_to_the_other_process():
 
 
 @pytest.mark.slow
-def test_two_processes_fill_one_cache_and_agree_on_the_counts(tmp_path):
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_fill_one_cache_and_agree_on_the_counts(launcher, tmp_path):
     photo_folder(tmp_path / "photos", [f"{letter}.png" for letter in "abcde"], size_wh=PHOTO_WH)
     mask_folder(tmp_path / "masks", ["a.png", "c.png", "d.png"], size_wh=PHOTO_WH)
     captions(tmp_path, list("abcde"))
-    first, second = in_two_processes(tmp_path, mask_directory=str(tmp_path / "masks"))
+    first, second = in_two_processes(launcher, tmp_path, mask_directory=str(tmp_path / "masks"))
     assert first["mask_sources"] == second["mask_sources"] == {"alpha": 0, "file": 3, "full": 2}
     assert (first["written"], first["locks"], second["locks"]) == (5, 1, 0)
     assert sorted(entries(tmp_path)) == list("abcde")
@@ -84,36 +80,18 @@ def test_two_processes_fill_one_cache_and_agree_on_the_counts(tmp_path):
 def test_two_processes_decode_each_video_once_and_count_every_clip(tmp_path):
     video_folder(tmp_path, "a", "b", "c")
     settings = on_videos(tmp_path, frame_extraction="slide", video_directory=str(tmp_path / "videos"))
-    first, second = in_two_processes(tmp_path, **settings)
+    first, second = in_two_processes("torchrun", tmp_path, **settings)
     assert first["written"] == second["written"] == 3 * (FRAMES - 5 + 1)
     assert Counter(first["decoded"]) + Counter(second["decoded"]) == dict.fromkeys(("a.avi", "b.avi", "c.avi"), FRAMES)
     assert first["decoded"]
     assert second["decoded"]
 
 
-def in_two_processes(folder, **settings):
-    """Plan and run in two processes at once; return what each printed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, str(folder), json.dumps(settings)],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    printed = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(err for _, err in printed)
-    first, second = (json.loads(out.splitlines()[-1]) for out, _ in printed)
-    return first, second
+def in_two_processes(launcher, folder, **settings):
+    """Plan and run in two processes at once; return what each counted.
+
+    The launcher fails when one of its processes does, also when that is aborted after its work is done.
+    """
+    done = run_worker(WORKER, folder, settings, launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"process-{rank}.json").read_text()) for rank in range(2)]

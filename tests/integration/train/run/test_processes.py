@@ -4,6 +4,7 @@ The first process draws; where the base is in shards all pass through it togethe
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,6 +163,14 @@ def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(launch
     assert len(log_of_one) == len(log_of_two) == 2
     for ours, theirs in zip(log_of_one, log_of_two, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_accelerate_launch_trains_as_torchrun_does(launched, tmp_path):
+    jobs = {"two-global": JOBS["two-global"]}
+    shutil.copytree(launched.folder / "cache", tmp_path / "cache")
+    said = launch(WORKER, tmp_path, jobs, launcher="accelerate")
+    (theirs, _), (ours, _) = outcome(launched.folder / "two-global"), outcome(tmp_path / "two-global")
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items()), said
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
