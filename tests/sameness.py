@@ -765,8 +765,10 @@ def _import_what_is_heavy() -> None:
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit as edit
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 
-    import blissmask.cli.app  # noqa: F401
+    import blissmask.cli.app
 
+    if not Path(blissmask.cli.app.__file__).is_relative_to(REPOSITORY):
+        sys.exit(f"error: the package is not the one of this folder, but {blissmask.cli.app.__file__}")
     torch.set_num_threads(1)
     # Control pictures of previews are brought to a megapixel, which takes minutes on a CPU.
     dimensions = edit.calculate_dimensions
