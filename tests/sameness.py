@@ -13,6 +13,10 @@ are miniatures (``--model tiny``), everything runs on one CPU thread.
 Masked before hashing: the folder, times and durations, the version, and amounts of free memory. Hashes of tensors and
 pictures hold for one machine and one set of installed libraries only, so the listing is not kept in the repository.
 
+Miniatures are built in memory. How model files are read, under every name that others give to layers, is covered with
+``--models FOLDER``: files that an earlier version wrote, so that they stay the same when the code that names layers
+changes.
+
 The product is driven through its command line alone; what else is asked of it is in :func:`families`.
 """
 
@@ -218,7 +222,7 @@ _VARYING = (
 
 def masked(text: str) -> str:
     """Replace what differs from run to run: folders, times, the version, free memory. Trailing spaces go."""
-    for folder, word in ((Path.cwd(), "FOLDER"), (REPOSITORY, "REPOSITORY")):
+    for folder, word in ((Path("models").resolve(), "MODELS"), (Path.cwd(), "FOLDER"), (REPOSITORY, "REPOSITORY")):
         text = text.replace(str(folder), word)
     for pattern, shown in _VARYING:
         text = pattern.sub(shown, text)
@@ -371,25 +375,30 @@ PHOTOS = "--image-directory photos --mask-directory masks"
 FORMATS = ("native", "kohya", "diffusers")
 
 
-def model(task: Task) -> str:
-    """Return the flags that name the miniature."""
-    return f"--arch {task.family} --task {task.name} --model tiny --device cpu"
+def model(task: Task, files: str = "--model tiny") -> str:
+    """Return the flags that name the model."""
+    return f"--arch {task.family} --task {task.name} {files} --device cpu"
 
 
-def cache_photos(task: Task) -> str:
+def cache_photos(task: Task, files: str = "--model tiny") -> str:
     """Return the command line that caches the photos."""
     controls = " --control-directory controls" if task.controls[0] else ""
-    return f"cache {model(task)} {PHOTOS}{controls} --cache-directory cache {SIZE}"
+    return f"cache {model(task, files)} {PHOTOS}{controls} --cache-directory cache {SIZE}"
 
 
-def family_scene(scene: Scene, task: Task) -> None:
-    """Cache, train, convert: all that a family does of its own."""
-    lay_out(task)
+def write_prompts(task: Task) -> None:
+    """Write a prompt for a picture, one for a clip where there are clips, and the picture that they start from."""
     if task.preview_picture:
         draw_photo(Path("first frame.png"), 7, (90, 50))
     shown = f" --{task.preview_picture} first frame.png" if task.preview_picture else ""
     clip = f"kyla walks --f {task.clip_frames} --s 1 --d 7{shown}\n" if task.clip_frames else ""
     write("prompts.txt", f'kyla says "hello" --w 64 --h 64 --f 1 --s 2 --n blurred{shown}\n{clip}')
+
+
+def family_scene(scene: Scene, task: Task) -> None:
+    """Cache, train, convert: all that a family does of its own."""
+    lay_out(task)
+    write_prompts(task)
     scene.settle()
     scene.plan_and_run("cache", cache_photos(task))
     if task.clip_frames:
@@ -410,6 +419,20 @@ def family_scene(scene: Scene, task: Task) -> None:
                 f"{train} {both} --network-type {kind} --lora-format {form} --output-dir lora --output-name {name}",
             )
             convert_all(scene, name, form)
+
+
+def model_files_scene(scene: Scene, task: Task, models: Path) -> None:
+    """Cache, train and draw with model files: each ``NAME.flags`` in the folder of the task names a set of them."""
+    lay_out(task)
+    write_prompts(task)
+    Path("models").symlink_to(models)
+    scene.settle()
+    for path in sorted(Path("models").glob("*.flags")):
+        name, files = path.stem, path.read_text(encoding="utf-8")
+        scene.run(f"{name}/cache", f"{cache_photos(task, files)} --force")
+        previews = "--sample-prompts prompts.txt --sample-every-n-steps 2 --max-train-steps 2"
+        line = f"train {model(task, files)} --cache-directory cache {STEPS} --output-dir out --output-name {name}"
+        scene.run(f"{name}/train", f"{line} {previews}")
 
 
 def convert_all(scene: Scene, name: str, form: str) -> None:
@@ -689,7 +712,7 @@ def examples_scene(scene: Scene) -> None:
         os.chdir(start)
 
 
-def scenes(tasks: Sequence[Task]) -> Mapping[str, Callable[[Scene], None]]:
+def scenes(tasks: Sequence[Task], models: Path | None) -> Mapping[str, Callable[[Scene], None]]:
     """Return every scene by name, the longest first."""
     plain = next(task for task in tasks if (task.family, task.name) == PLAIN_FAMILY)
     found: dict[str, Callable[[Scene], None]] = {
@@ -705,6 +728,9 @@ def scenes(tasks: Sequence[Task]) -> Mapping[str, Callable[[Scene], None]]:
             found[f"experts/{task.family}/{task.name}"] = lambda scene, task=task: experts_scene(scene, task)
         if task.one_frame:
             found[f"one-frame/{task.family}/{task.name}"] = lambda scene, task=task: one_frame_scene(scene, task)
+        if models is not None and (own := models / task.family / task.name).is_dir():
+            name = f"model-files/{task.family}/{task.name}"
+            found[name] = lambda scene, task=task, own=own: model_files_scene(scene, task, own)
     return found
 
 
@@ -715,9 +741,10 @@ def main() -> int:
     """Print the listing, or with ``--compare`` the differences; return the exit code."""
     options = _parse()
     _make_deterministic()
-    chosen = {name: play for name, play in scenes(families()).items() if fnmatchcase(name, options.only)}
+    all_scenes = scenes(families(), options.models)
+    chosen = {name: play for name, play in all_scenes.items() if fnmatchcase(name, options.only)}
     if not chosen:
-        sys.exit(f"error: no scene is called `{options.only}`; there are {', '.join(scenes(families()))}")
+        sys.exit(f"error: no scene is called `{options.only}`; there are {', '.join(all_scenes)}")
     _import_what_is_heavy()
     with tempfile.TemporaryDirectory(prefix="sameness-") as folder:
         complete = _play_all(chosen, Path(folder).resolve(), options.details, options.jobs)
@@ -735,10 +762,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", metavar="PATTERN", default="*", help="scenes to play, e.g. `wan21/*`")
     parser.add_argument("--details", metavar="FOLDER", type=Path, help="write what was hashed as text")
     parser.add_argument("--compare", metavar="FILE", type=Path, help="a listing to compare with")
+    parser.add_argument("--models", metavar="FOLDER", type=Path, help="model files: FAMILY/TASK/NAME.flags names some")
     parser.add_argument("--jobs", metavar="N", type=int, default=2, help="scenes at the same time (default: 2)")
     options = parser.parse_args()
-    if options.details is not None:
-        options.details = options.details.resolve()
+    for name in ("details", "models"):
+        if (path := getattr(options, name)) is not None:
+            setattr(options, name, path.resolve())
     return options
 
 
