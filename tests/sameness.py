@@ -78,22 +78,22 @@ class Task:
 
 def families() -> list[Task]:
     """Return every task of every family of the registry. The only place that imports more than the command line."""
-    from blissmask.archs.registry import ARCHS, load_architecture
+    from blissmask.families.registry import FAMILIES, load_family
 
     tasks = []
-    for family in ARCHS.names():
-        arch = load_architecture(family)
-        for task in arch.tasks:
-            option = "ci" if arch.text_sees_controls else "i"
+    for name in FAMILIES.names():
+        for task_name, task in load_family(name).tasks.items():
+            family = load_family(name).for_task(task_name)
+            option = "ci" if task.text_sees_controls else "i"
             tasks.append(
                 Task(
-                    family,
-                    task,
-                    clip_frames=arch.latent.temporal_stride + 1 if arch.takes_videos else 0,
-                    controls=arch.control_range,
-                    experts=tuple(expert.name for expert in arch.experts(task) if expert.name),
-                    one_frame=task in arch.one_frame_tasks,
-                    preview_picture=option if arch.drawing(task).pictures[1] else "",
+                    name,
+                    task_name,
+                    clip_frames=family.latent.temporal_stride + 1 if task.takes_videos else 0,
+                    controls=task.control_range,
+                    experts=tuple(expert.name for expert in task.experts if expert.name),
+                    one_frame=task.one_frame,
+                    preview_picture=option if family.preview_pipeline().pictures[1] else "",
                 )
             )
     return tasks

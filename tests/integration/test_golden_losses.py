@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.archs.registry import ARCHS, load_architecture
-from tests.builders import random_rgb, save, tier_mask, write_video
-from tests.golden_files import GOLDEN
+from blissmask.families.registry import FAMILIES, load_family
+from tests.builders.golden_files import GOLDEN
+from tests.builders.pictures import random_rgb, save, tier_mask, write_video
 
 FOLDER = GOLDEN / "losses"
 SIZE_WH = (96, 64)
@@ -22,11 +22,13 @@ TOLERANCE = 3e-4
 TOLERANCES = {"grad_norm": 1e-2, "prior/loss": 2e-2}
 
 
-@pytest.mark.parametrize("family", ARCHS.names())
-def test_a_few_steps_give_the_losses_of_the_golden_file(command, family):
-    arch, path = load_architecture(family), FOLDER / f"{family}.jsonl"
-    write_inputs(arch)
-    steps = [{"task": task, **step} for task in arch.tasks for step in steps_of(command, arch, task)]
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_a_few_steps_give_the_losses_of_the_golden_file(command, name):
+    path = FOLDER / f"{name}.jsonl"
+    tasks = [load_family(name).for_task(task) for task in load_family(name).tasks]
+    for family in tasks:
+        write_inputs(family)
+    steps = [{"task": family.task_name, **step} for family in tasks for step in steps_of(command, family)]
     if os.environ.get("BLISSMASK_UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
         path.write_text("".join(f"{json.dumps(step)}\n" for step in steps), encoding="utf-8")
@@ -46,37 +48,38 @@ def differences(step, before):
 
 
 def test_every_golden_file_belongs_to_a_family():
-    assert {path.stem for path in FOLDER.glob("*.jsonl")} <= set(ARCHS.names())
+    assert {path.stem for path in FOLDER.glob("*.jsonl")} <= set(FAMILIES.names())
 
 
-def write_inputs(arch):
+def write_inputs(family):
     """Write a photo with a mask, as many control pictures as the family needs, and a clip of two latent frames."""
     save(Path("photos/a.png"), random_rgb(SIZE_WH))
     save(Path("masks/a.png"), tier_mask(SIZE_WH))
     Path("photos/a.txt").write_text('kyla says "hello"', encoding="utf-8")
-    for number in range(arch.control_range[0]):
+    for number in range(family.task.control_range[0]):
         save(Path(f"controls/a_{number}.png"), random_rgb(SIZE_WH, seed=1 + number))
-    if arch.takes_videos:
-        frames = [random_rgb(SIZE_WH, seed=10 + number) for number in range(arch.latent.temporal_stride + 1)]
+    if family.task.takes_videos:
+        frames = [random_rgb(SIZE_WH, seed=10 + number) for number in range(family.latent.temporal_stride + 1)]
         write_video(Path("clips/b.avi"), frames)
         Path("clips/b.txt").write_text("kyla walks", encoding="utf-8")
         save(Path("masks/b.png"), tier_mask(SIZE_WH))
 
 
-def steps_of(command, arch, task):
+def steps_of(command, family):
     """Cache photo and clip, train both experts where there are two, and return the numbers of each step."""
-    model = ["--arch", arch.name, "--task", task, "--model", "tiny", "--device", "cpu", "--no-progress"]
+    task = family.task_name
+    model = ["--arch", family.name, "--task", task, "--model", "tiny", "--device", "cpu", "--no-progress"]
     folder = ["--cache-directory", f"cache-{task}"]
     cache = ["cache", *model, *folder, "--resolution", ",".join(map(str, SIZE_WH)), "--mask-directory", "masks"]
-    controls = ["--control-directory", "controls"] if arch.control_range[0] else []
+    controls = ["--control-directory", "controls"] if family.task.control_range[0] else []
     assert command(*cache, "--image-directory", "photos", *controls) == 0
-    if arch.takes_videos:
-        frames = arch.latent.temporal_stride + 1
+    if family.task.takes_videos:
+        frames = family.latent.temporal_stride + 1
         assert command(*cache, "--video-directory", "clips", "--target-frames", frames, "--keep-cache") == 0
     mask_loss = ["--use-mask-loss", "--mask-gamma", 0.7, "--mask-min-weight", 0.05, "--prior-preservation-weight", 0.5]
     steps = ["--max-train-steps", 4, "--network-dim", 2, "--learning-rate", 1e-2, "--log-with", "none"]
     experts = ["--expert", "both", "--high-noise-share", 0.5, "--expert-run-length", 1]
-    output = ["--output-dir", "out", "--output-name", task, *(experts if len(arch.experts(task)) > 1 else [])]
+    output = ["--output-dir", "out", "--output-name", task, *(experts if len(family.experts) > 1 else [])]
     assert command("train", *model, *folder, *mask_loss, *steps, *output) == 0
     lines = Path(f"out/{task}-log.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
