@@ -149,7 +149,12 @@ def _completion(field: FieldInfo, registry: Registry | None) -> Callable[[], lis
     if registry is None and not choices_of(field):
         return None
 
-    return lambda: list((registry.members() if registry else dict.fromkeys(choices_of(field), "")).items())
+    def values() -> list[tuple[str, str]]:
+        if registry is not None:
+            return list(registry.members().items())
+        return [(choice, "") for choice in choices_of(field)]
+
+    return values
 
 
 def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -54,11 +53,9 @@ def encode_texts(
     sees_controls = model.family.task.text_sees_controls
     size = _GROUP_WITH_PICTURES if sees_controls else _GROUP
     captions = processes.share(_group_equal(entries))
-    source = iter(captions)
-    groups = iter(lambda: tuple(islice(source, size)), ())
+    groups = [captions[first : first + size] for first in range(0, len(captions), size)]
     encoder: TextEncoder | None = None
     device = find_device(model.device)
-    total = -(-len(captions) // size)
     with Background() as background:
         # Only control pictures are work for the threads; captions pass through, for progress and the stop signal.
         for group, controls in work_through(
@@ -66,8 +63,8 @@ def encode_texts(
             _read_controls,
             context,
             phase="Encoding captions",
-            total=total,
-            name=lambda group: group[0].text[:60],
+            total=len(groups),
+            name=_beginning_of,
         ):
             if isinstance(controls, BlissmaskError):
                 _fail(group, controls, run)
@@ -82,6 +79,10 @@ def encode_texts(
                 _fail(group, error, run)
                 continue
             background.submit(_write, group, encoded, run)
+
+
+def _beginning_of(group: Sequence[_Caption]) -> str:
+    return group[0].text[:60]
 
 
 def _group_equal(entries: Sequence[TextEntry]) -> list[_Caption]:
