@@ -12,7 +12,7 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.errors import MachineError, ModelError, UsageError
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import fit_memory as train_memory
-from blissmask.tasks.train import train_lora
+from blissmask.tasks.train import read_items, train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
@@ -243,7 +243,7 @@ def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
 
 def test_cached_items_leave_the_memory_free_that_the_denoisers_will_take(cache, tmp_path, monkeypatch):
     left = []
-    monkeypatch.setattr(train_lora, "memory_budget", lambda models: left.append(models) or 1 << 30)
+    monkeypatch.setattr(read_items, "memory_budget", lambda models: left.append(models) or 1 << 30)
     config = train_config(cache, tmp_path / "out", model=None, dit=model_file(tmp_path))
     plan = plan_training(config)
     assert plan.resting_bytes == plan.details["memory_bytes"]
