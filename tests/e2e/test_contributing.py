@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGE = ROOT / ".github" / "CONTRIBUTING.md"
+TEXT = PAGE.read_text(encoding="utf-8")
 BACKEND = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)[0]
 FAMILY = dict(re.findall(r"^`(sketch/\w+\.py)`:\n\n```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 TESTS_OF_FAMILIES = [
@@ -65,8 +66,20 @@ def test_the_folder_of_the_family_is_small():
     assert sum(code.count("\n") for code in FAMILY.values()) <= 400
 
 
-@pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)) | set(re.findall(r"`(tests/[\w/.]+\.py)`", TEXT)))
-)
-def test_every_file_it_names_is_there(target: str):
-    assert (ROOT / target).exists()
+LINKS = {PAGE.parent / target for target in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)}
+TESTS = {ROOT / target for target in re.findall(r"`(tests/[\w/.]+\.py)`", TEXT)}
+HOUSE = TEXT[TEXT.index("## The house on one page") : TEXT.index("## Add a mask backend")]
+ROOMS = {ROOT / "blissmask" / target for target in re.findall(r"`((?!tests/)[a-z_/]+(?:/|\.py))`", HOUSE)}
+
+
+@pytest.mark.parametrize("path", sorted(LINKS | TESTS | ROOMS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_it_names_is_there(path: Path):
+    assert path.exists()
+
+
+def test_the_house_names_every_folder_and_file_of_the_package():
+    entries = [
+        path for path in (ROOT / "blissmask").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    ]
+    unnamed = [path.name for path in entries if f"`{path.name}" not in HOUSE and not path.name.startswith("__")]
+    assert unnamed == []
