@@ -1,9 +1,9 @@
 """Encode single frames on an exact 2-D path: two thirds of a causal 3-D convolution over one frame multiply padding.
 
 Before the first frame a causal video VAE sees zeros, or the first frame repeated. For one frame the 3x3x3 convolution
-is therefore a 3x3 convolution with the last temporal tap, or with the sum of all taps. Values differ from the 3-D path by
-summation order only (2e-6 of latents in float32); 2.8 times fewer operations at 512 px. Videos take the untouched 3-D
-path, except their first frame.
+is therefore a 3x3 convolution with the last temporal tap, or with the sum of all taps. Values differ from the 3-D path
+by summation order only (2e-6 of latents in float32); 2.8 times fewer operations at 512 px. Videos take the untouched
+3-D path, except their first frame.
 """
 
 from __future__ import annotations
