@@ -1,18 +1,18 @@
-"""Everything blissmask can refuse, as one tree; each class knows its exit code.
+"""The errors of blissmask, as one tree; each class has an exit code.
 
     BlissmaskError
-    ├── InputError            1   the input prevents it
+    ├── InputError            1   the input prevents the work
     │   ├── MediaError            a picture or video cannot be read
     │   ├── MaskError             a mask is missing, misaligned or unusable
     │   ├── CacheError            a cache entry is missing, foreign or damaged
     │   └── ModelError            a model file or its weights cannot be used
-    ├── MachineError          1   the machine prevents it (disk full, memory, missing device)
+    ├── MachineError          1   the machine prevents the work (disk full, memory, missing device)
     ├── MissingPackageError   1   an optional package is not installed
     ├── UsageError            2   the command line or the configuration is wrong
     ├── BusyError             4   another blissmask writes to the same output
     └── StoppedError        130   stopped by Ctrl-C or SIGTERM (143); safe to run again
 
-An error says what is wrong, where, and how to mend it. The command line turns it into text and an exit code in one
+An error states what is wrong, where, and how to mend it. The command line turns it into text and an exit code in one
 place.
 """
 
@@ -68,7 +68,7 @@ class Problem:
 
 
 class BlissmaskError(Exception):
-    """A refusal that a user can act on. Carries one or more problems."""
+    """An error that a user can act on; it carries one or more problems."""
 
     exit_code: ClassVar[int] = 1
 
@@ -88,7 +88,7 @@ class BlissmaskError(Exception):
 
 
 class InputError(BlissmaskError):
-    """The input prevents it."""
+    """The input prevents the work."""
 
 
 class MediaError(InputError):
@@ -108,7 +108,7 @@ class ModelError(InputError):
 
 
 class MachineError(BlissmaskError):
-    """The machine prevents it: disk full, out of memory, no such device."""
+    """The machine prevents the work: disk full, out of memory, no such device."""
 
 
 class MissingPackageError(BlissmaskError):
@@ -128,7 +128,7 @@ class BusyError(BlissmaskError):
 
 
 class StoppedError(BlissmaskError):
-    """Stopped by a signal after finishing the item in hand; running again continues.
+    """The work was stopped by a signal after the current item; a second run continues.
 
     Args:
         signal_number: 2 (SIGINT) or 15 (SIGTERM); the exit code is 128 + the number.

@@ -1,6 +1,6 @@
-"""What a running task tells the outside: events, and the Reporter that receives them.
+"""Events of a running task, and the Reporter that receives them.
 
-Tasks emit events and never print. The terminal, the JSON stream and the tests are three Reporters.
+Tasks emit events and never print. The terminal, the JSON stream and the tests each have a Reporter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from blissmask.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted:
-    """A stretch of work begins, e.g. "Encoding" over 412 items; ``total`` None when unknown."""
+    """A phase of the work begins, e.g. "Encoding" of 412 items; ``total`` is None when the number is unknown."""
 
     phase: str
     total: int | None
@@ -23,7 +23,7 @@ class PhaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """``count`` more items of the current phase are done; ``item`` is the one in hand; ``note`` is short extra text."""
+    """``count`` more items of the current phase are done; ``item`` is the current one, ``note`` a short extra text."""
 
     count: int = 1
     item: str = ""
@@ -39,7 +39,7 @@ class PhaseFinished:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something a user should know; the work goes on."""
+    """A problem that the user should know of; the work continues."""
 
     problem: Problem
 
@@ -53,7 +53,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """Text that is always shown, also with ``--quiet``, e.g. the mask-loss banner. Lines are printed as they are."""
+    """Lines that are always shown, also with ``--quiet``, e.g. the mask-loss banner; they are printed as they are."""
 
     lines: tuple[str, ...]
 
@@ -73,11 +73,11 @@ class Reporter(Protocol):
     """Receives events, from one thread at a time."""
 
     def emit(self, event: Event) -> None:
-        """Take notice of ``event``; must not raise."""
+        """Receive ``event``; must not raise."""
 
 
 class NullReporter:
-    """Ignores everything."""
+    """Ignores all events."""
 
     def emit(self, event: Event) -> None:
         """Ignore ``event``."""

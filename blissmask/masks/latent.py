@@ -11,25 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SHARE_STEPS = 2048
-# Sums of float32 shares miss whole numbers by about this; less than one pixel of the largest cell.
+"""Shares are multiples of 1/2048: float16 holds all of them up to 1 exactly."""
 _ROUNDING = 1e-3
+"""In steps of 1/2048. Sums of float32 shares miss whole numbers by about this; a pixel of a 16x16 cell is 8 steps."""
 
 
 def to_latent_grid(weights_HW: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Average pixel weights over each latent cell.
 
-    The cell is a whole number of pixels, so the mean weight of the picture is kept exactly (PyTorch's ``area`` mode
-    equals this at whole ratios and shifts the mean at any other).
+    A cell is a whole number of pixels, so the mean weight of the picture is kept exactly. PyTorch's ``area`` mode gives
+    the same at whole ratios and shifts the mean at others.
 
     Args:
         weights_HW: float32 weights at bucket size.
-        grid_hw: the latent's own (rows, columns); each must divide the pixel size.
+        grid_hw: (rows, columns) of the latent; each must divide the pixel size.
 
     Returns:
         float32 of shape ``grid_hw``.
 
     Raises:
-        ValueError: the grid does not divide the pixel size; our own mistake, buckets are multiples of the stride.
+        ValueError: the grid does not divide the pixel size. It is our own mistake: buckets are multiples of the stride.
     """
     height, width = weights_HW.shape
     rows, columns = grid_hw
@@ -40,7 +41,7 @@ def to_latent_grid(weights_HW: NDArray[np.float32], grid_hw: tuple[int, int]) ->
 
 
 def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
-    """Return which pixel frames each latent frame holds: frame 0 alone, then groups of ``temporal_stride``.
+    """Return the pixel frames of each latent frame: frame 0 alone, then groups of ``temporal_stride``.
 
     Source: the causal video VAEs of Wan, Qwen-Image and HunyuanVideo; latent frame j >= 1 covers frames 4j-3..4j at
     stride 4.
@@ -50,19 +51,19 @@ def causal_groups(frame_count: int, temporal_stride: int) -> list[range]:
     """
     if frame_count < 1 or (frame_count - 1) % temporal_stride:
         raise ValueError(f"{frame_count} frames are not {temporal_stride}k+1")
-    later = (range(start, start + temporal_stride) for start in range(1, frame_count, temporal_stride))
+    later = [range(start, start + temporal_stride) for start in range(1, frame_count, temporal_stride)]
     return [range(1), *later]
 
 
 def one_frame_weights(
     target_fhw: NDArray[np.float32], frame_indices: Sequence[int], target_index: int
 ) -> NDArray[np.float32]:
-    """Weights of a one-frame item: 1.0 in every control slot, the mask in the target's.
+    """Return the weights of a one-frame item: 1.0 in the slots of control frames, the mask in the slot of the target.
 
     Args:
         target_fhw: (1, h, w) weights of the target frame.
-        frame_indices: sorted time indices of all slots, controls and target.
-        target_index: the target's time index; its *position* in ``frame_indices`` is the slot.
+        frame_indices: sorted time indices of all slots, those of the controls and of the target.
+        target_index: time index of the target frame; its *position* in ``frame_indices`` is the slot.
 
     Returns:
         (len(frame_indices), h, w) float32.
@@ -75,9 +76,8 @@ def one_frame_weights(
 def exact_shares(shares_Rfhw: NDArray[np.float32]) -> NDArray[np.float16]:
     """Round region shares that sum to 1 in each cell to multiples of 1/2048 that still sum to exactly 1.
 
-    float16 holds all multiples of 1/2048 up to 1, so nothing is lost in the file. The remainders that are largest are
-    rounded up (Hare's method), so no share moves by 1/2048 or more; shares of whole 8x8 or 16x16 cells are such
-    multiples already.
+    float16 holds these multiples exactly, so nothing is lost in the file. The largest remainders are rounded up (Hare's
+    method), so no share moves by 1/2048 or more. Shares of hard masks in 8x8 or 16x16 cells are such multiples already.
     """
     scaled = shares_Rfhw.astype(np.float64) * _SHARE_STEPS
     parts = np.floor(scaled + _ROUNDING)

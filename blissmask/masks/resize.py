@@ -1,6 +1,6 @@
-"""Resize mask weights: area down, nearest up; never a filter that invents tier values between two tiers.
+"""Resize mask weights: area average when shrinking, nearest when growing.
 
-H, W: rows and columns. Sizes are (width, height).
+No other filter is used: it would invent values between two tiers. H, W: rows and columns. Sizes are (width, height).
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 ASPECT_TOLERANCE = 0.01
-"""Largest relative difference of two aspect ratios that still counts as the same framing."""
+"""Largest relative difference of two aspect ratios that still counts as the same framing.
+
+The limit of promise 12 in tests/README.md: image and mask stay aligned.
+"""
 
 
 def resize_weights(weights_HW: NDArray[np.float32], size_wh: tuple[int, int]) -> NDArray[np.float32]:
@@ -32,7 +35,7 @@ def resize_weights(weights_HW: NDArray[np.float32], size_wh: tuple[int, int]) ->
         result = cv2.resize(result, shrunk_wh, interpolation=cv2.INTER_AREA)
     if shrunk_wh != size_wh:
         result = cv2.resize(result, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
-    # OpenCV's averages of equal values come out one rounding step beside them, and a weight above 1 is none.
+    # OpenCV's average of equal values can be off by one rounding step, and no weight may be above 1.
     return np.clip(result, weights_HW.min(), weights_HW.max()).astype(np.float32, copy=False)
 
 
@@ -46,12 +49,12 @@ def resize_labels(labels_HW: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDA
 def aspect_difference(first_wh: tuple[int, int], second_wh: tuple[int, int]) -> float:
     """Return the relative difference of two aspect ratios, 0 when equal, 0.04 for 4 percent; symmetric."""
     first, second = first_wh[0] * second_wh[1], second_wh[0] * first_wh[1]
-    # Whole numbers until the last step, so that exactly 1 percent is not more than 1 percent.
+    # The products are whole numbers, so that exactly 1 percent does not become more than 1 percent by rounding.
     return abs(first - second) / min(first, second)
 
 
 def same_framing(first_wh: tuple[int, int], second_wh: tuple[int, int]) -> bool:
-    """Say whether two sizes can show the same framing: aspect within 1 percent, or within one pixel of rounding."""
+    """Return whether two sizes can show the same framing: aspect within 1 percent, or within one pixel of rounding."""
     if aspect_difference(first_wh, second_wh) <= ASPECT_TOLERANCE:
         return True
     small_wh, large_wh = sorted((first_wh, second_wh))

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class WeightTier(StrEnum):
-    """What a pixel shows, as far as its mask weight is concerned."""
+    """The part of the picture that a pixel belongs to; it decides the pixel's mask weight."""
 
     FACE = "face"
     BODY = "body"
@@ -20,13 +20,14 @@ TIERS: tuple[WeightTier, ...] = tuple(WeightTier)
 """All tiers, in the order of every table and of the region shares in the cache."""
 
 MAX_VALUE = 255
+"""The 8-bit value of weight 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class TierTable:
     """The 8-bit mask value of each tier, 0..255.
 
-    Source of the defaults: the weighted mask guide, face 255 and so on.
+    Source of the defaults: the weighted mask guide.
     """
 
     face: int = 255
