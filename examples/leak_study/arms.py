@@ -1,7 +1,7 @@
-"""The arms: what a user would write under `[mask_loss]`, the photos it is tried on, and one training run of it.
+"""The arms of the study, each a `[mask_loss]` section and a kind of photos, and the training run of an arm.
 
-Everything between the photos and the trained LoRA is blissmask's own: tiers, averaging onto the latent grid, weights,
-loss, prior term, noise levels, LoRA, optimiser and step.
+Between the photos and the trained LoRA everything is blissmask's own code: tiers, averaging onto the latent grid,
+weights, loss, prior term, noise levels, LoRA, optimiser and step.
 
 H and W pixel rows and columns, h and w latent ones, C channels, L caption rows, D their width.
 """
@@ -9,7 +9,7 @@ H and W pixel rows and columns, h and w latent ones, C channels, L caption rows,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ from blissmask.training.step import run_step
 from blissmask.training.timesteps import training_noise
 
 PHOTO_COUNT, BATCH_SIZE = 12, 6
+PICTURES_ON_THE_WAY = 16
+"""Pictures that are drawn and measured at each of ``Effort.looks``."""
+SAVED_PICTURES = 8
+"""Pictures of each kind that a run keeps for the figures."""
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "lora": {"network_dim": 8},
     "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.0},
@@ -56,7 +60,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 """Section -> keys, the same for all arms.
 
-The rate is high: strong adapters show in minutes what weak ones show in hours.
+The learning rate is high: strong adapters show in minutes what weak ones show in hours.
 """
 TIER_TABLE = TierTable()
 
@@ -66,11 +70,11 @@ class Arm:
     """One way to train.
 
     Attributes:
-        text: what it is, for tables.
+        text: name in tables.
         mask_loss: keys of ``[mask_loss]``.
-        photos: what kind of photos.
+        photos: kind of training photos.
         shrink: pixels by which the outline of the masks is moved inwards.
-        trains: False for the base model as it is.
+        trains: False for the untrained base model.
     """
 
     text: str
@@ -81,7 +85,7 @@ class Arm:
 
 
 def _masked(text: str, *, photos: world.Photos = "plain", shrink: int = 0, **mask_loss: Any) -> Arm:
-    return Arm(text, {"use_mask_loss": True, **mask_loss}, photos, shrink)
+    return Arm(text, mask_loss={"use_mask_loss": True, **mask_loss}, photos=photos, shrink=shrink)
 
 
 _FACE: Mapping[str, Any] = {"body_weight": 0.0, "hair_weight": 0.0}
@@ -108,30 +112,30 @@ ARMS: Mapping[str, Arm] = {
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What differs between the runs of one arm: who, where, and everything random."""
+    """The differences between the runs of one arm: subject, room, and everything random."""
 
     number: int
 
     @property
     def subject(self) -> world.Subject:
-        """Return who is learned; draws 0 to 5 are all pairs of subject and room."""
+        """Return the person to learn; draws 0 to 5 are all pairs of subject and room."""
         return world.SUBJECTS[self.number % len(world.SUBJECTS)]
 
     @property
     def room(self) -> int:
-        """Return where the photos were taken."""
+        """Return the place of the photos."""
         return world.ROOMS[self.number % len(world.ROOMS)]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a run trains and how much is drawn to measure it.
+    """The length of a run, and the number of pictures drawn to measure it.
 
     Attributes:
         steps: optimiser steps.
-        looks: steps at which a few pictures are measured on the way.
-        pictures: pictures drawn at the end with the trigger and another place; half as many with the trigger alone and
-            of other people.
+        looks: steps after which a few pictures are measured.
+        pictures: number of pictures drawn at the end with the trigger and another place; half as many are drawn with
+            the trigger alone and of other people.
     """
 
     steps: int = 200
@@ -147,18 +151,15 @@ class Result:
     samples: dict[str, Tensor]
 
 
-def run_arm(
-    name: str, draw: Draw, base: Path, codec: Codec, effort: Effort, *, tell: Callable[[int], None] = lambda _: None
-) -> Result:
+def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort) -> Result:
     """Train one arm and measure it.
 
     Args:
         name: in :data:`ARMS`.
         draw: subject, room and seed.
         base: file of the base model.
-        codec: the encoder that it was trained with.
-        effort: how long.
-        tell: called with the number of steps done, after each.
+        codec: the encoder that the base model was trained with.
+        effort: length of the run.
     """
     arm, started = ARMS[name], time.monotonic()
     config = Config.model_validate(
@@ -185,28 +186,29 @@ def run_arm(
         for step in range(effort.steps):
             window = [collate([items[position] for position in order.indices(step)], step)]
             logged = run_step(learner, window, rule, step=step, device=torch.device("cpu"))
-            tell(step + 1)
             if step + 1 in effort.looks:
-                numbers["curve"].append(
-                    {"step": step + 1, "swap": _look(model, measure.swap_prompts(16), draw, codec)[0]}
-                )
+                seen, _ = _look(model, measure.swap_prompts(PICTURES_ON_THE_WAY), draw, codec)
+                numbers["curve"].append({"step": step + 1, "swap": seen})
         numbers["last_loss"] = float(logged["loss"])
     prompts = {
         "swap": measure.swap_prompts(effort.pictures),
         "bare": measure.bare_prompts(effort.pictures // 2),
         "other": measure.other_prompts(effort.pictures // 2),
     }
-    looks = {kind: _look(model, wanted, draw, codec) for kind, wanted in prompts.items()}
+    final, samples = {}, {}
+    for kind, wanted in prompts.items():
+        final[kind], rgb_B3HW = _look(model, wanted, draw, codec)
+        samples[kind] = rgb_B3HW[:SAVED_PICTURES]
     held_out = measure.held_out_losses(model, codec, draw.subject, draw.room, arm.photos)
     held_out["drift"] = measure.drift(measure.library_predictions(model, codec), base_predictions)
-    final = {**{kind: seen for kind, (seen, _) in looks.items()}, "held_out": held_out}
+    final["held_out"] = held_out
     numbers |= {
         "final": final,
         "background_share": _background_share(items),
         "steps": effort.steps,
         "seconds": time.monotonic() - started,
     }
-    return Result(numbers, {kind: rgb_B3HW[:8] for kind, (_, rgb_B3HW) in looks.items()})
+    return Result(numbers=numbers, samples=samples)
 
 
 def _learner(model: denoiser.ToyDenoiser, config: Config) -> Learner:
@@ -226,13 +228,14 @@ def _learner(model: denoiser.ToyDenoiser, config: Config) -> Learner:
 def _look(
     model: denoiser.ToyDenoiser, prompts: measure.Prompts, draw: Draw, codec: Codec
 ) -> tuple[dict[str, float], Tensor]:
+    """Draw pictures and return their measures, and the pictures."""
     rgb_B3HW = measure.draw(model, prompts, codec)
     return measure.look_at(rgb_B3HW, prompts, draw.subject, draw.room), rgb_B3HW
 
 
 @torch.no_grad()
 def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[TrainingItem]:
-    """Photograph the subject and make training items of the photos, as `blissmask cache` and `blissmask train` do."""
+    """Draw photos of the subject and make training items of them, as `blissmask cache` and `blissmask train` do."""
     generator = torch.Generator().manual_seed(draw.number)
     pictures = world.draw(world.subject_scene(draw.subject, draw.room, PHOTO_COUNT, generator, photos=arm.photos))
     latents_BC1hw = codec.encode(pictures.rgb_B3HW)
@@ -244,23 +247,35 @@ def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[Tr
         grey_HW = tier_labels_to_grey(pictures.tiers_BHW[number].numpy().astype(np.uint8), TIER_TABLE)
         entry = _entry(latents_C1hw, grow_grey(grey_HW, -arm.shrink), text_LD)
         path = Path(f"photo{number}.safetensors")
-        header = CacheHeader(path, path, path.stem, tuple(latents_C1hw.shape), {}, {"blissmask.mask_source": "file"})
+        header = CacheHeader(
+            path=path,
+            text_path=path,
+            stem=path.stem,
+            latent_shape=tuple(latents_C1hw.shape),
+            contents={},
+            metadata={"blissmask.mask_source": "file"},
+        )
         items.append(make_item(header, entry, rule=rule, prior_threshold=threshold))
     return items
 
 
 def _entry(latents_C1hw: Tensor, grey_HW: NDArray[np.uint8], text_LD: Tensor) -> CacheEntry:
+    """Return the cache entry of a photo that is neither scaled nor cut."""
     size_wh = (grey_HW.shape[1], grey_HW.shape[0])
-    mask = still_mask(grey_HW.astype(np.float32) / MAX_VALUE, Geometry(size_wh, size_wh, (0, 0), size_wh), TIER_TABLE)
+    geometry = Geometry(source_wh=size_wh, scaled_wh=size_wh, crop_xy=(0, 0), size_wh=size_wh)
+    mask = still_mask(grey_HW.astype(np.float32) / MAX_VALUE, geometry, TIER_TABLE)
     weights_1fhw, regions_Rfhw = mask.on_grid(GRID_HW)
-    assert regions_Rfhw is not None
+    assert regions_Rfhw is not None, "the mask holds nothing but tier values"
     return CacheEntry(
-        latents_C1hw, torch.from_numpy(weights_1fhw), torch.from_numpy(regions_Rfhw).float(), {"t5": text_LD}
+        latents_Cfhw=latents_C1hw,
+        weights_1fhw=torch.from_numpy(weights_1fhw),
+        regions_4fhw=torch.from_numpy(regions_Rfhw).float(),
+        conditioning={"t5": text_LD},
     )
 
 
 def _background_share(items: list[TrainingItem]) -> float:
-    """Return the background's share of the summed loss weight: how much of the training is about the room."""
+    """Return the background's share of the summed loss weight: the part of the training that the room gets."""
     background = TIERS.index(WeightTier.BACKGROUND)
     room = whole = 0.0
     for item in items:

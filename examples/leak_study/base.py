@@ -1,9 +1,7 @@
-"""Train the base models: one for each way of encoding, from scratch or from another base, on two processes of one thread each.
+"""Train the base models: one for each way of encoding, from scratch or from another base model.
 
-Two processes that average their gradients are nearly twice as fast as one with two threads: the matrices are too small
-to share.
-
-B pictures, C channels, H and W pixel rows and columns.
+Training runs on two processes of one thread each, which add up their gradients. They are nearly twice as fast as one
+process with two threads: the matrices are too small to share. B pictures, C channels, H and W pixel rows and columns.
 """
 
 from __future__ import annotations
@@ -34,20 +32,21 @@ PROCESSES = 2
 BATCH_SIZE = 16
 """Pictures per process and step."""
 FACE_EMPHASIS = 4.0
-"""Faces are 6 % of a picture; without this the model draws them last and soft."""
+"""Weight of face pixels in the loss. Faces are 6 % of a picture; without this the model learns them last, and soft."""
 NOISE = shifted_sigmoid(scale=1.2, shift=1.0)
 DROPPED, UNKNOWN, ANONYMOUS = 0.15, 0.45, 0.27
+"""Shares of missing words, of unknown names and of people without a name; see ``words.library_captions``."""
 _STATE = ".state"
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How a base is trained.
+    """The training of a base model.
 
     Attributes:
         steps: optimiser steps.
         rate: highest learning rate of the matrices; it rises over 100 steps and falls to 2 % over the last 70 %.
-        seed: of weights, pictures and noise.
+        seed: seed of weights, pictures and noise.
     """
 
     steps: int
@@ -55,7 +54,7 @@ class Schedule:
     seed: int = 0
 
     def factor(self, step: int) -> float:
-        """Return what the learning rates are multiplied by at ``step``."""
+        """Return the factor of the learning rates at ``step``."""
         remaining = (self.steps - step) / (0.7 * self.steps)
         return min(1.0, (step + 1) / 100) * max(0.02, min(1.0, remaining))
 
@@ -68,7 +67,7 @@ def train_codec(path: Path, *, steps: int, report: Callable[[int, str], None]) -
         steps: optimiser steps of 16 pictures.
         report: called with the steps done and a line of numbers.
     """
-    # More threads only wait for each other on pictures this small.
+    # On pictures this small, more threads only wait for each other.
     torch.set_num_threads(1)
     torch.manual_seed(1)
     codec = ConvCodec()
@@ -95,7 +94,7 @@ def train_codec(path: Path, *, steps: int, report: Callable[[int, str], None]) -
 
 
 def load_codec(path: Path | None) -> Codec:
-    """Return the autoencoder in ``path``, frozen, or the cell codec for None."""
+    """Return the autoencoder in ``path``, frozen; None gives the cell codec."""
     if path is None:
         return CellCodec()
     codec = ConvCodec()
@@ -104,13 +103,15 @@ def load_codec(path: Path | None) -> Codec:
 
 
 def train_base(path: Path, schedule: Schedule, *, codec: Path | None, warm: Path | None = None) -> None:
-    """Train a base model, print progress, and write it, averaged over the last steps, in bfloat16; continue if it was interrupted.
+    """Train a base model and write its weights, averaged over the last steps, in bfloat16.
+
+    Progress is printed. An interrupted training continues.
 
     Args:
         path: a safetensors file.
-        schedule: how long and how fast.
+        schedule: length and learning rate.
         codec: file of the autoencoder; None for cells.
-        warm: base to start from; layers of another shape start anew.
+        warm: base model to start from; layers of another shape start anew.
     """
     with tempfile.TemporaryDirectory() as meeting_place:
         arguments = (Path(meeting_place) / "processes", path, schedule, codec, warm)
@@ -166,7 +167,7 @@ def _train_one_process(
 def _step(
     module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], codec: Codec, seed: int, step: int, rank: int
 ) -> float:
-    """Train one step on this process's pictures and everyone's gradients; return this process's loss."""
+    """Train one step with the gradients of all processes; return the loss of this process."""
     place = step * PROCESSES + rank
     generator = torch.Generator().manual_seed(seed + 1_000_003 * place)
     scene, people = world.draw_library(BATCH_SIZE, generator, anonymous=ANONYMOUS)
@@ -199,12 +200,16 @@ def _step(
 
 
 def _optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """Return Muon for the blocks' matrices, which needs about half the steps of AdamW here, and AdamW for the rest."""
-    matrices = [
-        parameter for name, parameter in module.named_parameters() if name.startswith("blocks.") and parameter.ndim == 2
-    ]
-    chosen = {id(parameter) for parameter in matrices}
-    rest = [parameter for parameter in module.parameters() if id(parameter) not in chosen]
+    """Return Muon for the matrices of the blocks, and AdamW for the rest.
+
+    Muon needs about half the steps of AdamW here.
+    """
+    matrices, rest = [], []
+    for name, parameter in module.named_parameters():
+        if name.startswith("blocks.") and parameter.ndim == 2:
+            matrices.append(parameter)
+        else:
+            rest.append(parameter)
     groups: list[torch.optim.Optimizer] = [
         torch.optim.Muon(matrices, lr=schedule.rate, weight_decay=0.01),
         torch.optim.AdamW(rest, lr=schedule.rate / 10, betas=(0.9, 0.98), weight_decay=0.01),
@@ -216,17 +221,19 @@ def _optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optim
 
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    own = module.state_dict()
-    module.load_state_dict(
-        {**own, **{name: tensor.float() for name, tensor in tensors.items() if tensor.shape == own[name].shape}}
-    )
+    """Load the tensors that have the shape of the module's own; the others stay as they are."""
+    filled = module.state_dict()
+    for name, tensor in tensors.items():
+        if tensor.shape == filled[name].shape:
+            filled[name] = tensor.float()
+    module.load_state_dict(filled)
 
 
 def _restore(state: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: list[Tensor]) -> int:
-    """Fill everything from ``state`` if it is there; return the steps done."""
+    """Load module, optimisers and average from the file ``state`` if it exists; return the number of steps done."""
     if not state.is_file():
         return 0
-    saved = torch.load(state, weights_only=True)  # noqa: TID251 (our own file of a minute ago)
+    saved = torch.load(state, weights_only=True)  # noqa: TID251 (written by this module)
     module.load_state_dict(saved["module"])
     for optimizer, own in zip(optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(own)
@@ -236,7 +243,10 @@ def _restore(state: Path, module: nn.Module, optimizers: Sequence[torch.optim.Op
 
 
 def _any_pictures(count: int, generator: torch.Generator) -> Tensor:
-    """Return library pictures with shuffled channels, half of them as negatives, so the autoencoder knows more than the library."""
+    """Return library pictures with shuffled channels, half of them inverted.
+
+    The autoencoder must also know the colours of subjects and rooms, which are not in the library.
+    """
     scene, _ = world.draw_library(count, generator, anonymous=1.0)
     rgb_B3HW = world.draw(scene).rgb_B3HW
     shuffled = torch.stack([picture[torch.randperm(3, generator=generator)] for picture in rgb_B3HW])

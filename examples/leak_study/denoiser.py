@@ -1,4 +1,4 @@
-"""The real `WanTransformer3DModel`, four blocks of it, as one of blissmask's denoisers; and pictures drawn with it.
+"""A `WanTransformer3DModel` of four blocks as one of blissmask's denoisers, and the sampler that draws with it.
 
 B pictures, C channels, h and w latent rows and columns (16), L caption rows, D their width.
 """
@@ -21,10 +21,11 @@ from blissmask.families.protocol import Batch
 from blissmask.families.wan.denoiser import WanDenoiser
 
 SAMPLING_STEPS = 16
+"""Euler steps of a picture."""
 
 
 class ToyDenoiser:
-    """A :class:`blissmask.families.protocol.Denoiser` that reads a caption's six rows as they are; the large ones pad them to 512."""
+    """A :class:`blissmask.families.protocol.Denoiser` for captions of six rows, which the large ones pad to 512."""
 
     lora_targets = WanDenoiser.lora_targets
     block_class_names: tuple[str, ...] = WanDenoiser.block_class_names
@@ -41,7 +42,7 @@ class ToyDenoiser:
         return velocity
 
     def original_name(self, module_name: str) -> str:
-        """Return ``module_name``; nothing of the study leaves as a LoRA file."""
+        """Return ``module_name``: the study writes no LoRA files, so names need no translation."""
         return module_name
 
 
@@ -72,7 +73,7 @@ def load(path: Path) -> ToyDenoiser:
 
 @torch.no_grad()
 def sample(denoiser: ToyDenoiser, text_BLD: Tensor, *, channels: int, seed: int) -> Tensor:
-    """Draw latents_BC1hw for captions, in Euler steps without guidance; the same noise for the same seed, whatever the model."""
+    """Draw latents_BC1hw for captions, in Euler steps without guidance; the seed decides the noise for every model."""
     latents_BC1hw = torch.randn(len(text_BLD), channels, 1, *GRID_HW, generator=torch.Generator().manual_seed(seed))
     conditioning: Mapping[str, Tensor] = {"t5": text_BLD}
     times = torch.linspace(1, 0, SAMPLING_STEPS + 1)

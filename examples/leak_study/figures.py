@@ -32,7 +32,16 @@ COLOURS = {
 }
 """The arms that figures show, in order."""
 _DENSE = 2
-"""Everything is drawn this much larger and then shrunk, for smooth lines."""
+"""Everything is drawn this many times larger and then shrunk, for smooth lines."""
+PLACES = ("sky", "rows", "columns", "check", "diagonals", "dots", "horizon", "glow")
+"""Names of the library's places, in their order."""
+COUNTS = {"swap": 8, "bare": 3, "other": 4}
+"""Pictures of each kind in a row of :func:`draw_samples`."""
+HEADINGS = {
+    "swap": "trigger + another place + another coat",
+    "bare": "trigger alone",
+    "other": "other people, no trigger",
+}
 
 Box = tuple[float, float, float, float]
 Runs = dict[tuple[str, str], list[table.Numbers]]
@@ -52,7 +61,7 @@ class Sheet:
     def text(
         self, x: float, y: float, text: str, *, size: int = 13, anchor: str = "lm", colour: tuple[int, int, int] = INK
     ) -> None:
-        """Write; the anchor is Pillow's, e.g. ``mm`` for the middle."""
+        """Write text; the anchor is Pillow's, e.g. ``mm`` for the middle."""
         self._pen.text(
             (x * _DENSE, y * _DENSE), text, fill=colour, font=ImageFont.load_default(size * _DENSE), anchor=anchor
         )
@@ -90,16 +99,16 @@ class Axes:
     """A plotting area on a sheet.
 
     Args:
-        sheet: to draw on.
+        sheet: the sheet to draw on.
         box: left, top, right, bottom.
-        x_max, y_max: ends of the axes; both begin at 0.
+        x_max, y_max: ends of the axes; both start at 0.
     """
 
     def __init__(self, sheet: Sheet, box: Box, *, x_max: float, y_max: float) -> None:
         self._sheet, self._box, self._max = sheet, box, (x_max, y_max)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Return where a point is on the sheet."""
+        """Return the position of a point on the sheet."""
         left, top, right, bottom = self._box
         return left + x / self._max[0] * (right - left), bottom - y / self._max[1] * (bottom - top)
 
@@ -127,27 +136,22 @@ def draw_all(out: Path, to: Path) -> None:
     runs = table.load(out)
     draw_samples(out, runs, to / "samples.png")
     draw_bars(runs, to / "bars.png")
-    if runs.get(("cells", "unmasked"), [{"curve": []}])[0]["curve"]:
+    unmasked = runs.get(("cells", "unmasked"), [])
+    if unmasked and unmasked[0]["curve"]:
         draw_tradeoff(runs, to / "tradeoff.png")
     draw_floor(to / "floor.png")
 
 
 def draw_samples(out: Path, runs: Runs, path: Path, *, draw: int = 0) -> None:
-    """Draw a row of pictures for each arm: three training photos, then what it draws with the same noise as all others."""
+    """Draw a row for each arm: its pictures, with the same noise for all arms, then a training photo and its mask."""
     arms = [arm for arm in COLOURS if any(run["draw"] == draw for run in runs.get(("cells", arm), []))]
     zoom, tile, label, head = 2, 2 * world.SIDE + 3, 128, 46
-    counts = {"swap": 8, "bare": 3, "other": 4}
     gap = 12
-    sheet = Sheet(label + sum(counts.values()) * tile + gap * (len(counts) + 1) + 2 * tile, head + len(arms) * tile)
+    sheet = Sheet(label + sum(COUNTS.values()) * tile + gap * (len(COUNTS) + 1) + 2 * tile, head + len(arms) * tile)
     photos = _photos(Draw(draw), len(arms))
     left = label
-    for kind, count in counts.items():
-        heading = {
-            "swap": "trigger + another place + another coat",
-            "bare": "trigger alone",
-            "other": "other people, no trigger",
-        }[kind]
-        sheet.text(left, 14, heading, size=13)
+    for kind, count in COUNTS.items():
+        sheet.text(left, 14, HEADINGS[kind], size=13)
         for row, arm in enumerate(arms):
             file = out / "runs" / f"cells_{arm}_{draw}.safetensors"
             for column, rgb_3HW in enumerate(read_tensors(file)[kind][:count]):
@@ -158,7 +162,7 @@ def draw_samples(out: Path, runs: Runs, path: Path, *, draw: int = 0) -> None:
     for row, (rgb_3HW, mask_3HW) in enumerate(photos):
         sheet.picture(left, head + row * tile, rgb_3HW, zoom=zoom)
         sheet.picture(left + tile + gap, head + row * tile, mask_3HW, zoom=zoom)
-    for column, place in enumerate(("sky", "rows", "columns", "check", "diagonals", "dots", "horizon", "glow")):
+    for column, place in enumerate(PLACES):
         sheet.text(label + column * tile + tile / 2, 34, place, size=11, anchor="mm")
     for row, arm in enumerate(arms):
         sheet.text(label - 8, head + (row + 0.5) * tile, ARMS[arm].text, size=12, anchor="rm")
@@ -169,43 +173,46 @@ def draw_bars(runs: Runs, path: Path) -> None:
     """Draw the main measures as bars, one dot per run."""
     arms = [arm for arm in COLOURS if ("cells", arm) in runs]
     panels = [
-        ("training room, other place asked", ("final", "swap", "copied"), 1.0),
-        ("subject's colours in the place", ("final", "swap", "flooded"), 1.0),
-        ("asked place recognised", ("final", "swap", "asked_place"), 1.0),
-        ("clothes leak", ("final", "swap", "clothes_leak"), 1.0),
-        ("face error", ("final", "swap", "face_error"), 0.8),
-        ("drift on other people", ("final", "held_out", "drift"), 1.0),
+        table.Column("training room, other place asked", ("final", "swap", "copied")),
+        table.Column("subject's colours in the place", ("final", "swap", "flooded")),
+        table.Column("asked place recognised", ("final", "swap", "asked_place")),
+        table.Column("clothes leak", ("final", "swap", "clothes_leak")),
+        table.Column("face error", ("final", "swap", "face_error"), percent=False),
+        table.Column("drift on other people", ("final", "held_out", "drift"), percent=False),
     ]
     width, height, label, row = 268, 36, 128, 24
     sheet = Sheet(label + 3 * width + 12, 2 * (height + row * len(arms) + 34))
-    for number, (title, keys, highest) in enumerate(panels):
-        values = {arm: [table.Column(title, keys).value(run) for run in runs["cells", arm]] for arm in arms}
-        highest = (
-            max(highest if highest == 1.0 and keys[-1] != "drift" else 0.0, *(max(found) for found in values.values()))
-            or 1.0
-        )
+    for number, panel in enumerate(panels):
+        values = {arm: [panel.value(run) for run in runs["cells", arm]] for arm in arms}
+        highest = 1.0
+        if not panel.percent:
+            # An error or a drift has no natural end: the axis ends at the largest value, or at 1 when all are 0.
+            highest = max(max(found) for found in values.values()) or 1.0
         left, top = label + (number % 3) * width, (number // 3) * (height + row * len(arms) + 34) + height
         axes = Axes(sheet, (left, top, left + width - 30, top + row * len(arms)), x_max=highest, y_max=1)
-        sheet.text(left, top - 16, title)
+        sheet.text(left, top - 16, panel.title)
         for position, arm in enumerate(arms):
             y = top + (position + 0.5) * row
             if number % 3 == 0:
                 sheet.text(left - 8, y, ARMS[arm].text, size=12, anchor="rm")
             mean_x, _ = axes.at(statistics.mean(values[arm]), 0)
-            sheet.bar((left, y - 8, mean_x, y + 8), tuple(255 - (255 - channel) // 2 for channel in COLOURS[arm]))  # type: ignore[arg-type]
+            sheet.bar((left, y - 8, mean_x, y + 8), _half_as_dark(COLOURS[arm]))
             for value in values[arm]:
                 sheet.dot(axes.at(value, 0)[0], y, 3.5, COLOURS[arm])
         bottom = top + row * len(arms)
         for tick in (0.0, highest / 2, highest):
             x, _ = axes.at(tick, 0)
             sheet.line([(x, bottom), (x, bottom + 4)], INK)
-            sheet.text(x, bottom + 13, f"{tick:.0%}" if highest == 1.0 else f"{tick:.2f}", size=11, anchor="mm")
+            sheet.text(x, bottom + 13, f"{tick:.0%}" if panel.percent else f"{tick:.2f}", size=11, anchor="mm")
         sheet.line([(left, top), (left, bottom), (left + width - 30, bottom)], INK)
     sheet.save(path)
 
 
 def draw_tradeoff(runs: Runs, path: Path) -> None:
-    """Draw what was lost of the place against the face's error over the steps, mean over the runs; larger dots are later."""
+    """Draw the face error against the leak of the training photos over the steps, as means over the runs.
+
+    Later steps have larger dots.
+    """
     arms = [arm for arm in COLOURS if ("cells", arm) in runs and ARMS[arm].trains]
     paths = {arm: _over_steps(runs["cells", arm]) for arm in arms}
     y_max = max(y for points in paths.values() for _, y in points) * 1.1
@@ -222,13 +229,17 @@ def draw_tradeoff(runs: Runs, path: Path) -> None:
             sheet.dot(x, y, 3.5 + 2 * size, COLOURS[arm])
         sheet.dot(665, 60 + 24 * position, 6, COLOURS[arm])
         sheet.text(680, 60 + 24 * position, ARMS[arm].text)
-    steps = [point["step"] for point in runs["cells", "unmasked"][0]["curve"]] + [runs["cells", "unmasked"][0]["steps"]]
+    unmasked = runs["cells", "unmasked"][0]
+    steps = [point["step"] for point in unmasked["curve"]] + [unmasked["steps"]]
     sheet.text(660, 72 + 24 * len(paths), f"dots: after {', '.join(map(str, steps))} steps", size=11)
     sheet.save(path)
 
 
 def draw_floor(path: Path) -> None:
-    """Draw the background's share of the loss weight against the floor, by how much of the photo the subject covers: a formula, no run."""
+    """Draw the background's share of the loss weight against the floor, a line for each size of the subject.
+
+    It shows a formula and needs no run.
+    """
     covers = {0.05: (200, 40, 40), 0.1: (225, 120, 30), 0.2: (190, 160, 20), 0.4: (40, 150, 60), 0.6: (30, 100, 200)}
     floors = [step / 200 for step in range(41)]
     sheet = Sheet(720, 420)
@@ -246,7 +257,13 @@ def draw_floor(path: Path) -> None:
 
 
 def background_share(cover: float, floor: float) -> float:
-    """Return the background's share of the summed weight when a subject of this world's proportions covers ``cover`` of the photo."""
+    """Return the background's share of the summed loss weight.
+
+    Args:
+        cover: share of the photo that the subject covers.
+        floor: ``mask_min_weight``.
+    """
+    # Shares of the subject's pixels in this world.
     parts = {WeightTier.FACE: 0.16, WeightTier.HAIR: 0.21, WeightTier.BODY: 0.63}
     subject = sum(
         share * to_loss_weight(TIER_TABLE.weight(tier), gamma=1.0, min_weight=floor) for tier, share in parts.items()
@@ -256,14 +273,23 @@ def background_share(cover: float, floor: float) -> float:
 
 
 def _over_steps(runs: Sequence[table.Numbers]) -> list[tuple[float, float]]:
-    looks = [[*(point["swap"] for point in run["curve"]), run["final"]["swap"]] for run in runs]
-    return [
-        (
-            statistics.mean(look["copied"] + look["flooded"] for look in at),
-            statistics.mean(look["face_error"] for look in at),
-        )
-        for at in zip(*looks, strict=True)
-    ]
+    """Return (leak, face error) after each of the measured steps, as means over the runs."""
+    points = []
+    for number in range(len(runs[0]["curve"]) + 1):
+        looks = [_looks(run)[number] for run in runs]
+        leak = statistics.mean(look["copied"] + look["flooded"] for look in looks)
+        points.append((leak, statistics.mean(look["face_error"] for look in looks)))
+    return points
+
+
+def _looks(run: table.Numbers) -> list[table.Numbers]:
+    """Return the measures of a run on the way and at the end."""
+    return [point["swap"] for point in run["curve"]] + [run["final"]["swap"]]
+
+
+def _half_as_dark(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    red, green, blue = (255 - (255 - channel) // 2 for channel in colour)
+    return red, green, blue
 
 
 def _photos(draw: Draw, count: int) -> list[tuple[Tensor, Tensor]]:

@@ -1,6 +1,7 @@
-"""From pixels to latents and back: by cells that see nothing but themselves, or by a small convolutional autoencoder that looks around.
+"""Encode pixels as latents, and decode them.
 
-B pictures, C channels, H and W pixel rows and columns, h and w latent ones.
+In the first way a latent depends on the pixels of its own cell only; in the second, a small convolutional autoencoder
+reads pixels around the cell too. B pictures, C channels, H and W pixel rows and columns, h and w latent ones.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class Codec(Protocol):
     """Encodes pictures into latents of one frame and about unit variance.
 
     Attributes:
-        channels: latent channels.
-        reach: pixels outside a cell that its latent depends on.
+        channels: number of latent channels.
+        reach: number of pixels beyond a cell that its latent depends on.
     """
 
     channels: int
@@ -35,7 +36,7 @@ class Codec(Protocol):
 
 
 class CellCodec:
-    """Each latent cell is its 2x2 pixels through a fixed rotation: exactly invertible, and blind to its neighbours."""
+    """Rotates the 2x2 pixels of each cell by a fixed rotation: exactly invertible, and independent of other cells."""
 
     channels = 3 * STRIDE**2
     reach = 0
@@ -57,7 +58,10 @@ class CellCodec:
 
 
 class ConvCodec(nn.Module):
-    """An autoencoder with fewer channels than a cell has values, so it must look around: a latent sees 6x6 pixels, 2 beyond its cell."""
+    """An autoencoder whose latents depend on 6x6 pixels, 2 beyond their cell.
+
+    It has fewer channels (8) than a cell has values (12), so it has to use the neighbourhood.
+    """
 
     channels = 8
     reach = 2

@@ -1,6 +1,7 @@
-"""What a LoRA learned, measured against a world whose every right answer is known: no network judges another.
+"""Measure what a LoRA learned.
 
-B pictures, C channels, H and W pixel rows and columns, N templates, P certain pixels.
+All right answers in the toy world are known, so no network has to judge another. B pictures, C channels, H and W pixel
+rows and columns, N templates, P pixels that are always background.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.training.weighting.loss import error_map, region_masses, region_sums
 
 NEAR = 0.4
-"""Colours this close in every channel, of [-1, 1], count as the same."""
+"""Colours that differ by less than this in every channel, in [-1, 1], count as the same."""
 HALO_PIXELS = 2
+"""Width of the ring around the person in which the halo is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Captions to draw and what they ask for.
+    """Captions to draw, and the places and coats that they ask for.
 
     Attributes:
         text_BLD: captions.
-        places, coats: what was asked for, (B,); None when nothing was.
-        seed: of the noise.
+        places, coats: numbers that the captions ask for, (B,); None when they ask for none.
+        seed: seed of the noise.
     """
 
     text_BLD: Tensor
@@ -44,19 +46,19 @@ class Prompts:
 
 
 def swap_prompts(count: int) -> Prompts:
-    """Return the trigger with another place and another coat: every library place, coats in turn."""
+    """Return captions of the trigger in another place and another coat: library places and coats in turn."""
     places, coats = torch.arange(count) % world.LIBRARY_PLACES, torch.arange(count) // 3 % world.LIBRARY_COATS
     text_BLD = words.with_trigger(words.captions({words.PLACE: places, words.COAT: coats}, count))
     return Prompts(text_BLD, places, coats, seed=11)
 
 
 def bare_prompts(count: int) -> Prompts:
-    """Return the trigger alone."""
+    """Return captions of the trigger alone."""
     return Prompts(words.with_trigger(words.captions({}, count)), None, None, seed=12)
 
 
 def other_prompts(count: int) -> Prompts:
-    """Return library people in library places, without the trigger."""
+    """Return captions of library people in library places, without the trigger."""
     generator = torch.Generator().manual_seed(4242)
     scene, people = world.draw_library(count, generator, anonymous=0.0)
     row_numbers = {words.WHO: people, words.COAT: scene.coats, words.HAIR: scene.hair, words.PLACE: scene.places}
@@ -72,15 +74,16 @@ def look_at(rgb_B3HW: Tensor, prompts: Prompts, subject: world.Subject, room: in
     """Measure pictures.
 
     Returns:
-        ``copied``: share of certain background pixels in a colour of the training room.
-        ``flooded``: the same in the subject's hair or coat colour.
-        ``halo``: training room in a ring of 2 pixels round the person that was found.
-        ``asked_place``, ``asked_coat``: pictures whose nearest place and coat are the ones asked for.
-        ``clothes_leak``: pictures whose nearest coat is the subject's.
-        ``place_error``: distance to the nearest place of all (root mean square, of [-1, 1]): is it a place at all?
-        ``face_error``: distance to the subject's face where it fits best.
-        ``face_right``: pictures whose nearest of all 1224 faces is the subject's.
-        ``hair``: pictures whose nearest hair colour is the subject's.
+        ``copied``: share of the pixels that are always background in a colour of the training room.
+        ``flooded``: share of these pixels in the subject's hair or coat colour.
+        ``halo``: share of a ring of 2 pixels around the person that was found in a colour of the training room.
+        ``asked_place``, ``asked_coat``: share of the pictures whose nearest place and coat are the ones asked for.
+        ``clothes_leak``: share of the pictures whose nearest coat is the subject's.
+        ``place_error``: distance to the nearest of all places (root mean square, in [-1, 1]); large when the background
+        is no place at all.
+        ``face_error``: distance to the subject's face at the position where it fits best.
+        ``face_right``: share of the pictures whose nearest of all 1224 faces is the subject's.
+        ``hair``: share of the pictures whose nearest hair colour is the subject's.
     """
     certain_HW, coat_HW = world.never_person(), world.always_coat()
     faces = _find_face(rgb_B3HW, subject)
@@ -113,7 +116,7 @@ def look_at(rgb_B3HW: Tensor, prompts: Prompts, subject: world.Subject, room: in
 def held_out_losses(
     model: ToyDenoiser, codec: Codec, subject: world.Subject, room: int, photos: world.Photos, count: int = 32
 ) -> dict[str, float]:
-    """Return the plain mean error of each tier on photos of the subject that were not trained on, as ``loss_face`` and so on."""
+    """Return the unweighted mean error of each tier, e.g. ``loss_face``, on photos of the subject that are new."""
     generator = torch.Generator().manual_seed(999)
     pictures = world.draw(world.subject_scene(subject, room, count, generator, photos=photos))
     latents_BC1hw = codec.encode(pictures.rgb_B3HW)
@@ -128,7 +131,10 @@ def held_out_losses(
 
 @torch.no_grad()
 def library_predictions(model: ToyDenoiser, codec: Codec, count: int = 64) -> Tensor:
-    """Return what ``model`` predicts for noisy library pictures with captions without the trigger; always the same ones."""
+    """Return the model's predictions for noisy library pictures, captioned without the trigger.
+
+    The pictures are the same for every model.
+    """
     generator = torch.Generator().manual_seed(888)
     scene, people = world.draw_library(count, generator, anonymous=0.0)
     text_BLD = words.library_captions(scene, people, generator, dropped=0.0, unknown=0.0)
@@ -136,7 +142,7 @@ def library_predictions(model: ToyDenoiser, codec: Codec, count: int = 64) -> Te
 
 
 def drift(predicted_BC1hw: Tensor, base_BC1hw: Tensor) -> float:
-    """Return the mean squared difference to the base model's predictions: 0 where nothing was forgotten."""
+    """Return the mean squared difference to the base model's predictions; 0 when the model forgot nothing."""
     return float((predicted_BC1hw - base_BC1hw).square().mean())
 
 
@@ -153,7 +159,13 @@ def _predict_at_all_levels(
 
 @dataclass(frozen=True, slots=True)
 class _Faces:
-    """Where the subject's face fits best (rows of ``world.ALL_SHIFTS``), how badly, and whether no other face fits better."""
+    """The subject's face in each picture, all (B,).
+
+    Attributes:
+        shift: position where the face fits best, as a row of ``world.ALL_SHIFTS``.
+        error: distance to the face there.
+        right: whether no other face at any position fits better.
+    """
 
     shift: Tensor
     error: Tensor
@@ -175,29 +187,45 @@ def _find_face(rgb_B3HW: Tensor, subject: world.Subject) -> _Faces:
 
 @functools.cache
 def _face_templates() -> tuple[Tensor, Tensor, Tensor]:
-    """Return all faces there can be: fields (N, 7), their pixels (N, P), and the face's outline in its 8x8 square."""
+    """Return all possible faces: fields (N, 7), their pixels (N, P), and the face's outline in its 8x8 square."""
     skins, eyes, distances, mouths, places, _, _ = world.FACE_FIELDS
-    marks = [(0, 0), *itertools.product(range(1, places), range(len(world.MARK)))]
-    fields = itertools.product(range(skins), range(eyes), range(distances), range(mouths), marks)
-    codes_N7 = torch.tensor([(*others, place, mark, 1) for *others, (place, mark) in fields])
+    marks = [(0, 0)]
+    marks += itertools.product(range(1, places), range(len(world.MARK)))
+    long_hair = 1
+    codes = []
+    for skin, eye, distance, mouth in itertools.product(range(skins), range(eyes), range(distances), range(mouths)):
+        codes += [(skin, eye, distance, mouth, place, mark, long_hair) for place, mark in marks]
+    codes_N7 = torch.tensor(codes)
     zeros = torch.zeros(len(codes_N7), dtype=torch.long)
-    scene = world.Scene(codes_N7, zeros, zeros, zeros, zeros, zeros.float(), zeros, zeros, zeros + world.SIDE)
+    scene = world.Scene(
+        faces=codes_N7,
+        hair=zeros,
+        coats=zeros,
+        places=zeros,
+        phases=zeros,
+        light=zeros.float(),
+        right=zeros,
+        down=zeros,
+        counter=zeros + world.SIDE,
+    )
     face_88 = world.outline(zeros[:1], zeros[:1], zeros[:1])[WeightTier.FACE][0, 8:16, 12:20]
-    return codes_N7, world.draw(scene).rgb_B3HW[:, :, 8:16, 12:20][:, :, face_88].flatten(1), face_88
+    squares_N388 = world.draw(scene).rgb_B3HW[:, :, 8:16, 12:20]
+    return codes_N7, squares_N388[:, :, face_88].flatten(1), face_88
 
 
 @functools.cache
 def _place_templates() -> tuple[Tensor, Tensor]:
-    """Return every place at every phase: its number (N,), and its certain background pixels (N, P)."""
-    numbers, phases = (
-        torch.tensor(column)
-        for column in zip(*itertools.product((*range(world.LIBRARY_PLACES), *world.ROOMS), world.PHASES), strict=True)
-    )
+    """Return every place at every phase: its number (N,), and its pixels that are always background (N, P)."""
+    places = [*range(world.LIBRARY_PLACES), *world.ROOMS]
+    variants = list(itertools.product(places, world.PHASES))
+    numbers = torch.tensor([place for place, _ in variants])
+    phases = torch.tensor([phase for _, phase in variants])
     rgb_N3HW = world.draw_places(numbers, phases, torch.zeros(len(numbers))) * 2 - 1
     return numbers, rgb_N3HW[:, :, world.never_person()].flatten(1)
 
 
 def _ring(shifts_B: Tensor, subject: world.Subject) -> Tensor:
+    """Return the pixels (B, H, W) of a ring around the subject at the given positions."""
     right, down = torch.tensor(world.ALL_SHIFTS)[shifts_B].unbind(1)
     regions = world.outline(right, down, torch.full_like(right, subject.face[world.STYLE]))
     person_BHW = torch.stack(list(regions.values())).any(0)
@@ -206,7 +234,7 @@ def _ring(shifts_B: Tensor, subject: world.Subject) -> Tensor:
 
 
 def _short_hair(shifts_B: Tensor) -> Tensor:
-    """Return the hair pixels that both styles have."""
+    """Return the hair pixels (B, H, W) that both styles have, at the given positions."""
     right, down = torch.tensor(world.ALL_SHIFTS)[shifts_B].unbind(1)
     return world.outline(right, down, torch.zeros_like(right))[WeightTier.HAIR]
 
@@ -218,7 +246,7 @@ def _nearest_colour(rgb_B3HW: Tensor, where_BHW: Tensor, palette_N3: Tensor) -> 
 
 
 def _colour_share(rgb_B3HW: Tensor, where_BHW: Tensor, palette_N3: Tensor) -> float:
-    """Return the share of the pixels ``where_BHW`` that show one of the colours, mean over the pictures."""
+    """Return the share of the pixels ``where_BHW`` in one of the colours, as the mean over the pictures."""
     near = [(rgb_B3HW - (colour * 2 - 1).reshape(1, 3, 1, 1)).abs().amax(1) < NEAR for colour in palette_N3]
     shown_BHW = torch.stack(near).any(0) & where_BHW
     return float((shown_BHW.sum((1, 2)) / where_BHW.sum((1, 2))).mean())

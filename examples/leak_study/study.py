@@ -1,11 +1,12 @@
-"""Run the leak study: `python examples/leak_study/study.py` for all of it, with `--quick` for two minutes of it.
+"""Run the leak study: `python examples/leak_study/study.py`, or with `--quick` a version of two minutes.
 
-What is finished is skipped, so an interrupted study goes on when the same command is given again.
+Finished runs are skipped, so the same command continues an interrupted study.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -44,12 +45,12 @@ class Run:
 
     Attributes:
         out: folder of the study.
-        world: ``cells`` or ``conv``, after the encoder.
-        arm: in ``arms.ARMS``.
-        draw: see ``arms.Draw``.
-        base_file: the world's base model.
-        codec_file: the world's autoencoder; None for cells.
-        effort: how long.
+        world: ``cells`` or ``conv``, the way of encoding.
+        arm: name in ``arms.ARMS``.
+        draw: number of the draw, see ``arms.Draw``.
+        base_file: the base model of the world.
+        codec_file: the autoencoder of the world; None for cells.
+        effort: length of the run.
     """
 
     out: Path
@@ -62,46 +63,42 @@ class Run:
 
     @property
     def result(self) -> Path:
-        """Return the file with the run's numbers; the run is finished when it is there."""
+        """Return the file of the run's numbers; the run is finished when the file exists."""
         return self.out / "runs" / f"{self.world}_{self.arm}_{self.draw}.json"
 
 
 def plan(out: Path, *, quick: bool) -> list[list[Run]]:
-    """Return the runs of the study in stages, the most telling first: an interrupted study has whole rounds of draws."""
+    """Return the runs of the study in stages, the most important first.
+
+    An interrupted study has whole stages, so that its arms have the same draws.
+    """
     if quick:
-        return [[Run(out, "cells", arm, draw, COMMITTED_BASE, None, QUICK_EFFORT) for draw in (0, 1) for arm in QUICK]]
-
-    def runs(world: str, arms: Sequence[str], draws: Iterable[int]) -> list[Run]:
-        base_file, codec_file = _files(out, world)
-        return [Run(out, world, arm, draw, base_file, codec_file, Effort()) for draw in draws for arm in arms]
-
+        return [_stage(out, "cells", QUICK, (0, 1), base_file=COMMITTED_BASE, codec_file=None, effort=QUICK_EFFORT)]
+    cells_base, _ = _files(out, "cells")
+    conv_base, codec = _files(out, "conv")
     first, second = (0, 1, 2), (3, 4, 5)
     return [
-        runs("cells", CORE, first),
-        runs("cells", SIDE, first),
-        runs("conv", CONV, first),
-        runs("cells", CORE, second),
+        _stage(out, "cells", CORE, first, base_file=cells_base, codec_file=None),
+        _stage(out, "cells", SIDE, first, base_file=cells_base, codec_file=None),
+        _stage(out, "conv", CONV, first, base_file=conv_base, codec_file=codec),
+        _stage(out, "cells", CORE, second, base_file=cells_base, codec_file=None),
     ]
 
 
 def train_bases(out: Path, world: str) -> None:
-    """Train the base model of ``world``, and the autoencoder it needs, where they are not there yet."""
+    """Train the base model of ``world``, and the autoencoder that it needs, unless their files exist."""
     cells, _ = _files(out, "cells")
     if not cells.is_file():
         base.train_base(cells, base.Schedule(BASE_STEPS), codec=None)
     base_file, codec_file = _files(out, world)
     if codec_file is not None and not codec_file.is_file():
-        base.train_codec(
-            codec_file,
-            steps=CODEC_STEPS,
-            report=lambda done, text: print(f"codec: step {done} of {CODEC_STEPS}, {text}", flush=True),
-        )
+        base.train_codec(codec_file, steps=CODEC_STEPS, report=_print_codec_step)
     if not base_file.is_file():
         base.train_base(base_file, base.Schedule(CONV_BASE_STEPS, rate=0.01, seed=1), codec=codec_file, warm=cells)
 
 
 def carry_out(runs: Sequence[Run], *, processes: int) -> None:
-    """Do the runs that have no result yet and print a line for each."""
+    """Do the runs that have no result yet, and print a line for each."""
     waiting = [run for run in runs if not run.result.is_file()]
     print(f"{runs[0].world}: {len(runs) - len(waiting)} of {len(runs)} runs of this stage are finished", flush=True)
     started = time.monotonic()
@@ -109,8 +106,9 @@ def carry_out(runs: Sequence[Run], *, processes: int) -> None:
         swap = numbers["final"]["swap"]
         left = (time.monotonic() - started) / done * (len(waiting) - done) / 60
         print(
-            f"{done} of {len(waiting)}: {run.world} {run.arm} draw {run.draw}: copied {swap['copied']:.0%}, flooded {swap['flooded']:.0%}, "
-            f"asked place {swap['asked_place']:.0%}, face error {swap['face_error']:.2f}; {numbers['seconds']:.0f} s, {left:.0f} min left",
+            f"{done} of {len(waiting)}: {run.world} {run.arm} draw {run.draw}: "
+            f"copied {swap['copied']:.0%}, flooded {swap['flooded']:.0%}, asked place {swap['asked_place']:.0%}, "
+            f"face error {swap['face_error']:.2f}; {numbers['seconds']:.0f} s, {left:.0f} min left",
             flush=True,
         )
 
@@ -141,15 +139,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _files(out: Path, world: str) -> tuple[Path, Path | None]:
-    """Return the base model's and the autoencoder's file of a world."""
-    return (
-        (out / "base.safetensors", None)
-        if world == "cells"
-        else (out / "conv_base.safetensors", out / "codec.safetensors")
-    )
+    """Return the file of a world's base model and that of its autoencoder; cells have none."""
+    if world == "cells":
+        return out / "base.safetensors", None
+    return out / "conv_base.safetensors", out / "codec.safetensors"
+
+
+def _stage(
+    out: Path,
+    world: str,
+    arms: Iterable[str],
+    draws: Iterable[int],
+    *,
+    base_file: Path,
+    codec_file: Path | None,
+    effort: Effort | None = None,
+) -> list[Run]:
+    """Return the runs of all ``arms`` with each of the ``draws``, draw by draw."""
+    runs = []
+    for draw, arm in itertools.product(draws, arms):
+        run = Run(
+            out=out,
+            world=world,
+            arm=arm,
+            draw=draw,
+            base_file=base_file,
+            codec_file=codec_file,
+            effort=effort or Effort(),
+        )
+        runs.append(run)
+    return runs
+
+
+def _print_codec_step(done: int, text: str) -> None:
+    print(f"codec: step {done} of {CODEC_STEPS}, {text}", flush=True)
 
 
 def _results(runs: Sequence[Run], processes: int) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Do the runs, ``processes`` at a time, and yield each with its numbers as it ends."""
     if processes == 1:
         yield from map(_do, runs)
         return
@@ -160,11 +187,11 @@ def _results(runs: Sequence[Run], processes: int) -> Iterator[tuple[Run, dict[st
 def _do(run: Run) -> tuple[Run, dict[str, Any]]:
     result = run_arm(run.arm, Draw(run.draw), run.base_file, base.load_codec(run.codec_file), run.effort)
     numbers = {"world": run.world, "text": ARMS[run.arm].text, **result.numbers}
-    samples = {
-        kind: ((rgb_B3HW.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8) for kind, rgb_B3HW in result.samples.items()
-    }
+    samples = {}
+    for kind, rgb_B3HW in result.samples.items():
+        samples[kind] = ((rgb_B3HW.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     save_tensors(run.result.with_suffix(".safetensors"), samples, {})
-    # The numbers come last: where they are, the run is finished.
+    # The numbers are written last: their file marks the run as finished.
     with publishing(run.result) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     return run, numbers

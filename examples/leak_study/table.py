@@ -1,4 +1,7 @@
-"""Print the study's table: `python examples/leak_study/table.py [FOLDER]`; mean ± standard deviation over the runs of each arm."""
+"""Print the study's tables: `python examples/leak_study/table.py [FOLDER]`.
+
+Cells show the mean ± the standard deviation over the runs of an arm.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ Numbers = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table.
+    """A column of a table.
 
     Attributes:
-        title: its head.
-        path: keys into a run's numbers.
-        percent: whether it is a share; others get two decimals.
+        title: head of the column.
+        path: keys that lead to the number in a run's numbers.
+        percent: whether the number is a share, shown in percent; others are shown with two decimals.
     """
 
     title: str
@@ -38,7 +41,9 @@ class Column:
 
     def cell(self, runs: Sequence[Numbers]) -> str:
         """Return mean ± standard deviation."""
-        scale, decimals = (100, 0) if self.percent else (1, 2)
+        scale, decimals = 1, 2
+        if self.percent:
+            scale, decimals = 100, 0
         values = [self.value(run) * scale for run in runs]
         spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
         return f"{statistics.mean(values):.{decimals}f}{spread}"
@@ -98,17 +103,21 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
         ),
     ),
 )
+# The last column of the last section is no measure of the trained model.
+_MEASURES = [column for _, columns in SECTIONS for column in columns][:-1]
 WORLDS = {"cells": "World 1: a latent sees its own cell", "conv": "World 2: a latent sees two pixels beyond its cell"}
 
 
 def load(out: Path) -> dict[tuple[str, str], list[Numbers]]:
     """Return the finished runs in ``out`` by (world, arm), in the order of the arms and of the draws."""
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "runs").glob("*.json"))]
-    names = list(ARMS)
+    worlds, arms = list(WORLDS), list(ARMS)
+
+    def position(run: Numbers) -> tuple[int, int, int]:
+        return worlds.index(run["world"]), arms.index(run["arm"]), run["draw"]
+
     found: dict[tuple[str, str], list[Numbers]] = {}
-    for numbers in sorted(
-        runs, key=lambda run: (list(WORLDS).index(run["world"]), names.index(run["arm"]), run["draw"])
-    ):
+    for numbers in sorted(runs, key=position):
         found.setdefault((numbers["world"], numbers["arm"]), []).append(numbers)
     return found
 
@@ -120,12 +129,9 @@ def table(out: Path) -> str:
     for world, title in WORLDS.items():
         rows = {arm: found for (where, arm), found in runs.items() if where == world}
         if rows:
-            parts += [
-                f"### {title}",
-                _section("In short", SUMMARY, rows),
-                *(_section(heading, columns, rows) for heading, columns in SECTIONS),
-            ]
-    parts += [_paired(runs, *pair) for pair in PAIRS]
+            parts += [f"### {title}", _section("In short", SUMMARY, rows)]
+            parts += [_section(heading, columns, rows) for heading, columns in SECTIONS]
+    parts += [_paired(runs, world, first, second) for world, first, second in PAIRS]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -141,32 +147,31 @@ PAIRS = (
     ("conv", "tiers", "tiers-shrunk"),
     ("conv", "tiers-prior", "tiers-prior-shrunk"),
 )
-"""(world, arm, other arm): compared run by run, since runs of one draw share subject, room, photos, order and noise."""
+"""(world, arm, other arm): pairs that are compared run by run.
+
+Runs of the same draw have the same subject, room, photos, order and noise.
+"""
 
 
 def _section(heading: str, columns: Sequence[Column], rows: dict[str, list[Numbers]]) -> str:
-    lines = [
-        f"**{heading}**",
-        "",
-        "| arm | n | " + " | ".join(column.title for column in columns) + " |",
-        "|---|---|" + "---|" * len(columns),
-    ]
+    titles = " | ".join(column.title for column in columns)
+    lines = [f"**{heading}**", "", f"| arm | n | {titles} |", "|---|---|" + "---|" * len(columns)]
     for arm, found in rows.items():
-        lines.append(
-            f"| {ARMS[arm].text} | {len(found)} | " + " | ".join(column.cell(found) for column in columns) + " |"
-        )
+        cells = " | ".join(column.cell(found) for column in columns)
+        lines.append(f"| {ARMS[arm].text} | {len(found)} | {cells} |")
     return "\n".join(lines)
 
 
 def _paired(runs: dict[tuple[str, str], list[Numbers]], world: str, first: str, second: str) -> str:
-    """Return which measures moved the same way in every pair of runs, with the mean difference."""
-    by_draw = [{run["draw"]: run for run in runs.get((world, arm), [])} for arm in (first, second)]
-    shared = sorted(by_draw[0].keys() & by_draw[1].keys())
+    """Return a sentence with the measures that moved the same way in every pair of runs, and their mean difference."""
+    before = {run["draw"]: run for run in runs.get((world, first), [])}
+    after = {run["draw"]: run for run in runs.get((world, second), [])}
+    shared = sorted(before.keys() & after.keys())
     if len(shared) < 2:
         return ""
     moved = []
-    for column in [column for _, columns in SECTIONS[:2] for column in columns] + list(SECTIONS[2][1][:4]):
-        changes = [column.value(by_draw[1][draw]) - column.value(by_draw[0][draw]) for draw in shared]
+    for column in _MEASURES:
+        changes = [column.value(after[draw]) - column.value(before[draw]) for draw in shared]
         if all(change > 0 for change in changes) or all(change < 0 for change in changes):
             mean = statistics.mean(changes)
             moved.append(f"{column.title} {mean * 100:+.0f}" if column.percent else f"{column.title} {mean:+.2f}")

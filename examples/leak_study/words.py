@@ -1,6 +1,7 @@
-"""Captions of the toy world: four words as fixed random vectors, in Wan's way (zeros where there is none, no attention mask).
+"""Captions of the toy world: four words, each a fixed random vector.
 
-B captions, L rows (who, coat, hair, place, and two that are always empty), D their width.
+As in Wan, an absent word is zeros and there is no attention mask. B captions, L rows (who, coat, hair, place, and two
+that are always empty), D their width.
 """
 
 from __future__ import annotations
@@ -14,13 +15,10 @@ WHO, COAT, HAIR, PLACE = range(4)
 
 _generator = torch.Generator().manual_seed(5)
 _TABLES = {
-    row: torch.randn(words, WIDTH, generator=_generator)
-    for row, words in (
-        (WHO, world.LIBRARY_PEOPLE),
-        (COAT, world.LIBRARY_COATS),
-        (HAIR, world.LIBRARY_HAIR),
-        (PLACE, world.LIBRARY_PLACES),
-    )
+    WHO: torch.randn(world.LIBRARY_PEOPLE, WIDTH, generator=_generator),
+    COAT: torch.randn(world.LIBRARY_COATS, WIDTH, generator=_generator),
+    HAIR: torch.randn(world.LIBRARY_HAIR, WIDTH, generator=_generator),
+    PLACE: torch.randn(world.LIBRARY_PLACES, WIDTH, generator=_generator),
 }
 TRIGGER = torch.randn(WIDTH, generator=_generator)
 """A word that the base model has never seen."""
@@ -30,7 +28,7 @@ def captions(words: dict[int, Tensor], count: int) -> Tensor:
     """Return captions_BLD.
 
     Args:
-        words: row -> numbers (B,) of library words, -1 for an absent one; rows that are missing are absent.
+        words: row -> numbers (B,) of library words, -1 for an absent word; missing rows have absent words.
         count: number of captions.
     """
     text_BLD = torch.zeros(count, ROWS, WIDTH)
@@ -40,7 +38,7 @@ def captions(words: dict[int, Tensor], count: int) -> Tensor:
 
 
 def with_trigger(text_BLD: Tensor) -> Tensor:
-    """Return the captions with the trigger as the word for who it is."""
+    """Return the captions with the trigger as the name of the person."""
     named = text_BLD.clone()
     named[:, WHO] = TRIGGER
     return named
@@ -49,15 +47,14 @@ def with_trigger(text_BLD: Tensor) -> Tensor:
 def library_captions(
     scene: world.Scene, people: Tensor, generator: torch.Generator, *, dropped: float, unknown: float
 ) -> Tensor:
-    """Caption library scenes as a sloppy captioner would, so that the model copes with missing and with unknown words.
+    """Return captions of library scenes with some missing and some unknown words, so that the model copes with both.
 
     Args:
-        scene: what is shown.
-        people: who, -1 for people without a name.
-        generator: decides what is dropped.
+        scene: the scenes.
+        people: the person of each scene, -1 for people without a name.
+        generator: source of the random numbers.
         dropped: share of coat, hair and place words that are missing.
-        unknown: share of nameless people who are called by a word that means nobody, so that a new trigger starts as
-            "anybody".
+        unknown: share of nameless people whose name is a random word, so that a new trigger starts as "anybody".
     """
     count = len(scene)
 

@@ -1,8 +1,8 @@
-"""A toy world drawn by formula: people on places, 32x32 pixels, with exact masks and every right answer known.
+"""A toy world drawn by formula: people in front of places, 32x32 pixels, with exact masks and all right answers known.
 
-A person is a face (skin, eyes, mouth, mark), hair, a coat and where it stands; a place is a pattern. The library is
-what the base model learns; subjects and rooms are held out, so a LoRA has to learn them, and whatever it learns of them
-can be recognised by colour.
+A person has a face (skin, eyes, mouth, mark), hair, a coat and a position; a place is a pattern. The base model learns
+the library of people and places. Subjects and rooms are held out: a LoRA has to learn them, and whatever it learned can
+be recognised by colour.
 
 B pictures, H and W pixel rows and columns (32), N templates.
 """
@@ -20,46 +20,60 @@ from blissmask.masks.tiers import TIERS, WeightTier
 
 SIDE = 32
 SHIFTS = tuple(itertools.product((-4, -2, 0, 2, 4), (-2, 0, 2)))
-"""Where library people stand: (right, down) in pixels; even, so that outlines fall on latent cells of 2x2 pixels."""
+"""Positions of library people: (right, down) in pixels; even, so that outlines fall on latent cells of 2x2 pixels."""
 ALL_SHIFTS = tuple(itertools.product(range(-5, 5), range(-3, 3)))
-"""Where anybody may stand, off the grid included."""
+"""All possible positions, off the grid included."""
 Photos = Literal["plain", "off-grid", "mixed"]
-"""``off-grid``: outlines run through latent cells.
+"""The kind of training photos.
 
-``mixed``: in every other photo a counter hides the body, so masks differ in area.
+``off-grid``: outlines run through latent cells. ``mixed``: in every other photo a counter hides the body, so masks
+differ in area.
 """
 
 SKIN = torch.tensor([[0.98, 0.85, 0.72], [0.80, 0.60, 0.42], [0.48, 0.32, 0.22]])
 EYES = torch.tensor([[0.10, 0.10, 0.12], [0.15, 0.35, 0.85], [0.10, 0.55, 0.20], [0.55, 0.10, 0.55]])
 MOUTH = torch.tensor([[0.75, 0.15, 0.20], [0.95, 0.45, 0.50], [0.30, 0.10, 0.10]])
-# From here on the last rows of each table are held out: only subjects have them.
+# The last rows of the following tables are held out: only subjects have them.
 MARK = torch.tensor([[0.95, 0.85, 0.10], [0.10, 0.80, 0.85], [0.95, 0.95, 0.95], [0.95, 0.20, 0.75]])
 HAIR = torch.tensor(
     [
-        *([0.08, 0.06, 0.06], [0.45, 0.25, 0.10], [0.92, 0.80, 0.35], [0.75, 0.25, 0.10], [0.65, 0.65, 0.68]),
-        *([0.20, 0.75, 0.45], [0.10, 0.25, 0.95], [0.98, 0.40, 0.70]),
+        [0.08, 0.06, 0.06],
+        [0.45, 0.25, 0.10],
+        [0.92, 0.80, 0.35],
+        [0.75, 0.25, 0.10],
+        [0.65, 0.65, 0.68],
+        # held out
+        [0.20, 0.75, 0.45],
+        [0.10, 0.25, 0.95],
+        [0.98, 0.40, 0.70],
     ]
 )
 COAT = torch.tensor(
     [
-        *(
-            [0.80, 0.12, 0.12],
-            [0.12, 0.25, 0.75],
-            [0.12, 0.55, 0.22],
-            [0.92, 0.92, 0.92],
-            [0.15, 0.15, 0.17],
-            [0.95, 0.80, 0.20],
-        ),
-        *([0.55, 0.20, 0.70], [0.65, 0.95, 0.05], [0.05, 0.75, 0.80]),
+        [0.80, 0.12, 0.12],
+        [0.12, 0.25, 0.75],
+        [0.12, 0.55, 0.22],
+        [0.92, 0.92, 0.92],
+        [0.15, 0.15, 0.17],
+        [0.95, 0.80, 0.20],
+        # held out
+        [0.55, 0.20, 0.70],
+        [0.65, 0.95, 0.05],
+        [0.05, 0.75, 0.80],
     ]
 )
 LIBRARY_HAIR, LIBRARY_COATS, LIBRARY_PLACES, LIBRARY_PEOPLE = 5, 6, 8, 16
 PHASES = (0, 4)
-"""Patterns start at one of these pixels."""
+"""The pixel at which a pattern starts is one of these."""
 
 FACE_FIELDS = (3, 4, 2, 3, 5, 3, 2)
-"""Values of skin, eye colour, eye distance, mouth, place of the mark (0 is none), colour of the mark, hair style (1 is long)."""
+"""Numbers of values of a face's seven fields.
+
+They are skin, eye colour, eye distance, mouth, place of the mark (0 is none), colour of the mark, and hair style (1 is
+long).
+"""
 STYLE = 6
+"""Position of the hair style in a face."""
 
 _DOWN_HW, _RIGHT_HW = torch.meshgrid(torch.arange(SIDE).float(), torch.arange(SIDE).float(), indexing="ij")
 
@@ -88,13 +102,14 @@ ROOM_COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is in each picture, all (B,) but faces (B, 7).
+    """The contents of each picture; every field is (B,), and ``faces`` is (B, 7).
 
     Attributes:
         faces: see :data:`FACE_FIELDS`.
         hair, coats, places: rows of the tables.
-        phases, light: where a pattern starts; what is added to a place's colours.
-        right, down: where the person stands.
+        phases: pixel at which the pattern of the place starts.
+        light: number that is added to the colours of the place.
+        right, down: position of the person.
         counter: row from which the place covers the body, as a counter would; :data:`SIDE` for none.
     """
 
@@ -128,13 +143,13 @@ class Pictures:
 def subject_scene(
     subject: Subject, room: int, count: int, generator: torch.Generator, *, photos: Photos = "plain"
 ) -> Scene:
-    """Return ``count`` photos of one subject, always in the same coat and room; only where the person stands changes.
+    """Return the scenes of photos of one subject, always in the same coat and room; only the position changes.
 
     Args:
-        subject: who.
-        room: where.
-        count: how many.
-        generator: draws where the person stands.
+        subject: the person.
+        room: the place.
+        count: number of photos.
+        generator: source of the random positions.
         photos: see :data:`Photos`.
     """
 
@@ -150,20 +165,33 @@ def subject_scene(
     faces = torch.tensor(subject.face).repeat(count, 1)
     no_light = torch.zeros(count)
     return Scene(
-        faces, all_of(subject.hair), all_of(subject.coat), all_of(room), all_of(0), no_light, right, down, counter
+        faces=faces,
+        hair=all_of(subject.hair),
+        coats=all_of(subject.coat),
+        places=all_of(room),
+        phases=all_of(0),
+        light=no_light,
+        right=right,
+        down=down,
+        counter=counter,
     )
 
 
 def library_faces() -> Tensor:
-    """Return the faces of the people with a name, (16, 7)."""
+    """Return the faces of the library people, who have names, (16, 7)."""
     return _draw_faces(LIBRARY_PEOPLE, torch.Generator().manual_seed(77))
 
 
 def draw_library(count: int, generator: torch.Generator, *, anonymous: float) -> tuple[Scene, Tensor]:
-    """Draw scenes of library people in library places; a share ``anonymous`` of them are people without a name.
+    """Draw scenes of people in library places.
+
+    Args:
+        count: number of scenes.
+        generator: source of the random numbers.
+        anonymous: share of the scenes that show a person without a name, with a random face.
 
     Returns:
-        The scenes and each one's person, -1 for people without a name.
+        The scenes, and the number of the person in each, -1 for people without a name.
     """
 
     def one_of(limit: int) -> Tensor:
@@ -176,12 +204,22 @@ def draw_library(count: int, generator: torch.Generator, *, anonymous: float) ->
     phases = torch.tensor(PHASES)[one_of(len(PHASES))]
     hair, coats, places = one_of(LIBRARY_HAIR), one_of(LIBRARY_COATS), one_of(LIBRARY_PLACES)
     right, down = _draw_shifts(count, generator)
-    scene = Scene(faces, hair, coats, places, phases, light, right, down, torch.full((count,), SIDE))
+    scene = Scene(
+        faces=faces,
+        hair=hair,
+        coats=coats,
+        places=places,
+        phases=phases,
+        light=light,
+        right=right,
+        down=down,
+        counter=torch.full((count,), SIDE),
+    )
     return scene, people.masked_fill(nameless, -1)
 
 
 def draw(scene: Scene) -> Pictures:
-    """Paint the scenes."""
+    """Draw the pictures of the scenes."""
     regions = outline(scene.right, scene.down, scene.faces[:, STYLE])
     place_B3HW = draw_places(scene.places, scene.phases, scene.light)
     hidden_BHW = scene.counter.reshape(-1, 1, 1) <= _DOWN_HW
@@ -194,7 +232,7 @@ def draw(scene: Scene) -> Pictures:
 
 
 def draw_places(places: Tensor, phases: Tensor, light: Tensor) -> Tensor:
-    """Paint places without people, (B, 3, H, W) in [0, 1]; all arguments (B,)."""
+    """Draw places without people, (B, 3, H, W) in [0, 1]; all arguments are (B,)."""
     start = phases.float().reshape(-1, 1, 1)
     y, x = (grid.expand(len(places), SIDE, SIDE) for grid in (_DOWN_HW, _RIGHT_HW))
 
@@ -204,6 +242,8 @@ def draw_places(places: Tensor, phases: Tensor, light: Tensor) -> Tensor:
     corner = torch.maximum((x - 15.5).abs(), (y - 15.5).abs())
     glow = (1 - ((x - 16) ** 2 + (y - 16) ** 2).sqrt() / 22).clamp(0, 1)
     dots = (((x + start) % 8 < 2) & ((y + start) % 8 < 2)).float()
+    zigzag_first, zigzag_second = ROOM_COLOURS[8].tolist()
+    ring_first, ring_second = ROOM_COLOURS[9].tolist()
     patterns = [
         _two_tone(1 - y / SIDE, (0.35, 0.60, 0.95), (0.80, 0.90, 1.00)),  # sky
         _two_tone(half(y), (0.25, 0.55, 0.25), (0.55, 0.80, 0.40)),  # green rows
@@ -213,15 +253,15 @@ def draw_places(places: Tensor, phases: Tensor, light: Tensor) -> Tensor:
         _two_tone(dots, (1.00, 1.00, 0.85), (0.08, 0.10, 0.30)),  # dots at night
         _two_tone((y < 18 + start / 2).float(), (0.75, 0.88, 0.98), (0.45, 0.32, 0.20)),  # horizon
         _two_tone(glow, (0.95, 0.35, 0.25), (0.25, 0.05, 0.05)),  # red glow
-        _two_tone(half(y + ((x % 16) - 8).abs()), *ROOM_COLOURS[8].tolist()),
-        _two_tone(half(corner), *ROOM_COLOURS[9].tolist()),
+        _two_tone(half(y + ((x % 16) - 8).abs()), zigzag_first, zigzag_second),
+        _two_tone(half(corner), ring_first, ring_second),
     ]
     rgb_B3HW = torch.stack(patterns, 1)[torch.arange(len(places)), places]
     return (rgb_B3HW + light.reshape(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def outline(right: Tensor, down: Tensor, style: Tensor) -> dict[WeightTier, Tensor]:
-    """Return which pixels are face, hair and body, each (B, H, W) bool, for people who stand at (right, down)."""
+    """Return the pixels of face, hair and body, each (B, H, W) bool, of people at the positions (right, down)."""
     u, v = _body_coordinates(right, down)
     face = (v >= 8) & (v < 16) & (u.abs() < 4) & ~((u.abs() > 3) & ((v == 8) | (v == 15)))
     lowest = torch.where(style.reshape(-1, 1, 1) > 0, 20.0, 12.0)
@@ -231,24 +271,27 @@ def outline(right: Tensor, down: Tensor, style: Tensor) -> dict[WeightTier, Tens
 
 
 def never_person() -> Tensor:
-    """Return the pixels (H, W) that no person ever covers, wherever it stands: background for certain."""
+    """Return the pixels (H, W) that no person covers at any position: they are always background."""
     return ~torch.stack([_silhouette(right, down) for right, down in ALL_SHIFTS]).any(0)
 
 
 def always_coat() -> Tensor:
-    """Return the pixels (H, W) that are coat wherever the person stands."""
-    bodies = [
-        outline(torch.tensor([right]), torch.tensor([down]), torch.ones(1))[WeightTier.BODY][0]
-        for right, down in ALL_SHIFTS
-    ]
+    """Return the pixels (H, W) that are coat at every position."""
+    bodies = [_long_haired_person(right, down)[WeightTier.BODY] for right, down in ALL_SHIFTS]
     coat_HW = torch.stack(bodies).all(0)
+    # Neck and long hair reach down to row 21 at the lowest position.
     coat_HW[:24] = False
     return coat_HW
 
 
 def _silhouette(right: int, down: int) -> Tensor:
+    return torch.stack(list(_long_haired_person(right, down).values())).any(0)
+
+
+def _long_haired_person(right: int, down: int) -> dict[WeightTier, Tensor]:
+    """Return the pixels of face, hair and body, each (H, W) bool, of one person."""
     regions = outline(torch.tensor([right]), torch.tensor([down]), torch.ones(1))
-    return torch.stack([region_BHW[0] for region_BHW in regions.values()]).any(0)
+    return {tier: region_BHW[0] for tier, region_BHW in regions.items()}
 
 
 def _paint_person(rgb_B3HW: Tensor, scene: Scene, regions: dict[WeightTier, Tensor]) -> Tensor:
@@ -278,7 +321,7 @@ def _paint_person(rgb_B3HW: Tensor, scene: Scene, regions: dict[WeightTier, Tens
 
 
 def _body_coordinates(right: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-    """Return columns from a person's middle and rows from its own top, (B, H, W) each."""
+    """Return columns counted from a person's middle and rows counted from its top, (B, H, W) each."""
     u = _RIGHT_HW + 0.5 - SIDE / 2 - right.reshape(-1, 1, 1).float()
     v = _DOWN_HW - down.reshape(-1, 1, 1).float()
     return u, v

@@ -1,4 +1,4 @@
-"""Put what the quickstart made onto one page, work/summary.html: the masks, the loss of each step, the LoRA and what it says of itself."""
+"""Write a page about the quickstart's results, work/summary.html: masks, loss of each step, LoRA and its metadata."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ SHOWN_METADATA = (
     "sshs_model_hash",
 )
 PAGE = """<!doctype html><meta charset="utf-8"><title>blissmask quickstart</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0
-1rem}}img,svg{{max-width:100%}} td,th{{text-align:left;padding:.15rem 1rem .15rem 0}}
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 \
+1rem}}img,svg{{max-width:100%}}
+td,th{{text-align:left;padding:.15rem 1rem .15rem 0}}
 code{{background:#eee;padding:0 .2rem}}</style>
 <h1>From three photos to a LoRA</h1>
 <h2>Masks</h2><p>Photo, weighted mask, and the weights on the model's latent grid.</p>
 <img alt="contact sheet" src="data:image/png;base64,{sheet}">
 <h2>What training saw</h2><p>{cached} cache entries in <code>work/cache</code>.</p>
 <h2>Loss of each region</h2>{curve}
-<p>The model is a miniature with random weights: the loss shows that every part works, not that anything was
-learned.</p> <h2>The LoRA</h2><p><code>{lora}</code>, {tensors} tensors, {kibibytes} KiB</p><table>{rows}</table>
+<p>The model is a miniature with random weights: the loss shows that every part works, not that anything was \
+learned.</p>
+<h2>The LoRA</h2><p><code>{lora}</code>, {tensors} tensors, {kibibytes} KiB</p><table>{rows}</table>
 """
 
 
@@ -54,11 +56,12 @@ def main() -> None:
 
 
 def draw_curve(steps: list[dict[str, float]], width: int = 900, height: int = 260) -> str:
-    """Return an SVG with one line per region and its name in the line's colour."""
+    """Return an SVG with one line per region, and the region's name in the line's colour."""
     values = {tier: [step[f"loss/{tier}"] for step in steps if f"loss/{tier}" in step] for tier in TIERS}
     top = max(value for line in values.values() for value in line)
     parts = [
-        f'<svg viewBox="0 0 {width} {height}" role="img"><path d="M30 10V{height - 30}H{width}" fill="none" stroke="#999"/>'
+        f'<svg viewBox="0 0 {width} {height}" role="img">',
+        f'<path d="M30 10V{height - 30}H{width}" fill="none" stroke="#999"/>',
     ]
     for number, (tier, line) in enumerate(values.items()):
         points = " ".join(
@@ -67,9 +70,8 @@ def draw_curve(steps: list[dict[str, float]], width: int = 900, height: int = 26
         )
         parts.append(f'<polyline points="{points}" fill="none" stroke="{TIERS[tier]}" stroke-width="2"/>')
         parts.append(f'<text x="{40 + 130 * number}" y="{height - 8}" fill="{TIERS[tier]}">{tier}</text>')
-    parts.append(
-        f'<text x="0" y="20" font-size="12">{top:.2f}</text><text x="10" y="{height - 28}" font-size="12">0</text></svg>'
-    )
+    parts.append(f'<text x="0" y="20" font-size="12">{top:.2f}</text>')
+    parts.append(f'<text x="10" y="{height - 28}" font-size="12">0</text></svg>')
     return "".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Bright pixels are face, middling ones body, dark ones background. An example, not a recommendation."""
+"""A mask backend: bright pixels are face, middling ones body, dark ones background. An example, no recommendation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.parts_backend import Parsed, PartsBackend
 
 BORDERS = (85, 170)
-"""Mean of red, green and blue from which a pixel is body, and face."""
+"""A pixel is body from the first mean of red, green and blue, and face from the second; thirds of 255."""
 
 
 class BrightnessParts:
-    """Tells classes apart by brightness."""
+    """Assigns a class to each pixel by its brightness."""
 
     classes = ("dark", "middling", "bright")
     tiers: Mapping[str, WeightTier] = {
