@@ -1,8 +1,6 @@
-"""What a LoRA file says of its training: kohya's ``ss_*`` keys, the ``modelspec.*`` keys, and our mask settings.
+"""The metadata of a LoRA file: kohya's ``ss_*`` keys, the ``modelspec.*`` keys, and the mask settings.
 
-All values are text.
-
-There is no clock and no session number in it: the same training gives the same bytes.
+All values are text. None of them is a time or a session number, so the same training gives the same bytes.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ _TAKEN_AS: Mapping[type, tuple[type, ...]] = {int: (int,), float: (int, float), 
 
 
 class _WrongError(Exception):
-    """One thing that is wrong with a prompt; its text says what."""
+    """One mistake in a prompt; the text names it."""
 
 
 def read_prompts(path: Path) -> list[PreviewPrompt]:
