@@ -67,11 +67,23 @@ def sapiens2_folder(folder: Path, *, names: bool = True) -> Path:
     from transformers import Sapiens2Config, Sapiens2ForSemanticSegmentation
 
     config = Sapiens2Config(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_attention_heads=2,
-        num_first_full_attention_layers=1, num_last_full_attention_layers=1, image_size=[64, 48], patch_size=16,
-        head_config={"upsample_out_channels": [16], "upsample_kernel_sizes": [4], "conv_out_channels": [16], "conv_kernel_sizes": [1]},
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_attention_heads=2,
+        num_first_full_attention_layers=1,
+        num_last_full_attention_layers=1,
+        image_size=[64, 48],
+        patch_size=16,
+        head_config={
+            "upsample_out_channels": [16],
+            "upsample_kernel_sizes": [4],
+            "conv_out_channels": [16],
+            "conv_kernel_sizes": [1],
+        },
         **({"id2label": dict(enumerate(SAPIENS2))} if names else {"num_labels": len(SAPIENS2)}),
-    )  # fmt: skip
+    )
     return _written(Sapiens2ForSemanticSegmentation(config), folder, size={"height": 64, "width": 48})
 
 
@@ -79,9 +91,17 @@ def segformer_folder(folder: Path, *, labels: tuple[str, ...] = SEGFORMER_LABELS
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
     config = SegformerConfig(
-        num_encoder_blocks=2, depths=[1, 1], sr_ratios=[2, 1], hidden_sizes=[8, 16], patch_sizes=[7, 3], strides=[4, 2],
-        num_attention_heads=[1, 2], mlp_ratios=[2, 2], decoder_hidden_size=16, id2label=dict(enumerate(labels)),
-    )  # fmt: skip
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        id2label=dict(enumerate(labels)),
+    )
     return _written(SegformerForSemanticSegmentation(config), folder, size={"height": SIDE, "width": 48})
 
 
@@ -89,13 +109,26 @@ def mask2former_folder(folder: Path) -> Path:
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
     backbone = SwinConfig(
-        image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+        image_size=64,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
         out_features=["stage1", "stage2", "stage3", "stage4"],
-    )  # fmt: skip
+    )
     config = Mask2FormerConfig(
-        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=24, encoder_layers=1,
-        decoder_layers=2, num_attention_heads=2, dim_feedforward=24, num_queries=6, id2label=dict(enumerate(SEGFORMER_LABELS)),
-    )  # fmt: skip
+        backbone_config=backbone,
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
+        encoder_feedforward_dim=24,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=2,
+        dim_feedforward=24,
+        num_queries=6,
+        id2label=dict(enumerate(SEGFORMER_LABELS)),
+    )
     size = {"shortest_edge": 48, "longest_edge": 96}
     return _written(Mask2FormerForUniversalSegmentation(config), folder, size=size)
 
@@ -104,9 +137,16 @@ def eomt_folder(folder: Path) -> Path:
     from transformers import EomtConfig, EomtForUniversalSegmentation
 
     config = EomtConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16, num_blocks=1, num_queries=6,
-        num_upscale_blocks=1, id2label=dict(enumerate(SEGFORMER_LABELS)),
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=64,
+        patch_size=16,
+        num_blocks=1,
+        num_queries=6,
+        num_upscale_blocks=1,
+        id2label=dict(enumerate(SEGFORMER_LABELS)),
+    )
     return _written(EomtForUniversalSegmentation(config), folder, size={"shortest_edge": 64, "longest_edge": 64})
 
 
@@ -117,13 +157,29 @@ def sam3_folder(folder: Path) -> Path:
 
     small = {"hidden_size": 32, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
     backbone = {
-        "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "image_size": 112, "pretrain_image_size": 112, "patch_size": 14, "window_size": 4, "global_attn_indexes": [1],
-    }  # fmt: skip
+        "model_type": "sam3_vit_model",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 112,
+        "pretrain_image_size": 112,
+        "patch_size": 14,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+    }
     text = {
-        "model_type": "clip_text_model", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "projection_dim": 32,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 32, "bos_token_id": 0, "eos_token_id": 1,
-    }  # fmt: skip
+        "model_type": "clip_text_model",
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "projection_dim": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 32,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
     sizes = [[32, 32], [16, 16], [8, 8]]
     model = Sam3Model(
         Sam3Config(
@@ -150,13 +206,26 @@ def rfdetr_folder(folder: Path, *, labels: tuple[str, ...] = ("background", "per
     from transformers import RfDetrConfig, RfDetrForInstanceSegmentation
 
     backbone = {
-        "model_type": "rf_detr_dinov2", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56,
-        "patch_size": 14, "num_windows": 2, "out_features": ["stage1", "stage2"],
-    }  # fmt: skip
+        "model_type": "rf_detr_dinov2",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 14,
+        "num_windows": 2,
+        "out_features": ["stage1", "stage2"],
+    }
     config = RfDetrConfig(
-        backbone_config=backbone, d_model=32, decoder_layers=1, decoder_self_attention_heads=2, decoder_cross_attention_heads=2,
-        decoder_ffn_dim=48, num_queries=6, group_detr=1, id2label=dict(enumerate(labels)),
-    )  # fmt: skip
+        backbone_config=backbone,
+        d_model=32,
+        decoder_layers=1,
+        decoder_self_attention_heads=2,
+        decoder_cross_attention_heads=2,
+        decoder_ffn_dim=48,
+        num_queries=6,
+        group_detr=1,
+        id2label=dict(enumerate(labels)),
+    )
     model = RfDetrForInstanceSegmentation(config)
     _written(model, folder, size={"height": 56, "width": 56})
     with torch.no_grad():
@@ -170,8 +239,8 @@ def yolo_export(
 ) -> Path:
     """Write an export in Ultralytics' layout with fixed boxes; masks are the bright pixels of the picture.
 
-    Boxes, in a network picture of 64 x 64: a person in the left half (twice, the second one a little worse and smaller),
-    a person in the right half, and a dog over everything.
+    Boxes, in a network picture of 64 x 64: a person in the left half (twice, the second one a little worse and
+    smaller), a person in the right half, and a dog over everything.
     """
     graph = OnnxFile()
     pooled = graph.node("AveragePool", ["images"], "pooled", kernel_shape=[4, 4], strides=[4, 4])

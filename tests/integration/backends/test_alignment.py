@@ -1,6 +1,7 @@
-"""Masks lie where the photo shows what they mask: networks that paint by colour, on photos of many shapes, turned ones too.
+"""Masks lie where the photo shows the people: networks that classify by colour, on photos of many shapes and turns.
 
-Every test paints a photo, lets a network read the colours back from what it is shown, and measures how far the mask is from what was painted.
+Every test draws a photo, lets a network read the colours back from its picture, and measures the distance between the
+mask and the drawn shapes.
 H, W: rows and columns of the photo; h, w: of what the network sees.
 """
 
@@ -58,7 +59,7 @@ def colours_of(pixels_B3hw, preprocessing):
 
 
 def assert_in_place(mask_HW, expected_HW):
-    """Fail where the centre is off by a pixel, or the area by a fiftieth and an outline of one pixel in width."""
+    """Fail when a centre is off by a pixel, or an area by more than a fiftieth and an outline of one pixel in width."""
     assert mask_HW.shape == expected_HW.shape
     centres = [np.mean(np.nonzero(mask), axis=1) for mask in (mask_HW, expected_HW)]
     assert np.abs(centres[0] - centres[1]).max() < 0.5, f"off by {centres[0] - centres[1]} pixels"

@@ -42,7 +42,7 @@ def cases(table):
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """Keep torch on one core: miniature models spend ten times longer waiting for a second one that other tests use."""
+    """Keep torch on one core: with a second core that other tests use, miniature models take ten times longer."""
     import torch
 
     before = torch.get_num_threads()
@@ -142,7 +142,7 @@ def test_people_do_not_overlap_and_come_largest_first(name, make, made):
 
 @pytest.mark.parametrize(("name", "make"), [case for case in cases(PEOPLE_MODELS) if case.values[0] != "embedded"])
 def test_every_network_finds_somebody_in_noise(name, make, made):
-    """Otherwise the tests above would say nothing."""
+    """Otherwise the tests above would prove nothing."""
     assert people(name, made(make)).people(random_rgb((45, 33)))
 
 

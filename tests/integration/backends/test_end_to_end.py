@@ -1,4 +1,4 @@
-"""Every heavyweight backend through `masks` and `instance`, in this process, with miniature models of the real classes."""
+"""Every heavyweight backend through `masks` and `instance`, in this process, with miniatures of the real classes."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Identities by name: what each promises; and InsightFace, the real package on a miniature pack, through the command."""
+"""Identities by name: their promises; and InsightFace, the real package on a miniature pack, through the command."""
 
 import importlib.util
 import json
@@ -112,7 +112,7 @@ def test_folder_without_a_detector_is_refused(pack):
 
 @pytest.fixture
 def search(pack, tmp_path):
-    """Write two group photos and a reference, and return the command that looks for the subject."""
+    """Write two group photos and a reference, and return the command that searches for the subject."""
     save(tmp_path / "photos" / "group.png", photo_of((STRANGER_RGB, 64, 32), (SUBJECT_RGB, 384, 416)))
     save(tmp_path / "photos" / "stranger.png", photo_of((STRANGER_RGB, 64, 32)))
     save(tmp_path / "reference.png", photo_of((SUBJECT_RGB, 224, 224)))

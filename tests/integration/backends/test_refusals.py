@@ -91,7 +91,7 @@ def test_weights_that_a_folder_lacks_are_not_made_up(tmp_path):
 
 
 def test_torchvision_that_does_not_belong_to_torch_is_named(tmp_path, monkeypatch):
-    """As with the wheels on PyPI beside a CPU build of torch."""
+    """PyPI's wheels of torchvision beside a CPU build of torch fail in this way."""
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(
         "raise RuntimeError('operator torchvision::nms does not exist')"
@@ -137,7 +137,7 @@ def test_licence_is_what_the_model_card_says(tmp_path, card, name, commercial):
 
 
 def refused(command, capsys, *arguments):
-    """Run a command that must end with exit code 1 and one error, and return what it said, without line breaks."""
+    """Run a command that must end with exit code 1 and one error, and return its text without line breaks."""
     capsys.readouterr()
     assert command(*arguments, "--input", "photos", "--output", "out", "--device", "cpu") == 1
     said = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""people/yolo.py with the real package: YOLO-seg networks built from Ultralytics' own descriptions, as `.pt` and as exports of both layouts."""
+"""people/yolo.py with the real package: networks of Ultralytics' own classes, as `.pt` and as exports of both layouts."""
 
 import importlib.util
 import json
@@ -65,7 +65,7 @@ def test_export_outlines_the_largest_person_from_the_command_line(name, made, co
 
 @pytest.mark.parametrize("name", ["yolov8", "yolo26", "yolo26-any-size"])
 def test_checkpoint_and_export_see_somebody_in_the_same_places(name, made):
-    """In a square photo: others are filled up to a square for exports only, so that the network sees another picture."""
+    """Only square photos can be compared: for exports alone, others are padded to a square, which is another picture."""
     ours, _ = read_by_us(made / f"{name}.onnx", "square")
     of_checkpoint = np.load(made / f"{name}-square.npz")["anybody_HW"]
     assert shared(np.any(ours, axis=0), of_checkpoint) > 0.95

@@ -114,7 +114,7 @@ LEFT_FACE, RIGHT_FACE = (10.0, 10.0, 30.0, 30.0), (60.0, 10.0, 80.0, 30.0)
 
 @dataclass
 class Reader:
-    """Sees the same faces in every photo."""
+    """Finds the same faces in every photo."""
 
     found: list
     thresholds: Thresholds = DEFAULT

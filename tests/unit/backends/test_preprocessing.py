@@ -1,4 +1,4 @@
-"""networks/preprocessing.py and parsing/semantic.py: what a network sees, and how its scores come back to the photo's size."""
+"""networks/preprocessing.py and parsing/semantic.py: photos for a network, and its scores at the photo's size."""
 
 import json
 

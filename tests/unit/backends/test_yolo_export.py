@@ -66,7 +66,7 @@ def test_output_of_another_network_is_refused():
 
 
 def test_outline_lies_where_the_prototype_is_bright():
-    """Columns 4..8 of 16 prototype columns are columns 16..32 of the network's picture and 32..64 of a photo twice its size."""
+    """Columns 4..8 of 16 prototype columns are 16..32 of the network's picture and 32..64 of a photo twice its size."""
     prototypes = np.full((1, 16, 16), -8, np.float32)
     prototypes[0, :, 4:8] = 8
     photo = letterbox(np.zeros((128, 128, 3), np.uint8), (64, 64))
