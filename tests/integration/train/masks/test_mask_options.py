@@ -12,8 +12,8 @@ from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import like
-from blissmask.tasks.train.like import RECIPES
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train_like.train_like import RECIPES
 from tests.builders.training import (
     problems_of,
     run,

@@ -12,7 +12,7 @@ from blissmask.config.load import load_config
     ("flags", "task"),
     [
         ({}, "train.plan"),
-        ({"mask_loss": {"like": "sd-scripts"}}, "train.like"),
+        ({"mask_loss": {"like": "sd-scripts"}}, "train_like.train_like"),
         ({"saving": {"convert_lora": "kyla.safetensors"}}, "convert_lora.convert_lora"),
         (
             {"saving": {"convert_lora": "kyla.safetensors"}, "mask_loss": {"like": "sd-scripts"}},

@@ -1,0 +1,1 @@
+"""`train --like`: the settings that equal another trainer's mask loss."""
