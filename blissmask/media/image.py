@@ -71,7 +71,7 @@ _DAMAGE = (
     zlib.error,
 )
 
-# These warnings tell a user nothing: the size of every picture is checked here, and unreadable EXIF counts as upright.
+# Warnings of no use to a user: every picture's size is checked here, and unreadable EXIF counts as upright.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
