@@ -142,7 +142,9 @@ TRAIN = Command(
         ("saving", "convert_lora"): Task(
             plan="blissmask.tasks.convert_lora.convert_lora", run="blissmask.tasks.convert_lora.convert_lora"
         ),
-        ("mask_loss", "like"): Task(plan="blissmask.tasks.train_like.train_like", run="blissmask.tasks.train_like.train_like"),
+        ("mask_loss", "like"): Task(
+            plan="blissmask.tasks.train_like.train_like", run="blissmask.tasks.train_like.train_like"
+        ),
     },
     examples=(
         "blissmask train --config person.toml --mask-preset person-prior",

@@ -93,7 +93,7 @@ def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinte
 
 
 def _speaks() -> bool:
-    """Say whether this process talks: under torchrun and accelerate only the first one does."""
+    """Return whether this process talks: under torchrun and accelerate only the first one does."""
     return this_process().first
 
 

@@ -78,5 +78,5 @@ class OptimizerSection(Section):
 
     @property
     def finds_its_rate(self) -> bool:
-        """Say whether the optimiser finds its learning rate alone."""
+        """Return whether the optimiser finds its learning rate alone."""
         return self.optimizer_type.lower() in _FIND_THEIR_RATE

@@ -26,7 +26,7 @@ class MaskStats:
 
     @property
     def empty(self) -> bool:
-        """Say whether the mask is zero everywhere, so that nothing would be learned from the picture."""
+        """Return whether the mask is zero everywhere, so that nothing would be learned from the picture."""
         return self.mean_weight == 0.0
 
 

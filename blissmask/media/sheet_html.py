@@ -21,20 +21,22 @@ _STYLE = """
 }
 body { margin: 0 auto; max-width: 120rem; padding: 1.5rem }
 body { background: var(--paper); color: var(--ink); font: 15px/1.45 system-ui, sans-serif }
-h1 { font-size: 1.5rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .75rem } h2.alarm { color: \
-var(--alarm) }
+h1 { font-size: 1.5rem; margin: 0 0 .5rem }
+h2 { font-size: 1.1rem; margin: 2rem 0 .75rem }
+h2.alarm { color: var(--alarm) }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; color: var(--faint); align-items: center }
-.legend i { display: inline-block; width: 1em; height: 1em; margin-right: .45em; vertical-align: -.12em; border: 1px \
-solid var(--faint) }
+.legend i { display: inline-block; width: 1em; height: 1em; margin-right: .45em; vertical-align: -.12em }
+.legend i { border: 1px solid var(--faint) }
 .legend img { height: 1em; vertical-align: -.12em; margin: 0 .4em }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 41rem), 1fr)); gap: .8rem }
-.card { background: var(--card); border: 1px solid var(--edge); border-radius: 8px; padding: .7rem; break-inside: \
-avoid }
+.card { background: var(--card); border: 1px solid var(--edge); border-radius: 8px; padding: .7rem }
+.card { break-inside: avoid }
 .card.alarm { border-color: var(--alarm); border-width: 2px }
 .pictures { display: flex; gap: 4px; justify-content: center; align-items: center; min-height: 60px }
 .pictures img { min-width: 0; flex: 0 1 auto; height: auto }
-.name { font-weight: 600; overflow-wrap: anywhere; margin-top: .5rem } .numbers { color: var(--faint) } .remarks { \
-color: var(--alarm) }
+.name { font-weight: 600; overflow-wrap: anywhere; margin-top: .5rem }
+.numbers { color: var(--faint) }
+.remarks { color: var(--alarm) }
 """
 
 

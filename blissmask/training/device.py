@@ -38,7 +38,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether ``error`` is that of an allocation that failed, on a GPU or in the machine's own memory."""
+    """Return whether ``error`` is that of an allocation that failed, on a GPU or in the machine's own memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and _CPU_WORDS in str(error)
     )
@@ -52,7 +52,7 @@ def release_memory(device: torch.device) -> None:
 
 
 def pins(device: torch.device) -> bool:
-    """Say whether ``device`` can copy from page-locked memory while the host goes on."""
+    """Return whether ``device`` copies from page-locked memory while the host computes."""
     return device.type == "cuda"
 
 

@@ -123,12 +123,12 @@ class LatentEntry:
 
     @property
     def is_moving(self) -> bool:
-        """Say whether the entry is a clip."""
+        """Return whether the entry is a clip."""
         return self.item.media.kind is MediaKind.VIDEO
 
     @property
     def has_mask(self) -> bool:
-        """Say whether the weights come from an alpha channel or a mask file."""
+        """Return whether the weights come from an alpha channel or a mask file."""
         return self.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
 
     @property

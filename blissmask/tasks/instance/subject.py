@@ -48,7 +48,7 @@ class Finding:
 
     @property
     def present(self) -> bool:
-        """Say whether anybody is in the mask."""
+        """Return whether anybody is in the mask."""
         return bool(self.mask_HW.any())
 
     def remembered(self) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """The two forms of a clip's masks: a folder of frames, or one PNG.
 
-`cache` refuses both forms of one clip in a folder. Who changes `--video-masks` therefore wants the masks in the other
-form to go. They are removed where the same command made them from the same video and nobody touched them since;
-anything else stays and is named.
+`cache` refuses a folder that holds both forms of one clip. After a change of `--video-masks` the masks in the other form
+are therefore removed, but only those that the same command made from the same video and that nobody touched since.
+All others stay and are named.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def remove_replaced(items: Sequence[PlannedItem], forms: OtherForms, making: Mak
 
 
 def is_ours(output: Path, command: str, source: Path) -> bool:
-    """Say whether a mask or a folder of frames was made by ``command`` from ``source`` and is untouched.
+    """Return whether a mask or a folder of frames was made by ``command`` from ``source`` and is untouched.
 
     A link never is.
 
@@ -151,7 +151,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _is_of_clip(path: Path, command: str, source: Path) -> bool:
-    """Say whether a file in a folder of frames is ours: its record, a frame, or what a killed run left."""
+    """Return whether a file in a folder of frames is ours: its record, a frame, or what a killed run left."""
     if path.is_symlink() or path.is_dir():
         return False
     if path.name == RECORD:
@@ -160,7 +160,7 @@ def _is_of_clip(path: Path, command: str, source: Path) -> bool:
 
 
 def _made_from(content: Mapping[str, object], command: str, source: Path) -> bool:
-    """Say whether a note is of a mask that ``command`` made from a file of that name.
+    """Return whether a note is of a mask that ``command`` made from a file of that name.
 
     A photo may have had the name of the clip before.
     """

@@ -115,12 +115,12 @@ def sampled(frame_count: int, samples: int = STATIC_SAMPLES) -> Sequence[int]:
 
 
 def _is_whole(folder: Path, frame_count: object) -> bool:
-    """Say whether all frames that a record counts are there."""
+    """Return whether all frames that a record counts are there."""
     return isinstance(frame_count, int) and all(frame_path(folder, number).exists() for number in range(frame_count))
 
 
 def _is_foreign(frames: Sequence[Path], command: str) -> bool:
-    """Say whether the frames of an unfinished folder are not ours: one of another command, or none of ``command``."""
+    """Return whether the frames of an unfinished folder are not ours: one of another command, or none of ``command``."""
     commands = _commands(frames)
     return bool(commands - {command, ""}) or (bool(frames) and command not in commands)
 

@@ -49,12 +49,12 @@ class Making:
         return make_note(self.command, (source,), self.settings_for(source), licences=self.licences)
 
     def is_clip(self, source: Path) -> bool:
-        """Say whether ``source`` becomes a folder of frames."""
+        """Return whether ``source`` becomes a folder of frames."""
         return self.frames and is_video(source)
 
 
 def is_video(path: Path) -> bool:
-    """Say whether a file is a video, by its suffix."""
+    """Return whether a file is a video, by its suffix."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 

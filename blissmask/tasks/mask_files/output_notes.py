@@ -94,7 +94,7 @@ def what_changed(note: Note, inputs: Sequence[Path], settings: Mapping[str, obje
 
 
 def stands(output: Path, note: Mapping[str, object]) -> bool:
-    """Say whether ``output`` stays as it is: it has exactly ``note``'s inputs and settings, or is not ours to touch.
+    """Return whether ``output`` stays as it is: it has exactly ``note``'s inputs and settings, or is not ours to touch.
 
     Compares hashes only; for many outputs of one input, such as the frames of a video.
     """

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: LoRA files, training states, and going on from a state."""
+"""What a run leaves on disk: LoRA files and training states, and how a state is restored."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def save_run_state(
         outputs: where.
         learners: all of the run.
         step: optimiser steps done.
-        settings: what must be, or should be, the same when the run goes on.
+        settings: what must be, or should be, the same when the run is resumed.
         keep_last: states to keep.
         anew: see ``checkpoint.save_state``.
     """

@@ -25,7 +25,7 @@ _FRAMES_FIX = "make one mask for every frame, e.g. with `blissmask masks`, or us
 
 
 def mask_is_moving(path: Path) -> bool:
-    """Say whether a mask has frames of its own: a video or a folder."""
+    """Return whether a mask has frames of its own: a video or a folder."""
     return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
 
 
