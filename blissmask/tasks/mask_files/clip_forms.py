@@ -1,8 +1,8 @@
 """The two forms of a clip's masks: a folder of frames, or one PNG.
 
-`cache` refuses a folder that holds both forms of one clip. After a change of `--video-masks` the masks in the other form
-are therefore removed, but only those that the same command made from the same video and that nobody touched since.
-All others stay and are named.
+`cache` refuses a folder that holds both forms of one clip. After a change of `--video-masks`, the masks in the other
+form are therefore removed, but only those that the same command made from the same video and that nobody touched
+since. All others stay and are named.
 """
 
 from __future__ import annotations

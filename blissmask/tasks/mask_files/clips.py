@@ -120,7 +120,7 @@ def _is_whole(folder: Path, frame_count: object) -> bool:
 
 
 def _is_foreign(frames: Sequence[Path], command: str) -> bool:
-    """Return whether the frames of an unfinished folder are not ours: one of another command, or none of ``command``."""
+    """Return whether frames of an unfinished folder are not ours: one of another command, or none of ``command``."""
     commands = _commands(frames)
     return bool(commands - {command, ""}) or (bool(frames) and command not in commands)
 
