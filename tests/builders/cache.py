@@ -17,6 +17,7 @@ from blissmask.tasks.cache.plan import CachePlan
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext, Summary
+from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import Rgb, save, write_video
 
 PHOTO_WH = (96, 64)
@@ -28,7 +29,7 @@ def config(
     *,
     cache: dict[str, Any] | None = None,
     masks: dict[str, Any] | None = None,
-    arch: str = "wan22",
+    arch: str = TWO_EXPERTS,
     task: str | None = None,
     run: dict[str, Any] | None = None,
     **dataset: Any,

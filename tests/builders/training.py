@@ -18,22 +18,13 @@ from blissmask.events import Measured
 from blissmask.tasks.run.plan import RunContext, Summary
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.families import NAMES, family_of
+from tests.builders.families import CACHE_SUFFIX, PLAIN
 from tests.builders.recorder import Recorder
 
 # The models are so small that threads would only wait for each other.
 torch.set_num_threads(1)
 
 TEXT_WIDTH = 32
-CACHE_SUFFIX = "wan"
-"""Of the caches that are written here: 16 latent channels, and text rows of a T5 encoder."""
-
-_READ_THEM = [family_of(name) for name in NAMES if family_of(name).cache_suffix == CACHE_SUFFIX]
-PLAIN = next(family.name for family in _READ_THEM if len(family.experts) == 1)
-"""A family that reads these caches, with one denoiser."""
-TWO_EXPERTS = next(family.name for family in _READ_THEM if len(family.experts) == 2)
-"""A family that reads these caches, with a high-noise and a low-noise expert."""
-
 TIER_WEIGHTS = torch.tensor([1.0, 128 / 255, 80 / 255, 0.0])
 
 

@@ -16,9 +16,9 @@ from blissmask.tasks.train import read_items, train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
-from tests.builders.families import family_of
+from tests.builders.families import EDIT, PICTURES, PLAIN, TWO_EXPERTS, family_of
 from tests.builders.recorder import Recorder
-from tests.builders.training import PLAIN, TWO_EXPERTS, train_config, write_entry, write_masked_set
+from tests.builders.training import train_config, write_entry, write_masked_set
 
 # Fewer layers are adapted, which leaves less to trace and to compile: that is what takes the time.
 FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*"]}
@@ -231,13 +231,13 @@ def test_the_memory_is_not_known_while_an_expert_is_not_here(cache, tmp_path):
 
 def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
     tokens = {}
-    for name, task in (("qwen-image", "t2i"), ("qwen-image-edit", "edit-2509"), (PLAIN, "t2v"), (PLAIN, "i2v")):
+    for name, task in ((PICTURES, ""), (EDIT, ""), (PLAIN, "t2v"), (PLAIN, "i2v")):
         family = family_of(name, task)
-        folder = write_cache(tmp_path / name / task, family)
+        folder = write_cache(tmp_path / name / family.task_name, family)
         cached = read_set(1, folder, family, batch_size=3, repeats=1)
         tokens[name, task] = train_memory.most_tokens(family, [cached])
-    assert tokens["qwen-image", "t2i"] == 3 * 4
-    assert tokens["qwen-image-edit", "edit-2509"] == 2 * tokens["qwen-image", "t2i"]
+    assert tokens[PICTURES, ""] == 3 * 4
+    assert tokens[EDIT, ""] == 2 * tokens[PICTURES, ""]
     assert tokens[PLAIN, "i2v"] == 2 * tokens[PLAIN, "t2v"] == 3 * 2 * 4
 
 

@@ -3,6 +3,11 @@
 Without a GPU the meta device stands for one: its values cannot be read at all, and what is copied to it is seen.
 """
 
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+import diffusers
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,17 +24,11 @@ from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 from tests.builders.cached_families import write_cache
-from tests.builders.families import TASKS, family_of, tiny_denoiser
-from tests.builders.training import PLAIN
+from tests.builders.families import PLAIN, TASKS, family_of, tiny_denoiser
 
 CPU = torch.device("cpu")
-WAITS_INSIDE = {
-    # diffusers sorts text and padding by masks, and asks whether a picture is shown.
-    "hunyuan-video-15": "reads its masks",
-    # diffusers tells the tokens of control pictures by a list that it sends.
-    "edit-2511": "sends a list",
-}
-OWN = [(name, task) for name, task in TASKS if not {name, task} & WAITS_INSIDE.keys()]
+NOT_OF_A_MODEL = (f"{Path(torch.__file__).parent}/", __file__)
+"""Where no line of a model stands: what is called by one, or sees it."""
 RULE = StepRule(seed=1, prior=PriorRule(1.0), max_weight_norm=5.0)
 
 
@@ -53,8 +52,26 @@ def make_batch(folder, name, task):
     )
 
 
+def is_of_diffusers(frames):
+    """Return whether the innermost line of a model is one of diffusers, whose waiting is not ours to mend."""
+    files = [frame.f_code.co_filename for frame, _ in frames]
+    of_a_model = [file for file in files if not file.startswith(NOT_OF_A_MODEL)]
+    return of_a_model[-1].startswith(f"{Path(diffusers.__file__).parent}/")
+
+
+@contextmanager
+def diffusers_aside():
+    """Skip the test where diffusers itself reads a value, e.g. a mask that it sorts text by."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_of_diffusers(traceback.walk_tb(error.__traceback__)):
+            pytest.skip(f"diffusers waits: {error}")
+        raise
+
+
 class Copies(TorchDispatchMode):
-    """Sees what goes from CPU memory to the meta device, and how."""
+    """Sees what goes from CPU memory to the meta device, and how; but for what diffusers sends, e.g. a list."""
 
     def __init__(self, locked):
         super().__init__()
@@ -69,10 +86,15 @@ class Copies(TorchDispatchMode):
         if to_meta and args[0].device.type == "cpu":
             at_once = options.get("non_blocking") and args[0].untyped_storage().data_ptr() in self.locked
             if not at_once:
-                self.waiting.append((tuple(args[0].shape), args[0].dtype))
+                self._add(args[0])
         if function is torch.ops.aten.copy_.default and args[0].device.type == "meta" and args[1].device.type == "cpu":
-            self.waiting.append((tuple(args[1].shape), args[1].dtype))
+            self._add(args[1])
         return function(*args, **options)
+
+    def _add(self, tensor):
+        outermost_first = reversed(list(traceback.walk_stack(None)))
+        if not is_of_diffusers(outermost_first):
+            self.waiting.append((tuple(tensor.shape), tensor.dtype))
 
 
 @pytest.fixture
@@ -103,13 +125,14 @@ def noise_on_meta(monkeypatch):
     monkeypatch.setattr(torch, "randn", noise)
 
 
-@pytest.mark.parametrize(("name", "task"), OWN, ids=lambda value: value)
+@pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
 def test_nothing_is_read_back_and_what_travels_comes_from_page_locked_memory(
     tmp_path, name, task, locked, noise_on_meta
 ):
     meta = torch.device("meta")
     learner, batch = make_learner(name, task, meta), make_batch(tmp_path, name, task)
-    run_step(learner, [batch], RULE, step=0, device=meta)
+    with diffusers_aside():
+        run_step(learner, [batch], RULE, step=0, device=meta)
     with Copies(locked) as copies:
         numbers = run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=meta)
     assert copies.waiting == []
@@ -138,13 +161,14 @@ def test_frames_at_times_of_their_own_are_placed_without_a_copy(tmp_path, locked
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize(("name", "task"), OWN, ids=lambda value: value)
+@pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
 def test_a_step_on_a_gpu_never_waits_for_it(tmp_path, name, task):
     gpu = torch.device("cuda")
     learner, batch = make_learner(name, task, gpu), make_batch(tmp_path, name, task)
     run_step(learner, [batch.pinned()], RULE, step=0, device=gpu)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=gpu)
+        with diffusers_aside():
+            run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=gpu)
     finally:
         torch.cuda.set_sync_debug_mode("default")

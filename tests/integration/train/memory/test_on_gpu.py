@@ -7,8 +7,9 @@ from blissmask.cachefile.read import read_tensors
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
+from tests.builders.families import TWO_EXPERTS
 from tests.builders.recorder import Recorder
-from tests.builders.training import TWO_EXPERTS, train_config, write_masked_set
+from tests.builders.training import train_config, write_masked_set
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 BOTH = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.5, "expert_run_length": 1}

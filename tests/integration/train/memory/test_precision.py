@@ -9,8 +9,7 @@ from blissmask.training.data.items import make_item
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.step import noise_batch
 from tests.builders.cached_families import write_cache
-from tests.builders.families import TASKS, family_of, tiny_denoiser
-from tests.builders.training import PLAIN
+from tests.builders.families import PLAIN, TASKS, family_of, tiny_denoiser
 
 CPU = torch.device("cpu")
 SHAPES = {

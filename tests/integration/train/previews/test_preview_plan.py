@@ -6,10 +6,10 @@ import pytest
 
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.families import NAMES, family_of
+from tests.builders.families import NAMES, PLAIN, TWO_EXPERTS, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.tiny_pipelines import tiny_pipeline
-from tests.builders.training import PLAIN, TWO_EXPERTS, problems_of, train_config, write_entry, write_masked_set
+from tests.builders.training import problems_of, train_config, write_entry, write_masked_set
 
 DISTILLED = next(family for family in map(family_of, NAMES) if family.preview_pipeline().guidance_scale is not None)
 EDIT = next(family for family in map(family_of, NAMES) if family.task.text_sees_controls)

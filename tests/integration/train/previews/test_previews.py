@@ -22,10 +22,10 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.previews import draw
 from blissmask.training.record.training_state import find_states
 from tests.builders.cached_families import write_cache
-from tests.builders.families import TASKS, family_of
+from tests.builders.families import SHOWN_FRAME, TASKS, TWO_EXPERTS, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.recorder import Recorder
-from tests.builders.training import TWO_EXPERTS, run, tensors_of, train_config, write_masked_set
+from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 
 class SwitchingSgd(torch.optim.SGD):
@@ -369,8 +369,8 @@ def test_progress_says_which_preview_and_how_far(cache, prompts, tmp_path):
 
 
 def test_a_clip_shows_its_first_frame(tmp_path):
-    """Image-to-video of the 5B model keeps the picture as it is; only its VAE stands between."""
-    cache = write_cache(tmp_path / "cache", family_of("wan22-5b", "i2v"))
+    """Where the denoiser is shown the first frame it keeps the picture as it is; only the VAE stands between."""
+    cache = write_cache(tmp_path / "cache", family_of(*SHOWN_FRAME))
     grey = save(tmp_path / "grey.png", np.full((64, 64, 3), 200, np.uint8))
     dark = save(tmp_path / "dark.png", np.full((64, 64, 3), 20, np.uint8))
     (tmp_path / "prompts.txt").write_text(f"a --f 5 --s 1 --i {grey}\na --f 5 --s 1 --i {dark}\n", encoding="utf-8")

@@ -5,7 +5,8 @@ import torch
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.training import PLAIN, TWO_EXPERTS, problems_of, run, train_config, write_entry, write_masked_set
+from tests.builders.families import PLAIN, TWO_EXPERTS
+from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
 
 BOTH = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.25, "max_train_steps": 40}
 

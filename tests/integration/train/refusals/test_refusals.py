@@ -5,16 +5,8 @@ import pytest
 from blissmask.config.load import load_config
 from blissmask.errors import CacheError, ModelError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.training import (
-    PLAIN,
-    TWO_EXPERTS,
-    problems_of,
-    run,
-    tensors_of,
-    train_config,
-    write_entry,
-    write_masked_set,
-)
+from tests.builders.families import PLAIN, TWO_EXPERTS
+from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture

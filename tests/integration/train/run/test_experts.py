@@ -9,8 +9,8 @@ from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Measured, Noted
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import schedule_steps
-from tests.builders.families import tiny_denoiser
-from tests.builders.training import TWO_EXPERTS, run, tensors_of, train_config, write_masked_set
+from tests.builders.families import TWO_EXPERTS, tiny_denoiser
+from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 
 @pytest.fixture

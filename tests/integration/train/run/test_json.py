@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.builders.command import run_here
-from tests.builders.training import PLAIN, write_masked_set
+from tests.builders.families import PLAIN
+from tests.builders.training import write_masked_set
 
 LINE = f"blissmask train --arch {PLAIN} --model tiny --network-dim 2 --max-train-steps 3 --use-mask-loss --log-with none --json"
 

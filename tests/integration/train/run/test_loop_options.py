@@ -7,7 +7,8 @@ from blissmask.events import Measured
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import Learner
-from tests.builders.training import TWO_EXPERTS, losses, run, tensors_of, train_config, write_entry, write_masked_set
+from tests.builders.families import TWO_EXPERTS
+from tests.builders.training import losses, run, tensors_of, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
+from tests.builders.families import TWO_EXPERTS
 from tests.builders.torchrun import launch
-from tests.builders.training import TWO_EXPERTS, stripes, train_config, weights_of, write_entry
+from tests.builders.training import stripes, train_config, weights_of, write_entry
 
 pytestmark = pytest.mark.slow
 WORKER = """

@@ -13,9 +13,8 @@ from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.record.metrics import read_log
 from blissmask.training.step import noise_batch
-from tests.builders.families import tiny_denoiser
+from tests.builders.families import PLAIN, tiny_denoiser
 from tests.builders.training import (
-    PLAIN,
     losses,
     run,
     stripes,
