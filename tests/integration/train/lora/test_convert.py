@@ -11,13 +11,14 @@ from safetensors.torch import load_file, save_file
 from blissmask.config.model import Config
 from blissmask.errors import InputError, ModelError, UsageError
 from blissmask.tasks.convert_lora import convert_lora
-from blissmask.tasks.run.plan import Action, RunContext
+from blissmask.tasks.run.plan import Action
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.command import run_here
-from tests.builders.families import NAMES, tiny_denoiser
+from tests.builders.families import NAMES, PLAIN, tiny_denoiser
+from tests.builders.lora_conversion import assert_same, convert, there_and_back
 from tests.builders.pictures import tree
-from tests.builders.training import PLAIN, problems_of, seeded, tensors_of
+from tests.builders.training import problems_of, seeded, tensors_of
 
 METADATA = {
     "ss_base_model_version": "wan",
@@ -32,35 +33,6 @@ def lora_of(name, *, seed=0, alpha=1.0, **shape):
     for number, (_, parameter) in enumerate(lora.named_parameters()):
         parameter.data = seeded(*parameter.shape, seed=seed + number)
     return lora
-
-
-def convert(path, file_format, output, *, arch=None, force=False, **saving):
-    config = Config.model_validate(
-        {
-            "model": {"arch": arch},
-            "saving": {
-                "convert_lora": path,
-                "lora_format": file_format,
-                "output_dir": output.parent,
-                "output_name": output.stem,
-                **saving,
-            },
-            "run": {"force": force},
-        }
-    )
-    plan = convert_lora.plan(config)
-    return plan, convert_lora.run(plan, RunContext())
-
-
-def there_and_back(source, other, back, tmp_path, arch):
-    convert(source, other, tmp_path / "there.safetensors", arch=arch)
-    convert(tmp_path / "there.safetensors", back, tmp_path / "back.safetensors", arch=arch)
-    return tensors_of(tmp_path / "back.safetensors")
-
-
-def assert_same(tensors, others):
-    assert tensors.keys() == others.keys()
-    assert all(torch.equal(value, others[key]) and value.dtype == others[key].dtype for key, value in tensors.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,27 +66,6 @@ def test_a_converted_file_is_what_training_would_have_written(tmp_path, name, so
 
 def matrices_in(path):
     return {key for key in tensors_of(path) if not key.endswith(".alpha")}
-
-
-@pytest.mark.parametrize("target", ["native", "diffusers"])
-def test_a_fused_layer_of_another_trainer_keeps_its_rank(tmp_path, target):
-    """musubi-tuner adapts query, key and value of HunyuanVideo together, with one A for all of them."""
-    wide = {
-        "double_blocks_11_img_attn_qkv": (8, 24),
-        "single_blocks_37_linear1": (8, 24 + 32),
-        "double_blocks_0_txt_mod_linear": (8, 48),
-    }
-    tensors = {}
-    for number, (name, (inputs, outputs)) in enumerate(wide.items()):
-        tensors[f"lora_unet_{name}.lora_down.weight"] = seeded(4, inputs, seed=number)
-        tensors[f"lora_unet_{name}.lora_up.weight"] = seeded(outputs, 4, seed=10 + number)
-        tensors[f"lora_unet_{name}.alpha"] = torch.tensor(4.0)
-    save_file(tensors, tmp_path / "musubi.safetensors")
-    assert_same(tensors, there_and_back(tmp_path / "musubi.safetensors", target, "kohya", tmp_path, "hunyuan-video"))
-    if target == "diffusers":
-        there = tensors_of(tmp_path / "there.safetensors")
-        assert there["transformer.single_transformer_blocks.37.proj_mlp.lora_B.weight"].shape == (32, 4)
-        assert there["transformer.transformer_blocks.11.attn.to_v.lora_B.weight"].shape == (8, 4)
 
 
 def test_blocks_beyond_those_of_the_miniature_are_known(tmp_path):
@@ -221,33 +172,6 @@ def test_layers_of_no_known_name_are_refused_by_name_and_nothing_is_written(tmp_
         convert(tmp_path / "sdxl.safetensors", "native", tmp_path / "out.safetensors", arch=PLAIN)
     assert "lora_unet_down_blocks_0_to_q" in problems_of(caught.value)
     assert not (tmp_path / "out.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"lora_down.weight": seeded(2, 8)},
-        {"lora_up.weight": seeded(8, 2)},
-        {"lora_down.weight": seeded(2), "lora_up.weight": seeded(8, 2)},
-    ],
-    ids=["no up", "no down", "a row"],
-)
-def test_half_a_layer_is_refused_by_name(tmp_path, broken):
-    save_file(
-        {f"lora_unet_single_blocks_0_linear1.{part}": value for part, value in broken.items()},
-        tmp_path / "torn.safetensors",
-    )
-    with pytest.raises(ModelError, match="`lora_unet_single_blocks_0_linear1` has not both matrices"):
-        convert(tmp_path / "torn.safetensors", "native", tmp_path / "out.safetensors", arch="hunyuan-video")
-
-
-def test_a_part_whose_size_cannot_be_told_is_refused(tmp_path):
-    name = "transformer.single_transformer_blocks.0.attn.to_q"
-    save_file(
-        {f"{name}.lora_A.weight": seeded(2, 8), f"{name}.lora_B.weight": seeded(8, 2)}, tmp_path / "part.safetensors"
-    )
-    with pytest.raises(ModelError, match=r"size of a part of `single_blocks\.0\.linear1`"):
-        convert(tmp_path / "part.safetensors", "native", tmp_path / "out.safetensors", arch="hunyuan-video")
 
 
 def test_what_is_no_lora_is_refused(tmp_path):
