@@ -13,6 +13,8 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ import filelock
 from tests.faults.injected import STRUCK, Fault, arm
 
 HOUSE = Path(__file__).parents[2]
+PATIENCE = 600.0
+"""Most seconds that a test waits for a sign of another process: so many that only a sign that never comes takes longer,
+however busy the machine is."""
+_BETWEEN_LOOKS = 0.002
+"""Seconds between two looks for a sign; short beside the steps and items in miniature that runs are caught in."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,17 @@ class Running:
     def signal(self, number: int) -> None:
         os.kill(self.process, number)
 
+    def wait_until(self, sign: Callable[[], bool]) -> None:
+        """Wait for a sign that the run has come to some place, e.g. a file that it writes there."""
+        deadline = time.monotonic() + PATIENCE
+        while not sign():
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(_BETWEEN_LOOKS)
+
+    def has_struck(self) -> bool:
+        """Return whether its fault has struck."""
+        return (self.folder / STRUCK).exists()
+
     def kill(self) -> None:
         """Kill it, and wait until it is gone."""
         self.signal(signal.SIGKILL)
@@ -120,7 +138,7 @@ class Running:
     def wait(self) -> Ended:
         code = self.forks.wait(self.process)
         out, err = (self.said(stream) for stream in ("out", "err"))
-        return Ended(code, out, err, (self.folder / STRUCK).exists())
+        return Ended(code, out, err, self.has_struck())
 
     def said(self, stream: str = "err") -> str:
         """Return what it has printed so far."""

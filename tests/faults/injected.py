@@ -28,14 +28,18 @@ class Fault:
         call: one of :data:`CALLS`, or ``any`` for all of them and those that make and remove. Files below the working folder are
             counted, read or written.
         number: which of these calls it is, from 1.
-        error: the errno it fails with; 0 kills the process instead.
+        error: the errno it fails with; 0 sends a signal to the process instead.
         below: a folder in the working folder, to count files below it only.
+        name: a file's name, to count calls on files of this name only.
+        signal: the signal that is sent where ``error`` is 0; the call goes on when the process survives it.
     """
 
     call: str
     number: int
     error: int = 0
     below: str = ""
+    name: str = ""
+    signal: int = signal.SIGKILL
 
 
 def arm(fault: Fault) -> None:
@@ -46,12 +50,18 @@ def arm(fault: Fault) -> None:
     folder, counted = str(Path.cwd()), str(Path.cwd() / fault.below)
     counter = itertools.count(1)
 
+    def is_named(path: Any) -> bool:
+        return not fault.name or Path(os.fsdecode(path)).name == fault.name
+
     def passes(call: str, path: object) -> None:
-        if fault.call not in (call, "any") or not _is_below(path, counted) or next(counter) != fault.number:
+        if fault.call not in (call, "any") or not _is_below(path, counted) or not is_named(path):
+            return
+        if next(counter) != fault.number:
             return
         Path(folder, STRUCK).touch()
         if not fault.error:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), fault.signal)
+            return
         raise OSError(fault.error, os.strerror(fault.error))
 
     def audit(event: str, details: tuple[Any, ...]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.builders.families import PLAIN
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tree
 from tests.builders.training import write_masked_set
 
@@ -67,7 +68,7 @@ def to_alpha(folder: Path) -> Scene:
 def cache(folder: Path) -> Scene:
     to_alpha(folder)
     arguments = (
-        *("cache", "--arch", "wan21", "--model", "tiny", "--resolution", "128", "--caption-extension", ".txt"),
+        *("cache", "--arch", PLAIN, "--model", "tiny", "--resolution", "128", "--caption-extension", ".txt"),
         *("--image-directory", "photos", "--mask-directory", "masks", "--cache-directory", "out"),
     )
     return Scene(arguments, ("photos", "masks"), "out")
@@ -77,7 +78,7 @@ def train(folder: Path) -> Scene:
     write_masked_set(folder / "cache")
     (folder / "blissmask.toml").write_text('[[datasets]]\ncache_directory = "cache"\n')
     arguments = (
-        *("train", "--arch", "wan21", "--model", "tiny", "--output-dir", "out", "--use-mask-loss"),
+        *("train", "--arch", PLAIN, "--model", "tiny", "--output-dir", "out", "--use-mask-loss"),
         *("--max-train-steps", "4", "--save-every-n-steps", "2", "--network-dim", "2"),
     )
     return Scene(arguments, ("cache",), "out")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.builders.families import PLAIN
 from tests.builders.pictures import photo_folder
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, results
@@ -123,7 +124,7 @@ class Touches:
         (
             "cache",
             "--arch",
-            "wan21",
+            PLAIN,
             "--image-directory",
             "photos",
             "--cache-directory",
@@ -135,7 +136,7 @@ class Touches:
         (
             "cache",
             "--arch",
-            "wan21",
+            PLAIN,
             "--image-directory",
             "photos",
             "--cache-directory",
@@ -144,8 +145,8 @@ class Touches:
             "--text-encoder",
             "evil.pth",
         ),
-        ("train", "--arch", "wan21", "--output-dir", "out", "--dit", "evil.pth"),
-        ("train", "--arch", "wan21", "--output-dir", "out", "--model", "tiny", "--network-weights", "evil.pth"),
+        ("train", "--arch", PLAIN, "--output-dir", "out", "--dit", "evil.pth"),
+        ("train", "--arch", PLAIN, "--output-dir", "out", "--model", "tiny", "--network-weights", "evil.pth"),
     ],
     ids=["vae", "text encoder", "denoiser", "lora"],
 )

@@ -9,6 +9,7 @@ import torch
 
 from blissmask.training.record.metrics import read_log
 from tests.builders.cache import entries
+from tests.builders.families import PLAIN
 from tests.builders.pictures import save
 from tests.builders.training import tensors_of
 from tests.faults.forks import Forks
@@ -17,7 +18,7 @@ from tests.faults.scenes import SCENES
 EMPTY = ("one", "three")
 ALL = ("one", "two", "three", "four")
 TRAIN = (
-    *("train", "--arch", "wan21", "--model", "tiny", "--output-dir", "trained", "--use-mask-loss"),
+    *("train", "--arch", PLAIN, "--model", "tiny", "--output-dir", "trained", "--use-mask-loss"),
     *("--max-train-steps", "5", "--network-dim", "2"),
 )
 CONFIG = '[[datasets]]\ncache_directory = "out"\nbatch_size = 2\n'

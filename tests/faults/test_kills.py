@@ -4,6 +4,7 @@ import random
 import shutil
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,15 +101,17 @@ WRITER = textwrap.dedent(
 )
 
 
+def has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
 @pytest.mark.slow
 def test_sixty_kills_of_a_writer_tear_no_file(tmp_path: Path, forks: Forks) -> None:
     moments = random.Random(0)
     for number in range(WRITER_KILLS):
         writer = forks.start(tmp_path, "-c", WRITER.format(files=WRITER_FILES), name=f"run{number}")
-        deadline = time.monotonic() + 60
-        while not (tmp_path / f"run{number}.out").exists() or not writer.said("out"):
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        output = tmp_path / f"run{number}.out"
+        writer.wait_until(partial(has_content, output))
         time.sleep(moments.uniform(0, 0.1))
         writer.kill()
         for name, content in tree(tmp_path / "out").items():

@@ -13,6 +13,7 @@ import pytest
 
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.collect import collect
+from tests.builders.families import PLAIN
 from tests.builders.pictures import half_mask, save, tier_mask
 from tests.builders.training import write_masked_set
 
@@ -91,7 +92,7 @@ def test_twenty_thousand_items_leave_memory_files_and_threads_as_they_were(tmp_p
 def test_hundreds_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path: Path) -> None:
     write_masked_set(tmp_path / "cache")
     sections = {
-        "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
+        "model": {"arch": PLAIN, "model": "tiny", "device": "cpu"},
         "datasets": [{"cache_directory": tmp_path / "cache"}],
         "train": {"max_train_steps": STEPS},
         "lora": {"network_dim": 2},

@@ -23,6 +23,7 @@ from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.training_state import find_states
 from tests.builders.cache import PHOTO_WH, build, captions, entries
+from tests.builders.families import PLAIN
 from tests.builders.pictures import photo_folder, save
 from tests.builders.recorder import Recorder
 from tests.builders.training import train_config, write_masked_set
@@ -56,7 +57,7 @@ def encode_poisoned(item: Item, vae: PixelEncoder) -> dict[str, Tensor]:
 
 def poisoned_family() -> Family:
     """Return a family whose VAE turns white pictures into NaN, and whose denoiser turns everything into NaN."""
-    family = load_family("wan21")
+    family = load_family(PLAIN)
     task = next(task for task in family.tasks.values() if not task.contents)
 
     def methods() -> Methods:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.families import PLAIN
 from tests.builders.pictures import half_mask, random_rgb, save
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, results
 
 SIZE_WH = (480, 320)
-CONFIG = """
+CONFIG = f"""
 [[datasets]]
 image_directory = "photos"
 mask_directory = "masks"
@@ -21,7 +22,7 @@ cache_directory = "out"
 resolution = 128
 caption_extension = ".txt"
 [model]
-arch = "wan21"
+arch = "{PLAIN}"
 model = "tiny"
 [train]
 max_train_steps = 1

@@ -10,19 +10,19 @@ import pytest
 
 from tests.builders.pictures import save, write_video
 from tests.faults.forks import Forks, Running
+from tests.faults.injected import Fault
 from tests.faults.scenes import SCENES, results
 
 STOPS = 4
+CLIP_FRAMES = 1000
+"""So many that a busy machine sends the second signal before half of them are done."""
 GO_ON = "run the same command again to continue"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def wait_for_lock(run: Running, output: Path) -> None:
     """Wait until the run itself has begun, which its lock says."""
-    deadline = time.monotonic() + 60
-    while not (output / ".blissmask.lock.json").exists():
-        assert time.monotonic() < deadline, run.said()
-        time.sleep(0.002)
+    run.wait_until((output / ".blissmask.lock.json").exists)
 
 
 def without_early_states(output: Path) -> dict[str, bytes]:
@@ -64,16 +64,13 @@ def test_a_stop_in_the_plan_ends_at_once(tmp_path: Path, forks: Forks) -> None:
     content = save(tmp_path / "0.png", np.zeros((2, 2, 3), dtype=np.uint8)).read_bytes()
     for folder in (tmp_path / "photos", tmp_path / "masks"):
         folder.mkdir()
-        for number in range(4000):
+        for number in range(40):
             (folder / f"{number}.png").write_bytes(content)
-    run = forks.start(
-        tmp_path, "to-alpha", "--image-directory", "photos", "--mask-directory", "masks", "--output-directory", "out"
-    )
-    while not (tmp_path / "run.err").exists():
-        time.sleep(0.01)
-    time.sleep(0.3)
-    run.signal(signal.SIGINT)
-    ended = run.wait()
+    # The plan opens every photo to know its size.
+    stop = Fault("open", 20, below="photos", signal=signal.SIGINT)
+    arguments = ("to-alpha", "--image-directory", "photos", "--mask-directory", "masks", "--output-directory", "out")
+    ended = forks.run(tmp_path, *arguments, fault=stop)
+    assert ended.struck
     assert ended.code == 130
     assert ended.err.strip() == f"stopped at once; {GO_ON}"
     assert not (tmp_path / "out").exists()
@@ -81,15 +78,13 @@ def test_a_stop_in_the_plan_ends_at_once(tmp_path: Path, forks: Forks) -> None:
 
 @pytest.mark.slow
 def test_the_second_stop_does_not_wait_for_a_long_clip(tmp_path: Path, forks: Forks) -> None:
-    frames = np.random.default_rng(0).integers(0, 255, (240, 64, 64, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 255, (CLIP_FRAMES, 64, 64, 3), dtype=np.uint8)
     write_video(tmp_path / "clips" / "long.avi", frames)
     run = forks.start(tmp_path, "masks", "--input", "clips", "--output", "out", "--jobs", "1")
     wait_for_lock(run, tmp_path / "out")
-    while not list((tmp_path / "out" / "long").glob("*.png")):
-        time.sleep(0.01)
+    run.wait_until(lambda: any((tmp_path / "out" / "long").glob("*.png")))
     run.signal(signal.SIGINT)
-    while "Ctrl-C again stops at once" not in run.said():
-        time.sleep(0.01)
+    run.wait_until(lambda: "Ctrl-C again stops at once" in run.said())
     run.signal(signal.SIGINT)
     ended = run.wait()
     assert ended.code == 130

@@ -18,14 +18,15 @@ from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.training.record.training_state import find_states
+from tests.builders.families import PICTURES, PLAIN, family_of
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, write_entry, write_masked_set
 
-CONFIG = """
+CONFIG = f"""
 [[datasets]]
 cache_directory = "cache"
 [model]
-arch = "wan21"
+arch = "{PLAIN}"
 model = "tiny"
 device = "cpu"
 [train]
@@ -35,6 +36,7 @@ max_train_steps = 2
 network_dim = 2
 """
 LATENTS, TEXT = "cache/kyla001_0032x0032_wan.safetensors", "cache/kyla001_wan_te.safetensors"
+OTHER_SUFFIX = family_of(PICTURES).cache_suffix
 WARM = "warm.safetensors"
 NAN = float("nan")
 
@@ -101,7 +103,7 @@ def hostile(*, zipped):
 
 def other_family(path):
     shutil.rmtree(path)
-    write_entry(path, "kyla", arch="qi")
+    write_entry(path, "kyla", arch=OTHER_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,14 @@ CASES = {
     "empty latents": Case(("a cache file is damaged", LATENTS), (LATENTS, cut(0))),
     "a truncated caption": Case(("a cache file is damaged", TEXT), (TEXT, cut(-8))),
     "a missing caption": Case(
-        ("1 cache entry: no cached caption", TEXT, "blissmask cache --arch wan21"), (TEXT, os.remove)
+        ("1 cache entry: no cached caption", TEXT, f"blissmask cache --arch {PLAIN}"), (TEXT, os.remove)
     ),
     "a cache of another family": Case(
-        ("of another model family than `wan21`", "kyla_0032x0032_qi.safetensors"), ("cache", other_family)
+        (f"of another model family than `{PLAIN}`", f"kyla_0032x0032_{OTHER_SUFFIX}.safetensors"),
+        ("cache", other_family),
     ),
     "another family than the cache": Case(
-        ("of another model family than `qwen-image`",), arguments="--arch qwen-image"
+        (f"of another model family than `{PICTURES}`",), arguments=f"--arch {PICTURES}"
     ),
     "a hostile pickle for a model": Case(
         ("refusing to unpickle wan.pt: it asks to import `posix.mkdir`", "use the safetensors file of the same model"),

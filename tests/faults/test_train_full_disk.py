@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.families import PLAIN
 from tests.builders.training import write_masked_set
 from tests.faults.forks import Ended, Forks
 from tests.faults.scenes import leftovers
 
-CONFIG = """
+CONFIG = f"""
 [[datasets]]
 cache_directory = "cache"
 [model]
-arch = "wan21"
+arch = "{PLAIN}"
 model = "tiny"
 [lora]
 network_dim = 2

@@ -2,12 +2,12 @@
 
 import json
 import signal
-import time
 
 import pytest
 
-from blissmask.training.record.metrics import read_log
+from tests.builders.families import PLAIN
 from tests.builders.training import write_masked_set
+from tests.faults.injected import Fault
 
 pytestmark = pytest.mark.slow
 STEPS = 24
@@ -17,7 +17,7 @@ CONFIG = f"""
 [[datasets]]
 cache_directory = "cache"
 [model]
-arch = "wan21"
+arch = "{PLAIN}"
 model = "tiny"
 [mask_loss]
 use_mask_loss = true
@@ -39,16 +39,11 @@ def prepare(folder):
     (folder / "blissmask.toml").write_text(CONFIG, encoding="utf-8")
 
 
-def start_and_signal(forks, folder, step, number):
-    """Train until ``step`` steps are logged, send a signal, and return how the process ended."""
-    training = forks.start(folder, "train")
-    log = folder / "out" / "lora-log.jsonl"
-    deadline = time.monotonic() + 120
-    while not log.is_file() or len(read_log(log)) < step:
-        assert time.monotonic() < deadline, training.said()
-        time.sleep(0.002)
-    training.signal(number)
-    return training.wait()
+def train_and_signal(forks, folder, line, number):
+    """Train with a signal amid the ``line``th line that this run logs, and return how the process ended."""
+    ended = forks.run(folder, "train", fault=Fault("write", line, name="lora-log.jsonl", signal=number))
+    assert ended.struck, ended.err
+    return ended
 
 
 def finish(forks, folder):
@@ -77,8 +72,8 @@ def assert_same(folder, undisturbed):
 
 def test_kill_and_run_again_ends_with_the_same_lora_and_log(forks, tmp_path, undisturbed):
     prepare(tmp_path)
-    for step in (6, 14):
-        assert start_and_signal(forks, tmp_path, step, signal.SIGKILL).code == -signal.SIGKILL
+    for line in (6, 10):
+        assert train_and_signal(forks, tmp_path, line, signal.SIGKILL).code == -signal.SIGKILL
     finish(forks, tmp_path)
     assert_same(tmp_path, undisturbed)
     assert not list((tmp_path / "out").glob(".*part*"))
@@ -87,7 +82,7 @@ def test_kill_and_run_again_ends_with_the_same_lora_and_log(forks, tmp_path, und
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stop_is_saved_says_how_to_go_on_and_goes_on(forks, tmp_path, undisturbed, number, code):
     prepare(tmp_path)
-    stopped = start_and_signal(forks, tmp_path, 5, number)
+    stopped = train_and_signal(forks, tmp_path, 5, number)
     assert stopped.code == code
     assert "run the same command again to continue" in stopped.err
     finish(forks, tmp_path)

@@ -2,12 +2,12 @@
 
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.faults.forks import Forks
+from tests.faults.injected import Fault
 from tests.faults.scenes import SCENES, leftovers, results
 
 BUSY = 4
@@ -23,11 +23,10 @@ def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path, forks: 
     assert forks.run(tmp_path, *scene.arguments).code == 0
     whole = results(output)
     shutil.rmtree(output)
-    holder = forks.start(tmp_path, *scene.arguments, name="holder")
-    while not (output / ".blissmask.lock.json").exists():
-        time.sleep(0.002)
-    # It stands still from here on, and holds the lock.
-    holder.signal(signal.SIGSTOP)
+    # It stands still before its first result has its name, and holds the lock: the first name is of the holder's file.
+    standstill = Fault("rename", 2, below=scene.output, signal=signal.SIGSTOP)
+    holder = forks.start(tmp_path, *scene.arguments, name="holder", fault=standstill)
+    holder.wait_until(holder.has_struck)
     refused = forks.run(tmp_path, *scene.arguments)
     assert refused.code == BUSY, refused.err
     assert f"`blissmask {command}`, process {holder.process}" in refused.err

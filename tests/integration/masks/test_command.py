@@ -94,7 +94,7 @@ def test_backend_that_is_not_thread_safe_is_asked_by_one_thread_at_a_time(folder
 
 def test_thread_safe_backend_is_asked_by_several_threads_at_once(folder: Path, backend: ColourBackend) -> None:
     backend.thread_safe = True
-    backend.meeting = threading.Barrier(2, timeout=10)
+    backend.meeting = threading.Barrier(2, timeout=300)
     assert make(folder, jobs=2).written == 2
     assert backend.most_at_once == 2
 

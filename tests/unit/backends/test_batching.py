@@ -9,6 +9,9 @@ import pytest
 from blissmask.errors import MachineError, ModelError
 from blissmask.networks.batching import BatchedNetwork
 
+PATIENCE = 300.0
+"""Most seconds that a thread waits for another: only one that never comes takes longer."""
+
 
 def picture(value, side=2):
     return np.full((3, side, side), value, np.float32)
@@ -56,18 +59,18 @@ def test_pictures_that_wait_are_taken_along():
     def slow(pixels_B3hw):
         sizes.append(len(pixels_B3hw))
         started.set()
-        release.wait(5)
+        release.wait(PATIENCE)
         return [float(pixels[0, 0, 0]) for pixels in pixels_B3hw]
 
     network = BatchedNetwork(lambda: slow, batch_size=3)
     with ThreadPoolExecutor(4) as threads:
         results = [threads.submit(network.run, [picture(0)])]
-        started.wait(5)
+        started.wait(PATIENCE)
         results += [threads.submit(network.run, [picture(value)]) for value in (1, 2, 3)]
         while len(network._waiting) < 3:
             pass
         release.set()
-        assert [result.result(5) for result in results] == [[0], [1], [2], [3]]
+        assert [result.result(PATIENCE) for result in results] == [[0], [1], [2], [3]]
     assert sizes == [1, 3]
 
 
@@ -80,7 +83,7 @@ def test_every_thread_of_a_failed_batch_learns_of_it():
         results = [threads.submit(network.run, [picture(value)]) for value in range(4)]
         for result in results:
             with pytest.raises(ModelError, match="no such weights"):
-                result.result(5)
+                result.result(PATIENCE)
 
 
 def test_network_that_cannot_be_loaded_is_not_tried_again():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from blissmask.errors import MediaError
 from blissmask.media.image import (
@@ -224,18 +223,21 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+def decoded(image: Image.Image) -> None:
+    pytest.fail("the pixels were decoded")
+
+
 @pytest.mark.parametrize("size", [(50_000, 50_000), (MAX_PIXELS + 1, 1)])
 @pytest.mark.parametrize("limit_of_pillow", [Image.MAX_IMAGE_PIXELS, None])
 def test_huge_picture_is_refused_by_its_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], limit_of_pillow: int | None
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit_of_pillow)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded)
     path = tmp_path / "bomb.png"
     path.write_bytes(huge_png(*size))
-    started = time.monotonic()
     with pytest.raises(MediaError, match="claims more than the 179 million pixels that are read") as caught:
         read_image(path)
-    assert time.monotonic() - started < 1
     assert caught.value.problems[0].where == (str(path),)
 
 
