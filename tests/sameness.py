@@ -6,7 +6,7 @@ A change that should change nothing is proved by running this before and after i
     python -m tests.sameness --compare before.txt   # names what differs, and exits with 1
 
 Every line is ``NAME  HASH``: a file that a command wrote, or what it printed. The first part of a name is the scene,
-e.g. ``wan21/t2v``: a series of command lines in a folder of its own. ``--details FOLDER`` writes what was hashed as
+``FAMILY/TASK`` or ``masks``: a series of command lines in a folder of its own. ``--details FOLDER`` writes what was hashed as
 text, so that ``diff -r`` of two such folders explains a difference. Pictures and clips are drawn here, model classes
 are miniatures (``--model tiny``), everything runs on one CPU thread.
 
@@ -47,8 +47,6 @@ MOMENT_NS = 1_700_000_000_000_000_000
 """Modification time of every input: caches and masks record it."""
 SIZE_WH = (96, 64)
 """Training size; a multiple of every family's grid."""
-PLAIN_FAMILY = ("wan21", "t2v")
-"""The family and task that options are tried on that concern all families alike."""
 
 
 # What the product makes
@@ -714,7 +712,9 @@ def examples_scene(scene: Scene) -> None:
 
 def scenes(tasks: Sequence[Task], models: Path | None) -> Mapping[str, Callable[[Scene], None]]:
     """Return every scene by name, the longest first."""
-    plain = next(task for task in tasks if (task.family, task.name) == PLAIN_FAMILY)
+    # Options that concern all families alike are tried on the default task of one that has one-frame training as well.
+    with_one_frame = next(task.family for task in tasks if task.one_frame)
+    plain = next(task for task in tasks if task.family == with_one_frame)
     found: dict[str, Callable[[Scene], None]] = {
         "road": road_scene,
         "masks": masks_scene,
@@ -759,7 +759,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="PATTERN", default="*", help="scenes to play, e.g. `wan21/*`")
+    parser.add_argument("--only", metavar="PATTERN", default="*", help="scenes to play, e.g. `*/t2v`")
     parser.add_argument("--details", metavar="FOLDER", type=Path, help="write what was hashed as text")
     parser.add_argument("--compare", metavar="FILE", type=Path, help="a listing to compare with")
     parser.add_argument("--models", metavar="FOLDER", type=Path, help="model files: FAMILY/TASK/NAME.flags names some")

@@ -30,13 +30,13 @@ from torch import Tensor
 from blissmask.cachefile.write import save_tensors
 from blissmask.config.load import load_config
 from blissmask.families.latent_encoder import LatentEncoder
-from blissmask.families.registry import load_family
 from blissmask.families.wan import tiny
 from blissmask.families.wan.vae import WanVaeEncoder
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.report import Row, Size, machine, table
+from tests.builders.families import PLAIN, family_of
 from tests.builders.pictures import random_rgb, save, tier_mask
 
 PHOTOS, ROUNDS, SIDE = 64, 3, 512
@@ -68,7 +68,7 @@ def encode_rows(photos: int, rounds: int, side: int = SIDE) -> list[Row]:
 
 def encode_seconds(vae: AutoencoderKLWan, rounds: int, side: int) -> tuple[float, float, float]:
     """Return the best seconds of plain diffusers and of ours, and how far their latents are apart."""
-    encoder = WanVaeEncoder(copy.deepcopy(vae), load_family("wan21").latent)
+    encoder = WanVaeEncoder(copy.deepcopy(vae), family_of(PLAIN).latent)
     pixels = torch.rand(1, 3, 1, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
     mean, std = (
         torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
@@ -108,7 +108,7 @@ def run_seconds(vae: AutoencoderKLWan, photos: int, side: int) -> tuple[float, f
         lines += [f'{key} = "{folder / place}"' for key, place in FOLDERS.items()]
         (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
         flags = {
-            "model": {"arch": "wan21", "vae": folder / "vae.safetensors", "device": "cpu"},
+            "model": {"arch": PLAIN, "vae": folder / "vae.safetensors", "device": "cpu"},
             "cache": {"latents_only": True},
         }
         LatentEncoder.encode_item = counted  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.report import Row, Size, machine, table
+from tests.builders.families import PLAIN
 from tests.builders.pictures import random_rgb, save, tier_mask
 
 PHOTOS = {Size.SMALLEST: (2, 32), Size.QUICK: (16, 512), Size.FULL: (64, 512)}
@@ -42,7 +43,7 @@ def encoding_mib(photos: int, side: int) -> float:
         lines += [f'{key} = "{folder / place}"' for key, place in _FOLDERS.items()]
         (folder / "blissmask.toml").write_text("\n".join(lines), encoding="utf-8")
         return peak_mib(
-            "cache", "--config", str(folder / "blissmask.toml"), "--arch", "wan21", "--model", "tiny", "--latents-only"
+            "cache", "--config", str(folder / "blissmask.toml"), "--arch", PLAIN, "--model", "tiny", "--latents-only"
         )
 
 

@@ -28,11 +28,12 @@ from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext
 from tests.benchmarks.cache_memory import peak_mib
 from tests.benchmarks.report import Row, Size, machine, table
+from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import random_rgb, save, tier_mask
 
 ITEMS = {Size.SMALLEST: 5, Size.QUICK: 500, Size.FULL: 10_000}
 GOAL_SECONDS, GOAL_GROWTH = 5.0, 4.5
-MODEL = {"model": {"arch": "wan22", "model": "tiny"}}
+MODEL = {"model": {"arch": TWO_EXPERTS, "model": "tiny"}}
 
 
 def rows(size: Size) -> list[Row]:
@@ -104,7 +105,7 @@ from pathlib import Path
 from blissmask.config.load import load_config
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
-config = load_config(Path(sys.argv[1]), {"model": {"arch": "wan22", "model": "tiny"}})
+config = load_config(Path(sys.argv[1]), {"model": {"arch": sys.argv[2], "model": "tiny"}})
 started = time.process_time()
 plan_cache(config)
 print(time.process_time() - started)
@@ -113,7 +114,7 @@ print(time.process_time() - started)
 
 def plan_seconds(folder: Path) -> float:
     """Return the processor seconds of planning in a process of its own, without the start of Python; the best of three."""
-    command = [sys.executable, "-c", _PLAN, str(folder / "blissmask.toml")]
+    command = [sys.executable, "-c", _PLAN, str(folder / "blissmask.toml"), TWO_EXPERTS]
     return min(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(3))
 
 
@@ -129,7 +130,7 @@ def command_seconds(folder: Path) -> float:
 
 
 def arguments(folder: Path) -> list[str]:
-    return ["cache", "--config", str(folder / "blissmask.toml"), "--arch", "wan22", "--model", "tiny", "--quiet"]
+    return ["cache", "--config", str(folder / "blissmask.toml"), "--arch", TWO_EXPERTS, "--model", "tiny", "--quiet"]
 
 
 if __name__ == "__main__":

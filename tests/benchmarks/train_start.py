@@ -19,6 +19,7 @@ import torch
 from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from tests.benchmarks.report import Row, Size, machine, table
+from tests.builders.families import PLAIN
 
 ENTRIES = {Size.SMALLEST: 3, Size.QUICK: 1000, Size.FULL: 1000}
 GOAL_SECONDS = 3.0
@@ -36,7 +37,7 @@ def start_rows(count: int) -> list[Row]:
         folder = Path(name)
         write_cache(folder / "one", 1)
         write_cache(folder / "many", count)
-        beyond = float(_run("-c", _FIRST_STEP, str(folder)).stdout)
+        beyond = float(_run("-c", _FIRST_STEP, str(folder), PLAIN).stdout)
         started = time.perf_counter()
         _run("-m", "blissmask", *arguments(folder))
         whole = time.perf_counter() - started
@@ -93,7 +94,7 @@ class Clock:
 
 def seconds(cache):
     config = Config.model_validate({
-        "model": {"arch": "wan21", "model": "tiny", "device": "cpu"},
+        "model": {"arch": sys.argv[2], "model": "tiny", "device": "cpu"},
         "datasets": [{"cache_directory": cache}],
         "mask_loss": {"use_mask_loss": True},
         "train": {"max_train_steps": 1},
@@ -113,7 +114,7 @@ def arguments(folder: Path) -> list[str]:
     """Return the command line of a training of one step on the large cache of ``folder``."""
     config = folder / "blissmask.toml"
     config.write_text(f'[[datasets]]\ncache_directory = "{folder / "many"}"\n', encoding="utf-8")
-    model = ["--arch", "wan21", "--model", "tiny", "--device", "cpu", "--use-mask-loss"]
+    model = ["--arch", PLAIN, "--model", "tiny", "--device", "cpu", "--use-mask-loss"]
     return [
         "train",
         "--config",

@@ -7,6 +7,8 @@ import re
 import tempfile
 from pathlib import Path
 
+from blissmask.families.registry import FAMILIES
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 # What differs from run to run and from machine to machine. A digit becomes one `#`, so that columns keep their width.
@@ -23,6 +25,11 @@ _VARYING = (
 _MEASURED = re.compile(r"\d+\.\d+(?=%| [KM]iB)|(?<!: )\b\d\.\d{2,4}\b")
 
 
+_FAMILY = re.compile("|".join(sorted(map(re.escape, FAMILIES.names()), key=len, reverse=True)))
+"""Any model family's name; the longest first, since one begins like another."""
+_FAMILY_LIST = re.compile(r"FAMILY(, FAMILY)+")
+
+
 def compare(name: str, text: str) -> None:
     """Compare ``text`` with ``tests/golden/NAME``, trailing spaces aside."""
     path = GOLDEN / name
@@ -34,8 +41,12 @@ def compare(name: str, text: str) -> None:
 
 
 def without_what_varies(text: str, *, folder: Path, measured: bool = False) -> str:
-    """Replace times, host, process, hashes and the path of ``folder``; with ``measured`` also the digits of what was measured."""
+    """Replace times, host, process, hashes, names of model families and the path of ``folder``.
+
+    With ``measured`` also the digits of what was measured.
+    """
     text = text.replace(str(folder.resolve()), "FOLDER").replace(str(folder), "FOLDER")
+    text = _FAMILY_LIST.sub("(the model families)", _FAMILY.sub("FAMILY", text))
     for pattern, shown in _VARYING:
         text = pattern.sub(shown, text)
     return _MEASURED.sub(lambda number: re.sub(r"\d", "#", number[0]), text) if measured else text

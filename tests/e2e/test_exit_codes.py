@@ -6,6 +6,7 @@ import pytest
 
 from blissmask.storage.lock import writing_to
 from tests.builders.command import run_here
+from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import mask_folder, photo_folder
 
 CONFIG = """
@@ -36,7 +37,7 @@ def folder(tmp_path):
 @pytest.mark.slow
 def test_three_lines_work_as_typed(folder, blissmask):
     (folder / "ds.toml").write_text(CONFIG)
-    cached = blissmask("cache", "--config", "ds.toml", "--arch", "wan22")
+    cached = blissmask("cache", "--config", "ds.toml", "--arch", TWO_EXPERTS)
     assert cached.code == 0, cached.err
     (folder / "blissmask.toml").write_text(CONFIG + "[train]\nmax_train_steps = 2\n")
     trained = blissmask("train", "--use-mask-loss", "--mask-gamma", "0.7")
@@ -49,7 +50,7 @@ def test_three_lines_work_as_typed(folder, blissmask):
 
 def test_wrong_key_is_told_with_the_nearest_and_exits_2(folder, blissmask):
     (folder / "blissmask.toml").write_text(CONFIG.replace("mask_directory", "mask_dir"))
-    ran = blissmask("cache", "--arch", "wan22")
+    ran = blissmask("cache", "--arch", TWO_EXPERTS)
     assert ran.code == 2
     assert "[[datasets]] 1: unknown key `mask_dir`, did you mean `mask_directory`?" in ran.err
 
@@ -58,7 +59,7 @@ def test_missing_required_mask_names_all_of_them_and_exits_1(folder, blissmask):
     for name in ("one", "two"):
         (folder / "masks" / f"{name}.png").unlink()
     mask_folder(folder / "masks", ["other.png"])
-    ran = blissmask("cache", "--arch", "wan22")
+    ran = blissmask("cache", "--arch", TWO_EXPERTS)
     assert ran.code == 1
     assert "require_mask=true but no mask found for" in ran.err
     assert "photos/one.png" in ran.err
@@ -68,7 +69,7 @@ def test_missing_required_mask_names_all_of_them_and_exits_1(folder, blissmask):
 @pytest.mark.slow
 def test_corrupt_photo_costs_one_item_and_exits_3(folder):
     (folder / "photos" / "one.png").write_bytes((folder / "photos" / "one.png").read_bytes()[:300])
-    ran = run_here("blissmask cache --arch wan22 --json", folder)
+    ran = run_here(f"blissmask cache --arch {TWO_EXPERTS} --json", folder)
     assert ran.code == 3
     document = json.loads(ran.out)
     assert document["written"] == 1
@@ -89,7 +90,7 @@ def test_cache_without_masks_is_fatal_before_the_first_step(folder):
     (folder / "blissmask.toml").write_text(
         CONFIG.replace('mask_directory = "masks"\n', "").replace("require_mask = true\n", "")
     )
-    assert run_here("blissmask cache --arch wan22", folder).code == 0
+    assert run_here(f"blissmask cache --arch {TWO_EXPERTS}", folder).code == 0
     ran = run_here("blissmask train --use-mask-loss", folder)
     assert ran.code == 1
     assert "FATAL: --use_mask_loss is enabled but batch has no mask_weights!" in ran.err

@@ -12,11 +12,12 @@ import pytest
 
 from blissmask.storage.lock import writing_to
 from tests.builders.command import Ran, run_here
+from tests.builders.families import TWO_EXPERTS
 from tests.builders.golden_files import compare, without_what_varies
 from tests.builders.pictures import mask_folder, photo_folder
 
 COMMANDS = ["masks", "instance", "apply", "to-alpha", "cache", "train"]
-CONFIG = """
+CONFIG = f"""
 [general]
 resolution = 64
 [[datasets]]
@@ -26,7 +27,7 @@ cache_directory = "cache"
 [to_alpha]
 output_directory = "rgba"
 [model]
-arch = "wan22"
+arch = "{TWO_EXPERTS}"
 model = "tiny"
 """
 MISTAKES = CONFIG.replace("mask_directory", "mask_dir").replace("[model]", "[modle]").replace("= 64", '= "large"')
@@ -39,7 +40,7 @@ REFUSED = {
     "missing-value": "masks --input",
     "stray-argument": "masks photos",
     "unknown-backend": "masks --backend embeded --input photos --output out",
-    "unknown-family": "cache --arch wan2",
+    "unknown-family": f"cache --arch {TWO_EXPERTS}x",
     "wrong-choice": "train --mask-preset persn",
     "out-of-range": "train --mask-gamma 0 --mask-min-weight 1",
     "no-configuration": "cache --config nowhere.toml",

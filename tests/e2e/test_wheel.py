@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.families import PLAIN
 from tests.builders.pictures import mask_folder, photo_folder
 
 pytestmark = pytest.mark.slow
@@ -152,7 +153,7 @@ def test_installed_command_caches_and_trains(run, tmp_path: Path):
     (tmp_path / "photos" / "one.txt").write_text("a person")
     (tmp_path / "blissmask.toml").write_text(CONFIG)
     run(
-        "cache --arch wan21 --model tiny",
+        f"cache --arch {PLAIN} --model tiny",
         "train --model tiny --use-mask-loss --max-train-steps 2 --output-dir out --output-name lora",
     )
     assert (tmp_path / "out" / "lora.safetensors").exists()

@@ -12,6 +12,7 @@ from blissmask.config.run_section import RunSection
 from blissmask.tasks.run.plan import RunContext, Summary
 from tests.builders import backend_models
 from tests.builders.command import run_here
+from tests.builders.families import PLAIN
 from tests.builders.masks import use_colours
 from tests.builders.pictures import mask_folder, photo_folder, tree
 from tests.builders.training import write_masked_set
@@ -21,10 +22,10 @@ NAMES = tuple("abcdefgh")
 # One item at a time, and so a few read ahead, whose number is fixed.
 MASKS = "blissmask masks --input photos --output out --jobs 1"
 CACHE = (
-    "blissmask cache --arch wan21 --model tiny --resolution 64 --caption-extension .txt"
+    f"blissmask cache --arch {PLAIN} --model tiny --resolution 64 --caption-extension .txt"
     " --image-directory photos --cache-directory out --jobs 1"
 )
-TRAIN = "blissmask train --arch wan21 --model tiny --network-dim 2 --max-train-steps 1 --log-with none"
+TRAIN = f"blissmask train --arch {PLAIN} --model tiny --network-dim 2 --max-train-steps 1 --log-with none"
 SAPIENS = "sapiens_tiny_torchscript.pt2"
 TO_ALPHA = "blissmask to-alpha --image-directory photos --mask-directory masks --output-directory out"
 

@@ -6,6 +6,7 @@ Which floor stands on which is held by import-linter (`pyproject.toml`); it does
 import ast
 import functools
 import graphlib
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from blissmask.families.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "blissmask"
+TESTS = ROOT / "tests"
+ROOMS_OF_FAMILIES = TESTS / "integration" / "families"
+"""The tests of one model line lie in a folder of it here, and name its families."""
 MOST_ENTRIES = 17
 """What is seen as a whole when a folder is opened: about 16, and `__init__.py`."""
 
@@ -129,3 +133,33 @@ def test_a_family_is_named_in_its_own_folder_alone(name):
         if isinstance(node, ast.Constant) and node.value == name and not module.startswith(f"{own_folder}.")
     ]
     assert places == []
+
+
+def names_a_family(text):
+    """Return whether a string of a test is a family's name, or has one in a configuration, a command or a message."""
+    return any(text == name or re.search(rf"""(arch = ["']|--arch |`){name}\b""", text) for name in FAMILIES.names())
+
+
+def strings_of(path):
+    """Yield (line, text) of every string of a file, the fixed parts of f-strings too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def test_no_test_outside_a_familys_own_room_names_one():
+    """Everything else asks the registry for a family by what it can do: `tests/builders/families.py`."""
+    places = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted(TESTS.rglob("*.py"))
+        if path.parent.parent != ROOMS_OF_FAMILIES
+        for line, text in strings_of(path)
+        if names_a_family(text)
+    ]
+    assert places == []
+
+
+def test_a_named_family_is_found():
+    name = FAMILIES.names()[0]
+    assert all(map(names_a_family, [name, f'[model]\narch = "{name}"', f"blissmask cache --arch {name} --model tiny"]))
+    assert not any(map(names_a_family, [f"{name}x", f"of {name}", "--arch NAME"]))

@@ -4,6 +4,7 @@ import pytest
 
 from blissmask.cachefile.read import list_headers
 from tests.builders.cache import build
+from tests.builders.families import EDIT, family_of
 from tests.builders.pictures import random_rgb, save
 
 
@@ -12,10 +13,8 @@ def control_grid(tmp_path, control_wh, **dataset):
     save(tmp_path / "photos" / "a.png", random_rgb((64, 48)))
     (tmp_path / "photos" / "a.txt").write_text("make it night", encoding="utf-8")
     save(tmp_path / "controls" / "a.png", random_rgb(control_wh, seed=1))
-    build(
-        tmp_path, arch="qwen-image-edit", control_directory=tmp_path / "controls", caption_extension=".txt", **dataset
-    )
-    (header,) = list_headers(tmp_path / "cache", "qie")
+    build(tmp_path, arch=EDIT, control_directory=tmp_path / "controls", caption_extension=".txt", **dataset)
+    (header,) = list_headers(tmp_path / "cache", family_of(EDIT).cache_suffix)
     _, (_, _, rows, columns) = header.contents["latents_control_0"]
     return columns, rows
 

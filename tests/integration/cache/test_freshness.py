@@ -15,6 +15,7 @@ from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, config, entries, metadata, plan, times
+from tests.builders.families import PLAIN
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, random_rgb, save
 
 
@@ -222,10 +223,10 @@ def test_force_does_everything_again(cached):
     assert len(changed(before, times(folder))) == 6
 
 
-def test_wan21_takes_over_the_cache_of_wan22_without_encoding(cached):
+def test_a_family_takes_over_the_cache_of_one_with_the_same_encoders(cached):
     folder, models = cached
-    assert (again(folder, arch="wan21").skipped, models.loaded) == (3, [])
-    assert metadata(folder, "a")["blissmask.arch"] == "wan21"
+    assert (again(folder, arch=PLAIN).skipped, models.loaded) == (3, [])
+    assert metadata(folder, "a")["blissmask.arch"] == PLAIN
 
 
 def test_files_that_no_item_needs_are_removed(cached):

@@ -21,6 +21,7 @@ from tests.builders.cache import (
     plan,
     video_folder,
 )
+from tests.builders.families import ONE_FRAME, TWO_EXPERTS
 from tests.builders.pictures import photo_folder, random_rgb, save, tier_mask, write_video
 
 
@@ -243,11 +244,12 @@ def edits(tmp_path):
 
 
 def one_frame(folder, **settings):
+    family, task = ONE_FRAME
     indices = {"fp_1f_clean_indices": [0], "fp_1f_target_index": 1}
     return {
         "control_directory": folder / "controls",
-        "arch": "wan21",
-        "task": "i2v",
+        "arch": family,
+        "task": task,
         "cache": {"one_frame": True},
         **indices,
         **settings,
@@ -288,7 +290,7 @@ def test_one_frame_is_refused_where_the_task_has_none(edits):
 
 
 def test_control_pictures_are_refused_where_the_family_takes_none(edits):
-    with pytest.raises(InputError, match="1 item with control pictures, and `wan22` takes none"):
+    with pytest.raises(InputError, match=f"1 item with control pictures, and `{TWO_EXPERTS}` takes none"):
         plan(edits, control_directory=edits / "controls")
 
 

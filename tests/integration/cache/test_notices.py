@@ -5,6 +5,7 @@ import pytest
 
 from blissmask.errors import InputError
 from tests.builders.cache import PHOTO_WH, build, captions, moving_frames, on_videos, plan
+from tests.builders.families import TWO_EXPERTS, family_of
 from tests.builders.pictures import half_mask, photo_folder, random_rgb, save, tier_mask, write_video
 
 OPAQUE = np.full(PHOTO_WH[::-1], 255, np.uint8)
@@ -92,7 +93,7 @@ def test_videos_of_a_third_rate_than_source_fps_are_named(tmp_path):
 def test_videos_much_faster_than_the_family_are_named_when_no_rate_is_given(tmp_path):
     clips(tmp_path, {"a": 16.0, "b": 12.0, "c": 18.0, "d": 30.0})
     warning = told(tmp_path, **on_videos(tmp_path))[
-        "1 video is faster than the 16 fps of `wan22`; with all frames kept, motion becomes slow motion"
+        f"1 video is faster than the {family_of(TWO_EXPERTS).default_fps:.0f} fps of `{TWO_EXPERTS}`; with all frames kept, motion becomes slow motion"
     ]
     assert warning.where == (f"{tmp_path / 'videos' / 'd.avi'}: 30 fps",)
 

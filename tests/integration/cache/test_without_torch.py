@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.builders.cache import PHOTO_WH, build, captions, on_videos, video_folder
+from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import mask_folder, photo_folder
 
 _HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft", "onnxruntime"}
@@ -24,7 +25,7 @@ print(json.dumps([code, sorted({sorted(_HEAVY)} & sys.modules.keys())]))
 
 def heavy_modules(folder, *flags):
     """Run `blissmask cache` in a process of its own; return its exit code and which heavy modules it loaded."""
-    arguments = ["cache", "--config", str(folder / "blissmask.toml"), "--arch", "wan22", "--model", "tiny", *flags]
+    arguments = ["cache", "--config", str(folder / "blissmask.toml"), "--arch", TWO_EXPERTS, "--model", "tiny", *flags]
     process = subprocess.run([sys.executable, "-c", _COMMAND, *arguments], capture_output=True, text=True, check=True)
     return json.loads(process.stdout.splitlines()[-1])
 

@@ -7,15 +7,15 @@ import pytest
 from blissmask.errors import CacheError, Hint, Problem
 from blissmask.ui.problems import ProblemPrinter
 
-HINT = Hint("run `{command}` first", "cache", "--arch wan22")
+HINT = Hint("run `{command}` first", "cache", "--arch mine")
 
 
 @pytest.mark.parametrize(
     ("config", "command"),
     [
-        (None, "blissmask cache --arch wan22"),
-        (Path("person.toml"), "blissmask cache --config person.toml --arch wan22"),
-        (Path("my person.toml"), "blissmask cache --config 'my person.toml' --arch wan22"),
+        (None, "blissmask cache --arch mine"),
+        (Path("person.toml"), "blissmask cache --config person.toml --arch mine"),
+        (Path("my person.toml"), "blissmask cache --config 'my person.toml' --arch mine"),
     ],
 )
 def test_a_command_in_a_hint_can_be_typed_as_shown(capsys: pytest.CaptureFixture[str], config: Path, command: str):
@@ -29,4 +29,4 @@ def test_a_command_on_a_line_of_its_own_stays_there(capsys: pytest.CaptureFixtur
 
 
 def test_a_hint_without_a_configuration_is_its_plain_text():
-    assert str(HINT) == "run `blissmask cache --arch wan22` first"
+    assert str(HINT) == "run `blissmask cache --arch mine` first"
