@@ -11,8 +11,8 @@ from blissmask.config.model import Config
 from blissmask.errors import CacheError
 from blissmask.events import Announced, Measured
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train import like
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train_like import train_like
 from blissmask.tasks.train_like.train_like import RECIPES
 from tests.builders.training import (
     problems_of,
@@ -283,8 +283,8 @@ def test_the_ai_toolkit_recipe_maps_masks_to_a_range_and_divides_by_their_mean(c
 
 @pytest.mark.parametrize("trainer", RECIPES)
 def test_recipes_are_shown_without_a_data_set_and_nothing_is_trained(trainer):
-    plan = like.plan(Config(mask_loss=MaskLossSection(like=trainer)))
-    summary = like.run(plan, RunContext())
+    plan = train_like.plan(Config(mask_loss=MaskLossSection(like=trainer)))
+    summary = train_like.run(plan, RunContext())
     assert summary.tables[0].title.startswith(trainer)
     typed = "\n".join(f"{name} = {value}" for name, value in summary.tables[0].rows)
     assert MaskLossSection(**tomli.loads(typed)) == MaskLossSection(**RECIPES[trainer].settings)
