@@ -212,6 +212,12 @@ def connected(processes: Processes) -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
+    # Its functions have the group of all processes as a default, taken when it is imported (torch 2.13), and diffusers
+    # imports it. Imported while the processes are connected, it would hold the group for ever: gloo's threads would
+    # outlive the connection and meet the closing sockets of the others while Python ends, which can abort a process
+    # that has done its work (-6).
+    import torch.distributed.nn.functional
+
     # Numbers of the masks and Python objects are on the CPU, gradients where the model is.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
