@@ -189,6 +189,11 @@ def _exchanging() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        from torch import OutOfMemoryError
+
+        # It is a RuntimeError too, and has a message of its own.
+        if isinstance(error, OutOfMemoryError):
+            raise
         raise MachineError(
             "another process of this run has ended",
             where=[str(error).partition("\n")[0]],
