@@ -18,6 +18,8 @@ place.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -66,6 +68,15 @@ class Problem:
     where: tuple[str, ...] = ()
     fix: str | Hint = ""
 
+    @property
+    def line(self) -> str:
+        """Return places and sentence on one line, as lists show them: ``masks/a2.png: the file is empty``."""
+        return f"{', '.join(self.where)}: {self.what}" if self.where else self.what
+
+    def of(self, *places: object) -> Problem:
+        """Return the problem with ``places`` as its places, unless it names its own."""
+        return self if self.where else Problem(self.what, tuple(map(str, places)), self.fix)
+
 
 class BlissmaskError(Exception):
     """An error that a user can act on; it carries one or more problems."""
@@ -78,6 +89,13 @@ class BlissmaskError(Exception):
 
     def __str__(self) -> str:
         return "; ".join(problem.what for problem in self.problems)
+
+    def as_one(self) -> Problem:
+        """Return all problems as one, for an item that fails because of them."""
+        if len(self.problems) == 1:
+            return self.problems[0]
+        where = [place for problem in self.problems for place in problem.where]
+        return Problem(str(self), tuple(dict.fromkeys(where)), self.problems[0].fix)
 
     @classmethod
     def several(cls, problems: Sequence[Problem]) -> BlissmaskError:
@@ -137,6 +155,18 @@ class StoppedError(BlissmaskError):
     def __init__(self, what: str, *, signal_number: int, fix: str = "") -> None:
         super().__init__(what, fix=fix)
         self.signal_number = signal_number
+
+
+_FAILS_EVERY_FILE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of the system that the next file would meet, too: no room, no memory, no file handles."""
+
+
+def file_error(error: OSError) -> InputError | None:
+    """Return the system's refusal of one file as an error that names it; None when it is not about one file."""
+    # The number of an open file instead of a name tells nobody which file it is.
+    if error.filename is None or isinstance(error.filename, int) or error.errno in _FAILS_EVERY_FILE:
+        return None
+    return InputError(f"the file cannot be read: {error.strerror or error}", where=[os.fsdecode(error.filename)])
 
 
 def first_line(error: BaseException) -> str:

@@ -66,7 +66,7 @@ def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinte
             summary.show_plan(plan, verbose=config.run.verbose)
         return 1 if plan.having(Action.FAIL) else 0
     if config.run.fail_fast and (failures := planned_failures(plan)):
-        places = [f"{failure.key}: {failure.problem.what}" for failure in failures]
+        places = [failure.problem.line for failure in failures]
         raise InputError(
             "`--fail-fast` stops here: the plan knows what will fail",
             where=places,

@@ -26,6 +26,7 @@ def show_plan(plan: Plan) -> None:
             "item": item.key,
             "action": item.action.value,
             "reason": item.reason,
+            "where": list(item.problem.where) if item.action.value == "fail" else [],
             "inputs": [str(path) for path in item.inputs],
             "output": str(item.output) if item.output else None,
         }

@@ -56,8 +56,9 @@ def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer:
         if problem not in already_shown:
             printer.warning(problem)
     if summary.failures:
-        failed = tuple(f"{failure.key}: {failure.problem.what}" for failure in summary.failures)
-        noun = "1 item" if len(failed) == 1 else f"{len(failed)} items"
+        # Clips of one video fail because of one file, which is named once.
+        failed = tuple(dict.fromkeys(failure.problem.line for failure in summary.failures))
+        noun = "1 item" if len(summary.failures) == 1 else f"{len(summary.failures)} items"
         fix = "everything else is finished and kept; mend these, then run the same command again"
         printer.failed(Problem(f"{noun} failed", failed, fix))
 
@@ -67,10 +68,16 @@ def _print_item(item: PlannedItem) -> None:
     parts = [" + ".join(unbroken(printable(str(path))) for path in item.inputs) or unbroken(printable(item.key))]
     if item.output is not None:
         parts.append(unbroken(f"-> {printable(str(item.output))}"))
-    if item.reason:
-        parts.append(f" {printable(item.reason)}")
+    if reason := _reason(item):
+        parts.append(f" {printable(reason)}")
     out().print(action, style=_STYLES[item.action.value], end="")
     out().print(folded(out(), " ".join(parts), column=len(action), hanging=len(action) + 2))
+
+
+def _reason(item: PlannedItem) -> str:
+    """Return why an item gets its action; one that fails says which file is at fault, unless all of its line is."""
+    all_at_fault = set(item.at_fault) == {str(path) for path in item.inputs}
+    return item.reason if all_at_fault else Problem(item.reason, item.at_fault).line
 
 
 def _print_table(table: Table) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from blissmask.config.mask_sections import ApplySection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import match_masks
-from blissmask.errors import InputError, Problem
+from blissmask.errors import InputError, MaskError, Problem
 from blissmask.media.image import read_size
 from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clip_forms import both_forms_warning, other_form
@@ -120,21 +120,22 @@ def _decide(pair: _Pair, folder: Path, options: ApplySection, *, force: bool) ->
     try:
         action, reason = _action_for(pair, inputs, folder, options, force=force)
     except InputError as error:
-        action, reason = Action.FAIL, error.problems[0].what
+        return PlannedItem(pair.key, Action.FAIL, inputs=inputs, output=pair.output).failing(error.as_one())
     return PlannedItem(pair.key, action, reason, inputs, pair.output)
 
 
 def _action_for(
     pair: _Pair, inputs: tuple[Path, ...], folder: Path, options: ApplySection, *, force: bool
 ) -> tuple[Action, str]:
+    """Return what to do with a pair, and why; raises InputError when it cannot be done."""
     policy = options.missing
     if pair.instance is None and policy == "error":
-        return Action.FAIL, _MISSING
+        raise MaskError(_MISSING, where=[pair.weighted])
     if pair.instance is None and policy == "skip":
         return Action.SKIP, _MISSING
     if pair.output.parent.is_symlink() and pair.output.parent != folder:
-        name = pair.output.parent.name
-        return Action.FAIL, f"`{name}` is a symbolic link in the output folder; nothing is written through it"
+        what = "a symbolic link in the output folder; nothing is written through it"
+        raise InputError(what, where=[pair.output.parent])
     notes = []
     weighted_wh = read_size(pair.weighted)
     if pair.instance is None:
@@ -142,7 +143,7 @@ def _action_for(
     else:
         instance_wh = read_size(pair.instance)
         if problem := framing_problem("weighted mask", weighted_wh, "subject mask", instance_wh):
-            return Action.FAIL, problem
+            raise MaskError(problem, where=inputs)
         if weighted_wh != instance_wh:
             notes.append(f"subject mask resized from {pixels_text(instance_wh)}")
     action, reason = decide(pair.output, COMMAND, inputs, settings_of(inputs, options), force=force)

@@ -150,7 +150,7 @@ def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Prob
         path = item.media.path
         text = texts.get(path)
         if problem := failed.get(path):
-            yield PlannedItem(str(path), Action.FAIL, problem.what, (path,))
+            yield PlannedItem(str(path), Action.FAIL, inputs=(path,)).failing(problem)
         for entry in by_item.get(path, ()):
             yield _planned_entry(entry, text)
             text = None

@@ -212,7 +212,7 @@ class CacheRun:
             raise error
         key = entry.key if isinstance(entry, LatentEntry) else f"{entry.item.media.path} caption"
         with self._lock:
-            self.failures.append(Failure(key, error.problems[0]))
+            self.failures.append(Failure(key, error.as_one().of(entry.item.media.path)))
 
     def merge(self, other: Counts) -> None:
         """Add what another process counted."""

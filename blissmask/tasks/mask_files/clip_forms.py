@@ -134,7 +134,7 @@ def _settle(item: PlannedItem, making: Making, forms: OtherForms) -> PlannedItem
     try:
         goes = (item.action is Action.WRITE or item.reason == FRESH) and is_ours(other, making.command, source)
     except InputError as error:
-        return dataclasses.replace(item, action=Action.FAIL, reason=error.problems[0].what)
+        return item.failing(error.as_one())
     if goes:
         forms.replaced[output] = other
         return dataclasses.replace(item, reason=f"{item.reason}, replaces `{other.name}`")

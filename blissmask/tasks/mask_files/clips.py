@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.errors import InputError
 from blissmask.media.png import Note, read_note, write_png_grey
 from blissmask.storage import atomic
 from blissmask.tasks.mask_files.output_notes import FRESH, read_record, stands, what_changed
@@ -39,14 +40,15 @@ def decide_clip(
     Links are never followed.
 
     Raises:
-        MediaError: the record or a frame cannot be read.
+        InputError: a file is in the way, or the record or a frame cannot be read.
     """
     if folder.is_symlink():
         return Action.SKIP, Kept.LINK
     if not folder.exists():
         return Action.WRITE, ""
     if not folder.is_dir():
-        return Action.FAIL, f"`{folder}` is a file, where the folder of the clip's masks would go; rename or remove it"
+        what = "a file stands where the folder of the clip's masks would go; rename or remove it"
+        raise InputError(what, where=[folder])
     if force:
         return Action.WRITE, "redone"
     record = read_record(folder / RECORD)

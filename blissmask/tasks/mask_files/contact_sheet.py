@@ -144,7 +144,7 @@ def draw_sheet(
     draw = functools.partial(_drawn, card, lossless=in_pages)
     for _, outcome in work_through(items, draw, context, phase="Drawing", total=len(items), name=name):
         if isinstance(outcome, BlissmaskError):
-            context.reporter.emit(Warned(outcome.problems[0]))
+            context.reporter.emit(Warned(outcome.as_one()))
         else:
             cards.append(outcome)
     if in_pages:

@@ -77,7 +77,7 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
         else:
             action, reason = decide(output, making.command, (media.path,), settings, force=making.force)
     except InputError as error:
-        return PlannedItem(key, Action.FAIL, error.problems[0].what, (media.path,), output)
+        return PlannedItem(key, Action.FAIL, inputs=(media.path,), output=output).failing(error.as_one())
     if action is Action.WRITE:
         reason = f"{size}, {reason}" if reason else size
     return PlannedItem(key, action, reason, (media.path,), output)

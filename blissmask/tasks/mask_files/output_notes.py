@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from blissmask.errors import MediaError, Problem
+from blissmask.errors import InputError, MediaError, Problem
 from blissmask.media.png import Note, read_note
 from blissmask.storage.content import content_hash
 from blissmask.tasks.run.plan import Action, Kept, PlannedItem, places_of
@@ -58,15 +58,17 @@ def decide(
         force: write whatever is there.
 
     Returns:
-        The action and its reason: empty for a first write, :data:`FRESH`, one of ``Kept``, what changed, or what is in
-        the way.
+        Write or skip, and the reason: empty for a first write, :data:`FRESH`, one of ``Kept``, or what changed.
+
+    Raises:
+        InputError: a folder is in the way, or a file cannot be read.
     """
     if output.is_symlink():
         return (Action.WRITE, "replaces a symbolic link") if force else (Action.SKIP, Kept.LINK)
     if not output.exists():
         return Action.WRITE, ""
     if output.is_dir():
-        return Action.FAIL, f"`{output}` is a folder, where a file would go; rename or remove it"
+        raise InputError("a folder stands where the file would go; rename or remove it", where=[output])
     if force:
         return Action.WRITE, "redone"
     note = read_note(output) if output.is_file() else None

@@ -7,7 +7,7 @@ does the plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class PlannedItem:
         inputs: files that are read; the first one is the photo or video.
         output: the file or folder that is written. None for items that write none, and for those that fail before it is
             known which.
+        at_fault: of an item that fails, the files and places to mend; all inputs where it is empty.
     """
 
     key: str
@@ -49,12 +50,22 @@ class PlannedItem:
     reason: str = ""
     inputs: tuple[Path, ...] = ()
     output: Path | None = None
+    at_fault: tuple[str, ...] = ()
 
     @property
     def target(self) -> Path:
         """Return ``output``, for commands that plan one for every item they write or skip."""
         assert self.output is not None
         return self.output
+
+    @property
+    def problem(self) -> Problem:
+        """Return why an item fails, with the files at fault."""
+        return Problem(self.reason, self.at_fault).of(*self.inputs)
+
+    def failing(self, problem: Problem) -> PlannedItem:
+        """Return this item as one that fails because of ``problem``."""
+        return replace(self, action=Action.FAIL, reason=problem.what, at_fault=problem.where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,12 @@ class Explanation(Plan):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An item that failed, in plan or run."""
+    """An item that failed, in plan or run.
+
+    Attributes:
+        key: the item's key.
+        problem: names the files at fault, which need not be the photo or video of the item.
+    """
 
     key: str
     problem: Problem
@@ -145,7 +161,10 @@ class Summary:
             "command": self.command,
             "written": self.written,
             "skipped": self.skipped,
-            "failed": [{"item": failure.key, "reason": failure.problem.what} for failure in self.failures],
+            "failed": [
+                {"item": failure.key, "reason": failure.problem.what, "where": list(failure.problem.where)}
+                for failure in self.failures
+            ],
             **self.details,
             "warnings": [problem.what for problem in self.warnings],
             "seconds": round(self.seconds, 3),
@@ -155,10 +174,7 @@ class Summary:
 
 def planned_failures(plan: Plan) -> list[Failure]:
     """Return what the plan already knows cannot be done."""
-    return [
-        Failure(item.key, Problem(item.reason, tuple(str(path) for path in item.inputs)))
-        for item in plan.having(Action.FAIL)
-    ]
+    return [Failure(item.key, item.problem) for item in plan.having(Action.FAIL)]
 
 
 def never_stopped() -> int:

@@ -10,7 +10,14 @@ from itertools import islice
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
-from blissmask.errors import BlissmaskError, MachineError, MissingPackageError, ModelError, StoppedError
+from blissmask.errors import (
+    BlissmaskError,
+    MachineError,
+    MissingPackageError,
+    ModelError,
+    StoppedError,
+    file_error,
+)
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
 from blissmask.tasks.run.plan import Action, Failure, Kept, Plan, PlannedItem, RunContext, Summary, planned_failures
 from blissmask.vision import cores
@@ -49,7 +56,7 @@ def carry_out(
     todo = plan.having(Action.WRITE)
     for item, outcome in work_through(todo, work, context, phase=phase, total=len(todo), name=_key_of):
         if isinstance(outcome, BlissmaskError):
-            summary.failures.append(Failure(item.key, outcome.problems[0]))
+            summary.failures.append(Failure(item.key, outcome.as_one().of(*item.inputs)))
         else:
             summary.written += 1
             yield item, outcome
@@ -75,7 +82,7 @@ def work_through(
     Args:
         items: read lazily.
         work: called in threads. A BlissmaskError it raises becomes the item's result, unless every other item would
-            fail of the same cause.
+            fail of the same cause. So does the system's refusal of one file.
         phase, total, name: for progress.
 
     Raises:
@@ -144,6 +151,10 @@ def _outcome(future: Future[ResultT]) -> ResultT | BlissmaskError:
         raise
     except BlissmaskError as error:
         return error
+    except OSError as error:
+        if refusal := file_error(error):
+            return refusal
+        raise
 
 
 class Background:

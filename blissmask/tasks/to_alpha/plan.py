@@ -171,7 +171,7 @@ def _decide(
         if reason == FRESH and caption is not None and not _is_there(caption_path(output, folders.caption_extension)):
             action, reason = Action.WRITE, "the caption is missing"
     except InputError as error:
-        return PlannedItem(photo.stem, Action.FAIL, error.problems[0].what, inputs, output)
+        return PlannedItem(photo.stem, Action.FAIL, inputs=inputs, output=output).failing(error.as_one())
     if action is Action.WRITE:
         resized = f"mask resized from {pixels_text(mask_wh)}" if mask_wh != image_wh else ""
         reason = ", ".join(filter(None, (pixels_text(image_wh), resized, reason)))

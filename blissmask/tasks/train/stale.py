@@ -129,7 +129,7 @@ def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[Cache
             if not found.section.shuffle_caption and _caption_changed(item, header):
                 return "caption changed"
         except InputError as error:
-            return error.problems[0].what
+            return error.as_one().line
         if _size_changed(found, metadata):
             return "another training size"
     return ""

@@ -283,3 +283,10 @@ def test_inputs_are_never_changed(folder: Path) -> None:
     apply(folder, force=True)
     after = {**tree(folder / "weighted"), **{f"i/{name}": data for name, data in tree(folder / "instance").items()}}
     assert after == before
+
+
+@pytest.mark.parametrize("broken", ["weighted", "instance"])
+def test_which_of_the_two_masks_cannot_be_read_is_said(folder: Path, broken: str) -> None:
+    (folder / broken / "a.png").write_bytes(b"")
+    [failure] = apply(folder).failures
+    assert failure.problem.line == f"{folder / broken / 'a.png'}: the file is empty"

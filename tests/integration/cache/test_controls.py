@@ -1,9 +1,12 @@
 """How control pictures are fitted before they are encoded."""
 
+import json
+
 import pytest
 
 from blissmask.cachefile.read import list_headers
-from tests.builders.cache import build
+from blissmask.tasks.run.plan import Action
+from tests.builders.cache import build, plan
 from tests.builders.families import EDIT, family_of
 from tests.builders.pictures import random_rgb, save
 
@@ -31,6 +34,42 @@ def control_grid(tmp_path, control_wh, **dataset):
 )
 def test_a_control_picture_is_fitted_as_the_data_set_says(tmp_path, dataset, grid):
     assert control_grid(tmp_path, (200, 116), **dataset) == grid
+
+
+def edit_list(tmp_path, **line):
+    """Write a photo and a list that names it with the keys of ``line``; return the settings of its data set."""
+    save(tmp_path / "photos" / "a.png", random_rgb((64, 48)))
+    line = {"image_path": str(tmp_path / "photos" / "a.png"), "caption": "make it night", **line}
+    (tmp_path / "list.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    return {"arch": EDIT, "image_jsonl_file": tmp_path / "list.jsonl"}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"], ids=["missing", "empty", "no picture"])
+def test_the_plan_names_every_control_picture_that_cannot_be_read(tmp_path, content):
+    controls = [str(tmp_path / f"control{number}.png") for number in range(3)]
+    save(tmp_path / "control1.png", random_rgb((64, 48)))
+    for path in (controls[0], controls[2]):
+        if content is not None:
+            with open(path, "wb") as file:
+                file.write(content)
+    lines = {f"control_path_{number}": path for number, path in enumerate(controls)}
+    [item] = plan(tmp_path, **edit_list(tmp_path, **lines)).items
+    assert (item.action, item.at_fault) == (Action.FAIL, (controls[0], controls[2]))
+
+
+def test_captions_alone_name_the_control_picture_that_is_missing(tmp_path):
+    control = str(tmp_path / "control.png")
+    settings = edit_list(tmp_path, control_path=control)
+    [item] = plan(tmp_path, cache={"text_only": True}, **settings).items
+    assert (item.action, item.at_fault) == (Action.FAIL, (control,))
+
+
+def test_a_mask_that_a_list_names_and_is_missing_is_what_fails(tmp_path):
+    save(tmp_path / "control.png", random_rgb((64, 48)))
+    mask = str(tmp_path / "mask.png")
+    settings = edit_list(tmp_path, control_path=str(tmp_path / "control.png"), mask_path=mask)
+    [item] = plan(tmp_path, **settings).items
+    assert (item.action, item.at_fault) == (Action.FAIL, (mask,))
 
 
 def test_a_small_control_picture_is_not_enlarged_when_its_size_is_to_stay(tmp_path):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from blissmask.errors import InputError
 from blissmask.media.png import Note
 from blissmask.tasks.mask_files import output_notes
 from blissmask.tasks.mask_files.output_notes import make_note, what_changed
-from blissmask.tasks.run.plan import Action
 
 
 def test_a_file_that_changes_while_it_is_hashed_is_not_taken_for_fresh(
@@ -33,6 +33,6 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_taken_for_fresh(
 @pytest.mark.parametrize("force", [False, True])
 def test_a_folder_with_the_name_of_the_output_fails_the_item(tmp_path: Path, *, force: bool) -> None:
     (tmp_path / "a.png").mkdir()
-    action, reason = output_notes.decide(tmp_path / "a.png", "masks", (), {}, force=force)
-    assert action is Action.FAIL
-    assert reason == f"`{tmp_path / 'a.png'}` is a folder, where a file would go; rename or remove it"
+    with pytest.raises(InputError, match="a folder stands where the file would go") as caught:
+        output_notes.decide(tmp_path / "a.png", "masks", (), {}, force=force)
+    assert caught.value.problems[0].where == (str(tmp_path / "a.png"),)

@@ -56,6 +56,25 @@ def test_failing_item_costs_only_itself():
     assert results[2] == (2, 2)
 
 
+def test_a_file_that_the_system_refuses_costs_only_its_item():
+    def work(number):
+        if number == 1:
+            raise PermissionError(13, "Permission denied", "locked/b.png")
+        return number
+
+    [_, (_, outcome), last] = through([0, 1, 2], work, jobs=2)
+    assert outcome.problems[0].line == "locked/b.png: the file cannot be read: Permission denied"
+    assert last == (2, 2)
+
+
+def test_a_full_disk_ends_the_run():
+    def work(number):
+        raise OSError(28, "No space left on device", "a.png")
+
+    with pytest.raises(OSError, match="No space left"):
+        through([0, 1], work)
+
+
 @pytest.mark.parametrize("kind", [MachineError, MissingPackageError, ModelError])
 def test_what_would_fail_every_item_ends_the_run(kind):
     tried = []

@@ -65,7 +65,7 @@ def test_the_summary_has_the_keys_that_programs_rely_on(capsys):
             "command": "masks",
             "written": 2,
             "skipped": 1,
-            "failed": [{"item": "a", "reason": "damaged"}],
+            "failed": [{"item": "a", "reason": "damaged", "where": ["photos/a.png"]}],
             "items": 3,
             "warnings": ["careful"],
             "seconds": 1.235,
@@ -77,7 +77,9 @@ def test_the_summary_has_the_keys_that_programs_rely_on(capsys):
 def test_the_plan_has_the_keys_that_programs_rely_on(capsys):
     items = [
         PlannedItem("a", Action.WRITE, "48x32", (Path("photos/a.png"),), Path("out/a.png")),
-        PlannedItem("b", Action.FAIL, "no mask"),
+        PlannedItem("b", Action.WRITE, inputs=(Path("b.png"), Path("mask.png"))).failing(
+            Problem("the file is empty", ("mask.png",))
+        ),
     ]
     report_json.show_plan(Plan("masks", items, warnings=[Problem("careful")], details={"classes": 4}))
     assert printed(capsys) == [
@@ -85,8 +87,22 @@ def test_the_plan_has_the_keys_that_programs_rely_on(capsys):
             "type": "plan",
             "command": "masks",
             "items": [
-                {"item": "a", "action": "write", "reason": "48x32", "inputs": ["photos/a.png"], "output": "out/a.png"},
-                {"item": "b", "action": "fail", "reason": "no mask", "inputs": [], "output": None},
+                {
+                    "item": "a",
+                    "action": "write",
+                    "reason": "48x32",
+                    "where": [],
+                    "inputs": ["photos/a.png"],
+                    "output": "out/a.png",
+                },
+                {
+                    "item": "b",
+                    "action": "fail",
+                    "reason": "the file is empty",
+                    "where": ["mask.png"],
+                    "inputs": ["b.png", "mask.png"],
+                    "output": None,
+                },
             ],
             "classes": 4,
             "warnings": ["careful"],

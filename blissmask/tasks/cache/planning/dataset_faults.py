@@ -113,7 +113,7 @@ def _look(entry: LatentEntry) -> float | Problem | None:
     try:
         return look_at_mask(entry)
     except InputError as error:
-        return error.problems[0]
+        return error.as_one()
 
 
 def _checked(entry: LatentEntry, seen: float | Problem | None) -> MaskCheck:

@@ -15,12 +15,13 @@ from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions import read_caption, shuffle_tags
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
 from blissmask.dataset.collect import Collected, collect
-from blissmask.dataset.frame_source import measure
+from blissmask.dataset.frame_source import frame_files, measure
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
+from blissmask.media.video import read_info
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
@@ -91,7 +92,7 @@ def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, 
             if texts:
                 _scan_text(item, found, force=force)
         except InputError as error:
-            found.unreadable.append((item, error.problems[0]))
+            found.unreadable.append((item, error.as_one()))
     return found
 
 
@@ -160,6 +161,7 @@ def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]
         remembered = Facts.parse(metadata.get(f"{OURS}source", ""))
         if remembered and known[name].media is not Sameness.CHANGED:
             return remembered, known
+    _look_at_controls(item)
     if item.media.kind is MediaKind.IMAGE:
         header = read_header(item.media.path)
         return Facts(header.size_wh, header.has_alpha), known
@@ -167,6 +169,23 @@ def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]
     if extent.stated_count - extent.frame_count > max(2, extent.stated_count * _FAR_FEWER):
         found.shortened.append((item, extent.frame_count, extent.stated_count))
     return Facts(extent.size_wh, frame_count=extent.frame_count, fps=extent.fps), known
+
+
+def _look_at_controls(item: DatasetItem) -> None:
+    """Read the headers of an item's controls; raise InputError that names all that cannot be read."""
+    problems: list[Problem] = []
+    for path in item.control_paths:
+        try:
+            if path.is_dir():
+                read_header(frame_files(path)[0])
+            elif item.media.kind is MediaKind.VIDEO:
+                read_info(path)
+            else:
+                read_header(path)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError.several(problems)
 
 
 def _compare_media(item: DatasetItem, metadata: Mapping[str, str], prints: Prints) -> Sameness:
@@ -201,7 +220,10 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     if section.shuffle_caption:
         caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
     entry = TextEntry(item, found.dataset, caption)
-    found.texts.append(replace(entry, reason=_text_reason(entry, found, force=force)))
+    reason = _text_reason(entry, found, force=force)
+    if reason and entry.controls:
+        _look_at_controls(item)
+    found.texts.append(replace(entry, reason=reason))
 
 
 def _text_reason(entry: TextEntry, found: Scanned, *, force: bool) -> str:

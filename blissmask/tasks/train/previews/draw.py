@@ -231,7 +231,8 @@ def _reason_and_fix(error: Exception, planned: PlannedPreview) -> tuple[str, str
         reason = f"{frame_count} frames of {width}x{height} do not fit in the memory"
         return reason, "lower `--w`, `--h` or `--f` of the prompt"
     if isinstance(error, BlissmaskError):
-        return str(error), error.problems[0].fix
+        problem = error.as_one()
+        return problem.line, problem.fix
     first_line = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first_line}", ""
 

@@ -1,0 +1,42 @@
+"""Plans and summaries on the screen: what fails names the file at fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from blissmask.errors import Problem
+from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
+from blissmask.ui.problems import ProblemPrinter
+from blissmask.ui.summary import show_plan, show_summary
+
+PHOTO, MASK = Path("photos/a.png"), Path("masks/a.png")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "at_fault", "shown"),
+    [
+        ((PHOTO,), ("photos/a.png",), "photos/a.png  the file is empty"),
+        ((PHOTO,), ("control/a.png",), "photos/a.png  control/a.png: the file is empty"),
+        ((PHOTO, MASK), ("masks/a.png",), "photos/a.png + masks/a.png  masks/a.png: the file is empty"),
+        ((PHOTO, MASK), ("photos/a.png", "masks/a.png"), "photos/a.png + masks/a.png  the file is empty"),
+        ((PHOTO, MASK), (), "photos/a.png + masks/a.png  the file is empty"),
+    ],
+)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_plan_says_which_file_an_item_fails_by(capsys, inputs, at_fault, shown, verbose):
+    item = PlannedItem("a", Action.WRITE, inputs=inputs).failing(Problem("the file is empty", at_fault))
+    show_plan(Plan("apply", [item]), verbose=verbose)
+    assert capsys.readouterr().out.splitlines()[0] == f" fail    {shown}"
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_summary_names_a_file_once_however_many_items_it_costs(capsys, verbose):
+    lost = Problem("the file is empty", ("masks/clip.mp4",))
+    summary = Summary("cache", failures=[Failure(f"clip.mp4 frames {start}", lost) for start in (0, 5)])
+    show_summary(summary, already_shown=[], printer=ProblemPrinter(verbose=verbose))
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "warning: 2 items failed",
+        "  masks/clip.mp4: the file is empty",
+    ]
