@@ -15,7 +15,8 @@ File names. STEM is the media file's name without suffix, invalid UTF-8 escaped;
 Keys of latent files: ``CONTENT_FxHxW_DTYPE`` for tensors on the latent grid (latent frames, rows, columns),
 ``CONTENT_DTYPE`` for the rest.
 
-    latents_FxHxW_DTYPE          (C, F, H, W)   normalised latents
+    latents_FxHxW_DTYPE          (C, F, H, W)   normalised latents; musubi-tuner's trainers of pictures want (C, H, W),
+                                                under the same key or under latents_HxW_DTYPE: see ``FrameAxis``
     mask_weights_FxHxW_float32   (1, F, H, W)   mask weights in [0, 1] before gamma and floor; absent when the data set
                                                 has no masks
     mask_regions_FxHxW_float16   (4, F, H, W)   share of face, body, hair, background in each cell: multiples of 1/2048
@@ -61,6 +62,7 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from blissmask.masks.tiers import TIERS, TierTable
@@ -102,6 +104,17 @@ _DTYPES = frozenset(
     | {f"float8_{kind}" for kind in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")}
     | {"float4_e2m1fn_x2"}
 )
+
+
+class FrameAxis(Enum):
+    """How the latents of a family are spelled in cache files, so that musubi-tuner's trainer of it reads them.
+
+    Readers take all three, and get (C, F, H, W).
+    """
+
+    KEPT = "latents_FxHxW_DTYPE of shape (C, F, H, W)"
+    NAMED = "latents_1xHxW_DTYPE of shape (C, H, W)"
+    ABSENT = "latents_HxW_DTYPE of shape (C, H, W)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +200,11 @@ def parse_text_name(name: str, suffix: str) -> str | None:
     return name.removesuffix(ending) if name.endswith(ending) else None
 
 
-def grid_key(content: str, shape: tuple[int, ...], dtype: torch.dtype) -> str:
+def grid_key(content: str, shape: tuple[int, ...], dtype: torch.dtype, frame_axis: FrameAxis = FrameAxis.KEPT) -> str:
     """Return the key of a tensor on the latent grid; its last three axes are latent frames, rows, columns."""
     frames, rows, columns = shape[-3:]
-    return f"{content}_{frames}x{rows}x{columns}_{dtype_name(dtype)}"
+    grid = f"{rows}x{columns}" if frame_axis is FrameAxis.ABSENT else f"{frames}x{rows}x{columns}"
+    return f"{content}_{grid}_{dtype_name(dtype)}"
 
 
 def plain_key(content: str, dtype: torch.dtype, *, variable_length: bool = False) -> str:

@@ -131,10 +131,8 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     Raises:
         CacheError: a file is missing, truncated or damaged, or the mask does not fit the latents.
     """
-    named = _by_content(header.path)
-    latents = named.pop(LATENTS)
-    # Image-only families of musubi-tuner, FLUX.2 for one, leave the frame axis out.
-    latents_Cfhw = latents if latents.ndim == 4 else latents.unsqueeze(1)
+    named = {content: _with_frames(content, tensor) for content, tensor in _by_content(header.path).items()}
+    latents_Cfhw = named.pop(LATENTS)
     weights = named.pop(MASK_WEIGHTS, None)
     regions = named.pop(MASK_REGIONS, None)
     named.update(_by_content(header.text_path))
@@ -148,6 +146,11 @@ def load_entry(header: CacheHeader) -> CacheEntry:
 
 def _by_content(path: Path) -> dict[str, Tensor]:
     return {parse_key(key).content: tensor for key, tensor in read_tensors(path).items()}
+
+
+def _with_frames(content: str, tensor: Tensor) -> Tensor:
+    """Return a latent tensor, of the item or of a control picture, with its frame axis; see ``layout.FrameAxis``."""
+    return tensor.unsqueeze(1) if content.startswith(LATENTS) and tensor.ndim == 3 else tensor
 
 
 def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path) -> Tensor:
@@ -193,7 +196,7 @@ def _latent_shape(contents: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[
         channels, frames, rows, columns = shape
         return channels, frames, rows, columns
     if len(shape) == 3:
-        # Image-only families of musubi-tuner, FLUX.2 for one, leave the frame axis out.
+        # See ``layout.FrameAxis``.
         channels, rows, columns = shape
         return channels, 1, rows, columns
     return None

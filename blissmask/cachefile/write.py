@@ -19,6 +19,7 @@ from blissmask.cachefile.layout import (
     MASK_WEIGHTS,
     OUR_FORMAT,
     OURS,
+    FrameAxis,
     as_unicode,
     grid_key,
     plain_key,
@@ -61,6 +62,7 @@ def write_latents(
     weights_1fhw: Tensor | None,
     regions_4fhw: Tensor | None,
     metadata: Mapping[str, str],
+    frame_axis: FrameAxis = FrameAxis.KEPT,
 ) -> None:
     """Publish the latent file of one item.
 
@@ -71,11 +73,12 @@ def write_latents(
         weights_1fhw: mask weights in [0, 1]; None leaves them out.
         regions_4fhw: shares of the tiers in each cell; None leaves them out.
         metadata: see ``layout``, without ``blissmask.format``, which is added.
+        frame_axis: how the family's latents are spelled.
 
     Raises:
         CacheError, MachineError: see :func:`save_tensors`.
     """
-    tensors = {_latent_key(content, tensor): tensor for content, tensor in contents.items()}
+    tensors = dict(_latent_tensor(content, tensor, frame_axis) for content, tensor in contents.items())
     tensors.update(mask_tensors(weights_1fhw, regions_4fhw))
     save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=_VAE_FIX)
 
@@ -113,10 +116,13 @@ def mask_tensors(weights_1fhw: Tensor | None, regions_4fhw: Tensor | None) -> di
     return tensors
 
 
-def _latent_key(content: str, tensor: Tensor) -> str:
-    if content.startswith(LATENTS):
-        return grid_key(content, tuple(tensor.shape), tensor.dtype)
-    return plain_key(content, tensor.dtype)
+def _latent_tensor(content: str, tensor: Tensor, frame_axis: FrameAxis) -> tuple[str, Tensor]:
+    """Return key and tensor as the file holds them."""
+    if not content.startswith(LATENTS):
+        return plain_key(content, tensor.dtype), tensor
+    key = grid_key(content, tuple(tensor.shape), tensor.dtype, frame_axis)
+    # Families without the axis make pictures, of one frame.
+    return key, tensor if frame_axis is FrameAxis.KEPT else tensor.squeeze(1)
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from blissmask.cachefile.layout import FrameAxis
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -25,8 +27,9 @@ class LatentSpec:
         spatial_stride: pixels per latent cell, 8 or 16.
         temporal_stride: frames per latent frame after the first, 4 for causal video VAEs.
         grid_multiple: pixel sizes must be multiples of this: stride times the denoiser's patch.
-        train_scale: what cached latents are multiplied by before noise is added. Not 1 for families whose caches hold
-            latents as the VAE gives them, in musubi-tuner as here.
+        train_scale, train_shift: noise is added to ``(cached latents - train_shift) * train_scale``. Not 1 and 0 for
+            families whose caches hold latents as the VAE gives them, in musubi-tuner as here.
+        frame_axis: how cached latents are spelled.
     """
 
     channels: int
@@ -34,6 +37,14 @@ class LatentSpec:
     temporal_stride: int
     grid_multiple: int
     train_scale: float = 1.0
+    train_shift: float = 0.0
+    frame_axis: FrameAxis = FrameAxis.KEPT
+
+    def normalised(self, latents: Tensor) -> Tensor:
+        """Return cached latents of any shape as noise is added to them; float32 where that changes them."""
+        if self.train_scale == 1 and self.train_shift == 0:
+            return latents
+        return (latents.float() - self.train_shift) * self.train_scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ class PixelEncoder(Protocol):
         """Encode RGB pixels in [-1, 1] (float32, on any device) into latents_BCFHW as they are cached.
 
         Deterministic: the mode of the posterior. Normalised, so that a standard normal is their noise, up to the
-        family's ``LatentSpec.train_scale``. Frames must be temporal_stride * k + 1, sides multiples of the spatial
+        family's :meth:`LatentSpec.normalised`. Frames must be temporal_stride * k + 1, sides multiples of the spatial
         stride.
         """
 

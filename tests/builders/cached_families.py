@@ -26,7 +26,14 @@ def write_cache(folder, family):
             "blissmask.task": family.task_name,
         }
         path = folder / latent_name(f"kyla{number}", (side, side), family.cache_suffix)
-        write_latents(path, contents, weights_1fhw=weights_of(shares), regions_4fhw=shares, metadata=facts)
+        write_latents(
+            path,
+            contents,
+            weights_1fhw=weights_of(shares),
+            regions_4fhw=shares,
+            metadata=facts,
+            frame_axis=family.latent.frame_axis,
+        )
         images = [[control[0, :, 0] for control in controls]] if family.task.text_sees_controls else None
         (text,) = text_encoder.encode([f"kyla, picture {number}"], images)
         write_text(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, latent_metadata, parse_key
-from blissmask.cachefile.read import read_metadata, read_tensors
+from blissmask.cachefile.read import read_header, read_metadata, read_tensors
 from blissmask.cachefile.redo import FILE_CHANGED, Redo
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
 from blissmask.dataset.pixel_mask import PixelMask
@@ -137,7 +137,14 @@ def _finish(entry: LatentEntry, pixels: Pixels, contents: dict[str, Tensor] | No
         else:
             weights, regions = _on_grid(entry, pixels.reading.mask, tuple(contents[LATENTS].shape))
             metadata = _metadata(entry, pixels.reading, media_print=pixels.media_print, colours=pixels.colours)
-            write_latents(entry.path, contents, weights_1fhw=weights, regions_4fhw=regions, metadata=metadata)
+            write_latents(
+                entry.path,
+                contents,
+                weights_1fhw=weights,
+                regions_4fhw=regions,
+                metadata=metadata,
+                frame_axis=entry.dataset.family.latent.frame_axis,
+            )
     except MachineError:
         raise
     except BlissmaskError as error:
@@ -166,7 +173,7 @@ def _refresh(job: Job) -> tuple[float | None, str]:
 def _replace_mask(entry: LatentEntry, reading: MaskReading, media_print: str) -> None:
     """Rewrite the mask tensors and the metadata of an entry; everything else is kept bit by bit."""
     tensors = read_tensors(entry.path)
-    latent_shape = next(tuple(tensor.shape) for key, tensor in tensors.items() if parse_key(key).content == LATENTS)
+    latent_shape = read_header(entry.path, entry.dataset.family.cache_suffix).latent_shape
     kept = {
         key: tensor for key, tensor in tensors.items() if parse_key(key).content not in (MASK_WEIGHTS, MASK_REGIONS)
     }

@@ -65,7 +65,7 @@ def _open_store(plan: TrainPlan) -> ItemStore:
             load_entry(header),
             rule=rule,
             prior_threshold=threshold,
-            latent_scale=plan.family.latent.train_scale,
+            latent=plan.family.latent,
             shown_frames=plan.family.task.shown_frames,
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.cachefile.layout import OURS
 from blissmask.errors import CacheError, Hint
+from blissmask.families.protocol import LatentSpec
 from blissmask.training.weighting.loss import EMPTY_MASS, weight_masses
 from blissmask.training.weighting.rule import WeightRule
 
@@ -88,7 +89,7 @@ def make_item(
     *,
     rule: WeightRule | None,
     prior_threshold: float | None,
-    latent_scale: float = 1.0,
+    latent: LatentSpec | None = None,
     shown_frames: int = 0,
 ) -> TrainingItem:
     """Check an entry and shape its weights.
@@ -99,16 +100,14 @@ def make_item(
         rule: how weights are shaped; None when the mask loss is off.
         prior_threshold: mask weight (before gamma and floor) below which a cell is outside; None without the prior
             term.
-        latent_scale: factor of the cached latents; see ``LatentSpec.train_scale``.
+        latent: the family's, which brings cached latents to the spread of noise; None trains on them as they are.
         shown_frames: the family's; an item with no more frames than that predicts all of them.
 
     Raises:
         CacheError: latents, weights or conditioning hold NaN or infinity.
     """
     _refuse_non_finite(header, entry)
-    latents_Cfhw = entry.latents_Cfhw
-    if latent_scale != 1:
-        latents_Cfhw = latents_Cfhw.float() * latent_scale
+    latents_Cfhw = entry.latents_Cfhw if latent is None else latent.normalised(entry.latents_Cfhw)
     # A picture has one frame. In a family that shows the first frame of clips, nothing of a picture would be left.
     shown = shown_frames if latents_Cfhw.shape[1] > shown_frames else 0
     if shows_no_regions(header):

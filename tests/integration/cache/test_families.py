@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blissmask.cachefile.layout import text_name
+from blissmask.cachefile.layout import FrameAxis, text_name
 from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
 from blissmask.errors import UsageError
 from tests.builders.cache import build, captions, plan
@@ -114,13 +114,14 @@ def test_captions_are_encoded_with_their_control_pictures_in_the_template_of_the
 def latent_keys(family, header):
     """Return the keys of a latent file and the length of each first axis that the declaration knows."""
     grid = "x".join(map(str, header.latent_shape[1:]))
-    yield f"latents_{grid}_float32", family.latent.channels
+    latent_grid = grid.partition("x")[2] if family.latent.frame_axis is FrameAxis.ABSENT else grid
+    yield f"latents_{latent_grid}_float32", family.latent.channels
     yield f"mask_weights_{grid}_float32", 1
     yield f"mask_regions_{grid}_float16", 4
     for name, shape in family.task.contents.items():
         if name.startswith("latents"):
             # The condition of an item of one frame has its grid.
-            yield f"{name}_{grid}_float32", shape[0]
+            yield f"{name}_{latent_grid}_float32", shape[0]
         else:
             yield f"{name}_float32", None
 

@@ -75,7 +75,7 @@ def batch(
     for key in text[0].tensors:
         conditioning[key] = [text[row].tensors[key] for row in texts or rows]
     noise = torch.randn(item["latents"].shape, generator=torch.Generator().manual_seed(1))
-    clean = item["latents"] * load_family(name).latent.train_scale
+    clean = load_family(name).latent.normalised(item["latents"])
     noisy = (1 - level) * clean + level * noise
     return Batch(noisy[list(rows)], torch.full((len(rows),), level), conditioning)
 

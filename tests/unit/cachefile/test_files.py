@@ -9,8 +9,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blissmask.cachefile.layout import LatentName, latent_metadata, latent_name, text_metadata, text_name
-from blissmask.cachefile.read import list_headers, load_entry, read_header, read_metadata
+from blissmask.cachefile.layout import FrameAxis, LatentName, latent_metadata, latent_name, text_metadata, text_name
+from blissmask.cachefile.read import list_headers, load_entry, read_header, read_metadata, read_tensors
 from blissmask.cachefile.write import save_tensors, write_latents, write_text
 from blissmask.errors import CacheError
 
@@ -144,10 +144,26 @@ def test_clip_features_go_by_the_tensor_not_by_the_name(tmp_path):
     )
 
 
-def test_latents_without_frame_axis_get_one(tmp_path):
-    save_tensors(tmp_path / NAME, {"latents_4x6_float32": LATENTS_Cfhw[:, 0]}, {})
+@pytest.mark.parametrize(
+    ("frame_axis", "grid", "axes"),
+    [(FrameAxis.KEPT, "1x4x6", 4), (FrameAxis.NAMED, "1x4x6", 3), (FrameAxis.ABSENT, "4x6", 3)],
+)
+def test_latents_come_back_with_their_frame_axis_however_a_family_spells_them(tmp_path, frame_axis, grid, axes):
+    contents = {"latents": LATENTS_Cfhw[:, :1], "latents_control_0": LATENTS_Cfhw[:, 1:]}
+    options = {"weights_1fhw": WEIGHTS_1fhw[:, :1], "regions_4fhw": None, "metadata": {}}
+    write_latents(tmp_path / NAME, contents, frame_axis=frame_axis, **options)
     save_tensors(tmp_path / text_name("kyla", "wan"), {"llm_float16": torch.ones(1)}, {})
-    assert load_entry(read_header(tmp_path / NAME, "wan")).latents_Cfhw.shape == (16, 1, 4, 6)
+    stored = read_tensors(tmp_path / NAME)
+    assert {key: stored[key].ndim for key in stored if key.startswith("latents")} == {
+        f"latents_{grid}_float32": axes,
+        f"latents_control_0_{grid}_float32": axes,
+    }
+    header = read_header(tmp_path / NAME, "wan")
+    entry = load_entry(header)
+    assert header.latent_shape == (16, 1, 4, 6)
+    assert torch.equal(entry.latents_Cfhw, contents["latents"])
+    assert torch.equal(entry.conditioning["latents_control_0"], contents["latents_control_0"])
+    assert torch.equal(entry.weights_1fhw, WEIGHTS_1fhw[:, :1])
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path):

@@ -1,5 +1,6 @@
 """One cache entry made ready for training."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.errors import CacheError
+from blissmask.families.protocol import LatentSpec
 from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import make_item
 from blissmask.training.weighting.rule import WeightRule
@@ -21,7 +23,7 @@ def make(
     prior_threshold=None,
     latents=None,
     regions=None,
-    latent_scale=1.0,
+    latent=None,
     shown_frames=0,
     **metadata,
 ):
@@ -29,7 +31,7 @@ def make(
     header = CacheHeader(Path("a.safetensors"), Path("a_te.safetensors"), "a", tuple(latents.shape), {}, metadata)
     entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)})
     return make_item(
-        header, entry, rule=rule, prior_threshold=prior_threshold, latent_scale=latent_scale, shown_frames=shown_frames
+        header, entry, rule=rule, prior_threshold=prior_threshold, latent=latent, shown_frames=shown_frames
     )
 
 
@@ -64,8 +66,14 @@ def test_an_all_zero_mask_is_empty_and_a_faint_one_is_not():
     assert not make(torch.full((1, 1, 1, 4), 1e-4)).empty
 
 
-def test_latents_of_families_that_cache_them_unscaled_are_scaled():
-    assert make(None, latent_scale=0.5).latents_Cfhw.unique().tolist() == [0.5]
+def test_latents_of_families_that_cache_them_as_the_vae_gives_them_are_shifted_and_scaled():
+    spec = LatentSpec(channels=16, spatial_stride=8, temporal_stride=4, grid_multiple=16, train_scale=0.5)
+    assert make(None, latent=spec).latents_Cfhw.unique().tolist() == [0.5]
+    shifted = dataclasses.replace(spec, train_shift=0.25)
+    latents = torch.full((16, 1, 1, 4), 2.0, dtype=torch.bfloat16)
+    found = make(None, latent=shifted, latents=latents).latents_Cfhw
+    assert found.dtype == torch.float32
+    assert found.unique().tolist() == [0.875]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
