@@ -23,9 +23,18 @@ def batches_by_length(lengths: Mapping[str, int]) -> Iterator[list[str]]:
         yield batch
 
 
-def padded_ids(token_ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return token ids and their attention mask, both (B, L), padded on the right."""
-    ids_BL = torch.zeros(len(token_ids), max(map(len, token_ids)), dtype=torch.long)
+def padded_ids(
+    token_ids: Sequence[Sequence[int]], device: torch.device, *, pad_id: int = 0, length: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return token ids and their attention mask, both (B, L), padded on the right.
+
+    Args:
+        token_ids: of each caption.
+        device: of the result.
+        pad_id: token of the padding; it matters only where the states of padding are read.
+        length: L at least; the longest caption's where that is longer.
+    """
+    ids_BL = torch.full((len(token_ids), max(length, *map(len, token_ids))), pad_id, dtype=torch.long)
     mask_BL = torch.zeros_like(ids_BL)
     for row, ids in enumerate(token_ids):
         ids_BL[row, : len(ids)] = torch.tensor(list(ids))

@@ -1,0 +1,64 @@
+"""Qwen3 as a text encoder: names, sizes from shapes, its chat template, and a miniature.
+
+Sources: the configurations of Qwen3-4B and Qwen3-8B, transformers' ``Qwen3Model``, the template in their tokenizers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+
+HEAD = "lm_head."
+SPECIALS = ("<|im_start|>", "<|im_end|>")
+TINY_WIDTH = 128
+_KIND = "Qwen3 text encoder"
+
+
+def chat(caption: str) -> str:
+    """Return a caption as the user's turn of a chat, with the beginning of the answer."""
+    return f"<|im_start|>user\n{caption}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def in_transformers_names(tensors: Tensors) -> Tensors:
+    """Return the tensors under the names of ``Qwen3Model``.
+
+    Reads ComfyUI's ``qwen_3_4b`` and ``qwen_3_8b``, and transformers' files.
+    """
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``Qwen3Config`` that fit ``tensors`` (transformers names)."""
+    shape = partial(shape_of, tensors, source=path, kind=_KIND)
+    vocabulary, width = shape("embed_tokens.weight")
+    head = shape("layers.0.self_attn.q_norm.weight")[0]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shape("layers.0.mlp.gate_proj.weight")[0],
+        "num_hidden_layers": count_of(tensors, "layers."),
+        "num_attention_heads": shape("layers.0.self_attn.q_proj.weight")[0] // head,
+        "num_key_value_heads": shape("layers.0.self_attn.k_proj.weight")[0] // head,
+        "head_dim": head,
+        **_CONSTANTS,
+    }
+
+
+# What no tensor's shape tells: the same in every released size.
+_CONSTANTS = {
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 40_960,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+}
+
+
+def tiny() -> Any:
+    """Return a four-layer ``Qwen3Model`` for the tokenizer of bytes."""
+    from transformers import Qwen3Config, Qwen3Model
+
+    sizes = {"vocab_size": 320, "hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": 4}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 128}
+    return Qwen3Model(Qwen3Config(**sizes, **heads, **_CONSTANTS))
