@@ -48,9 +48,13 @@ class CacheEntry:
             ``masks.tiers.TIERS``); None for masks with other values and for caches of other tools.
         conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning
             together.
+        subweights_1fhw, subregions_4fhw: the mask on a grid of several sub-cells along each side of a latent cell, for
+            families that weigh those apart; None for others, and for caches of other tools.
     """
 
     latents_Cfhw: Tensor
     weights_1fhw: Tensor | None
     regions_4fhw: Tensor | None
     conditioning: Mapping[str, Tensor]
+    subweights_1fhw: Tensor | None = None
+    subregions_4fhw: Tensor | None = None

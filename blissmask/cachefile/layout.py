@@ -22,6 +22,10 @@ Keys of latent files: ``CONTENT_FxHxW_DTYPE`` for tensors on the latent grid (la
     mask_regions_FxHxW_float16   (4, F, H, W)   share of face, body, hair, background in each cell: multiples of 1/2048
                                                 that sum to exactly 1 (to 0 in control frames); only for masks that hold
                                                 nothing but tier values
+    mask_subcells_FxHxW_float32  (1, F, H, W)   for families whose latent cells hold several cells of the VAE in their
+                                                channels: the mask weights of those, on a grid that is as many times
+                                                finer. Other trainers read ``mask_weights``, which is their mean
+    mask_subregions_FxHxW_float16 (4, F, H, W)  their region shares, under the rules of ``mask_regions``
     latents_image_..., latents_control_..., clip_..., f_indices_int32 ...       what the family adds
 
 Keys of text files: ``CONTENT_DTYPE``, or ``varlen_CONTENT_DTYPE`` where the first axis is the caption's own length. A
@@ -88,6 +92,11 @@ FILLED = "full"
 
 MASK_WEIGHTS = "mask_weights"
 MASK_REGIONS = "mask_regions"
+# Not `mask_weights_...`: the mask fork takes every key that starts so for the weights of the latent grid.
+MASK_SUBCELLS = "mask_subcells"
+MASK_SUBREGIONS = "mask_subregions"
+MASK_CONTENTS = frozenset({MASK_WEIGHTS, MASK_REGIONS, MASK_SUBCELLS, MASK_SUBREGIONS})
+"""What an entry holds of its mask; everything else depends on the pixels alone."""
 LATENTS = "latents"
 
 _SUFFIX = ".safetensors"

@@ -19,6 +19,8 @@ from blissmask.cachefile.layout import (
     FRAME_COUNT,
     LATENTS,
     MASK_REGIONS,
+    MASK_SUBCELLS,
+    MASK_SUBREGIONS,
     MASK_WEIGHTS,
     parse_key,
     parse_latent_name,
@@ -135,12 +137,16 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     latents_Cfhw = named.pop(LATENTS)
     weights = named.pop(MASK_WEIGHTS, None)
     regions = named.pop(MASK_REGIONS, None)
+    subweights = named.pop(MASK_SUBCELLS, None)
+    subregions = named.pop(MASK_SUBREGIONS, None)
     named.update(_by_content(header.text_path))
     return CacheEntry(
         latents_Cfhw=latents_Cfhw,
         weights_1fhw=None if weights is None else _on_grid(weights, 1, latents_Cfhw, header.path),
         regions_4fhw=None if regions is None else _on_grid(regions, 4, latents_Cfhw, header.path),
         conditioning=named,
+        subweights_1fhw=None if subweights is None else _on_subgrid(subweights, 1, latents_Cfhw, header.path),
+        subregions_4fhw=None if subregions is None else _on_subgrid(subregions, 4, latents_Cfhw, header.path),
     )
 
 
@@ -153,9 +159,15 @@ def _with_frames(content: str, tensor: Tensor) -> Tensor:
     return tensor.unsqueeze(1) if content.startswith(LATENTS) and tensor.ndim == 3 else tensor
 
 
-def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path) -> Tensor:
+def _on_subgrid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path) -> Tensor:
+    """Bring a mask tensor of sub-cells to float32 (planes, f, n * h, n * w), for any whole n."""
+    return _on_grid(tensor, planes, latents_Cfhw, path, subcells=max(1, tensor.shape[-1] // latents_Cfhw.shape[-1]))
+
+
+def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path, *, subcells: int = 1) -> Tensor:
     """Bring a mask tensor to float32 (planes, f, h, w); raise CacheError when it cannot belong to the latents."""
     frames, rows, columns = latents_Cfhw.shape[1:]
+    rows, columns = rows * subcells, columns * subcells
     fits = tensor.is_floating_point() and tensor.ndim in (3, 4) and tuple(tensor.shape[-2:]) == (rows, columns)
     if fits and tensor.numel() == planes * frames * rows * columns:
         return tensor.reshape(planes, frames, rows, columns).float()

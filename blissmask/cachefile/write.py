@@ -16,6 +16,8 @@ from torch import Tensor
 from blissmask.cachefile.layout import (
     LATENTS,
     MASK_REGIONS,
+    MASK_SUBCELLS,
+    MASK_SUBREGIONS,
     MASK_WEIGHTS,
     OUR_FORMAT,
     OURS,
@@ -63,6 +65,8 @@ def write_latents(
     regions_4fhw: Tensor | None,
     metadata: Mapping[str, str],
     frame_axis: FrameAxis = FrameAxis.KEPT,
+    subweights_1fhw: Tensor | None = None,
+    subregions_4fhw: Tensor | None = None,
 ) -> None:
     """Publish the latent file of one item.
 
@@ -74,12 +78,13 @@ def write_latents(
         regions_4fhw: shares of the tiers in each cell; None leaves them out.
         metadata: see ``layout``, without ``blissmask.format``, which is added.
         frame_axis: how the family's latents are spelled.
+        subweights_1fhw, subregions_4fhw: the same on the grid of sub-cells, for families that have them.
 
     Raises:
         CacheError, MachineError: see :func:`save_tensors`.
     """
     tensors = dict(_latent_tensor(content, tensor, frame_axis) for content, tensor in contents.items())
-    tensors.update(mask_tensors(weights_1fhw, regions_4fhw))
+    tensors.update(mask_tensors(weights_1fhw, regions_4fhw, subweights_1fhw, subregions_4fhw))
     save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=_VAE_FIX)
 
 
@@ -106,14 +111,24 @@ def write_text(
     )
 
 
-def mask_tensors(weights_1fhw: Tensor | None, regions_4fhw: Tensor | None) -> dict[str, Tensor]:
+def mask_tensors(
+    weights_1fhw: Tensor | None,
+    regions_4fhw: Tensor | None,
+    subweights_1fhw: Tensor | None = None,
+    subregions_4fhw: Tensor | None = None,
+) -> dict[str, Tensor]:
     """Return the mask tensors of an entry by their key in the file: weights as float32, shares as float16."""
-    tensors = {}
-    if weights_1fhw is not None:
-        tensors[grid_key(MASK_WEIGHTS, tuple(weights_1fhw.shape), torch.float32)] = weights_1fhw.to(torch.float32)
-    if regions_4fhw is not None:
-        tensors[grid_key(MASK_REGIONS, tuple(regions_4fhw.shape), torch.float16)] = regions_4fhw.to(torch.float16)
-    return tensors
+    planes = [
+        (MASK_WEIGHTS, weights_1fhw, torch.float32),
+        (MASK_REGIONS, regions_4fhw, torch.float16),
+        (MASK_SUBCELLS, subweights_1fhw, torch.float32),
+        (MASK_SUBREGIONS, subregions_4fhw, torch.float16),
+    ]
+    return {
+        grid_key(content, tuple(plane.shape), dtype): plane.to(dtype)
+        for content, plane, dtype in planes
+        if plane is not None
+    }
 
 
 def _latent_tensor(content: str, tensor: Tensor, frame_axis: FrameAxis) -> tuple[str, Tensor]:

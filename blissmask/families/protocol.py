@@ -30,6 +30,8 @@ class LatentSpec:
         train_scale, train_shift: noise is added to ``(cached latents - train_shift) * train_scale``. Not 1 and 0 for
             families whose caches hold latents as the VAE gives them, in musubi-tuner as here.
         frame_axis: how cached latents are spelled.
+        subcells: how many cells of the VAE stand along a side of a latent cell. With n > 1, channel ``c * n * n + row *
+            n + column`` belongs to the sub-cell (row, column), whose mask weight is cached and trained by itself.
     """
 
     channels: int
@@ -39,12 +41,18 @@ class LatentSpec:
     train_scale: float = 1.0
     train_shift: float = 0.0
     frame_axis: FrameAxis = FrameAxis.KEPT
+    subcells: int = 1
 
     def normalised(self, latents: Tensor) -> Tensor:
         """Return cached latents of any shape as noise is added to them; float32 where that changes them."""
         if self.train_scale == 1 and self.train_shift == 0:
             return latents
         return (latents.float() - self.train_shift) * self.train_scale
+
+    @property
+    def mask_stride(self) -> int:
+        """Return the pixels along a side of the smallest square that has a loss weight of its own."""
+        return self.spatial_stride // self.subcells
 
 
 @dataclass(frozen=True, slots=True)

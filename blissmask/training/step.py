@@ -238,12 +238,16 @@ def _backward(
         torch.manual_seed(derive_seed(rule.seed, "dropout", batch.number))
     pred_BCFHW = batch.predicted(learner.denoiser.predict(inputs))
     errors_B1FHW = error_map(
-        pred_BCFHW, batch.predicted(target_BCFHW), loss_type=rule.loss_type, huber_delta=rule.huber_delta
+        pred_BCFHW,
+        batch.predicted(target_BCFHW),
+        loss_type=rule.loss_type,
+        huber_delta=rule.huber_delta,
+        subcells=batch.subcells,
     )
     loss = (weighted_sums(errors_B1FHW, batch.weights_B1FHW) * coefficients_B).sum()
     sums.loss += loss.detach()
     if base_BCFHW is not None:
-        drift_B1FHW = error_map(pred_BCFHW, batch.predicted(base_BCFHW))
+        drift_B1FHW = error_map(pred_BCFHW, batch.predicted(base_BCFHW), subcells=batch.subcells)
         prior_loss = (weighted_sums(drift_B1FHW, batch.outside_B1FHW) * prior_coefficients_B).sum()
         sums.prior += prior_loss.detach()
         loss = loss + prior_loss
@@ -322,5 +326,5 @@ def _shown_masses(prepared: Sequence[_PreparedBatch]) -> Tensor:
     masses_R = torch.zeros(len(TIERS))
     for part in prepared:
         if not part.is_empty and part.batch.regions_B4FHW is not None:
-            masses_R += region_masses(part.batch.regions_B4FHW, part.batch.latents_BCFHW.shape[1])
+            masses_R += region_masses(part.batch.regions_B4FHW, part.batch.channels_of_a_weight)
     return masses_R

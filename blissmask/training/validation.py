@@ -96,7 +96,7 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
                 batch = _look(item, position, level)
                 sums += _errors(learner, batch, next(coefficients), held_out)
                 if batch.regions_B4FHW is not None:
-                    shown_R += region_masses(batch.regions_B4FHW, batch.latents_BCFHW.shape[1])
+                    shown_R += region_masses(batch.regions_B4FHW, batch.channels_of_a_weight)
         for _ in range(_extra_passes(held_out, len(masses))):
             first = held_out.positions[0]
             _errors(learner, _look(held_out.item(first), first, 0), torch.zeros(1), held_out)
@@ -137,7 +137,11 @@ def _errors(learner: Learner, batch: MicroBatch, coefficients_B: Tensor, held_ou
     target_BCFHW, inputs = noise_batch(moved, levels_B, seed=seed, device=held_out.device)
     pred_BCFHW, target_BCFHW = moved.predicted(learner.denoiser.predict(inputs)), moved.predicted(target_BCFHW)
     errors_B1FHW = error_map(
-        pred_BCFHW, target_BCFHW, loss_type=held_out.rule.loss_type, huber_delta=held_out.rule.huber_delta
+        pred_BCFHW,
+        target_BCFHW,
+        loss_type=held_out.rule.loss_type,
+        huber_delta=held_out.rule.huber_delta,
+        subcells=moved.subcells,
     )
     loss = (weighted_sums(errors_B1FHW, moved.weights_B1FHW) * send(coefficients_B.float(), held_out.device)).sum()
     regions_R = torch.zeros(len(TIERS), device=held_out.device)

@@ -69,7 +69,7 @@ def write_cache_sheet(sheet: Path, entries: Sequence[LatentEntry], context: RunC
 def _card(entry: LatentEntry) -> Card:
     rgb_HW3, drawn, mask = _middle_of_clip(entry) if entry.is_moving else _picture(entry)
     size_wh, latent = entry.geometry.size_wh, entry.latent
-    weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.spatial_stride, size_wh[0] // latent.spatial_stride))
+    weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.mask_stride, size_wh[0] // latent.mask_stride))
     shown_wh = fit_size(size_wh, (BOX, BOX))
     crop_HW3 = shrink(rgb_HW3, shown_wh)
     # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blissmask.cachefile import fingerprint
-from blissmask.cachefile.layout import LATENTS, MASK_REGIONS, MASK_WEIGHTS, OUR_FORMAT, OURS, latent_metadata, parse_key
+from blissmask.cachefile.layout import LATENTS, MASK_CONTENTS, OUR_FORMAT, OURS, latent_metadata, parse_key
 from blissmask.cachefile.read import read_header, read_metadata, read_tensors
 from blissmask.cachefile.redo import FILE_CHANGED, Redo
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
@@ -135,16 +135,9 @@ def _finish(entry: LatentEntry, pixels: Pixels, contents: dict[str, Tensor] | No
         if contents is None:
             _replace_mask(entry, pixels.reading, pixels.media_print)
         else:
-            weights, regions = _on_grid(entry, pixels.reading.mask, tuple(contents[LATENTS].shape))
+            planes = _mask_planes(entry, pixels.reading.mask, tuple(contents[LATENTS].shape))
             metadata = _metadata(entry, pixels.reading, media_print=pixels.media_print, colours=pixels.colours)
-            write_latents(
-                entry.path,
-                contents,
-                weights_1fhw=weights,
-                regions_4fhw=regions,
-                metadata=metadata,
-                frame_axis=entry.dataset.family.latent.frame_axis,
-            )
+            write_latents(entry.path, contents, metadata=metadata, frame_axis=entry.latent.frame_axis, **planes)
     except MachineError:
         raise
     except BlissmaskError as error:
@@ -174,27 +167,39 @@ def _replace_mask(entry: LatentEntry, reading: MaskReading, media_print: str) ->
     """Rewrite the mask tensors and the metadata of an entry; everything else is kept bit by bit."""
     tensors = read_tensors(entry.path)
     latent_shape = read_header(entry.path, entry.dataset.family.cache_suffix).latent_shape
-    kept = {
-        key: tensor for key, tensor in tensors.items() if parse_key(key).content not in (MASK_WEIGHTS, MASK_REGIONS)
-    }
+    kept = {key: tensor for key, tensor in tensors.items() if parse_key(key).content not in MASK_CONTENTS}
     colours = read_metadata(entry.path).get(_COLOURS, "")
     metadata = _metadata(entry, reading, media_print=media_print, colours=colours)
-    weights, regions = _on_grid(entry, reading.mask, latent_shape)
-    save_tensors(entry.path, {**kept, **mask_tensors(weights, regions)}, {**metadata, f"{OURS}format": OUR_FORMAT})
+    planes = mask_tensors(**_mask_planes(entry, reading.mask, latent_shape))
+    save_tensors(entry.path, {**kept, **planes}, {**metadata, f"{OURS}format": OUR_FORMAT})
+
+
+def _mask_planes(entry: LatentEntry, mask: PixelMask | None, latent_shape: tuple[int, ...]) -> dict[str, Tensor | None]:
+    """Return what an entry holds of its mask, as arguments of ``mask_tensors``.
+
+    Args:
+        entry: whose mask.
+        mask: None when the data set has no masks.
+        latent_shape: (C, f, h, w).
+    """
+    if mask is None:
+        return {"weights_1fhw": None, "regions_4fhw": None}
+    frames, rows, columns = latent_shape[1:]
+    weights, regions = _on_grid(entry, mask, frames, (rows, columns))
+    planes = {"weights_1fhw": weights, "regions_4fhw": regions}
+    count = entry.latent.subcells
+    if count > 1:
+        subweights, subregions = _on_grid(entry, mask, frames, (rows * count, columns * count))
+        planes |= {"subweights_1fhw": subweights, "subregions_4fhw": subregions}
+    return planes
 
 
 def _on_grid(
-    entry: LatentEntry, mask: PixelMask | None, latent_shape: tuple[int, ...]
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return weights (1, f, h, w) and shares (4, f, h, w) in the latents' own shape.
-
-    A still mask holds for every latent frame.
-    """
-    if mask is None:
-        return None, None
-    weights_1fhw, shares_Rfhw = mask.on_grid((latent_shape[-2], latent_shape[-1]))
+    entry: LatentEntry, mask: PixelMask, frames: int, grid_hw: tuple[int, int]
+) -> tuple[Tensor, Tensor | None]:
+    """Return weights (1, f, h, w) and shares (4, f, h, w) on a grid; a still mask holds for every latent frame."""
+    weights_1fhw, shares_Rfhw = mask.on_grid(grid_hw)
     if entry.dataset.one_frame is None:
-        frames = latent_shape[-3]
         shares = None if shares_Rfhw is None else torch.from_numpy(shares_Rfhw).expand(-1, frames, -1, -1)
         return torch.from_numpy(weights_1fhw).expand(-1, frames, -1, -1), shares
     indices, target = entry.dataset.one_frame.frame_indices, entry.dataset.one_frame.target_index

@@ -120,7 +120,8 @@ def entry_bytes(entry: LatentEntry) -> int:
     width, height = entry.geometry.size_wh
     frames = (entry.frames.frame_count - 1) // latent.temporal_stride + 1 if entry.frames else 1
     cells = frames * (width // latent.spatial_stride) * (height // latent.spatial_stride)
-    planes = latent.channels + (3 if entry.mask_source else 0)
+    grids = 1 if latent.subcells == 1 else 1 + latent.subcells**2
+    planes = latent.channels + (3 * grids if entry.mask_source else 0)
     return cells * planes * _FLOAT32_BYTES
 
 

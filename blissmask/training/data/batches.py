@@ -112,7 +112,8 @@ class MicroBatch:
         number: of the micro-batch, from the start of the run.
         names: stems of its items.
         latents_BCFHW: float32.
-        weights_B1FHW: loss weights; None when no item has a mask.
+        weights_B1FHW: loss weights of cells, or of the ``subcells`` x ``subcells`` parts of each cell; None when no
+            item has a mask. Outside and regions lie on the same grid.
         outside_B1FHW: cells that the prior term holds to the base model; None when there are none.
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
         conditioning: stacked where shapes agree, a list where they differ.
@@ -120,6 +121,7 @@ class MicroBatch:
         shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions have no
             values for them.
         first_draw: items shown in this run before this micro-batch's.
+        subcells: parts along a side of a latent cell that have weights of their own; 1 in most families.
     """
 
     number: int
@@ -133,6 +135,12 @@ class MicroBatch:
     outside_masses_B: Tensor
     shown_frames: int = 0
     first_draw: int = 0
+    subcells: int = 1
+
+    @property
+    def channels_of_a_weight(self) -> int:
+        """Return how many channels share one weight."""
+        return self.latents_BCFHW.shape[1] // self.subcells**2
 
     @property
     def numbers_per_item(self) -> int:
@@ -201,17 +209,20 @@ def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) 
         first_draw: items shown in this run before this micro-batch's.
     """
     channels, frames, rows, columns = items[0].predicted.shape
-    outside_B1FHW = _stack_planes([item.outside_1fhw for item in items], torch.zeros(1, frames, rows, columns))
+    # Beside items with weights for the parts of a cell, a cell of an item without has parts of equal weight.
+    subcells = max(item.subcells for item in items)
+    grid = (frames, rows * subcells, columns * subcells)
+    outside_B1FHW = _stack_planes([item.outside_1fhw for item in items], torch.zeros(1, *grid))
     outside_masses_B = torch.zeros(len(items), dtype=torch.float64)
     if outside_B1FHW is not None:
-        outside_masses_B = weight_masses(outside_B1FHW, channels)
+        outside_masses_B = weight_masses(outside_B1FHW, channels // subcells**2)
     return MicroBatch(
         number=number,
         names=tuple(item.name for item in items),
         latents_BCFHW=torch.stack([item.latents_Cfhw.float() for item in items]),
-        weights_B1FHW=_stack_planes([item.weights_1fhw for item in items], torch.ones(1, frames, rows, columns)),
+        weights_B1FHW=_stack_planes([item.weights_1fhw for item in items], torch.ones(1, *grid)),
         outside_B1FHW=outside_B1FHW,
-        regions_B4FHW=_stack_planes([item.regions_4fhw for item in items], torch.zeros(4, frames, rows, columns)),
+        regions_B4FHW=_stack_planes([item.regions_4fhw for item in items], torch.zeros(4, *grid)),
         conditioning={
             name: _stack_or_list([item.conditioning[name] for item in items]) for name in items[0].conditioning
         },
@@ -219,14 +230,21 @@ def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) 
         outside_masses_B=outside_masses_B,
         shown_frames=items[0].shown_frames,
         first_draw=first_draw,
+        subcells=subcells,
     )
 
 
 def _stack_planes(planes: list[Tensor | None], default: Tensor) -> Tensor | None:
-    """Stack one plane per item, ``default`` for items without one; None when no item has one."""
+    """Stack one plane per item on the grid of ``default``, which items without get; None when no item has one."""
     if all(plane is None for plane in planes):
         return None
-    return torch.stack([default if plane is None else plane for plane in planes])
+    return torch.stack([default if plane is None else _on_grid_of(default, plane) for plane in planes])
+
+
+def _on_grid_of(default: Tensor, plane: Tensor) -> Tensor:
+    """Return ``plane`` with each cell repeated for its parts where ``default`` has parts and ``plane`` has none."""
+    times = default.shape[-1] // plane.shape[-1]
+    return plane if times == 1 else plane.repeat_interleave(times, dim=-1).repeat_interleave(times, dim=-2)
 
 
 def _stack_or_list(tensors: list[Tensor]) -> Tensor | list[Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import OURS, parse_text_name
+from blissmask.cachefile.layout import MASK_CONTENTS, OURS, parse_text_name
 from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.family import FamilyForTask
@@ -52,8 +52,7 @@ class CachedSet:
 
 def _shapes(header: CacheHeader) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Return name and shape of what an entry holds, the mask aside: entries with and without one may share a batch."""
-    mask = ("mask_weights", _REGIONS)
-    return tuple(sorted((name, shape) for name, (_, shape) in header.contents.items() if name not in mask))
+    return tuple(sorted((name, shape) for name, (_, shape) in header.contents.items() if name not in MASK_CONTENTS))
 
 
 def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> tuple[str, str] | None:

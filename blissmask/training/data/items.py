@@ -16,7 +16,7 @@ from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.cachefile.layout import OURS
 from blissmask.errors import CacheError, Hint
 from blissmask.families.protocol import LatentSpec
-from blissmask.training.weighting.loss import EMPTY_MASS, weight_masses
+from blissmask.training.weighting.loss import EMPTY_MASS, channels_of_a_weight, weight_masses
 from blissmask.training.weighting.rule import WeightRule
 
 
@@ -27,8 +27,9 @@ class TrainingItem:
     Attributes:
         name: the item's stem, for messages.
         latents_Cfhw: in the dtype they were cached in.
-        weights_1fhw: loss weights, float32. None when the item has no mask or the mask loss is off; every cell then
-            counts 1.
+        weights_1fhw: loss weights, float32, of each latent cell, or of its n x n sub-cells, (1, f, n * h, n * w).
+            Outside and regions lie on the same grid. None when the item has no mask or the mask loss is off; every cell
+            then counts 1.
         outside_1fhw: 1.0 in cells that the prior term holds to the base model, else 0.0; None when there are none.
         regions_4fhw: share of each cell that is face, body, hair, background; None when unknown.
         conditioning: text and image conditioning by content name.
@@ -50,6 +51,12 @@ class TrainingItem:
     def predicted(self) -> Tensor:
         """Return the latents that the denoiser predicts, (C, f, h, w)."""
         return self.latents_Cfhw[:, self.shown_frames :]
+
+    @property
+    def subcells(self) -> int:
+        """Return how many sub-cells along a side of a latent cell have a weight of their own."""
+        plane = self.regions_4fhw if self.weights_1fhw is None else self.weights_1fhw
+        return 1 if plane is None else plane.shape[-1] // self.latents_Cfhw.shape[-1]
 
     @property
     def empty(self) -> bool:
@@ -107,6 +114,7 @@ def make_item(
         CacheError: latents, weights or conditioning hold NaN or infinity.
     """
     _refuse_non_finite(header, entry)
+    entry = _on_finest_grid(entry)
     latents_Cfhw = entry.latents_Cfhw if latent is None else latent.normalised(entry.latents_Cfhw)
     # A picture has one frame. In a family that shows the first frame of clips, nothing of a picture would be left.
     shown = shown_frames if latents_Cfhw.shape[1] > shown_frames else 0
@@ -116,7 +124,7 @@ def make_item(
     weights_1fhw = None
     if rule is not None and entry.weights_1fhw is not None:
         weights_1fhw = rule.loss_weights(entry)[:, shown:]
-        mass = float(weight_masses(weights_1fhw.unsqueeze(0), channels=latents_Cfhw.shape[0]))
+        mass = float(weight_masses(weights_1fhw.unsqueeze(0), channels_of_a_weight(weights_1fhw, latents_Cfhw)))
     return TrainingItem(
         name=header.stem,
         latents_Cfhw=latents_Cfhw,
@@ -126,6 +134,19 @@ def make_item(
         conditioning=entry.conditioning,
         mass=mass,
         shown_frames=shown,
+    )
+
+
+def _on_finest_grid(entry: CacheEntry) -> CacheEntry:
+    """Return the entry with the mask of its sub-cells in place of that of its latent cells, where it has one."""
+    if entry.subweights_1fhw is None:
+        return entry
+    return dataclasses.replace(
+        entry,
+        weights_1fhw=entry.subweights_1fhw,
+        regions_4fhw=entry.subregions_4fhw,
+        subweights_1fhw=None,
+        subregions_4fhw=None,
     )
 
 
@@ -151,7 +172,13 @@ def _copied(tensor: Tensor | None) -> Tensor | None:
 
 
 def _refuse_non_finite(header: CacheHeader, entry: CacheEntry) -> None:
-    own = {"latents": entry.latents_Cfhw, "mask_weights": entry.weights_1fhw, "mask_regions": entry.regions_4fhw}
+    own = {
+        "latents": entry.latents_Cfhw,
+        "mask_weights": entry.weights_1fhw,
+        "mask_regions": entry.regions_4fhw,
+        "mask_subcells": entry.subweights_1fhw,
+        "mask_subregions": entry.subregions_4fhw,
+    }
     tensors = {**own, **entry.conditioning}
     for name, tensor in tensors.items():
         if tensor is None or not tensor.is_floating_point():

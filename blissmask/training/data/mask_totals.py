@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -41,8 +42,10 @@ class MaskTotals:
     def add(self, item: TrainingItem, *, repeats: int) -> None:
         """Count one item."""
         self.entries += 1
-        cells = item.predicted[0].numel()
-        weights_1fhw = torch.ones(1, *item.predicted.shape[1:]) if item.weights_1fhw is None else item.weights_1fhw
+        frames, rows, columns = item.predicted.shape[1:]
+        grid = (frames, rows * item.subcells, columns * item.subcells)
+        cells = math.prod(grid)
+        weights_1fhw = torch.ones(1, *grid) if item.weights_1fhw is None else item.weights_1fhw
         total = float(weights_1fhw.sum(dtype=torch.float64))
         self.summed_weight += repeats * total
         self.cell_count += repeats * cells

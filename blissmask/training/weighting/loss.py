@@ -2,6 +2,11 @@
 
 B items, C channels, F latent frames, H and W latent rows and columns, R regions.
 
+Weights have one number for all channels of a latent cell. Where a cell holds n x n sub-cells in its channels (channel
+``c * n * n + row * n + column``), errors, weights and regions lie on the n times finer grid of those: H and W are then
+its rows and columns. Each weight stands for C / n**2 channels, and the products are those of weights repeated for every
+channel.
+
 The loss of a step is one sum over its items, ``sum(coefficients_B * weighted_sums_B)``. The coefficients depend on the
 masks alone, which are known before the forward pass, so every mean comes out the same however the step is split into
 micro-batches and processes.
@@ -28,9 +33,14 @@ rounding errors.
 
 
 def error_map(
-    pred_BCFHW: Tensor, target_BCFHW: Tensor, *, loss_type: LossType = "mse", huber_delta: float = 1.0
+    pred_BCFHW: Tensor,
+    target_BCFHW: Tensor,
+    *,
+    loss_type: LossType = "mse",
+    huber_delta: float = 1.0,
+    subcells: int = 1,
 ) -> Tensor:
-    """Return the error of each latent cell, summed over channels.
+    """Return the error of each latent cell, or of each of its sub-cells, summed over channels.
 
     Channels are summed first because they share one weight: the weighting then touches one channel instead of 16.
 
@@ -39,16 +49,24 @@ def error_map(
         target_BCFHW: target of the same shape.
         loss_type: ``mse``, or ``huber``, which is the squared error up to ``huber_delta`` and grows linearly beyond.
         huber_delta: > 0, in units of the latents.
+        subcells: sub-cells along a side of a latent cell.
 
     Returns:
-        errors_B1FHW, float32.
+        errors_B1FHW, float32, on the grid of the sub-cells.
     """
     if loss_type == "huber":
         # torch's Huber is half the squared error near zero. Twice it equals ``mse`` there, so logs of both compare.
         errors = 2.0 * F.huber_loss(pred_BCFHW.float(), target_BCFHW.float(), reduction="none", delta=huber_delta)
     else:
         errors = (pred_BCFHW.float() - target_BCFHW.float()).square()
-    return errors.sum(dim=1, keepdim=True)
+    if subcells == 1:
+        return errors.sum(dim=1, keepdim=True)
+    batch, channels, frames, rows, columns = errors.shape
+    parts = errors.reshape(batch, channels // subcells**2, subcells, subcells, frames, rows, columns)
+    parts_BnnFHW = parts.sum(dim=1)
+    # The row of the sub-cell stands behind the row of its cell, and the column likewise.
+    interleaved = parts_BnnFHW.permute(0, 3, 4, 1, 5, 2)
+    return interleaved.reshape(batch, 1, frames, rows * subcells, columns * subcells)
 
 
 def weighted_sums(errors_B1FHW: Tensor, weights_B1FHW: Tensor | None) -> Tensor:
@@ -58,8 +76,23 @@ def weighted_sums(errors_B1FHW: Tensor, weights_B1FHW: Tensor | None) -> Tensor:
 
 
 def weight_masses(weights_B1FHW: Tensor, channels: int) -> Tensor:
-    """Return each item's ``channels * sum(weights)``, the denominator of its weighted mean, shape (B,), float64."""
+    """Return each item's ``channels * sum(weights)``, the denominator of its weighted mean, shape (B,), float64.
+
+    Args:
+        weights_B1FHW: of cells or sub-cells.
+        channels: how many channels share one weight, see :func:`channels_of_a_weight`.
+    """
     return channels * weights_B1FHW.flatten(1).sum(dim=1, dtype=torch.float64)
+
+
+def channels_of_a_weight(plane: Tensor, latents: Tensor) -> int:
+    """Return how many channels share one weight: all, or those of one sub-cell where ``plane`` has weights for such.
+
+    Args:
+        plane: weights, regions or the like, (..., f, n * h, n * w).
+        latents: (C, f, h, w) or with a leading axis.
+    """
+    return latents.shape[-4] // (plane.shape[-1] // latents.shape[-1]) ** 2
 
 
 def mass_counts(masses: Sequence[Tensor]) -> Tensor:
@@ -120,5 +153,8 @@ def region_sums(errors_B1FHW: Tensor, regions_BRFHW: Tensor) -> Tensor:
 
 
 def region_masses(regions_BRFHW: Tensor, channels: int) -> Tensor:
-    """Return ``channels`` times the summed share of each region, (R,); 0 for regions that are not shown."""
+    """Return ``channels`` times the summed share of each region, (R,); 0 for regions that are not shown.
+
+    ``channels`` as for :func:`weight_masses`.
+    """
     return channels * regions_BRFHW.sum(dim=(0, 2, 3, 4))
