@@ -94,7 +94,6 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
     (("lr_scheduler_timescale",), "`--lr-scheduler-args timescale=N`"),
     (("mode_scale",), "`--timestep-sampling`; the sampling by schedule index that it belongs to is not here"),
     (("show_timesteps",), "the log, `NAME-log.jsonl`: it has the mean noise level of each step"),
-    (("guidance_scale",), "leave it out: HunyuanVideo trains at guidance 1, their default"),
     (("image_flow_shift",), "`--discrete-flow-shift`"),
     (
         (

@@ -47,6 +47,13 @@ class TrainSection(Section):
     expert_run_length: Int = option(
         8, "With `expert = both`, steps one expert gets in a row, so that weights move rarely", panel=_PANEL, ge=1
     )
+    guidance_scale: Number | None = option(
+        None,
+        "Guidance that a model distilled for it is shown while it trains",
+        panel=_PANEL,
+        ge=0,
+        default_text="the family's",
+    )
     loss_type: Literal["mse", "huber"] = option(
         "mse", "Squared error, or Huber, which takes outliers less seriously", panel=_PANEL
     )

@@ -37,7 +37,8 @@ class Methods:
         encode_item: ``encode_item(item, encoder, *models)`` returns content name -> tensor, as
             :meth:`LatentEncoder.encode_item`; ``models`` are the rest of ``Task.latents``.
         text: ``text(*loaded, identity=...)`` returns the encoder of captions around all of ``Task.text``.
-        denoiser: ``denoiser(module, identity=..., dtype=...)`` returns the denoiser around a module.
+        denoiser: ``denoiser(module, identity=..., dtype=...)`` returns the denoiser around a module; see
+            ``Task.guidance_scale``.
         preview: the pipeline that draws previews.
     """
 
@@ -68,6 +69,8 @@ class Task:
         one_frame: whether one-frame training (a target picture among control pictures) works.
         control_range: fewest and most control pictures of an ordinary item; (0, 0) where the task takes none.
         text_sees_controls: whether captions are encoded together with their control pictures.
+        guidance_scale: what a model that was distilled for guidance is shown while it trains; None for models that take
+            no such scale. ``Methods.denoiser`` gets it as an argument of that name.
     """
 
     latents: tuple[Part, ...]
@@ -83,6 +86,7 @@ class Task:
     one_frame: bool = False
     control_range: tuple[int, int] = (0, 0)
     text_sees_controls: bool = False
+    guidance_scale: float | None = None
 
     @property
     def experts(self) -> tuple[Expert, ...]:
@@ -184,10 +188,26 @@ class FamilyForTask(Family):
         ]
         return self.task.methods().text(*loaded, identity=identity)
 
-    def load_denoiser(self, files: ModelFiles, expert: Expert, *, device: torch.device, dtype: torch.dtype) -> Denoiser:
-        """Load the denoiser of ``expert``, one of :attr:`experts`. Raises as :meth:`load_latent_encoder`."""
+    def load_denoiser(
+        self,
+        files: ModelFiles,
+        expert: Expert,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        guidance_scale: float | None = None,
+    ) -> Denoiser:
+        """Load the denoiser of ``expert``, one of :attr:`experts`.
+
+        ``guidance_scale`` takes the place of the task's own, for tasks that have one. Raises as
+        :meth:`load_latent_encoder`.
+        """
         module = expert.part.load(files, device=device, dtype=dtype)
-        return self.task.methods().denoiser(module, identity=expert.part.identity(files), dtype=dtype)
+        denoiser, identity = self.task.methods().denoiser, expert.part.identity(files)
+        if self.task.guidance_scale is None:
+            return denoiser(module, identity=identity, dtype=dtype)
+        scale = self.task.guidance_scale if guidance_scale is None else guidance_scale
+        return denoiser(module, identity=identity, dtype=dtype, guidance_scale=scale)
 
     def preview_pipeline(self) -> PreviewPipeline:
         """Return how previews are drawn: the pipeline around denoisers that are loaded already, and its defaults."""

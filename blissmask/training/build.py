@@ -41,6 +41,7 @@ class LearnerPlan:
         shared_lora: whether the experts train one LoRA together.
         optimizer, rate: of each LoRA.
         noise: how the levels that the experts share out are drawn.
+        guidance_scale: see :meth:`FamilyForTask.load_denoiser`.
     """
 
     family: FamilyForTask
@@ -57,6 +58,7 @@ class LearnerPlan:
     optimizer: OptimizerOptions
     rate: ScheduleOptions
     noise: NoiseOptions
+    guidance_scale: float | None = None
 
 
 def load_learners(plan: LearnerPlan, first: MicroBatch) -> tuple[list[Learner], list[str]]:
@@ -109,7 +111,9 @@ def _load_adapted(plan: LearnerPlan, expert: Expert) -> tuple[Denoiser, Lora, Bl
     # As it is stored in its file, the model may be larger than the device.
     smaller = memory.blocks_to_swap or memory.fsdp or _storage(memory) is not None
     device = torch.device("cpu") if smaller else plan.device
-    denoiser = plan.family.load_denoiser(plan.files, expert, device=device, dtype=plan.dtype)
+    denoiser = plan.family.load_denoiser(
+        plan.files, expert, device=device, dtype=plan.dtype, guidance_scale=plan.guidance_scale
+    )
     if memory.gradient_checkpointing:
         _checkpoint_blocks(denoiser)
     lora = inject_lora(denoiser, plan.lora, seed=plan.seed)

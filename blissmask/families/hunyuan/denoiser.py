@@ -14,8 +14,6 @@ from blissmask.families.conditioning import stacked
 from blissmask.families.hunyuan import names
 from blissmask.families.protocol import Batch
 
-# The released model is distilled for guidance. Training gives it scale 1, as musubi-tuner does by default.
-_GUIDANCE = 1.0
 _LORA_TARGETS = (
     r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.net\.(0\.proj|2))"
     r"|single_transformer_blocks\.\d+\.(attn\.to_[qkv]|proj_mlp|proj_out)"
@@ -29,16 +27,18 @@ class HunyuanDenoiser:
         module: the model on its device.
         identity: names the weights by content.
         dtype: what activations are computed in.
+        guidance_scale: shown to a model that was distilled for guidance, as the released one was.
     """
 
     # A pattern from the first letter: endings such as `to_q` would adapt the token refiner too.
     lora_targets = _LORA_TARGETS
     block_class_names: tuple[str, ...] = ("HunyuanVideoTransformerBlock", "HunyuanVideoSingleTransformerBlock")
 
-    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype) -> None:
+    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype, guidance_scale: float = 1.0) -> None:
         self.module: Any = module
         self.identity = identity
         self.dtype = dtype
+        self._guidance_scale = guidance_scale
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
@@ -53,7 +53,9 @@ class HunyuanDenoiser:
             encoder_hidden_states=stacked(batch.conditioning["llm"]).to(device, self.dtype),
             encoder_attention_mask=stacked(batch.conditioning["llm_mask"]).to(device).long(),
             pooled_projections=stacked(batch.conditioning["clipL"]).to(device, self.dtype),
-            guidance=torch.full_like(batch.timesteps_B, _GUIDANCE * 1000, dtype=self.dtype) if guided else None,
+            guidance=torch.full_like(batch.timesteps_B, self._guidance_scale * 1000, dtype=self.dtype)
+            if guided
+            else None,
             return_dict=False,
         )[0]
         return velocity_BCFHW.float()  # type: ignore[no-any-return]

@@ -34,6 +34,7 @@ ARCHITECTURE = Family(
             denoisers={"": parts.DENOISER},
             text_contents={"llm": (256, 4096), "llm_mask": (256,), "clipL": (768,)},
             methods=_methods,
+            guidance_scale=1.0,
         )
     },
 )

@@ -45,6 +45,15 @@ def check_options(config: Config, processes: Processes) -> None:
     wanted_trackers(config.logging.log_with)
 
 
+def check_guidance(guidance_scale: float | None, family: FamilyForTask) -> None:
+    """Raise UsageError for a guidance scale that the family has no input for."""
+    if guidance_scale is not None and family.task.guidance_scale is None:
+        raise UsageError(
+            f"`guidance_scale` is an input of models that were distilled for guidance, and `{family.name}` is none",
+            fix="leave it out; `--l` in a prompt file guides previews",
+        )
+
+
 def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
     """Refuse an optimiser, a schedule or a LoRA file that training cannot start with.
 

@@ -106,6 +106,7 @@ def _kohya(config: Config, family: Family, facts: TrainedOn, step: int) -> dict[
         "weighting_scheme": timesteps.weighting_scheme,
         "timestep_sampling": timesteps.timestep_sampling,
         "sigmoid_scale": timesteps.sigmoid_scale,
+        "guidance_scale": config.train.guidance_scale,
         "discrete_flow_shift": timesteps.discrete_flow_shift or family.default_shift,
         "sd_model_name": _base_name(config.model),
         "sd_model_hash": facts.base_identity,

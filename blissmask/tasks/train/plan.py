@@ -12,7 +12,7 @@ from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.processes import Processes, this_process
 from blissmask.tasks.run.plan import Plan, Table
-from blissmask.tasks.train.checks import check_options, check_start, mask_warnings, rate_warnings
+from blissmask.tasks.train.checks import check_guidance, check_options, check_start, mask_warnings, rate_warnings
 from blissmask.tasks.train.fit_memory import fit_memory
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
@@ -111,6 +111,7 @@ def plan(config: Config) -> TrainPlan:
     folders = cache_folders(config)
     check_options(config, processes)
     family = choose_family(config.model, folders)
+    check_guidance(config.train.guidance_scale, family)
     data = read_data(config, folders, family)
     memory = fit_memory(config, family, data.sets, processes)
     config = memory.config

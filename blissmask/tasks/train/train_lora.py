@@ -115,6 +115,7 @@ def _learner_plan(plan: TrainPlan, device: torch.device) -> LearnerPlan:
         optimizer=optimizer_options(config.optimizer),
         rate=rate_schedule(config.optimizer),
         noise=noise_options(config.timesteps, default_shift=plan.family.default_shift),
+        guidance_scale=config.train.guidance_scale,
     )
 
 
