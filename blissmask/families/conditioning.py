@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from blissmask.errors import CacheError
+from blissmask.families.protocol import Batch
+
 READ_ON_HOST = frozenset({"f_indices"})
 """Contents whose values decide what is computed.
 
@@ -26,3 +29,25 @@ def padded_rows(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: to
     # Made on the device from numbers that the host knows: a copy would wait for the device.
     places_L = torch.arange(padded_BLD.shape[1], device=device)
     return padded_BLD, torch.stack([places_L < len(row) for row in rows])
+
+
+def control_latents(batch: Batch, *, required: bool) -> list[Tensor]:
+    """Return the control pictures of a batch, (B, C, 1, h, w) each, where the noisy latents are.
+
+    Raises:
+        CacheError: there are none and they are ``required``, or those of the batch differ in size.
+    """
+    controls: list[Tensor] = []
+    while (control := batch.conditioning.get(f"latents_control_{len(controls)}")) is not None:
+        if not isinstance(control, Tensor) and len({tuple(one.shape) for one in control}) > 1:
+            raise CacheError(
+                "control pictures of different sizes in one batch",
+                fix="use `batch_size = 1`, or one `control_resolution`",
+            )
+        controls.append(stacked(control).to(batch.noisy_BCFHW))
+    if required and not controls:
+        raise CacheError(
+            "the cache holds no control pictures, an edit model needs them",
+            fix="cache again with a `control_directory`",
+        )
+    return controls

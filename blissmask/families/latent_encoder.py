@@ -70,3 +70,15 @@ def latents_alone(item: Item, vae: PixelEncoder) -> dict[str, Tensor]:
         fix = "remove the control pictures, or name the task that uses them with `--task`"
         raise UsageError("this task takes no control pictures", fix=fix)
     return {"latents": vae.encode(item.pixels_BCFHW)}
+
+
+def latents_with_controls(item: Item, vae: PixelEncoder) -> dict[str, Tensor]:
+    """Add ``latents_control_0`` and on (B, C, 1, h, w), each of its own size, to the latents: for edit models."""
+    if not item.controls:
+        raise UsageError(
+            "an edit model needs a control picture for every target", fix="give the data set a `control_directory`"
+        )
+    if item.one_frame is not None:
+        raise UsageError("this task has no one-frame training", fix="remove `--one-frame`")
+    controls = {f"latents_control_{number}": vae.encode(control) for number, control in enumerate(item.controls)}
+    return {"latents": vae.encode(item.pixels_BCFHW), **controls}

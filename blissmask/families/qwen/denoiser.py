@@ -6,14 +6,12 @@ D their width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from blissmask.errors import CacheError
-from blissmask.families.conditioning import padded_rows
+from blissmask.families.conditioning import control_latents, padded_rows
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
 
@@ -45,13 +43,7 @@ class QwenDenoiser:
 
         Uses ``vl_embed``, and ``latents_control_0`` and on for edit models.
         """
-        controls = list(_controls(batch))
-        if self._edits and not controls:
-            raise CacheError(
-                "the cache holds no control pictures, an edit model needs them",
-                fix="cache again with a `control_directory`",
-            )
-        pictures = [batch.noisy_BCFHW, *(control.to(batch.noisy_BCFHW) for control in controls)]
+        pictures = [batch.noisy_BCFHW, *control_latents(batch, required=self._edits)]
         rows = batch.conditioning["vl_embed"]
         text_BLD, mask_BL = padded_rows(rows, batch.noisy_BCFHW.device, self.dtype)
         height, width = batch.noisy_BCFHW.shape[3:]
@@ -95,17 +87,3 @@ def unpack(tokens_BND: Tensor, height: int, width: int) -> Tensor:
     batch, _, depth = tokens_BND.shape
     cells = tokens_BND.reshape(batch, height // PATCH, width // PATCH, depth // PATCH**2, PATCH, PATCH)
     return cells.permute(0, 3, 1, 4, 2, 5).reshape(batch, depth // PATCH**2, 1, height, width)
-
-
-def _controls(batch: Batch) -> Iterator[Tensor]:
-    number = 0
-    while (control := batch.conditioning.get(f"latents_control_{number}")) is not None:
-        if not isinstance(control, Tensor):
-            if len({tuple(one.shape) for one in control}) > 1:
-                raise CacheError(
-                    "control pictures of different sizes in one batch",
-                    fix="use `batch_size = 1`, or one `control_resolution`",
-                )
-            control = torch.stack(control)
-        yield control
-        number += 1

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
-from blissmask.errors import UsageError
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.part import Part
-from blissmask.families.protocol import Item, PixelEncoder
+from blissmask.families.latent_encoder import latents_with_controls
 from blissmask.families.qwen import parts, qwen_image
 from blissmask.families.qwen.templates import EDIT, EDIT_PLUS, ChatTemplate
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-def encode_with_controls(item: Item, vae: PixelEncoder) -> dict[str, Tensor]:
-    """Add ``latents_control_0`` and on (B, 16, 1, h, w), each of its own size, to the latents."""
-    if not item.controls:
-        raise UsageError(
-            "an edit model needs a control picture for every target", fix="give the data set a `control_directory`"
-        )
-    if item.one_frame is not None:
-        raise UsageError("`qwen-image-edit` has no one-frame training", fix="remove `--one-frame`")
-    controls = {f"latents_control_{number}": vae.encode(control) for number, control in enumerate(item.controls)}
-    return {"latents": vae.encode(item.pixels_BCFHW), **controls}
 
 
 def _methods(template: ChatTemplate) -> Methods:
@@ -34,7 +17,7 @@ def _methods(template: ChatTemplate) -> Methods:
 
     return replace(
         qwen_image.methods(),
-        encode_item=encode_with_controls,
+        encode_item=latents_with_controls,
         text=partial(text.QwenTextEncoder, template=template),
         denoiser=partial(denoiser.QwenDenoiser, edits=True),
         # The first version edits a single picture.
