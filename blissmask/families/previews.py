@@ -126,6 +126,7 @@ class PreviewPipeline:
         cfg_scale, guidance_scale, shift: defaults, see :class:`PreviewSettings`.
         pictures: fewest and most pictures of a prompt.
         picture_encoder: None where the VAE sees enough.
+        takes_negatives: whether it can be guided by a negative prompt, with ``cfg_scale`` above 1.
     """
 
     vae: Part
@@ -137,6 +138,7 @@ class PreviewPipeline:
     guidance_scale: float | None = None
     pictures: tuple[int, int] = (0, 0)
     picture_encoder: PictureEncoder | None = None
+    takes_negatives: bool = True
 
 
 class PreviewSampler:

@@ -116,7 +116,7 @@ def plan_previews(
             ]
         else:
             previews.append(preview)
-            changes += _changes(prompt, asked, preview.settings, family)
+            changes += _changes(prompt, asked, preview.settings, family, pipeline)
     if problems:
         raise UsageError.several(problems)
     present, warnings = _frozen_experts(family.experts, trained, files)
@@ -219,7 +219,9 @@ def _guidance_scale(prompt: PreviewPrompt, pipeline: PreviewPipeline) -> float |
     return prompt.guidance_scale or pipeline.guidance_scale
 
 
-def _changes(prompt: PreviewPrompt, asked: _Size, settings: PreviewSettings, family: FamilyForTask) -> list[str]:
+def _changes(
+    prompt: PreviewPrompt, asked: _Size, settings: PreviewSettings, family: FamilyForTask, pipeline: PreviewPipeline
+) -> list[str]:
     """Return what is drawn otherwise than it is written, one line each."""
     width, height = settings.size_wh
     grid, stride = family.latent.grid_multiple, family.latent.temporal_stride
@@ -228,7 +230,9 @@ def _changes(prompt: PreviewPrompt, asked: _Size, settings: PreviewSettings, fam
         lines.append(f"`--w` {asked.width} becomes {width}, a multiple of {grid}")
     if height != asked.height:
         lines.append(f"`--h` {asked.height} becomes {height}, a multiple of {grid}")
-    if settings.cfg_scale <= 1 and prompt.negative_prompt:
+    if not pipeline.takes_negatives and (prompt.negative_prompt or (prompt.cfg_scale or 1) > 1):
+        lines.append(f"`--n` and `--l` have no effect: the guidance of `{family.name}` is `--g`")
+    elif settings.cfg_scale <= 1 and prompt.negative_prompt:
         lines.append("`--n` has no effect without `--l` above 1")
     if settings.frame_count != asked.frame_count:
         lines.append(f"`--f` {asked.frame_count} becomes {settings.frame_count}; frames come as {stride}k+1")
@@ -264,7 +268,7 @@ def _picture_option(family: FamilyForTask, most: int) -> str:
     """Return the option of a prompt that names the family's pictures; empty when it takes none."""
     if most == 0:
         return ""
-    return "--ci" if family.task.text_sees_controls else "--i"
+    return "--ci" if family.task.control_range[1] else "--i"
 
 
 def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
