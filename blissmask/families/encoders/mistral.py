@@ -1,0 +1,59 @@
+"""Mistral Small 3.1 as a text encoder: names, and sizes from shapes; its vision half is not run.
+
+Source of what no shape tells: the configuration of Mistral-Small-3.1-24B-Instruct-2503.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+
+_LANGUAGE = "language_model."
+_VISION = ("vision_tower.", "multi_modal_projector.")
+UNUSED = ("lm_head.", "tekken_model", *_VISION)
+"""The head, the tokenizer inside ComfyUI's files, and the vision half."""
+_HEAD_DIM = 128
+CONSTANTS = {
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 131_072,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000_000.0},
+    "sliding_window": None,
+}
+
+
+def drop_vision(model: Any) -> None:
+    """Remove the vision half; text goes through ``model.language_model``."""
+    model.vision_tower = None
+    model.multi_modal_projector = None
+
+
+def in_transformers_names(tensors: Tensors) -> Tensors:
+    """Return the tensors under the names of ``Mistral3Model``.
+
+    Reads ComfyUI's ``mistral_3_small_flux2``, which ends after 30 layers, and transformers' names old and new.
+    """
+    renamed: Tensors = {}
+    for name, tensor in tensors.items():
+        inner = name.removeprefix("model.").removeprefix(_LANGUAGE).removeprefix("model.")
+        renamed[inner if inner.startswith(UNUSED) else f"{_LANGUAGE}{inner}"] = tensor
+    return renamed
+
+
+def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``Mistral3Config`` that fit ``tensors``."""
+    shape = partial(shape_of, tensors, source=path, kind="Mistral text encoder")
+    vocabulary, width = shape(f"{_LANGUAGE}embed_tokens.weight")
+    layer = f"{_LANGUAGE}layers.0."
+    text = {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shape(f"{layer}mlp.gate_proj.weight")[0],
+        "num_hidden_layers": count_of(tensors, f"{_LANGUAGE}layers."),
+        "num_attention_heads": shape(f"{layer}self_attn.q_proj.weight")[0] // _HEAD_DIM,
+        "num_key_value_heads": shape(f"{layer}self_attn.k_proj.weight")[0] // _HEAD_DIM,
+        "head_dim": _HEAD_DIM,
+    }
+    return {"text_config": {"model_type": "mistral", **text, **CONSTANTS}}
