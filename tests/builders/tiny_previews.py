@@ -98,14 +98,15 @@ def first_pass(made):
     draw(made)
     level, sample, prediction = seen[0]
     if sample.ndim == 3:
-        rows = SIDE // made.family.latent.spatial_stride
-        sample, prediction = (_unpacked(tokens, rows) for tokens in (sample, prediction))
+        latent = made.family.latent
+        rows, cells = SIDE // latent.grid_multiple, latent.grid_multiple // latent.spatial_stride
+        sample, prediction = (_unpacked(tokens, rows, cells) for tokens in (sample, prediction))
     return level, sample.float(), prediction.float()
 
 
-def _unpacked(tokens_BND, rows):
-    """Return latents_BC1HW of pipelines that hold 2 x 2 cells in a token, channel by channel."""
-    cells = tokens_BND.unflatten(1, (rows // 2, rows // 2)).unflatten(-1, (-1, 2, 2))
+def _unpacked(tokens_BND, rows, cells):
+    """Return latents_BC1HW of pipelines that hold ``cells`` x ``cells`` cells in a token, channel by channel."""
+    cells = tokens_BND.unflatten(1, (rows, rows)).unflatten(-1, (-1, cells, cells))
     return cells.permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4).unsqueeze(2)
 
 
@@ -116,7 +117,7 @@ def trained_conditioning(made):
         encoder = made.family.load_latent_encoder(TINY, device=CPU, dtype=torch.float32)
         first = signed_picture(made.prompt.pictures[0])[None, :, None]
         clip = torch.cat([first, torch.zeros(1, 3, made.prompt.settings.frame_count - 1, SIDE, SIDE)], dim=2)
-        controls = [first] if made.family.task.text_sees_controls else []
+        controls = [first] if made.family.task.control_range[1] else []
         encoded = encoder.encode_item(clip, controls=controls)
         contents |= {name: [tensor[0]] for name, tensor in encoded.items() if name != "latents"}
     return contents

@@ -100,7 +100,7 @@ def _load(
     config: Config, family: FamilyForTask, sets: Sequence[CachedSet], *, device: torch.device, process_count: int
 ) -> Load:
     return Load(
-        tokens=most_tokens(family, sets),
+        tokens=most_tokens(family, sets) + _text_tokens(family, sets),
         weight_bytes=denoiser_dtype(config.memory.dit_dtype, device).itemsize,
         on_gpu=device.type == "cuda",
         lora=lora_shape(config.lora),
@@ -139,6 +139,12 @@ def most_tokens(family: FamilyForTask, sets: Sequence[CachedSet]) -> int:
         for cached in sets
         for header in cached.headers
     )
+
+
+def _text_tokens(family: FamilyForTask, sets: Sequence[CachedSet]) -> int:
+    """Return the rows of captions that have a fixed number of them: those stand beside the latents in every block."""
+    rows = sum(rows for rows, *width in family.task.text_contents.values() if width and isinstance(rows, int))
+    return rows * max(cached.batch_size for cached in sets)
 
 
 def _token_shapes(header: CacheHeader) -> list[tuple[int, ...]]:

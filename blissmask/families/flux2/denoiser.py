@@ -1,0 +1,93 @@
+"""Predict with FLUX.2's denoiser, alone or beside reference pictures.
+
+Shapes: B items, C channels, F = 1 frame, H and W latent rows and columns, N tokens of one latent cell each, L text
+rows, D their width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blissmask.families.conditioning import control_latents, stacked
+from blissmask.families.flux2 import names
+from blissmask.families.protocol import Batch
+
+# Reference pictures stand this far from each other in time. Source: diffusers' pipelines.
+_TIME_STEP = 10
+# Norms have no layers, and the modulation is one for all blocks.
+_LORA_TARGETS = (
+    r"transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.linear_(in|out))"
+    r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"
+)
+
+
+class Flux2Denoiser:
+    """``Flux2Transformer2DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
+
+    Args:
+        module: the model on its device.
+        identity: names the weights by content.
+        dtype: what activations are computed in.
+        guidance_scale: shown to models that were distilled for guidance; others do not look at it.
+        edits: whether reference pictures are required.
+    """
+
+    lora_targets = _LORA_TARGETS
+    block_class_names: tuple[str, ...] = ("Flux2TransformerBlock", "Flux2SingleTransformerBlock")
+
+    def __init__(
+        self, module: Any, *, identity: str, dtype: torch.dtype, guidance_scale: float = 1.0, edits: bool = False
+    ) -> None:
+        self.module: Any = module
+        self.identity = identity
+        self.dtype = dtype
+        self._guidance_scale = guidance_scale
+        self._edits = edits
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Return the velocity, float32 of shape noisy_BCFHW (B, 128, 1, H, W).
+
+        Tokens of reference pictures stand after the target's and are cut off the prediction. The model takes the
+        timestep in 0..1.
+
+        Uses ``ctx_vec``, and ``latents_control_0`` and on for edits.
+        """
+        noisy_BCFHW = batch.noisy_BCFHW
+        pictures = [noisy_BCFHW, *control_latents(batch, required=self._edits)]
+        text_BLD = stacked(batch.conditioning["ctx_vec"]).to(noisy_BCFHW.device, self.dtype)
+        guided = self.module.config.guidance_embeds
+        velocity_BND = self.module(
+            hidden_states=torch.cat([_tokens(picture) for picture in pictures], dim=1).to(self.dtype),
+            timestep=batch.timesteps_B,
+            guidance=torch.full_like(batch.timesteps_B, self._guidance_scale) if guided else None,
+            encoder_hidden_states=text_BLD,
+            txt_ids=_positions((1, 1, 1, text_BLD.shape[1]), text_BLD.device),
+            img_ids=torch.cat(
+                [
+                    _positions((1, *picture.shape[3:], 1), picture.device, time=number * _TIME_STEP)
+                    for number, picture in enumerate(pictures)
+                ]
+            ),
+            return_dict=False,
+        )[0]
+        height, width = noisy_BCFHW.shape[3:]
+        target_BND = velocity_BND[:, : height * width].float()
+        return target_BND.transpose(1, 2).unflatten(2, (1, height, width))  # type: ignore[no-any-return]
+
+    def original_name(self, module_name: str) -> str:
+        """Return the FLUX.2 repository's name of a module; parts of fused layers end in ``:q``, ``:k``, ``:v``."""
+        return names.DENOISER.to_original(module_name)
+
+
+def _tokens(latents_BC1HW: Tensor) -> Tensor:
+    """Return tokens (B, H * W, C), one for each latent cell."""
+    return latents_BC1HW[:, :, 0].flatten(2).transpose(1, 2)
+
+
+def _positions(sizes: tuple[int, int, int, int], device: torch.device, *, time: int = 0) -> Tensor:
+    """Return (time, row, column, text row) of every token, (N, 4), of a grid of ``sizes``."""
+    axes = [torch.arange(size, device=device) for size in sizes]
+    return torch.cartesian_prod(axes[0] + time, *axes[1:])

@@ -1,0 +1,82 @@
+"""What the three models of FLUX.2 share: geometry, tasks, and what is cached."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from blissmask.cachefile.layout import FrameAxis
+from blissmask.families.family import Family, Methods, Task
+from blissmask.families.files.part import Part
+from blissmask.families.files.tokenizers import Tokenizer
+from blissmask.families.flux2 import parts
+from blissmask.families.flux2.templates import ROWS, TextTemplate
+from blissmask.families.latent_encoder import latents_alone, latents_with_controls
+from blissmask.families.protocol import LatentSpec
+from blissmask.families.vae import kl_flux2
+
+_LATENT = LatentSpec(
+    channels=128, spatial_stride=16, temporal_stride=4, grid_multiple=16, frame_axis=FrameAxis.ABSENT, subcells=2
+)
+
+
+def flux2(
+    name: str,
+    *,
+    cache_suffix: str,
+    metadata_name: str,
+    modelspec: str,
+    text: tuple[Part, Tokenizer],
+    template: TextTemplate,
+    denoiser: Part,
+    guided: bool = False,
+) -> Family:
+    """Return the family of one model.
+
+    Args:
+        name: as on the command line.
+        cache_suffix, metadata_name, modelspec: musubi-tuner's.
+        text: text encoder and tokenizer.
+        template: the wording around captions.
+        denoiser: the denoiser.
+        guided: whether it was distilled for guidance.
+    """
+
+    def task(*, edits: bool) -> Task:
+        return Task(
+            latents=(kl_flux2.VAE_ENCODER,),
+            text=text,
+            template=template.fingerprint,
+            denoisers={"": denoiser},
+            contents={"latents_control_0": (_LATENT.channels, 1, "H", "W")} if edits else {},
+            text_contents={"ctx_vec": (ROWS, parts.TEXT_WIDTHS[name])},
+            methods=partial(_methods, template, edits=edits, guided=guided),
+            takes_videos=False,
+            control_range=parts.CONTROL_RANGE if edits else (0, 0),
+            # What musubi-tuner trains with.
+            guidance_scale=1.0 if guided else None,
+        )
+
+    return Family(
+        name=name,
+        cache_suffix=cache_suffix,
+        metadata_name=metadata_name,
+        latent=_LATENT,
+        default_fps=16.0,
+        # diffusion-pipe's example for FLUX.2; `flux2_shift` gives 3.16 at 1024 x 1024.
+        default_shift=3.0,
+        modelspec=modelspec,
+        tasks={"t2i": task(edits=False), "edit": task(edits=True)},
+    )
+
+
+def _methods(template: TextTemplate, *, edits: bool, guided: bool) -> Methods:
+    from blissmask.families.flux2 import denoiser, preview, text
+
+    previews = (preview.DEV, preview.DEV_EDIT) if guided else (preview.KLEIN, preview.KLEIN_EDIT)
+    return Methods(
+        vae=kl_flux2.Flux2VaeEncoder,
+        encode_item=latents_with_controls if edits else latents_alone,
+        text=partial(text.Flux2TextEncoder, template=template),
+        denoiser=partial(denoiser.Flux2Denoiser, edits=edits),
+        preview=previews[edits],
+    )

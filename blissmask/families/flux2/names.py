@@ -1,0 +1,76 @@
+"""Names of FLUX.2's modules in its own repository and ComfyUI, and in diffusers.
+
+The original keeps query, key and value of a double block in one layer, whose parts are called ``img_attn.qkv:q`` here.
+Single blocks keep them together with the feed-forward in both.
+"""
+
+from __future__ import annotations
+
+from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.stored_tensors import StoredTensor, Tensors
+
+_DOUBLE = [
+    *((f"img_attn.qkv:{part}", f"attn.to_{part}") for part in "qkv"),
+    *((f"txt_attn.qkv:{part}", f"attn.add_{part}_proj") for part in "qkv"),
+    ("img_attn.norm.query_norm", "attn.norm_q"),
+    ("img_attn.norm.key_norm", "attn.norm_k"),
+    ("txt_attn.norm.query_norm", "attn.norm_added_q"),
+    ("txt_attn.norm.key_norm", "attn.norm_added_k"),
+    ("img_attn.proj", "attn.to_out.0"),
+    ("txt_attn.proj", "attn.to_add_out"),
+    ("img_mlp.0", "ff.linear_in"),
+    ("img_mlp.2", "ff.linear_out"),
+    ("txt_mlp.0", "ff_context.linear_in"),
+    ("txt_mlp.2", "ff_context.linear_out"),
+]
+_SINGLE = [
+    ("linear1", "attn.to_qkv_mlp_proj"),
+    ("linear2", "attn.to_out"),
+    ("norm.query_norm", "attn.norm_q"),
+    ("norm.key_norm", "attn.norm_k"),
+]
+DENOISER = KeyMap(
+    [
+        ("img_in", "x_embedder"),
+        ("txt_in", "context_embedder"),
+        ("time_in.in_layer", "time_guidance_embed.timestep_embedder.linear_1"),
+        ("time_in.out_layer", "time_guidance_embed.timestep_embedder.linear_2"),
+        ("guidance_in.in_layer", "time_guidance_embed.guidance_embedder.linear_1"),
+        ("guidance_in.out_layer", "time_guidance_embed.guidance_embedder.linear_2"),
+        ("double_stream_modulation_img.lin", "double_stream_modulation_img.linear"),
+        ("double_stream_modulation_txt.lin", "double_stream_modulation_txt.linear"),
+        ("single_stream_modulation.lin", "single_stream_modulation.linear"),
+        ("final_layer.adaLN_modulation.1", "norm_out.linear"),
+        ("final_layer.linear", "proj_out"),
+        *((f"double_blocks.{{}}.{theirs}", f"transformer_blocks.{{}}.{ours}") for theirs, ours in _DOUBLE),
+        *((f"single_blocks.{{}}.{theirs}", f"single_transformer_blocks.{{}}.{ours}") for theirs, ours in _SINGLE),
+    ]
+)
+# Halves of scale and shift, which diffusers has the other way round.
+_MODULATION = "norm_out.linear.weight"
+
+
+def rename_denoiser(tensors: Tensors) -> Tensors:
+    """Return the tensors of a denoiser under diffusers' names, from its own repository's and ComfyUI's or these."""
+    if not any(name.startswith("double_blocks.") for name in tensors):
+        return tensors
+    parts: Tensors = {}
+    for name, tensor in tensors.items():
+        parts.update(_split(name, tensor))
+    renamed = DENOISER.rename(parts)
+    if _MODULATION in renamed:
+        renamed[_MODULATION] = renamed[_MODULATION].halves_swapped()
+    return renamed
+
+
+def _split(name: str, tensor: StoredTensor) -> Tensors:
+    """Take query, key and value of a double block apart, and call the gain of a norm its weight."""
+    module, _, kind = name.rpartition(".")
+    if module.endswith("_attn.qkv"):
+        rows = tensor.shape[0] // 3
+        return {
+            f"{module}:{part}.{kind}": tensor.rows(place * rows, (place + 1) * rows) for place, part in enumerate("qkv")
+        }
+    if module.endswith(("query_norm", "key_norm")):
+        return {f"{module}.weight": tensor}
+    return {name: tensor}

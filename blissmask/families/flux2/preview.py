@@ -1,0 +1,94 @@
+"""How FLUX.2 draws previews: diffusers' Flux2KleinPipeline, and Flux2Pipeline for dev."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from blissmask.families.flux2 import parts
+from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler
+from blissmask.families.vae.kl_flux2 import VAE
+
+
+def _scheduler(shift: float | None, steps: int) -> Any:
+    """Return Euler's scheduler; without a shift the pipeline derives one from size and number of steps."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return euler(shift, steps) if shift is not None else FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+
+
+def _klein_pipeline(loaded: PipelineParts) -> Any:
+    from diffusers import Flux2KleinPipeline
+
+    return _decoding_in_own_precision(Flux2KleinPipeline(is_distilled=False, **_modules(loaded)))
+
+
+def _dev_pipeline(loaded: PipelineParts) -> Any:
+    from diffusers import Flux2Pipeline
+
+    return _decoding_in_own_precision(Flux2Pipeline(**_modules(loaded)))
+
+
+def _modules(loaded: PipelineParts) -> dict[str, Any]:
+    texts = dict.fromkeys(("text_encoder", "tokenizer"))
+    return {**texts, "vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers[""]}
+
+
+def _decoding_in_own_precision(pipeline: Any) -> Any:
+    """Return the pipeline so that it hands latents to the VAE in the VAE's precision.
+
+    diffusers 0.42's pipelines keep the denoiser's, and break where the two differ.
+    """
+    unfold = pipeline._unpatchify_latents
+
+    def unfold_and_cast(latents: Tensor) -> Tensor:
+        return unfold(latents).to(pipeline.vae.dtype)  # type: ignore[no-any-return]
+
+    pipeline._unpatchify_latents = unfold_and_cast
+    return pipeline
+
+
+def _klein_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
+    negative = None if prompt.negative is None else prompt.negative["ctx_vec"][None]
+    # Without a negative prompt the pipeline would encode an empty one.
+    scale = 1.0 if negative is None else prompt.settings.cfg_scale
+    return {**_arguments(prompt), "guidance_scale": scale, "negative_prompt_embeds": negative}
+
+
+def _dev_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
+    return {**_arguments(prompt), "guidance_scale": prompt.settings.guidance_scale}
+
+
+def _arguments(prompt: EncodedPrompt) -> dict[str, Any]:
+    width, height = prompt.settings.size_wh
+    return {
+        "image": prompt.images() or None,
+        "prompt_embeds": prompt.text["ctx_vec"][None],
+        "height": height,
+        "width": width,
+    }
+
+
+KLEIN = PreviewPipeline(
+    vae=VAE,
+    pipeline=_klein_pipeline,
+    arguments=_klein_arguments,
+    scheduler=_scheduler,
+    # Source of the defaults, here and below: diffusers' pipelines.
+    cfg_scale=4.0,
+    shift=None,
+)
+KLEIN_EDIT = replace(KLEIN, pictures=parts.CONTROL_RANGE)
+DEV = PreviewPipeline(
+    vae=VAE,
+    pipeline=_dev_pipeline,
+    arguments=_dev_arguments,
+    scheduler=_scheduler,
+    cfg_scale=1.0,
+    takes_negatives=False,
+    guidance_scale=4.0,
+    shift=None,
+)
+DEV_EDIT = replace(DEV, pictures=parts.CONTROL_RANGE)
