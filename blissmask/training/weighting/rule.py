@@ -1,6 +1,7 @@
 """From the mask weights and region shares of a cache entry to the loss weights of training.
 
-f latent frames, h and w latent rows and columns; 4 regions in the order of ``masks.tiers.TIERS``.
+f latent frames, h and w latent rows and columns, or those of the parts of a cell where such are weighed; 4 regions in
+the order of ``masks.tiers.TIERS``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class WeightRule:
             two tiers: the mean of ``w ** gamma`` is not the mean of w, to the gamma.
         own_weights: mask weight in [0, 1] of each tier for which the user gives one instead of the cached one.
         tiers: the values that the masks were made with; see :meth:`for_masks_of`.
-        feather: softens the masks by a Gaussian of this standard deviation in latent cells; 0 leaves them.
+        feather: softens the masks by a Gaussian of this standard deviation in latent cells, or in parts of cells where
+            those are weighed; 0 leaves them.
     """
 
     gamma: float
