@@ -118,6 +118,11 @@ def latent_keys(family, header):
     yield f"latents_{latent_grid}_float32", family.latent.channels
     yield f"mask_weights_{grid}_float32", 1
     yield f"mask_regions_{grid}_float16", 4
+    if family.latent.subcells > 1:
+        frames, *sides = header.latent_shape[1:]
+        finer = "x".join(str(count) for count in (frames, *(side * family.latent.subcells for side in sides)))
+        yield f"mask_subcells_{finer}_float32", 1
+        yield f"mask_subregions_{finer}_float16", 4
     for name, shape in family.task.contents.items():
         if name.startswith("latents"):
             # The condition of an item of one frame has its grid.
