@@ -10,6 +10,7 @@ from pathlib import Path
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media, unread_warning
+from blissmask.masks import bars
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
 from blissmask.people.people_backend import PEOPLE, PeopleBackend
 from blissmask.tasks.instance.references import photos_of, settings_of, threshold_table, thresholds_of
@@ -79,7 +80,11 @@ def plan(config: Config) -> InstancePlan | Explanation:
     weights = _weights(options, backend, reader)
     making = Making(
         command=COMMAND,
-        settings={"backend": backend.identity, **settings_of(options, reader, references, negatives)},
+        settings={
+            "backend": backend.identity,
+            "bars": bars.METHOD,
+            **settings_of(options, reader, references, negatives),
+        },
         licences=to_json(weights),
         video_every=options.video_every,
         frames=options.video_masks == "frames",

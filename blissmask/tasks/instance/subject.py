@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MaskError
+from blissmask.masks.bars import Content, find_content
 from blissmask.people.face_identity import FaceIdentity
 from blissmask.people.people_backend import Choice, PeopleBackend, Person, Verdict
 
@@ -107,11 +109,15 @@ class SubjectFinder:
         return self._finding(people, choice, rgb_HW3)
 
     def _look(self, rgb_HW3: NDArray[np.uint8]) -> tuple[list[Person], Choice]:
+        content = find_content(rgb_HW3)
+        inside_HW3 = np.ascontiguousarray(content.of(rgb_HW3))
         with self._turn:
-            people = self._backend.people(rgb_HW3)
-            if self._identity is not None:
-                return people, self._identity.choose(rgb_HW3, people)
-        return people, _only_person(people, or_largest=self._or_largest)
+            people = self._backend.people(inside_HW3)
+            if self._identity is None:
+                choice = _only_person(people, or_largest=self._or_largest)
+            else:
+                choice = self._identity.choose(inside_HW3, people)
+        return [_in_whole_picture(person, content) for person in people], choice
 
     def _finding(self, people: Sequence[Person], choice: Choice, rgb_HW3: NDArray[np.uint8]) -> Finding:
         if choice.person is not None:
@@ -156,6 +162,19 @@ def _found(people: Sequence[Person], position: int, choice: Choice, *, carried: 
         people=len(people),
         partial=person.partial,
         carried=carried,
+    )
+
+
+def _in_whole_picture(person: Person, content: Content) -> Person:
+    """Return a person found in the content of a picture in the pixels of the whole picture."""
+    if not content.has_bars:
+        return person
+    face = person.face_box_xyxy
+    return dataclasses.replace(
+        person,
+        mask_HW=content.within(person.mask_HW, bars=False),
+        box_xyxy=content.box_in_whole(person.box_xyxy),
+        face_box_xyxy=None if face is None else content.box_in_whole(face),
     )
 
 

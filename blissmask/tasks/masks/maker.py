@@ -1,6 +1,6 @@
 """From a photo or video to its weighted mask: ask the backend, finish the outlines, give tiers their values.
 
-H, W: rows and columns; 3 = RGB.
+H, W: rows and columns; h, w: of what is inside the bars; 3 = RGB.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import MasksSection
+from blissmask.masks.bars import find_content
 from blissmask.masks.refine import coverage, feather, finish, to_tiers
-from blissmask.masks.tiers import WeightTier
+from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey
 from blissmask.media.image import read_image
 from blissmask.media.png import write_png_grey
@@ -46,12 +47,15 @@ class MaskMaker:
 
         Seen are ``people`` and ``faces`` (None when the backend does not count them), and ``coverage`` by tier.
         """
+        content = find_content(rgb_HW3)
         with self._turn:
-            parsed = self._backend.parse([rgb_HW3])[0]
+            parsed = self._backend.parse([np.ascontiguousarray(content.of(rgb_HW3))])[0]
         options = self._options
-        labels_HW = to_tiers(parsed.labels_HW, self._tiers)
-        tiers_HW = finish(labels_HW, min_pixels=round(options.min_area * labels_HW.size), grow_pixels=options.grow)
-        grey_HW = feather(tier_labels_to_grey(tiers_HW, options.tiers), options.feather)
+        labels_hw = to_tiers(parsed.labels_HW, self._tiers)
+        tiers_hw = finish(labels_hw, min_pixels=round(options.min_area * labels_hw.size), grow_pixels=options.grow)
+        grey_hw = feather(tier_labels_to_grey(tiers_hw, options.tiers), options.feather)
+        grey_HW = content.within(grey_hw, bars=options.tiers.value(WeightTier.BACKGROUND))
+        tiers_HW = content.within(tiers_hw, bars=TIERS.index(WeightTier.BACKGROUND))
         shares = {tier.value: round(share, 5) for tier, share in coverage(tiers_HW).items()}
         return grey_HW, {"people": parsed.people, "faces": parsed.faces, "coverage": shares}
 

@@ -9,6 +9,7 @@ from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.dataset.item import MediaFile
+from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
@@ -103,6 +104,7 @@ def _settings(options: MasksSection, backend: PartsBackend, classes: object) -> 
     """Return what decides the pixels of a mask besides the photo."""
     return {
         "backend": backend.identity,
+        "bars": bars.METHOD,
         "classes": classes,
         "tiers": tier_values(options.tiers),
         "grow": options.grow,
