@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.vision.bodies.faceless import MIN_FLESH
+from blissmask.vision.bodies.pose import BODY_POINTS
 from blissmask.vision.class_map import ClassMap
 from blissmask.vision.faces.face_mesh import CHIN, SURE_PRESENCE
+from blissmask.vision.reach import limit_to_people
 from blissmask.vision.scene import Scene
-from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLOTHES, FACE_SKIN, HAIR
+from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLOTHES
 
 BODY_DOUBTED, BODY_CERTAIN = 0.35, 0.75
 """Person probabilities of a body mask: below the first it moves nothing, above the second it moves ``MOST_MOVED``.
@@ -49,20 +51,8 @@ the helmet on the table in ``tests/photos/astronaut.png``. Measured on five port
 below 60.
 """
 
-LARGE_ISLAND = 0.04
-"""A person-like region of at least this share of the photo is kept without evidence: a crowd, a body close by.
-
-By eye, as are the next three; smaller regions without evidence were lamps and curtains in the design photos.
-"""
-
-COVERED_BY_BODY = 0.15
-"""A region is evident if bodies cover more than this share of it."""
-
-HEAD_LIKE = 0.12
-HEAD_LIKE_PIXELS = 40
-"""A region is evident if hair and face are more than this share of it and more than so many pixels: an unseen head."""
-
-_IN_BODY, _AT_NOSE = 1, 2
+VISIBLE = 0.5
+"""Visibility of a landmark from which it is evidence of a person where it lies; by eye."""
 
 
 def join_bodies(class_map: ClassMap, scene: Scene) -> ClassMap:
@@ -72,7 +62,9 @@ def join_bodies(class_map: ClassMap, scene: Scene) -> ClassMap:
     probabilities = class_map.probabilities_hwC.copy()
     if bodies:
         _add_bodies(probabilities, np.max(bodies, axis=0), _near_heads(scene, class_map))
-    _drop_islands(probabilities, _evidence(scene, bodies, class_map), anybody=bool(scene.figures))
+    if scene.figures:
+        limit_to_people(probabilities, scene.figures, class_map.scale_xy)
+    _drop_islands(probabilities, _landmarks(scene, class_map), anybody=bool(scene.figures))
     return ClassMap(probabilities, class_map.photo_wh)
 
 
@@ -108,20 +100,19 @@ def _near_heads(scene: Scene, class_map: ClassMap) -> NDArray[np.float32]:
     return near
 
 
-def _evidence(scene: Scene, bodies: list[NDArray[np.float32]], class_map: ClassMap) -> NDArray[np.uint8]:
-    """Return where evidence of people lies: noses, bodies, or 0."""
-    evidence = np.zeros(class_map.probabilities_hwC.shape[:2], np.uint8)
-    for logits in bodies:
-        evidence[logits > 0] = _IN_BODY
+def _landmarks(scene: Scene, class_map: ClassMap) -> NDArray[np.bool_]:
+    """Return where the people are for certain: at the noses of faces and at the visible landmarks of bodies."""
+    points = [face.nose[None] for face in scene.faces]
+    points += [pose.points[:BODY_POINTS][pose.visibility[:BODY_POINTS] >= VISIBLE] for pose in scene.poses]
+    where_hw = np.zeros(class_map.probabilities_hwC.shape[:2], bool)
     width, height = class_map.size_wh
-    for face in scene.faces:
-        column, row = (int(position) for position in face.nose * class_map.scale_xy)
-        if 0 <= column < width and 0 <= row < height:
-            evidence[row, column] = _AT_NOSE
-    return evidence
+    places = np.floor(np.concatenate([np.empty((0, 2)), *points]) * class_map.scale_xy).astype(int)
+    places = places[((places >= 0) & (places < (width, height))).all(axis=1)]
+    where_hw[places[:, 1], places[:, 0]] = True
+    return where_hw
 
 
-def _drop_islands(probabilities_hwC: NDArray[np.float32], evidence_hw: NDArray[np.uint8], *, anybody: bool) -> None:
+def _drop_islands(probabilities_hwC: NDArray[np.float32], landmarks_hw: NDArray[np.bool_], *, anybody: bool) -> None:
     """Turn person-like islands without evidence into background."""
     person = (probabilities_hwC[..., BACKGROUND] < 0.5).astype(np.uint8)
     count, islands, stats, _ = cv2.connectedComponentsWithStats(person, connectivity=8)
@@ -131,15 +122,11 @@ def _drop_islands(probabilities_hwC: NDArray[np.float32], evidence_hw: NDArray[n
         """Return how many pixels of each island are in ``where_hw``."""
         return np.bincount(islands[where_hw], minlength=count)
 
-    best = probabilities_hwC.argmax(axis=-1)
     if anybody:
-        head_like = pixels((best == HAIR) | (best == FACE_SKIN))
-        keep = areas >= LARGE_ISLAND * person.size
-        keep |= pixels(evidence_hw == _AT_NOSE) > 0
-        keep |= pixels(evidence_hw > 0) > COVERED_BY_BODY * areas
-        keep |= (head_like > HEAD_LIKE * areas) & (head_like > HEAD_LIKE_PIXELS)
+        keep = pixels(landmarks_hw) > 0
     else:
         # The classes are the only evidence here; animals have faces and hair too, but neither skin nor clothes.
+        best = probabilities_hwC.argmax(axis=-1)
         keep = pixels((best == BODY_SKIN) | (best == CLOTHES)) >= MIN_FLESH * areas
     keep[0] = True
     gone = ~keep[islands]

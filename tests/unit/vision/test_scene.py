@@ -121,9 +121,9 @@ def test_a_small_person_like_island_without_evidence_is_dropped():
     assert _person(joined)[20, 20] == 1
 
 
-def test_an_unseen_head_is_kept_beside_people():
+def test_hair_far_from_every_head_is_a_thing():
     scene = Scene((Figure(_face(20, 20), _pose((10, 10, 30, 90))),), {})
-    assert _person(join_bodies(_class_map(hair=(80, 80, 90, 90)), scene))[85, 85] == 1
+    assert _person(join_bodies(_class_map(hair=(80, 80, 90, 90)), scene))[85, 85] == 0
 
 
 def test_without_anybody_an_animals_face_is_background_and_a_torso_is_not():
@@ -175,3 +175,34 @@ def test_faces_are_those_of_the_scene_where_it_is_known_and_are_sought_alone_whe
     assert sought == []
     assert [face.box for face in scene.faces_of(unknown)] == [_face(10, 10).box]
     assert sought == [unknown]
+
+
+def test_a_thing_beyond_a_body_is_background_however_much_it_looks_like_clothes():
+    scene_of_one = Scene((Figure(None, _pose((40, 20, 60, 90))),), {})
+    person = _person(join_bodies(_class_map(clothes=(40, 20, 95, 60)), scene_of_one))
+    assert person[40, 50] > 0.5
+    assert person[40, 62] > 0.5, "three hundredths of the crop around the body mask belong to the person"
+    assert person[40, 70:].max() == 0
+
+
+def test_hair_and_a_hat_beside_a_verified_head_stay():
+    face = _face(50, 30)
+    head = Scene((Figure(face, _pose((45, 40, 55, 90))),), {})
+    person = _person(join_bodies(_class_map(hair=(35, 10, 65, 50)), head))
+    assert person[15, 40] > 0.5
+
+
+def test_only_a_head_has_a_face():
+    figure = Figure(_face(50, 20, radius=8), _pose((30, 20, 70, 95)))
+    probabilities = join_bodies(_class_map(face=(30, 20, 70, 95)), Scene((figure,), {})).probabilities_hwC
+    best = probabilities.argmax(axis=-1)
+    assert best[20, 50] == FACE_SKIN
+    assert best[80, 50] == BODY_SKIN
+
+
+def test_a_face_without_a_fitted_body_keeps_its_trunk():
+    person = _person(
+        join_bodies(_class_map(clothes=(0, 0, 100, 100)), Scene((Figure(_face(50, 20, radius=8), None),), {}))
+    )
+    assert person[60, 50] > 0.5
+    assert person[60, 5] == 0
