@@ -16,6 +16,9 @@ from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
 
+SEVERAL_PEOPLE = "several people"
+"""The remark about a mask that covers more than one person."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -47,12 +50,14 @@ class Seen:
             remarks.append("no person")
         elif self.faces == 0:
             remarks.append("no face")
+        if self.people is not None and self.people > 1:
+            remarks.append(SEVERAL_PEOPLE)
         return tuple(remarks)
 
     @property
     def badness(self) -> float:
         """Sort key of the contact sheet: 0 when nothing is wrong, more the worse."""
-        worst = {"empty mask": 4.0, "no person": 3.0, "nearly empty": 2.0, "no face": 1.0}
+        worst = {"empty mask": 4.0, "no person": 3.0, "nearly empty": 2.0, "no face": 1.0, SEVERAL_PEOPLE: 0.5}
         return max((worst[remark] for remark in self.remarks), default=0.0)
 
 
@@ -110,26 +115,32 @@ def mean_coverage(seen: Sequence[Seen]) -> dict[WeightTier, float]:
 
 
 def warnings_about(seen: Mapping[str, Seen]) -> list[Problem]:
-    """Name the items with an empty mask, without a person, and without a face."""
+    """Name the items with an empty mask, without a person, without a face, and with several people."""
     look = "look at them in a contact sheet (`--sheet sheet.html`)"
     groups = (
-        ("empty mask", "empty mask", "nothing would be learned from these; leave them out, or correct the masks"),
-        ("no person", "item in which no person was found", look),
-        ("no face", "item in which no face was found", look),
+        (
+            "empty mask",
+            "empty mask",
+            "",
+            "nothing would be learned from these; leave them out, or correct the masks",
+        ),
+        ("no person", "item", " in which no person was found", look),
+        ("no face", "item", " in which no face was found", look),
+        (
+            SEVERAL_PEOPLE,
+            "item",
+            " with several people",
+            "everybody is in these masks; if one of them is the subject, `blissmask instance` finds that person",
+        ),
     )
     problems = []
-    for remark, noun, fix in groups:
+    for remark, noun, condition, fix in groups:
         names = [key for key, item in seen.items() if remark in item.remarks]
         if names:
-            problems.append(Problem(_counted(len(names), noun), places_of(names), fix))
+            problems.append(Problem(counted(len(names), noun) + condition, places_of(names), fix))
     return problems
 
 
 def numbers_of(seen: Seen) -> str:
     """Return the line of a contact sheet: "face 12% · hair 5% · body 40%"."""
     return " · ".join(f"{tier.value} {seen.coverage[tier]:.1%}" for tier in TIERS if tier is not WeightTier.BACKGROUND)
-
-
-def _counted(number: int, noun: str) -> str:
-    first, _, rest = noun.partition(" in ")
-    return counted(number, first) + (f" in {rest}" if rest else "")
