@@ -19,6 +19,7 @@ NAMES = (
     "train_start",
     "train_step",
     "masks_speed",
+    "masks_precision",
     "backend_overlap",
     "cache_rerun",
     "cache_encode",
