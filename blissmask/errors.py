@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -42,11 +43,19 @@ class Hint:
     command: str
     arguments: str = ""
 
-    def text(self, config: str = "") -> str:
-        """Return the sentence with the command in it, and with ``--config`` when ``config`` names a file."""
+    def text(self, config: str = "", typed: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Return the sentence with the command in it.
+
+        Args:
+            config: a configuration file, which ``--config`` names; empty without one.
+            typed: flag -> the flag and its value, which the user typed and the command takes, too. What the hint itself
+                says goes before.
+        """
         named = f"--config {config}" if config else ""
+        own = self.arguments.split()
+        more = [text for flag, text in typed.items() if flag not in own]
         return self.sentence.replace(
-            "{command}", " ".join(filter(None, ("blissmask", self.command, named, self.arguments)))
+            "{command}", " ".join(filter(None, ("blissmask", self.command, named, self.arguments, *more)))
         )
 
     def __str__(self) -> str:

@@ -60,10 +60,11 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Numbers at one training step; keys are metric names such as ``loss`` or ``loss/face``."""
+    """Numbers at one training step of ``total``; keys are metric names such as ``loss`` or ``loss/face``."""
 
     step: int
     values: Mapping[str, float]
+    total: int
 
 
 Event = PhaseStarted | Advanced | PhaseFinished | Warned | Noted | Announced | Measured

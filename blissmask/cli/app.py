@@ -12,8 +12,10 @@ import typer.core  # noqa: TID251
 from blissmask import __version__
 from blissmask.cli.commands import COMMANDS, CONFIG_SECTIONS_OF_ALL, Command
 from blissmask.cli.execute import execute, guarded
-from blissmask.cli.options import HELP_PANEL, PAIR, flag_every_pair, flag_of, with_flags
+from blissmask.cli.options import HELP_PANEL, PAIR, TYPED, flag_of, with_flags
+from blissmask.cli.typed import flag_every_value
 from blissmask.cli.usage import unknown_command
+from blissmask.config.load import Spellings
 from blissmask.config.other_trainers import our_spelling
 from blissmask.ui.help_screen import show_epilog
 
@@ -72,8 +74,8 @@ def _top_level(version: _Version = False) -> None:  # noqa: FBT002 - Typer calls
 
 
 def _add(app: typer.Typer, command: Command) -> None:
-    def handler(config: Path | None, flags: dict[str, dict[str, Any]]) -> None:
-        raise typer.Exit(execute(command, config, flags))
+    def handler(config: Path | None, flags: dict[str, dict[str, Any]], spelled: Spellings) -> None:
+        raise typer.Exit(execute(command, config, flags, spelled))
 
     app.command(
         command.name,
@@ -98,13 +100,11 @@ def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
             show_epilog(members, command.examples)
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            flags = {
-                name
-                for parameter in self.params
-                for name in parameter.opts
-                if getattr(parameter, "metavar", "") == PAIR
-            }
-            return super().parse_args(ctx, flag_every_pair(args, flags))
+            ctx.meta[TYPED] = tuple(args)
+            repeated = [parameter for parameter in self.params if getattr(parameter, "multiple", False)]
+            flags = {flag: getattr(parameter, "metavar", "") for parameter in repeated for flag in parameter.opts}
+            pairs = {flag for flag, metavar in flags.items() if metavar == PAIR}
+            return super().parse_args(ctx, flag_every_value(args, flags.keys() - pairs, pairs))
 
         def get_params(self, ctx: Any) -> list[Any]:
             parameters = _without_bool(super().get_params(ctx))

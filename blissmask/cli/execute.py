@@ -6,14 +6,15 @@ import importlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blissmask.cli.commands import Command
+from blissmask.cli.typed import typed_for_commands
 from blissmask.cli.usage import as_usage_error
-from blissmask.config.load import find_config, load_config
+from blissmask.config.load import Flags, Spellings, find_config, load_config
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError, InputError, MachineError, exit_code_of
 from blissmask.processes import this_process
@@ -29,19 +30,27 @@ _SIGINT_EXIT = 130
 _STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
 
 
-def execute(command: Command, config_path: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> int:
-    """Do one subcommand and return its exit code. Raises BlissmaskError for :func:`guarded` to show."""
+def execute(command: Command, config_path: Path | None, flags: Flags, spelled: Spellings) -> int:
+    """Do one subcommand and return its exit code. Raises BlissmaskError for :func:`guarded` to show.
+
+    Args:
+        command: the subcommand.
+        config_path: the configuration file that was named.
+        flags: what was typed.
+        spelled: how flags were typed.
+    """
     try:
-        return _plan_and_run(command, config_path, flags)
+        return _plan_and_run(command, config_path, flags, spelled)
     except KeyboardInterrupt:
         # Here, since Typer would end without a word.
         problems.show_note(_STOPPED_AT_ONCE)
         return _SIGINT_EXIT
 
 
-def _plan_and_run(command: Command, config_path: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> int:
-    config = load_config(find_config(config_path), flags)
-    printer = problems.ProblemPrinter(verbose=config.run.verbose, config=config_path)
+def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spelled: Spellings) -> int:
+    config = load_config(find_config(config_path), flags, spelled)
+    typed = typed_for_commands(flags, spelled)
+    printer = problems.ProblemPrinter(verbose=config.run.verbose, config=config_path, typed=typed)
     try:
         return _carry_out(command, config, printer)
     except BlissmaskError as error:
@@ -142,7 +151,7 @@ def _show(error: BlissmaskError, printer: problems.ProblemPrinter, *, as_json: b
     if as_json:
         from blissmask.ui import report_json
 
-        report_json.show_error(error)
+        report_json.show_error(error, printer.fix_text)
     return exit_code_of(error)
 
 

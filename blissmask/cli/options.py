@@ -6,7 +6,7 @@ A field is a flag, with the same name, help, default and range.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +14,10 @@ import typer  # noqa: TID251
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from blissmask.cli.typed import spellings
 from blissmask.config.fields import choices_of, item_type, plain_type, range_text
+from blissmask.config.load import Spellings
 from blissmask.config.model import section_type
-from blissmask.config.other_trainers import our_spelling
 from blissmask.plugins import Registry
 
 PAIR = "KEY=VALUE"
@@ -29,8 +30,11 @@ _METAVARS: Mapping[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", Pa
 
 _ALL: Mapping[str, Collection[str]] = {}
 
-Handler = Callable[[Path | None, dict[str, dict[str, Any]]], None]
-"""Receives the named configuration file and what was typed: section -> field -> text, list of texts, or bool."""
+TYPED = "typed"
+"""Key of the context's ``meta``: the arguments of the command as they were typed."""
+
+Handler = Callable[[Path | None, dict[str, dict[str, Any]], Spellings], None]
+"""Receives the named configuration file, what was typed (section -> field -> text, list of texts, or bool), and how."""
 
 
 def with_flags(
@@ -46,7 +50,7 @@ def with_flags(
     together.
 
     Args:
-        handler: called with the named configuration file and what was typed.
+        handler: called with the named configuration file, what was typed, and how flags were spelled.
         sections: names of sections of the configuration.
         registries: field -> the registry whose names it takes, for shell completion.
         only: section -> the fields that become flags; all of those that are not named.
@@ -59,10 +63,11 @@ def with_flags(
                 continue
             parameters += _field_parameters(name, field, registries.get(name))
             owners[name] = (section, name)
+    parameters.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     parameters.append(_parameter("config", Path | None, _config_option()))
     parameters.append(_parameter("dataset_config", Path | None, typer.Option("--dataset-config", hidden=True)))
 
-    def command(**given: Any) -> None:
+    def command(*, context: typer.Context, **given: Any) -> None:
         config, older_name = given.pop("config"), given.pop("dataset_config")
         config = config or older_name
         flags: dict[str, dict[str, Any]] = {}
@@ -73,30 +78,16 @@ def with_flags(
             if value is None or value == [] or value is False:
                 continue
             flags.setdefault(section, {})[name] = parameter == positive if value is True else value
-        handler(config, flags)
+        by_flag = {
+            flag: owners[str(option.name).removeprefix("not__")]
+            for option in context.command.params
+            if str(option.name).removeprefix("not__") in owners
+            for flag in option.opts
+        }
+        handler(config, flags, spellings(context.meta[TYPED], by_flag))
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
-
-
-def flag_every_pair(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Give every pair after one of ``flags`` a flag of its own.
-
-    musubi-tuner's lists are typed ``--optimizer_args a=1 b=2``.
-    """
-    flagged: list[str] = []
-    flag, has_value = "", False
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, inline, _ = argument.partition("=")
-            flag = name if f"--{our_spelling(name[2:])}" in flags else ""
-            has_value = bool(inline)
-        elif flag and has_value and "=" in argument:
-            flagged.append(flag)
-        else:
-            has_value = True
-        flagged.append(argument)
-    return flagged
 
 
 def _config_option() -> Any:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from blissmask.config.other_trainers import advice_for, nearest, our_spelling
+from blissmask.cli.typed import our_flag
+from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.errors import Problem, UsageError
 
 _RESUMING = "`--resume` takes no folder: the newest training state of the `--output-name` is used"
@@ -51,22 +52,23 @@ def unknown_command(typed: str, known: Iterable[str], context: Any) -> UsageErro
 def _unknown_flags(first: str, arguments: Sequence[str], context: Any) -> UsageError:
     """Return one error that names every flag that the command does not know."""
     known = {option for parameter in context.command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    typed = [
-        f"--{our_spelling(text[2:].partition('=')[0])}" for text in arguments if text.startswith("--") and len(text) > 2
-    ]
-    wrong = dict.fromkeys([first, *(flag for flag in typed if flag not in known and context.parent is not None)])
-    error = UsageError.several([_unknown_flag(flag, known, context) for flag in wrong])
+    typed = {our_flag(text): text.partition("=")[0] for text in arguments if text.startswith("--") and len(text) > 2}
+    others = [flag for flag in typed if flag not in known and context.parent is not None]
+    wrong = dict.fromkeys([first, *others])
+    problems = [_unknown_flag(flag, known, context, shown=typed.get(flag, flag)) for flag in wrong]
+    error = UsageError.several(problems)
     assert isinstance(error, UsageError)
     return error
 
 
-def _unknown_flag(flag: str, known: Iterable[str], context: Any) -> Problem:
+def _unknown_flag(flag: str, known: Iterable[str], context: Any, *, shown: str) -> Problem:
+    """Return the problem of a flag that the command does not know; ``shown`` is its spelling on the command line."""
     if owners := _owners(flag, context):
-        return _misplaced(flag, owners, context)
+        return _misplaced(shown, owners, context)
     if advice := advice_for(flag):
-        return Problem(f"`{flag}` is an option of other trainers", fix=advice)
+        return Problem(f"`{shown}` is an option of other trainers", fix=advice)
     near = nearest(flag[2:], (option[2:] for option in known if option.startswith("--")))
-    return Problem(f"unknown flag `{flag}`{f', did you mean `--{near}`?' if near else ''}", fix=_look_at_help(context))
+    return Problem(f"unknown flag `{shown}`{f', did you mean `--{near}`?' if near else ''}", fix=_look_at_help(context))
 
 
 def _owners(flag: str, context: Any) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from blissmask.config.fields import Count, FilePath, Index, Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import Count, FilePath, Index, Int, Number, Section, Suffix, Switch, option
 
 _SIZE = "Size and buckets"
 _CAPTION = "Captions"
@@ -41,7 +41,7 @@ class GeneralSection(Section):
     resolution: Size | None = option(
         None, "Training size, WIDTH HEIGHT or one number for a square", panel=_SIZE, default_text="960 544"
     )
-    caption_extension: Text | None = option(None, "Suffix of caption files, with the dot", panel=_CAPTION)
+    caption_extension: Suffix | None = option(None, "Suffix of caption files, with the dot", panel=_CAPTION)
     batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
     num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)
     enable_bucket: Switch | None = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from pathlib import Path
@@ -11,17 +12,51 @@ import annotated_types
 from pydantic import AfterValidator, AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.fields import FieldInfo
 
-Int = Annotated[int, Strict()]
+_LARGEST = 2**63 - 1
+"""The largest whole number of tensors, random generators and file formats: 64 bits with a sign."""
+_ESCAPED = {"\t": "t", "\n": "n", "\r": "r", "\b": "b", "\f": "f", "\x1b": "e"}
+"""Control characters -> the letter that spells them behind a backslash in double quotes."""
+
+
+def _of_64_bits(number: int) -> int:
+    if not -_LARGEST <= number <= _LARGEST:
+        raise ValueError("must be a whole number of at most 18 digits")
+    return number
+
+
+def _without_null(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must be text without a null character")
+    return text
+
+
+def _plain_suffix(text: str) -> str:
+    if "/" in text or "\\" in text:
+        raise ValueError("must be the end of a file name, such as .txt, without folders")
+    return text
+
+
+Int = Annotated[int, Strict(), AfterValidator(_of_64_bits)]
 Number = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
 Count = Annotated[Int, annotated_types.Ge(1)]
 """A whole number of at least 1."""
 Index = Annotated[Int, annotated_types.Ge(0)]
 """A whole number of at least 0."""
 Switch = Annotated[bool, Strict()]
-Text = Annotated[str, Strict()]
+Text = Annotated[str, Strict(), AfterValidator(_without_null)]
+Suffix = Annotated[Text, AfterValidator(_plain_suffix)]
+"""The end of file names."""
 
 
 def _at_home(path: Path) -> Path:
+    text = str(path)
+    if "\0" in text:
+        raise ValueError("must be a path, and no path holds a null character")
+    meant = "".join(f"/{_ESCAPED[char]}" if char in _ESCAPED else char for char in text)
+    # A name may hold a tab or a line break; one that is nowhere is rather a Windows path in double quotes.
+    if meant != text and not os.path.lexists(path):
+        escape = "in double quotes a backslash starts an escape"
+        raise ValueError(f"must be a path; {escape}: write `{meant}`, or use single quotes")
     try:
         return path.expanduser()
     except RuntimeError as error:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import tomli
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from blissmask.config.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.config.fields import choices_of, item_type, plain_type, range_text
 from blissmask.config.mask_loss_section import PRESET_FIELDS
 from blissmask.config.model import Config, section_type
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.errors import UsageError
+
+_MOST_SHOWN = 200
+"""Characters of a value that messages show."""
 
 DEFAULT_NAME = "blissmask.toml"
 """Read from the working folder when no file is named."""
@@ -26,6 +31,9 @@ Flags = Mapping[str, Mapping[str, Any]]
 
 Dataset fields stand under ``datasets``.
 """
+
+Spellings = Mapping[tuple[str, str], str]
+"""Section and field -> the flag as it was typed: ``--mask_gamma``, ``-i``."""
 
 _OTHER_NAMES = {
     "flux_kontext_no_resize_control": "no_resize_control",
@@ -47,17 +55,22 @@ def find_config(named: Path | None) -> Path | None:
     return default if default.is_file() else None
 
 
-def load_config(path: Path | None, flags: Flags) -> Config:
+def load_config(path: Path | None, flags: Flags, spellings: Spellings = MappingProxyType({})) -> Config:
     """Merge the file at ``path``, if any, and ``flags`` into a Config.
 
     A flag wins over the file, and the file over the default.
+
+    Args:
+        path: the configuration file.
+        flags: what was typed.
+        spellings: how flags are quoted in messages; those that are missing get the usual spelling.
 
     Raises:
         UsageError: the file cannot be read, or values are wrong; lists all of them with the nearest valid names.
     """
     data = _read_file(path) if path else {}
     problems = _rename_keys(data)
-    typed = _merge_flags(data, flags)
+    typed = _merge_flags(data, flags, spellings)
     fix = ""
     try:
         config = Config.model_validate(data)
@@ -84,15 +97,21 @@ def _read_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
     try:
-        data = json.loads(raw) if path.suffix.lower() == ".json" else tomli.loads(raw)
-    except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
-        fix = ""
-        if "\\" in raw and any(word in str(error).lower() for word in ("hex", "escape")):
-            fix = "in double quotes a backslash starts an escape: write paths with / or in single quotes"
-        raise UsageError(f"the configuration cannot be parsed: {error}", where=[path], fix=fix) from error
+        data = _parse(raw, is_json=path.suffix.lower() == ".json")
+    except DocumentError as error:
+        where = [f"{path}, {error.place}" if error.place else path]
+        raise UsageError(f"the configuration cannot be parsed: {error}", where=where, fix=error.fix) from error
     if not isinstance(data, dict):
         raise UsageError("the configuration must be a table", where=[path])
     return data
+
+
+def _parse(text: str, *, is_json: bool) -> Any:
+    if not is_json:
+        return parse_toml(text)
+    value = parse_json(text)
+    refuse_half_characters(value)
+    return value
 
 
 def _rename_keys(data: dict[str, Any]) -> list[str]:
@@ -107,18 +126,31 @@ def _rename_keys(data: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _merge_flags(data: dict[str, Any], flags: Flags) -> set[tuple[str, str]]:
-    """Write ``flags`` over ``data``; return which (section, field) came from the command line."""
-    typed = set()
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """A flag and its value as they were typed."""
+
+    flag: str
+    raw: Any
+
+
+_AllTyped = Mapping[tuple[str, str], _Typed]
+"""Section and field -> what was typed."""
+
+
+def _merge_flags(data: dict[str, Any], flags: Flags, spellings: Spellings) -> _AllTyped:
+    """Write ``flags`` over ``data``; return what came from the command line."""
+    typed: dict[tuple[str, str], _Typed] = {}
     mask_loss = data.get("mask_loss")
     if "mask_preset" in flags.get("mask_loss", {}) and isinstance(mask_loss, dict):
         data["mask_loss"] = {name: value for name, value in mask_loss.items() if name not in PRESET_FIELDS}
     for section, values in flags.items():
         for name, raw in values.items():
             value = _from_flag(raw, section_type(section).model_fields[name])
-            typed.add((section, name))
+            flag = spellings.get((section, name)) or f"--{name.replace('_', '-')}"
+            typed[section, name] = _Typed(flag, raw)
             if section == "datasets":
-                _set_in_only_dataset(data, name, value)
+                _set_in_only_dataset(data, name, value, flag=flag)
                 continue
             table = data.setdefault(section, {})
             # What is no table is left for the validation to name.
@@ -130,13 +162,13 @@ def _merge_flags(data: dict[str, Any], flags: Flags) -> set[tuple[str, str]]:
     return typed
 
 
-def _set_in_only_dataset(data: dict[str, Any], name: str, value: Any) -> None:
+def _set_in_only_dataset(data: dict[str, Any], name: str, value: Any, *, flag: str) -> None:
     datasets = data.setdefault("datasets", [{}])
     if not isinstance(datasets, list):
         return
     if len(datasets) != 1:
         raise UsageError(
-            f"--{name} is for one dataset, and the configuration has {len(datasets)}",
+            f"{flag} is for one dataset, and the configuration has {len(datasets)}",
             fix=f"write `{name}` into the [[datasets]] tables it belongs to",
         )
     for dataset in _tables(datasets):
@@ -170,14 +202,14 @@ def _number(raw: Any, kind: Any) -> Any:
         return raw
 
 
-def _headline(count: int, path: Path | None, typed: set[tuple[str, str]]) -> str:
+def _headline(count: int, path: Path | None, typed: _AllTyped) -> str:
     places = [path.name] if path else []
     if typed or not path:
         places.append("the flags")
     return f"{count} problem{'s' if count > 1 else ''} in {' and '.join(places)}"
 
 
-def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
+def _describe(detail: Any, typed: _AllTyped) -> str:
     """Return one validation error in a user's words."""
     loc: tuple[Any, ...] = detail["loc"]
     section = str(loc[0])
@@ -192,10 +224,22 @@ def _describe(detail: Any, typed: set[tuple[str, str]]) -> str:
         return f"{place}: {_describe_unknown_key(name, section)}"
     field = section_type(section).model_fields[name]
     expected = _expected(field, detail)
-    got = json.dumps(detail["input"], default=str, ensure_ascii=False)
-    if (section, name) in typed:
-        return f"--{name} must be {expected}, got {got.strip(chr(34))}{_nearest_choice(field, detail)}"
-    return f"{place}: `{name}` must be {expected}, got {got}{_nearest_choice(field, detail)}"
+    near = _nearest_choice(field, detail)
+    given = typed.get((section, name))
+    if given is None:
+        return f"{place}: `{name}` must be {expected}, got {_shown(detail['input'])}{near}"
+    raw = " ".join(given.raw) if isinstance(given.raw, list) else given.raw
+    return f"{given.flag} must be {expected}, got {_shown(raw).strip(chr(34))}{near}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a configuration spells it, cut where it is long."""
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        # Python writes no number of more than 4,300 digits, and no table that is nested deeper than its stack.
+        return "something too long to show"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _describe_top_level(section: str, detail: Any) -> str:
@@ -203,7 +247,7 @@ def _describe_top_level(section: str, detail: Any) -> str:
         if owners := _owners(section):
             return f"`{section}` is a key of {owners}"
         near = difflib.get_close_matches(section, Config.model_fields, n=1)
-        hint = f", did you mean `[{near[0]}]`?" if near else ""
+        hint = f", did you mean {_table_name(near[0])}?" if near else ""
         return f"unknown table or key `{section}`{hint}"
     kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"
     return f"`{section}` must be {kind}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from blissmask.config import network
-from blissmask.config.fields import FilePath, Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import FilePath, Int, Number, Section, Suffix, Switch, Text, option
 from blissmask.masks.tiers import TierTable
 
 _TIER = "Tiers"
@@ -141,5 +141,5 @@ class ToAlphaSection(Section):
     mask_directory: FilePath | None = option(None, "Folder of masks", panel="Input")
     output_directory: FilePath | None = option(None, "Folder for the RGBA photos", panel="Output", short="-o")
     caption_directory: FilePath | None = option(None, "Folder of captions to copy beside the photos", panel="Input")
-    caption_extension: Text = option(".txt", "Suffix of caption files", panel="Input")
+    caption_extension: Suffix = option(".txt", "Suffix of caption files", panel="Input")
     skip_existing: Switch = option(False, "Skip any photo whose output exists, without comparing", panel="Running")

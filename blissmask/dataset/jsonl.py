@@ -10,11 +10,11 @@ As in musubi-tuner, relative paths start at the working folder and other keys ar
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from blissmask.config.documents import DocumentError, parse_json
 from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
 from blissmask.dataset.item_keys import folder_key, item_key
 from blissmask.errors import InputError, Problem
@@ -62,9 +62,9 @@ def _lines(path: Path) -> list[str]:
 
 def _parse(line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
+        value = parse_json(line)
+    except DocumentError as error:
+        raise ValueError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError("must be an object in braces")
     return value
@@ -85,6 +85,8 @@ def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
     for name, value in line.items():
         if name not in unknown and not isinstance(value, str):
             raise ValueError(f"`{name}` must be text")
+        if name not in unknown and name != "caption" and "\0" in value:
+            raise ValueError(f"`{name}` must be a path, and no path holds a null character")
         if isinstance(value, str):
             # JSON can spell a lone surrogate, which is no text; encoding it raises UnicodeEncodeError, a ValueError.
             value.encode()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 import tempfile
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from blissmask.errors import BlissmaskError, Hint, Problem, UsageError
+from rich.text import Text  # noqa: TID251
+
+from blissmask.errors import BlissmaskError, Hint, Problem, StoppedError, UsageError
 from blissmask.ui.console import err, folded, printable
 
 _OF_AN_ERROR, _OF_A_WARNING = 10, 3
@@ -23,13 +26,32 @@ class ProblemPrinter:
         verbose: show all places of a problem.
         config: the configuration file that the user named; commands in hints name it, so that they can be typed as
             shown.
+        typed: command -> flag -> the flag and its value as the user typed them, for the same reason.
     """
 
     verbose: bool = False
     config: Path | None = None
+    typed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def fix_text(self, fix: str | Hint) -> str:
+        """Return a hint with what the user typed."""
+        if isinstance(fix, str):
+            return fix
+        config = shlex.quote(str(self.config)) if self.config is not None else ""
+        return fix.text(config, self.typed.get(fix.command, {}))
+
+    def stopped(self, error: StoppedError) -> None:
+        """Print that the work stopped as it was asked to, which is no error."""
+        for problem in error.problems:
+            show_note(problem.what)
+            if problem.fix:
+                self._show_hint(problem.fix)
 
     def error(self, error: BlissmaskError) -> None:
         """Print each problem of ``error``."""
+        if isinstance(error, StoppedError):
+            self.stopped(error)
+            return
         # What is wrong with a configuration is mended in one go, so all places are shown; of many files, some are.
         places = None if isinstance(error, UsageError) else _OF_AN_ERROR
         for problem in error.problems:
@@ -45,9 +67,7 @@ class ProblemPrinter:
 
     def _show(self, label: str, style: str, problem: Problem, places: int | None) -> None:
         console = err()
-        console.print(f"{label}:", style=style, end=" ")
-        column = len(label) + 2
-        console.print(folded(console, printable(problem.what), column=column, hanging=column))
+        self._print_labelled(label, style, problem.what)
         shown = problem.where[: None if self.verbose else places]
         for place in shown:
             console.print("  " + folded(console, printable(place), column=2, hanging=4))
@@ -60,14 +80,17 @@ class ProblemPrinter:
 
     def _show_hint(self, fix: str | Hint) -> None:
         console = err()
-        config = shlex.quote(str(self.config)) if self.config is not None else ""
-        text = fix.text(config) if isinstance(fix, Hint) else fix
-        first, *rest = text.splitlines()
+        first, *rest = self.fix_text(fix).splitlines()
         console.print()
-        console.print("hint:", style="bold cyan", end=" ")
-        console.print(folded(console, printable(first), column=6, hanging=6))
+        self._print_labelled("hint", "bold cyan", first)
         for line in rest:
             console.print("      " + folded(console, printable(line.strip()), column=6, hanging=6))
+
+    def _print_labelled(self, label: str, style: str, text: str) -> None:
+        """Print a label and a sentence in one go: between two, a progress bar would take the rest of the line."""
+        console, column = err(), len(label) + 2
+        shown = folded(console, printable(text), column=column, hanging=column)
+        console.print(Text.assemble((f"{label}:", style), f" {shown}"))
 
 
 def show_note(text: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from blissmask.errors import BlissmaskError, exit_code_of
+from blissmask.errors import BlissmaskError, Hint, StoppedError, exit_code_of
 from blissmask.events import Announced, Event, Measured, Noted, PhaseFinished, PhaseStarted, Warned
 
 if TYPE_CHECKING:
@@ -36,12 +37,18 @@ def show_plan(plan: Plan) -> None:
     _print({"type": "plan", "command": plan.command, "items": items, **plan.details, "warnings": warnings})
 
 
-def show_error(error: BlissmaskError) -> None:
-    """Print the error document that stands in for a summary."""
+def show_error(error: BlissmaskError, fix_text: Callable[[str | Hint], str] = str) -> None:
+    """Print the document that stands in for a summary: ``error``, or ``stopped`` where somebody asked for the stop.
+
+    Args:
+        error: what ended the run.
+        fix_text: turns a hint into the text that the screen shows.
+    """
     problems = [
-        {"what": problem.what, "where": list(problem.where), "fix": str(problem.fix)} for problem in error.problems
+        {"what": problem.what, "where": list(problem.where), "fix": fix_text(problem.fix)} for problem in error.problems
     ]
-    _print({"type": "error", "problems": problems, "exit_code": exit_code_of(error)})
+    kind = "stopped" if isinstance(error, StoppedError) else "error"
+    _print({"type": kind, "problems": problems, "exit_code": exit_code_of(error)})
 
 
 def show_bug(error: BaseException, *, exit_code: int) -> None:
@@ -56,8 +63,9 @@ class JsonLines:
     def emit(self, event: Event) -> None:
         """Print ``event``; single items are left out, steps say enough."""
         match event:
-            case Measured(step=step, values=values):
-                _print({"type": "step", "step": step, **values})
+            case Measured(step=step, values=values, total=total):
+                # Steps are read from a GPU a few at a time; this is when they were read, in seconds since 1970.
+                _print({"type": "step", "step": step, "total": total, "time": round(time.time(), 3), **values})
             case PhaseStarted(phase=phase, total=total):
                 _print({"type": "phase_started", "phase": phase, "total": total})
             case PhaseFinished(phase=phase):

@@ -56,7 +56,7 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
     apply = functools.partial(_apply, options=plan.options)
     results = {item.key: done for item, done in carry_out(plan, apply, context, summary, phase="Applying")}
     emptied = [key for key, done in results.items() if done.weight == 0]
-    summary.details["items"] = {
+    summary.details["weights"] = {
         key: {"removed": round(done.removed, 4), "mean_weight": round(done.weight, 4)} for key, done in results.items()
     }
     summary.details["emptied"] = emptied

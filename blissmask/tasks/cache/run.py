@@ -68,6 +68,7 @@ def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
     room = sum(_file_size(entry.path) for entry in plan.entries)
     return Summary(
         COMMAND,
+        items=len(plan.items),
         written=len(written),
         skipped=len(plan.having(Action.SKIP)),
         failures=failures,

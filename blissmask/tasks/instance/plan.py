@@ -10,6 +10,7 @@ from pathlib import Path
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import find_media, unread_warning
+from blissmask.errors import Problem
 from blissmask.masks import bars
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
 from blissmask.people.people_backend import PEOPLE, PeopleBackend
@@ -22,7 +23,7 @@ from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_n
 from blissmask.tasks.mask_files.media_plan import Making, plan_media
 from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
-from blissmask.tasks.run.plan import Explanation, Plan
+from blissmask.tasks.run.plan import Action, Explanation, Plan, PlannedItem
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +100,12 @@ def plan(config: Config) -> InstancePlan | Explanation:
         command=COMMAND,
         items=items,
         outputs=(output,) if options.review is None else (output, options.review),
-        warnings=[*unread_warning(source, found, videos=True), *forms.warning(), *kept_warning(items)],
+        warnings=[
+            *unread_warning(source, found, videos=True),
+            *_no_reference(options, items),
+            *forms.warning(),
+            *kept_warning(items),
+        ],
         details={"licences": to_json(weights)},
         output=output,
         backend=backend,
@@ -113,6 +119,14 @@ def plan(config: Config) -> InstancePlan | Explanation:
         options=options,
         training_area=training_area(config),
     )
+
+
+def _no_reference(options: InstanceSection, items: Sequence[PlannedItem]) -> list[Problem]:
+    """Warn, before hours of work, that photos with several people will fail where nothing says who the subject is."""
+    if options.reference or options.on_missing == "largest" or not any(item.action is Action.WRITE for item in items):
+        return []
+    fix = "name a photo of the subject with `--reference`, or take the largest person with `--on-missing largest`"
+    return [Problem("there is no reference: photos with one person are outlined, those with several fail", fix=fix)]
 
 
 def _explanation(options: InstanceSection) -> Explanation:

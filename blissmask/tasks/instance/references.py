@@ -9,8 +9,8 @@ from pathlib import Path
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES
-from blissmask.errors import Problem, UsageError
-from blissmask.media.image import read_image
+from blissmask.errors import MediaError, Problem, UsageError
+from blissmask.media.image import read_image, read_size
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.face_reader import MIN_FACE_PIXELS, FaceReader, Thresholds
 from blissmask.people.people_backend import Verdict
@@ -52,6 +52,7 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
 
     Raises:
         UsageError: a path does not exist, or a folder holds no pictures; names all of them.
+        MediaError: photos cannot be read; names all of them.
     """
     photos: list[Path] = []
     problems = []
@@ -66,7 +67,19 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
         photos += found
     if problems:
         raise UsageError.several(problems)
+    problems = [problem for path in photos for problem in _unreadable(path)]
+    if problems:
+        raise MediaError.several(problems)
     return photos
+
+
+def _unreadable(path: Path) -> Sequence[Problem]:
+    """Return what is wrong with the header of a photo: the backends take minutes to load before it is decoded."""
+    try:
+        read_size(path)
+    except MediaError as error:
+        return error.problems
+    return ()
 
 
 def settings_of(

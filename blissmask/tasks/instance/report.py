@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from blissmask.errors import Problem
 from blissmask.people.people_backend import Verdict
@@ -61,8 +62,13 @@ def verdict_table(scores: Sequence[Score]) -> Table:
     return Table("", ("Verdict", "Items", "Distance", "Least margin"), tuple(rows), ("total", str(len(scores)), "", ""))
 
 
-def warnings_about(scores: Mapping[str, Score]) -> list[Problem]:
-    """Name the items that are uncertain, and those without the subject."""
+def warnings_about(scores: Mapping[str, Score], *, sheet: Path | None, review: Path | None) -> list[Problem]:
+    """Name the items that are uncertain, and those without the subject.
+
+    Args:
+        scores: of the items.
+        sheet, review: the contact sheet and the folder of copies where they can be looked at; None where there is none.
+    """
     uncertain = [
         f"{key}{distance_text(score.distance)}" for key, score in scores.items() if score.verdict is Verdict.UNCERTAIN
     ]
@@ -73,7 +79,11 @@ def warnings_about(scores: Mapping[str, Score]) -> list[Problem]:
     ]
     problems = []
     if uncertain:
-        fix = "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), or add references"
+        places = [f"`{place}`" for place in (review, sheet) if place is not None]
+        look = f"look at them in {' or '.join(places)}"
+        if not places:
+            look = "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them)"
+        fix = f"{look}, or add references"
         what = f"{counted(len(uncertain), 'item')} in which the subject is uncertain"
         problems.append(Problem(what, places_of(uncertain), fix))
     if empty:

@@ -123,7 +123,7 @@ def _count(summary: Summary, plan: InstancePlan, outcomes: Mapping[str, Outcome]
     summary.written -= len(left_out)
     summary.skipped += len(left_out)
     summary.tables.append(verdict_table(list(scores.values())))
-    summary.warnings += warnings_about(scores)
+    summary.warnings += warnings_about(scores, sheet=plan.options.sheet, review=plan.options.review)
     summary.details |= {
         **plan.details,
         "verdicts": {verdict.value: sum(score.verdict is verdict for score in scores.values()) for verdict in Verdict},

@@ -114,9 +114,14 @@ def mean_coverage(seen: Sequence[Seen]) -> dict[WeightTier, float]:
     return {tier: sum(item.coverage[tier] for item in seen) / max(1, len(seen)) for tier in TIERS}
 
 
-def warnings_about(seen: Mapping[str, Seen]) -> list[Problem]:
-    """Name the items with an empty mask, without a person, without a face, and with several people."""
-    look = "look at them in a contact sheet (`--sheet sheet.html`)"
+def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Problem]:
+    """Name the items with an empty mask, without a person, without a face, and with several people.
+
+    Args:
+        seen: of the items.
+        sheet: the contact sheet where they can be looked at; None where there is none.
+    """
+    look = f"look at them in `{sheet}`" if sheet else "look at them in a contact sheet (`--sheet sheet.html`)"
     groups = (
         (
             "empty mask",

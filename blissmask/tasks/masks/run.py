@@ -51,10 +51,9 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
 def _count(summary: Summary, plan: MasksPlan, seen: Mapping[str, Seen]) -> None:
     """Put into ``summary`` how much of the photos is what, and which items need a look."""
     summary.tables.append(coverage_table(list(seen.values()), plan.options.tiers))
-    summary.warnings += warnings_about(seen)
+    summary.warnings += warnings_about(seen, sheet=plan.options.sheet)
     summary.details |= {
         **plan.details,
-        "items": len(seen),
         "mean_coverage": {tier.value: round(share, 5) for tier, share in mean_coverage(list(seen.values())).items()},
         "without_person": [key for key, result in seen.items() if result.people == 0],
         "without_face": [key for key, result in seen.items() if result.faces == 0],

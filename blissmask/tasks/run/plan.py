@@ -130,6 +130,7 @@ class Summary:
     """What a run did.
 
     Attributes:
+        items: number of items that the plan listed, as ``--dry-run`` shows them.
         written, skipped: item counts.
         failures: items that failed, with the reason; finished work is kept.
         tables, warnings, details: as in Plan, about the result.
@@ -139,6 +140,7 @@ class Summary:
     """
 
     command: str
+    items: int = 0
     written: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -159,6 +161,7 @@ class Summary:
         return {
             "type": "summary",
             "command": self.command,
+            "items": self.items,
             "written": self.written,
             "skipped": self.skipped,
             "failed": [

@@ -38,6 +38,7 @@ def begin(plan: Plan) -> Summary:
     """Return the summary of a run that has done nothing yet: what the plan skips, keeps and expects to fail."""
     return Summary(
         plan.command,
+        items=len(plan.items),
         skipped=len(plan.having(Action.SKIP)),
         failures=planned_failures(plan),
         details={"kept": [item.key for item in plan.items if item.reason in tuple(Kept)]},

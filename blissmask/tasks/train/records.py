@@ -29,7 +29,7 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
     """
 
     def show(step: int, values: Values) -> None:
-        context.reporter.emit(Measured(step, values))
+        context.reporter.emit(Measured(step, values, plan.steps.total))
         note = f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"
         context.reporter.emit(Advanced(1, note=note))
         last.update(values)

@@ -36,7 +36,7 @@ def test_everything_outside_the_subject_becomes_0(folder: Path) -> None:
 
 def test_weight_removed_is_told_per_photo(folder: Path) -> None:
     summary = apply(folder)
-    assert summary.details["items"]["a"]["removed"] == 0.5
+    assert summary.details["weights"]["a"]["removed"] == 0.5
     assert summary.tables[0].rows[0][:2] == ("a", "50.0%")
 
 

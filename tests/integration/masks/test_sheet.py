@@ -27,7 +27,7 @@ def folder(tmp_path: Path, backend: ColourBackend) -> Path:
 def test_mask_made_by_hand_counts_in_the_summary_and_stands_on_the_sheet(folder: Path, value: int) -> None:
     save(folder / "masks" / "a.png", np.full((30, 40), value, dtype=np.uint8))
     summary = make(folder, sheet=folder / "sheet.html")
-    assert summary.details["items"] == 2
+    assert summary.items == 2
     assert summary.details["empty_masks"] == ([] if value else ["a"])
     assert "a.png" in (folder / "sheet.html").read_text()
 

@@ -1,10 +1,14 @@
 """Hints on the screen: commands in them name the configuration that the user named."""
 
+from io import StringIO
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from rich.console import Console
 
-from blissmask.errors import CacheError, Hint, Problem
+from blissmask.errors import CacheError, Hint, Problem, StoppedError
+from blissmask.ui import problems
 from blissmask.ui.problems import ProblemPrinter
 
 HINT = Hint("run `{command}` first", "cache", "--arch mine")
@@ -21,6 +25,30 @@ HINT = Hint("run `{command}` first", "cache", "--arch mine")
 def test_a_command_in_a_hint_can_be_typed_as_shown(capsys: pytest.CaptureFixture[str], config: Path, command: str):
     ProblemPrinter(config=config).error(CacheError("the cache is empty", fix=HINT))
     assert capsys.readouterr().err == f"error: the cache is empty\n\nhint: run `{command}` first\n\n"
+
+
+def test_a_hint_carries_what_was_typed_unless_it_says_so_itself(capsys: pytest.CaptureFixture[str]):
+    typed = {"cache": {"--arch": "--arch other", "--model": "--model tiny"}, "train": {"--seed": "--seed 7"}}
+    ProblemPrinter(typed=typed).error(CacheError("the cache is empty", fix=HINT))
+    assert "hint: run `blissmask cache --arch mine --model tiny` first" in capsys.readouterr().err
+
+
+def test_a_stop_that_was_asked_for_is_no_error(capsys: pytest.CaptureFixture[str]):
+    ProblemPrinter().error(StoppedError("stopped after step 2", signal_number=2, fix="run it again"))
+    assert capsys.readouterr().err == "stopped after step 2\n\nhint: run it again\n"
+
+
+def test_a_warning_and_its_label_are_written_in_one_go(monkeypatch: pytest.MonkeyPatch):
+    class Written(StringIO):
+        pieces: ClassVar[list[str]] = []
+
+        def write(self, text: str) -> int:
+            self.pieces.append(text)
+            return super().write(text)
+
+    monkeypatch.setattr(problems, "err", lambda: Console(file=Written(), soft_wrap=True))
+    ProblemPrinter().warning(Problem("be careful"))
+    assert Written.pieces == ["warning: be careful\n"]
 
 
 def test_a_command_on_a_line_of_its_own_stays_there(capsys: pytest.CaptureFixture[str]):

@@ -45,7 +45,7 @@ EVERY_KIND = (
     Announced(("the banner",)),
     Warned(Problem("be careful")),
     PhaseStarted("Training", 1),
-    Measured(1, {"loss": 2.0}),
+    Measured(1, {"loss": 2.0}, 1),
     Advanced(1),
     PhaseFinished("Training"),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.config.run_section import RunSection
-from blissmask.errors import Problem, UsageError
+from blissmask.errors import Problem, StoppedError, UsageError
 from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
 from blissmask.ui import report_json
@@ -22,7 +22,10 @@ def printed(capsys):
 @pytest.mark.parametrize(
     ("event", "document"),
     [
-        (Measured(3, {"loss": 0.5, "loss/face": 0.25}), {"type": "step", "step": 3, "loss": 0.5, "loss/face": 0.25}),
+        (
+            Measured(3, {"loss": 0.5, "loss/face": 0.25}, 8),
+            {"type": "step", "step": 3, "total": 8, "time": 1700000000.123, "loss": 0.5, "loss/face": 0.25},
+        ),
         (PhaseStarted("Training", 8, "steps"), {"type": "phase_started", "phase": "Training", "total": 8}),
         (
             PhaseStarted("Loading the model", None),
@@ -35,7 +38,8 @@ def printed(capsys):
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, dict) else "",
 )
-def test_train_prints_each_event_as_one_line(capsys, event, document):
+def test_train_prints_each_event_as_one_line(capsys, monkeypatch, event, document):
+    monkeypatch.setattr(report_json.time, "time", lambda: 1700000000.1234)
     with make_reporter(RunSection(json_output=True), "train", ProblemPrinter()) as reporter:
         reporter.emit(event)
     assert printed(capsys) == [document]
@@ -50,11 +54,12 @@ def test_single_items_are_left_out(capsys):
 def test_the_summary_has_the_keys_that_programs_rely_on(capsys):
     summary = Summary(
         "masks",
+        items=4,
         written=2,
         skipped=1,
         failures=[Failure("a", Problem("damaged", ("photos/a.png",), "mend it"))],
         warnings=[Problem("careful", ("b",))],
-        details={"items": 3},
+        details={"people": 3},
         destination="out",
         seconds=1.23456,
     )
@@ -63,10 +68,11 @@ def test_the_summary_has_the_keys_that_programs_rely_on(capsys):
         {
             "type": "summary",
             "command": "masks",
+            "items": 4,
             "written": 2,
             "skipped": 1,
             "failed": [{"item": "a", "reason": "damaged", "where": ["photos/a.png"]}],
-            "items": 3,
+            "people": 3,
             "warnings": ["careful"],
             "seconds": 1.235,
             "exit_code": 3,
@@ -107,6 +113,13 @@ def test_the_plan_has_the_keys_that_programs_rely_on(capsys):
             "classes": 4,
             "warnings": ["careful"],
         }
+    ]
+
+
+def test_a_stop_that_was_asked_for_is_no_error(capsys):
+    report_json.show_error(StoppedError("stopped", signal_number=15, fix="run it again"))
+    assert printed(capsys) == [
+        {"type": "stopped", "problems": [{"what": "stopped", "where": [], "fix": "run it again"}], "exit_code": 143}
     ]
 
 

@@ -9,15 +9,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli
-
+from blissmask.config.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import Problem, UsageError
 
 _OPTION_START = re.compile(r"\s+--(?=[A-Za-z])")
@@ -148,8 +146,9 @@ def _read_file(path: Path) -> list[tuple[str, Any]]:
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError("the prompts are not UTF-8 text", where=[path], fix="save the file as UTF-8") from error
-    except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"the prompts cannot be parsed: {error}", where=[path]) from error
+    except DocumentError as error:
+        where = [f"{path}, {error.place}" if error.place else path]
+        raise UsageError(f"the prompts cannot be parsed: {error}", where=where, fix=error.fix) from error
     except _WrongError as error:
         raise UsageError(str(error), where=[path]) from error
 
@@ -164,7 +163,7 @@ def _from_text(content: str, name: str) -> list[tuple[str, Any]]:
 
 
 def _from_toml(content: str, name: str) -> list[tuple[str, Any]]:
-    shared = tomli.loads(content).get("prompt")
+    shared = parse_toml(content).get("prompt")
     subsets = shared.get("subset") if isinstance(shared, dict) else None
     if not isinstance(shared, dict) or not isinstance(subsets, list):
         raise _WrongError("there is no `[[prompt.subset]]` table: each prompt is one")
@@ -177,7 +176,8 @@ def _from_toml(content: str, name: str) -> list[tuple[str, Any]]:
 
 
 def _from_json(content: str, name: str) -> list[tuple[str, Any]]:
-    data = json.loads(content)
+    data = parse_json(content)
+    refuse_half_characters(data)
     if not isinstance(data, list):
         raise _WrongError("the file must hold a list of prompts")
     return [(f"{name}, prompt {number}", written) for number, written in enumerate(data, 1)]

@@ -1,6 +1,7 @@
 """`train --json`: a program can follow a training line by line."""
 
 import json
+import time
 
 import pytest
 
@@ -37,6 +38,12 @@ def test_every_step_has_a_line_with_its_number_and_its_loss(documents):
     assert [(step["step"], step["loss"] > 0) for step in steps] == [(1, True), (2, True), (3, True)]
 
 
+def test_every_step_tells_how_many_there_are_and_when_it_was_read(documents):
+    steps = [document for document in documents if document["type"] == "step"]
+    assert [step["total"] for step in steps] == [3, 3, 3]
+    assert steps[0]["time"] <= steps[1]["time"] <= steps[2]["time"] <= time.time()
+
+
 def test_steps_stand_within_the_phase_of_training(documents):
     kinds = [(document["type"], document.get("phase")) for document in documents]
     assert kinds[-6:] == [
@@ -49,7 +56,7 @@ def test_steps_stand_within_the_phase_of_training(documents):
 
 def test_the_last_line_is_the_summary_with_the_keys_that_programs_rely_on(documents):
     assert list(documents[-1]) == [
-        *("type", "command", "written", "skipped", "failed", "kept", "steps", "loss", "files"),
+        *("type", "command", "items", "written", "skipped", "failed", "kept", "steps", "loss", "files"),
         *("mean_loss_weight", "empty_masks", "warnings", "seconds", "exit_code"),
     ]
 

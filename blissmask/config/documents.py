@@ -1,0 +1,139 @@
+"""Parse TOML and JSON that people write: a mistake names its line, shows it, and says how to mend it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import tomli
+
+_CURLY = "“”„‟‘’‚‛«»‹›＂＇"
+"""Quotes of word processors and keyboards; TOML knows straight ones alone."""
+_BARE_VALUE = re.compile(r"(?P<key>[^=#]*?)\s*=\s*(?P<value>[^\s\"'\[{#][^#]*?)\s*(?:#.*)?")
+_SWITCHES = {"true": "true", "false": "false", "yes": "true", "no": "false", "on": "true", "off": "false"}
+_TEXT_UNCLOSED = ("Illegal character '\\n'", "Unterminated string", 'Expected "\'"')
+"""How tomli's messages begin for a text whose closing quote is missing."""
+_MOST_SHOWN = 100
+"""Characters of a line that are shown, so that the message stays on a screen."""
+
+
+class DocumentError(ValueError):
+    """A text that is no TOML or JSON.
+
+    Args:
+        what: the sentence.
+        place: the line and its number, e.g. ``line 4: image_directory = photos``; empty when it is not about one line.
+        fix: how to mend it; empty when there is nothing to suggest.
+    """
+
+    def __init__(self, what: str, *, place: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.place = place
+        self.fix = fix
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML document.
+
+    Raises:
+        DocumentError: it is none.
+    """
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        number, message = error.lineno, error.msg
+        if message.startswith(_TEXT_UNCLOSED):
+            # tomli notices only where the next quote is missing, which may be lines later.
+            number = next((at for at, line in enumerate(text.splitlines()[:number], 1) if _is_open(line)), number)
+            message = "a text has no closing quote"
+        line = _line(text, number)
+        raise DocumentError(message, place=_place(number, line), fix=_toml_fix(message, line)) from error
+    except (RecursionError, ValueError) as error:
+        raise _too_much(error) from error
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON document; :func:`refuse_half_characters` checks its texts.
+
+    Raises:
+        DocumentError: it is none.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = _place(error.lineno, _line(text, error.lineno))
+        raise DocumentError(f"{error.msg} at column {error.colno}", place=place) from error
+    except (RecursionError, ValueError) as error:
+        raise _too_much(error) from error
+
+
+def refuse_half_characters(value: Any) -> None:
+    """Refuse half of a surrogate pair, which JSON can spell and no file name and no tokenizer takes.
+
+    Args:
+        value: as :func:`parse_json` returned it.
+
+    Raises:
+        DocumentError: there is one in a text or a key.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DocumentError(f"a text holds {error.object[error.start]!a}, half a character") from error
+
+
+def _too_much(error: Exception) -> DocumentError:
+    """Return the error for brackets or numbers that Python's own limits stop (``sys.set_int_max_str_digits``)."""
+    if isinstance(error, RecursionError):
+        return DocumentError("brackets or dotted keys are nested too deeply")
+    return DocumentError("a number has too many digits")
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.split("\n")
+    return lines[number - 1].strip() if 0 < number <= len(lines) else ""
+
+
+def _place(number: int, line: str) -> str:
+    shown = line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+    return f"line {number}: {shown}" if shown else f"line {number}"
+
+
+def _is_open(line: str) -> bool:
+    """Return whether a text that begins on ``line`` is not closed on it; texts in triple quotes may go on."""
+    quote, escaped = "", False
+    if '"""' in line or "'''" in line:
+        return False
+    for char in line:
+        if escaped:
+            escaped = False
+        elif quote == '"' and char == "\\":
+            escaped = True
+        elif quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char == "#":
+            break
+    return bool(quote)
+
+
+def _toml_fix(message: str, line: str) -> str:
+    """Return how to mend a line of TOML; empty when nothing is known about it."""
+    if any(char in line for char in _CURLY):
+        return "these are curly quotes; write straight ones, \" or '"
+    if "\\" in line and any(word in message.lower() for word in ("hex", "escape")):
+        return "in double quotes a backslash starts an escape: write paths with / or in single quotes"
+    if message == "a text has no closing quote":
+        return "close it with the quote that it begins with"
+    bare = _BARE_VALUE.fullmatch(line)
+    if message != "Invalid value" or bare is None:
+        return ""
+    value = bare["value"]
+    if value.lower() in _SWITCHES:
+        return f"write `{bare['key']} = {_SWITCHES[value.lower()]}`"
+    if "=" in value or not any(char.isalpha() for char in value):
+        return ""
+    quote = "'" if "\\" in value else '"'
+    return f"text stands in quotes: `{bare['key']} = {quote}{value}{quote}`"
