@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from blissmask.errors import ModelError
+from blissmask.errors import ModelError, first_line
 from blissmask.licence import Licence
 
 COMMERCIAL = frozenset(
@@ -64,10 +65,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"`config.json` cannot be read: {error}", where=[path]) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"`config.json` cannot be read: {first_line(error)}", where=[path]) from error
     if not isinstance(config, dict):
         raise ModelError("`config.json` is no table", where=[path])
+    architectures, labels = config.get("architectures") or [], config.get("id2label") or {}
+    if not isinstance(architectures, list):
+        raise ModelError("`architectures` is no list", where=[path])
+    if not isinstance(labels, dict) or not all(re.fullmatch(r"\d{1,9}", key) for key in labels):
+        raise ModelError("`id2label` is no table of numbers and names", where=[path])
     return config
 
 

@@ -133,9 +133,22 @@ def read_preprocessing(folder: Path, *, default: Preprocessing | None = None) ->
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         settings = settings.get("image_processor", settings)
-        return _preprocessing_of(settings, default or Preprocessing())
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        preprocessing = _preprocessing_of(settings, default or Preprocessing())
+        _refuse_impossible(preprocessing)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
         raise ModelError(f"the image processor's settings cannot be understood: {error}", where=[path]) from error
+    return preprocessing
+
+
+def _refuse_impossible(preprocessing: Preprocessing) -> None:
+    """Raise ValueError for settings that no picture can be prepared with."""
+    sides = [*(preprocessing.size_wh or ()), preprocessing.shortest, preprocessing.longest, preprocessing.divisor]
+    if any(side is not None and side <= 0 for side in sides):
+        raise ValueError("a size is not above 0")
+    if len(preprocessing.mean) != 3 or len(preprocessing.std) != 3 or not all(preprocessing.std):
+        raise ValueError("mean and deviation must be three numbers, the deviations other than 0")
+    if preprocessing.resample is not None:
+        Image.Resampling(preprocessing.resample)
 
 
 def _preprocessing_of(settings: Mapping[str, Any], default: Preprocessing) -> Preprocessing:

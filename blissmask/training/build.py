@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from blissmask.errors import UsageError
+from blissmask.errors import CacheError, Hint, UsageError, first_line
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.data.batches import MicroBatch
+from blissmask.training.device import is_out_of_memory
 from blissmask.training.experts import FrozenExpert, Learner, StepSchedule
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
 from blissmask.training.memory.blocks import compile_blocks, shard_base
@@ -165,8 +167,29 @@ def _checkpoint_blocks(denoiser: Denoiser) -> None:
     module.enable_gradient_checkpointing()
 
 
+@contextlib.contextmanager
+def _blaming(batch: MicroBatch) -> Iterator[None]:
+    """Turn the first error of a model over what it was given into one that names the cache entries.
+
+    Caches may come from other tools, with other contents or widths than the family's.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # An error of the device may come from any kernel before this one.
+        if is_out_of_memory(error) or "CUDA error" in str(error):
+            raise
+        raise CacheError(
+            f"the model cannot take what the cache holds: {first_line(error)}",
+            where=batch.names,
+            fix=Hint("make the cache for this model: `{command}`", "cache"),
+        ) from error
+
+
 def _leave_out_unreached(denoiser: Denoiser, lora: Lora, first: MicroBatch, device: torch.device) -> list[str]:
     batch = first.to(device)
     _, inputs = noise_batch(batch, torch.full((len(batch.names),), 0.5), seed=0, device=device)
-    denoiser.predict(inputs).float().square().mean().backward()  # type: ignore[no-untyped-call]
+    with _blaming(first):
+        predicted = denoiser.predict(inputs)
+    predicted.float().square().mean().backward()  # type: ignore[no-untyped-call]
     return drop_unreached(lora, denoiser.module)

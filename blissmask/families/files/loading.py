@@ -100,7 +100,7 @@ def load_folder(load: Callable[..., Any], folder: Path, *, device: torch.device,
         with _MemoryNamed(folder):
             module = load(str(folder), local_files_only=True, use_safetensors=True, **{keyword: dtype})
             return _frozen(module.to(device))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(
             f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]
         ) from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blissmask.errors import ModelError
+from blissmask.errors import ModelError, first_line
 from blissmask.families.files.identity import path_identity
 from blissmask.families.files.miniature import seeded, tiny_identity
 from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
@@ -139,10 +139,16 @@ class Part:
         if self.check_file is not None:
             self.check_file(path)
         tensors = open_checkpoint(path)
-        if self.rename is not None:
-            tensors = self.rename(tensors)
-        config = self.config_of(tensors, path)
-        empty = build_empty(lambda: self._trimmed(self._build(config)))
+        try:
+            if self.rename is not None:
+                tensors = self.rename(tensors)
+            config = self.config_of(tensors, path)
+            empty = build_empty(lambda: self._trimmed(self._build(config)))
+        except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError) as error:
+            # Sizes are read from shapes: a tensor without axes, or with one of length 0, has none to read.
+            name = self.class_path.rpartition(".")[2]
+            what = f"{path.name} is no {name}: its tensors have other shapes ({first_line(error)})"
+            raise ModelError(what, where=[path], fix="give the file of this model family") from error
         return load_weights(empty, tensors, source=path, device=device, dtype=dtype, ignore=self.ignore)
 
     def _build(self, config: dict[str, Any]) -> nn.Module:

@@ -86,7 +86,10 @@ def load_tokenizer(folders: Sequence[Path], tokenizer: Tokenizer) -> Any:
             continue
         try:
             loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
+            # The library behind it raises plain exceptions for files that it cannot understand.
             what = f"the tokenizer cannot be loaded: {first_line(error)}"
             raise ModelError(what, where=[folder], fix=fix) from error
         missing = [token for token in tokenizer.specials if token not in loaded.get_vocab()]

@@ -9,6 +9,7 @@ from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
 from blissmask.tasks.train.plan import TrainPlan
+from blissmask.training.data.alike import AlikeItems
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
 from blissmask.training.data.prefetch import ItemStore, memory_budget
@@ -33,14 +34,15 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
     """Read every entry once, so that a broken one is found before the first step.
 
     Raises:
-        CacheError: an entry holds NaN or infinity.
+        CacheError: an entry holds NaN or infinity, or is unlike the others.
     """
-    store, totals = _open_store(plan), MaskTotals()
+    store, totals, alike = _open_store(plan), MaskTotals(), AlikeItems()
     held_out = frozenset(plan.data.held_out)
     repeats = [cached.repeats for cached in plan.data.sets for _ in cached.headers]
     context.reporter.emit(PhaseStarted("Reading the cache", len(repeats)))
     for position, header in enumerate(plan.data.headers):
         item = store.item(position)
+        alike.check(header, item)
         # Held-out items teach nothing, so the banner does not count them.
         if position not in held_out:
             totals.add(item, repeats=repeats[position])

@@ -55,7 +55,7 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
         warnings.append(Problem(what, places_of([path for _, path in found.whole])))
         return Start(None, _write(names, f"{total_steps} steps"), warnings)
     state = load_state(found.newest)
-    changed = compare_settings(state.numbers.get("settings", {}), settings, fixed=FIXED)
+    changed = compare_settings(state.settings, settings, fixed=FIXED)
     if state.step >= total_steps and all(path.is_file() for path in names.lora_files()):
         return Start(state, _skip(names, total_steps), [*warnings, _already_trained(names, state, changed)])
     if changed:
@@ -78,7 +78,7 @@ def resume_hint(config: Config) -> str:
 
 def refuse_other_base(state: SavedState, learners: Sequence[Learner]) -> None:
     """Raise UsageError when ``state`` was made on other weights, e.g. on the miniature that all was tried out with."""
-    before = state.numbers.get("settings", {}).get(BASE)
+    before = state.settings.get(BASE)
     if before is not None and before != base_identities(learners):
         raise UsageError(
             "the training state was made with another base model",

@@ -132,7 +132,7 @@ def _load_learners(
         context.reporter.emit(Noted(note))
     if plan.state is not None:
         refuse_other_base(plan.state, learners)
-        saving.restore_run_state(plan.state, learners, plan.config.optimizer.optimizer_args)
+        saving.restore_run_state(plan.state, learners, optimizer_options(plan.config.optimizer))
         context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.steps.total}"))
     elif plan.config.lora.network_weights is not None:
         _load_weights(plan.config.lora.network_weights, learners)

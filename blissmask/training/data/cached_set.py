@@ -99,7 +99,9 @@ def read_set(number: int, folder: Path, family: FamilyForTask, *, batch_size: in
         _refuse_empty(number, folder, family)
     foreign = [header.path for header in headers if _is_foreign(header, family)]
     without_text = [header.text_path for header in headers if not header.text_path.is_file()]
+    odd = [header.path for header in headers if header.path not in foreign and not _fits_grid(header, family)]
     problems = _problem("cached for another model family", foreign, family)
+    problems += _problem("latents of a size that the family cannot train", odd, family)
     problems += _other_tasks(headers, family)
     problems += _problem("no cached caption", without_text, family)
     if problems:
@@ -243,6 +245,13 @@ def _refuse_empty(number: int, folder: Path, family: FamilyForTask) -> None:
 def _is_foreign(header: CacheHeader, family: FamilyForTask) -> bool:
     named = header.metadata.get("architecture", family.metadata_name)
     return named != family.metadata_name or header.latent_shape[0] != family.latent.channels
+
+
+def _fits_grid(header: CacheHeader, family: FamilyForTask) -> bool:
+    """Return whether the latents are whole patches of the denoiser, and at least one."""
+    patch = family.latent.grid_multiple // family.latent.spatial_stride
+    _, frames, rows, columns = header.latent_shape
+    return frames > 0 and all(side > 0 and side % patch == 0 for side in (rows, columns))
 
 
 def _other_tasks(headers: Sequence[CacheHeader], family: FamilyForTask) -> list[Problem]:

@@ -28,6 +28,7 @@ from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import LoraFormat, to_format, to_native
 from blissmask.training.lora.layers import ADAPTER, Lora
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
+from blissmask.training.lora.shapes import refuse_impossible
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -104,9 +105,11 @@ def read_lora(path: Path) -> dict[str, Tensor]:
 def read_finite_lora(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a LoRA file that can be trained or converted.
 
-    Raises ModelError as :func:`read_lora` does, and when a tensor holds NaN or infinity.
+    Raises ModelError as :func:`read_lora` and :func:`shapes.refuse_impossible` do, and when a tensor holds NaN or
+    infinity.
     """
     tensors = read_lora(path)
+    refuse_impossible(tensors, path)
     for key, tensor in tensors.items():
         if not bool(torch.isfinite(tensor.float()).all()):
             raise ModelError(

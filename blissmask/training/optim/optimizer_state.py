@@ -58,7 +58,7 @@ def restore_optimizer(
     tensors: Mapping[str, Tensor],
     numbers: Mapping[str, Any],
     *,
-    schedule: Mapping[str, Any],
+    steps: int,
     options: Iterable[str],
 ) -> None:
     """Bring an optimiser and its schedule to where they were saved.
@@ -68,7 +68,7 @@ def restore_optimizer(
     Args:
         optimizer, scheduler: as the settings of now make them.
         tensors, numbers: what :func:`pack_optimizer` took.
-        schedule: the scheduler's state.
+        steps: that the optimiser had taken.
         options: names of the group options, learning rates aside, that are the user's and stay as they are now.
     """
     wanted = [
@@ -77,8 +77,8 @@ def restore_optimizer(
     ]
     base_rates = list(scheduler.base_lrs)
     unpack_optimizer(optimizer, tensors, numbers)
-    scheduler.load_state_dict(dict(schedule))
     # Every schedule on offer is of this kind: the rate of a step is the base rate times a factor.
+    scheduler.last_epoch, scheduler._step_count = steps, steps + 1
     factors = [factor(scheduler.last_epoch) for factor in cast(LambdaLR, scheduler).lr_lambdas]
     rates = [base * factor for base, factor in zip(base_rates, factors, strict=True)]
     scheduler.base_lrs, scheduler._last_lr = base_rates, rates

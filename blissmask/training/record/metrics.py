@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blissmask.errors import BlissmaskError, InputError, MachineError
+from blissmask.errors import InputError, MachineError
 from blissmask.storage import atomic
 
 Values = Mapping[str, float]
@@ -102,7 +102,7 @@ class StepLog:
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
         self._path = path
-        kept = [line for line in _lines(path) if _step_of(line) <= keep_until] if keep_until else []
+        kept = [line for line in _lines(path) if _parse(line, path)["step"] <= keep_until] if keep_until else []
         atomic.write_text(path, "".join(f"{line}\n" for line in kept))
 
     def write(self, step: int, values: Values) -> None:
@@ -121,28 +121,24 @@ class StepLog:
 def read_log(path: Path) -> list[dict[str, float]]:
     """Return the whole lines of a step log, in order.
 
-    Raises BlissmaskError when a line is not ours.
+    Raises InputError when a line is not ours.
     """
-    return [_parse(line) for line in _lines(path)]
+    return [_parse(line, path) for line in _lines(path)]
 
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    # Bytes that are no text are kept as they are: the line that holds them is named.
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     # After the last line end comes nothing, or a line that a kill tore.
     return lines[:-1]
 
 
-def _step_of(line: str) -> int:
-    return int(_parse(line)["step"])
-
-
-def _parse(line: str) -> dict[str, float]:
+def _parse(line: str, path: Path) -> dict[str, float]:
     try:
         values = json.loads(line)
         return {name: float(values[name]) for name in ("step", *values)}
-    except (ValueError, KeyError, TypeError) as error:
-        raise BlissmaskError(
-            f"the step log holds a line that is not ours: {line[:60]}", fix="move the log away, then run again"
-        ) from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        what = f"the step log holds a line that is not ours: {line[:60]}"
+        raise InputError(what, where=[path], fix="move the log away, then run again") from error

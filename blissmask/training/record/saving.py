@@ -9,13 +9,20 @@ from typing import Any
 
 from torch import Tensor
 
-from blissmask.errors import UsageError
+from blissmask.errors import BlissmaskError, CacheError, UsageError
 from blissmask.training.experts import Learner
 from blissmask.training.lora.file import save_lora
 from blissmask.training.lora.formats import LoraFormat
-from blissmask.training.optim.optimizer import parse_arguments
+from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
-from blissmask.training.record.training_state import SavedState, TrainingState, restore_parameters, save_state
+from blissmask.training.optim.saved_optimizer import check_saved_optimizer
+from blissmask.training.record.training_state import (
+    SavedState,
+    TrainingState,
+    is_whole_number,
+    restore_parameters,
+    save_state,
+)
 
 DATA = "data"
 """The setting that tells one data set from another."""
@@ -121,11 +128,12 @@ def save_run_state(
         suffix = f"-{learner.name}" if learner.name else ""
         tensors[f"lora{suffix}"] = {name: parameter.detach() for name, parameter in learner.lora.named_parameters()}
         tensors[f"optimizer{suffix}"], numbers[f"optimizer{suffix}"] = pack_optimizer(learner.optimizer)
-        numbers[f"scheduler{suffix}"] = learner.scheduler.state_dict()
+        # Everything else of a schedule is made from the settings.
+        numbers[f"scheduler{suffix}"] = learner.scheduler.last_epoch
     save_state(outputs.folder, outputs.run_name, TrainingState(step, numbers, tensors), keep_last=keep_last, anew=anew)
 
 
-def restore_run_state(state: SavedState, learners: Sequence[Learner], optimizer_args: Sequence[str]) -> None:
+def restore_run_state(state: SavedState, learners: Sequence[Learner], options: OptimizerOptions) -> None:
     """Bring every learner to where ``state`` was saved.
 
     Learning rate, schedule and options of the optimiser stay as they are now.
@@ -133,20 +141,32 @@ def restore_run_state(state: SavedState, learners: Sequence[Learner], optimizer_
     Args:
         state: where to go on.
         learners: as the options of now make them.
-        optimizer_args: arguments of the optimiser now.
+        options: of the optimiser now.
 
     Raises:
-        CacheError: the state is of another LoRA, or cannot be read.
+        CacheError: the state is of another LoRA, does not fit, or cannot be read.
     """
-    tensors, numbers = state.tensors(), state.numbers
-    before = numbers.get("settings", {}).get("optimizer_args", [])
-    options = {"weight_decay", *parse_arguments(optimizer_args), *parse_arguments(before)}
+    try:
+        _restore(state, learners, options)
+    except BlissmaskError as error:
+        problem = error.as_one()
+        fix = problem.fix or "remove it to continue from an older one, or begin again with `--no-resume`"
+        raise CacheError(problem.what, where=problem.where or [state.path], fix=fix) from error
+
+
+def _restore(state: SavedState, learners: Sequence[Learner], options: OptimizerOptions) -> None:
+    tensors = state.tensors()
+    before = state.settings.get("optimizer_args", [])
+    own = {"weight_decay", *parse_arguments(options.arguments), *parse_arguments(before)}
     for learner in _with_own_lora(learners):
         suffix = f"-{learner.name}" if learner.name else ""
-        restore_parameters(learner.lora.named_parameters(), tensors[f"lora{suffix}"])
-        remembered, kept = numbers[f"optimizer{suffix}"], tensors.get(f"optimizer{suffix}", {})
-        schedule = numbers[f"scheduler{suffix}"]
-        restore_optimizer(learner.optimizer, learner.scheduler, kept, remembered, schedule=schedule, options=options)
+        restore_parameters(learner.lora.named_parameters(), tensors.get(f"lora{suffix}", {}))
+        remembered, kept = state.numbers.get(f"optimizer{suffix}"), tensors.get(f"optimizer{suffix}", {})
+        steps = state.numbers.get(f"scheduler{suffix}")
+        if not isinstance(remembered, dict) or not is_whole_number(steps, most=state.step):
+            raise CacheError("the training state holds no optimiser or no schedule for this run")
+        check_saved_optimizer(learner.optimizer, options, kept, remembered)
+        restore_optimizer(learner.optimizer, learner.scheduler, kept, remembered, steps=steps, options=own)
 
 
 def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fixed: Sequence[str]) -> list[str]:

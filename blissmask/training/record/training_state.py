@@ -20,19 +20,20 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
-from blissmask.errors import CacheError, MachineError
+from blissmask.errors import CacheError, MachineError, first_line
 from blissmask.storage import atomic
 from blissmask.storage.content import file_sha256
 
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
+_NAME = re.compile(r".*-step(\d{8,})-state", re.DOTALL)
 _PART = ".blissmask-state-part"
 _REPLACING = ".blissmask-replaces"
 """End of the name of the hidden file that names the first state of a run that started anew."""
@@ -66,6 +67,12 @@ class SavedState:
     path: Path
     step: int
     numbers: Mapping[str, Any]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return the settings of the run that saved it."""
+        settings: Mapping[str, Any] = self.numbers["settings"]
+        return settings
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Read the tensors: name of the file, without its suffix -> its tensors.
@@ -179,16 +186,35 @@ def _write_files(folder: Path, state: TrainingState) -> None:
 def load_state(path: Path) -> SavedState:
     """Read the numbers of a state that :func:`find_states` found whole.
 
-    Raises CacheError when they cannot be read.
+    Raises CacheError when they cannot be read, or are not those of a state.
     """
+    file = path / _STATE
     try:
-        numbers = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        return SavedState(path, int(numbers["step"]), numbers)
-    except (OSError, ValueError, KeyError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise CacheError(
-            f"the training state cannot be read: {why}", where=[path], fix="remove it to continue from an older one"
-        ) from error
+        numbers = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise _unreadable(file, f"cannot be read: {why}") from error
+    if not isinstance(numbers, dict):
+        raise _unreadable(file, "is no table")
+    settings = numbers.setdefault("settings", {})
+    arguments = settings.get("optimizer_args", []) if isinstance(settings, dict) else None
+    if not isinstance(arguments, list) or not all(isinstance(argument, str) for argument in arguments):
+        raise _unreadable(file, "holds settings of another kind")
+    match = _NAME.fullmatch(path.name)
+    step = numbers.get("step")
+    if not is_whole_number(step) or (match and step != int(match[1])):
+        raise _unreadable(file, f"says that it is of step {str(step)[:20]}, and its folder is of another")
+    return SavedState(path, step, numbers)
+
+
+def is_whole_number(value: object, *, most: int = 10**12) -> TypeGuard[int]:
+    """Return whether a value from a file is a whole number from 0 to ``most``."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _unreadable(file: Path, what: str) -> CacheError:
+    fix = "remove the folder to continue from an older state"
+    return CacheError(f"the training state {what}", where=[file], fix=fix)
 
 
 def remove_states(folder: Path, name: str, *, but: Path | None = None) -> None:
@@ -218,6 +244,11 @@ def restore_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Map
                     f"the training state has another size for `{name}`",
                     fix="use `--no-resume`, or another `output_name`",
                 )
+            if not tensors[name].is_floating_point() or not bool(tensors[name].float().isfinite().all()):
+                raise CacheError(
+                    f"the training state holds no numbers, or NaN or infinity, for `{name}`",
+                    fix="remove it to continue from an older one",
+                )
             parameter.copy_(tensors[name])
 
 
@@ -245,7 +276,8 @@ def _marker(folder: Path, name: str) -> Path:
 def _replacing(folder: Path, name: str) -> Path | None:
     """Return the first state of a run that began to replace an earlier run's states; None when none is under way."""
     marker = _marker(folder, name)
-    return folder / marker.read_text(encoding="utf-8") if marker.is_file() else None
+    # Names are written as the file system spells them, which need not be UTF-8.
+    return folder / marker.read_text(encoding="utf-8", errors="surrogateescape") if marker.is_file() else None
 
 
 def _finish_replacing(folder: Path, name: str) -> None:
@@ -272,7 +304,7 @@ def _is_whole(path: Path, *, by_size: bool) -> bool:
                 name: (path / name).stat().st_size for name in names
             }
         return bool(manifest == _describe(path, names))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
