@@ -18,9 +18,10 @@ place.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -176,6 +177,18 @@ def file_error(error: OSError) -> InputError | None:
     if error.filename is None or isinstance(error.filename, int) or error.errno in _FAILS_EVERY_FILE:
         return None
     return InputError(f"the file cannot be read: {error.strerror or error}", where=[os.fsdecode(error.filename)])
+
+
+@contextlib.contextmanager
+def naming_files() -> Iterator[None]:
+    """Turn the system's refusal of one file into an error that names it; see :func:`file_error`."""
+    try:
+        yield
+    except OSError as error:
+        refusal = file_error(error)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def first_line(error: BaseException) -> str:

@@ -14,11 +14,19 @@ from blissmask.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted:
-    """A phase of the work begins, e.g. "Encoding" of 412 items; ``total`` is None when the number is unknown."""
+    """A phase of the work begins, e.g. "Encoding" of 412 items.
+
+    Attributes:
+        phase: its name.
+        total: how many items it has; None when the number is unknown.
+        unit: what it counts.
+        before: how many of them an earlier run did, which say nothing of the speed of this one.
+    """
 
     phase: str
     total: int | None
     unit: str = "items"
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

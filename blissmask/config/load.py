@@ -63,7 +63,7 @@ def load_config(path: Path | None, flags: Flags, spellings: Spellings = MappingP
     Args:
         path: the configuration file.
         flags: what was typed.
-        spellings: how flags are quoted in messages; those that are missing get the usual spelling.
+        spellings: how flags are quoted in messages; those that are missing are quoted as the guide spells them.
 
     Raises:
         UsageError: the file cannot be read, or values are wrong; lists all of them with the nearest valid names.
@@ -147,7 +147,7 @@ def _merge_flags(data: dict[str, Any], flags: Flags, spellings: Spellings) -> _A
     for section, values in flags.items():
         for name, raw in values.items():
             value = _from_flag(raw, section_type(section).model_fields[name])
-            flag = spellings.get((section, name)) or f"--{name.replace('_', '-')}"
+            flag = spellings.get((section, name), f"--{name}")
             typed[section, name] = _Typed(flag, raw)
             if section == "datasets":
                 _set_in_only_dataset(data, name, value, flag=flag)
@@ -289,7 +289,8 @@ def _where_to_move(details: Sequence[Any]) -> str:
 
 
 def _nearest_choice(field: FieldInfo, detail: Any) -> str:
-    near = difflib.get_close_matches(str(detail["input"]), choices_of(field), n=1)
+    given = detail["input"]
+    near = difflib.get_close_matches(given, choices_of(field), n=1) if isinstance(given, str) else []
     return f", did you mean `{near[0]}`?" if near else ""
 
 

@@ -19,6 +19,8 @@ from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
 from blissmask.dataset.item_keys import folder_key, item_key
 from blissmask.errors import InputError, Problem
 
+_MOST_SHOWN = 200
+"""Characters of a path that are shown of one that the system finds too long."""
 _NUMBERED = re.compile(r"control_path_(\d+)")
 _MASK = ("mask_path", "loss_mask_path", "video_loss_mask_path")
 
@@ -39,6 +41,9 @@ def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Pro
             items.append(_item(value, kind))
         except ValueError as error:
             wrong.append(f"{path}:{number}: {error}")
+            continue
+        except OSError as error:
+            wrong.append(f"{path}:{number}: {str(error.filename)[:_MOST_SHOWN]}: {error.strerror or error}")
             continue
         for name in _unknown(value, kind):
             unused.setdefault(name, []).append(number)

@@ -28,6 +28,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _FILES = ("preprocessor_config.json", "processor_config.json")
 
 
+_LONGEST_SIDE = 65_535
+"""The longest side of a JPEG. Networks take some thousands of pixels; a longer side is a mistake in the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """How a photo is prepared for a network.
@@ -143,8 +147,8 @@ def read_preprocessing(folder: Path, *, default: Preprocessing | None = None) ->
 def _refuse_impossible(preprocessing: Preprocessing) -> None:
     """Raise ValueError for settings that no picture can be prepared with."""
     sides = [*(preprocessing.size_wh or ()), preprocessing.shortest, preprocessing.longest, preprocessing.divisor]
-    if any(side is not None and side <= 0 for side in sides):
-        raise ValueError("a size is not above 0")
+    if any(side is not None and not 0 < side <= _LONGEST_SIDE for side in sides):
+        raise ValueError(f"a size is not between 1 and {_LONGEST_SIDE}")
     if len(preprocessing.mean) != 3 or len(preprocessing.std) != 3 or not all(preprocessing.std):
         raise ValueError("mean and deviation must be three numbers, the deviations other than 0")
     if preprocessing.resample is not None:

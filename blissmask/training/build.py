@@ -188,8 +188,8 @@ def _blaming(batch: MicroBatch) -> Iterator[None]:
 
 def _leave_out_unreached(denoiser: Denoiser, lora: Lora, first: MicroBatch, device: torch.device) -> list[str]:
     batch = first.to(device)
-    _, inputs = noise_batch(batch, torch.full((len(batch.names),), 0.5), seed=0, device=device)
     with _blaming(first):
+        _, inputs = noise_batch(batch, torch.full((len(batch.names),), 0.5), seed=0, device=device)
         predicted = denoiser.predict(inputs)
     predicted.float().square().mean().backward()  # type: ignore[no-untyped-call]
     return drop_unreached(lora, denoiser.module)

@@ -89,7 +89,7 @@ class PlainReporter(QuietReporter):
     def __init__(self, printer: ProblemPrinter, *, show_progress: bool = True) -> None:
         super().__init__(printer)
         self._show_progress = show_progress
-        self._phase, self._done, self._total = "", 0, 0
+        self._phase, self._done, self._before, self._total = "", 0, 0, 0
         self._started = self._last_line = 0.0
         self._note = ""
 
@@ -99,8 +99,8 @@ class PlainReporter(QuietReporter):
         match event:
             case Noted(text=text):
                 show_note(text)
-            case PhaseStarted(phase=phase, total=total):
-                self._phase, self._done, self._total, self._note = phase, 0, total or 0, ""
+            case PhaseStarted(phase=phase, total=total, before=before):
+                self._phase, self._done, self._before, self._total, self._note = phase, before, before, total or 0, ""
                 self._started = self._last_line = time.monotonic()
             case Advanced(count=count, note=note):
                 self._done += count
@@ -109,7 +109,7 @@ class PlainReporter(QuietReporter):
                     self._line()
             case Measured(values=values) if "loss" in values:
                 self._note = f"loss {values['loss']:.4f}"
-            case PhaseFinished() if self._done:
+            case PhaseFinished() if self._done > self._before:
                 self._line()
 
     def _line(self) -> None:
@@ -119,19 +119,25 @@ class PlainReporter(QuietReporter):
         elapsed = max(self._last_line - self._started, 1e-9)
         total = f"/{self._total}" if self._total else ""
         note = f"  {printable(self._note)}" if self._note else ""
-        show_note(f"{self._phase} {self._done}{total}  {clock_text(elapsed)}  {self._done / elapsed:.1f}/s{note}")
+        speed = (self._done - self._before) / elapsed
+        show_note(f"{self._phase} {self._done}{total}  {clock_text(elapsed)}  {speed:.1f}/s{note}")
 
 
 class _RateColumn(bar.ProgressColumn):
     """Items per second, or seconds per item when slow."""
 
     def render(self, task: bar.Task) -> Text:
-        # Rich's own speed of a finished task leaves out the first item, and so is far too high for a few that end
-        # together.
-        speed = task.completed / task.finished_time if task.finished_time else task.speed
-        if not speed or not task.fields["counted"]:
-            return Text("")
-        return Text(_rate_text(speed))
+        speed = _speed(task)
+        return Text(_rate_text(speed) if speed and task.fields["counted"] else "")
+
+
+def _speed(task: bar.Task) -> float:
+    """Return the items per second since the phase began.
+
+    Rich's own speed leaves out the first items, and so is far too high for a few that end together.
+    """
+    seconds = task.finished_time or task.elapsed or 0.0
+    return (task.completed - task.fields["before"]) / seconds if seconds else 0.0
 
 
 class _CountColumn(bar.MofNCompleteColumn):
@@ -145,9 +151,10 @@ class _TimeColumn(bar.ProgressColumn):
     """Time left; time taken when there is none left, or nobody knows."""
 
     def render(self, task: bar.Task) -> Text:
-        if task.finished or task.time_remaining is None:
+        speed = _speed(task)
+        if task.finished or not speed or task.remaining is None:
             return Text(clock_text(task.finished_time or task.elapsed or 0.0))
-        return Text(f"{clock_text(task.time_remaining)} left")
+        return Text(f"{clock_text(task.remaining / speed)} left")
 
 
 class _ItemColumn(bar.ProgressColumn):
@@ -197,11 +204,13 @@ class BarReporter(QuietReporter):
         match event:
             case Noted(text=text):
                 show_note(text)
-            case PhaseStarted(phase=phase, total=total):
+            case PhaseStarted(phase=phase, total=total, before=before):
                 self._counted = total is not None
                 self._task = None
                 if total != 0:
-                    self._task = self._progress.add_task(phase, total=total, item="", counted=self._counted)
+                    self._task = self._progress.add_task(
+                        phase, total=total, completed=before, item="", counted=self._counted, before=before
+                    )
             case Advanced(count=count, item=item, note=note) if self._task is not None:
                 self._progress.update(self._task, advance=count, item=printable(note or item))
             case Measured(values=values) if self._task is not None and "loss" in values:

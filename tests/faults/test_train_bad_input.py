@@ -1,5 +1,6 @@
 """`train` and bad input: a clear message, the right exit code, nothing executed, and what an earlier training left stays byte for byte."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from blissmask.cli.execute import guarded
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
+from blissmask.training.record import training_state
 from blissmask.training.record.training_state import find_states
 from tests.builders.families import PICTURES, PLAIN, family_of
 from tests.builders.pictures import tree
@@ -38,6 +40,7 @@ network_dim = 2
 LATENTS, TEXT = "cache/kyla001_0032x0032_wan.safetensors", "cache/kyla001_wan_te.safetensors"
 OTHER_SUFFIX = family_of(PICTURES).cache_suffix
 WARM = "warm.safetensors"
+STATE = "out/lora-step00000002-state"
 NAN = float("nan")
 
 
@@ -104,6 +107,64 @@ def hostile(*, zipped):
 def other_family(path):
     shutil.rmtree(path)
     write_entry(path, "kyla", arch=OTHER_SUFFIX)
+
+
+def with_tensor(content, tensor):
+    """Return what puts ``tensor`` in the place of one of a safetensors file."""
+
+    def change(path):
+        with safe_open(path, framework="pt") as file:
+            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+        [key] = [key for key in tensors if content in key]
+        save_file({**tensors, key: tensor}, path, metadata)
+
+    return change
+
+
+def each_caption(change):
+    """Return what does ``change`` to every caption of a cache."""
+
+    def make(folder):
+        for path in folder.glob("*_te.safetensors"):
+            change(path)
+
+    return make
+
+
+def one_cell(folder):
+    """Write an entry of one latent cell, which is less than the denoiser's patch."""
+    write_entry(folder, "kyla999", shape=(16, 1, 1, 1))
+
+
+def changed_state(name, value):
+    """Return what changes a number of the training state, whose manifest is made to fit."""
+
+    def make(folder):
+        numbers = json.loads((folder / "state.json").read_text())
+        owner = numbers
+        *tables, key = name.split("/")
+        for table in tables:
+            owner = owner[int(table) if isinstance(owner, list) else table]
+        owner[key] = value
+        (folder / "state.json").write_text(json.dumps(numbers))
+        fit_manifest(folder)
+
+    return make
+
+
+def changed_tensors(file, change):
+    """Return what changes a file of the training state, whose manifest is made to fit."""
+
+    def make(folder):
+        change(folder / file)
+        fit_manifest(folder)
+
+    return make
+
+
+def fit_manifest(folder):
+    names = [path.name for path in folder.iterdir() if path.name != "manifest.json"]
+    (folder / "manifest.json").write_text(json.dumps(training_state._describe(folder, names)))
 
 
 @dataclass(frozen=True)
@@ -183,6 +244,50 @@ CASES = {
     "a LoRA that is not there": Case(
         ("there is no such LoRA file", "gone.safetensors"), arguments="--no-resume --network-weights gone.safetensors"
     ),
+    "a LoRA of rank 0": Case(
+        ("self_attn.q.lora_A.weight` has shape [0, 24], which holds nothing", WARM),
+        (WARM, copied(with_tensor("blocks.0.self_attn.q.lora_A", torch.ones(0, 24)))),
+        f"--no-resume --network-weights {WARM}",
+    ),
+    "a LoRA of three alphas": Case(
+        ("self_attn.q.alpha` has shape [3], and must be one number above 0", WARM),
+        (WARM, copied(with_tensor("blocks.0.self_attn.q.alpha", torch.ones(3)))),
+        f"--no-resume --network-weights {WARM}",
+    ),
+    "latents of one cell": Case(
+        ("1 cache entry: latents of a size that the family cannot train", "kyla999_0008x0008"), ("cache", one_cell)
+    ),
+    "a caption of another width": Case(
+        ("`t5` of this cached caption is unlike that of", "kyla002_wan_te.safetensors"),
+        ("cache/kyla002_wan_te.safetensors", with_tensor("t5", torch.ones(3, 7))),
+    ),
+    "captions of another width": Case(
+        ("the model cannot take what the cache holds", "kyla00"),
+        ("cache", each_caption(with_tensor("t5", torch.ones(3, 7)))),
+    ),
+    "a state of a negative step": Case(("says that it is of step -5", STATE), (STATE, changed_state("step", -5))),
+    "a state of other settings": Case(("holds settings of another kind", STATE), (STATE, changed_state("settings", 3))),
+    "a state without an optimiser": Case(
+        ("holds no optimiser or no schedule", STATE), (STATE, changed_state("optimizer", None))
+    ),
+    "a state of an odd schedule": Case(
+        ("holds no optimiser or no schedule", STATE), (STATE, changed_state("scheduler", "soon"))
+    ),
+    "a state of an odd option": Case(
+        ("does not fit the optimiser: the option `eps`", STATE), (STATE, changed_state("optimizer/groups/0/eps", "x"))
+    ),
+    "a state whose moments have another shape": Case(
+        ("does not fit the optimiser: `exp_avg` of parameter 0", STATE),
+        (STATE, changed_tensors("optimizer.safetensors", with_tensor("0.exp_avg", torch.ones(3, 3)))),
+    ),
+    "a state without its LoRA": Case(
+        ("the training state is of another LoRA", STATE),
+        (STATE, changed_tensors("lora.safetensors", lambda path: path.unlink())),
+    ),
+    "a log of bytes": Case(
+        ("the step log holds a line that is not ours", "lora-log.jsonl"),
+        ("out/lora-log.jsonl", lambda path: path.write_bytes(b"\xff\xfe\n")),
+    ),
     "an optimiser that is none": Case(
         ("`os.system` is no optimiser class",), arguments="--no-resume --optimizer-type os.system", code=2
     ),
@@ -196,7 +301,7 @@ CASES = {
         ("cannot write to the folder", "taken"), ("taken", Path.touch), "--output-dir taken"
     ),
     "a rank that is no number": Case(
-        ("--network_dim must be a whole number, got many",), arguments="--network-dim many", code=2
+        ("--network-dim must be a whole number, got many",), arguments="--network-dim many", code=2
     ),
     "noise upside down": Case(
         ("`min_timestep` is 900, above `max_timestep`, 100",), arguments="--min-timestep 900 --max-timestep 100", code=2

@@ -16,7 +16,7 @@ from blissmask.errors import (
     MissingPackageError,
     ModelError,
     StoppedError,
-    file_error,
+    naming_files,
 )
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
 from blissmask.tasks.run.plan import Action, Failure, Kept, Plan, PlannedItem, RunContext, Summary, planned_failures
@@ -141,7 +141,7 @@ def _begin(work: Callable[[ItemT], ResultT], item: ItemT, stop_signal: Callable[
     # Here and not in the main thread, which is waiting for a result while this thread takes up the next item.
     if stop_signal():
         raise _NotBegunError
-    with cores.occupied():
+    with cores.occupied(), naming_files():
         return work(item)
 
 
@@ -152,10 +152,6 @@ def _outcome(future: Future[ResultT]) -> ResultT | BlissmaskError:
         raise
     except BlissmaskError as error:
         return error
-    except OSError as error:
-        if refusal := file_error(error):
-            return refusal
-        raise
 
 
 class Background:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import MachineError, Problem
-from blissmask.events import Advanced, Noted, NullReporter, PhaseFinished, PhaseStarted
+from blissmask.events import Noted, NullReporter, PhaseFinished, PhaseStarted
 from blissmask.families.files.model_files import model_files
 from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
@@ -160,8 +160,7 @@ def _run_loop(
         context.reporter.emit(Noted(f"memory auto: {memory_options(memory).describe()}"))
     for line in plan.steps.expert_lines():
         context.reporter.emit(Noted(line))
-    context.reporter.emit(PhaseStarted("Training", plan.steps.total, "steps"))
-    context.reporter.emit(Advanced(plan.start))
+    context.reporter.emit(PhaseStarted("Training", plan.steps.total, "steps", before=plan.start))
     last: dict[str, float] = {}
     batches = Prefetcher(
         plan.data.order,

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from blissmask.config.model import Config
-from blissmask.errors import UsageError
+from blissmask.errors import MediaError, UsageError
 from blissmask.licence import Licence
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
 from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.tasks.instance.plan import plan
+from blissmask.tasks.instance.report import read_score, warnings_about
 from blissmask.tasks.instance.run import run
 from blissmask.tasks.instance.scores import SCORES_NAME
 from blissmask.tasks.mask_files.output_notes import FRESH
@@ -331,3 +332,36 @@ def test_sheet_shows_what_needs_a_look_first(folder: Path) -> None:
     page = (folder / "sheet.html").read_text()
     assert "Needs a look (1)" in page
     assert page.index("z_nobody.png") < page.index("a_found.png")
+
+
+NO_REFERENCE = "there is no reference: photos with one person are outlined, those with several fail"
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [({"reference": []}, [NO_REFERENCE]), ({"reference": [], "on_missing": "largest"}, []), ({}, [])],
+)
+def test_that_several_people_need_a_reference_is_said_before_the_work(folder: Path, options, warned) -> None:
+    assert [warning.what for warning in plan(config(folder, **options)).warnings] == warned
+
+
+@pytest.mark.parametrize("option", ["reference", "negatives"])
+def test_a_photo_to_compare_with_that_cannot_be_read_is_named_before_the_work(folder: Path, option: str) -> None:
+    (folder / "empty.png").touch()
+    with pytest.raises(MediaError, match="the file is empty") as caught:
+        plan(config(folder, **{option: [folder / "empty.png"]}))
+    assert caught.value.problems[0].where == (str(folder / "empty.png"),)
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({}, "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), or add references"),
+        ({"sheet": Path("mine.html")}, "look at them in `mine.html`, or add references"),
+        ({"sheet": Path("m.html"), "review": Path("r")}, "look at them in `r` or `m.html`, or add references"),
+    ],
+)
+def test_the_hint_to_look_names_the_sheet_that_was_made(options, fix) -> None:
+    score = read_score({"verdict": "uncertain", "covered": 0.5})
+    [warning] = warnings_about({"a": score}, **{"sheet": None, "review": None, **options})
+    assert warning.fix == fix

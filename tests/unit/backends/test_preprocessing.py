@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blissmask.errors import ModelError
+from blissmask.networks.model_folder import read_config
 from blissmask.networks.preprocessing import Preprocessing, prepare, prepared_size_wh, read_preprocessing
 from blissmask.parsing import semantic
 from blissmask.parsing.sapiens import PREPROCESSING as SAPIENS_PREPROCESSING
@@ -102,3 +103,29 @@ def test_preparing_twice_gives_the_same_pixels():
         prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw
         == prepare(rgb, Preprocessing(size_wh=(16, 24))).pixels_3hw
     ).all()
+
+
+ODD = [None, True, 0, -1, 10**400, float("nan"), "", "a", [], [0, 0, 0], ["a"], {}, {"height": 0, "width": 8}, {"a": 1}]
+ODD += [{"height": 8}, {"shortest_edge": None, "longest_edge": None}, {"longest_edge": "x"}, 99]
+SETTINGS = ["size", "image_mean", "image_std", "resample", "rescale_factor", "size_divisor", "image_processor"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_odd_settings_prepare_a_photo_or_are_refused_by_their_file(tmp_path, name, odd):
+    folder = folder_with(tmp_path, **{"size": 8, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, name: odd})
+    try:
+        prepare(random_rgb((8, 8)), read_preprocessing(folder))
+    except ModelError as error:
+        assert error.problems[0].where == (str(folder / "preprocessor_config.json"),)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"[]", b"[" * 100_000, b'{"architectures": 3}', b'{"id2label": []}', b'{"id2label": {"a": "b"}}'],
+)
+def test_a_configuration_that_is_none_is_refused_by_its_file(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        read_config(tmp_path)
+    assert caught.value.problems[0].where == (str(tmp_path / "config.json"),)

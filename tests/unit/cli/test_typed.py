@@ -55,4 +55,4 @@ def test_a_command_in_a_hint_carries_what_it_takes_of_what_was_typed() -> None:
 def test_switches_and_lists_are_carried_as_they_were_typed() -> None:
     flags = {"general": {"enable_bucket": False, "resolution": ["960", "544"]}}
     spelled = {("general", "enable_bucket"): "--no-enable_bucket", ("general", "resolution"): "--resolution"}
-    assert list(typed_for_commands(flags, spelled)["cache"].values()) == ["--resolution 960 544", "--no-enable_bucket"]
+    assert list(typed_for_commands(flags, spelled)["cache"].values()) == ["--no-enable_bucket", "--resolution 960 544"]

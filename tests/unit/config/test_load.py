@@ -286,3 +286,44 @@ def test_a_preset_on_the_command_line_takes_the_place_of_what_the_file_says_of_i
     assert typed == MaskLossSection(mask_preset="person-prior", hair_weight=0.5, mask_feather=1.0)
     in_file = load_config(write(tmp_path, "[mask_loss]\nmask_preset = 'face'\nmask_gamma = 0.7\n"), {}).mask_loss
     assert in_file.mask_gamma == 0.7
+
+
+@pytest.mark.parametrize("slip", ["[dataset]", "[[dataset]]"])
+def test_the_table_of_data_sets_is_spelled_as_it_is_written(tmp_path, slip):
+    assert problems_of(write(tmp_path, slip)).where == ("unknown table or key `dataset`, did you mean `[[datasets]]`?",)
+
+
+@pytest.mark.parametrize("typed", [r"photos\train", r"out\new", r"my\final"])
+def test_a_windows_path_that_became_a_control_character_says_how_to_write_it(tmp_path, typed):
+    [where] = problems_of(write(tmp_path, f'[[datasets]]\nimage_directory = "{typed}"')).where
+    meant = typed.replace(chr(92), "/")
+    assert f"in double quotes a backslash starts an escape: write `{meant}`, or use single quotes" in where
+
+
+def test_a_folder_whose_name_has_a_tab_is_taken(tmp_path):
+    (tmp_path / "a\tb").mkdir()
+    [dataset] = load_config(write(tmp_path, f'[[datasets]]\nimage_directory = "{tmp_path}/a\\tb"'), {}).datasets
+    assert dataset.image_directory == tmp_path / "a\tb"
+
+
+def test_a_flag_and_its_value_are_quoted_as_they_were_typed():
+    with pytest.raises(UsageError) as refusal:
+        load_config(None, {"mask_loss": {"mask_gamma": "abc"}}, {("mask_loss", "mask_gamma"): "--mask-gamma"})
+    assert refusal.value.problems[0].where == ("--mask-gamma must be a number, got abc",)
+
+
+def test_a_flag_for_one_data_set_is_quoted_as_it_was_typed(tmp_path):
+    path = write(tmp_path, "[[datasets]]\n[[datasets]]")
+    with pytest.raises(UsageError, match="--mask-directory is for one dataset"):
+        load_config(path, {"datasets": {"mask_directory": "m"}}, {("datasets", "mask_directory"): "--mask-directory"})
+
+
+def test_a_value_that_is_too_long_is_cut(tmp_path):
+    [where] = problems_of(write(tmp_path, f'[train]\nseed = "{"9" * 9000}"')).where
+    assert len(where) < 300
+
+
+@pytest.mark.parametrize("value", ["0x" + "f" * 5000, str(2**63)])
+def test_a_number_of_more_than_64_bits_is_refused(tmp_path, value):
+    [where] = problems_of(write(tmp_path, f"[train]\nseed = {value}")).where
+    assert where.startswith("[train]: `seed` must be a whole number of at most 18 digits")

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from blissmask.errors import ModelError, UsageError
 from blissmask.families.files.model_files import ModelFiles
@@ -54,3 +56,20 @@ def test_a_part_that_nobody_named_is_refused_and_one_that_is_fetched_later_is_no
         LOW.check(ModelFiles())
     LOW.check(ModelFiles(model="nobody/has-this", download=True))
     LOW.check(ModelFiles(model="tiny"))
+
+
+@pytest.mark.parametrize(
+    "config_of",
+    [
+        lambda tensors, path: {"width": tensors["a"].shape[3]},
+        lambda tensors, path: {"heads": 8 // tensors["empty"].shape[0]},
+        lambda tensors, path: {"layers": tensors["not there"].shape},
+    ],
+    ids=["too few axes", "an axis of length 0", "a name that is missing"],
+)
+def test_a_file_whose_tensors_have_odd_shapes_is_refused_by_name(tmp_path: Path, config_of):
+    path = tmp_path / "odd.safetensors"
+    save_file({"a": torch.ones(2), "empty": torch.ones(0, 3)}, path)
+    with pytest.raises(ModelError, match=r"odd.safetensors is no Transformer: its tensors have other shapes") as caught:
+        replace(LOW, config_of=config_of).load_file(path, device=torch.device("cpu"), dtype=torch.float32)
+    assert caught.value.problems[0].where == (str(path),)

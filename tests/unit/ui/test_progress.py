@@ -76,6 +76,26 @@ def test_an_item_that_takes_minutes_is_told_once(clock, capsys):
     assert capsys.readouterr().err.splitlines() == ["Masking 1/3  1:40  0.0/s", "Masking 3/3  1:42  0.0/s"]
 
 
+def test_steps_of_an_earlier_run_say_nothing_of_the_speed(clock, capsys):
+    with make_reporter(RunSection(), "train", ProblemPrinter()) as reporter:
+        reporter.emit(PhaseStarted("Training", 1000, "steps", before=900))
+        clock.seconds += 40.0
+        reporter.emit(Advanced(4))
+    assert capsys.readouterr().err == "Training 904/1000  0:40  0.1/s\n"
+
+
+def test_the_bar_of_a_resumed_run_counts_its_own_steps(monkeypatch):
+    now = [0.0]
+    terminal = Console(file=StringIO(), force_terminal=True, width=120, get_time=lambda: now[0])
+    monkeypatch.setattr(progress, "err", lambda: terminal)
+    with progress.BarReporter(ProblemPrinter()) as bar:
+        bar.emit(PhaseStarted("Training", 1000, "steps", before=900))
+        now[0] += 40.0
+        bar.emit(Advanced(4))
+        shown = "".join(str(column.render(bar._progress.tasks[0])) + " " for column in bar._progress.columns[3:5])
+    assert shown == "16:00 left 10.0 s each "
+
+
 def test_the_line_of_a_training_ends_with_the_loss(clock, capsys):
     assert said(capsys, clock)[-1] == "Training 1/1  0:03  0.3/s  loss 2.0000"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
-from blissmask.errors import InputError, Problem
+from blissmask.errors import InputError, Problem, naming_files
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.planning.notices import about
 from blissmask.tasks.cache.planning.scan import Scanned
@@ -111,7 +111,8 @@ def _mask_of(entry: LatentEntry) -> Hashable:
 
 def _look(entry: LatentEntry) -> float | Problem | None:
     try:
-        return look_at_mask(entry)
+        with naming_files():
+            return look_at_mask(entry)
     except InputError as error:
         return error.as_one()
 

@@ -19,7 +19,7 @@ from blissmask.dataset.frame_source import frame_files, measure
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source
-from blissmask.errors import InputError, Problem
+from blissmask.errors import InputError, Problem, naming_files
 from blissmask.media.image import read_header
 from blissmask.media.video import read_info
 from blissmask.tasks.cache.cached_dataset import CachedDataset
@@ -87,10 +87,11 @@ def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, 
     found = Scanned(dataset, collected, folder, prints, masked)
     for item in found.collected.items:
         try:
-            if latents:
-                _scan_latents(item, found, force=force)
-            if texts:
-                _scan_text(item, found, force=force)
+            with naming_files():
+                if latents:
+                    _scan_latents(item, found, force=force)
+                if texts:
+                    _scan_text(item, found, force=force)
         except InputError as error:
             found.unreadable.append((item, error.as_one()))
     return found
