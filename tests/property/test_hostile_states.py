@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from blissmask.errors import CacheError, InputError
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions, build_optimizer, build_scheduler
-from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
+from blissmask.training.optim.optimizer_state import RATES, pack_optimizer, restore_optimizer
 from blissmask.training.optim.saved_optimizer import check_saved_optimizer
 from blissmask.training.record import training_state
 from blissmask.training.record.metrics import read_log
@@ -47,7 +47,8 @@ def go_on(options: OptimizerOptions, tensors: dict[str, Tensor], numbers: Any) -
     named = parameters()
     optimizer = build_optimizer(named, options)
     scheduler = build_scheduler(optimizer, ScheduleOptions(), steps=4)
-    check_saved_optimizer(optimizer, options, tensors, numbers)
+    set_now = {"weight_decay", *RATES}
+    check_saved_optimizer(optimizer, options, tensors, numbers, set_now=set_now)
     restore_optimizer(optimizer, scheduler, tensors, numbers, steps=2, options={"weight_decay"})
     for _, parameter in named:
         parameter.grad = torch.ones_like(parameter)

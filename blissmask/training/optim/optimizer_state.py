@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 _INSIDE = "/"
 """Between the name of a table in an optimiser's state and the names in it."""
-_RATES = ("lr", "initial_lr")
+RATES = ("lr", "initial_lr")
 """Options of a group that follow the schedule."""
 
 
@@ -72,7 +72,7 @@ def restore_optimizer(
         options: names of the group options, learning rates aside, that are the user's and stay as they are now.
     """
     wanted = [
-        {name: group[name] for name in options if name in group and name not in _RATES}
+        {name: group[name] for name in options if name in group and name not in RATES}
         for group in optimizer.param_groups
     ]
     base_rates = list(scheduler.base_lrs)

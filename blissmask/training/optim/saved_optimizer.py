@@ -7,7 +7,7 @@ manifest. What does not fit would end the first step with an error from deep ins
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,12 @@ from blissmask.training.optim.optimizer import OptimizerOptions, build_optimizer
 
 
 def check_saved_optimizer(
-    optimizer: Optimizer, options: OptimizerOptions, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
+    optimizer: Optimizer,
+    options: OptimizerOptions,
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, Any],
+    *,
+    set_now: Collection[str] = (),
 ) -> None:
     """Refuse an optimiser's state that does not fit.
 
@@ -29,11 +34,15 @@ def check_saved_optimizer(
         optimizer: as the settings of now make it; it has not taken a step.
         options: it was made with.
         tensors, numbers: as ``optimizer_state.pack_optimizer`` returned them.
+        set_now: options of its groups that are not taken from the state.
 
     Raises:
         CacheError: something is missing, or has another shape or another kind.
     """
-    current = optimizer.state_dict()["param_groups"]
+    current = [
+        {name: value for name, value in group.items() if name not in set_now}
+        for group in optimizer.state_dict()["param_groups"]
+    ]
     _check_groups(_table(numbers, "groups", list), current, _group_tensors(tensors, len(current)))
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     saved = _by_parameter(tensors, _table(numbers, "state", dict), len(parameters))
@@ -88,9 +97,9 @@ def _group_tensors(tensors: Mapping[str, Tensor], count: int) -> dict[tuple[int,
         parts = name.split(".", 2)
         if parts[0] != "group":
             continue
-        if len(parts) < 3 or not parts[1].isdecimal() or int(parts[1]) >= count:
+        if len(parts) < 3:
             raise _misfit(f"there is no parameter group for `{name[:40]}`")
-        found[int(parts[1]), parts[2]] = tensor
+        found[_position(parts[1], count, "parameter group"), parts[2]] = tensor
     return found
 
 
@@ -108,9 +117,9 @@ def _by_parameter(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], cou
     return saved
 
 
-def _position(index: str, count: int) -> int:
+def _position(index: str, count: int, noun: str = "parameter") -> int:
     if not index.isascii() or not index.isdecimal() or len(index) > len(str(count)) or int(index) >= count:
-        raise _misfit(f"there is no parameter {index[:20]}")
+        raise _misfit(f"there is no {noun} {index[:20]}")
     return int(index)
 
 
