@@ -115,7 +115,7 @@ def with_tensor(content, tensor):
     def change(path):
         with safe_open(path, framework="pt") as file:
             tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-        [key] = [key for key in tensors if content in key]
+        [key] = [key for key in tensors if key == content] or [key for key in tensors if content in key]
         save_file({**tensors, key: tensor}, path, metadata)
 
     return change
@@ -274,10 +274,10 @@ CASES = {
         ("holds no optimiser or no schedule", STATE), (STATE, changed_state("scheduler", "soon"))
     ),
     "a state of an odd option": Case(
-        ("does not fit the optimiser: the option `eps`", STATE), (STATE, changed_state("optimizer/groups/0/eps", "x"))
+        ("does not fit the optimiser", STATE), (STATE, changed_state("optimizer/groups/0/eps", "x"))
     ),
     "a state whose moments have another shape": Case(
-        ("does not fit the optimiser: `exp_avg` of parameter 0", STATE),
+        ("does not fit the optimiser", STATE),
         (STATE, changed_tensors("optimizer.safetensors", with_tensor("0.exp_avg", torch.ones(3, 3)))),
     ),
     "a state without its LoRA": Case(

@@ -9,9 +9,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from blissmask.errors import first_line
+from blissmask.training.optim.rehearsal import misfit
+
 _INSIDE = "/"
 """Between the name of a table in an optimiser's state and the names in it."""
-RATES = ("lr", "initial_lr")
+_RATES = ("lr", "initial_lr")
 """Options of a group that follow the schedule."""
 
 
@@ -34,7 +37,18 @@ def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, A
 
 
 def unpack_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-    """Restore what :func:`pack_optimizer` took."""
+    """Restore what :func:`pack_optimizer` took.
+
+    Raises:
+        CacheError: it is not what it took.
+    """
+    try:
+        _unpack(optimizer, tensors, numbers)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise misfit(first_line(error)) from error
+
+
+def _unpack(optimizer: Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in numbers["state"].items()}
     groups = [dict(group) for group in numbers["groups"]]
     for name, tensor in tensors.items():
@@ -70,10 +84,16 @@ def restore_optimizer(
         tensors, numbers: what :func:`pack_optimizer` took.
         steps: that the optimiser had taken.
         options: names of the group options, learning rates aside, that are the user's and stay as they are now.
+
+    Raises:
+        CacheError: the state is of another kind.
     """
     wanted = [
-        {name: group[name] for name in options if name in group and name not in RATES}
+        {name: group[name] for name in options if name in group and name not in _RATES}
         for group in optimizer.param_groups
+    ]
+    numeric = [
+        [name for name, value in group.items() if isinstance(value, (int, float))] for group in optimizer.param_groups
     ]
     base_rates = list(scheduler.base_lrs)
     unpack_optimizer(optimizer, tensors, numbers)
@@ -84,6 +104,11 @@ def restore_optimizer(
     scheduler.base_lrs, scheduler._last_lr = base_rates, rates
     for group, kept, base, rate in zip(optimizer.param_groups, wanted, base_rates, rates, strict=True):
         group.update(kept, initial_lr=base, lr=rate)
+    for group, names in zip(optimizer.param_groups, numeric, strict=True):
+        for name in names:
+            # A list in the place of a number may go well for exactly as many parameters as it is long.
+            if not isinstance(group.get(name), (int, float, Tensor)):
+                raise misfit(f"its option `{name}` is no number")
 
 
 def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from blissmask.training.experts import Learner
 from blissmask.training.lora.file import save_lora
 from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
-from blissmask.training.optim.optimizer_state import RATES, pack_optimizer, restore_optimizer
-from blissmask.training.optim.saved_optimizer import check_saved_optimizer
+from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
+from blissmask.training.optim.rehearsal import refuse_unusable_state
 from blissmask.training.record.training_state import (
     SavedState,
     TrainingState,
@@ -165,8 +165,8 @@ def _restore(state: SavedState, learners: Sequence[Learner], options: OptimizerO
         steps = state.numbers.get(f"scheduler{suffix}")
         if not isinstance(remembered, dict) or not is_whole_number(steps, most=state.step):
             raise CacheError("the training state holds no optimiser or no schedule for this run")
-        check_saved_optimizer(learner.optimizer, options, kept, remembered, set_now={*own, *RATES})
         restore_optimizer(learner.optimizer, learner.scheduler, kept, remembered, steps=steps, options=own)
+        refuse_unusable_state(learner.optimizer, options)
 
 
 def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fixed: Sequence[str]) -> list[str]:
