@@ -68,7 +68,7 @@ DTYPES = [torch.float32, torch.float32, torch.bfloat16, torch.int64, torch.bool]
 
 
 @pytest.mark.parametrize("family", FAMILIES.names())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_odd_loras_are_converted_or_refused(
     tmp_path_factory: pytest.TempPathFactory, family: str, data: st.DataObject

@@ -98,7 +98,7 @@ def test_a_state_of_ours_goes_on(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:Casting complex values")
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_numbers_of_an_optimiser_fit_or_are_refused(name: str, data: st.DataObject) -> None:
     tensors, numbers = trained(OPTIMIZERS[name])
@@ -122,7 +122,7 @@ def odd_tensors(tensor: Tensor) -> list[Tensor]:
 
 @pytest.mark.filterwarnings("ignore:Casting complex values")
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_tensors_of_an_optimiser_fit_or_are_refused(name: str, data: st.DataObject) -> None:
     tensors, numbers = trained(OPTIMIZERS[name])
