@@ -14,9 +14,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from blissmask.config.documents import DocumentError, parse_json
 from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
 from blissmask.dataset.item_keys import folder_key, item_key
+from blissmask.documents import DocumentError, parse_json
 from blissmask.errors import InputError, Problem
 
 _MOST_SHOWN = 200

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blissmask.config.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
+from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import Problem, UsageError
 
 _OPTION_START = re.compile(r"\s+--(?=[A-Za-z])")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blissmask.config.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
+from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 
 QUOTES = 'text stands in quotes: `a = "photos/train"`'
 CURLY = "these are curly quotes; write straight ones, \" or '"
