@@ -104,7 +104,7 @@ def test_error_under_json_is_a_document_on_stdout(blissmask):
     document = json.loads(ran.out)
     assert document["type"] == "error"
     assert document["exit_code"] == ran.code == 2
-    assert document["problems"][0]["where"] == ["--mask_gamma must be > 0, got 0.0"]
+    assert document["problems"][0]["where"] == ["--mask-gamma must be > 0, got 0"]
 
 
 def test_nothing_is_coloured_when_redirected(blissmask):

@@ -122,7 +122,7 @@ def test_odd_settings_prepare_a_photo_or_are_refused_by_their_file(tmp_path, nam
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff", b"[]", b"[" * 100_000, b'{"architectures": 3}', b'{"id2label": []}', b'{"id2label": {"a": "b"}}'],
+    [b"", b"\xff", b"[]", b"[" * 100_000, b'{"architectures": 3}', b'{"id2label": [1]}', b'{"id2label": {"a": "b"}}'],
 )
 def test_a_configuration_that_is_none_is_refused_by_its_file(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
