@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from blissmask.dataset.geometry import Geometry
 from blissmask.masks.latent import causal_groups, exact_shares, to_latent_grid
 from blissmask.masks.tiers import MAX_VALUE, TierTable
+from blissmask.masks.weights import MaskValues, to_weights
 
 # In units of 8-bit values. float32 rounding moves a weight of an 8-bit mask by less than this; two values of a 16-bit
 # mask differ by 1/257, so only exact tier values pass.
@@ -63,31 +64,25 @@ def full_mask(geometry: Geometry) -> PixelMask:
     return PixelMask(weights_fHW=np.ones((1, height, width), dtype=np.float32), shares_RfHW=None)
 
 
-def still_mask(
-    weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierTable, *, inverted: bool = False
-) -> PixelMask:
+def still_mask(values_HW: MaskValues, geometry: Geometry, tiers: TierTable, *, inverted: bool = False) -> PixelMask:
     """Bring one mask to training size with the photo's own geometry.
 
     Args:
-        weights_HW: float32 in [0, 1], at any size with the photo's aspect ratio.
+        values_HW: values of 8 or 16 bits, or float32 in [0, 1], at any size with the photo's aspect ratio.
         geometry: the geometry of the photo.
         tiers: the value of each tier in the mask.
         inverted: whether dark is what counts.
     """
-    if inverted:
-        weights_HW = 1.0 - weights_HW
-    shares_RHW = _fitted_shares(weights_HW, geometry, tiers)
+    shares_RHW = _fitted_shares(values_HW, geometry, tiers, inverted=inverted)
     return PixelMask(
-        weights_fHW=geometry.fit_weights(weights_HW)[np.newaxis],
+        weights_fHW=_fitted_weights(values_HW, geometry, inverted=inverted)[np.newaxis],
         shares_RfHW=None if shares_RHW is None else shares_RHW[:, np.newaxis],
     )
 
 
-def mean_weight(weights_HW: NDArray[np.float32], geometry: Geometry, *, inverted: bool = False) -> float:
+def mean_weight(values_HW: MaskValues, geometry: Geometry, *, inverted: bool = False) -> float:
     """Return the mean weight of :func:`still_mask` in a tenth of its time; the arguments are the same."""
-    if inverted:
-        weights_HW = 1.0 - weights_HW
-    return float(geometry.fit_weights(weights_HW).mean(dtype=np.float64))
+    return float(_fitted_weights(values_HW, geometry, inverted=inverted).mean(dtype=np.float64))
 
 
 def moving_mask(stills: Iterable[PixelMask], frame_count: int, stride: int) -> PixelMask:
@@ -132,15 +127,27 @@ def _mean(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.asarray(np.mean(np.stack(arrays), axis=0, dtype=np.float64), dtype=np.float32)
 
 
-def _fitted_shares(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: TierTable) -> NDArray[np.float32] | None:
+def _fitted_weights(values_HW: MaskValues, geometry: Geometry, *, inverted: bool) -> NDArray[np.float32]:
+    weights_HW = to_weights(values_HW)
+    if inverted:
+        np.subtract(1.0, weights_HW, out=weights_HW)
+    return geometry.fit_weights(weights_HW)
+
+
+def _fitted_shares(
+    values_HW: MaskValues, geometry: Geometry, tiers: TierTable, *, inverted: bool
+) -> NDArray[np.float32] | None:
     """Return the share of each tier in each pixel at training size, (R, H, W); None when the mask has other values.
 
     It makes one plane of the original size at a time: all four of a large photo would take a gigabyte in a few workers.
     """
-    values_HW = weights_HW * MAX_VALUE
-    grey_HW = np.rint(values_HW).astype(np.uint8)
+    grey_HW = _exact_grey(values_HW)
+    if grey_HW is None:
+        return None
+    if inverted:
+        grey_HW = MAX_VALUE - grey_HW
     present = set(np.flatnonzero(np.bincount(grey_HW.reshape(-1), minlength=MAX_VALUE + 1)).tolist())
-    if not present <= set(tiers.as_dict().values()) or np.abs(values_HW - grey_HW).max() > _VALUE_TOLERANCE:
+    if not present <= set(tiers.as_dict().values()):
         return None
     planes = []
     for value in tiers.as_dict().values():
@@ -149,3 +156,13 @@ def _fitted_shares(weights_HW: NDArray[np.float32], geometry: Geometry, tiers: T
         present.discard(value)
         planes.append(geometry.fit_weights(plane_HW.astype(np.float32)))
     return np.stack(planes)
+
+
+def _exact_grey(values_HW: MaskValues) -> NDArray[np.uint8] | None:
+    """Return the values in 8 bits; None when some of them lie between two values of 8 bits."""
+    if values_HW.dtype == np.uint8:
+        return values_HW.astype(np.uint8, copy=False)
+    levels_HW = to_weights(values_HW) * np.float32(MAX_VALUE)
+    grey_HW = np.rint(levels_HW).astype(np.uint8)
+    levels_HW -= grey_HW
+    return None if np.abs(levels_HW, out=levels_HW).max() > _VALUE_TOLERANCE else grey_HW

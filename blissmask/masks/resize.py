@@ -26,9 +26,11 @@ def resize_weights(weights_HW: NDArray[np.float32], size_wh: tuple[int, int]) ->
         size_wh: target (width, height), both >= 1.
 
     Returns:
-        float32, shape (height, width), within the range of the input.
+        float32, shape (height, width), within the range of the input; the input itself where it has that size.
     """
     height, width = weights_HW.shape
+    if (width, height) == size_wh:
+        return weights_HW
     shrunk_wh = (min(width, size_wh[0]), min(height, size_wh[1]))
     result = weights_HW
     if shrunk_wh != (width, height):

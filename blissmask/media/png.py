@@ -2,14 +2,12 @@
 
 A PNG is a sequence of chunks, each with its own checksum. The note is a ``tEXt`` chunk named ``blissmask`` before the
 image data: a JSON object, which also holds one hash over the checksums of the image data. When somebody edits and saves
-the picture, the hash no longer matches, even if the chunk survives. Pillow can write such chunks, but it does not
-return the checksums of the others. H, W: rows and columns; 3 = RGB.
+the picture, the hash no longer matches, even if the chunk survives. H, W: rows and columns; 3 = RGB, 4 = RGB and alpha.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import struct
 import zlib
@@ -20,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from blissmask.errors import MediaError
 from blissmask.storage import atomic
@@ -69,38 +67,31 @@ def write_png_grey(path: Path, grey_HW: NDArray[np.uint8], *, note: Mapping[str,
     Raises:
         MachineError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    atomic.write_bytes(path, _encode(Image.fromarray(grey_HW), _MASK_LEVEL, note, b""))
+    _publish(path, grey_HW, level=_MASK_LEVEL, note=note)
 
 
 def write_png_rgb(
     path: Path, rgb_HW3: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, icc_profile: bytes = b""
 ) -> None:
     """Publish an RGB PNG; arguments and errors as in :func:`write_png_rgba`."""
-    atomic.write_bytes(path, _encode(Image.fromarray(rgb_HW3), _PHOTO_LEVEL, note, icc_profile))
+    _publish(path, rgb_HW3, level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile)
 
 
 def write_png_rgba(
-    path: Path,
-    rgb_HW3: NDArray[np.uint8],
-    alpha_HW: NDArray[np.uint8],
-    *,
-    note: Mapping[str, object] | None = None,
-    icc_profile: bytes = b"",
+    path: Path, rgba_HW4: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, icc_profile: bytes = b""
 ) -> None:
-    """Publish an RGBA PNG whose colours are exactly ``rgb_HW3``, also where alpha is 0.
+    """Publish an RGBA PNG whose values are exactly ``rgba_HW4``, colours where alpha is 0 included.
 
     Args:
         path: the file; its folder is created.
-        rgb_HW3: uint8 colours.
-        alpha_HW: uint8 alpha of the same size.
+        rgba_HW4: uint8 colours and alpha.
         note: JSON object to carry; see :func:`read_note`.
         icc_profile: the colour profile of the values, empty for none.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    rgba_HW4 = np.dstack([rgb_HW3, alpha_HW])
-    atomic.write_bytes(path, _encode(Image.fromarray(rgba_HW4), _PHOTO_LEVEL, note, icc_profile))
+    _publish(path, rgba_HW4, level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile)
 
 
 def read_note(path: Path) -> Note | None:
@@ -163,22 +154,40 @@ def _parse(text: bytes, data_checksum: str) -> Note | None:
     return Note(content, untouched=written == data_checksum)
 
 
-def _encode(image: Image.Image, level: int, note: Mapping[str, object] | None, icc_profile: bytes) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=level, icc_profile=icc_profile or None)
-    if note is None:
-        return buffer.getvalue()
-    chunks = list(walk_chunks(buffer))
-    # A chunk starts with 4 bytes of length and 4 of type before its data.
-    data_start = next(chunk.start for chunk in chunks if chunk.kind == b"IDAT") - 8
-    text = json.dumps({**note, _IMAGE_DATA: _data_checksum(chunks)}, ensure_ascii=True, sort_keys=True)
-    encoded = buffer.getbuffer()
-    note_chunk = _chunk(b"tEXt", KEYWORD + b"\0" + text.encode("ascii"))
-    return b"".join([encoded[:data_start], note_chunk, encoded[data_start:]])
+def _publish(
+    path: Path,
+    values: NDArray[np.uint8],
+    *,
+    level: int,
+    note: Mapping[str, object] | None,
+    icc_profile: bytes = b"",
+) -> None:
+    """Write a PNG straight into its file: a large photo would take its encoded size in memory besides.
+
+    The hash of the image data is known only when all of it is written, so the note is written with a hash of the same
+    length first and corrected in place.
+    """
+    about = None
+    if note is not None:
+        about = PngImagePlugin.PngInfo()
+        about.add_text(KEYWORD.decode(), _note_text(note, _data_checksum([])))
+    with atomic.publishing(path) as temporary, temporary.open("r+b") as file:
+        Image.fromarray(values).save(file, "PNG", compress_level=level, icc_profile=icc_profile or None, pnginfo=about)
+        if note is not None:
+            _correct_note(file, note)
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", zlib.crc32(kind + data))
+def _correct_note(file: BinaryIO, note: Mapping[str, object]) -> None:
+    chunks = list(walk_chunks(file))
+    content = KEYWORD + b"\0" + _note_text(note, _data_checksum(chunks)).encode("ascii")
+    chunk = next(chunk for chunk in chunks if chunk.kind == b"tEXt")
+    assert chunk.length == len(content)
+    file.seek(chunk.start)
+    file.write(content + struct.pack(">I", zlib.crc32(b"tEXt" + content)))
+
+
+def _note_text(note: Mapping[str, object], data_checksum: str) -> str:
+    return json.dumps({**note, _IMAGE_DATA: data_checksum}, ensure_ascii=True, sort_keys=True)
 
 
 def _data_checksum(chunks: list[Chunk]) -> str:

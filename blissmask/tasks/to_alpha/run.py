@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blissmask.dataset.captions import caption_path
 from blissmask.errors import MediaError
 from blissmask.events import Noted
-from blissmask.masks.resize import resize_weights
-from blissmask.media.image import read_image, read_mask_picture
+from blissmask.masks.resize import resize_labels, resize_weights
+from blissmask.media.image import MaskPicture, read_mask_picture, read_stored
 from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
@@ -67,13 +68,23 @@ def run(plan: AlphaPlan, context: RunContext) -> Summary:
 def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
     photo, mask, *captions = item.inputs
     note = make_note(COMMAND, item.inputs, {})
-    picture, mask_picture = read_image(photo), read_mask_picture(mask)
-    height, width = picture.rgb_HW3.shape[:2]
-    alpha_HW = np.rint(resize_weights(mask_picture.weights_HW, (width, height)) * 255).astype(np.uint8)
+    picture, mask_picture = read_stored(photo), read_mask_picture(mask)
+    alpha_HW = picture.rgba_HW4[..., 3]
+    alpha_HW[...] = _to_alpha(mask_picture, (alpha_HW.shape[1], alpha_HW.shape[0]))
     # The caption first: the PNG's note is what says that the item is finished.
     copied = [_copy_caption(caption, item.target, caption_extension) for caption in captions]
-    write_png_rgba(item.target, picture.rgb_HW3, alpha_HW, note=note, icc_profile=picture.icc_profile)
+    write_png_rgba(item.target, picture.rgba_HW4, note=note, icc_profile=picture.icc_profile)
     return _Converted(caption="".join(copied), doubt=mask_picture.doubt, empty=not alpha_HW.any())
+
+
+def _to_alpha(mask: MaskPicture, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the mask at the photo's size in 8 bits: averaged where it shrinks, repeated where it grows."""
+    height, width = mask.values_HW.shape
+    if width <= size_wh[0] and height <= size_wh[1]:
+        # Repeating makes no new values, so it needs no floats.
+        return resize_labels(mask.to_grey(), size_wh)
+    resized_HW = resize_weights(mask.weights(), size_wh)
+    return np.rint(resized_HW * 255).astype(np.uint8)
 
 
 def _copy_caption(source: Path, output: Path, extension: str) -> str:

@@ -12,16 +12,18 @@ import pytest
 from PIL import Image, ImageFile
 
 from blissmask.errors import MediaError
+from blissmask.media.colour import matrix_profile
 from blissmask.media.image import (
-    MAX_PIXELS,
     read_grey,
     read_header,
     read_image,
     read_mask,
     read_mask_picture,
     read_size,
+    read_stored,
     resize_rgb,
 )
+from blissmask.media.picture_file import MAX_PIXELS
 from tests.builders.pictures import corner_rgb, random_rgb, save, tier_mask, turned
 
 TIERS = np.array([0, 80, 128, 255], dtype=np.uint8)
@@ -162,15 +164,19 @@ def test_16_bit_photo_becomes_8_bit_by_rounding(tmp_path: Path) -> None:
 
 def test_cmyk_photo_becomes_rgb_and_loses_its_profile(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", icc_profile=b"\0" * 16 + b"CMYK" + b"\0" * 108)
-    picture = read_image(tmp_path / "a.jpg")
-    red, green, blue = picture.rgb_HW3[4, 4].tolist()
+    picture = read_stored(tmp_path / "a.jpg")
+    red, green, blue, alpha = picture.rgba_HW4[4, 4].tolist()
     assert red > 200 > 60 > max(green, blue)
-    assert picture.icc_profile == b""
+    assert (alpha, picture.icc_profile) == (255, b"")
 
 
-def test_rgb_profile_is_carried(tmp_path: Path) -> None:
-    profile = b"\0" * 16 + b"RGB " + b"\0" * 108
-    assert read_image(save(tmp_path / "a.png", random_rgb(), icc_profile=profile)).icc_profile == profile
+def test_stored_values_and_their_profile_come_as_they_are(tmp_path: Path) -> None:
+    profile = matrix_profile(
+        "wide", primaries_xy=((0.7, 0.3), (0.2, 0.7), (0.15, 0.05)), white_xy=(0.3127, 0.329), gamma=2.2
+    )
+    picture = read_stored(save(tmp_path / "a.png", random_rgb(), icc_profile=profile))
+    assert picture.icc_profile == profile
+    assert (picture.rgba_HW4[..., :3] == random_rgb()).all()
 
 
 def test_animation_gives_its_first_frame(tmp_path: Path) -> None:

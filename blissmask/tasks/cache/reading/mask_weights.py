@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blissmask.dataset.frame_source import frame_files, frame_numbers, measure, read_weights
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
+from blissmask.masks.weights import MaskValues
 from blissmask.media.image import Picture, read_image, read_mask_picture
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.run.wording import framing_problem
 
-_MAX_ALPHA = np.float32(255)
 _FRAMES_FIX = "make one mask for every frame, e.g. with `blissmask masks`, or use one picture for the whole video"
 
 
@@ -42,8 +39,8 @@ def look_at_mask(entry: LatentEntry) -> float | None:
     if path is not None and mask_is_moving(path):
         _refuse_other_frames(entry, path)
         return None
-    weights_HW, _ = _read_still_weights(entry, None)
-    return mean_weight(weights_HW, entry.geometry, inverted=entry.dataset.section.invert_mask)
+    values_HW, _ = _read_still_values(entry, None)
+    return mean_weight(values_HW, entry.geometry, inverted=entry.dataset.section.invert_mask)
 
 
 def read_still_mask(entry: LatentEntry, picture: Picture | None = None) -> tuple[PixelMask, str]:
@@ -57,9 +54,9 @@ def read_still_mask(entry: LatentEntry, picture: Picture | None = None) -> tuple
         MediaError: a file is damaged.
         MaskError: the mask has another shape, or the alpha channel is gone.
     """
-    weights_HW, doubt = _read_still_weights(entry, picture)
+    values_HW, doubt = _read_still_values(entry, picture)
     dataset = entry.dataset
-    return still_mask(weights_HW, entry.geometry, dataset.tiers, inverted=dataset.section.invert_mask), doubt
+    return still_mask(values_HW, entry.geometry, dataset.tiers, inverted=dataset.section.invert_mask), doubt
 
 
 def read_frame_masks(entry: LatentEntry, mask: Path, indices: Collection[int]) -> Iterator[PixelMask]:
@@ -80,17 +77,17 @@ def read_frame_masks(entry: LatentEntry, mask: Path, indices: Collection[int]) -
         yield still_mask(weights_HW, geometry, dataset.tiers, inverted=dataset.section.invert_mask)
 
 
-def _read_still_weights(entry: LatentEntry, picture: Picture | None) -> tuple[NDArray[np.float32], str]:
-    """Return weights in [0, 1] in the mask's own size, and the doubt about them."""
+def _read_still_values(entry: LatentEntry, picture: Picture | None) -> tuple[MaskValues, str]:
+    """Return the values of the mask in its own size, and the doubt about them."""
     path = entry.mask_file
     if path is None:
         alpha_HW = (picture or read_image(entry.item.media.path)).alpha_HW
         if alpha_HW is None:
             raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
-        return alpha_HW.astype(np.float32) / _MAX_ALPHA, ""
+        return alpha_HW, ""
     read = read_mask_picture(path)
-    _refuse_framing(path, _size_of(read.weights_HW), entry.geometry)
-    return read.weights_HW, read.doubt
+    _refuse_framing(path, _size_of(read.values_HW), entry.geometry)
+    return read.values_HW, read.doubt
 
 
 def _refuse_other_frames(entry: LatentEntry, path: Path) -> None:
@@ -127,5 +124,5 @@ def _refuse_framing(path: Path, mask_wh: tuple[int, int], geometry: Geometry, *,
         raise MaskError(problem, where=[path], fix="make the mask from this picture, at any size with the same shape")
 
 
-def _size_of(weights_HW: NDArray[np.float32]) -> tuple[int, int]:
-    return weights_HW.shape[1], weights_HW.shape[0]
+def _size_of(values_HW: MaskValues) -> tuple[int, int]:
+    return values_HW.shape[1], values_HW.shape[0]

@@ -1,0 +1,206 @@
+"""Colours come out in sRGB whatever a file says they are, and unchanged when they are sRGB already."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from blissmask.media.colour import matrix_profile
+from blissmask.media.image import read_header, read_image, read_stored
+from tests.builders.pictures import random_rgb, save
+
+D65 = (0.3127, 0.3290)
+SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+ADOBE = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
+SHOWN = (230, 60, 50)
+"""A red that all spaces here can show."""
+
+
+def wide(primaries_xy=P3, gamma=0.0, name="wide"):
+    return matrix_profile(name, primaries_xy=primaries_xy, white_xy=D65, gamma=gamma)
+
+
+def in_space(profile, shown=SHOWN, mode="RGB"):
+    """Return the values that look like ``shown`` in the space of ``profile``, computed by LittleCMS alone."""
+    picture = Image.new("RGB", (8, 8), shown)
+    to = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), to, renderingIntent=1, outputMode=mode)
+
+
+def with_chunks(path, image, *chunks):
+    """Write a PNG with chunks of our own behind its header."""
+    image.save(path)
+    whole, header_end = path.read_bytes(), 8 + 25
+    extra = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    path.write_bytes(whole[:header_end] + extra + whole[header_end:])
+    return path
+
+
+def assert_looks_like(path, shown, *, tolerance=2):
+    assert np.abs(read_image(path).rgb_HW3[4, 4].astype(int) - shown).max() <= tolerance
+
+
+@pytest.mark.parametrize(("primaries", "gamma"), [(P3, 0.0), (ADOBE, 563 / 256), (SRGB, 1.8), (SRGB, 1.0)])
+@pytest.mark.parametrize("suffix", ["png", "webp", "avif", "jpg"])
+def test_a_profile_is_honoured(tmp_path, primaries, gamma, suffix):
+    profile = wide(primaries, gamma)
+    lossless = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}, "avif": {"quality": 100}}
+    path = tmp_path / f"a.{suffix}"
+    in_space(profile).save(path, icc_profile=profile, **lossless.get(suffix, {}))
+    assert_looks_like(path, SHOWN, tolerance=4)
+    assert read_header(path).profile == "wide"
+
+
+def test_profiles_agree_with_littlecms_about_every_colour(tmp_path):
+    profile, rgb = wide(), random_rgb((64, 64))
+    save(tmp_path / "a.png", rgb, icc_profile=profile)
+    source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(Image.fromarray(rgb), source, srgb, renderingIntent=1, outputMode="RGB")
+    assert np.abs(read_image(tmp_path / "a.png").rgb_HW3.astype(int) - np.asarray(expected)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        wide(SRGB, 0.0),
+        b"\0" * 16 + b"RGB " + b"\0" * 108,
+        b"short",
+        b"\0" * 16 + b"GRAY" + b"\0" * 108,
+        b"\0" * 16 + b"CMYK" + b"\0" * 108,
+    ],
+    ids=["sRGB", "our sRGB", "damaged", "cut off", "of grey", "of CMYK"],
+)
+def test_values_stay_to_the_bit_where_a_profile_changes_nothing_or_does_not_fit(tmp_path, profile):
+    path = save(tmp_path / "a.png", random_rgb(), icc_profile=profile)
+    assert (read_image(path).rgb_HW3 == random_rgb()).all()
+    assert read_header(path).profile == ""
+
+
+def test_stored_values_are_those_of_the_file_and_read_rightly_again(tmp_path):
+    profile = wide()
+    in_space(profile).save(tmp_path / "a.png", icc_profile=profile)
+    stored = read_stored(tmp_path / "a.png")
+    assert (stored.rgba_HW4[..., :3] == np.asarray(in_space(profile))).all()
+    Image.fromarray(stored.rgba_HW4).save(tmp_path / "b.png", icc_profile=stored.icc_profile)
+    assert_looks_like(tmp_path / "b.png", SHOWN)
+
+
+def test_colours_under_alpha_are_converted_and_alpha_is_not(tmp_path):
+    profile = wide()
+    picture = in_space(profile)
+    picture.putalpha(90)
+    picture.save(tmp_path / "a.png", icc_profile=profile)
+    assert_looks_like(tmp_path / "a.png", SHOWN)
+    assert (read_image(tmp_path / "a.png").alpha_HW == 90).all()
+
+
+def test_a_palette_is_converted_by_its_colours(tmp_path):
+    profile = wide()
+    in_space(profile).quantize(4).save(tmp_path / "a.png", icc_profile=profile)
+    assert_looks_like(tmp_path / "a.png", SHOWN)
+
+
+def test_grey_with_a_profile_of_grey_is_converted(tmp_path):
+    linear = grey_profile(1.0)
+    save(tmp_path / "a.png", np.full((8, 8), 55, np.uint8), icc_profile=linear)
+    assert_looks_like(tmp_path / "a.png", (128,) * 3, tolerance=3)
+    assert read_stored(tmp_path / "a.png").icc_profile == b""
+
+
+def grey_profile(gamma):
+    """Return an ICC profile for grey values, made from the parts of one for colours."""
+    fixed = struct.Struct(">i").pack
+    curve = b"para" + bytes(4) + struct.pack(">HH", 0, 0) + fixed(round(gamma * 65536))
+    white = b"XYZ " + bytes(4) + b"".join(fixed(round(value * 65536)) for value in (0.9642, 1.0, 0.8249))
+    tags, table, contents = [(b"wtpt", white), (b"kTRC", curve)], struct.pack(">I", 2), b""
+    for tag, content in tags:
+        table += tag + struct.pack(">II", 156 + len(contents), len(content))
+        contents += content
+    whole = bytearray(wide()[:128] + table + contents)
+    whole[:4], whole[16:20] = struct.pack(">I", len(whole)), b"GRAY"
+    return bytes(whole)
+
+
+def cmyk_profile(lab_of_red):
+    """Return a profile of ink whose magenta and yellow together look like a colour in CIELAB of 8 bits, all else like paper."""
+    corners = [(255, 128, 128)] * 16
+    corners[0b0110] = lab_of_red
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0])
+    table += b"".join(struct.pack(">i", 65536 * (row == column)) for row in range(3) for column in range(3))
+    table += bytes(range(256)) * 4 + bytes(value for corner in corners for value in corner) + bytes(range(256)) * 3
+    white = wide()[wide().index(b"XYZ \0\0\0\0") :][:20]
+    tags, offset, entries = ((b"wtpt", white), (b"A2B0", table)), 128 + 4 + 24, b""
+    for tag, content in tags:
+        entries += tag + struct.pack(">II", offset, len(content))
+        offset += len(content)
+    header = bytearray(wide()[:128])
+    header[:4], header[8:12], header[12:24] = struct.pack(">I", offset), b"\x02\x40\0\0", b"prtrCMYKLab "
+    return bytes(header) + struct.pack(">I", 2) + entries + white + table
+
+
+def test_a_cmyk_profile_decides_what_ink_looks_like(tmp_path):
+    lab = (140, 188, 108)
+    expected = ImageCms.profileToProfile(
+        Image.frombytes("LAB", (1, 1), bytes([lab[0], lab[1] ^ 128, lab[2] ^ 128])),
+        ImageCms.createProfile("LAB"),
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=1,
+        outputMode="RGB",
+    ).getpixel((0, 0))
+    ink = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    ink.save(tmp_path / "a.jpg", quality=100, subsampling=0, icc_profile=cmyk_profile(lab))
+    assert_looks_like(tmp_path / "a.jpg", expected, tolerance=4)
+    assert read_stored(tmp_path / "a.jpg").icc_profile == b""
+
+
+def test_gamma_and_chromaticities_of_a_png_count_without_a_profile(tmp_path):
+    values = (312700, 329000, *(round(value * 1e5) for pair in P3 for value in pair))
+    chromaticities = struct.pack(">8I", 31270, 32900, *values[2:])
+    path = with_chunks(
+        tmp_path / "a.png", in_space(wide()), (b"gAMA", struct.pack(">I", 45455)), (b"cHRM", chromaticities)
+    )
+    assert_looks_like(path, SHOWN)
+
+
+def test_the_gamma_of_linear_light_counts(tmp_path):
+    path = with_chunks(tmp_path / "a.png", Image.new("RGB", (8, 8), (55,) * 3), (b"gAMA", struct.pack(">I", 100_000)))
+    assert_looks_like(path, (128,) * 3, tolerance=3)
+    assert read_header(path).profile == "gamma 1.00"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[(b"gAMA", struct.pack(">I", 45455))], [(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000))]],
+    ids=["gamma of sRGB", "sRGB says more"],
+)
+def test_a_gamma_that_says_srgb_changes_nothing(tmp_path, chunks):
+    path = with_chunks(tmp_path / "a.png", Image.fromarray(random_rgb()), *chunks)
+    assert (read_image(path).rgb_HW3 == random_rgb()).all()
+
+
+def test_coded_primaries_of_a_png_count_before_its_profile(tmp_path):
+    path = with_chunks(tmp_path / "a.png", in_space(wide()), (b"cICP", bytes([12, 13, 0, 1])), (b"sRGB", b"\0"))
+    assert_looks_like(path, SHOWN)
+    assert read_header(path).profile == "Display P3"
+
+
+@pytest.mark.parametrize("index", ["R03", "R98"])
+def test_cameras_that_say_adobe_rgb_in_exif_alone_are_believed(tmp_path, index):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 0xFFFF
+    exif.get_ifd(0x8769)[0xA005] = {1: index}
+    in_space(wide(ADOBE, 563 / 256)).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif)
+    assert read_header(tmp_path / "a.jpg").profile == ("Adobe RGB (1998)" if index == "R03" else "")
+
+
+def test_the_name_of_a_profile_is_one_short_line(tmp_path):
+    profile = wide(name="a\nb\t" + "c" * 200)
+    path = save(tmp_path / "a.png", random_rgb(), icc_profile=profile)
+    assert read_header(path).profile == "a b " + "c" * 56
