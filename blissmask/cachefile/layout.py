@@ -42,6 +42,7 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
     blissmask.colours         hash of the encoded pixels; a photo whose alpha alone changed is not encoded again
     blissmask.source          what the header of a picture states: ``3000x2000 alpha 1 frames``; of a video with its
                               frames counted and its own rate: ``1920x1080 121 frames at 23.976 fps``
+    blissmask.profile         of a picture whose colours were converted to sRGB: the name of the profile they were in
     blissmask.task            e.g. ``t2v``
     blissmask.geometry        ``3000x2000 -> 1248x832, crop 1248x832+0+0``
     blissmask.frames          clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``

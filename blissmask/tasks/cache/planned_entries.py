@@ -26,7 +26,9 @@ from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
 
 # All clips of a video ask for the same list.
 _kept_frames = lru_cache(maxsize=16)(frames_at_rate)
-_FACTS = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) frames(?: at (\d+(?:\.\d+)?) fps)?")
+_FACTS = re.compile(
+    r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) frames(?: at (\d+(?:\.\d+)?) fps)?(?: in (\S.*))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,21 @@ class Facts:
         has_alpha: whether a picture has an alpha channel.
         frame_count: frames of a video, counted; 1 for pictures.
         fps: frames per second of a video file, 0 where it does not say; None for pictures and folders of frames.
+        profile: name of the colour profile from which a picture is converted to sRGB; empty when it need not.
     """
 
     size_wh: tuple[int, int]
     has_alpha: bool = False
     frame_count: int = 1
     fps: float | None = None
+    profile: str = ""
 
     def __str__(self) -> str:
-        """Return ``3000x2000 alpha 1 frames`` or ``1920x1080 121 frames at 23.976 fps``."""
+        """Return ``3000x2000 alpha 1 frames in Display P3`` or ``1920x1080 121 frames at 23.976 fps``."""
         alpha = " alpha" if self.has_alpha else ""
         rate = "" if self.fps is None else f" at {rate_text(self.fps)} fps"
-        return f"{self.size_wh[0]}x{self.size_wh[1]}{alpha} {self.frame_count} frames{rate}"
+        profile = f" in {self.profile}" if self.profile else ""
+        return f"{self.size_wh[0]}x{self.size_wh[1]}{alpha} {self.frame_count} frames{rate}{profile}"
 
     @classmethod
     def parse(cls, text: str) -> Facts | None:
@@ -62,6 +67,7 @@ class Facts:
             has_alpha=match[3] is not None,
             frame_count=int(match[4]),
             fps=float(match[5]) if match[5] else None,
+            profile=match[6] or "",
         )
 
 
@@ -152,8 +158,10 @@ class LatentEntry:
         tiers = tiers_text(dataset.tiers) if self.has_mask else ""
         filled = FILLED if self.has_mask and dataset.empty_mask == "full" else ""
         inverted = "true" if self.has_mask and dataset.section.invert_mask else ""
+        profile = {"profile": self.facts.profile} if self.facts.profile else {}
         return Wanted(
             latents={
+                **profile,
                 "task": family.task_name,
                 "geometry": str(self.geometry),
                 "frames": self._frames_text,

@@ -9,7 +9,7 @@ from pathlib import Path
 from blissmask.dataset.item import MediaFile, MediaKind
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import InputError
-from blissmask.media.image import read_size
+from blissmask.media.image import read_header
 from blissmask.media.video import read_info
 from blissmask.tasks.mask_files.clips import decide_clip
 from blissmask.tasks.mask_files.output_notes import decide, make_note
@@ -40,9 +40,17 @@ class Making:
     video_settings: Mapping[str, object] = field(default_factory=dict)
 
     def settings_for(self, source: Path) -> dict[str, object]:
-        """Return the settings of one photo or video."""
-        of_videos = {"video_every": self.video_every, **self.video_settings} if is_video(source) else {}
-        return {**self.settings, **of_videos}
+        """Return the settings of one photo or video.
+
+        The colour profile is one of them where colours are converted; other photos keep the settings without it.
+
+        Raises:
+            MediaError: the photo cannot be read.
+        """
+        if is_video(source):
+            return {**self.settings, "video_every": self.video_every, **self.video_settings}
+        profile = read_header(source).profile
+        return {**self.settings, "profile": profile} if profile else dict(self.settings)
 
     def note_for(self, source: Path) -> dict[str, object]:
         """Return the note of the mask of one photo or video. Raises MediaError when it cannot be read."""
@@ -69,8 +77,8 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
     """
     clip = making.is_clip(media.path)
     output = folder / (media.stem if clip else f"{media.stem}.png")
-    settings = making.settings_for(media.path)
     try:
+        settings = making.settings_for(media.path)
         size = _describe(media)
         if clip:
             action, reason = decide_clip(output, making.command, media.path, settings, force=making.force)
@@ -85,6 +93,7 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
 
 def _describe(media: MediaFile) -> str:
     if media.kind is MediaKind.IMAGE:
-        return pixels_text(read_size(media.path))
+        header = read_header(media.path)
+        return pixels_text(header.size_wh) + (f", colours from {header.profile}" if header.profile else "")
     info = read_info(media.path)
     return f"{pixels_text(info.size_wh)}, {counted(info.frame_count, 'frame')}"

@@ -11,6 +11,7 @@ from blissmask.tasks.cache.planned_entries import Facts, rate_text
     ("facts", "text"),
     [
         (Facts((3000, 2000), has_alpha=True), "3000x2000 alpha 1 frames"),
+        (Facts((30, 20), profile="Display P3"), "30x20 1 frames in Display P3"),
         (Facts((64, 48), frame_count=12), "64x48 12 frames"),
         (Facts((1920, 1080), frame_count=121, fps=24.0), "1920x1080 121 frames at 24 fps"),
         (Facts((1920, 1080), frame_count=121, fps=23.976), "1920x1080 121 frames at 23.976 fps"),

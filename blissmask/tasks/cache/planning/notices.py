@@ -29,6 +29,7 @@ def warnings(scanned: Scanned) -> list[Problem]:
         *_masks(scanned),
         *_clips(scanned),
         *_crops(scanned),
+        *_profiles(scanned),
         *_foreign(scanned.entries),
         *_captions(scanned),
     ]
@@ -147,6 +148,15 @@ def _crops(scanned: Scanned) -> list[Problem]:
     )
     buckets = "" if len(scanned.dataset.buckets.sizes) > 1 else "set `enable_bucket = true`, or "
     return [Problem(what, where, f"{buckets}leave out what is extremely wide or tall")]
+
+
+def _profiles(scanned: Scanned) -> list[Problem]:
+    found = {entry.item.media.path: entry.facts.profile for entry in scanned.entries if entry.facts.profile}
+    if not found:
+        return []
+    what = f"{counted(len(found), 'photo')} with another colour profile than sRGB"
+    where = tuple(f"{path}: {profile}" for path, profile in found.items())
+    return [Problem(what, where, "nothing to do; the colours are converted to sRGB, as every model knows them")]
 
 
 def _foreign(entries: Sequence[LatentEntry]) -> list[Problem]:

@@ -165,7 +165,7 @@ def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]
     _look_at_controls(item)
     if item.media.kind is MediaKind.IMAGE:
         header = read_header(item.media.path)
-        return Facts(header.size_wh, header.has_alpha), known
+        return Facts(header.size_wh, header.has_alpha, profile=header.profile), known
     extent = measure(item.media.path)
     if extent.stated_count - extent.frame_count > max(2, extent.stated_count * _FAR_FEWER):
         found.shortened.append((item, extent.frame_count, extent.stated_count))
