@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from blissmask.config import network
 from blissmask.config.fields import FilePath, Int, Number, Section, Suffix, Switch, Text, option
 from blissmask.masks.tiers import TierTable
 
 _TIER = "Tiers"
+
+
+MediaChoice: TypeAlias = Literal["all", "photos", "videos"]
+_MEDIA = option(
+    "all",
+    "Which files of the folder are taken; of Live Photos, `all` takes photo and video",
+    panel="Input",
+)
 
 
 class MasksSection(Section):
@@ -18,6 +26,7 @@ class MasksSection(Section):
         None, "Folder of photos or videos; without it, every dataset of the config", panel="Input", short="-i"
     )
     output: FilePath | None = option(None, "Folder for the masks", panel="Output", short="-o")
+    media: MediaChoice = _MEDIA
     backend: Text = option("embedded", "Network that tells face, hair, body and background apart", panel="Masks")
     face: Int = option(255, "Mask value of faces", panel=_TIER, ge=0, le=255)
     body: Int = option(128, "Mask value of bodies and clothes", panel=_TIER, ge=0, le=255)
@@ -68,6 +77,7 @@ class InstanceSection(Section):
 
     input: FilePath | None = option(None, "Folder of photos or videos", panel="Input", short="-i")
     output: FilePath | None = option(None, "Folder for the subject masks", panel="Output", short="-o")
+    media: MediaChoice = _MEDIA
     reference: list[FilePath] = option(
         [], "Photo of the subject, or a folder of them; may be repeated", panel="Input", short="-r"
     )

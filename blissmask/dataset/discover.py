@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from blissmask.dataset.item import MediaFile, MediaKind
 from blissmask.dataset.item_keys import (
+    HEIF_SUFFIXES,
     IMAGE_SUFFIXES,
     LABELS,
     MASK_LABEL,
@@ -22,6 +23,7 @@ from blissmask.dataset.item_keys import (
     split_name,
 )
 from blissmask.errors import InputError, Problem
+from blissmask.media.png import Note, read_note
 
 
 def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -63,14 +65,22 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def find_media(
-    folder: Path, *, images: bool = True, videos: bool = False, shared: str = "one mask and one cache entry"
+    folder: Path,
+    *,
+    images: bool = True,
+    videos: bool = False,
+    shared: str = "one mask and one cache entry",
+    live_photos: bool = False,
 ) -> list[MediaFile]:
     """Return the pictures, the videos, or both, of ``folder``, without the masks that OneTrainer keeps beside them.
+
+    A HEIC photo that also lies there as a JPEG or another picture is left out: phones export both.
 
     Args:
         folder: where to look; sub-folders are not entered.
         images, videos: which kinds to look for; at least one.
         shared: what two files with one key would share, for the error message.
+        live_photos: whether a picture and a video may have one key, as the two parts of a phone's Live Photo have.
 
     Raises:
         InputError: the folder cannot be read, holds nothing of the kind, or two files have one key.
@@ -85,8 +95,32 @@ def find_media(
                 fix = f"sub-folders are not entered; there are some in `{inner}`"
                 break
         raise InputError(f"no {kinds} in the folder", where=[folder], fix=fix)
-    refuse_collisions(group_by_key(paths), shared=shared)
-    return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths]
+    groups = {key: _without_heif_twins(group) for key, group in group_by_key(paths).items()}
+    _refuse_twins(groups, shared=shared, live_photos=live_photos)
+    kept = {path for group in groups.values() for path in group}
+    return [MediaFile(item_key(path.name), path.stem, path, _kind(path)) for path in paths if path in kept]
+
+
+def _without_heif_twins(paths: Sequence[Path]) -> list[Path]:
+    pictures = [path for path in paths if _kind(path) is MediaKind.IMAGE]
+    if all(path.suffix.lower() in HEIF_SUFFIXES for path in pictures):
+        return list(paths)
+    return [path for path in paths if path.suffix.lower() not in HEIF_SUFFIXES]
+
+
+def _refuse_twins(groups: Mapping[str, Sequence[Path]], *, shared: str, live_photos: bool) -> None:
+    """Raise InputError for files of one key, except the two parts of Live Photos where they are wanted."""
+    twins, live = {}, {}
+    for key, group in groups.items():
+        pictures = sum(_kind(path) is MediaKind.IMAGE for path in group)
+        if len(group) == 2 and pictures == 1:
+            live[key] = group
+        else:
+            twins[key] = group
+    refuse_collisions(twins, shared=shared)
+    if not live_photos:
+        fix = "Live Photos have both; take one kind with `--media photos` or `--media videos`"
+        refuse_collisions(live, shared=shared, fix=fix)
 
 
 def unread_warning(
@@ -147,9 +181,44 @@ def match_masks(folder: Path, *, videos: bool = False, beside_photos: bool = Fal
             groups.setdefault(key.removesuffix(MASK_LABEL), []).extend(paths)
     if videos:
         for path in list_folders(folder):
-            groups.setdefault(folder_key(path), []).append(path)
+            key = folder_key(path)
+            groups[key] = [*_of_clips(groups.get(key, [])), path]
     refuse_collisions(groups, shared="one item as its masks")
     return {key: group[0] for key, group in groups.items()}
+
+
+def match_live_photos(folder: Path) -> dict[str, Path]:
+    """Return key -> mask file of the photos in ``folder`` whose Live Photo has a folder of frame masks there as well.
+
+    :func:`match_masks` returns the folders of these keys.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    clips = {folder_key(path) for path in list_folders(folder)}
+    groups = group_by_key(list_files(folder, IMAGE_SUFFIXES))
+    photos = {key: [path for path in paths if _is_of_photo(path)] for key, paths in groups.items() if key in clips}
+    return {key: paths[0] for key, paths in photos.items() if paths}
+
+
+def media_of_mask(note: Note | None) -> str:
+    """Return the name of the photo or video that a mask of ours was made from in the end; empty where none is known."""
+    if note is None:
+        return ""
+    inputs = note.content.get("inputs")
+    first = inputs[0] if isinstance(inputs, list) and inputs else None
+    name = note.content.get("media") or (first.get("name") if isinstance(first, dict) else None)
+    return name if isinstance(name, str) else ""
+
+
+def _of_clips(masks: Sequence[Path]) -> list[Path]:
+    """Return the masks that may be of a clip, without those that are known to be of the photo beside it."""
+    return [path for path in masks if not _is_of_photo(path)]
+
+
+def _is_of_photo(mask: Path) -> bool:
+    name = media_of_mask(read_note(mask) if mask.is_file() else None)
+    return split_name(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _suffixes(*sets: frozenset[str] | None) -> frozenset[str]:

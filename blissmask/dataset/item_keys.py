@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from blissmask.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""Photos of phones and cameras, read by an extra package, which ``media/picture_file.py`` names where it is missing."""
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"}) | HEIF_SUFFIXES
 UNREAD_IMAGE_SUFFIXES = frozenset(
-    {".heic", ".heif", ".tif", ".tiff", ".jxl", ".gif", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+    {".tif", ".tiff", ".jxl", ".gif", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 )
 UNREAD_VIDEO_SUFFIXES = frozenset(
     {".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".vob", ".mxf", ".asf", ".divx", ".f4v", ".gif"}
@@ -21,6 +23,7 @@ MASK_LABEL = "-masklabel"
 LABELS = (MASK_LABEL, "-condlabel")
 """Ends of the stems of OneTrainer's pictures that are no photos."""
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".flv", ".wmv", ".m4v", ".mpg", ".mpeg"})
+_RENAME = "rename or remove one of each; names are compared without suffix, case and accent form"
 
 
 def item_key(name: str) -> str:
@@ -50,12 +53,13 @@ def folder_key(path: Path) -> str:
     return stem_key(path.name)
 
 
-def refuse_collisions(paths_by_key: Mapping[str, list[Path]], *, shared: str) -> None:
+def refuse_collisions(paths_by_key: Mapping[str, Sequence[Path]], *, shared: str, fix: str = _RENAME) -> None:
     """Raise InputError that lists every group of files with the same key.
 
     Args:
         paths_by_key: the files of each key.
         shared: what files with the same key would share, e.g. "one mask".
+        fix: what to do about it.
     """
     groups = [paths for paths in paths_by_key.values() if len(paths) > 1]
     if groups:
@@ -63,7 +67,7 @@ def refuse_collisions(paths_by_key: Mapping[str, list[Path]], *, shared: str) ->
         raise InputError(
             f"{files} would share {shared}",
             where=[path for group in groups for path in group],
-            fix="rename or remove one of each; names are compared without suffix, case and accent form",
+            fix=fix,
         )
 
 

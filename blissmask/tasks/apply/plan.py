@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.mask_sections import ApplySection
 from blissmask.config.model import Config
-from blissmask.dataset.discover import match_masks
+from blissmask.dataset.discover import match_live_photos, match_masks
 from blissmask.errors import InputError, MaskError, Problem
 from blissmask.media.image import read_size
 from blissmask.storage.content import without_links
@@ -63,6 +64,7 @@ def plan(config: Config) -> ApplyPlan:
     )
     refuse_output_in_place(output, {"weighted masks": weighted_folder, "instance masks": instance_folder})
     weighted, instances = match_masks(weighted_folder, videos=True), match_masks(instance_folder, videos=True)
+    photos = match_live_photos(weighted_folder)
     for found in (weighted, instances):
         for key in [key for key, path in found.items() if without_links(path) == without_links(output)]:
             del found[key]
@@ -70,7 +72,8 @@ def plan(config: Config) -> ApplyPlan:
         raise InputError("no masks in the folder", where=[weighted_folder])
     items: list[PlannedItem] = []
     unpaired: list[Path] = []
-    for pair in _pairs(weighted, instances, output):
+    still = {key: path for key, path in instances.items() if not path.is_dir()} | match_live_photos(instance_folder)
+    for pair in itertools.chain(_pairs(photos, still, output), _pairs(weighted, instances, output)):
         if isinstance(pair, PlannedItem):
             items.append(pair)
             continue
@@ -84,7 +87,7 @@ def plan(config: Config) -> ApplyPlan:
         warnings=[
             *_orphans(weighted, instances),
             *_without_frames(weighted, items),
-            *_both_forms(weighted, output),
+            *_both_forms({key: path for key, path in weighted.items() if key not in photos}, output),
             *kept_warning(items),
             *_copies(items, options),
         ],

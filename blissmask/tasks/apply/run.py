@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import ApplySection
+from blissmask.dataset.discover import media_of_mask
 from blissmask.errors import MaskError, Problem
 from blissmask.masks.refine import grow
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD, keep_subject
 from blissmask.media.image import read_mask_picture
-from blissmask.media.png import write_png_grey
+from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.apply.plan import COMMAND, ApplyPlan, settings_of
 from blissmask.tasks.mask_files.output_notes import make_note
 from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary, Table, places_of
@@ -74,7 +75,9 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
 
 
 def _apply(item: PlannedItem, options: ApplySection) -> _Applied:
-    note = make_note(COMMAND, item.inputs, settings_of(item.inputs, options))
+    # `cache` asks whether the mask of a Live Photo is of its photo or of its video.
+    media = media_of_mask(read_note(item.inputs[0]))
+    note = make_note(COMMAND, item.inputs, settings_of(item.inputs, options), **({"media": media} if media else {}))
     weighted = read_mask_picture(item.inputs[0])
     grey_HW = weighted.to_grey()
     if len(item.inputs) > 1:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.model import Config
-from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.errors import Problem
 from blissmask.masks import bars
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
@@ -20,7 +19,7 @@ from blissmask.tasks.instance.subject import FOLLOWING
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
-from blissmask.tasks.mask_files.media_plan import Making, plan_media
+from blissmask.tasks.mask_files.media_plan import Making, find_for_masks, keys_of, plan_media
 from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Explanation, Plan, PlannedItem
@@ -93,19 +92,14 @@ def plan(config: Config) -> InstancePlan | Explanation:
         video_settings={"following": FOLLOWING, "video_masks": options.video_masks},
     )
     left_out = read_left_out(output)
-    found = find_media(source, videos=True, shared="one mask")
-    decided = [plan_media(media, output, media.stem, making) for media in found]
+    found, unread = find_for_masks(source, options.media, frames=making.frames)
+    decided = [plan_media(media, output, key, making) for media, key in zip(found, keys_of(found), strict=True)]
     items, forms = settle_forms([decide_left_out(item, left_out, making) for item in decided], making)
     return InstancePlan(
         command=COMMAND,
         items=items,
         outputs=(output,) if options.review is None else (output, options.review),
-        warnings=[
-            *unread_warning(source, found, videos=True),
-            *_no_reference(options, items),
-            *forms.warning(),
-            *kept_warning(items),
-        ],
+        warnings=[*unread, *_no_reference(options, items), *forms.warning(), *kept_warning(items)],
         details={"licences": to_json(weights)},
         output=output,
         backend=backend,

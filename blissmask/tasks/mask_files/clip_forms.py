@@ -8,7 +8,7 @@ since. All others stay and are named.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +68,8 @@ def settle_forms(items: Sequence[PlannedItem], making: Making) -> tuple[list[Pla
         The items, whose reasons name the masks they replace, and the masks in the other form.
     """
     forms = OtherForms()
-    return [_settle(item, making, forms) for item in items], forms
+    planned = {item.output for item in items}
+    return [_settle(item, making, forms, planned) for item in items], forms
 
 
 def remove_replaced(items: Sequence[PlannedItem], forms: OtherForms, making: Making) -> None:
@@ -126,10 +127,11 @@ def remove(output: Path) -> None:
         raise MachineError(f"cannot remove: {error.strerror or error}", where=[output], fix=fix) from error
 
 
-def _settle(item: PlannedItem, making: Making, forms: OtherForms) -> PlannedItem:
+def _settle(item: PlannedItem, making: Making, forms: OtherForms, planned: Collection[Path | None]) -> PlannedItem:
     source, output = item.inputs[0], item.target
     other = other_form(output, source.stem, frames=making.is_clip(source)) if is_video(source) else None
-    if other is None:
+    # What another item writes there is no other form: it is the mask of the photo of a Live Photo.
+    if other is None or other in planned:
         return item
     try:
         goes = (item.action is Action.WRITE or item.reason == FRESH) and is_ours(other, making.command, source)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blissmask.config.mask_sections import MediaChoice
+from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.dataset.item import MediaFile, MediaKind
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
-from blissmask.errors import InputError
+from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
 from blissmask.media.video import read_info
 from blissmask.tasks.mask_files.clips import decide_clip
@@ -64,6 +67,29 @@ class Making:
 def is_video(path: Path) -> bool:
     """Return whether a file is a video, by its suffix."""
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_for_masks(folder: Path, choice: MediaChoice, *, frames: bool) -> tuple[list[MediaFile], list[Problem]]:
+    """Return the photos and videos of a folder that get masks, and a warning of files that are not read.
+
+    Args:
+        folder: where they are.
+        choice: which kinds are taken.
+        frames: whether a video becomes a folder of masks, whose name no mask of a photo has. Live Photos, of which
+            photo and video have one name, can then be taken whole.
+
+    Raises:
+        InputError: the folder cannot be read or holds nothing of the kinds, or two files would share a mask.
+    """
+    images, videos = choice != "videos", choice != "photos"
+    found = find_media(folder, images=images, videos=videos, shared="one mask", live_photos=frames)
+    return found, unread_warning(folder, found, images=images, videos=videos)
+
+
+def keys_of(media: Sequence[MediaFile]) -> list[str]:
+    """Return what each photo or video is called in a plan: its stem, or its whole name where two have one stem."""
+    counts = Counter(file.key for file in media)
+    return [file.path.name if counts[file.key] > 1 else file.stem for file in media]
 
 
 def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> PlannedItem:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
-from blissmask.dataset.discover import find_media, unread_warning
 from blissmask.dataset.item import MediaFile
 from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
-from blissmask.tasks.mask_files.media_plan import Making, plan_media
+from blissmask.tasks.mask_files.media_plan import Making, find_for_masks, keys_of, plan_media
 from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_classes
 from blissmask.tasks.masks.maker import MaskMaker
@@ -71,10 +70,11 @@ def plan(config: Config) -> MasksPlan | Explanation:
         frames=options.video_masks == "frames",
         force=config.run.force,
     )
-    found = {pair: find_media(pair.input, videos=True, shared="one mask") for pair in pairs}
+    found = {}
+    for pair in pairs:
+        found[pair], unread = find_for_masks(pair.input, options.media, frames=making.frames)
+        warnings += unread
     items, forms = settle_forms(_decided(found, making), making)
-    for pair, media in found.items():
-        warnings += unread_warning(pair.input, media, videos=True)
     return MasksPlan(
         command=COMMAND,
         items=items,
@@ -94,9 +94,9 @@ def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) ->
     """Decide item by item; with several folders their names are part of the keys."""
     several = len(found) > 1
     return [
-        plan_media(file, pair.output, f"{pair.input.name}/{file.stem}" if several else file.stem, making)
+        plan_media(file, pair.output, f"{pair.input.name}/{key}" if several else key, making)
         for pair, media in found.items()
-        for file in media
+        for file, key in zip(media, keys_of(media), strict=True)
     ]
 
 

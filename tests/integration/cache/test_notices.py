@@ -63,14 +63,14 @@ def test_empty_alpha_that_was_filled_is_not_called_opaque_afterwards(photos):
 
 
 def test_photos_of_kinds_that_are_not_read_are_named(photos):
-    for name in ("d.heic", "E.TIF", "f.jxl"):
+    for name in ("d.dng", "E.TIF", "f.jxl"):
         (photos / "photos" / name).write_bytes(b"?")
     warning = told(photos)["3 files are of kinds that are not read, and left out"]
-    assert warning.where == tuple(str(photos / "photos" / name) for name in ("E.TIF", "d.heic", "f.jxl"))
+    assert warning.where == tuple(str(photos / "photos" / name) for name in ("E.TIF", "d.dng", "f.jxl"))
 
 
 def test_a_raw_file_beside_its_photo_is_not_missed(photos):
-    (photos / "photos" / "A.heic").write_bytes(b"?")
+    (photos / "photos" / "A.dng").write_bytes(b"?")
     assert not any("not read" in what for what in told(photos))
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blissmask.errors import InputError
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, Kept
-from tests.builders.masks import ColourBackend, clip, expected, lines, make, two_photos, use_colours
+from tests.builders.masks import ColourBackend, clip, expected, lines, make, person, two_photos, use_colours
 from tests.builders.pictures import save, tree
 
 
@@ -162,3 +163,35 @@ def test_folder_of_someone_elses_frames_is_kept(folder: Path) -> None:
     clip(folder)
     save(folder / "masks" / "clip" / "000000.png", expected((48, 32)))
     assert lines(folder)["clip"] == (Action.SKIP, Kept.FOREIGN)
+
+
+def live_photo(folder: Path) -> Path:
+    """Write the photo that belongs to the clip, as phones export Live Photos."""
+    clip(folder)
+    return save(folder / "photos" / "clip.png", person((48, 32)))
+
+
+def test_photo_and_clip_of_a_live_photo_get_masks_each(folder: Path) -> None:
+    live_photo(folder)
+    summary = make(folder)
+    assert (summary.failures, summary.warnings) == ([], [])
+    assert (read_grey(folder / "masks" / "clip.png") == expected((48, 32))).all()
+    assert len(list((folder / "masks" / "clip").glob("*.png"))) == 5
+    assert {key: action for key, (action, _) in lines(folder).items() if key.startswith("clip")} == {
+        "clip.png": Action.SKIP,
+        "clip.avi": Action.SKIP,
+    }
+
+
+@pytest.mark.parametrize(("media", "made"), [("photos", ["clip.png"]), ("videos", ["clip"])])
+def test_one_kind_of_a_live_photo_is_taken_alone(folder: Path, media: str, made: list[str]) -> None:
+    live_photo(folder)
+    make(folder, media=media, video_masks="static" if media == "photos" else "frames")
+    assert sorted(path.name for path in (folder / "masks").glob("clip*")) == made
+
+
+def test_one_mask_for_the_whole_clip_would_be_the_photo_s(folder: Path) -> None:
+    live_photo(folder)
+    with pytest.raises(InputError, match="would share one mask") as caught:
+        lines(folder, video_masks="static")
+    assert "--media photos" in caught.value.problems[0].fix

@@ -2,8 +2,10 @@
 
 import pytest
 
-from blissmask.dataset.discover import find_media, unread_warning
+from blissmask.dataset.discover import find_media, match_live_photos, match_masks, unread_warning
 from blissmask.errors import InputError
+from blissmask.media.png import write_png_grey
+from tests.builders.pictures import tier_mask
 
 
 def touch(folder, *names):
@@ -14,11 +16,11 @@ def touch(folder, *names):
 
 
 def test_files_of_kinds_that_are_not_read_are_named_unless_they_lie_there_in_another_form(tmp_path):
-    touch(tmp_path, "a.jpg", "a.heic", "b.HEIC", "c.tif", "d.3gp", "notes.txt")
+    touch(tmp_path, "a.jpg", "a.dng", "b.DNG", "c.tif", "d.3gp", "notes.txt")
     media = find_media(tmp_path)
     [warning] = unread_warning(tmp_path, media)
     assert warning.what == "2 files are of kinds that are not read, and left out"
-    assert warning.where == (str(tmp_path / "b.HEIC"), str(tmp_path / "c.tif"))
+    assert warning.where == (str(tmp_path / "b.DNG"), str(tmp_path / "c.tif"))
     assert len(unread_warning(tmp_path, media, videos=True)[0].where) == 3
     assert unread_warning(touch(tmp_path / "fine", "a.jpg"), []) == []
 
@@ -40,3 +42,61 @@ def test_a_file_where_a_folder_is_needed_is_told_apart_from_one_that_is_missing(
         find_media(touch(tmp_path, "a.jpg") / "a.jpg")
     with pytest.raises(InputError, match="No such file"):
         find_media(tmp_path / "gone")
+
+
+def names(media):
+    return sorted(file.path.name for file in media)
+
+
+def test_both_parts_of_a_live_photo_are_found_where_they_share_nothing(tmp_path):
+    touch(tmp_path, "IMG_1.JPG", "IMG_1.MOV", "IMG_2.HEIC", "img_2.mov")
+    media = find_media(tmp_path, videos=True, live_photos=True)
+    assert names(media) == ["IMG_1.JPG", "IMG_1.MOV", "IMG_2.HEIC", "img_2.mov"]
+
+
+def test_both_parts_of_a_live_photo_are_refused_with_the_flag_that_takes_one_kind(tmp_path):
+    with pytest.raises(InputError) as caught:
+        find_media(touch(tmp_path, "IMG_1.JPG", "IMG_1.MOV"), videos=True, shared="one mask")
+    assert "--media photos" in caught.value.problems[0].fix
+
+
+@pytest.mark.parametrize("third", ["a.png", "a.mp4"])
+def test_twins_of_one_kind_are_refused_among_live_photos_too(tmp_path, third):
+    with pytest.raises(InputError, match="two files would share"):
+        find_media(touch(tmp_path, "a.jpg", "a.mov", third), videos=True, live_photos=True)
+
+
+def test_a_heic_photo_that_lies_there_as_a_jpeg_as_well_is_left_out(tmp_path):
+    touch(tmp_path, "a.heic", "a.jpg", "b.heic", "c.heic", "c.mov")
+    assert names(find_media(tmp_path, videos=True, live_photos=True)) == ["a.jpg", "b.heic", "c.heic", "c.mov"]
+
+
+def masks_of_a_live_photo(folder, note):
+    write_png_grey(folder / "IMG_1.png", tier_mask(), note=note)
+    (folder / "IMG_1").mkdir()
+    return folder
+
+
+def test_the_clip_of_a_live_photo_gets_its_frames_and_the_photo_its_mask(tmp_path):
+    masks_of_a_live_photo(tmp_path, {"inputs": [{"name": "IMG_1.HEIC"}]})
+    assert match_masks(tmp_path, videos=True) == {"img_1": tmp_path / "IMG_1"}
+    assert match_masks(tmp_path) == match_live_photos(tmp_path) == {"img_1": tmp_path / "IMG_1.png"}
+
+
+def test_what_a_mask_was_made_from_first_is_known_behind_other_masks(tmp_path):
+    masks_of_a_live_photo(tmp_path, {"inputs": [{"name": "IMG_1.png"}], "media": "IMG_1.JPG"})
+    assert match_masks(tmp_path, videos=True) == {"img_1": tmp_path / "IMG_1"}
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        {"inputs": [{"name": "IMG_1.MOV"}]},
+        {"inputs": [{"name": "IMG_1.png"}], "media": "IMG_1.MOV"},
+        {"inputs": 3},
+    ],
+)
+def test_two_masks_of_one_clip_are_refused(tmp_path, note):
+    with pytest.raises(InputError, match="would share one item as its masks"):
+        match_masks(masks_of_a_live_photo(tmp_path, note), videos=True)

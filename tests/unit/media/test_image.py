@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from blissmask.media.image import (
     read_stored,
     resize_rgb,
 )
-from blissmask.media.picture_file import MAX_PIXELS
+from blissmask.media.picture_file import MAX_PIXELS, MAX_SCANS
 from tests.builders.pictures import corner_rgb, random_rgb, save, tier_mask, turned
 
 TIERS = np.array([0, 80, 128, 255], dtype=np.uint8)
@@ -291,3 +292,44 @@ def test_enlarging_uses_lanczos_and_shrinking_the_area_average() -> None:
     assert (resize_rgb(rgb, (32, 32)) == larger).all()
     means = rgb.reshape(8, 2, 8, 2, 3).mean(axis=(1, 3))
     assert np.abs(resize_rgb(rgb, (8, 8)) - means).max() <= 0.5
+
+
+def heic(path: Path, **options: object) -> Path:
+    pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(corner_rgb((64, 48)))).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.heic", "renamed.jpg"])
+def test_photos_of_phones_are_read_whatever_they_are_called(tmp_path: Path, name: str) -> None:
+    heic(tmp_path / "a.heif", quality=95).rename(tmp_path / name)
+    assert read_size(tmp_path / name) == (64, 48)
+    assert np.abs(read_image(tmp_path / name).rgb_HW3.astype(int) - corner_rgb((64, 48))).mean() < 12
+
+
+def test_the_package_that_reads_photos_of_phones_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(MediaError, match="`pillow-heif` reads them and is not installed") as caught:
+        read_size(tmp_path / "a.heic")
+    assert "blissmask[heif]" in caught.value.problems[0].fix
+
+
+def progressive_jpeg(path: Path, scans: int) -> Path:
+    """Write a progressive JPEG whose last scan is repeated."""
+    Image.fromarray(random_rgb((40, 24))).save(path, progressive=True)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\xff\xda")
+    path.write_bytes(whole[:last] + whole[last:-2] * (scans - whole.count(b"\xff\xda") + 1) + whole[-2:])
+    return path
+
+
+def test_a_jpeg_of_more_scans_than_any_encoder_writes_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=f"more than the {MAX_SCANS} scans"):
+        read_image(progressive_jpeg(tmp_path / "a.jpg", MAX_SCANS + 1))
+
+
+@pytest.mark.parametrize("scans", [10, MAX_SCANS])
+def test_progressive_jpegs_are_read(tmp_path: Path, scans: int) -> None:
+    assert read_image(progressive_jpeg(tmp_path / "a.jpg", scans)).rgb_HW3.shape == (24, 40, 3)
