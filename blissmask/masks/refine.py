@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.masks.components import Binary, Parts, choose_parts
 from blissmask.masks.tiers import TIERS, WeightTier
-
-Binary = NDArray[np.bool_]
 
 FACE_HOLE = 0.1
 """A hole of up to this share of all face pixels is part of the face: glasses, an open mouth.
@@ -48,10 +47,15 @@ def finish(tiers_HW: NDArray[np.uint8], *, min_pixels: int, grow_pixels: int) ->
     Returns:
         Tiers of the same shape. Background may be new; no other tier appears that was not there.
     """
+    # One full-size array after the other: those of a large photo would take half a gigabyte together.
     result = tiers_HW.copy()
     result[_small_holes(tiers_HW == _FACE)] = _FACE
-    people = result != _BACKGROUND
-    result[people & ~drop_specks(people, min_pixels=min_pixels)] = _BACKGROUND
+    specks = result != _BACKGROUND
+    specks &= ~drop_specks(specks, min_pixels=min_pixels)
+    result[specks] = _BACKGROUND
+    del specks
+    if grow_pixels == 0:
+        return result
     # `grow_grey` treats 0 as "nobody", so the tiers of people are counted from 1 meanwhile.
     numbered = np.where(result == _BACKGROUND, np.uint8(0), result + np.uint8(1))
     grown = grow_grey(numbered, grow_pixels)
@@ -60,27 +64,24 @@ def finish(tiers_HW: NDArray[np.uint8], *, min_pixels: int, grow_pixels: int) ->
 
 def coverage(tiers_HW: NDArray[np.uint8]) -> dict[WeightTier, float]:
     """Return the share of the pixels of each tier, 0..1."""
-    counts = np.bincount(tiers_HW.reshape(-1), minlength=len(TIERS))
+    # Not `bincount`, which makes eight bytes of every pixel.
     pixels = max(1, tiers_HW.size)
-    return {tier: float(count) / pixels for tier, count in zip(TIERS, counts, strict=True)}
+    return {tier: np.count_nonzero(tiers_HW == number) / pixels for number, tier in enumerate(TIERS)}
 
 
 def fill_holes(region_HW: Binary) -> Binary:
     """Fill every hole that does not touch the picture's border."""
-    count, labels, _, _ = cv2.connectedComponentsWithStats((~region_HW).astype(np.uint8), connectivity=4)
-    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    outside = np.zeros(count, dtype=bool)
-    outside[border] = True
-    outside[0] = False
-    return np.asarray(~outside[labels], dtype=np.bool_)
+    holes_HW = choose_parts(~region_HW, _inside, connectivity=4)
+    return region_HW | holes_HW
 
 
 def drop_specks(region_HW: Binary, *, min_pixels: int) -> Binary:
     """Remove connected parts (8-neighbourhood) of fewer than ``min_pixels`` pixels."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(region_HW.astype(np.uint8), connectivity=8)
-    keep = stats[:, cv2.CC_STAT_AREA] >= min_pixels
-    keep[0] = False
-    return np.asarray(keep[labels])
+
+    def is_large(parts: Parts) -> Binary:
+        return parts.areas_N >= min_pixels
+
+    return choose_parts(region_HW, is_large, connectivity=8)
 
 
 def grow(region_HW: Binary, pixels: int) -> Binary:
@@ -118,10 +119,13 @@ def feather(grey_HW: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
 
 def _small_holes(face_HW: Binary) -> Binary:
     """Return the pixels of the holes that are small enough to be part of the face."""
-    holes = fill_holes(face_HW) & ~face_HW
-    if not holes.any():
-        return holes
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(holes.astype(np.uint8), connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] <= FACE_HOLE * face_HW.sum()
-    small[0] = False
-    return np.asarray(small[parts], dtype=np.bool_)
+    most = FACE_HOLE * np.count_nonzero(face_HW)
+
+    def is_small_hole(parts: Parts) -> Binary:
+        return _inside(parts) & (parts.areas_N <= most)
+
+    return choose_parts(~face_HW, is_small_hole, connectivity=4)
+
+
+def _inside(parts: Parts) -> Binary:
+    return ~parts.at_border_N

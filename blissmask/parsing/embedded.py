@@ -23,7 +23,7 @@ from blissmask.vision.cores import side_by_side
 from blissmask.vision.evidence import join_bodies
 from blissmask.vision.guided_filter import GuidedFilter
 from blissmask.vision.photo import Photo, paste
-from blissmask.vision.scene import NETWORKS, scene_of
+from blissmask.vision.scene import NETWORKS, Scene, scene_of
 from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
 from blissmask.vision.session import weights_identity
 
@@ -68,7 +68,7 @@ class EmbeddedParts:
 
     def parse(self, rgbs_HW3: Sequence[NDArray[np.uint8]]) -> list[Parsed]:
         """Parse photos of any sizes, one after the other; safe to call from several threads."""
-        return [_parse(Photo(rgb_HW3)) for rgb_HW3 in rgbs_HW3]
+        return [_parse(rgb_HW3) for rgb_HW3 in rgbs_HW3]
 
 
 def backend(options: MasksSection) -> PartsBackend:
@@ -81,13 +81,17 @@ def backend(options: MasksSection) -> PartsBackend:
     return EmbeddedParts()
 
 
-def _parse(photo: Photo) -> Parsed:
-    scene = scene_of(photo)
-    labels = _sharp_labels(photo, join_bodies(map_classes(photo, scene), scene))
+def _parse(rgb_HW3: NDArray[np.uint8]) -> Parsed:
+    labels, scene = _classify(Photo(rgb_HW3))
     pixels = labels.size
     labels = fill_class_holes(labels, FACE_SKIN, max_pixels=round(FACE_HOLE * pixels))
     labels = drop_small_parts(labels, min_pixels=round(SPECK * pixels))
     return Parsed(labels, people=len(scene.figures), faces=len(scene.faces))
+
+
+def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene]:
+    scene = scene_of(photo)
+    return _sharp_labels(photo, join_bodies(map_classes(photo, scene), scene)), scene
 
 
 def _sharp_labels(photo: Photo, class_map: ClassMap) -> NDArray[np.uint8]:

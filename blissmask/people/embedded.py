@@ -5,15 +5,15 @@ H, W: rows and columns of the photo; h, w: of its working copy; P = people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.network import refuse_network_options
 from blissmask.licence import Licence
+from blissmask.masks.components import Parts, choose_parts
 from blissmask.people.people_backend import PeopleBackend, Person
 from blissmask.vision.class_map import ClassMap, map_classes
 from blissmask.vision.evidence import join_bodies
@@ -161,37 +161,56 @@ def _sharp_masks(photo: Photo, class_map: ClassMap, claims_Phw: NDArray[np.float
     owner_hw = claims_Phw.argmax(axis=0)
     radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(class_map.size_wh)))
     guide = GuidedFilter(photo.resized(class_map.size_wh), radius=radius)
-    best_HW = np.full((photo.height, photo.width), 0.5, np.float32)
-    owner_HW = np.full(best_HW.shape, -1, np.int16)
-    windows: list[Window | None] = []
+    sharpened: list[_Sharpened | None] = []
     for index, claim_hw in enumerate(claims_Phw):
         own_hw = np.where(owner_hw == index, 1 / (1 + np.exp(-np.clip(claim_hw, -20, 20))), 0).astype(np.float32)
         small = _window_of(own_hw > NOTHING, margin=2 * radius + 1)
-        if small is None:
-            windows.append(None)
+        model = None if small is None else guide.fit(own_hw, small)
+        sharpened.append(None if small is None or model is None else _Sharpened(model, _in_photo(small, class_map)))
+    owner_HW = np.full((photo.height, photo.width), -1, np.int16)
+    for top in range(0, photo.height, STRIP_ROWS):
+        _own_rows(owner_HW, slice(top, min(photo.height, top + STRIP_ROWS)), sharpened, photo)
+    return [_mask_of(owner_HW, index, one.window if one else None) for index, one in enumerate(sharpened)]
+
+
+class _Sharpened:
+    """The mask of one person at the photo's size, evaluated strip by strip from above.
+
+    Args:
+        model: the mask as a function of the photo's colours.
+        window: the part of the photo in which the person is.
+    """
+
+    def __init__(self, model: LinearModel, window: Window) -> None:
+        self._model, self.window = model, window
+        self._strips: dict[int, NDArray[np.float32]] = {}
+
+    def rows(self, rows: slice, photo: Photo) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield how probable the person is in the rows that lie in the window, as far as they were not passed yet."""
+        left, top, right, bottom = self.window
+        for row in range(top, bottom, STRIP_ROWS):
+            end = min(bottom, row + STRIP_ROWS)
+            here = slice(max(row, rows.start), min(end, rows.stop))
+            if here.start >= here.stop:
+                continue
+            if row not in self._strips:
+                self._strips[row] = self._model.apply(photo.rgb_HW3, (left, row, right, end))
+            yield here, self._strips[row][here.start - row : here.stop - row]
+            if end <= rows.stop:
+                del self._strips[row]
+
+
+def _own_rows(owner_HW: NDArray[np.int16], rows: slice, sharpened: Sequence[_Sharpened | None], photo: Photo) -> None:
+    """Give the pixels of some rows to the person who is most probable there, if more than half."""
+    best_hW = np.full((rows.stop - rows.start, photo.width), 0.5, np.float32)
+    for index, one in enumerate(sharpened):
+        if one is None:
             continue
-        window = _in_photo(small, class_map)
-        windows.append(window)
-        _claim_pixels(guide.fit(own_hw, small), photo, window, index, best_HW, owner_HW)
-    return [_mask_of(owner_HW, index, window) for index, window in enumerate(windows)]
-
-
-def _claim_pixels(
-    model: LinearModel,
-    photo: Photo,
-    window: Window,
-    index: int,
-    best_HW: NDArray[np.float32],
-    owner_HW: NDArray[np.int16],
-) -> None:
-    """Give the pixels of a window to person ``index`` where they are more probable than ``best_HW``, and raise that."""
-    left, top, right, bottom = window
-    for row in range(top, bottom, STRIP_ROWS):
-        strip = (left, row, right, min(bottom, row + STRIP_ROWS))
-        here = (slice(row, strip[3]), slice(left, right))
-        sharp = model.apply(photo.rgb_HW3, strip)
-        owner_HW[here][sharp > best_HW[here]] = index
-        np.maximum(best_HW[here], sharp, out=best_HW[here])
+        columns = slice(one.window[0], one.window[2])
+        for here, sharp in one.rows(rows, photo):
+            best = best_hW[here.start - rows.start : here.stop - rows.start, columns]
+            owner_HW[here, columns][sharp > best] = index
+            np.maximum(best, sharp, out=best)
 
 
 def _window_of(where_hw: NDArray[np.bool_], *, margin: int) -> Window | None:
@@ -219,11 +238,11 @@ def _mask_of(owner_HW: NDArray[np.int16], index: int, window: Window | None) -> 
 
 
 def _without_islands(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(mask_HW.astype(np.uint8), connectivity=8)
-    areas = stats[:, cv2.CC_STAT_AREA]
-    keep = areas >= ISLAND * areas[1:].max(initial=0)
-    keep[0] = False
-    return np.asarray(keep[parts])
+    return choose_parts(mask_HW, _is_large, connectivity=8)
+
+
+def _is_large(parts: Parts) -> NDArray[np.bool_]:
+    return parts.areas_N >= ISLAND * parts.areas_N.max(initial=0)
 
 
 def _person(figure: Figure, mask_HW: NDArray[np.bool_]) -> Person:

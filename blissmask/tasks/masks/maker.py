@@ -50,6 +50,8 @@ class MaskMaker:
         content = find_content(rgb_HW3)
         with self._turn:
             parsed = self._backend.parse([np.ascontiguousarray(content.of(rgb_HW3))])[0]
+        # The photo is no longer needed, and a large one takes more than all that follows.
+        del rgb_HW3
         options = self._options
         labels_hw = to_tiers(parsed.labels_HW, self._tiers)
         tiers_hw = finish(labels_hw, min_pixels=round(options.min_area * labels_hw.size), grow_pixels=options.grow)
