@@ -17,12 +17,15 @@ from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import Flags, Spellings, find_config, load_config
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError, InputError, MachineError, exit_code_of
+from blissmask.events import Noted
+from blissmask.free_memory import free_cpu_memory, workers
 from blissmask.processes import this_process
 from blissmask.storage.lock import writing_to
 from blissmask.ui import problems
 from blissmask.ui.console import err
 
 if TYPE_CHECKING:
+    from blissmask.events import Reporter
     from blissmask.tasks.run.plan import Plan
 
 _OUR_BUG = 70
@@ -89,7 +92,8 @@ def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinte
             make_reporter(config.run, command.name, printer, silent=not _speaks()) as reporter,
             writing_to(plan.outputs, command=f"blissmask {command.name}"),
         ):
-            result = run(plan, RunContext(reporter, config.run.worker_count, config.run.fail_fast, stop_signal))
+            jobs = _workers(config, plan, reporter)
+            result = run(plan, RunContext(reporter, jobs, config.run.fail_fast, stop_signal))
         result.seconds = time.monotonic() - started
         result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
         if not _speaks():
@@ -99,6 +103,21 @@ def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinte
         else:
             summary.show_summary(result, already_shown=plan.warnings, printer=printer)
         return int(result.exit_code)
+
+
+def _workers(config: Config, plan: Plan, reporter: Reporter) -> int:
+    """Return how many items to work on at once; say so where memory allows fewer than there are cores."""
+    if config.run.jobs is not None:
+        return config.run.jobs
+    cores = config.run.worker_count
+    jobs = workers(cores, plan.largest_pixels)
+    if jobs < cores:
+        size = f"{plan.largest_pixels / 1e6:.0f} megapixels"
+        free = f"{free_cpu_memory() / 2**30:.1f} GiB of memory free"
+        reporter.emit(
+            Noted(f"{jobs} of {cores} cores at work: photos of up to {size}, {free}; `--jobs` decides otherwise")
+        )
+    return jobs
 
 
 def _speaks() -> bool:

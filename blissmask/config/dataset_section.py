@@ -18,16 +18,24 @@ _CAPTION = "Captions"
 _DATA = "Dataset"
 _VIDEO = "Video"
 
+MAX_SIDE, MAX_AREA = 8192, 4096 * 4096
+"""Largest training size, pixels: sixteen times the area of 1024x1024, for which the families were made.
+
+Beyond it a VAE needs more memory than any machine has, and [32, 100000] would enlarge each photo to gigabytes first.
+"""
+
 
 def _read_size(value: Any) -> Any:
     """Read one whole number as a square; everything else must be two whole numbers."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return (value, value)
+        value = (value, value)
     if isinstance(value, (list, tuple)) and len(value) == 1:
-        return (value[0], value[0])
+        value = (value[0], value[0])
     two = isinstance(value, (list, tuple)) and len(value) == 2
     if not two or not all(type(side) is int and side > 0 for side in value):
         raise ValueError("must be two whole numbers, [width, height], or one for a square")
+    if max(value) > MAX_SIDE or value[0] * value[1] > MAX_AREA:
+        raise ValueError(f"must be at most {MAX_SIDE} pixels a side and {MAX_AREA / 1e6:.1f} million in all")
     return tuple(value)
 
 
@@ -50,9 +58,11 @@ class GeneralSection(Section):
     bucket_no_upscale: Switch | None = option(
         None, "Never enlarge a picture; crop it to a multiple of the grid", panel=_SIZE
     )
-    min_bucket_reso: Int | None = option(None, "Shortest bucket side (sd-scripts)", panel=_SIZE, gt=0)
-    max_bucket_reso: Int | None = option(None, "Longest bucket side (sd-scripts)", panel=_SIZE, gt=0)
-    bucket_reso_steps: Int | None = option(None, "Bucket sides are multiples of this (sd-scripts)", panel=_SIZE, gt=0)
+    min_bucket_reso: Int | None = option(None, "Shortest bucket side (sd-scripts)", panel=_SIZE, ge=1, le=MAX_SIDE)
+    max_bucket_reso: Int | None = option(None, "Longest bucket side (sd-scripts)", panel=_SIZE, ge=1, le=MAX_SIDE)
+    bucket_reso_steps: Int | None = option(
+        None, "Bucket sides are multiples of this (sd-scripts)", panel=_SIZE, ge=1, le=MAX_SIDE
+    )
     shuffle_caption: Switch | None = option(
         None, "Shuffle the comma-separated tags of each caption (sd-scripts)", panel=_CAPTION
     )

@@ -18,7 +18,11 @@ class RunSection(Section):
     force: Switch = option(False, "Redo what is already finished", panel="Running")
     fail_fast: Switch = option(False, "Stop at the first item that fails", panel="Running")
     jobs: Int | None = option(
-        None, "Items worked on at the same time (one per core when not given)", panel="Running", short="-j", ge=1
+        None,
+        "Items worked on at the same time (one per core when not given, fewer where memory is short)",
+        panel="Running",
+        short="-j",
+        ge=1,
     )
     json_output: Switch = option(
         False, "Print one JSON document on stdout (train: one line per event)", panel="Output", flag="json"

@@ -73,7 +73,7 @@ def clip_ranges(frame_count: int, dataset: DatasetSection, temporal_stride: int)
     for length in rounded_targets(dataset.target_frames, temporal_stride):
         if length <= frame_count:
             ranges += [FrameRange(start, length) for start in _starts(frame_count, length, dataset)]
-    # `uniform` repeats starts when a video has fewer windows than samples.
+    # `uniform` may round two starts to one.
     return list(dict.fromkeys(ranges))
 
 
@@ -84,6 +84,8 @@ def _starts(frame_count: int, length: int, dataset: DatasetSection) -> Iterable[
             return range(0, room + 1, length)
         case "slide":
             return range(0, room + 1, dataset.frame_stride)
+        case "uniform" if dataset.frame_sample > room:
+            return range(room + 1)
         case "uniform" if dataset.frame_sample > 1:
             # As `numpy.linspace` in musubi-tuner: in floating point and rounded down, and the last start is exact.
             step = room / (dataset.frame_sample - 1)

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from blissmask.free_memory import free_cpu_memory
 from blissmask.networks import torch_device
 from blissmask.processes import this_process
-from blissmask.training.memory.host_memory import free_cpu_memory
 
 _CPU_WORDS = "can't allocate memory"
 """What PyTorch says, as a plain RuntimeError, when the memory of the machine itself is full."""

@@ -59,6 +59,25 @@ def test_as_many_items_are_worked_on_at_once_as_asked_for(
     assert [context.jobs for context in given] == [jobs]
 
 
+@pytest.mark.parametrize(("option", "jobs"), [("--jobs 7", 7), ("", 1)])
+def test_fewer_items_are_worked_on_at_once_where_memory_is_short_and_it_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, option: str, jobs: int
+) -> None:
+    monkeypatch.setattr("blissmask.cli.execute.workers", lambda cores, pixels: 7 if pixels == 0 else 1)
+    monkeypatch.setattr(RunSection, "worker_count", 7)
+    given: list[int] = []
+    real = importlib.import_module("blissmask.tasks.to_alpha.run").run
+
+    def run(plan: object, context: RunContext) -> Summary:
+        given.append(context.jobs)
+        return real(plan, context)
+
+    monkeypatch.setattr(importlib.import_module("blissmask.tasks.to_alpha.run"), "run", run)
+    done = run_here(f"{TO_ALPHA} {option}", folder)
+    assert given == [jobs]
+    assert ("1 of 7 cores at work" in done.err) == (not option)
+
+
 # What is told
 
 PROGRESS = "Converting 8/8"

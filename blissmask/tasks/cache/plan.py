@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
 from blissmask.errors import InputError, MaskError, Problem, UsageError
+from blissmask.free_memory import workers
 from blissmask.processes import this_process
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet
 from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_datasets, choose_model
@@ -125,7 +127,8 @@ def _scan_all(datasets: Iterable[CachedDataset], config: Config) -> list[Scanned
 
 def _add(found: Scanned, result: CachePlan, config: Config) -> None:
     """Check the masks of one data set, then add what is to be done for it."""
-    checked = dataset_faults.check_masks(found.entries, config.run.worker_count)
+    largest = max((math.prod(entry.facts.size_wh) for entry in found.entries), default=0)
+    checked = dataset_faults.check_masks(found.entries, config.run.jobs or workers(config.run.worker_count, largest))
     empty = dataset_faults.empty_masks(checked)
     if empty and config.cache.empty_mask == "error":
         raise MaskError.several(empty)
@@ -170,7 +173,8 @@ def _planned_entry(entry: LatentEntry, text: TextEntry | None) -> PlannedItem:
     if entry.redo in (Redo.MASK, Redo.LATENTS):
         # An entry and its caption may be written for one reason, such as --force.
         reasons = dict.fromkeys(filter(None, (entry.reason, caption)))
-        return PlannedItem(entry.key, Action.WRITE, ", ".join(reasons), inputs, entry.path)
+        pixels = math.prod(entry.facts.size_wh)
+        return PlannedItem(entry.key, Action.WRITE, ", ".join(reasons), inputs, entry.path, pixels=pixels)
     action = Action.WRITE if caption else Action.SKIP
     return PlannedItem(entry.key, action, caption or entry.reason, inputs, entry.path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
     output = folder / (media.stem if clip else f"{media.stem}.png")
     try:
         settings = making.settings_for(media.path)
-        size = _describe(media)
+        size, pixels = _describe(media)
         if clip:
             action, reason = decide_clip(output, making.command, media.path, settings, force=making.force)
         else:
@@ -114,12 +115,14 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
         return PlannedItem(key, Action.FAIL, inputs=(media.path,), output=output).failing(error.as_one())
     if action is Action.WRITE:
         reason = f"{size}, {reason}" if reason else size
-    return PlannedItem(key, action, reason, (media.path,), output)
+    return PlannedItem(key, action, reason, (media.path,), output, pixels=pixels)
 
 
-def _describe(media: MediaFile) -> str:
+def _describe(media: MediaFile) -> tuple[str, int]:
+    """Return what a photo or video is, in a few words, and the pixels of the photo or of a frame."""
     if media.kind is MediaKind.IMAGE:
         header = read_header(media.path)
-        return pixels_text(header.size_wh) + (f", colours from {header.profile}" if header.profile else "")
+        profile = f", colours from {header.profile}" if header.profile else ""
+        return pixels_text(header.size_wh) + profile, math.prod(header.size_wh)
     info = read_info(media.path)
-    return f"{pixels_text(info.size_wh)}, {counted(info.frame_count, 'frame')}"
+    return f"{pixels_text(info.size_wh)}, {counted(info.frame_count, 'frame')}", math.prod(info.size_wh)

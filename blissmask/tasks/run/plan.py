@@ -43,6 +43,7 @@ class PlannedItem:
         output: the file or folder that is written. None for items that write none, and for those that fail before it is
             known which.
         at_fault: of an item that fails, the files and places to mend; all inputs where it is empty.
+        pixels: of an item that is written, the pixels of the photo that a worker decodes; 0 where that is not known.
     """
 
     key: str
@@ -51,6 +52,7 @@ class PlannedItem:
     inputs: tuple[Path, ...] = ()
     output: Path | None = None
     at_fault: tuple[str, ...] = ()
+    pixels: int = 0
 
     @property
     def target(self) -> Path:
@@ -101,6 +103,11 @@ class Plan:
     def having(self, action: Action) -> list[PlannedItem]:
         """Return the items with this action, in order."""
         return [item for item in self.items if item.action is action]
+
+    @property
+    def largest_pixels(self) -> int:
+        """Return the pixels of the largest photo among the items to be written; 0 where none is known."""
+        return max((item.pixels for item in self.having(Action.WRITE)), default=0)
 
 
 @dataclass(slots=True)

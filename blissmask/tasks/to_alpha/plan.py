@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,4 +176,4 @@ def _decide(
     if action is Action.WRITE:
         resized = f"mask resized from {pixels_text(mask_wh)}" if mask_wh != image_wh else ""
         reason = ", ".join(filter(None, (pixels_text(image_wh), resized, reason)))
-    return PlannedItem(photo.stem, action, reason, inputs, output)
+    return PlannedItem(photo.stem, action, reason, inputs, output, pixels=math.prod(image_wh))

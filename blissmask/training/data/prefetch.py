@@ -10,11 +10,11 @@ from typing import Self
 
 import torch
 
+from blissmask.free_memory import free_cpu_memory
 from blissmask.processes import ALONE, Processes, this_process
 from blissmask.training.data.batches import BatchOrder, MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import pins
-from blissmask.training.memory.host_memory import free_cpu_memory
 
 _MEMORY_SHARE = 0.5
 """The part of the memory left by the models that items may take.

@@ -76,6 +76,14 @@ def test_mask_loss_ranges_are_refused_in_the_words_of_the_guide(field, value, me
             "[[datasets]] 1: `target_frames` must be a list of at least one whole number, got []",
         ),
         ("[[datasets]]\nfp_1f_clean_indices = [-1]", "[[datasets]] 1: `fp_1f_clean_indices` must be >= 0, got -1"),
+        (
+            "[[datasets]]\nresolution = [32, 100000]",
+            "[[datasets]] 1: `resolution` must be at most 8192 pixels a side and 16.8 million in all, got [32, 100000]",
+        ),
+        (
+            "[[datasets]]\ncontrol_resolution = 5000",
+            "[[datasets]] 1: `control_resolution` must be at most 8192 pixels a side and 16.8 million in all, got 5000",
+        ),
         ("[[datasets]]\nsource_fps = inf", "[[datasets]] 1: `source_fps` must be > 0 and finite, got Infinity"),
         ("[timesteps]\nlogit_mean = nan", "[timesteps]: `logit_mean` must be a finite number, got NaN"),
         ("[lora]\nlokr_factor = 0", "[lora]: `lokr_factor` must be -1 or >= 1, got 0"),

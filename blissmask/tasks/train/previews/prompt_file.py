@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blissmask.config.dataset_section import MAX_SIDE
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import Problem, UsageError
 
@@ -76,8 +77,8 @@ class _Option:
 
 
 _OPTIONS = (
-    _Option("w", "width", int, lowest=1),
-    _Option("h", "height", int, lowest=1),
+    _Option("w", "width", int, lowest=1, highest=MAX_SIDE),
+    _Option("h", "height", int, lowest=1, highest=MAX_SIDE),
     _Option("f", "frame_count", int, lowest=1),
     _Option("d", "seed", int, highest=2**63 - 1),
     _Option("s", "sample_steps", int, lowest=1, highest=1000),

@@ -1,9 +1,9 @@
-"""Free memory is what the container may still take, where it has a limit."""
+"""Free memory is what the container may still take, where it has a limit; workers are as many as it is enough for."""
 
 import pytest
 
-from blissmask.training.memory import host_memory
-from blissmask.training.memory.host_memory import free_cpu_memory, room_in_groups
+from blissmask import free_memory
+from blissmask.free_memory import free_cpu_memory, room_in_groups, workers_for
 
 GIB = 1 << 30
 
@@ -38,13 +38,21 @@ def test_a_container_that_is_over_its_limit_has_no_room(tmp_path):
 
 
 def test_free_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path, monkeypatch):
-    monkeypatch.setattr(host_memory, "_free_of_machine", lambda: 6 * GIB)
+    monkeypatch.setattr(free_memory, "_free_of_machine", lambda: 6 * GIB)
     for limit, free in ((4, 3), (32, 6)):
         monkeypatch.setattr(
-            host_memory, "_own_groups", lambda limit=limit: [group(tmp_path, limit=limit * GIB, used=GIB)]
+            free_memory, "_own_groups", lambda limit=limit: [group(tmp_path, limit=limit * GIB, used=GIB)]
         )
         assert free_cpu_memory() == free * GIB
 
 
 def test_the_memory_of_this_machine_is_found():
     assert free_cpu_memory() > 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "megapixels", "free", "workers"),
+    [(16, 12, 16, 16), (16, 48, 4, 8), (16, 48, 1, 2), (2, 48, 64, 2), (8, 170, 0, 1), (8, 0, 0, 8)],
+)
+def test_workers_are_as_many_as_cores_and_memory_are_enough_for(cores, megapixels, free, workers):
+    assert workers_for(cores, megapixels * 10**6, free * GIB) == workers
