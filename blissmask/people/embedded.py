@@ -6,6 +6,7 @@ H, W: rows and columns of the photo; h, w: of its working copy; P = people.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +168,9 @@ def _sharp_masks(photo: Photo, class_map: ClassMap, claims_Phw: NDArray[np.float
         small = _window_of(own_hw > NOTHING, margin=2 * radius + 1)
         model = None if small is None else guide.fit(own_hw, small)
         sharpened.append(None if small is None or model is None else _Sharpened(model, _in_photo(small, class_map)))
-    owner_HW = np.full((photo.height, photo.width), -1, np.int16)
+    # The number after the last person's is nobody. One byte a pixel for all but the largest crowds.
+    nobody = len(sharpened)
+    owner_HW = np.full((photo.height, photo.width), nobody, np.min_scalar_type(nobody))
     for top in range(0, photo.height, STRIP_ROWS):
         _own_rows(owner_HW, slice(top, min(photo.height, top + STRIP_ROWS)), sharpened, photo)
     return [_mask_of(owner_HW, index, one.window if one else None) for index, one in enumerate(sharpened)]
@@ -200,7 +203,9 @@ class _Sharpened:
                 del self._strips[row]
 
 
-def _own_rows(owner_HW: NDArray[np.int16], rows: slice, sharpened: Sequence[_Sharpened | None], photo: Photo) -> None:
+def _own_rows(
+    owner_HW: NDArray[np.unsignedinteger[Any]], rows: slice, sharpened: Sequence[_Sharpened | None], photo: Photo
+) -> None:
     """Give the pixels of some rows to the person who is most probable there, if more than half."""
     best_hW = np.full((rows.stop - rows.start, photo.width), 0.5, np.float32)
     for index, one in enumerate(sharpened):
@@ -229,7 +234,7 @@ def _in_photo(window: Window, class_map: ClassMap) -> Window:
     return (int(window[0] / across), int(window[1] / down), round(window[2] / across), round(window[3] / down))
 
 
-def _mask_of(owner_HW: NDArray[np.int16], index: int, window: Window | None) -> NDArray[np.bool_]:
+def _mask_of(owner_HW: NDArray[np.unsignedinteger[Any]], index: int, window: Window | None) -> NDArray[np.bool_]:
     mask_HW = np.zeros(owner_HW.shape, bool)
     if window is not None:
         here = (slice(window[1], window[3]), slice(window[0], window[2]))

@@ -16,7 +16,7 @@ from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable
-from blissmask.media.image import read_image, read_mask
+from blissmask.media.image import read_image, read_mask_picture
 from blissmask.media.overlay import TIER_COLOURS, Colour, colour_weights, fit_size, latent_grid, shrink
 from blissmask.media.sheet_html import is_html_sheet, write_html
 from blissmask.media.sheet_pages import BOX, Card, PackedCard, SheetText, is_sheet, pack, write_png_pages
@@ -183,15 +183,17 @@ def _drawn(card: Callable[[ItemT], Card], item: ItemT, *, lossless: bool) -> Pac
 
 def _card(entry: SheetEntry, draw: Draw, area: int) -> Card:
     rgb_HW3, mask_path = _picture_of(entry)
-    weights_HW = read_mask(mask_path)
     height, width = rgb_HW3.shape[:2]
     size_wh = fit_size((width, height), (BOX, BOX))
     # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.
-    large_wh = fit_size((width, height), (2 * BOX, 2 * BOX))
-    grey_HW = np.rint(weights_HW * 255).astype(np.uint8)
-    overlaid = shrink(draw(shrink(rgb_HW3, large_wh), grey_HW), size_wh)
-    grid = colour_weights(latent_grid(weights_HW, area), size_wh)
-    return Card(entry.name, (shrink(rgb_HW3, size_wh), overlaid, grid), entry.numbers, entry.remarks, entry.badness)
+    large_HW3 = shrink(rgb_HW3, fit_size((width, height), (2 * BOX, 2 * BOX)))
+    small_HW3 = shrink(rgb_HW3, size_wh)
+    # A large photo and its weights need not be in memory together.
+    del rgb_HW3
+    mask = read_mask_picture(mask_path)
+    overlaid_HW3 = shrink(draw(large_HW3, mask.to_grey()), size_wh)
+    grid_HW3 = colour_weights(latent_grid(mask.weights(), area), size_wh)
+    return Card(entry.name, (small_HW3, overlaid_HW3, grid_HW3), entry.numbers, entry.remarks, entry.badness)
 
 
 def _picture_of(entry: SheetEntry) -> tuple[NDArray[np.uint8], Path]:
