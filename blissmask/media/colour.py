@@ -66,8 +66,12 @@ def profile_of(image: Image.Image, file: BinaryIO) -> bytes:
     """
     if image.format == "PNG":
         return _of_png(image, file)
-    icc_profile = image.info.get("icc_profile") or b""
-    return bytes(icc_profile) or (_adobe_rgb() if _is_marked_adobe(image) else b"")
+    if icc_profile := image.info.get("icc_profile"):
+        return bytes(icc_profile)
+    if isinstance(coded := image.info.get("nclx_profile"), Mapping):
+        # So does pillow-heif call the colours of a HEIC photo without an ICC profile.
+        return _of_cicp(coded.get("color_primaries", 0), coded.get("transfer_characteristics", 0))
+    return _adobe_rgb() if _is_marked_adobe(image) else b""
 
 
 def space_of(profile: bytes) -> bytes:
@@ -156,7 +160,8 @@ def _of_png(image: Image.Image, file: BinaryIO) -> bytes:
     coded = next((chunk for chunk in walk_chunks(file) if chunk.kind in (b"cICP", b"IDAT")), None)
     if coded is not None and coded.kind == b"cICP" and coded.length == 4:
         file.seek(coded.start)
-        return _of_cicp(*file.read(2))
+        primaries, curve = file.read(2)
+        return _of_cicp(primaries, curve)
     if icc_profile := image.info.get("icc_profile"):
         return bytes(icc_profile)
     if "srgb" in image.info or "gamma" not in image.info:

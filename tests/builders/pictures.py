@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blissmask.media.colour import matrix_profile
+
 Grey = NDArray[np.uint8]
 Rgb = NDArray[np.uint8]
 
@@ -116,3 +118,9 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".blissmask.lock")
     }
+
+
+def wide_profile() -> bytes:
+    """Return an ICC profile that moves colours: Display P3."""
+    primaries_xy = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+    return matrix_profile("Display P3", primaries_xy=primaries_xy, white_xy=(0.3127, 0.3290), gamma=0.0)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blissmask.dataset.discover import match_live_photos, match_masks
 from blissmask.media.image import read_grey
+from blissmask.media.png import write_png_grey
 from blissmask.tasks.apply.plan import ApplyPlan, plan
 from blissmask.tasks.apply.run import run
 from blissmask.tasks.mask_files.output_notes import FRESH
@@ -88,3 +90,15 @@ def test_masks_of_an_earlier_form_are_named(folder: Path, now: str) -> None:
     assert problem.where == (str(other),)
     apply(folder)
     assert read_grey(other if now == "frames" else other / "000000.png").any()
+
+
+def test_photo_and_clip_of_a_live_photo_are_both_cut_to_the_subject(folder: Path) -> None:
+    for kind in ("weighted", "instance"):
+        mask = tier_mask() if kind == "weighted" else half_mask(share=0.25)
+        write_png_grey(folder / kind / "clip.png", mask, note={"inputs": [{"name": "clip.HEIC"}]})
+    made = plan(config(folder))
+    assert made.warnings == []
+    assert set(reasons(made)) == {"a", "clip", "clip/000000", "clip/000001"}
+    assert run(made, RunContext()).failures == []
+    assert match_live_photos(folder / "out") == {"clip": folder / "out" / "clip.png"}
+    assert match_masks(folder / "out", videos=True)["clip"] == folder / "out" / "clip"

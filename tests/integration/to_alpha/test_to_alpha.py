@@ -21,7 +21,17 @@ from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, RunContext, Summary
 from blissmask.tasks.to_alpha.plan import plan
 from blissmask.tasks.to_alpha.run import run
-from tests.builders.pictures import corner_rgb, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
+from tests.builders.pictures import (
+    corner_rgb,
+    mask_folder,
+    photo_folder,
+    random_rgb,
+    save,
+    tier_mask,
+    tree,
+    turned,
+    wide_profile,
+)
 
 
 def config(folder: Path, *, dry_run: bool = False, force: bool = False, **options: object) -> Config:
@@ -54,6 +64,16 @@ def test_colours_stay_and_the_mask_is_the_alpha(folder: Path) -> None:
         picture = read_image(folder / "rgba" / name)
         assert (picture.rgb_HW3 == read_image(folder / "photos" / source).rgb_HW3).all()
         assert (picture.alpha_HW == tier_mask()).all()
+
+
+def test_values_and_profile_of_a_photo_stay_and_are_read_rightly_afterwards(folder: Path) -> None:
+    save(folder / "photos" / "a.png", random_rgb(), icc_profile=wide_profile())
+    convert(folder)
+    with Image.open(folder / "rgba" / "a.png") as made:
+        assert (np.asarray(made)[..., :3] == random_rgb()).all()
+        assert made.info["icc_profile"] == wide_profile()
+    assert (read_image(folder / "rgba" / "a.png").rgb_HW3 == read_image(folder / "photos" / "a.png").rgb_HW3).all()
+    assert not (read_image(folder / "rgba" / "a.png").rgb_HW3 == random_rgb()).all()
 
 
 SIZES = st.tuples(st.integers(1, 20), st.integers(1, 20))
