@@ -20,7 +20,7 @@ from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask
 from blissmask.errors import MaskError
-from blissmask.media.image import Picture, read_image
+from blissmask.media.image import read_image
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_still_mask
 from blissmask.tasks.cache.reading.video_frames import SharedVideo
@@ -79,10 +79,9 @@ def read_pixels(entry: LatentEntry, video: SharedVideo | None) -> Pixels:
     if video is None:
         # The fingerprint first: a file that changes while it is read looks changed next time, not fresh.
         media_print = fingerprint.take(entry.item.pixel_paths)
-        picture = read_image(entry.item.media.path)
-        rgb_FHW3 = entry.geometry.fit_rgb(picture.rgb_HW3)[np.newaxis]
+        rgb_FHW3, alpha_HW = _read_photo(entry)
         controls = _read_controls(entry)
-        reading = _filled(entry, _read_picture_mask(entry, picture))
+        reading = _filled(entry, _read_picture_mask(entry, alpha_HW))
     else:
         media_print = video.media_print
         rgb_FHW3 = np.stack(list(video.rgb.frames(entry.frame_indices)))
@@ -95,6 +94,12 @@ def read_pixels(entry: LatentEntry, video: SharedVideo | None) -> Pixels:
         media_print=media_print,
         colours=_hash((rgb_FHW3, *controls)),
     )
+
+
+def _read_photo(entry: LatentEntry) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return the colours at training size, (1, H, W, 3), and alpha at the photo's own size."""
+    picture = read_image(entry.item.media.path)
+    return entry.geometry.fit_rgb(picture.rgb_HW3)[np.newaxis], picture.alpha_HW
 
 
 def read_mask(entry: LatentEntry, video: SharedVideo | None) -> MaskReading:
@@ -116,12 +121,12 @@ def _filled(entry: LatentEntry, reading: MaskReading) -> MaskReading:
     return replace(reading, mask=full_mask(entry.geometry))
 
 
-def _read_picture_mask(entry: LatentEntry, picture: Picture | None) -> MaskReading:
-    """Read the one mask of an entry; ``picture`` is the photo where it is decoded already."""
+def _read_picture_mask(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None) -> MaskReading:
+    """Read the one mask of an entry; ``alpha_HW`` is the photo's alpha where it is decoded already."""
     if not entry.has_mask:
         return _without_mask(entry)
     mask_print = fingerprint.take([] if entry.mask_file is None else [entry.mask_file])
-    mask, doubt = read_still_mask(entry, picture)
+    mask, doubt = read_still_mask(entry, alpha_HW)
     return MaskReading(mask, doubt, mask_print)
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blissmask.dataset.frame_source import frame_files, frame_numbers, measure, read_weights
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
 from blissmask.masks.weights import MaskValues
-from blissmask.media.image import Picture, read_image, read_mask_picture
+from blissmask.media.image import read_image, read_mask_picture
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.run.wording import framing_problem
 
@@ -43,18 +46,18 @@ def look_at_mask(entry: LatentEntry) -> float | None:
     return mean_weight(values_HW, entry.geometry, inverted=entry.dataset.section.invert_mask)
 
 
-def read_still_mask(entry: LatentEntry, picture: Picture | None = None) -> tuple[PixelMask, str]:
+def read_still_mask(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None = None) -> tuple[PixelMask, str]:
     """Read the alpha channel or the mask picture of an entry; return the mask with the doubt about it.
 
     Args:
         entry: whose mask.
-        picture: the photo, where it is decoded already.
+        alpha_HW: the photo's alpha, where it is decoded already.
 
     Raises:
         MediaError: a file is damaged.
         MaskError: the mask has another shape, or the alpha channel is gone.
     """
-    values_HW, doubt = _read_still_values(entry, picture)
+    values_HW, doubt = _read_still_values(entry, alpha_HW)
     dataset = entry.dataset
     return still_mask(values_HW, entry.geometry, dataset.tiers, inverted=dataset.section.invert_mask), doubt
 
@@ -77,11 +80,12 @@ def read_frame_masks(entry: LatentEntry, mask: Path, indices: Collection[int]) -
         yield still_mask(weights_HW, geometry, dataset.tiers, inverted=dataset.section.invert_mask)
 
 
-def _read_still_values(entry: LatentEntry, picture: Picture | None) -> tuple[MaskValues, str]:
+def _read_still_values(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None) -> tuple[MaskValues, str]:
     """Return the values of the mask in its own size, and the doubt about them."""
     path = entry.mask_file
     if path is None:
-        alpha_HW = (picture or read_image(entry.item.media.path)).alpha_HW
+        if alpha_HW is None:
+            alpha_HW = read_image(entry.item.media.path).alpha_HW
         if alpha_HW is None:
             raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
         return alpha_HW, ""
