@@ -37,11 +37,11 @@ from blissmask.media.png import walk_chunks
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before they are decoded; Pillow refuses at the same number, twice its warning limit."""
 
-MAX_SCANS = 100
+MAX_SCANS = 50
 """A progressive JPEG of more scans is refused before it is decoded.
 
-Each scan goes over the whole picture again: 0.4 seconds at 48 megapixels, whatever few bytes it has. Pillow writes 10
-scans; a file of a megabyte can hold ten thousand.
+Each scan goes over the whole picture again, whatever few bytes it has: half a second at 48 megapixels, measured on one
+core. libjpeg writes 10 scans; a file of a megabyte can hold ten thousand.
 """
 _STRIP_ROWS = 256
 """Rows that are converted at a time: a few MB of a large photo, so that nothing but the result has its full size."""
