@@ -186,7 +186,7 @@ def _formats(path: Path, file: BinaryIO) -> tuple[str, ...]:
         raise MediaError(
             "a HEIC photo; `pillow-heif` reads them and is not installed",
             where=[path],
-            fix="`pip install 'blissmask[heif]'`, or convert it to JPEG",
+            fix="install it: `pip install 'blissmask[heif]'`, or convert it to JPEG",
         ) from error
     return (_HEIF,)
 
