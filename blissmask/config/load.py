@@ -19,6 +19,7 @@ from blissmask.config.model import Config, section_type
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import UsageError
+from blissmask.storage.limits import MOST_CONFIG, MOST_KEYS, refuse_larger
 
 _MOST_SHOWN = 200
 """Characters of a value that messages show."""
@@ -89,6 +90,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         fix = "configurations of ai-toolkit are not read: start from one of `examples/*.toml`"
         raise UsageError("the configuration must be TOML (or JSON), and this is YAML", where=[path], fix=fix)
     try:
+        refuse_larger(path, MOST_CONFIG)
         raw = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(
@@ -103,6 +105,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"the configuration cannot be parsed: {error}", where=where, fix=error.fix) from error
     if not isinstance(data, dict):
         raise UsageError("the configuration must be a table", where=[path])
+    if _keys_in(data) > MOST_KEYS:
+        raise UsageError(f"the configuration has more than the {MOST_KEYS} keys that are read", where=[path])
     return data
 
 
@@ -112,6 +116,19 @@ def _parse(text: str, *, is_json: bool) -> Any:
     value = parse_json(text)
     refuse_half_characters(value)
     return value
+
+
+def _keys_in(value: Any) -> int:
+    """Return the number of keys in a value, tables in it included; counting ends beyond the limit."""
+    count, waiting = 0, [value]
+    while waiting and count <= MOST_KEYS:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            count += len(inner)
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+    return count
 
 
 def _rename_keys(data: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 from blissmask.errors import InputError
+from blissmask.storage.limits import MOST_CAPTION, refuse_larger
 
 DEFAULT_EXTENSION = ".txt"
 """Extension of captions where a data set names none."""
@@ -19,12 +20,13 @@ def caption_path(media: Path, extension: str) -> Path:
 def read_caption(path: Path) -> str:
     """Read a caption without the white space around it; an empty file is an empty caption.
 
-    The file is UTF-8, with or without a byte order mark.
+    The file is UTF-8, with or without a byte order mark, of up to :data:`MOST_CAPTION` bytes.
 
     Raises:
-        InputError: the file cannot be read or is not UTF-8.
+        InputError: the file cannot be read, is too large or is not UTF-8.
     """
     try:
+        refuse_larger(path, MOST_CAPTION)
         return path.read_text(encoding="utf-8-sig").strip()
     except OSError as error:
         raise InputError(f"the caption cannot be read: {error.strerror or error}", where=[path]) from error

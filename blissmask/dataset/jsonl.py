@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
 from blissmask.dataset.item_keys import folder_key, item_key
 from blissmask.documents import DocumentError, parse_json
 from blissmask.errors import InputError, Problem
+from blissmask.storage.limits import MOST_LINE
 
 _MOST_SHOWN = 200
 """Characters of a path that are shown of one that the system finds too long."""
@@ -55,10 +57,22 @@ def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Pro
     return items, _unused_warning(path, unused, kind)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines one by one, so that a long list takes no memory of its own.
+
+    Raises:
+        InputError: the file cannot be read or is no text, or a line is longer than :data:`MOST_LINE`; names it.
+    """
+    number = 0
     try:
         # Not `splitlines`: it also splits at characters that captions may hold, such as U+2028.
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        with path.open(encoding="utf-8-sig") as file:
+            while line := file.readline(MOST_LINE + 1):
+                number += 1
+                if len(line) > MOST_LINE:
+                    what = f"the line is longer than the {MOST_LINE} characters that are read"
+                    raise InputError(what, where=[f"{path}:{number}"], fix="write one item a line")
+                yield line
     except OSError as error:
         raise InputError(f"cannot read the list: {error.strerror or error}", where=[path]) from error
     except UnicodeDecodeError as error:

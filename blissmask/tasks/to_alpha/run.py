@@ -17,6 +17,7 @@ from blissmask.media.image import MaskPicture, read_mask_picture, read_stored
 from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
+from blissmask.storage.limits import MOST_CAPTION, refuse_larger
 from blissmask.tasks.mask_files.output_notes import make_note
 from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary
 from blissmask.tasks.run.workers import begin, carry_out
@@ -99,6 +100,7 @@ def _copy_caption(source: Path, output: Path, extension: str) -> str:
         if present != _copied_before(output):
             return "kept"
     try:
+        refuse_larger(source, MOST_CAPTION)
         text = source.read_bytes()
     except OSError as error:
         raise MediaError(f"the caption cannot be read: {error.strerror or error}", where=[source]) from error

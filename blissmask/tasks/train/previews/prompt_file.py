@@ -18,6 +18,7 @@ from typing import Any
 from blissmask.config.dataset_section import MAX_SIDE
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import Problem, UsageError
+from blissmask.storage.limits import MOST_CONFIG, refuse_larger
 
 _OPTION_START = re.compile(r"\s+--(?=[A-Za-z])")
 
@@ -140,6 +141,7 @@ def _read_file(path: Path) -> list[tuple[str, Any]]:
             "prompts are read from .txt, .toml and .json files", where=[path], fix="rename the file by what it holds"
         )
     try:
+        refuse_larger(path, MOST_CONFIG)
         return reader(path.read_text(encoding="utf-8-sig"), path.name)
     except OSError as error:
         raise UsageError(
