@@ -108,7 +108,8 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def _fitting(image: Image.Image, profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """Return the conversion of a picture to sRGB; None where the profile is not for its values or changes nothing."""
     space = space_of(profile)
-    if space == GREY and image.mode not in ("1", "L", "LA"):
+    # Modes that begin with I are grey of 16 bits, of which strips have 8.
+    if space == GREY and image.mode not in ("1", "L", "LA") and not image.mode.startswith("I"):
         return None
     if (space == CMYK) != (image.mode == "CMYK"):
         return None

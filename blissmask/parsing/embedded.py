@@ -8,6 +8,7 @@ its working copy; C = classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,8 @@ from blissmask.parsing.parts_backend import Parsed, PartsBackend
 from blissmask.vision.class_map import ClassMap, map_classes
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.evidence import join_bodies
-from blissmask.vision.guided_filter import GuidedFilter
-from blissmask.vision.photo import Photo, paste
+from blissmask.vision.guided_filter import GuidedFilter, LinearModel
+from blissmask.vision.photo import Photo, Window, paste
 from blissmask.vision.scene import NETWORKS, Scene, scene_of
 from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
 from blissmask.vision.session import weights_identity
@@ -91,11 +92,35 @@ def _parse(rgb_HW3: NDArray[np.uint8]) -> Parsed:
 
 def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene]:
     scene = scene_of(photo)
-    return _sharp_labels(photo, join_bodies(map_classes(photo, scene), scene)), scene
+    class_map = map_classes(photo, scene)
+    photo.forget_copies()
+    class_map = join_bodies(class_map, scene)
+    sharp = _sharpen(photo, class_map)
+    del class_map
+    labels = np.empty((photo.height, photo.width), np.uint8)
+    for top in range(0, photo.height, STRIP_ROWS):
+        window = (0, top, photo.width, min(photo.height, top + STRIP_ROWS))
+        labels[top : window[3]] = _strip_labels(photo, sharp, window)
+    return labels, scene
 
 
-def _sharp_labels(photo: Photo, class_map: ClassMap) -> NDArray[np.uint8]:
-    """Return the most probable class of every pixel of the photo, outlines moved onto the photo's edges.
+@dataclass(frozen=True, slots=True)
+class _Sharp:
+    """What decides the class of every pixel of a photo.
+
+    Attributes:
+        face, hair, body: the masks of these classes as functions of the photo's colours.
+        body_hwK: probabilities of the classes of the body, at the size of the working copy.
+    """
+
+    face: LinearModel
+    hair: LinearModel
+    body: LinearModel
+    body_hwK: NDArray[np.float32]
+
+
+def _sharpen(photo: Photo, class_map: ClassMap) -> _Sharp:
+    """Return masks whose outlines are moved onto the photo's edges.
 
     Only the classes that may be weighted differently get a sharp outline: face, hair, body and background. The three
     classes of the body keep their coarse borders among each other.
@@ -105,17 +130,25 @@ def _sharp_labels(photo: Photo, class_map: ClassMap) -> NDArray[np.uint8]:
     radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(class_map.size_wh)))
     guide = GuidedFilter(photo.resized(class_map.size_wh), radius=radius)
     planes = (probabilities[..., FACE_SKIN], probabilities[..., HAIR], body_hwK.sum(axis=-1))
-    models = side_by_side(guide.fit, planes)
-    body_labels = np.array(BODY_CLASSES, np.uint8)
-    width, height = class_map.size_wh
+    face, hair, body = side_by_side(guide.fit, planes)
+    return _Sharp(face, hair, body, body_hwK)
+
+
+def _strip_labels(photo: Photo, sharp: _Sharp, window: Window) -> NDArray[np.uint8]:
+    """Return the most probable class of every pixel of a part of the photo."""
+    height, width = sharp.body_hwK.shape[:2]
     to_working_copy = np.array([[width / photo.width, 0.0, 0.0], [0.0, height / photo.height, 0.0]])
-    labels = np.empty((photo.height, photo.width), np.uint8)
-    for top in range(0, photo.height, STRIP_ROWS):
-        window = (0, top, photo.width, min(photo.height, top + STRIP_ROWS))
-        face, hair, body = (model.apply(photo.rgb_HW3, window) for model in models)
-        best_body = body_labels[paste(body_hwK, to_working_copy, window).argmax(axis=-1)]
+    pasted = paste(sharp.body_hwK, to_working_copy, window)
+    best_body = np.empty(pasted.shape[:2], np.uint8)
+    for row, probabilities in enumerate(pasted):
+        # Row by row, since `argmax` makes eight bytes of every pixel.
+        best_body[row] = np.array(BODY_CLASSES, np.uint8)[probabilities.argmax(axis=-1)]
+    del pasted
+    face, hair, body = (model.apply(photo.rgb_HW3, window) for model in (sharp.face, sharp.hair, sharp.body))
+    labels = best_body
+    for row in range(len(labels)):
         # The filter keeps sums, so the background is what face, hair and body leave of 1.
-        best = np.stack([1 - face - hair - body, face, hair, body]).argmax(axis=0)
-        choices = [np.uint8(BACKGROUND), np.uint8(FACE_SKIN), np.uint8(HAIR), best_body]
-        labels[top : window[3]] = np.choose(best, choices)
+        rest = 1 - face[row] - hair[row] - body[row]
+        best = np.stack([rest, face[row], hair[row], body[row]]).argmax(axis=0)
+        labels[row] = np.choose(best, [np.uint8(BACKGROUND), np.uint8(FACE_SKIN), np.uint8(HAIR), labels[row]])
     return labels

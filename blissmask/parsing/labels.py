@@ -24,7 +24,7 @@ def drop_small_parts(labels_HW: Labels, *, min_pixels: int) -> Labels:
     result = labels_HW.copy()
     for label in np.unique(labels_HW):
         small_HW = choose_parts(result == label, is_small, connectivity=4)
-        for rows in _runs(small_HW.any(axis=1)):
+        for rows in _runs(np.asarray(small_HW.any(axis=1))):
             _, parts, stats, _ = cv2.connectedComponentsWithStats(small_HW[rows].view(np.uint8), connectivity=4)
             for part in range(1, len(stats)):
                 _give_away(result, parts, part, stats[part], first_row=rows.start)

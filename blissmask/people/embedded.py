@@ -88,7 +88,9 @@ class EmbeddedPeople:
         scene = scene_of(photo)
         if not scene.figures:
             return []
-        class_map = join_bodies(map_classes(photo, scene), scene)
+        class_map = map_classes(photo, scene)
+        photo.forget_copies()
+        class_map = join_bodies(class_map, scene)
         masks = _sharp_masks(photo, class_map, ownership(scene.figures, class_map))
         found = [
             _person(figure, mask)
@@ -247,7 +249,7 @@ def _without_islands(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _is_large(parts: Parts) -> NDArray[np.bool_]:
-    return parts.areas_N >= ISLAND * parts.areas_N.max(initial=0)
+    return np.asarray(parts.areas_N >= ISLAND * parts.areas_N.max(initial=0))
 
 
 def _person(figure: Figure, mask_HW: NDArray[np.bool_]) -> Person:

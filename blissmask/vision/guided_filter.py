@@ -24,6 +24,9 @@ EPSILON = 2e-4
 A mask is smoothed there and not sharpened, since noise has no edges to follow.
 """
 
+_ROWS_AT_ONCE = 64
+"""Rows that are multiplied at a time: the products of a whole strip would take three times its memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
@@ -53,10 +56,15 @@ class LinearModel:
         across, down = self.guide_wh[0] / rgb_HW3.shape[1], self.guide_wh[1] / rgb_HW3.shape[0]
         to_part = np.array([[across, 0.0, -self.corner_xy[0]], [0.0, down, -self.corner_xy[1]]])
         local = paste(self.coefficients_hw4, to_part, window)
-        weighted = cv2.multiply(
-            np.ascontiguousarray(local[..., :3]), rgb_HW3[top:bottom, left:right], scale=1 / 255, dtype=cv2.CV_32F
-        )
-        return np.asarray(weighted[..., 0] + weighted[..., 1] + weighted[..., 2] + local[..., 3], dtype=np.float32)
+        mask = np.empty(local.shape[:2], np.float32)
+        for first in range(0, len(mask), _ROWS_AT_ONCE):
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            part = local[rows]
+            colours = rgb_HW3[top:bottom, left:right][rows]
+            gains = np.ascontiguousarray(part[..., :3])
+            weighted = cv2.multiply(gains, colours, scale=1 / 255, dtype=cv2.CV_32F)
+            mask[rows] = weighted[..., 0] + weighted[..., 1] + weighted[..., 2] + part[..., 3]
+        return mask
 
 
 class GuidedFilter:
@@ -87,10 +95,16 @@ class GuidedFilter:
             self._mean(channel[part] * mask) - mean * mask_mean
             for channel, mean in zip(self._channels, means, strict=True)
         ]
+        # Planes go as soon as they are used: together they would take as much as a large photo.
+        del mask
         gains = [_dot([entry[part] for entry in row], together) for row in self._inverse]
-        planes = [self._mean(gain) for gain in gains]
-        planes.append(self._mean(mask_mean - _dot(gains, means)))
-        return LinearModel(np.asarray(cv2.merge(planes), dtype=np.float32), (left, top), (width, height))
+        del together
+        offset = self._mean(mask_mean - _dot(gains, means))
+        coefficients_hw4 = np.empty((*offset.shape, 4), np.float32)
+        coefficients_hw4[..., 3] = offset
+        for channel in reversed(range(3)):
+            coefficients_hw4[..., channel] = self._mean(gains.pop())
+        return LinearModel(coefficients_hw4, (left, top), (width, height))
 
     def _mean(self, plane_hw: Plane) -> Plane:
         return np.asarray(cv2.boxFilter(plane_hw, -1, self._window, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
@@ -109,11 +123,9 @@ class GuidedFilter:
         irr, irg, irb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
         igg, igb, ibb = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
         scale = np.reciprocal(rr * irr + rg * irg + rb * irb, dtype=np.float32)
-        return [
-            [irr * scale, irg * scale, irb * scale],
-            [irg * scale, igg * scale, igb * scale],
-            [irb * scale, igb * scale, ibb * scale],
-        ]
+        for plane in (irr, irg, irb, igg, igb, ibb):
+            plane *= scale
+        return [[irr, irg, irb], [irg, igg, igb], [irb, igb, ibb]]
 
 
 def _dot(first: Sequence[Plane], second: Sequence[Plane]) -> Plane:

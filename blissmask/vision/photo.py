@@ -54,6 +54,10 @@ class Photo:
             copies.append(np.asarray(cv2.resize(copies[-1], half_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8))
         return copies
 
+    def forget_copies(self) -> None:
+        """Free the smaller copies, a third of the photo's memory; they are made again when a crop is cut."""
+        self.__dict__.pop("_copies", None)
+
     def cut(self, to_crop: Matrix, size: int, *, repeat_border: bool = False) -> NDArray[np.uint8]:
         """Cut a crop of ``size`` x ``size`` pixels.
 

@@ -19,7 +19,7 @@ from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import Action, Kept, RunContext
 from tests.builders.masks import ColourBackend, config, expected, lines, make, person, two_photos, use_colours
-from tests.builders.pictures import save, tree, turned, write_video
+from tests.builders.pictures import save, tree, turned, wide_profile, write_video
 from tests.builders.recorder import Recorder
 
 
@@ -189,3 +189,15 @@ def test_another_licence_of_the_same_weights_redoes_nothing(folder: Path, backen
     make(folder)
     backend.licence = Licence("Apache-2.0", commercial=True)
     assert {item.reason for item in plan(config(folder)).items} == {FRESH}
+
+
+def test_only_photos_whose_colours_are_converted_say_so_and_remember_it(folder: Path) -> None:
+    save(folder / "photos" / "a.png", person(), icc_profile=wide_profile())
+    assert lines(folder) == {"a": (Action.WRITE, "40x30, colours from Display P3"), "b": (Action.WRITE, "40x30")}
+    make(folder)
+    notes = {name: read_note(folder / "masks" / f"{name}.png") for name in "ab"}
+    assert {name: note.content["settings"].get("profile") for name, note in notes.items()} == {
+        "a": "Display P3",
+        "b": None,
+    }
+    assert {action for action, _ in lines(folder).values()} == {Action.SKIP}

@@ -107,10 +107,11 @@ def test_a_palette_is_converted_by_its_colours(tmp_path):
     assert_looks_like(tmp_path / "a.png", SHOWN)
 
 
-def test_grey_with_a_profile_of_grey_is_converted(tmp_path):
-    linear = grey_profile(1.0)
-    save(tmp_path / "a.png", np.full((8, 8), 55, np.uint8), icc_profile=linear)
+@pytest.mark.parametrize("values", [np.full((8, 8), 55, np.uint8), np.full((8, 8), 55 * 257, np.uint16)])
+def test_grey_with_a_profile_of_grey_is_converted(tmp_path, values):
+    save(tmp_path / "a.png", values, icc_profile=grey_profile(1.0))
     assert_looks_like(tmp_path / "a.png", (128,) * 3, tolerance=3)
+    assert read_header(tmp_path / "a.png").profile
     assert read_stored(tmp_path / "a.png").icc_profile == b""
 
 
