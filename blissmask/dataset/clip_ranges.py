@@ -1,6 +1,6 @@
 """Decide which frames of a video become which clips: frame rate and windows. Pure arithmetic, no files.
 
-Source of every rule: musubi-tuner's video data set. Clip names must agree with its names.
+Source of every rule but that of uneven videos: musubi-tuner's video data set. Clip names must agree with its names.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from blissmask.config.dataset_section import DatasetSection
+
+_TICK_TOLERANCE = 1e-3
+"""Share of a tick that rounding may take from the time of the last frame; Matroska rounds to milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +26,25 @@ class FrameRange:
         return f"{self.start}-{self.start + self.frame_count - 1}"
 
 
-def frames_at_rate(frame_count: int, source_fps: float | None, target_fps: float) -> list[int]:
+def frames_at_rate(
+    frame_count: int, source_fps: float | None, target_fps: float, times: tuple[float, ...] = ()
+) -> list[int]:
     """Return which frames of a video are kept to bring it from ``source_fps`` to ``target_fps``.
 
-    Frames are dropped, never repeated, so a slower video keeps all of them.
+    Frames of an even rate are dropped, never repeated, so a slower video keeps all of them. Of an uneven one, the frame
+    nearest to each tick of ``target_fps`` is taken, so that a frame that stands is repeated.
 
     Args:
         frame_count: frames of the video.
         source_fps: its rate; None keeps all frames.
         target_fps: the wanted rate.
+        times: when each frame is shown, seconds from the first one, where that is uneven; ``source_fps`` then only says
+            that the rate is to be changed.
     """
     if source_fps is None:
         return list(range(frame_count))
+    if times:
+        return _nearest_to_ticks(times, target_fps)
     kept: list[int] = []
     position, step, last = 0.0, target_fps / source_fps, -1
     # The sum of the steps is rounded down frame by frame, as musubi-tuner does; otherwise some clips would differ from
@@ -45,6 +55,17 @@ def frames_at_rate(frame_count: int, source_fps: float | None, target_fps: float
         if time != last:
             kept.append(frame)
             last = time
+    return kept
+
+
+def _nearest_to_ticks(times: tuple[float, ...], target_fps: float) -> list[int]:
+    """Return the frame that is nearest in time to each tick, the earlier of two; the last tick is within the video."""
+    kept, frame = [], 0
+    for tick in range(int(times[-1] * target_fps + _TICK_TOLERANCE) + 1):
+        wanted = tick / target_fps
+        while frame + 1 < len(times) and abs(times[frame + 1] - wanted) < abs(times[frame] - wanted):
+            frame += 1
+        kept.append(frame)
     return kept
 
 

@@ -30,13 +30,17 @@ class Extent:
         size_wh: upright size; of a folder, the size of its first frame.
         frame_count: number of frames that can be decoded.
         fps: frames per second; 0 where the video does not state them, None for a folder.
-        stated_count: number of frames that the container states; it may be higher, see ``media.video.VideoInfo``.
+        times: when each frame of an uneven video is shown; see ``media.video.VideoInfo``.
+        damaged: numbers of the frames of a video that cannot be decoded.
+        hdr: the curve of an HDR video; else empty.
     """
 
     size_wh: tuple[int, int]
     frame_count: int
     fps: float | None
-    stated_count: int
+    times: tuple[float, ...] = ()
+    damaged: tuple[int, ...] = ()
+    hdr: str = ""
 
 
 def measure(path: Path) -> Extent:
@@ -45,13 +49,20 @@ def measure(path: Path) -> Extent:
     A video is decoded whole, since the number of frames that a container states may be wrong.
 
     Raises:
-        MediaError: the video cannot be read, or the folder holds no pictures.
+        MediaError: the video cannot be read or is cut off, or the folder holds no pictures.
     """
     if path.is_dir():
         frames = frame_files(path)
-        return Extent(size_wh=read_size(frames[0]), frame_count=len(frames), fps=None, stated_count=len(frames))
+        return Extent(size_wh=read_size(frames[0]), frame_count=len(frames), fps=None)
     info = read_info(path, count=True)
-    return Extent(size_wh=info.size_wh, frame_count=info.frame_count, fps=info.fps, stated_count=info.stated_count)
+    return Extent(
+        size_wh=info.size_wh,
+        frame_count=info.frame_count,
+        fps=info.fps,
+        times=info.times,
+        damaged=info.damaged,
+        hdr=info.hdr,
+    )
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -79,7 +90,7 @@ def frame_numbers(folder: Path) -> list[int] | None:
 
 
 def read_rgb(path: Path, indices: Collection[int]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the named frames in ascending order as uint8 RGB (H, W, 3).
+    """Yield the named frames in ascending order, each once, as uint8 RGB (H, W, 3).
 
     Raises:
         MediaError: a frame is missing or damaged.
@@ -92,7 +103,9 @@ def read_rgb(path: Path, indices: Collection[int]) -> Iterator[NDArray[np.uint8]
 
 
 def read_weights(path: Path, indices: Collection[int]) -> Iterator[NDArray[np.float32]]:
-    """Yield the named frames of a mask video or a folder of masks in ascending order, as float32 (H, W) in [0, 1].
+    """Yield the named frames of a mask video or a folder of masks in ascending order, each once.
+
+    They are float32 (H, W) in [0, 1].
 
     Raises:
         MediaError: a frame is missing or damaged.
@@ -112,7 +125,7 @@ def _chosen(folder: Path, indices: Collection[int]) -> list[Path]:
     beyond = [index for index in indices if index >= len(files)]
     if beyond:
         raise MediaError(f"frame {min(beyond)} is missing, the folder holds {len(files)}", where=[folder])
-    return [files[index] for index in sorted(indices)]
+    return [files[index] for index in sorted(set(indices))]
 
 
 def _by_numbers(path: Path) -> tuple[tuple[str | int, ...], str]:

@@ -48,9 +48,16 @@ class SharedFrames(Generic[FrameT]):
             try:
                 frame = self._take(index)
             except InputError:
-                yield from self._read(indices[position:])
+                yield from self._read_alone(indices[position:])
                 return
             yield frame
+
+    def _read_alone(self, indices: Sequence[int]) -> Iterator[FrameT]:
+        # A frame of an uneven video that stands is wanted more than once.
+        times = Counter(indices)
+        for number, frame in zip(sorted(times), self._read(sorted(times)), strict=False):
+            for _ in range(times[number]):
+                yield frame
 
     def _take(self, index: int) -> FrameT:
         """Return a frame for one clip, decoding up to it; forget it after its last use."""

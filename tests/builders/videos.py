@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -32,14 +36,51 @@ def trimmed(path: Path, count: int, *, first: int, kept: int, fps: float = 24.0)
     return path
 
 
-def long_sound(path: Path, count: int, *, share: float) -> Path:
-    """Write a Matroska film whose duration is ``share`` longer than its frames, as one with longer sound states it."""
-    data = bytearray(grey_video(path.with_suffix(".mkv"), count).read_bytes())
-    duration = data.index(b"\x44\x89\x88") + 3
-    struct.pack_into(">d", data, duration, struct.unpack_from(">d", data, duration)[0] * (1 + share))
-    path.with_suffix(".mkv").unlink()
+def long_sound(path: Path, count: int, *, share: float, fps: int = 24) -> Path:
+    """Write a Matroska film whose silence is ``share`` longer than its frames."""
+    with av.open(str(path), "w", format="matroska") as container:
+        pictures = container.add_stream("mpeg4", rate=fps)
+        pictures.width, pictures.height, pictures.pix_fmt = *SIZE_WH, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for frame in _greys(count):
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode())
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        silence.sample_rate = 8000
+        for _ in range(math.ceil(count / fps * (1 + share) * 10)):
+            container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+    return path
+
+
+def uneven_video(path: Path, seconds: Sequence[float], *, options: Mapping[str, str] | None = None) -> Path:
+    """Write one frame for each time, of rising grey, as phones and screen recorders time them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=dict(options or {})) as container:
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height, stream.pix_fmt = *SIZE_WH, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for frame, time in zip(_greys(len(seconds)), seconds, strict=True):
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def turned_video(path: Path, frames_HW3: Sequence[np.ndarray], degrees: int) -> Path:
+    """Write frames and the turn that a player makes, clockwise, as phones do."""
+    data = bytearray(write_video(path, frames_HW3).read_bytes())
+    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    # The matrix stands 40 bytes into the content of the track's header (source: ISO 14496-12, 8.3.2).
+    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, cosine << 16, sine << 16, 0, -sine << 16, cosine << 16)
     path.write_bytes(data)
     return path
+
+
+def _greys(count: int) -> Iterator[av.VideoFrame]:
+    for number in range(count):
+        grey_HW3 = np.full((SIZE_WH[1], SIZE_WH[0], 3), 10 + 200 * number // count, np.uint8)
+        yield av.VideoFrame.from_ndarray(grey_HW3, format="rgb24")
 
 
 def cut_off(path: Path, *, share: float = 0.5) -> Path:

@@ -27,7 +27,8 @@ from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
 # All clips of a video ask for the same list.
 _kept_frames = lru_cache(maxsize=16)(frames_at_rate)
 _FACTS = re.compile(
-    r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) frames(?: at (\d+(?:\.\d+)?) fps)?(?: in (\S.*))?"
+    r"([1-9]\d{0,5})x([1-9]\d{0,5})( alpha)? ([1-9]\d{0,8}) frames"
+    r"(?: at (\d+(?:\.\d+)?) fps(, uneven)?)?(?: in (\S.*))?"
 )
 
 
@@ -41,6 +42,8 @@ class Facts:
         frame_count: frames of a video, counted; 1 for pictures.
         fps: frames per second of a video file, 0 where it does not say; None for pictures and folders of frames.
         profile: name of the colour profile from which a picture is converted to sRGB; empty when it need not.
+        is_uneven: whether the frames of a video come so unevenly that their numbers do not say when.
+        times: when each frame of an uneven video is shown, seconds from the first one; empty where nobody needs it.
     """
 
     size_wh: tuple[int, int]
@@ -48,11 +51,13 @@ class Facts:
     frame_count: int = 1
     fps: float | None = None
     profile: str = ""
+    is_uneven: bool = False
+    times: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         """Return ``3000x2000 alpha 1 frames in Display P3`` or ``1920x1080 121 frames at 23.976 fps``."""
         alpha = " alpha" if self.has_alpha else ""
-        rate = "" if self.fps is None else f" at {rate_text(self.fps)} fps"
+        rate = "" if self.fps is None else f" at {rate_text(self.fps)} fps{', uneven' if self.is_uneven else ''}"
         profile = f" in {self.profile}" if self.profile else ""
         return f"{self.size_wh[0]}x{self.size_wh[1]}{alpha} {self.frame_count} frames{rate}{profile}"
 
@@ -67,7 +72,8 @@ class Facts:
             has_alpha=match[3] is not None,
             frame_count=int(match[4]),
             fps=float(match[5]) if match[5] else None,
-            profile=match[6] or "",
+            profile=match[7] or "",
+            is_uneven=match[6] is not None,
         )
 
 
@@ -148,7 +154,7 @@ class LatentEntry:
         if self.frames is None:
             return []
         fps = self.dataset.family.default_fps
-        kept = _kept_frames(self.facts.frame_count, self.dataset.section.source_fps, fps)
+        kept = _kept_frames(self.facts.frame_count, self.dataset.section.source_fps, fps, self.facts.times)
         return kept[self.frames.start : self.frames.start + self.frames.frame_count]
 
     @property
@@ -184,6 +190,7 @@ class LatentEntry:
             return ""
         source_fps = self.dataset.section.source_fps
         rate = f" of {source_fps} fps at {self.dataset.family.default_fps} fps" if source_fps else ""
+        rate += " by time" if rate and self.facts.is_uneven else ""
         return f"{self.frames}{rate}"
 
     @property

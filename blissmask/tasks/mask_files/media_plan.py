@@ -14,7 +14,7 @@ from blissmask.dataset.item import MediaFile, MediaKind
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
-from blissmask.media.video import read_info
+from blissmask.media.video import read_info, refuse_cut_off
 from blissmask.tasks.mask_files.clips import decide_clip
 from blissmask.tasks.mask_files.output_notes import decide, make_note
 from blissmask.tasks.run.plan import Action, PlannedItem
@@ -111,6 +111,8 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
             action, reason = decide_clip(output, making.command, media.path, settings, force=making.force)
         else:
             action, reason = decide(output, making.command, (media.path,), settings, force=making.force)
+        if action is Action.WRITE and media.kind is MediaKind.VIDEO:
+            refuse_cut_off(media.path)
     except InputError as error:
         return PlannedItem(key, Action.FAIL, inputs=(media.path,), output=output).failing(error.as_one())
     if action is Action.WRITE:

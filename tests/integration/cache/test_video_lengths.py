@@ -17,7 +17,7 @@ from tests.builders.cache import (
     video_folder,
 )
 from tests.builders.pictures import save, tier_mask, write_video
-from tests.builders.videos import cut_off, grey_video, long_sound, trimmed, with_damaged_frames
+from tests.builders.videos import cut_off, grey_video, long_sound, trimmed, uneven_video, with_damaged_frames
 
 
 def with_caption(folder, name):
@@ -51,20 +51,14 @@ def test_every_clip_of_a_trimmed_film_is_cached(film, extraction, expected):
 
 
 def test_frames_under_longer_sound_are_cached(tmp_path):
-    long_sound(with_caption(tmp_path, "film").with_suffix(".webm"), 48, share=0.07)
+    long_sound(with_caption(tmp_path, "film").with_suffix(".webm"), 48, share=0.5)
     summary = build(tmp_path, **on_videos(tmp_path, target_frames=[45, 49], frame_extraction="full"))
     assert (summary.failures, windows(tmp_path)) == ([], ["00000-045"])
 
 
-def test_a_trimmed_film_is_named_with_both_numbers(film):
-    [warning] = plan(film, **on_videos(film, source_fps=24.0)).warnings
-    assert warning.what == "1 video gives fewer frames than stated"
-    assert warning.where == (f"{film / 'videos' / 'film.mp4'}: 28 of 48",)
-
-
-def test_a_few_frames_less_than_stated_are_no_news(tmp_path):
-    long_sound(with_caption(tmp_path, "film").with_suffix(".webm"), 48, share=0.07)
-    assert plan(tmp_path, **on_videos(tmp_path, source_fps=24.0)).warnings == []
+def test_films_that_were_trimmed_or_have_longer_sound_are_no_news(film):
+    long_sound(with_caption(film, "sound").with_suffix(".webm"), 48, share=0.5)
+    assert plan(film, **on_videos(film, source_fps=24.0)).warnings == []
 
 
 def test_masks_of_every_frame_of_a_trimmed_film_are_taken(film):
@@ -99,10 +93,42 @@ def test_a_video_that_is_cut_off_fails_in_the_plan(tmp_path):
     assert len(planned.having(Action.WRITE)) == 1
 
 
-def test_a_video_that_is_damaged_to_its_end_is_named_with_what_is_left(tmp_path):
+def test_a_video_that_is_damaged_to_its_end_is_named_with_the_frames(tmp_path):
     with_damaged_frames(with_caption(tmp_path, "film").with_suffix(".avi"), range(6, 12), 12)
-    planned = plan(tmp_path, **on_videos(tmp_path))
-    assert [warning.where for warning in planned.warnings] == [(f"{tmp_path / 'videos' / 'film.avi'}: 6 of 12",)]
+    [warning] = plan(tmp_path, **on_videos(tmp_path)).warnings
+    assert warning.where == (f"{tmp_path / 'videos' / 'film.avi'}: 6 frames, the first is 6",)
+
+
+HALTING = [number / 32 for number in range(32)] + [2.0, 2.5, 3.0]
+"""A second of 32 frames, then two seconds in which three are shown, as a screen recorder times them."""
+
+
+@pytest.fixture
+def recording(tmp_path):
+    uneven_video(with_caption(tmp_path, "film").with_suffix(".mp4"), HALTING)
+    return tmp_path
+
+
+def test_frames_of_an_uneven_video_are_chosen_by_their_times(recording):
+    [entry] = plan(recording, **on_videos(recording, source_fps=12.0, frame_extraction="full")).entries
+    rate = entry.dataset.family.default_fps
+    chosen = [HALTING[number] for number in entry.frame_indices]
+    assert len(chosen) == int(3 * rate) // 4 * 4 + 1
+    for tick, time in enumerate(chosen):
+        assert abs(time - tick / rate) == min(abs(other - tick / rate) for other in HALTING)
+
+
+def test_an_uneven_video_is_cached_and_fresh_the_second_time(recording):
+    settings = on_videos(recording, source_fps=12.0, frame_extraction="full")
+    assert build(recording, **settings).written == 1
+    assert metadata(recording, "film")["blissmask.frames"].endswith(" by time")
+    assert ", uneven" in metadata(recording, "film")["blissmask.source"]
+    assert build(recording, **settings).skipped == 1
+
+
+def test_an_uneven_video_is_named_where_all_its_frames_are_kept(recording):
+    warnings = plan(recording, **on_videos(recording, frame_extraction="full")).warnings
+    assert any("of a variable rate" in warning.what for warning in warnings)
 
 
 def test_a_control_video_that_was_trimmed_repeats_its_last_frame(tmp_path):

@@ -75,3 +75,16 @@ def test_full_takes_what_fits_into_max_frames():
 
 def test_a_video_that_is_too_short_gives_no_clip():
     assert clips(12, target_frames=[13]) == []
+
+
+def test_the_frame_nearest_to_each_tick_of_an_uneven_video_is_taken():
+    times = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.24, 0.5)
+    assert frames_at_rate(8, 30.0, 10.0, times) == [0, 5, 6, 6, 7, 7]
+
+
+def test_rounding_of_the_last_time_costs_no_tick():
+    assert len(frames_at_rate(3, 30.0, 10.0, (0.0, 0.01, 0.2999))) == 4
+
+
+def test_all_frames_of_an_uneven_video_are_kept_without_a_rate():
+    assert frames_at_rate(3, None, 10.0, (0.0, 0.01, 3.0)) == [0, 1, 2]

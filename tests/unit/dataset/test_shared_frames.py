@@ -75,3 +75,18 @@ def test_a_damaged_frame_costs_only_the_clips_that_need_it():
 def test_a_frame_of_another_clip_that_cannot_be_used_is_passed_over(error):
     shared = SharedFrames(Film(damaged=7, error=error).read, [[7], [8, 9]])
     assert list(shared.frames([8, 9])) == [8, 9]
+
+
+def test_a_frame_that_stands_is_given_as_often_as_it_is_wanted():
+    clips = [[0, 1, 1, 1, 2], [1, 1, 2, 4]]
+    film = Film()
+    shared = SharedFrames(film.read, clips)
+    assert [list(shared.frames(clip)) for clip in clips] == clips
+    assert film.decoded == 5
+
+
+def test_a_frame_that_stands_is_repeated_beside_a_damaged_one_too():
+    shared = SharedFrames(Film(damaged=3).read, [[0, 3], [1, 1, 2]])
+    with pytest.raises(MediaError):
+        list(shared.frames([0, 3]))
+    assert list(shared.frames([1, 1, 2])) == [1, 1, 2]

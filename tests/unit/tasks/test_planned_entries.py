@@ -15,6 +15,7 @@ from blissmask.tasks.cache.planned_entries import Facts, rate_text
         (Facts((64, 48), frame_count=12), "64x48 12 frames"),
         (Facts((1920, 1080), frame_count=121, fps=24.0), "1920x1080 121 frames at 24 fps"),
         (Facts((1920, 1080), frame_count=121, fps=23.976), "1920x1080 121 frames at 23.976 fps"),
+        (Facts((64, 48), frame_count=12, fps=24.7, is_uneven=True), "64x48 12 frames at 24.7 fps, uneven"),
         (Facts((1920, 1080), frame_count=121, fps=0.0), "1920x1080 121 frames at 0 fps"),
     ],
 )

@@ -67,13 +67,20 @@ def _clips(scanned: Scanned) -> list[Problem]:
         problems.append(
             about(scanned.too_short, "{} too short for any clip", f"`target_frames` asks for up to {longest} frames")
         )
-    if scanned.shortened:
-        give = verb(len(scanned.shortened), "gives", "give")
-        what = f"{counted(len(scanned.shortened), 'video')} {give} fewer frames than stated"
-        where = tuple(f"{item.media.path}: {count} of {stated}" for item, count, stated in scanned.shortened)
-        fix = "nothing to do where films were trimmed or their sound is longer; export again those that break off"
-        problems.append(Problem(what, where, fix))
+    if scanned.damaged:
+        what = f"{counted(len(scanned.damaged), 'video')} with frames that cannot be decoded"
+        where = tuple(f"{item.media.path}: {_numbers_text(numbers)}" for item, numbers in scanned.damaged)
+        problems.append(Problem(what, where, "export them again; clips that need these frames fail"))
+    if scanned.hdr:
+        what = f"{counted(len(scanned.hdr), 'video')} in HDR; without tone mapping the colours are pale"
+        where = tuple(f"{item.media.path}: {curve}" for item, curve in scanned.hdr)
+        problems.append(Problem(what, where, "export them in SDR"))
     return [*problems, *_partly_short(scanned), *_rounded_frames(dataset), *_rates(scanned)]
+
+
+def _numbers_text(numbers: Sequence[int]) -> str:
+    """Return ``frame 4`` or ``3 frames, the first is 4``."""
+    return f"frame {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} frames, the first is {numbers[0]}"
 
 
 def _partly_short(scanned: Scanned) -> list[Problem]:
@@ -121,20 +128,31 @@ def _rates(scanned: Scanned) -> list[Problem]:
     family, source = scanned.dataset.family, scanned.dataset.section.source_fps
     moving = [entry for entry in scanned.entries if entry.frames and entry.frames.frame_count > 1]
     rates = {entry.item.media.path: entry.facts.fps for entry in moving if entry.facts.fps}
+    uneven = {entry.item.media.path for entry in moving if entry.facts.is_uneven}
+    own_rate = rate_text(family.default_fps)
     if source is None:
         wrong = {path: fps for path, fps in rates.items() if fps > family.default_fps * _MUCH_FASTER}
-        own_rate = rate_text(family.default_fps)
         faster = f"faster than the {own_rate} fps of `{family.name}`"
         what = f"{{}} {faster}; with all frames kept, motion becomes slow motion"
         fix = f"set `source_fps` to the rate of the videos, and frames are dropped to {own_rate} per second"
     else:
         wrong = {path: fps for path, fps in rates.items() if abs(fps / source - 1) > _RATE_TOLERANCE}
+        # Frames of uneven videos are chosen by their times, whatever rate is given.
+        wrong = {path: fps for path, fps in wrong.items() if path not in uneven}
         what = f"{{}} at another rate than `source_fps`, {rate_text(source)}; frames are dropped as if it were right"
         fix = "give videos of other rates a data set of their own, with their own `source_fps`"
-    if not wrong:
-        return []
-    where = tuple(f"{path}: {rate_text(fps)} fps" for path, fps in wrong.items())
-    return [Problem(what.format(f"{counted(len(wrong), 'video')} {verb(len(wrong), 'is', 'are')}"), where, fix)]
+    problems = []
+    if wrong:
+        where = tuple(f"{path}: {rate_text(fps)} fps" for path, fps in wrong.items())
+        be = f"{counted(len(wrong), 'video')} {verb(len(wrong), 'is', 'are')}"
+        problems.append(Problem(what.format(be), where, fix))
+    if uneven and source is None:
+        what = (
+            f"{counted(len(uneven), 'video')} of a variable rate; with all frames kept, motion speeds up and slows down"
+        )
+        fix = f"set `source_fps`, and the frames nearest to each of {own_rate} times a second are taken"
+        problems.append(Problem(what, tuple(map(str, sorted(uneven))), fix))
+    return problems
 
 
 def _crops(scanned: Scanned) -> list[Problem]:

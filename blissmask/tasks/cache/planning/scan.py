@@ -21,13 +21,10 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem, naming_files
 from blissmask.media.image import read_header
-from blissmask.media.video import read_info
+from blissmask.media.video import read_info, read_times
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
-
-_FAR_FEWER = 0.1
-"""A video is named whose container states this share of frames too many: it was trimmed, or is damaged."""
 
 
 @dataclass(slots=True)
@@ -44,7 +41,8 @@ class Scanned:
         texts: text files it needs; empty when only latents are cached.
         unreadable: items that cannot be read, with the reason.
         too_short: videos that give no clip.
-        shortened: videos that were measured now and give far fewer frames than they state, with both numbers.
+        damaged: videos that were measured now and have frames that cannot be decoded, with the numbers of the frames.
+        hdr: HDR videos that were measured now, with their curve.
         without_caption: items that lack their caption file.
         geometries: how media of each size that was met are fitted.
     """
@@ -58,7 +56,8 @@ class Scanned:
     texts: list[TextEntry] = field(default_factory=list)
     unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
     too_short: list[DatasetItem] = field(default_factory=list)
-    shortened: list[tuple[DatasetItem, int, int]] = field(default_factory=list)
+    damaged: list[tuple[DatasetItem, tuple[int, ...]]] = field(default_factory=list)
+    hdr: list[tuple[DatasetItem, str]] = field(default_factory=list)
     without_caption: list[DatasetItem] = field(default_factory=list)
     geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
 
@@ -161,15 +160,31 @@ def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]
         known[name] = _Known(metadata, _compare_media(item, metadata, found.prints))
         remembered = Facts.parse(metadata.get(f"{OURS}source", ""))
         if remembered and known[name].media is not Sameness.CHANGED:
-            return remembered, known
+            return _with_times(remembered, item, found), known
     _look_at_controls(item)
     if item.media.kind is MediaKind.IMAGE:
         header = read_header(item.media.path)
         return Facts(header.size_wh, header.has_alpha, profile=header.profile), known
     extent = measure(item.media.path)
-    if extent.stated_count - extent.frame_count > max(2, extent.stated_count * _FAR_FEWER):
-        found.shortened.append((item, extent.frame_count, extent.stated_count))
-    return Facts(extent.size_wh, frame_count=extent.frame_count, fps=extent.fps), known
+    if extent.damaged:
+        found.damaged.append((item, extent.damaged))
+    if extent.hdr:
+        found.hdr.append((item, extent.hdr))
+    facts = Facts(
+        extent.size_wh,
+        frame_count=extent.frame_count,
+        fps=extent.fps,
+        is_uneven=bool(extent.times),
+        times=extent.times,
+    )
+    return facts, known
+
+
+def _with_times(facts: Facts, item: DatasetItem, found: Scanned) -> Facts:
+    """Return remembered facts with the times of an uneven video where frames are chosen by them."""
+    if not facts.is_uneven or found.dataset.section.source_fps is None:
+        return facts
+    return replace(facts, times=read_times(item.media.path, facts.frame_count))
 
 
 def _look_at_controls(item: DatasetItem) -> None:
@@ -198,7 +213,7 @@ def _ranges(item: DatasetItem, facts: Facts, dataset: CachedDataset) -> Iterator
         yield None
         return
     family = dataset.family
-    kept = len(frames_at_rate(facts.frame_count, dataset.section.source_fps, family.default_fps))
+    kept = len(frames_at_rate(facts.frame_count, dataset.section.source_fps, family.default_fps, facts.times))
     yield from clip_ranges(kept, dataset.section, family.latent.temporal_stride)
 
 

@@ -63,7 +63,7 @@ def read_still_mask(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None = Non
 
 
 def read_frame_masks(entry: LatentEntry, mask: Path, indices: Collection[int]) -> Iterator[PixelMask]:
-    """Yield the masks of the named frames, in ascending order.
+    """Yield the masks of the named frames, in ascending order, each once.
 
     Args:
         entry: whose mask.
@@ -75,7 +75,7 @@ def read_frame_masks(entry: LatentEntry, mask: Path, indices: Collection[int]) -
         MaskError: a frame has another shape than the video; names it.
     """
     geometry, dataset = entry.geometry, entry.dataset
-    for index, weights_HW in zip(sorted(indices), read_weights(mask, indices), strict=True):
+    for index, weights_HW in zip(sorted(set(indices)), read_weights(mask, indices), strict=True):
         _refuse_framing(mask, _size_of(weights_HW), geometry, what=f"frame {index} of the mask")
         yield still_mask(weights_HW, geometry, dataset.tiers, inverted=dataset.section.invert_mask)
 

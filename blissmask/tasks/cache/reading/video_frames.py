@@ -128,7 +128,7 @@ def with_shared_videos(entries: Sequence[LatentEntry]) -> Iterator[Job]:
 
 def _rgb_frames(path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) -> SharedFrames[Rgb]:
     def read(wanted: Collection[int]) -> Iterator[Rgb]:
-        for index, rgb_HW3 in zip(sorted(wanted), read_rgb(path, wanted), strict=True):
+        for index, rgb_HW3 in zip(sorted(set(wanted)), read_rgb(path, wanted), strict=True):
             size_wh = (rgb_HW3.shape[1], rgb_HW3.shape[0])
             if size_wh != geometry.source_wh:
                 what = f"frame {index} is {pixels_text(size_wh)}, the first one {pixels_text(geometry.source_wh)}"
