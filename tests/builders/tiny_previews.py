@@ -101,6 +101,8 @@ def first_pass(made):
         latent = made.family.latent
         rows, cells = SIDE // latent.grid_multiple, latent.grid_multiple // latent.spatial_stride
         sample, prediction = (_unpacked(tokens, rows, cells) for tokens in (sample, prediction))
+    if sample.ndim == 4:
+        sample, prediction = sample.unsqueeze(2), prediction.unsqueeze(2)
     return level, sample.float(), prediction.float()
 
 

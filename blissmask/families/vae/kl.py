@@ -85,6 +85,13 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     }
 
 
+def use_smaller_tiles(vae: Any) -> None:
+    """Make tiles of at most 512 pixels: released models have 1024, the size of most pictures that did not fit whole."""
+    side = min(512, vae.tile_sample_min_size)
+    vae.tile_latent_min_size = vae.tile_latent_min_size * side // vae.tile_sample_min_size
+    vae.tile_sample_min_size = side
+
+
 class KlVaeEncoder:
     """Encodes pictures with ``AutoencoderKL`` as a :class:`blissmask.families.protocol.PixelEncoder`.
 

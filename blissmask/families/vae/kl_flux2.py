@@ -54,13 +54,6 @@ def _tiny() -> Any:
     return model
 
 
-def _use_smaller_tiles(vae: Any) -> None:
-    """Make tiles of at most 512 pixels: the class has 1024, the size of most pictures that did not fit whole."""
-    side = min(512, vae.tile_sample_min_size)
-    vae.tile_latent_min_size = vae.tile_latent_min_size * side // vae.tile_sample_min_size
-    vae.tile_sample_min_size = side
-
-
 VAE = Part(
     folder="vae",
     field="vae",
@@ -69,7 +62,7 @@ VAE = Part(
     config_of=config_of,
     tiny=_tiny,
     tiny_name="flux2",
-    trim=_use_smaller_tiles,
+    trim=kl.use_smaller_tiles,
 )
 VAE_ENCODER = without_decoder(VAE)
 

@@ -18,7 +18,8 @@ from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.offload import MOST_PRESENT
 from blissmask.training.memory.options import MemoryOptions
 
-_BLOCK = re.compile(r"((?:^|\.)\w*blocks\.\d+)\.")
+_BLOCK = re.compile(r"((?:^|\.)(?:\w*blocks|layers|\w+_refiner)\.\d+)\.")
+"""A repeated block by the names of its tensors, in any published layout of any family."""
 _BYTES_PER_TRAINED = 16
 """float32: the weight, its gradient and two moments of AdamW."""
 _KEPT = {2: 66, 4: 108}

@@ -1,0 +1,35 @@
+"""Names of Z-Image's modules in ComfyUI's single files; the original repository has diffusers' names."""
+
+from __future__ import annotations
+
+from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.stored_tensors import Tensors
+
+_FUSED = ".attention.qkv.weight"
+_ROWS = ("layers", "noise_refiner", "context_refiner")
+_ATTENTION = (("out", "to_out.0"), ("q_norm", "norm_q"), ("k_norm", "norm_k"))
+COMFYUI = KeyMap(
+    [
+        ("x_embedder", "all_x_embedder.2-1"),
+        ("final_layer", "all_final_layer.2-1"),
+        *(
+            (f"{row}.{{}}.attention.{comfyui}", f"{row}.{{}}.attention.{ours}")
+            for row in _ROWS
+            for comfyui, ours in _ATTENTION
+        ),
+    ]
+)
+
+
+def rename_denoiser(tensors: Tensors) -> Tensors:
+    """Return the tensors of a denoiser under diffusers' names, from ComfyUI's names or its own."""
+    split: Tensors = {}
+    for name, tensor in tensors.items():
+        if not name.endswith(_FUSED):
+            split[name] = tensor
+            continue
+        part = tensor.shape[0] // 3
+        for number, letter in enumerate("qkv"):
+            own_name = f"{name.removesuffix(_FUSED)}.attention.to_{letter}.weight"
+            split[own_name] = tensor.rows(number * part, (number + 1) * part)
+    return COMFYUI.rename(split)
