@@ -1,7 +1,7 @@
 """Qwen-Image: text to image; Qwen-Image-Edit: edit control pictures by instruction (2511, 2509 and the first).
 
 Paper: "Qwen-Image Technical Report", arXiv 2508.02324. Code and weights: the Qwen-Image
-repository, in diffusers layout.
+repository, in diffusers layout. Qwen-Image-2512 is the same model trained on: its files differ in weights alone.
 
 Parts
     VAE             ``AutoencoderKLQwenImage``, the network of Wan 2.1's VAE: 16 channels, stride 8, normalised per

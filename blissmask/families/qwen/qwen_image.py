@@ -1,4 +1,4 @@
-"""Qwen-Image: text to image."""
+"""Qwen-Image: text to image, the release 2512 too."""
 
 from __future__ import annotations
 

@@ -31,6 +31,17 @@ def test_qwen_image_loads_with_and_without_prefix(tmp_path: Path, prefix: str):
     assert_same_weights(parts.DENOISER.load_file(path, **FP32), state)
 
 
+def test_qwen_image_2512_in_float8_loads_as_qwen_image(tmp_path: Path):
+    """ComfyUI's `qwen_image_2512_fp8_e4m3fn`: the same names, linear layers in float8 without scales."""
+    _, state = state_of(tiny.denoiser)
+    stored = {key: value.to(torch.float8_e4m3fn) if value.ndim == 2 else value for key, value in state.items()}
+    path = written(tmp_path / "qwen_image_2512_fp8_e4m3fn.safetensors", stored)
+    family = family_of("qwen-image")
+    loaded = family.load_denoiser(ModelFiles(dit=path), family.experts[0], **FP32).module
+    assert_same_weights(loaded, {key: value.float() for key, value in stored.items()})
+    assert not loaded.config.zero_cond_t
+
+
 def test_edit_2511_file_is_told_by_its_marker(tmp_path: Path):
     _, state = state_of(tiny.denoiser)
     path = written(tmp_path / "qwen.safetensors", {**state, "__index_timestep_zero__": torch.zeros(1)})
