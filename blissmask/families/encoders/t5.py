@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNUSED = ("decoder.", "lm_head.")
+TINY_BYT5_WIDTH = 32
 _KIND = "T5 text encoder"
 
 # Left: the Wan repositories' `models_t5_umt5-xxl-enc-bf16.pth`. Right: transformers' UMT5EncoderModel, and ComfyUI.
@@ -75,3 +76,11 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
         "is_encoder_decoder": False,
         "feed_forward_proj": "gated-gelu",
     }
+
+
+def tiny_byt5() -> Any:
+    """Return a two-block ``T5EncoderModel`` for ``ByT5Tokenizer``, whose tokens are bytes."""
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {"vocab_size": 384, "d_model": TINY_BYT5_WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    return T5EncoderModel(T5Config(**sizes, feed_forward_proj="gated-gelu", is_encoder_decoder=False))

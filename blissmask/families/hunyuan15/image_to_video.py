@@ -1,7 +1,7 @@
 """What image-to-video of HunyuanVideo 1.5 shows the denoiser: the latents of the first frame, and its SigLIP features.
 
 Shapes: B items, C channels, F latent frames, H and W rows and columns; N patches and D their width, 729 and 1152 in
-the full model (so400m, patches of 14 pixels, pictures of 384).
+the full model.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from blissmask.families.encoders import siglip
 from blissmask.families.latent_encoder import latents_alone
 from blissmask.families.protocol import Item, PixelEncoder
 
 
-def encode_first_frame(item: Item, vae: PixelEncoder, siglip: Any) -> dict[str, Tensor]:
+def encode_first_frame(item: Item, vae: PixelEncoder, siglip_model: Any) -> dict[str, Tensor]:
     """Add ``latents_image`` (B, 33, F, H, W) and ``siglip`` (B, N, D) to the latents.
 
     ``latents_image``: 32 channels of the first picture's latents, zeros in all later frames, and one that is 1 on the
@@ -29,16 +29,5 @@ def encode_first_frame(item: Item, vae: PixelEncoder, siglip: Any) -> dict[str, 
     condition_BCFHW[:, :, :1] = latents_BCFHW[:, :, :1]
     mask_B1FHW = torch.zeros_like(latents_BCFHW[:, :1])
     mask_B1FHW[:, :, :1] = 1
-    features = siglip_features(siglip, item.pixels_BCFHW[:, :, 0])
+    features = siglip.features(siglip_model, item.pixels_BCFHW[:, :, 0])
     return {**contents, "latents_image": torch.cat([condition_BCFHW, mask_B1FHW], dim=1), "siglip": features}
-
-
-def siglip_features(model: Any, pictures_B3HW: Tensor) -> Tensor:
-    """Return features_BND of pictures in [-1, 1], float32: all patches after the last norm.
-
-    The whole picture is squeezed to the model's square.
-    """
-    size = model.config.image_size
-    weight = next(model.parameters())
-    small_B3HW = F.interpolate(pictures_B3HW.float(), size=(size, size), mode="bicubic", antialias=True).clamp(-1, 1)
-    return model(small_B3HW.to(weight.device, weight.dtype)).last_hidden_state.float()  # type: ignore[no-any-return]

@@ -67,8 +67,3 @@ def rename_vae(tensors: Tensors) -> Tensors:
     """Return the tensors of a VAE under diffusers' names, whichever layout they came in."""
     plain = hunyuan.rename_vae(tensors)
     return VAE.rename(plain) if "encoder.down.0.block.0.conv1.conv.weight" in plain else plain
-
-
-def rename_image_encoder(tensors: Tensors) -> Tensors:
-    """Return the tensors of SigLIP's vision half as transformers names them, from ``sigclip_vision_patch14_384``."""
-    return {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}

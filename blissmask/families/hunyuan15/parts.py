@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blissmask.families.encoders import qwen_vl, t5
+from blissmask.families.encoders import qwen_vl, siglip, t5
 from blissmask.families.files.part import Part
-from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.stored_tensors import Tensors, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.hunyuan.parts import denoiser_sizes, vae_config
 from blissmask.families.hunyuan15 import names, tiny
@@ -16,27 +16,6 @@ from blissmask.families.vae.encoding import without_decoder
 
 # The wording of the template is in `text`; its special tokens are here, since the tokenizer must know them.
 TEMPLATE_TOKENS = ("<|im_start|>", "<|im_end|>")
-# Width of a head in SigLIP so400m; no tensor's shape tells it.
-_SIGLIP_HEAD_DIM = 72
-# 27 patches of 14 are 378 of the released model's 384 pixels; the convolution leaves the rest out.
-_SIGLIP_PATCHES, _SIGLIP_PATCH, _SIGLIP_SIZE = 27**2, 14, 384
-
-
-def image_encoder_config(tensors: Tensors, path: Path) -> dict[str, Any]:
-    """Return the arguments of ``SiglipVisionConfig`` that fit ``tensors``."""
-    shape = partial(shape_of, tensors, source=path, kind="SigLIP image encoder")
-    width, _, patch, _ = shape("embeddings.patch_embedding.weight")
-    patches = shape("embeddings.position_embedding.weight")[0]
-    is_released = (patches, patch) == (_SIGLIP_PATCHES, _SIGLIP_PATCH)
-    return {
-        "hidden_size": width,
-        "intermediate_size": shape("encoder.layers.0.mlp.fc1.weight")[0],
-        "num_hidden_layers": count_of(tensors, "encoder.layers."),
-        "num_attention_heads": width // _SIGLIP_HEAD_DIM,
-        "image_size": _SIGLIP_SIZE if is_released else round(patches**0.5) * patch,
-        "patch_size": patch,
-        "vision_use_head": "head.probe" in tensors,
-    }
 
 
 def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
@@ -80,18 +59,17 @@ BYT5 = Part(
     rename=t5.in_transformers_names,
     config_of=t5.config_of,
     ignore=t5.UNUSED,
-    tiny=tiny.byt5,
+    tiny=t5.tiny_byt5,
     tiny_name="hunyuan15",
 )
 SIGLIP = Part(
     folder="image_encoder",
     field="image_encoder",
     class_path="transformers.SiglipVisionModel",
-    rename=names.rename_image_encoder,
-    config_of=image_encoder_config,
-    # The text half, and what compares texts with pictures.
-    ignore=("text_model.", "logit_scale", "logit_bias", "embeddings.position_ids"),
-    tiny=tiny.siglip,
+    rename=siglip.in_transformers_names,
+    config_of=siglip.config_of,
+    ignore=siglip.UNUSED,
+    tiny=siglip.tiny,
     tiny_name="hunyuan15",
 )
 DENOISER = Part(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from blissmask.families.encoders import siglip
 from blissmask.families.hunyuan15 import parts
-from blissmask.families.hunyuan15.image_to_video import siglip_features
 from blissmask.families.previews import EncodedPrompt, PictureEncoder, PipelineParts, PreviewPipeline, euler
 
 
@@ -97,5 +97,5 @@ IMAGE_TO_VIDEO = replace(
     pipeline=_image_pipeline,
     arguments=_image_arguments,
     pictures=(1, 1),
-    picture_encoder=PictureEncoder(parts.SIGLIP, siglip_features),
+    picture_encoder=PictureEncoder(parts.SIGLIP, siglip.features),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blissmask.families.encoders import qwen_vl, t5
+from blissmask.families.encoders import qwen_vl, siglip, t5
 from blissmask.families.hunyuan15 import names, parts, tiny
 from tests.builders.single_files import (
     FP32,
@@ -52,14 +52,14 @@ def test_hunyuan_video_15_vae_loads_with_decoder(tmp_path: Path, layout: str):
 
 
 def test_siglip_loads(tmp_path: Path):
-    _, state = state_of(tiny.siglip)
+    _, state = state_of(siglip.tiny)
     stored = {f"vision_model.{key}": value for key, value in state.items()}
     path = written(tmp_path / "siglip.safetensors", stored)
     assert_same_weights(parts.SIGLIP.load_file(path, **FP32), state)
 
 
 def test_byt5_loads(tmp_path: Path):
-    _, state = state_of(tiny.byt5)
+    _, state = state_of(t5.tiny_byt5)
     stored = {key: value for key, value in state.items() if key != "encoder.embed_tokens.weight"}
     path = written(tmp_path / "byt5.safetensors", stored)
     assert_same_weights(parts.BYT5.load_file(path, **FP32), state)
@@ -86,4 +86,4 @@ def test_full_size_encoders_are_read_from_their_shapes():
     gated = {"is_encoder_decoder": False, "feed_forward_proj": "gated-gelu"}
     assert_transformer_rebuilt_from_shapes("T5EncoderModel", {**BYT5_SMALL, **gated}, t5.config_of)
     pixels = {"image_size": 384, "patch_size": 14}
-    assert_transformer_rebuilt_from_shapes("SiglipVisionModel", {**SO400M, **pixels}, parts.image_encoder_config)
+    assert_transformer_rebuilt_from_shapes("SiglipVisionModel", {**SO400M, **pixels}, siglip.config_of)
