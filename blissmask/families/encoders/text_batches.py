@@ -1,8 +1,12 @@
-"""Batch captions by length, so that little of a batch is padding."""
+"""Batch captions by length, so that little of a batch is padding, and run decoders on them.
+
+B captions, L tokens or rows, D width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,3 +44,21 @@ def padded_ids(
         ids_BL[row, : len(ids)] = torch.tensor(list(ids))
         mask_BL[row, : len(ids)] = 1
     return ids_BL.to(device), mask_BL.to(device)
+
+
+def decoder_rows(decoder: Any, token_ids: Mapping[str, Sequence[int]], *, skip: int) -> dict[str, Tensor]:
+    """Return the last states of a decoder for each caption, on the CPU: caption -> (L, D).
+
+    Args:
+        decoder: a language model without its output head, e.g. ``LlamaModel``.
+        token_ids: caption -> its tokens, the template around it included.
+        skip: how many rows of the template's head are left out.
+    """
+    device = decoder.embed_tokens.weight.device
+    rows: dict[str, Tensor] = {}
+    for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
+        ids_BL, mask_BL = padded_ids([token_ids[caption] for caption in batch], device)
+        states_BLD = decoder(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
+        for row, caption in enumerate(batch):
+            rows[caption] = states_BLD[row, skip : len(token_ids[caption])].cpu().clone()
+    return rows

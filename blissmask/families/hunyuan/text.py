@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from blissmask.families.encoders.llama import without_last_layers
-from blissmask.families.encoders.text_batches import batches_by_length, padded_ids
+from blissmask.families.encoders.text_batches import batches_by_length, decoder_rows
 from blissmask.families.protocol import EncodedText
 
 _ROWS = 256
@@ -63,17 +63,12 @@ class HunyuanTextEncoder:
         token_ids = {caption: self._ids(_HEAD + caption + _TAIL)[: self._head_rows + _ROWS] for caption in captions}
         encoded: dict[str, EncodedText] = {}
         for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
-            all_rows = self._rows([token_ids[caption] for caption in batch])
-            for caption, rows, vector in zip(batch, all_rows, self._vectors(batch), strict=True):
-                mask = (torch.arange(_ROWS) < len(rows)).to(torch.int64)
-                padded = F.pad(rows, (0, 0, 0, _ROWS - len(rows)))
+            rows = decoder_rows(self._llama, {caption: token_ids[caption] for caption in batch}, skip=self._head_rows)
+            for caption, vector in zip(batch, self._vectors(batch), strict=True):
+                mask = (torch.arange(_ROWS) < len(rows[caption])).to(torch.int64)
+                padded = F.pad(rows[caption], (0, 0, 0, _ROWS - len(rows[caption])))
                 encoded[caption] = EncodedText({"llm": padded, "llm_mask": mask, "clipL": vector})
         return [encoded[caption] for caption in captions]
-
-    def _rows(self, token_ids: Sequence[list[int]]) -> list[Tensor]:
-        ids_BL, mask_BL = padded_ids(token_ids, self._llama.embed_tokens.weight.device)
-        states_BLD = self._llama(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state.cpu()
-        return [states_BLD[row, self._head_rows : len(ids)] for row, ids in enumerate(token_ids)]
 
     def _vectors(self, captions: Sequence[str]) -> list[Tensor]:
         tokens = self._clip_tokenizer(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from blissmask.families.encoders.llama import without_last_layers
-from blissmask.families.encoders.text_batches import batches_by_length, padded_ids
+from blissmask.families.encoders.text_batches import decoder_rows
 from blissmask.families.protocol import EncodedText
 
 _CAPTION_TOKENS = 1000
@@ -81,14 +81,7 @@ class Hunyuan15TextEncoder:
     def _caption_rows(self, captions: set[str]) -> dict[str, Tensor]:
         limit = self._head_rows + _CAPTION_TOKENS
         token_ids = {caption: self._ids(_HEAD + (caption or " ") + _TAIL)[:limit] for caption in captions}
-        rows: dict[str, Tensor] = {}
-        for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
-            device = self._qwen.embed_tokens.weight.device
-            ids_BL, mask_BL = padded_ids([token_ids[caption] for caption in batch], device)
-            states_BLD = self._qwen(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
-            for row, caption in enumerate(batch):
-                rows[caption] = states_BLD[row, self._head_rows : len(token_ids[caption])].cpu().clone()
-        return rows
+        return decoder_rows(self._qwen, token_ids, skip=self._head_rows)
 
     def _glyph_rows(self, text: str) -> Tensor:
         weight = self._byt5.shared.weight

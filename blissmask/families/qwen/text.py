@@ -6,14 +6,14 @@ width, 3584 in the full model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from blissmask.errors import UsageError
-from blissmask.families.encoders.text_batches import batches_by_length, padded_ids
+from blissmask.families.encoders.text_batches import decoder_rows
 from blissmask.families.protocol import EncodedText
 from blissmask.families.qwen.templates import IMAGE_TOKEN, ChatTemplate
 from blissmask.families.qwen.vision import token_count, vision_patches
@@ -64,18 +64,7 @@ class QwenTextEncoder:
     def _alone(self, captions: set[str]) -> dict[str, Tensor]:
         limit = self._head_rows + _MAX_CAPTION_TOKENS
         token_ids = {caption: self._ids(self._template.around(caption, 0))[:limit] for caption in captions}
-        rows: dict[str, Tensor] = {}
-        for batch in batches_by_length({caption: len(ids) for caption, ids in token_ids.items()}):
-            rows.update(self._batch({caption: token_ids[caption] for caption in batch}))
-        return rows
-
-    def _batch(self, token_ids: Mapping[str, list[int]]) -> dict[str, Tensor]:
-        ids_BL, mask_BL = padded_ids(list(token_ids.values()), self._device)
-        states_BLD = self._model.language_model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
-        return {
-            caption: states_BLD[row, self._head_rows : len(ids)].cpu().clone()
-            for row, (caption, ids) in enumerate(token_ids.items())
-        }
+        return decoder_rows(self._model.language_model, token_ids, skip=self._head_rows)
 
     def _with_pictures(self, caption: str, images: Sequence[Tensor]) -> Tensor:
         """Encode one caption with its pictures.
