@@ -16,6 +16,7 @@ from blissmask.errors import ModelError, first_line
 from blissmask.families.files.identity import path_identity
 from blissmask.families.files.miniature import seeded, tiny_identity
 from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
+from blissmask.families.files.quantised_files import refuse_quantised_file
 from blissmask.families.files.stored_tensors import Tensors
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Part:
             for files that have them already.
         ignore: prefixes of names in a file that the class lacks on purpose, e.g. ``lm_head.``.
         trim: removes what is never run, in place; from a single file it is not even read.
-        check_file: raises ModelError for a single file that is marked as another model's.
+        check_source: raises ModelError for a single file or folder that is marked as another model's.
     """
 
     folder: str
@@ -52,7 +53,7 @@ class Part:
     rename: Callable[[Tensors], Tensors] | None = None
     ignore: tuple[str, ...] = ()
     trim: Callable[[Any], None] | None = None
-    check_file: Callable[[Path], None] | None = None
+    check_source: Callable[[Path], None] | None = None
 
     @property
     def option(self) -> str:
@@ -74,9 +75,15 @@ class Part:
         return folder_of_part(files, self.folder, option=self.option)
 
     def identity(self, files: ModelFiles) -> str:
-        """Return the name of its weights by content, without loading them. Raises as :meth:`source`."""
+        """Return the name of its weights by content, without loading them.
+
+        Raises as :meth:`source`, and ModelError when they are quantised for inference.
+        """
         source = self.source(files)
-        return tiny_identity(self.tiny_name, self.folder) if source is None else path_identity(source)
+        if source is None:
+            return tiny_identity(self.tiny_name, self.folder)
+        refuse_quantised_file(source)
+        return path_identity(source)
 
     def is_fetched_later(self, files: ModelFiles) -> bool:
         """Return whether the part is of a hub model that may be fetched: a plan fetches nothing."""
@@ -85,17 +92,22 @@ class Part:
         return files.download and not Path(files.model).is_dir()
 
     def check(self, files: ModelFiles) -> None:
-        """Make sure that the part is there, or may be fetched later. Nothing is read or fetched.
+        """Make sure that the part is there and of this model, or may be fetched later. Headers alone are read.
 
         Raises:
             UsageError: nothing was named.
-            ModelError: what was named is not there.
+            ModelError: what was named is not there, quantised for inference, or marked as another model's.
         """
         if self.is_fetched_later(files):
             return
         source = self.source(files)
-        if source is not None and not source.exists():
+        if source is None:
+            return
+        if not source.exists():
             raise ModelError("there is no such model file", where=[source], fix=f"correct `{self.option}`")
+        refuse_quantised_file(source)
+        if self.check_source is not None:
+            self.check_source(source)
 
     def weight_files(self, files: ModelFiles) -> list[Path]:
         """Return the files of its weights on this machine; empty for a hub id and for a miniature."""
@@ -120,6 +132,8 @@ class Part:
         if source.is_dir():
             from blissmask.families.files.loading import load_folder
 
+            if self.check_source is not None:
+                self.check_source(source)
             return self._trimmed(load_folder(self._class().from_pretrained, source, device=device, dtype=dtype))
         return self.load_file(source, device=device, dtype=dtype)
 
@@ -134,14 +148,11 @@ class Part:
             ModelError: the file is damaged, of another model, or lacks keys.
         """
         from blissmask.families.files.loading import build_empty, load_weights
-        from blissmask.families.files.tensor_files import open_checkpoint
 
-        if self.check_file is not None:
-            self.check_file(path)
-        tensors = open_checkpoint(path)
+        if self.check_source is not None:
+            self.check_source(path)
         try:
-            if self.rename is not None:
-                tensors = self.rename(tensors)
+            tensors = self.stored(path)
             config = self.config_of(tensors, path)
             empty = build_empty(lambda: self._trimmed(self._build(config)))
         except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError) as error:
@@ -150,6 +161,17 @@ class Part:
             what = f"{path.name} is no {name}: its tensors have other shapes ({first_line(error)})"
             raise ModelError(what, where=[path], fix="give the file of this model family") from error
         return load_weights(empty, tensors, source=path, device=device, dtype=dtype, ignore=self.ignore)
+
+    def stored(self, path: Path) -> Tensors:
+        """Return the tensors of a single file under the names of the class, not read yet.
+
+        Raises:
+            ModelError: the file is damaged, or quantised for inference.
+        """
+        from blissmask.families.files.tensor_files import open_checkpoint
+
+        tensors = open_checkpoint(path)
+        return tensors if self.rename is None else self.rename(tensors)
 
     def _build(self, config: dict[str, Any]) -> nn.Module:
         model_class = self._class()

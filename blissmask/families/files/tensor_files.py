@@ -6,9 +6,10 @@ a VAE and the vision half of a text encoder cost nothing. Nothing in a file is e
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import MachineError, ModelError, first_line
+from blissmask.families.files.quantised_files import gguf_refusal, is_gguf, refuse_quantised
+from blissmask.families.files.safetensors_header import is_safetensors, read_header
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
+from blissmask.families.files.unchanged_file import UnchangedFile, unchanged_file
 
 # What ComfyUI, data-parallel training and repackers put before every name of a file that holds one model.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "module.")
+_WRAPPER = "model."
 # Training frameworks nest the weights in a table of this name.
 _NESTS = ("state_dict", "model", "module")
 # Bookkeeping of fp8_scaled files, and the tokenizer inside a text encoder; no weights.
@@ -37,6 +42,20 @@ _READABLE = (
     torch.uint8,
     torch.bool,
 )
+# What we read of the format's dtypes, by its names.
+_DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_COPY_AGAIN = "download or copy it again"
 
 
 def open_checkpoint(path: Path) -> Tensors:
@@ -52,8 +71,7 @@ def open_checkpoint(path: Path) -> Tensors:
     """
     shapes, read = _open(path)
     tensors: Tensors = {}
-    for stored in shapes:
-        name = _without_prefix(stored)
+    for stored, name in _plain_names(shapes).items():
         if name in _MARKERS or name.rpartition(".")[2] in (*_BOOKKEEPING, *_MARKERS):
             continue
         scale = next((s for key in _WEIGHT_SCALES if (s := f"{stored.removesuffix('weight')}{key}") in shapes), None)
@@ -74,7 +92,16 @@ def embedded_sentencepiece(path: Path) -> bytes | None:
 def holds_entry(path: Path, name: str) -> bool:
     """Return whether a file has an entry called ``name``, markers that :func:`open_checkpoint` leaves out included."""
     shapes, _ = _open(path)
-    return any(_without_prefix(stored) == name for stored in shapes)
+    return name in _plain_names(shapes).values()
+
+
+def _plain_names(stored: Iterable[str]) -> dict[str, str]:
+    """Return stored name -> name without the prefixes of repackers."""
+    names = {name: _without_prefix(name) for name in stored}
+    # ComfyUI puts a wrapper's name before all names of a model that it saves again, once or twice.
+    while names and all(name.startswith(_WRAPPER) for name in names.values()):
+        names = {key: name.removeprefix(_WRAPPER) for key, name in names.items()}
+    return names
 
 
 def _without_prefix(name: str) -> str:
@@ -90,15 +117,18 @@ def _reader(path: Path, read: Callable[[str], Tensor], stored: str, scale: str |
             value = value.float()
             return value if scale is None else _scaled(path, stored, value, read(scale).float())
         if value.dtype not in _READABLE:
-            stored_as = str(value.dtype).removeprefix("torch.")
-            raise ModelError(
-                f"`{stored}` is stored as {stored_as}, a quantisation blissmask cannot undo",
-                where=[path],
-                fix="use the bf16, fp16, fp8 or fp8_scaled file of the same model",
-            )
+            raise _foreign_dtype(path, stored, str(value.dtype).removeprefix("torch."))
         return value
 
     return tensor
+
+
+def _foreign_dtype(path: Path, name: str, dtype: str) -> ModelError:
+    return ModelError(
+        f"`{name}` is stored as {dtype}, a quantisation blissmask cannot undo",
+        where=[path],
+        fix="use the bf16, fp16, fp8 or fp8_scaled file of the same model",
+    )
 
 
 def _scaled(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
@@ -112,16 +142,18 @@ def _scaled(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
     if scale.ndim == 3 and weight.ndim == 2 and len(scale) == len(weight) and weight.shape[1] % scale.shape[1] == 0:
         return (weight.reshape(len(weight), scale.shape[1], -1) * scale).flatten(1)
     raise ModelError(
-        f"the fp8 scale of `{name}` has shape {tuple(scale.shape)}, its weight {tuple(weight.shape)}", where=[path]
+        f"the fp8 scale of `{name}` has shape {tuple(scale.shape)}, its weight {tuple(weight.shape)}",
+        where=[path],
+        fix="use the bf16, fp16 or fp8_scaled file of the same model",
     )
 
 
 def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
     """Return the shapes of all stored tensors and a function that reads one."""
     head = _first_bytes(path)
-    if head[:4] == b"GGUF":
-        raise ModelError("GGUF files are for inference only", where=[path], fix="use the safetensors file of the model")
-    if head[8:9] == b"{":
+    if is_gguf(head):
+        raise gguf_refusal(path)
+    if is_safetensors(head):
         return _open_safetensors(path)
     if head[:2] in (b"PK", b"\x80\x02") or head[:1] == b"\x80":
         return _open_pickle(path)
@@ -143,32 +175,84 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _open_safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
-    from safetensors import SafetensorError, safe_open
+    header = read_header(path)
+    refuse_quantised(header)
 
-    try:
-        handle: Any = safe_open(path, framework="pt", device="cpu")
-        shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, ValueError) as error:
-        raise ModelError(
-            f"a damaged safetensors file: {error}", where=[path], fix="download or copy it again"
-        ) from error
-    except OSError as error:
-        raise MachineError(f"the model file cannot be mapped: {error}", where=[path]) from error
-    return shapes, handle.get_tensor
+    def read(name: str) -> Tensor:
+        entry = header.entries[name]
+        dtype = _DTYPES.get(entry.dtype)
+        if dtype is None:
+            raise _foreign_dtype(path, name, entry.dtype)
+        if entry.size != math.prod(entry.shape) * dtype.itemsize:
+            raise ModelError(f"`{name}` has more or fewer bytes than its shape says", where=[path], fix=_COPY_AGAIN)
+        value = torch.empty(entry.shape, dtype=dtype)
+        if entry.size:
+            header.read_into(entry, value.reshape(-1).view(torch.uint8).numpy().data)
+        return value
+
+    return {name: entry.shape for name, entry in header.entries.items()}, read
 
 
 def _open_pickle(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+    file = unchanged_file(path)
     table = _tensor_table(path, _unpickle(path))
-    return {name: tuple(value.shape) for name, value in table.items()}, table.__getitem__
+
+    def read(name: str) -> Tensor:
+        found = table[name]
+        return _from_zip(file, found) if found.is_meta else found
+
+    return {name: tuple(value.shape) for name, value in table.items()}, read
+
+
+def _has_places(described: Any) -> bool:
+    """Return whether torch notes where the numbers of tensors on the meta device are; versions before 2.13 may not."""
+    tables = [described] if isinstance(described, dict) else []
+    while tables:
+        for value in tables.pop().values():
+            if isinstance(value, Tensor):
+                return _place(value) is not None
+            if isinstance(value, dict):
+                tables.append(value)
+    return True
+
+
+def _place(described: Tensor) -> int | None:
+    """Return where the numbers of a storage on the meta device begin in the file, bytes; None when torch does not say.
+
+    torch 2.13 notes it in a private attribute of the storage, made for readers such as this one;
+    ``test_a_zip_is_not_read_until_a_tensor_is_asked_for`` fails when it goes.
+    """
+    place: int | None = getattr(described.untyped_storage(), "_checkpoint_offset", None)
+    return place
+
+
+def _from_zip(file: UnchangedFile, described: Tensor) -> Tensor:
+    """Return the tensor of a PyTorch file in zip format that ``described``, on the meta device, tells of."""
+    place = _place(described)
+    # The file was read this way because every tensor has one.
+    assert place is not None
+    if not described.numel():
+        return torch.empty(described.shape, dtype=described.dtype)
+    # A view is a piece of the numbers of its storage.
+    count = 1 + sum((size - 1) * step for size, step in zip(described.shape, described.stride(), strict=True))
+    begin = place + int(described.storage_offset()) * described.itemsize
+    if begin + count * described.itemsize > file.size:
+        raise ModelError("a damaged PyTorch file: it ends too early", where=[file.path], fix=_COPY_AGAIN)
+    piece = torch.empty(count, dtype=described.dtype)
+    file.read_into(begin, piece.view(torch.uint8).numpy().data)
+    return piece.as_strided(described.shape, described.stride()).contiguous()
 
 
 def _unpickle(path: Path) -> Any:
     # weights_only raises UnpicklingError, which is a plain Exception subclass of a banned module; it is told by name.
     try:
-        # Mapping needs a path, and torch takes any path that ends in `.safetensors` for one.
-        if zipfile.is_zipfile(path) and path.suffix != ".safetensors":
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251 (this is its home)
         with path.open("rb") as file:
+            if zipfile.is_zipfile(path):
+                # The table of contents alone is read.
+                described = torch.load(file, map_location="meta", weights_only=True)  # noqa: TID251 (this is its home)
+                if _has_places(described):
+                    return described
+                file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except MemoryError:
         raise
@@ -176,9 +260,7 @@ def _unpickle(path: Path) -> Any:
         if type(error).__name__ == "UnpicklingError":
             raise _refusal(path, str(error)) from error
         # The reader of damaged files fails in every way there is, down to failed assertions.
-        raise ModelError(
-            f"a damaged PyTorch file: {first_line(error)}", where=[path], fix="download or copy it again"
-        ) from error
+        raise ModelError(f"a damaged PyTorch file: {first_line(error)}", where=[path], fix=_COPY_AGAIN) from error
 
 
 def _refusal(path: Path, message: str) -> ModelError:

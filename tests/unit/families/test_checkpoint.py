@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from blissmask.families.encoders.text_batches import batches_by_length
 from blissmask.families.files.identity import file_identity, folder_identity
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.model_files import ModelFiles, folder_of_part
+from blissmask.families.files.quantised_files import refuse_quantised_file
 from blissmask.families.files.tensor_files import embedded_sentencepiece, holds_entry, open_checkpoint
 from blissmask.families.protocol import OneFrame
 
@@ -48,6 +51,29 @@ def test_pth_is_read_nested_or_not(tmp_path: Path, nest: str | None, zipped: boo
     torch.save(stored, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
     tensors = open_checkpoint(tmp_path / "x.pth")
     assert torch.equal(tensors["a.weight"].read(), torch.arange(3.0))
+
+
+def test_views_of_one_storage_and_every_dtype_of_a_pth_come_back(tmp_path: Path):
+    whole = torch.arange(24.0).reshape(4, 6)
+    table = {"rows": whole[1:3], "turned": whole.T, "number": torch.tensor(2.5), "none": torch.zeros(0, 3)}
+    table |= {str(dtype): torch.arange(5).to(dtype) for dtype in (torch.bfloat16, torch.float16, torch.int64)}
+    torch.save(table, tmp_path / "x.pth")
+    tensors = open_checkpoint(tmp_path / "x.pth")
+    for name, value in table.items():
+        assert torch.equal(tensors[name].read(), value)
+        assert tensors[name].read().dtype == value.dtype
+
+
+def test_a_zip_is_not_read_until_a_tensor_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    torch.save({"a": torch.arange(4.0)}, tmp_path / "x.pth")
+    places = []
+    load = torch.load
+    monkeypatch.setattr(
+        torch, "load", lambda *args, **options: places.append(options["map_location"]) or load(*args, **options)
+    )
+    tensors = open_checkpoint(tmp_path / "x.pth")
+    assert tensors["a"].read().tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert places == ["meta"]
 
 
 def test_file_type_is_told_by_content_not_by_name(tmp_path: Path):
@@ -259,3 +285,141 @@ def test_importing_a_family_does_not_import_diffusers_or_transformers():
     code = "import sys; from blissmask.families.registry import *; [load_family(n) for n in FAMILIES.names()]; print('diffusers' in sys.modules, 'transformers' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]
+
+
+def write_header(path: Path, table: dict[str, object], size: int) -> Path:
+    """Write a safetensors file whose numbers are a hole in the disk."""
+    header = json.dumps(table).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + size)
+    return path
+
+
+def test_a_file_larger_than_memory_and_swap_costs_nothing_until_a_tensor_is_read(tmp_path: Path):
+    count, size = 40, 2**30
+    table = {
+        f"blocks.{i}.weight": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [i * size, (i + 1) * size]}
+        for i in range(count)
+    }
+    table["last"] = {"dtype": "F32", "shape": [2], "data_offsets": [count * size, count * size + 8]}
+    path = write_header(tmp_path / "large.safetensors", table, count * size + 8)
+    with path.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(struct.pack("<2f", 1.5, -2.0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    # No more address space than this process has now, and a little: a mapping of the file would fail.
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, hard))
+    try:
+        tensors = open_checkpoint(path)
+        assert len(tensors) == count + 1
+        assert tensors["blocks.3.weight"].shape == (size // 2,)
+        assert tensors["last"].read().tolist() == [1.5, -2.0]
+        assert file_identity(path).startswith("sampled-")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_every_readable_dtype_and_shape_comes_back_as_safetensors_reads_it(tmp_path: Path):
+    dtypes = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.bool]
+    stored = {f"{i}": torch.arange(6).reshape(2, 3).to(dtype) for i, dtype in enumerate(dtypes)}
+    stored |= {"number": torch.tensor(2.5), "none": torch.zeros(0, 4)}
+    write_safetensors(stored, tmp_path / "x.safetensors")
+    tensors = open_checkpoint(tmp_path / "x.safetensors")
+    assert tensors.keys() == stored.keys()
+    for name, value in stored.items():
+        assert torch.equal(tensors[name].read(), value)
+        assert tensors[name].read().dtype == value.dtype
+
+
+def test_a_file_that_changes_between_its_header_and_its_tensors_is_refused(tmp_path: Path):
+    path = tmp_path / "x.safetensors"
+    write_safetensors({"a": torch.ones(4)}, path)
+    tensors = open_checkpoint(path)
+    write_safetensors({"a": torch.ones(8)}, path)
+    with pytest.raises(ModelError, match="changed while it was read"):
+        tensors["a"].read()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}},
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 12]}},
+        {"a": {"dtype": "F32", "shape": [True], "data_offsets": [0, 12]}},
+        {"a": {"dtype": "F32", "shape": [3], "data_offsets": [12, 0]}},
+        {"a": {"dtype": "F32", "shape": [10**20], "data_offsets": [0, 12]}},
+        {"a": {"shape": [3], "data_offsets": [0, 12]}},
+        {"a": 3},
+        [],
+        {"__metadata__": {"a": 1}},
+    ],
+)
+def test_a_header_that_does_not_fit_its_file_is_refused(tmp_path: Path, table: dict[str, object]):
+    path = write_header(tmp_path / "x.safetensors", table, 12)
+    with pytest.raises(ModelError):
+        open_checkpoint(path)["a"].read()
+
+
+@pytest.mark.parametrize("wrapper", ["model.", "model.model.", "model.diffusion_model."])
+def test_the_names_that_comfyui_puts_before_all_others_are_left_out(tmp_path: Path, wrapper: str):
+    write_safetensors(
+        {f"{wrapper}{name}": torch.ones(2) for name in ("a.weight", "model_b")}, tmp_path / "x.safetensors"
+    )
+    assert open_checkpoint(tmp_path / "x.safetensors").keys() == {"a.weight", "model_b"}
+
+
+def comfy(name: str) -> torch.Tensor:
+    return torch.tensor(list(json.dumps({"format": name}).encode()), dtype=torch.uint8)
+
+
+WEIGHT8, SCALE = torch.zeros(4, 32, dtype=torch.uint8), torch.ones(4, 1)
+QUANTISED = {
+    "nvfp4": {"a.weight": WEIGHT8, "a.weight_scale": SCALE, "a.comfy_quant": comfy("nvfp4")},
+    "nvfp4 ": {"a.weight": WEIGHT8, "a.weight_scale": SCALE, "a.weight_scale_2": torch.ones(())},
+    "mxfp8": {"a.weight": torch.zeros(4, 32).to(torch.float8_e4m3fn), "a.weight_scale": WEIGHT8[:, :1].clone()},
+    "mxfp8 ": {
+        "a.weight": torch.zeros(4, 32).to(torch.float8_e4m3fn),
+        "a.weight_scale": torch.ones(4, 1).to(torch.float8_e8m0fnu),
+    },
+    "int8_tensorwise": {
+        "a.weight": WEIGHT8.to(torch.int8),
+        "a.weight_scale": SCALE,
+        "a.comfy_quant": comfy("int8_tensorwise"),
+    },
+    "int8": {"a.weight": WEIGHT8.to(torch.int8), "a.weight_scale": SCALE},
+    "bitsandbytes nf4": {
+        "a.weight": WEIGHT8,
+        "a.weight.absmax": SCALE,
+        "a.weight.quant_state.bitsandbytes__nf4": comfy("nf4"),
+    },
+    "SVDQuant": {"a.qweight": WEIGHT8.to(torch.int8), "a.wscales": SCALE},
+}
+
+
+@pytest.mark.parametrize("label", QUANTISED)
+def test_weights_for_inference_are_refused_by_the_name_of_their_format(tmp_path: Path, label: str):
+    path = tmp_path / "wan.safetensors"
+    write_safetensors(QUANTISED[label], path)
+    for refuse in (open_checkpoint, refuse_quantised_file):
+        with pytest.raises(ModelError, match=rf"wan.safetensors is an? {label.strip()}") as caught:
+            refuse(path)
+        assert "bf16" in caught.value.problems[0].fix
+
+
+def test_a_gguf_file_is_refused_before_anything_is_hashed(tmp_path: Path):
+    (tmp_path / "wan.gguf").write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelError, match="GGUF"):
+        refuse_quantised_file(tmp_path / "wan.gguf")
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+def test_fp8_with_scales_is_read(tmp_path: Path, name: str):
+    weight = torch.ones(4, 32).to(getattr(torch, name))
+    write_safetensors(
+        {"a.weight": weight, "a.weight_scale": torch.tensor(2.0), "a.comfy_quant": comfy(name)},
+        tmp_path / "x.safetensors",
+    )
+    assert torch.equal(open_checkpoint(tmp_path / "x.safetensors")["a.weight"].read(), torch.full((4, 32), 2.0))
