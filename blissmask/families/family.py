@@ -17,6 +17,7 @@ from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.latent_encoder import LatentEncoder, latents_alone
+from blissmask.families.lora_readers import LoraReader
 from blissmask.families.protocol import Denoiser, Expert, LatentSpec, PixelEncoder, TextEncoder
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Family:
         default_fps: frames per second that videos are brought to.
         default_shift: shift of the training timesteps.
         modelspec: ``modelspec.architecture`` of LoRA files.
+        lora_readers: programs that read its LoRA files, beside diffusers.
         tasks: task name -> task, the default first.
     """
 
@@ -126,6 +128,7 @@ class Family:
     default_fps: float
     default_shift: float
     modelspec: str
+    lora_readers: tuple[LoraReader, ...] = ()
     tasks: Mapping[str, Task] = field(repr=False)
 
     def for_task(self, name: str = "") -> FamilyForTask:

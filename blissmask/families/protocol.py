@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from blissmask.cachefile.layout import FrameAxis
 
@@ -173,6 +173,14 @@ class Denoiser(Protocol):
         name goes on with a colon and the part, e.g. ``double_blocks.0.img_attn_qkv:q``; parts follow each other in the
         order q, k, v, mlp along the output.
         """
+
+
+@runtime_checkable
+class KeepsPartsApart(Protocol):
+    """A denoiser whose fused layers are fused in ComfyUI alone: musubi-tuner, and kohya files, keep the parts apart."""
+
+    def apart_name(self, part: str) -> str | None:
+        """Return what kohya files call a part, e.g. ``double_blocks.0.img_attn_q``; None where they have the whole."""
 
 
 @dataclass(frozen=True, slots=True)

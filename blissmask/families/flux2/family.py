@@ -8,9 +8,10 @@ from blissmask.cachefile.layout import FrameAxis
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
-from blissmask.families.flux2 import parts
+from blissmask.families.flux2 import names, parts
 from blissmask.families.flux2.templates import ROWS, TextTemplate
 from blissmask.families.latent_encoder import latents_alone, latents_with_controls
+from blissmask.families.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl_flux2
 
@@ -65,6 +66,8 @@ def flux2(
         # diffusion-pipe's example for FLUX.2; `flux2_shift` gives 3.16 at 1024 x 1024.
         default_shift=3.0,
         modelspec=modelspec,
+        # ComfyUI also looks for diffusers' names.
+        lora_readers=(comfyui(whole_layer, Spelling("transformer.", names.DENOISER.to_diffusers)), musubi_tuner()),
         tasks={"t2i": task(edits=False), "edit": task(edits=True)},
     )
 

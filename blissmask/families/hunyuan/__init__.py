@@ -10,8 +10,9 @@ Parts
                     rows, zeros and a mask after a caption's end.
     text encoder 2  CLIP-L's text half: one vector of 768 for the whole caption.
     denoiser        ``HunyuanVideoTransformer3DModel``: double blocks, then single blocks, whose original layers hold
-                    query, key, value and the feed-forward together. It is distilled for guidance, a scale that it takes
-                    as an input. Training gives it 1, previews 6.
+                    query, key, value and the feed-forward together. It is distilled for guidance, and takes 1000 times
+                    the scale as an input, as the repository, diffusers and ComfyUI show it. musubi-tuner trains with
+                    the scale itself, so that its default of 1 is a thousandth of ours.
 
 Tensors that the denoiser takes: noisy latents (B, 16, F, H, W), ``llm`` (B, 256, 4096), its mask, ``clipL`` (B, 768).
 

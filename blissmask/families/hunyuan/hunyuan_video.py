@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from blissmask.families.family import Family, Methods, Task
-from blissmask.families.hunyuan import parts
+from blissmask.families.hunyuan import names, parts
+from blissmask.families.lora_readers import musubi_tuner
 from blissmask.families.protocol import LatentSpec
 
 
@@ -27,6 +28,7 @@ ARCHITECTURE = Family(
     default_fps=24.0,
     default_shift=7.0,
     modelspec="hunyuan-video/lora",
+    lora_readers=(names.COMFYUI, musubi_tuner()),
     tasks={
         "t2v": Task(
             latents=(parts.VAE_ENCODER,),

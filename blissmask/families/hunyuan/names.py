@@ -10,6 +10,7 @@ import re
 
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
+from blissmask.families.lora_readers import Spelling, comfyui, whole_layer
 
 EMBEDDINGS = (
     ("txt_in.t_embedder.mlp.0", "context_embedder.time_text_embed.timestep_embedder.linear_1"),
@@ -35,27 +36,25 @@ def refiner() -> list[tuple[str, str]]:
     return [*((f"{original}.{theirs}", f"{ours}.{mine}") for theirs, mine in names), (original, ours)]
 
 
-def double_blocks(*, fused: bool) -> list[tuple[str, str]]:
-    """Return the pairs of the double blocks; ``fused`` where the original keeps query, key and value in one layer."""
-    joint = "_qkv:" if fused else "_"
-    names = [
-        *((f"img_attn{joint}{part}", f"attn.to_{part}") for part in "qkv"),
-        *((f"txt_attn{joint}{part}", f"attn.add_{part}_proj") for part in "qkv"),
-        *((f"img_attn_{part}_norm", f"attn.norm_{part}") for part in "qk"),
-        *((f"txt_attn_{part}_norm", f"attn.norm_added_{part}") for part in "qk"),
-        ("img_attn_proj", "attn.to_out.0"),
-        ("txt_attn_proj", "attn.to_add_out"),
-        ("img_mod.linear", "norm1.linear"),
-        ("txt_mod.linear", "norm1_context.linear"),
-        ("img_mlp.fc1", "ff.net.0.proj"),
-        ("img_mlp.fc2", "ff.net.2"),
-        ("txt_mlp.fc1", "ff_context.net.0.proj"),
-        ("txt_mlp.fc2", "ff_context.net.2"),
-    ]
-    return [*((f"double_blocks.{{}}.{theirs}", f"transformer_blocks.{{}}.{ours}") for theirs, ours in names), _BLOCKS]
-
-
 _BLOCKS = ("double_blocks.{}", "transformer_blocks.{}")
+_IN_DOUBLE_BLOCKS = (
+    *((f"img_attn_qkv:{part}", f"attn.to_{part}") for part in "qkv"),
+    *((f"txt_attn_qkv:{part}", f"attn.add_{part}_proj") for part in "qkv"),
+    *((f"img_attn_{part}_norm", f"attn.norm_{part}") for part in "qk"),
+    *((f"txt_attn_{part}_norm", f"attn.norm_added_{part}") for part in "qk"),
+    ("img_attn_proj", "attn.to_out.0"),
+    ("txt_attn_proj", "attn.to_add_out"),
+    ("img_mod.linear", "norm1.linear"),
+    ("txt_mod.linear", "norm1_context.linear"),
+    ("img_mlp.fc1", "ff.net.0.proj"),
+    ("img_mlp.fc2", "ff.net.2"),
+    ("txt_mlp.fc1", "ff_context.net.0.proj"),
+    ("txt_mlp.fc2", "ff_context.net.2"),
+)
+DOUBLE_BLOCKS = (
+    *((f"double_blocks.{{}}.{theirs}", f"transformer_blocks.{{}}.{ours}") for theirs, ours in _IN_DOUBLE_BLOCKS),
+    _BLOCKS,
+)
 
 DENOISER = KeyMap(
     [
@@ -67,7 +66,7 @@ DENOISER = KeyMap(
         ("vector_in.out_layer", "time_text_embed.text_embedder.linear_2"),
         *EMBEDDINGS,
         *refiner(),
-        *double_blocks(fused=True),
+        *DOUBLE_BLOCKS,
         *((f"single_blocks.{{}}.linear1:{part}", f"single_transformer_blocks.{{}}.attn.to_{part}") for part in "qkv"),
         ("single_blocks.{}.linear1:mlp", "single_transformer_blocks.{}.proj_mlp"),
         ("single_blocks.{}.linear2", "single_transformer_blocks.{}.proj_out"),
@@ -77,6 +76,53 @@ DENOISER = KeyMap(
         ("single_blocks.{}", "single_transformer_blocks.{}"),
     ]
 )
+
+_SIDES = ("encoder", "decoder")
+MID_BLOCKS = tuple((f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}") for side in _SIDES for i in (0, 1))
+_STAGES = 4
+_IN_ATTENTION = (("norm", "group_norm"), ("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0"))
+_UPWARDS = [(_STAGES - 1 - i, i) for i in range(_STAGES)]
+"""ComfyUI counts the decoder's stages from the largest picture, diffusers from the smallest."""
+
+VAE = KeyMap(
+    [
+        *(
+            (f"{side}.mid.attn_1.{theirs}", f"{side}.mid_block.attentions.0.{ours}")
+            for side in _SIDES
+            for theirs, ours in _IN_ATTENTION
+        ),
+        *MID_BLOCKS,
+        *((f"{side}.norm_out", f"{side}.conv_norm_out") for side in _SIDES),
+        ("encoder.down.{}.block.{}.nin_shortcut", "encoder.down_blocks.{}.resnets.{}.conv_shortcut"),
+        ("encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
+        ("encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
+        *(
+            (f"decoder.up.{theirs}.block.{{}}.nin_shortcut", f"decoder.up_blocks.{ours}.resnets.{{}}.conv_shortcut")
+            for theirs, ours in _UPWARDS
+        ),
+        *((f"decoder.up.{theirs}.block.{{}}", f"decoder.up_blocks.{ours}.resnets.{{}}") for theirs, ours in _UPWARDS),
+        *((f"decoder.up.{theirs}.upsample", f"decoder.up_blocks.{ours}.upsamplers.0") for theirs, ours in _UPWARDS),
+    ]
+)
+
+_TO_COMFYUI = (
+    (re.compile(r"_attn_(qkv|proj)\b"), r"_attn.\1"),
+    (re.compile(r"mlp\.fc1\b"), "mlp.0"),
+    (re.compile(r"mlp\.fc2\b"), "mlp.2"),
+    (re.compile(r"(_mod|\.modulation)\.linear\b"), r"\1.lin"),
+)
+
+
+def in_comfyui(original: str) -> str:
+    """Return ComfyUI's own name of a layer, of the whole one for a part."""
+    name = whole_layer(original)
+    for pattern, own in _TO_COMFYUI:
+        name = pattern.sub(own, name)
+    return name
+
+
+COMFYUI = comfyui(in_comfyui, Spelling("diffusion_model."), Spelling("transformer."))
+"""It also looks for the original names of layers, as diffusion-pipe writes them."""
 
 _TIMES = r"time_in|time_r_in|guidance_in|txt_in\.t_embedder"
 # ComfyUI's own names for the same modules, brought back to the original's first.
@@ -107,8 +153,28 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
 
 
 def rename_vae(tensors: Tensors) -> Tensors:
-    """Return the tensors of a VAE without the prefix of repackers; it was published under diffusers' names."""
+    """Return the tensors of a VAE under diffusers' names, under which it was published; reads ComfyUI's file, too."""
+    plain = without_vae_prefix(tensors)
+    if not is_comfyui_vae(plain):
+        return plain
+    return {name: _as_linear(name, tensor) for name, tensor in VAE.rename(plain).items()}
+
+
+def without_vae_prefix(tensors: Tensors) -> Tensors:
+    """Return the tensors of a VAE without the prefix of repackers."""
     return {name.removeprefix("vae."): tensor for name, tensor in tensors.items()}
+
+
+def is_comfyui_vae(tensors: Tensors) -> bool:
+    """Return whether a VAE has the names of the latent diffusion repository, which ComfyUI keeps."""
+    return "encoder.down.0.block.0.conv1.conv.weight" in tensors
+
+
+def _as_linear(name: str, tensor: StoredTensor) -> StoredTensor:
+    """Return a weight of attention, a convolution of 1x1x1 in ComfyUI, as that of a linear layer."""
+    if ".attentions." in name and len(tensor.shape) == 5:
+        return tensor.reshaped(tensor.shape[:2])
+    return tensor
 
 
 def rename_clip(tensors: Tensors) -> Tensors:

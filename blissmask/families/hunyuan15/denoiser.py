@@ -65,8 +65,12 @@ class Hunyuan15Denoiser:
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
 
     def original_name(self, module_name: str) -> str:
-        """Return the HunyuanVideo-1.5 repository's name of a diffusers module."""
+        """Return ComfyUI's name of a module; parts of its fused layers end in ``:q``, ``:k``, ``:v``."""
         return names.DENOISER.to_original(module_name)
+
+    def apart_name(self, part: str) -> str | None:
+        """Return the HunyuanVideo-1.5 repository's name of a part, which musubi-tuner has, too."""
+        return names.apart_name(part)
 
     def _pictures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         noisy_BCFHW = batch.noisy_BCFHW

@@ -6,7 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
-from blissmask.families.hunyuan15 import parts
+from blissmask.families.hunyuan.names import COMFYUI
+from blissmask.families.hunyuan15 import names, parts
+from blissmask.families.lora_readers import musubi_tuner
 from blissmask.families.protocol import LatentSpec
 
 # The cached latents times the scale have the spread of noise. Source: the VAE's configuration.
@@ -50,6 +52,7 @@ ARCHITECTURE = Family(
     # musubi-tuner's documentation trains with 2, though the released models sample with 5 to 9.
     default_shift=2.0,
     modelspec="hunyuan-video-1.5/lora",
+    lora_readers=(COMFYUI, musubi_tuner(names.in_repository)),
     tasks={
         "t2v": Task(
             latents=(parts.VAE_ENCODER,),

@@ -1,4 +1,8 @@
-"""Names of HunyuanVideo 1.5's modules in the original repository, in ComfyUI and in diffusers: mostly those of 1.0."""
+"""Names of HunyuanVideo 1.5's modules in the original repository, in ComfyUI and in diffusers: mostly those of 1.0.
+
+The repository keeps query, key and value of a double block apart. ComfyUI has them in one layer, as both have in 1.0.
+The parts have ComfyUI's names here, ``img_attn_qkv:q``, since LoRA files for it must have the layer whole.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,12 @@ import re
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.stored_tensors import Tensors
 from blissmask.families.hunyuan import names as hunyuan
+from blissmask.families.lora_readers import whole_layer
 
 DENOISER = KeyMap(
     [
         ("time_in.mlp.0", "time_embed.timestep_embedder.linear_1"),
         ("time_in.mlp.2", "time_embed.timestep_embedder.linear_2"),
-        ("time_r_in.mlp.0", "time_embed.timestep_embedder_r.linear_1"),
-        ("time_r_in.mlp.2", "time_embed.timestep_embedder_r.linear_2"),
         ("byt5_in.layernorm", "context_embedder_2.norm"),
         ("byt5_in.fc1", "context_embedder_2.linear_1"),
         ("byt5_in.fc2", "context_embedder_2.linear_2"),
@@ -25,7 +28,7 @@ DENOISER = KeyMap(
         ("cond_type_embedding", "cond_type_embed"),
         *hunyuan.EMBEDDINGS,
         *hunyuan.refiner(),
-        *hunyuan.double_blocks(fused=False),
+        *hunyuan.DOUBLE_BLOCKS,
     ]
 )
 
@@ -38,11 +41,7 @@ VAE = KeyMap(
             for side in ("encoder", "decoder")
             for theirs, ours in _MID_ATTENTION
         ),
-        *(
-            (f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}")
-            for side in ("encoder", "decoder")
-            for i in (0, 1)
-        ),
+        *hunyuan.MID_BLOCKS,
         ("encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
         ("encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
         ("decoder.up.{}.block.{}", "decoder.up_blocks.{}.resnets.{}"),
@@ -50,7 +49,19 @@ VAE = KeyMap(
     ]
 )
 
-_FUSED = re.compile(r"(double_blocks\.\d+\.(?:img|txt)_attn)_qkv:")
+_APART = re.compile(r"(double_blocks\.\d+\.(?:img|txt)_attn)_([qkv])(?=\.)")
+_PART = re.compile(r"(double_blocks\.\d+\.(?:img|txt)_attn)_qkv:([qkv])")
+
+
+def apart_name(part: str) -> str | None:
+    """Return the repository's name of a part of a layer that ComfyUI has whole; None where the repository has, too."""
+    found = _PART.fullmatch(part)
+    return f"{found[1]}_{found[2]}" if found else None
+
+
+def in_repository(original: str) -> str:
+    """Return the repository's name of a layer, of the whole one where it keeps no parts."""
+    return apart_name(original) or whole_layer(original)
 
 
 def rename_denoiser(tensors: Tensors) -> Tensors:
@@ -58,12 +69,14 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
     if not hunyuan.is_original(tensors):
         return tensors
     split = hunyuan.split_fused(tensors)
-    # ComfyUI fuses what the repository of 1.5 keeps apart.
-    apart = {_FUSED.sub(r"\1_", name): tensor for name, tensor in split.items()}
-    return hunyuan.scale_before_shift(DENOISER.rename(apart))
+    parts = {_APART.sub(r"\1_qkv:\2", name): tensor for name, tensor in split.items()}
+    return hunyuan.scale_before_shift(DENOISER.rename(parts))
 
 
 def rename_vae(tensors: Tensors) -> Tensors:
     """Return the tensors of a VAE under diffusers' names, whichever layout they came in."""
-    plain = hunyuan.rename_vae(tensors)
-    return VAE.rename(plain) if "encoder.down.0.block.0.conv1.conv.weight" in plain else plain
+    plain = hunyuan.without_vae_prefix(tensors)
+    if not hunyuan.is_comfyui_vae(plain):
+        return plain
+    # ComfyUI gives the middle blocks time embeddings that nothing is fed to, and saves them with the rest.
+    return VAE.rename({name: tensor for name, tensor in plain.items() if ".temb_proj." not in name})

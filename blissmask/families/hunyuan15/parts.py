@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.errors import ModelError
 from blissmask.families.encoders import qwen_vl, siglip, t5
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, shape_of
@@ -13,9 +14,12 @@ from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.hunyuan.parts import denoiser_sizes, vae_config
 from blissmask.families.hunyuan15 import names, tiny
 from blissmask.families.vae.encoding import without_decoder
+from blissmask.networks.model_folder import read_config
 
 # The wording of the template is in `text`; its special tokens are here, since the tokenizer must know them.
 TEMPLATE_TOKENS = ("<|im_start|>", "<|im_end|>")
+# Names of the embedding of the time that a step ends at, in the original repository and in diffusers.
+_SECOND_TIME = ("time_r_in.", "time_embed.timestep_embedder_r.")
 
 
 def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
@@ -26,8 +30,20 @@ def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
         **denoiser_sizes(tensors, path, kind=kind),
         "text_embed_2_dim": shape("context_embedder_2.linear_1.weight")[1],
         "image_embed_dim": shape("image_embedder.linear_1.weight")[1],
-        "use_meanflow": "time_embed.timestep_embedder_r.linear_1.weight" in tensors,
     }
+
+
+def refuse_distilled(path: Path) -> None:
+    """Raise ModelError for a denoiser of few steps: it takes a second time that no training of ours shows it."""
+    from blissmask.families.files.tensor_files import open_checkpoint
+
+    if path.is_dir():
+        distilled = (path / "config.json").is_file() and bool(read_config(path).get("use_meanflow"))
+    else:
+        distilled = any(name.startswith(_SECOND_TIME) for name in open_checkpoint(path))
+    if distilled:
+        fix = "train on the model of many steps; its LoRA loads in the distilled one as well"
+        raise ModelError(f"{path.name} is distilled to few steps (`time_r_in`)", where=[path], fix=fix)
 
 
 VAE = Part(
@@ -78,6 +94,7 @@ DENOISER = Part(
     class_path="diffusers.HunyuanVideo15Transformer3DModel",
     rename=names.rename_denoiser,
     config_of=denoiser_config,
+    check_source=refuse_distilled,
     tiny=tiny.denoiser,
     tiny_name="hunyuan-video-15",
 )

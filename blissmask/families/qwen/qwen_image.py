@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
+from blissmask.families.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.qwen import parts
 from blissmask.families.qwen.templates import GENERATE
 
 LATENT = LatentSpec(channels=16, spatial_stride=8, temporal_stride=4, grid_multiple=16)
+LORA_READERS = (comfyui(whole_layer, Spelling(""), Spelling("transformer.")), musubi_tuner())
+"""ComfyUI also looks for diffusers' names, which are the original repository's."""
 TEXT_CONTENTS = {"vl_embed": ("L", 3584)}
 
 
@@ -35,6 +38,7 @@ ARCHITECTURE = Family(
     default_fps=16.0,
     default_shift=2.2,
     modelspec="Qwen-Image/lora",
+    lora_readers=LORA_READERS,
     tasks={
         "t2i": Task(
             latents=(parts.VAE_ENCODER,),

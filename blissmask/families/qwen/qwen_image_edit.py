@@ -49,6 +49,7 @@ ARCHITECTURE = Family(
     default_fps=16.0,
     default_shift=2.2,
     modelspec="Qwen-Image-Edit/lora",
+    lora_readers=qwen_image.LORA_READERS,
     tasks={
         "edit-2511": _task(EDIT_PLUS, parts.EDIT_2511),
         "edit-2509": _task(EDIT_PLUS, parts.EDIT_2509),

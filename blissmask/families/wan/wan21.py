@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blissmask.families.family import Family
+from blissmask.families.lora_readers import comfyui, musubi_tuner
 from blissmask.families.wan.family import LATENT, image_to_video, text_to_video
 from blissmask.families.wan.parts import image_denoiser, text_denoiser
 
@@ -14,6 +15,7 @@ ARCHITECTURE = Family(
     default_fps=16.0,
     default_shift=3.0,
     modelspec="wan2.1/lora",
+    lora_readers=(comfyui(), musubi_tuner()),
     # Guidance and shift of previews. Source: the Wan 2.1 repository.
     tasks={
         "t2v": text_to_video({"": text_denoiser("wan21-t2v")}, cfg_scale=5.0, shift=5.0),

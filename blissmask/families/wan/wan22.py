@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blissmask.families.family import Family
+from blissmask.families.lora_readers import comfyui, musubi_tuner
 from blissmask.families.wan.family import LATENT, image_to_video, text_to_video
 from blissmask.families.wan.parts import experts, image_denoiser, text_denoiser
 
@@ -14,6 +15,7 @@ ARCHITECTURE = Family(
     default_fps=16.0,
     default_shift=3.0,
     modelspec="wan2.2/lora",
+    lora_readers=(comfyui(), musubi_tuner()),
     # Guidance and shift of previews: the Wan 2.2 repository, which uses 4 and 3 for its two experts. Boundaries, the
     # noise levels where the experts change over: the same repository, `boundary_ratio` in the diffusers pipelines.
     tasks={

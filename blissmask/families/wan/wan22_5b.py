@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
+from blissmask.families.lora_readers import comfyui
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.wan import parts
 
@@ -46,6 +47,7 @@ ARCHITECTURE = Family(
     default_fps=24.0,
     default_shift=5.0,
     modelspec="wan2.2-5b/lora",
+    lora_readers=(comfyui(),),
     tasks={
         "t2v": Task(
             latents=(parts.VAE_5B_ENCODER,),

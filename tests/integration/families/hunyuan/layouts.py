@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 
-def in_original_layout(state: dict[str, Tensor], keymap: Any) -> dict[str, Tensor]:
-    """Write a HunyuanVideo denoiser as the original repositories do: fused layers, shift before scale at the end."""
-    named = {keymap.to_original(key): value for key, value in state.items()}
+def in_original_layout(state: dict[str, Tensor], keymap: Any, apart: str = "no") -> dict[str, Tensor]:
+    """Write a HunyuanVideo denoiser as the original repositories do: fused layers, shift before scale at the end.
+
+    Layers whose name matches the pattern ``apart`` are not fused.
+    """
+    named = {re.sub(rf"({apart})_qkv:", r"\1_", keymap.to_original(key)): value for key, value in state.items()}
     original: dict[str, Tensor] = {}
     for name, value in named.items():
         if ":" not in name:
@@ -23,6 +26,27 @@ def in_original_layout(state: dict[str, Tensor], keymap: Any) -> dict[str, Tenso
         ]
         original[f"{module}.{kind}"] = torch.cat(parts)
     return original
+
+
+def vae_in_comfyui_layout(state: dict[str, Tensor], stages: int) -> dict[str, Tensor]:
+    """Write a VAE of 1.0 as ComfyUI does: names of latent diffusion, attention as convolutions, stages upwards."""
+    renamed = {}
+    for key, value in state.items():
+        name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
+        name = re.sub(r"encoder\.down_blocks\.(\d)\.resnets", r"encoder.down.\1.block", name)
+        name = re.sub(r"encoder\.down_blocks\.(\d)\.downsamplers\.0", r"encoder.down.\1.downsample", name)
+        name = re.sub(
+            r"decoder\.up_blocks\.(\d)\.(resnets|upsamplers\.0)",
+            lambda m: f"decoder.up.{stages - 1 - int(m[1])}.{'block' if m[2] == 'resnets' else 'upsample'}",
+            name,
+        )
+        name = name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
+        if ".attentions.0." in name:
+            name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("group_norm", "norm")
+            name = name.replace("to_out.0", "proj_out").replace("to_", "")
+            value = value[..., None, None, None] if value.ndim == 2 else value
+        renamed[name] = value
+    return renamed
 
 
 def in_comfyui_layout(original: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from tests.builders.single_files import (
     state_of,
     written,
 )
-from tests.integration.families.hunyuan.layouts import in_comfyui_layout, in_original_layout
+from tests.integration.families.hunyuan.layouts import in_comfyui_layout, in_original_layout, vae_in_comfyui_layout
 
 LLAMA_8B = {"vocab_size": 128320, "hidden_size": 4096, "intermediate_size": 14336, "num_key_value_heads": 8}
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
@@ -38,6 +38,29 @@ def test_hunyuan_video_loads_from_every_layout(tmp_path: Path, layout: str):
 def test_hunyuan_video_vae_loads(tmp_path: Path, prefix: str, decoder: bool):
     _, state = state_of(tiny.vae)
     path = written(tmp_path / "vae.safetensors", state, prefix)
+    vae = parts.VAE if decoder else parts.VAE_ENCODER
+    assert_same_weights(vae.load_file(path, **FP32), state)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "model.model."])
+@pytest.mark.parametrize("decoder", [False, True])
+def test_the_vae_loads_from_comfyuis_layout(tmp_path: Path, prefix: str, decoder: bool):
+    def growing():
+        from diffusers import AutoencoderKLHunyuanVideo
+
+        return AutoencoderKLHunyuanVideo(block_out_channels=(32, 64, 64, 96), layers_per_block=1)
+
+    _, state = state_of(growing)
+    stored = vae_in_comfyui_layout(state, stages=4)
+    assert {
+        "encoder.down.1.block.0.nin_shortcut.conv.weight",
+        "encoder.mid.attn_1.q.weight",
+        "encoder.norm_out.weight",
+        "decoder.up.3.block.0.conv1.conv.weight",
+        "decoder.up.3.upsample.conv.conv.weight",
+    } <= stored.keys()
+    assert stored["encoder.mid.attn_1.q.weight"].shape == (96, 96, 1, 1, 1)
+    path = written(tmp_path / "vae.safetensors", stored, prefix)
     vae = parts.VAE if decoder else parts.VAE_ENCODER
     assert_same_weights(vae.load_file(path, **FP32), state)
 

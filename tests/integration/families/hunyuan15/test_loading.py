@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from blissmask.errors import ModelError
 from blissmask.families.encoders import qwen_vl, siglip, t5
+from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.hunyuan15 import names, parts, tiny
 from tests.builders.single_files import (
     FP32,
@@ -26,7 +28,7 @@ SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 2
 @pytest.mark.parametrize("layout", ["original", "comfyui", "diffusers"])
 def test_hunyuan_video_15_loads_from_every_layout(tmp_path: Path, layout: str):
     _, state = state_of(tiny.denoiser)
-    original = in_original_layout(state, names.DENOISER)
+    original = in_original_layout(state, names.DENOISER, apart="(?:img|txt)_attn")
     assert {
         "double_blocks.1.txt_attn_q.weight",
         "byt5_in.fc3.bias",
@@ -49,6 +51,31 @@ def test_hunyuan_video_15_vae_loads_with_decoder(tmp_path: Path, layout: str):
     } <= original.keys()
     path = written(tmp_path / "vae.safetensors", original if layout == "original" else state)
     assert_same_weights(parts.VAE.load_file(path, **FP32), state)
+
+
+def test_a_vae_that_comfyui_saved_again_loads_without_its_unused_time_embeddings(tmp_path: Path):
+    _, state = state_of(tiny.vae)
+    stored = {names.VAE.to_original(key): value for key, value in state.items()}
+    for block in ("encoder.mid.block_1", "encoder.mid.block_2", "decoder.mid.block_1", "decoder.mid.block_2"):
+        stored |= {f"{block}.temb_proj.weight": torch.ones(64, 512), f"{block}.temb_proj.bias": torch.ones(64)}
+    path = written(tmp_path / "vae.safetensors", stored, "model.")
+    assert_same_weights(parts.VAE.load_file(path, **FP32), state)
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_a_denoiser_that_is_distilled_to_few_steps_is_refused_in_the_plan(tmp_path: Path, as_folder: bool):
+    _, state = state_of(tiny.denoiser)
+    if as_folder:
+        (tmp_path / "transformer").mkdir()
+        (tmp_path / "transformer" / "config.json").write_text('{"use_meanflow": true}', encoding="utf-8")
+        files = ModelFiles(model=str(tmp_path))
+    else:
+        more = {"time_embed.timestep_embedder_r.linear_1.weight": torch.ones(128, 256)}
+        files = ModelFiles(dit=written(tmp_path / "distilled.safetensors", {**state, **more}))
+    with pytest.raises(ModelError, match="distilled to few steps"):
+        parts.DENOISER.check(files)
+    with pytest.raises(ModelError, match="distilled to few steps"):
+        parts.DENOISER.load(files, **FP32)
 
 
 def test_siglip_loads(tmp_path: Path):
