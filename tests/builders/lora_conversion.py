@@ -8,10 +8,10 @@ from blissmask.tasks.run.plan import RunContext
 from tests.builders.training import tensors_of
 
 
-def convert(path, file_format, output, *, arch=None, force=False, **saving):
+def convert(path, file_format, output, *, arch=None, dit=None, force=False, **saving):
     config = Config.model_validate(
         {
-            "model": {"arch": arch},
+            "model": {"arch": arch, "dit": dit},
             "saving": {
                 "convert_lora": path,
                 "lora_format": file_format,

@@ -7,19 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from torch import Tensor
+
 from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.model import Config
 from blissmask.config.saving_section import SavingSection
-from blissmask.errors import CacheError, InputError, ModelError, UsageError
+from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageError
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family
 from blissmask.storage.content import file_sha256
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
-from blissmask.training.lora.convert import LoraSummary, block_count, convert_lora, describe_lora, in_precision
-from blissmask.training.lora.file import DTYPES, read_finite_lora, write_lora
+from blissmask.training.lora.convert import (
+    LoraSummary,
+    block_count,
+    convert_lora,
+    describe_lora,
+    in_precision,
+    needs_weights,
+    spelled_layers,
+)
+from blissmask.training.lora.dora_norms import WeightOf
+from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, DTYPES, read_finite_lora, write_lora
 from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.lora.names import layer_names
 
@@ -38,6 +49,7 @@ class ConversionPlan(Plan):
         file_format: the spelling to write.
         precision: of the written tensors; None keeps the file's own.
         made_from: names the content of the source and the settings; the new file remembers it.
+        weights: the model file, where DoRA's norms must be computed anew; see ``training.lora.dora_norms``.
     """
 
     family: Family
@@ -46,6 +58,7 @@ class ConversionPlan(Plan):
     file_format: LoraFormat
     precision: str | None
     made_from: str
+    weights: Path | None
 
 
 def plan(config: Config) -> ConversionPlan:
@@ -59,8 +72,9 @@ def plan(config: Config) -> ConversionPlan:
     section, source = config.saving, config.saving.convert_lora
     # The command line chooses this task by that option.
     assert source is not None
-    found = describe_lora(read_finite_lora(source), source)
-    family = _family(config.model.arch, read_metadata(source), source)
+    tensors, metadata = read_finite_lora(source), read_metadata(source)
+    found = describe_lora(tensors, source)
+    family = _family(config.model.arch, metadata, source)
     target = _target(section, source)
     if target.exists() and target.samefile(source):
         raise UsageError("the LoRA would be written over itself", where=[source], fix="choose another `--output-name`")
@@ -70,6 +84,9 @@ def plan(config: Config) -> ConversionPlan:
         raise UsageError(
             f"this LoRA is spelled the {found.file_format} way already", where=[source], fix=f"choose {others}"
         )
+    weights = None
+    if needs_weights(tensors, file_format, by_base=_divided_by_base(metadata)):
+        weights = _frozen_weights(config, source)
     made_from = f"{file_sha256(source)} {file_format} {precision or 'as it was'}"
     action, reason = _decide(target, made_from, overwrite=config.run.force)
     item = PlannedItem(
@@ -83,6 +100,7 @@ def plan(config: Config) -> ConversionPlan:
         command=COMMAND,
         items=[item],
         outputs=(target.parent,),
+        warnings=_partly_read(family, tensors, file_format, source),
         tables=[_overview(found, family)],
         family=family,
         source=source,
@@ -90,6 +108,7 @@ def plan(config: Config) -> ConversionPlan:
         file_format=file_format,
         precision=precision,
         made_from=made_from,
+        weights=weights,
     )
 
 
@@ -105,10 +124,15 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
         return summary
     tensors = read_finite_lora(plan.source)
     names = layer_names(plan.family, block_count=block_count(tensors))
-    converted = convert_lora(tensors, plan.file_format, names, plan.source)
+    metadata = read_metadata(plan.source)
+    weight_of = None if plan.weights is None else _weight_reader(plan.family, plan.weights, names.modules)
+    by_base = _divided_by_base(metadata)
+    converted = convert_lora(tensors, plan.file_format, names, plan.source, by_base=by_base, weight_of=weight_of)
     if plan.precision is not None:
         converted = in_precision(converted, DTYPES[plan.precision])
-    write_lora(plan.target, converted, {**read_metadata(plan.source), _MADE_FROM: plan.made_from})
+    if weight_of is not None:
+        metadata = _with_divisor(metadata, by_base=plan.file_format != "diffusers")
+    write_lora(plan.target, converted, {**metadata, _MADE_FROM: plan.made_from})
     before, after = describe_lora(tensors, plan.source), describe_lora(converted, plan.target)
     rows = (
         ("family", plan.family.name, plan.family.name),
@@ -123,6 +147,67 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
     summary.details |= {"files": [str(plan.target)], "layers": after.layers, "lora_format": after.file_format}
     summary.tables.append(Table("Converted", ("what", "from", "to"), rows))
     return summary
+
+
+def _partly_read(family: Family, tensors: Mapping[str, Tensor], file_format: LoraFormat, source: Path) -> list[Problem]:
+    """Return a warning for each program that would find some of the layers of the new file and leave out the others."""
+    names = layer_names(family, block_count=block_count(tensors))
+    layers = spelled_layers(tensors, file_format, names)
+    warnings = []
+    for reader in family.lora_readers:
+        unread = reader.unread(layers, names.modules)
+        if not unread or len(unread) == len(layers):
+            continue
+        whole = [
+            f"`--lora-format {other}`"
+            for other in get_args(LoraFormat)
+            if not reader.unread(spelled_layers(tensors, other, names), names.modules)
+        ]
+        what = f"{reader.program} would use {len(layers) - len(unread)} of the {len(layers)} layers of the new file"
+        fix = f"for {reader.program} take {' or '.join(whole)}" if whole else "load it in another program"
+        warnings.append(Problem(what, (str(source), f"it does not find `{unread[0]}`"), fix))
+    return warnings
+
+
+def _divided_by_base(metadata: Mapping[str, str]) -> bool:
+    return metadata.get(DORA_DIVISOR) == DIVIDED_BY_BASE
+
+
+def _with_divisor(metadata: Mapping[str, str], *, by_base: bool) -> dict[str, str]:
+    kept = {key: value for key, value in metadata.items() if key != DORA_DIVISOR}
+    return {**kept, DORA_DIVISOR: DIVIDED_BY_BASE} if by_base else kept
+
+
+def _frozen_weights(config: Config, source: Path) -> Path:
+    """Return the model file that the user named.
+
+    Raises:
+        UsageError: none is named.
+        ModelError: it is not there.
+    """
+    if config.model.dit is None:
+        raise UsageError(
+            "the norms of DoRA are of another kind in that spelling, and follow from the weights of the model",
+            where=[source],
+            fix="name the model file that it was trained on with `--dit`",
+        )
+    if not config.model.dit.is_file():
+        raise ModelError("there is no such model file", where=[config.model.dit], fix="correct `--dit`")
+    return config.model.dit
+
+
+def _weight_reader(family: Family, path: Path, modules: Mapping[str, str]) -> WeightOf:
+    """Return a function that reads the frozen weight of a layer, by its original name."""
+    stored = family.for_task().experts[0].part.stored(path)
+
+    def weight_of(original: str) -> Tensor:
+        name = f"{modules[original]}.weight"
+        if name not in stored:
+            fix = "name the model file that the LoRA was trained on with `--dit`"
+            raise ModelError(f"the model has no layer `{original}`", where=[path], fix=fix)
+        return stored[name].read()
+
+    return weight_of
 
 
 def _target(section: SavingSection, source: Path) -> Path:

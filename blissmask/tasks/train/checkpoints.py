@@ -42,8 +42,8 @@ class Checkpoints:
     def save(self, done: int) -> None:
         """Save a training state, and the LoRA files that are due after ``done`` steps."""
         plan = self._plan
+        self._save_loras(self._due_files(done), done)
         if plan.processes.first:
-            self._save_loras(self._due_files(done), done)
             saving.save_run_state(
                 plan.names,
                 self._learners,
@@ -76,4 +76,5 @@ class Checkpoints:
                 metadata_of,
                 precision=plan.config.saving.save_precision,
                 file_format=plan.config.saving.lora_format,
+                publishes=plan.processes.first,
             )

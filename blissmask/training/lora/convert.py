@@ -17,8 +17,17 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import ModelError, UsageError
+from blissmask.training.lora.dora_norms import WeightOf, for_division_by_base, for_division_by_sum, has_norms
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
-from blissmask.training.lora.formats import LoraFormat, fold_alpha, format_of, split_key, to_format, to_native
+from blissmask.training.lora.formats import (
+    LoraFormat,
+    fold_alpha,
+    format_of,
+    layer_key,
+    split_key,
+    to_format,
+    to_native,
+)
 from blissmask.training.lora.fused import FusedLayers
 from blissmask.training.lora.lokr_loha import FACTORS
 from blissmask.training.lora.names import LayerNames
@@ -40,12 +49,14 @@ class LoraSummary:
         layers: number of adapted layers.
         ranks: rank -> number of layers with it; empty for LoKr and LoHa.
         scales: alpha divided by the rank -> number of layers with it.
+        dora: whether it holds norms of outputs (DoRA).
     """
 
     file_format: LoraFormat
     layers: int
     ranks: Mapping[int, int]
     scales: Mapping[float, int]
+    dora: bool
 
 
 def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
@@ -69,7 +80,7 @@ def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
             rank, alpha = tensor.shape[0], tensors.get(f"{name}.alpha")
             ranks[rank] += 1
             scales[1.0 if alpha is None else float(alpha) / rank] += 1
-    return LoraSummary(found, len({split_key(key)[0] for key in tensors}), ranks, scales)
+    return LoraSummary(found, len({split_key(key)[0] for key in tensors}), ranks, scales, has_norms(tensors))
 
 
 def block_count(keys: Iterable[str]) -> int:
@@ -78,7 +89,15 @@ def block_count(keys: Iterable[str]) -> int:
     return min(_MOST_BLOCKS, 1 + max(numbers, default=0))
 
 
-def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> dict[str, Tensor]:
+def convert_lora(
+    tensors: Mapping[str, Tensor],
+    wanted: LoraFormat,
+    names: LayerNames,
+    path: Path,
+    *,
+    by_base: bool = False,
+    weight_of: WeightOf | None = None,
+) -> dict[str, Tensor]:
     """Return ``tensors`` spelled as ``wanted``.
 
     Args:
@@ -86,6 +105,8 @@ def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: Layer
         wanted: the spelling.
         names: the family's, for at least as many blocks as the file has.
         path: of the file, for messages.
+        by_base: whether readers divide its norms of DoRA by those of the frozen weights; see :mod:`dora_norms`.
+        weight_of: the frozen weights; needed by :func:`needs_weights`.
 
     Raises:
         ModelError: some keys belong to no layer of the family.
@@ -96,14 +117,43 @@ def convert_lora(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: Layer
         raise UsageError(
             "diffusers has no spelling for LoKr and LoHa", where=[path], fix="use `--lora-format native` or `kohya`"
         )
-    if "diffusers" not in (source, wanted):
+    if "diffusers" not in (source, wanted) and not names.apart:
         return _renamed(tensors, wanted, names, path)
     fused = _sized(tensors, names, path)
-    native = to_native(tensors, names.modules, fused)
+    native = to_native(tensors, names.modules, fused, names.apart)
     _refuse_unknown(native, names.modules, path)
     adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
     fused_here = {whole: parts for whole, parts in fused.items() if whole in adapted}
-    return to_format(native, wanted, names.modules, fused_here)
+    if needs_weights(tensors, wanted, by_base=by_base):
+        # The caller asked, and has them.
+        assert weight_of is not None
+        if wanted == "diffusers":
+            native = for_division_by_sum(native, weight_of)
+        else:
+            native = for_division_by_base(native, {whole: names.fused[whole] for whole in fused_here}, weight_of)
+    return to_format(native, wanted, names.modules, fused_here, names.apart)
+
+
+def spelled_layers(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames) -> list[str]:
+    """Return the keys, up to the names of their tensors, of the layers that :func:`convert_lora` would write."""
+    native = to_native(tensors, _with_whole_layers(names), apart=names.apart)
+    adapted = dict.fromkeys(split_key(key)[0].removeprefix(PREFIX) for key in native)
+    parts = []
+    for original in adapted:
+        parts += [f"{original}:{part}" for part in names.fused[original]] if original in names.fused else [original]
+    factored = any(split_key(key)[1] in FACTORS for key in tensors)
+    known = [part for part in parts if part in names.modules]
+    keys = (layer_key(part, wanted, names.modules, names.apart, factored=factored) for part in known)
+    return list(dict.fromkeys(keys))
+
+
+def needs_weights(tensors: Mapping[str, Tensor], wanted: LoraFormat, *, by_base: bool) -> bool:
+    """Return whether the conversion takes the frozen weights: DoRA's norms are not the same in both spellings."""
+    if not has_norms(tensors):
+        return False
+    if wanted == "diffusers":
+        return by_base
+    return format_of(tensors) == "diffusers"
 
 
 def _renamed(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames, path: Path) -> dict[str, Tensor]:
@@ -123,7 +173,7 @@ def _with_whole_layers(names: LayerNames) -> dict[str, str]:
 
 def _sized(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> FusedLayers:
     """Return the fused layers that the file adapts, with the number of outputs of each part."""
-    native = to_native(tensors, _with_whole_layers(names))
+    native = to_native(tensors, _with_whole_layers(names), apart=names.apart)
     sized = {}
     for original, parts in names.fused.items():
         whole_b = native.get(f"{PREFIX}{original}.lora_B.weight")

@@ -1,19 +1,25 @@
-"""LoRA files in the native format. ComfyUI and diffusers load them, since layers have the original repository's names.
+"""LoRA files in the native format. ComfyUI loads them, and most of diffusers' pipelines: layers have original names.
 
     diffusion_model.blocks.0.self_attn.q.lora_A.weight   (rank, inputs)
     diffusion_model.blocks.0.self_attn.q.lora_B.weight   (outputs, rank)
     diffusion_model.blocks.0.self_attn.q.alpha           ()
-    diffusion_model.blocks.0.self_attn.q.dora_scale      (outputs, 1), DoRA only
+    diffusion_model.blocks.0.self_attn.q.dora_scale      (outputs, 1), DoRA only; see below
     diffusion_model.blocks.0.self_attn.q.lokr_w1 ...     LoKr and LoHa: see :mod:`lokr_loha`
 
 diffusers reads a file without alpha with scale 1; a file with alpha is exact in both. The metadata name what was
 trained.
+
+**DoRA.** A layer computes with ``m * V / |V|`` for ``V = W + scale * B @ A`` and a trained norm m of each output.
+ComfyUI (0.33) divides by ``|W|`` instead. So native and kohya files, which it alone reads with norms, hold
+``m * |W| / |V|``: both are then the same layer. The metadata say so, and what is read comes back as m. The diffusers
+spelling holds m itself.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,21 +28,37 @@ from safetensors.torch import save
 from torch import Tensor
 
 from blissmask.cachefile import write
-from blissmask.cachefile.read import read_tensors
+from blissmask.cachefile.layout import OURS
+from blissmask.cachefile.read import read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import LoraFormat, to_format, to_native
-from blissmask.training.lora.layers import ADAPTER, Lora
+from blissmask.training.lora.layers import ADAPTER, Lora, norm_ratio
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
 from blissmask.training.lora.shapes import refuse_impossible
+
+_ADAPTER = re.compile(r"\b(lora_[AB])\.[^.]+\.weight$")
+"""peft's spelling of a matrix of a named adapter."""
+_DIFFERENCES = frozenset({"diff", "diff_b", "set_weight", "w_norm", "b_norm"})
+"""ComfyUI's names of what is added to, or put in the place of, a whole weight, bias or norm."""
+_NAMED = 3
+"""Keys that an error message names."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def lora_tensors(lora: Lora, *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """Return the tensors of a native file.
+DORA_DIVISOR = f"{OURS}dora_divisor"
+"""Metadata key of files with DoRA: what readers divide by, ``base`` for the norm of W. Without it that of W + B @ A."""
+DIVIDED_BY_BASE = "base"
+
+
+def lora_tensors(
+    lora: Lora, *, dtype: torch.dtype = torch.float32, file_format: LoraFormat = "native"
+) -> dict[str, Tensor]:
+    """Return the tensors of a file, all under their native names.
 
     Readers multiply by ``alpha / rank``, so alpha is such that this is the scale of the training, whatever its kind.
+    With DoRA all processes of a run whose weights are spread call it together.
     """
     if lora.shape.kind != "lora":
         return _factor_tensors(lora, dtype)
@@ -46,9 +68,20 @@ def lora_tensors(lora: Lora, *, dtype: torch.dtype = torch.float32) -> dict[str,
         tensors[f"{PREFIX}{name}.lora_A.weight"] = a.to("cpu", dtype).contiguous()
         tensors[f"{PREFIX}{name}.lora_B.weight"] = b.to("cpu", dtype).contiguous()
         tensors[f"{PREFIX}{name}.alpha"] = alpha.clone()
-    for name, norms in lora.magnitudes().items():
+    for name, norms in _stored_norms(lora, file_format).items():
         tensors[f"{PREFIX}{name}.dora_scale"] = norms.to("cpu", dtype).reshape(-1, 1).contiguous()
     return tensors
+
+
+def _stored_norms(lora: Lora, file_format: LoraFormat) -> dict[str, Tensor]:
+    """Return DoRA's norms as the readers of a spelling use them; empty without DoRA."""
+    if not lora.shape.dora or file_format == "diffusers":
+        return lora.magnitudes()
+    ratios = lora.norm_ratios()
+    trained = {name: norms.cpu() * ratios[name] for name, norms in lora.magnitudes().items()}
+    # Where another part of the same fused layer is adapted, these stand beside it.
+    beside = {f"{whole}:{part}" for whole, parts in lora.fused.items() for part, _ in parts}
+    return trained | {name: norms for name, norms in lora.plain_norms.items() if name in beside}
 
 
 def save_lora(
@@ -58,6 +91,7 @@ def save_lora(
     *,
     precision: str = "float32",
     file_format: LoraFormat = "native",
+    publishes: bool = True,
 ) -> None:
     """Publish a LoRA file.
 
@@ -67,9 +101,14 @@ def save_lora(
         metadata: strings; the hash of the tensors is added.
         precision: float32, bfloat16 or float16.
         file_format: how the layers are spelled.
+        publishes: whether this process writes; of processes that share their weights one does, and all take part.
     """
-    tensors = to_format(lora_tensors(lora, dtype=DTYPES[precision]), file_format, lora.modules(), lora.fused)
-    write_lora(path, tensors, metadata)
+    native = lora_tensors(lora, dtype=DTYPES[precision], file_format=file_format)
+    if not publishes:
+        return
+    tensors = to_format(native, file_format, lora.modules(), lora.fused, lora.apart)
+    divisor = {DORA_DIVISOR: DIVIDED_BY_BASE} if lora.shape.dora and file_format != "diffusers" else {}
+    write_lora(path, tensors, {**metadata, **divisor})
 
 
 def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -86,10 +125,31 @@ def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
 
 
 def read_lora(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a LoRA file as they are.
+    """Return the tensors of a LoRA file; peft's name of the adapter, as in ``lora_A.default.weight``, is left out.
 
-    Raises ModelError when the file is missing, damaged or not safetensors.
+    Raises ModelError when the file is missing, damaged or not safetensors, holds several adapters, or more than a LoRA.
     """
+    tensors: dict[str, Tensor] = {}
+    for key, tensor in _read(path).items():
+        name = _ADAPTER.sub(r"\1.weight", key)
+        if name in tensors:
+            fix = "use the adapters apart, each in a file of its own"
+            raise ModelError("this file holds several LoRA for the same layers", where=[path, f"`{key}`"], fix=fix)
+        tensors[name] = tensor
+    _refuse_differences(tensors, path)
+    return tensors
+
+
+def _refuse_differences(keys: Iterable[str], path: Path) -> None:
+    """Raise ModelError when a file changes whole weights or biases: a LoRA has no place for that."""
+    found = [key for key in keys if key.rpartition(".")[2] in _DIFFERENCES]
+    if found:
+        what = f"this file is more than a LoRA: {len(found)} of its tensors are added to whole weights or biases"
+        fix = "use it as it is in ComfyUI, which adds them; they can be neither trained on nor converted"
+        raise ModelError(what, where=[path, *(f"`{key}`" for key in found[:_NAMED])], fix=fix)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     try:
         return read_tensors(path)
     except CacheError as error:
@@ -125,18 +185,34 @@ def load_lora(path: Path, lora: Lora) -> None:
         ModelError: the file cannot be read, holds NaN or infinity, is for other layers, has another rank, or holds
             DoRA's norms for a run without DoRA; names the first such layer.
     """
-    tensors = to_native(read_finite_lora(path), lora.modules(), lora.fused)
+    tensors = to_native(read_finite_lora(path), lora.modules(), lora.fused, lora.apart)
+    by_base = read_metadata(path).get(DORA_DIVISOR) == DIVIDED_BY_BASE
     if lora.shape.kind != "lora":
         _fill_factors(lora, tensors, path)
         return
     with torch.no_grad():
         for name, layer in lora.layers.items():
-            _fill_layer(layer, lora, f"{PREFIX}{lora.original_name(name)}", tensors, path)
-    _refuse_left_over(tensors, path)
+            original = f"{PREFIX}{lora.original_name(name)}"
+            norms = _fill_layer(layer, lora, original, tensors, path)
+            if norms is not None:
+                ratio = _ratio_of(layer, lora) if by_base else 1.0
+                layer.lora_magnitude_vector[ADAPTER].weight.copy_(norms.reshape(-1).cpu() / ratio)
+    beside = {f"{PREFIX}{whole}:{part}.dora_scale" for whole, parts in lora.fused.items() for part, _ in parts}
+    _refuse_left_over({key: tensor for key, tensor in tensors.items() if key not in beside}, path)
 
 
-def _fill_layer(layer: BaseTunerLayer, lora: Lora, original: str, tensors: dict[str, Tensor], path: Path) -> None:
-    """Take the tensors of the layer called ``original`` out of ``tensors``, and copy them into ``layer``."""
+def _ratio_of(layer: BaseTunerLayer, lora: Lora) -> Tensor:
+    a_rI, b_Or = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    return norm_ratio(layer.get_base_layer().weight, a_rI, b_Or, scale=lora.shape.scaling)
+
+
+def _fill_layer(
+    layer: BaseTunerLayer, lora: Lora, original: str, tensors: dict[str, Tensor], path: Path
+) -> Tensor | None:
+    """Take the tensors of the layer called ``original`` out of ``tensors``, and copy A and B into ``layer``.
+
+    Returns DoRA's norms as stored.
+    """
     a, b = tensors.pop(f"{original}.lora_A.weight", None), tensors.pop(f"{original}.lora_B.weight", None)
     alpha = tensors.pop(f"{original}.alpha", None)
     norms = tensors.pop(f"{original}.dora_scale", None)
@@ -161,14 +237,13 @@ def _fill_layer(layer: BaseTunerLayer, lora: Lora, original: str, tensors: dict[
     own_a.copy_(a)
     # The scale of the file may differ from that of the run; scale * B @ A must be the same.
     own_b.copy_(b.float() * (stored_scale / lora.shape.scaling))
-    if norms is not None:
-        layer.lora_magnitude_vector[ADAPTER].weight.copy_(norms.reshape(-1))
+    return norms
 
 
 def _factor_tensors(lora: Lora, dtype: torch.dtype) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for module, layer in sorted(lora.layers.items()):
-        factors = factor_tensors(layer, adapter=ADAPTER, scale=lora.shape.scaling, rank=lora.shape.rank, dtype=dtype)
+        factors = factor_tensors(layer, adapter=ADAPTER, rank=lora.shape.rank, dtype=dtype)
         tensors |= {f"{PREFIX}{lora.original_name(module)}.{part}": tensor for part, tensor in factors.items()}
     return tensors
 
@@ -178,7 +253,7 @@ def _fill_factors(lora: Lora, tensors: Mapping[str, Tensor], path: Path) -> None
     for module, layer in lora.layers.items():
         name = f"{PREFIX}{lora.original_name(module)}"
         own = {part: left.pop(f"{name}.{part}") for part in (*FACTORS, "alpha") if f"{name}.{part}" in left}
-        fill_factors(layer, own, adapter=ADAPTER, scale=lora.shape.scaling, name=name, path=path)
+        fill_factors(layer, own, adapter=ADAPTER, name=name, path=path)
     _refuse_left_over(left, path)
 
 

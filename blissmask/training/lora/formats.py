@@ -1,11 +1,13 @@
 """The three spellings of LoRA files, and conversion between them when the model's modules are known.
 
-    native      diffusion_model.blocks.0.self_attn.q.lora_A.weight, .lora_B.weight, .alpha        ComfyUI, diffusers
-    kohya       lora_unet_blocks_0_self_attn_q.lora_down.weight, .lora_up.weight, .alpha          musubi-tuner, ComfyUI
+    native      diffusion_model.blocks.0.self_attn.q.lora_A.weight, .lora_B.weight, .alpha        ComfyUI
+    kohya       lora_unet_blocks_0_self_attn_q.lora_down.weight, .lora_up.weight, .alpha          musubi-tuner
     diffusers   transformer.blocks.0.attn1.to_q.lora_A.weight, .lora_B.weight                     diffusers
 
 :mod:`file` writes ``native``; the others are made from it. ``diffusers`` has no alpha: the scale is in B. The tables
 between names come from the model's own modules, so ``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
+
+Which programs read which spelling of a family whole is in :mod:`blissmask.families.lora_readers`.
 
 Where the original repository has fused layers, native and kohya files have them, too (see :mod:`fused`). Their native
 files have no alpha: the scale is in B, since the diffusers loader of such a family refuses alpha.
@@ -19,12 +21,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from blissmask.training.lora.fused import FusedLayers, fuse_parts, split_parts
+from blissmask.training.lora.fused import (
+    ApartNames,
+    FusedLayers,
+    fuse_parts,
+    split_parts,
+    with_missing_parts,
+    without_missing_parts,
+)
 from blissmask.training.lora.lokr_loha import FACTORS
 
 LoraFormat = Literal["native", "kohya", "diffusers"]
 
 _NOTHING_FUSED: FusedLayers = {}
+_NOTHING_APART: ApartNames = {}
 
 NATIVE_PREFIX = "diffusion_model."
 _KOHYA_PREFIX = "lora_unet_"
@@ -40,7 +50,11 @@ _PREFIXES: Mapping[str, LoraFormat] = {NATIVE_PREFIX: "native", _KOHYA_PREFIX: "
 
 
 def to_format(
-    tensors: Mapping[str, Tensor], wanted: LoraFormat, modules: Mapping[str, str], fused: FusedLayers = _NOTHING_FUSED
+    tensors: Mapping[str, Tensor],
+    wanted: LoraFormat,
+    modules: Mapping[str, str],
+    fused: FusedLayers = _NOTHING_FUSED,
+    apart: ApartNames = _NOTHING_APART,
 ) -> dict[str, Tensor]:
     """Spell native tensors another way.
 
@@ -49,7 +63,14 @@ def to_format(
         wanted: the spelling.
         modules: original name -> diffusers module name of every adapted layer.
         fused: layers that are one layer in the original; where there are any, the scale of every layer goes into B.
+        apart: names of their parts where kohya files keep them apart.
     """
+    if apart and wanted == "kohya":
+        parts = with_missing_parts(tensors, fused, prefix=NATIVE_PREFIX)
+        return {_kohya_key(key, apart): tensor for key, tensor in _with_alpha(parts).items()}
+    if apart and any(split_key(key)[1] in FACTORS for key in tensors):
+        # A Kronecker or Hadamard product of each part cannot be written as one of the whole layer.
+        return {_apart_key(key, apart): tensor for key, tensor in tensors.items()}
     if wanted != "diffusers":
         whole = fuse_parts(fold_alpha(tensors), fused, prefix=NATIVE_PREFIX) if fused else dict(tensors)
         if wanted == "native":
@@ -61,16 +82,21 @@ def to_format(
         module = f"{_DIFFUSERS_PREFIX}{modules[name.removeprefix(NATIVE_PREFIX)]}"
         if part == "lora_B.weight":
             # Without alpha, which this spelling does not have, diffusers uses a scale of 1.
-            spelled[f"{module}.{part}"] = (tensor.float() * _scale(tensors, name)).to(tensor.dtype)
+            spelled[f"{module}.{part}"] = (tensor.float() * layer_scale(tensors, name)).to(tensor.dtype)
         elif part == "dora_scale":
-            spelled[f"{module}.{_MAGNITUDE}"] = tensor.reshape(-1)
+            # A whole fused layer has norms of the parts that are not adapted, too.
+            if f"{name}.lora_A.weight" in tensors:
+                spelled[f"{module}.{_MAGNITUDE}"] = tensor.reshape(-1)
         elif part != "alpha":
             spelled[f"{module}.{part}"] = tensor
     return spelled
 
 
 def to_native(
-    tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: FusedLayers = _NOTHING_FUSED
+    tensors: Mapping[str, Tensor],
+    modules: Mapping[str, str],
+    fused: FusedLayers = _NOTHING_FUSED,
+    apart: ApartNames = _NOTHING_APART,
 ) -> dict[str, Tensor]:
     """Spell tensors of any of the three formats the native way; a tensor that fits none of them keeps its key.
 
@@ -78,11 +104,15 @@ def to_native(
         tensors: of a LoRA file.
         modules: original name -> diffusers module name of every layer that can be adapted.
         fused: layers that are one layer in the original; they come back in parts.
+        apart: as for :func:`to_format`.
     """
     originals = [*modules, *fused]
     names = {f"{_KOHYA_PREFIX}{original.replace('.', '_')}": original for original in originals}
     names |= {f"{_DIFFUSERS_PREFIX}{module}": original for original, module in modules.items()}
     names |= {f"{NATIVE_PREFIX}{original}": original for original in originals}
+    # Other trainers write the parts under these names in native files, too.
+    names |= {f"{NATIVE_PREFIX}{own}": part for part, own in apart.items()}
+    names |= {f"{_KOHYA_PREFIX}{own.replace('.', '_')}": part for part, own in apart.items()}
     parts = {kohya: native for native, kohya in _TO_KOHYA.items()} | {part: part for part in _TO_KOHYA}
     spelled = {}
     for key, tensor in tensors.items():
@@ -92,7 +122,8 @@ def to_native(
             spelled[f"{NATIVE_PREFIX}{known}.dora_scale"] = tensor.reshape(-1, 1)
             continue
         spelled[key if known is None else f"{NATIVE_PREFIX}{known}.{parts.get(part, part)}"] = tensor
-    return split_parts(spelled, fused, prefix=NATIVE_PREFIX)
+    in_parts = split_parts(spelled, fused, prefix=NATIVE_PREFIX)
+    return without_missing_parts(in_parts, apart, prefix=NATIVE_PREFIX)
 
 
 def format_of(tensors: Iterable[str]) -> LoraFormat | None:
@@ -114,7 +145,7 @@ def fold_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, tensor in tensors.items():
         name, part = split_key(key)
         if part == "lora_B.weight":
-            scaled[key] = (tensor.float() * _scale(tensors, name)).to(tensor.dtype)
+            scaled[key] = (tensor.float() * layer_scale(tensors, name)).to(tensor.dtype)
         elif part != "alpha" or f"{name}.lora_A.weight" not in tensors:
             scaled[key] = tensor
     return scaled
@@ -130,9 +161,33 @@ def _with_alpha(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return alphas | dict(tensors)
 
 
-def _kohya_key(key: str) -> str:
+def layer_key(
+    original: str, wanted: LoraFormat, modules: Mapping[str, str], apart: ApartNames, *, factored: bool
+) -> str:
+    """Return the key of a layer, or of a part of a fused one, up to the names of its tensors.
+
+    Args:
+        original: its original name.
+        wanted, modules, apart: as for :func:`to_format`.
+        factored: whether the file holds LoKr or LoHa.
+    """
+    whole = original.partition(":")[0]
+    if wanted == "diffusers":
+        return f"{_DIFFUSERS_PREFIX}{modules[original]}"
+    if wanted == "kohya":
+        return f"{_KOHYA_PREFIX}{apart.get(original, whole).replace('.', '_')}"
+    return f"{NATIVE_PREFIX}{apart.get(original, whole) if factored else whole}"
+
+
+def _kohya_key(key: str, apart: ApartNames = _NOTHING_APART) -> str:
     name, part = split_key(key)
-    return f"{_KOHYA_PREFIX}{name.removeprefix(NATIVE_PREFIX).replace('.', '_')}.{_TO_KOHYA[part]}"
+    layer = layer_key(name.removeprefix(NATIVE_PREFIX), "kohya", {}, apart, factored=False)
+    return f"{layer}.{_TO_KOHYA[part]}"
+
+
+def _apart_key(key: str, apart: ApartNames) -> str:
+    name, part = split_key(key)
+    return f"{layer_key(name.removeprefix(NATIVE_PREFIX), 'native', {}, apart, factored=True)}.{part}"
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -143,7 +198,7 @@ def split_key(key: str) -> tuple[str, str]:
     return key, ""
 
 
-def _scale(tensors: Mapping[str, Tensor], name: str) -> float:
+def layer_scale(tensors: Mapping[str, Tensor], name: str) -> float:
     """Return ``alpha / rank`` of the native layer ``name``; 1 without alpha."""
     alpha: Tensor | None = tensors.get(f"{name}.alpha")
     rank = tensors[f"{name}.lora_A.weight"].shape[0]

@@ -6,6 +6,9 @@ The pairs (A, B) of n parts become one pair, and come apart again:
     B (outputs, n * rank)    the B of each part along the diagonal, zero elsewhere
 
 ``B @ A`` is then exactly the products of the parts, one under the other. Parts that are not adapted get zeros.
+
+Some fused layers are fused in ComfyUI alone. Kohya files, which musubi-tuner reads, keep their parts apart. A part that
+is not adapted stands there as a pair of zeros: musubi-tuner's converter for ComfyUI joins three parts or none.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from torch import Tensor, nn
 
 FusedLayers = Mapping[str, tuple[tuple[str, int], ...]]
 """Original name of a fused layer -> (part, number of outputs) of its parts, in the order of the output."""
+
+ApartNames = Mapping[str, str]
+"""Name of a part of a fused layer -> its name in kohya files, where they keep it apart."""
 
 PART_ORDER = ("q", "k", "v", "mlp")
 """The order of the parts along the output of a fused layer."""
@@ -73,11 +79,43 @@ def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str
     return rest
 
 
+def with_missing_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str) -> dict[str, Tensor]:
+    """Add a pair of zeros for every part that is not adapted, of fused layers of which another part is."""
+    whole_layers = dict(tensors)
+    for whole, parts in fused.items():
+        keys = {part: f"{prefix}{whole}:{part}" for part, _ in parts}
+        adapted = next((key for key in keys.values() if f"{key}.lora_A.weight" in tensors), None)
+        if adapted is None:
+            continue
+        some_a, some_b = tensors[f"{adapted}.lora_A.weight"], tensors[f"{adapted}.lora_B.weight"]
+        alpha = tensors.get(f"{adapted}.alpha")
+        for part, outputs in parts:
+            if f"{keys[part]}.lora_A.weight" in tensors:
+                continue
+            whole_layers[f"{keys[part]}.lora_A.weight"] = torch.zeros_like(some_a)
+            whole_layers[f"{keys[part]}.lora_B.weight"] = some_b.new_zeros(outputs, some_b.shape[1])
+            if alpha is not None:
+                whole_layers[f"{keys[part]}.alpha"] = alpha.clone()
+    return whole_layers
+
+
+def without_missing_parts(tensors: Mapping[str, Tensor], parts: Iterable[str], *, prefix: str) -> dict[str, Tensor]:
+    """Leave out the pairs of zeros of :func:`with_missing_parts`, but no norms of DoRA; ``parts`` are their names."""
+    rest = dict(tensors)
+    for part in parts:
+        a, b = rest.get(f"{prefix}{part}.lora_A.weight"), rest.get(f"{prefix}{part}.lora_B.weight")
+        # What was ever trained has an A that is not zero.
+        if a is not None and b is not None and not a.any() and not b.any():
+            for kind in ("lora_A.weight", "lora_B.weight", "alpha"):
+                rest.pop(f"{prefix}{part}.{kind}", None)
+    return rest
+
+
 def split_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str) -> dict[str, Tensor]:
     """Take fused layers apart; the other tensors stay as they are.
 
-    The result of :func:`fuse_parts` comes back exactly. In a file from another trainer a fused layer has one A for all
-    parts; each part then gets that A and its own rows of B.
+    The result of :func:`fuse_parts` comes back exactly; of a part that is not adapted, DoRA's norms alone. In a file
+    from another trainer a fused layer has one A for all parts; each part then gets that A and its own rows of B.
     """
     rest = dict(tensors)
     for whole, parts in fused.items():
@@ -91,13 +129,13 @@ def split_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: st
         rank = _block_rank(b, rows)
         for at, ((part, _), own_rows) in enumerate(zip(parts, torch.split(scaled, rows), strict=True)):
             block = slice(None) if rank is None else slice(at * rank, (at + 1) * rank)
+            if scale is not None:
+                rest[f"{name}:{part}.dora_scale"] = torch.split(scale, rows)[at]
             # fuse_parts filled a part that is not adapted with zeros.
             if rank is not None and not own_rows.any() and not a[block].any():
                 continue
             rest[f"{name}:{part}.lora_A.weight"] = a[block]
             rest[f"{name}:{part}.lora_B.weight"] = own_rows[:, block]
-            if scale is not None:
-                rest[f"{name}:{part}.dora_scale"] = torch.split(scale, rows)[at]
     return rest
 
 

@@ -19,18 +19,19 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from blissmask.errors import UsageError
-from blissmask.families.protocol import Denoiser
+from blissmask.families.protocol import Denoiser, KeepsPartsApart
 from blissmask.training.lora import lokr_loha
-from blissmask.training.lora.fused import FusedLayers, find_fused
+from blissmask.training.lora.fused import ApartNames, FusedLayers, find_fused
 from blissmask.training.lora.lokr_loha import NetworkType
 from blissmask.training.seeds import derive_seed
 
@@ -83,12 +84,17 @@ class Lora:
         layers: module name in the denoiser -> its LoRA layer.
         original_name: module name -> name in the original repository, which files use.
         fused: layers that are one layer in the original; see :mod:`fused`.
+        apart: names of their parts where kohya files keep them apart.
+        plain_norms: for DoRA, original name -> norm of each output of the frozen weight, of the parts of ``fused`` that
+            are not adapted, on the CPU.
     """
 
     shape: LoraShape
     layers: dict[str, BaseTunerLayer]
     original_name: Callable[[str], str]
     fused: FusedLayers
+    apart: ApartNames = field(default_factory=dict)
+    plain_norms: dict[str, Tensor] = field(default_factory=dict)
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Return (name, parameter) of everything that trains, in a fixed order."""
@@ -118,6 +124,21 @@ class Lora:
             for name, layer in sorted(self.layers.items())
         }
 
+    def norm_ratios(self) -> dict[str, Tensor]:
+        """Return original name -> ``|W| / |W + scale * B @ A|`` of each output, float32 on the CPU; for DoRA.
+
+        All processes of a run whose weights are spread call it together.
+        """
+        return {
+            self.original_name(name): norm_ratio(
+                layer.get_base_layer().weight,
+                layer.lora_A[ADAPTER].weight,
+                layer.lora_B[ADAPTER].weight,
+                scale=self.shape.scaling,
+            )
+            for name, layer in sorted(self.layers.items())
+        }
+
 
 def _trained_parameters(layer: BaseTunerLayer) -> list[tuple[str, nn.Parameter]]:
     """Return (name, parameter) of an adapted layer, its frozen base aside."""
@@ -139,7 +160,9 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
     module = denoiser.module
     module.requires_grad_(requires_grad=False)
     names = _target_names(denoiser, shape)
-    fused = _fused_layers(denoiser, names, shape)
+    linear = [(name, layer) for name, layer in denoiser.module.named_modules() if isinstance(layer, nn.Linear)]
+    fused, apart = _fused_layers(denoiser, linear, names, shape)
+    plain_norms = _plain_norms(denoiser, linear, names, fused) if shape.dora else {}
     config = _peft_config(shape, "|".join(map(re.escape, names)))
     # peft draws from the global generators; the fork puts them back to where they were.
     devices = {parameter.device for parameter in module.parameters() if parameter.device.type == "cuda"}
@@ -147,7 +170,9 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
         torch.manual_seed(derive_seed(seed, "lora"))
         inject_adapter_in_model(config, module, ADAPTER)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}
-    lora = Lora(shape, layers, denoiser.original_name, fused)
+    if shape.kind == "lokr":
+        lokr_loha.use_scale_of_whole_factors(layers.values(), adapter=ADAPTER)
+    lora = Lora(shape, layers, denoiser.original_name, fused, apart, plain_norms)
     for _, parameter in lora.named_parameters():
         # On a bfloat16 base peft makes bfloat16 adapters, in which the updates of an optimiser vanish by rounding.
         parameter.data = parameter.data.float()
@@ -190,7 +215,11 @@ def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
     ]
     for name in dropped:
         parent, _, child = name.rpartition(".")
-        setattr(module.get_submodule(parent), child, lora.layers.pop(name).get_base_layer())
+        layer = lora.layers.pop(name)
+        setattr(module.get_submodule(parent), child, layer.get_base_layer())
+        if lora.shape.dora:
+            # Nothing was trained yet: these are the norms of the frozen weight.
+            lora.plain_norms[lora.original_name(name)] = layer.lora_magnitude_vector[ADAPTER].weight.detach().cpu()
     for _, parameter in lora.named_parameters():
         parameter.grad = None
     return dropped
@@ -251,28 +280,44 @@ def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
     return names
 
 
-def _fused_layers(denoiser: Denoiser, names: Sequence[str], shape: LoraShape) -> FusedLayers:
-    """Return the fused layers among the adapted ones; refuse what a file of the original's names could not hold."""
-    linear = [
-        (denoiser.original_name(name), layer)
-        for name, layer in denoiser.module.named_modules()
-        if isinstance(layer, nn.Linear)
-    ]
+def _fused_layers(
+    denoiser: Denoiser, linear: Sequence[tuple[str, nn.Linear]], names: Sequence[str], shape: LoraShape
+) -> tuple[FusedLayers, ApartNames]:
+    """Return the fused layers among the adapted ones, and what kohya files call the parts that they keep apart.
+
+    Raises UsageError for what no file could hold.
+    """
     adapted = {denoiser.original_name(name) for name in names}
-    fused = find_fused(linear, adapted)
-    torn = [whole for whole, parts in fused.items() if any(f"{whole}:{part}" not in adapted for part, _ in parts)]
-    if fused and shape.kind != "lora":
+    fused = find_fused([(denoiser.original_name(name), layer) for name, layer in linear], adapted)
+    apart = apart_names(denoiser, (f"{whole}:{part}" for whole, parts in fused.items() for part, _ in parts))
+    held_whole = [whole for whole, parts in fused.items() if f"{whole}:{parts[0][0]}" not in apart]
+    if held_whole and shape.kind != "lora":
         raise UsageError(
-            f"`{next(iter(fused))}` is one layer in this family's own files, "
+            f"`{held_whole[0]}` is one layer in this family's own files, "
             f"and a {shape.kind} of its parts cannot be written as one",
             fix="use `--network-type lora` for this family",
         )
-    if torn and shape.dora:
-        raise UsageError(
-            f"DoRA needs the norm of every output of `{torn[0]}`, and the patterns leave a part of it out",
-            fix="adapt all its parts, or train without `--use-dora`",
-        )
-    return fused
+    return fused, apart
+
+
+def apart_names(denoiser: Denoiser, parts: Iterable[str]) -> ApartNames:
+    """Return part of a fused layer -> its name in kohya files, for those that they keep apart."""
+    if not isinstance(denoiser, KeepsPartsApart):
+        return {}
+    names = {part: denoiser.apart_name(part) for part in parts}
+    return {part: name for part, name in names.items() if name is not None}
+
+
+def _plain_norms(
+    denoiser: Denoiser, linear: Sequence[tuple[str, nn.Linear]], names: Sequence[str], fused: FusedLayers
+) -> dict[str, Tensor]:
+    """Return the norms of the parts of fused layers that are not adapted: DoRA's file holds a norm of every output."""
+    wanted = {f"{whole}:{part}" for whole, parts in fused.items() for part, _ in parts}
+    return {
+        denoiser.original_name(name): output_norms(layer.weight).cpu()
+        for name, layer in linear
+        if name not in names and denoiser.original_name(name) in wanted
+    }
 
 
 def _any_match(patterns: Sequence[re.Pattern[str]], name: str) -> bool:
@@ -301,9 +346,29 @@ def measure_norms(layers: Iterable[BaseTunerLayer]) -> None:
     """
     with torch.no_grad():
         for layer in layers:
-            weight = layer.get_base_layer().weight
+            norms = output_norms(layer.get_base_layer().weight)
             for magnitude in layer.lora_magnitude_vector.values():
-                magnitude.weight.copy_(torch.linalg.norm(weight.float(), dim=1))
+                magnitude.weight.copy_(norms)
+
+
+def output_norms(weight_OI: Tensor) -> Tensor:
+    """Return the norm of each output of a linear layer, float32 of shape (outputs,)."""
+    norms_O: Tensor = torch.linalg.norm(weight_OI.detach().float(), dim=1)
+    return norms_O
+
+
+@torch.no_grad()
+def norm_ratio(weight_OI: Tensor, a_rI: Tensor, b_Or: Tensor, *, scale: float) -> Tensor:
+    """Return ``|W| / |W + scale * B @ A|`` of each output, float32 of shape (outputs,) on the CPU.
+
+    ``weight_OI`` may be spread over processes; all of them call it then.
+    """
+    whole: Tensor = weight_OI.full_tensor() if isinstance(weight_OI, DTensor) else weight_OI
+    plain_OI = whole.float()
+    changed_OI = plain_OI + scale * (b_Or.to(plain_OI) @ a_rI.to(plain_OI))
+    # An output whose weights are all zero stays zero; any ratio would do.
+    smallest = torch.finfo(torch.float32).tiny
+    return (output_norms(plain_OI) / output_norms(changed_OI).clamp(min=smallest)).cpu()
 
 
 def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,13 +3,14 @@
     LoKr   W + scale * kron(w1, w2), each factor whole or a product of two     lokr_w1, lokr_w2_a, lokr_w2_b ...
     LoHa   W + scale * (w1_a @ w1_b) * (w2_a @ w2_b)                           hada_w1_a, hada_w1_b, hada_w2_a ...
 
-Files use the names that LyCORIS gave these factors. Its readers take ``alpha / rank`` for the scale, but 1 where both
-factors are whole. So the scale goes into the first factor, and alpha is the rank: every reader then multiplies by 1.
+Files use the names that LyCORIS gave these factors. LyCORIS and musubi-tuner take ``alpha / rank`` for the scale, but
+1 where both factors are whole, which a large rank makes them. So do we: see :func:`use_scale_of_whole_factors`. The
+scale goes into the first factor of a file, and alpha is the rank: every reader then multiplies by 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,27 +45,34 @@ def peft_config(kind: NetworkType, *, rank: int, alpha: float, factor: int, targ
     return LoKrConfig(r=rank, alpha=alpha, decompose_factor=factor, target_modules=targets)
 
 
-def factor_tensors(
-    layer: BaseTunerLayer, *, adapter: str, scale: float, rank: int, dtype: torch.dtype
-) -> dict[str, Tensor]:
+def use_scale_of_whole_factors(layers: Iterable[BaseTunerLayer], *, adapter: str) -> None:
+    """Scale LoKr layers by 1 where both factors are whole, as LyCORIS and musubi-tuner do.
+
+    peft scales them by ``alpha / rank`` as well. With a rank that stands for "whole", e.g. 999, and an alpha of 1, the
+    LoRA would learn 999 times as slowly as with the same settings there.
+    """
+    for layer in layers:
+        if adapter in layer.lokr_w1 and adapter in layer.lokr_w2:
+            layer.scaling[adapter] = 1.0
+
+
+def factor_tensors(layer: BaseTunerLayer, *, adapter: str, rank: int, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the factors of one layer, as files hold them, and alpha."""
     tensors = {"alpha": torch.tensor(float(rank))}
+    scale = layer.scaling[adapter]
     for name, factor in _factors(layer, adapter).items():
         stored = factor.detach().float() * (scale if name in _SCALED else 1.0)
         tensors[name] = stored.to("cpu", dtype).contiguous()
     return tensors
 
 
-def fill_factors(
-    layer: BaseTunerLayer, tensors: Mapping[str, Tensor], *, adapter: str, scale: float, name: str, path: Path
-) -> None:
+def fill_factors(layer: BaseTunerLayer, tensors: Mapping[str, Tensor], *, adapter: str, name: str, path: Path) -> None:
     """Fill one layer from a file's tensors.
 
     Args:
         layer: of the run.
         tensors: of this layer: factor name -> tensor, and ``alpha`` where the file has it.
         adapter: peft's name of the adapter.
-        scale: of the run.
         name: of the layer, for messages.
         path: of the file, for messages.
 
@@ -81,7 +89,7 @@ def fill_factors(
             where=[path],
             fix="use the `network_type`, `network_dim` and `lokr_factor` that the file was trained with",
         )
-    ratio = _stored_scale(tensors) / scale
+    ratio = _stored_scale(tensors) / layer.scaling[adapter]
     with torch.no_grad():
         for part, factor in own.items():
             factor.copy_(found[part].float() * (ratio if part in _SCALED else 1.0))

@@ -15,7 +15,8 @@ from torch import nn
 from blissmask.families.family import Family
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Denoiser
-from blissmask.training.lora.fused import PART_ORDER
+from blissmask.training.lora.fused import PART_ORDER, ApartNames
+from blissmask.training.lora.layers import apart_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,12 @@ class LayerNames:
         modules: original name -> diffusers module name. The original name of a part of a fused layer ends in a colon
             and the part.
         fused: original name of a fused layer -> its parts, in the order of the output.
+        apart: names of parts where kohya files keep them apart; see :mod:`fused`.
     """
 
     modules: dict[str, str]
     fused: dict[str, tuple[str, ...]]
+    apart: ApartNames
 
 
 def layer_names(family: Family, *, block_count: int) -> LayerNames:
@@ -40,18 +43,21 @@ def layer_names(family: Family, *, block_count: int) -> LayerNames:
         block_count: how many of each kind of repeated block there may be, >= 1.
     """
     modules: dict[str, str] = {}
+    apart: dict[str, str] = {}
     for task_name in family.tasks:
         chosen = family.for_task(task_name)
         files, cpu = ModelFiles(model="tiny"), torch.device("cpu")
         small = chosen.load_denoiser(files, chosen.experts[0], device=cpu, dtype=torch.float32)
         for name in _linear_names(small, block_count):
             modules[small.original_name(name)] = name
+        apart |= apart_names(small, (original for original in modules if ":" in original))
     fused: dict[str, list[str]] = {}
     for original in modules:
         whole, separator, part = original.partition(":")
         if separator:
             fused.setdefault(whole, []).append(part)
-    return LayerNames(modules, {whole: tuple(sorted(parts, key=PART_ORDER.index)) for whole, parts in fused.items()})
+    ordered = {whole: tuple(sorted(parts, key=PART_ORDER.index)) for whole, parts in fused.items()}
+    return LayerNames(modules, ordered, apart)
 
 
 def _linear_names(small: Denoiser, block_count: int) -> Iterator[str]:

@@ -89,6 +89,7 @@ def save_loras(
     *,
     precision: str,
     file_format: LoraFormat,
+    publishes: bool,
 ) -> None:
     """Publish the LoRA file of each learner, or the one file of learners that share their LoRA.
 
@@ -98,9 +99,17 @@ def save_loras(
         metadata_of: takes the name of a file.
         precision: of the file's numbers.
         file_format: how it spells the layers.
+        publishes: see ``lora.file.save_lora``.
     """
     for path, learner in zip(files, learners, strict=False):
-        save_lora(path, learner.lora, metadata_of(path.stem), precision=precision, file_format=file_format)
+        save_lora(
+            path,
+            learner.lora,
+            metadata_of(path.stem),
+            precision=precision,
+            file_format=file_format,
+            publishes=publishes,
+        )
 
 
 def save_run_state(

@@ -90,16 +90,37 @@ def test_lokr_and_loha_go_between_native_and_kohya_and_not_to_diffusers(tmp_path
         convert(tmp_path / "start.safetensors", "diffusers", tmp_path / "out.safetensors", arch=PLAIN)
 
 
-@pytest.mark.parametrize("other", ["kohya", "diffusers"])
-def test_dora_keeps_its_norms(tmp_path, other):
-    save_lora(tmp_path / "start.safetensors", lora_of(PLAIN, alpha=2.0, dora=True), {})
-    start, back = (
-        tensors_of(tmp_path / "start.safetensors"),
-        there_and_back(tmp_path / "start.safetensors", other, "native", tmp_path, PLAIN),
-    )
-    norms = [key for key in start if key.endswith("dora_scale")]
-    assert norms
-    assert all(torch.equal(start[key], back[key]) for key in norms)
+@pytest.mark.parametrize("suffix", ["default", "kyla"])
+def test_the_name_of_an_adapter_is_left_out(tmp_path, suffix):
+    save_lora(tmp_path / "start.safetensors", lora_of(PLAIN, alpha=2.0), METADATA)
+    start = tensors_of(tmp_path / "start.safetensors")
+    named = {
+        key.replace("lora_A.", f"lora_A.{suffix}.").replace("lora_B.", f"lora_B.{suffix}."): value
+        for key, value in start.items()
+    }
+    save_file(named, tmp_path / "peft.safetensors", metadata=METADATA)
+    assert_same(start, there_and_back(tmp_path / "peft.safetensors", "kohya", "native", tmp_path, PLAIN))
+
+
+def test_two_adapters_in_a_file_are_refused(tmp_path):
+    matrices = {"lora_A": seeded(2, 8), "lora_B": seeded(8, 2)}
+    layer = "diffusion_model.blocks.0.self_attn.q"
+    tensors = {f"{layer}.{part}.{name}.weight": m.clone() for name in ("a", "b") for part, m in matrices.items()}
+    save_file(tensors, tmp_path / "two.safetensors")
+    with pytest.raises(ModelError, match="several LoRA"):
+        convert(tmp_path / "two.safetensors", "kohya", tmp_path / "out.safetensors", arch=PLAIN)
+
+
+@pytest.mark.parametrize("kind", ["diff", "diff_b"])
+def test_what_is_added_to_whole_weights_is_refused_for_what_it_is(tmp_path, kind):
+    save_lora(tmp_path / "start.safetensors", lora_of(PLAIN), METADATA)
+    tensors = {**tensors_of(tmp_path / "start.safetensors"), f"diffusion_model.blocks.0.self_attn.q.{kind}": seeded(8)}
+    save_file(tensors, tmp_path / "more.safetensors", metadata=METADATA)
+    with pytest.raises(ModelError, match="more than a LoRA") as caught:
+        convert(tmp_path / "more.safetensors", "kohya", tmp_path / "out.safetensors")
+    assert f"blocks.0.self_attn.q.{kind}" in problems_of(caught.value)
+    with pytest.raises(ModelError, match="more than a LoRA"):
+        load_lora(tmp_path / "more.safetensors", lora_of(PLAIN))
 
 
 def test_metadata_is_kept_and_hashes_are_of_the_new_file(tmp_path):

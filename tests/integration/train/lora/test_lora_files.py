@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from blissmask.families.previews import PipelineParts, euler
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
-from tests.builders.families import CPU, NAMES, family_of, has_fused_layers, tiny_denoiser
+from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
+from tests.builders.families import NAMES, has_fused_layers, tiny_denoiser
 from tests.builders.training import seeded
 
 FORMATS = ("native", "kohya", "diffusers")
@@ -66,38 +66,3 @@ def test_a_layer_of_which_one_part_is_adapted_comes_back(tmp_path):
     fresh = inject_lora(tiny_denoiser(name), shape, seed=1)
     load_lora(tmp_path / "kyla.safetensors", fresh)
     assert all(torch.equal(product, products(fresh)[layer]) for layer, product in products(lora).items())
-
-
-def pipeline_class(name):
-    """Return the class of the diffusers pipeline that the family draws previews with."""
-    family = family_of(name)
-    preview = family.preview_pipeline()
-    denoisers = {expert.name: tiny_denoiser(name, expert=number).module for number, expert in enumerate(family.experts)}
-    vae = preview.vae.load_tiny(device=CPU, dtype=torch.float32)
-    return type(preview.pipeline(PipelineParts(denoisers, vae, euler(1.0, 1))))
-
-
-def load_into(module, pipeline, folder):
-    """Load ``kyla.safetensors`` with the pipeline's own loader; where it has none, its model has."""
-    if hasattr(pipeline, "lora_state_dict"):
-        state = pipeline.lora_state_dict(str(folder), weight_name="kyla.safetensors")
-        pipeline.load_lora_into_transformer(state, transformer=module)
-    else:
-        module.load_lora_adapter(
-            str(folder), weight_name="kyla.safetensors", prefix="transformer", use_safetensors=True
-        )
-
-
-def error_of(module, lora):
-    """Return the largest difference between what diffusers adds to a weight and what was trained."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}
-    assert layers.keys() == lora.layers.keys()
-    expected = products(lora)
-    worst = 0.0
-    for name, layer in layers.items():
-        (adapter,) = layer.lora_A.keys()
-        theirs = (layer.scaling[adapter] * layer.lora_B[adapter].weight @ layer.lora_A[adapter].weight).detach()
-        worst = max(worst, float((theirs - expected[lora.original_name(name)]).abs().max()))
-    return worst

@@ -84,6 +84,21 @@ def test_a_lokr_means_the_same_to_the_diffusers_model(tmp_path):
         assert torch.allclose(layer.get_delta_weight(adapter), expected[name], atol=1e-6)
 
 
+@pytest.mark.parametrize(("rank", "scale"), [(999, 1.0), (2, 1.0 / 2)])
+def test_alpha_has_no_effect_where_both_factors_are_whole_as_in_lycoris(tmp_path, rank, scale):
+    lora = inject("lokr", rank=rank)
+    for number, (_, parameter) in enumerate(lora.named_parameters()):
+        parameter.data = seeded(*parameter.shape, seed=number)
+    name = next(name for name in lora.layers if name.endswith("attn1.to_q"))
+    layer = lora.layers[name]
+    second = layer.lokr_w2[ADAPTER] if rank == 999 else layer.lokr_w2_a[ADAPTER] @ layer.lokr_w2_b[ADAPTER]
+    expected = scale * torch.kron(layer.lokr_w1[ADAPTER], second.contiguous())
+    torch.testing.assert_close(layer.get_delta_weight(ADAPTER), expected)
+    save_lora(tmp_path / "kyla.safetensors", lora, {})
+    theirs = lycoris_update(read_tensors(tmp_path / "kyla.safetensors"), lora.original_name(name))
+    torch.testing.assert_close(theirs, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["lokr", "loha"])
 def test_training_moves_it_and_a_stopped_run_ends_with_the_same_weights(cache, tmp_path, kind):
     options = {"network_type": kind, "use_mask_loss": True, "prior_preservation_weight": 0.5, "max_train_steps": 4}
