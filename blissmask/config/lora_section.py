@@ -42,7 +42,7 @@ class LoraSection(Section):
     use_rslora: Switch = option(False, "Scale by the square root of the rank (rsLoRA)", panel=_PANEL)
     use_dora: Switch = option(
         False,
-        "Also train the norm of each output (DoRA); diffusers reads it with `lora_format = diffusers`",
+        "Also train the norm of each output (DoRA); ComfyUI reads native files, diffusers its own format",
         panel=_PANEL,
     )
     include_patterns: list[Text] = option(

@@ -24,7 +24,7 @@ class SavingSection(Section):
     )
     lora_format: Literal["native", "kohya", "diffusers"] = option(
         "native",
-        "How LoRA files spell their layers; native loads in ComfyUI and diffusers alike",
+        "How LoRA files spell their layers: native for ComfyUI, kohya for musubi-tuner, diffusers for diffusers",
         panel=_SAVING,
         lasting=False,
     )
