@@ -5,12 +5,13 @@
     │   ├── MediaError            a picture or video cannot be read
     │   ├── MaskError             a mask is missing, misaligned or unusable
     │   ├── CacheError            a cache entry is missing, foreign or damaged
+    │   ├── ChangedError          a file changed while the command ran
     │   └── ModelError            a model file or its weights cannot be used
     ├── MachineError          1   the machine prevents the work (disk full, memory, missing device)
     ├── MissingPackageError   1   an optional package is not installed
     ├── UsageError            2   the command line or the configuration is wrong
     ├── BusyError             4   another blissmask writes to the same output
-    └── StoppedError        130   stopped by Ctrl-C or SIGTERM (143); safe to run again
+    └── StoppedError        130   stopped by Ctrl-C, SIGTERM (143) or SIGHUP (129); safe to run again
 
 An error states what is wrong, where, and how to mend it. The command line turns it into text and an exit code in one
 place.
@@ -131,6 +132,10 @@ class CacheError(InputError):
     """A cache entry is missing, foreign or damaged."""
 
 
+class ChangedError(InputError):
+    """A file changed, appeared or vanished between plan and run; the next run plans its item anew."""
+
+
 class ModelError(InputError):
     """A model file or its weights cannot be used."""
 
@@ -159,7 +164,7 @@ class StoppedError(BlissmaskError):
     """The work was stopped by a signal after the current item; a second run continues.
 
     Args:
-        signal_number: 2 (SIGINT) or 15 (SIGTERM); the exit code is 128 + the number.
+        signal_number: 1 (SIGHUP), 2 (SIGINT) or 15 (SIGTERM); the exit code is 128 + the number.
     """
 
     def __init__(self, what: str, *, signal_number: int, fix: str = "") -> None:

@@ -11,10 +11,13 @@ import errno
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from blissmask.errors import MachineError
+from blissmask.storage import held_folders
+from blissmask.storage.seen import NOTHING_SEEN, Seen
 
 _LEFTOVER = re.compile(r"^\..*\.[0-9a-f]{12}\.blissmask-part$", re.DOTALL)
 _MAX_NAME_BYTES = 255
@@ -22,21 +25,29 @@ _MAX_NAME_BYTES = 255
 
 
 @contextlib.contextmanager
-def publishing(path: Path) -> Iterator[Path]:
+def publishing(path: Path, *, seen: Seen = NOTHING_SEEN) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; it becomes ``path`` when the block ends without an error.
 
     The folder is created. A symbolic link at ``path`` is replaced, never written through. The umask sets the file's
     permissions, as for any new file.
 
+    Args:
+        path: the file.
+        seen: what the plan saw of the files of its item; all of them are checked before ``path`` gets its content.
+
     Raises:
-        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+        MachineError: the disk is full, the folder cannot be written, or the output folder is gone; nothing is left
+            behind.
+        ChangedError: a file is not as the plan saw it; nothing is left behind.
     """
     temporary = path.parent / _temporary_name(path.name)
+    held_folders.check(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         sync(temporary)
+        seen.check()
         os.replace(temporary, path)
         sync(path.parent)
     except BaseException as error:
@@ -49,9 +60,9 @@ def publishing(path: Path) -> Iterator[Path]:
         raise refusal from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, seen: Seen = NOTHING_SEEN) -> None:
     """Publish ``data`` as ``path``; see :func:`publishing`."""
-    with publishing(path) as temporary:
+    with publishing(path, seen=seen) as temporary:
         temporary.write_bytes(data)
 
 
@@ -88,13 +99,20 @@ def sync(path: Path) -> None:
 def _temporary_name(name: str) -> str:
     suffix = f".{secrets.token_hex(6)}.blissmask-part"
     room = _MAX_NAME_BYTES - len(suffix) - 1
-    return f".{os.fsdecode(os.fsencode(name)[:room])}{suffix}"
+    # Half a character at the end would be no text, and some file systems take nothing else as a name.
+    beginning = os.fsencode(name)[:room].decode(sys.getfilesystemencoding(), "ignore")
+    return f".{beginning}{suffix}"
 
 
 def _refusal(error: BaseException, path: Path) -> MachineError | None:
-    """Return the user's error for ``error``, or None when it is not about the machine."""
+    """Return the user's error for ``error``, or None when it is not about the machine.
+
+    Raises:
+        MachineError: the output folder is gone, which is the reason of it all.
+    """
     if not isinstance(error, OSError):
         return None
+    held_folders.check(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         fix = "free some space, then run the same command again; finished files are kept"
         return MachineError("no space left to write", where=[path], fix=fix)

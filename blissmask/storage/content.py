@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blissmask.errors import MediaError
+from blissmask.storage.ordinary import open_ordinary
 
 _DIGEST_BYTES = 16
 """128 bits: a collision of two files by chance cannot happen, and the hash stays short in metadata."""
@@ -38,7 +39,7 @@ def file_sha256(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -62,7 +63,7 @@ def shared_places(paths: Sequence[Path]) -> dict[Path, list[int]]:
 @functools.cache
 def _hash(path: Path, *state: int) -> str:
     del state  # part of the key
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         return hashlib.file_digest(file, _blake2).hexdigest()
 
 

@@ -1,8 +1,13 @@
-"""Allow one writer per output folder; the kernel frees the lock when a writer dies."""
+"""Allow one writer per output folder; the kernel frees the lock when a writer dies.
+
+Some drives have no file locks: NFS without its lock daemon, some CIFS and cloud mounts. There a lock is a file that
+exists while somebody writes, which a killed run leaves behind; one of this machine is then taken over.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -12,17 +17,70 @@ from pathlib import Path
 
 import filelock
 
-from blissmask.errors import BusyError, MachineError
-from blissmask.storage import atomic
+from blissmask.errors import BusyError, MachineError, Problem
+from blissmask.storage import atomic, held_folders, ordinary
 from blissmask.storage.content import without_links
 
 _LOCK_NAME = ".blissmask.lock"
+_SOFT_LOCK_NAME = ".blissmask.lock-file"
+"""Where the drive has no locks. A name of its own: the attempt to lock leaves an empty file under the other name."""
 _HOLDER_NAME = ".blissmask.lock.json"
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS)
+"""What ``flock`` answers on drives without locks: NFS without lockd, some CIFS mounts, old NFS, FUSE."""
+
+
+class Locks:
+    """The locks of a run, on the folders that it writes to.
+
+    Attributes:
+        warnings: folders whose drive has no file locks.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack, folders: Iterable[Path], command: str) -> None:
+        self.warnings: list[Problem] = []
+        self._stack, self._command = stack, command
+        places = sorted({without_links(folder) for folder in folders})
+        self._missing = [place for place in places if not place.exists()]
+        for place in places:
+            if place not in self._missing:
+                self._take(place)
+
+    def complete(self) -> bool:
+        """Create and lock the folders that were not there when the plan was made.
+
+        Returns:
+            Whether somebody else created one of them in the meantime, so that the plan must be made again.
+
+        Raises:
+            BusyError, MachineError: as :func:`writing_to`.
+        """
+        appeared = False
+        for place in self._missing:
+            try:
+                place.mkdir(parents=True)
+            except FileExistsError:
+                appeared = True
+            except OSError as error:
+                raise _refusal(place, error) from error
+            self._take(place)
+        self._missing = []
+        return appeared
+
+    def _take(self, folder: Path) -> None:
+        self.warnings += self._stack.enter_context(_locked(folder, self._command))
+        try:
+            self._stack.enter_context(held_folders.holding(folder))
+        except OSError as error:
+            raise _refusal(folder, error) from error
+        atomic.sweep(folder)
 
 
 @contextlib.contextmanager
-def writing_to(folders: Iterable[Path], *, command: str) -> Iterator[None]:
-    """Hold the locks of all ``folders`` and remove the temporary files of killed runs in them; create missing folders.
+def planning_to_write(folders: Iterable[Path], *, command: str) -> Iterator[Locks]:
+    """Hold the locks of those of ``folders`` that exist; what a plan finds in them stays as it is until the end.
+
+    Call :meth:`Locks.complete` before anything is written: a plan that fails leaves no new folder behind. Temporary
+    files of killed runs are removed.
 
     Args:
         folders: where the process is going to write.
@@ -30,41 +88,79 @@ def writing_to(folders: Iterable[Path], *, command: str) -> Iterator[None]:
 
     Raises:
         BusyError: another process writes to one of the folders; names it.
-        MachineError: a folder cannot be created.
+        MachineError: a folder cannot be created or locked. At the end: a folder is gone, and what was written into it.
     """
     with contextlib.ExitStack() as stack:
-        for folder in sorted({without_links(folder) for folder in folders}):
-            stack.enter_context(_locked(folder, command))
-            atomic.sweep(folder)
-        yield
+        yield Locks(stack, folders, command)
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, command: str) -> Iterator[None]:
+def writing_to(folders: Iterable[Path], *, command: str) -> Iterator[Locks]:
+    """Hold the locks of all ``folders``, and create those that are missing; see :func:`planning_to_write`."""
+    with planning_to_write(folders, command=command) as locks:
+        locks.complete()
+        yield locks
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, command: str) -> Iterator[list[Problem]]:
+    """Lock a folder; yield a warning where its drive has no file locks."""
+    warnings: list[Problem] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / _LOCK_NAME
-        if path.is_symlink():
-            # Locking opens the file for writing, which would empty the file that the link leads to.
-            path.unlink()
-        lock = filelock.FileLock(path, timeout=0)
-        lock.acquire()
+        lock: filelock.BaseFileLock = filelock.FileLock(
+            _lock_file(folder, _LOCK_NAME), timeout=0, fallback_to_soft=False
+        )
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            lock = filelock.SoftFileLock(_lock_file(folder, _SOFT_LOCK_NAME), timeout=0)
+            lock.acquire()
+            warnings.append(_without_locks(folder, error))
     except filelock.Timeout as error:
-        raise BusyError(
-            f"another blissmask is writing to {folder}",
-            where=[_read_holder(folder)],
-            fix="wait for it, or choose another output folder",
-        ) from error
+        raise _busy(folder) from error
     except OSError as error:
-        raise MachineError(f"cannot write to the folder: {error.strerror or error}", where=[folder]) from error
+        raise _refusal(folder, error) from error
+    holder = folder / _HOLDER_NAME
     try:
         # The holder's file serves only the error message of another writer, so a run goes on without it.
         with contextlib.suppress(MachineError):
-            atomic.write_text(folder / _HOLDER_NAME, _describe_holder(command))
-        yield
+            atomic.write_text(holder, _describe_holder(command))
+        yield warnings
     finally:
-        (folder / _HOLDER_NAME).unlink(missing_ok=True)
-        lock.release()
+        # The drive may be gone; the error that tells of it is on its way already.
+        with contextlib.suppress(OSError):
+            holder.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            lock.release()
+
+
+def _lock_file(folder: Path, name: str) -> Path:
+    path = folder / name
+    if path.is_symlink():
+        # Locking opens the file for writing, which would empty the file that the link leads to.
+        path.unlink()
+    return path
+
+
+def _without_locks(folder: Path, error: OSError) -> Problem:
+    return Problem(
+        f"the drive has no file locks ({error.strerror or error}), so a lock file guards the folder instead",
+        (str(folder),),
+        f"run one command at a time there; a killed run on another machine leaves `{_SOFT_LOCK_NAME}`, to be removed",
+    )
+
+
+def _busy(folder: Path) -> BusyError:
+    fix = "wait for it, or choose another output folder"
+    if (folder / _SOFT_LOCK_NAME).exists():
+        fix += f"; if it runs no more, remove `{_SOFT_LOCK_NAME}` there, which the drive without locks needs"
+    return BusyError(f"another blissmask is writing to {folder}", where=[_read_holder(folder)], fix=fix)
+
+
+def _refusal(folder: Path, error: OSError) -> MachineError:
+    return MachineError(f"cannot write to the folder: {error.strerror or error}", where=[folder])
 
 
 def _describe_holder(command: str) -> str:
@@ -74,7 +170,7 @@ def _describe_holder(command: str) -> str:
 
 def _read_holder(folder: Path) -> str:
     try:
-        holder = json.loads((folder / _HOLDER_NAME).read_text(encoding="utf-8"))
+        holder = json.loads(ordinary.read_text(folder / _HOLDER_NAME))
         return f"`{holder['command']}`, process {holder['process']} on {holder['host']}, started {holder['started']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "the other process has not said who it is"

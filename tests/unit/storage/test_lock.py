@@ -1,5 +1,8 @@
 """storage/lock.py: one writer per folder."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import textwrap
@@ -7,7 +10,7 @@ import textwrap
 import pytest
 
 from blissmask.errors import BusyError
-from blissmask.storage.lock import writing_to
+from blissmask.storage.lock import planning_to_write, writing_to
 
 HOLD = textwrap.dedent(
     """
@@ -20,9 +23,25 @@ HOLD = textwrap.dedent(
 )
 
 
-def hold(folder):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"held\n"
+WITHOUT_LOCKS = (
+    textwrap.dedent(
+        """
+        import errno, fcntl
+        def flock(*_):
+            raise OSError(errno.ENOLCK, "No locks available")
+        fcntl.flock = flock
+        """
+    )
+    + HOLD
+)
+"""On a drive without locks."""
+
+
+def hold(folder, *, code=HOLD, expected=b"held\n"):
+    """Return a process that writes to ``folder``, or with another ``expected`` first line has tried to."""
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], **streams)
+    assert process.stdout.readline() == expected
     return process
 
 
@@ -51,3 +70,45 @@ def test_leftovers_are_swept_once_the_lock_is_held(tmp_path):
     leftover.write_bytes(b"")
     with writing_to([tmp_path], command="blissmask masks"):
         assert not leftover.exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_drive_without_locks_gets_a_lock_file_and_a_warning(tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with writing_to([tmp_path], command="blissmask cache") as locks:
+        assert os.strerror(code) in locks.warnings[0].what
+        assert locks.warnings[0].where == (str(tmp_path),)
+        process = hold(tmp_path, expected=b"", code=WITHOUT_LOCKS)
+        assert b"another blissmask is writing" in process.communicate()[1]
+    with writing_to([tmp_path], command="blissmask cache"):
+        pass
+
+
+def test_a_lock_file_that_a_killed_process_left_is_taken_over(tmp_path):
+    process = hold(tmp_path, code=WITHOUT_LOCKS)
+    process.kill()
+    process.communicate()
+    process = hold(tmp_path, code=WITHOUT_LOCKS)
+    process.communicate()
+    assert process.returncode == 0
+
+
+def test_a_drive_with_locks_gets_no_warning(tmp_path):
+    with writing_to([tmp_path], command="blissmask cache") as locks:
+        assert locks.warnings == []
+
+
+def test_a_folder_that_is_not_there_is_created_when_the_plan_is_made(tmp_path):
+    with planning_to_write([tmp_path / "out"], command="blissmask masks") as locks:
+        assert not (tmp_path / "out").exists()
+        assert not locks.complete()
+        assert (tmp_path / "out" / ".blissmask.lock.json").exists()
+
+
+def test_a_folder_that_appears_while_the_plan_is_made_is_told(tmp_path):
+    with planning_to_write([tmp_path / "out"], command="blissmask masks") as locks:
+        (tmp_path / "out").mkdir()
+        assert locks.complete()

@@ -1,0 +1,57 @@
+"""storage/held_folders.py: an output folder that vanishes is an error, and not made anew in silence."""
+
+import shutil
+
+import pytest
+
+from blissmask.errors import MachineError
+from blissmask.storage import atomic, held_folders
+from blissmask.storage.lock import writing_to
+
+
+def test_nothing_is_published_into_a_folder_that_is_gone(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with held_folders.holding(out):
+        atomic.write_bytes(out / "a.png", b"a")
+        out.rename(tmp_path / "moved")
+        with pytest.raises(MachineError, match="the output folder is gone"):
+            atomic.write_bytes(out / "b.png", b"b")
+        assert not out.exists()
+        (tmp_path / "moved").rename(out)
+
+
+def test_a_folder_that_vanished_after_the_last_file_is_an_error_at_the_end(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(MachineError, match="the output folder is gone"), writing_to([out], command="blissmask masks"):
+        out.rename(tmp_path / "moved")
+
+
+def test_another_folder_of_the_same_name_is_not_written_to(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with held_folders.holding(out):
+        out.rename(tmp_path / "moved")
+        out.mkdir()
+        with pytest.raises(MachineError, match="replaced by another one"):
+            atomic.write_bytes(out / "clip" / "0.png", b"a")
+        out.rmdir()
+        (tmp_path / "moved").rename(out)
+
+
+def test_a_folder_made_again_is_accepted_where_that_is_wanted(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with held_folders.holding(out):
+        shutil.rmtree(out)
+        assert not held_folders.is_there(out)
+        out.mkdir()
+        held_folders.accept_anew(out)
+        atomic.write_bytes(out / "a.png", b"a")
+
+
+def test_other_folders_are_written_to_as_before(tmp_path):
+    (tmp_path / "out").mkdir()
+    with held_folders.holding(tmp_path / "out"):
+        atomic.write_bytes(tmp_path / "sheets" / "sheet.png", b"a")
+    assert (tmp_path / "sheets" / "sheet.png").exists()
