@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blissmask.storage.seen import Seen, State
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -22,6 +24,7 @@ class CacheHeader:
         latent_shape: (C, f, h, w) of the latents.
         contents: content name (``latents``, ``mask_weights``, ``latents_image`` ...) -> (key in the file, shape).
         metadata: the file's metadata, all strings.
+        states: of the latent file and of the caption's file, before they were looked into; see ``storage.seen``.
     """
 
     path: Path
@@ -30,6 +33,12 @@ class CacheHeader:
     latent_shape: tuple[int, int, int, int]
     contents: Mapping[str, tuple[str, tuple[int, ...]]]
     metadata: Mapping[str, str]
+    states: tuple[State, ...] = ()
+
+    @property
+    def seen(self) -> Seen:
+        """Return what was seen of the files of this entry."""
+        return Seen((self.path, self.text_path), None, self.states)
 
     @property
     def has_weights(self) -> bool:

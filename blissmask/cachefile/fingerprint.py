@@ -23,6 +23,7 @@ from pathlib import Path
 
 from blissmask.errors import InputError
 from blissmask.storage.content import content_hash
+from blissmask.storage.seen import State, folder_state, input_state
 
 _FOLDER = "folder"
 _DIGEST_BYTES = 16
@@ -85,6 +86,16 @@ class Prints:
         if key not in self._compared:
             self._compared[key] = self._compare(fingerprint, files)
         return self._compared[key]
+
+    def state_of(self, path: Path) -> State:
+        """Return the state of a file or folder, as ``storage.seen`` compares it; a folder is listed once.
+
+        Raises:
+            InputError: the folder cannot be listed.
+        """
+        if not path.is_dir():
+            return input_state(path)
+        return folder_state((file.name, status) for file, status in self._folder(path).files)
 
     def _compare(self, fingerprint: str, files: Sequence[tuple[Path, os.stat_result]]) -> Sameness:
         recorded = iter(fingerprint.split())

@@ -27,6 +27,8 @@ from blissmask.cachefile.layout import (
     text_name,
 )
 from blissmask.errors import CacheError, Hint, Problem
+from blissmask.storage.ordinary import refuse_special
+from blissmask.storage.seen import input_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +75,7 @@ def read_header(path: Path, cache_suffix: str) -> CacheHeader:
     Raises:
         CacheError: the file is missing, truncated or damaged, or its name or keys are not those of latents.
     """
+    latent_state = input_state(path)
     with _opened(path) as file:
         metadata: dict[str, str] = file.metadata() or {}
         contents = _shapes(file)
@@ -84,13 +87,15 @@ def read_header(path: Path, cache_suffix: str) -> CacheHeader:
     latent_shape = _latent_shape(contents)
     if latent_shape is None:
         raise CacheError("no latents in the cache file", where=[path], fix=_REMAKE)
+    text_path = path.parent / text_name(name.stem, cache_suffix)
     return CacheHeader(
         path=path,
-        text_path=path.parent / text_name(name.stem, cache_suffix),
+        text_path=text_path,
         stem=name.stem,
         latent_shape=latent_shape,
         contents=contents,
         metadata=metadata,
+        states=(latent_state, input_state(text_path)),
     )
 
 
@@ -131,8 +136,10 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     frame for each latent frame or one for all. They are returned as float32 of shape (1, f, h, w).
 
     Raises:
+        ChangedError: a file was written anew since its header was read.
         CacheError: a file is missing, truncated or damaged, or the mask does not fit the latents.
     """
+    header.seen.check()
     named = {content: _with_frames(content, tensor) for content, tensor in _by_content(header.path).items()}
     latents_Cfhw = named.pop(LATENTS)
     weights = named.pop(MASK_WEIGHTS, None)
@@ -140,6 +147,8 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     subweights = named.pop(MASK_SUBCELLS, None)
     subregions = named.pop(MASK_SUBREGIONS, None)
     named.update(_by_content(header.text_path))
+    # Once more: a tensor may have been read from a file that was put in the place of the one looked at.
+    header.seen.check()
     return CacheEntry(
         latents_Cfhw=latents_Cfhw,
         weights_1fhw=None if weights is None else _on_grid(weights, 1, latents_Cfhw, header.path),
@@ -187,11 +196,15 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
         framework: ``np`` gives headers; tensors come from ``pt``, since NumPy has no bfloat16.
     """
     try:
+        refuse_special(path)
         with safe_open(str(path), framework=framework) as file:
             yield file
     except FileNotFoundError as error:
         raise CacheError("a cache file is missing", where=[path], fix=Hint("run `{command}`", "cache")) from error
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        what = f"a cache file cannot be read: {error.strerror or error}"
+        raise CacheError(what, where=[path], fix=_REMAKE) from error
+    except SafetensorError as error:
         raise CacheError(f"a cache file is damaged or not safetensors: {error}", where=[path], fix=_REMAKE) from error
 
 

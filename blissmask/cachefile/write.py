@@ -28,11 +28,19 @@ from blissmask.cachefile.layout import (
 )
 from blissmask.errors import CacheError
 from blissmask.storage.atomic import publishing
+from blissmask.storage.seen import NOTHING_SEEN, Seen
 
 _VAE_FIX = "encode in float32 (`vae_dtype`), and check that the model file is complete"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, fix: str = "") -> None:
+def save_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    fix: str = "",
+    seen: Seen = NOTHING_SEEN,
+) -> None:
     """Publish a safetensors file.
 
     Args:
@@ -41,10 +49,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         metadata: the metadata in the header; invalid Unicode, as names of files from other systems hold it, is
             escaped.
         fix: how to mend values that are not finite, for the error message.
+        seen: what the plan saw of the item's files; see ``storage.atomic.publishing``.
 
     Raises:
         CacheError: a tensor holds NaN or infinity; nothing is written.
-        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+        MachineError, ChangedError: as ``storage.atomic.publishing``; nothing is left behind.
     """
     broken = [f"`{key}`" for key, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
@@ -53,7 +62,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     owned = {
         key: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()
     }
-    with publishing(path) as temporary, temporary.open("wb") as file:
+    with publishing(path, seen=seen) as temporary, temporary.open("wb") as file:
         file.writelines(_serialise(owned, metadata))
 
 
@@ -67,6 +76,7 @@ def write_latents(
     frame_axis: FrameAxis = FrameAxis.KEPT,
     subweights_1fhw: Tensor | None = None,
     subregions_4fhw: Tensor | None = None,
+    seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Publish the latent file of one item.
 
@@ -79,17 +89,23 @@ def write_latents(
         metadata: see ``layout``, without ``blissmask.format``, which is added.
         frame_axis: how the family's latents are spelled.
         subweights_1fhw, subregions_4fhw: the same on the grid of sub-cells, for families that have them.
+        seen: what the plan saw of the item's files.
 
     Raises:
-        CacheError, MachineError: see :func:`save_tensors`.
+        CacheError, MachineError, ChangedError: see :func:`save_tensors`.
     """
     tensors = dict(_latent_tensor(content, tensor, frame_axis) for content, tensor in contents.items())
     tensors.update(mask_tensors(weights_1fhw, regions_4fhw, subweights_1fhw, subregions_4fhw))
-    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=_VAE_FIX)
+    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=_VAE_FIX, seen=seen)
 
 
 def write_text(
-    path: Path, contents: Mapping[str, Tensor], *, variable_length: Collection[str], metadata: Mapping[str, str]
+    path: Path,
+    contents: Mapping[str, Tensor],
+    *,
+    variable_length: Collection[str],
+    metadata: Mapping[str, str],
+    seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Publish the text file of one media file.
 
@@ -98,17 +114,17 @@ def write_text(
         contents: content name -> tensor, e.g. ``t5`` (L, 4096).
         variable_length: contents whose first axis is the caption's own length.
         metadata: see ``layout``, without ``blissmask.format``, which is added.
+        seen: what the plan saw of the item's files.
 
     Raises:
-        CacheError, MachineError: see :func:`save_tensors`.
+        CacheError, MachineError, ChangedError: see :func:`save_tensors`.
     """
     tensors = {
         plain_key(content, tensor.dtype, variable_length=content in variable_length): tensor
         for content, tensor in contents.items()
     }
-    save_tensors(
-        path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix="check that the text encoder's file is complete"
-    )
+    fix = "check that the text encoder's file is complete"
+    save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=fix, seen=seen)
 
 
 def mask_tensors(

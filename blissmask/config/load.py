@@ -20,6 +20,7 @@ from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import UsageError
 from blissmask.storage.limits import MOST_CONFIG, MOST_KEYS, refuse_larger
+from blissmask.storage.ordinary import read_text
 
 _MOST_SHOWN = 200
 """Characters of a value that messages show."""
@@ -91,7 +92,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise UsageError("the configuration must be TOML (or JSON), and this is YAML", where=[path], fix=fix)
     try:
         refuse_larger(path, MOST_CONFIG)
-        raw = path.read_text(encoding="utf-8-sig")
+        raw = read_text(path, encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(
             f"cannot read the configuration: {error.strerror}", where=[path], fix=f"paths start at {Path.cwd()}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blissmask.errors import InputError
 from blissmask.storage.limits import MOST_CAPTION, refuse_larger
+from blissmask.storage.ordinary import read_text
 
 DEFAULT_EXTENSION = ".txt"
 """Extension of captions where a data set names none."""
@@ -27,7 +28,7 @@ def read_caption(path: Path) -> str:
     """
     try:
         refuse_larger(path, MOST_CAPTION)
-        return path.read_text(encoding="utf-8-sig").strip()
+        return read_text(path, encoding="utf-8-sig").strip()
     except OSError as error:
         raise InputError(f"the caption cannot be read: {error.strerror or error}", where=[path]) from error
     except UnicodeDecodeError as error:

@@ -20,6 +20,7 @@ from blissmask.dataset.item_keys import folder_key, item_key
 from blissmask.documents import DocumentError, parse_json
 from blissmask.errors import InputError, Problem
 from blissmask.storage.limits import MOST_LINE
+from blissmask.storage.ordinary import open_text
 
 _MOST_SHOWN = 200
 """Characters of a path that are shown of one that the system finds too long."""
@@ -66,7 +67,7 @@ def _lines(path: Path) -> Iterator[str]:
     number = 0
     try:
         # Not `splitlines`: it also splits at characters that captions may hold, such as U+2028.
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path, encoding="utf-8-sig") as file:
             while line := file.readline(MOST_LINE + 1):
                 number += 1
                 if len(line) > MOST_LINE:

@@ -33,6 +33,7 @@ from PIL import (
 from blissmask.errors import MediaError
 from blissmask.media import colour
 from blissmask.media.png import walk_chunks
+from blissmask.storage.ordinary import open_ordinary, read_bytes
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before they are decoded; Pillow refuses at the same number, twice its warning limit."""
@@ -154,7 +155,7 @@ def opened(path: Path) -> Iterator[OpenedPicture]:
             block, too.
     """
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             try:
                 image = Image.open(file, formats=_formats(path, file))  # noqa: TID251
                 # Pillow has the same limit, but any other package may have turned it off.
@@ -193,7 +194,7 @@ def _formats(path: Path, file: BinaryIO) -> tuple[str, ...]:
 
 def _refuse_many_scans(path: Path) -> None:
     """Raise MediaError when a progressive JPEG has too many scans; its segments are walked, nothing is decoded."""
-    data, position, scans = path.read_bytes(), 2, 0
+    data, position, scans = read_bytes(path), 2, 0
     while (marker := _SCAN_OR_SEGMENT.search(data, position)) is not None and marker[1][0] != _END_OF_IMAGE:
         kind, start = marker[1][0], marker.end()
         scans += kind == _START_OF_SCAN

@@ -22,6 +22,8 @@ from PIL import Image, PngImagePlugin
 
 from blissmask.errors import MediaError
 from blissmask.storage import atomic
+from blissmask.storage.ordinary import open_ordinary
+from blissmask.storage.seen import NOTHING_SEEN, Seen
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORD = b"blissmask"
@@ -56,18 +58,21 @@ class Chunk:
     checksum: bytes
 
 
-def write_png_grey(path: Path, grey_HW: NDArray[np.uint8], *, note: Mapping[str, object] | None = None) -> None:
+def write_png_grey(
+    path: Path, grey_HW: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, seen: Seen = NOTHING_SEEN
+) -> None:
     """Publish an 8-bit grey PNG.
 
     Args:
         path: the file; its folder is created.
         grey_HW: uint8 values, written as they are.
         note: JSON object to carry; see :func:`read_note`.
+        seen: what the plan saw of the item's files; see ``storage.atomic.publishing``.
 
     Raises:
-        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+        MachineError, ChangedError: as ``storage.atomic.publishing``; nothing is left behind.
     """
-    _publish(path, grey_HW, level=_MASK_LEVEL, note=note)
+    _publish(path, grey_HW, level=_MASK_LEVEL, note=note, seen=seen)
 
 
 def write_png_rgb(
@@ -78,7 +83,12 @@ def write_png_rgb(
 
 
 def write_png_rgba(
-    path: Path, rgba_HW4: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, icc_profile: bytes = b""
+    path: Path,
+    rgba_HW4: NDArray[np.uint8],
+    *,
+    note: Mapping[str, object] | None = None,
+    icc_profile: bytes = b"",
+    seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Publish an RGBA PNG whose values are exactly ``rgba_HW4``, colours where alpha is 0 included.
 
@@ -87,11 +97,12 @@ def write_png_rgba(
         rgba_HW4: uint8 colours and alpha.
         note: JSON object to carry; see :func:`read_note`.
         icc_profile: the colour profile of the values, empty for none.
+        seen: what the plan saw of the item's files; see ``storage.atomic.publishing``.
 
     Raises:
-        MachineError: the disk is full or the folder cannot be written; nothing is left behind.
+        MachineError, ChangedError: as ``storage.atomic.publishing``; nothing is left behind.
     """
-    _publish(path, rgba_HW4, level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile)
+    _publish(path, rgba_HW4, level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile, seen=seen)
 
 
 def read_note(path: Path) -> Note | None:
@@ -101,7 +112,7 @@ def read_note(path: Path) -> Note | None:
         MediaError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             return _find_note(file)
     except OSError as error:
         raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
@@ -161,6 +172,7 @@ def _publish(
     level: int,
     note: Mapping[str, object] | None,
     icc_profile: bytes = b"",
+    seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Write a PNG straight into its file: a large photo would take its encoded size in memory besides.
 
@@ -171,7 +183,7 @@ def _publish(
     if note is not None:
         about = PngImagePlugin.PngInfo()
         about.add_text(KEYWORD.decode(), _note_text(note, _data_checksum([])))
-    with atomic.publishing(path) as temporary, temporary.open("r+b") as file:
+    with atomic.publishing(path, seen=seen) as temporary, temporary.open("r+b") as file:
         Image.fromarray(values).save(file, "PNG", compress_level=level, icc_profile=icc_profile or None, pnginfo=about)
         if note is not None:
             _correct_note(file, note)

@@ -7,8 +7,10 @@ import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from blissmask.errors import InputError
 from blissmask.media.sheet_pages import PackedCard, PackedPicture, SheetText, in_order, pack_picture, weight_scale
 from blissmask.storage import atomic
+from blissmask.storage.ordinary import open_ordinary
 
 _MARK = "<meta name=generator content='blissmask contact sheet'>"
 """Marks the page as ours, within its first 1000 bytes; files without it are never overwritten."""
@@ -46,8 +48,15 @@ def write_html(path: Path, cards: Sequence[PackedCard], text: SheetText) -> None
     Items with remarks stand in a section of their own at the top.
 
     Raises:
+        InputError: a file that is not a sheet of ours has that name.
         MachineError: the disk is full or the folder cannot be written.
     """
+    if path.exists() and not is_html_sheet(path):
+        raise InputError(
+            "a file that is not a contact sheet stands where one would go",
+            where=[path],
+            fix="choose another name for the sheet",
+        )
     with atomic.publishing(path) as temporary, temporary.open("wb") as file:
         for line in _lines(cards, text):
             file.write(line.encode("utf-8", "replace") + b"\n")
@@ -57,7 +66,7 @@ def is_html_sheet(path: Path) -> bool:
     """Return whether a file is an HTML contact sheet of ours."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         return _MARK.encode() in file.read(1000)
 
 

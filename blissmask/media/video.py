@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from blissmask.errors import MachineError, MediaError
 from blissmask.storage import atomic
+from blissmask.storage.ordinary import open_ordinary, read_bytes, refuse_special
 
 # FFmpeg and OpenCV would print their own messages between our lines; this module raises an error for each failure. The
 # level -8 is FFmpeg's AV_LOG_QUIET.
@@ -281,8 +282,10 @@ def _opened(path: Path) -> Iterator[_Video]:
     # Photos need no second FFmpeg in memory.
     import av
 
-    if not path.is_file():
-        raise MediaError("no such file", where=[path])
+    try:
+        refuse_special(path)
+    except OSError as error:
+        raise MediaError(f"the video cannot be read: {error.strerror or error}", where=[path]) from error
     try:
         # FFmpeg reads `name:rest` as a protocol; an absolute path never looks like one. Play lists and the like open
         # other files, but nothing is fetched.
@@ -339,7 +342,7 @@ def _uneven(times: Sequence[float]) -> tuple[float, ...]:
 
 def _not_a_video(path: Path) -> MediaError:
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             start = file.read(12)
     except OSError as error:
         return MediaError(f"the video cannot be read: {error.strerror or error}", where=[path])
@@ -378,7 +381,7 @@ def write_mp4(path: Path, rgb_FHW3: NDArray[np.uint8], *, fps: float) -> None:
         for rgb_HW3 in rgb_FHW3:
             writer.write(cv2.cvtColor(rgb_HW3, cv2.COLOR_RGB2BGR))
         writer.release()
-        atomic.write_bytes(path, video.read_bytes())
+        atomic.write_bytes(path, read_bytes(video))
 
 
 def _open_writer(video: Path, *, fps: float, size_wh: tuple[int, int]) -> _Writer | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from blissmask.errors import ModelError, first_line
 from blissmask.licence import Licence
+from blissmask.storage.ordinary import read_text
 
 COMMERCIAL = frozenset(
     {
@@ -41,7 +42,7 @@ def licence_of(folder: Path, *, default: Licence | None = None) -> Licence:
         The licence of the card; commercial use counts as forbidden where the licence is unknown to us or missing.
     """
     card = folder / "README.md"
-    stated = _front_matter(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else {}
+    stated = _front_matter(read_text(card, errors="replace")) if card.is_file() else {}
     name = stated.get("license", "")
     if not name:
         return default or Licence("unknown", commercial=False, note="the model folder has no card that names a licence")
@@ -64,7 +65,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"`config.json` cannot be read: {first_line(error)}", where=[path]) from error
     if not isinstance(config, dict):

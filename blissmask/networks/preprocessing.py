@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blissmask.errors import ModelError
+from blissmask.storage.ordinary import read_text
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -135,7 +136,7 @@ def read_preprocessing(folder: Path, *, default: Preprocessing | None = None) ->
             )
         return default
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(read_text(path))
         settings = settings.get("image_processor", settings)
         preprocessing = _preprocessing_of(settings, default or Preprocessing())
         _refuse_impossible(preprocessing)

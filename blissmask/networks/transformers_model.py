@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blissmask.errors import MissingPackageError, ModelError, first_line
+from blissmask.storage.ordinary import refuse_special_in
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,7 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
         )
     transformers.utils.logging.disable_progress_bar()
     try:
+        refuse_special_in(folder)
         model, report = model_class.from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
         )

@@ -53,8 +53,13 @@ def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") ->
         OSError: as in :func:`open_ordinary`.
         UnicodeDecodeError: it is no text in this encoding.
     """
-    with io.TextIOWrapper(open_ordinary(path), encoding=encoding, errors=errors) as file:
+    with open_text(path, encoding=encoding, errors=errors) as file:
         return file.read()
+
+
+def open_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> io.TextIOWrapper:
+    """Open an ordinary file for reading text; errors as in :func:`read_text`."""
+    return io.TextIOWrapper(open_ordinary(path), encoding=encoding, errors=errors)
 
 
 def refuse_special(path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from blissmask.errors import MachineError, ModelError
+from blissmask.storage.ordinary import open_ordinary
 
 _MIB = 1 << 20
 # Up to this size every byte counts: all VAEs. Larger files (text encoders, denoisers) are sampled, or planning would
@@ -65,7 +66,7 @@ def _hash(path: Path, size: int, modified_ns: int) -> str:
     del modified_ns  # part of the key: an edited file is hashed again
     digest = hashlib.sha256(str(size).encode())
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             if size <= _WHOLE_LIMIT:
                 return hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(file.read(_HEAD))

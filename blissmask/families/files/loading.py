@@ -16,6 +16,7 @@ from torch import nn
 
 from blissmask.errors import MachineError, ModelError
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
+from blissmask.storage.ordinary import refuse_special_in
 
 _NAMED_KEYS = 8
 
@@ -98,6 +99,7 @@ def load_folder(load: Callable[..., Any], folder: Path, *, device: torch.device,
     keyword = "dtype" if load.__module__.startswith("transformers") else "torch_dtype"
     try:
         with _MemoryNamed(folder):
+            refuse_special_in(folder)
             module = load(str(folder), local_files_only=True, use_safetensors=True, **{keyword: dtype})
             return _frozen(module.to(device))
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:

@@ -21,6 +21,7 @@ from blissmask.families.files.quantised_files import gguf_refusal, is_gguf, refu
 from blissmask.families.files.safetensors_header import is_safetensors, read_header
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 from blissmask.families.files.unchanged_file import UnchangedFile, unchanged_file
+from blissmask.storage.ordinary import open_ordinary
 
 # What ComfyUI, data-parallel training and repackers put before every name of a file that holds one model.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "module.")
@@ -163,7 +164,7 @@ def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tenso
 
 def _first_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             return file.read(16)
     except FileNotFoundError:
         raise ModelError("there is no such model file", where=[path]) from None
@@ -246,7 +247,7 @@ def _from_zip(file: UnchangedFile, described: Tensor) -> Tensor:
 def _unpickle(path: Path) -> Any:
     # weights_only raises UnpicklingError, which is a plain Exception subclass of a banned module; it is told by name.
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             if zipfile.is_zipfile(path):
                 # The table of contents alone is read.
                 described = torch.load(file, map_location="meta", weights_only=True)  # noqa: TID251 (this is its home)

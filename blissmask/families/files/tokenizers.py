@@ -12,6 +12,7 @@ from blissmask.families.files.identity import path_identity
 from blissmask.families.files.miniature import byte_tokenizer
 from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
 from blissmask.families.files.part import Part
+from blissmask.storage.ordinary import refuse_special_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ def load_tokenizer(folders: Sequence[Path], tokenizer: Tokenizer) -> Any:
         if not (folder / "tokenizer_config.json").is_file():
             continue
         try:
+            refuse_special_in(folder)
             loaded = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except MemoryError:
             raise

@@ -18,17 +18,15 @@ class TextTemplate:
         text: the wording, with ``{}`` for the caption.
         specials: the special tokens in it.
         taps: numbers of layers after which states are read.
-        picture_mark: what stands for a picture; it is taken out of captions.
     """
 
     text: str
     specials: tuple[str, ...]
     taps: tuple[int, ...]
-    picture_mark: str = ""
 
     def around(self, caption: str) -> str:
-        """Return the whole text of a caption."""
-        return self.text.format(caption.replace(self.picture_mark, ""))
+        """Return the whole text of a caption; Mistral's mark of a picture is no part of it."""
+        return self.text.format(caption.replace("[IMG]", "") if "[INST]" in self.specials else caption)
 
     @property
     def fingerprint(self) -> tuple[str, ...]:
@@ -49,5 +47,4 @@ DEV = TextTemplate(
     "object relationships, object\nattribution and actions without speculation.[/SYSTEM_PROMPT][INST]{}[/INST]",
     specials=("<s>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]"),
     taps=(10, 20, 30),
-    picture_mark="[IMG]",
 )
