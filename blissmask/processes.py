@@ -5,6 +5,9 @@ only place that connects the processes. PyTorch is imported when they exchange s
 for the rank before it is loaded. accelerate's ``PartialState`` cannot do that: it connects as soon as it exists, for a
 dry run too, and without a GPU it connects none of the processes unless it is told to ignore GPUs everywhere.
 
+The processes of a job array (``RANK`` and ``WORLD_SIZE``, but no ``MASTER_ADDR``) do not reach each other; the commands
+that write masks share their items all the same.
+
 In training each process predicts its own micro-batches; masses are summed before the forward pass and gradients after
 the backward pass, so a step is the same as one process with all of its micro-batches. Only the LoRA is trained, so a
 sum over a few million numbers is all that travels. In caching every process makes the same plan and writes its share
@@ -43,6 +46,7 @@ class Processes:
         local_rank: number of this one on its machine, from 0.
         local_count: of those on this machine, >= 1.
         lockstep: whether all must make the same passes through the model, as with a base in shards.
+        apart: whether they do not reach each other: a job array names no address where they could meet.
     """
 
     rank: int = 0
@@ -50,11 +54,26 @@ class Processes:
     local_rank: int = 0
     local_count: int = 1
     lockstep: bool = False
+    apart: bool = False
 
     @property
     def first(self) -> bool:
-        """Return whether this is the process that writes and prints."""
+        """Return whether this is the process that writes what is written once, and prints."""
         return self.rank == 0
+
+    @property
+    def locks(self) -> bool:
+        """Return whether this process holds the locks of the output folders.
+
+        The first one holds them for all. Those of a job array, which may start at any time, hold none: they write
+        different files.
+        """
+        return self.first and not self.apart
+
+    @property
+    def speaks(self) -> bool:
+        """Return whether this process prints: the first one, or each where nobody could print for it."""
+        return self.first or self.apart
 
     def own_device(self, name: str, *, gpu_count: int) -> str:
         """Return the device that this process uses where the user named ``name``.
@@ -180,6 +199,7 @@ def this_process() -> Processes:
         count=count,
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         local_count=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        apart="MASTER_ADDR" not in os.environ,
     )
 
 

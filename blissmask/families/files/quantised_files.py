@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blissmask.errors import ModelError
 from blissmask.families.files.safetensors_header import SafetensorsHeader, StoredEntry, is_safetensors, read_header
+from blissmask.storage.ordinary import open_ordinary
 
 _READABLE_FORMATS = frozenset({"float8_e4m3fn", "float8_e5m2"})
 """ComfyUI's names of the formats that we read: fp8 with a scale."""
@@ -35,7 +36,7 @@ def refuse_quantised_file(path: Path) -> None:
     Reads the header alone. Raises ModelError, too, when that of a safetensors file is damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             head = file.read(16)
     except OSError:
         # Whoever reads the file says what is wrong with it.

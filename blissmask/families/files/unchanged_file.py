@@ -8,6 +8,7 @@ from io import FileIO
 from pathlib import Path
 
 from blissmask.errors import MachineError, ModelError
+from blissmask.storage.ordinary import refuse_special
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class UnchangedFile:
 def unchanged_file(path: Path) -> UnchangedFile:
     """Return a file as it is now. Raises MachineError when it is not there."""
     try:
+        refuse_special(path)
         status = path.stat()
     except OSError as error:
         raise MachineError(f"the model file cannot be read: {error.strerror}", where=[path]) from error

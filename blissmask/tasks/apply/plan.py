@@ -13,6 +13,7 @@ from blissmask.dataset.discover import match_live_photos, match_masks
 from blissmask.errors import InputError, MaskError, Problem
 from blissmask.media.image import read_size
 from blissmask.storage.content import without_links
+from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.clip_forms import both_forms_warning, other_form
 from blissmask.tasks.mask_files.output_notes import decide, kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
@@ -50,6 +51,15 @@ class _Pair:
     output: Path
 
 
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folder that is written to.
+
+    Raises:
+        UsageError: a folder is not given, or the output is one of the inputs.
+    """
+    return (_folders(config.apply)[-1],)
+
+
 def plan(config: Config) -> ApplyPlan:
     """Pair weighted masks with subject masks and decide item by item.
 
@@ -58,11 +68,7 @@ def plan(config: Config) -> ApplyPlan:
         InputError: a folder cannot be read, holds no masks, or two masks have one name.
     """
     options = config.apply
-    weighted_folder, instance_folder, output = required(
-        "apply",
-        {"weighted_masks": options.weighted_masks, "instance_masks": options.instance_masks, "output": options.output},
-    )
-    refuse_output_in_place(output, {"weighted masks": weighted_folder, "instance masks": instance_folder})
+    weighted_folder, instance_folder, output = _folders(options)
     weighted, instances = match_masks(weighted_folder, videos=True), match_masks(instance_folder, videos=True)
     photos = match_live_photos(weighted_folder)
     for found in (weighted, instances):
@@ -96,6 +102,18 @@ def plan(config: Config) -> ApplyPlan:
     )
 
 
+def _folders(options: ApplySection) -> tuple[Path, Path, Path]:
+    """Return the folders of weighted masks, of subject masks and of results."""
+    given = {
+        "weighted_masks": options.weighted_masks,
+        "instance_masks": options.instance_masks,
+        "output": options.output,
+    }
+    weighted, instances, output = required(COMMAND, given)
+    refuse_output_in_place(output, {"weighted masks": weighted, "instance masks": instances})
+    return weighted, instances, output
+
+
 def _pairs(weighted: dict[str, Path], instances: dict[str, Path], output: Path) -> Iterator[_Pair | PlannedItem]:
     """Yield the pairs in order; a clip's folder of frames becomes one pair per frame."""
     for key, path in weighted.items():
@@ -120,11 +138,13 @@ def _pairs(weighted: dict[str, Path], instances: dict[str, Path], output: Path) 
 def _decide(pair: _Pair, folder: Path, options: ApplySection, *, force: bool) -> PlannedItem:
     """Decide about one pair; ``folder`` is the output folder."""
     inputs = (pair.weighted,) if pair.instance is None else (pair.weighted, pair.instance)
+    states = states_of(inputs, pair.output)
     try:
         action, reason = _action_for(pair, inputs, folder, options, force=force)
     except InputError as error:
         return PlannedItem(pair.key, Action.FAIL, inputs=inputs, output=pair.output).failing(error.as_one())
-    return PlannedItem(pair.key, action, reason, inputs, pair.output)
+    states = states if action is Action.WRITE else ()
+    return PlannedItem(pair.key, action, reason, inputs, pair.output, states=states)
 
 
 def _action_for(

@@ -21,8 +21,9 @@ from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD, keep_subject
 from blissmask.media.image import read_mask_picture
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.apply.plan import COMMAND, ApplyPlan, settings_of
-from blissmask.tasks.mask_files.output_notes import make_note
+from blissmask.tasks.mask_files.output_notes import keep_copy, make_note
 from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary, Table, places_of
+from blissmask.tasks.run.shares import in_plan_order
 from blissmask.tasks.run.wording import counted, verb
 from blissmask.tasks.run.workers import begin, carry_out
 
@@ -55,7 +56,8 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
         )
     summary = begin(plan)
     apply = functools.partial(_apply, options=plan.options)
-    results = {item.key: done for item, done in carry_out(plan, apply, context, summary, phase="Applying")}
+    done_by_key = {item.key: done for item, done in carry_out(plan, apply, context, summary, phase="Applying")}
+    results = in_plan_order(plan, done_by_key)
     emptied = [key for key, done in results.items() if done.weight == 0]
     summary.details["weights"] = {
         key: {"removed": round(done.removed, 4), "mean_weight": round(done.weight, 4)} for key, done in results.items()
@@ -87,7 +89,8 @@ def _apply(item: PlannedItem, options: ApplySection) -> _Applied:
         kept_HW = grey_HW
     else:
         kept_HW = np.zeros_like(grey_HW)
-    write_png_grey(item.target, kept_HW, note=note)
+    keep_copy(item.target)
+    write_png_grey(item.target, kept_HW, note=note, seen=item.seen)
     before, after = float(grey_HW.mean()), float(kept_HW.mean())
     removed = 1 - after / before if before else 0.0
     return _Applied(removed=removed, weight=after / 255, doubt=weighted.doubt)

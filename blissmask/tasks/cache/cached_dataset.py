@@ -13,7 +13,7 @@ from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
-from blissmask.errors import BlissmaskError, ModelError, Problem, UsageError
+from blissmask.errors import BlissmaskError, ChangedError, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, model_files
 from blissmask.families.protocol import OneFrame
@@ -110,6 +110,21 @@ def choose_model(config: Config) -> Model:
         device=section.device,
         missing=problems,
     )
+
+
+def refuse_other_model(planned: str, loaded: str) -> None:
+    """Refuse weights that changed between the plan and their loading: entries would name the earlier ones.
+
+    Args:
+        planned, loaded: identities of the weights, taken by the plan and after they were loaded.
+
+    Raises:
+        ChangedError: they differ.
+    """
+    if planned != loaded:
+        raise ChangedError(
+            "the model files changed since the run was planned", fix="run the same command again when they are complete"
+        )
 
 
 def _identity(read: Callable[[ModelFiles], str], files: ModelFiles, errors: list[BlissmaskError]) -> str:

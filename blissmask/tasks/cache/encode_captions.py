@@ -17,7 +17,7 @@ from blissmask.families.pixels import signed_picture
 from blissmask.families.protocol import EncodedText, TextEncoder
 from blissmask.media.image import read_image
 from blissmask.processes import Processes
-from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Model
+from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Model, refuse_other_model
 from blissmask.tasks.cache.planned_entries import TextEntry
 from blissmask.tasks.cache.report import CacheRun
 from blissmask.tasks.run.plan import RunContext
@@ -71,6 +71,7 @@ def encode_texts(
                 continue
             if encoder is None:
                 encoder = model.family.load_text_encoder(model.files, device=device, dtype=getattr(torch, TEXT_DTYPE))
+                refuse_other_model(model.text_encoder, model.family.text_identity(model.files))
             try:
                 encoded = encoder.encode([caption.text for caption in group], controls if sees_controls else None)
             except MachineError:
@@ -123,4 +124,10 @@ def _write_one(entry: TextEntry, embedding: EncodedText) -> None:
         **labels,
         f"{OURS}controls_print": fingerprint.take(entry.controls),
     }
-    write_text(entry.path, embedding.tensors, variable_length=embedding.variable_length, metadata=metadata)
+    write_text(
+        entry.path,
+        embedding.tensors,
+        variable_length=embedding.variable_length,
+        metadata=metadata,
+        seen=entry.seen,
+    )

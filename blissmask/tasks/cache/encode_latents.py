@@ -24,13 +24,13 @@ from blissmask.errors import BlissmaskError, MachineError
 from blissmask.families.latent_encoder import LatentEncoder
 from blissmask.families.pixels import to_signed
 from blissmask.masks.latent import one_frame_weights
-from blissmask.tasks.cache.cached_dataset import Model
+from blissmask.tasks.cache.cached_dataset import Model, refuse_other_model
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import MaskReading, Pixels, read_mask, read_pixels
-from blissmask.tasks.cache.reading.video_frames import Job, with_shared_videos
+from blissmask.tasks.cache.reading.video_frames import Job, SharedVideo, with_shared_videos
 from blissmask.tasks.cache.report import CacheRun
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.run.workers import Background, work_through
+from blissmask.tasks.run.workers import Background, reading, work_through
 from blissmask.training.device import find_device
 
 _COLOURS = f"{OURS}colours"
@@ -67,6 +67,7 @@ def encode_latents(entries: Sequence[LatentEntry], model: Model, context: RunCon
                 encoder = model.family.load_latent_encoder(
                     model.files, device=device, dtype=getattr(torch, model.vae_dtype)
                 )
+                refuse_other_model(model.vae, model.family.latent_identity(model.files))
             try:
                 contents = _encode(entry, pixels, encoder, device)
             except MachineError:
@@ -125,7 +126,9 @@ def _prepare(job: Job) -> tuple[Pixels, bool]:
 
     So it is when a photo was saved anew, or its alpha channel alone changed.
     """
-    entry, pixels = job.entry, read_pixels(job.entry, job.video)
+    entry = job.entry
+    with reading(entry.seen):
+        pixels = read_pixels(entry, job.video)
     return pixels, entry.reason == FILE_CHANGED and read_metadata(entry.path).get(_COLOURS) == pixels.colours
 
 
@@ -137,7 +140,14 @@ def _finish(entry: LatentEntry, pixels: Pixels, contents: dict[str, Tensor] | No
         else:
             planes = _mask_planes(entry, pixels.reading.mask, tuple(contents[LATENTS].shape))
             metadata = _metadata(entry, pixels.reading, media_print=pixels.media_print, colours=pixels.colours)
-            write_latents(entry.path, contents, metadata=metadata, frame_axis=entry.latent.frame_axis, **planes)
+            write_latents(
+                entry.path,
+                contents,
+                metadata=metadata,
+                frame_axis=entry.latent.frame_axis,
+                seen=entry.seen,
+                **planes,
+            )
     except MachineError:
         raise
     except BlissmaskError as error:
@@ -148,7 +158,11 @@ def _finish(entry: LatentEntry, pixels: Pixels, contents: dict[str, Tensor] | No
 
 def _refresh(job: Job) -> tuple[float | None, str]:
     """Rewrite an entry's mask, or only its labels; return mean weight and doubt about the mask."""
-    entry, video = job.entry, job.video
+    with reading(job.entry.seen):
+        return _rewrite(job.entry, job.video)
+
+
+def _rewrite(entry: LatentEntry, video: SharedVideo | None) -> tuple[float | None, str]:
     media_print = video.media_print if video else fingerprint.take(entry.item.pixel_paths)
     if entry.redo is Redo.LABELS:
         mask_print = video.mask_print if video else fingerprint.take([entry.mask_file] if entry.mask_file else [])
@@ -156,7 +170,8 @@ def _refresh(job: Job) -> tuple[float | None, str]:
         reading = MaskReading(None, fingerprint=mask_print)
         metadata = _metadata(entry, reading, media_print=media_print, colours=colours)
         weight = {} if entry.mean_weight is None else {f"{OURS}mean_weight": f"{entry.mean_weight:.6f}"}
-        save_tensors(entry.path, read_tensors(entry.path), {**metadata, **weight, f"{OURS}format": OUR_FORMAT})
+        metadata |= {**weight, f"{OURS}format": OUR_FORMAT}
+        save_tensors(entry.path, read_tensors(entry.path), metadata, seen=entry.seen)
         return entry.mean_weight, ""
     reading = read_mask(entry, video)
     _replace_mask(entry, reading, media_print)
@@ -171,7 +186,8 @@ def _replace_mask(entry: LatentEntry, reading: MaskReading, media_print: str) ->
     colours = read_metadata(entry.path).get(_COLOURS, "")
     metadata = _metadata(entry, reading, media_print=media_print, colours=colours)
     planes = mask_tensors(**_mask_planes(entry, reading.mask, latent_shape))
-    save_tensors(entry.path, {**kept, **planes}, {**metadata, f"{OURS}format": OUR_FORMAT})
+    metadata[f"{OURS}format"] = OUR_FORMAT
+    save_tensors(entry.path, {**kept, **planes}, metadata, seen=entry.seen)
 
 
 def _mask_planes(entry: LatentEntry, mask: PixelMask | None, latent_shape: tuple[int, ...]) -> dict[str, Tensor | None]:

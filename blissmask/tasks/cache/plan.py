@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from blissmask.cachefile.fingerprint import Prints
 from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
+from blissmask.dataset.collect import cache_folder
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.free_memory import workers
 from blissmask.processes import this_process
@@ -23,8 +23,8 @@ from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.scan import Scanned, scan
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
+from blissmask.tasks.run.folders import room_warning
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
-from blissmask.tasks.run.wording import bytes_text
 
 COMMAND = "cache"
 
@@ -49,6 +49,17 @@ class CachePlan(Plan):
     texts: list[TextEntry] = field(default_factory=list)
     sheet: Path | None = None
     outdated: list[Path] = field(default_factory=list)
+
+
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the cache folders; none in all but the first of several processes, which locks them for all.
+
+    Raises:
+        UsageError: a data set that is listed in a file names no ``cache_directory``.
+    """
+    if not this_process().first:
+        return ()
+    return tuple(cache_folder(section, number) for number, section in enumerate(config.datasets, 1))
 
 
 @contextlib.contextmanager
@@ -77,7 +88,7 @@ def plan(config: Config) -> CachePlan:
     folders = tuple(dataset.folder for dataset in datasets)
     result = CachePlan(
         command=COMMAND,
-        outputs=folders if this_process().first else (),
+        outputs=outputs(config),
         warnings=check_cache_sheet(config),
         model=model,
         folders=folders,
@@ -198,12 +209,9 @@ def _disk_warning(plan: CachePlan) -> list[Problem]:
     """Warn when a folder's disk has clearly less room than its new entries need."""
     problems = []
     for folder in plan.folders:
-        need = sum(
+        needed = sum(
             entry_bytes(entry) for entry in plan.entries if entry.dataset.folder == folder and entry.reason == "new"
         )
-        present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-        free = shutil.disk_usage(present).free
-        if need > free:
-            what = f"the cache needs about {bytes_text(need)}, and {bytes_text(free)} are free"
-            problems.append(Problem(what, (str(folder),), "free some space, or choose another `cache_directory`"))
+        fix = "free some space, or choose another `cache_directory`"
+        problems += room_warning(folder, needed, "the cache needs", fix=fix)
     return problems

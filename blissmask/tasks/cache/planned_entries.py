@@ -22,6 +22,7 @@ from blissmask.dataset.clip_ranges import FrameRange, frames_at_rate
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.families.protocol import LatentSpec
+from blissmask.storage.seen import Seen, State
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
 
 # All clips of a video ask for the same list.
@@ -96,6 +97,8 @@ class LatentEntry:
         redo: what the run does.
         reason: why, in a few words.
         mean_weight: mean mask weight where it is known before the run.
+        states: of the files that are read and of the latent file, before the plan looked into them; see
+            ``storage.seen``. Empty where nothing is done.
     """
 
     item: DatasetItem
@@ -107,6 +110,7 @@ class LatentEntry:
     redo: Redo = Redo.LATENTS
     reason: str = ""
     mean_weight: float | None = field(default=None, compare=False)
+    states: tuple[State, ...] = field(default=(), compare=False)
 
     @property
     def latent(self) -> LatentSpec:
@@ -147,6 +151,12 @@ class LatentEntry:
     def mask_file(self) -> Path | None:
         """Return the mask file that is used; None when the weights come from elsewhere, even if the item has a mask."""
         return self.item.mask_path if self.mask_source is MaskSource.FILE else None
+
+    @property
+    def seen(self) -> Seen:
+        """Return what the plan saw of the files of this entry."""
+        masks = () if self.mask_file is None else (self.mask_file,)
+        return Seen((*self.item.pixel_paths, *masks), self.path, self.states)
 
     @property
     def frame_indices(self) -> list[int]:
@@ -212,12 +222,14 @@ class TextEntry:
         dataset: what it shares with the other items of its data set.
         caption: the text, shuffled when the data set says so.
         reason: why it is encoded; empty when the file is fresh.
+        states: of the files that are read and of the text file, before the plan looked into them; see ``storage.seen``.
     """
 
     item: DatasetItem
     dataset: CachedDataset
     caption: str
     reason: str = ""
+    states: tuple[State, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -228,6 +240,17 @@ class TextEntry:
     def controls(self) -> tuple[Path, ...]:
         """Return the control pictures that the caption is encoded with; none for most families."""
         return self.item.control_paths if self.dataset.family.task.text_sees_controls else ()
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Return the files that are read: the caption's, where a file holds it, and the control pictures."""
+        captions = () if self.item.caption_path is None else (self.item.caption_path,)
+        return (*captions, *self.controls)
+
+    @property
+    def seen(self) -> Seen:
+        """Return what the plan saw of the files of this entry."""
+        return Seen(self.inputs, self.path, self.states)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -17,9 +17,10 @@ from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageE
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family
 from blissmask.storage.content import file_sha256
+from blissmask.storage.seen import states_of
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
-from blissmask.tasks.run.workers import begin
+from blissmask.tasks.run.workers import begin, reading
 from blissmask.training.lora.convert import (
     LoraSummary,
     block_count,
@@ -61,6 +62,11 @@ class ConversionPlan(Plan):
     weights: Path | None
 
 
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folder that is written to."""
+    return (config.saving.output_dir,)
+
+
 def plan(config: Config) -> ConversionPlan:
     """Read the file and decide whether it is converted.
 
@@ -72,10 +78,11 @@ def plan(config: Config) -> ConversionPlan:
     section, source = config.saving, config.saving.convert_lora
     # The command line chooses this task by that option.
     assert source is not None
+    target = _target(section, source)
+    states = states_of((source,), target)
     tensors, metadata = read_finite_lora(source), read_metadata(source)
     found = describe_lora(tensors, source)
     family = _family(config.model.arch, metadata, source)
-    target = _target(section, source)
     if target.exists() and target.samefile(source):
         raise UsageError("the LoRA would be written over itself", where=[source], fix="choose another `--output-name`")
     file_format, precision = section.lora_format, _precision(section)
@@ -95,11 +102,12 @@ def plan(config: Config) -> ConversionPlan:
         reason=reason or f"{found.file_format} to {file_format}",
         inputs=(source,),
         output=target,
+        states=states,
     )
     return ConversionPlan(
         command=COMMAND,
         items=[item],
-        outputs=(target.parent,),
+        outputs=outputs(config),
         warnings=_partly_read(family, tensors, file_format, source),
         tables=[_overview(found, family)],
         family=family,
@@ -122,7 +130,8 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
     summary = begin(plan)
     if not plan.having(Action.WRITE):
         return summary
-    tensors = read_finite_lora(plan.source)
+    with reading(seen := plan.items[0].seen):
+        tensors = read_finite_lora(plan.source)
     names = layer_names(plan.family, block_count=block_count(tensors))
     metadata = read_metadata(plan.source)
     weight_of = None if plan.weights is None else _weight_reader(plan.family, plan.weights, names.modules)
@@ -132,7 +141,7 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
         converted = in_precision(converted, DTYPES[plan.precision])
     if weight_of is not None:
         metadata = _with_divisor(metadata, by_base=plan.file_format != "diffusers")
-    write_lora(plan.target, converted, {**metadata, _MADE_FROM: plan.made_from})
+    write_lora(plan.target, converted, {**metadata, _MADE_FROM: plan.made_from}, seen=seen)
     before, after = describe_lora(tensors, plan.source), describe_lora(converted, plan.target)
     rows = (
         ("family", plan.family.name, plan.family.name),

@@ -13,6 +13,7 @@ from blissmask.errors import Problem
 from blissmask.masks import bars
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
 from blissmask.people.people_backend import PEOPLE, PeopleBackend
+from blissmask.storage.seen import Seen
 from blissmask.tasks.instance.references import photos_of, settings_of, threshold_table, thresholds_of
 from blissmask.tasks.instance.scores import COMMAND, LeftOut, decide_left_out, read_left_out
 from blissmask.tasks.instance.subject import FOLLOWING
@@ -35,6 +36,7 @@ class InstancePlan(Plan):
         reader: finds and embeds faces; None without references.
         weights: the weights that are used, with their licences.
         references, negatives: photos of the subject, and of people it must never be.
+        seen: the states of these photos, before their content became part of the settings.
         making: how masks are made, as their notes record it.
         left_out: the items that an earlier run looked at and wrote nothing for.
         forms: masks of clips that are replaced by masks in the other form.
@@ -48,11 +50,28 @@ class InstancePlan(Plan):
     weights: tuple[Weights, ...]
     references: list[Path]
     negatives: list[Path]
+    seen: Seen
     making: Making
     left_out: dict[str, LeftOut]
     forms: OtherForms
     options: InstanceSection
     training_area: int
+
+
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folders that are written to.
+
+    Raises:
+        UsageError: folders are missing, or are folders that are read.
+    """
+    options = config.instance
+    if options.explain:
+        return ()
+    source, output = _folders(options)
+    if options.review is None:
+        return (output,)
+    refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
+    return output, options.review
 
 
 def plan(config: Config) -> InstancePlan | Explanation:
@@ -68,12 +87,10 @@ def plan(config: Config) -> InstancePlan | Explanation:
     options = config.instance
     if options.explain:
         return _explanation(options)
-    source, output = required("instance", {"input": options.input, "output": options.output})
-    refuse_output_in_place(output, {"photos": source})
+    source, output = _folders(options)
     check_sheet(options.sheet, [source, output])
-    if options.review is not None:
-        refuse_output_in_place(options.review, {"photos": source, "subject masks": output})
     references, negatives = photos_of(options.reference, "--reference"), photos_of(options.negatives, "--negatives")
+    seen = Seen.now([*references, *negatives])
     backend = PEOPLE.load(options.backend).backend(options)
     identity = IDENTITIES.load(options.identity)
     reader = identity.face_reader(options) if references else None
@@ -98,7 +115,7 @@ def plan(config: Config) -> InstancePlan | Explanation:
     return InstancePlan(
         command=COMMAND,
         items=items,
-        outputs=(output,) if options.review is None else (output, options.review),
+        outputs=outputs(config),
         warnings=[*unread, *_no_reference(options, items), *forms.warning(), *kept_warning(items)],
         details={"licences": to_json(weights)},
         output=output,
@@ -107,6 +124,7 @@ def plan(config: Config) -> InstancePlan | Explanation:
         weights=weights,
         references=references,
         negatives=negatives,
+        seen=seen,
         making=making,
         left_out=left_out,
         forms=forms,
@@ -121,6 +139,13 @@ def _no_reference(options: InstanceSection, items: Sequence[PlannedItem]) -> lis
         return []
     fix = "name a photo of the subject with `--reference`, or take the largest person with `--on-missing largest`"
     return [Problem("there is no reference: photos with one person are outlined, those with several fail", fix=fix)]
+
+
+def _folders(options: InstanceSection) -> tuple[Path, Path]:
+    """Return the folders of photos and of masks."""
+    source, output = required(COMMAND, {"input": options.input, "output": options.output})
+    refuse_output_in_place(output, {"photos": source})
+    return source, output
 
 
 def _explanation(options: InstanceSection) -> Explanation:

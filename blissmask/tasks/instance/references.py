@@ -15,6 +15,7 @@ from blissmask.people.face_identity import FaceIdentity, Reference, read_referen
 from blissmask.people.faces.face_reader import MIN_FACE_PIXELS, FaceReader, Thresholds
 from blissmask.people.people_backend import Verdict
 from blissmask.storage.content import content_hash
+from blissmask.storage.ordinary import refuse_special
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
 
@@ -62,8 +63,7 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
             continue
         found = list_files(path, IMAGE_SUFFIXES) if path.is_dir() else []
         if not found:
-            what = "the folder holds no pictures" if path.is_dir() else "no such file or folder"
-            problems.append(Problem(f"`{option}`: {what}", (str(path),)))
+            problems.append(Problem(f"`{option}`: {_why_none(path)}", (str(path),)))
         photos += found
     if problems:
         raise UsageError.several(problems)
@@ -80,6 +80,17 @@ def _unreadable(path: Path) -> Sequence[Problem]:
     except MediaError as error:
         return error.problems
     return ()
+
+
+def _why_none(path: Path) -> str:
+    """Return why a path gives no photo."""
+    if path.is_dir():
+        return "the folder holds no pictures"
+    try:
+        refuse_special(path)
+    except OSError as error:
+        return "no such file or folder" if isinstance(error, FileNotFoundError) else str(error.strerror)
+    return "no such file or folder"
 
 
 def settings_of(

@@ -10,6 +10,7 @@ from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import MediaError
 from blissmask.people.people_backend import Verdict
 from blissmask.storage import atomic
+from blissmask.storage.ordinary import read_bytes
 from blissmask.tasks.instance.report import Score
 from blissmask.tasks.mask_files.output_notes import read_record
 
@@ -47,6 +48,6 @@ def _is_ours(record: Path) -> bool:
 
 def _read(photo: Path) -> bytes:
     try:
-        return photo.read_bytes()
+        return read_bytes(photo)
     except OSError as error:
         raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[photo]) from error

@@ -12,6 +12,7 @@ from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
 from blissmask.media.png import read_note
 from blissmask.media.sheet_pages import SheetText
 from blissmask.people.people_backend import Verdict
+from blissmask.processes import this_process
 from blissmask.tasks.instance.plan import InstancePlan
 from blissmask.tasks.instance.references import build_identity, thresholds_of
 from blissmask.tasks.instance.report import (
@@ -33,7 +34,7 @@ from blissmask.tasks.mask_files.contact_sheet import SheetEntry, write_contact_s
 from blissmask.tasks.mask_files.licences import note_licences
 from blissmask.tasks.run.plan import Action, Explanation, PlannedItem, RunContext, Summary
 from blissmask.tasks.run.wording import counted
-from blissmask.tasks.run.workers import begin, carry_out
+from blissmask.tasks.run.workers import begin, carry_out, reading
 
 
 def run(plan: InstancePlan | Explanation, context: RunContext) -> Summary:
@@ -54,8 +55,11 @@ def run(plan: InstancePlan | Explanation, context: RunContext) -> Summary:
             _search_all(plan, outcomes, context, summary)
     except StoppedError:
         # What was left out so far is recorded nowhere else.
-        _record(plan, outcomes)
+        if this_process().speaks:
+            _record(plan, outcomes)
         raise
+    if not this_process().speaks:
+        return summary
     scores = _record(plan, outcomes)
     finished = [item for item in plan.items if item.action is Action.SKIP or item.key in outcomes]
     remove_replaced(finished, plan.forms, plan.making)
@@ -77,9 +81,11 @@ def _search_all(plan: InstancePlan, outcomes: dict[str, Outcome], context: RunCo
     """Look for the subject in every item to be written; fill ``outcomes`` as they come. Raises as ``run`` does."""
     identity = None
     if plan.reader is not None:
-        identity, warnings = build_identity(
-            plan.reader, thresholds_of(plan.options, plan.reader), plan.references, plan.negatives
-        )
+        with reading(plan.seen):
+            identity, warnings = build_identity(
+                plan.reader, thresholds_of(plan.options, plan.reader), plan.references, plan.negatives
+            )
+        plan.seen.check()
         summary.warnings += warnings
     on_missing = plan.options.on_missing
     finder = SubjectFinder(plan.backend, identity, or_largest=on_missing == "largest")
@@ -103,7 +109,8 @@ def _record(plan: InstancePlan, outcomes: Mapping[str, Outcome]) -> dict[str, Sc
             scores[item.key] = left_out[item.key].score
         elif item.action is Action.SKIP and (seen := _remembered(item.target)):
             scores[item.key] = read_score(seen)
-    write_scores(plan.output, scores, left_out, plan.making, [str(path) for path in plan.references])
+    references = [str(path) for path in plan.references]
+    write_scores(plan.output, scores, left_out, plan.making, references, keep_others=this_process().apart)
     return scores
 
 

@@ -45,6 +45,8 @@ def write_scores(
     left_out: Mapping[str, LeftOut],
     making: Making,
     references: Sequence[str],
+    *,
+    keep_others: bool = False,
 ) -> None:
     """Publish the scores of all items, with settings and licences, as :data:`SCORES_NAME` in ``folder``.
 
@@ -54,16 +56,30 @@ def write_scores(
         left_out: by item, the items without a mask.
         making: how masks are made; the settings of the file.
         references: the reference photos.
+        keep_others: whether other items that the file holds stay: those of the other processes of a job array.
     """
+    items = {key: score.to_json() for key, score in scores.items()}
+    without_mask = {key: _without(making.settings, item.note) for key, item in left_out.items()}
+    if keep_others:
+        before = read_record(folder / SCORES_NAME) or {}
+        items = {**_table(before.get("items")), **items}
+        without_mask = {
+            **{key: note for key, note in _table(before.get("left_out")).items() if key not in scores},
+            **without_mask,
+        }
     document = {
         "command": COMMAND,
         "settings": dict(making.settings),
         "licences": list(making.licences),
         "references": list(references),
-        "items": {key: score.to_json() for key, score in scores.items()},
-        "left_out": {key: _without(making.settings, item.note) for key, item in left_out.items()},
+        "items": items,
+        "left_out": without_mask,
     }
     atomic.write_text(folder / SCORES_NAME, json.dumps(document, indent=1, ensure_ascii=True) + "\n")
+
+
+def _table(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def read_left_out(folder: Path) -> dict[str, LeftOut]:

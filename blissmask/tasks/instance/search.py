@@ -27,6 +27,7 @@ from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinde
 from blissmask.tasks.mask_files.clip_forms import is_ours, remove
 from blissmask.tasks.mask_files.clips import read_clip_results, sampled, write_clip
 from blissmask.tasks.mask_files.media_plan import Making, is_video
+from blissmask.tasks.mask_files.output_notes import keep_copy
 from blissmask.tasks.run.plan import PlannedItem
 
 OnMissing = Literal["empty", "skip", "error", "largest"]
@@ -75,7 +76,9 @@ def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing:
         seen = findings[0].remembered()
     if on_missing in _NOT_WRITTEN and not any(finding.present for finding in findings):
         return _leave_out(item, note, seen, making, on_missing)
-    write_png_grey(item.target, np.maximum.reduce([_to_grey(finding) for finding in findings]), note={**note, **seen})
+    grey_HW = np.maximum.reduce([_to_grey(finding) for finding in findings])
+    keep_copy(item.target)
+    write_png_grey(item.target, grey_HW, note={**note, **seen}, seen=item.seen)
     return Outcome(seen)
 
 
@@ -94,7 +97,7 @@ def _search_frames(
             return _leave_out(item, note, seen, making, on_missing)
         findings = itertools.chain(first, findings)
     masks = (_mask_of(finding) for finding in findings)
-    write_clip(item.target, note, masks, force=making.force, summarise=_over_frames)
+    write_clip(item.target, note, masks, force=making.force, summarise=_over_frames, seen=item.seen)
     return Outcome(read_clip_results(item.target))
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.errors import InputError
+from blissmask.errors import ChangedError, InputError
 from blissmask.media.png import Note, read_note, write_png_grey
 from blissmask.storage import atomic
-from blissmask.tasks.mask_files.output_notes import FRESH, read_record, stands, what_changed
+from blissmask.storage.seen import NOTHING_SEEN, Seen
+from blissmask.tasks.mask_files.output_notes import FRESH, keep_copy, read_record, redone_reason, stands, what_changed
 from blissmask.tasks.run.plan import Action, Kept
 
 RECORD = ".blissmask.json"
@@ -50,7 +51,7 @@ def decide_clip(
         what = "a file stands where the folder of the clip's masks would go; rename or remove it"
         raise InputError(what, where=[folder])
     if force:
-        return Action.WRITE, "redone"
+        return Action.WRITE, redone_reason(sorted(folder.glob("*.png")))
     record = read_record(folder / RECORD)
     if record is None:
         if _is_foreign(sorted(folder.glob("*.png")), command):
@@ -72,6 +73,7 @@ def write_clip(
     *,
     force: bool,
     summarise: Callable[[Sequence[Mapping[str, object]]], Mapping[str, object]],
+    seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Write the frames that are not finished, then the record; remove our own frames beyond the last.
 
@@ -81,6 +83,11 @@ def write_clip(
         masks: one function per frame, in order; called only when the frame is to be written.
         force: write frames that are finished or edited, too.
         summarise: turns what the frames' notes remember into what the record remembers.
+        seen: what the plan saw of the video; the frames are looked at here, one by one.
+
+    Raises:
+        ChangedError: the video changed, or a frame was touched or removed in the meantime; there is no record then.
+        MediaError, MachineError: a frame cannot be read or written.
     """
     atomic.sweep(folder)
     (folder / RECORD).unlink(missing_ok=True)
@@ -90,12 +97,19 @@ def write_clip(
     for number, make in enumerate(masks):
         path = frame_path(folder, number)
         frame_note = {**note, "settings": {**settings, "frame": number}}
+        frame_seen = Seen.now((), path)
         if force or not stands(path, frame_note):
             grey_HW, results = make()
-            write_png_grey(path, grey_HW, note={**frame_note, **results})
+            keep_copy(path)
+            write_png_grey(path, grey_HW, note={**frame_note, **results}, seen=frame_seen)
         there = read_note(path)
         remembered.append(there.content if there is not None else {})
     _remove_later_frames(folder, len(remembered))
+    if not _is_whole(folder, len(remembered)):
+        raise ChangedError(
+            "masks of frames were removed while the clip was written", where=[folder], fix="run the same command again"
+        )
+    seen.check_inputs()
     atomic.write_text(
         folder / RECORD, json.dumps({**note, "frame_count": len(remembered), **summarise(remembered)}, indent=1)
     )

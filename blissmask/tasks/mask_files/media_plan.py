@@ -15,6 +15,7 @@ from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
 from blissmask.media.video import read_info, refuse_cut_off
+from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.clips import decide_clip
 from blissmask.tasks.mask_files.output_notes import decide, make_note
 from blissmask.tasks.run.plan import Action, PlannedItem
@@ -104,6 +105,7 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
     """
     clip = making.is_clip(media.path)
     output = folder / (media.stem if clip else f"{media.stem}.png")
+    states = states_of((media.path,), output)
     try:
         settings = making.settings_for(media.path)
         size, pixels = _describe(media)
@@ -117,7 +119,8 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
         return PlannedItem(key, Action.FAIL, inputs=(media.path,), output=output).failing(error.as_one())
     if action is Action.WRITE:
         reason = f"{size}, {reason}" if reason else size
-    return PlannedItem(key, action, reason, (media.path,), output, pixels=pixels)
+    states = states if action is Action.WRITE else ()
+    return PlannedItem(key, action, reason, (media.path,), output, pixels=pixels, states=states)
 
 
 def _describe(media: MediaFile) -> tuple[str, int]:

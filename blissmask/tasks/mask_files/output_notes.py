@@ -14,14 +14,18 @@ from pathlib import Path
 
 from blissmask.errors import InputError, MediaError, Problem
 from blissmask.media.png import Note, read_note
+from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
+from blissmask.storage.ordinary import read_bytes
 from blissmask.tasks.run.plan import Action, Kept, PlannedItem, places_of
-from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.wording import counted, verb
 
 FORMAT_VERSION = 1
 """Part of every note; raised when the same inputs and settings would give other pixels."""
 
 FRESH = "already fresh"
+_COPIED = "redone, what was edited is kept as"
+"""How the reason of an item begins whose output is written anew although somebody edited it."""
 
 
 def make_note(
@@ -55,7 +59,7 @@ def decide(
     Args:
         output: the PNG to be.
         command, inputs, settings: as for :func:`make_note`.
-        force: write whatever is there.
+        force: write whatever is there; what somebody edited is kept as a copy, see :func:`keep_copy`.
 
     Returns:
         Write or skip, and the reason: empty for a first write, :data:`FRESH`, one of ``Kept``, or what changed.
@@ -70,7 +74,7 @@ def decide(
     if output.is_dir():
         raise InputError("a folder stands where the file would go; rename or remove it", where=[output])
     if force:
-        return Action.WRITE, "redone"
+        return Action.WRITE, redone_reason([output])
     note = read_note(output) if output.is_file() else None
     if note is None or note.content.get("command") != command:
         return Action.SKIP, Kept.FOREIGN
@@ -78,6 +82,51 @@ def decide(
         return Action.SKIP, Kept.EDITED
     change = what_changed(note, inputs, settings)
     return (Action.WRITE, change) if change else (Action.SKIP, FRESH)
+
+
+def redone_reason(outputs: Sequence[Path]) -> str:
+    """Return the reason of outputs that are written whatever is there, with the copies that are kept of edited ones.
+
+    Raises:
+        MediaError: one of them cannot be read.
+    """
+    copies = [_copy_of(path).name for path in outputs if _is_edited(path)]
+    if not copies:
+        return "redone"
+    more = f" and {len(copies) - 1} more" if len(copies) > 1 else ""
+    return f"{_COPIED} `{copies[0]}`{more}"
+
+
+def keep_copy(output: Path) -> None:
+    """Keep a copy of an output that somebody edited, or made with another program, before it is written anew.
+
+    Raises:
+        MediaError: it cannot be read.
+        MachineError: the copy cannot be written.
+    """
+    if not _is_edited(output):
+        return
+    copy = _copy_of(output)
+    if not copy.exists():
+        atomic.write_bytes(copy, read_bytes(output))
+
+
+def _is_edited(output: Path) -> bool:
+    """Return whether a file is there that is not as blissmask wrote it; a link is replaced, and its target stays."""
+    if output.is_symlink() or not output.is_file():
+        return False
+    note = read_note(output)
+    return note is None or not note.untouched
+
+
+def _copy_of(output: Path) -> Path:
+    """Return where the copy of an output goes: ``NAME.png.bak``, or ``.bak2`` and so on where other copies stand."""
+    number = 1
+    while True:
+        copy = output.with_name(f"{output.name}.bak{'' if number == 1 else number}")
+        if not (copy.exists() or copy.is_symlink()) or content_hash(copy) == content_hash(output):
+            return copy
+        number += 1
 
 
 def what_changed(note: Note, inputs: Sequence[Path], settings: Mapping[str, object]) -> str:
@@ -113,12 +162,18 @@ def stands(output: Path, note: Mapping[str, object]) -> bool:
 
 
 def kept_warning(items: Sequence[PlannedItem]) -> list[Problem]:
-    """Name the outputs that are kept because they are not ours or were edited; an empty list when there are none."""
+    """Name the outputs that are not ours or were edited: those that stay, and those that ``--force`` writes anew."""
+    warnings = []
     kept = [item.output for item in items if item.reason in tuple(Kept)]
-    if not kept:
-        return []
-    what = f"{counted(len(kept), 'output')} edited or made by something else, kept"
-    return [Problem(what, places_of(kept), "add --force to write them anew")]
+    if kept:
+        what = f"{counted(len(kept), 'output')} edited or made by something else, kept"
+        fix = "add --force to write them anew; a copy of each is kept as NAME.png.bak"
+        warnings.append(Problem(what, places_of(kept), fix))
+    copied = [f"{item.output}: {item.reason[item.reason.index(_COPIED) :]}" for item in items if _COPIED in item.reason]
+    if copied:
+        what = f"{counted(len(copied), 'output')} edited or made by something else {verb(len(copied), 'is', 'are')}"
+        warnings.append(Problem(f"{what} written anew, and kept as a copy", places_of(copied)))
+    return warnings
 
 
 def read_record(path: Path) -> dict[str, object] | None:
@@ -129,7 +184,7 @@ def read_record(path: Path) -> dict[str, object] | None:
     """
     try:
         # A link that leads nowhere, or in a circle, is no file either.
-        content = json.loads(path.read_bytes()) if path.exists() else None
+        content = json.loads(read_bytes(path)) if path.exists() else None
     except OSError as error:
         raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
     except (ValueError, RecursionError):

@@ -25,6 +25,7 @@ from blissmask.media.video import read_frames, read_info
 from blissmask.parsing.parts_backend import PartsBackend
 from blissmask.tasks.mask_files.clips import MaskOfFrame, sampled, write_clip
 from blissmask.tasks.mask_files.media_plan import Making, is_video
+from blissmask.tasks.mask_files.output_notes import keep_copy
 from blissmask.tasks.masks.report import mean_coverage, read_seen
 from blissmask.tasks.run.plan import PlannedItem
 
@@ -78,10 +79,11 @@ def write_mask(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
     note = making.note_for(source)
     if making.is_clip(source):
         masks = _lazy_masks(source, maker, making.video_every)
-        write_clip(item.target, note, masks, force=making.force, summarise=_over_frames)
+        write_clip(item.target, note, masks, force=making.force, summarise=_over_frames, seen=item.seen)
         return
     grey_HW, seen = _static_mask(source, maker) if is_video(source) else maker.make(read_image(source).rgb_HW3)
-    write_png_grey(item.target, grey_HW, note={**note, **seen})
+    keep_copy(item.target)
+    write_png_grey(item.target, grey_HW, note={**note, **seen}, seen=item.seen)
 
 
 def _lazy_masks(video: Path, maker: MaskMaker, every: int) -> Iterator[Callable[[], MaskOfFrame]]:

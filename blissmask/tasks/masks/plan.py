@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
@@ -44,6 +45,19 @@ class MasksPlan(Plan):
     training_area: int
 
 
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folders that are written to.
+
+    Raises:
+        UsageError: folders are missing or wrong.
+    """
+    options = config.masks
+    if options.explain:
+        return ()
+    pairs, _ = pairs_to_do(config, COMMAND, options.input, options.output)
+    return tuple(dict.fromkeys(pair.output for pair in pairs))
+
+
 def plan(config: Config) -> MasksPlan | Explanation:
     """Find the photos and videos and decide item by item; with ``explain``, only show what the classes become.
 
@@ -60,7 +74,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
     details["licences"] = to_json(weights)
     if options.explain:
         return Explanation(COMMAND, tables=[table, licence_table(weights)], details=details)
-    pairs, warnings = pairs_to_do(config, "masks", options.input, options.output)
+    pairs, warnings = pairs_to_do(config, COMMAND, options.input, options.output)
     check_sheet(options.sheet, [folder for pair in pairs for folder in (pair.input, pair.output)])
     making = Making(
         command=COMMAND,
@@ -78,7 +92,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
     return MasksPlan(
         command=COMMAND,
         items=items,
-        outputs=tuple(dict.fromkeys(pair.output for pair in pairs)),
+        outputs=outputs(config),
         warnings=[*warnings, *forms.warning(), *kept_warning(items)],
         details=details,
         maker=MaskMaker(backend, tiers, options),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from blissmask.media.overlay import overlay_tiers
 from blissmask.media.sheet_pages import SheetText
+from blissmask.processes import this_process
 from blissmask.tasks.mask_files.clip_forms import remove_replaced
 from blissmask.tasks.mask_files.contact_sheet import SheetEntry, tier_legend, write_contact_sheet
 from blissmask.tasks.mask_files.licences import note_licences
@@ -31,6 +32,8 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
     write = functools.partial(write_mask, maker=plan.maker, making=plan.making)
     for _ in carry_out(plan, write, context, summary, phase="Masking"):
         pass
+    if not this_process().speaks:
+        return summary
     failed = {failure.key for failure in summary.failures}
     finished = [item for item in plan.items if item.key not in failed]
     remove_replaced(finished, plan.forms, plan.making)

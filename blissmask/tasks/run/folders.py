@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.content import shared_places, without_links
+from blissmask.tasks.run.wording import bytes_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,23 @@ def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:
                 where=[output],
                 fix="choose another output folder; inputs are never changed",
             )
+
+
+def room_warning(folder: Path, needed: int, what: str, *, fix: str) -> list[Problem]:
+    """Warn when the disk of a folder, which need not exist, has clearly less room than will be written there.
+
+    Args:
+        folder: where it is written.
+        needed: about how many bytes.
+        what: what needs them, with its verb: "the cache needs".
+        fix: how to mend it.
+    """
+    present = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(present).free
+    if needed <= free:
+        return []
+    sentence = f"{what} about {bytes_text(needed)}, and {bytes_text(free)} are free"
+    return [Problem(sentence, (str(folder),), fix)]
 
 
 def pairs_to_do(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from blissmask.errors import Problem
 from blissmask.events import NullReporter, Reporter
+from blissmask.storage.seen import Seen, State
 
 
 class Action(StrEnum):
@@ -44,6 +45,8 @@ class PlannedItem:
             known which.
         at_fault: of an item that fails, the files and places to mend; all inputs where it is empty.
         pixels: of an item that is written, the pixels of the photo that a worker decodes; 0 where that is not known.
+        states: of the inputs and the output, before the plan looked into them; see ``storage.seen``. Empty for items
+            that are not written.
     """
 
     key: str
@@ -53,6 +56,12 @@ class PlannedItem:
     output: Path | None = None
     at_fault: tuple[str, ...] = ()
     pixels: int = 0
+    states: tuple[State, ...] = ()
+
+    @property
+    def seen(self) -> Seen:
+        """Return what the plan saw of the item's files."""
+        return Seen(self.inputs, self.output, self.states)
 
     @property
     def target(self) -> Path:

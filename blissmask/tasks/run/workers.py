@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from blissmask.errors import (
     BlissmaskError,
+    ChangedError,
     MachineError,
     MissingPackageError,
     ModelError,
@@ -19,7 +21,10 @@ from blissmask.errors import (
     naming_files,
 )
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
+from blissmask.processes import connected, this_process
+from blissmask.storage.seen import Seen
 from blissmask.tasks.run.plan import Action, Failure, Kept, Plan, PlannedItem, RunContext, Summary, planned_failures
+from blissmask.tasks.run.shares import bring_together, by_plan, refuse_other_plans
 from blissmask.vision import cores
 
 ItemT = TypeVar("ItemT")
@@ -51,16 +56,70 @@ def carry_out(
 ) -> Iterator[tuple[PlannedItem, ResultT]]:
     """Do ``work`` on every item to be written; yield what succeeded, put what failed into ``summary``.
 
+    An item whose files are not as the plan saw them fails, before and after it is read; ``work`` hands ``item.seen`` to
+    what publishes its output, which looks once more. Several processes do their shares; the first one yields and counts
+    what all of them did.
+
     Raises:
         MachineError, StoppedError: as ``work_through``.
     """
-    todo = plan.having(Action.WRITE)
-    for item, outcome in work_through(todo, work, context, phase=phase, total=len(todo), name=_key_of):
+    processes, todo = this_process(), plan.having(Action.WRITE)
+    if processes.count == 1 or processes.apart:
+        yield from _done(todo, work, context, summary, phase=phase)
+        return
+    with connected(processes):
+        refuse_other_plans(todo, processes)
+        mine: dict[str, ResultT] = {}
+        known = len(summary.failures)
+        for item, result in _done(processes.share(todo), work, context, summary, phase=phase):
+            mine[item.key] = result
+            yield item, result
+        others = bring_together(mine, summary.failures[known:], processes, summary)
+    summary.failures = by_plan(plan, summary.failures)
+    for item in todo:
+        if item.key in others:
+            yield item, others[item.key]
+
+
+def _done(
+    todo: Sequence[PlannedItem],
+    work: Callable[[PlannedItem], ResultT],
+    context: RunContext,
+    summary: Summary,
+    *,
+    phase: str,
+) -> Iterator[tuple[PlannedItem, ResultT]]:
+    """Do ``work`` on the items of this process, as :func:`carry_out`."""
+    checked = functools.partial(_do_if_unchanged, work)
+    for item, outcome in work_through(todo, checked, context, phase=phase, total=len(todo), name=_key_of):
         if isinstance(outcome, BlissmaskError):
             summary.failures.append(Failure(item.key, outcome.as_one().of(*item.inputs)))
         else:
             summary.written += 1
             yield item, outcome
+
+
+def _do_if_unchanged(work: Callable[[PlannedItem], ResultT], item: PlannedItem) -> ResultT:
+    with reading(item.seen):
+        return work(item)
+
+
+@contextlib.contextmanager
+def reading(seen: Seen) -> Iterator[None]:
+    """Read files that a plan saw, in the block.
+
+    Raises:
+        ChangedError: a file is not as the plan saw it, or was not when reading it failed: a file that is half written
+            looks damaged, and one of another shape does not fit its mask.
+    """
+    seen.check()
+    try:
+        yield
+    except (ChangedError, MachineError):
+        raise
+    except Exception:
+        seen.check()
+        raise
 
 
 def _key_of(item: PlannedItem) -> str:

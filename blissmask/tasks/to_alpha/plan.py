@@ -17,6 +17,7 @@ from blissmask.dataset.mask_source import missing_file_warning
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.media.image import read_size
 from blissmask.storage.content import without_links
+from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.output_notes import FRESH, decide, kept_warning
 from blissmask.tasks.run.folders import missing, refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, places_of
@@ -52,6 +53,16 @@ class _Folders:
     output: Path
     caption_extension: str
     captions_expected: bool
+
+
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folder that is written to.
+
+    Raises:
+        UsageError: a folder is not given, the output is one of the inputs, or the masks are the photos.
+    """
+    folders, _ = _folders(config)
+    return (folders.output,)
 
 
 def plan(config: Config) -> AlphaPlan:
@@ -164,6 +175,7 @@ def _decide(
         return PlannedItem(photo.stem, Action.FAIL, f"no mask in `{folders.masks}`", inputs, output)
     if config.to_alpha.skip_existing and output.exists():
         return PlannedItem(photo.stem, Action.SKIP, "already in output", inputs, output)
+    states = states_of(inputs, output)
     try:
         image_wh, mask_wh = read_size(photo.path), read_size(mask)
         if problem := framing_problem("image", image_wh, "mask", mask_wh):
@@ -176,4 +188,5 @@ def _decide(
     if action is Action.WRITE:
         resized = f"mask resized from {pixels_text(mask_wh)}" if mask_wh != image_wh else ""
         reason = ", ".join(filter(None, (pixels_text(image_wh), resized, reason)))
-    return PlannedItem(photo.stem, action, reason, inputs, output, pixels=math.prod(image_wh))
+    states = states if action is Action.WRITE else ()
+    return PlannedItem(photo.stem, action, reason, inputs, output, pixels=math.prod(image_wh), states=states)

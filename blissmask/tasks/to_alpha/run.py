@@ -18,8 +18,11 @@ from blissmask.media.png import read_note, write_png_rgba
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
 from blissmask.storage.limits import MOST_CAPTION, refuse_larger
-from blissmask.tasks.mask_files.output_notes import make_note
+from blissmask.storage.ordinary import read_bytes
+from blissmask.storage.seen import Seen
+from blissmask.tasks.mask_files.output_notes import keep_copy, make_note
 from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary
+from blissmask.tasks.run.shares import in_plan_order
 from blissmask.tasks.run.workers import begin, carry_out
 from blissmask.tasks.to_alpha.plan import COMMAND, AlphaPlan, warning_of
 
@@ -47,7 +50,8 @@ def run(plan: AlphaPlan, context: RunContext) -> Summary:
     """
     summary = begin(plan)
     convert = functools.partial(_convert, caption_extension=plan.caption_extension)
-    results = {item.key: done for item, done in carry_out(plan, convert, context, summary, phase="Converting")}
+    done_by_key = {item.key: done for item, done in carry_out(plan, convert, context, summary, phase="Converting")}
+    results = in_plan_order(plan, done_by_key)
     copied = [key for key, done in results.items() if done.caption == "copied"]
     kept = [key for key, done in results.items() if done.caption == "kept"]
     empty = [key for key, done in results.items() if done.empty]
@@ -74,7 +78,8 @@ def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
     alpha_HW[...] = _to_alpha(mask_picture, (alpha_HW.shape[1], alpha_HW.shape[0]))
     # The caption first: the PNG's note is what says that the item is finished.
     copied = [_copy_caption(caption, item.target, caption_extension) for caption in captions]
-    write_png_rgba(item.target, picture.rgba_HW4, note=note, icc_profile=picture.icc_profile)
+    keep_copy(item.target)
+    write_png_rgba(item.target, picture.rgba_HW4, note=note, icc_profile=picture.icc_profile, seen=item.seen)
     return _Converted(caption="".join(copied), doubt=mask_picture.doubt, empty=not alpha_HW.any())
 
 
@@ -91,6 +96,7 @@ def _to_alpha(mask: MaskPicture, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
 def _copy_caption(source: Path, output: Path, extension: str) -> str:
     """Copy a caption beside ``output`` unless someone edited the one there; return "copied", "same" or "kept"."""
     target = caption_path(output, extension)
+    seen = Seen.now((source,), target)
     if target.is_symlink():
         return "kept"
     if target.exists():
@@ -101,10 +107,10 @@ def _copy_caption(source: Path, output: Path, extension: str) -> str:
             return "kept"
     try:
         refuse_larger(source, MOST_CAPTION)
-        text = source.read_bytes()
+        text = read_bytes(source)
     except OSError as error:
         raise MediaError(f"the caption cannot be read: {error.strerror or error}", where=[source]) from error
-    atomic.write_bytes(target, text)
+    atomic.write_bytes(target, text, seen=seen)
     return "copied"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -74,6 +75,11 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     }
 )
 """Trainer -> its recipe."""
+
+
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return no folder: nothing is written."""
+    return ()
 
 
 def plan(config: Config) -> Plan:

@@ -166,12 +166,12 @@ def test_hand_edited_mask_survives_although_its_inputs_changed(folder: Path, *, 
     assert (folder / "out" / "a.png").read_bytes() == edited
 
 
-def test_hand_edited_mask_is_redone_with_force(folder: Path) -> None:
+def test_hand_edited_mask_is_redone_with_force_and_kept_as_a_copy(folder: Path) -> None:
     apply(folder)
     before = tree(folder / "out")
-    paint(folder / "out" / "a.png", keep_note=True)
+    edited = paint(folder / "out" / "a.png", keep_note=True)
     apply(folder, force=True)
-    assert tree(folder / "out") == before
+    assert tree(folder / "out") == {**before, "a.png.bak": edited}
 
 
 def test_output_of_another_command_is_not_overwritten(folder: Path) -> None:

@@ -22,6 +22,7 @@ from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem, naming_files
 from blissmask.media.image import read_header
 from blissmask.media.video import read_info, read_times
+from blissmask.storage.seen import State, output_state, states_of
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
@@ -97,6 +98,9 @@ def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, 
 
 
 def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
+    # Before anything is looked into: what changes after that is noticed when it is read.
+    states = tuple(map(found.prints.state_of, item.pixel_paths))
+    mask_states = (found.prints.state_of(item.mask_path),) if item.mask_path else ()
     facts, known = _facts(item, found)
     ranges = list(_ranges(item, facts, found.dataset))
     if not ranges:
@@ -110,7 +114,9 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
             geometry=_geometry(facts.size_wh, found),
             mask_source=_mask_source(item, facts, found),
         )
-        found.entries.append(_decided(entry, found, known, force=force))
+        found.entries.append(
+            _decided(entry, found, known, (*states, *(mask_states if entry.mask_file else ())), force=force)
+        )
 
 
 def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
@@ -120,7 +126,16 @@ def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
     return found.geometries[size_wh]
 
 
-def _decided(entry: LatentEntry, found: Scanned, known: dict[str, _Known], *, force: bool) -> LatentEntry:
+def _decided(
+    entry: LatentEntry, found: Scanned, known: dict[str, _Known], states: tuple[State, ...], *, force: bool
+) -> LatentEntry:
+    """Decide what is done for an entry; ``states`` are those of the files that it is made from."""
+    states = (*states, output_state(entry.path))
+    decided = _with_redo(entry, found, known, force=force)
+    return decided if decided.redo is Redo.NOTHING else replace(decided, states=states)
+
+
+def _with_redo(entry: LatentEntry, found: Scanned, known: dict[str, _Known], *, force: bool) -> LatentEntry:
     name = entry.path.name
     if name not in known:
         metadata = found.folder.metadata(name)
@@ -226,20 +241,22 @@ def _mask_source(item: DatasetItem, facts: Facts, found: Scanned) -> MaskSource 
 
 def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     section = found.dataset.section
+    entry = TextEntry(item, found.dataset, "")
+    states = states_of(entry.inputs, entry.path)
     if item.caption is not None:
         caption = item.caption
-    elif item.caption_path is not None and item.caption_path.is_file():
+    elif item.caption_path is not None and item.caption_path.exists():
         caption = read_caption(item.caption_path)
     else:
         found.without_caption.append(item)
         return
     if section.shuffle_caption:
         caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
-    entry = TextEntry(item, found.dataset, caption)
+    entry = replace(entry, caption=caption)
     reason = _text_reason(entry, found, force=force)
     if reason and entry.controls:
         _look_at_controls(item)
-    found.texts.append(replace(entry, reason=reason))
+    found.texts.append(replace(entry, reason=reason, states=states if reason else ()))
 
 
 def _text_reason(entry: TextEntry, found: Scanned, *, force: bool) -> str:
