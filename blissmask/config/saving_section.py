@@ -38,6 +38,14 @@ class SavingSection(Section):
     keep_last: Int = option(
         2, "Training states to keep for resuming; LoRA files are all kept", panel=_SAVING, lasting=False, ge=2
     )
+    rescue_dir: FilePath | None = option(
+        None,
+        "Second place for the training state when it cannot be saved in the output folder",
+        panel=_SAVING,
+        lasting=False,
+        metavar="FOLDER",
+        default_text="the system's folder for temporary files",
+    )
     resume: Switch = option(
         True, "Continue from the newest whole training state of this output name", panel=_SAVING, lasting=False
     )

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from blissmask.errors import StoppedError
+from blissmask.errors import InputError, StoppedError
 from blissmask.processes import ALONE, Processes
 from blissmask.training.data.prefetch import Prefetcher
 from blissmask.training.device import release_memory
@@ -94,6 +94,7 @@ def train(
 
     Raises:
         StoppedError: a signal asked to stop; the step in hand was finished and saved.
+        InputError: a cache entry cannot be read any more; the steps before are saved.
         NonFiniteLossError: a loss or gradient is not finite; nothing was saved since.
         RuntimeError, MemoryError: memory ran out; the steps before are saved.
     """
@@ -113,9 +114,15 @@ def train(
             _activate(learners, position, settings)
             active = position
         done = step + 1
+        try:
+            window = batches.window(step, last=done == settings.total)
+        except InputError:
+            # A cache entry changed, or its drive is gone; what was trained before that is whole.
+            _save_finished_steps(settings, hooks, metrics, step)
+            raise
         values = run_step(
             learners[position],
-            batches.window(step, last=done == settings.total),
+            window,
             settings.rule,
             step=step,
             device=settings.device,
@@ -144,7 +151,7 @@ def train(
 
 
 def _save_finished_steps(settings: LoopSettings, hooks: LoopHooks, metrics: MetricBuffer, done: int) -> None:
-    """Save the finished steps when the next one does not fit into the memory."""
+    """Save the finished steps when the next one cannot be made: its data are gone, or memory ran out."""
     # Other processes wait inside the step, so one process alone cannot save.
     if done > settings.start and settings.processes.count == 1:
         # What the failed step left in memory goes first: saving needs room, too.

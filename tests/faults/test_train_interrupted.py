@@ -79,7 +79,7 @@ def test_kill_and_run_again_ends_with_the_same_lora_and_log(forks, tmp_path, und
     assert not list((tmp_path / "out").glob(".*part*"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stop_is_saved_says_how_to_go_on_and_goes_on(forks, tmp_path, undisturbed, number, code):
     prepare(tmp_path)
     stopped = train_and_signal(forks, tmp_path, 5, number)

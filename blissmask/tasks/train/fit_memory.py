@@ -28,6 +28,7 @@ from blissmask.training.memory.estimate import (
     estimate,
     measure_model,
     resting_bytes,
+    trained_numbers,
 )
 from blissmask.training.memory.options import MemoryOptions
 
@@ -45,6 +46,7 @@ class MemoryPlan:
         warnings: when it will not fit.
         details: ``memory_bytes``, where it is known.
         resting_bytes: CPU memory that the denoisers of this process will take; 0 where it is not known.
+        trained_numbers: about how many numbers are trained; 0 where it is not known.
     """
 
     config: Config
@@ -52,6 +54,7 @@ class MemoryPlan:
     warnings: tuple[Problem, ...] = ()
     details: dict[str, object] = field(default_factory=dict)
     resting_bytes: int = 0
+    trained_numbers: int = 0
 
 
 def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
@@ -93,6 +96,7 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
         warnings=tuple(warnings),
         details={"memory_bytes": needed_bytes},
         resting_bytes=resting_bytes(sizes, frozen, options, load),
+        trained_numbers=trained_numbers(sizes, load),
     )
 
 

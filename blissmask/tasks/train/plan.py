@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.config.saving_section import SavingSection
@@ -17,6 +18,7 @@ from blissmask.tasks.train.fit_memory import fit_memory
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
 from blissmask.tasks.train.rules import step_rule, weight_rule
+from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.tasks.train.steps import StepPlan, plan_steps
@@ -48,6 +50,7 @@ class TrainPlan(Plan):
         previews: None where none are drawn.
         processes: that train together. Only the first one writes, warns and locks the output folder.
         resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
+        room_known: whether the plan knew how much room the files need; else the run looks when the model is loaded.
     """
 
     config: Config
@@ -62,6 +65,7 @@ class TrainPlan(Plan):
     previews: PreviewPlan | None
     processes: Processes
     resting_bytes: int
+    room_known: bool
 
     @property
     def start(self) -> int:
@@ -96,6 +100,11 @@ class TrainPlan(Plan):
         return bool(self.data.held_out) and (done % every == 0 or done == self.steps.total)
 
 
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folder that is written to; none in all but the first of several processes, which writes for all."""
+    return (config.saving.output_dir,) if this_process().first else ()
+
+
 def plan(config: Config) -> TrainPlan:
     """Decide what to train, and from where.
 
@@ -124,6 +133,7 @@ def plan(config: Config) -> TrainPlan:
         *mask_warnings(config, family, data.sets, weights, rule.prior),
         *rate_warnings(config.optimizer),
         *stale_warnings(config, family, data.sets),
+        *room_warnings(config.saving, steps, trained_numbers=memory.trained_numbers),
     ]
     settings = remembered_settings(config, family, data, steps, processes)
     resume = config.saving.resume and not config.run.force
@@ -138,7 +148,7 @@ def plan(config: Config) -> TrainPlan:
     result = TrainPlan(
         command=COMMAND,
         items=start.items,
-        outputs=(config.saving.output_dir,) if processes.first else (),
+        outputs=outputs(config),
         warnings=warnings if processes.first else [],
         details=memory.details,
         config=config,
@@ -153,6 +163,7 @@ def plan(config: Config) -> TrainPlan:
         previews=previews,
         processes=processes,
         resting_bytes=memory.resting_bytes,
+        room_known=memory.trained_numbers > 0,
     )
     result.tables = [_overview(result, memory.rows), *_mask_table(weights)]
     return result

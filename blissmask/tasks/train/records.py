@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from blissmask.errors import Problem
 from blissmask.events import Advanced, Measured, Warned
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.curve import save_curve
@@ -47,16 +48,24 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
         settings=plan.settings,
     )
     trackers = wanted_trackers(section.log_with)
-    with tracking(trackers, folder, first_step=plan.start + 1, wandb_run=wandb_run) as track:
+    told: set[str] = set()
+
+    def tell_once(problem: Problem | None) -> None:
+        if problem is not None and problem.what not in told:
+            told.add(problem.what)
+            context.reporter.emit(Warned(problem))
+
+    with tracking(trackers, folder, first_step=plan.start + 1, wandb_run=wandb_run, on_trouble=tell_once) as track:
 
         def receive(step: int, values: Values) -> None:
-            log.write(step, values)
+            tell_once(log.write(step, values))
             track(step, values)
             show(step, values)
 
         try:
             yield receive
         finally:
+            tell_once(log.flush())
             # Also when the run stopped or failed: then its curve is looked at most.
             if problem := save_curve(names.log, names.curve, title=names.run_name):
                 context.reporter.emit(Warned(problem))

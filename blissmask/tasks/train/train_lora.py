@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import MachineError, Problem
-from blissmask.events import Noted, NullReporter, PhaseFinished, PhaseStarted
+from blissmask.events import Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.families.files.model_files import model_files
 from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
-from blissmask.tasks.train.checkpoints import Checkpoints
 from blissmask.tasks.train.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.draw import Previews, draw_previews, open_previews
@@ -33,6 +32,8 @@ from blissmask.tasks.train.rules import (
     optimizer_options,
     rate_schedule,
 )
+from blissmask.tasks.train.saving.checkpoints import Checkpoints
+from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.mask_totals import MaskTotals
@@ -91,11 +92,22 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
         # Before the denoisers take the device: the text encoder needs it.
         previews = open_previews(plan, plan.previews, learner_plan, context)
     learners = _load_learners(plan, learner_plan, items, context)
+    _look_at_room(plan, learners, context)
     last = _run_loop(plan, learners, items, previews=previews, device=device, context=context)
     _conclude(plan, items.totals, last, summary)
     if previews is not None and previews.failed:
         what = f"{counted(len(previews.failed), 'preview')} could not be drawn"
         summary.warnings.append(Problem(what, places_of(previews.failed)))
+
+
+def _look_at_room(plan: TrainPlan, learners: Sequence[Learner], context: RunContext) -> None:
+    """Warn before the first step of a disk without room, where the plan could not know what the LoRA needs."""
+    if plan.room_known:
+        return
+    loras = {id(learner.lora): learner.lora for learner in learners}
+    numbers = sum(parameter.numel() for lora in loras.values() for _, parameter in lora.named_parameters())
+    for problem in room_warnings(plan.config.saving, plan.steps, trained_numbers=numbers):
+        context.reporter.emit(Warned(problem))
 
 
 def _learner_plan(plan: TrainPlan, device: torch.device) -> LearnerPlan:
@@ -226,7 +238,7 @@ def _loop_hooks(
         preview_hook = PreviewHook(is_due=is_preview_due, draw=partial(draw_previews, previews, learners, context))
     return LoopHooks(
         is_save_due=plan.saves_at,
-        save=Checkpoints(plan, learners, items.totals).save,
+        save=Checkpoints(plan, learners, items.totals, context).save,
         stop_signal=context.stop_signal,
         validate=validate_when_due,
         previews=preview_hook,

@@ -31,6 +31,7 @@ from blissmask.cachefile import write
 from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError
+from blissmask.storage.seen import NOTHING_SEEN, Seen
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import LoraFormat, to_format, to_native
 from blissmask.training.lora.layers import ADAPTER, Lora, norm_ratio
@@ -111,17 +112,20 @@ def save_lora(
     write_lora(path, tensors, {**metadata, **divisor})
 
 
-def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_lora(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, seen: Seen = NOTHING_SEEN
+) -> None:
     """Publish the tensors of a LoRA file with their hash.
 
-    Metadata that come from another file may hold a hash of that whole file, which is left out.
+    Metadata that come from another file may hold a hash of that whole file, which is left out. ``seen`` is what a plan
+    saw of the files; see ``storage.atomic.publishing``.
     """
     kept = {key: value for key, value in metadata.items() if key != "sshs_legacy_hash"}
     fix = (
         "train on from an earlier checkpoint with a lower `--learning-rate`; "
         "float16 holds nothing above 65504, bfloat16 does"
     )
-    write.save_tensors(path, tensors, {**kept, "sshs_model_hash": _model_hash(tensors)}, fix=fix)
+    write.save_tensors(path, tensors, {**kept, "sshs_model_hash": _model_hash(tensors)}, fix=fix, seen=seen)
 
 
 def read_lora(path: Path) -> dict[str, Tensor]:

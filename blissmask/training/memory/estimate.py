@@ -108,13 +108,18 @@ def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> 
     """
     weights = [_on_device(size, options, load) for size in sizes]
     takes_turns = options.offload_inactive_dit and load.on_gpu
-    trained = [size.lora_per_rank * load.lora.rank * _BYTES_PER_TRAINED for size in sizes]
     return (
         (max(weights) if takes_turns else sum(weights))
-        + (trained[0] if load.shared_lora else sum(trained))
+        + trained_numbers(sizes, load) * _BYTES_PER_TRAINED
         + max(_activations(size, options, load) for size in sizes)
         + _CONTEXT
     )
+
+
+def trained_numbers(sizes: Sequence[ModelSize], load: Load) -> int:
+    """Return about how many numbers are trained; experts that share their LoRA count once."""
+    trained = [size.lora_per_rank * load.lora.rank for size in sizes]
+    return trained[0] if load.shared_lora else sum(trained)
 
 
 def resting_bytes(

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blissmask.errors import InputError, MachineError
+from blissmask.errors import InputError, Problem
 from blissmask.storage import atomic
+from blissmask.storage.ordinary import read_text
 
 Values = Mapping[str, float]
 
@@ -103,19 +104,37 @@ class StepLog:
     def __init__(self, path: Path, *, keep_until: int) -> None:
         self._path = path
         kept = [line for line in _lines(path) if _parse(line, path)["step"] <= keep_until] if keep_until else []
-        atomic.write_text(path, "".join(f"{line}\n" for line in kept))
+        text = "".join(f"{line}\n" for line in kept)
+        atomic.write_text(path, text)
+        self._size = len(text.encode("utf-8", "surrogateescape"))
+        self._waiting: list[str] = []
 
-    def write(self, step: int, values: Values) -> None:
-        """Append one line. Raises MachineError when the disk is full."""
+    def write(self, step: int, values: Values) -> Problem | None:
+        """Append one line, and those that could not be written before.
+
+        Returns:
+            Why the line has to wait: the disk is full, or it is gone. None when it is written.
+        """
         # Eight digits: a float32 has seven to eight, and spelled as a float64 it would be twice as long.
         line = json.dumps({"step": step, **{name: float(f"{value:.8g}") for name, value in values.items()}})
+        self._waiting.append(f"{line}\n")
+        return self.flush()
+
+    def flush(self) -> Problem | None:
+        """Append the lines that wait; see :meth:`write`."""
+        data = "".join(self._waiting).encode()
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
+            with self._path.open("r+b") as file:
+                # An earlier attempt may have written a part of a line.
+                file.truncate(self._size)
+                file.seek(self._size)
+                file.write(data)
         except OSError as error:
-            raise MachineError(
-                f"cannot write the log: {error.strerror}", where=[self._path], fix="free some space, then run again"
-            ) from error
+            fix = "free some space: the lines are kept in memory and written when there is room"
+            return Problem(f"cannot write the log: {error.strerror or error}", (str(self._path),), fix)
+        self._size += len(data)
+        self._waiting.clear()
+        return None
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
@@ -130,7 +149,7 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
     # Bytes that are no text are kept as they are: the line that holds them is named.
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    lines = read_text(path, errors="surrogateescape").split("\n")
     # After the last line end comes nothing, or a line that a kill tore.
     return lines[:-1]
 

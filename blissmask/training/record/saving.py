@@ -118,18 +118,18 @@ def save_run_state(
     *,
     step: int,
     settings: Mapping[str, Any],
-    keep_last: int,
+    keep_last: int | None,
     anew: bool = False,
-) -> None:
-    """Publish a training state after ``step`` steps.
+) -> Path:
+    """Publish a training state after ``step`` steps and return its folder.
 
     Args:
         outputs: where.
         learners: all of the run.
         step: optimiser steps done.
         settings: what must be, or should be, the same when the run is resumed.
-        keep_last: states to keep.
-        anew: see ``checkpoint.save_state``.
+        keep_last: states to keep; None for all that are there.
+        anew: see ``training_state.save_state``.
     """
     tensors: dict[str, Mapping[str, Tensor]] = {}
     numbers: dict[str, Any] = {"settings": dict(settings)}
@@ -139,7 +139,8 @@ def save_run_state(
         tensors[f"optimizer{suffix}"], numbers[f"optimizer{suffix}"] = pack_optimizer(learner.optimizer)
         # Everything else of a schedule is made from the settings.
         numbers[f"scheduler{suffix}"] = learner.scheduler.last_epoch
-    save_state(outputs.folder, outputs.run_name, TrainingState(step, numbers, tensors), keep_last=keep_last, anew=anew)
+    state = TrainingState(step, numbers, tensors)
+    return save_state(outputs.folder, outputs.run_name, state, keep_last=keep_last, anew=anew)
 
 
 def restore_run_state(state: SavedState, learners: Sequence[Learner], options: OptimizerOptions) -> None:

@@ -7,9 +7,10 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from blissmask.errors import MachineError, MissingPackageError
+from blissmask.errors import MachineError, MissingPackageError, Problem
 from blissmask.training.record.metrics import Values
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -61,7 +62,14 @@ def wanted_trackers(log_with: str | None) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def tracking(names: Sequence[str], folder: Path, *, first_step: int, wandb_run: WandbRun) -> Iterator[Track]:
+def tracking(
+    names: Sequence[str],
+    folder: Path,
+    *,
+    first_step: int,
+    wandb_run: WandbRun,
+    on_trouble: Callable[[Problem], None],
+) -> Iterator[Track]:
     """Yield what passes the numbers of a step to every wanted tracker; what was passed is on disk afterwards.
 
     Args:
@@ -69,6 +77,7 @@ def tracking(names: Sequence[str], folder: Path, *, first_step: int, wandb_run: 
         folder: for their files.
         first_step: TensorBoard hides the events of an earlier run from this step on.
         wandb_run: how wandb shows the run.
+        on_trouble: is told when TensorBoard cannot write its files. They are a view of the log, so training goes on.
 
     Raises:
         MachineError: wandb cannot start, e.g. nobody is logged in.
@@ -77,7 +86,7 @@ def tracking(names: Sequence[str], folder: Path, *, first_step: int, wandb_run: 
         tracks = []
         for name in names:
             if name == "tensorboard":
-                tracks.append(stack.enter_context(_tensorboard(folder, first_step=first_step)))
+                tracks.append(stack.enter_context(_tensorboard(folder, first_step=first_step, on_trouble=on_trouble)))
             else:
                 tracks.append(stack.enter_context(_wandb(wandb_run, folder)))
 
@@ -89,34 +98,42 @@ def tracking(names: Sequence[str], folder: Path, *, first_step: int, wandb_run: 
 
 
 @contextlib.contextmanager
-def _tensorboard(folder: Path, *, first_step: int) -> Iterator[Track]:
+def _tensorboard(folder: Path, *, first_step: int, on_trouble: Callable[[Problem], None]) -> Iterator[Track]:
     from torch.utils.tensorboard import SummaryWriter
 
-    with _disk_errors(folder):
+    tell = partial(_tell_of_disk, folder, on_trouble)
+    try:
         writer = SummaryWriter(str(folder), purge_step=first_step)
+    except OSError as error:
+        tell(error)
+        yield _track_nothing
+        return
 
     def track(step: int, values: Values) -> None:
-        with _disk_errors(folder):
+        try:
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
+        except OSError as error:
+            tell(error)
 
     try:
         yield track
     finally:
-        with _disk_errors(folder):
+        try:
             writer.close()
+        except OSError as error:
+            tell(error)
 
 
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Raise MachineError when TensorBoard's writer thread cannot write."""
-    try:
-        yield
-    except OSError as error:
-        fix = "free some space or mend the disk, then run again; `--log-with none` goes without"
-        raise MachineError(
-            f"cannot write TensorBoard's events: {error.strerror or error}", where=[folder], fix=fix
-        ) from error
+def _track_nothing(step: int, values: Values) -> None:
+    """Take the numbers of a step and do nothing with them."""
+
+
+def _tell_of_disk(folder: Path, on_trouble: Callable[[Problem], None], error: OSError) -> None:
+    """Tell that TensorBoard's writer thread cannot write."""
+    fix = "free some space or mend the disk; the log beside the LoRA has all numbers, `--log-with none` goes without"
+    what = f"cannot write TensorBoard's events: {error.strerror or error}"
+    on_trouble(Problem(what, (str(folder),), fix))
 
 
 @contextlib.contextmanager

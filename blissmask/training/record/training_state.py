@@ -13,6 +13,7 @@ state, so that after a kill it is clear which states count.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -28,8 +29,9 @@ from torch import Tensor
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import CacheError, MachineError, first_line
-from blissmask.storage import atomic
+from blissmask.storage import atomic, held_folders
 from blissmask.storage.content import file_sha256
+from blissmask.storage.ordinary import read_text
 
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
@@ -123,22 +125,23 @@ def find_states(folder: Path, name: str, *, by_size: bool = False) -> FoundState
     return FoundStates(newest=whole[-1][1] if whole else None, whole=whole, damaged=damaged)
 
 
-def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int, anew: bool = False) -> Path:
+def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int | None, anew: bool = False) -> Path:
     """Publish a state, then remove all but the newest ``keep_last``.
 
     Args:
         folder: output folder.
         name: of the output.
         state: what to save.
-        keep_last: states to keep, >= 1.
+        keep_last: states to keep, >= 1; None for all that are there.
         anew: whether this is the first state of a run that replaces an earlier one. The earlier run's states are
             removed once this state is written, and not before.
 
     Raises:
-        MachineError: the disk is full; older states are untouched.
+        MachineError: the disk is full, or the folder is gone; older states are untouched.
     """
     target = state_path(folder, name, state.step)
     part = _hidden(target)
+    held_folders.check(target)
     try:
         # Killed saves left these. Nothing else removes them: a run that saves at other steps writes other names.
         for leftover in _parts(folder, name):
@@ -154,17 +157,18 @@ def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int,
         atomic.sync(folder)
         if replaces:
             remove_states(folder, name, but=target)
-        for _, old in find_states(folder, name, by_size=True).whole[:-keep_last]:
-            _remove(old)
+        if keep_last is not None:
+            for _, old in find_states(folder, name, by_size=True).whole[:-keep_last]:
+                _remove(old)
     except OSError as error:
-        _remove(part)
+        _remove_if_possible(part)
         raise MachineError(
             f"cannot save the training state: {error.strerror or error}",
             where=[target],
             fix="free some space, then run again",
         ) from error
     except BaseException:
-        _remove(part)
+        _remove_if_possible(part)
         raise
     return target
 
@@ -190,7 +194,7 @@ def load_state(path: Path) -> SavedState:
     """
     file = path / _STATE
     try:
-        numbers = json.loads(file.read_text(encoding="utf-8"))
+        numbers = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise _unreadable(file, f"cannot be read: {why}") from error
@@ -277,7 +281,7 @@ def _replacing(folder: Path, name: str) -> Path | None:
     """Return the first state of a run that began to replace an earlier run's states; None when none is under way."""
     marker = _marker(folder, name)
     # Names are written as the file system spells them, which need not be UTF-8.
-    return folder / marker.read_text(encoding="utf-8", errors="surrogateescape") if marker.is_file() else None
+    return folder / read_text(marker, errors="surrogateescape") if marker.is_file() else None
 
 
 def _finish_replacing(folder: Path, name: str) -> None:
@@ -297,7 +301,7 @@ def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]
 
 def _is_whole(path: Path, *, by_size: bool) -> bool:
     try:
-        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(path / _MANIFEST))
         names = [file.name for file in path.iterdir() if file.name != _MANIFEST]
         if by_size:
             return {name: entry["size"] for name, entry in manifest.items()} == {
@@ -316,6 +320,12 @@ def _remove(path: Path) -> None:
     """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path if path.name.endswith(_PART) else path.rename(_hidden(path)))
+
+
+def _remove_if_possible(path: Path) -> None:
+    """Remove what a save began; where the drive is gone, that cannot be done, and its own error is on its way."""
+    with contextlib.suppress(OSError):
+        _remove(path)
 
 
 def _hidden(path: Path) -> Path:

@@ -19,6 +19,7 @@ from blissmask.config.dataset_section import MAX_SIDE
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.limits import MOST_CONFIG, refuse_larger
+from blissmask.storage.ordinary import read_text
 
 _OPTION_START = re.compile(r"\s+--(?=[A-Za-z])")
 
@@ -142,7 +143,7 @@ def _read_file(path: Path) -> list[tuple[str, Any]]:
         )
     try:
         refuse_larger(path, MOST_CONFIG)
-        return reader(path.read_text(encoding="utf-8-sig"), path.name)
+        return reader(read_text(path, encoding="utf-8-sig"), path.name)
     except OSError as error:
         raise UsageError(
             f"the prompts cannot be read: {error.strerror}", where=[path], fix="check `sample_prompts`"

@@ -1,0 +1,1 @@
+"""What a training saves, whether there is room for it, and what happens where there is none."""
