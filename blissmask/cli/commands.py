@@ -20,7 +20,7 @@ class Task:
     """Where the work of a command is written; both modules are imported when they are needed.
 
     Attributes:
-        plan: dotted name of the module with ``plan(config) -> Plan``.
+        plan: dotted name of the module with ``outputs(config)``, the folders to lock, and ``plan(config) -> Plan``.
         run: dotted name of the module with ``run(plan, context) -> Summary``.
     """
 

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import importlib
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from blissmask.cli.commands import Command
+from blissmask.cli.installed import doubled_opencv
+from blissmask.cli.stops import STOPPED_AT_ONCE, Stops, stopping
 from blissmask.cli.typed import typed_for_commands
 from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import Flags, Spellings, find_config, load_config
 from blissmask.config.model import Config
-from blissmask.errors import BlissmaskError, InputError, MachineError, exit_code_of
+from blissmask.errors import BlissmaskError, InputError, MachineError, Problem, exit_code_of
 from blissmask.events import Noted
 from blissmask.free_memory import free_cpu_memory, workers
 from blissmask.processes import this_process
-from blissmask.storage.lock import writing_to
+from blissmask.storage.lock import planning_to_write
 from blissmask.ui import problems
-from blissmask.ui.console import err
 
 if TYPE_CHECKING:
     from blissmask.events import Reporter
-    from blissmask.tasks.run.plan import Plan
+    from blissmask.tasks.run.plan import Plan, Summary
 
 _OUR_BUG = 70
 _SIGINT_EXIT = 130
-_STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
 
 
 def execute(command: Command, config_path: Path | None, flags: Flags, spelled: Spellings) -> int:
@@ -43,40 +41,95 @@ def execute(command: Command, config_path: Path | None, flags: Flags, spelled: S
         spelled: how flags were typed.
     """
     try:
-        return _plan_and_run(command, config_path, flags, spelled)
+        with stopping() as stops:
+            return _plan_and_run(command, config_path, flags, spelled, stops)
     except KeyboardInterrupt:
         # Here, since Typer would end without a word.
-        problems.show_note(_STOPPED_AT_ONCE)
+        problems.show_note(STOPPED_AT_ONCE)
         return _SIGINT_EXIT
 
 
-def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spelled: Spellings) -> int:
+def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spelled: Spellings, stops: Stops) -> int:
     config = load_config(find_config(config_path), flags, spelled)
     typed = typed_for_commands(flags, spelled)
     printer = problems.ProblemPrinter(verbose=config.run.verbose, config=config_path, typed=typed)
     try:
-        return _carry_out(command, config, printer)
+        return _carry_out(command, config, printer, stops)
     except BlissmaskError as error:
         return _show(error, printer, as_json=config.run.json_output)
 
 
-def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinter) -> int:
-    from blissmask.tasks.run.plan import Action, RunContext, planned_failures
-    from blissmask.ui import report_json, summary
-    from blissmask.ui.progress import make_reporter, while_planning
+def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinter, stops: Stops) -> int:
+    from blissmask.tasks.run.plan import RunContext
+    from blissmask.ui.progress import make_reporter
 
-    with while_planning(config.run, silent=not _speaks()):
-        task = command.task_for(config)
-        plan: Plan = importlib.import_module(task.plan).plan(config)
-    if _speaks():
-        for problem in plan.warnings:
-            printer.warning(problem)
+    # Before OpenCV is imported, which may fail because of it.
+    doubled = doubled_opencv()
+    _show_warnings(doubled, printer)
+    task = command.task_for(config)
+    planning = importlib.import_module(task.plan)
     if config.run.dry_run:
-        if config.run.json_output:
-            report_json.show_plan(plan)
-        else:
-            summary.show_plan(plan, verbose=config.run.verbose)
-        return 1 if plan.having(Action.FAIL) else 0
+        return _show_plan(_planned(planning, config), config, printer, shown=doubled)
+    # The plan is made under the locks: nobody else changes what it finds in the output folders.
+    folders = planning.outputs(config) if this_process().locks else ()
+    with planning_to_write(folders, command=f"blissmask {command.name}") as locks:
+        plan = _planned(planning, config)
+        _refuse_planned_failures(plan, config)
+        if locks.complete():
+            # Another run wrote into a folder that was not there when this plan began.
+            plan = _planned(planning, config)
+        plan.warnings += locks.warnings
+        _show_warnings(plan.warnings, printer)
+        plan.warnings[:0] = doubled
+        run = importlib.import_module(task.run).run
+        started = time.monotonic()
+        stops.working = True
+        with make_reporter(config.run, command.name, printer, silent=not _speaks()) as reporter:
+            jobs = _workers(config, plan, reporter)
+            result: Summary = run(plan, RunContext(reporter, jobs, config.run.fail_fast, stops.signal_number))
+    result.seconds = time.monotonic() - started
+    result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
+    _show_result(result, plan, config, printer)
+    return int(result.exit_code)
+
+
+def _planned(planning: ModuleType, config: Config) -> Plan:
+    """Make the plan of a task, and show in a terminal that it is being made."""
+    from blissmask.tasks.run.shares import own_items
+    from blissmask.ui.progress import while_planning
+
+    processes = this_process()
+    with while_planning(config.run, silent=not processes.speaks):
+        plan: Plan = planning.plan(config)
+    if processes.apart:
+        plan.items = own_items(plan.items, processes)
+    return plan
+
+
+def _show_warnings(warnings: Sequence[Problem], printer: problems.ProblemPrinter) -> None:
+    if _speaks():
+        for problem in warnings:
+            printer.warning(problem)
+
+
+def _show_plan(plan: Plan, config: Config, printer: problems.ProblemPrinter, *, shown: Sequence[Problem]) -> int:
+    """Show what ``--dry-run`` asks for, and return the exit code; the warnings ``shown`` are on the screen already."""
+    from blissmask.tasks.run.plan import Action
+    from blissmask.ui import report_json, summary
+
+    _show_warnings(plan.warnings, printer)
+    plan.warnings[:0] = shown
+    if config.run.json_output:
+        report_json.show_plan(plan)
+    else:
+        summary.show_plan(plan, verbose=config.run.verbose)
+    return 1 if plan.having(Action.FAIL) else 0
+
+
+def _refuse_planned_failures(plan: Plan, config: Config) -> None:
+    """Raise InputError when ``--fail-fast`` is given and the plan knows what will fail."""
+    from blissmask.tasks.run.plan import planned_failures
+
     if config.run.fail_fast and (failures := planned_failures(plan)):
         places = [failure.problem.line for failure in failures]
         raise InputError(
@@ -84,32 +137,25 @@ def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinte
             where=places,
             fix="mend it, or leave `--fail-fast` out",
         )
-    run = importlib.import_module(task.run).run
-    started = time.monotonic()
-    # To the end of the summary: a signal that comes when all is done must not hide what was done.
-    with _graceful_stop() as stop_signal:
-        with (
-            make_reporter(config.run, command.name, printer, silent=not _speaks()) as reporter,
-            writing_to(plan.outputs, command=f"blissmask {command.name}"),
-        ):
-            jobs = _workers(config, plan, reporter)
-            result = run(plan, RunContext(reporter, jobs, config.run.fail_fast, stop_signal))
-        result.seconds = time.monotonic() - started
-        result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
-        if not _speaks():
-            return int(result.exit_code)
-        if config.run.json_output:
-            report_json.show_summary(result)
-        else:
-            summary.show_summary(result, already_shown=plan.warnings, printer=printer)
-        return int(result.exit_code)
+
+
+def _show_result(result: Summary, plan: Plan, config: Config, printer: problems.ProblemPrinter) -> None:
+    from blissmask.ui import report_json, summary
+
+    if not _speaks():
+        return
+    if config.run.json_output:
+        report_json.show_summary(result)
+    else:
+        summary.show_summary(result, already_shown=plan.warnings, printer=printer)
 
 
 def _workers(config: Config, plan: Plan, reporter: Reporter) -> int:
     """Return how many items to work on at once; say so where memory allows fewer than there are cores."""
     if config.run.jobs is not None:
         return config.run.jobs
-    cores = config.run.worker_count
+    # The processes of one machine share its cores.
+    cores = max(1, config.run.worker_count // this_process().local_count)
     jobs = workers(cores, plan.largest_pixels)
     if jobs < cores:
         size = f"{plan.largest_pixels / 1e6:.0f} megapixels"
@@ -122,7 +168,7 @@ def _workers(config: Config, plan: Plan, reporter: Reporter) -> int:
 
 def _speaks() -> bool:
     """Return whether this process talks: under torchrun and accelerate only the first one does."""
-    return this_process().first
+    return this_process().speaks
 
 
 def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
@@ -139,7 +185,7 @@ def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
     except BlissmaskError as error:
         return _show(error, printer, as_json=as_json)
     except KeyboardInterrupt:
-        problems.show_note(_STOPPED_AT_ONCE)
+        problems.show_note(STOPPED_AT_ONCE)
         return _SIGINT_EXIT
     except BrokenPipeError:
         return 1
@@ -172,31 +218,3 @@ def _show(error: BlissmaskError, printer: problems.ProblemPrinter, *, as_json: b
 
         report_json.show_error(error, printer.fix_text)
     return exit_code_of(error)
-
-
-@contextmanager
-def _graceful_stop() -> Iterator[Callable[[], int]]:
-    """Let the first Ctrl-C or SIGTERM finish the item in hand; the second Ctrl-C stops at once.
-
-    Yields:
-        A function that returns the signal's number once one came, else 0.
-    """
-    received = 0
-
-    def note(number: int, frame: object) -> None:
-        nonlocal received
-        if received:
-            # Not by an exception: leaving the run would wait for its threads, and the clip that one of them has in hand
-            # may take long. What is written is whole or hidden, and the kernel frees the locks.
-            problems.show_note(_STOPPED_AT_ONCE)
-            err().show_cursor()
-            os._exit(128 + number)
-        received = number
-        problems.show_note("stopping after the item in hand; Ctrl-C again stops at once")
-
-    earlier = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: received
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)

@@ -5,10 +5,13 @@ Text is printed as it is, never read as markup.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+import sys
 import textwrap
 import unicodedata
+from typing import IO, Any, cast
 
 from rich.console import Console  # noqa: TID251
 
@@ -22,7 +25,30 @@ def out() -> Console:
 @functools.cache
 def err() -> Console:
     """Return the console for progress, warnings and errors, on stderr."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    talk = cast("IO[str]", _Talk())
+    return Console(file=talk, stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+class _Talk:
+    """The present stderr, for runs that outlive whoever reads it.
+
+    A closed terminal, or a ``tee`` that Ctrl-C has ended, must not end a training before it is saved: what nobody can
+    read any more is dropped.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> int:
+        """Write ``text`` where somebody reads it."""
+        with contextlib.suppress(OSError):
+            return sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush where somebody reads it."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 _KEPT_SPACE = "\0"

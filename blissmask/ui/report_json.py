@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -58,10 +59,25 @@ def show_bug(error: BaseException, *, exit_code: int) -> None:
 
 
 class JsonLines:
-    """A Reporter that prints each event as one JSON line with a ``type``."""
+    """A Reporter that prints each event as one JSON line with a ``type``.
+
+    When the program that reads the lines is gone, the run is asked to stop as by a closed terminal: it saves first.
+    """
+
+    def __init__(self) -> None:
+        self._is_read = True
 
     def emit(self, event: Event) -> None:
         """Print ``event``; single items are left out, steps say enough."""
+        if not self._is_read:
+            return
+        try:
+            self._print(event)
+        except BrokenPipeError:
+            self._is_read = False
+            signal.raise_signal(signal.SIGHUP)
+
+    def _print(self, event: Event) -> None:
         match event:
             case Measured(step=step, values=values, total=total):
                 # Steps are read from a GPU a few at a time; this is when they were read, in seconds since 1970.

@@ -1,4 +1,4 @@
-"""Promise 22: Ctrl-C and SIGTERM finish the item in hand and say how to go on; the second Ctrl-C stops at once."""
+"""Promise 22: Ctrl-C, SIGTERM and SIGHUP finish the item in hand and say how to go on; the second Ctrl-C stops at once."""
 
 import random
 import signal
@@ -13,11 +13,11 @@ from tests.faults.forks import Forks, Running
 from tests.faults.injected import Fault
 from tests.faults.scenes import SCENES, results
 
-STOPS = 4
+STOPS = 3
 CLIP_FRAMES = 1000
 """So many that a busy machine sends the second signal before half of them are done."""
 GO_ON = "run the same command again to continue"
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 def wait_for_lock(run: Running, output: Path) -> None:
