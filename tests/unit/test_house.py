@@ -163,3 +163,28 @@ def test_a_named_family_is_found():
     name = FAMILIES.names()[0]
     assert all(map(names_a_family, [name, f'[model]\narch = "{name}"', f"blissmask cache --arch {name} --model tiny"]))
     assert not any(map(names_a_family, [f"{name}x", f"of {name}", "--arch NAME"]))
+
+
+READS_OTHERWISE = {
+    # The package's own modules, and what the kernel tells in /proc and /sys.
+    "blissmask.plugins",
+    "blissmask.training.memory.host_memory",
+}
+OPENS_TO_WRITE = ("w", "a", "x", "+")
+# Pillow gets a file that is open already; the other one is the null device.
+OPENS_WHAT_IS_OPEN = ("Image.open", "os.open")
+
+
+def test_files_are_opened_in_one_place_that_refuses_pipes_and_devices():
+    elsewhere = []
+    for name, tree in trees().items():
+        for node in ast.walk(tree):
+            if name.startswith("blissmask.storage.") or name in READS_OTHERWISE or not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            mode = "".join(str(part.value) for part in node.args if isinstance(part, ast.Constant))
+            reads = called == "open" and not any(letter in mode for letter in OPENS_TO_WRITE)
+            by_path = called in ("read_text", "read_bytes") and isinstance(node.func, ast.Attribute)
+            if by_path or (reads and ast.unparse(node.func) not in OPENS_WHAT_IS_OPEN):
+                elsewhere.append(f"{name}:{node.lineno}")
+    assert elsewhere == []

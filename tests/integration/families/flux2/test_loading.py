@@ -89,12 +89,6 @@ def test_the_full_size_vae_is_rebuilt_from_its_shapes():
     }
 
 
-def test_tiles_are_smaller_than_pictures(tmp_path: Path):
-    _, state = state_of(lambda: AutoencoderKLFlux2(block_out_channels=(32,) * 4, layers_per_block=1))
-    vae = kl_flux2.VAE.load_file(written(tmp_path / "vae.safetensors", state), **FP32)
-    assert (vae.tile_sample_min_size, vae.tile_latent_min_size) == (512, 64)
-
-
 @pytest.mark.parametrize("prefix", ["model.", "language_model.model.", "model.language_model."])
 def test_mistral_loads_from_every_layout(tmp_path: Path, prefix: str):
     _, state = state_of(tiny.mistral)
