@@ -78,6 +78,15 @@ def test_without_room_in_time_the_state_is_in_the_second_place_which_is_named(tm
     assert str(tmp_path / "out") in problem.fix
 
 
+def test_a_second_place_that_holds_something_gets_a_folder_of_its_own(tmp_path):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "of another run").touch()
+    with pytest.raises(MachineError):
+        run(Disk(1000), tmp_path)
+    [state] = (tmp_path / "second").glob("blissmask-lora-*/lora-step00000006-state")
+    assert state.is_dir()
+
+
 def test_a_limit_on_the_size_of_files_is_not_waited_for(tmp_path):
     disk = Disk(1000, no_room(errno.EFBIG))
     with pytest.raises(MachineError, match="second place"):

@@ -138,9 +138,12 @@ def _end_in_second_place(rescue: Rescue, failure: MachineError, outputs: Outputs
 
 
 def _folder_of(rescue: Rescue, outputs: Outputs) -> Path:
+    """Return where to save: a new folder, unless the named one is empty; what is in it may be of another run."""
     if rescue.folder is not None:
-        return rescue.folder
-    return Path(tempfile.mkdtemp(prefix=f"blissmask-{outputs.run_name}-"))
+        rescue.folder.mkdir(parents=True, exist_ok=True)
+        if not any(rescue.folder.iterdir()):
+            return rescue.folder
+    return Path(tempfile.mkdtemp(prefix=f"blissmask-{outputs.run_name}-", dir=rescue.folder))
 
 
 def _is_useless_to_wait(failure: MachineError) -> bool:
