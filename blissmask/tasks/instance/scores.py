@@ -58,8 +58,8 @@ def write_scores(
         references: the reference photos.
         keep_others: whether other items that the file holds stay: those of the other processes of a job array.
     """
-    items = {key: score.to_json() for key, score in scores.items()}
-    without_mask = {key: _without(making.settings, item.note) for key, item in left_out.items()}
+    items: dict[str, object] = {key: score.to_json() for key, score in scores.items()}
+    without_mask: dict[str, object] = {key: _without(making.settings, item.note) for key, item in left_out.items()}
     if keep_others:
         before = read_record(folder / SCORES_NAME) or {}
         items = {**_table(before.get("items")), **items}
