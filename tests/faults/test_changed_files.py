@@ -17,13 +17,13 @@ SOME_FAILED = 3
 INPUTS = {
     "masks": ("photos/two.png",),
     "instance": ("photos/two.png",),
-    "apply": ("masks/four.png", "subject/four.png"),
-    "to-alpha": ("photos/four.png", "masks/four.png", "photos/four.txt"),
-    "cache": ("photos/four.png", "masks/four.png", "photos/four.txt"),
+    "apply": ("masks/two.png", "subject/two.png"),
+    "to-alpha": ("photos/two.png", "masks/two.png", "photos/two.txt"),
+    "cache": ("photos/two.png", "masks/two.png", "photos/two.txt"),
 }
 """What is read for the item that is still to come when the first result gets its name."""
 EACH_INPUT = [(command, name) for command, names in INPUTS.items() for name in names]
-MASKS = {"masks": "out/two.png", "instance": "out/two.png", "apply": "out/four.png", "to-alpha": "out/four.png"}
+MASKS = {"masks": "out/two.png", "instance": "out/two.png", "apply": "out/two.png", "to-alpha": "out/two.png"}
 """Results that people retouch."""
 
 
