@@ -121,6 +121,7 @@ def test_a_training_goes_on_by_itself_when_there_is_room_again(
     prepare(tmp_path)
     mounting.shell(tmp_path, FILL.format(begun=begun, room=30_000))
     waiting = mounting.start(tmp_path, "train", "--no-progress", "--max-train-steps", "8", name="waiting")
+    waiting.wait_until((tmp_path / "waiting.err").exists)
     waiting.wait_until(lambda: "the training waits to be saved" in waiting.said())
     mounting.shell(tmp_path, "rm out/filler")
     ended = waiting.wait()

@@ -168,7 +168,7 @@ def test_a_named_family_is_found():
 READS_OTHERWISE = {
     # The package's own modules, and what the kernel tells in /proc and /sys.
     "blissmask.plugins",
-    "blissmask.training.memory.host_memory",
+    "blissmask.free_memory",
 }
 OPENS_TO_WRITE = ("w", "a", "x", "+")
 # Pillow gets a file that is open already; the other one is the null device.
