@@ -171,8 +171,8 @@ READS_OTHERWISE = {
     "blissmask.free_memory",
 }
 OPENS_TO_WRITE = ("w", "a", "x", "+")
-# Pillow gets a file that is open already; the other one is the null device.
-OPENS_WHAT_IS_OPEN = ("Image.open", "os.open")
+# Pillow gets a file that is open already, PyAV a path that was looked at; the third one is the null device.
+OPENS_WHAT_IS_OPEN = ("Image.open", "av.open", "os.open")
 
 
 def test_files_are_opened_in_one_place_that_refuses_pipes_and_devices():
