@@ -11,8 +11,8 @@ _NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of one number in a LoRA file, by ``save_precision``."""
 _STATE_BYTES = 12
 """Of a training state for each trained number: the float32 weight and the two moments of AdamW."""
-_STEP_BYTES = 700
-"""A step in the log and in TensorBoard's events."""
+_STEP_BYTES = 500
+"""A step in the log and in TensorBoard's events: 165 and 323 bytes, measured on 40 steps with the mask loss on."""
 
 
 def room_warnings(section: SavingSection, steps: StepPlan, *, trained_numbers: int) -> list[Problem]:
