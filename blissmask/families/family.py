@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from blissmask.errors import UsageError
 from blissmask.families.files.identity import joined_identity
+from blissmask.families.files.lora_readers import LoraReader
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
-from blissmask.families.latent_encoder import LatentEncoder, latents_alone
-from blissmask.families.lora_readers import LoraReader
 from blissmask.families.protocol import Denoiser, Expert, LatentSpec, PixelEncoder, TextEncoder
+from blissmask.families.vae.latent_encoder import LatentEncoder, latents_alone
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from blissmask.errors import ModelError
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Part
-from blissmask.families.pixels import signed_picture
+from blissmask.families.vae.pixels import signed_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image

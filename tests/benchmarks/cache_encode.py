@@ -29,7 +29,7 @@ from torch import Tensor
 
 from blissmask.cachefile.write import save_tensors
 from blissmask.config.load import load_config
-from blissmask.families.latent_encoder import LatentEncoder
+from blissmask.families.vae.latent_encoder import LatentEncoder
 from blissmask.families.wan import tiny
 from blissmask.families.wan.vae import WanVaeEncoder
 from blissmask.tasks.cache.plan import plan as plan_cache

@@ -5,7 +5,6 @@ import dataclasses
 import torch
 
 from blissmask.families.family import FamilyForTask
-from blissmask.families.pixels import signed_picture
 from blissmask.families.previews import (
     EncodedPrompt,
     PreviewPipeline,
@@ -14,6 +13,7 @@ from blissmask.families.previews import (
     encode_picture,
     euler,
 )
+from blissmask.families.vae.pixels import signed_picture
 from tests.builders.families import CPU, TINY, family_of
 from tests.builders.pictures import random_rgb
 

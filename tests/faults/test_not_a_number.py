@@ -15,9 +15,9 @@ from blissmask import plugins
 from blissmask.errors import InputError
 from blissmask.events import Event, Measured
 from blissmask.families.family import Family, Methods
-from blissmask.families.latent_encoder import latents_alone
 from blissmask.families.protocol import Item, PixelEncoder
 from blissmask.families.registry import load_family
+from blissmask.families.vae.latent_encoder import latents_alone
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training

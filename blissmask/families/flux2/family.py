@@ -6,14 +6,14 @@ from functools import partial
 
 from blissmask.cachefile.layout import FrameAxis
 from blissmask.families.family import Family, Methods, Task
+from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.flux2 import names, parts
 from blissmask.families.flux2.templates import ROWS, TextTemplate
-from blissmask.families.latent_encoder import latents_alone, latents_with_controls
-from blissmask.families.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl_flux2
+from blissmask.families.vae.latent_encoder import latents_alone, latents_with_controls
 
 _LATENT = LatentSpec(
     channels=128, spatial_stride=16, temporal_stride=4, grid_multiple=16, frame_axis=FrameAxis.ABSENT, subcells=2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from blissmask.families.family import Family, Methods, Task
+from blissmask.families.files.lora_readers import musubi_tuner
 from blissmask.families.hunyuan import names, parts
-from blissmask.families.lora_readers import musubi_tuner
 from blissmask.families.protocol import LatentSpec
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.lora_readers import Spelling, comfyui, whole_layer
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
-from blissmask.families.lora_readers import Spelling, comfyui, whole_layer
 
 EMBEDDINGS = (
     ("txt_in.t_embedder.mlp.0", "context_embedder.time_text_embed.timestep_embedder.linear_1"),

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
+from blissmask.families.files.lora_readers import musubi_tuner
 from blissmask.families.hunyuan.names import COMFYUI
 from blissmask.families.hunyuan15 import names, parts
-from blissmask.families.lora_readers import musubi_tuner
 from blissmask.families.protocol import LatentSpec
 
 # The cached latents times the scale have the spread of noise. Source: the VAE's configuration.

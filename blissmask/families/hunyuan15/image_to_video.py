@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from blissmask.families.encoders import siglip
-from blissmask.families.latent_encoder import latents_alone
 from blissmask.families.protocol import Item, PixelEncoder
+from blissmask.families.vae.latent_encoder import latents_alone
 
 
 def encode_first_frame(item: Item, vae: PixelEncoder, siglip_model: Any) -> dict[str, Tensor]:

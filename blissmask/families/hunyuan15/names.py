@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.lora_readers import whole_layer
 from blissmask.families.files.stored_tensors import Tensors
 from blissmask.families.hunyuan import names as hunyuan
-from blissmask.families.lora_readers import whole_layer
 
 DENOISER = KeyMap(
     [

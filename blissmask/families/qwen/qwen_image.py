@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
-from blissmask.families.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
+from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.qwen import parts
 from blissmask.families.qwen.templates import GENERATE

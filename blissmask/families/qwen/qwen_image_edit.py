@@ -7,9 +7,9 @@ from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.part import Part
-from blissmask.families.latent_encoder import latents_with_controls
 from blissmask.families.qwen import parts, qwen_image
 from blissmask.families.qwen.templates import EDIT, EDIT_PLUS, ChatTemplate
+from blissmask.families.vae.latent_encoder import latents_with_controls
 
 
 def _methods(template: ChatTemplate) -> Methods:

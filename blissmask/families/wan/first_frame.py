@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from blissmask.families.conditioning import stacked
-from blissmask.families.latent_encoder import latents_alone
 from blissmask.families.protocol import Batch, Item, PixelEncoder
+from blissmask.families.vae.latent_encoder import latents_alone
 from blissmask.families.wan.denoiser import WanDenoiser
 
 

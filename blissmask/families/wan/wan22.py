@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blissmask.families.family import Family
-from blissmask.families.lora_readers import comfyui, musubi_tuner
+from blissmask.families.files.lora_readers import comfyui, musubi_tuner
 from blissmask.families.wan.family import LATENT, image_to_video, text_to_video
 from blissmask.families.wan.parts import experts, image_denoiser, text_denoiser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
-from blissmask.families.lora_readers import comfyui
+from blissmask.families.files.lora_readers import comfyui
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.wan import parts
 

@@ -13,8 +13,8 @@ from blissmask.cachefile import fingerprint
 from blissmask.cachefile.layout import OURS, text_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.errors import BlissmaskError, MachineError
-from blissmask.families.pixels import signed_picture
 from blissmask.families.protocol import EncodedText, TextEncoder
+from blissmask.families.vae.pixels import signed_picture
 from blissmask.media.image import read_image
 from blissmask.processes import Processes
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, Model, refuse_other_model

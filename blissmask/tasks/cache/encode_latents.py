@@ -21,8 +21,8 @@ from blissmask.cachefile.redo import FILE_CHANGED, Redo
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.errors import BlissmaskError, MachineError
-from blissmask.families.latent_encoder import LatentEncoder
-from blissmask.families.pixels import to_signed
+from blissmask.families.vae.latent_encoder import LatentEncoder
+from blissmask.families.vae.pixels import to_signed
 from blissmask.masks.latent import one_frame_weights
 from blissmask.tasks.cache.cached_dataset import Model, refuse_other_model
 from blissmask.tasks.cache.planned_entries import LatentEntry

@@ -7,7 +7,7 @@
 :mod:`file` writes ``native``; the others are made from it. ``diffusers`` has no alpha: the scale is in B. The tables
 between names come from the model's own modules, so ``lora_unet_blocks_0_self_attn_q`` is never guessed back into dots.
 
-Which programs read which spelling of a family whole is in :mod:`blissmask.families.lora_readers`.
+Which programs read which spelling of a family whole is in :mod:`blissmask.families.files.lora_readers`.
 
 Where the original repository has fused layers, native and kohya files have them, too (see :mod:`fused`). Their native
 files have no alpha: the scale is in B, since the diffusers loader of such a family refuses alpha.

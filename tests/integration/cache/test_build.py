@@ -8,7 +8,7 @@ import torch
 
 from blissmask.cachefile.read import list_headers
 from blissmask.errors import InputError, MaskError, UsageError
-from blissmask.families.latent_encoder import LatentEncoder
+from blissmask.families.vae.latent_encoder import LatentEncoder
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, entries, metadata, plan

@@ -9,9 +9,9 @@ from PIL import Image
 
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.flux2 import templates
-from blissmask.families.pixels import signed_picture
 from blissmask.families.protocol import Batch
 from blissmask.families.vae import kl_flux2
+from blissmask.families.vae.pixels import signed_picture
 from tests.builders.families import CPU, TINY, family_of
 from tests.builders.pictures import random_rgb
 from tests.builders.single_files import FP32
