@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.stored_tensors import Tensors
+from blissmask.families.lora_readers import Spelling, comfyui, musubi_tuner
 
 _FUSED = ".attention.qkv.weight"
 _ROWS = ("layers", "noise_refiner", "context_refiner")
@@ -19,6 +22,18 @@ COMFYUI = KeyMap(
         ),
     ]
 )
+
+
+def in_comfyui(name: str) -> str:
+    """Return ComfyUI's own name of a layer, that of the whole one for query, key and value."""
+    return re.sub(r"\.to_[qkv]$", ".qkv", COMFYUI.to_original(name))
+
+
+LORA_READERS = (
+    comfyui(in_comfyui, *(Spelling(prefix) for prefix in ("diffusion_model.", "transformer.", ""))),
+    musubi_tuner(),
+)
+"""ComfyUI also looks for diffusers' names, but not in kohya files."""
 
 
 def rename_denoiser(tensors: Tensors) -> Tensors:

@@ -7,7 +7,7 @@ from blissmask.families.encoders.qwen3 import chat
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl
-from blissmask.families.zimage import parts
+from blissmask.families.zimage import names, parts
 
 _LATENT = LatentSpec(
     channels=16,
@@ -39,6 +39,7 @@ ARCHITECTURE = Family(
     # Source: musubi-tuner's documentation of the family.
     default_shift=2.0,
     modelspec="Z-Image/lora",
+    lora_readers=names.LORA_READERS,
     tasks={
         "t2i": Task(
             latents=(parts.VAE_ENCODER,),
