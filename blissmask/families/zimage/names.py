@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner
 from blissmask.families.files.stored_tensors import Tensors
-from blissmask.families.lora_readers import Spelling, comfyui, musubi_tuner
 
 _FUSED = ".attention.qkv.weight"
 _ROWS = ("layers", "noise_refiner", "context_refiner")
