@@ -12,9 +12,9 @@ _PANEL = "Timesteps"
 class TimestepsSection(Section):
     """[timesteps]: how noise levels are drawn. The names are those of musubi-tuner."""
 
-    timestep_sampling: Literal["uniform", "sigmoid", "shift", "flux_shift", "qwen_shift", "logsnr"] = option(
-        "shift", "How noise levels are drawn", panel=_PANEL
-    )
+    timestep_sampling: Literal[
+        "uniform", "sigmoid", "shift", "flux_shift", "flux2_shift", "qwen_shift", "krea2_shift", "logsnr"
+    ] = option("shift", "How noise levels are drawn", panel=_PANEL)
     discrete_flow_shift: Number | None = option(
         None, "Shift of the noise levels", panel=_PANEL, gt=0, default_text="the family's"
     )

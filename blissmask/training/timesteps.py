@@ -8,7 +8,7 @@ musubi-tuner's samplers of the same names.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,27 +127,36 @@ def log_snr(*, mean: float, std: float) -> NoiseDistribution:
     return NoiseDistribution(quantile, cumulative)
 
 
-FLUX_LINE = ((256, 0.5), (4096, 1.15))
-"""Two points (tokens, mu) of :func:`resolution_shift`, from musubi-tuner's ``flux_shift``."""
-QWEN_LINE = ((256, 0.5), (8192, 0.9))
-"""The same from its ``qwen_shift``."""
+@dataclass(frozen=True, slots=True)
+class ShiftLine:
+    """How the shift of the noise levels grows with the size of a picture: mu is linear in the number of tokens.
 
-
-def resolution_shift(grid_hw: tuple[int, int], line: tuple[tuple[int, float], tuple[int, float]]) -> float:
-    """Return the shift ``exp(mu)`` of a resolution, with mu linear in the number of tokens, ``(h // 2) * (w // 2)``.
-
-    1024x1024 pixels give 3.15819 on the flux line.
-
-    Args:
-        grid_hw: latent rows and columns.
-        line: two points (tokens, mu).
+    Attributes:
+        low, high: two points (tokens, mu) of the line; it goes on beyond them.
+        token_side: latent cells along a side of a token.
     """
-    (tokens_a, mu_a), (tokens_b, mu_b) = line
-    tokens = (grid_hw[0] // 2) * (grid_hw[1] // 2)
-    return math.exp(mu_a + (mu_b - mu_a) * (tokens - tokens_a) / (tokens_b - tokens_a))
+
+    low: tuple[int, float]
+    high: tuple[int, float]
+    token_side: int = 2
+
+    def shift(self, grid_hw: tuple[int, int]) -> float:
+        """Return ``exp(mu)`` for latent (rows, columns): 3.15819 for 1024x1024 pixels on the line of ``flux_shift``."""
+        (tokens_a, mu_a), (tokens_b, mu_b) = self.low, self.high
+        tokens = (grid_hw[0] // self.token_side) * (grid_hw[1] // self.token_side)
+        return math.exp(mu_a + (mu_b - mu_a) * (tokens - tokens_a) / (tokens_b - tokens_a))
 
 
-Sampling = Literal["uniform", "sigmoid", "shift", "flux_shift", "qwen_shift", "logsnr"]
+SHIFT_LINES: Mapping[str, ShiftLine] = {
+    "flux_shift": ShiftLine((256, 0.5), (4096, 1.15)),
+    # FLUX.2's latents are folded into tokens already.
+    "flux2_shift": ShiftLine((256, 0.5), (4096, 1.15), token_side=1),
+    "qwen_shift": ShiftLine((256, 0.5), (8192, 0.9)),
+    "krea2_shift": ShiftLine((256, 0.5), (6400, 1.15)),
+}
+"""The samplings whose shift follows the size of a picture; each was made for a model and works with any."""
+
+Sampling = Literal["uniform", "sigmoid", "shift", "flux_shift", "flux2_shift", "qwen_shift", "krea2_shift", "logsnr"]
 
 NoiseOf = Callable[[tuple[int, int]], NoiseDistribution]
 """Latent (rows, columns) -> the noise levels to train on; only the resolution-dependent samplings look at the size."""
@@ -206,12 +215,10 @@ def _sampling(options: NoiseOptions, grid_hw: tuple[int, int]) -> NoiseDistribut
             return shifted_sigmoid(scale=options.sigmoid_scale, shift=1.0)
         case "shift":
             return shifted_sigmoid(scale=options.sigmoid_scale, shift=options.shift)
-        case "flux_shift":
-            return shifted_sigmoid(scale=options.sigmoid_scale, shift=resolution_shift(grid_hw, FLUX_LINE))
-        case "qwen_shift":
-            return shifted_sigmoid(scale=options.sigmoid_scale, shift=resolution_shift(grid_hw, QWEN_LINE))
         case "logsnr":
             return log_snr(mean=options.logit_mean, std=options.logit_std)
+        case by_size:
+            return shifted_sigmoid(scale=options.sigmoid_scale, shift=SHIFT_LINES[by_size].shift(grid_hw))
 
 
 def draw_levels(

@@ -4,12 +4,10 @@ import pytest
 import torch
 
 from blissmask.training.timesteps import (
-    FLUX_LINE,
-    QWEN_LINE,
+    SHIFT_LINES,
     draw_levels,
     log_snr,
     loss_factors,
-    resolution_shift,
     shifted_sigmoid,
     uniform,
 )
@@ -28,18 +26,22 @@ def levels(distribution, count=20_000, **options):
 
 
 @pytest.mark.parametrize(
-    ("size_wh", "flux", "qwen"),
+    ("size_wh", "flux", "qwen", "krea2"),
     [
-        ((1024, 1024), 3.15819, 2.00080),
-        ((1328, 1328), 5.06712, 2.30326),
-        ((960, 544), 2.22995, 1.80384),
-        ((512, 512), 1.87761, 1.71379),
+        ((1024, 1024), 3.15819, 2.00080, 2.47502),
+        ((1328, 1328), 5.06712, 2.30326, 3.32588),
+        ((960, 544), 2.22995, 1.80384, 1.99120),
+        ((512, 512), 1.87761, 1.71379, 1.78827),
     ],
 )
-def test_resolution_shift_is_the_golden_figure(size_wh, flux, qwen):
-    grid_hw = (size_wh[1] // 8, size_wh[0] // 8)
-    assert resolution_shift(grid_hw, FLUX_LINE) == pytest.approx(flux, abs=1e-5)
-    assert resolution_shift(grid_hw, QWEN_LINE) == pytest.approx(qwen, abs=1e-5)
+def test_the_shift_of_a_size_is_the_golden_figure(size_wh, flux, qwen, krea2):
+    def shift(name, stride):
+        return SHIFT_LINES[name].shift((size_wh[1] // stride, size_wh[0] // stride))
+
+    assert shift("flux_shift", stride=8) == pytest.approx(flux, abs=1e-5)
+    assert shift("flux2_shift", stride=16) == pytest.approx(flux, abs=1e-5)
+    assert shift("qwen_shift", stride=8) == pytest.approx(qwen, abs=1e-5)
+    assert shift("krea2_shift", stride=8) == pytest.approx(krea2, abs=1e-5)
 
 
 def test_shift_moves_the_median_to_shift_over_shift_plus_one():

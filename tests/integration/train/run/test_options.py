@@ -70,6 +70,7 @@ def test_the_shift_is_the_familys_unless_it_is_given():
         ("qwen_shift", (1024, 1024), 2.00080),
         ("qwen_shift", (1328, 1328), 2.30326),
         ("qwen_shift", (960, 544), 1.80384),
+        ("krea2_shift", (1024, 1024), 2.47502),
     ],
 )
 def test_the_shift_of_a_resolution_is_the_golden_figure(sampling, size_wh, shift):
