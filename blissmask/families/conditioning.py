@@ -1,4 +1,7 @@
-"""Bring the cached conditioning of a batch into the shape that denoisers take. B items, L text rows, D their width."""
+"""Bring the cached conditioning of a batch into the shape that denoisers take. B items, L text rows.
+
+A row is a vector (D,), or a table (T, D) where a family taps T layers of its text encoder.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,16 @@ def stacked(value: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def padded_rows(rows: Tensor | Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return text rows (B, L, D) padded with zeros to the longest, and a mask (B, L) of the rows that are real."""
-    padded_BLD = pad_sequence([row.to(device, dtype) for row in rows], batch_first=True)
+    """Return text rows (B, L, ...) padded with zeros to the longest, and a mask (B, L) of the rows that are real.
+
+    Args:
+        rows: of each caption, (L, ...).
+        device, dtype: of the result.
+    """
+    padded_BL = pad_sequence([caption.to(device, dtype) for caption in rows], batch_first=True)
     # Made on the device from numbers that the host knows: a copy would wait for the device.
-    places_L = torch.arange(padded_BLD.shape[1], device=device)
-    return padded_BLD, torch.stack([places_L < len(row) for row in rows])
+    places_L = torch.arange(padded_BL.shape[1], device=device)
+    return padded_BL, torch.stack([places_L < len(caption) for caption in rows])
 
 
 def control_latents(batch: Batch, *, required: bool) -> list[Tensor]:

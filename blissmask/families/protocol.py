@@ -60,7 +60,8 @@ class EncodedText:
     """The conditioning of one caption, as it is cached.
 
     Attributes:
-        tensors: content name -> tensor, e.g. ``{"t5": (L, 4096)}``; the cache file adds the dtype to the name.
+        tensors: content name -> tensor, e.g. ``{"t5": (L, 4096)}``; rows may have more axes, such as (L, 12, 2560) of
+            12 tapped layers. The cache file adds the dtype to the name.
         variable_length: content names whose first axis is the caption's own length (``varlen_`` in the file).
     """
 

@@ -57,6 +57,15 @@ def test_mask_weights_are_read_back_exactly(tmp_path):
     assert torch.equal(load_entry(header).weights_1fhw, WEIGHTS_1fhw)
 
 
+def test_text_rows_of_several_layers_are_read_back(tmp_path):
+    """Families that tap several layers of their text encoder cache (L, T, D)."""
+    path, rows_LTD = write_entry(tmp_path), torch.rand(3, 12, 8).bfloat16()
+    contents = {"vl_embed": rows_LTD}
+    write_text(tmp_path / text_name("kyla", "wan"), contents, variable_length={"vl_embed"}, metadata={})
+    entry = load_entry(read_header(path, "wan"))
+    assert torch.equal(entry.conditioning["vl_embed"], rows_LTD)
+
+
 def test_a_header_tells_the_shape_without_reading_tensors(tmp_path):
     write_entry(tmp_path)
     [header] = list_headers(tmp_path, "wan")
