@@ -118,6 +118,8 @@ class Family:
         default_shift: shift of the training timesteps.
         modelspec: ``modelspec.architecture`` of LoRA files.
         lora_readers: programs that read its LoRA files, beside diffusers.
+        native_alpha: whether native LoRA files hold alpha. False where the loader of diffusers refuses it: the scale is
+            in B then, as for families with fused layers.
         tasks: task name -> task, the default first.
     """
 
@@ -129,6 +131,7 @@ class Family:
     default_shift: float
     modelspec: str
     lora_readers: tuple[LoraReader, ...] = ()
+    native_alpha: bool = True
     tasks: Mapping[str, Task] = field(repr=False)
 
     def for_task(self, name: str = "") -> FamilyForTask:

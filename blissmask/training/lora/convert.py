@@ -131,7 +131,9 @@ def convert_lora(
             native = for_division_by_sum(native, weight_of)
         else:
             native = for_division_by_base(native, {whole: names.fused[whole] for whole in fused_here}, weight_of)
-    return to_format(native, wanted, names.modules, fused_here, names.apart)
+    return to_format(
+        native, wanted, names.modules, fused_here, names.apart, native_alpha=names.native_alpha
+    )
 
 
 def spelled_layers(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames) -> list[str]:
@@ -163,7 +165,7 @@ def _renamed(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerName
     _refuse_unknown(native, whole, path)
     if wanted == "native" and any(split_key(key)[0].removeprefix(PREFIX) in names.fused for key in native):
         return fold_alpha(native)
-    return to_format(native, wanted, whole)
+    return to_format(native, wanted, whole, native_alpha=names.native_alpha)
 
 
 def _with_whole_layers(names: LayerNames) -> dict[str, str]:

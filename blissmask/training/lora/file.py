@@ -93,6 +93,7 @@ def save_lora(
     precision: str = "float32",
     file_format: LoraFormat = "native",
     publishes: bool = True,
+    native_alpha: bool = True,
 ) -> None:
     """Publish a LoRA file.
 
@@ -102,12 +103,13 @@ def save_lora(
         metadata: strings; the hash of the tensors is added.
         precision: float32, bfloat16 or float16.
         file_format: how the layers are spelled.
+        native_alpha: see :class:`blissmask.families.family.Family`.
         publishes: whether this process writes; of processes that share their weights one does, and all take part.
     """
     native = lora_tensors(lora, dtype=DTYPES[precision], file_format=file_format)
     if not publishes:
         return
-    tensors = to_format(native, file_format, lora.modules(), lora.fused, lora.apart)
+    tensors = to_format(native, file_format, lora.modules(), lora.fused, lora.apart, native_alpha=native_alpha)
     divisor = {DORA_DIVISOR: DIVIDED_BY_BASE} if lora.shape.dora and file_format != "diffusers" else {}
     write_lora(path, tensors, {**metadata, **divisor})
 

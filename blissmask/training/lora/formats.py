@@ -10,7 +10,8 @@ between names come from the model's own modules, so ``lora_unet_blocks_0_self_at
 Which programs read which spelling of a family whole is in :mod:`blissmask.families.files.lora_readers`.
 
 Where the original repository has fused layers, native and kohya files have them, too (see :mod:`fused`). Their native
-files have no alpha: the scale is in B, since the diffusers loader of such a family refuses alpha.
+files have no alpha: the scale is in B, since the diffusers loader of such a family refuses alpha. So does that of some
+other families, see ``Family.native_alpha``.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def to_format(
     modules: Mapping[str, str],
     fused: FusedLayers = _NOTHING_FUSED,
     apart: ApartNames = _NOTHING_APART,
+    *,
+    native_alpha: bool = True,
 ) -> dict[str, Tensor]:
     """Spell native tensors another way.
 
@@ -64,6 +67,7 @@ def to_format(
         modules: original name -> diffusers module name of every adapted layer.
         fused: layers that are one layer in the original; where there are any, the scale of every layer goes into B.
         apart: names of their parts where kohya files keep them apart.
+        native_alpha: whether native files of the family hold alpha; otherwise the scale goes into B there.
     """
     if apart and wanted == "kohya":
         parts = with_missing_parts(tensors, fused, prefix=NATIVE_PREFIX)
@@ -74,7 +78,7 @@ def to_format(
     if wanted != "diffusers":
         whole = fuse_parts(fold_alpha(tensors), fused, prefix=NATIVE_PREFIX) if fused else dict(tensors)
         if wanted == "native":
-            return whole
+            return whole if native_alpha else fold_alpha(whole)
         return {_kohya_key(key): tensor for key, tensor in _with_alpha(whole).items()}
     spelled = {}
     for key, tensor in tensors.items():

@@ -28,11 +28,13 @@ class LayerNames:
             and the part.
         fused: original name of a fused layer -> its parts, in the order of the output.
         apart: names of parts where kohya files keep them apart; see :mod:`fused`.
+        native_alpha: see :class:`blissmask.families.family.Family`.
     """
 
     modules: dict[str, str]
     fused: dict[str, tuple[str, ...]]
     apart: ApartNames
+    native_alpha: bool
 
 
 def layer_names(family: Family, *, block_count: int) -> LayerNames:
@@ -57,7 +59,7 @@ def layer_names(family: Family, *, block_count: int) -> LayerNames:
         if separator:
             fused.setdefault(whole, []).append(part)
     ordered = {whole: tuple(sorted(parts, key=PART_ORDER.index)) for whole, parts in fused.items()}
-    return LayerNames(modules, ordered, apart)
+    return LayerNames(modules, ordered, apart, family.native_alpha)
 
 
 def _linear_names(small: Denoiser, block_count: int) -> Iterator[str]:

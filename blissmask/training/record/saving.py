@@ -90,6 +90,7 @@ def save_loras(
     precision: str,
     file_format: LoraFormat,
     publishes: bool,
+    native_alpha: bool,
 ) -> None:
     """Publish the LoRA file of each learner, or the one file of learners that share their LoRA.
 
@@ -100,6 +101,7 @@ def save_loras(
         precision: of the file's numbers.
         file_format: how it spells the layers.
         publishes: see ``lora.file.save_lora``.
+        native_alpha: whether native files hold alpha.
     """
     for path, learner in zip(files, learners, strict=False):
         save_lora(
@@ -109,6 +111,7 @@ def save_loras(
             precision=precision,
             file_format=file_format,
             publishes=publishes,
+            native_alpha=native_alpha,
         )
 
 

@@ -114,4 +114,5 @@ class Checkpoints:
                 precision=plan.config.saving.save_precision,
                 file_format=plan.config.saving.lora_format,
                 publishes=plan.processes.first,
+                native_alpha=plan.family.native_alpha,
             )

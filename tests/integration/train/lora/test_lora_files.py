@@ -51,7 +51,7 @@ def test_a_native_file_loads_into_the_diffusers_pipeline_exactly(tmp_path, name)
     if has_fused_layers(denoiser):
         pytest.skip("diffusers splits fused layers at the widths of the released model")
     lora = trained_lora(name)
-    save_lora(tmp_path / "kyla.safetensors", lora, {}, file_format="native")
+    save_lora(tmp_path / "kyla.safetensors", lora, {}, file_format="native", native_alpha=family_of(name).native_alpha)
     load_into(denoiser.module, pipeline_class(name), tmp_path)
     assert error_of(denoiser.module, lora) == 0.0
 
