@@ -28,7 +28,8 @@ def drop_vision(model: Any) -> None:
 def in_transformers_names(tensors: Tensors) -> Tensors:
     """Return the tensors under the names of ``Qwen2_5_VLModel``: ``visual.*`` and ``language_model.*``.
 
-    Reads ComfyUI's ``qwen_2.5_vl_7b``, fp8_scaled included, and transformers' names old and new.
+    Reads ComfyUI's ``qwen_2.5_vl_7b``, fp8_scaled included, and transformers' names old and new; those of Qwen3-VL are
+    the same.
     """
     renamed: Tensors = {}
     for name, tensor in tensors.items():

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 IMAGE_TOKEN = "<|image_pad|>"
 SPECIALS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN)
 _PICTURE = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
-_TAIL = "<|im_end|>\n<|im_start|>assistant\n"
+TAIL = "<|im_end|>\n<|im_start|>assistant\n"
+"""What follows a caption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class ChatTemplate:
     def around(self, caption: str, pictures: int) -> str:
         """Return the whole text of a caption with its pictures."""
         shown = "".join(self.picture.format(number + 1) for number in range(pictures)) if self.picture else ""
-        return f"{self.head}{shown}{caption}{_TAIL}"
+        return f"{self.head}{shown}{caption}{TAIL}"
 
     @property
     def fingerprint(self) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 The estimate is a formula, not a measurement of the run. Its bytes per token and width were measured on one block of
 each family with LoRA: what autograd keeps of a forward pass, and what the backward pass takes beside it. The numbers
-here are those of Wan 1.3B, which are the highest; the blocks of other families keep two thirds to four fifths of them.
+here are those of Wan 1.3B, which are the highest; the blocks of other families keep two thirds to nine tenths of them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.offload import MOST_PRESENT
 from blissmask.training.memory.options import MemoryOptions
 
-_BLOCK = re.compile(r"((?:^|\.)(?:\w*blocks|layers|\w+_refiner)\.\d+)\.")
-"""A repeated block by the names of its tensors, in any published layout of any family."""
+_BLOCK = re.compile(r"(?:model\.|diffusion_model\.)*((?:\w*blocks|layers|\w+_refiner)\.\d+)\.")
+"""A repeated block at the top of a model, by the names of its tensors, in any published layout of any family.
+
+Blocks deeper inside refine text first; they are small and never swapped.
+"""
 _BYTES_PER_TRAINED = 16
 """float32: the weight, its gradient and two moments of AdamW."""
 _KEPT = {2: 66, 4: 108}
@@ -86,7 +89,7 @@ def size_of(shapes: Iterable[tuple[str, Sequence[int]]]) -> ModelSize:
         count = 1
         for side in shape:
             count *= side
-        found = _BLOCK.search(name)
+        found = _BLOCK.match(name)
         if found is None:
             outside += count
             continue

@@ -1,0 +1,47 @@
+"""Krea 2: text to image; train on RAW, draw with Turbo."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from blissmask.families.family import Family, Methods, Task
+from blissmask.families.krea2 import parts
+from blissmask.families.protocol import LatentSpec
+from blissmask.families.qwen import parts as qwen
+
+
+def _methods() -> Methods:
+    from blissmask.families.krea2 import denoiser, preview, text
+    from blissmask.families.wan.vae import WanVaeEncoder
+
+    return Methods(
+        vae=partial(WanVaeEncoder, convolution="QwenImageCausalConv3d", norm="QwenImageRMS_norm"),
+        text=text.Krea2TextEncoder,
+        denoiser=denoiser.Krea2Denoiser,
+        preview=preview.PREVIEW,
+    )
+
+
+ARCHITECTURE = Family(
+    name="krea2",
+    cache_suffix="kr2",
+    metadata_name="krea2",
+    latent=LatentSpec(channels=16, spatial_stride=8, temporal_stride=4, grid_multiple=16),
+    default_fps=16.0,
+    # Inference at 1024 px; the same in musubi-tuner's documentation.
+    default_shift=2.5,
+    modelspec="Krea-2/lora",
+    # The loader of diffusers 0.42 refuses alpha.
+    native_alpha=False,
+    tasks={
+        "t2i": Task(
+            latents=(qwen.VAE_ENCODER,),
+            text=(parts.TEXT_ENCODER, parts.TOKENIZER),
+            template=parts.TEMPLATE,
+            denoisers={"": parts.DENOISER},
+            text_contents={"krea2_vl_embed": ("L", len(parts.TAPS), 2560)},
+            methods=_methods,
+            takes_videos=False,
+        )
+    },
+)
