@@ -79,6 +79,12 @@ class PreviewsSection(Section):
     sample_every_n_epochs: Int | None = option(
         None, "Draw them every so many epochs", panel=_PREVIEWS, lasting=False, ge=1
     )
+    preview_dit: FilePath | None = option(
+        None,
+        "Denoiser file to draw them with under the trained LoRA, such as the distilled model that it is for",
+        panel=_PREVIEWS,
+        lasting=False,
+    )
     sample_at_first: Switch = option(False, "Draw them before the first step too", panel=_PREVIEWS, lasting=False)
 
 

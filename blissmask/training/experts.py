@@ -47,10 +47,14 @@ class Learner:
 
 @dataclass(frozen=True, slots=True)
 class FrozenExpert:
-    """An expert that is not trained, and draws previews with those that are; attributes as in :class:`Learner`."""
+    """An expert that is not trained, and draws previews with those that are, or in the place of one.
+
+    Attributes as in :class:`Learner`; ``lora`` is None for an expert that draws without.
+    """
 
     name: str
     denoiser: Denoiser
+    lora: Lora | None = None
     swap: BlockSwap | None = None
     cpu_weights: CpuWeights = field(default_factory=dict)
 

@@ -90,6 +90,8 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
     if config.previews.sample_prompts:
         # Experts that are not trained draw previews with those that are.
         frozen = _sizes([expert for expert in family.experts if expert not in trained], config)
+        if config.previews.preview_dit is not None:
+            frozen.append(measure_model([config.previews.preview_dit]))
     return MemoryPlan(
         config=config,
         rows=tuple(rows),

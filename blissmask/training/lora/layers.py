@@ -213,16 +213,39 @@ def drop_unreached(lora: Lora, module: nn.Module) -> list[str]:
         for name, layer in lora.layers.items()
         if all(parameter.grad is None for _, parameter in _trained_parameters(layer))
     ]
-    for name in dropped:
-        parent, _, child = name.rpartition(".")
-        layer = lora.layers.pop(name)
-        setattr(module.get_submodule(parent), child, layer.get_base_layer())
-        if lora.shape.dora:
+    if lora.shape.dora:
+        for name in dropped:
             # Nothing was trained yet: these are the norms of the frozen weight.
-            lora.plain_norms[lora.original_name(name)] = layer.lora_magnitude_vector[ADAPTER].weight.detach().cpu()
+            norms = lora.layers[name].lora_magnitude_vector[ADAPTER].weight
+            lora.plain_norms[lora.original_name(name)] = norms.detach().cpu()
+    _remove_layers(lora, module, dropped)
     for _, parameter in lora.named_parameters():
         parameter.grad = None
     return dropped
+
+
+def _remove_layers(lora: Lora, module: nn.Module, names: Iterable[str]) -> None:
+    """Put the frozen layers back in the place of adapted ones."""
+    for name in names:
+        parent, _, child = name.rpartition(".")
+        setattr(module.get_submodule(parent), child, lora.layers.pop(name).get_base_layer())
+
+
+def follow_lora(followed: Lora, lora: Lora, module: nn.Module) -> None:
+    """Let the LoRA of ``module``, another model of the same family, be ``followed``, layers that it lacks left out.
+
+    Raises:
+        UsageError: the models differ in size.
+    """
+    _remove_layers(lora, module, lora.layers.keys() - followed.layers.keys())
+    shapes, theirs = ({name: value.shape for name, value in one.named_parameters()} for one in (lora, followed))
+    if shapes != theirs:
+        different = next(iter(sorted(shapes.items() ^ theirs.items())))[0]
+        raise UsageError(
+            f"the model that draws previews has another size than the one that is trained, e.g. at `{different}`",
+            fix="give a file of the same size as `preview_dit`",
+        )
+    share_lora(followed, lora)
 
 
 def share_lora(first: Lora, second: Lora) -> None:

@@ -27,10 +27,11 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.encode import encode_prompts
 from blissmask.tasks.train.previews.plan import PlannedPreview, PreviewPlan
-from blissmask.training.build import LearnerPlan, load_frozen_expert
+from blissmask.training.build import LearnerPlan, load_frozen_expert, load_preview_denoiser
 from blissmask.training.device import is_out_of_memory, release_memory
 from blissmask.training.eval_mode import evaluation_mode
 from blissmask.training.experts import FrozenExpert, Learner
+from blissmask.training.lora.layers import follow_lora
 from blissmask.training.record import training_state
 
 _FOLDER = "sample"
@@ -60,7 +61,8 @@ class _Sampling:
     Attributes:
         sampler: draws.
         prompts: in the order of the plan.
-        frozen_experts: experts that are not trained; in CPU memory between previews.
+        frozen_experts: experts that are not trained; in CPU memory between previews. One that has the name of a trained
+            expert draws in its place.
     """
 
     sampler: PreviewSampler
@@ -97,6 +99,18 @@ class Previews:
         suffix = "png" if settings.frame_count == 1 else "mp4"
         name = f"{names.run_name}_{self.plan.preview_label(done)}_{number:02d}_{settings.seed}.{suffix}"
         return names.folder / _FOLDER / name
+
+    def follow(self, learners: Sequence[Learner]) -> None:
+        """Let the model that draws in the place of a learner have its LoRA.
+
+        Raises:
+            UsageError: the two models differ in size.
+        """
+        frozen = () if self.sampling is None else self.sampling.frozen_experts
+        for expert in frozen:
+            if expert.lora is not None:
+                (learner,) = learners
+                follow_lora(learner.lora, expert.lora, expert.denoiser.module)
 
     def is_drawn(self, path: Path) -> bool:
         """Return whether this training drew ``path`` before it was interrupted."""
@@ -137,6 +151,8 @@ def open_previews(
         vae_dtype=getattr(torch, plan.config.model.vae_dtype or _VAE_DTYPE),
     )
     frozen_experts = [load_frozen_expert(learners, expert) for expert in previews.frozen_experts]
+    if plan.config.previews.preview_dit is not None:
+        frozen_experts.append(load_preview_denoiser(learners, plan.config.previews.preview_dit))
     context.reporter.emit(PhaseFinished("Encoding prompts"))
     sampling = _Sampling(sampler, prompts, frozen_experts)
     return Previews(plan=plan, planned=previews.previews, device=device, kept_from=kept_from, sampling=sampling)
@@ -203,6 +219,7 @@ def _draw_one(
 ) -> None:
     """Draw and write one preview. An error becomes a warning, and the training goes on."""
     experts: list[_Expert] = [*learners, *sampling.frozen_experts]
+    # Of two with one name the last one counts: the frozen expert.
     modules = {expert.name: expert.denoiser.module for expert in experts}
     planned, writes = previews.planned[number], previews.plan.processes.first
     try:

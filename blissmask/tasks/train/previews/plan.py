@@ -99,6 +99,7 @@ def plan_previews(
     path = _prompt_file(config.previews)
     if path is None:
         return None
+    _check_preview_model(config, family)
     prompts, files, pipeline = read_prompts(path), model_files(config.model), family.preview_pipeline()
     problems = _missing_files(family.task.encoders, files)
     usual = _usual_size(family, headers)
@@ -131,16 +132,33 @@ def _prompt_file(section: PreviewsSection) -> Path | None:
     """Return the file of prompts; None when no previews are asked for.
 
     Raises:
-        UsageError: prompts without a time, or a time without prompts.
+        UsageError: prompts without a time, or a time or a model without prompts.
     """
     wanted = [name for name in _WHEN if getattr(section, name)]
     if section.sample_prompts is None and wanted:
         raise UsageError(f"`{wanted[0]}` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
+    if section.sample_prompts is None and section.preview_dit is not None:
+        raise UsageError("`preview_dit` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
     if section.sample_prompts is not None and not wanted:
         raise UsageError(
             "`sample_prompts` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
         )
     return section.sample_prompts
+
+
+def _check_preview_model(config: Config, family: FamilyForTask) -> None:
+    """Raise UsageError when another model cannot draw, or is not there."""
+    path = config.previews.preview_dit
+    if path is None:
+        return
+    if len(family.experts) > 1:
+        raise UsageError(
+            f"`preview_dit` is one model, and `{family.name}` draws with two", fix="leave `--preview-dit` out"
+        )
+    if config.memory.fsdp:
+        raise UsageError("`preview_dit` would have to be spread over the processes too", fix="leave `--fsdp` out")
+    if not path.is_file():
+        raise UsageError("there is no such file to draw previews with", where=[path], fix="correct `--preview-dit`")
 
 
 def _usual_size(family: FamilyForTask, headers: Sequence[CacheHeader]) -> _Size:
