@@ -36,6 +36,15 @@ class LoraSection(Section):
     )
     network_dropout: Number = option(0.0, "Share of each LoRA layer's inputs to drop", panel=_PANEL, ge=0, lt=1)
     network_weights: FilePath | None = option(None, "LoRA file to start from", panel=_PANEL)
+    base_weights: list[FilePath] = option(
+        [],
+        "LoRA file to fuse into the frozen weights first, such as a training adapter; may be repeated. "
+        "It is no part of the LoRA that is trained",
+        panel=_PANEL,
+    )
+    base_weights_multiplier: list[Number] = option(
+        [], "Strength of each of these files, in their order", panel=_PANEL, default_text="1"
+    )
     scale_weight_norms: Number | None = option(
         None, "Shrink a layer's update whose norm grows above this; 1 is usual against overfitting", panel=_PANEL, gt=0
     )

@@ -17,6 +17,7 @@ SAME_MEANING: Mapping[str, str] = MappingProxyType(
         "text_encoder2": "text_encoder_2",
         "byt5": "text_encoder_2",
         "clip": "image_encoder",
+        "turbo_dit": "preview_dit",
         "num_workers": "jobs",
     }
 )
@@ -112,7 +113,6 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
         "rank and module dropout are not here",
     ),
     (("dim_from_weights",), "`--network-dim`; a file of another rank is refused with the rank it has"),
-    (("base_weights", "base_weights_multiplier"), "`--dit` with a model file that the LoRA was merged into"),
     (
         ("save_last_n_steps", "save_last_n_epochs", "save_last_n_steps_state", "save_last_n_epochs_state"),
         "`--keep-last` for training states; LoRA files are all kept",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.device import is_out_of_memory
 from blissmask.training.experts import FrozenExpert, Learner, StepSchedule
+from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
 from blissmask.training.memory.blocks import compile_blocks, shard_base
 from blissmask.training.memory.offload import BlockSwap, swap_blocks
@@ -39,6 +42,7 @@ class LearnerPlan:
         device, dtype: of the denoisers.
         memory: what keeps them small.
         lora: what is put into each.
+        base_loras: LoRA files that become a part of their frozen weights.
         seed: of the LoRA's first weights.
         shared_lora: whether the experts train one LoRA together.
         optimizer, rate: of each LoRA.
@@ -55,6 +59,7 @@ class LearnerPlan:
     dtype: torch.dtype
     memory: MemoryOptions
     lora: LoraShape
+    base_loras: Sequence[BaseLora]
     seed: int
     shared_lora: bool
     optimizer: OptimizerOptions
@@ -116,6 +121,7 @@ def _load_adapted(plan: LearnerPlan, expert: Expert) -> tuple[Denoiser, Lora, Bl
     denoiser = plan.family.load_denoiser(
         plan.files, expert, device=device, dtype=plan.dtype, guidance_scale=plan.guidance_scale
     )
+    fuse_base_loras(denoiser, plan.base_loras)
     if memory.gradient_checkpointing:
         _checkpoint_blocks(denoiser)
     lora = inject_lora(denoiser, plan.lora, seed=plan.seed)
@@ -133,10 +139,33 @@ def load_frozen_expert(plan: LearnerPlan, expert: Expert) -> FrozenExpert:
     """
     cpu = torch.device("cpu")
     denoiser = plan.family.load_denoiser(plan.files, expert, device=cpu, dtype=plan.dtype)
-    frozen = FrozenExpert(expert.name, denoiser, _keep_small(denoiser, plan.memory, plan.device))
+    frozen = FrozenExpert(expert.name, denoiser, swap=_keep_small(denoiser, plan.memory, plan.device))
     if not plan.memory.fsdp:
         frozen.to(cpu)
     return frozen
+
+
+def load_preview_denoiser(plan: LearnerPlan, dit: Path) -> FrozenExpert:
+    """Load the denoiser that draws in the place of the only one that is trained; it rests in CPU memory.
+
+    Its LoRA layers are there, since no layer can be adapted once it is quantised; :func:`follow_lora` fills them.
+
+    Args:
+        plan: of the learners. LoRA files in their base are no part of this model.
+        dit: its file.
+
+    Raises:
+        ModelError: the file is missing, foreign or damaged.
+    """
+    (expert,), cpu = plan.experts, torch.device("cpu")
+    files = dataclasses.replace(plan.files, dit=dit)
+    denoiser = plan.family.load_denoiser(files, expert, device=cpu, dtype=plan.dtype)
+    lora = inject_lora(denoiser, plan.lora, seed=plan.seed)
+    # The new layers would drop out inputs.
+    denoiser.module.eval()
+    drawing = FrozenExpert(expert.name, denoiser, lora, swap=_keep_small(denoiser, plan.memory, plan.device))
+    drawing.to(cpu)
+    return drawing
 
 
 def _keep_small(denoiser: Denoiser, memory: MemoryOptions, device: torch.device) -> BlockSwap | None:

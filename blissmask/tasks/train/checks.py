@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
@@ -10,12 +11,15 @@ from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.errors import Problem, UsageError
 from blissmask.families.family import FamilyForTask
+from blissmask.families.protocol import Expert
 from blissmask.masks.tiers import TIERS
 from blissmask.processes import Processes
+from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
+from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.layers import check_patterns
 from blissmask.training.memory.blocks import check_compiler
@@ -75,6 +79,47 @@ def check_start(config: Config, fewest_steps: int, *, anew: bool) -> None:
     )
     if anew and config.lora.network_weights is not None:
         read_finite_lora(config.lora.network_weights)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """What the LoRA files make of the base model.
+
+    Attributes:
+        rows: for the overview, one for each file.
+        warnings: tensors that fit no layer.
+    """
+
+    rows: list[tuple[str, str]]
+    warnings: list[Problem]
+
+
+def check_base_loras(loras: Sequence[BaseLora], family: FamilyForTask, trained: Sequence[Expert]) -> BaseModel:
+    """Check that the LoRA files fit the base model, by their names.
+
+    Args:
+        loras: in the order in which they are fused.
+        family: knows the names of its layers.
+        trained: the experts that are trained.
+
+    Raises:
+        ModelError: a file is missing, damaged, no LoRA, or nothing of it fits.
+        UsageError: two experts are trained, and a LoRA is made for one.
+    """
+    rows: list[tuple[str, str]] = []
+    warnings: list[Problem] = []
+    if loras and len(trained) > 1:
+        raise UsageError(
+            "`base_weights` would go into both experts, and a LoRA is made for one of them",
+            fix="train one after the other, with `--expert high` and `--expert low`",
+        )
+    for lora in loras:
+        layers, left = check_base_lora(lora.path, family)
+        rows.append(("base weights", f"{lora.path.name}, {counted(layers, 'layer')}, x {lora.multiplier:g}"))
+        if left:
+            what = f"{counted(len(left), 'tensor')} of a base LoRA fit no layer of the model and are left out"
+            warnings.append(Problem(what, (str(lora.path), *left[:3])))
+    return BaseModel(rows, warnings)
 
 
 def rate_warnings(section: OptimizerSection) -> list[Problem]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask import __version__
+from blissmask.config.lora_section import LoraSection
 from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import Config
 from blissmask.config.model_section import ModelSection
 from blissmask.families.family import Family
-from blissmask.tasks.train.rules import FULL_NOISE
+from blissmask.families.files.identity import file_identity
+from blissmask.tasks.train.rules import FULL_NOISE, base_loras
 from blissmask.training.data.mask_totals import MaskTotals
 
 _LOADERS_NEED = ("ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha")
@@ -98,6 +100,7 @@ def _kohya(config: Config, family: Family, facts: TrainedOn, step: int) -> dict[
         "network_dim": lora.network_dim,
         "network_alpha": lora.network_alpha or lora.network_dim,
         "network_dropout": lora.network_dropout,
+        "base_weights": _base_weights(lora),
         "seed": config.train.seed,
         "training_comment": config.saving.training_comment,
         "optimizer": optimizer.optimizer_type,
@@ -115,6 +118,15 @@ def _kohya(config: Config, family: Family, facts: TrainedOn, step: int) -> dict[
         "epoch": step * facts.batches_per_step // facts.batches_per_epoch,
     }
     return _as_text(values)
+
+
+def _base_weights(lora: LoraSection) -> str | None:
+    """Return the LoRA files in the base model by name and hash, as JSON; None where there are none."""
+    files = [
+        {"name": base.path.name, "sha256": file_identity(base.path), "multiplier": base.multiplier}
+        for base in base_loras(lora)
+    ]
+    return json.dumps(files) if files else None
 
 
 def _mask_settings(mask: MaskLossSection, totals: MaskTotals) -> Mapping[str, str]:

@@ -13,11 +13,18 @@ from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.processes import Processes, this_process
 from blissmask.tasks.run.plan import Plan, Table
-from blissmask.tasks.train.checks import check_guidance, check_options, check_start, mask_warnings, rate_warnings
+from blissmask.tasks.train.checks import (
+    check_base_loras,
+    check_guidance,
+    check_options,
+    check_start,
+    mask_warnings,
+    rate_warnings,
+)
 from blissmask.tasks.train.fit_memory import fit_memory
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
-from blissmask.tasks.train.rules import step_rule, weight_rule
+from blissmask.tasks.train.rules import base_loras, step_rule, weight_rule
 from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.stale import stale_warnings
@@ -128,10 +135,12 @@ def plan(config: Config) -> TrainPlan:
     names = _output_names(config.saving, family, steps)
     weights = weight_rule(config.mask_loss, commonest_tiers(data.headers, config.masks.tiers))
     rule = step_rule(config)
+    base = check_base_loras(base_loras(config.lora), family, steps.experts)
     warnings = [
         *memory.warnings,
         *mask_warnings(config, family, data.sets, weights, rule.prior),
         *rate_warnings(config.optimizer),
+        *base.warnings,
         *stale_warnings(config, family, data.sets),
         *room_warnings(config.saving, steps, trained_numbers=memory.trained_numbers),
     ]
@@ -165,7 +174,7 @@ def plan(config: Config) -> TrainPlan:
         resting_bytes=memory.resting_bytes,
         room_known=memory.trained_numbers > 0,
     )
-    result.tables = [_overview(result, memory.rows), *_mask_table(weights)]
+    result.tables = [_overview(result, [*base.rows, *memory.rows]), *_mask_table(weights)]
     return result
 
 
@@ -180,8 +189,8 @@ def _output_names(section: SavingSection, family: FamilyForTask, steps: StepPlan
     )
 
 
-def _overview(plan: TrainPlan, memory_rows: Sequence[tuple[str, str]]) -> Table:
-    """Return the facts of the training as a table for ``--dry-run``."""
+def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
+    """Return the facts of the training as a table for ``--dry-run``; ``model_rows`` are about the base model."""
     data, steps = plan.data, plan.steps
     rows = [("family", f"{plan.family.name}, {plan.family.task_name}")]
     experts = [expert.name for expert in steps.experts if expert.name]
@@ -199,7 +208,7 @@ def _overview(plan: TrainPlan, memory_rows: Sequence[tuple[str, str]]) -> Table:
     rows.append(("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"))
     if plan.previews is not None:
         rows.append(("previews", plan.previews.describe(plan.config.previews)))
-    rows += memory_rows
+    rows += model_rows
     return Table("Training", ("setting", "value"), tuple(rows))
 
 

@@ -83,7 +83,8 @@ def refuse_other_base(state: SavedState, learners: Sequence[Learner]) -> None:
         raise UsageError(
             "the training state was made with another base model",
             where=[state.path],
-            fix="name the model it was made with, choose another `output_name`, or start anew with `--no-resume`",
+            fix="name the model and the `base_weights` it was made with, choose another `output_name`, "
+            "or start anew with `--no-resume`",
         )
 
 

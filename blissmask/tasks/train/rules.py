@@ -10,6 +10,7 @@ from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.errors import UsageError
 from blissmask.masks.tiers import TierTable, WeightTier
+from blissmask.training.lora.base_weights import BaseLora
 from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions
@@ -50,6 +51,22 @@ def _own_weights(section: MaskLossSection) -> dict[WeightTier, float]:
         WeightTier.BACKGROUND: section.background_weight,
     }
     return {tier: weight for tier, weight in given.items() if weight is not None}
+
+
+def base_loras(section: LoraSection) -> list[BaseLora]:
+    """Return the LoRA files that are fused into the base model.
+
+    Raises:
+        UsageError: there are more multipliers than files.
+    """
+    files, multipliers = section.base_weights, section.base_weights_multiplier
+    if len(multipliers) > len(files):
+        raise UsageError(
+            f"`base_weights_multiplier` is given {len(multipliers)} times, and `base_weights` {len(files)} times",
+            fix="give each file its multiplier, in the same order",
+        )
+    given = dict(enumerate(multipliers))
+    return [BaseLora(path, given.get(number, 1.0)) for number, path in enumerate(files)]
 
 
 def prior_rule(section: MaskLossSection) -> PriorRule | None:

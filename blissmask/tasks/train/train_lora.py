@@ -26,6 +26,7 @@ from blissmask.tasks.train.read_items import TrainingItems, read_items
 from blissmask.tasks.train.records import recording
 from blissmask.tasks.train.resume import refuse_other_base, resume_hint
 from blissmask.tasks.train.rules import (
+    base_loras,
     lora_shape,
     memory_options,
     noise_options,
@@ -93,6 +94,8 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
         previews = open_previews(plan, plan.previews, learner_plan, context)
     learners = _load_learners(plan, learner_plan, items, context)
     _look_at_room(plan, learners, context)
+    if previews is not None:
+        previews.follow(learners)
     last = _run_loop(plan, learners, items, previews=previews, device=device, context=context)
     _conclude(plan, items.totals, last, summary)
     if previews is not None and previews.failed:
@@ -122,6 +125,7 @@ def _learner_plan(plan: TrainPlan, device: torch.device) -> LearnerPlan:
         dtype=denoiser_dtype(config.memory.dit_dtype, device),
         memory=memory_options(config.memory),
         lora=lora_shape(config.lora),
+        base_loras=base_loras(config.lora),
         seed=config.train.seed,
         shared_lora=config.train.shared_lora,
         optimizer=optimizer_options(config.optimizer),

@@ -95,6 +95,28 @@ def fill_factors(layer: BaseTunerLayer, tensors: Mapping[str, Tensor], *, adapte
             factor.copy_(found[part].float() * (ratio if part in _SCALED else 1.0))
 
 
+def factors_product(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return the update (outputs, inputs) of a layer by a file's tensors, scaled as LyCORIS's readers scale it.
+
+    Args:
+        tensors: of one layer: all factors of LoKr or LoHa by name, and ``alpha`` where the file has it.
+    """
+    scale = _stored_scale(tensors)
+    if "hada_w1_a" in tensors:
+        first, second = (_split_product(tensors, factor) for factor in ("hada_w1", "hada_w2"))
+        return scale * first * second
+    first, second = (_whole_or_split(tensors, factor) for factor in ("lokr_w1", "lokr_w2"))
+    return scale * torch.kron(first, second)
+
+
+def _whole_or_split(tensors: Mapping[str, Tensor], factor: str) -> Tensor:
+    return tensors[factor] if factor in tensors else _split_product(tensors, factor)
+
+
+def _split_product(tensors: Mapping[str, Tensor], factor: str) -> Tensor:
+    return tensors[f"{factor}_a"] @ tensors[f"{factor}_b"]
+
+
 def _factors(layer: BaseTunerLayer, adapter: str) -> dict[str, Tensor]:
     """Return the factors that a layer has, by LyCORIS's names; peft's attributes have the same names."""
     return {name: getattr(layer, name)[adapter] for name in FACTORS if adapter in getattr(layer, name, {})}

@@ -1,0 +1,184 @@
+"""Fuse LoRA files into the frozen weights, before a LoRA is trained on top of them.
+
+For training adapters of distilled models, and for a LoRA that another one is to be trained on. Any file that
+:mod:`convert` reads fits: LoRA, DoRA, LoKr and LoHa in the three spellings, fused layers whole or in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from blissmask.errors import ModelError
+from blissmask.families.family import Family
+from blissmask.families.files.identity import file_identity, joined_identity
+from blissmask.families.protocol import Denoiser
+from blissmask.training.lora.convert import block_count, describe_lora
+from blissmask.training.lora.file import read_finite_lora
+from blissmask.training.lora.formats import NATIVE_PREFIX, split_key, to_native
+from blissmask.training.lora.fused import find_fused
+from blissmask.training.lora.lokr_loha import FACTORS, factors_product
+from blissmask.training.lora.names import layer_names
+
+_NAMED = 3
+"""Keys that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseLora:
+    """A LoRA file that becomes a part of the base model.
+
+    Attributes:
+        path: the file.
+        multiplier: of its update; 1 is how it was trained.
+    """
+
+    path: Path
+    multiplier: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """The tensors of a file by the layers that they fit.
+
+    Attributes:
+        layers: original name -> native part -> tensor; fused layers whole or in parts, as the file has them.
+        left: keys that fit no layer.
+    """
+
+    layers: Mapping[str, Mapping[str, Tensor]]
+    left: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a layer's update that belong to one linear layer of the model."""
+
+    linear: nn.Linear
+    start: int
+    stop: int
+
+
+def check_base_lora(path: Path, family: Family) -> tuple[int, list[str]]:
+    """Return how many layers of ``family`` a file adapts, and its keys that fit none; no model is needed.
+
+    Raises:
+        ModelError: the file is missing, damaged, no LoRA, holds NaN or infinity, or nothing of it fits.
+    """
+    tensors = _read(path)
+    names = layer_names(family, block_count=block_count(tensors))
+    fitting = _fitting(tensors, names.modules, names.fused, path)
+    return len(fitting.layers), list(fitting.left)
+
+
+def fuse_base_loras(denoiser: Denoiser, loras: Sequence[BaseLora]) -> None:
+    """Add the updates of ``loras`` to the weights of ``denoiser``, in order, and name them in its identity.
+
+    Args:
+        denoiser: as loaded: its linear layers are not adapted and not quantised yet.
+        loras: may be empty.
+
+    Raises:
+        ModelError: as :func:`check_base_lora`, or a layer has another size.
+    """
+    if not loras:
+        return
+    for lora in loras:
+        _fuse(denoiser, lora)
+    used = [f"{file_identity(lora.path)} x {lora.multiplier!r}" for lora in loras]
+    denoiser.identity = joined_identity([denoiser.identity, *used])
+
+
+@torch.no_grad()
+def _fuse(denoiser: Denoiser, lora: BaseLora) -> None:
+    places = _places(denoiser)
+    modules = {denoiser.original_name(name): name for name, _ in _linear(denoiser)}
+    fused = [name for name in places if name not in modules]
+    fitting = _fitting(_read(lora.path), modules, fused, lora.path)
+    for original, parts in fitting.layers.items():
+        rows = places[original]
+        shape = (rows[-1].stop, rows[0].linear.in_features)
+        update = _update(parts)
+        if update.shape != shape:
+            raise ModelError(
+                f"`{original}` is {tuple(update.shape)} in this file, and {shape} in the model",
+                where=[lora.path],
+                fix="use a LoRA for this size of the model",
+            )
+        norms = parts.get("dora_scale")
+        for row in rows:
+            weight = row.linear.weight
+            new = weight.float() + update[row.start : row.stop].to(weight.device)
+            if norms is not None:
+                wanted = norms[row.start : row.stop].reshape(-1, 1).to(weight.device, torch.float32)
+                new *= wanted / torch.linalg.vector_norm(new, dim=1, keepdim=True)
+            weight.copy_(torch.lerp(weight.float(), new, lora.multiplier))
+
+
+def _linear(denoiser: Denoiser) -> list[tuple[str, nn.Linear]]:
+    return [(name, module) for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
+
+
+def _places(denoiser: Denoiser) -> dict[str, list[_Rows]]:
+    """Return original name -> the linear layers that it is made of; fused layers whole, and each of their parts."""
+    linear = {denoiser.original_name(name): module for name, module in _linear(denoiser)}
+    places = {name: [_Rows(module, 0, module.out_features)] for name, module in linear.items()}
+    for whole, parts in find_fused(linear.items(), linear).items():
+        start, rows = 0, []
+        for part, outputs in parts:
+            rows.append(_Rows(linear[f"{whole}:{part}"], start, start + outputs))
+            start += outputs
+        places[whole] = rows
+    return places
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a LoRA that is whole. Raises ModelError as :func:`check_base_lora`."""
+    tensors = read_finite_lora(path)
+    describe_lora(tensors, path)
+    return tensors
+
+
+def _fitting(tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: Collection[str], path: Path) -> _Fitting:
+    """Find the layers of a file's tensors. Raises ModelError when nothing fits.
+
+    Args:
+        tensors: of the file.
+        modules: original name -> module name; parts of fused layers end in a colon and the part.
+        fused: original names of whole fused layers.
+        path: of the file, for messages.
+    """
+    # Diffusers names no whole fused layer, so each is its own name there.
+    known = {**modules, **{whole: whole for whole in fused}}
+    layers: dict[str, dict[str, Tensor]] = {}
+    left = []
+    for key, tensor in to_native(tensors, known).items():
+        name, part = split_key(key)
+        original = name.removeprefix(NATIVE_PREFIX)
+        if part and original in known:
+            layers.setdefault(original, {})[part] = tensor
+        else:
+            left.append(key)
+    if not layers:
+        more = [f"and {len(left) - _NAMED} more"] if len(left) > _NAMED else []
+        raise ModelError(
+            "nothing in this LoRA fits a layer of the model",
+            where=[path, *left[:_NAMED], *more],
+            fix="give a LoRA of the same family with `base_weights`",
+        )
+    return _Fitting(layers, left)
+
+
+def _update(parts: Mapping[str, Tensor]) -> Tensor:
+    """Return the update (outputs, inputs) of a layer by its native tensors, float32."""
+    numbers = {part: tensor.float() for part, tensor in parts.items()}
+    if any(part in FACTORS for part in numbers):
+        return factors_product(numbers)
+    a, b = numbers["lora_A.weight"], numbers["lora_B.weight"]
+    alpha = numbers.get("alpha")
+    scale = 1.0 if alpha is None else float(alpha) / a.shape[0]
+    return scale * (b.flatten(1) @ a.flatten(1))
