@@ -131,9 +131,7 @@ def convert_lora(
             native = for_division_by_sum(native, weight_of)
         else:
             native = for_division_by_base(native, {whole: names.fused[whole] for whole in fused_here}, weight_of)
-    return to_format(
-        native, wanted, names.modules, fused_here, names.apart, native_alpha=names.native_alpha
-    )
+    return to_format(native, wanted, names.modules, fused_here, names.apart, native_alpha=names.native_alpha)
 
 
 def spelled_layers(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames) -> list[str]:

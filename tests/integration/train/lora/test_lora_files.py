@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from blissmask.families.registry import load_family
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
@@ -51,7 +52,9 @@ def test_a_native_file_loads_into_the_diffusers_pipeline_exactly(tmp_path, name)
     if has_fused_layers(denoiser):
         pytest.skip("diffusers splits fused layers at the widths of the released model")
     lora = trained_lora(name)
-    save_lora(tmp_path / "kyla.safetensors", lora, {}, file_format="native", native_alpha=family_of(name).native_alpha)
+    save_lora(
+        tmp_path / "kyla.safetensors", lora, {}, file_format="native", native_alpha=load_family(name).native_alpha
+    )
     load_into(denoiser.module, pipeline_class(name), tmp_path)
     assert error_of(denoiser.module, lora) == 0.0
 
