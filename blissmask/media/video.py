@@ -284,6 +284,8 @@ def _opened(path: Path) -> Iterator[_Video]:
 
     try:
         refuse_special(path)
+    except FileNotFoundError as error:
+        raise MediaError("no such file", where=[path]) from error
     except OSError as error:
         raise MediaError(f"the video cannot be read: {error.strerror or error}", where=[path]) from error
     try:
