@@ -13,14 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from blissmask.cachefile.read import read_metadata
 from blissmask.errors import ModelError
 from blissmask.families.family import Family
 from blissmask.families.files.identity import file_identity, joined_identity
 from blissmask.families.protocol import Denoiser
 from blissmask.training.lora.convert import block_count, describe_lora
-from blissmask.training.lora.file import read_finite_lora
+from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, read_finite_lora
 from blissmask.training.lora.formats import NATIVE_PREFIX, split_key, to_native
-from blissmask.training.lora.fused import find_fused
+from blissmask.training.lora.fused import ApartNames, find_fused
+from blissmask.training.lora.layers import apart_names, output_norms
 from blissmask.training.lora.lokr_loha import FACTORS, factors_product
 from blissmask.training.lora.names import layer_names
 
@@ -71,7 +73,7 @@ def check_base_lora(path: Path, family: Family) -> tuple[int, list[str]]:
     """
     tensors = _read(path)
     names = layer_names(family, block_count=block_count(tensors))
-    fitting = _fitting(tensors, names.modules, names.fused, path)
+    fitting = _fitting(tensors, names.modules, names.fused, names.apart, path=path)
     return len(fitting.layers), list(fitting.left)
 
 
@@ -98,7 +100,9 @@ def _fuse(denoiser: Denoiser, lora: BaseLora) -> None:
     places = _places(denoiser)
     modules = {denoiser.original_name(name): name for name, _ in _linear(denoiser)}
     fused = [name for name in places if name not in modules]
-    fitting = _fitting(_read(lora.path), modules, fused, lora.path)
+    apart = apart_names(denoiser, (name for name in modules if ":" in name))
+    fitting = _fitting(_read(lora.path), modules, fused, apart, path=lora.path)
+    by_base = read_metadata(lora.path).get(DORA_DIVISOR) == DIVIDED_BY_BASE
     for original, parts in fitting.layers.items():
         rows = places[original]
         shape = (rows[-1].stop, rows[0].linear.in_features)
@@ -112,11 +116,12 @@ def _fuse(denoiser: Denoiser, lora: BaseLora) -> None:
         norms = parts.get("dora_scale")
         for row in rows:
             weight = row.linear.weight
-            new = weight.float() + update[row.start : row.stop].to(weight.device)
+            old = weight.float()
+            new = old + update[row.start : row.stop].to(weight.device)
             if norms is not None:
-                wanted = norms[row.start : row.stop].reshape(-1, 1).to(weight.device, torch.float32)
-                new *= wanted / torch.linalg.vector_norm(new, dim=1, keepdim=True)
-            weight.copy_(torch.lerp(weight.float(), new, lora.multiplier))
+                wanted = norms[row.start : row.stop].to(weight.device, torch.float32)
+                new *= (wanted.flatten() / output_norms(old if by_base else new)).unsqueeze(1)
+            weight.copy_(torch.lerp(old, new, lora.multiplier))
 
 
 def _linear(denoiser: Denoiser) -> list[tuple[str, nn.Linear]]:
@@ -143,20 +148,28 @@ def _read(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _fitting(tensors: Mapping[str, Tensor], modules: Mapping[str, str], fused: Collection[str], path: Path) -> _Fitting:
+def _fitting(
+    tensors: Mapping[str, Tensor],
+    modules: Mapping[str, str],
+    fused: Collection[str],
+    apart: ApartNames,
+    *,
+    path: Path,
+) -> _Fitting:
     """Find the layers of a file's tensors. Raises ModelError when nothing fits.
 
     Args:
         tensors: of the file.
         modules: original name -> module name; parts of fused layers end in a colon and the part.
         fused: original names of whole fused layers.
+        apart: names of parts where kohya files keep them apart.
         path: of the file, for messages.
     """
     # Diffusers names no whole fused layer, so each is its own name there.
     known = {**modules, **{whole: whole for whole in fused}}
     layers: dict[str, dict[str, Tensor]] = {}
     left = []
-    for key, tensor in to_native(tensors, known).items():
+    for key, tensor in to_native(tensors, known, apart=apart).items():
         name, part = split_key(key)
         original = name.removeprefix(NATIVE_PREFIX)
         if part and original in known:
