@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from blissmask.families.family import Family, Methods, Task
-from blissmask.families.krea2 import parts
+from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
+from blissmask.families.krea2 import names, parts
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.qwen import parts as qwen
 
@@ -33,6 +34,7 @@ ARCHITECTURE = Family(
     modelspec="Krea-2/lora",
     # The loader of diffusers 0.42 refuses alpha.
     native_alpha=False,
+    lora_readers=(comfyui(whole_layer, Spelling("transformer.", names.DENOISER.to_diffusers)), musubi_tuner()),
     tasks={
         "t2i": Task(
             latents=(qwen.VAE_ENCODER,),

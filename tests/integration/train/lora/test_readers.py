@@ -53,7 +53,8 @@ def read_by_diffusers(name, file_format, folder):
         return "diffusers whole"
     lora = trained_lora(name)
     (folder / name).mkdir(exist_ok=True)
-    save_lora(folder / name / "kyla.safetensors", lora, {}, file_format=file_format)
+    alpha = load_family(name).native_alpha
+    save_lora(folder / name / "kyla.safetensors", lora, {}, file_format=file_format, native_alpha=alpha)
     try:
         load_into(denoiser.module, pipeline, folder / name)
         is_whole = error_of(denoiser.module, lora) == 0.0
