@@ -11,6 +11,7 @@ from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import load_config
 from blissmask.config.model import section_type
 from blissmask.config.other_trainers import INSTEAD, SAME_MEANING, advice_for
+from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import UsageError
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -103,9 +104,10 @@ def test_the_readme_shows_all_of_them_and_no_other():
 @pytest.mark.parametrize(("theirs", "ours"), SAME_MEANING.items())
 def test_what_has_another_name_here_is_taken_under_both(app, theirs, ours, monkeypatch):
     taken = {}
+    command = "train" if ours in PreviewsSection.model_fields else "cache"
     monkeypatch.setattr("blissmask.cli.app.execute", lambda command, config, flags, spelled: taken.update(flags) or 0)
     for name in (theirs, ours):
-        app(["cache", f"--{name}", "3"], prog_name="blissmask", standalone_mode=False)
+        app([command, f"--{name}", "3"], prog_name="blissmask", standalone_mode=False)
         assert [values for values in taken.values() if values.get(ours) == "3"]
         taken.clear()
 

@@ -26,7 +26,7 @@ def levels(distribution, count=20_000, **options):
 
 
 @pytest.mark.parametrize(
-    ("size_wh", "flux", "qwen", "krea2"),
+    ("size_wh", "flux_shift", "qwen_shift", "krea2_shift"),
     [
         ((1024, 1024), 3.15819, 2.00080, 2.47502),
         ((1328, 1328), 5.06712, 2.30326, 3.32588),
@@ -34,14 +34,14 @@ def levels(distribution, count=20_000, **options):
         ((512, 512), 1.87761, 1.71379, 1.78827),
     ],
 )
-def test_the_shift_of_a_size_is_the_golden_figure(size_wh, flux, qwen, krea2):
+def test_the_shift_of_a_size_is_the_golden_figure(size_wh, flux_shift, qwen_shift, krea2_shift):
     def shift(name, stride):
         return SHIFT_LINES[name].shift((size_wh[1] // stride, size_wh[0] // stride))
 
-    assert shift("flux_shift", stride=8) == pytest.approx(flux, abs=1e-5)
-    assert shift("flux2_shift", stride=16) == pytest.approx(flux, abs=1e-5)
-    assert shift("qwen_shift", stride=8) == pytest.approx(qwen, abs=1e-5)
-    assert shift("krea2_shift", stride=8) == pytest.approx(krea2, abs=1e-5)
+    assert shift("flux_shift", stride=8) == pytest.approx(flux_shift, abs=1e-5)
+    assert shift("flux2_shift", stride=16) == pytest.approx(flux_shift, abs=1e-5)
+    assert shift("qwen_shift", stride=8) == pytest.approx(qwen_shift, abs=1e-5)
+    assert shift("krea2_shift", stride=8) == pytest.approx(krea2_shift, abs=1e-5)
 
 
 def test_shift_moves_the_median_to_shift_over_shift_plus_one():

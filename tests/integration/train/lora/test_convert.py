@@ -15,7 +15,7 @@ from blissmask.tasks.run.plan import Action
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.command import run_here
-from tests.builders.families import NAMES, PLAIN, tiny_denoiser
+from tests.builders.families import NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import assert_same, convert, there_and_back
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, seeded, tensors_of
@@ -41,7 +41,8 @@ def lora_of(name, *, seed=0, alpha=1.0, **shape):
 )
 def test_there_and_back_is_the_same_file(tmp_path, name, first, second):
     # Only files of diffusers have no alpha; with an alpha of the rank the scale that they lack is 1.
-    save_lora(tmp_path / "start.safetensors", lora_of(name, alpha=2.0), METADATA, file_format=first)
+    alpha = family_of(name).native_alpha
+    save_lora(tmp_path / "start.safetensors", lora_of(name, alpha=2.0), METADATA, file_format=first, native_alpha=alpha)
     back = there_and_back(tmp_path / "start.safetensors", second, first, tmp_path, name)
     start = tensors_of(tmp_path / "start.safetensors")
     assert_same(start, back)
