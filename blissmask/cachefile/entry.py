@@ -47,6 +47,14 @@ class CacheHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedMask:
+    """The mask of one item without its latents; attributes as in :class:`CacheEntry`."""
+
+    weights_1fhw: Tensor | None
+    regions_4fhw: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class CacheEntry:
     """The tensors of one item.
 

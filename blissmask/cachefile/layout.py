@@ -55,7 +55,7 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
                               ``255,128,80,0``; empty without a mask
     blissmask.empty_mask      ``full`` where masks that are zero everywhere become full weight, else empty
     blissmask.mask_inverted   ``true`` where dark is what counts, else empty
-    blissmask.mean_weight     mean of the mask weights, six decimals
+    blissmask.mean_weight     mean of the mask weights, six decimals; 0.000000 only where all of them are zero
     blissmask.text_encoder    text files: identity of the text encoder
     blissmask.text_dtype      text files: precision the text encoder ran in
     blissmask.controls_print  text files of families that encode captions with the control pictures: their fingerprint
@@ -278,6 +278,14 @@ def read_tiers(metadata: Mapping[str, str]) -> TierTable | None:
     if match is None:
         return None
     return TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)})
+
+
+def mean_weight_text(mean_weight: float) -> str:
+    """Return the mean of an entry's mask weights as the metadata holds it.
+
+    Only a mask that is zero everywhere gives ``0.000000``, so that nobody has to read the mask to know that it is.
+    """
+    return f"{max(mean_weight, 1e-6) if mean_weight > 0 else 0.0:.6f}"
 
 
 def read_mean_weight(metadata: Mapping[str, str]) -> float | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from blissmask.cachefile.entry import CacheEntry, CacheHeader
+from blissmask.cachefile.entry import CachedMask, CacheEntry, CacheHeader
 from blissmask.cachefile.layout import (
     FRAME_COUNT,
     LATENTS,
@@ -151,11 +151,27 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     header.seen.check()
     return CacheEntry(
         latents_Cfhw=latents_Cfhw,
-        weights_1fhw=None if weights is None else _on_grid(weights, 1, latents_Cfhw, header.path),
-        regions_4fhw=None if regions is None else _on_grid(regions, 4, latents_Cfhw, header.path),
+        weights_1fhw=None if weights is None else _on_grid(weights, 1, header),
+        regions_4fhw=None if regions is None else _on_grid(regions, 4, header),
         conditioning=named,
-        subweights_1fhw=None if subweights is None else _on_subgrid(subweights, 1, latents_Cfhw, header.path),
-        subregions_4fhw=None if subregions is None else _on_subgrid(subregions, 4, latents_Cfhw, header.path),
+        subweights_1fhw=None if subweights is None else _on_subgrid(subweights, 1, header),
+        subregions_4fhw=None if subregions is None else _on_subgrid(subregions, 4, header),
+    )
+
+
+def load_mask(header: CacheHeader) -> CachedMask:
+    """Read the mask of one item and leave its latents, which are many times larger; see :func:`load_entry`.
+
+    Raises:
+        CacheError: the file is missing, truncated or damaged, or the mask does not fit the latents.
+    """
+    keys = {name: key for name, (key, _) in header.contents.items()}
+    with _opened(header.path, "pt") as file:
+        weights = file.get_tensor(keys[MASK_WEIGHTS]) if MASK_WEIGHTS in keys else None
+        regions = file.get_tensor(keys[MASK_REGIONS]) if MASK_REGIONS in keys else None
+    return CachedMask(
+        weights_1fhw=None if weights is None else _on_grid(weights, 1, header),
+        regions_4fhw=None if regions is None else _on_grid(regions, 4, header),
     )
 
 
@@ -168,14 +184,14 @@ def _with_frames(content: str, tensor: Tensor) -> Tensor:
     return tensor.unsqueeze(1) if content.startswith(LATENTS) and tensor.ndim == 3 else tensor
 
 
-def _on_subgrid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path) -> Tensor:
+def _on_subgrid(tensor: Tensor, planes: int, header: CacheHeader) -> Tensor:
     """Bring a mask tensor of sub-cells to float32 (planes, f, n * h, n * w), for any whole n."""
-    return _on_grid(tensor, planes, latents_Cfhw, path, subcells=max(1, tensor.shape[-1] // latents_Cfhw.shape[-1]))
+    return _on_grid(tensor, planes, header, subcells=max(1, tensor.shape[-1] // header.latent_shape[-1]))
 
 
-def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path, *, subcells: int = 1) -> Tensor:
+def _on_grid(tensor: Tensor, planes: int, header: CacheHeader, *, subcells: int = 1) -> Tensor:
     """Bring a mask tensor to float32 (planes, f, h, w); raise CacheError when it cannot belong to the latents."""
-    frames, rows, columns = latents_Cfhw.shape[1:]
+    frames, rows, columns = header.latent_shape[1:]
     rows, columns = rows * subcells, columns * subcells
     fits = tensor.is_floating_point() and tensor.ndim in (3, 4) and tuple(tensor.shape[-2:]) == (rows, columns)
     if fits and tensor.numel() == planes * frames * rows * columns:
@@ -183,7 +199,9 @@ def _on_grid(tensor: Tensor, planes: int, latents_Cfhw: Tensor, path: Path, *, s
     if fits and tensor.numel() == planes * rows * columns:
         return tensor.reshape(planes, 1, rows, columns).expand(planes, frames, rows, columns).float().contiguous()
     raise CacheError(
-        f"the mask {list(tensor.shape)} does not fit the latents {list(latents_Cfhw.shape)}", where=[path], fix=_REMAKE
+        f"the mask {list(tensor.shape)} does not fit the latents {list(header.latent_shape)}",
+        where=[header.path],
+        fix=_REMAKE,
     )
 
 

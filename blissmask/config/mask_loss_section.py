@@ -44,6 +44,11 @@ class MaskLossSection(Section):
         "Settings for a purpose; what is also given on its own wins. The two with `prior` keep backgrounds best",
         panel=_PANEL,
     )
+    empty_mask: Literal["skip", "train", "error"] = option(
+        "skip",
+        "When an item has weight 0 everywhere: leave it out, train it as the floor or the prior says, or stop",
+        panel=_PANEL,
+    )
     like: Literal["onetrainer", "sd-scripts", "ai-toolkit"] | None = option(
         None, "Print the settings here that equal another trainer's mask loss, then stop", panel=_PANEL
     )

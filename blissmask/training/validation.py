@@ -5,7 +5,7 @@ A loss that falls here is learnt, not memorised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,23 +51,27 @@ class HeldOut:
     processes: Processes = ALONE
 
 
-def choose_held_out(count: int, share: float, *, seed: int) -> tuple[int, ...]:
+def choose_held_out(count: int, share: float, *, seed: int, left_out: Collection[int] = ()) -> tuple[int, ...]:
     """Return the positions of the items to hold out, chosen by the seed alone.
 
     Args:
         count: items of the data set.
-        share: of them to hold out, [0, 1); above 0 at least one item is.
+        share: of the items that are not left out, [0, 1); above 0 at least one item is held out.
         seed: of the run.
+        left_out: positions of items that are neither trained nor validated on.
     """
     if share == 0:
         return ()
+    # All are shuffled, so that one item more or less to leave out does not change the lot of the others.
     shuffled = torch.randperm(count, generator=generator_for(seed, "validation")).tolist()
-    return tuple(sorted(shuffled[: max(1, round(share * count))]))
+    apart = set(left_out)
+    candidates = [position for position in shuffled if position not in apart]
+    return tuple(sorted(candidates[: max(1, round(share * len(candidates)))]))
 
 
-def without_held_out(items: Sequence[BucketedItem], held_out: Sequence[int]) -> list[BucketedItem]:
-    """Return the items with the held-out ones shown in no epoch; positions stay."""
-    apart = set(held_out)
+def without(items: Sequence[BucketedItem], positions: Collection[int]) -> list[BucketedItem]:
+    """Return the items with those at ``positions`` shown in no epoch; positions stay."""
+    apart = set(positions)
     return [
         BucketedItem(item.bucket, 0 if at in apart else item.repeats, item.batch_size) for at, item in enumerate(items)
     ]

@@ -66,9 +66,11 @@ def cached(folder: Path) -> dict[str, torch.Tensor]:
 def test_batches_of_empty_masks_are_counted_and_leave_the_lora_as_it_began(tmp_path: Path, forks: Forks) -> None:
     assert forks.run(tmp_path, *with_empty(tmp_path, ALL)).code == 0
     (tmp_path / "blissmask.toml").write_text(CONFIG)
-    ended = forks.run(tmp_path, *TRAIN)
+    refused = forks.run(tmp_path, *TRAIN)
+    assert refused.code == 1
+    assert "4 of 4 cache entries have weight 0 everywhere, so there is nothing to learn" in refused.err
+    ended = forks.run(tmp_path, *TRAIN, "--empty-mask", "train")
     assert ended.code == 0, ended.err
-    assert "4 of 4 cache entries have weight 0 everywhere" in ended.err
     log = read_log(tmp_path / "trained" / "lora-log.jsonl")
     assert [line["step"] for line in log] == [1, 2, 3, 4, 5]
     assert {line["mask/empty"] for line in log} == {2.0}
@@ -80,14 +82,15 @@ def test_batches_of_empty_masks_are_counted_and_leave_the_lora_as_it_began(tmp_p
 
 
 @pytest.mark.slow
-def test_empty_masks_beside_others_do_not_spoil_them(tmp_path: Path, forks: Forks) -> None:
+def test_empty_masks_beside_others_take_no_step(tmp_path: Path, forks: Forks) -> None:
     assert forks.run(tmp_path, *with_empty(tmp_path, EMPTY)).code == 0
     (tmp_path / "blissmask.toml").write_text(CONFIG)
     ended = forks.run(tmp_path, *TRAIN)
     assert ended.code == 0, ended.err
     log = read_log(tmp_path / "trained" / "lora-log.jsonl")
     assert [line["step"] for line in log] == [1, 2, 3, 4, 5]
-    assert sum(line["mask/empty"] for line in log) >= 4
+    assert {line["mask/empty"] for line in log} == {0.0}
+    assert "2 of 4 cache entries have weight 0 everywhere" in ended.err
     trained = tensors_of(tmp_path / "trained" / "lora.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in trained.values())
     assert any(tensor.any() for name, tensor in trained.items() if "lora_B" in name)

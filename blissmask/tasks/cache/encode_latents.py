@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blissmask.cachefile import fingerprint
-from blissmask.cachefile.layout import LATENTS, MASK_CONTENTS, OUR_FORMAT, OURS, latent_metadata, parse_key
+from blissmask.cachefile.layout import (
+    LATENTS,
+    MASK_CONTENTS,
+    OUR_FORMAT,
+    OURS,
+    latent_metadata,
+    mean_weight_text,
+    parse_key,
+)
 from blissmask.cachefile.read import read_header, read_metadata, read_tensors
 from blissmask.cachefile.redo import FILE_CHANGED, Redo
 from blissmask.cachefile.write import mask_tensors, save_tensors, write_latents
@@ -169,7 +177,7 @@ def _rewrite(entry: LatentEntry, video: SharedVideo | None) -> tuple[float | Non
         colours = read_metadata(entry.path).get(_COLOURS, "")
         reading = MaskReading(None, fingerprint=mask_print)
         metadata = _metadata(entry, reading, media_print=media_print, colours=colours)
-        weight = {} if entry.mean_weight is None else {f"{OURS}mean_weight": f"{entry.mean_weight:.6f}"}
+        weight = {} if entry.mean_weight is None else {f"{OURS}mean_weight": mean_weight_text(entry.mean_weight)}
         metadata |= {**weight, f"{OURS}format": OUR_FORMAT}
         save_tensors(entry.path, read_tensors(entry.path), metadata, seen=entry.seen)
         return entry.mean_weight, ""
@@ -237,7 +245,7 @@ def _metadata(entry: LatentEntry, reading: MaskReading, *, media_print: str, col
         _COLOURS: colours,
     }
     if reading.mean_weight is not None:
-        metadata[f"{OURS}mean_weight"] = f"{reading.mean_weight:.6f}"
+        metadata[f"{OURS}mean_weight"] = mean_weight_text(reading.mean_weight)
     return metadata
 
 

@@ -29,7 +29,15 @@ from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.tasks.train.steps import StepPlan, plan_steps
-from blissmask.tasks.train.training_data import TrainingData, cache_folders, choose_family, read_data
+from blissmask.tasks.train.training_data import (
+    TrainingData,
+    cache_folders,
+    choose_family,
+    headers_of,
+    put_in_order,
+    read_sets,
+)
+from blissmask.training.data.empty_masks import leave_out_empty
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import commonest_tiers
 from blissmask.training.record.saving import Outputs, output_names
@@ -128,17 +136,20 @@ def plan(config: Config) -> TrainPlan:
     check_options(config, processes)
     family = choose_family(config.model, folders)
     check_guidance(config.train.guidance_scale, family)
-    data = read_data(config, folders, family)
+    sets = read_sets(config, folders, family)
+    weights = weight_rule(config.mask_loss, commonest_tiers(headers_of(sets), config.masks.tiers))
+    empty = leave_out_empty(sets, weights, config.mask_loss.empty_mask, shown_frames=family.task.shown_frames)
+    data = put_in_order(config, sets, empty.left_out)
     memory = fit_memory(config, family, data.sets, processes)
     config = memory.config
     steps = plan_steps(config, family, data, processes)
     names = _output_names(config.saving, family, steps)
-    weights = weight_rule(config.mask_loss, commonest_tiers(data.headers, config.masks.tiers))
     rule = step_rule(config)
     base = check_base_loras(base_loras(config.lora), family, steps.experts)
     warnings = [
         *memory.warnings,
         *mask_warnings(config, family, data.sets, weights, rule.prior),
+        *empty.warnings,
         *rate_warnings(config.optimizer),
         *base.warnings,
         *stale_warnings(config, family, data.sets),
@@ -148,7 +159,7 @@ def plan(config: Config) -> TrainPlan:
     resume = config.saving.resume and not config.run.force
     start = choose_start(names, settings, total_steps=steps.total, resume=resume)
     check_start(config, steps.fewest, anew=start.state is None)
-    previews = plan_previews(config, family, data.headers, steps.experts)
+    previews = plan_previews(config, family, data.used_headers, steps.experts)
     for expert in steps.experts:
         expert.part.check(model_files(config.model))
     warnings += start.warnings
@@ -198,6 +209,8 @@ def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
         rows.append(("experts", ", ".join(experts)))
     rows += [("steps", line) for line in steps.expert_lines()]
     rows.append(("cache entries", str(len(data.order.items))))
+    if data.left_out:
+        rows.append(("left out, weight 0 everywhere", str(len(data.left_out))))
     if data.held_out:
         rows.append(("held out for validation", str(len(data.held_out))))
     rows.append(("micro-batches per epoch", str(steps.batches_per_epoch)))

@@ -37,10 +37,12 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         CacheError: an entry holds NaN or infinity, or is unlike the others.
     """
     store, totals, alike = _open_store(plan), MaskTotals(), AlikeItems()
-    held_out = frozenset(plan.data.held_out)
+    held_out, left_out = frozenset(plan.data.held_out), frozenset(plan.data.left_out)
     repeats = [cached.repeats for cached in plan.data.sets for _ in cached.headers]
-    context.reporter.emit(PhaseStarted("Reading the cache", len(repeats)))
+    context.reporter.emit(PhaseStarted("Reading the cache", len(repeats) - len(left_out)))
     for position, header in enumerate(plan.data.headers):
+        if position in left_out:
+            continue
         item = store.item(position)
         alike.check(header, item)
         # Held-out items teach nothing, so the banner does not count them.
@@ -76,11 +78,13 @@ def _open_store(plan: TrainPlan) -> ItemStore:
 
 def _announce_masks(plan: TrainPlan, weights: WeightRule, totals: MaskTotals, context: RunContext) -> None:
     """Show the banner of the mask loss, and warn of items that teach nothing."""
-    others = others_than(weights.tiers, plan.data.headers)
+    others = others_than(weights.tiers, plan.data.used_headers)
     scale = plan.config.mask_loss.mask_loss_scale
-    lines = banner(weights, totals, scale=scale, prior=plan.rule.prior, other_tiers=others)
+    left_out = len(plan.data.left_out)
+    lines = banner(weights, totals, scale=scale, prior=plan.rule.prior, other_tiers=others, left_out=left_out)
     context.reporter.emit(Announced(lines))
-    if totals.empty:
+    # With `train`, the plan has named them. With `skip`, gamma alone can have brought weights down to nothing.
+    if totals.empty and plan.config.mask_loss.empty_mask != "train":
         what = (
             f"{len(totals.empty)} of {totals.entries} cache entries have weight 0 everywhere: "
             "they teach nothing and are passed over"

@@ -49,7 +49,7 @@ def remembered_settings(
         "task": family.task_name,
         "experts": [expert.name for expert in steps.experts],
         "processes": processes.count,
-        "entries": len(data.order.items),
+        "entries": len(data.used_headers),
         "batches_per_epoch": data.order.batches_per_epoch,
         saving.DATA: identify(data.sets),
     }

@@ -112,7 +112,7 @@ def _shares(config: Config, family: FamilyForTask, experts: Sequence[Expert], da
     """
     noise = training_noise(noise_options(config.timesteps, default_shift=family.default_shift))
     # The first entry stands for all: only the resolution-dependent samplings look at the size.
-    rows, columns = data.headers[0].latent_shape[2:]
+    rows, columns = data.used_headers[0].latent_shape[2:]
     shares = [noise((rows, columns)).share(*expert.timestep_range) for expert in experts]
     without = [expert.name for expert, share in zip(experts, shares, strict=True) if share <= 0]
     if without:

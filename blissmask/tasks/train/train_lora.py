@@ -261,7 +261,8 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     if plan.names.curve.is_file():
         rows.append(("loss curve", str(plan.names.curve)))
     if totals is not None:
-        summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": len(totals.empty)}
-        if totals.empty:
-            rows.append(("entries with weight 0 everywhere", str(len(totals.empty))))
+        empty = len(totals.empty) + len(plan.data.left_out)
+        summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": empty}
+        if empty:
+            rows.append(("entries with weight 0 everywhere", str(empty)))
     summary.tables.append(Table("Result", ("what", "value"), tuple(rows)))

@@ -14,7 +14,7 @@ from blissmask.families.family import FamilyForTask
 from blissmask.families.registry import load_family
 from blissmask.training.data.batches import BatchOrder
 from blissmask.training.data.cached_set import CachedSet, read_set, refuse_shared_folders, remembered_family
-from blissmask.training.validation import choose_held_out, without_held_out
+from blissmask.training.validation import choose_held_out, without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +25,34 @@ class TrainingData:
         sets: the caches of the data sets.
         order: the micro-batches of all sets; its items are in the order of :attr:`headers`.
         held_out: positions of the items that are only validated on.
+        left_out: positions of the items that are neither trained nor validated on, since their masks are empty.
     """
 
     sets: tuple[CachedSet, ...]
     order: BatchOrder
     held_out: tuple[int, ...]
+    left_out: tuple[int, ...] = ()
 
     @property
     def headers(self) -> list[CacheHeader]:
         """Return the entries of all sets, in order."""
-        return [header for cached in self.sets for header in cached.headers]
+        return headers_of(self.sets)
+
+    @property
+    def used_headers(self) -> list[CacheHeader]:
+        """Return the entries that are trained or validated on, in order; there is one at least."""
+        apart = set(self.left_out)
+        return [header for position, header in enumerate(self.headers) if position not in apart]
+
+    @property
+    def trained_count(self) -> int:
+        """Return how many items are trained on."""
+        return len(self.order.items) - len(self.held_out) - len(self.left_out)
+
+
+def headers_of(sets: Sequence[CachedSet]) -> list[CacheHeader]:
+    """Return the entries of all sets, in order."""
+    return [header for cached in sets for header in cached.headers]
 
 
 def cache_folders(config: Config) -> list[Path]:
@@ -77,24 +95,40 @@ def choose_family(model: ModelSection, folders: Sequence[Path]) -> FamilyForTask
     return load_family(name).for_task(task or "")
 
 
-def read_data(config: Config, folders: Sequence[Path], family: FamilyForTask) -> TrainingData:
-    """Read the headers of the whole cache, choose the items to hold out, and put the others into batches.
+def read_sets(config: Config, folders: Sequence[Path], family: FamilyForTask) -> list[CachedSet]:
+    """Read the headers of the whole cache.
 
     Raises:
         CacheError: entries are missing, foreign or damaged.
-        UsageError: everything would be held out.
     """
     sets = []
     for number, (folder, dataset) in enumerate(zip(folders, config.datasets, strict=True), 1):
         sets.append(read_set(number, folder, family, batch_size=dataset.batch_size, repeats=dataset.num_repeats))
+    return sets
+
+
+def put_in_order(config: Config, sets: Sequence[CachedSet], left_out: Sequence[int]) -> TrainingData:
+    """Choose the items to hold out, and put the others into batches.
+
+    Args:
+        config: names the share to hold out.
+        sets: the caches.
+        left_out: positions of the items to leave out.
+
+    Raises:
+        UsageError: everything would be held out.
+    """
     items = [item for cached in sets for item in cached.bucketed_items()]
     share, seed = config.train.validation_split, config.train.seed
-    held_out = choose_held_out(len(items), share, seed=seed)
-    if len(held_out) == len(items):
+    held_out = choose_held_out(len(items), share, seed=seed, left_out=left_out)
+    used = len(items) - len(left_out)
+    if len(held_out) == used:
         raise UsageError(
-            f"`validation_split = {share}` holds out all {len(items)} cache entries",
-            fix="lower it, or cache more items",
+            f"`validation_split = {share}` holds out all {used} cache entries", fix="lower it, or cache more items"
         )
     return TrainingData(
-        sets=tuple(sets), order=BatchOrder(without_held_out(items, held_out), seed), held_out=tuple(held_out)
+        sets=tuple(sets),
+        order=BatchOrder(without(items, {*held_out, *left_out}), seed),
+        held_out=held_out,
+        left_out=tuple(left_out),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import MASK_CONTENTS, OURS, parse_text_name
+from blissmask.cachefile.layout import MASK_CONTENTS, OURS, parse_text_name, read_mean_weight
 from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.family import FamilyForTask
@@ -171,13 +171,9 @@ def check_masks(
     return warnings
 
 
-def commonest_sizes(sets: Sequence[CachedSet], stride: int) -> tuple[str, ...]:
+def commonest_sizes(headers: Iterable[CacheHeader], stride: int) -> tuple[str, ...]:
     """Return ``WIDTHxHEIGHT`` of the training pictures, the commonest first."""
-    sizes = Counter(
-        f"{header.latent_shape[3] * stride}x{header.latent_shape[2] * stride}"
-        for cached in sets
-        for header in cached.headers
-    )
+    sizes = Counter(f"{header.latent_shape[3] * stride}x{header.latent_shape[2] * stride}" for header in headers)
     return tuple(size for size, _ in sizes.most_common())
 
 
@@ -211,7 +207,12 @@ def _refuse_unmasked_sets(sets: Sequence[CachedSet], recache: str) -> None:
 
 
 def _refuse_missing_regions(masked: Sequence[CacheHeader], recache: str) -> None:
-    without = [header.path for header in masked if _REGIONS not in header.contents and not shows_no_regions(header)]
+    without = [
+        header.path
+        for header in masked
+        # Masks without regions: full weight of items that had no mask, and empty masks whose 0 is no tier's value.
+        if _REGIONS not in header.contents and not shows_no_regions(header) and read_mean_weight(header.metadata) != 0
+    ]
     if without:
         raise CacheError(
             "these settings need the share of face, body, hair and background in each latent cell, "

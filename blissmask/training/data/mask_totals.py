@@ -74,7 +74,13 @@ class MaskTotals:
 
 
 def banner(
-    rule: WeightRule, totals: MaskTotals, *, scale: float, prior: PriorRule | None = None, other_tiers: int = 0
+    rule: WeightRule,
+    totals: MaskTotals,
+    *,
+    scale: float,
+    prior: PriorRule | None = None,
+    other_tiers: int = 0,
+    left_out: int = 0,
 ) -> tuple[str, ...]:
     """Return the guide's banner, word for word, then each tier's weights and its share of the summed weight.
 
@@ -84,6 +90,7 @@ def banner(
         scale: ``mask_loss_scale``; it is shown because the guide shows it, and has no effect.
         prior: None when nothing is held to the base model.
         other_tiers: entries whose masks were made with other values.
+        left_out: entries that are not trained, since their weight is 0 everywhere; ``totals`` does not count them.
     """
     return (
         _WIDE,
@@ -100,6 +107,7 @@ def banner(
         *_tier_table(rule, totals),
         *_other_tiers_line(other_tiers),
         _count_line(totals),
+        *_left_out_line(left_out),
         *_prior_line(prior),
     )
 
@@ -123,6 +131,10 @@ def _tier_table(rule: WeightRule, totals: MaskTotals) -> list[str]:
 
 def _other_tiers_line(entries: int) -> list[str]:
     return [f" entries whose masks have other tier values, each trained with its own: {entries}"] if entries else []
+
+
+def _left_out_line(entries: int) -> list[str]:
+    return [f" entries with weight 0 everywhere, left out: {entries}"] if entries else []
 
 
 def _prior_line(prior: PriorRule | None) -> list[str]:

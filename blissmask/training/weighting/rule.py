@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from blissmask.cachefile.entry import CacheEntry
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
 from blissmask.masks.weights import to_loss_weight
 
@@ -24,6 +23,18 @@ _SHOWN = 0.5
 
 The shares of a cell sum to 1, or to 0 in the control frames of one-frame items; any number between separates the two.
 """
+
+
+class Masked(Protocol):
+    """A cache entry, or its mask alone."""
+
+    @property
+    def weights_1fhw(self) -> Tensor | None:
+        """Return the mask weights in [0, 1]."""
+
+    @property
+    def regions_4fhw(self) -> Tensor | None:
+        """Return the share of each region in each cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,7 @@ class WeightRule:
         """The mask weight of each tier, in the order of ``TIERS``."""
         return tuple(self.own_weights.get(tier, self.tiers.weight(tier)) for tier in TIERS)
 
-    def loss_weights(self, entry: CacheEntry) -> Tensor:
+    def loss_weights(self, entry: Masked) -> Tensor:
         """Return the loss weights of an entry with mask weights, (1, f, h, w) float32 in [min_weight, 1]."""
         assert entry.weights_1fhw is not None
         weights_1fhw = self._feathered(entry.weights_1fhw)

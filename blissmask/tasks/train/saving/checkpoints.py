@@ -39,13 +39,13 @@ class Checkpoints:
         self._learners = learners
         self._context = context
         self._trained_on = TrainedOn(
-            items=len(plan.data.order.items) - len(plan.data.held_out),
+            items=plan.data.trained_count,
             batches_per_epoch=plan.steps.batches_per_epoch,
             batches_per_step=plan.steps.batches_per_step,
             total_steps=plan.steps.total,
             totals=totals,
             base_identity=learners[0].denoiser.identity,
-            resolutions=commonest_sizes(plan.data.sets, plan.family.latent.spatial_stride),
+            resolutions=commonest_sizes(plan.data.used_headers, plan.family.latent.spatial_stride),
         )
         # The first state of a run that starts anew replaces those of an earlier run.
         self._replaces_states = plan.state is None
