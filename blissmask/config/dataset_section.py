@@ -43,13 +43,22 @@ Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
 """(width, height) in pixels."""
 
 
+CaptionStyle = Literal["text", "lines", "json"]
+
+
 class GeneralSection(Section):
     """[general]: what every dataset inherits."""
 
     resolution: Size | None = option(
         None, "Training size, WIDTH HEIGHT or one number for a square", panel=_SIZE, default_text="960 544"
     )
-    caption_extension: Suffix | None = option(None, "Suffix of caption files, with the dot", panel=_CAPTION)
+    caption_extension: Suffix | None = option(None, "Suffix of caption files", panel=_CAPTION, default_text=".txt")
+    caption_style: CaptionStyle | None = option(
+        None,
+        "What a caption file holds: one text, a caption in each line of which one is drawn, or JSON",
+        panel=_CAPTION,
+        default_text="text",
+    )
     batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
     num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)
     enable_bucket: Switch | None = option(
@@ -95,6 +104,9 @@ class DatasetSection(GeneralSection):
     video_jsonl_file: FilePath | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
     cache_directory: FilePath | None = option(
         None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos"
+    )
+    caption_directory: FilePath | None = option(
+        None, "Folder of caption files", panel=_CAPTION, default_text="the folder of photos or videos"
     )
     mask_directory: FilePath | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
     default_mask: FilePath | None = option(

@@ -33,7 +33,8 @@ def _without_null(text: str) -> str:
 def _plain_suffix(text: str) -> str:
     if "/" in text or "\\" in text:
         raise ValueError("must be the end of a file name, such as .txt, without folders")
-    return text
+    # `_words.txt` stays, since musubi-tuner appends the suffix to the stem as it is.
+    return f".{text}" if text.isalnum() else text
 
 
 Int = Annotated[int, Strict(), AfterValidator(_of_64_bits)]
@@ -45,7 +46,7 @@ Index = Annotated[Int, annotated_types.Ge(0)]
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), AfterValidator(_without_null)]
 Suffix = Annotated[Text, AfterValidator(_plain_suffix)]
-"""The end of file names."""
+"""The end of file names; ``txt`` means ``.txt``."""
 
 
 def _at_home(path: Path) -> Path:

@@ -1,16 +1,39 @@
-"""Find and read captions, and shuffle their tags as sd-scripts does."""
+"""Find and read captions, and shuffle their tags as sd-scripts does.
+
+A caption file holds what ``caption_style`` says:
+
+    text     one caption, line breaks included; as musubi-tuner reads it
+    lines    a caption in each line, as OneTrainer and sd-scripts' wildcards have it. They draw one at every step;
+             embeddings are cached here, so each item has one, drawn by its name
+    json     an object with the caption under one of :data:`JSON_KEYS`, or with tags, or a list of tags
+"""
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from blissmask.config.dataset_section import CaptionStyle
+from blissmask.dataset.discover import list_files
+from blissmask.dataset.item import DatasetItem
+from blissmask.dataset.item_keys import stem_key
 from blissmask.errors import InputError
 from blissmask.storage.limits import MOST_CAPTION, refuse_larger
 from blissmask.storage.ordinary import read_text
 
 DEFAULT_EXTENSION = ".txt"
 """Extension of captions where a data set names none."""
+
+
+JSON_KEYS = ("caption", "prompt", "text", "description")
+"""Keys under which programs keep a caption in JSON, in the order in which they are looked for."""
+
+_TAGS = "tags"
+_SUFFIXES = frozenset({".txt", ".caption", ".captions", ".cap", ".json", ".tags", ".prompt", ".text"})
+"""Ends of the names of files that hold captions in one program or another."""
 
 
 def caption_path(media: Path, extension: str) -> Path:
@@ -33,6 +56,118 @@ def read_caption(path: Path) -> str:
         raise InputError(f"the caption cannot be read: {error.strerror or error}", where=[path]) from error
     except UnicodeDecodeError as error:
         raise InputError("the caption is not UTF-8 text", where=[path], fix="save it as UTF-8") from error
+
+
+def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
+    """Return the caption of an item: the text of its list, or what its caption file holds.
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, or does not hold what ``style`` says.
+    """
+    if item.caption_path is None:
+        return item.caption or ""
+    text = read_caption(item.caption_path)
+    match style:
+        case "lines":
+            return _drawn(_lines(text), seed=item.media.stem)
+        case "json":
+            return _from_json(text, item.caption_path, seed=item.media.stem)
+        case "text":
+            return text
+
+
+def has_several_lines(text: str) -> bool:
+    """Return whether a caption file may hold several captions, one a line; paragraphs are one text."""
+    return len(_lines(text)) > 1 and "\n\n" not in text
+
+
+def looks_like_json(text: str) -> bool:
+    """Return whether a caption is an object or a list of JSON."""
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        return isinstance(json.loads(text), (dict, list))
+    except (ValueError, RecursionError):
+        return False
+
+
+def other_captions(items: Iterable[DatasetItem]) -> dict[Path, Path]:
+    """Return the caption files of other names that lie where the items' own are missing, by the path of the media.
+
+    So for ``a.png``: ``a.caption``, ``a.png.txt``, ``A.TXT``.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    missing: dict[Path, dict[str, Path]] = {}
+    for item in items:
+        if item.caption_path is not None:
+            keys = missing.setdefault(item.caption_path.parent, {})
+            keys |= {stem_key(item.media.stem): item.media.path, stem_key(item.media.path.name): item.media.path}
+    found: dict[Path, Path] = {}
+    for folder, media in missing.items():
+        for path in list_files(folder, _SUFFIXES):
+            owner = media.get(stem_key(path.stem))
+            if owner is not None and owner != path:
+                found.setdefault(owner, path)
+    return found
+
+
+def extension_of(media: Path, caption: Path) -> str | None:
+    """Return the ``caption_extension`` with which ``caption`` is the caption of ``media``; None where none is."""
+    return caption.name.removeprefix(media.stem) if caption.name.startswith(media.stem) else None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _drawn(captions: Sequence[str], *, seed: str) -> str:
+    """Return one of the captions, always the same for one ``seed``; empty where there are none."""
+    if not captions:
+        return ""
+    return random.Random(seed.encode("utf-8", "surrogateescape")).choice(captions)
+
+
+def _from_json(text: str, path: Path, *, seed: str) -> str:
+    """Return the caption in a JSON text; an empty file is an empty caption."""
+    if not text:
+        return ""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        fix = '`caption_style = "text"` reads it as it is written'
+        raise InputError("the caption is not JSON, as `caption_style` says", where=[path], fix=fix) from error
+    caption = _caption_in(value, seed)
+    if caption is None:
+        keys = ", ".join(f"`{key}`" for key in (*JSON_KEYS, _TAGS))
+        raise InputError("the JSON holds no caption", where=[path], fix=f"these keys are read: {keys}")
+    return caption
+
+
+def _caption_in(value: Any, seed: str) -> str | None:
+    """Return the caption in a JSON value: a text, a list of tags, or an object with either; None without one."""
+    if isinstance(value, str):
+        return value.strip()
+    if _is_texts(value):
+        return ", ".join(value)
+    if not isinstance(value, Mapping):
+        return None
+    for key in JSON_KEYS:
+        found = value.get(key)
+        if isinstance(found, str):
+            return found.strip()
+        if _is_texts(found):
+            # Several captions under one key are versions of it.
+            return _drawn([text.strip() for text in found], seed=seed)
+    tags = value.get(_TAGS)
+    if isinstance(tags, str):
+        return tags.strip()
+    return ", ".join(tags) if _is_texts(tags) else None
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 def shuffle_tags(caption: str, *, keep_tokens: int, seed: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path
+from blissmask.dataset.captions import DEFAULT_EXTENSION
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks, unread_warning
 from blissmask.dataset.item import DatasetItem, MediaKind
@@ -101,7 +101,9 @@ def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[tuple[DatasetItem,
     assert folder is not None
     media = find_media(folder, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO, shared=_SHARED)
     extension = dataset.caption_extension or DEFAULT_EXTENSION
-    items = tuple(DatasetItem(file, caption_path=caption_path(file.path, extension)) for file in media)
+    captions = dataset.caption_directory or folder
+    _refuse_missing_folder(dataset.caption_directory)
+    items = tuple(DatasetItem(file, caption_path=captions / f"{file.stem}{extension}") for file in media)
     return items, unread_warning(folder, media, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO)
 
 
@@ -117,6 +119,11 @@ def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:
 def _refuse_missing(mask: Path | None) -> None:
     if mask is not None and not mask.exists():
         raise InputError("`default_mask` does not exist", where=[mask], fix=f"paths start at {Path.cwd()}")
+
+
+def _refuse_missing_folder(captions: Path | None) -> None:
+    if captions is not None and not captions.is_dir():
+        raise InputError("`caption_directory` is no folder", where=[captions], fix=f"paths start at {Path.cwd()}")
 
 
 def _with_mask(item: DatasetItem, masks: Mapping[str, Path], default: Path | None) -> DatasetItem:

@@ -4,7 +4,8 @@
     videos     ``video_path``, ``caption``, ``control_path``
     both       ``mask_path``; AkaneTendo25's musubi-tuner calls it ``loss_mask_path`` or ``video_loss_mask_path``
 
-As in musubi-tuner, relative paths start at the working folder and other keys are not used; here they are warned of.
+As in musubi-tuner, relative paths start at the working folder; what is not there is looked for beside the list, where
+the mask fork has it. Other keys are not used, and are warned of.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def read_jsonl(path: Path, kind: MediaKind) -> tuple[list[DatasetItem], list[Pro
             continue
         try:
             value = _parse(line)
-            items.append(_item(value, kind))
+            items.append(_item(value, kind, path.parent))
         except ValueError as error:
             wrong.append(f"{path}:{number}: {error}")
             continue
@@ -90,8 +91,13 @@ def _parse(line: str) -> dict[str, Any]:
     return value
 
 
-def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
+def _item(line: dict[str, Any], kind: MediaKind, folder: Path) -> DatasetItem:
     """Return the item of a line.
+
+    Args:
+        line: its object.
+        kind: picture or video.
+        folder: where the list lies.
 
     Raises:
         ValueError: a key is missing, or its value is no text.
@@ -111,11 +117,17 @@ def _item(line: dict[str, Any], kind: MediaKind) -> DatasetItem:
             # JSON can spell a lone surrogate, which is no text; encoding it raises UnicodeEncodeError, a ValueError.
             value.encode()
     return DatasetItem(
-        media=_media(Path(line[main]), kind),
+        media=_media(_found(line[main], folder), kind),
         caption=line["caption"].strip(),
-        mask_path=next((Path(line[name]) for name in _MASK if name in line), None),
-        control_paths=_control_paths(line),
+        mask_path=next((_found(line[name], folder) for name in _MASK if name in line), None),
+        control_paths=_control_paths(line, folder),
     )
+
+
+def _found(name: str, folder: Path) -> Path:
+    """Return a path of the list: as it is written, or beside the list where only that is there."""
+    path, beside = Path(name), folder / name
+    return beside if not path.exists() and beside.exists() else path
 
 
 def _media(path: Path, kind: MediaKind) -> MediaFile:
@@ -125,7 +137,7 @@ def _media(path: Path, kind: MediaKind) -> MediaFile:
     return MediaFile(item_key(path.name), path.stem, path, kind)
 
 
-def _control_paths(line: dict[str, Any]) -> tuple[Path, ...]:
+def _control_paths(line: dict[str, Any], folder: Path) -> tuple[Path, ...]:
     """Return ``control_path`` and then ``control_path_0``, ``control_path_1`` ... in the order of their numbers."""
     numbered = []
     for name in line:
@@ -135,7 +147,7 @@ def _control_paths(line: dict[str, Any]) -> tuple[Path, ...]:
     names = [name for _, name in sorted(numbered)]
     if "control_path" in line:
         names.insert(0, "control_path")
-    return tuple(Path(line[name]) for name in names)
+    return tuple(_found(line[name], folder) for name in names)
 
 
 def _main(kind: MediaKind) -> str:

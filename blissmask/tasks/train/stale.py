@@ -12,7 +12,7 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
-from blissmask.dataset.captions import read_caption
+from blissmask.dataset.captions import caption_of
 from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.errors import Hint, InputError, Problem, UsageError
@@ -126,7 +126,7 @@ def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[Cache
                 return "photo or video changed"
             if _mask_changed(item, found, metadata):
                 return "mask changed"
-            if not found.section.shuffle_caption and _caption_changed(item, header):
+            if not found.section.shuffle_caption and _caption_changed(item, found, header):
                 return "caption changed"
         except InputError as error:
             return error.as_one().line
@@ -143,10 +143,8 @@ def _mask_changed(item: DatasetItem, found: _DataSet, metadata: Mapping[str, str
     return found.prints.compare(metadata.get(f"{OURS}mask_print", ""), paths) is Sameness.CHANGED
 
 
-def _caption_changed(item: DatasetItem, header: CacheHeader) -> bool:
-    caption = item.caption
-    if caption is None and item.caption_path is not None:
-        caption = read_caption(item.caption_path)
+def _caption_changed(item: DatasetItem, found: _DataSet, header: CacheHeader) -> bool:
+    caption = caption_of(item, found.section.caption_style or "text")
     return caption != read_metadata(header.text_path).get(CAPTION)
 
 

@@ -1,10 +1,12 @@
 """Data sets listed in a file, as musubi-tuner reads them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from blissmask.dataset.item import MaskSource
+from blissmask.dataset.item import MaskSource, MediaKind
+from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError
 from tests.builders.cache import FRAMES, PHOTO_WH, build, entries, frame_names, moving_frames, plan
 from tests.builders.pictures import photo_folder, save, tier_mask
@@ -86,3 +88,20 @@ def test_a_folder_of_frames_finds_its_mask_behind_the_dot(tmp_path, mask):
         save(tmp_path / "masks" / mask, tier_mask((64, 48)))
     [entry] = plan(tmp_path, **settings, mask_directory=tmp_path / "masks").entries
     assert entry.mask_source is MaskSource.FILE
+
+
+def test_relative_paths_start_at_the_working_folder_and_then_beside_the_list(photos, monkeypatch):
+    save(photos / "masks" / "a.png", tier_mask(PHOTO_WH))
+    line = {"image_path": "photos/a.png", "caption": "a", "mask_path": "masks/a.png", "control_path": "photos/b.png"}
+    path = listed(photos, line)
+    elsewhere = photos / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (item,), _ = read_jsonl(path, MediaKind.IMAGE)
+    assert item.media.path == photos / "photos" / "a.png"
+    assert item.mask_path == photos / "masks" / "a.png"
+    assert item.control_paths == (photos / "photos" / "b.png",)
+    save(elsewhere / "photos" / "a.png", tier_mask(PHOTO_WH))
+    (here,), _ = read_jsonl(path, MediaKind.IMAGE)
+    assert here.media.path == Path("photos/a.png")
+    assert here.mask_path == photos / "masks" / "a.png"
