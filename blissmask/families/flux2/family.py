@@ -80,6 +80,7 @@ def _methods(template: TextTemplate, *, edits: bool, guided: bool) -> Methods:
         vae=kl_flux2.Flux2VaeEncoder,
         encode_item=latents_with_controls if edits else latents_alone,
         text=partial(text.Flux2TextEncoder, template=template),
+        caption_limit=template.caption_limit,
         denoiser=partial(denoiser.Flux2Denoiser, edits=edits),
         preview=previews[edits],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blissmask.families.encoders import qwen3
+from blissmask.families.encoders.caption_limit import CaptionLimit
 
 ROWS = 512
 """Rows of every text, padding included; a longer text is cut, its template too, as in diffusers."""
@@ -18,15 +19,27 @@ class TextTemplate:
         text: the wording, with ``{}`` for the caption.
         specials: the special tokens in it.
         taps: numbers of layers after which states are read.
+        picture_mark: what stands for a picture; it is taken out of captions.
     """
 
     text: str
     specials: tuple[str, ...]
     taps: tuple[int, ...]
+    picture_mark: str = ""
 
     def around(self, caption: str) -> str:
-        """Return the whole text of a caption; Mistral's mark of a picture is no part of it."""
-        return self.text.format(caption.replace("[IMG]", "") if "[INST]" in self.specials else caption)
+        """Return the whole text of a caption."""
+        return self.text.format(self.cleaned(caption))
+
+    def cleaned(self, caption: str) -> str:
+        """Return what is read of a caption, without the mark of a picture."""
+        return caption.replace(self.picture_mark, "")
+
+    @property
+    def caption_limit(self) -> CaptionLimit:
+        """Return how much of a caption fits into the rows behind the wording."""
+        head = self.text.partition("{}")[0]
+        return CaptionLimit(tokens=ROWS, head=head, counts_head=True, marks=False, clean=self.cleaned)
 
     @property
     def fingerprint(self) -> tuple[str, ...]:
@@ -47,4 +60,5 @@ DEV = TextTemplate(
     "object relationships, object\nattribution and actions without speculation.[/SYSTEM_PROMPT][INST]{}[/INST]",
     specials=("<s>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]"),
     taps=(10, 20, 30),
+    picture_mark="[IMG]",
 )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from blissmask.families.encoders.caption_limit import CaptionLimit
 from blissmask.families.encoders.llama import without_last_layers
 from blissmask.families.encoders.text_batches import batches_by_length, decoder_rows
 from blissmask.families.protocol import EncodedText
@@ -30,6 +31,8 @@ _HEAD = (
     "<|start_header_id|>user<|end_header_id|>\n\n"
 )
 _TAIL = "<|eot_id|>"
+LIMIT = CaptionLimit(tokens=_ROWS, head=_HEAD)
+"""Of Llama, whose rows the denoiser reads. CLIP makes one vector of the first 77 tokens, which names the subject."""
 
 
 class HunyuanTextEncoder:

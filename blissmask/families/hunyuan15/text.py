@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blissmask.families.encoders.caption_limit import CaptionLimit
 from blissmask.families.encoders.llama import without_last_layers
 from blissmask.families.encoders.text_batches import decoder_rows
 from blissmask.families.protocol import EncodedText
@@ -33,6 +34,7 @@ _SYSTEM = (" " * 9).join(
 )
 _HEAD = f"<|im_start|>system\n{_SYSTEM}<|im_end|>\n<|im_start|>user\n"
 _TAIL = "<|im_end|>\n<|im_start|>assistant\n"
+LIMIT = CaptionLimit(tokens=_CAPTION_TOKENS, head=_HEAD)
 _QUOTED = re.compile(r"\"(.*?)\"|“(.*?)”")
 
 

@@ -24,6 +24,7 @@ def methods() -> Methods:
     return Methods(
         vae=partial(WanVaeEncoder, convolution="QwenImageCausalConv3d", norm="QwenImageRMS_norm"),
         text=partial(text.QwenTextEncoder, template=GENERATE),
+        caption_limit=text.LIMIT,
         denoiser=partial(denoiser.QwenDenoiser, edits=False),
         preview=preview.TEXT_TO_IMAGE,
     )

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import UsageError
+from blissmask.families.encoders.caption_limit import CaptionLimit
 from blissmask.families.encoders.text_batches import decoder_rows
 from blissmask.families.protocol import EncodedText
-from blissmask.families.qwen.templates import IMAGE_TOKEN, ChatTemplate
+from blissmask.families.qwen.templates import GENERATE, IMAGE_TOKEN, ChatTemplate
 from blissmask.families.qwen.vision import token_count, vision_patches
 
 _MAX_CAPTION_TOKENS = 1024
+LIMIT = CaptionLimit(tokens=_MAX_CAPTION_TOKENS, head=GENERATE.head, clean=str.strip)
+"""Of captions alone; with pictures, captions of any length are read."""
 
 
 class QwenTextEncoder:

@@ -295,3 +295,31 @@ def test_controls_that_a_task_does_not_take_are_refused(name: str, task: str):
     picture = pixels(name, items=1)
     with pytest.raises(UsageError, match=r"no control pictures|from the video.s first frame"):
         latent_encoder(name, task).encode_item(picture, controls=[picture])
+
+
+LONG = [f"word{number:04}" for number in range(400)]
+
+
+def same_encoding(name: str, task: str, first: list[str], second: list[str]) -> bool:
+    (ours,), (theirs,) = (encode(name, task, [" ".join(words)]) for words in (first, second))
+    return all(
+        ours.tensors[content].shape == tensor.shape and torch.equal(ours.tensors[content], tensor)
+        for content, tensor in theirs.tensors.items()
+    )
+
+
+@pytest.mark.parametrize(("name", "task"), FIRST_TASKS)
+def test_a_family_says_which_words_of_a_long_caption_are_lost(name: str, task: str):
+    """What is lost changes nothing; the last word that is read does. Without a limit every word is read."""
+    reader = family_of(name, task).load_caption_reader(TINY)
+    other_end = [*LONG[:-1], "other999"]
+    if reader is None:
+        assert not same_encoding(name, task, LONG, other_end)
+        return
+    overlong = reader.overlong(" ".join(LONG))
+    assert overlong is not None
+    read = len(LONG) - len(overlong.lost.split(" "))
+    assert overlong.lost == " ".join(LONG[read:])
+    assert same_encoding(name, task, LONG, other_end)
+    assert not same_encoding(name, task, LONG, [*LONG[: read - 1], "other999", *LONG[read:]])
+    assert reader.overlong(" ".join(LONG[:read])) is None

@@ -1,0 +1,89 @@
+"""How much of a caption a text encoder reads, and which words would be lost beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+def _as_it_is(caption: str) -> str:
+    return caption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionLimit:
+    """The limit of a text encoder.
+
+    Attributes:
+        tokens: how many tokens are read of the caption; of head and caption together where ``counts_head``.
+        head: what stands before the caption; no token spans both.
+        counts_head: whether the head takes its room from the caption.
+        marks: whether the tokenizer adds its own marks of beginning and end.
+        clean: what is made of a caption before it is read.
+    """
+
+    tokens: int
+    head: str = ""
+    counts_head: bool = False
+    marks: bool = True
+    clean: Callable[[str], str] = _as_it_is
+
+
+@dataclass(frozen=True, slots=True)
+class Overlong:
+    """A caption that is longer than its encoder reads.
+
+    Attributes:
+        tokens: of the whole caption.
+        lost: the words that are not read.
+    """
+
+    tokens: int
+    lost: str
+
+
+class CaptionReader:
+    """Counts the tokens of captions as the encoder will read them.
+
+    Args:
+        limit: of the encoder.
+        tokenizer: its own, loaded.
+
+    Attributes:
+        most: tokens of a caption that are read.
+    """
+
+    def __init__(self, limit: CaptionLimit, tokenizer: Any) -> None:
+        self._limit = limit
+        self._tokenizer = tokenizer
+        self._head_tokens = self._count_all("")
+        self.most = limit.tokens - self._head_tokens if limit.counts_head else limit.tokens
+
+    def overlong(self, caption: str) -> Overlong | None:
+        """Return what would be lost of a caption; None where all of it is read."""
+        text = self._limit.clean(caption)
+        # A token is one byte of UTF-8 at least.
+        if len(text.encode("utf-8", "replace")) <= self.most:
+            return None
+        tokens = self._count(text)
+        if tokens <= self.most:
+            return None
+        words = text.split(" ")
+        # The most words that fit, by halving: counts rise with the words.
+        fits, too_many = 0, len(words)
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            if self._count(" ".join(words[:middle])) <= self.most:
+                fits = middle
+            else:
+                too_many = middle
+        return Overlong(tokens, " ".join(words[fits:]))
+
+    def _count(self, text: str) -> int:
+        return self._count_all(text) - self._head_tokens
+
+    def _count_all(self, text: str) -> int:
+        """Return the tokens of head and text, marks at both ends included."""
+        tokens = self._tokenizer(self._limit.head + text, add_special_tokens=self._limit.marks, verbose=False)
+        return len(tokens["input_ids"])
