@@ -43,6 +43,8 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
     blissmask.source          what the header of a picture states: ``3000x2000 alpha 1 frames``; of a video with its
                               frames counted and its own rate: ``1920x1080 121 frames at 23.976 fps``
     blissmask.profile         of a picture whose colours were converted to sRGB: the name of the profile they were in
+    blissmask.look            pictures: perceptual hash and colours, share of transparent pixels, frames of an
+                              animation, whether a face lies on its side: ``HEX hidden 0.000, frames 1``
     blissmask.task            e.g. ``t2v``
     blissmask.geometry        ``3000x2000 -> 1248x832, crop 1248x832+0+0``
     blissmask.frames          clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``
@@ -88,6 +90,7 @@ OURS = "blissmask."
 """Prefix of our metadata keys."""
 
 EMPTY_MASK = "empty_mask"
+LOOK = f"{OURS}look"
 FILLED = "full"
 """Value of ``blissmask.empty_mask``."""
 

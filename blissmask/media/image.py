@@ -19,6 +19,10 @@ from blissmask.masks.weights import MAX_VALUE_16, to_weights
 from blissmask.media import colour
 from blissmask.media.picture_file import opened
 
+_MAX_VALUE = 255
+_MOST_CLASSES = 32
+"""Masks in which nothing is brighter are told of: Sapiens has 28 classes, more than any other set for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -154,7 +158,7 @@ def read_mask_picture(path: Path) -> MaskPicture:
             values_HW = file.empty_upright(dtype=np.uint16)
             for rows, strip in file.strips():
                 file.as_stored(values_HW)[rows] = np.asarray(strip)
-            return MaskPicture(values_HW)
+            return MaskPicture(values_HW, _doubt_about_16_bit(int(values_HW.max())))
         grey_HW, coloured, transparent = file.empty_upright(dtype=np.uint8), False, False
         for rows, strip in file.strips():
             file.as_stored(grey_HW)[rows], strip_is_coloured = _to_grey(strip)
@@ -165,9 +169,24 @@ def read_mask_picture(path: Path) -> MaskPicture:
             doubts.append("JPEG compression changes mask values")
         elif coloured:
             doubts.append("the mask is coloured, its brightness is used")
+        brightest = int(grey_HW.max())
+        if 0 < brightest < _MOST_CLASSES:
+            doubts.append(f"its brightest value is {brightest} of {_MAX_VALUE}, as if its values were class numbers")
         if transparent:
-            doubts.append("its alpha channel is not used")
+            is_matte = int(grey_HW.min()) == brightest
+            rest = f", and the rest is {_shade(brightest)} everywhere" if is_matte else ""
+            doubts.append(f"its alpha channel is not used{rest}")
         return MaskPicture(grey_HW, "; ".join(doubts))
+
+
+def _doubt_about_16_bit(brightest: int) -> str:
+    if 0 < brightest <= _MAX_VALUE:
+        return f"its brightest value is {brightest} of {MAX_VALUE_16}, as if a file of 16 bits held values of 8"
+    return ""
+
+
+def _shade(value: int) -> str:
+    return {0: "black", _MAX_VALUE: "white"}.get(value, "grey")
 
 
 def read_mask(path: Path) -> NDArray[np.float32]:

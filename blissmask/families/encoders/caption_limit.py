@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+_LONGEST_WORD = 40
+"""Characters; what has no space for longer is a script that is written without."""
+
 
 def _as_it_is(caption: str) -> str:
     return caption
@@ -36,7 +39,7 @@ class Overlong:
 
     Attributes:
         tokens: of the whole caption.
-        lost: the words that are not read.
+        lost: its end, from the first word that is not read whole.
     """
 
     tokens: int
@@ -69,16 +72,15 @@ class CaptionReader:
         tokens = self._count(text)
         if tokens <= self.most:
             return None
-        words = text.split(" ")
-        # The most words that fit, by halving: counts rise with the words.
-        fits, too_many = 0, len(words)
-        while too_many - fits > 1:
-            middle = (fits + too_many) // 2
-            if self._count(" ".join(words[:middle])) <= self.most:
+        # The longest beginning that is read, by halving: counts rise with the text.
+        fits, too_long = 0, len(text)
+        while too_long - fits > 1:
+            middle = (fits + too_long) // 2
+            if self._count(text[:middle]) <= self.most:
                 fits = middle
             else:
-                too_many = middle
-        return Overlong(tokens, " ".join(words[fits:]))
+                too_long = middle
+        return Overlong(tokens, text[_word_start(text, fits) :])
 
     def _count(self, text: str) -> int:
         return self._count_all(text) - self._head_tokens
@@ -87,3 +89,11 @@ class CaptionReader:
         """Return the tokens of head and text, marks at both ends included."""
         tokens = self._tokenizer(self._limit.head + text, add_special_tokens=self._limit.marks, verbose=False)
         return len(tokens["input_ids"])
+
+
+def _word_start(text: str, position: int) -> int:
+    """Return where the word begins that is cut at ``position``; ``position`` itself in scripts without spaces."""
+    if text[position].isspace():
+        return position + 1
+    start = max(text.rfind(space, 0, position) for space in " \n") + 1
+    return start if position - start <= _LONGEST_WORD else position

@@ -5,7 +5,8 @@ Of a clip, one latent frame in its middle is shown. H, W: rows and columns at tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from blissmask.media.sheet_pages import BOX, Card, SheetText
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_frame_masks
+from blissmask.tasks.cache.remarks.remark import Remark, shorts_by_media
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import counted, pixels_text
@@ -53,8 +55,16 @@ def check_cache_sheet(config: Config) -> list[Problem]:
     return [Problem("a dry run writes nothing, so there will be no contact sheet", (str(sheet),), fix)]
 
 
-def write_cache_sheet(sheet: Path, entries: Sequence[LatentEntry], context: RunContext) -> None:
+def write_cache_sheet(
+    sheet: Path, entries: Sequence[LatentEntry], remarks: Iterable[Remark], context: RunContext
+) -> None:
     """Write the sheet, fresh entries included; one that cannot be read is named and left out.
+
+    Args:
+        sheet: the file.
+        entries: the cards.
+        remarks: what the plan found odd about items; the cards show it.
+        context: as ``contact_sheet.draw_sheet`` takes it.
 
     Raises:
         InputError, MachineError, StoppedError: as ``contact_sheet.draw_sheet``.
@@ -63,10 +73,11 @@ def write_cache_sheet(sheet: Path, entries: Sequence[LatentEntry], context: RunC
     text = SheetText(
         f"To be trained, {counted(len(entries), 'item')}", ("at training size", "tiers", "latent grid"), legend
     )
-    draw_sheet(sheet, entries, _card, text, context, name=lambda entry: entry.key)
+    card = functools.partial(_card, shorts=shorts_by_media(remarks))
+    draw_sheet(sheet, entries, card, text, context, name=lambda entry: entry.key)
 
 
-def _card(entry: LatentEntry) -> Card:
+def _card(entry: LatentEntry, shorts: Mapping[Path, Sequence[str]]) -> Card:
     rgb_HW3, drawn, mask = _middle_of_clip(entry) if entry.is_moving else _picture(entry)
     size_wh, latent = entry.geometry.size_wh, entry.latent
     weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.mask_stride, size_wh[0] // latent.mask_stride))
@@ -77,7 +88,7 @@ def _card(entry: LatentEntry) -> Card:
     grey_HW = np.rint(drawn.weights_fHW[0] * 255).astype(np.uint8)
     tiers_HW3 = shrink(overlay_tiers(large_HW3, grey_HW, entry.dataset.tiers), shown_wh) if entry.has_mask else crop_HW3
     cut = _share_cut(entry)
-    remarks = _remarks(entry, mask, cut)
+    remarks = (*_remarks(entry, mask, cut), *shorts.get(entry.item.media.path, ()))
     return Card(
         entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else ""),
         (crop_HW3, tiers_HW3, colour_weights(weights_1fhw[0, 0], shown_wh)),

@@ -17,6 +17,7 @@ from torch import Tensor
 from blissmask.cachefile import fingerprint
 from blissmask.cachefile.layout import (
     LATENTS,
+    LOOK,
     MASK_CONTENTS,
     OUR_FORMAT,
     OURS,
@@ -244,6 +245,8 @@ def _metadata(entry: LatentEntry, reading: MaskReading, *, media_print: str, col
         f"{OURS}mask_print": reading.fingerprint,
         _COLOURS: colours,
     }
+    if entry.look is not None:
+        metadata[LOOK] = str(entry.look)
     if reading.mean_weight is not None:
         metadata[f"{OURS}mean_weight"] = mean_weight_text(reading.mean_weight)
     return metadata

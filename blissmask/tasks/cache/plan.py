@@ -22,6 +22,12 @@ from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_da
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.scan import Scanned, scan
+from blissmask.tasks.cache.remarks.captions import caption_remarks
+from blissmask.tasks.cache.remarks.look import look_at_photos
+from blissmask.tasks.cache.remarks.mask_values import mask_remarks
+from blissmask.tasks.cache.remarks.photos import copy_remarks, photo_remarks
+from blissmask.tasks.cache.remarks.remark import Remark, as_problems
+from blissmask.tasks.cache.remarks.sizes import size_remarks
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
 from blissmask.tasks.run.folders import room_warning
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
@@ -39,6 +45,7 @@ class CachePlan(Plan):
             all.
         entries: latent files, all that can be made, fresh ones included.
         texts: text files, fresh ones included.
+        remarks: what is odd about items, for the sheet; ``warnings`` hold them, too.
         sheet: the contact sheet to write first; None when none is wanted.
         outdated: our own files that no item needs; removed after a whole pass.
     """
@@ -47,6 +54,7 @@ class CachePlan(Plan):
     folders: tuple[Path, ...] = ()
     entries: list[LatentEntry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     sheet: Path | None = None
     outdated: list[Path] = field(default_factory=list)
 
@@ -96,6 +104,15 @@ def plan(config: Config) -> CachePlan:
     )
     for found in _scan_all(datasets, config):
         _add(found, result, config)
+    result.entries = look_at_photos(result.entries, config.run.worker_count)
+    result.remarks = [
+        *mask_remarks(result.entries),
+        *size_remarks(result.entries),
+        *photo_remarks(result.entries),
+        *copy_remarks(result.entries),
+        *caption_remarks(result.texts, model),
+    ]
+    result.warnings += as_problems(result.remarks)
     result.tables = plan_tables(result.entries, result.texts)
     result.details = plan_details(result.entries, result.texts, result.outdated)
     result.warnings += [*_missing_warning(model), *_disk_warning(result)]

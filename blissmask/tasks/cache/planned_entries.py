@@ -24,6 +24,7 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.families.protocol import LatentSpec
 from blissmask.storage.seen import Seen, State
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
+from blissmask.tasks.cache.photo_look import Look
 
 # All clips of a video ask for the same list.
 _kept_frames = lru_cache(maxsize=16)(frames_at_rate)
@@ -99,6 +100,8 @@ class LatentEntry:
         mean_weight: mean mask weight where it is known before the run.
         states: of the files that are read and of the latent file, before the plan looked into them; see
             ``storage.seen``. Empty where nothing is done.
+        doubt: why the mask file may not be what was meant, where it was looked at; empty when there is no doubt.
+        look: what the photo shows; None for videos and for what was not looked at.
     """
 
     item: DatasetItem
@@ -111,6 +114,8 @@ class LatentEntry:
     reason: str = ""
     mean_weight: float | None = field(default=None, compare=False)
     states: tuple[State, ...] = field(default=(), compare=False)
+    doubt: str = field(default="", compare=False)
+    look: Look | None = field(default=None, compare=False)
 
     @property
     def latent(self) -> LatentSpec:

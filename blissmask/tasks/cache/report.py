@@ -16,6 +16,7 @@ from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.errors import BlissmaskError, Problem
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
+from blissmask.tasks.cache.remarks.mask_values import DOUBTFUL
 from blissmask.tasks.run.plan import Failure, Table
 from blissmask.tasks.run.wording import bytes_text, counted, verb
 
@@ -194,7 +195,8 @@ class CacheRun:
         """Count a latent file that was written, or whose mask or labels were renewed."""
         with self._lock:
             self.tally.add(entry.mask_source, mean_weight)
-            if doubt:
+            # The plan has named what it knew of.
+            if doubt and doubt != entry.doubt:
                 self.doubts.append(f"{entry.mask_file}: {doubt}")
             if mean_weight == 0.0 and entry.mean_weight is None:
                 self.empty.append(mask_place(entry))
@@ -252,7 +254,4 @@ def empty_warning(places: Sequence[str]) -> list[Problem]:
 def _doubt_warning(doubts: Sequence[str]) -> list[Problem]:
     # Many clips may share one mask.
     places = tuple(dict.fromkeys(doubts))
-    if not places:
-        return []
-    what = f"{counted(len(places), 'mask')} {verb(len(places), 'is', 'are')} perhaps not what was meant"
-    return [Problem(what, places, "use 8-bit grey PNG masks")]
+    return [Problem(f"{counted(len(places), DOUBTFUL.noun)} {DOUBTFUL.what}", places, DOUBTFUL.fix)] if places else []

@@ -41,7 +41,7 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
 def _encode_share(plan: CachePlan, processes: Processes, context: RunContext, run: CacheRun) -> None:
     """Do this process's share of the plan, and note in ``run`` what comes of it."""
     if plan.sheet is not None and processes.first:
-        write_cache_sheet(plan.sheet, plan.entries, context)
+        write_cache_sheet(plan.sheet, plan.entries, plan.remarks, context)
     for entry in processes.share([entry for entry in plan.entries if entry.redo is Redo.NOTHING]):
         run.kept(entry)
     stale = processes.share(

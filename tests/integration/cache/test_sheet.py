@@ -7,6 +7,7 @@ from blissmask.errors import UsageError
 from blissmask.media.image import read_image
 from blissmask.media.sheet_pages import is_sheet
 from blissmask.tasks.cache import cache_sheet
+from blissmask.tasks.cache.remarks.remark import shorts_by_media
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, plan, times
 from tests.builders.pictures import mask_folder, photo_folder, save, tier_mask, write_video
@@ -23,7 +24,9 @@ def photos(tmp_path):
 
 def cards(folder, **settings):
     """Return the card of each item, by name."""
-    return {card.name: card for card in map(cache_sheet._card, plan(folder, **settings).entries)}
+    found = plan(folder, **settings)
+    shorts = shorts_by_media(found.remarks)
+    return {card.name: card for card in (cache_sheet._card(entry, shorts) for entry in found.entries)}
 
 
 def weights_shown(card):

@@ -5,13 +5,15 @@ Masks that are zero everywhere, or that mask nothing, are named as well.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.cachefile.redo import Redo
-from blissmask.dataset.item import MaskSource
+from blissmask.dataset.captions import extension_of, other_captions
+from blissmask.dataset.item import DatasetItem, MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem, naming_files
 from blissmask.tasks.cache.planned_entries import LatentEntry
@@ -30,7 +32,7 @@ class MaskCheck:
     """The result of looking at one mask.
 
     Attributes:
-        entry: with the mean weight filled in.
+        entry: with mean weight and doubt filled in.
         problem: why the entry cannot be made; None when it can.
     """
 
@@ -55,10 +57,28 @@ def refusals(scanned: Scanned) -> list[Problem]:
                 )
             )
     if scanned.without_caption:
-        fix = "write them, an empty file for no caption; or leave captions for later with `--latents-only`"
-        problems.append(about(scanned.without_caption, "no caption for {}", fix))
+        problems.append(_no_captions(scanned.without_caption))
     problems += _shared_paths(scanned)
     return [*problems, *_control_counts(scanned)]
+
+
+def _no_captions(items: Sequence[DatasetItem]) -> Problem:
+    """Return the problem of items without a caption, with the files beside them that may be meant as captions."""
+    problem = about(
+        items,
+        "no caption for {}",
+        "write them, an empty file for no caption; or leave captions for later with `--latents-only`",
+    )
+    others = other_captions(items)
+    if not others:
+        return problem
+    where = [f"{path}: there is {others[Path(path)].name}" if Path(path) in others else path for path in problem.where]
+    extensions = Counter(filter(None, (extension_of(media, caption) for media, caption in others.items())))
+    fix = "name caption files like their photos"
+    if extensions:
+        (extension, _), *more = extensions.most_common()
+        fix = f'set `caption_extension = "{extension}"`' + (", and rename the others" if more else "")
+    return Problem(problem.what, tuple(where), fix)
 
 
 def check_masks(entries: Sequence[LatentEntry], jobs: int) -> list[MaskCheck]:
@@ -109,7 +129,7 @@ def _mask_of(entry: LatentEntry) -> Hashable:
     return path, owner, entry.geometry
 
 
-def _look(entry: LatentEntry) -> float | Problem | None:
+def _look(entry: LatentEntry) -> tuple[float | None, str] | Problem:
     try:
         with naming_files():
             return look_at_mask(entry)
@@ -117,10 +137,11 @@ def _look(entry: LatentEntry) -> float | Problem | None:
         return error.as_one()
 
 
-def _checked(entry: LatentEntry, seen: float | Problem | None) -> MaskCheck:
+def _checked(entry: LatentEntry, seen: tuple[float | None, str] | Problem) -> MaskCheck:
     if isinstance(seen, Problem):
         return MaskCheck(entry, seen)
-    return MaskCheck(replace(entry, mean_weight=seen))
+    weight, doubt = seen
+    return MaskCheck(replace(entry, mean_weight=weight, doubt=doubt))
 
 
 def _shared_paths(scanned: Scanned) -> list[Problem]:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import OURS, as_unicode, read_mean_weight
+from blissmask.cachefile.layout import LOOK, OURS, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
-from blissmask.dataset.captions import read_caption, shuffle_tags
+from blissmask.dataset.captions import caption_of, shuffle_tags
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
 from blissmask.dataset.collect import Collected, collect
 from blissmask.dataset.frame_source import frame_files, measure
@@ -24,6 +24,7 @@ from blissmask.media.image import read_header
 from blissmask.media.video import read_info, read_times
 from blissmask.storage.seen import State, output_state, states_of
 from blissmask.tasks.cache.cached_dataset import CachedDataset
+from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
 
@@ -151,7 +152,13 @@ def _with_redo(entry: LatentEntry, found: Scanned, known: dict[str, _Known], *, 
     mask = found.prints.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths)
     redo, reason = decide(metadata, entry.wanted, media=known[name].media, mask=mask)
     is_fresh = redo in (Redo.NOTHING, Redo.LABELS)
-    return replace(entry, redo=redo, reason=reason, mean_weight=read_mean_weight(metadata) if is_fresh else None)
+    return replace(
+        entry,
+        redo=redo,
+        reason=reason,
+        mean_weight=read_mean_weight(metadata) if is_fresh else None,
+        look=None if redo is Redo.LATENTS else Look.parse(metadata.get(LOOK, "")),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +250,10 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     section = found.dataset.section
     entry = TextEntry(item, found.dataset, "")
     states = states_of(entry.inputs, entry.path)
-    if item.caption is not None:
-        caption = item.caption
-    elif item.caption_path is not None and item.caption_path.exists():
-        caption = read_caption(item.caption_path)
-    else:
+    if item.caption_path is not None and not item.caption_path.is_file():
         found.without_caption.append(item)
         return
+    caption = caption_of(item, section.caption_style or "text")
     if section.shuffle_caption:
         caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
     entry = replace(entry, caption=caption)

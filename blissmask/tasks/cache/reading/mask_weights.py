@@ -29,10 +29,11 @@ def mask_is_moving(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
 
 
-def look_at_mask(entry: LatentEntry) -> float | None:
-    """Check that the mask of an entry fits it, and return its mean weight.
+def look_at_mask(entry: LatentEntry) -> tuple[float | None, str]:
+    """Check that the mask of an entry fits it; return its mean weight, and the doubt about its values.
 
-    Masks with frames of their own are measured but not read; their mean weight is None.
+    Of masks with frames of their own the size and the number of frames are checked; the mean weight is None. Of a
+    folder of them, the first frame stands for the others where values are doubtful.
 
     Raises:
         MediaError: a file is damaged.
@@ -41,9 +42,9 @@ def look_at_mask(entry: LatentEntry) -> float | None:
     path = entry.mask_file
     if path is not None and mask_is_moving(path):
         _refuse_other_frames(entry, path)
-        return None
-    values_HW, _ = _read_still_values(entry, None)
-    return mean_weight(values_HW, entry.geometry, inverted=entry.dataset.section.invert_mask)
+        return None, read_mask_picture(frame_files(path)[0]).doubt if path.is_dir() else ""
+    values_HW, doubt = _read_still_values(entry, None)
+    return mean_weight(values_HW, entry.geometry, inverted=entry.dataset.section.invert_mask), doubt
 
 
 def read_still_mask(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None = None) -> tuple[PixelMask, str]:

@@ -1,0 +1,57 @@
+"""Remarks about what photos show: animations, cut-outs, photos on their side, the same photo twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from blissmask.dataset.item import MaskSource
+from blissmask.media.likeness import find_copies
+from blissmask.tasks.cache.planned_entries import LatentEntry
+from blissmask.tasks.cache.remarks.remark import Kind, Remark
+from blissmask.tasks.run.wording import counted
+
+_HIDDEN = 0.01
+"""Share of transparent pixels from which a picture is a cut-out; rounded corners and thin borders hide less."""
+
+ANIMATION = Kind(
+    "animation",
+    "of which the first frame alone is trained",
+    "save as a video what should be trained as a clip, and give it `video_directory`",
+)
+CUT_OUT = Kind(
+    "photo",
+    "partly transparent, and the colour that is hidden there is trained",
+    "set `alpha_mask = true` to train what is opaque alone, or save them without transparency",
+)
+ON_ITS_SIDE = Kind(
+    "photo", "on its side, going by a face, and EXIF does not say so", "turn them in a photo program and save them"
+)
+TWICE = Kind(
+    "photo",
+    "that is there already in another file, and so is learned more often",
+    "leave out one of each; `num_repeats` weighs data sets on purpose",
+)
+
+
+def photo_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
+    """Yield remarks about single photos."""
+    for entry in entries:
+        look, path = entry.look, entry.item.media.path
+        if look is None:
+            continue
+        if look.frame_count > 1:
+            frames = counted(look.frame_count, "frame")
+            yield Remark(ANIMATION, path, f"{path}: {frames}", f"first of {frames}")
+        # A mask file says on its own what of the hidden part is trained.
+        if look.hidden_share >= _HIDDEN and entry.mask_source in (None, MaskSource.FULL):
+            yield Remark(CUT_OUT, path, f"{path}: {look.hidden_share:.0%} transparent", "transparent, without a mask")
+        if look.on_its_side:
+            yield Remark(ON_ITS_SIDE, path, str(path), "on its side?")
+
+
+def copy_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
+    """Yield a remark about each photo that looks like one before it, in whatever data set."""
+    looks = {entry.item.media.path: entry.look.likeness for entry in entries if entry.look is not None}
+    paths = list(looks)
+    for copy, original in find_copies(list(looks.values())).items():
+        yield Remark(TWICE, paths[copy], f"{paths[copy]}: as {paths[original]}", f"as {paths[original].name}")

@@ -1,0 +1,69 @@
+"""The same picture is known in another size, format and quality; another picture is not taken for it."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from blissmask.media.likeness import Likeness, find_copies, likeness_of
+from tests.builders.pictures import random_rgb
+
+PHOTOS = Path(__file__).parents[2] / "photos"
+NAMES = ("astronaut", "camera", "chelsea", "coffee")
+
+
+def photo(name):
+    return Image.open(PHOTOS / f"{name}.png").convert("RGB")
+
+
+def jpeg(picture, quality):
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+def likeness(picture):
+    return likeness_of(np.asarray(picture.convert("RGB")))
+
+
+CHANGES = {
+    "a quarter of the size": lambda picture: picture.resize((picture.width // 4, picture.height // 4)),
+    "a poor JPEG": lambda picture: jpeg(picture, 40),
+    "5 percent brighter": lambda picture: ImageEnhance.Brightness(picture).enhance(1.05),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_is_known(name, change):
+    assert likeness(photo(name)).is_alike(likeness(CHANGES[change](photo(name))))
+
+
+def test_other_photos_are_no_copies():
+    assert find_copies([likeness(photo(name)) for name in NAMES]) == {}
+
+
+def test_each_copy_is_told_with_the_first_of_them():
+    small = likeness(photo("chelsea").resize((90, 60)))
+    assert find_copies([likeness(photo("coffee")), likeness(photo("chelsea")), None, small, small]) == {3: 1, 4: 1}
+
+
+def test_noise_is_its_own_copy_and_that_of_no_other():
+    hashes = [likeness_of(random_rgb((64, 64), seed=seed)) for seed in range(50)]
+    assert find_copies([*hashes, hashes[7]]) == {50: 7}
+
+
+def test_pictures_of_one_brightness_and_smooth_ones_of_other_colours_are_told_apart():
+    assert likeness_of(np.full((64, 64, 3), 90, np.uint8)) is None
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)
+    red, blue = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)
+    red[..., 0], blue[..., 2] = ramp, ramp
+    assert find_copies([likeness_of(red), likeness_of(blue)]) == {}
+
+
+def test_a_likeness_is_remembered_as_text():
+    found = likeness(photo("astronaut"))
+    assert Likeness.parse(str(found)) == found
+    assert Likeness.parse("no likeness") is None
