@@ -49,6 +49,15 @@ Suffix = Annotated[Text, AfterValidator(_plain_suffix)]
 """The end of file names; ``txt`` means ``.txt``."""
 
 
+def _with_dot(extension: str) -> str:
+    """Return ``.txt`` for ``txt``; ``_words.txt`` stays, since musubi-tuner appends the extension to the stem."""
+    return f".{extension}" if extension.isalnum() else extension
+
+
+Extension = Annotated[Text, AfterValidator(_with_dot)]
+"""The end of a caption file's name, behind the stem of its photo."""
+
+
 def _at_home(path: Path) -> Path:
     text = str(path)
     if "\0" in text:
@@ -97,6 +106,7 @@ def option(
     hidden: bool = False,
     default_text: str = "",
     lasting: bool = True,
+    usual: tuple[float, float] | None = None,
     gt: float | None = None,
     ge: float | None = None,
     lt: float | None = None,
@@ -117,6 +127,7 @@ def option(
         lasting: whether a training state remembers the value, because it changes what the steps do. Only the sections
             that ``tasks/train/settings.py`` names are asked. False for where files go, how memory is saved, and how
             long the training is.
+        usual: lowest and highest number that makes sense; another one is warned of, see :func:`unusual_numbers`.
         gt: the value must be above this; ``ge``, ``lt``, ``le`` likewise.
     """
     shown: dict[str, Any] = {
@@ -127,6 +138,7 @@ def option(
         "hidden": hidden,
         "default_text": default_text,
         "lasting": lasting,
+        "usual": usual,
     }
     return Field(default, description=help_text, json_schema_extra=shown, gt=gt, ge=ge, lt=lt, le=le, **extra)
 
@@ -134,6 +146,16 @@ def option(
 def lasting_fields(section: type[Section]) -> set[str]:
     """Return the names of the fields of a section that a training state remembers; see :func:`option`."""
     return {name for name, field in section.model_fields.items() if _shown(field)["lasting"]}
+
+
+def unusual_numbers(section: Section) -> dict[str, tuple[float, float]]:
+    """Return name -> usual range of each number of a section that lies outside of it."""
+    found = {}
+    for name, field in type(section).model_fields.items():
+        value, usual = getattr(section, name), _shown(field)["usual"]
+        if usual is not None and value is not None and not usual[0] <= value <= usual[1]:
+            found[name] = usual
+    return found
 
 
 def _shown(field: FieldInfo) -> dict[str, Any]:

@@ -52,8 +52,13 @@ class MaskLossSection(Section):
     like: Literal["onetrainer", "sd-scripts", "ai-toolkit"] | None = option(
         None, "Print the settings here that equal another trainer's mask loss, then stop", panel=_PANEL
     )
+    # The guide uses 0.5 to 2. At 10 a body weighs 0.001, at 0.1 hair 0.89: beyond, tiers are all or nothing.
     mask_gamma: Number = option(
-        1.0, "Contrast of the weights: below 1 lifts body and hair, above 1 favours the face", panel=_PANEL, gt=0
+        1.0,
+        "Contrast of the weights: below 1 lifts body and hair, above 1 favours the face",
+        panel=_PANEL,
+        gt=0,
+        usual=(0.1, 10),
     )
     mask_min_weight: Number = option(
         0.0,

@@ -33,9 +33,14 @@ class OptimizerSection(Section):
     optimizer_args: list[Text] = option(
         [], "Argument of the optimiser; may be repeated", panel=_PANEL, metavar="KEY=VALUE"
     )
-    learning_rate: Number = option(2e-4, "Learning rate", panel=_PANEL, gt=0, default_text="0.0002; 1 for prodigy")
+    # LoRA are trained with 1e-6 to 1e-3. Adam moves each weight by about the rate, so from 0.1 on its first steps throw
+    # the weights away.
+    learning_rate: Number = option(
+        2e-4, "Learning rate", panel=_PANEL, gt=0, usual=(1e-7, 0.1), default_text="0.0002; 1 for prodigy"
+    )
+    # The paper of LoRA+ tries 1 to 64.
     loraplus_lr_ratio: Number | None = option(
-        None, "Learning rate of B relative to A (LoRA+); 4 is usual", panel=_PANEL, gt=0
+        None, "Learning rate of B relative to A (LoRA+); 4 is usual", panel=_PANEL, gt=0, usual=(0.1, 1000)
     )
     weight_decay: Number = option(0.01, "Weight decay", panel=_PANEL, ge=0)
     max_grad_norm: Number = option(1.0, "Clip the gradient to this norm; 0 turns clipping off", panel=_PANEL, ge=0)

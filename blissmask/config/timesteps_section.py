@@ -15,8 +15,9 @@ class TimestepsSection(Section):
     timestep_sampling: Literal[
         "uniform", "sigmoid", "shift", "flux_shift", "flux2_shift", "qwen_shift", "krea2_shift", "logsnr"
     ] = option("shift", "How noise levels are drawn", panel=_PANEL)
+    # Released models are trained and used with 1 to 17. At 100, 99 of 100 steps are at noise levels above 0.5.
     discrete_flow_shift: Number | None = option(
-        None, "Shift of the noise levels", panel=_PANEL, gt=0, default_text="the family's"
+        None, "Shift of the noise levels", panel=_PANEL, gt=0, usual=(0.1, 100), default_text="the family's"
     )
     sigmoid_scale: Number = option(1.0, "Width of the sigmoid and shift distributions", panel=_PANEL, gt=0)
     logit_mean: Number = option(0.0, "Mean of the log signal-to-noise ratio (logsnr)", panel=_PANEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,15 @@ from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers import Lora
 from blissmask.training.memory.offload import BlockSwap, CpuWeights, move_weights
 from blissmask.training.timesteps import NoiseOf
+
+# `kyla-low`, `kyla-low-step00000500`, `kyla_HighNoise_v2`; "high" alone may belong to a subject.
+_IN_NAME = re.compile(r"(high|low)[-_ ]?noise|[-_. ](high|low)(?:[-_ ](?:step|e|v)?\d+)?$")
+
+
+def expert_in_name(name: str) -> str | None:
+    """Return the expert that the name of a LoRA file says it is of, ``high`` or ``low``; None where it says none."""
+    found = _IN_NAME.search(name.lower())
+    return None if found is None else found[1] or found[2]
 
 
 @dataclass(slots=True)

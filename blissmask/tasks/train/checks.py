@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from blissmask.cachefile.read import read_metadata
+from blissmask.config.fields import unusual_numbers
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
@@ -19,6 +21,7 @@ from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
+from blissmask.training.experts import expert_in_name
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.layers import check_patterns
@@ -122,15 +125,55 @@ def check_base_loras(loras: Sequence[BaseLora], family: FamilyForTask, trained: 
     return BaseModel(rows, warnings)
 
 
-def rate_warnings(section: OptimizerSection) -> list[Problem]:
-    """Warn of a learning rate that keeps an optimiser that finds its own from learning anything."""
-    if not section.finds_its_rate or section.learning_rate >= _LEAST_FACTOR:
+def number_warnings(config: Config) -> list[Problem]:
+    """Warn of numbers that fit their range and make no sense, such as a learning rate of 2e4."""
+    problems = [*_factor_warning(config.optimizer)]
+    for section in (config.optimizer, config.mask_loss, config.timesteps):
+        for name, (low, high) in unusual_numbers(section).items():
+            # Of such an optimiser it is a factor, see above.
+            if name == "learning_rate" and config.optimizer.finds_its_rate:
+                continue
+            value = getattr(section, name)
+            what = f"`{name} = {value:g}` makes no sense: {low:g} to {high:g} is what can work"
+            problems.append(Problem(what, fix=_other_exponent(value, low, high)))
+    return problems
+
+
+def _factor_warning(section: OptimizerSection) -> list[Problem]:
+    """Warn of a factor that keeps an optimiser that finds its own learning rate from learning anything."""
+    if not section.finds_its_rate or _LEAST_FACTOR <= section.learning_rate <= 1 / _LEAST_FACTOR:
         return []
     what = (
         f"{section.optimizer_type} finds its learning rate alone "
         f"and multiplies it by `learning_rate = {section.learning_rate:g}`"
     )
     return [Problem(what, fix="leave `learning_rate` out, or set it to 1")]
+
+
+def _other_exponent(value: float, low: float, high: float) -> str:
+    """Return the question whether a minus is missing: 2e4 for 2e-4."""
+    digits, _, exponent = f"{value:e}".partition("e")
+    meant = float(f"{digits}e{-int(exponent)}")
+    return f"did you mean {meant:g}?" if low <= meant <= high else ""
+
+
+def expert_warnings(config: Config, trained: Sequence[Expert]) -> list[Problem]:
+    """Warn of a LoRA to start from that is one expert's, where another one is trained, or both.
+
+    The files of both experts fit both, and only their names tell them apart.
+    """
+    path = config.lora.network_weights
+    if path is None or not any(expert.name for expert in trained):
+        return []
+    # The title keeps the first name of a file that was renamed.
+    made_for = expert_in_name(path.stem) or expert_in_name(read_metadata(path).get("modelspec.title", ""))
+    names = [expert.name for expert in trained]
+    if made_for is None or names == [made_for]:
+        return []
+    starting = " and ".join(names)
+    what = f"`network_weights` is of the {made_for}-noise expert, and the {starting}-noise expert starts from it"
+    fix = f"start from its own LoRA, or train the other one with `--expert {made_for}`"
+    return [Problem(what, (str(path),), fix)]
 
 
 def mask_warnings(

@@ -18,8 +18,9 @@ from blissmask.tasks.train.checks import (
     check_guidance,
     check_options,
     check_start,
+    expert_warnings,
     mask_warnings,
-    rate_warnings,
+    number_warnings,
 )
 from blissmask.tasks.train.fit_memory import fit_memory
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
@@ -150,7 +151,7 @@ def plan(config: Config) -> TrainPlan:
         *memory.warnings,
         *mask_warnings(config, family, data.sets, weights, rule.prior),
         *empty.warnings,
-        *rate_warnings(config.optimizer),
+        *number_warnings(config),
         *base.warnings,
         *stale_warnings(config, family, data.sets),
         *room_warnings(config.saving, steps, trained_numbers=memory.trained_numbers),
@@ -159,6 +160,8 @@ def plan(config: Config) -> TrainPlan:
     resume = config.saving.resume and not config.run.force
     start = choose_start(names, settings, total_steps=steps.total, resume=resume)
     check_start(config, steps.fewest, anew=start.state is None)
+    if start.state is None:
+        warnings += expert_warnings(config, steps.experts)
     previews = plan_previews(config, family, data.used_headers, steps.experts)
     for expert in steps.experts:
         expert.part.check(model_files(config.model))

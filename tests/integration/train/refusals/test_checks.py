@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
+from blissmask.tasks.train.checks import number_warnings
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.training.experts import expert_in_name
 from tests.builders.families import PLAIN, TWO_EXPERTS
 from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
 
@@ -84,3 +86,57 @@ def test_a_cache_of_another_task_is_refused_by_name(tmp_path, made_for, wanted):
 
 def test_a_cache_of_another_tool_serves_any_task(cache, tmp_path):
     assert plan_training(train_config(cache, tmp_path / "out", task="i2v")).family.task_name == "i2v"
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "fix"),
+    [
+        ({"learning_rate": 2e4}, "`learning_rate = 20000` makes no sense: 1e-07 to 0.1 is what can work", "did you mean 0.0002?"),
+        ({"learning_rate": 5.0}, "`learning_rate = 5` makes no sense", ""),
+        ({"mask_gamma": 70.0}, "`mask_gamma = 70` makes no sense", ""),
+        ({"discrete_flow_shift": 3000.0}, "`discrete_flow_shift = 3000` makes no sense", ""),
+        ({"optimizer_type": "prodigy", "learning_rate": 2e4}, "prodigy finds its learning rate alone", "set it to 1"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_told(options, what, fix):
+    config = train_config("cache", "out", **options)
+    (problem,) = number_warnings(config)
+    assert what in problem.what
+    assert fix in problem.fix
+
+
+@pytest.mark.parametrize("options", [{}, {"learning_rate": 1e-2}, {"optimizer_type": "prodigy", "learning_rate": 1.0}])
+def test_usual_numbers_are_not_remarked_on(options):
+    assert number_warnings(train_config("cache", "out", **options)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expert"),
+    [
+        ("kyla-low", "low"),
+        ("kyla-high-step00000500", "high"),
+        ("Wan2.2_HighNoise_v1", "high"),
+        ("kyla_low_noise_final", "low"),
+        ("high_quality_portraits", None),
+        ("follow", None),
+    ],
+)
+def test_the_name_of_a_lora_says_which_expert_it_is_of(name, expert):
+    assert expert_in_name(name) == expert
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_the_lora_of_the_other_expert_is_told(cache, tmp_path, renamed):
+    options = {"arch": TWO_EXPERTS, "max_train_steps": 1}
+    run(train_config(cache, tmp_path / "first", expert="low", **options))
+    path = tmp_path / "first" / "kyla-low.safetensors"
+    if renamed:
+        path = path.rename(tmp_path / "mine.safetensors")
+
+    def told(expert):
+        config = train_config(cache, tmp_path / "out", expert=expert, network_weights=path, **options)
+        return [problem for problem in plan_training(config).warnings if "`network_weights`" in problem.what]
+
+    assert told("low") == []
+    for expert in ("high", "both"):
+        assert [problem.where for problem in told(expert)] == [(str(path),)]
