@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from blissmask.config.dataset_section import CaptionStyle
 from blissmask.dataset.discover import list_files
-from blissmask.dataset.item import DatasetItem
+from blissmask.dataset.item import DatasetItem, MediaFile
 from blissmask.dataset.item_keys import stem_key
 from blissmask.errors import InputError
 from blissmask.storage.limits import MOST_CAPTION, refuse_larger
@@ -91,26 +92,36 @@ def looks_like_json(text: str) -> bool:
         return False
 
 
-def other_captions(items: Iterable[DatasetItem]) -> dict[Path, Path]:
-    """Return the caption files of other names that lie where the items' own are missing, by the path of the media.
+def other_captions(missing: Iterable[tuple[MediaFile, Path]]) -> dict[Path, Path]:
+    """Return the caption files of other names that lie where captions are missing, by the path of the media.
 
     So for ``a.png``: ``a.caption``, ``a.png.txt``, ``A.TXT``.
+
+    Args:
+        missing: photos and videos without a caption, each with the folder where it was looked for.
 
     Raises:
         InputError: a folder cannot be read.
     """
-    missing: dict[Path, dict[str, Path]] = {}
-    for item in items:
-        if item.caption_path is not None:
-            keys = missing.setdefault(item.caption_path.parent, {})
-            keys |= {stem_key(item.media.stem): item.media.path, stem_key(item.media.path.name): item.media.path}
+    by_folder: dict[Path, dict[str, Path]] = {}
+    for media, folder in missing:
+        by_folder.setdefault(folder, {}).update({media.key: media.path, stem_key(media.path.name): media.path})
     found: dict[Path, Path] = {}
-    for folder, media in missing.items():
+    for folder, owners in by_folder.items():
         for path in list_files(folder, _SUFFIXES):
-            owner = media.get(stem_key(path.stem))
+            owner = owners.get(stem_key(path.stem))
             if owner is not None and owner != path:
                 found.setdefault(owner, path)
     return found
+
+
+def extension_advice(others: Mapping[Path, Path]) -> str:
+    """Return how to have the captions of other names read, as :func:`other_captions` returns them; at least one."""
+    extensions = Counter(filter(None, (extension_of(media, caption) for media, caption in others.items())))
+    if not extensions:
+        return "name caption files like their photos"
+    (extension, _), *more = extensions.most_common()
+    return f'set `caption_extension = "{extension}"`' + (", and rename the others" if more else "")
 
 
 def extension_of(media: Path, caption: Path) -> str | None:

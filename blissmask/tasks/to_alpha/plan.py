@@ -9,10 +9,10 @@ from pathlib import Path
 
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import caption_path
+from blissmask.dataset.captions import caption_path, extension_advice, other_captions
 from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks, unread_warning
 from blissmask.dataset.item import MediaFile
-from blissmask.dataset.item_keys import group_by_key, refuse_collisions
+from blissmask.dataset.item_keys import refuse_collisions, split_name, stem_key
 from blissmask.dataset.mask_source import missing_file_warning
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.media.image import read_size
@@ -87,9 +87,10 @@ def plan(config: Config) -> AlphaPlan:
         warnings.append(missing_file_warning(bare, folders.masks))
     orphans = [path for key, path in masks.items() if key not in keys]
     warnings += warning_of(orphans, "mask", "without a photo", "check the names")
+    silent = [photo for photo in photos if photo.key not in captions]
+    warnings += _other_captions(silent, folders)
     if folders.captions_expected:
-        silent = [photo.path for photo in photos if photo.key not in captions]
-        warnings += warning_of(silent, "photo", "without a caption")
+        warnings += warning_of([photo.path for photo in silent], "photo", "without a caption")
     return AlphaPlan(
         command=COMMAND,
         items=items,
@@ -111,7 +112,8 @@ def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
         warnings.append(Problem(what, fix=missing("to_alpha", "output_directory").fix))
     given = {"image_directory": images, "mask_directory": masks, "output_directory": output}
     image_folder, mask_folder, output_folder = required("to_alpha", given)
-    caption_folder = options.caption_directory or image_folder
+    named_captions = options.caption_directory or dataset.caption_directory
+    caption_folder = named_captions or image_folder
     refuse_output_in_place(output_folder, {"photos": image_folder, "masks": mask_folder, "captions": caption_folder})
     if _same(mask_folder, image_folder) and not holds_mask_labels(mask_folder):
         fix = "each would be its own mask; name the folder that `blissmask masks` or `apply` wrote"
@@ -125,7 +127,7 @@ def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
         captions=caption_folder,
         output=output_folder,
         caption_extension=extension,
-        captions_expected=options.caption_directory is not None,
+        captions_expected=named_captions is not None,
     )
     return folders, warnings
 
@@ -160,8 +162,20 @@ def _is_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
+def _other_captions(silent: Sequence[MediaFile], folders: _Folders) -> list[Problem]:
+    """Warn of captions that are not copied, since they end in something else."""
+    others = other_captions((photo, folders.captions) for photo in silent)
+    where = [f"{photo}: {caption.name}" for photo, caption in others.items()]
+    return warning_of(where, "caption", "of another name, not copied", extension_advice(others) if others else "")
+
+
 def _captions(folders: _Folders) -> Mapping[str, Path]:
-    groups = group_by_key(list_files(folders.captions, frozenset({folders.caption_extension.lower()})))
+    extension = folders.caption_extension.lower()
+    groups: dict[str, list[Path]] = {}
+    # An extension may be more than a suffix: `_words.txt`, `.png.txt`.
+    for path in list_files(folders.captions, frozenset({split_name(f"name{extension}")[1]})):
+        if path.name.lower().endswith(extension):
+            groups.setdefault(stem_key(path.name[: -len(extension)]), []).append(path)
     refuse_collisions(groups, shared="one photo as its captions")
     return {key: paths[0] for key, paths in groups.items()}
 

@@ -118,3 +118,14 @@ def test_photos_that_are_named_bring_the_masks_of_their_data_set(folder: Path) -
     made = of_datasets(folder, "one", "two", image_directory=folder / "two")
     assert [(item.key, item.action) for item in made.items] == [("two", Action.WRITE)]
     assert made.warnings == []
+
+
+def test_captions_of_another_name_are_told_and_an_extension_may_be_more_than_a_suffix(folder):
+    for caption in (folder / "photos").glob("*.txt"):
+        caption.unlink()
+    (folder / "photos" / "Kyla.png.txt").write_text("one")
+    (told,) = [problem for problem in plan(config(folder)).warnings if "of another name" in problem.what]
+    assert told.where == (f"{folder / 'photos' / 'Kyla.png'}: Kyla.png.txt",)
+    assert told.fix == 'set `caption_extension = ".png.txt"`'
+    convert(folder, caption_extension=".png.txt")
+    assert (folder / "rgba" / "Kyla.png.txt").read_text() == "one"

@@ -91,7 +91,7 @@ def test_paragraphs_are_one_caption():
 def test_a_caption_of_another_name_is_found(tmp_path, name):
     (tmp_path / name).write_text("kyla")
     (tmp_path / "b.caption").write_text("somebody else")
-    found = other_captions([item(tmp_path, extension=".cap")])
+    found = other_captions([(item(tmp_path).media, tmp_path)])
     assert found == {tmp_path / "a.png": tmp_path / name}
 
 

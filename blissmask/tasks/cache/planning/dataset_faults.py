@@ -5,14 +5,13 @@ Masks that are zero everywhere, or that mask nothing, are named as well.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.cachefile.redo import Redo
-from blissmask.dataset.captions import extension_of, other_captions
+from blissmask.dataset.captions import extension_advice, other_captions
 from blissmask.dataset.item import DatasetItem, MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem, naming_files
@@ -69,16 +68,11 @@ def _no_captions(items: Sequence[DatasetItem]) -> Problem:
         "no caption for {}",
         "write them, an empty file for no caption; or leave captions for later with `--latents-only`",
     )
-    others = other_captions(items)
+    others = other_captions((item.media, item.caption_path.parent) for item in items if item.caption_path is not None)
     if not others:
         return problem
     where = [f"{path}: there is {others[Path(path)].name}" if Path(path) in others else path for path in problem.where]
-    extensions = Counter(filter(None, (extension_of(media, caption) for media, caption in others.items())))
-    fix = "name caption files like their photos"
-    if extensions:
-        (extension, _), *more = extensions.most_common()
-        fix = f'set `caption_extension = "{extension}"`' + (", and rename the others" if more else "")
-    return Problem(problem.what, tuple(where), fix)
+    return Problem(problem.what, tuple(where), extension_advice(others))
 
 
 def check_masks(entries: Sequence[LatentEntry], jobs: int) -> list[MaskCheck]:

@@ -12,12 +12,12 @@ _MUCH = 2.0
 """A photo enlarged by more than this has a quarter of the pixels that are trained; the rest is Lanczos' guess."""
 
 ENLARGED = Kind(
-    "photo",
+    "item",
     "enlarged more than twice: the LoRA learns their blur",
     "use larger originals, leave them out, or set a smaller `resolution`; `bucket_no_upscale = true` keeps their size",
 )
 THUMBNAIL = Kind(
-    "photo",
+    "item",
     "far smaller than the training resolution, as thumbnails are",
     "use the originals, or leave them out; their patches are small, so the LoRA may learn to draw small pictures",
 )

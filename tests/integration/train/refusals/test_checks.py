@@ -91,7 +91,11 @@ def test_a_cache_of_another_tool_serves_any_task(cache, tmp_path):
 @pytest.mark.parametrize(
     ("options", "what", "fix"),
     [
-        ({"learning_rate": 2e4}, "`learning_rate = 20000` makes no sense: 1e-07 to 0.1 is what can work", "did you mean 0.0002?"),
+        (
+            {"learning_rate": 2e4},
+            "`learning_rate = 20000` makes no sense: 1e-07 to 0.1 is what can work",
+            "did you mean 0.0002?",
+        ),
         ({"learning_rate": 5.0}, "`learning_rate = 5` makes no sense", ""),
         ({"mask_gamma": 70.0}, "`mask_gamma = 70` makes no sense", ""),
         ({"discrete_flow_shift": 3000.0}, "`discrete_flow_shift = 3000` makes no sense", ""),
