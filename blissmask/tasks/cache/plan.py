@@ -22,12 +22,12 @@ from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_da
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.scan import Scanned, scan
-from blissmask.tasks.cache.remarks.captions import caption_remarks
-from blissmask.tasks.cache.remarks.look import look_at_photos
+from blissmask.tasks.cache.remarks.caption_text import caption_remarks
+from blissmask.tasks.cache.remarks.look_at_photos import look_at_photos
 from blissmask.tasks.cache.remarks.mask_values import mask_remarks
-from blissmask.tasks.cache.remarks.photos import copy_remarks, photo_remarks
+from blissmask.tasks.cache.remarks.photo_looks import copy_remarks, photo_remarks
+from blissmask.tasks.cache.remarks.photo_sizes import size_remarks
 from blissmask.tasks.cache.remarks.remark import Remark, as_problems
-from blissmask.tasks.cache.remarks.sizes import size_remarks
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
 from blissmask.tasks.run.folders import room_warning
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem

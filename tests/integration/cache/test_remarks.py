@@ -191,7 +191,7 @@ def test_captions_of_another_folder_are_read(photos):
 
 def test_what_was_looked_at_is_remembered_and_not_looked_at_again(photos, monkeypatch):
     build(photos)
-    monkeypatch.setattr("blissmask.tasks.cache.remarks.look.read_glance", None)
+    monkeypatch.setattr("blissmask.tasks.cache.remarks.look_at_photos.read_glance", None)
     looks = [entry.look for entry in plan(photos).entries]
     assert all(Look.parse(str(look)) == look for look in looks)
     assert looks[0].likeness is not None
