@@ -49,15 +49,6 @@ Suffix = Annotated[Text, AfterValidator(_plain_suffix)]
 """The end of file names; ``txt`` means ``.txt``."""
 
 
-def _with_dot(extension: str) -> str:
-    """Return ``.txt`` for ``txt``; ``_words.txt`` stays, since musubi-tuner appends the extension to the stem."""
-    return f".{extension}" if extension.isalnum() else extension
-
-
-Extension = Annotated[Text, AfterValidator(_with_dot)]
-"""The end of a caption file's name, behind the stem of its photo."""
-
-
 def _at_home(path: Path) -> Path:
     text = str(path)
     if "\0" in text:

@@ -10,7 +10,6 @@ A caption file holds what ``caption_style`` says:
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from blissmask.config.dataset_section import CaptionStyle
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item import DatasetItem, MediaFile
 from blissmask.dataset.item_keys import stem_key
+from blissmask.documents import DocumentError, parse_json, refuse_half_characters
 from blissmask.errors import InputError
 from blissmask.storage.limits import MOST_CAPTION, refuse_larger
 from blissmask.storage.ordinary import read_text
@@ -87,8 +87,8 @@ def looks_like_json(text: str) -> bool:
     if not text.startswith(("{", "[")):
         return False
     try:
-        return isinstance(json.loads(text), (dict, list))
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(text), (dict, list))
+    except DocumentError:
         return False
 
 
@@ -145,8 +145,9 @@ def _from_json(text: str, path: Path, *, seed: str) -> str:
     if not text:
         return ""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+        refuse_half_characters(value)
+    except DocumentError as error:
         fix = '`caption_style = "text"` reads it as it is written'
         raise InputError("the caption is not JSON, as `caption_style` says", where=[path], fix=fix) from error
     caption = _caption_in(value, seed)
