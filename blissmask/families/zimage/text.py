@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blissmask.families.encoders.caption_limit import CaptionLimit
 from blissmask.families.encoders.qwen3 import chat
 from blissmask.families.encoders.taps import cut_after, tapped_rows
 from blissmask.families.protocol import EncodedText
 
 _MOST_TOKENS = 512
 """Of a caption with its template; the end is cut off, as in training of the model."""
+
+LIMIT = CaptionLimit(tokens=_MOST_TOKENS, head=chat("{}").partition("{}")[0], counts_head=True)
 
 
 class ZImageTextEncoder:

@@ -26,7 +26,11 @@ def _methods() -> Methods:
     from blissmask.families.zimage import denoiser, preview, text
 
     return Methods(
-        vae=KlVaeEncoder, text=text.ZImageTextEncoder, denoiser=denoiser.ZImageDenoiser, preview=preview.PREVIEW
+        vae=KlVaeEncoder,
+        text=text.ZImageTextEncoder,
+        caption_limit=text.LIMIT,
+        denoiser=denoiser.ZImageDenoiser,
+        preview=preview.PREVIEW,
     )
 
 
