@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -19,28 +20,17 @@ def _scheduler(shift: float | None, steps: int) -> Any:
     return euler(shift, steps) if shift is not None else FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
 
 
-def _klein_pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import Flux2KleinPipeline
-
-    return _decoding_in_own_precision(Flux2KleinPipeline(is_distilled=False, **_modules(loaded)))
-
-
-def _dev_pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import Flux2Pipeline
-
-    return _decoding_in_own_precision(Flux2Pipeline(**_modules(loaded)))
-
-
-def _modules(loaded: PipelineParts) -> dict[str, Any]:
-    texts = dict.fromkeys(("text_encoder", "tokenizer"))
-    return {**texts, "vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers[""]}
-
-
-def _decoding_in_own_precision(pipeline: Any) -> Any:
-    """Return the pipeline so that it hands latents to the VAE in the VAE's precision.
+def _pipeline(name: str, loaded: PipelineParts) -> Any:
+    """Return diffusers' pipeline of a class, so that it hands latents to the VAE in the VAE's precision.
 
     diffusers 0.42's pipelines keep the denoiser's, and break where the two differ.
     """
+    import diffusers
+
+    texts = dict.fromkeys(("text_encoder", "tokenizer"))
+    pipeline = getattr(diffusers, name)(
+        **texts, vae=loaded.vae, scheduler=loaded.scheduler, transformer=loaded.denoisers[""]
+    )
     unfold = pipeline._unpatchify_latents
 
     def unfold_and_cast(latents: Tensor) -> Tensor:
@@ -51,10 +41,11 @@ def _decoding_in_own_precision(pipeline: Any) -> Any:
 
 
 def _klein_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    negative = None if prompt.negative is None else prompt.negative["ctx_vec"][None]
-    # Without a negative prompt the pipeline would encode an empty one.
-    scale = 1.0 if negative is None else prompt.settings.cfg_scale
-    return {**_arguments(prompt), "guidance_scale": scale, "negative_prompt_embeds": negative}
+    if prompt.negative is None:
+        # With a scale above 1 the pipeline would encode an empty text.
+        return {**_arguments(prompt), "guidance_scale": 1.0}
+    negative = prompt.negative["ctx_vec"][None]
+    return {**_arguments(prompt), "guidance_scale": prompt.settings.cfg_scale, "negative_prompt_embeds": negative}
 
 
 def _dev_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
@@ -73,7 +64,7 @@ def _arguments(prompt: EncodedPrompt) -> dict[str, Any]:
 
 KLEIN = PreviewPipeline(
     vae=VAE,
-    pipeline=_klein_pipeline,
+    pipeline=partial(_pipeline, "Flux2KleinPipeline"),
     arguments=_klein_arguments,
     scheduler=_scheduler,
     # Source of the defaults, here and below: diffusers' pipelines.
@@ -83,7 +74,7 @@ KLEIN = PreviewPipeline(
 KLEIN_EDIT = replace(KLEIN, pictures=parts.CONTROL_RANGE)
 DEV = PreviewPipeline(
     vae=VAE,
-    pipeline=_dev_pipeline,
+    pipeline=partial(_pipeline, "Flux2Pipeline"),
     arguments=_dev_arguments,
     scheduler=_scheduler,
     cfg_scale=1.0,
