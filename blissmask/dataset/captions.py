@@ -14,7 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from blissmask.config.dataset_section import CaptionStyle
 from blissmask.dataset.discover import list_files
@@ -178,7 +178,7 @@ def _caption_in(value: Any, seed: str) -> str | None:
     return ", ".join(tags) if _is_texts(tags) else None
 
 
-def _is_texts(value: Any) -> bool:
+def _is_texts(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
