@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -85,6 +86,39 @@ def _stored_norms(lora: Lora, file_format: LoraFormat) -> dict[str, Tensor]:
     return trained | {name: norms for name, norms in lora.plain_norms.items() if name in beside}
 
 
+@dataclass(frozen=True, slots=True)
+class LoraContents:
+    """What a LoRA file holds: its tensors under the keys of its spelling, and its metadata."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def lora_contents(
+    lora: Lora,
+    metadata: Mapping[str, str],
+    *,
+    precision: str = "float32",
+    file_format: LoraFormat = "native",
+    native_alpha: bool = True,
+) -> LoraContents:
+    """Return what a LoRA file holds, copied to the CPU.
+
+    With DoRA all processes of a run whose weights are spread call it together, so it must not be tried again by one.
+
+    Args:
+        lora: what to write.
+        metadata: strings; DoRA's divisor is added.
+        precision: float32, bfloat16 or float16.
+        file_format: how the layers are spelled.
+        native_alpha: see :class:`blissmask.families.family.Family`.
+    """
+    native = lora_tensors(lora, dtype=DTYPES[precision], file_format=file_format)
+    tensors = to_format(native, file_format, lora.modules(), lora.fused, lora.apart, native_alpha=native_alpha)
+    divisor = {DORA_DIVISOR: DIVIDED_BY_BASE} if lora.shape.dora and file_format != "diffusers" else {}
+    return LoraContents(tensors, {**metadata, **divisor})
+
+
 def save_lora(
     path: Path,
     lora: Lora,
@@ -92,26 +126,11 @@ def save_lora(
     *,
     precision: str = "float32",
     file_format: LoraFormat = "native",
-    publishes: bool = True,
     native_alpha: bool = True,
 ) -> None:
-    """Publish a LoRA file.
-
-    Args:
-        path: ends in ``.safetensors``.
-        lora: what to write.
-        metadata: strings; the hash of the tensors is added.
-        precision: float32, bfloat16 or float16.
-        file_format: how the layers are spelled.
-        native_alpha: see :class:`blissmask.families.family.Family`.
-        publishes: whether this process writes; of processes that share their weights one does, and all take part.
-    """
-    native = lora_tensors(lora, dtype=DTYPES[precision], file_format=file_format)
-    if not publishes:
-        return
-    tensors = to_format(native, file_format, lora.modules(), lora.fused, lora.apart, native_alpha=native_alpha)
-    divisor = {DORA_DIVISOR: DIVIDED_BY_BASE} if lora.shape.dora and file_format != "diffusers" else {}
-    write_lora(path, tensors, {**metadata, **divisor})
+    """Publish a LoRA in a file that ends in ``.safetensors``; the arguments are those of :func:`lora_contents`."""
+    contents = lora_contents(lora, metadata, precision=precision, file_format=file_format, native_alpha=native_alpha)
+    write_lora(path, contents.tensors, contents.metadata)
 
 
 def write_lora(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from torch import Tensor
 
 from blissmask.errors import BlissmaskError, CacheError, UsageError
 from blissmask.training.experts import Learner
-from blissmask.training.lora.file import save_lora
-from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
 from blissmask.training.optim.rehearsal import refuse_unusable_state
@@ -80,39 +78,6 @@ def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence
     if len(trained) == 1:
         return Outputs(folder, f"{name}-{trained[0]}", (f"{name}-{trained[0]}",))
     return Outputs(folder, name, (name,) if shared else tuple(f"{name}-{expert}" for expert in trained))
-
-
-def save_loras(
-    files: Sequence[Path],
-    learners: Sequence[Learner],
-    metadata_of: Callable[[str], Mapping[str, str]],
-    *,
-    precision: str,
-    file_format: LoraFormat,
-    publishes: bool,
-    native_alpha: bool,
-) -> None:
-    """Publish the LoRA file of each learner, or the one file of learners that share their LoRA.
-
-    Args:
-        files: one for each LoRA.
-        learners: all of the run.
-        metadata_of: takes the name of a file.
-        precision: of the file's numbers.
-        file_format: how it spells the layers.
-        publishes: see ``lora.file.save_lora``.
-        native_alpha: whether native files hold alpha.
-    """
-    for path, learner in zip(files, learners, strict=False):
-        save_lora(
-            path,
-            learner.lora,
-            metadata_of(path.stem),
-            precision=precision,
-            file_format=file_format,
-            publishes=publishes,
-            native_alpha=native_alpha,
-        )
 
 
 def save_run_state(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,17 @@ from blissmask.training.data.cached_set import commonest_sizes
 from blissmask.training.data.mask_totals import MaskTotals
 from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner
+from blissmask.training.lora.file import LoraContents, lora_contents, write_lora
 from blissmask.training.record import saving
 from blissmask.training.record.saving import Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFile:
+    """A LoRA file that is to be published."""
+
+    path: Path
+    contents: LoraContents
 
 
 class Checkpoints:
@@ -56,26 +65,27 @@ class Checkpoints:
         Raises:
             MachineError: there is no room for them, or their drive is gone, and waiting did not help; see ``rescue``.
         """
-        plan = self._plan
-        if not plan.processes.first:
-            # Of processes that share their weights all take part in reading them.
-            self._save_loras(self._due_files(done), done)
-        else:
-            rescue = Rescue(plan.config.saving.rescue_dir, partial(self._save_elsewhere, done))
-            save_patiently(partial(self._save_here, done), rescue, plan.names, self._context, done=done)
+        # All processes take part in reading, since they may share their weights. The first alone writes, and tries again.
+        loras = self._read_loras(done)
+        if self._plan.processes.first:
+            rescue = Rescue(self._plan.config.saving.rescue_dir, partial(self._save_elsewhere, done, loras))
+            save = partial(self._save_here, done, loras)
+            save_patiently(save, rescue, self._plan.names, self._context, done=done)
         self._replaces_states = False
 
-    def _save_here(self, done: int) -> None:
-        self._save_loras(self._due_files(done), done)
+    def _save_here(self, done: int, loras: Sequence[LoraFile]) -> None:
+        for lora in loras:
+            write_lora(lora.path, lora.contents.tensors, lora.contents.metadata)
         self._save_state(self._plan.names, done)
 
-    def _save_elsewhere(self, done: int, folder: Path) -> Path:
+    def _save_elsewhere(self, done: int, loras: Sequence[LoraFile], folder: Path) -> Path:
         """Save into another folder and return the state's; the LoRA files only where there is room for them, too."""
         names = replace(self._plan.names, folder=folder)
         state = self._save_state(names, done)
         with contextlib.suppress(MachineError):
             # The state holds the LoRA as well; the run that goes on from it writes the files.
-            self._save_loras([folder / path.name for path in self._due_files(done)], done)
+            for lora in loras:
+                write_lora(folder / lora.path.name, lora.contents.tensors, lora.contents.metadata)
         return state
 
     def _save_state(self, names: Outputs, done: int) -> Path:
@@ -98,21 +108,22 @@ class Checkpoints:
             return plan.names.lora_files()
         return plan.names.lora_files(done) if plan.saves_at(done) else []
 
-    def _save_loras(self, files: Sequence[Path], done: int) -> None:
+    def _read_loras(self, done: int) -> list[LoraFile]:
+        """Return the LoRA files that are due after ``done`` steps, with what they hold."""
+        files = self._due_files(done)
         if not files:
-            return
-        plan = self._plan
-
-        def metadata_of(name: str) -> Mapping[str, str]:
-            return lora_metadata(plan.config, plan.family, self._trained_on, step=done, name=name)
-
+            return []
+        plan, saving_section = self._plan, self._plan.config.saving
+        loras = []
         with inference_weights(self._learners):
-            saving.save_loras(
-                files,
-                self._learners,
-                metadata_of,
-                precision=plan.config.saving.save_precision,
-                file_format=plan.config.saving.lora_format,
-                publishes=plan.processes.first,
-                native_alpha=plan.family.native_alpha,
-            )
+            # Learners that share their LoRA have one file.
+            for path, learner in zip(files, self._learners, strict=False):
+                contents = lora_contents(
+                    learner.lora,
+                    lora_metadata(plan.config, plan.family, self._trained_on, step=done, name=path.stem),
+                    precision=saving_section.save_precision,
+                    file_format=saving_section.lora_format,
+                    native_alpha=plan.family.native_alpha,
+                )
+                loras.append(LoraFile(path, contents))
+        return loras
