@@ -18,11 +18,12 @@ def small(name, turns=0):
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0, False), (1, True), (2, False), (3, True)])
-def test_a_face_tells_how_a_photo_lies(turns, expected):
-    assert lies_on_its_side(small("astronaut", turns)) is expected
+@pytest.mark.parametrize("name", ["astronaut", "camera"])
+def test_a_face_tells_how_a_photo_lies(name, turns, expected):
+    assert lies_on_its_side(small(name, turns)) is expected
 
 
-@pytest.mark.parametrize("name", ["chelsea", "coffee", "camera"])
+@pytest.mark.parametrize("name", ["chelsea", "coffee"])
 @pytest.mark.parametrize("turns", [0, 1])
 def test_without_a_face_nothing_is_known(name, turns):
     assert lies_on_its_side(small(name, turns)) is False
