@@ -159,23 +159,23 @@ def _from_json(text: str, path: Path, *, seed: str) -> str:
 
 def _caption_in(value: Any, seed: str) -> str | None:
     """Return the caption in a JSON value: a text, a list of tags, or an object with either; None without one."""
-    if isinstance(value, str):
-        return value.strip()
-    if _is_texts(value):
-        return ", ".join(value)
     if not isinstance(value, Mapping):
-        return None
+        return _joined(value)
     for key in JSON_KEYS:
         found = value.get(key)
-        if isinstance(found, str):
-            return found.strip()
         if _is_texts(found):
             # Several captions under one key are versions of it.
             return _drawn([text.strip() for text in found], seed=seed)
-    tags = value.get(_TAGS)
-    if isinstance(tags, str):
-        return tags.strip()
-    return ", ".join(tags) if _is_texts(tags) else None
+        if isinstance(found, str):
+            return found.strip()
+    return _joined(value.get(_TAGS))
+
+
+def _joined(value: Any) -> str | None:
+    """Return a text, or a list of tags as one; None for anything else."""
+    if _is_texts(value):
+        return ", ".join(value)
+    return value.strip() if isinstance(value, str) else None
 
 
 def _is_texts(value: Any) -> TypeGuard[list[str]]:
