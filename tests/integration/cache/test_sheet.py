@@ -125,7 +125,7 @@ def test_a_clip_without_weights_in_its_middle_is_remarked_and_darkened(tmp_path)
 def test_a_photo_that_cannot_be_read_is_left_out(photos):
     planned = plan(photos, cache={"sheet": photos / "sheet.html"})
     (photos / "photos" / "a.png").write_bytes(b"no picture")
-    cache_sheet.write_cache_sheet(photos / "sheet.html", planned.entries, RunContext())
+    cache_sheet.write_cache_sheet(photos / "sheet.html", planned.entries, planned.remarks, RunContext())
     text = (photos / "sheet.html").read_text(encoding="utf-8")
     assert ("b.png" in text, "a.png" in text) == (True, False)
 
