@@ -22,6 +22,7 @@ class CaptionLimit:
         tokens: how many tokens are read of the caption; of head and caption together where ``counts_head``.
         head: what stands before the caption; no token spans both.
         counts_head: whether the head takes its room from the caption.
+        tail: what stands behind the caption and takes its room from it; empty where the tail is cut with the caption.
         marks: whether the tokenizer adds its own marks of beginning and end.
         clean: what is made of a caption before it is read.
     """
@@ -29,6 +30,7 @@ class CaptionLimit:
     tokens: int
     head: str = ""
     counts_head: bool = False
+    tail: str = ""
     marks: bool = True
     clean: Callable[[str], str] = _as_it_is
 
@@ -61,7 +63,10 @@ class CaptionReader:
         self._limit = limit
         self._tokenizer = tokenizer
         self._head_tokens = self._count_all("")
-        self.most = limit.tokens - self._head_tokens if limit.counts_head else limit.tokens
+        around = self._head_tokens if limit.counts_head else 0
+        if limit.tail:
+            around += len(tokenizer(limit.tail, add_special_tokens=limit.marks)["input_ids"])
+        self.most = limit.tokens - around
 
     def overlong(self, caption: str) -> Overlong | None:
         """Return what would be lost of a caption; None where all of it is read."""

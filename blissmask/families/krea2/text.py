@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blissmask.families.encoders.caption_limit import CaptionLimit
 from blissmask.families.encoders.taps import cut_after, tapped_rows
 from blissmask.families.krea2.parts import MOST_ROWS, TAPS
 from blissmask.families.protocol import EncodedText
 from blissmask.families.qwen.templates import GENERATE, TAIL
+
+LIMIT = CaptionLimit(tokens=MOST_ROWS, head=GENERATE.head, tail=TAIL)
 
 
 class Krea2TextEncoder:
