@@ -250,7 +250,7 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     section = found.dataset.section
     entry = TextEntry(item, found.dataset, "")
     states = states_of(entry.inputs, entry.path)
-    if item.caption_path is not None and not item.caption_path.is_file():
+    if item.caption_path is not None and not item.caption_path.exists():
         found.without_caption.append(item)
         return
     caption = caption_of(item, section.caption_style or "text")
