@@ -55,10 +55,10 @@ _CONSTANTS = {
 }
 
 
-def tiny() -> Any:
-    """Return a four-layer ``Qwen3Model`` for the tokenizer of bytes."""
+def tiny(layers: int = 4) -> Any:
+    """Return a ``Qwen3Model`` of a few layers for the tokenizer of bytes."""
     from transformers import Qwen3Config, Qwen3Model
 
-    sizes = {"vocab_size": 320, "hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": 4}
+    sizes = {"vocab_size": 320, "hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": layers}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 128}
     return Qwen3Model(Qwen3Config(**sizes, **heads, **_CONSTANTS))

@@ -22,7 +22,7 @@ class Flux2TextEncoder:
 
     Args:
         model: ``Qwen3Model``, or ``Mistral3Model``, of which the language half is run. Layers after the last tap are
-            removed. A miniature's configuration says where its states are read.
+            removed.
         tokenizer: its tokenizer, which also says on which side it pads.
         template: the wording around captions.
         identity: names weights, tokenizer and template.
@@ -30,7 +30,7 @@ class Flux2TextEncoder:
 
     def __init__(self, model: Any, tokenizer: Any, template: TextTemplate, *, identity: str) -> None:
         self.identity = identity
-        self._taps = tuple(getattr(model.config, "taps", template.taps))
+        self._taps = template.taps
         self._decoder = cut_after(getattr(model, "language_model", model), self._taps[-1])
         self._tokenizer = tokenizer
         self._template = template

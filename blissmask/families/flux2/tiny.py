@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from blissmask.families.encoders import qwen3
+from blissmask.families.flux2.templates import DEV, KLEIN
 
 _WIDTH = 128
-# Of four layers; the real models read after more of them.
-_TAPS = (1, 2, 3)
 
 
 def qwen() -> Any:
-    """Return a miniature ``Qwen3Model`` whose configuration says where its states are read."""
-    model = qwen3.tiny()
-    model.config.taps = _TAPS
-    return model
+    """Return a narrow ``Qwen3Model`` with one layer more than are read: the last state has passed the final norm."""
+    return qwen3.tiny(KLEIN.taps[-1] + 1)
 
 
 def mistral() -> Any:
@@ -25,16 +22,15 @@ def mistral() -> Any:
     from blissmask.families.encoders.mistral import CONSTANTS
 
     heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 128}
-    text = {"vocab_size": 320, "hidden_size": _WIDTH, "intermediate_size": 64, "num_hidden_layers": 4, **heads}
+    sizes = {"vocab_size": 320, "hidden_size": _WIDTH, "intermediate_size": 64}
+    text = {**sizes, **heads, "num_hidden_layers": DEV.taps[-1] + 1}
     vision = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
-    model = Mistral3Model(
+    return Mistral3Model(
         Mistral3Config(
             text_config={"model_type": "mistral", **text, **CONSTANTS},
             vision_config={"model_type": "pixtral", "image_size": 28, **vision},
         )
     )
-    model.config.taps = _TAPS
-    return model
 
 
 def denoiser(*, guided: bool = False) -> Any:
@@ -45,7 +41,7 @@ def denoiser(*, guided: bool = False) -> Any:
         num_layers=1,
         num_single_layers=1,
         num_attention_heads=1,
-        joint_attention_dim=len(_TAPS) * _WIDTH,
+        joint_attention_dim=len(KLEIN.taps) * _WIDTH,
         guidance_embeds=guided,
     )
 

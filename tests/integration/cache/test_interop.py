@@ -6,6 +6,7 @@ Their loaders were run on our folders once, at the commits that the README names
 import pytest
 import torch
 
+from blissmask.cachefile.layout import FrameAxis
 from blissmask.cachefile.read import read_tensors
 from tests.builders.cache import build, captions, on_videos, video_folder
 from tests.builders.families import NAMES, family_of
@@ -64,11 +65,13 @@ def test_photos_with_and_without_masks_make_a_batch(tmp_path, name, knows_masks)
     pairs = latent_files(tmp_path, family.cache_suffix)
     batch = batch_of(pairs.items(), knows_masks=knows_masks)
     height, width = (side // family.latent.spatial_stride for side in SIZE_WH[::-1])
-    assert batch["latents"].shape == (2, family.latent.channels, 1, height, width)
+    frames = (1,) if family.latent.frame_axis is FrameAxis.KEPT else ()
+    assert batch["latents"].shape == (2, family.latent.channels, *frames, height, width)
     weights = batch["mask_weights" if knows_masks else f"mask_weights_1x{height}x{width}"]
     assert weights.shape == (2, 1, 1, height, width)
     assert weights.mean(dim=(1, 2, 3, 4)).tolist() == pytest.approx([0.29, 1.0], abs=0.02)
-    assert all(len(value) == 2 for key, value in batch.items() if not key.startswith("mask_regions"))
+    alone = [key for key, value in batch.items() if len(value) != 2]
+    assert all(key.startswith(("mask_regions", "mask_sub")) for key in alone), alone
 
 
 def test_clips_of_one_length_make_a_batch(tmp_path):

@@ -65,7 +65,7 @@ class Checkpoints:
         Raises:
             MachineError: there is no room for them, or their drive is gone, and waiting did not help; see ``rescue``.
         """
-        # All processes take part in reading, since they may share their weights. The first alone writes, and tries again.
+        # All processes take part in reading, since they may share their weights. The first alone writes, and may retry.
         loras = self._read_loras(done)
         if self._plan.processes.first:
             rescue = Rescue(self._plan.config.saving.rescue_dir, partial(self._save_elsewhere, done, loras))

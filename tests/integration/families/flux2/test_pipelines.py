@@ -62,7 +62,6 @@ def first_step(pipeline, **options):
             width=SIZE_WH[0],
             height=SIZE_WH[1],
             num_inference_steps=3,
-            text_encoder_out_layers=(1, 2, 3),
             generator=torch.Generator().manual_seed(4),
             output_type="latent",
             **options,
@@ -80,7 +79,7 @@ def relative(ours, theirs):
 
 def test_text_rows_are_those_of_the_pipeline(family):
     pipeline = pipeline_of(family)
-    theirs, _ = pipeline.encode_prompt(prompt=CAPTION, text_encoder_out_layers=(1, 2, 3))
+    theirs, _ = pipeline.encode_prompt(prompt=CAPTION)
     [ours] = family.load_text_encoder(TINY, **FP32).encode([CAPTION])
     assert ours.tensors["ctx_vec"].shape == (512, 3 * 128)
     assert relative(ours.tensors["ctx_vec"], theirs[0]) < 1e-5
@@ -88,7 +87,7 @@ def test_text_rows_are_those_of_the_pipeline(family):
 
 def test_a_text_of_more_than_512_tokens_is_cut_as_in_the_pipeline(family):
     pipeline, long = pipeline_of(family), "kyla " * 200
-    theirs, _ = pipeline.encode_prompt(prompt=long, text_encoder_out_layers=(1, 2, 3))
+    theirs, _ = pipeline.encode_prompt(prompt=long)
     [ours] = family.load_text_encoder(TINY, **FP32).encode([long])
     assert relative(ours.tensors["ctx_vec"], theirs[0]) < 1e-5
 
@@ -100,7 +99,7 @@ def test_padding_stands_where_the_tokenizer_puts_it():
     encoder._tokenizer.padding_side = "left"
     pipeline = pipeline_of(family)
     pipeline.tokenizer.padding_side = "left"
-    theirs, _ = pipeline.encode_prompt(prompt=CAPTION, text_encoder_out_layers=(1, 2, 3))
+    theirs, _ = pipeline.encode_prompt(prompt=CAPTION)
     assert relative(encoder.encode([CAPTION])[0].tensors["ctx_vec"], theirs[0]) < 1e-5
 
 
