@@ -19,10 +19,12 @@ CLIP_FRAMES = 1000
 GO_ON = "run the same command again to continue"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
+LOCK = ".blissmask.lock.json"
+
 
 def wait_for_lock(run: Running, output: Path) -> None:
     """Wait until the run itself has begun, which its lock says."""
-    run.wait_until((output / ".blissmask.lock.json").exists)
+    run.wait_until((output / LOCK).exists)
 
 
 def without_early_states(output: Path) -> dict[str, bytes]:
@@ -44,6 +46,8 @@ def test_a_stop_at_any_moment_has_its_code_and_the_next_run_goes_on(tmp_path: Pa
     whole = without_early_states(tmp_path / scene.output)
     moments = random.Random(command)
     for number, code in [*CODES.items()] * STOPS:
+        # A run that was ended at once leaves its own.
+        (tmp_path / scene.output / LOCK).unlink(missing_ok=True)
         run = forks.start(tmp_path, *scene.arguments, "--force")
         wait_for_lock(run, tmp_path / scene.output)
         time.sleep(moments.uniform(0, 0.5) * duration)

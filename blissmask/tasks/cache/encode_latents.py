@@ -37,6 +37,7 @@ from blissmask.tasks.cache.cached_dataset import Model, refuse_other_model
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import MaskReading, Pixels, read_mask, read_pixels
 from blissmask.tasks.cache.reading.video_frames import Job, SharedVideo, with_shared_videos
+from blissmask.tasks.cache.remarks.look_at_photos import with_look
 from blissmask.tasks.cache.report import CacheRun
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.workers import Background, reading, work_through
@@ -148,7 +149,9 @@ def _finish(entry: LatentEntry, pixels: Pixels, contents: dict[str, Tensor] | No
             _replace_mask(entry, pixels.reading, pixels.media_print)
         else:
             planes = _mask_planes(entry, pixels.reading.mask, tuple(contents[LATENTS].shape))
-            metadata = _metadata(entry, pixels.reading, media_print=pixels.media_print, colours=pixels.colours)
+            metadata = _metadata(
+                with_look(entry), pixels.reading, media_print=pixels.media_print, colours=pixels.colours
+            )
             write_latents(
                 entry.path,
                 contents,

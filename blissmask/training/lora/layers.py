@@ -131,13 +131,19 @@ class Lora:
         """
         return {
             self.original_name(name): norm_ratio(
-                layer.get_base_layer().weight,
+                _values_of(layer.get_base_layer().weight),
                 layer.lora_A[ADAPTER].weight,
                 layer.lora_B[ADAPTER].weight,
                 scale=self.shape.scaling,
             )
             for name, layer in sorted(self.layers.items())
         }
+
+
+def _values_of(weight: Tensor) -> Tensor:
+    """Return the values of a frozen weight: one whose block rests in CPU memory is empty and knows where they are."""
+    stored: Tensor = getattr(weight, "stored", weight)
+    return stored
 
 
 def _trained_parameters(layer: BaseTunerLayer) -> list[tuple[str, nn.Parameter]]:

@@ -264,4 +264,7 @@ def _take_out(module: nn.Module, device: torch.device) -> _Block:
     for part, (_, _, tensor) in zip(parts, frozen, strict=True):
         part.view_of(stored).copy_(tensor)
     resting = [nn.Parameter(torch.empty(0, dtype=part.dtype, device=device), requires_grad=False) for part in parts]
+    for part, parameter in zip(parts, resting, strict=True):
+        # DoRA's norms are those of the weights, wherever these are; see `lora.layers.Lora.norm_ratios`.
+        parameter.stored = part.view_of(stored)  # type: ignore[attr-defined]
     return _Block(parts=parts, stored=stored, resting=resting)

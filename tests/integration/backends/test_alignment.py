@@ -156,7 +156,8 @@ def test_masks_of_turned_photos_lie_as_the_photo_is_seen(orientation, command, t
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_person_in_a_turned_photo_lies_as_the_photo_is_seen(orientation, command, tmp_path):
-    rgb = np.zeros((160, 96, 3), np.uint8)
+    # A ground of one colour would be bars.
+    rgb = np.random.default_rng(0).integers(0, 60, (160, 96, 3), dtype=np.uint8)
     rgb[40:130, 10:40] = 255
     save(tmp_path / "photos" / "a.png", turned(rgb, orientation), orientation=orientation)
     arguments = ["--backend", "yolo", "--model", models.yolo_export(tmp_path), "--on-missing", "largest", "--quiet"]

@@ -21,7 +21,7 @@ def test_values_that_mean_other_colours_are_encoded_as_other_colours(photos):
 
 
 def test_photos_whose_colours_are_converted_are_named(photos):
-    [warning] = [problem for problem in plan(photos).warnings if "profile" in problem.what]
+    [warning] = [problem for problem in plan(photos).warnings if "colour profile" in problem.what]
     assert warning.what == "1 photo with another colour profile than sRGB"
     assert warning.where == (f"{photos / 'photos' / 'wide.png'}: Display P3",)
 

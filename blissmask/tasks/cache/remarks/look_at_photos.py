@@ -37,6 +37,13 @@ def look_at_photos(entries: Sequence[LatentEntry], jobs: int) -> list[LatentEntr
     ]
 
 
+def with_look(entry: LatentEntry) -> LatentEntry:
+    """Return the entry with a look at its photo, where the plan could not read it and the run can."""
+    if entry.look is not None or not _is_looked_at(entry):
+        return entry
+    return replace(entry, look=_look(entry.item.media.path))
+
+
 def _is_looked_at(entry: LatentEntry) -> bool:
     return entry.redo is Redo.LATENTS and entry.item.media.kind is MediaKind.IMAGE
 

@@ -226,6 +226,8 @@ def _set(values: dict[str, Any], option: _Option, value: Any, *, shown: str) -> 
     fits = isinstance(value, _TAKEN_AS[option.kind]) and not isinstance(value, bool)
     if not fits or (option.kind is Path and not value):
         raise _WrongError(f"{shown} must be {_NOUNS[option.kind]}, got {value!r}")
+    if option.kind is Path and "\0" in value:
+        raise _WrongError(f"{shown} has a null character in it")
     if isinstance(value, (int, float)) and not option.lowest <= value <= option.highest:
         limit = f"<= {option.highest:g}" if value > option.highest else f">= {option.lowest:g}"
         raise _WrongError(f"{shown} must be {limit}, got {value}")

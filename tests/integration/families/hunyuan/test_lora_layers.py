@@ -74,7 +74,9 @@ def test_half_a_layer_is_refused_by_name(tmp_path, broken):
         {f"lora_unet_single_blocks_0_linear1.{part}": value for part, value in broken.items()},
         tmp_path / "torn.safetensors",
     )
-    with pytest.raises(ModelError, match="`lora_unet_single_blocks_0_linear1` has not both matrices"):
+    with pytest.raises(
+        ModelError, match=r"`lora_unet_single_blocks_0_linear1(` has not both matrices|.*must be a matrix)"
+    ):
         convert(tmp_path / "torn.safetensors", "native", tmp_path / "out.safetensors", arch="hunyuan-video")
 
 

@@ -86,9 +86,7 @@ def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
     cache = write_cache(tmp_path / "cache", family)
     picture = save(tmp_path / "first frame.png", random_rgb((90, 50)))
     shown = (
-        f" --{'ci' if family.task.text_sees_controls else 'i'} {picture}"
-        if family.preview_pipeline().pictures[1]
-        else ""
+        f" --{'ci' if family.task.control_range[1] else 'i'} {picture}" if family.preview_pipeline().pictures[1] else ""
     )
     clip = f"kyla walks --f 5 --s 1{shown}\n" if family.task.takes_videos else ""
     (tmp_path / "prompts.txt").write_text(f'kyla says "hello" --f 1 --s 1{shown}\n{clip}', encoding="utf-8")
