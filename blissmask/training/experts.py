@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,10 @@ class Learner:
     def to(self, device: torch.device) -> None:
         """Move the denoiser to ``device``, but for the blocks that rest in CPU memory."""
         _move(self.denoiser, self.swap, device, self.cpu_weights)
+
+    def readable(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which all weights can be read, also those of blocks that rest in CPU memory."""
+        return contextlib.nullcontext() if self.swap is None else self.swap.readable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import layer_scale
-from blissmask.training.lora.layers import norm_ratio, output_norms
+from blissmask.training.lora.norms import norm_ratio, output_norms
 
 WeightOf = Callable[[str], Tensor]
 """Takes the original name of a layer or of a part of a fused one, returns its frozen weight (outputs, inputs)."""

@@ -35,8 +35,9 @@ from blissmask.errors import CacheError, ModelError
 from blissmask.storage.seen import NOTHING_SEEN, Seen
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import LoraFormat, to_format, to_native
-from blissmask.training.lora.layers import ADAPTER, Lora, norm_ratio
+from blissmask.training.lora.layers import ADAPTER, Lora
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
+from blissmask.training.lora.norms import norm_ratio
 from blissmask.training.lora.shapes import refuse_impossible
 
 _ADAPTER = re.compile(r"\b(lora_[AB])\.[^.]+\.weight$")

@@ -26,13 +26,13 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Denoiser, KeepsPartsApart
 from blissmask.training.lora import lokr_loha
 from blissmask.training.lora.fused import ApartNames, FusedLayers, find_fused
 from blissmask.training.lora.lokr_loha import NetworkType
+from blissmask.training.lora.norms import norm_ratio, output_norms, product_norm
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
@@ -127,23 +127,18 @@ class Lora:
     def norm_ratios(self) -> dict[str, Tensor]:
         """Return original name -> ``|W| / |W + scale * B @ A|`` of each output, float32 on the CPU; for DoRA.
 
-        All processes of a run whose weights are spread call it together.
+        All processes of a run whose weights are spread call it together; blocks that rest in CPU memory must be
+        :meth:`readable <blissmask.training.experts.Learner.readable>`.
         """
         return {
             self.original_name(name): norm_ratio(
-                _values_of(layer.get_base_layer().weight),
+                layer.get_base_layer().weight,
                 layer.lora_A[ADAPTER].weight,
                 layer.lora_B[ADAPTER].weight,
                 scale=self.shape.scaling,
             )
             for name, layer in sorted(self.layers.items())
         }
-
-
-def _values_of(weight: Tensor) -> Tensor:
-    """Return the values of a frozen weight: one whose block rests in CPU memory is empty and knows where they are."""
-    stored: Tensor = getattr(weight, "stored", weight)
-    return stored
 
 
 def _trained_parameters(layer: BaseTunerLayer) -> list[tuple[str, nn.Parameter]]:
@@ -380,26 +375,6 @@ def measure_norms(layers: Iterable[BaseTunerLayer]) -> None:
                 magnitude.weight.copy_(norms)
 
 
-def output_norms(weight_OI: Tensor) -> Tensor:
-    """Return the norm of each output of a linear layer, float32 of shape (outputs,)."""
-    norms_O: Tensor = torch.linalg.norm(weight_OI.detach().float(), dim=1)
-    return norms_O
-
-
-@torch.no_grad()
-def norm_ratio(weight_OI: Tensor, a_rI: Tensor, b_Or: Tensor, *, scale: float) -> Tensor:
-    """Return ``|W| / |W + scale * B @ A|`` of each output, float32 of shape (outputs,) on the CPU.
-
-    ``weight_OI`` may be spread over processes; all of them call it then.
-    """
-    whole: Tensor = weight_OI.full_tensor() if isinstance(weight_OI, DTensor) else weight_OI
-    plain_OI = whole.float()
-    changed_OI = plain_OI + scale * (b_Or.to(plain_OI) @ a_rI.to(plain_OI))
-    # An output whose weights are all zero stays zero; any ratio would do.
-    smallest = torch.finfo(torch.float32).tiny
-    return (output_norms(plain_OI) / output_norms(changed_OI).clamp(min=smallest)).cpu()
-
-
 def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
     def compute(inputs: torch.Tensor, *rest: Any, **options: Any) -> Any:
         # Autocast surrounds this layer alone. Norms, modulation and time embeddings are float32 on purpose, and
@@ -434,15 +409,3 @@ def limit_norms(lora: Lora, limit: float) -> dict[str, Tensor]:
     before = torch.stack(norms)
     after = before.clamp(max=limit)
     return {"norm/mean": after.mean(), "norm/max": after.max(), "norm/limited": (before > limit).sum()}
-
-
-def product_norm(a_rI: Tensor, b_Or: Tensor) -> Tensor:
-    """Return the Frobenius norm of ``B @ A``.
-
-    It comes from two matrices of size (rank, rank); the product itself has the size of the whole layer.
-
-    Args:
-        a_rI: A, (rank, inputs).
-        b_Or: B, (outputs, rank).
-    """
-    return ((a_rI @ a_rI.T) * (b_Or.T @ b_Or)).sum().clamp(min=0.0).sqrt()

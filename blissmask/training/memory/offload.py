@@ -18,8 +18,9 @@ most three blocks are on the device then: one is computed, one waits for its tur
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,6 +170,18 @@ class BlockSwap:
         if self._stream is None or number != self._next:
             block.present = None
 
+    @contextlib.contextmanager
+    def readable(self) -> Iterator[None]:
+        """Let the modules of resting blocks show their weights in CPU memory: to be read, not to be computed with."""
+        for block in self._blocks:
+            for part in block.parts:
+                part.owner.register_parameter(part.name, nn.Parameter(part.view_of(block.stored), requires_grad=False))
+        try:
+            yield
+        finally:
+            for number in range(len(self._blocks)):
+                self.leave(number)
+
     def _following(self, number: int) -> int:
         """Return the block that runs after ``number``."""
         # PyTorch (2.7 to 2.13) has no public way to ask whether a backward pass is running; torch.utils.checkpoint asks
@@ -264,7 +277,4 @@ def _take_out(module: nn.Module, device: torch.device) -> _Block:
     for part, (_, _, tensor) in zip(parts, frozen, strict=True):
         part.view_of(stored).copy_(tensor)
     resting = [nn.Parameter(torch.empty(0, dtype=part.dtype, device=device), requires_grad=False) for part in parts]
-    for part, parameter in zip(parts, resting, strict=True):
-        # DoRA's norms are those of the weights, wherever these are; see `lora.layers.Lora.norm_ratios`.
-        parameter.stored = part.view_of(stored)  # type: ignore[attr-defined]
     return _Block(parts=parts, stored=stored, resting=resting)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora, limit_norms, product_norm
+from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora, limit_norms
+from blissmask.training.lora.norms import product_norm
 from tests.builders.training import seeded
 
 

@@ -118,12 +118,13 @@ class Checkpoints:
         with inference_weights(self._learners):
             # Learners that share their LoRA have one file.
             for path, learner in zip(files, self._learners, strict=False):
-                contents = lora_contents(
-                    learner.lora,
-                    lora_metadata(plan.config, plan.family, self._trained_on, step=done, name=path.stem),
-                    precision=saving_section.save_precision,
-                    file_format=saving_section.lora_format,
-                    native_alpha=plan.family.native_alpha,
-                )
+                with learner.readable():
+                    contents = lora_contents(
+                        learner.lora,
+                        lora_metadata(plan.config, plan.family, self._trained_on, step=done, name=path.stem),
+                        precision=saving_section.save_precision,
+                        file_format=saving_section.lora_format,
+                        native_alpha=plan.family.native_alpha,
+                    )
                 loras.append(LoraFile(path, contents))
         return loras
