@@ -47,7 +47,7 @@ def encode_prompts(
         ModelError: an encoder cannot be loaded.
         MediaError: a picture cannot be read.
     """
-    pictures = [_read_pictures(preview, whole=family.task.text_sees_controls) for preview in previews]
+    pictures = [_read_pictures(preview, whole=family.task.control_range[1] > 0) for preview in previews]
     texts, negatives = _encode_texts(previews, pictures, family=family, files=files, device=device)
     release_memory(device)
     features = _encode_first_frames(pictures, files, picture_encoder, device)
