@@ -197,6 +197,19 @@ class PreviewSampler:
         return _to_bytes(drawn)
 
 
+def without_texts(pipeline_class: str, loaded: PipelineParts) -> Any:
+    """Return diffusers' pipeline of a class, around one denoiser and without text encoder: prompts come encoded."""
+    import diffusers
+
+    return getattr(diffusers, pipeline_class)(
+        text_encoder=None,
+        tokenizer=None,
+        vae=loaded.vae,
+        scheduler=loaded.scheduler,
+        transformer=loaded.denoisers[""],
+    )
+
+
 def euler(shift: float | None, steps: int) -> Any:
     """Return Euler's scheduler for a fixed shift."""
     from diffusers import FlowMatchEulerDiscreteScheduler

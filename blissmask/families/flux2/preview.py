@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from blissmask.families.flux2 import parts
-from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler
+from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler, without_texts
 from blissmask.families.vae.kl_flux2 import VAE
 
 
@@ -25,12 +25,7 @@ def _pipeline(name: str, loaded: PipelineParts) -> Any:
 
     diffusers 0.42's pipelines keep the denoiser's, and break where the two differ.
     """
-    import diffusers
-
-    texts = dict.fromkeys(("text_encoder", "tokenizer"))
-    pipeline = getattr(diffusers, name)(
-        **texts, vae=loaded.vae, scheduler=loaded.scheduler, transformer=loaded.denoisers[""]
-    )
+    pipeline = without_texts(name, loaded)
     unfold = pipeline._unpatchify_latents
 
     def unfold_and_cast(latents: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from blissmask.families.conditioning import padded_rows
-from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler
+from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler, without_texts
 from blissmask.families.qwen import parts as qwen
 
 # The shift that grows with the size of the picture. Source: the scheduler that diffusers' Krea2Pipeline asks for.
@@ -19,18 +20,6 @@ def _scheduler(shift: float | None, steps: int) -> Any:
     if shift is not None:
         return euler(shift, steps)
     return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, **_SHIFT_BY_SIZE)
-
-
-def _pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import Krea2Pipeline
-
-    return Krea2Pipeline(
-        text_encoder=None,
-        tokenizer=None,
-        vae=loaded.vae,
-        scheduler=loaded.scheduler,
-        transformer=loaded.denoisers[""],
-    )
 
 
 def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
@@ -53,7 +42,7 @@ def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
 
 PREVIEW = PreviewPipeline(
     vae=qwen.VAE,
-    pipeline=_pipeline,
+    pipeline=partial(without_texts, "Krea2Pipeline"),
     arguments=_arguments,
     scheduler=_scheduler,
     # The pipeline's 4.5.

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler
+from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler, without_texts
 from blissmask.families.zimage import parts
-
-
-def _pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import ZImagePipeline
-
-    return ZImagePipeline(
-        text_encoder=None,
-        tokenizer=None,
-        vae=loaded.vae,
-        scheduler=loaded.scheduler,
-        transformer=loaded.denoisers[""],
-    )
 
 
 def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
@@ -34,7 +23,7 @@ def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
 
 PREVIEW = PreviewPipeline(
     vae=parts.VAE,
-    pipeline=_pipeline,
+    pipeline=partial(without_texts, "ZImagePipeline"),
     arguments=_arguments,
     scheduler=euler,
     # Source of the defaults: the Z-Image repository, whose guidance of 4 is 5 here, and the scheduler of Base.
