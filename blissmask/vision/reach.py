@@ -27,7 +27,7 @@ outlined people: the masks so widened cover 0.988 of the people, 0.974 with 0.01
 is 0.876 with 0.02, 0.03 and 0.04, and without any limit.
 """
 
-HEAD_REACH = 2.6
+HEAD_SIDE = 2.6
 """Side of the square around a verified face in which its head and hair lie, in sides of the face; by eye, big hair."""
 
 TRUNK_WIDTH, TRUNK_HEIGHT = 4.0, 5.0
@@ -84,7 +84,7 @@ def _around_body(pose: Pose, shape_hw: tuple[int, ...], scale_xy: NDArray[np.flo
 
 
 def _head_square(face: FaceMesh) -> NDArray[np.float64]:
-    left, top, right, bottom = face.head(HEAD_REACH).box()
+    left, top, right, bottom = face.head(HEAD_SIDE).box()
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
