@@ -12,12 +12,13 @@ import typer.core  # noqa: TID251
 from blissmask import __version__
 from blissmask.cli.commands import COMMANDS, CONFIG_SECTIONS_OF_ALL, Command
 from blissmask.cli.execute import execute, guarded
-from blissmask.cli.options import HELP_PANEL, PAIR, TYPED, flag_of, with_flags
+from blissmask.cli.help import help_screen
+from blissmask.cli.options import PAIR, TYPED, with_flags
 from blissmask.cli.typed import flag_every_value
 from blissmask.cli.usage import unknown_command
 from blissmask.config.load import Spellings
 from blissmask.config.other_trainers import our_spelling
-from blissmask.ui.help_screen import show_epilog
+from blissmask.ui.help_screen import show_help
 
 _CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -77,27 +78,33 @@ def _add(app: typer.Typer, command: Command) -> None:
     def handler(config: Path | None, flags: dict[str, dict[str, Any]], spelled: Spellings) -> None:
         raise typer.Exit(execute(command, config, flags, spelled))
 
+    def show_all() -> None:
+        show_help(help_screen(command, everything=True))
+
     app.command(
         command.name,
         help=f"{command.summary}.",
         short_help=command.summary,
         context_settings=_CONTEXT,
-        cls=_with_epilog(command),
+        cls=_with_our_help(command),
         no_args_is_help=False,
-    )(with_flags(handler, (*command.sections, *CONFIG_SECTIONS_OF_ALL), command.registries, only=command.only))
+    )(
+        with_flags(
+            handler,
+            (*command.sections, *CONFIG_SECTIONS_OF_ALL),
+            command.registries,
+            show_all=show_all,
+            only=command.only,
+        )
+    )
 
 
-def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
-    """Return a command class whose help ends with the members of its registries and the examples.
+def _with_our_help(command: Command) -> type[typer.core.TyperCommand]:
+    """Return a command class with our help screen; registries are read only when it is shown."""
 
-    Registries are read only when the help is shown.
-    """
-
-    class WithEpilog(typer.core.TyperCommand):
+    class WithOurHelp(typer.core.TyperCommand):
         def format_help(self, ctx: Any, formatter: Any) -> None:
-            super().format_help(ctx, formatter)
-            members = {flag_of(name): registry.members() for name, registry in command.registries.items()}
-            show_epilog(members, command.examples)
+            show_help(help_screen(command, everything=False))
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             ctx.meta[TYPED] = tuple(args)
@@ -106,15 +113,7 @@ def _with_epilog(command: Command) -> type[typer.core.TyperCommand]:
             pairs = {flag for flag, metavar in flags.items() if metavar == PAIR}
             return super().parse_args(ctx, flag_every_value(args, flags.keys() - pairs, pairs))
 
-        def get_params(self, ctx: Any) -> list[Any]:
-            parameters = _without_bool(super().get_params(ctx))
-            for parameter in parameters:
-                if parameter.name == "help":
-                    # Not in a panel of its own, which would stand before all others.
-                    parameter.rich_help_panel = HELP_PANEL
-            return parameters
-
-    return WithEpilog
+    return WithOurHelp
 
 
 class _Group(typer.core.TyperGroup):

@@ -6,16 +6,15 @@ A field is a flag, with the same name, help, default and range.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer  # noqa: TID251
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from blissmask.cli.typed import spellings
-from blissmask.config.fields import choices_of, item_type, plain_type, range_text
+from blissmask.config.fields import choices_of, item_type, plain_type, shown_of
 from blissmask.config.load import Spellings
 from blissmask.config.model import section_type
 from blissmask.plugins import Registry
@@ -23,10 +22,11 @@ from blissmask.plugins import Registry
 PAIR = "KEY=VALUE"
 """Metavar of flags that take one pair each and may be repeated."""
 
-HELP_PANEL = "Running"
-"""The panel for what every command has."""
+CONFIG_HELP = (
+    "Configuration file; `blissmask.toml` in the working folder when not given. `--dataset-config` is the same"
+)
 
-_METAVARS: Mapping[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+_METAVARS: Mapping[Any, str] = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 _ALL: Mapping[str, Collection[str]] = {}
 
@@ -42,6 +42,7 @@ def with_flags(
     sections: tuple[str, ...],
     registries: Mapping[str, Registry],
     *,
+    show_all: Callable[[], None],
     only: Mapping[str, Collection[str]] = _ALL,
 ) -> Callable[..., None]:
     """Return a function that Typer reads as a command with one flag per field of ``sections``; it calls ``handler``.
@@ -53,21 +54,22 @@ def with_flags(
         handler: called with the named configuration file, what was typed, and how flags were spelled.
         sections: names of sections of the configuration.
         registries: field -> the registry whose names it takes, for shell completion.
+        show_all: prints the help of all options.
         only: section -> the fields that become flags; all of those that are not named.
     """
     owners: dict[str, tuple[str, str]] = {}
     parameters: list[inspect.Parameter] = []
-    for section in sections:
-        for name, field in section_type(section).model_fields.items():
-            if name in owners or name not in only.get(section, (name,)):
-                continue
-            parameters += _field_parameters(name, field, registries.get(name))
-            owners[name] = (section, name)
+    for section, name, field in own_fields(sections, only=only):
+        parameters += _field_parameters(name, field, registries.get(name))
+        owners[name] = (section, name)
     parameters.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
+    parameters.append(_parameter("help_all", bool | None, _help_all_option(show_all)))
     parameters.append(_parameter("config", Path | None, _config_option()))
     parameters.append(_parameter("dataset_config", Path | None, typer.Option("--dataset-config", hidden=True)))
 
     def command(*, context: typer.Context, **given: Any) -> None:
+        # Its callback has ended the command where it was given.
+        del given["help_all"]
         config, older_name = given.pop("config"), given.pop("dataset_config")
         config = config or older_name
         flags: dict[str, dict[str, Any]] = {}
@@ -90,18 +92,34 @@ def with_flags(
     return command
 
 
+def own_fields(
+    sections: Iterable[str], *, only: Mapping[str, Collection[str]] = _ALL
+) -> Iterator[tuple[str, str, FieldInfo]]:
+    """Yield section, name and field of each flag of a command; what two sections have is a flag of the first.
+
+    Args:
+        sections: names of sections of the configuration.
+        only: section -> the fields that become flags; all of those that are not named.
+    """
+    seen: set[str] = set()
+    for section in sections:
+        for name, field in section_type(section).model_fields.items():
+            if name not in seen and name in only.get(section, (name,)):
+                seen.add(name)
+                yield section, name, field
+
+
 def _config_option() -> Any:
-    return typer.Option(
-        "--config",
-        "-c",
-        help="Configuration file; `blissmask.toml` in the working folder when not given. "
-        "`--dataset-config` is the same",
-        metavar="FILE",
-        envvar="BLISSMASK_CONFIG",
-        rich_help_panel=HELP_PANEL,
-        show_default=False,
-        show_envvar=False,
-    )
+    return typer.Option("--config", "-c", help=CONFIG_HELP, metavar="FILE", envvar="BLISSMASK_CONFIG")
+
+
+def _help_all_option(show_all: Callable[[], None]) -> Any:
+    def show(value: bool) -> None:  # noqa: FBT001 - Typer calls it
+        if value:
+            show_all()
+            raise typer.Exit
+
+    return typer.Option("--help-all", help="Show all options, by topic", is_eager=True, callback=show)
 
 
 def flag_of(name: str) -> str:
@@ -109,17 +127,18 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _field_parameters(name: str, field: FieldInfo, registry: Registry | None) -> list[inspect.Parameter]:
-    shown = field.json_schema_extra
-    assert isinstance(shown, dict)
+def flags_of(name: str, field: FieldInfo) -> list[str]:
+    """Return the spellings of a field on the command line, the long one first."""
+    shown = shown_of(field)
     flag = f"--{shown['flag']}" if shown["flag"] else flag_of(name)
-    names = [flag, *([str(shown["short"])] if shown["short"] else [])]
-    common: dict[str, Any] = {
-        "help": _help_text(name, field),
-        "rich_help_panel": shown["panel"],
-        "hidden": bool(shown["hidden"]),
-        "show_default": False,
-    }
+    return [flag, *([str(shown["short"])] if shown["short"] else [])]
+
+
+def _field_parameters(name: str, field: FieldInfo, registry: Registry | None) -> list[inspect.Parameter]:
+    names = flags_of(name, field)
+    flag = names[0]
+    # The shell shows the help of an option beside its completion.
+    common: dict[str, Any] = {"help": field.description, "hidden": bool(shown_of(field)["hidden"])}
     if plain_type(field.annotation) is bool:
         opposite = typer.Option(f"--no-{flag[2:]}", hidden=True)
         return [
@@ -127,8 +146,7 @@ def _field_parameters(name: str, field: FieldInfo, registry: Registry | None) ->
             _parameter(f"not__{name}", bool | None, opposite),
         ]
     kind = list[str] | None if plain_type(field.annotation) is list else str | None
-    metavar = _metavar(field, str(shown["metavar"]))
-    option = typer.Option(*names, **common, metavar=metavar, autocompletion=_completion(field, registry))
+    option = typer.Option(*names, **common, metavar=metavar_of(field), autocompletion=_completion(field, registry))
     return [_parameter(name, kind, option)]
 
 
@@ -152,32 +170,7 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
 
 
-def _metavar(field: FieldInfo, given: str) -> str:
-    if given:
-        return given
-    return _METAVARS.get(item_type(field.annotation), "CHOICE" if choices_of(field) else "TEXT")
-
-
-def _help_text(name: str, field: FieldInfo) -> str:
-    # Help texts are Rich markup; a `[` that is meant as itself is escaped.
-    text = (field.description or "").replace("[", "\\[")
-    # In the text, since a long list in the place of the metavar would leave the text no room.
-    choices = f"one of {', '.join(choices_of(field))}" if choices_of(field) else ""
-    facts = [choices, range_text(field).removeprefix("in range "), _default_text(name, field)]
-    shown = "; ".join(filter(None, facts)).replace("[", "\\[")
-    return f"{text} [dim]({shown})[/dim]" if shown else text
-
-
-def _default_text(name: str, field: FieldInfo) -> str:
-    shown = field.json_schema_extra
-    assert isinstance(shown, dict)
-    if shown["default_text"]:
-        return f"default: {shown['default_text']}"
-    default = field.default
-    if default is None or default is False or default is PydanticUndefined or default == []:
-        return ""
-    if isinstance(default, (list, tuple)):
-        return f"default: {' '.join(str(part) for part in default)}"
-    if default is True:
-        return f"on, unless --no-{name.replace('_', '-')}"
-    return f"default: {default:g}" if isinstance(default, float) else f"default: {default}"
+def metavar_of(field: FieldInfo) -> str:
+    """Return what the help shows for the value of a flag."""
+    given = str(shown_of(field)["metavar"])
+    return given or _METAVARS.get(item_type(field.annotation), "CHOICE" if choices_of(field) else "TEXT")

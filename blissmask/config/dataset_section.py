@@ -50,9 +50,11 @@ class GeneralSection(Section):
     """[general]: what every dataset inherits."""
 
     resolution: Size | None = option(
-        None, "Training size, WIDTH HEIGHT or one number for a square", panel=_SIZE, default_text="960 544"
+        None, "Training size, WIDTH HEIGHT or one number for a square", panel=_SIZE, first=True, default_text="960 544"
     )
-    caption_extension: Suffix | None = option(None, "Suffix of caption files", panel=_CAPTION, default_text=".txt")
+    caption_extension: Suffix | None = option(
+        None, "Suffix of caption files", panel=_CAPTION, first=True, default_text=".txt"
+    )
     caption_style: CaptionStyle | None = option(
         None,
         "What a caption file holds: one text, a caption in each line of which one is drawn, or JSON",
@@ -62,7 +64,7 @@ class GeneralSection(Section):
     batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
     num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)
     enable_bucket: Switch | None = option(
-        None, "Group pictures by aspect ratio instead of cropping all to one size", panel=_SIZE
+        None, "Group pictures by aspect ratio instead of cropping all to one size", panel=_SIZE, first=True
     )
     bucket_no_upscale: Switch | None = option(
         None, "Never enlarge a picture; crop it to a multiple of the grid", panel=_SIZE
@@ -98,23 +100,25 @@ class DatasetSection(GeneralSection):
     bucket_no_upscale: Switch = False
     shuffle_caption: Switch = False
     keep_tokens: Index = 0
-    image_directory: FilePath | None = option(None, "Folder of photos", panel=_DATA)
+    image_directory: FilePath | None = option(None, "Folder of photos", panel=_DATA, first=True)
     image_jsonl_file: FilePath | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
-    video_directory: FilePath | None = option(None, "Folder of videos", panel=_DATA)
+    video_directory: FilePath | None = option(None, "Folder of videos", panel=_DATA, first=True)
     video_jsonl_file: FilePath | None = option(None, "JSON lines with `video_path` and `caption`", panel=_DATA)
     cache_directory: FilePath | None = option(
-        None, "Folder of the cache", panel=_DATA, default_text="the folder of photos or videos"
+        None, "Folder of the cache", panel=_DATA, first=True, default_text="the folder of photos or videos"
     )
     caption_directory: FilePath | None = option(
         None, "Folder of caption files", panel=_CAPTION, default_text="the folder of photos or videos"
     )
-    mask_directory: FilePath | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA)
+    mask_directory: FilePath | None = option(None, "Folder of weighted masks, matched by name", panel=_DATA, first=True)
     default_mask: FilePath | None = option(
         None, "Mask of all items that have none of their own, a picture or a video", panel=_DATA
     )
     invert_mask: Switch = option(False, "Take masks and alpha the other way round: learn what is dark", panel=_DATA)
-    alpha_mask: Switch = option(False, "Take the mask from the alpha channel where a picture has one", panel=_DATA)
-    require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA)
+    alpha_mask: Switch = option(
+        False, "Take the mask from the alpha channel where a picture has one", panel=_DATA, first=True
+    )
+    require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA, first=True)
     control_directory: FilePath | None = option(None, "Folder of control pictures", panel=_DATA)
     multiple_target: Switch = option(
         False, "Read `NAME_0.png`, `NAME_1.png` ... as layers of `NAME.png`", panel=_DATA, hidden=True
@@ -130,7 +134,7 @@ class DatasetSection(GeneralSection):
     )
     fp_1f_no_post: Switch = option(False, "Accepted for FramePack data sets; no effect", panel=_VIDEO, hidden=True)
     target_frames: list[Count] = option(
-        [1], "Frame counts of the clips cut from each video, rounded to 4k+1", panel=_VIDEO, min_length=1
+        [1], "Frame counts of the clips cut from each video, rounded to 4k+1", panel=_VIDEO, first=True, min_length=1
     )
     frame_extraction: Literal["head", "chunk", "slide", "uniform", "full"] = option(
         "head", "How clips are cut from a video", panel=_VIDEO

@@ -95,6 +95,7 @@ def option(
     short: str = "",
     metavar: str = "",
     hidden: bool = False,
+    first: bool = False,
     default_text: str = "",
     lasting: bool = True,
     usual: tuple[float, float] | None = None,
@@ -114,6 +115,7 @@ def option(
         short: one-letter spelling, e.g. ``-q``.
         metavar: what the help screen shows for the value when the type says too little.
         hidden: accepted, but not shown in the help screen.
+        first: whether people change it first, so that ``--help`` shows it; the others stand under ``--help-all``.
         default_text: what the help screen calls the default when it is decided later, e.g. ``the rank``.
         lasting: whether a training state remembers the value, because it changes what the steps do. Only the sections
             that ``tasks/train/settings.py`` names are asked. False for where files go, how memory is saved, and how
@@ -127,6 +129,7 @@ def option(
         "short": short,
         "metavar": metavar,
         "hidden": hidden,
+        "first": first,
         "default_text": default_text,
         "lasting": lasting,
         "usual": usual,
@@ -136,20 +139,21 @@ def option(
 
 def lasting_fields(section: type[Section]) -> set[str]:
     """Return the names of the fields of a section that a training state remembers; see :func:`option`."""
-    return {name for name, field in section.model_fields.items() if _shown(field)["lasting"]}
+    return {name for name, field in section.model_fields.items() if shown_of(field)["lasting"]}
 
 
 def unusual_numbers(section: Section) -> dict[str, tuple[float, float]]:
     """Return name -> usual range of each number of a section that lies outside of it."""
     found = {}
     for name, field in type(section).model_fields.items():
-        value, usual = getattr(section, name), _shown(field)["usual"]
+        value, usual = getattr(section, name), shown_of(field)["usual"]
         if usual is not None and value is not None and not usual[0] <= value <= usual[1]:
             found[name] = usual
     return found
 
 
-def _shown(field: FieldInfo) -> dict[str, Any]:
+def shown_of(field: FieldInfo) -> dict[str, Any]:
+    """Return what :func:`option` was told about a field, by the names of its arguments."""
     shown = field.json_schema_extra
     assert isinstance(shown, dict)
     return dict(shown)

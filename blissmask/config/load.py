@@ -265,7 +265,7 @@ def _describe_top_level(section: str, detail: Any) -> str:
         if owners := _owners(section):
             return f"`{section}` is a key of {owners}"
         near = difflib.get_close_matches(section, Config.model_fields, n=1)
-        hint = f", did you mean {_table_name(near[0])}?" if near else ""
+        hint = f", did you mean {table_name(near[0])}?" if near else ""
         return f"unknown table or key `{section}`{hint}"
     kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"
     return f"`{section}` must be {kind}"
@@ -287,11 +287,12 @@ def _describe_unknown_key(name: str, section: str) -> str:
 
 def _owners(name: str) -> str:
     """Return the tables that have a key of this name, for a sentence; "" when none has."""
-    tables = [_table_name(section) for section in Config.model_fields if name in section_type(section).model_fields]
+    tables = [table_name(section) for section in Config.model_fields if name in section_type(section).model_fields]
     return " or ".join(tables)
 
 
-def _table_name(section: str) -> str:
+def table_name(section: str) -> str:
+    """Return how a section's table is written in the file, for messages."""
     return "`[[datasets]]`" if section == "datasets" else f"`[{section}]`"
 
 

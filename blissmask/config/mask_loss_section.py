@@ -43,6 +43,7 @@ class MaskLossSection(Section):
         None,
         "Settings for a purpose; what is also given on its own wins. The two with `prior` keep backgrounds best",
         panel=_PANEL,
+        first=True,
     )
     empty_mask: Literal["skip", "train", "error"] = option(
         "skip",

@@ -23,26 +23,42 @@ class MasksSection(Section):
     """[masks]: make weighted masks from photos and videos."""
 
     input: FilePath | None = option(
-        None, "Folder of photos or videos; without it, every dataset of the config", panel="Input", short="-i"
+        None,
+        "Folder of photos or videos; without it, every dataset of the config",
+        panel="Input",
+        first=True,
+        short="-i",
     )
-    output: FilePath | None = option(None, "Folder for the masks", panel="Output", short="-o")
+    output: FilePath | None = option(None, "Folder for the masks", panel="Output", first=True, short="-o")
     media: MediaChoice = _MEDIA
-    backend: Text = option("embedded", "Network that tells face, hair, body and background apart", panel="Masks")
-    face: Int = option(255, "Mask value of faces", panel=_TIER, ge=0, le=255)
-    body: Int = option(128, "Mask value of bodies and clothes", panel=_TIER, ge=0, le=255)
-    hair: Int = option(80, "Mask value of hair", panel=_TIER, ge=0, le=255)
-    background: Int = option(0, "Mask value of everything else", panel=_TIER, ge=0, le=255)
+    backend: Text = option(
+        "embedded", "Network that tells face, hair, body and background apart", panel="Masks", first=True
+    )
+    face: Int = option(255, "Mask value of faces", panel=_TIER, first=True, ge=0, le=255)
+    body: Int = option(128, "Mask value of bodies and clothes", panel=_TIER, first=True, ge=0, le=255)
+    hair: Int = option(80, "Mask value of hair", panel=_TIER, first=True, ge=0, le=255)
+    background: Int = option(0, "Mask value of everything else", panel=_TIER, first=True, ge=0, le=255)
     map: list[Text] = option(
         [],
         "Give a class of the backend another tier, e.g. `others=background`; may be repeated",
         panel=_TIER,
+        first=True,
         metavar="CLASS=TIER",
     )
     grow: Int = option(
-        0, "Move the outline of people outwards by this many pixels; negative shrinks", panel="Masks", metavar="PX"
+        0,
+        "Move the outline of people outwards by this many pixels; negative shrinks",
+        panel="Masks",
+        first=True,
+        metavar="PX",
     )
     feather: Number = option(
-        0.0, "Soften outlines over this many pixels; makes values between the tiers", panel="Masks", metavar="PX", ge=0
+        0.0,
+        "Soften outlines over this many pixels; makes values between the tiers",
+        panel="Masks",
+        first=True,
+        metavar="PX",
+        ge=0,
     )
     min_area: Number = option(
         0.0002, "Drop connected parts smaller than this share of the photo", panel="Masks", ge=0, lt=1
@@ -55,9 +71,9 @@ class MasksSection(Section):
     video_every: Int = option(
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Masks", metavar="N", ge=1
     )
-    sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output", first=True)
     explain: Switch = option(
-        False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks"
+        False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks", first=True
     )
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Masks")
     model: Text | None = network.MODEL
@@ -75,14 +91,16 @@ class MasksSection(Section):
 class InstanceSection(Section):
     """[instance]: find one person in photos and videos."""
 
-    input: FilePath | None = option(None, "Folder of photos or videos", panel="Input", short="-i")
-    output: FilePath | None = option(None, "Folder for the subject masks", panel="Output", short="-o")
+    input: FilePath | None = option(None, "Folder of photos or videos", panel="Input", first=True, short="-i")
+    output: FilePath | None = option(None, "Folder for the subject masks", panel="Output", first=True, short="-o")
     media: MediaChoice = _MEDIA
     reference: list[FilePath] = option(
-        [], "Photo of the subject, or a folder of them; may be repeated", panel="Input", short="-r"
+        [], "Photo of the subject, or a folder of them; may be repeated", panel="Input", first=True, short="-r"
     )
-    negatives: list[FilePath] = option([], "Photos of people it must never be; may be repeated", panel="Input")
-    backend: Text = option("embedded", "Network that outlines people", panel="Subject")
+    negatives: list[FilePath] = option(
+        [], "Photos of people it must never be; may be repeated", panel="Input", first=True
+    )
+    backend: Text = option("embedded", "Network that outlines people", panel="Subject", first=True)
     identity: Text = option("embedded", "Network that recognises the face", panel="Subject")
     face_distance: Number | None = option(
         None,
@@ -102,6 +120,7 @@ class InstanceSection(Section):
         "empty",
         "When the subject is not found: an all-zero mask, no file, an error, or the largest person",
         panel="Subject",
+        first=True,
     )
     video_masks: Literal["frames", "static"] = option(
         "frames",
@@ -111,10 +130,15 @@ class InstanceSection(Section):
     video_every: Int = option(
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Subject", metavar="N", ge=1
     )
-    review: FilePath | None = option(None, "Folder for copies of uncertain photos with their scores", panel="Output")
-    sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    review: FilePath | None = option(
+        None, "Folder for copies of uncertain photos with their scores", panel="Output", first=True
+    )
+    sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output", first=True)
     explain: Switch = option(
-        False, "Print from which distance a face is whose, and the licence of the weights, then stop", panel="Subject"
+        False,
+        "Print from which distance a face is whose, and the licence of the weights, then stop",
+        panel="Subject",
+        first=True,
     )
     commercial_only: Switch = option(False, "Refuse weights whose licence forbids commercial use", panel="Subject")
     model: Text | None = network.MODEL

@@ -18,6 +18,7 @@ class MemorySection(Section):
         "none",
         "`auto` picks checkpointing, turns of experts, block swap and int8 by the free memory and says what it picked",
         panel=_PANEL,
+        first=True,
         lasting=False,
     )
     gradient_checkpointing: Switch = option(

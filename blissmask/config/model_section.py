@@ -28,12 +28,12 @@ Task = Annotated[Text, BeforeValidator(_plain_task)]
 class ModelSection(Section):
     """[model]: the family and its files."""
 
-    arch: Text | None = option(None, "Model family", panel=_MODEL)
+    arch: Text | None = option(None, "Model family", panel=_MODEL, first=True)
     task: Task | None = option(
         None, "What the model does, e.g. t2v or i2v; the family's first when not given", panel=_MODEL
     )
     model: Text | None = option(
-        None, "A diffusers folder, a hub id, or `tiny` for a miniature with random weights", panel=_MODEL
+        None, "A diffusers folder, a hub id, or `tiny` for a miniature with random weights", panel=_MODEL, first=True
     )
     vae: FilePath | None = option(None, "VAE file", panel=_MODEL)
     text_encoder: FilePath | None = option(None, "Text encoder file or folder", panel=_MODEL)
@@ -42,7 +42,9 @@ class ModelSection(Section):
         None, "Second text encoder file or folder, for families with two", panel=_MODEL
     )
     tokenizer_2: FilePath | None = option(None, "Folder of the second tokenizer", panel=_MODEL)
-    dit: FilePath | None = option(None, "Denoiser file (low-noise expert where there are two)", panel=_MODEL)
+    dit: FilePath | None = option(
+        None, "Denoiser file (low-noise expert where there are two)", panel=_MODEL, first=True
+    )
     dit_high_noise: FilePath | None = option(None, "High-noise expert file", panel=_MODEL)
     image_encoder: FilePath | None = option(None, "Image encoder file of image-to-video models", panel=_MODEL)
     download: Switch = option(False, "Allow fetching a hub model from the network", panel=_MODEL)
@@ -55,14 +57,24 @@ class CacheSection(Section):
 
     latents_only: Switch = option(False, "Encode pictures, leave captions", panel=_CACHE)
     text_only: Switch = option(False, "Encode captions, leave pictures", panel=_CACHE)
-    one_frame: Switch = option(False, "One-frame training: control pictures and one target picture", panel=_CACHE)
+    one_frame: Switch = option(
+        False, "One-frame training: control pictures and one target picture", panel=_CACHE, first=True
+    )
     keep_cache: Switch = option(False, "Keep our cache files that no item needs any more", panel=_CACHE)
-    empty_mask: Literal["warn", "error", "full"] = option("warn", "When a mask is zero everywhere", panel=_CACHE)
+    empty_mask: Literal["warn", "error", "full"] = option(
+        "warn", "When a mask is zero everywhere", panel=_CACHE, first=True
+    )
     sheet: FilePath | None = option(
-        None, "Contact sheet of what will be trained, `.png` or `.html`, drawn before encoding", panel=_CACHE
+        None,
+        "Contact sheet of what will be trained, `.png` or `.html`, drawn before encoding",
+        panel=_CACHE,
+        first=True,
     )
     verify: Switch = option(
-        False, "Read every file whole and redo what does not match, instead of trusting sizes and times", panel=_CACHE
+        False,
+        "Read every file whole and redo what does not match, instead of trusting sizes and times",
+        panel=_CACHE,
+        first=True,
     )
     skip_existing: Switch = option(
         False, "Accepted from musubi-tuner; fresh entries are always skipped", panel=_CACHE, hidden=True

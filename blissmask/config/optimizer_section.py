@@ -36,7 +36,7 @@ class OptimizerSection(Section):
     # LoRA are trained with 1e-6 to 1e-3. Adam moves each weight by about the rate, so from 0.1 on its first steps throw
     # the weights away.
     learning_rate: Number = option(
-        2e-4, "Learning rate", panel=_PANEL, gt=0, usual=(1e-7, 0.1), default_text="0.0002; 1 for prodigy"
+        2e-4, "Learning rate", panel=_PANEL, first=True, gt=0, usual=(1e-7, 0.1), default_text="0.0002; 1 for prodigy"
     )
     # The paper of LoRA+ tries 1 to 64.
     loraplus_lr_ratio: Number | None = option(

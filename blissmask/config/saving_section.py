@@ -15,9 +15,13 @@ _LOGGING = "Logging"
 class SavingSection(Section):
     """[saving]: LoRA files, training states and their metadata."""
 
-    output_dir: FilePath = option(Path("out"), "Folder for the LoRA", panel=_SAVING, lasting=False)
-    output_name: Text = option("lora", "Name of the LoRA file, without suffix", panel=_SAVING, lasting=False)
-    save_every_n_steps: Int | None = option(None, "Also save every so many steps", panel=_SAVING, lasting=False, ge=1)
+    output_dir: FilePath = option(Path("out"), "Folder for the LoRA", panel=_SAVING, first=True, lasting=False)
+    output_name: Text = option(
+        "lora", "Name of the LoRA file, without suffix", panel=_SAVING, first=True, lasting=False
+    )
+    save_every_n_steps: Int | None = option(
+        None, "Also save every so many steps", panel=_SAVING, first=True, lasting=False, ge=1
+    )
     save_every_n_epochs: Int | None = option(None, "Also save every so many epochs", panel=_SAVING, lasting=False, ge=1)
     save_precision: DtypeName = option(
         "float32", "Precision of LoRA files; training is always float32", panel=_SAVING, lasting=False
@@ -71,10 +75,11 @@ class PreviewsSection(Section):
         None,
         "File of prompts to draw while training, one a line (.txt), or .toml or .json; options as in musubi-tuner",
         panel=_PREVIEWS,
+        first=True,
         lasting=False,
     )
     sample_every_n_steps: Int | None = option(
-        None, "Draw them every so many steps", panel=_PREVIEWS, lasting=False, ge=1
+        None, "Draw them every so many steps", panel=_PREVIEWS, first=True, lasting=False, ge=1
     )
     sample_every_n_epochs: Int | None = option(
         None, "Draw them every so many epochs", panel=_PREVIEWS, lasting=False, ge=1

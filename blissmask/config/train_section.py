@@ -12,7 +12,7 @@ _PANEL = "Training"
 class TrainSection(Section):
     """[train]: the loop."""
 
-    max_train_steps: Int = option(1600, "Optimiser steps", panel=_PANEL, lasting=False, ge=1)
+    max_train_steps: Int = option(1600, "Optimiser steps", panel=_PANEL, first=True, lasting=False, ge=1)
     max_train_epochs: Int | None = option(
         None, "Passes over the data set, instead of a number of steps", panel=_PANEL, lasting=False, ge=1
     )

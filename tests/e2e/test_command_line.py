@@ -10,7 +10,7 @@ from blissmask.families.registry import FAMILIES
 from tests.builders.command import run_here
 from tests.builders.golden_files import compare
 
-FAMILY_LIST = re.compile(r"(?<= --arch is one of\n).*?(?=\n\n)", re.DOTALL)
+FAMILY_LIST = re.compile(r"(?<=\n--arch is one of\n).*?(?=\n\n)", re.DOTALL)
 BEGINNING = FAMILIES.names()[0][:3]
 """Of the name of a model family; others may begin so too."""
 COMMANDS = ["masks", "instance", "apply", "to-alpha", "cache", "train"]
@@ -23,6 +23,13 @@ def test_help_screen_is_as_frozen(blissmask, command):
     # What families there are changes with every new folder, and is no matter of the screen.
     screen = FAMILY_LIST.sub("   (the model families)", ran.out)
     compare(f"help/{command or 'blissmask'}.txt", screen)
+
+
+@pytest.mark.parametrize("command", ["cache", "train"])
+def test_help_of_all_options_is_as_frozen(blissmask, command):
+    ran = blissmask(command, "--help-all", COLUMNS="80")
+    assert ran.code == 0
+    compare(f"help/{command}-all.txt", FAMILY_LIST.sub("   (the model families)", ran.out))
 
 
 @pytest.mark.parametrize("command", ["cache", "train"])
