@@ -22,6 +22,16 @@ ready_environment() {
     source "$folder/bin/activate"
 }
 
+install_browser() {
+    # Pages are tested in Debian's Chromium. Where it may not be installed, those tests say that they are skipped; with CI set they fail.
+    if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then return; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing Chromium ..." >&2
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+    fi
+}
+
 find_python() {
     local candidate
     for candidate in python3 python3.14 python3.13 python3.12 python3.11; do

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/environment.sh
 ready_environment "$PWD/.venv" "[dev]" tests/extras.txt
+install_browser
 if ! cmp --silent tests/aside.txt .venv/aside/installed; then
     rm -rf .venv/aside
     python -m pip install --quiet --no-deps --target .venv/aside --requirement tests/aside.txt

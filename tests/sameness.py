@@ -636,7 +636,7 @@ def road_scene(scene: Scene) -> None:
     shutil.copy(quickstart / "blissmask.toml", "blissmask.toml")
     scene.settle()
     for command in ("masks", "instance", "apply", "to-alpha", "cache"):
-        sheet = f"--sheet work/{command}.html" if command in ("masks", "instance", "cache") else ""
+        sheet = f"--sheet work/{command}.html" if command in ("masks", "instance", "apply", "cache") else ""
         scene.plan_and_run(command, f"{command} {sheet} --jobs 1 --no-progress")
     scene.plan_and_run("train", f"train --device cpu {STEPS}")
 

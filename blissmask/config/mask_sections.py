@@ -157,6 +157,13 @@ class ApplySection(Section):
     weighted_masks: FilePath | None = option(None, "Folder of weighted masks", panel="Input")
     instance_masks: FilePath | None = option(None, "Folder of subject masks", panel="Input")
     output: FilePath | None = option(None, "Folder for the subject-only masks", panel="Output", short="-o")
+    sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output")
+    input: FilePath | None = option(
+        None,
+        "Folder of the photos and videos, which the contact sheet shows the masks over",
+        panel="Output",
+        short="-i",
+    )
     missing: Literal["error", "zero", "copy", "skip"] = option(
         "error",
         "When a subject mask is missing: stop, write an all-zero mask, "

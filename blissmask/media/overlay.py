@@ -7,7 +7,7 @@ weights. H, W: rows and columns; 3 = RGB. Sizes are (width, height).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -28,14 +28,17 @@ TIER_COLOURS: Mapping[WeightTier, Colour] = {
 """Background has no colour: it is darkened."""
 
 SUBJECT_COLOUR: Colour = (0, 158, 115)
+BYSTANDER_COLOUR: Colour = (204, 121, 167)
 LATENT_STRIDE = 8
 """Side of a latent cell of most families, in pixels."""
 _BUCKET_STEP = 16
 """Training sizes of most families are multiples of this."""
-_TINT = 0.45
-"""Share of the tier's colour in a tinted pixel."""
-_DIMMED = 0.35
+TINT = 0.4
+"""Share of the label's colour in a tinted pixel."""
+DIMMED = 0.35
 """Brightness that darkened pixels keep."""
+PLAIN = 255
+"""The label of pixels that are shown as they are: of photos without a mask."""
 
 
 def fit_size(size_wh: tuple[int, int], box_wh: tuple[int, int]) -> tuple[int, int]:
@@ -49,40 +52,49 @@ def shrink(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.u
     return np.asarray(cv2.resize(rgb_HW3, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def overlay_tiers(rgb_HW3: NDArray[np.uint8], grey_HW: NDArray[np.uint8], tiers: TierTable) -> NDArray[np.uint8]:
-    """Tint a photo by tier, darken the background, and draw the borders between tiers.
+def tier_labels(grey_HW: NDArray[np.uint8], size_wh: tuple[int, int], tiers: TierTable) -> NDArray[np.uint8]:
+    """Return the label of every pixel: 0 for background, else the position in :data:`TIER_COLOURS`, from 1.
 
-    A value between tiers (a feathered mask, or one of another tool) takes the colour of the nearest tier.
+    A value between tiers (a feathered mask, or one of another tool) gets the label of the nearest tier.
+
+    Args:
+        grey_HW: the mask, 8-bit, of any size.
+        size_wh: the size at which it is shown.
+        tiers: the value of each tier.
+    """
+    distance = np.abs(np.arange(256, dtype=np.int16)[:, None] - np.array(list(tiers.as_dict().values()), np.int16))
+    coloured = list(TIER_COLOURS)
+    labels = [coloured.index(tier) + 1 if tier in TIER_COLOURS else 0 for tier in tiers.as_dict()]
+    label_of_grey = np.array(labels, dtype=np.uint8)[distance.argmin(axis=1)]
+    return np.asarray(label_of_grey[resize_labels(grey_HW, size_wh)], dtype=np.uint8)
+
+
+def subject_labels(grey_HW: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return 1 on the subject of an 8-bit subject mask and 0 elsewhere; arguments as for :func:`tier_labels`."""
+    return (resize_labels(grey_HW, size_wh) > INSTANCE_THRESHOLD).astype(np.uint8)
+
+
+def draw_labels(
+    rgb_HW3: NDArray[np.uint8], labels_HW: NDArray[np.uint8], colours: Sequence[Colour]
+) -> NDArray[np.uint8]:
+    """Tint a photo by label, darken what has label 0, and outline every label.
+
+    An outline is white with black on both sides: it stands out from pale skin and from dark hair alike. The HTML page
+    draws the same in ``sheet.js``.
 
     Args:
         rgb_HW3: the photo at the size at which it is shown.
-        grey_HW: its mask, 8-bit, of any size.
-        tiers: the value of each tier.
+        labels_HW: see ``sheets.card.Card``.
+        colours: of the labels, from 1.
     """
-    height, width = rgb_HW3.shape[:2]
-    grey_HW = resize_labels(grey_HW, (width, height))
-    values = np.array(list(tiers.as_dict().values()), dtype=np.int16)
-    distance = np.abs(grey_HW[..., None].astype(np.int16) - values)
-    nearest_HW = distance.argmin(axis=-1).astype(np.uint8)
     shown = rgb_HW3.astype(np.float32)
-    for number, tier in enumerate(tiers.as_dict()):
-        here = nearest_HW == number
-        colour = TIER_COLOURS.get(tier)
-        if colour is None:
-            shown[here] *= _DIMMED
-        else:
-            shown[here] = shown[here] * (1 - _TINT) + np.array(colour, dtype=np.float32) * _TINT
-    shown[_borders(nearest_HW)] = 255
-    return np.rint(shown).astype(np.uint8)
-
-
-def overlay_subject(rgb_HW3: NDArray[np.uint8], grey_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Tint the subject of a photo and darken all other pixels; arguments as for :func:`overlay_tiers`."""
-    height, width = rgb_HW3.shape[:2]
-    subject_HW = resize_labels(grey_HW, (width, height)) > INSTANCE_THRESHOLD
-    shown = rgb_HW3.astype(np.float32) * np.where(subject_HW, 1 - _TINT / 2, _DIMMED)[..., None].astype(np.float32)
-    shown[subject_HW] += np.array(SUBJECT_COLOUR, dtype=np.float32) * (_TINT / 2)
-    shown[_borders(subject_HW.astype(np.uint8))] = 255
+    shown[labels_HW == 0] *= DIMMED
+    for label, colour in enumerate(colours, 1):
+        here = labels_HW == label
+        shown[here] = shown[here] * (1 - TINT) + np.array(colour, dtype=np.float32) * TINT
+    line_HW = _borders(labels_HW)
+    shown[cv2.dilate(line_HW.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] *= DIMMED
+    shown[line_HW] = 255
     return np.rint(shown).astype(np.uint8)
 
 

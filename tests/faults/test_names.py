@@ -48,7 +48,7 @@ def test_odd_names_come_through_to_outputs_json_and_sheet(tmp_path: Path, forks:
     if command == "instance":
         (tmp_path / "kyla.png").write_bytes((tmp_path / "photos" / "one.png").read_bytes())
         arguments[arguments.index("photos/one.png")] = "kyla.png"
-    if command in ("masks", "instance", "cache"):
+    if command in ("masks", "instance", "apply", "cache"):
         arguments += ["--sheet", "sheet.html"]
     rename_to(tmp_path, scene.inputs, ODD)
     ended = forks.run(tmp_path, *arguments)

@@ -11,10 +11,13 @@ from blissmask.config.mask_sections import ApplySection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import match_live_photos, match_masks
 from blissmask.errors import InputError, MaskError, Problem
+from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_size
 from blissmask.storage.content import without_links
 from blissmask.storage.seen import states_of
+from blissmask.tasks.apply.apply_sheet import Photos, find_photos, without_photo
 from blissmask.tasks.mask_files.clip_forms import both_forms_warning, other_form
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
 from blissmask.tasks.mask_files.output_notes import decide, kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, places_of
@@ -35,10 +38,16 @@ class ApplyPlan(Plan):
     Attributes:
         options: the section of the configuration.
         unpaired: weighted masks for which ``--missing error`` misses the subject mask; a run refuses them all at once.
+        photos: what the masks were made of, for the contact sheet.
+        tiers: the values that weighted masks were made with.
+        training_area: pixels of a training picture, for the latent grid on the contact sheet.
     """
 
     options: ApplySection
     unpaired: list[Path]
+    photos: Photos
+    tiers: TierTable
+    training_area: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,8 @@ def plan(config: Config) -> ApplyPlan:
     """
     options = config.apply
     weighted_folder, instance_folder, output = _folders(options)
+    check_sheet(options.sheet, [weighted_folder, instance_folder, output, *([options.input] if options.input else [])])
+    photos_shown = find_photos(options.input if options.sheet else None)
     weighted, instances = match_masks(weighted_folder, videos=True), match_masks(instance_folder, videos=True)
     photos = match_live_photos(weighted_folder)
     for found in (weighted, instances):
@@ -96,9 +107,13 @@ def plan(config: Config) -> ApplyPlan:
             *_both_forms({key: path for key, path in weighted.items() if key not in photos}, output),
             *kept_warning(items),
             *_copies(items, options),
+            *(without_photo(photos_shown, items) if options.sheet else []),
         ],
         options=options,
         unpaired=unpaired,
+        photos=photos_shown,
+        tiers=config.masks.tiers,
+        training_area=training_area(config),
     )
 
 

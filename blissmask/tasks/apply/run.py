@@ -20,6 +20,8 @@ from blissmask.masks.resize import resize_labels
 from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD, keep_subject
 from blissmask.media.image import read_mask_picture
 from blissmask.media.png import read_note, write_png_grey
+from blissmask.processes import this_process
+from blissmask.tasks.apply.apply_sheet import write_apply_sheet
 from blissmask.tasks.apply.plan import COMMAND, ApplyPlan, settings_of
 from blissmask.tasks.mask_files.output_notes import keep_copy, make_note
 from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary, Table, places_of
@@ -41,7 +43,7 @@ class _Applied:
 
 
 def run(plan: ApplyPlan, context: RunContext) -> Summary:
-    """Write the masks.
+    """Write the masks, then the contact sheet when one is wanted.
 
     Raises:
         MaskError: subject masks are missing and ``missing`` is ``error``; nothing is written then.
@@ -73,6 +75,11 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
     if doubtful:
         what = f"{counted(len(doubtful), 'mask')} may not hold what was meant"
         summary.warnings.append(Problem(what, places_of(doubtful), "use 8-bit grey PNG masks"))
+    sheet = plan.options.sheet
+    if sheet is not None and this_process().speaks:
+        failed = {failure.key for failure in summary.failures}
+        finished = [item for item in plan.items if item.key not in failed and item.target.is_file()]
+        write_apply_sheet(sheet, finished, plan.photos, plan.tiers, context, training_area=plan.training_area)
     return summary
 
 

@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config
+from blissmask.dataset.captions import caption_of
 from blissmask.dataset.frame_source import read_rgb
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask
 from blissmask.errors import Problem, UsageError
 from blissmask.masks.latent import causal_groups
-from blissmask.media.overlay import colour_weights, fit_size, overlay_tiers, shrink
-from blissmask.media.sheet_pages import BOX, Card, SheetText
+from blissmask.media.overlay import PLAIN, fit_size, shrink, tier_labels
+from blissmask.media.sheets.card import Card, Measure, SheetText
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_frame_masks
@@ -73,28 +74,35 @@ def write_cache_sheet(
     text = SheetText(
         f"To be trained, {counted(len(entries), 'item')}", ("at training size", "tiers", "latent grid"), legend
     )
-    card = functools.partial(_card, shorts=shorts_by_media(remarks))
-    draw_sheet(sheet, entries, card, text, context, name=lambda entry: entry.key)
+    card_of = functools.partial(_card, shorts=shorts_by_media(remarks))
+    draw_sheet(sheet, entries, card_of, text, context, name=_key_of)
 
 
-def _card(entry: LatentEntry, shorts: Mapping[Path, Sequence[str]]) -> Card:
+def _key_of(entry: LatentEntry) -> str:
+    return entry.key
+
+
+def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]]) -> Card:
     rgb_HW3, drawn, mask = _middle_of_clip(entry) if entry.is_moving else _picture(entry)
     size_wh, latent = entry.geometry.size_wh, entry.latent
     weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.mask_stride, size_wh[0] // latent.mask_stride))
-    shown_wh = fit_size(size_wh, (BOX, BOX))
-    crop_HW3 = shrink(rgb_HW3, shown_wh)
-    # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.
-    large_HW3 = shrink(rgb_HW3, fit_size(size_wh, (2 * BOX, 2 * BOX)))
-    grey_HW = np.rint(drawn.weights_fHW[0] * 255).astype(np.uint8)
-    tiers_HW3 = shrink(overlay_tiers(large_HW3, grey_HW, entry.dataset.tiers), shown_wh) if entry.has_mask else crop_HW3
+    shown_wh = fit_size(size_wh, (side, side))
+    if entry.has_mask:
+        grey_HW = np.rint(drawn.weights_fHW[0] * 255).astype(np.uint8)
+        labels_HW = tier_labels(grey_HW, shown_wh, entry.dataset.tiers)
+    else:
+        labels_HW = np.full(shown_wh[::-1], PLAIN, dtype=np.uint8)
     cut = _share_cut(entry)
     remarks = (*_remarks(entry, mask, cut), *shorts.get(entry.item.media.path, ()))
     return Card(
-        entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else ""),
-        (crop_HW3, tiers_HW3, colour_weights(weights_1fhw[0, 0], shown_wh)),
-        _numbers(entry, mask, cut),
-        remarks,
+        name=entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else ""),
+        photo_HW3=shrink(rgb_HW3, shown_wh),
+        labels_HW=labels_HW,
+        weights_hw=weights_1fhw[0, 0],
+        measures=_measures(entry, mask, cut),
+        remarks=remarks,
         badness=len(remarks) + cut if remarks else 0.0,
+        caption=caption_of(entry.item, entry.dataset.section.caption_style or "text"),
     )
 
 
@@ -134,12 +142,15 @@ def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[str, ...]
     return tuple(remarks)
 
 
-def _numbers(entry: LatentEntry, mask: PixelMask, cut: float) -> str:
+def _measures(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[Measure, ...]:
     """Return the line of a card: sizes, what the crop cuts away, where the mask comes from, its mean weight."""
-    parts = [f"{pixels_text(entry.geometry.source_wh)} -> {pixels_text(entry.geometry.size_wh)}"]
-    # From _MUCH_CUT on it is a remark; less than half a percent would read "0%".
-    if 0.005 <= cut < _MUCH_CUT:
-        parts.append(f"{cut:.0%} cut away")
+    source_wh = entry.geometry.source_wh
+    sizes = f"{pixels_text(source_wh)} -> {pixels_text(entry.geometry.size_wh)}"
+    measures = [Measure(sizes, "size of the photo", source_wh[0] * source_wh[1])]
+    # Less than half a percent would read "0%".
+    if cut >= 0.005:
+        measures.append(Measure(f"{cut:.0%} cut away", "cut away", cut))
     if entry.mask_source:
-        parts.append(f"{NAMES[entry.mask_source]}, mean weight {mask.mean_weight:.2f}")
-    return ", ".join(parts)
+        measures.append(Measure(NAMES[entry.mask_source]))
+        measures.append(Measure(f"mean weight {mask.mean_weight:.2f}", "mean weight", mask.mean_weight))
+    return tuple(measures)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.errors import Problem
+from blissmask.media.sheets.card import Measure
 from blissmask.people.people_backend import Verdict
 from blissmask.tasks.instance.subject import distance_text
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
@@ -119,18 +120,19 @@ def badness_of(score: Score) -> float:
     return 2.0 if remarks_of(score) else 0.0
 
 
-def numbers_of(score: Score) -> str:
-    """Return the line of a contact sheet: "found · distance 0.36 · margin 0.41 · 3 people"."""
-    parts = []
+def measures_of(score: Score) -> tuple[Measure, ...]:
+    """Return the line of a contact sheet: "found · distance 0.36 · margin 0.41 · 3 people · 21.0% of the picture"."""
+    measures = []
     if score.verdict.value not in remarks_of(score):
-        parts.append(score.verdict.value)
+        measures.append(Measure(score.verdict.value))
     if score.distance is not None:
-        parts.append(f"distance {score.distance:.2f}")
+        measures.append(Measure(f"distance {score.distance:.2f}", "distance", score.distance))
     if score.margin is not None:
-        parts.append(f"margin {score.margin:.2f}")
-    parts.append("1 person" if score.people == 1 else f"{score.people} people")
-    parts.append(f"{score.covered:.1%} of the picture")
-    return " · ".join(parts)
+        measures.append(Measure(f"margin {score.margin:.2f}", "margin", score.margin))
+    people = "1 person" if score.people == 1 else f"{score.people} people"
+    measures.append(Measure(people, "people", score.people))
+    measures.append(Measure(f"{score.covered:.1%} of the picture", "share of the picture", score.covered))
+    return tuple(measures)
 
 
 def _number(value: object) -> float | None:

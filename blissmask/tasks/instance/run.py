@@ -8,9 +8,9 @@ from pathlib import Path
 
 from blissmask.errors import StoppedError
 from blissmask.events import Noted
-from blissmask.media.overlay import SUBJECT_COLOUR, overlay_subject
+from blissmask.media.overlay import SUBJECT_COLOUR, subject_labels
 from blissmask.media.png import read_note
-from blissmask.media.sheet_pages import SheetText
+from blissmask.media.sheets.card import SheetText
 from blissmask.people.people_backend import Verdict
 from blissmask.processes import this_process
 from blissmask.tasks.instance.plan import InstancePlan
@@ -18,7 +18,7 @@ from blissmask.tasks.instance.references import build_identity, thresholds_of
 from blissmask.tasks.instance.report import (
     Score,
     badness_of,
-    numbers_of,
+    measures_of,
     read_score,
     remarks_of,
     verdict_table,
@@ -73,7 +73,7 @@ def run(plan: InstancePlan | Explanation, context: RunContext) -> Summary:
             (("subject", SUBJECT_COLOUR),),
         )
         entries = _sheet_entries(finished, scores)
-        write_contact_sheet(options.sheet, entries, text, overlay_subject, context, training_area=plan.training_area)
+        write_contact_sheet(options.sheet, entries, text, subject_labels, context, training_area=plan.training_area)
     return summary
 
 
@@ -149,7 +149,7 @@ def _sheet_entries(items: Sequence[PlannedItem], scores: Mapping[str, Score]) ->
                 name=item.inputs[0].name,
                 media=item.inputs[0],
                 mask=item.target,
-                numbers=numbers_of(score),
+                measures=measures_of(score),
                 remarks=remarks_of(score),
                 badness=badness_of(score),
             )

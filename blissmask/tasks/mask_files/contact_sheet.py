@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config
+from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path, read_caption
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
-from blissmask.errors import BlissmaskError, UsageError
+from blissmask.errors import BlissmaskError, InputError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_mask_picture
-from blissmask.media.overlay import TIER_COLOURS, Colour, colour_weights, fit_size, latent_grid, shrink
-from blissmask.media.sheet_html import is_html_sheet, write_html
-from blissmask.media.sheet_pages import BOX, Card, PackedCard, SheetText, is_sheet, pack, write_png_pages
+from blissmask.media.overlay import TIER_COLOURS, Colour, fit_size, latent_grid, shrink
+from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText
+from blissmask.media.sheets.html_page import is_html_sheet, pack_for_html, side_for, write_html
+from blissmask.media.sheets.png_pages import BOX, is_sheet, pack_for_png, write_png_pages
 from blissmask.media.video import read_frames, read_info
 from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clips import frame_path
@@ -29,8 +31,11 @@ from blissmask.tasks.run.workers import work_through
 
 ItemT = TypeVar("ItemT")
 
-Draw = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
-"""Draws a mask (H, W) over a photo (H, W, 3)."""
+LabelsOf = Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.uint8]]
+"""Turns a mask (H, W) into labels of the size (width, height) at which the photo is shown; see ``sheets.card.Card``."""
+
+CardOf = Callable[[ItemT, int], Card]
+"""Makes the card of an item, its photo fitted into a square of so many pixels; a BlissmaskError leaves it out."""
 
 _SUFFIXES = (".png", ".html", ".htm")
 
@@ -46,13 +51,13 @@ class SheetEntry:
         name: what stands under its pictures.
         media: photo or video.
         mask: its mask, or for a clip the folder of its frames' masks.
-        numbers, remarks, badness: as in ``media.sheet_pages.Card``.
+        measures, remarks, badness: as in ``sheets.card.Card``.
     """
 
     name: str
     media: Path
     mask: Path
-    numbers: str
+    measures: tuple[Measure, ...]
     remarks: tuple[str, ...]
     badness: float
 
@@ -88,7 +93,7 @@ def write_contact_sheet(
     sheet: Path,
     entries: Sequence[SheetEntry],
     text: SheetText,
-    draw: Draw,
+    labels_of: LabelsOf,
     context: RunContext,
     *,
     training_area: int,
@@ -99,14 +104,14 @@ def write_contact_sheet(
         sheet: the file; its suffix is the format.
         entries: what is shown.
         text: what stands above the cards.
-        draw: draws a mask over its photo.
+        labels_of: turns a mask into labels.
         context: progress, threads and the signal to stop.
         training_area: pixels of a training picture, for the latent grid.
 
     Raises:
         MachineError, StoppedError: as ``workers.work_through``.
     """
-    card = functools.partial(_card, draw=draw, area=training_area)
+    card = functools.partial(card_of_mask, labels_of=labels_of, area=training_area)
     draw_sheet(sheet, entries, card, text, context, name=_name_of)
 
 
@@ -117,7 +122,7 @@ def _name_of(entry: SheetEntry) -> str:
 def draw_sheet(
     sheet: Path,
     items: Sequence[ItemT],
-    card: Callable[[ItemT], Card],
+    card_of: CardOf[ItemT],
     text: SheetText,
     context: RunContext,
     *,
@@ -130,7 +135,7 @@ def draw_sheet(
     Args:
         sheet: the file; its suffix says which.
         items: what is shown.
-        card: draws one of them; a BlissmaskError it raises leaves the item out.
+        card_of: makes the card of one of them.
         text: what stands above them.
         context: progress, threads and the signal to stop.
         name: what an item is called in progress.
@@ -141,7 +146,10 @@ def draw_sheet(
     """
     in_pages, further = sheet.suffix.lower() == ".png", ""
     cards: list[PackedCard] = []
-    draw = functools.partial(_drawn, card, lossless=in_pages)
+    if in_pages:
+        draw = functools.partial(_for_png, card_of, colours=tuple(colour for _, colour in text.legend))
+    else:
+        draw = functools.partial(_for_html, card_of, side=side_for(len(items)))
     for _, outcome in work_through(items, draw, context, phase="Drawing", total=len(items), name=name):
         if isinstance(outcome, BlissmaskError):
             context.reporter.emit(Warned(outcome.as_one()))
@@ -153,6 +161,15 @@ def draw_sheet(
     else:
         write_html(sheet, cards, text)
     context.reporter.emit(Noted(f"contact sheet -> {sheet}{further}"))
+
+
+def _for_png(card_of: CardOf[ItemT], item: ItemT, *, colours: Sequence[Colour]) -> PackedCard:
+    """Make and pack one card, in the same thread, so that only packed ones wait."""
+    return pack_for_png(card_of(item, 2 * BOX), colours)
+
+
+def _for_html(card_of: CardOf[ItemT], item: ItemT, *, side: int) -> PackedCard:
+    return pack_for_html(card_of(item, side))
 
 
 def tier_legend(tiers: TierTable) -> tuple[tuple[str, Colour], ...]:
@@ -176,24 +193,48 @@ def training_area(config: Config) -> int:
     return width * height
 
 
-def _drawn(card: Callable[[ItemT], Card], item: ItemT, *, lossless: bool) -> PackedCard:
-    """Draw and pack one card, in the same thread, so that only packed ones wait."""
-    return pack(card(item), lossless=lossless)
+def card_of_mask(entry: SheetEntry, side: int, *, labels_of: LabelsOf, area: int) -> Card:
+    """Make the card of a finished mask; see :data:`CardOf`.
 
+    Args:
+        entry: the item.
+        side: pixels of the square that the photo is fitted into.
+        labels_of: turns its mask into labels.
+        area: pixels of a training picture.
 
-def _card(entry: SheetEntry, draw: Draw, area: int) -> Card:
+    Raises:
+        MediaError: the photo or the mask cannot be read.
+    """
     rgb_HW3, mask_path = _picture_of(entry)
-    height, width = rgb_HW3.shape[:2]
-    size_wh = fit_size((width, height), (BOX, BOX))
-    # Drawn at twice the shown size, so that the borders of tiers come out thin and smooth.
-    large_HW3 = shrink(rgb_HW3, fit_size((width, height), (2 * BOX, 2 * BOX)))
-    small_HW3 = shrink(rgb_HW3, size_wh)
+    size_wh = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (side, side))
+    shown_HW3 = shrink(rgb_HW3, size_wh)
     # A large photo and its weights need not be in memory together.
     del rgb_HW3
     mask = read_mask_picture(mask_path)
-    overlaid_HW3 = shrink(draw(large_HW3, mask.to_grey()), size_wh)
-    grid_HW3 = colour_weights(latent_grid(mask.weights(), area), size_wh)
-    return Card(entry.name, (small_HW3, overlaid_HW3, grid_HW3), entry.numbers, entry.remarks, entry.badness)
+    return Card(
+        name=entry.name,
+        photo_HW3=shown_HW3,
+        labels_HW=labels_of(mask.to_grey(), size_wh),
+        weights_hw=latent_grid(mask.weights(), area),
+        measures=entry.measures,
+        remarks=entry.remarks,
+        badness=entry.badness,
+        caption=caption_beside(entry.media),
+    )
+
+
+def caption_beside(media: Path) -> str | None:
+    """Return the caption in the text file beside a photo or video; None where there is none.
+
+    A file that is no caption shows why: the commands that make masks do not use it, and `cache` refuses it.
+    """
+    path = caption_path(media, DEFAULT_EXTENSION)
+    if not path.exists():
+        return None
+    try:
+        return read_caption(path)
+    except InputError as error:
+        return f"({error.as_one().what})"
 
 
 def _picture_of(entry: SheetEntry) -> tuple[NDArray[np.uint8], Path]:

@@ -11,6 +11,7 @@ from blissmask.masks.tiers import TIERS, TierTable, WeightTier
 from blissmask.masks.weighted_mask import measure
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
+from blissmask.media.sheets.card import Measure
 from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
 from blissmask.tasks.run.plan import Table, places_of
@@ -146,6 +147,13 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
     return problems
 
 
-def numbers_of(seen: Seen) -> str:
-    """Return the line of a contact sheet: "face 12% · hair 5% · body 40%"."""
-    return " · ".join(f"{tier.value} {seen.coverage[tier]:.1%}" for tier in TIERS if tier is not WeightTier.BACKGROUND)
+def measures_of(seen: Seen) -> tuple[Measure, ...]:
+    """Return the line of a contact sheet: "face 12.0% · hair 5.0% · body 40.0%", and how many people there are."""
+    measures = []
+    for tier, share in seen.coverage.items():
+        if tier is not WeightTier.BACKGROUND:
+            measures.append(Measure(f"{tier.value} {share:.1%}", tier.value, share))
+    if seen.people is not None:
+        people = "1 person" if seen.people == 1 else f"{seen.people} people"
+        measures.append(Measure(people, "people", seen.people))
+    return tuple(measures)

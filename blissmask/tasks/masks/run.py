@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 
-from blissmask.media.overlay import overlay_tiers
-from blissmask.media.sheet_pages import SheetText
+from blissmask.media.overlay import tier_labels
+from blissmask.media.sheets.card import SheetText
 from blissmask.processes import this_process
 from blissmask.tasks.mask_files.clip_forms import remove_replaced
 from blissmask.tasks.mask_files.contact_sheet import SheetEntry, tier_legend, write_contact_sheet
 from blissmask.tasks.mask_files.licences import note_licences
 from blissmask.tasks.masks.maker import write_mask
 from blissmask.tasks.masks.plan import MasksPlan
-from blissmask.tasks.masks.report import Seen, coverage_table, mean_coverage, numbers_of, seen_in, warnings_about
+from blissmask.tasks.masks.report import Seen, coverage_table, mean_coverage, measures_of, seen_in, warnings_about
 from blissmask.tasks.run.plan import Explanation, PlannedItem, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, carry_out
@@ -45,9 +45,9 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
         text = SheetText(
             f"Weighted masks, {counted(len(seen), 'item')}", ("photo", "tiers", "latent grid"), tier_legend(tiers)
         )
-        draw = functools.partial(overlay_tiers, tiers=tiers)
+        labels_of = functools.partial(tier_labels, tiers=tiers)
         entries = _sheet_entries(finished, seen)
-        write_contact_sheet(plan.options.sheet, entries, text, draw, context, training_area=plan.training_area)
+        write_contact_sheet(plan.options.sheet, entries, text, labels_of, context, training_area=plan.training_area)
     return summary
 
 
@@ -70,7 +70,7 @@ def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> li
             name=item.inputs[0].name,
             media=item.inputs[0],
             mask=item.target,
-            numbers=numbers_of(seen[item.key]),
+            measures=measures_of(seen[item.key]),
             remarks=seen[item.key].remarks,
             badness=seen[item.key].badness,
         )

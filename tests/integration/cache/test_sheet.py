@@ -5,7 +5,9 @@ import pytest
 
 from blissmask.errors import UsageError
 from blissmask.media.image import read_image
-from blissmask.media.sheet_pages import is_sheet
+from blissmask.media.overlay import PLAIN
+from blissmask.media.sheets.card import numbers_line
+from blissmask.media.sheets.png_pages import BOX, is_sheet
 from blissmask.tasks.cache import cache_sheet
 from blissmask.tasks.cache.remarks.remark import shorts_by_media
 from blissmask.tasks.run.plan import RunContext
@@ -26,12 +28,7 @@ def cards(folder, **settings):
     """Return the card of each item, by name."""
     found = plan(folder, **settings)
     shorts = shorts_by_media(found.remarks)
-    return {card.name: card for card in (cache_sheet._card(entry, shorts) for entry in found.entries)}
-
-
-def weights_shown(card):
-    """Return the brightness of the last picture, dark blue 0 to yellow 1, as it rises with the weight."""
-    return card.pictures[-1].astype(int).sum(axis=2)
+    return {card.name: card for card in (cache_sheet._card(entry, BOX, shorts=shorts) for entry in found.entries)}
 
 
 def told_in_plan(folder, **settings):
@@ -65,7 +62,7 @@ def test_fresh_entries_stand_on_the_sheet_and_are_left_alone(photos):
 
 
 def test_a_card_shows_the_photo_as_it_is_cropped(photos):
-    shown = cards(photos)["a.png"].pictures[0]
+    shown = cards(photos)["a.png"].photo_HW3
     [entry, _] = plan(photos).entries
     assert (shown == entry.geometry.fit_rgb(read_image(photos / "photos" / "a.png").rgb_HW3)).all()
 
@@ -75,16 +72,17 @@ def test_a_card_shows_the_weights_on_the_latent_grid(photos):
     # 28 of 64 px at training size: the edge runs through the middle of the fourth cell.
     mask[:, :42] = 255
     save(photos / "masks" / "a.png", mask)
-    shown = weights_shown(cards(photos, mask_directory=photos / "masks")["a.png"])
-    cells = shown.reshape(6, 8, 8, 8)
-    assert (cells == cells[:, :1, :, :1]).all(), "every latent cell is one block"
-    assert shown[0, 0] > shown[0, -1]
+    grid = cards(photos, mask_directory=photos / "masks")["a.png"].weights_hw
+    assert grid.shape == (6, 8)
+    assert (grid == grid[0]).all()
+    assert grid[0].tolist() == [1, 1, 1, grid[0, 3], 0, 0, 0, 0]
+    assert 0 < grid[0, 3] < 1
 
 
 def test_an_item_without_mask_is_remarked_and_not_tinted(photos):
     card = cards(photos, mask_directory=photos / "masks")["b.png"]
     assert card.remarks == ("no mask",)
-    assert (card.pictures[1] == card.pictures[0]).all()
+    assert (card.labels_HW == PLAIN).all()
 
 
 def test_an_empty_mask_is_remarked(photos):
@@ -107,7 +105,7 @@ def test_a_clip_shows_the_masks_of_its_middle_frames(tmp_path):
     [card] = cards(
         tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks"
     ).values()
-    assert (card.name, card.numbers.rpartition(" ")[2]) == ("clip.avi frames 0-4", "1.00")
+    assert (card.name, numbers_line(card.measures).rpartition(" ")[2]) == ("clip.avi frames 0-4", "1.00")
 
 
 def test_a_clip_without_weights_in_its_middle_is_remarked_and_darkened(tmp_path):
@@ -119,7 +117,7 @@ def test_a_clip_without_weights_in_its_middle_is_remarked_and_darkened(tmp_path)
         tmp_path, video_directory=tmp_path / "videos", target_frames=[5], mask_directory=tmp_path / "masks"
     ).values()
     assert card.remarks == ("mask zero in the middle",)
-    assert card.pictures[1].mean() < card.pictures[0].mean() / 2
+    assert not card.labels_HW.any()
 
 
 def test_a_photo_that_cannot_be_read_is_left_out(photos):
@@ -149,6 +147,5 @@ def test_a_sheet_among_photos_or_masks_is_refused(photos, place):
 
 def test_tier_colours_lie_on_the_crop(photos):
     save(photos / "masks" / "a.png", tier_mask(PHOTO_WH))
-    crop, tinted, _ = cards(photos, mask_directory=photos / "masks")["a.png"].pictures
-    assert tinted.shape == crop.shape
-    assert (tinted != crop).any()
+    labels = cards(photos, mask_directory=photos / "masks")["a.png"].labels_HW
+    assert set(labels.ravel().tolist()) == {0, 1, 2, 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,20 +11,22 @@ import pytest
 
 from blissmask.errors import InputError
 from blissmask.masks.tiers import TierTable
-from blissmask.media.image import read_image, read_size
-from blissmask.media.overlay import TIER_COLOURS, colour_weights, fit_size, latent_grid, overlay_subject, overlay_tiers
-from blissmask.media.sheet_html import write_html
-from blissmask.media.sheet_pages import (
-    BOX,
-    Card,
-    PackedCard,
-    SheetText,
-    draw_page,
-    in_order,
-    pack,
-    unpack,
-    write_png_pages,
+from blissmask.media.image import read_grey, read_size
+from blissmask.media.overlay import (
+    DIMMED,
+    PLAIN,
+    SUBJECT_COLOUR,
+    TIER_COLOURS,
+    colour_weights,
+    draw_labels,
+    fit_size,
+    latent_grid,
+    subject_labels,
+    tier_labels,
 )
+from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText, in_order
+from blissmask.media.sheets.html_page import pack_for_html, page_file, side_for, source_hash, write_html
+from blissmask.media.sheets.png_pages import BOX, draw_page, pack_for_png, write_png_pages
 from tests.builders.pictures import half_mask, random_rgb, tier_mask
 
 TEXT = SheetText(
@@ -32,25 +35,38 @@ TEXT = SheetText(
 ODD_NAMES = ["😀.png", "שלום.png", "<script>alert(1)</script>.png", "two\nlines.png", "x" * 255, "\udcff.png"]
 
 
+COLOURS = tuple(TIER_COLOURS.values())
+
+
 def card(name: str, *, badness: float = 0.0) -> Card:
-    picture = random_rgb((BOX, BOX // 2))
-    return Card(name, (picture,) * 3, "face 12.0%", ("no person",) if badness else (), badness)
+    return Card(
+        name,
+        random_rgb((BOX, BOX // 2)),
+        tier_labels(tier_mask(), (BOX, BOX // 2), TierTable()),
+        np.ones((8, 16), np.float32),
+        (Measure("face 12.0%", "face", 0.12),),
+        ("no person",) if badness else (),
+        badness,
+    )
 
 
-def packed(name: str, *, badness: float = 0.0, lossless: bool = True) -> PackedCard:
-    return pack(card(name, badness=badness), lossless=lossless)
+def packed(name: str, *, badness: float = 0.0) -> PackedCard:
+    return pack_for_png(card(name, badness=badness), COLOURS)
+
+
+def in_html(name: str, *, badness: float = 0.0) -> PackedCard:
+    return pack_for_html(card(name, badness=badness))
+
+
+def facts_of(page: Path) -> dict:
+    """Return what the page's script is told."""
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r"<script type=application/json id=sheet>(.*?)</script>", text, re.DOTALL)[1])
 
 
 def test_worst_come_first_then_by_name() -> None:
     cards = [packed("b"), packed("a"), packed("d", badness=1), packed("c", badness=3)]
     assert [each.name for each in in_order(cards)] == ["c", "d", "a", "b"]
-
-
-def test_cards_that_wait_for_a_page_lose_nothing() -> None:
-    before = card("a", badness=2)
-    after = unpack(pack(before, lossless=True))
-    assert all((then == now).all() for then, now in zip(before.pictures, after.pictures, strict=True))
-    assert (after.name, after.numbers, after.remarks, after.badness) == ("a", "face 12.0%", ("no person",), 2)
 
 
 def test_hundreds_of_photos_become_pages_of_a_readable_size(tmp_path: Path) -> None:
@@ -83,34 +99,44 @@ def test_sheet_without_items_is_a_page_with_a_title() -> None:
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_any_name_can_be_drawn(name: str) -> None:
-    assert draw_page([card(name, badness=1)], TEXT).dtype == np.uint8
+    assert draw_page([packed(name, badness=1)], TEXT).dtype == np.uint8
 
 
-def test_html_holds_its_pictures_and_no_scripts_nor_links(tmp_path: Path) -> None:
-    write_html(tmp_path / "sheet.html", [packed(name, lossless=False) for name in ODD_NAMES], TEXT)
+def test_html_holds_its_pictures_and_asks_for_nothing(tmp_path: Path) -> None:
+    write_html(tmp_path / "sheet.html", [in_html(name) for name in ODD_NAMES], TEXT)
     page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
-    assert "<script" not in page
-    assert not re.search(r"(src|href)=['\"](?!data:)", page)
-    assert page.count("<img") == 3 * len(ODD_NAMES) + 1
-    assert "&lt;script&gt;" in page
+    assert "default-src 'none'" in page
+    assert not re.search(r"(src|href)=['\"]", page)
+    assert page.count("<script type=text/plain") == len(ODD_NAMES)
+    assert "<script>alert" not in page
 
 
-def test_html_puts_what_needs_a_look_into_a_section_of_its_own(tmp_path: Path) -> None:
-    write_html(
-        tmp_path / "sheet.html",
-        [packed("fine.png", lossless=False), packed("bad.png", badness=1, lossless=False)],
-        TEXT,
-    )
+def test_html_allows_its_own_script_alone(tmp_path: Path) -> None:
+    write_html(tmp_path / "sheet.html", [in_html("a.png")], TEXT)
     page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
-    order = [page.index(text) for text in ("Needs a look (1)", "bad.png", "Nothing to remark (1)", "fine.png")]
-    assert order == sorted(order)
+    assert f"script-src {source_hash(page_file('sheet.js'))};" in page
+    assert page_file("sheet.js") in page
 
 
-def test_sheet_can_have_more_columns(tmp_path: Path) -> None:
-    picture = random_rgb((BOX, BOX))
-    text = SheetText("Cache", ("photo", "tiers", "latent grid", "after gamma and floor"))
-    pages = write_png_pages(tmp_path / "s.png", [pack(Card("a", (picture,) * 4, ""), lossless=True)], text)
-    assert read_image(pages[0]).rgb_HW3.shape[1] > 4 * BOX
+def test_html_holds_labels_and_grid_without_loss(tmp_path: Path) -> None:
+    before = card("a.png")
+    _, labels, grid = pack_for_html(before).pictures
+    (tmp_path / "labels.webp").write_bytes(labels.webp)
+    (tmp_path / "grid.webp").write_bytes(grid.webp)
+    assert (read_grey(tmp_path / "labels.webp") == before.labels_HW).all()
+    assert (read_grey(tmp_path / "grid.webp") == 255).all()
+
+
+def test_html_lists_the_worst_first(tmp_path: Path) -> None:
+    write_html(tmp_path / "sheet.html", [in_html("fine.png"), in_html("bad.png", badness=1)], TEXT)
+    items = facts_of(tmp_path / "sheet.html")["items"]
+    assert [(item["name"], item["remarks"]) for item in items] == [("bad.png", ["no person"]), ("fine.png", [])]
+    assert items[0]["measures"] == [{"text": "face 12.0%", "name": "face", "value": 0.12}]
+
+
+@pytest.mark.parametrize(("count", "side"), [(1, 1024), (238, 1024), (1000, 500), (100_000, 384)])
+def test_the_more_items_the_smaller_their_photos(count: int, side: int) -> None:
+    assert side_for(count) == side
 
 
 @pytest.mark.parametrize(
@@ -122,15 +148,36 @@ def test_pictures_are_fitted_and_never_enlarged(size: tuple[int, int], fitted: t
 
 def test_background_is_darkened_and_each_tier_tinted_its_own_way() -> None:
     photo = np.full((32, 48, 3), 128, dtype=np.uint8)
-    shown = overlay_tiers(photo, tier_mask(), TierTable())
+    shown = draw_labels(photo, tier_labels(tier_mask(), (48, 32), TierTable()), COLOURS)
     assert shown[16, 40].max() < 64
     colours = {tuple(shown[row, 10]) for row in (3, 12, 24)}
     assert len(colours) == 3
 
 
 def test_subject_stays_bright_and_the_rest_is_darkened() -> None:
-    shown = overlay_subject(np.full((32, 48, 3), 128, dtype=np.uint8), half_mask())
+    labels = subject_labels(half_mask(), (48, 32))
+    shown = draw_labels(np.full((32, 48, 3), 128, dtype=np.uint8), labels, (SUBJECT_COLOUR,))
     assert shown[16, 10].mean() > 2 * shown[16, 40].mean()
+
+
+def test_a_photo_without_a_mask_is_shown_as_it_is() -> None:
+    photo = random_rgb((48, 32))
+    assert (draw_labels(photo, np.full((32, 48), PLAIN, np.uint8), COLOURS) == photo).all()
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_an_outline_stands_out_from_dark_and_pale_alike(shade: int) -> None:
+    labels = np.ones((20, 20), np.uint8)
+    labels[:, 10:] = 2
+    colours = ((shade,) * 3,) * 2
+    row = draw_labels(np.full((20, 20, 3), shade, np.uint8), labels, colours)[10, :, 0]
+    assert row.max() == 255
+    assert row.min() <= 255 * DIMMED
+
+
+def test_a_value_between_tiers_has_the_label_of_the_nearest() -> None:
+    values = np.array([[0, 30, 50, 80, 110, 128, 200, 255]], np.uint8)
+    assert tier_labels(values, (8, 1), TierTable()).tolist() == [[0, 0, 2, 2, 3, 3, 1, 1]]
 
 
 def test_latent_grid_has_the_cells_of_the_training_size() -> None:

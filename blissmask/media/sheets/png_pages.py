@@ -1,17 +1,13 @@
-"""Contact sheets: a card per item, drawn on PNG pages with the worst items first.
+"""Contact sheets as PNG pages with the worst items first.
 
-A card shows any number of pictures side by side (photo, overlay, latent grid, weights after gamma and floor ...), the
-file's name and a line of numbers. Cards are packed, i.e. their pictures are encoded, until the last one is drawn: the
-order is known only then, and the decoded cards of tens of thousands of photos would take gigabytes of memory.
-3 = RGB; sizes are (width, height) in pixels.
+A card shows three pictures side by side (photo, overlay, latent grid), the file's name and a line of numbers. Sizes are
+(width, height) in pixels.
 """
 
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from blissmask.errors import InputError
-from blissmask.media.overlay import Colour, colour_weights
+from blissmask.media.overlay import Colour, colour_weights, draw_labels, fit_size, shrink
 from blissmask.media.png import read_note, write_png_rgb
+from blissmask.media.sheets.card import Card, PackedCard, PackedPicture, SheetText, in_order, pack_card, pack_values
 
 BOX = 208
 """Side of the square that each picture is fitted into."""
@@ -35,115 +32,24 @@ CARDS_PER_PAGE = _CARDS_ACROSS * _ROWS
 # The layout, in pixels. The heights of header and text have room for fonts of 22, 15, 14 and 13 pixels.
 _GAP, _PADDING, _MARGIN = 4, 10, 20
 _HEADER, _TEXT = 84, 50
-_WIDE_CARD = 600
-"""Cards wider than this leave the header enough room when they stand alone; narrower ones need a second column."""
 _PAPER, _CARD, _EDGE = (246, 246, 244), (255, 255, 255), (214, 214, 210)
 _INK, _FAINT, _ALARM = (32, 32, 32), (105, 105, 105), (176, 58, 0)
 _SCALE_WH = (120, 15)
 """Size of the scale of weight colours in the header."""
 
-_QUALITY = 82
-"""WebP quality of the pictures in an HTML sheet: about a seventh of their lossless size."""
 
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One item of a contact sheet.
-
-    Attributes:
-        name: the file's name.
-        pictures: RGB pictures that fit into :data:`BOX`, one per column.
-        numbers: a line such as "face 12% body 30%".
-        remarks: what is wrong with the item, worst first; empty when nothing is.
-        badness: sorts the sheet, higher first; 0 when nothing is wrong.
-    """
-
-    name: str
-    pictures: tuple[NDArray[np.uint8], ...]
-    numbers: str
-    remarks: tuple[str, ...] = ()
-    badness: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PackedPicture:
-    """A picture encoded as WebP."""
-
-    size_wh: tuple[int, int]
-    webp: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PackedCard:
-    """A card with its pictures encoded; the fields are those of :class:`Card`."""
-
-    name: str
-    pictures: tuple[PackedPicture, ...]
-    numbers: str
-    remarks: tuple[str, ...]
-    badness: float
-
-
-@dataclass(frozen=True, slots=True)
-class SheetText:
-    """The header of every page.
-
-    Attributes:
-        title: e.g. "Weighted masks, 412 items".
-        columns: what each picture of a card is.
-        legend: name and colour of each thing that is coloured.
-        scale: whether a scale of the weight colours is shown.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    legend: tuple[tuple[str, Colour], ...] = ()
-    scale: bool = True
-
-
-def pack(card: Card, *, lossless: bool) -> PackedCard:
-    """Encode the pictures of a card.
+def pack_for_png(card: Card, colours: Sequence[Colour]) -> PackedCard:
+    """Draw the three pictures of a card as a page shows them, and encode them without loss.
 
     Args:
-        card: the card.
-        lossless: True for PNG pages, which are drawn from the decoded pictures; False for an HTML page, which holds
-            the encoded ones.
+        card: the card; its photo may be up to twice as large as :data:`BOX`, so that outlines come out thin and smooth.
+        colours: of the labels, from 1.
     """
-    return PackedCard(
-        name=card.name,
-        pictures=tuple(pack_picture(picture_HW3, lossless=lossless) for picture_HW3 in card.pictures),
-        numbers=card.numbers,
-        remarks=card.remarks,
-        badness=card.badness,
-    )
-
-
-def pack_picture(picture_HW3: NDArray[np.uint8], *, lossless: bool) -> PackedPicture:
-    """Encode one RGB picture."""
-    options: dict[str, int | bool] = {"quality": _QUALITY}
-    if lossless:
-        # The least effort: it halves the size already, and more effort takes fifty times as long.
-        options = {"lossless": True, "quality": 0, "method": 0}
-    buffer = io.BytesIO()
-    Image.fromarray(picture_HW3).save(buffer, "WEBP", **options)
-    height, width = picture_HW3.shape[:2]
-    return PackedPicture((width, height), buffer.getvalue())
-
-
-def unpack(card: PackedCard) -> Card:
-    """Decode the pictures of a card that was packed without loss."""
-    return Card(
-        name=card.name,
-        pictures=tuple(_decode(picture) for picture in card.pictures),
-        numbers=card.numbers,
-        remarks=card.remarks,
-        badness=card.badness,
-    )
-
-
-def in_order(cards: Sequence[PackedCard]) -> list[PackedCard]:
-    """Return the cards, worst first, then by name."""
-    return sorted(cards, key=_worst_first)
+    height, width = card.photo_HW3.shape[:2]
+    shown_wh = fit_size((width, height), (BOX, BOX))
+    photo = pack_values(shrink(card.photo_HW3, shown_wh))
+    drawn = pack_values(shrink(draw_labels(card.photo_HW3, card.labels_HW, colours), shown_wh))
+    return pack_card(card, (photo, drawn, pack_values(colour_weights(card.weights_hw, shown_wh))))
 
 
 def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) -> list[Path]:
@@ -166,7 +72,7 @@ def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) ->
                 where=[name],
                 fix="choose another name for the sheet",
             )
-        drawn_HW3 = draw_page([unpack(card) for card in page], text, page=number, pages=len(pages))
+        drawn_HW3 = draw_page(page, text, page=number, pages=len(pages))
         write_png_rgb(name, drawn_HW3, note={"command": SHEET, "page": number, "pages": len(pages)})
         written.append(name)
     _remove_pages_from(path, len(pages) + 1)
@@ -179,12 +85,10 @@ def is_sheet(path: Path) -> bool:
     return note is not None and note.content.get("command") == SHEET
 
 
-def draw_page(cards: Sequence[Card], text: SheetText, *, page: int = 1, pages: int = 1) -> NDArray[np.uint8]:
+def draw_page(cards: Sequence[PackedCard], text: SheetText, *, page: int = 1, pages: int = 1) -> NDArray[np.uint8]:
     """Draw one page as RGB; it is as high as its rows need."""
     card_wh = _card_size(len(text.columns))
-    # The header needs room for its legend, however few the cards.
-    fewest_across = 1 if card_wh[0] > _WIDE_CARD else 2
-    across = max(min(_CARDS_ACROSS, len(cards)), fewest_across)
+    across = max(min(_CARDS_ACROSS, len(cards)), 1)
     rows = -(-len(cards) // across)
     width = 2 * _MARGIN + across * card_wh[0] + (across - 1) * _PADDING
     height = _HEADER + rows * (card_wh[1] + _PADDING) + _MARGIN
@@ -196,15 +100,6 @@ def draw_page(cards: Sequence[Card], text: SheetText, *, page: int = 1, pages: i
         corner = (_MARGIN + column * (card_wh[0] + _PADDING), _HEADER + row * (card_wh[1] + _PADDING))
         _draw_card(draw, canvas, card, corner, card_wh)
     return np.array(canvas)
-
-
-def weight_scale() -> NDArray[np.uint8]:
-    """Return the scale of weight colours from 0 (left) to 1 (right) as an RGB picture."""
-    return colour_weights(np.linspace(0, 1, _SCALE_WH[0], dtype=np.float32)[None, :], _SCALE_WH)
-
-
-def _worst_first(card: PackedCard) -> tuple[float, str]:
-    return -card.badness, card.name
 
 
 def _decode(picture: PackedPicture) -> NDArray[np.uint8]:
@@ -243,15 +138,19 @@ def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText
         draw.rectangle((x, 52, x + 15, 67), fill=colour, outline=_FAINT)
         draw.text((x + 22, 51), name, _INK, _font(14))
         x += 22 + _font(14).getlength(name) + 18
-    if text.scale:
-        draw.text((x, 51), "weight 0", _INK, _font(14))
-        x += _font(14).getlength("weight 0") + 6
-        canvas.paste(Image.fromarray(weight_scale()), (round(x), 52))
-        draw.text((x + _SCALE_WH[0] + 6, 51), "1", _INK, _font(14))
+    draw.text((x, 51), "weight 0", _INK, _font(14))
+    x += _font(14).getlength("weight 0") + 6
+    canvas.paste(Image.fromarray(_weight_scale()), (round(x), 52))
+    draw.text((x + _SCALE_WH[0] + 6, 51), "1", _INK, _font(14))
+
+
+def _weight_scale() -> NDArray[np.uint8]:
+    """Return the scale of weight colours from 0 (left) to 1 (right) as an RGB picture."""
+    return colour_weights(np.linspace(0, 1, _SCALE_WH[0], dtype=np.float32)[None, :], _SCALE_WH)
 
 
 def _draw_card(
-    draw: ImageDraw.ImageDraw, canvas: Image.Image, card: Card, corner: tuple[int, int], card_wh: tuple[int, int]
+    draw: ImageDraw.ImageDraw, canvas: Image.Image, card: PackedCard, corner: tuple[int, int], card_wh: tuple[int, int]
 ) -> None:
     left, top = corner
     box = (left, top, left + card_wh[0] - 1, top + card_wh[1] - 1)
@@ -259,11 +158,12 @@ def _draw_card(
         draw.rectangle(box, fill=_CARD, outline=_ALARM, width=2)
     else:
         draw.rectangle(box, fill=_CARD, outline=_EDGE, width=1)
-    row_width = sum(picture.shape[1] for picture in card.pictures) + _GAP * (len(card.pictures) - 1)
+    row_width = sum(picture.size_wh[0] for picture in card.pictures) + _GAP * (len(card.pictures) - 1)
     x = left + (card_wh[0] - row_width) // 2
     for picture in card.pictures:
-        canvas.paste(Image.fromarray(picture), (x, top + _PADDING + (BOX - picture.shape[0]) // 2))
-        x += picture.shape[1] + _GAP
+        width, height = picture.size_wh
+        canvas.paste(Image.fromarray(_decode(picture)), (x, top + _PADDING + (BOX - height) // 2))
+        x += width + _GAP
     room = card_wh[0] - 2 * _PADDING
     base = top + _PADDING + BOX + 6
     draw.text((left + _PADDING, base), _shorten(card.name, room, 15), _INK, _font(15))

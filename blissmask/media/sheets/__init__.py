@@ -1,0 +1,1 @@
+"""Contact sheets: what a card shows, drawn as PNG pages or as one HTML page."""
