@@ -44,6 +44,16 @@ class OptimizerSection(Section):
     )
     weight_decay: Number = option(0.01, "Weight decay", panel=_PANEL, ge=0)
     max_grad_norm: Number = option(1.0, "Clip the gradient to this norm; 0 turns clipping off", panel=_PANEL, ge=0)
+    # Below 0.9 it is the LoRA of the last ten steps; 0.9999 needs tens of thousands of steps to forget the first ones.
+    ema_decay: Number | None = option(
+        None,
+        "Also keep an average of the LoRA over the steps, of which this share stays after each step, and save it as "
+        "NAME-ema; 0.99 to 0.9999 is usual",
+        panel=_PANEL,
+        gt=0,
+        lt=1,
+        usual=(0.9, 0.99999),
+    )
     lr_scheduler: Literal[
         "constant",
         "constant_with_warmup",

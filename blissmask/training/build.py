@@ -20,6 +20,7 @@ from blissmask.training.device import is_out_of_memory
 from blissmask.training.experts import FrozenExpert, Learner, StepSchedule
 from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
+from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.memory.blocks import compile_blocks, shard_base
 from blissmask.training.memory.offload import BlockSwap, swap_blocks
 from blissmask.training.memory.options import MemoryOptions
@@ -48,6 +49,7 @@ class LearnerPlan:
         optimizer, rate: of each LoRA.
         noise: how the levels that the experts share out are drawn.
         guidance_scale: see :meth:`FamilyForTask.load_denoiser`.
+        ema_decay: of the running average of each LoRA; None keeps none.
     """
 
     family: FamilyForTask
@@ -66,6 +68,7 @@ class LearnerPlan:
     rate: ScheduleOptions
     noise: NoiseOptions
     guidance_scale: float | None = None
+    ema_decay: float | None = None
 
 
 def load_learners(plan: LearnerPlan, first: MicroBatch) -> tuple[list[Learner], list[str]]:
@@ -91,11 +94,12 @@ def load_learners(plan: LearnerPlan, first: MicroBatch) -> tuple[list[Learner], 
             compile_blocks(denoiser, plan.memory.compile_backend)
         if learners and plan.shared_lora:
             share_lora(learners[0].lora, lora)
-            optimizer, scheduler = learners[0].optimizer, learners[0].scheduler
+            optimizer, scheduler, average = learners[0].optimizer, learners[0].scheduler, learners[0].average
         else:
             optimizer = build_optimizer(lora.named_parameters(), plan.optimizer)
             steps = plan.steps if plan.shared_lora else plan.schedule.steps_of(position)
             scheduler = build_scheduler(optimizer, plan.rate, steps=steps)
+            average = None if plan.ema_decay is None else RunningAverage(lora, plan.ema_decay)
         learner = Learner(
             name=expert.name,
             denoiser=denoiser,
@@ -104,6 +108,7 @@ def load_learners(plan: LearnerPlan, first: MicroBatch) -> tuple[list[Learner], 
             optimizer=optimizer,
             scheduler=scheduler,
             swap=swap,
+            average=average,
         )
         if plan.memory.offload_inactive_dit:
             # Two 14B experts do not fit side by side; the loop brings each to the device when it is its turn.

@@ -13,11 +13,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers import Lora
+from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.memory.offload import BlockSwap, CpuWeights, move_weights
 from blissmask.training.timesteps import NoiseOf
 
 # `kyla-low`, `kyla-low-step00000500`, `kyla_HighNoise_v2`; "high" alone may belong to a subject.
-_IN_NAME = re.compile(r"(high|low)[-_ ]?noise|[-_. ](high|low)(?:[-_ ](?:step|e|v)?\d+)?$")
+_IN_NAME = re.compile(r"(high|low)[-_ ]?noise|[-_. ](high|low)(?:[-_ ]ema)?(?:[-_ ](?:step|e|v)?\d+)?$")
 
 
 def expert_in_name(name: str) -> str | None:
@@ -30,7 +31,7 @@ def expert_in_name(name: str) -> str | None:
 class Learner:
     """A denoiser with what trains it.
 
-    Experts with a shared LoRA have the same ``lora`` parameters, optimiser and scheduler.
+    Experts with a shared LoRA have the same ``lora`` parameters, optimiser, scheduler and average.
 
     Attributes:
         name: ``""`` for the only expert, else ``high`` or ``low``.
@@ -40,6 +41,7 @@ class Learner:
         optimizer, scheduler: over ``lora``.
         swap: the blocks that rest in CPU memory; None when all stay on the device.
         cpu_weights: see :func:`offload.move_weights`.
+        average: of ``lora`` over the steps; None when none is kept.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Learner:
     scheduler: LRScheduler
     swap: BlockSwap | None = None
     cpu_weights: CpuWeights = field(default_factory=dict)
+    average: RunningAverage | None = None
 
     def to(self, device: torch.device) -> None:
         """Move the denoiser to ``device``, but for the blocks that rest in CPU memory."""

@@ -170,6 +170,8 @@ def run_step(
     learner.scheduler.step()
     learner.optimizer.zero_grad(set_to_none=True)
     weight_norms = limit_norms(learner.lora, rule.max_weight_norm) if rule.max_weight_norm else {}
+    if learner.average is not None:
+        learner.average.update()
     metrics = _metrics(learner, _totals(prepared, processes), sums.over(processes), rule)
     return {**metrics, "lr": learning_rate, "grad_norm": norm, **weight_norms}
 

@@ -217,6 +217,11 @@ def _check_network_options(lora: LoraSection, optimizer: OptimizerSection, *, lo
             "`scale_weight_norms` cannot reach both of the weights that a schedule-free optimiser keeps",
             fix="leave one of the two out",
         )
+    if optimizer.ema_decay is not None and "schedulefree" in optimizer.optimizer_type.lower():
+        raise UsageError(
+            "a schedule-free optimiser saves an average of its weights already, and `ema_decay` would average that",
+            fix="leave one of the two out",
+        )
     if lora.network_type == "lora":
         return
     given = {

@@ -61,6 +61,16 @@ def lora_metadata(config: Config, family: Family, facts: TrainedOn, *, step: int
     return {**_modelspec(config, family, facts, name), **kohya, **masks}
 
 
+def average_metadata(*, decay: float, steps: int) -> dict[str, str]:
+    """Return what says that a file holds the running average of the LoRA.
+
+    Args:
+        decay: see ``training.lora.running_average``.
+        steps: that are in it.
+    """
+    return {"ss_ema_decay": f"{decay:g}", "ss_ema_steps": str(steps)}
+
+
 def _modelspec(config: Config, family: Family, facts: TrainedOn, name: str) -> dict[str, str]:
     saving, timesteps = config.saving, config.timesteps
     values = {

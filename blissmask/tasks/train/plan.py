@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.config.saving_section import SavingSection
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.processes import Processes, this_process
@@ -144,7 +143,7 @@ def plan(config: Config) -> TrainPlan:
     memory = fit_memory(config, family, data.sets, processes)
     config = memory.config
     steps = plan_steps(config, family, data, processes)
-    names = _output_names(config.saving, family, steps)
+    names = _output_names(config, family, steps)
     rule = step_rule(config)
     base = check_base_loras(base_loras(config.lora), family, steps.experts)
     warnings = [
@@ -154,7 +153,7 @@ def plan(config: Config) -> TrainPlan:
         *number_warnings(config),
         *base.warnings,
         *stale_warnings(config, family, data.sets),
-        *room_warnings(config.saving, steps, trained_numbers=memory.trained_numbers),
+        *room_warnings(config, steps, trained_numbers=memory.trained_numbers),
     ]
     settings = remembered_settings(config, family, data, steps, processes)
     resume = config.saving.resume and not config.run.force
@@ -192,14 +191,15 @@ def plan(config: Config) -> TrainPlan:
     return result
 
 
-def _output_names(section: SavingSection, family: FamilyForTask, steps: StepPlan) -> Outputs:
+def _output_names(config: Config, family: FamilyForTask, steps: StepPlan) -> Outputs:
     trained = [expert.name for expert in steps.experts]
     return output_names(
-        section.output_dir,
-        section.output_name,
+        config.saving.output_dir,
+        config.saving.output_name,
         all_experts=len(family.experts),
         trained=trained,
         shared=steps.shared_lora and len(trained) > 1,
+        averaged=config.optimizer.ema_decay is not None,
     )
 
 

@@ -56,7 +56,7 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
         return Start(None, _write(names, f"{total_steps} steps"), warnings)
     state = load_state(found.newest)
     changed = compare_settings(state.settings, settings, fixed=FIXED)
-    if state.step >= total_steps and all(path.is_file() for path in names.lora_files()):
+    if state.step >= total_steps and all(path.is_file() for path in _files(names)):
         return Start(state, _skip(names, total_steps), [*warnings, _already_trained(names, state, changed)])
     if changed:
         what = f"training goes on from step {state.step} with other settings"
@@ -101,11 +101,15 @@ def _already_trained(names: Outputs, state: SavedState, changed: Sequence[str]) 
 
 
 def _write(names: Outputs, reason: str) -> list[PlannedItem]:
-    return [_item(path, Action.WRITE, reason) for path in names.lora_files()]
+    return [_item(path, Action.WRITE, reason) for path in _files(names)]
 
 
 def _skip(names: Outputs, total_steps: int) -> list[PlannedItem]:
-    return [_item(path, Action.SKIP, f"already trained for {total_steps} steps") for path in names.lora_files()]
+    return [_item(path, Action.SKIP, f"already trained for {total_steps} steps") for path in _files(names)]
+
+
+def _files(names: Outputs) -> list[Path]:
+    return [*names.lora_files(), *names.average_files()]
 
 
 def _item(path: Path, action: Action, reason: str) -> PlannedItem:

@@ -109,7 +109,7 @@ def _look_at_room(plan: TrainPlan, learners: Sequence[Learner], context: RunCont
         return
     loras = {id(learner.lora): learner.lora for learner in learners}
     numbers = sum(parameter.numel() for lora in loras.values() for _, parameter in lora.named_parameters())
-    for problem in room_warnings(plan.config.saving, plan.steps, trained_numbers=numbers):
+    for problem in room_warnings(plan.config, plan.steps, trained_numbers=numbers):
         context.reporter.emit(Warned(problem))
 
 
@@ -132,6 +132,7 @@ def _learner_plan(plan: TrainPlan, device: torch.device) -> LearnerPlan:
         rate=rate_schedule(config.optimizer),
         noise=noise_options(config.timesteps, default_shift=plan.family.default_shift),
         guidance_scale=config.train.guidance_scale,
+        ema_decay=config.optimizer.ema_decay,
     )
 
 
@@ -159,6 +160,8 @@ def _load_learners(
 def _load_weights(path: Path, learners: Sequence[Learner]) -> None:
     for learner in learners:
         load_lora(path, learner.lora)
+        if learner.average is not None:
+            learner.average.restart()
 
 
 def _run_loop(
@@ -252,7 +255,7 @@ def _loop_hooks(
 
 def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary: Summary) -> None:
     """Put the result into the summary."""
-    files = plan.names.lora_files()
+    files = [*plan.names.lora_files(), *plan.names.average_files()]
     summary.written = len(files)
     summary.headline = f"Trained {counted(plan.steps.total, 'step')}"
     summary.destination = ", ".join(str(path) for path in files)

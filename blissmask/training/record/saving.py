@@ -11,6 +11,7 @@ from torch import Tensor
 
 from blissmask.errors import BlissmaskError, CacheError, UsageError
 from blissmask.training.experts import Learner
+from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
 from blissmask.training.optim.rehearsal import refuse_unusable_state
@@ -34,11 +35,13 @@ class Outputs:
         folder: output folder.
         run_name: of states and logs, e.g. ``kyla`` or ``kyla-low``.
         lora_names: of the LoRA of each learner, in order; one name when they share it.
+        averaged: whether each LoRA has a file of its running average, too.
     """
 
     folder: Path
     run_name: str
     lora_names: tuple[str, ...]
+    averaged: bool = False
 
     @property
     def log(self) -> Path:
@@ -52,11 +55,20 @@ class Outputs:
 
     def lora_files(self, step: int | None = None) -> list[Path]:
         """Return the LoRA files of a step, or the final ones."""
+        return self._files(self.lora_names, step)
+
+    def average_files(self, step: int | None = None) -> list[Path]:
+        """Return the files of the running averages of a step, or the final ones, in the same order; may be empty."""
+        return self._files([f"{name}-ema" for name in self.lora_names], step) if self.averaged else []
+
+    def _files(self, names: Sequence[str], step: int | None) -> list[Path]:
         suffix = "" if step is None else f"-step{step:08d}"
-        return [self.folder / f"{name}{suffix}.safetensors" for name in self.lora_names]
+        return [self.folder / f"{name}{suffix}.safetensors" for name in names]
 
 
-def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence[str], shared: bool) -> Outputs:
+def output_names(
+    folder: Path, name: str, *, all_experts: int, trained: Sequence[str], shared: bool, averaged: bool = False
+) -> Outputs:
     """Return the names of a run's files.
 
     Args:
@@ -65,6 +77,7 @@ def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence
         all_experts: how many experts the family has.
         trained: names of those that are trained.
         shared: whether they share one LoRA.
+        averaged: whether running averages are kept.
 
     Raises:
         UsageError: ``name`` cannot be the beginning of a file name.
@@ -74,10 +87,11 @@ def output_names(folder: Path, name: str, *, all_experts: int, trained: Sequence
             f"`output_name` must be a plain file name without suffix, got `{name}`", fix="give folders as `output_dir`"
         )
     if all_experts == 1:
-        return Outputs(folder, name, (name,))
+        return Outputs(folder, name, (name,), averaged)
     if len(trained) == 1:
-        return Outputs(folder, f"{name}-{trained[0]}", (f"{name}-{trained[0]}",))
-    return Outputs(folder, name, (name,) if shared else tuple(f"{name}-{expert}" for expert in trained))
+        return Outputs(folder, f"{name}-{trained[0]}", (f"{name}-{trained[0]}",), averaged)
+    lora_names = (name,) if shared else tuple(f"{name}-{expert}" for expert in trained)
+    return Outputs(folder, name, lora_names, averaged)
 
 
 def save_run_state(
@@ -107,6 +121,9 @@ def save_run_state(
         tensors[f"optimizer{suffix}"], numbers[f"optimizer{suffix}"] = pack_optimizer(learner.optimizer)
         # Everything else of a schedule is made from the settings.
         numbers[f"scheduler{suffix}"] = learner.scheduler.last_epoch
+        if learner.average is not None:
+            tensors[f"ema{suffix}"] = learner.average.tensors()
+            numbers[f"ema{suffix}"] = learner.average.updates
     state = TrainingState(step, numbers, tensors)
     return save_state(outputs.folder, outputs.run_name, state, keep_last=keep_last, anew=anew)
 
@@ -145,6 +162,27 @@ def _restore(state: SavedState, learners: Sequence[Learner], options: OptimizerO
             raise CacheError("the training state holds no optimiser or no schedule for this run")
         restore_optimizer(learner.optimizer, learner.scheduler, kept, remembered, steps=steps, options=own)
         refuse_unusable_state(learner.optimizer, options)
+        if learner.average is not None:
+            _restore_average(
+                learner.average, tensors.get(f"ema{suffix}"), state.numbers.get(f"ema{suffix}"), state.step
+            )
+
+
+def _restore_average(
+    average: RunningAverage, tensors: Mapping[str, Tensor] | None, updates: object, most_updates: int
+) -> None:
+    """Go on with the average of a state; one of a run that kept none lets it begin with the weights of now.
+
+    Raises:
+        CacheError: the state holds an average that is not of this LoRA.
+    """
+    if tensors is None and updates is None:
+        average.restart()
+        return
+    if tensors is None or not is_whole_number(updates, most=most_updates):
+        raise CacheError("the training state does not hold the whole running average of the LoRA")
+    restore_parameters(list(average.tensors().items()), tensors)
+    average.updates = updates
 
 
 def compare_settings(saved: Mapping[str, Any], wanted: Mapping[str, Any], *, fixed: Sequence[str]) -> list[str]:

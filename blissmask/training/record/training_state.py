@@ -18,7 +18,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -229,8 +229,8 @@ def remove_states(folder: Path, name: str, *, but: Path | None = None) -> None:
     _marker(folder, name).unlink(missing_ok=True)
 
 
-def restore_parameters(named: list[tuple[str, torch.nn.Parameter]], tensors: Mapping[str, Tensor]) -> None:
-    """Copy saved tensors into the parameters of the same names.
+def restore_parameters(named: Sequence[tuple[str, Tensor]], tensors: Mapping[str, Tensor]) -> None:
+    """Copy saved tensors into the parameters, or averages of parameters, of the same names.
 
     Raises CacheError when names or shapes differ.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blissmask.errors import MachineError
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train.lora_metadata import TrainedOn, lora_metadata
+from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lora_metadata
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
 from blissmask.tasks.train.settings import BASE, base_identities
@@ -29,6 +29,15 @@ class LoraFile:
 
     path: Path
     contents: LoraContents
+
+
+@dataclass(frozen=True, slots=True)
+class _DueFile:
+    """A LoRA file that is due: of the weights of a learner, or of their running average."""
+
+    path: Path
+    learner: Learner
+    averaged: bool
 
 
 class Checkpoints:
@@ -101,30 +110,45 @@ class Checkpoints:
             anew=self._replaces_states and here,
         )
 
-    def _due_files(self, done: int) -> list[Path]:
+    def _due_files(self, done: int) -> list[_DueFile]:
         """Return the final files after the last step, those of the step where they were asked for, else none."""
         plan = self._plan
-        if done >= plan.steps.total:
-            return plan.names.lora_files()
-        return plan.names.lora_files(done) if plan.saves_at(done) else []
+        at_end = done >= plan.steps.total
+        if not at_end and not plan.saves_at(done):
+            return []
+        step = None if at_end else done
+        # Learners that share their LoRA have one file.
+        due = [
+            _DueFile(path, learner, averaged=False)
+            for path, learner in zip(plan.names.lora_files(step), self._learners, strict=False)
+        ]
+        due += [
+            _DueFile(path, learner, averaged=True)
+            for path, learner in zip(plan.names.average_files(step), self._learners, strict=False)
+        ]
+        return due
 
     def _read_loras(self, done: int) -> list[LoraFile]:
         """Return the LoRA files that are due after ``done`` steps, with what they hold."""
-        files = self._due_files(done)
-        if not files:
+        due = self._due_files(done)
+        if not due:
             return []
-        plan, saving_section = self._plan, self._plan.config.saving
-        loras = []
         with inference_weights(self._learners):
-            # Learners that share their LoRA have one file.
-            for path, learner in zip(files, self._learners, strict=False):
-                with learner.readable():
-                    contents = lora_contents(
-                        learner.lora,
-                        lora_metadata(plan.config, plan.family, self._trained_on, step=done, name=path.stem),
-                        precision=saving_section.save_precision,
-                        file_format=saving_section.lora_format,
-                        native_alpha=plan.family.native_alpha,
-                    )
-                loras.append(LoraFile(path, contents))
-        return loras
+            return [LoraFile(file.path, self._contents(file, done)) for file in due]
+
+    def _contents(self, file: _DueFile, done: int) -> LoraContents:
+        plan, saving_section = self._plan, self._plan.config.saving
+        metadata = lora_metadata(plan.config, plan.family, self._trained_on, step=done, name=file.path.stem)
+        average = file.learner.average if file.averaged else None
+        weights: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if average is not None:
+            metadata |= average_metadata(decay=average.decay, steps=average.updates)
+            weights = average.in_place()
+        with weights, file.learner.readable():
+            return lora_contents(
+                file.learner.lora,
+                metadata,
+                precision=saving_section.save_precision,
+                file_format=saving_section.lora_format,
+                native_alpha=plan.family.native_alpha,
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blissmask.config.model import Config
 from blissmask.config.saving_section import SavingSection
 from blissmask.errors import Problem
 from blissmask.tasks.run.folders import room_warning
@@ -11,22 +12,29 @@ _NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Of one number in a LoRA file, by ``save_precision``."""
 _STATE_BYTES = 12
 """Of a training state for each trained number: the float32 weight and the two moments of AdamW."""
+_AVERAGE_BYTES = 4
+"""Of a training state for each number of a running average."""
 _STEP_BYTES = 500
 """A step in the log and in TensorBoard's events: 165 and 323 bytes, measured on 40 steps with the mask loss on."""
 
 
-def room_warnings(section: SavingSection, steps: StepPlan, *, trained_numbers: int) -> list[Problem]:
+def room_warnings(config: Config, steps: StepPlan, *, trained_numbers: int) -> list[Problem]:
     """Warn when LoRA files, training states and logs need clearly more room than is free.
 
     Args:
-        section: where and how often it saves.
+        config: says where and how often it saves, and whether a running average is saved, too.
         steps: of the run.
         trained_numbers: of the LoRA, all experts together.
     """
+    section, averaged = config.saving, config.optimizer.ema_decay is not None
     # While a state is written, those that are kept are still there.
     states = section.keep_last + 1
-    files = saves_of(section, steps) * trained_numbers * _NUMBER_BYTES[section.save_precision]
-    needed = files + states * trained_numbers * _STATE_BYTES + steps.total * _STEP_BYTES
+    file_bytes = trained_numbers * _NUMBER_BYTES[section.save_precision]
+    state_bytes = trained_numbers * _STATE_BYTES
+    if averaged:
+        file_bytes *= 2
+        state_bytes += trained_numbers * _AVERAGE_BYTES
+    needed = saves_of(section, steps) * file_bytes + states * state_bytes + steps.total * _STEP_BYTES
     fix = "free some space, choose another `output_dir`, or save less often; a save without room waits for it"
     return room_warning(section.output_dir, needed, "the LoRA files, training states and logs need", fix=fix)
 

@@ -56,6 +56,7 @@ def test_a_stop_signal_finishes_the_step_and_saves(cache, tmp_path):
         {"network_dropout": 0.3, "lr_scheduler": "cosine", "gradient_accumulation_steps": 2},
         {"scale_weight_norms": 0.02},
         {"num_timestep_buckets": 5},
+        {"ema_decay": 0.9, "use_dora": True},
     ],
 )
 def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path, extra):
@@ -64,7 +65,10 @@ def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path
     with pytest.raises(StoppedError):
         run(train_config(cache, tmp_path / "parts", **options), stop_after=4)
     run(train_config(cache, tmp_path / "parts", **options))
-    assert parsed(tmp_path / "parts" / "kyla.safetensors") == parsed(tmp_path / "whole" / "kyla.safetensors")
+    files = sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors"))
+    assert files == (["kyla-ema.safetensors", "kyla.safetensors"] if "ema_decay" in extra else ["kyla.safetensors"])
+    for name in files:
+        assert parsed(tmp_path / "parts" / name) == parsed(tmp_path / "whole" / name)
     assert (tmp_path / "parts" / "kyla-log.jsonl").read_bytes() == (tmp_path / "whole" / "kyla-log.jsonl").read_bytes()
 
 
