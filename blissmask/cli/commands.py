@@ -132,6 +132,7 @@ TRAIN = Command(
         "optimizer",
         "timesteps",
         "saving",
+        "combine",
         "previews",
         "logging",
         "general",

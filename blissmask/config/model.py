@@ -16,7 +16,7 @@ from blissmask.config.memory_section import MemorySection
 from blissmask.config.model_section import CacheSection, ModelSection
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.run_section import RunSection
-from blissmask.config.saving_section import LoggingSection, PreviewsSection, SavingSection
+from blissmask.config.saving_section import CombineSection, LoggingSection, PreviewsSection, SavingSection
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.config.train_section import TrainSection
 
@@ -41,6 +41,7 @@ class Config(Section):
     optimizer: OptimizerSection = OptimizerSection()
     timesteps: TimestepsSection = TimestepsSection()
     saving: SavingSection = SavingSection()
+    combine: CombineSection = CombineSection()
     previews: PreviewsSection = PreviewsSection()
     logging: LoggingSection = LoggingSection()
     run: RunSection = RunSection()

@@ -1,13 +1,14 @@
-"""[saving], [previews] and [logging]: what a training writes. None of it changes what the steps do."""
+"""[saving], [combine], [previews] and [logging]: what a training writes. None of it changes what the steps do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from blissmask.config.fields import DtypeName, FilePath, Int, Section, Switch, Text, option
+from blissmask.config.fields import DtypeName, FilePath, Int, Number, Section, Switch, Text, option
 
 _SAVING = "Saving"
+_COMBINING = "Combining LoRA files"
 _PREVIEWS = "Previews"
 _LOGGING = "Logging"
 
@@ -65,6 +66,41 @@ class SavingSection(Section):
     metadata_license: Text | None = option(None, "Licence for the metadata", panel=_SAVING, lasting=False)
     metadata_tags: Text | None = option(
         None, "Tags for the metadata, separated by commas", panel=_SAVING, lasting=False
+    )
+
+
+class CombineSection(Section):
+    """[combine]: averages, sums and lower ranks of LoRA files, with `convert_lora`."""
+
+    average: list[FilePath] = option(
+        [],
+        "With --convert-lora: write the mean of that file and this one, of the same training; may be repeated",
+        panel=_COMBINING,
+        lasting=False,
+        metavar="FILE",
+    )
+    merge: list[FilePath] = option(
+        [],
+        "With --convert-lora: write the sum of that file and this one, of any rank; may be repeated",
+        panel=_COMBINING,
+        lasting=False,
+        metavar="FILE",
+    )
+    strength: list[Number] = option(
+        [],
+        "Share of each of these files in the mean, or its factor in the sum; the file of --convert-lora is the first. "
+        "May be repeated",
+        panel=_COMBINING,
+        lasting=False,
+        default_text="1",
+    )
+    rank: Int | None = option(
+        None,
+        "With --convert-lora: lower the rank of its layers to this, as close as can be; --network-dim is the rank of "
+        "a training",
+        panel=_COMBINING,
+        lasting=False,
+        ge=1,
     )
 
 

@@ -8,7 +8,7 @@ from blissmask.tasks.run.plan import RunContext
 from tests.builders.training import tensors_of
 
 
-def convert(path, file_format, output, *, arch=None, dit=None, force=False, **saving):
+def convert(path, file_format, output, *, arch=None, dit=None, force=False, combine=None, **saving):
     config = Config.model_validate(
         {
             "model": {"arch": arch, "dit": dit},
@@ -19,6 +19,7 @@ def convert(path, file_format, output, *, arch=None, dit=None, force=False, **sa
                 "output_name": output.stem,
                 **saving,
             },
+            "combine": combine or {},
             "run": {"force": force},
         }
     )

@@ -111,6 +111,7 @@ def train_config(
         "optimizer": {"learning_rate": 1e-2},
         "timesteps": {},
         "saving": {"output_dir": output, "output_name": "kyla"},
+        "combine": {},
         "previews": {},
         "logging": {},
         "masks": {},

@@ -1,8 +1,8 @@
-"""`train --convert-lora`: write a LoRA file in another spelling. Neither a model nor a cache is needed."""
+"""`train --convert-lora`: write a LoRA file in another spelling, or several as one, without a model or a cache."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -16,8 +16,17 @@ from blissmask.config.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageError
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family
-from blissmask.storage.content import file_sha256
 from blissmask.storage.seen import states_of
+from blissmask.tasks.convert_lora.combination import (
+    Combination,
+    Combined,
+    check_files,
+    combine,
+    expert_warnings,
+    hashes_of,
+    refuse_other_family,
+    wanted_combination,
+)
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, reading
@@ -49,7 +58,9 @@ class ConversionPlan(Plan):
         source, target: the files.
         file_format: the spelling to write.
         precision: of the written tensors; None keeps the file's own.
-        made_from: names the content of the source and the settings; the new file remembers it.
+        made_from: names the content of the files and the settings; the new file remembers it.
+        combination: what the source is combined with; None where it is spelled another way alone.
+        hashes: of the files that are combined.
         weights: the model file, where DoRA's norms must be computed anew; see ``training.lora.dora_norms``.
     """
 
@@ -59,6 +70,8 @@ class ConversionPlan(Plan):
     file_format: LoraFormat
     precision: str | None
     made_from: str
+    combination: Combination | None
+    hashes: tuple[str, ...]
     weights: Path | None
 
 
@@ -78,15 +91,23 @@ def plan(config: Config) -> ConversionPlan:
     section, source = config.saving, config.saving.convert_lora
     # The command line chooses this task by that option.
     assert source is not None
-    target = _target(section, source)
-    states = states_of((source,), target)
-    tensors, metadata = read_finite_lora(source), read_metadata(source)
+    combination = wanted_combination(config.combine, source)
+    paths = (source,) if combination is None else combination.paths
+    target = _target(section, source, combination)
+    states = states_of(paths, target)
+    read = [(read_finite_lora(path), read_metadata(path)) for path in paths]
+    tensors, metadata = read[0]
     found = describe_lora(tensors, source)
     family = _family(config.model.arch, metadata, source)
-    if target.exists() and target.samefile(source):
-        raise UsageError("the LoRA would be written over itself", where=[source], fix="choose another `--output-name`")
+    _refuse_own_target(target, paths)
     file_format, precision = section.lora_format, _precision(section)
-    if found.file_format == file_format and precision is None:
+    warnings = []
+    if combination is not None:
+        check_files(combination, [own for own, _ in read], [_divided_by_base(own) for _, own in read])
+        warnings = expert_warnings(combination.paths)
+        for path, (_, own) in zip(paths[1:], read[1:], strict=True):
+            refuse_other_family(None if config.model.arch else _family_in(own), family, path)
+    elif found.file_format == file_format and precision is None:
         others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != found.file_format)
         raise UsageError(
             f"this LoRA is spelled the {found.file_format} way already", where=[source], fix=f"choose {others}"
@@ -94,13 +115,14 @@ def plan(config: Config) -> ConversionPlan:
     weights = None
     if needs_weights(tensors, file_format, by_base=_divided_by_base(metadata)):
         weights = _frozen_weights(config, source)
-    made_from = f"{file_sha256(source)} {file_format} {precision or 'as it was'}"
+    hashes = tuple(hashes_of(paths))
+    made_from = _made_from(hashes, combination, file_format, precision)
     action, reason = _decide(target, made_from, overwrite=config.run.force)
     item = PlannedItem(
         key=source.stem,
         action=action,
-        reason=reason or f"{found.file_format} to {file_format}",
-        inputs=(source,),
+        reason=reason or (combination.describe() if combination else f"{found.file_format} to {file_format}"),
+        inputs=paths,
         output=target,
         states=states,
     )
@@ -108,7 +130,7 @@ def plan(config: Config) -> ConversionPlan:
         command=COMMAND,
         items=[item],
         outputs=outputs(config),
-        warnings=_partly_read(family, tensors, file_format, source),
+        warnings=[*warnings, *_partly_read(family, tensors, file_format, source)],
         tables=[_overview(found, family)],
         family=family,
         source=source,
@@ -116,46 +138,102 @@ def plan(config: Config) -> ConversionPlan:
         file_format=file_format,
         precision=precision,
         made_from=made_from,
+        combination=combination,
+        hashes=hashes,
         weights=weights,
     )
 
 
 def run(plan: ConversionPlan, context: RunContext) -> Summary:
-    """Convert the file.
+    """Convert the file, or combine the files.
 
     Raises:
-        ModelError: the file holds layers that the family does not have.
+        ModelError: a file holds layers that the family does not have.
+        UsageError: files of an average differ in layers, kind or rank.
         MachineError: the disk is full.
     """
     summary = begin(plan)
     if not plan.having(Action.WRITE):
         return summary
+    paths = (plan.source,) if plan.combination is None else plan.combination.paths
     with reading(seen := plan.items[0].seen):
-        tensors = read_finite_lora(plan.source)
-    names = layer_names(plan.family, block_count=block_count(tensors))
+        read = [read_finite_lora(path) for path in paths]
+    names = layer_names(plan.family, block_count=max(block_count(tensors) for tensors in read))
     metadata = read_metadata(plan.source)
-    weight_of = None if plan.weights is None else _weight_reader(plan.family, plan.weights, names.modules)
-    by_base = _divided_by_base(metadata)
-    converted = convert_lora(tensors, plan.file_format, names, plan.source, by_base=by_base, weight_of=weight_of)
+    made = Combined(read[0], is_spelled=False, kept={})
+    if plan.combination is not None:
+        made = combine(plan.combination, read, plan.file_format, names)
+        metadata = {**metadata, **plan.combination.metadata(plan.hashes)}
+    converted = made.tensors
+    if not made.is_spelled:
+        weight_of = None if plan.weights is None else _weight_reader(plan.family, plan.weights, names.modules)
+        by_base = _divided_by_base(metadata)
+        converted = convert_lora(
+            made.tensors, plan.file_format, names, plan.source, by_base=by_base, weight_of=weight_of
+        )
+        if weight_of is not None:
+            metadata = _with_divisor(metadata, by_base=plan.file_format != "diffusers")
     if plan.precision is not None:
         converted = in_precision(converted, DTYPES[plan.precision])
-    if weight_of is not None:
-        metadata = _with_divisor(metadata, by_base=plan.file_format != "diffusers")
+    before, after = describe_lora(read[0], plan.source), describe_lora(converted, plan.target)
+    if plan.combination is not None:
+        metadata = _with_new_rank(metadata, after)
     write_lora(plan.target, converted, {**metadata, _MADE_FROM: plan.made_from}, seen=seen)
-    before, after = describe_lora(tensors, plan.source), describe_lora(converted, plan.target)
-    rows = (
+    rows = [
         ("family", plan.family.name, plan.family.name),
         ("spelling", before.file_format, after.file_format),
-        ("tensors", str(len(tensors)), str(len(converted))),
+        ("tensors", str(len(read[0])), str(len(converted))),
         ("layers", str(before.layers), str(after.layers)),
         ("rank", _counted(before.ranks), _counted(after.ranks)),
         ("alpha / rank", _counted(before.scales), _counted(after.scales)),
         ("file", str(plan.source), str(plan.target)),
-    )
+    ]
+    rows += [(plan.combination.kind or "", str(path), "") for path in paths[1:] if plan.combination is not None]
+    rows += _kept_rows(made.kept)
     summary.written = 1
     summary.details |= {"files": [str(plan.target)], "layers": after.layers, "lora_format": after.file_format}
-    summary.tables.append(Table("Converted", ("what", "from", "to"), rows))
+    if made.kept:
+        summary.details["kept"] = {layer: round(share, 6) for layer, share in made.kept.items()}
+    summary.tables.append(Table("Converted", ("what", "from", "to"), tuple(rows)))
     return summary
+
+
+def _kept_rows(kept: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """Return what a lower rank left of the update."""
+    if not kept:
+        return []
+    mean = sum(kept.values()) / len(kept)
+    worst = min(kept, key=lambda layer: kept[layer])
+    return [
+        ("kept of the update, mean of its layers", "100%", f"{mean:.1%}"),
+        (f"kept, least of all: {worst}", "100%", f"{kept[worst]:.1%}"),
+    ]
+
+
+def _made_from(
+    hashes: Sequence[str], combination: Combination | None, file_format: LoraFormat, precision: str | None
+) -> str:
+    parts = [*hashes, file_format, precision or "as it was"]
+    if combination is not None:
+        parts.append(f"{combination.describe()}, {' '.join(f'{strength!r}' for strength in combination.strengths)}")
+    return " ".join(parts)
+
+
+def _with_new_rank(metadata: Mapping[str, str], found: LoraSummary) -> dict[str, str]:
+    """Return metadata whose rank and alpha are those of the new file, where they name any."""
+    if not found.ranks or "ss_network_dim" not in metadata:
+        return dict(metadata)
+    rank = max(found.ranks)
+    alpha = max(scale * rank for scale in found.scales)
+    return {**metadata, "ss_network_dim": str(rank), "ss_network_alpha": f"{alpha:g}"}
+
+
+def _refuse_own_target(target: Path, paths: Sequence[Path]) -> None:
+    for path in paths:
+        if target.exists() and target.samefile(path):
+            raise UsageError(
+                "the LoRA would be written over itself", where=[path], fix="choose another `--output-name`"
+            )
 
 
 def _partly_read(family: Family, tensors: Mapping[str, Tensor], file_format: LoraFormat, source: Path) -> list[Problem]:
@@ -219,10 +297,13 @@ def _weight_reader(family: Family, path: Path, modules: Mapping[str, str]) -> We
     return weight_of
 
 
-def _target(section: SavingSection, source: Path) -> Path:
-    """Return the file to write; without ``output_name`` it is named after the source and the spelling."""
+def _target(section: SavingSection, source: Path, combination: Combination | None) -> Path:
+    """Return the file to write; without ``output_name`` it is named after the source and what is done with it."""
     named = "output_name" in section.model_fields_set
-    name = section.output_name if named else f"{source.stem}-{section.lora_format}"
+    done: str = section.lora_format
+    if combination is not None:
+        done = combination.kind or f"rank{combination.rank}"
+    name = section.output_name if named else f"{source.stem}-{done}"
     return section.output_dir / f"{name}.safetensors"
 
 
@@ -233,8 +314,13 @@ def _precision(section: SavingSection) -> str | None:
 
 def _family(named: str | None, metadata: Mapping[str, str], source: Path) -> Family:
     """Return the family ``named``, or else the one in the metadata of blissmask, musubi-tuner or ComfyUI."""
-    if named is not None:
-        return load_family(named)
+    family = load_family(named) if named is not None else _family_in(metadata)
+    if family is None:
+        raise UsageError("the LoRA does not say which family it is for", where=[source], fix="give `--arch NAME`")
+    return family
+
+
+def _family_in(metadata: Mapping[str, str]) -> Family | None:
     families = [load_family(name) for name in FAMILIES.names()]
     spec, version = metadata.get("modelspec.architecture", "").lower(), metadata.get("ss_base_model_version", "")
     for family in families:
@@ -243,7 +329,7 @@ def _family(named: str | None, metadata: Mapping[str, str], source: Path) -> Fam
     for family in families:
         if family.metadata_name == version:
             return family
-    raise UsageError("the LoRA does not say which family it is for", where=[source], fix="give `--arch NAME`")
+    return None
 
 
 def _decide(target: Path, made_from: str, *, overwrite: bool) -> tuple[Action, str]:

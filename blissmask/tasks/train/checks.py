@@ -11,6 +11,7 @@ from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
+from blissmask.config.saving_section import CombineSection
 from blissmask.errors import Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.protocol import Expert
@@ -44,6 +45,7 @@ def check_options(config: Config, processes: Processes) -> None:
         MissingPackageError: a tracker that was asked for is not installed.
     """
     memory, lora, device = config.memory, config.lora, find_device(config.model.device)
+    _refuse_combining(config.combine)
     _check_memory_options(memory, processes)
     _check_network_options(lora, config.optimizer, lora_format=config.saving.lora_format)
     check_patterns([*lora.include_patterns, *lora.exclude_patterns])
@@ -236,6 +238,16 @@ def _check_network_options(lora: LoraSection, optimizer: OptimizerSection, *, lo
     if wrong:
         raise UsageError(
             f"{lora.network_type} has no {', '.join(wrong)}", fix="leave it out, or use `--network-type lora`"
+        )
+
+
+def _refuse_combining(section: CombineSection) -> None:
+    """Raise UsageError when options of `--convert-lora` are given without it."""
+    given = [f"`{name}`" for name in type(section).model_fields if getattr(section, name)]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} belongs to `--convert-lora`, and there is no file to convert",
+            fix="name it with `--convert-lora FILE`; the rank of a training is `--network-dim`",
         )
 
 

@@ -119,11 +119,7 @@ def convert_lora(
         )
     if "diffusers" not in (source, wanted) and not names.apart:
         return _renamed(tensors, wanted, names, path)
-    fused = _sized(tensors, names, path)
-    native = to_native(tensors, names.modules, fused, names.apart)
-    _refuse_unknown(native, names.modules, path)
-    adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
-    fused_here = {whole: parts for whole, parts in fused.items() if whole in adapted}
+    native, fused_here = in_parts(tensors, names, path)
     if needs_weights(tensors, wanted, by_base=by_base):
         # The caller asked, and has them.
         assert weight_of is not None
@@ -132,6 +128,19 @@ def convert_lora(
         else:
             native = for_division_by_base(native, {whole: names.fused[whole] for whole in fused_here}, weight_of)
     return to_format(native, wanted, names.modules, fused_here, names.apart, native_alpha=names.native_alpha)
+
+
+def in_parts(tensors: Mapping[str, Tensor], names: LayerNames, path: Path) -> tuple[dict[str, Tensor], FusedLayers]:
+    """Return the native tensors of a file, fused layers in parts, and the fused layers that it adapts.
+
+    Raises:
+        ModelError: some keys belong to no layer of the family.
+    """
+    fused = _sized(tensors, names, path)
+    native = to_native(tensors, names.modules, fused, names.apart)
+    _refuse_unknown(native, names.modules, path)
+    adapted = {split_key(key)[0].removeprefix(PREFIX).partition(":")[0] for key in native}
+    return native, {whole: parts for whole, parts in fused.items() if whole in adapted}
 
 
 def spelled_layers(tensors: Mapping[str, Tensor], wanted: LoraFormat, names: LayerNames) -> list[str]:

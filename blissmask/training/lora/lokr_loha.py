@@ -89,7 +89,7 @@ def fill_factors(layer: BaseTunerLayer, tensors: Mapping[str, Tensor], *, adapte
             where=[path],
             fix="use the `network_type`, `network_dim` and `lokr_factor` that the file was trained with",
         )
-    ratio = _stored_scale(tensors) / layer.scaling[adapter]
+    ratio = stored_scale(tensors) / layer.scaling[adapter]
     with torch.no_grad():
         for part, factor in own.items():
             factor.copy_(found[part].float() * (ratio if part in _SCALED else 1.0))
@@ -101,12 +101,39 @@ def factors_product(tensors: Mapping[str, Tensor]) -> Tensor:
     Args:
         tensors: of one layer: all factors of LoKr or LoHa by name, and ``alpha`` where the file has it.
     """
-    scale = _stored_scale(tensors)
+    scale = stored_scale(tensors)
     if "hada_w1_a" in tensors:
         first, second = (_split_product(tensors, factor) for factor in ("hada_w1", "hada_w2"))
         return scale * first * second
     first, second = (_whole_or_split(tensors, factor) for factor in ("lokr_w1", "lokr_w2"))
     return scale * torch.kron(first, second)
+
+
+def factors_pair(tensors: Mapping[str, Tensor], *, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the update of :func:`factors_product` as a LoRA, A (R, inputs) and B (outputs, R).
+
+    Args:
+        tensors: as for :func:`factors_product`, float32.
+        rank: of a LoKr, which may have as many ranks as the layer has inputs, at most so many are returned, those of
+            the largest singular values; a LoHa comes whole.
+    """
+    scale = stored_scale(tensors)
+    if "hada_w1_a" in tensors:
+        # The sum over i and j of (b_i * c_j) (a_i * d_j), for the products of b and a, and of c and d.
+        b_Or, a_rI, c_Or, d_rI = (tensors[name] for name in _LOHA_FACTORS)
+        joint_b = (b_Or.unsqueeze(2) * c_Or.unsqueeze(1)).flatten(1)
+        joint_a = (a_rI.unsqueeze(1) * d_rI.unsqueeze(0)).flatten(0, 1)
+        return joint_a, scale * joint_b
+    # The singular values and vectors of a Kronecker product are the products of those of its factors.
+    factors = (_whole_or_split(tensors, factor) for factor in ("lokr_w1", "lokr_w2"))
+    (left_1, values_1, right_1), (left_2, values_2, right_2) = (
+        torch.linalg.svd(factor, full_matrices=False) for factor in factors
+    )
+    values, chosen = torch.outer(values_1, values_2).flatten().topk(min(rank, len(values_1) * len(values_2)))
+    first, second = chosen // len(values_2), chosen % len(values_2)
+    joint_b = torch.stack([torch.kron(left_1[:, i], left_2[:, j]) for i, j in zip(first, second, strict=True)], dim=1)
+    joint_a = torch.stack([torch.kron(right_1[i], right_2[j]) for i, j in zip(first, second, strict=True)])
+    return joint_a, scale * joint_b * values
 
 
 def _whole_or_split(tensors: Mapping[str, Tensor], factor: str) -> Tensor:
@@ -122,7 +149,7 @@ def _factors(layer: BaseTunerLayer, adapter: str) -> dict[str, Tensor]:
     return {name: getattr(layer, name)[adapter] for name in FACTORS if adapter in getattr(layer, name, {})}
 
 
-def _stored_scale(tensors: Mapping[str, Tensor]) -> float:
+def stored_scale(tensors: Mapping[str, Tensor]) -> float:
     """Return the scale that LyCORIS reads from a file: ``alpha / rank``; 1 without alpha or without split factors."""
     for name in ("lokr_w1_b", "lokr_w2_b", "hada_w1_b"):
         if name in tensors and "alpha" in tensors:
