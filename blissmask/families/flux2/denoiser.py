@@ -14,6 +14,7 @@ from torch import Tensor
 from blissmask.families.conditioning import control_latents, stacked
 from blissmask.families.flux2 import names
 from blissmask.families.protocol import Batch
+from blissmask.families.tokens import pack, places, unpack
 
 # Reference pictures stand this far from each other in time. Source: diffusers' pipelines.
 _TIME_STEP = 10
@@ -55,39 +56,27 @@ class Flux2Denoiser:
 
         Uses ``ctx_vec``, and ``latents_control_0`` and on for edits.
         """
-        noisy_BCFHW = batch.noisy_BCFHW
+        noisy_BCFHW, device = batch.noisy_BCFHW, batch.noisy_BCFHW.device
         pictures = [noisy_BCFHW, *control_latents(batch, required=self._edits)]
-        text_BLD = stacked(batch.conditioning["ctx_vec"]).to(noisy_BCFHW.device, self.dtype)
+        text_BLD = stacked(batch.conditioning["ctx_vec"]).to(device, self.dtype)
         guided = self.module.config.guidance_embeds
         velocity_BND = self.module(
-            hidden_states=torch.cat([_tokens(picture) for picture in pictures], dim=1).to(self.dtype),
+            hidden_states=torch.cat([pack(picture) for picture in pictures], dim=1).to(self.dtype),
             timestep=batch.timesteps_B,
             guidance=torch.full_like(batch.timesteps_B, self._guidance_scale) if guided else None,
             encoder_hidden_states=text_BLD,
-            txt_ids=_positions((1, 1, 1, text_BLD.shape[1]), text_BLD.device),
+            # Time, row, column, row of text.
+            txt_ids=places(1, 1, 1, text_BLD.shape[1], device=device),
             img_ids=torch.cat(
                 [
-                    _positions((1, *picture.shape[3:], 1), picture.device, time=number * _TIME_STEP)
+                    places(1, *picture.shape[3:], 1, device=device, time=number * _TIME_STEP)
                     for number, picture in enumerate(pictures)
                 ]
             ),
             return_dict=False,
         )[0]
-        height, width = noisy_BCFHW.shape[3:]
-        target_BND = velocity_BND[:, : height * width].float()
-        return target_BND.transpose(1, 2).unflatten(2, (1, height, width))  # type: ignore[no-any-return]
+        return unpack(velocity_BND.float(), *noisy_BCFHW.shape[3:])
 
     def original_name(self, module_name: str) -> str:
         """Return the FLUX.2 repository's name of a module; parts of fused layers end in ``:q``, ``:k``, ``:v``."""
         return names.DENOISER.to_original(module_name)
-
-
-def _tokens(latents_BC1HW: Tensor) -> Tensor:
-    """Return tokens (B, H * W, C), one for each latent cell."""
-    return latents_BC1HW[:, :, 0].flatten(2).transpose(1, 2)
-
-
-def _positions(sizes: tuple[int, int, int, int], device: torch.device, *, time: int = 0) -> Tensor:
-    """Return (time, row, column, text row) of every token, (N, 4), of a grid of ``sizes``."""
-    axes = [torch.arange(size, device=device) for size in sizes]
-    return torch.cartesian_prod(axes[0] + time, *axes[1:])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from blissmask.errors import CacheError
 from blissmask.families.conditioning import padded_rows, stacked
+from blissmask.families.files.lora_targets import without_last_text
 from blissmask.families.hunyuan15 import names
 from blissmask.families.protocol import Batch
 
@@ -37,7 +38,7 @@ class Hunyuan15Denoiser:
         self.dtype = dtype
         self._train_scale = train_scale
         self._shows_picture = shows_picture
-        self.lora_targets = lora_targets(len(self.module.transformer_blocks))
+        self.lora_targets = without_last_text(len(module.transformer_blocks), picture_mlp="ff", text_mlp="ff_context")
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
@@ -85,13 +86,3 @@ class Hunyuan15Denoiser:
         # The condition is cached as the VAE gives it, like the latents; its last channel is a mask.
         scaled_BCFHW = torch.cat([condition_BCFHW[:, :-1] * self._train_scale, condition_BCFHW[:, -1:]], dim=1)
         return scaled_BCFHW, stacked(batch.conditioning["siglip"]).to(noisy_BCFHW)
-
-
-def lora_targets(blocks: int) -> str:
-    """Return the pattern of all attention and feed-forward layers that learn anything.
-
-    The model throws the text stream of its last block away, so what only writes to it never gets a gradient.
-    """
-    always = r"attn\.(to_[qkv]|to_out\.0|add_[kv]_proj)|ff\.net\.(0\.proj|2)"
-    text_only = r"attn\.(add_q_proj|to_add_out)|ff_context\.net\.(0\.proj|2)"
-    return rf"transformer_blocks\.(\d+\.({always})|(?!{blocks - 1}\.)\d+\.({text_only}))"

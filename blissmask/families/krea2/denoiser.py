@@ -13,8 +13,8 @@ from torch import Tensor
 from blissmask.families.conditioning import padded_rows
 from blissmask.families.krea2 import names
 from blissmask.families.protocol import Batch
-from blissmask.families.qwen.denoiser import pack, unpack
 from blissmask.families.qwen.parts import PATCH
+from blissmask.families.tokens import pack, places, unpack
 
 # All linear layers, as the authors recommend; modulations and norms are none.
 _LORA_TARGETS = (
@@ -51,25 +51,20 @@ class Krea2Denoiser:
         rows = batch.conditioning["krea2_vl_embed"]
         text_BLTD, mask_BL = padded_rows(rows, device, self.dtype)
         height, width = batch.noisy_BCFHW.shape[3:]
+        places_N3 = places(1, height // PATCH, width // PATCH, device=device)
         velocity_BND = self.module(
-            hidden_states=pack(batch.noisy_BCFHW).to(self.dtype),
+            hidden_states=pack(batch.noisy_BCFHW, PATCH).to(self.dtype),
             encoder_hidden_states=text_BLTD,
             # Never rounded to bfloat16, whose neighbours are 4 of 1000 levels apart near pure noise.
             timestep=batch.timesteps_B.float(),
-            position_ids=positions(text_BLTD.shape[1], height // PATCH, width // PATCH, device),
+            # Text has no place.
+            position_ids=torch.cat([places_N3.new_zeros(text_BLTD.shape[1], 3), places_N3]),
             # Without a mask, attention takes its faster way.
             encoder_attention_mask=None if len({len(row) for row in rows}) == 1 else mask_BL,
             return_dict=False,
         )[0]
-        return unpack(velocity_BND.float(), height, width)
+        return unpack(velocity_BND.float(), height, width, PATCH)
 
     def original_name(self, module_name: str) -> str:
         """Return the original repository's name of a module."""
         return names.DENOISER.to_original(module_name)
-
-
-def positions(text_rows: int, rows: int, columns: int, device: torch.device) -> Tensor:
-    """Return the rotary positions (L + N, 3): zeros for text, then (0, row, column) of each token."""
-    axes = [torch.arange(count, device=device) for count in (1, rows, columns)]
-    of_tokens_N3 = torch.cartesian_prod(*axes)
-    return torch.cat([of_tokens_N3.new_zeros(text_rows, 3), of_tokens_N3])

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from blissmask.families.conditioning import control_latents, padded_rows
+from blissmask.families.files.lora_targets import without_last_text
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
+from blissmask.families.tokens import pack, unpack
 
 
 class QwenDenoiser:
@@ -33,7 +35,9 @@ class QwenDenoiser:
         self.identity = identity
         self.dtype = dtype
         self._edits = edits
-        self.lora_targets = lora_targets(len(self.module.transformer_blocks))
+        self.lora_targets = without_last_text(
+            len(self.module.transformer_blocks), picture_mlp="img_mlp", text_mlp="txt_mlp"
+        )
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW (B, 16, 1, H, W).
@@ -49,7 +53,7 @@ class QwenDenoiser:
         height, width = batch.noisy_BCFHW.shape[3:]
         shapes = [(1, picture.shape[3] // PATCH, picture.shape[4] // PATCH) for picture in pictures]
         velocity_BND = self.module(
-            hidden_states=torch.cat([pack(picture) for picture in pictures], dim=1).to(self.dtype),
+            hidden_states=torch.cat([pack(picture, PATCH) for picture in pictures], dim=1).to(self.dtype),
             timestep=batch.timesteps_B.to(self.dtype),
             encoder_hidden_states=text_BLD,
             # Without a mask, attention takes its faster way.
@@ -57,33 +61,8 @@ class QwenDenoiser:
             img_shapes=[shapes] * len(batch.noisy_BCFHW),
             return_dict=False,
         )[0]
-        return unpack(velocity_BND[:, : height // PATCH * (width // PATCH)].float(), height, width)
+        return unpack(velocity_BND.float(), height, width, PATCH)
 
     def original_name(self, module_name: str) -> str:
         """Return ``module_name``: the original repository is diffusers."""
         return module_name
-
-
-def lora_targets(blocks: int) -> str:
-    """Return the pattern of all attention and feed-forward layers that learn anything.
-
-    The model throws the text stream of its last block away, so what only writes to it never gets a gradient: DDP stops
-    at such adapters, and the text's queries get zeros for ever.
-    """
-    always = r"attn\.(to_[qkv]|to_out\.0|add_[kv]_proj)|img_mlp\.net\.(0\.proj|2)"
-    text_only = r"attn\.(add_q_proj|to_add_out)|txt_mlp\.net\.(0\.proj|2)"
-    return rf"transformer_blocks\.(\d+\.({always})|(?!{blocks - 1}\.)\d+\.({text_only}))"
-
-
-def pack(latents_BC1HW: Tensor) -> Tensor:
-    """Return tokens (B, H/2 * W/2, 4C): each holds 2 x 2 latent cells, channel by channel."""
-    batch, channels, _, height, width = latents_BC1HW.shape
-    cells = latents_BC1HW.reshape(batch, channels, height // PATCH, PATCH, width // PATCH, PATCH)
-    return cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, height // PATCH * (width // PATCH), channels * PATCH**2)
-
-
-def unpack(tokens_BND: Tensor, height: int, width: int) -> Tensor:
-    """Return latents_BC1HW of ``height`` x ``width``: the inverse of :func:`pack`."""
-    batch, _, depth = tokens_BND.shape
-    cells = tokens_BND.reshape(batch, height // PATCH, width // PATCH, depth // PATCH**2, PATCH, PATCH)
-    return cells.permute(0, 3, 1, 4, 2, 5).reshape(batch, depth // PATCH**2, 1, height, width)

@@ -14,7 +14,6 @@ from blissmask.families.encoders import qwen_vl
 from blissmask.families.files.miniature import byte_tokenizer
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen import tiny
-from blissmask.families.qwen.denoiser import pack, unpack
 from blissmask.families.qwen.templates import EDIT_PLUS, SPECIALS
 from blissmask.families.qwen.text import QwenTextEncoder
 from blissmask.families.qwen.vision import condition_size, vision_patches
@@ -24,14 +23,6 @@ from tests.builders.single_files import FP32, state_of
 
 def random_pixels(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def test_qwen_packing_is_channel_major_and_reversible():
-    latents = torch.arange(2 * 16 * 4 * 6, dtype=torch.float32).reshape(2, 16, 1, 4, 6)
-    tokens = pack(latents)
-    assert tokens.shape == (2, 6, 64)
-    assert tokens[0, 0, :4].tolist() == [0.0, 1.0, 6.0, 7.0]
-    assert torch.equal(unpack(tokens, 4, 6), latents)
 
 
 def test_qwen_edit_without_controls_is_refused_at_both_ends():
