@@ -6,6 +6,7 @@ F frames, H and W rows and columns; 3 = RGB. N rows of a picture's features, D t
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -77,6 +78,22 @@ class EncodedPrompt:
             negative = {name: _moved(tensor, device, dtype) for name, tensor in self.negative.items()}
         features = None if self.features_ND is None else _moved(self.features_ND, device, dtype)
         return replace(self, text=text, negative=negative, features_ND=features)
+
+    def size(self) -> dict[str, int]:
+        """Return the size as pipelines take it."""
+        width, height = self.settings.size_wh
+        return {"height": height, "width": width}
+
+    def texts(self, arguments_of: Callable[[Mapping[str, Tensor]], dict[str, Any]]) -> dict[str, Any]:
+        """Return the arguments for the prompt, and those for the negative one under ``negative_`` and the same names.
+
+        Args:
+            arguments_of: returns a pipeline's arguments for one encoded text.
+        """
+        arguments = arguments_of(self.text)
+        if self.negative is not None:
+            arguments |= {f"negative_{name}": value for name, value in arguments_of(self.negative).items()}
+        return arguments
 
     def images(self) -> list[Image]:
         """Return the pictures as pipelines take them."""
@@ -168,8 +185,8 @@ class PreviewSampler:
         self._device = device
         self._dtype = dtype
         self._vae = cast(Any, pipeline.vae.load(files, device=torch.device("cpu"), dtype=vae_dtype))
-        self._vae.encode = _in_tiles_when_full(self._vae, self._vae.encode)
-        self._vae.decode = _in_tiles_when_full(self._vae, self._vae.decode)
+        self._vae.encode = _in_tiles_when_full(self._vae, _in_own_precision(self._vae, self._vae.encode))
+        self._vae.decode = _in_tiles_when_full(self._vae, _in_own_precision(self._vae, self._vae.decode))
 
     def sample(self, denoisers: Mapping[str, nn.Module], prompt: EncodedPrompt) -> NDArray[np.uint8]:
         """Return rgb_FHW3 of ``prompt``.
@@ -197,17 +214,20 @@ class PreviewSampler:
         return _to_bytes(drawn)
 
 
-def without_texts(pipeline_class: str, loaded: PipelineParts) -> Any:
-    """Return diffusers' pipeline of a class, around one denoiser and without text encoder: prompts come encoded."""
+def without_encoders(pipeline_class: str, loaded: PipelineParts, **more: Any) -> Any:
+    """Return diffusers' pipeline of a class without what encodes texts and pictures: prompts come encoded.
+
+    Args:
+        pipeline_class: name of the class.
+        loaded: VAE, scheduler and denoisers.
+        more: further arguments of the class; ``transformer`` where the family has not just one denoiser.
+    """
     import diffusers
 
-    return getattr(diffusers, pipeline_class)(
-        text_encoder=None,
-        tokenizer=None,
-        vae=loaded.vae,
-        scheduler=loaded.scheduler,
-        transformer=loaded.denoisers[""],
-    )
+    make = getattr(diffusers, pipeline_class)
+    required = [name for name, part in inspect.signature(make).parameters.items() if part.default is part.empty]
+    given = {"vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers.get(""), **more}
+    return make(**{**dict.fromkeys(required), **given})
 
 
 def euler(shift: float | None, steps: int) -> Any:
@@ -216,6 +236,20 @@ def euler(shift: float | None, steps: int) -> Any:
 
     assert shift is not None
     return FlowMatchEulerDiscreteScheduler(shift=shift)
+
+
+def euler_by_size(shift: float | None, steps: int, *, by_size: Mapping[str, Any] | None = None) -> Any:
+    """Return Euler's scheduler; without a shift one whose shift the pipeline derives from the size of the picture.
+
+    Args:
+        shift, steps: as for every scheduler.
+        by_size: settings of the shift by size, in the names of ``FlowMatchEulerDiscreteScheduler``.
+    """
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    if shift is not None:
+        return euler(shift, steps)
+    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, **(by_size or {}))
 
 
 def unipc(shift: float | None, steps: int) -> Any:
@@ -232,6 +266,18 @@ def encode_picture(encoder: PictureEncoder, model: Any, rgb_HW3: NDArray[np.uint
     pixels_3HW = signed_picture(rgb_HW3).to(device)
     with torch.inference_mode():
         return encoder.read(model, pixels_3HW[None])[0].cpu()
+
+
+def _in_own_precision(vae: Any, work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``work`` of ``vae`` so that it computes in the VAE's precision.
+
+    Some pipelines of diffusers 0.42 hand it what is in the denoiser's precision, and break where the two differ.
+    """
+
+    def cast_and_work(pixels_or_latents: Tensor, *args: Any, **options: Any) -> Any:
+        return work(pixels_or_latents.to(vae.dtype), *args, **options)
+
+    return cast_and_work
 
 
 def _in_tiles_when_full(vae: Any, work: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from blissmask.families.hunyuan import parts
-from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler
-
-
-def _pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import HunyuanVideoPipeline
-
-    texts = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
-    return HunyuanVideoPipeline(**texts, vae=loaded.vae, scheduler=loaded.scheduler, transformer=loaded.denoisers[""])
+from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler, without_encoders
 
 
 def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    width, height = prompt.settings.size_wh
-    arguments: dict[str, Any] = {
-        "height": height,
-        "width": width,
+    return {
+        **prompt.texts(_text),
+        **prompt.size(),
         "num_frames": prompt.settings.frame_count,
         "guidance_scale": prompt.settings.guidance_scale,
         "true_cfg_scale": prompt.settings.cfg_scale,
     }
-    for prefix, contents in (("", prompt.text), ("negative_", prompt.negative)):
-        if contents is not None:
-            arguments[f"{prefix}prompt_embeds"] = contents["llm"][None]
-            arguments[f"{prefix}prompt_attention_mask"] = contents["llm_mask"][None]
-            arguments[f"{prefix}pooled_prompt_embeds"] = contents["clipL"][None]
-    return arguments
+
+
+def _text(contents: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {
+        "prompt_embeds": contents["llm"][None],
+        "prompt_attention_mask": contents["llm_mask"][None],
+        "pooled_prompt_embeds": contents["clipL"][None],
+    }
 
 
 PREVIEW = PreviewPipeline(
     vae=parts.VAE,
-    pipeline=_pipeline,
+    pipeline=partial(without_encoders, "HunyuanVideoPipeline"),
     arguments=_arguments,
     scheduler=euler,
     # Source of the defaults: the HunyuanVideo repository. The released model has its guidance embedded, so that it

@@ -6,24 +6,14 @@ from functools import partial
 from typing import Any
 
 from blissmask.families.conditioning import padded_rows
-from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler, without_texts
+from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, without_encoders
 from blissmask.families.qwen import parts as qwen
 
 # The shift that grows with the size of the picture. Source: the scheduler that diffusers' Krea2Pipeline asks for.
 _SHIFT_BY_SIZE = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 6400}
 
 
-def _scheduler(shift: float | None, steps: int) -> Any:
-    """Return Euler's scheduler; without a shift the released one."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    if shift is not None:
-        return euler(shift, steps)
-    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, **_SHIFT_BY_SIZE)
-
-
 def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    width, height = prompt.settings.size_wh
     rows = [contents["krea2_vl_embed"] for contents in (prompt.text, prompt.negative) if contents is not None]
     # Both to one length: diffusers 0.42 makes positions for the rows of the prompt, and uses them for the other, too.
     text_BLTD, mask_BL = padded_rows(rows, rows[0].device, rows[0].dtype)
@@ -32,8 +22,7 @@ def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
         "prompt_embeds_mask": mask_BL[:1],
         # Added to the prediction: 0 is no guidance, where `cfg_scale` has 1.
         "guidance_scale": prompt.settings.cfg_scale - 1,
-        "height": height,
-        "width": width,
+        **prompt.size(),
     }
     if prompt.negative is not None:
         arguments |= {"negative_prompt_embeds": text_BLTD[1:], "negative_prompt_embeds_mask": mask_BL[1:]}
@@ -42,9 +31,9 @@ def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
 
 PREVIEW = PreviewPipeline(
     vae=qwen.VAE,
-    pipeline=partial(without_texts, "Krea2Pipeline"),
+    pipeline=partial(without_encoders, "Krea2Pipeline"),
     arguments=_arguments,
-    scheduler=_scheduler,
+    scheduler=partial(euler_by_size, by_size=_SHIFT_BY_SIZE),
     # The pipeline's 4.5.
     cfg_scale=5.5,
     shift=None,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from blissmask.families.previews import EncodedPrompt, PipelineParts, PreviewPipeline, euler
+from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, without_encoders
 from blissmask.families.qwen import parts
 
 _MAX_TOKENS = 1024
@@ -20,84 +21,49 @@ _TERMINAL = 0.02
 
 def _scheduler(shift: float | None, steps: int) -> Any:
     """Return Euler's scheduler; without a shift the released one."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    if shift is not None:
-        return euler(shift, steps)
     # A single step is first and last at once, and cannot be stretched to end at the terminal.
     terminal = _TERMINAL if steps > 1 else None
-    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=terminal, **_SHIFT_BY_SIZE)
-
-
-def _pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import QwenImagePipeline
-
-    return QwenImagePipeline(text_encoder=None, tokenizer=None, **_modules(loaded))
-
-
-def _edit_pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import QwenImageEditPipeline
-
-    return QwenImageEditPipeline(text_encoder=None, tokenizer=None, processor=None, **_modules(loaded))
-
-
-def _edit_plus_pipeline(loaded: PipelineParts) -> Any:
-    from diffusers import QwenImageEditPlusPipeline
-
-    return QwenImageEditPlusPipeline(text_encoder=None, tokenizer=None, processor=None, **_modules(loaded))
-
-
-def _modules(loaded: PipelineParts) -> dict[str, Any]:
-    return {"vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers[""]}
+    return euler_by_size(shift, steps, by_size={**_SHIFT_BY_SIZE, "shift_terminal": terminal})
 
 
 def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    width, height = prompt.settings.size_wh
-    embeds, mask = _text(prompt.text)
-    arguments = {
-        "prompt_embeds": embeds,
-        "prompt_embeds_mask": mask,
-        "true_cfg_scale": prompt.settings.cfg_scale,
-        "height": height,
-        "width": width,
-    }
-    if prompt.negative is not None:
-        arguments["negative_prompt_embeds"], arguments["negative_prompt_embeds_mask"] = _text(prompt.negative)
+    scale = prompt.settings.cfg_scale
     # The pipeline would cut text at 512 rows, training does not.
-    return {**arguments, "max_sequence_length": _MAX_TOKENS}
+    return {**prompt.texts(_text), **prompt.size(), "true_cfg_scale": scale, "max_sequence_length": _MAX_TOKENS}
 
 
 def _edit_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    _encode_in_own_precision(pipeline)
+    _keep_precision_of_pictures(pipeline)
     return {**_arguments(pipeline, prompt), "image": prompt.images()[0]}
 
 
 def _edit_plus_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    _encode_in_own_precision(pipeline)
+    _keep_precision_of_pictures(pipeline)
     return {**_arguments(pipeline, prompt), "image": prompt.images()}
 
 
-def _encode_in_own_precision(pipeline: Any) -> None:
-    """Let the VAE encode control pictures in its own precision.
+def _keep_precision_of_pictures(pipeline: Any) -> None:
+    """Return latents of control pictures in the denoiser's precision, as those of noise.
 
-    diffusers 0.42's pipelines encode them in the denoiser's precision, and break where the two differ.
+    diffusers 0.42's pipelines return them in the VAE's.
     """
-    encode, dtype = pipeline._encode_vae_image, pipeline.vae.dtype
+    encode = pipeline._encode_vae_image
 
-    def encode_cast(image: Tensor, generator: Any) -> Any:
-        return encode(image.to(dtype), generator).to(image.dtype)
+    def encode_and_cast(image: Tensor, generator: Any) -> Any:
+        return encode(image, generator).to(image.dtype)
 
-    pipeline._encode_vae_image = encode_cast
+    pipeline._encode_vae_image = encode_and_cast
 
 
-def _text(contents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _text(contents: Mapping[str, Tensor]) -> dict[str, Any]:
     rows_1LD = contents["vl_embed"][None]
-    return rows_1LD, torch.ones(rows_1LD.shape[:2], dtype=torch.long, device=rows_1LD.device)
+    mask_1L = torch.ones(rows_1LD.shape[:2], dtype=torch.long, device=rows_1LD.device)
+    return {"prompt_embeds": rows_1LD, "prompt_embeds_mask": mask_1L}
 
 
 TEXT_TO_IMAGE = PreviewPipeline(
     vae=parts.VAE,
-    pipeline=_pipeline,
+    pipeline=partial(without_encoders, "QwenImagePipeline"),
     arguments=_arguments,
     scheduler=_scheduler,
     # Source: the Qwen-Image repository.
@@ -106,7 +72,15 @@ TEXT_TO_IMAGE = PreviewPipeline(
 )
 # The text of the Edit models, pictures included, is encoded by us: diffusers 0.42's own encoding gives picture tokens
 # the positions of plain text.
-EDIT = replace(TEXT_TO_IMAGE, pipeline=_edit_pipeline, arguments=_edit_arguments, pictures=(1, 1))
+EDIT = replace(
+    TEXT_TO_IMAGE,
+    pipeline=partial(without_encoders, "QwenImageEditPipeline"),
+    arguments=_edit_arguments,
+    pictures=(1, 1),
+)
 EDIT_PLUS = replace(
-    TEXT_TO_IMAGE, pipeline=_edit_plus_pipeline, arguments=_edit_plus_arguments, pictures=parts.CONTROL_RANGE
+    TEXT_TO_IMAGE,
+    pipeline=partial(without_encoders, "QwenImageEditPlusPipeline"),
+    arguments=_edit_plus_arguments,
+    pictures=parts.CONTROL_RANGE,
 )

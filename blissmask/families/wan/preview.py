@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from blissmask.families.files.part import Part
-from blissmask.families.previews import EncodedPrompt, PictureEncoder, PipelineParts, PreviewPipeline, unipc
+from blissmask.families.previews import (
+    EncodedPrompt,
+    PictureEncoder,
+    PipelineParts,
+    PreviewPipeline,
+    unipc,
+    without_encoders,
+)
 from blissmask.families.wan import parts
 from blissmask.families.wan.image_to_video import clip_features
 from blissmask.families.wan.text import MAX_TOKENS
@@ -33,7 +41,7 @@ def text_preview(
     """
     return PreviewPipeline(
         vae=vae,
-        pipeline=partial(_text_pipeline, boundary=boundary, timestep_per_token=timestep_per_token),
+        pipeline=partial(_pipeline, "WanPipeline", boundary=boundary, timestep_per_token=timestep_per_token),
         arguments=_text_arguments,
         scheduler=unipc,
         cfg_scale=cfg_scale,
@@ -53,7 +61,9 @@ def image_preview(
     """Return how a family draws from a first frame; ``sees_clip`` for Wan 2.1, the rest as :func:`text_preview`."""
     return PreviewPipeline(
         vae=vae,
-        pipeline=partial(_image_pipeline, boundary=boundary, timestep_per_token=timestep_per_token),
+        pipeline=partial(
+            _pipeline, "WanImageToVideoPipeline", boundary=boundary, timestep_per_token=timestep_per_token
+        ),
         arguments=_image_arguments,
         scheduler=unipc,
         cfg_scale=cfg_scale,
@@ -63,41 +73,26 @@ def image_preview(
     )
 
 
-def _text_pipeline(loaded: PipelineParts, *, boundary: float | None, timestep_per_token: bool) -> Any:
-    from diffusers import WanPipeline
-
-    return WanPipeline(**_modules(loaded, boundary), expand_timesteps=timestep_per_token)
-
-
-def _image_pipeline(loaded: PipelineParts, *, boundary: float | None, timestep_per_token: bool) -> Any:
-    from diffusers import WanImageToVideoPipeline
-
-    return WanImageToVideoPipeline(**_modules(loaded, boundary), expand_timesteps=timestep_per_token)
-
-
-def _modules(loaded: PipelineParts, boundary: float | None) -> dict[str, Any]:
+def _pipeline(name: str, loaded: PipelineParts, *, boundary: float | None, timestep_per_token: bool) -> Any:
     experts = loaded.denoisers
     has_both = {"high", "low"} <= experts.keys()
-    return {
-        "tokenizer": None,
-        "text_encoder": None,
-        "vae": loaded.vae,
-        "scheduler": loaded.scheduler,
-        "transformer": experts["high"] if has_both else next(iter(experts.values())),
-        "transformer_2": experts["low"] if has_both else None,
-        "boundary_ratio": boundary if has_both else None,
-    }
+    return without_encoders(
+        name,
+        loaded,
+        transformer=experts["high"] if has_both else next(iter(experts.values())),
+        transformer_2=experts["low"] if has_both else None,
+        boundary_ratio=boundary if has_both else None,
+        expand_timesteps=timestep_per_token,
+    )
 
 
 def _text_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    width, height = prompt.settings.size_wh
+    settings = prompt.settings
     return {
-        "prompt_embeds": _padded(prompt.text["t5"]),
-        "negative_prompt_embeds": None if prompt.negative is None else _padded(prompt.negative["t5"]),
-        "guidance_scale": prompt.settings.cfg_scale,
-        "height": height,
-        "width": width,
-        "num_frames": prompt.settings.frame_count,
+        **prompt.texts(_text),
+        **prompt.size(),
+        "num_frames": settings.frame_count,
+        "guidance_scale": settings.cfg_scale,
     }
 
 
@@ -113,6 +108,7 @@ def _image_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
     return {**_text_arguments(pipeline, prompt), "image": prompt.images()[0]}
 
 
-def _padded(rows_LD: Tensor) -> Tensor:
-    """Return the text rows as (1, 512, D); Wan was trained with zeros after the text, not masked."""
-    return F.pad(rows_LD, (0, 0, 0, MAX_TOKENS - len(rows_LD)))[None]
+def _text(contents: Mapping[str, Tensor]) -> dict[str, Any]:
+    rows_LD = contents["t5"]
+    # As (1, 512, D): Wan was trained with zeros after the text, not masked.
+    return {"prompt_embeds": F.pad(rows_LD, (0, 0, 0, MAX_TOKENS - len(rows_LD)))[None]}
