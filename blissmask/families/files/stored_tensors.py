@@ -30,7 +30,7 @@ class StoredTensor:
         return StoredTensor((stop - start, *self.shape[1:]), lambda: self.read()[start:stop].clone())
 
     def halves_swapped(self) -> StoredTensor:
-        """Return the second half of the rows before the first: some modulations have scale before shift."""
+        """Return the second half of the rows before the first."""
         import torch
 
         return StoredTensor(self.shape, lambda: torch.cat(self.read().chunk(2)[::-1]))
@@ -62,3 +62,23 @@ def count_of(tensors: Tensors, prefix: str) -> int:
     """Return how many numbered modules stand directly below ``prefix``, e.g. 40 for ``blocks.``."""
     numbers = {name[len(prefix) :].partition(".")[0] for name in tensors if name.startswith(prefix)}
     return sum(number.isdecimal() for number in numbers)
+
+
+def qkv_parts(name: str, tensor: StoredTensor, *, of: int = 3) -> Tensors:
+    """Return query, key and value of a fused layer by themselves: ``X:q.weight``, ``X:k.weight`` and ``X:v.weight``.
+
+    Args:
+        name: of the layer's weight or bias, e.g. ``X.weight``.
+        tensor: its rows are those of the query, the key and the value one after the other.
+        of: number of equal parts that the rows consist of; those after the first three are left out.
+    """
+    module, _, kind = name.rpartition(".")
+    part = tensor.shape[0] // of
+    rows = {letter: tensor.rows(number * part, (number + 1) * part) for number, letter in enumerate("qkv")}
+    return {f"{module}:{letter}.{kind}": stored for letter, stored in rows.items()}
+
+
+def scale_before_shift(tensors: Tensors, module: str) -> Tensors:
+    """Return the tensors with the halves of a modulation in diffusers' order; others have shift before scale."""
+    swapped = (f"{module}.weight", f"{module}.bias")
+    return {name: tensor.halves_swapped() if name in swapped else tensor for name, tensor in tensors.items()}

@@ -7,7 +7,7 @@ Single blocks keep them together with the feed-forward in both.
 from __future__ import annotations
 
 from blissmask.families.files.keymap import KeyMap
-from blissmask.families.files.stored_tensors import StoredTensor, Tensors
+from blissmask.families.files.stored_tensors import StoredTensor, Tensors, qkv_parts, scale_before_shift
 
 _DOUBLE = [
     *((f"img_attn.qkv:{part}", f"attn.to_{part}") for part in "qkv"),
@@ -46,8 +46,6 @@ DENOISER = KeyMap(
         *((f"single_blocks.{{}}.{theirs}", f"single_transformer_blocks.{{}}.{ours}") for theirs, ours in _SINGLE),
     ]
 )
-# Halves of scale and shift, which diffusers has the other way round.
-_MODULATION = "norm_out.linear.weight"
 
 
 def rename_denoiser(tensors: Tensors) -> Tensors:
@@ -57,20 +55,14 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
     parts: Tensors = {}
     for name, tensor in tensors.items():
         parts.update(_split(name, tensor))
-    renamed = DENOISER.rename(parts)
-    if _MODULATION in renamed:
-        renamed[_MODULATION] = renamed[_MODULATION].halves_swapped()
-    return renamed
+    return scale_before_shift(DENOISER.rename(parts), "norm_out.linear")
 
 
 def _split(name: str, tensor: StoredTensor) -> Tensors:
     """Take query, key and value of a double block apart, and call the gain of a norm its weight."""
-    module, _, kind = name.rpartition(".")
+    module, _, _ = name.rpartition(".")
     if module.endswith("_attn.qkv"):
-        rows = tensor.shape[0] // 3
-        return {
-            f"{module}:{part}.{kind}": tensor.rows(place * rows, (place + 1) * rows) for place, part in enumerate("qkv")
-        }
+        return qkv_parts(name, tensor)
     if module.endswith(("query_norm", "key_norm")):
         return {f"{module}.weight": tensor}
     return {name: tensor}

@@ -10,7 +10,8 @@ import re
 
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.lora_readers import Spelling, comfyui, whole_layer
-from blissmask.families.files.stored_tensors import StoredTensor, Tensors
+from blissmask.families.files.stored_tensors import StoredTensor, Tensors, qkv_parts, scale_before_shift
+from blissmask.families.vae import kl
 
 EMBEDDINGS = (
     ("txt_in.t_embedder.mlp.0", "context_embedder.time_text_embed.timestep_embedder.linear_1"),
@@ -77,34 +78,6 @@ DENOISER = KeyMap(
     ]
 )
 
-_SIDES = ("encoder", "decoder")
-MID_BLOCKS = tuple((f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}") for side in _SIDES for i in (0, 1))
-_STAGES = 4
-_IN_ATTENTION = (("norm", "group_norm"), ("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0"))
-_UPWARDS = [(_STAGES - 1 - i, i) for i in range(_STAGES)]
-"""ComfyUI counts the decoder's stages from the largest picture, diffusers from the smallest."""
-
-VAE = KeyMap(
-    [
-        *(
-            (f"{side}.mid.attn_1.{theirs}", f"{side}.mid_block.attentions.0.{ours}")
-            for side in _SIDES
-            for theirs, ours in _IN_ATTENTION
-        ),
-        *MID_BLOCKS,
-        *((f"{side}.norm_out", f"{side}.conv_norm_out") for side in _SIDES),
-        ("encoder.down.{}.block.{}.nin_shortcut", "encoder.down_blocks.{}.resnets.{}.conv_shortcut"),
-        ("encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
-        ("encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
-        *(
-            (f"decoder.up.{theirs}.block.{{}}.nin_shortcut", f"decoder.up_blocks.{ours}.resnets.{{}}.conv_shortcut")
-            for theirs, ours in _UPWARDS
-        ),
-        *((f"decoder.up.{theirs}.block.{{}}", f"decoder.up_blocks.{ours}.resnets.{{}}") for theirs, ours in _UPWARDS),
-        *((f"decoder.up.{theirs}.upsample", f"decoder.up_blocks.{ours}.upsamplers.0") for theirs, ours in _UPWARDS),
-    ]
-)
-
 _TO_COMFYUI = (
     (re.compile(r"_attn_(qkv|proj)\b"), r"_attn.\1"),
     (re.compile(r"mlp\.fc1\b"), "mlp.0"),
@@ -149,32 +122,17 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
     """Return the tensors of a HunyuanVideo denoiser under diffusers' names, whichever layout they came in."""
     if not is_original(tensors):
         return tensors
-    return scale_before_shift(DENOISER.rename(split_fused(tensors)))
+    return scale_before_shift(DENOISER.rename(split_fused(tensors)), "norm_out.linear")
 
 
 def rename_vae(tensors: Tensors) -> Tensors:
     """Return the tensors of a VAE under diffusers' names, under which it was published; reads ComfyUI's file, too."""
-    plain = without_vae_prefix(tensors)
-    if not is_comfyui_vae(plain):
-        return plain
-    return {name: _as_linear(name, tensor) for name, tensor in VAE.rename(plain).items()}
+    return kl.rename(without_vae_prefix(tensors))
 
 
 def without_vae_prefix(tensors: Tensors) -> Tensors:
     """Return the tensors of a VAE without the prefix of repackers."""
     return {name.removeprefix("vae."): tensor for name, tensor in tensors.items()}
-
-
-def is_comfyui_vae(tensors: Tensors) -> bool:
-    """Return whether a VAE has the names of the latent diffusion repository, which ComfyUI keeps."""
-    return "encoder.down.0.block.0.conv1.conv.weight" in tensors
-
-
-def _as_linear(name: str, tensor: StoredTensor) -> StoredTensor:
-    """Return a weight of attention, a convolution of 1x1x1 in ComfyUI, as that of a linear layer."""
-    if ".attentions." in name and len(tensor.shape) == 5:
-        return tensor.reshaped(tensor.shape[:2])
-    return tensor
 
 
 def rename_clip(tensors: Tensors) -> Tensors:
@@ -195,12 +153,6 @@ def split_fused(tensors: Tensors) -> Tensors:
     return split
 
 
-def scale_before_shift(tensors: Tensors) -> Tensors:
-    """Return the tensors with the last modulation in diffusers' order; the original has shift before scale."""
-    swapped = ("norm_out.linear.weight", "norm_out.linear.bias")
-    return {name: tensor.halves_swapped() if name in swapped else tensor for name, tensor in tensors.items()}
-
-
 def _from_comfyui(name: str) -> str:
     if _EMBEDDERS.match(name):
         return name
@@ -213,11 +165,9 @@ def _split(name: str, tensor: StoredTensor) -> Tensors:
     """Take a fused layer apart along its output: three equal parts; in single blocks the feed-forward follows."""
     module, _, kind = name.rpartition(".")
     if module.endswith("_qkv"):
-        part = tensor.shape[0] // 3
-        return {f"{module}:{letter}.{kind}": tensor.rows(i * part, (i + 1) * part) for i, letter in enumerate("qkv")}
+        return qkv_parts(name, tensor)
     if module.startswith("single_blocks.") and module.endswith(".linear1"):
         # Of 3 + 4 parts of the width (every release has a feed-forward of four times the width).
-        part = tensor.shape[0] // 7
-        parts = {f"{module}:{letter}.{kind}": tensor.rows(i * part, (i + 1) * part) for i, letter in enumerate("qkv")}
-        return {**parts, f"{module}:mlp.{kind}": tensor.rows(3 * part, tensor.shape[0])}
+        rows = tensor.shape[0]
+        return {**qkv_parts(name, tensor, of=7), f"{module}:mlp.{kind}": tensor.rows(3 * (rows // 7), rows)}
     return {name: tensor}

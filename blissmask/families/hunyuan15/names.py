@@ -10,7 +10,7 @@ import re
 
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.lora_readers import whole_layer
-from blissmask.families.files.stored_tensors import Tensors
+from blissmask.families.files.stored_tensors import Tensors, scale_before_shift
 from blissmask.families.hunyuan import names as hunyuan
 
 DENOISER = KeyMap(
@@ -32,16 +32,13 @@ DENOISER = KeyMap(
     ]
 )
 
+_SIDES = ("encoder", "decoder")
 _MID_ATTENTION = [*((f"attn_1.{part}", f"attentions.0.to_{part}") for part in "qkv"), ("attn_1", "attentions.0")]
 
 VAE = KeyMap(
     [
-        *(
-            (f"{side}.mid.{theirs}", f"{side}.mid_block.{ours}")
-            for side in ("encoder", "decoder")
-            for theirs, ours in _MID_ATTENTION
-        ),
-        *hunyuan.MID_BLOCKS,
+        *((f"{side}.mid.{theirs}", f"{side}.mid_block.{ours}") for side in _SIDES for theirs, ours in _MID_ATTENTION),
+        *((f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}") for side in _SIDES for i in (0, 1)),
         ("encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
         ("encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
         ("decoder.up.{}.block.{}", "decoder.up_blocks.{}.resnets.{}"),
@@ -70,13 +67,13 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
         return tensors
     split = hunyuan.split_fused(tensors)
     parts = {_APART.sub(r"\1_qkv:\2", name): tensor for name, tensor in split.items()}
-    return hunyuan.scale_before_shift(DENOISER.rename(parts))
+    return scale_before_shift(DENOISER.rename(parts), "norm_out.linear")
 
 
 def rename_vae(tensors: Tensors) -> Tensors:
     """Return the tensors of a VAE under diffusers' names, whichever layout they came in."""
     plain = hunyuan.without_vae_prefix(tensors)
-    if not hunyuan.is_comfyui_vae(plain):
+    if not any(name.startswith("encoder.down.") for name in plain):
         return plain
     # ComfyUI gives the middle blocks time embeddings that nothing is fed to, and saves them with the rest.
     return VAE.rename({name: tensor for name, tensor in plain.items() if ".temb_proj." not in name})

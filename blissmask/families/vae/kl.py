@@ -1,4 +1,4 @@
-"""diffusers' ``AutoencoderKL``, which families of pictures share: its names in LDM's layout, its sizes, its encoder.
+"""diffusers' ``AutoencoderKL``, which several families share: its names in LDM's layout, its sizes, its encoder.
 
 ComfyUI and the original repositories publish it in the names of latent-diffusion (LDM): levels of the decoder count
 from the largest grid, and attention in the middle is made of 1x1 convolutions.
@@ -61,9 +61,9 @@ def rename(tensors: Tensors) -> Tensors:
     if not levels:
         return tensors
     renamed = ldm_names(levels).rename(tensors)
-    # 1x1 convolutions in the file, linear layers in diffusers.
+    # Convolutions of one pixel in the file, linear layers in diffusers.
     return {
-        name: tensor.reshaped(tensor.shape[:2]) if "attentions" in name and len(tensor.shape) == 4 else tensor
+        name: tensor.reshaped(tensor.shape[:2]) if "attentions" in name and len(tensor.shape) > 2 else tensor
         for name, tensor in renamed.items()
     }
 

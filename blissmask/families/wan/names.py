@@ -7,7 +7,7 @@ AutoencoderKLWan, and transformers' CLIPVisionModel. UMT5's are in `encoders/t5`
 from __future__ import annotations
 
 from blissmask.families.files.keymap import KeyMap
-from blissmask.families.files.stored_tensors import Tensors, count_of
+from blissmask.families.files.stored_tensors import Tensors, count_of, qkv_parts
 
 DENOISER = KeyMap(
     [
@@ -54,12 +54,15 @@ _CLIP = KeyMap(
         ("visual.post_norm", "post_layernorm"),
         ("visual.transformer.{}.norm1", "encoder.layers.{}.layer_norm1"),
         ("visual.transformer.{}.norm2", "encoder.layers.{}.layer_norm2"),
+        *(
+            (f"visual.transformer.{{}}.attn.to_qkv:{part}", f"encoder.layers.{{}}.self_attn.{part}_proj")
+            for part in "qkv"
+        ),
         ("visual.transformer.{}.attn.proj", "encoder.layers.{}.self_attn.out_proj"),
         ("visual.transformer.{}.mlp.0", "encoder.layers.{}.mlp.fc1"),
         ("visual.transformer.{}.mlp.2", "encoder.layers.{}.mlp.fc2"),
     ]
 )
-_CLIP_FUSED = ".attn.to_qkv."
 
 _RESIDUAL = (
     ("residual.0", "norm1"),
@@ -154,14 +157,10 @@ def rename_clip(tensors: Tensors) -> Tensors:
     wanted = {name.removeprefix("vision_model."): tensor for name, tensor in tensors.items()}
     if "visual.patch_embedding.weight" not in wanted:
         return wanted
-    for name in [name for name in wanted if _CLIP_FUSED in name]:
-        fused = wanted.pop(name)
-        block, _, kind = name.removeprefix("visual.transformer.").partition(_CLIP_FUSED)
-        third = fused.shape[0] // 3
-        for part, letter in enumerate("qkv"):
-            rows = fused.rows(part * third, (part + 1) * third)
-            wanted[f"encoder.layers.{block}.self_attn.{letter}_proj.{kind}"] = rows
     for name, axes in (("visual.cls_embedding", 1), ("visual.pos_embedding", 2)):
         if name in wanted:
             wanted[name] = wanted[name].reshaped(wanted[name].shape[-axes:])
-    return _CLIP.rename(wanted)
+    parts: Tensors = {}
+    for name, tensor in wanted.items():
+        parts.update(qkv_parts(name, tensor) if ".attn.to_qkv." in name else {name: tensor})
+    return _CLIP.rename(parts)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 from blissmask.families.files.keymap import KeyMap
-from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner
-from blissmask.families.files.stored_tensors import Tensors
+from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
+from blissmask.families.files.stored_tensors import Tensors, qkv_parts
 
-_FUSED = ".attention.qkv.weight"
 _ROWS = ("layers", "noise_refiner", "context_refiner")
-_ATTENTION = (("out", "to_out.0"), ("q_norm", "norm_q"), ("k_norm", "norm_k"))
+_ATTENTION = (
+    *((f"qkv:{part}", f"to_{part}") for part in "qkv"),
+    ("out", "to_out.0"),
+    ("q_norm", "norm_q"),
+    ("k_norm", "norm_k"),
+)
 COMFYUI = KeyMap(
     [
         ("x_embedder", "all_x_embedder.2-1"),
@@ -26,7 +28,7 @@ COMFYUI = KeyMap(
 
 def in_comfyui(name: str) -> str:
     """Return ComfyUI's own name of a layer, that of the whole one for query, key and value."""
-    return re.sub(r"\.to_[qkv]$", ".qkv", COMFYUI.to_original(name))
+    return whole_layer(COMFYUI.to_original(name))
 
 
 LORA_READERS = (
@@ -38,13 +40,7 @@ LORA_READERS = (
 
 def rename_denoiser(tensors: Tensors) -> Tensors:
     """Return the tensors of a denoiser under diffusers' names, from ComfyUI's names or its own."""
-    split: Tensors = {}
+    parts: Tensors = {}
     for name, tensor in tensors.items():
-        if not name.endswith(_FUSED):
-            split[name] = tensor
-            continue
-        part = tensor.shape[0] // 3
-        for number, letter in enumerate("qkv"):
-            own_name = f"{name.removesuffix(_FUSED)}.attention.to_{letter}.weight"
-            split[own_name] = tensor.rows(number * part, (number + 1) * part)
-    return COMFYUI.rename(split)
+        parts.update(qkv_parts(name, tensor) if name.endswith(".attention.qkv.weight") else {name: tensor})
+    return COMFYUI.rename(parts)
