@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from blissmask.errors import UsageError
-from blissmask.families.encoders.caption_limit import CaptionLimit, CaptionReader
+from blissmask.families.encoders.captions import CaptionReader, CaptionTemplate
 from blissmask.families.files.identity import joined_identity
 from blissmask.families.files.lora_readers import LoraReader
 from blissmask.families.files.model_files import ModelFiles
@@ -42,8 +42,8 @@ class Methods:
         denoiser: ``denoiser(module, identity=..., dtype=...)`` returns the denoiser around a module; see
             ``Task.guidance_scale``.
         preview: the pipeline that draws previews.
-        caption_limit: how much of a caption ``text`` reads, counted by the first tokenizer of ``Task.text``; None where
-            it reads captions of any length.
+        captions: how ``text`` reads captions, counted by the first tokenizer of ``Task.text``; None where it reads
+            captions of any length.
     """
 
     vae: Callable[[Any, LatentSpec], PixelEncoder]
@@ -51,7 +51,7 @@ class Methods:
     text: Callable[..., TextEncoder]
     denoiser: Callable[..., Denoiser]
     preview: PreviewPipeline
-    caption_limit: CaptionLimit | None = None
+    captions: CaptionTemplate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +203,11 @@ class FamilyForTask(Family):
 
         Raises as :meth:`load_latent_encoder`.
         """
-        limit = self.task.methods().caption_limit
-        if limit is None:
+        template = self.task.methods().captions
+        if template is None:
             return None
         tokenizer = next(part for part in self.task.text if isinstance(part, Tokenizer))
-        return CaptionReader(limit, tokenizer.load(files))
+        return CaptionReader(template, tokenizer.load(files))
 
     def load_denoiser(
         self,

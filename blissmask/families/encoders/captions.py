@@ -1,8 +1,8 @@
-"""How much of a caption a text encoder reads, and which words would be lost beyond it."""
+"""How a text encoder reads captions: the wording around them, how much is read, which words would be lost beyond it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,24 +15,50 @@ def _as_it_is(caption: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaptionLimit:
-    """The limit of a text encoder.
+class CaptionTemplate:
+    """The wording around a caption, and how many tokens of it a text encoder reads.
 
     Attributes:
-        tokens: how many tokens are read of the caption; of head and caption together where ``counts_head``.
+        tokens: how many tokens are read behind the head; of the head, too, where ``counts_head``.
         head: what stands before the caption; no token spans both.
+        tail: what stands behind the caption.
+        specials: the special tokens in both, which the tokenizer must know.
         counts_head: whether the head takes its room from the caption.
-        tail: what stands behind the caption and takes its room from it; empty where the tail is cut with the caption.
+        keeps_tail: whether a long caption is cut before the tail; else the tail is cut off with the end of the caption.
         marks: whether the tokenizer adds its own marks of beginning and end.
         clean: what is made of a caption before it is read.
     """
 
     tokens: int
     head: str = ""
-    counts_head: bool = False
     tail: str = ""
+    specials: tuple[str, ...] = ()
+    counts_head: bool = False
+    keeps_tail: bool = False
     marks: bool = True
     clean: Callable[[str], str] = _as_it_is
+
+    def around(self, caption: str) -> str:
+        """Return the whole text of a caption."""
+        return f"{self.head}{self.clean(caption)}{self.tail}"
+
+    def head_tokens(self, tokenizer: Any) -> int:
+        """Return how many tokens the head has."""
+        return len(self._ids(tokenizer, self.head))
+
+    def token_ids(self, tokenizer: Any, captions: Iterable[str]) -> dict[str, list[int]]:
+        """Return caption -> the tokens of its whole text, cut to what is read."""
+        most = self.tokens if self.counts_head else self.head_tokens(tokenizer) + self.tokens
+        if not self.keeps_tail:
+            return {caption: self._ids(tokenizer, self.around(caption))[:most] for caption in captions}
+        tail = self._ids(tokenizer, self.tail)
+        return {
+            caption: self._ids(tokenizer, self.head + self.clean(caption))[: most - len(tail)] + tail
+            for caption in captions
+        }
+
+    def _ids(self, tokenizer: Any, text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=self.marks)["input_ids"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +78,25 @@ class CaptionReader:
     """Counts the tokens of captions as the encoder will read them.
 
     Args:
-        limit: of the encoder.
+        template: of the encoder.
         tokenizer: its own, loaded.
 
     Attributes:
         most: tokens of a caption that are read.
     """
 
-    def __init__(self, limit: CaptionLimit, tokenizer: Any) -> None:
-        self._limit = limit
+    def __init__(self, template: CaptionTemplate, tokenizer: Any) -> None:
+        self._template = template
         self._tokenizer = tokenizer
         self._head_tokens = self._count_all("")
-        around = self._head_tokens if limit.counts_head else 0
-        if limit.tail:
-            around += len(tokenizer(limit.tail, add_special_tokens=limit.marks)["input_ids"])
-        self.most = limit.tokens - around
+        around = self._head_tokens if template.counts_head else 0
+        if template.keeps_tail:
+            around += len(tokenizer(template.tail, add_special_tokens=template.marks)["input_ids"])
+        self.most = template.tokens - around
 
     def overlong(self, caption: str) -> Overlong | None:
         """Return what would be lost of a caption; None where all of it is read."""
-        text = self._limit.clean(caption)
+        text = self._template.clean(caption)
         # A token is one byte of UTF-8 at least.
         if len(text.encode("utf-8", "replace")) <= self.most:
             return None
@@ -92,7 +118,7 @@ class CaptionReader:
 
     def _count_all(self, text: str) -> int:
         """Return the tokens of head and text, marks at both ends included."""
-        tokens = self._tokenizer(self._limit.head + text, add_special_tokens=self._limit.marks, verbose=False)
+        tokens = self._tokenizer(self._template.head + text, add_special_tokens=self._template.marks, verbose=False)
         return len(tokens["input_ids"])
 
 

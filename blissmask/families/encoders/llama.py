@@ -1,4 +1,4 @@
-"""Llama 3 8B as a text encoder: names, sizes from shapes, and decoders cut down to the layers whose states are read."""
+"""Llama 3 8B as a text encoder: names, sizes from shapes, and a miniature."""
 
 from __future__ import annotations
 
@@ -6,31 +6,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 
-UNUSED = ("lm_head.", "multi_modal_projector.", "vision_tower.")
+_UNUSED = ("lm_head.", "multi_modal_projector.", "vision_tower.")
 """The head, and the projector and vision tower of LLaVA files: they see pictures, which captions do not hold."""
 _KIND = "Llama text encoder"
 # Width of a head in Llama 3; no tensor's shape tells it.
 _HEAD_DIM = 128
+TINY_WIDTH = 128
 
 
 def in_transformers_names(tensors: Tensors) -> Tensors:
     """Return the tensors of ComfyUI's ``llava_llama3``, or of transformers' files, in the names of ``LlamaModel``."""
     return {name.removeprefix("language_model.").removeprefix("model."): tensor for name, tensor in tensors.items()}
-
-
-def without_last_layers(model: Any, count: int) -> Any:
-    """Remove the last ``count`` layers and the final norm of a decoder, and return it.
-
-    Its last state is then ``hidden_states[-1 - count]`` of the whole model, for less memory and time.
-    """
-    from torch import nn
-
-    model.layers = model.layers[:-count]
-    model.config.num_hidden_layers = len(model.layers)
-    model.norm = nn.Identity()
-    return model
 
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
@@ -44,15 +33,37 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
         "num_hidden_layers": count_of(tensors, "layers."),
         "num_attention_heads": shape("layers.0.self_attn.q_proj.weight")[0] // _HEAD_DIM,
         "num_key_value_heads": shape("layers.0.self_attn.k_proj.weight")[0] // _HEAD_DIM,
-        **LLAMA3,
+        **CONSTANTS,
     }
 
 
 # Of Llama 3; the class's own defaults are Llama 2's.
-LLAMA3 = {
+CONSTANTS = {
     "rms_norm_eps": 1e-5,
     "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
     "max_position_embeddings": 8192,
     "bos_token_id": None,
     "eos_token_id": None,
 }
+
+
+def text_encoder(tiny_name: str) -> Part:
+    """Return Llama 3 as a part; ``tiny_name`` is its miniature's."""
+    return Part(
+        folder="text_encoder",
+        field="text_encoder",
+        class_path="transformers.LlamaModel",
+        rename=in_transformers_names,
+        config_of=config_of,
+        ignore=_UNUSED,
+        tiny=_tiny,
+        tiny_name=tiny_name,
+    )
+
+
+def _tiny() -> Any:
+    """Return a four-layer ``LlamaModel`` for the tokenizer of bytes."""
+    from transformers import LlamaConfig, LlamaModel
+
+    sizes = {"vocab_size": 320, "hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": 4}
+    return LlamaModel(LlamaConfig(**sizes, num_attention_heads=1, num_key_value_heads=1, **CONSTANTS))

@@ -1,4 +1,4 @@
-"""Mistral Small 3.1 as a text encoder: names, and sizes from shapes; its vision half is not run.
+"""Mistral Small 3.1 as a text encoder: names, sizes from shapes, and a miniature; its vision half is not run.
 
 Source of what no shape tells: the configuration of Mistral-Small-3.1-24B-Instruct-2503.
 """
@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 
 _LANGUAGE = "language_model."
 _VISION = ("vision_tower.", "multi_modal_projector.")
-UNUSED = ("lm_head.", "tekken_model", *_VISION)
+_UNUSED = ("lm_head.", "tekken_model", *_VISION)
 """The head, the tokenizer inside ComfyUI's files, and the vision half."""
 _HEAD_DIM = 128
+TINY_WIDTH = 128
 CONSTANTS = {
     "rms_norm_eps": 1e-5,
     "max_position_embeddings": 131_072,
@@ -24,7 +26,7 @@ CONSTANTS = {
 }
 
 
-def drop_vision(model: Any) -> None:
+def _drop_vision(model: Any) -> None:
     """Remove the vision half; text goes through ``model.language_model``."""
     model.vision_tower = None
     model.multi_modal_projector = None
@@ -38,7 +40,7 @@ def in_transformers_names(tensors: Tensors) -> Tensors:
     renamed: Tensors = {}
     for name, tensor in tensors.items():
         inner = name.removeprefix("model.").removeprefix(_LANGUAGE).removeprefix("model.")
-        renamed[inner if inner.startswith(UNUSED) else f"{_LANGUAGE}{inner}"] = tensor
+        renamed[inner if inner.startswith(_UNUSED) else f"{_LANGUAGE}{inner}"] = tensor
     return renamed
 
 
@@ -57,3 +59,38 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
         "head_dim": _HEAD_DIM,
     }
     return {"text_config": {"model_type": "mistral", **text, **CONSTANTS}}
+
+
+def _tiny(layers: int) -> Any:
+    """Return a ``Mistral3Model`` of a few narrow layers for the tokenizer of bytes, with one small layer of vision."""
+    from transformers import Mistral3Config, Mistral3Model
+
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": _HEAD_DIM}
+    sizes = {"vocab_size": 320, "hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": layers}
+    vision = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    return Mistral3Model(
+        Mistral3Config(
+            text_config={"model_type": "mistral", **sizes, **heads, **CONSTANTS},
+            vision_config={"model_type": "pixtral", "image_size": 28, **vision},
+        )
+    )
+
+
+def text_encoder(tiny_name: str, *, layers: int) -> Part:
+    """Return Mistral as a part, without its vision half.
+
+    Args:
+        tiny_name: of its miniature.
+        layers: of its miniature.
+    """
+    return Part(
+        folder="text_encoder",
+        field="text_encoder",
+        class_path="transformers.Mistral3Model",
+        rename=in_transformers_names,
+        config_of=config_of,
+        ignore=_UNUSED,
+        trim=_drop_vision,
+        tiny=partial(_tiny, layers),
+        tiny_name=tiny_name,
+    )

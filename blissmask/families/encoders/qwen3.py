@@ -1,6 +1,6 @@
-"""Qwen3 as a text encoder: names, sizes from shapes, its chat template, and a miniature.
+"""Qwen3 as a text encoder: names, sizes from shapes, and a miniature.
 
-Sources: the configurations of Qwen3-4B and Qwen3-8B, transformers' ``Qwen3Model``, the template in their tokenizers.
+Sources: the configurations of Qwen3-4B and Qwen3-8B, transformers' ``Qwen3Model``.
 """
 
 from __future__ import annotations
@@ -9,17 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 
-HEAD = "lm_head."
-SPECIALS = ("<|im_start|>", "<|im_end|>")
+_HEAD = "lm_head."
 TINY_WIDTH = 128
 _KIND = "Qwen3 text encoder"
-
-
-def chat(caption: str) -> str:
-    """Return a caption as the user's turn of a chat, with the beginning of the answer."""
-    return f"<|im_start|>user\n{caption}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def in_transformers_names(tensors: Tensors) -> Tensors:
@@ -62,3 +57,22 @@ def tiny(layers: int = 4) -> Any:
     sizes = {"vocab_size": 320, "hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": layers}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 128}
     return Qwen3Model(Qwen3Config(**sizes, **heads, **_CONSTANTS))
+
+
+def text_encoder(tiny_name: str, *, layers: int = 4) -> Part:
+    """Return Qwen3 as a part.
+
+    Args:
+        tiny_name: of its miniature.
+        layers: of its miniature.
+    """
+    return Part(
+        folder="text_encoder",
+        field="text_encoder",
+        class_path="transformers.Qwen3Model",
+        rename=in_transformers_names,
+        config_of=config_of,
+        ignore=(_HEAD,),
+        tiny=partial(tiny, layers),
+        tiny_name=tiny_name,
+    )

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 
 HEAD = "lm_head."
@@ -110,3 +111,21 @@ def tiny() -> Any:
     text = {"vocab_size": 320, "hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": 4, **heads}
     vision = {"hidden_size": 80, "out_hidden_size": TINY_WIDTH, "intermediate_size": 64, "depth": 2, "num_heads": 1}
     return Qwen2_5_VLModel(Qwen2_5_VLConfig(**vl_config(text, vision)))
+
+
+def _tiny_language() -> Any:
+    return tiny().language_model
+
+
+def language_half(tiny_name: str) -> Part:
+    """Return the language half of Qwen2.5-VL as a part; ``tiny_name`` is its miniature's."""
+    return Part(
+        folder="text_encoder",
+        field="text_encoder",
+        class_path="transformers.Qwen2_5_VLTextModel",
+        rename=in_language_names,
+        config_of=language_config_of,
+        ignore=(HEAD, VISION),
+        tiny=_tiny_language,
+        tiny_name=tiny_name,
+    )

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-UNUSED = ("text_model.", "logit_scale", "logit_bias", "embeddings.position_ids")
+_UNUSED = ("text_model.", "logit_scale", "logit_bias", "embeddings.position_ids")
 """The text half, and what compares texts with pictures."""
 TINY_WIDTH = 72
 # Width of a head in so400m; no tensor's shape tells it.
@@ -59,9 +60,23 @@ def features(model: Any, pictures_B3HW: Tensor) -> Tensor:
     return model(small_B3HW.to(weight.device, weight.dtype)).last_hidden_state.float()  # type: ignore[no-any-return]
 
 
-def tiny() -> Any:
+def _tiny() -> Any:
     """Return a two-layer ``SiglipVisionModel`` for pictures of 28 pixels."""
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
     sizes = {"hidden_size": TINY_WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1}
     return SiglipVisionModel(SiglipVisionConfig(**sizes, image_size=28, patch_size=14))
+
+
+def image_encoder(tiny_name: str) -> Part:
+    """Return SigLIP's vision half as a part; ``tiny_name`` is its miniature's."""
+    return Part(
+        folder="image_encoder",
+        field="image_encoder",
+        class_path="transformers.SiglipVisionModel",
+        rename=in_transformers_names,
+        config_of=config_of,
+        ignore=_UNUSED,
+        tiny=_tiny,
+        tiny_name=tiny_name,
+    )

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors, count_of, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-UNUSED = ("decoder.", "lm_head.")
-TINY_BYT5_WIDTH = 32
+_UNUSED = ("decoder.", "lm_head.")
+TINY_WIDTH = 32
 _KIND = "T5 text encoder"
 
 # Left: the Wan repositories' `models_t5_umt5-xxl-enc-bf16.pth`. Right: transformers' UMT5EncoderModel, and ComfyUI.
@@ -78,9 +79,48 @@ def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     }
 
 
-def tiny_byt5() -> Any:
+def umt5(tiny_name: str) -> Part:
+    """Return UMT5-XXL as a part; ``tiny_name`` is its miniature's."""
+    return Part(
+        folder="text_encoder",
+        field="text_encoder",
+        class_path="transformers.UMT5EncoderModel",
+        rename=in_transformers_names,
+        config_of=config_of,
+        ignore=_UNUSED,
+        tiny=_tiny_umt5,
+        tiny_name=tiny_name,
+    )
+
+
+def byt5(tiny_name: str) -> Part:
+    """Return byT5 small as a part, the second text encoder of a model; ``tiny_name`` is its miniature's.
+
+    Its tokens are bytes, so it needs no tokenizer's files.
+    """
+    return Part(
+        folder="text_encoder_2",
+        field="text_encoder_2",
+        class_path="transformers.T5EncoderModel",
+        rename=in_transformers_names,
+        config_of=config_of,
+        ignore=_UNUSED,
+        tiny=_tiny_byt5,
+        tiny_name=tiny_name,
+    )
+
+
+def _tiny_umt5() -> Any:
+    """Return a two-block ``UMT5EncoderModel`` for the tokenizer of bytes."""
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    sizes = {"vocab_size": 320, "d_model": TINY_WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    return UMT5EncoderModel(UMT5Config(**sizes, is_encoder_decoder=False))
+
+
+def _tiny_byt5() -> Any:
     """Return a two-block ``T5EncoderModel`` for ``ByT5Tokenizer``, whose tokens are bytes."""
     from transformers import T5Config, T5EncoderModel
 
-    sizes = {"vocab_size": 384, "d_model": TINY_BYT5_WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    sizes = {"vocab_size": 384, "d_model": TINY_WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
     return T5EncoderModel(T5Config(**sizes, feed_forward_proj="gated-gelu", is_encoder_decoder=False))

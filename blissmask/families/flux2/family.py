@@ -10,7 +10,7 @@ from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tune
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.flux2 import names, parts
-from blissmask.families.flux2.templates import ROWS, TextTemplate
+from blissmask.families.flux2.templates import ROWS, TextReading
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl_flux2
 from blissmask.families.vae.latent_encoder import latents_alone, latents_with_controls
@@ -27,7 +27,7 @@ def flux2(
     metadata_name: str,
     modelspec: str,
     text: tuple[Part, Tokenizer],
-    template: TextTemplate,
+    reading: TextReading,
     denoiser: Part,
     guided: bool = False,
 ) -> Family:
@@ -37,7 +37,7 @@ def flux2(
         name: as on the command line.
         cache_suffix, metadata_name, modelspec: musubi-tuner's.
         text: text encoder and tokenizer.
-        template: the wording around captions.
+        reading: how text is read.
         denoiser: the denoiser.
         guided: whether it was distilled for guidance.
     """
@@ -46,11 +46,11 @@ def flux2(
         return Task(
             latents=(kl_flux2.VAE_ENCODER,),
             text=text,
-            template=template.fingerprint,
+            template=reading.fingerprint,
             denoisers={"": denoiser},
             contents={"latents_control_0": (_LATENT.channels, 1, "H", "W")} if edits else {},
             text_contents={"ctx_vec": (ROWS, parts.TEXT_WIDTHS[name])},
-            methods=partial(_methods, template, edits=edits, guided=guided),
+            methods=partial(_methods, reading, edits=edits, guided=guided),
             takes_videos=False,
             control_range=parts.CONTROL_RANGE if edits else (0, 0),
             # What musubi-tuner trains with.
@@ -72,15 +72,15 @@ def flux2(
     )
 
 
-def _methods(template: TextTemplate, *, edits: bool, guided: bool) -> Methods:
+def _methods(reading: TextReading, *, edits: bool, guided: bool) -> Methods:
     from blissmask.families.flux2 import denoiser, preview, text
 
     previews = (preview.DEV, preview.DEV_EDIT) if guided else (preview.KLEIN, preview.KLEIN_EDIT)
     return Methods(
         vae=kl_flux2.Flux2VaeEncoder,
         encode_item=latents_with_controls if edits else latents_alone,
-        text=partial(text.Flux2TextEncoder, template=template),
-        caption_limit=template.caption_limit,
+        text=partial(text.Flux2TextEncoder, reading=reading),
+        captions=reading.captions,
         denoiser=partial(denoiser.Flux2Denoiser, edits=edits),
         preview=previews[edits],
     )

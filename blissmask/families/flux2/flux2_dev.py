@@ -11,7 +11,7 @@ ARCHITECTURE = flux2(
     metadata_name="flux_2_dev",
     modelspec="Flux.2-dev/lora",
     text=(parts.MISTRAL, parts.MISTRAL_TOKENIZER),
-    template=templates.DEV,
+    reading=templates.DEV,
     denoiser=parts.DEV,
     guided=True,
 )

@@ -11,6 +11,6 @@ ARCHITECTURE = flux2(
     metadata_name="flux_2_klein_9b",
     modelspec="Flux.2-klein-9b/lora",
     text=(parts.QWEN, parts.QWEN_TOKENIZER),
-    template=templates.KLEIN,
+    reading=templates.KLEIN,
     denoiser=parts.KLEIN_9B,
 )

@@ -61,29 +61,11 @@ def _denoiser(name: str) -> Part:
     )
 
 
-QWEN = Part(
-    folder="text_encoder",
-    field="text_encoder",
-    class_path="transformers.Qwen3Model",
-    rename=qwen3.in_transformers_names,
-    config_of=qwen3.config_of,
-    ignore=(qwen3.HEAD,),
-    tiny=tiny.qwen,
-    tiny_name="flux2-klein",
-)
-QWEN_TOKENIZER = Tokenizer(encoder=QWEN, specials=templates.KLEIN.specials)
-MISTRAL = Part(
-    folder="text_encoder",
-    field="text_encoder",
-    class_path="transformers.Mistral3Model",
-    rename=mistral.in_transformers_names,
-    config_of=mistral.config_of,
-    ignore=mistral.UNUSED,
-    trim=mistral.drop_vision,
-    tiny=tiny.mistral,
-    tiny_name="flux2-dev",
-)
-MISTRAL_TOKENIZER = Tokenizer(encoder=MISTRAL, specials=templates.DEV.specials)
+# One layer more than are read in miniature: the last state has passed the final norm.
+QWEN = qwen3.text_encoder("flux2-klein", layers=templates.KLEIN.taps[-1] + 1)
+QWEN_TOKENIZER = Tokenizer(encoder=QWEN, specials=templates.KLEIN.captions.specials)
+MISTRAL = mistral.text_encoder("flux2-dev", layers=templates.DEV.taps[-1] + 1)
+MISTRAL_TOKENIZER = Tokenizer(encoder=MISTRAL, specials=templates.DEV.captions.specials)
 KLEIN_4B = _denoiser("flux2-klein-4b")
 KLEIN_9B = _denoiser("flux2-klein-9b")
 DEV = replace(_denoiser("flux2-dev"), tiny=tiny.guided_denoiser)

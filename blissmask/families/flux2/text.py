@@ -13,7 +13,7 @@ from torch import Tensor
 
 from blissmask.families.encoders.taps import cut_after, tapped_states
 from blissmask.families.encoders.text_batches import batches_by_length
-from blissmask.families.flux2.templates import ROWS, TextTemplate
+from blissmask.families.flux2.templates import ROWS, TextReading
 from blissmask.families.protocol import EncodedText
 
 
@@ -24,16 +24,16 @@ class Flux2TextEncoder:
         model: ``Qwen3Model``, or ``Mistral3Model``, of which the language half is run. Layers after the last tap are
             removed.
         tokenizer: its tokenizer, which also says on which side it pads.
-        template: the wording around captions.
-        identity: names weights, tokenizer and template.
+        reading: the wording around captions, and the taps.
+        identity: names weights, tokenizer and wording.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, template: TextTemplate, *, identity: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, reading: TextReading, *, identity: str) -> None:
         self.identity = identity
-        self._taps = template.taps
+        self._taps = reading.taps
         self._decoder = cut_after(getattr(model, "language_model", model), self._taps[-1])
         self._tokenizer = tokenizer
-        self._template = template
+        self._captions = reading.captions
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[str], images: Sequence[Sequence[Tensor]] | None = None) -> list[EncodedText]:
@@ -48,9 +48,8 @@ class Flux2TextEncoder:
 
     def _rows(self, captions: Sequence[str]) -> list[Tensor]:
         tokens = self._tokenizer(
-            [self._template.around(caption) for caption in captions],
-            # The template holds the token that begins a text.
-            add_special_tokens=False,
+            [self._captions.around(caption) for caption in captions],
+            add_special_tokens=self._captions.marks,
             padding="max_length",
             truncation=True,
             max_length=ROWS,

@@ -14,7 +14,7 @@ def _methods() -> Methods:
     return Methods(
         vae=vae.HunyuanVaeEncoder,
         text=text.HunyuanTextEncoder,
-        caption_limit=text.LIMIT,
+        captions=parts.CAPTIONS,
         denoiser=denoiser.HunyuanDenoiser,
         preview=preview.PREVIEW,
     )

@@ -7,14 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.families.encoders import llama
+from blissmask.families.encoders.captions import CaptionTemplate
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.hunyuan import names, tiny
 from blissmask.families.vae.encoding import without_decoder
 
-# The wording of the template is in `text`; its special tokens are here, since the tokenizer must know them.
-TEMPLATE_TOKENS = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+# The wording is the model's training data: a changed letter changes every embedding.
+CAPTIONS = CaptionTemplate(
+    tokens=256,
+    head="<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
+    "1. The main content and theme of the video."
+    "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects."
+    "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects."
+    "4. background environment, light, style and atmosphere."
+    "5. camera angles, movements, and transitions used in the video:<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\n",
+    tail="<|eot_id|>",
+    specials=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+)
+"""Of Llama, whose rows the denoiser reads. CLIP makes one vector of the first 77 tokens, which names the subject."""
 # Width of a head in every CLIP text model; no tensor's shape tells it.
 _CLIP_HEAD_DIM = 64
 
@@ -88,17 +101,8 @@ VAE = Part(
     tiny_name="hunyuan",
 )
 VAE_ENCODER = without_decoder(VAE)
-LLAMA = Part(
-    folder="text_encoder",
-    field="text_encoder",
-    class_path="transformers.LlamaModel",
-    rename=llama.in_transformers_names,
-    config_of=llama.config_of,
-    ignore=llama.UNUSED,
-    tiny=tiny.llama,
-    tiny_name="hunyuan",
-)
-LLAMA_TOKENIZER = Tokenizer(encoder=LLAMA, specials=TEMPLATE_TOKENS)
+LLAMA = llama.text_encoder("hunyuan")
+LLAMA_TOKENIZER = Tokenizer(encoder=LLAMA, specials=CAPTIONS.specials)
 CLIP = Part(
     folder="text_encoder_2",
     field="text_encoder_2",

@@ -1,12 +1,11 @@
-"""The parts of HunyuanVideo in miniature."""
+"""The parts of HunyuanVideo in miniature, beside Llama's own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from blissmask.families.encoders.llama import LLAMA3
+from blissmask.families.encoders import llama
 
-LLAMA_WIDTH = 128
 CLIP_WIDTH = 64
 
 
@@ -15,14 +14,6 @@ def vae() -> Any:
     from diffusers import AutoencoderKLHunyuanVideo
 
     return AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1)
-
-
-def llama() -> Any:
-    """Return a four-layer ``LlamaModel`` for the tokenizer of bytes."""
-    from transformers import LlamaConfig, LlamaModel
-
-    sizes = {"vocab_size": 320, "hidden_size": LLAMA_WIDTH, "intermediate_size": 64, "num_hidden_layers": 4}
-    return LlamaModel(LlamaConfig(**sizes, num_attention_heads=1, num_key_value_heads=1, **LLAMA3))
 
 
 def clip_text() -> Any:
@@ -46,4 +37,4 @@ def denoiser() -> Any:
         "num_single_layers": 1,
         "num_refiner_layers": 1,
     }
-    return HunyuanVideoTransformer3DModel(**sizes, text_embed_dim=LLAMA_WIDTH, pooled_projection_dim=CLIP_WIDTH)
+    return HunyuanVideoTransformer3DModel(**sizes, text_embed_dim=llama.TINY_WIDTH, pooled_projection_dim=CLIP_WIDTH)

@@ -21,12 +21,12 @@ def _text_to_video() -> Methods:
     from blissmask.families.hunyuan.vae import HunyuanVaeEncoder
     from blissmask.families.hunyuan15 import preview
     from blissmask.families.hunyuan15.denoiser import Hunyuan15Denoiser
-    from blissmask.families.hunyuan15.text import LIMIT, Hunyuan15TextEncoder
+    from blissmask.families.hunyuan15.text import Hunyuan15TextEncoder
 
     return Methods(
         vae=partial(HunyuanVaeEncoder, convolution="HunyuanVideo15CausalConv3d", norm="HunyuanVideo15RMS_norm"),
         text=Hunyuan15TextEncoder,
-        caption_limit=LIMIT,
+        captions=parts.CAPTIONS,
         denoiser=partial(Hunyuan15Denoiser, train_scale=_LATENT.train_scale, shows_picture=False),
         preview=preview.TEXT_TO_VIDEO,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from blissmask.errors import ModelError
 from blissmask.families.encoders import qwen_vl, siglip, t5
+from blissmask.families.encoders.qwen_chat import captions_in_chat
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
@@ -16,8 +17,24 @@ from blissmask.families.hunyuan15 import names, tiny
 from blissmask.families.vae.encoding import without_decoder
 from blissmask.networks.model_folder import read_config
 
-# The wording of the template is in `text`; its special tokens are here, since the tokenizer must know them.
-TEMPLATE_TOKENS = ("<|im_start|>", "<|im_end|>")
+# The wording and the runs of spaces are the model's training data: a changed letter changes every embedding.
+_SYSTEM = (" " * 9).join(
+    (
+        "You are a helpful assistant. Describe the video by detailing the following aspects:",
+        "1. The main content and theme of the video.",
+        "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects.",
+        "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects.",
+        "4. background environment, light, style and atmosphere.",
+        "5. camera angles, movements, and transitions used in the video.",
+    )
+)
+
+
+def _not_empty(caption: str) -> str:
+    return caption or " "
+
+
+CAPTIONS = captions_in_chat(_SYSTEM, tokens=1000, clean=_not_empty)
 # Names of the embedding of the time that a step ends at, in the original repository and in diffusers.
 _SECOND_TIME = ("time_r_in.", "time_embed.timestep_embedder_r.")
 
@@ -56,38 +73,10 @@ VAE = Part(
     tiny_name="hunyuan15",
 )
 VAE_ENCODER = without_decoder(VAE)
-QWEN = Part(
-    folder="text_encoder",
-    field="text_encoder",
-    class_path="transformers.Qwen2_5_VLTextModel",
-    rename=qwen_vl.in_language_names,
-    config_of=qwen_vl.language_config_of,
-    ignore=(qwen_vl.HEAD, qwen_vl.VISION),
-    tiny=tiny.qwen_language,
-    tiny_name="hunyuan15",
-)
-QWEN_TOKENIZER = Tokenizer(encoder=QWEN, specials=TEMPLATE_TOKENS)
-# Its tokens are bytes, so it needs no tokenizer's files.
-BYT5 = Part(
-    folder="text_encoder_2",
-    field="text_encoder_2",
-    class_path="transformers.T5EncoderModel",
-    rename=t5.in_transformers_names,
-    config_of=t5.config_of,
-    ignore=t5.UNUSED,
-    tiny=t5.tiny_byt5,
-    tiny_name="hunyuan15",
-)
-SIGLIP = Part(
-    folder="image_encoder",
-    field="image_encoder",
-    class_path="transformers.SiglipVisionModel",
-    rename=siglip.in_transformers_names,
-    config_of=siglip.config_of,
-    ignore=siglip.UNUSED,
-    tiny=siglip.tiny,
-    tiny_name="hunyuan15",
-)
+QWEN = qwen_vl.language_half("hunyuan15")
+QWEN_TOKENIZER = Tokenizer(encoder=QWEN, specials=CAPTIONS.specials)
+BYT5 = t5.byt5("hunyuan15")
+SIGLIP = siglip.image_encoder("hunyuan15")
 DENOISER = Part(
     folder="transformer",
     field="dit",

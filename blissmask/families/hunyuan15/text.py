@@ -13,28 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blissmask.families.encoders.caption_limit import CaptionLimit
-from blissmask.families.encoders.llama import without_last_layers
+from blissmask.families.encoders.taps import cut_after
 from blissmask.families.encoders.text_batches import decoder_rows
+from blissmask.families.hunyuan15.parts import CAPTIONS
 from blissmask.families.protocol import EncodedText
 
-_CAPTION_TOKENS = 1000
 _GLYPH_TOKENS = 256
 _SKIPPED_LAYERS = 2
-# The wording and the runs of spaces are the model's training data: a changed letter changes every embedding.
-_SYSTEM = (" " * 9).join(
-    (
-        "You are a helpful assistant. Describe the video by detailing the following aspects:",
-        "1. The main content and theme of the video.",
-        "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects.",
-        "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects.",
-        "4. background environment, light, style and atmosphere.",
-        "5. camera angles, movements, and transitions used in the video.",
-    )
-)
-_HEAD = f"<|im_start|>system\n{_SYSTEM}<|im_end|>\n<|im_start|>user\n"
-_TAIL = "<|im_end|>\n<|im_start|>assistant\n"
-LIMIT = CaptionLimit(tokens=_CAPTION_TOKENS, head=_HEAD)
 _QUOTED = re.compile(r"\"(.*?)\"|“(.*?)”")
 
 
@@ -58,12 +43,10 @@ class Hunyuan15TextEncoder:
         from transformers import ByT5Tokenizer
 
         self.identity = identity
-        self._qwen = without_last_layers(qwen, _SKIPPED_LAYERS)
+        self._qwen = cut_after(qwen, len(qwen.layers) - _SKIPPED_LAYERS)
         self._qwen_tokenizer = qwen_tokenizer
         self._byt5 = byt5
         self._byt5_tokenizer = ByT5Tokenizer()
-        # 108 rows with the released tokenizer.
-        self._head_rows = len(self._ids(_HEAD))
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[str], images: Sequence[Sequence[Tensor]] | None = None) -> list[EncodedText]:
@@ -72,18 +55,15 @@ class Hunyuan15TextEncoder:
         ``images`` are not looked at.
         """
         glyphs = {caption: glyph_text(caption) for caption in captions}
-        caption_rows = self._caption_rows(set(captions))
+        # The head has 108 rows with the released tokenizer.
+        head_rows = CAPTIONS.head_tokens(self._qwen_tokenizer)
+        caption_rows = decoder_rows(self._qwen, CAPTIONS.token_ids(self._qwen_tokenizer, captions), skip=head_rows)
         glyph_rows = {text: self._glyph_rows(text) for text in set(glyphs.values())}
         encoded = []
         for caption in captions:
             tensors = {"vl_embed": caption_rows[caption], "byt5_embed": glyph_rows[glyphs[caption]]}
             encoded.append(EncodedText(tensors, variable_length=frozenset(tensors)))
         return encoded
-
-    def _caption_rows(self, captions: set[str]) -> dict[str, Tensor]:
-        limit = self._head_rows + _CAPTION_TOKENS
-        token_ids = {caption: self._ids(_HEAD + (caption or " ") + _TAIL)[:limit] for caption in captions}
-        return decoder_rows(self._qwen, token_ids, skip=self._head_rows)
 
     def _glyph_rows(self, text: str) -> Tensor:
         weight = self._byt5.shared.weight
@@ -92,6 +72,3 @@ class Hunyuan15TextEncoder:
         tokens = self._byt5_tokenizer(text, max_length=_GLYPH_TOKENS, truncation=True, add_special_tokens=True)
         ids_1L = torch.tensor([tokens["input_ids"]], device=weight.device)
         return self._byt5(input_ids=ids_1L).last_hidden_state[0].cpu()  # type: ignore[no-any-return]
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self._qwen_tokenizer(text)["input_ids"])

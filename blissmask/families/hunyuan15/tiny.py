@@ -1,4 +1,4 @@
-"""The parts of HunyuanVideo 1.5 in miniature."""
+"""The VAE and the denoiser of HunyuanVideo 1.5 in miniature."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ def vae() -> Any:
     return AutoencoderKLHunyuanVideo15(block_out_channels=(8, 16, 32, 64, 64), layers_per_block=1)
 
 
-def qwen_language() -> Any:
-    """Return a four-layer ``Qwen2_5_VLTextModel`` for the tokenizer of bytes."""
-    return qwen_vl.tiny().language_model
-
-
 def denoiser() -> Any:
     """Return a two-block ``HunyuanVideo15Transformer3DModel``."""
     from diffusers import HunyuanVideo15Transformer3DModel
@@ -27,6 +22,6 @@ def denoiser() -> Any:
     return HunyuanVideo15Transformer3DModel(
         **sizes,
         text_embed_dim=qwen_vl.TINY_WIDTH,
-        text_embed_2_dim=t5.TINY_BYT5_WIDTH,
+        text_embed_2_dim=t5.TINY_WIDTH,
         image_embed_dim=siglip.TINY_WIDTH,
     )

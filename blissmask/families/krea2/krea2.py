@@ -18,7 +18,7 @@ def _methods() -> Methods:
     return Methods(
         vae=partial(WanVaeEncoder, convolution="QwenImageCausalConv3d", norm="QwenImageRMS_norm"),
         text=text.Krea2TextEncoder,
-        caption_limit=text.LIMIT,
+        captions=parts.CAPTIONS,
         denoiser=denoiser.Krea2Denoiser,
         preview=preview.PREVIEW,
     )

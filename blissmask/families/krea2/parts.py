@@ -6,19 +6,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blissmask.families.encoders import qwen3_vl, qwen_vl
+from blissmask.families.encoders import qwen3_vl
+from blissmask.families.encoders.qwen_chat import captions_in_chat
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.krea2 import tiny
 from blissmask.families.krea2.names import rename_denoiser
-from blissmask.families.qwen.templates import GENERATE, TAIL
+from blissmask.families.qwen import templates as qwen
 
 TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)
 """The states of the text encoder that are kept of each row. Source: diffusers' Krea2Pipeline."""
-MOST_ROWS = 512
-"""Rows of a caption and of the tail of the template. Source: the same."""
-TEMPLATE = (GENERATE.head, TAIL, f"{MOST_ROWS} rows", f"taps {TAPS}")
+CAPTIONS = captions_in_chat(qwen.GENERATE.system, tokens=512, keeps_tail=True)
+"""512 rows of a caption and of the tail of the template. Source: the same."""
+TEMPLATE = (CAPTIONS.head, CAPTIONS.tail, f"{CAPTIONS.tokens} rows", f"taps {TAPS}")
 
 
 def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
@@ -48,18 +49,9 @@ def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
     }
 
 
-TEXT_ENCODER = Part(
-    folder="text_encoder",
-    field="text_encoder",
-    class_path="transformers.Qwen3VLModel",
-    rename=qwen_vl.in_transformers_names,
-    config_of=qwen3_vl.config_of,
-    ignore=(qwen_vl.HEAD, qwen_vl.VISION),
-    trim=qwen_vl.drop_vision,
-    tiny=tiny.text_encoder,
-    tiny_name="krea2",
-)
-TOKENIZER = Tokenizer(encoder=TEXT_ENCODER, specials=("<|im_start|>", "<|im_end|>"))
+# All the layers of which states are kept, and one behind them.
+TEXT_ENCODER = qwen3_vl.text_encoder("krea2", layers=TAPS[-1] + 1)
+TOKENIZER = Tokenizer(encoder=TEXT_ENCODER, specials=CAPTIONS.specials)
 DENOISER = Part(
     folder="transformer",
     field="dit",

@@ -11,13 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blissmask.families.encoders.caption_limit import CaptionLimit
 from blissmask.families.encoders.taps import cut_after, tapped_rows
-from blissmask.families.krea2.parts import MOST_ROWS, TAPS
+from blissmask.families.krea2.parts import CAPTIONS, TAPS
 from blissmask.families.protocol import EncodedText
-from blissmask.families.qwen.templates import GENERATE, TAIL
-
-LIMIT = CaptionLimit(tokens=MOST_ROWS, head=GENERATE.head, tail=TAIL)
 
 
 class Krea2TextEncoder:
@@ -33,9 +29,8 @@ class Krea2TextEncoder:
         self.identity = identity
         self._decoder = cut_after(model.language_model, TAPS[-1])
         self._tokenizer = tokenizer
-        # 34 and 5 rows with the released tokenizer.
-        self._head_rows = len(self._ids(GENERATE.head))
-        self._tail = self._ids(TAIL)
+        # 34 with the released tokenizer.
+        self._head_rows = CAPTIONS.head_tokens(tokenizer)
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[str], images: Sequence[Sequence[Tensor]] | None = None) -> list[EncodedText]:
@@ -43,15 +38,10 @@ class Krea2TextEncoder:
 
         ``images`` are not looked at.
         """
-        # The caption is cut before the tail, which every caption keeps.
-        most = self._head_rows + MOST_ROWS - len(self._tail)
-        token_ids = {caption: self._ids(GENERATE.head + caption)[:most] + self._tail for caption in captions}
+        token_ids = CAPTIONS.token_ids(self._tokenizer, captions)
         rows = tapped_rows(self._decoder, token_ids, TAPS)
         return [self._encoded(rows[caption]) for caption in captions]
 
     def _encoded(self, rows_LTD: Tensor) -> EncodedText:
         kept = rows_LTD[self._head_rows :].clone()
         return EncodedText({"krea2_vl_embed": kept}, variable_length=frozenset({"krea2_vl_embed"}))
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text)["input_ids"])

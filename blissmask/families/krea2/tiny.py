@@ -1,15 +1,10 @@
-"""The parts of Krea 2 in miniature."""
+"""The denoiser of Krea 2 in miniature."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from blissmask.families.encoders import qwen3_vl
-
-
-def text_encoder() -> Any:
-    """Return a ``Qwen3VLModel`` with all 36 layers, of which the family taps twelve."""
-    return qwen3_vl.tiny(layers=36)
 
 
 def denoiser() -> Any:

@@ -8,7 +8,7 @@ from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.qwen import parts
-from blissmask.families.qwen.templates import GENERATE
+from blissmask.families.qwen.templates import CAPTIONS, GENERATE
 
 LATENT = LatentSpec(channels=16, spatial_stride=8, temporal_stride=4, grid_multiple=16)
 LORA_READERS = (comfyui(whole_layer, Spelling(""), Spelling("transformer.")), musubi_tuner())
@@ -24,7 +24,7 @@ def methods() -> Methods:
     return Methods(
         vae=partial(WanVaeEncoder, convolution="QwenImageCausalConv3d", norm="QwenImageRMS_norm"),
         text=partial(text.QwenTextEncoder, template=GENERATE),
-        caption_limit=text.LIMIT,
+        captions=CAPTIONS,
         denoiser=partial(denoiser.QwenDenoiser, edits=False),
         preview=preview.TEXT_TO_IMAGE,
     )

@@ -19,7 +19,7 @@ def _methods(template: ChatTemplate) -> Methods:
         qwen_image.methods(),
         encode_item=latents_with_controls,
         text=partial(text.QwenTextEncoder, template=template),
-        caption_limit=None,
+        captions=None,
         denoiser=partial(denoiser.QwenDenoiser, edits=True),
         # The first version edits a single picture.
         preview=preview.EDIT if template is EDIT else preview.EDIT_PLUS,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blissmask.families.encoders import qwen_chat
+
 IMAGE_TOKEN = "<|image_pad|>"
-SPECIALS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN)
+SPECIALS = (*qwen_chat.SPECIALS, "<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN)
 _PICTURE = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
-TAIL = "<|im_end|>\n<|im_start|>assistant\n"
-"""What follows a caption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class ChatTemplate:
     @property
     def head(self) -> str:
         """Return everything before the pictures and the caption; its rows are dropped."""
-        return f"<|im_start|>system\n{self.system}<|im_end|>\n<|im_start|>user\n"
+        return qwen_chat.head(self.system)
 
     def around(self, caption: str, pictures: int) -> str:
         """Return the whole text of a caption with its pictures."""
         shown = "".join(self.picture.format(number + 1) for number in range(pictures)) if self.picture else ""
-        return f"{self.head}{shown}{caption}{TAIL}"
+        return f"{self.head}{shown}{caption}{qwen_chat.TAIL}"
 
     @property
     def fingerprint(self) -> tuple[str, str]:
@@ -49,6 +49,8 @@ GENERATE = ChatTemplate(
     "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships of the "
     "objects and background:"
 )
+CAPTIONS = qwen_chat.captions_in_chat(GENERATE.system, tokens=1024, clean=str.strip)
+"""How captions are read alone; with pictures, they are read at any length."""
 _EDIT_SYSTEM = (
     "Describe the key features of the input image (color, shape, size, texture, objects, background), then explain how "
     "the user's text instruction should alter or modify the image. Generate a new image that meets the user's "

@@ -13,15 +13,10 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import UsageError
-from blissmask.families.encoders.caption_limit import CaptionLimit
 from blissmask.families.encoders.text_batches import decoder_rows
 from blissmask.families.protocol import EncodedText
-from blissmask.families.qwen.templates import GENERATE, IMAGE_TOKEN, ChatTemplate
+from blissmask.families.qwen.templates import CAPTIONS, IMAGE_TOKEN, ChatTemplate
 from blissmask.families.qwen.vision import token_count, vision_patches
-
-_MAX_CAPTION_TOKENS = 1024
-LIMIT = CaptionLimit(tokens=_MAX_CAPTION_TOKENS, head=GENERATE.head, clean=str.strip)
-"""Of captions alone; with pictures, captions of any length are read."""
 
 
 class QwenTextEncoder:
@@ -53,8 +48,9 @@ class QwenTextEncoder:
             UsageError: the template shows pictures and a caption has none.
         """
         if self._template.picture is None:
-            rows = self._alone({caption.strip() for caption in captions})
-            return [_encoded(rows[caption.strip()]) for caption in captions]
+            token_ids = CAPTIONS.token_ids(self._tokenizer, captions)
+            rows = decoder_rows(self._model.language_model, token_ids, skip=self._head_rows)
+            return [_encoded(rows[caption]) for caption in captions]
         if images is None or not all(images):
             raise UsageError(
                 "every caption of an edit model needs a control picture", fix="give the data set a `control_directory`"
@@ -63,11 +59,6 @@ class QwenTextEncoder:
             _encoded(self._with_pictures(caption.strip(), shown))
             for caption, shown in zip(captions, images, strict=True)
         ]
-
-    def _alone(self, captions: set[str]) -> dict[str, Tensor]:
-        limit = self._head_rows + _MAX_CAPTION_TOKENS
-        token_ids = {caption: self._ids(self._template.around(caption, 0))[:limit] for caption in captions}
-        return decoder_rows(self._model.language_model, token_ids, skip=self._head_rows)
 
     def _with_pictures(self, caption: str, images: Sequence[Tensor]) -> Tensor:
         """Encode one caption with its pictures.

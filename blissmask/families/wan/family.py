@@ -68,7 +68,7 @@ def _text_methods(*, cfg_scale: float, shift: float, boundary: float | None) -> 
     return Methods(
         vae=vae.WanVaeEncoder,
         text=text.Umt5TextEncoder,
-        caption_limit=text.LIMIT,
+        captions=text.CAPTIONS,
         denoiser=denoiser.WanDenoiser,
         preview=preview.text_preview(cfg_scale=cfg_scale, shift=shift, boundary=boundary),
     )
@@ -81,7 +81,7 @@ def _image_methods(*, cfg_scale: float, shift: float, boundary: float | None, se
         vae=vae.WanVaeEncoder,
         encode_item=image_to_video.encode_first_frame,
         text=text.Umt5TextEncoder,
-        caption_limit=text.LIMIT,
+        captions=text.CAPTIONS,
         denoiser=denoiser.WanDenoiser,
         preview=preview.image_preview(cfg_scale=cfg_scale, shift=shift, boundary=boundary, sees_clip=sees_clip),
     )

@@ -106,16 +106,7 @@ VAE = Part(
 VAE_ENCODER = without_decoder(VAE)
 VAE_5B = replace(VAE, tiny=tiny.vae_5b, tiny_name="wan22-5b")
 VAE_5B_ENCODER = without_decoder(VAE_5B)
-UMT5 = Part(
-    folder="text_encoder",
-    field="text_encoder",
-    class_path="transformers.UMT5EncoderModel",
-    rename=t5.in_transformers_names,
-    config_of=t5.config_of,
-    ignore=t5.UNUSED,
-    tiny=tiny.umt5,
-    tiny_name="wan",
-)
+UMT5 = t5.umt5("wan")
 TOKENIZER = Tokenizer(encoder=UMT5, load_from=load_tokenizer)
 CLIP = Part(
     folder="image_encoder",

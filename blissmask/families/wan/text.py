@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blissmask.families.encoders.caption_limit import CaptionLimit
+from blissmask.families.encoders.captions import CaptionTemplate
 from blissmask.families.encoders.text_batches import batches_by_length, padded_ids
 from blissmask.families.protocol import EncodedText
 
@@ -29,7 +29,7 @@ def clean_caption(caption: str) -> str:
     return re.sub(r"\s+", " ", mended).strip()
 
 
-LIMIT = CaptionLimit(tokens=MAX_TOKENS - 1, clean=clean_caption)
+CAPTIONS = CaptionTemplate(tokens=MAX_TOKENS - 1, clean=clean_caption)
 """Of what is read, the last token is the end mark."""
 
 

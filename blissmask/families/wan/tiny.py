@@ -1,10 +1,11 @@
-"""The parts of the Wan families in miniature."""
+"""The parts of the Wan families in miniature, beside UMT5's own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-TEXT_WIDTH = 32
+from blissmask.families.encoders import t5
+
 CLIP_WIDTH = 80
 
 
@@ -37,16 +38,6 @@ def vae_5b() -> Any:
     )
 
 
-def umt5() -> Any:
-    """Return a two-block ``UMT5EncoderModel`` for the tokenizer of bytes."""
-    from transformers import UMT5Config, UMT5EncoderModel
-
-    config = UMT5Config(
-        vocab_size=320, d_model=TEXT_WIDTH, d_kv=8, d_ff=64, num_layers=2, num_heads=4, is_encoder_decoder=False
-    )
-    return UMT5EncoderModel(config)
-
-
 def clip() -> Any:
     """Return a two-block ``CLIPVisionModel`` for pictures of 28 pixels."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -64,7 +55,7 @@ def denoiser(*, in_channels: int = 16, out_channels: int = 16, image_dim: int | 
         attention_head_dim=128,
         in_channels=in_channels,
         out_channels=out_channels,
-        text_dim=TEXT_WIDTH,
+        text_dim=t5.TINY_WIDTH,
         freq_dim=32,
         ffn_dim=64,
         num_layers=2,

@@ -20,7 +20,7 @@ def _text_to_video() -> Methods:
     return Methods(
         vae=vae.WanVaeEncoder,
         text=text.Umt5TextEncoder,
-        caption_limit=text.LIMIT,
+        captions=text.CAPTIONS,
         denoiser=partial(Wan5bDenoiser, shows_first_frame=False),
         # Source of the defaults: the Wan 2.2 repository.
         preview=preview.text_preview(cfg_scale=5.0, shift=5.0, vae=parts.VAE_5B, timestep_per_token=True),
@@ -34,7 +34,7 @@ def _image_to_video() -> Methods:
         vae=vae.WanVaeEncoder,
         encode_item=first_frame.encode_first_frame,
         text=text.Umt5TextEncoder,
-        caption_limit=text.LIMIT,
+        captions=text.CAPTIONS,
         denoiser=partial(first_frame.Wan5bDenoiser, shows_first_frame=True),
         preview=preview.image_preview(cfg_scale=5.0, shift=5.0, vae=parts.VAE_5B, timestep_per_token=True),
     )

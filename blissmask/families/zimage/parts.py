@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.families.encoders import qwen3
+from blissmask.families.encoders.qwen_chat import captions_in_chat
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
@@ -17,6 +18,8 @@ from blissmask.families.zimage.names import rename_denoiser
 
 PATCH = 2
 """Latent cells along a side of a token."""
+CAPTIONS = captions_in_chat(tokens=512, counts_head=True)
+"""512 tokens of a caption with its template; the end is cut off, as in training of the model."""
 _IGNORED = ("norm_final.",)
 """ComfyUI's files hold a norm of this name that no code reads."""
 
@@ -63,17 +66,8 @@ VAE = Part(
     tiny_name="z-image",
 )
 VAE_ENCODER = without_decoder(VAE)
-TEXT_ENCODER = Part(
-    folder="text_encoder",
-    field="text_encoder",
-    class_path="transformers.Qwen3Model",
-    rename=qwen3.in_transformers_names,
-    config_of=qwen3.config_of,
-    ignore=(qwen3.HEAD,),
-    tiny=qwen3.tiny,
-    tiny_name="z-image",
-)
-TOKENIZER = Tokenizer(encoder=TEXT_ENCODER, specials=qwen3.SPECIALS)
+TEXT_ENCODER = qwen3.text_encoder("z-image")
+TOKENIZER = Tokenizer(encoder=TEXT_ENCODER, specials=CAPTIONS.specials)
 DENOISER = Part(
     folder="transformer",
     field="dit",

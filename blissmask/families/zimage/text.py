@@ -11,15 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blissmask.families.encoders.caption_limit import CaptionLimit
-from blissmask.families.encoders.qwen3 import chat
 from blissmask.families.encoders.taps import cut_after, tapped_rows
 from blissmask.families.protocol import EncodedText
-
-_MOST_TOKENS = 512
-"""Of a caption with its template; the end is cut off, as in training of the model."""
-
-LIMIT = CaptionLimit(tokens=_MOST_TOKENS, head=chat("{}").partition("{}")[0], counts_head=True)
+from blissmask.families.zimage.parts import CAPTIONS
 
 
 class ZImageTextEncoder:
@@ -40,7 +34,7 @@ class ZImageTextEncoder:
     @torch.inference_mode()
     def encode(self, captions: Sequence[str], images: Sequence[Sequence[Tensor]] | None = None) -> list[EncodedText]:
         """Encode captions; see :class:`blissmask.families.protocol.TextEncoder`. ``images`` are not looked at."""
-        token_ids = {caption: self._tokenizer(chat(caption))["input_ids"][:_MOST_TOKENS] for caption in captions}
+        token_ids = CAPTIONS.token_ids(self._tokenizer, captions)
         rows = tapped_rows(self._model, token_ids, (self._tap,))
         return [
             EncodedText({"llm_embed": rows[caption][:, 0].clone()}, variable_length=frozenset({"llm_embed"}))

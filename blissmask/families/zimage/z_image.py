@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from blissmask.cachefile.layout import FrameAxis
-from blissmask.families.encoders.qwen3 import chat
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl
@@ -28,7 +27,7 @@ def _methods() -> Methods:
     return Methods(
         vae=KlVaeEncoder,
         text=text.ZImageTextEncoder,
-        caption_limit=text.LIMIT,
+        captions=parts.CAPTIONS,
         denoiser=denoiser.ZImageDenoiser,
         preview=preview.PREVIEW,
     )
@@ -48,7 +47,7 @@ ARCHITECTURE = Family(
         "t2i": Task(
             latents=(parts.VAE_ENCODER,),
             text=(parts.TEXT_ENCODER, parts.TOKENIZER),
-            template=(chat(""),),
+            template=(parts.CAPTIONS.around(""),),
             denoisers={"": parts.DENOISER},
             text_contents={"llm_embed": ("L", 2560)},
             methods=_methods,

@@ -33,8 +33,3 @@ def test_names_lose_the_prefix_of_a_language_model(prefix):
     model, _ = state_of(qwen3.tiny)
     stored = {f"{prefix}{name}": tensor for name, tensor in stored_shapes(model).items()}
     assert qwen3.in_transformers_names(stored).keys() == model.state_dict().keys()
-
-
-def test_the_template_is_the_chat_of_qwen3():
-    assert qwen3.chat("a cat") == "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n"
-    assert all(special in qwen3.chat("") for special in qwen3.SPECIALS)

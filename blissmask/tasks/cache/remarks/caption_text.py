@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from blissmask.dataset.captions import has_several_lines, looks_like_json
-from blissmask.families.encoders.caption_limit import CaptionReader
+from blissmask.families.encoders.captions import CaptionReader
 from blissmask.tasks.cache.cached_dataset import Model
 from blissmask.tasks.cache.planned_entries import TextEntry
 from blissmask.tasks.cache.remarks.remark import Kind, Remark

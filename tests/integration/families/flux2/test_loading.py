@@ -12,7 +12,7 @@ from transformers import Mistral3Config, Mistral3Model
 from blissmask.errors import ModelError
 from blissmask.families.encoders import mistral
 from blissmask.families.files.loading import build_empty
-from blissmask.families.flux2 import parts, tiny
+from blissmask.families.flux2 import parts
 from blissmask.families.vae import kl_flux2
 from tests.builders.single_files import FP32, assert_same_weights, state_of, stored_shapes, written
 from tests.integration.families.flux2.layouts import (
@@ -91,7 +91,7 @@ def test_the_full_size_vae_is_rebuilt_from_its_shapes():
 
 @pytest.mark.parametrize("prefix", ["model.", "language_model.model.", "model.language_model."])
 def test_mistral_loads_from_every_layout(tmp_path: Path, prefix: str):
-    _, state = state_of(tiny.mistral)
+    _, state = state_of(parts.MISTRAL.tiny)
     language = {key.removeprefix("language_model."): value for key, value in state.items() if "language_model." in key}
     stored = {prefix + key: value for key, value in language.items()}
     # ComfyUI's file holds its tokenizer, those of transformers the head and the vision half.

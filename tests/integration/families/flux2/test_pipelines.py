@@ -104,7 +104,7 @@ def test_padding_stands_where_the_tokenizer_puts_it():
 
 
 def test_picture_marks_are_taken_out_of_captions_of_dev():
-    assert templates.DEV.around("a[IMG]b") == templates.DEV.around("ab")
+    assert templates.DEV.captions.around("a[IMG]b") == templates.DEV.captions.around("ab")
 
 
 def test_latents_are_those_of_the_pipeline(family):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from blissmask.families.encoders import llama
 from blissmask.families.hunyuan import tiny
 from tests.builders.families import TINY, family_of
 from tests.builders.single_files import FP32, state_of
@@ -15,7 +16,7 @@ def test_hunyuan_rows_past_the_caption_are_zero_and_masked():
     encoder = family_of("hunyuan-video").load_text_encoder(TINY, **FP32)
     (text,) = encoder.encode(["hello"])
     rows = int(text.tensors["llm_mask"].sum())
-    assert text.tensors["llm"].shape == (256, tiny.LLAMA_WIDTH)
+    assert text.tensors["llm"].shape == (256, llama.TINY_WIDTH)
     assert rows == len("hello") + 1
     assert text.tensors["llm"][rows:].abs().max() == 0
     assert text.tensors["llm"][:rows].abs().amax(dim=1).min() > 0

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from blissmask.families.encoders.llama import LLAMA3, config_of, without_last_layers
+from blissmask.families.encoders.llama import CONSTANTS, config_of
+from blissmask.families.encoders.taps import cut_after
 from blissmask.families.hunyuan import names, parts, tiny
 from tests.builders.single_files import (
     FP32,
@@ -67,7 +68,7 @@ def test_the_vae_loads_from_comfyuis_layout(tmp_path: Path, prefix: str, decoder
 
 @pytest.mark.parametrize("prefix", ["", "model.", "language_model.model."])
 def test_llama_loads_under_every_prefix(tmp_path: Path, prefix: str):
-    source, state = state_of(tiny.llama)
+    source, state = state_of(parts.LLAMA.tiny)
     path = written(
         tmp_path / "llama.safetensors",
         {**{prefix + key: value for key, value in state.items()}, "lm_head.weight": torch.zeros(2, 2)},
@@ -76,7 +77,7 @@ def test_llama_loads_under_every_prefix(tmp_path: Path, prefix: str):
     assert_same_weights(model, state)
     ids = torch.tensor([[5, 9, 7]])
     expected = source(input_ids=ids, output_hidden_states=True).hidden_states[-3]
-    torch.testing.assert_close(without_last_layers(model, 2)(input_ids=ids).last_hidden_state, expected, rtol=0, atol=0)
+    torch.testing.assert_close(cut_after(model, 2)(input_ids=ids).last_hidden_state, expected, rtol=0, atol=0)
 
 
 def test_clip_loads(tmp_path: Path):
@@ -92,5 +93,5 @@ def test_full_size_models_are_rebuilt_from_their_shapes(part):
 
 
 def test_full_size_text_encoders_are_read_from_their_shapes():
-    assert_transformer_rebuilt_from_shapes("LlamaModel", {**LLAMA_8B, **LLAMA3}, config_of)
+    assert_transformer_rebuilt_from_shapes("LlamaModel", {**LLAMA_8B, **CONSTANTS}, config_of)
     assert_transformer_rebuilt_from_shapes("CLIPTextModel", CLIP_L, parts.clip_config)

@@ -79,14 +79,14 @@ def test_a_denoiser_that_is_distilled_to_few_steps_is_refused_in_the_plan(tmp_pa
 
 
 def test_siglip_loads(tmp_path: Path):
-    _, state = state_of(siglip.tiny)
+    _, state = state_of(parts.SIGLIP.tiny)
     stored = {f"vision_model.{key}": value for key, value in state.items()}
     path = written(tmp_path / "siglip.safetensors", stored)
     assert_same_weights(parts.SIGLIP.load_file(path, **FP32), state)
 
 
 def test_byt5_loads(tmp_path: Path):
-    _, state = state_of(t5.tiny_byt5)
+    _, state = state_of(parts.BYT5.tiny)
     stored = {key: value for key, value in state.items() if key != "encoder.embed_tokens.weight"}
     path = written(tmp_path / "byt5.safetensors", stored)
     assert_same_weights(parts.BYT5.load_file(path, **FP32), state)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.families.krea2.parts import MOST_ROWS, TAPS
+from blissmask.families.krea2.parts import CAPTIONS, TAPS
 from blissmask.families.protocol import Batch
-from blissmask.families.qwen.denoiser import unpack
+from blissmask.families.qwen.parts import PATCH
+from blissmask.families.tokens import unpack
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.families import TINY, family_of, tiny_denoiser
 from tests.builders.single_files import FP32
@@ -51,13 +52,13 @@ def test_text_rows_are_those_of_the_pipeline_without_its_padding(caption: str):
         states, mask = pipeline().get_text_hidden_states(caption)
     rows = rows_of(caption)
     assert rows.shape[1:] == (len(TAPS), 128)
-    assert len(rows) <= MOST_ROWS
+    assert len(rows) <= CAPTIONS.tokens
     torch.testing.assert_close(rows, states[0][mask[0]], rtol=1e-5, atol=1e-5)
 
 
 def test_a_caption_that_is_too_long_keeps_the_tail_of_the_template():
     rows = rows_of("a" * 1000)
-    assert len(rows) == MOST_ROWS
+    assert len(rows) == CAPTIONS.tokens
     assert torch.equal(rows_of("a" * 2000), rows)
 
 
@@ -73,11 +74,11 @@ def test_a_prediction_is_the_one_of_the_pipelines_call():
     size = {"height": SIDE, "width": 2 * SIDE}
     made(CAPTION, **size, num_inference_steps=1, guidance_scale=0.0, generator=noise, output_type="latent")
     handle.remove()
-    noisy = unpack(seen["hidden_states"], SIDE // 8, 2 * SIDE // 8)
+    noisy = unpack(seen["hidden_states"], SIDE // 8, 2 * SIDE // 8, PATCH)
     batch = Batch(noisy, seen["timestep"], {"krea2_vl_embed": [rows_of(CAPTION)]})
     with torch.no_grad():
         velocity = tiny_denoiser("krea2").predict(batch)
-    expected = unpack(seen["output"], SIDE // 8, 2 * SIDE // 8)
+    expected = unpack(seen["output"], SIDE // 8, 2 * SIDE // 8, PATCH)
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(velocity, expected, rtol=1e-5, atol=1e-5)
 

@@ -128,7 +128,7 @@ def test_a_file_of_scaled_float8_is_multiplied_by_its_scales(tmp_path: Path):
 @pytest.mark.parametrize("old_names", [True, False], ids=["comfyui", "transformers"])
 @pytest.mark.parametrize("vision", [True, False])
 def test_the_text_encoder_loads_with_and_without_vision(tmp_path: Path, old_names: bool, vision: bool):
-    _, state = state_of(tiny.text_encoder)
+    _, state = state_of(parts.TEXT_ENCODER.tiny)
     stored = {}
     for key, value in state.items():
         if key.startswith("visual."):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import CacheError, UsageError
+from blissmask.families.encoders import t5
 from blissmask.families.protocol import Batch, OneFrame
 from blissmask.families.wan import tiny
 from blissmask.families.wan.image_to_video import clip_features
@@ -42,8 +43,8 @@ def test_wan_captions_are_cut_at_512_tokens_with_their_end_mark():
 
 def test_wan_pads_text_with_zero_rows_to_512():
     denoiser = tiny_denoiser("wan21", "t2v")
-    noisy, level, text = random_pixels(1, 16, 1, 4, 4), torch.tensor([0.25]), random_pixels(7, tiny.TEXT_WIDTH)
-    padded = torch.zeros(1, 512, tiny.TEXT_WIDTH)
+    noisy, level, text = random_pixels(1, 16, 1, 4, 4), torch.tensor([0.25]), random_pixels(7, t5.TINY_WIDTH)
+    padded = torch.zeros(1, 512, t5.TINY_WIDTH)
     padded[0, :7] = text
     with torch.no_grad():
         expected = denoiser.module(noisy, torch.tensor([250.0]), padded, return_dict=False)[0]

@@ -101,7 +101,7 @@ def test_full_size_vae_configuration_is_read_from_shapes():
 
 @pytest.mark.parametrize("layout", ["original", "comfyui"])
 def test_umt5_loads_and_encodes_the_same(tmp_path: Path, layout: str):
-    model, state = state_of(tiny.umt5)
+    model, state = state_of(parts.UMT5.tiny)
     del state["encoder.embed_tokens.weight"]
     if layout == "original":
         state = in_original_names(state, t5.UMT5)
