@@ -7,11 +7,12 @@ the dataset, then in [general], then the default.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
-from blissmask.config.fields import Count, FilePath, Index, Int, Number, Section, Suffix, Switch, option
+from blissmask.config.fields import Count, FilePath, Index, Int, Number, Section, Suffix, Switch, Text, option
 
 _SIZE = "Size and buckets"
 _CAPTION = "Captions"
@@ -45,6 +46,24 @@ Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
 
 CaptionStyle = Literal["text", "lines", "json"]
 
+PLACEHOLDERS = frozenset({"trigger", "class_word"})
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
+"""A word in braces, as templates of captions hold."""
+
+
+def _known_placeholders(text: str) -> str:
+    unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(text) if name not in PLACEHOLDERS]
+    if unknown:
+        known = ", ".join(f"{{{name}}}" for name in sorted(PLACEHOLDERS))
+        raise ValueError(
+            f"must be a caption that names no placeholders but {known}, and this names {', '.join(unknown)}"
+        )
+    return text
+
+
+Template = Annotated[Text, AfterValidator(_known_placeholders)]
+"""A caption with placeholders: ``{trigger}``, ``{class_word}``."""
+
 
 class GeneralSection(Section):
     """[general]: what every dataset inherits."""
@@ -60,6 +79,21 @@ class GeneralSection(Section):
         "What a caption file holds: one text, a caption in each line of which one is drawn, or JSON",
         panel=_CAPTION,
         default_text="text",
+    )
+    caption: Template | None = option(
+        None,
+        "Caption of photos and videos without a caption file, e.g. `a photo of {trigger}`",
+        panel=_CAPTION,
+        first=True,
+        default_text="a missing caption is an error",
+    )
+    trigger: Text | None = option(
+        None, "Word that stands for the subject; captions may hold it as {trigger}", panel=_CAPTION, first=True
+    )
+    class_word: Text | None = option(
+        None,
+        "What the subject is, in a word that the base model knows, such as `woman`; {class_word} in captions",
+        panel=_CAPTION,
     )
     batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
     num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)

@@ -11,12 +11,13 @@ A caption file holds what ``caption_style`` says:
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from blissmask.config.dataset_section import CaptionStyle
+from blissmask.config.dataset_section import PLACEHOLDER, PLACEHOLDERS, CaptionStyle, GeneralSection
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item import DatasetItem, MediaFile
 from blissmask.dataset.item_keys import stem_key
@@ -25,6 +26,11 @@ from blissmask.errors import InputError
 from blissmask.storage.limits import MOST_CAPTION, refuse_larger
 from blissmask.storage.ordinary import read_text
 
+HOW_TO_CAPTION = (
+    "write them, an empty file for no caption; or give all of them one with "
+    '`caption = "a photo of {trigger}"` and `trigger` under [general]'
+)
+"""How to mend that captions are missing."""
 DEFAULT_EXTENSION = ".txt"
 """Extension of captions where a data set names none."""
 
@@ -75,6 +81,25 @@ def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
             return _from_json(text, item.caption_path, seed=item.media.stem)
         case "text":
             return text
+
+
+def words_for(section: GeneralSection) -> dict[str, str | None]:
+    """Return placeholder -> the word that a data set has for it; None or empty for none."""
+    return {name: getattr(section, name) for name in sorted(PLACEHOLDERS)}
+
+
+def fill_in(text: str, words: Mapping[str, str | None]) -> str:
+    """Return a caption with the words for its placeholders, e.g. ``{trigger}``; other braces stay as they are."""
+
+    def word(match: re.Match[str]) -> str:
+        return words.get(match[1]) or match[0]
+
+    return PLACEHOLDER.sub(word, text)
+
+
+def blanks(text: str, words: Mapping[str, str | None]) -> list[str]:
+    """Return the names in ``words`` that stand in a caption in braces and have no word."""
+    return [name for name in dict.fromkeys(PLACEHOLDER.findall(text)) if name in words and not words[name]]
 
 
 def has_several_lines(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.captions import DEFAULT_EXTENSION
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks, unread_warning
-from blissmask.dataset.item import DatasetItem, MediaKind
+from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, Problem, UsageError
@@ -103,8 +104,27 @@ def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[tuple[DatasetItem,
     extension = dataset.caption_extension or DEFAULT_EXTENSION
     captions = dataset.caption_directory or folder
     _refuse_missing_folder(dataset.caption_directory)
-    items = tuple(DatasetItem(file, caption_path=captions / f"{file.stem}{extension}") for file in media)
+    items = tuple(_with_caption(file, captions / f"{file.stem}{extension}", dataset.caption) for file in media)
     return items, unread_warning(folder, media, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO)
+
+
+def lacking_captions(dataset: DatasetSection) -> list[Path]:
+    """Return the photos or videos of a data set's folder without a caption; none where it gives them one, or a list.
+
+    Raises:
+        InputError: a folder cannot be read, is empty, or names collide.
+    """
+    if dataset.caption is not None or (dataset.image_directory is None and dataset.video_directory is None):
+        return []
+    items, _ = _found(dataset, MediaKind.VIDEO if dataset.image_directory is None else MediaKind.IMAGE)
+    return [item.media.path for item in items if item.caption_path is not None and not item.caption_path.exists()]
+
+
+def _with_caption(media: MediaFile, path: Path, default: str | None) -> DatasetItem:
+    """Return an item with its caption file, or with the caption ``default`` where there is no such file."""
+    if default is not None and not os.path.lexists(path):
+        return DatasetItem(media, caption=default, has_default_caption=True)
+    return DatasetItem(media, caption_path=path)
 
 
 def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:

@@ -46,7 +46,8 @@ class DatasetItem:
     Attributes:
         media: the photo or video; a video may be a folder of frames.
         caption_path: its caption file, which may be missing on disk; None when ``caption`` holds the text.
-        caption: the text where a JSONL line gives it; None when a file holds it.
+        caption: the text where a JSONL line or the data set gives it; None when a file holds it.
+        has_default_caption: whether ``caption`` is the one that the data set gives to all items without a file.
         mask_path: its mask: a picture, a video, or a folder of frames; None when there is none.
         control_paths: its control pictures in their order, or its control video.
     """
@@ -54,6 +55,7 @@ class DatasetItem:
     media: MediaFile
     caption_path: Path | None = None
     caption: str | None = None
+    has_default_caption: bool = False
     mask_path: Path | None = None
     control_paths: tuple[Path, ...] = ()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
+from blissmask.dataset.captions import HOW_TO_CAPTION
+from blissmask.dataset.collect import lacking_captions
 from blissmask.dataset.item import MediaFile
+from blissmask.errors import Problem
 from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
@@ -20,6 +23,7 @@ from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_cla
 from blissmask.tasks.masks.maker import MaskMaker
 from blissmask.tasks.run.folders import FolderPair, pairs_to_do
 from blissmask.tasks.run.plan import Explanation, Plan, PlannedItem
+from blissmask.tasks.run.wording import counted
 
 COMMAND = "masks"
 
@@ -88,6 +92,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
     for pair in pairs:
         found[pair], unread = find_for_masks(pair.input, options.media, frames=making.frames)
         warnings += unread
+    warnings += _caption_warning(config, pairs)
     items, forms = settle_forms(_decided(found, making), making)
     return MasksPlan(
         command=COMMAND,
@@ -112,6 +117,19 @@ def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) ->
         for pair, media in found.items()
         for file, key in zip(media, keys_of(media), strict=True)
     ]
+
+
+def _caption_warning(config: Config, pairs: Iterable[FolderPair]) -> list[Problem]:
+    """Name photos and videos of data sets that have no caption yet, before the work on their masks."""
+    folders = {pair.input for pair in pairs}
+    lacking: dict[str, None] = {}
+    for dataset in config.datasets:
+        if {dataset.image_directory, dataset.video_directory} & folders:
+            lacking |= dict.fromkeys(map(str, lacking_captions(dataset)))
+    if not lacking:
+        return []
+    what = f"{counted(len(lacking), 'item')} without a caption, which `blissmask cache` asks for"
+    return [Problem(what, tuple(lacking), HOW_TO_CAPTION)]
 
 
 def _settings(options: MasksSection, backend: PartsBackend, classes: object) -> dict[str, object]:

@@ -12,7 +12,7 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
-from blissmask.dataset.captions import caption_of
+from blissmask.dataset.captions import caption_of, fill_in, words_for
 from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.errors import Hint, InputError, Problem, UsageError
@@ -144,7 +144,8 @@ def _mask_changed(item: DatasetItem, found: _DataSet, metadata: Mapping[str, str
 
 
 def _caption_changed(item: DatasetItem, found: _DataSet, header: CacheHeader) -> bool:
-    caption = caption_of(item, found.section.caption_style or "text")
+    section = found.section
+    caption = fill_in(caption_of(item, section.caption_style or "text"), words_for(section))
     return caption != read_metadata(header.text_path).get(CAPTION)
 
 

@@ -232,6 +232,26 @@ def test_missing_captions_are_all_named(photos):
     assert problems_of(caught) == ["no caption for 2 items"]
 
 
+def test_photos_without_a_caption_file_get_the_caption_of_the_data_set(photos):
+    (photos / "photos" / "a.txt").unlink()
+    (photos / "photos" / "b.txt").write_text("{trigger}, a {class_word} in a {red} garden", encoding="utf-8")
+    planned = plan(photos, caption="a photo of {trigger}", trigger="ohwx", class_word="woman")
+    texts = {text.item.media.stem: text.caption for text in planned.texts}
+    assert (texts["a"], texts["b"]) == ("a photo of ohwx", "ohwx, a woman in a {red} garden")
+    [notice] = [problem for problem in planned.warnings if "without a caption file" in problem.what]
+    assert (notice.what, notice.fix) == ("1 item without a caption file", "the caption is `a photo of {trigger}`")
+
+
+def test_a_word_in_braces_that_is_blank_is_refused_with_the_line_to_write(photos):
+    for stem in "ab":
+        (photos / "photos" / f"{stem}.txt").unlink()
+    with pytest.raises(InputError) as caught:
+        plan(photos, caption="a photo of {trigger}", trigger="")
+    [problem] = caught.value.problems
+    assert problem.what == "2 items with {trigger} in the caption, and `trigger` is blank"
+    assert problem.fix == 'set `trigger` under [general], e.g. `trigger = "ohwx"`'
+
+
 def test_latents_only_needs_no_captions(photos):
     (photos / "photos" / "a.txt").unlink()
     build(photos, cache={"latents_only": True})

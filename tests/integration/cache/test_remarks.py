@@ -206,3 +206,25 @@ def test_a_glance_is_small_upright_and_tells_what_is_hidden(tmp_path):
     assert glance.hidden_share == 0.5
     assert glance.was_turned
     assert glance.frame_count == 1
+
+
+def test_captions_without_the_trigger_are_told_where_there_is_one(photos):
+    captions(photos, ["a"], "ohwx in a garden")
+    captions(photos, ["b"], "a woman in a garden")
+    assert plan(photos, trigger="Ohwx").remarks[0].place == str(photos / "photos" / "b.txt")
+    assert plan(photos).remarks == []
+
+
+@pytest.mark.parametrize(
+    ("caption", "told_words"),
+    [
+        ("ohwx, long blonde hair, in a garden", "blonde hair"),
+        ("a Blue-Eyed ohwx", "Blue-Eyed"),
+        ("ohwx in a long blue dress, brown eyeshadow, by a green house", None),
+    ],
+)
+def test_looks_in_captions_are_told_where_there_is_a_trigger(photos, caption, told_words):
+    captions(photos, ["a"], caption)
+    captions(photos, ["b"], "ohwx")
+    shorts = [remark.short for remark in plan(photos, trigger="ohwx").remarks]
+    assert shorts == ([f"caption says `{told_words}`"] if told_words else [])

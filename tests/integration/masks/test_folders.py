@@ -40,6 +40,15 @@ def test_without_folders_every_dataset_is_done(folder: Path) -> None:
     assert (folder / "m2" / "a.png").exists()
 
 
+def test_missing_captions_are_told_before_the_masks_are_made(folder: Path) -> None:
+    (folder / "photos" / "a.txt").write_text("")
+    data = {"image_directory": str(folder / "photos"), "mask_directory": str(folder / "m")}
+    [problem] = plan(Config.model_validate({"datasets": [data]})).warnings
+    assert problem.what == "1 item without a caption, which `blissmask cache` asks for"
+    assert [Path(place).name for place in problem.where] == ["b.webp"]
+    assert plan(Config.model_validate({"datasets": [data | {"caption": "a photo"}]})).warnings == []
+
+
 def test_dataset_without_a_folder_for_masks_is_named(folder: Path) -> None:
     with pytest.raises(UsageError, match="dataset 1 has no `mask_directory`"):
         plan(Config.model_validate({"datasets": [{"image_directory": str(folder / "photos")}]}))

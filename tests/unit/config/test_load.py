@@ -21,6 +21,15 @@ def problems_of(path, flags=None):
     return refusal.value.problems[0]
 
 
+def test_a_caption_of_unknown_placeholders_is_refused(tmp_path):
+    (tmp_path / "c.toml").write_text('[general]\ncaption = "a photo of {tigger}"')
+    with pytest.raises(UsageError) as caught:
+        load_config(tmp_path / "c.toml", {})
+    [line] = caught.value.problems[0].where
+    assert "must be a caption that names no placeholders but {class_word}, {trigger}" in line
+    assert "{tigger}" in line
+
+
 def test_all_problems_of_file_and_flags_are_told_at_once(tmp_path):
     path = write(
         tmp_path,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.cachefile.redo import Redo
-from blissmask.dataset.captions import extension_advice, other_captions
+from blissmask.dataset.captions import HOW_TO_CAPTION, extension_advice, other_captions
 from blissmask.dataset.item import DatasetItem, MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem, naming_files
@@ -22,6 +22,8 @@ from blissmask.tasks.cache.reading.mask_weights import look_at_mask, mask_is_mov
 from blissmask.tasks.cache.report import empty_warning, mask_place
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
+_EXAMPLES = {"trigger": "ohwx", "class_word": "woman"}
+"""A word for each placeholder of captions, to show how one is written."""
 _MAX_NAME_BYTES = 255
 """Longest file name of the usual file systems (NAME_MAX on Linux)."""
 
@@ -57,17 +59,16 @@ def refusals(scanned: Scanned) -> list[Problem]:
             )
     if scanned.without_caption:
         problems.append(_no_captions(scanned.without_caption))
+    for name, items in scanned.with_blanks.items():
+        what = f"{{}} with {{{{{name}}}}} in the caption, and `{name}` is blank"
+        problems.append(about(items, what, f'set `{name}` under [general], e.g. `{name} = "{_EXAMPLES[name]}"`'))
     problems += _shared_paths(scanned)
     return [*problems, *_control_counts(scanned)]
 
 
 def _no_captions(items: Sequence[DatasetItem]) -> Problem:
     """Return the problem of items without a caption, with the files beside them that may be meant as captions."""
-    problem = about(
-        items,
-        "no caption for {}",
-        "write them, an empty file for no caption; or leave captions for later with `--latents-only`",
-    )
+    problem = about(items, "no caption for {}", HOW_TO_CAPTION)
     others = other_captions((item.media, item.caption_path.parent) for item in items if item.caption_path is not None)
     if not others:
         return problem

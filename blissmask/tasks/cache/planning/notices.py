@@ -186,6 +186,19 @@ def _foreign(entries: Sequence[LatentEntry]) -> list[Problem]:
 
 
 def _captions(scanned: Scanned) -> list[Problem]:
+    return [*_default_captions(scanned), *_shuffled(scanned)]
+
+
+def _default_captions(scanned: Scanned) -> list[Problem]:
+    """Name the items that get the caption of the data set, where others have caption files of their own."""
+    lent = [text for text in scanned.texts if text.item.has_default_caption]
+    if not lent or len(lent) == len(scanned.texts):
+        return []
+    caption = scanned.dataset.section.caption
+    return [about([text.item for text in lent], "{} without a caption file", f"the caption is `{caption}`")]
+
+
+def _shuffled(scanned: Scanned) -> list[Problem]:
     if scanned.dataset.section.shuffle_caption and scanned.texts:
         return [Problem("`shuffle_caption` draws one order per caption, since embeddings are cached", (), "")]
     return []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import LOOK, OURS, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
-from blissmask.dataset.captions import caption_of, shuffle_tags
+from blissmask.dataset.captions import blanks, caption_of, fill_in, shuffle_tags, words_for
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
 from blissmask.dataset.collect import Collected, collect
 from blissmask.dataset.frame_source import frame_files, measure
@@ -46,6 +46,7 @@ class Scanned:
         damaged: videos that were measured now and have frames that cannot be decoded, with the numbers of the frames.
         hdr: HDR videos that were measured now, with their curve.
         without_caption: items that lack their caption file.
+        with_blanks: name -> items whose captions hold it in braces, and nobody gave a word for it.
         geometries: how media of each size that was met are fitted.
     """
 
@@ -61,6 +62,7 @@ class Scanned:
     damaged: list[tuple[DatasetItem, tuple[int, ...]]] = field(default_factory=list)
     hdr: list[tuple[DatasetItem, str]] = field(default_factory=list)
     without_caption: list[DatasetItem] = field(default_factory=list)
+    with_blanks: dict[str, list[DatasetItem]] = field(default_factory=dict)
     geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
 
 
@@ -254,6 +256,11 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
         found.without_caption.append(item)
         return
     caption = caption_of(item, section.caption_style or "text")
+    words = words_for(section)
+    if missing := blanks(caption, words):
+        found.with_blanks.setdefault(missing[0], []).append(item)
+        return
+    caption = fill_in(caption, words)
     if section.shuffle_caption:
         caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
     entry = replace(entry, caption=caption)

@@ -1,7 +1,12 @@
-"""Remarks about captions: longer than the text encoder reads, JSON, or several in one file."""
+"""Remarks about captions.
+
+They are longer than the text encoder reads, JSON, several in one file, without the trigger, or say what the trigger
+should stand for.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from blissmask.dataset.captions import has_several_lines, looks_like_json
@@ -30,11 +35,30 @@ LINES = Kind(
     'set `caption_style = "lines"` where each line is a caption of its own, or `caption_style = "text"` where not',
 )
 
+UNTRIGGERED = Kind(
+    "caption",
+    "without the trigger: the subject's looks are tied to whatever words stand there",
+    "write `{trigger}` where the subject is named",
+)
+TOLD = Kind(
+    "caption",
+    "with looks that the trigger should stand for: words take them from it",
+    "leave out what is always so of the subject, and say what changes from photo to photo: clothes, place, light",
+)
+_LOOKS = re.compile(
+    r"\b(?:(?:blonde?|brown|brunette|black|dark|light|fair|red|ginger|auburn|gr[ea]y|white|blue|green|hazel|pale|tanned|freckled"
+    r"|long|short|shoulder[- ]length|curly|straight|wavy)[- ](?:hair(?:ed)?|eye[sd]|skin(?:ned)?)"
+    r"|freckles|beard(?:ed)?|mou?stache|dimples|wrinkles)\b",
+    re.IGNORECASE,
+)
+"""What stays the same of a person from photo to photo, in the words of captions; clothes and glasses may change."""
+
 
 def caption_remarks(texts: Sequence[TextEntry], model: Model) -> Iterator[Remark]:
     """Yield remarks about captions; the tokens are counted of those that are encoded now, where the model is here."""
     for text in texts:
         yield from _style_remarks(text)
+        yield from _trigger_remarks(text)
     long = [text for text in texts if text.reason and len(text.caption.encode("utf-8", "replace")) > _SURELY_READ]
     if not long or model.missing:
         return
@@ -53,6 +77,18 @@ def _style_remarks(text: TextEntry) -> Iterator[Remark]:
         yield Remark(JSON, media, place, "caption in JSON")
     elif item.caption_path is not None and has_several_lines(text.caption):
         yield Remark(LINES, media, place, "caption of several lines")
+
+
+def _trigger_remarks(text: TextEntry) -> Iterator[Remark]:
+    """Yield remarks about the words of a caption, where a trigger says that one subject is trained."""
+    trigger, media = text.dataset.section.trigger, text.item.media.path
+    if not trigger or not text.caption:
+        return
+    place = str(text.item.caption_path or media)
+    if trigger.casefold() not in text.caption.casefold():
+        yield Remark(UNTRIGGERED, media, place, "caption without the trigger")
+    if told := _LOOKS.search(text.caption):
+        yield Remark(TOLD, media, f"{place}: `{told[0]}`", f"caption says `{told[0]}`")
 
 
 def _length_remarks(text: TextEntry, reader: CaptionReader) -> Iterator[Remark]:
