@@ -679,7 +679,8 @@ def examples_scene(scene: Scene) -> None:
     examples = REPOSITORY / "examples"
     files = re.compile(r"^(model|vae|text_encoder\w*|tokenizer\w*|image_encoder|dit\w*) = .*\n", re.MULTILINE)
     command = re.compile(r"^#   blissmask (.*?)(?: {5,}.*)?$", re.MULTILINE)
-    for path in sorted(examples.glob("*.toml")):
+    starters = REPOSITORY / "blissmask" / "starters"
+    for path in sorted(starters.glob("*.toml")):
         folder = Path(path.stem)
         for name in ("eileen-close", "eileen-and-photographer"):
             folder.joinpath("photos").mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ from blissmask.cli.commands import COMMANDS, CONFIG_SECTIONS_OF_ALL, Command
 from blissmask.cli.execute import execute, guarded
 from blissmask.cli.help import help_screen
 from blissmask.cli.options import PAIR, TYPED, with_flags
+from blissmask.cli.starters import names as starter_names
+from blissmask.cli.starters import show_starter
 from blissmask.cli.typed import flag_every_value
 from blissmask.cli.usage import unknown_command
 from blissmask.config.load import Spellings
@@ -70,7 +72,29 @@ _Version = Annotated[
 ]
 
 
-def _top_level(version: _Version = False) -> None:  # noqa: FBT002 - Typer calls it
+def _show_starter(context: typer.Context, value: str | None) -> None:
+    if value is not None and not context.resilient_parsing:
+        show_starter(value, context.params.get("photos"))
+        raise typer.Exit
+
+
+_Starter = Annotated[
+    str | None,
+    typer.Option(
+        help="Print a configuration to start from: person, group, video, a model family ...",
+        metavar="NAME",
+        callback=_show_starter,
+        autocompletion=lambda: list(starter_names().items()),
+    ),
+]
+# Eager, so that it is known when the starter is printed.
+_Photos = Annotated[
+    Path | None,
+    typer.Option(help="With `--starter`, the folder of the photos that it is for", metavar="DIR", is_eager=True),
+]
+
+
+def _top_level(version: _Version = False, starter: _Starter = None, photos: _Photos = None) -> None:  # noqa: FBT002 - Typer calls it
     """Take the options that stand before a subcommand."""
 
 

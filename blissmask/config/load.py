@@ -28,6 +28,9 @@ _MOST_SHOWN = 200
 DEFAULT_NAME = "blissmask.toml"
 """Read from the working folder when no file is named."""
 
+STARTER = f"`blissmask --starter person > {DEFAULT_NAME}` writes a configuration to start from"
+"""How to mend that there is no configuration."""
+
 Flags = Mapping[str, Mapping[str, Any]]
 """Section name -> field name -> what was typed: text, a list of texts, or a bool.
 
@@ -88,14 +91,16 @@ def load_config(path: Path | None, flags: Flags, spellings: Spellings = MappingP
 
 def _read_file(path: Path) -> dict[str, Any]:
     if path.suffix.lower() in (".yaml", ".yml"):
-        fix = "configurations of ai-toolkit are not read: start from one of `examples/*.toml`"
+        fix = f"configurations of ai-toolkit are not read; {STARTER}"
         raise UsageError("the configuration must be TOML (or JSON), and this is YAML", where=[path], fix=fix)
     try:
         refuse_larger(path, MOST_CONFIG)
         raw = read_text(path, encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(
-            f"cannot read the configuration: {error.strerror}", where=[path], fix=f"paths start at {Path.cwd()}"
+            f"cannot read the configuration: {error.strerror}",
+            where=[path],
+            fix=f"paths start at {Path.cwd()}; {STARTER}",
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError("the configuration is not UTF-8 text", where=[path], fix="save it as UTF-8") from error

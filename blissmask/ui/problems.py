@@ -65,6 +65,10 @@ class ProblemPrinter:
         """Print which items failed, as many as of an error; everything else is done."""
         self._show("warning", "bold yellow", problem, _OF_AN_ERROR)
 
+    def hint(self, fix: str | Hint) -> None:
+        """Print a hint that belongs to no problem."""
+        self._show_hint(fix)
+
     def _show(self, label: str, style: str, problem: Problem, places: int | None) -> None:
         console = err()
         self._print_labelled(label, style, problem.what)
@@ -96,6 +100,11 @@ class ProblemPrinter:
 def show_note(text: str) -> None:
     """Print a line of information on stderr."""
     err().print(folded(err(), printable(text), hanging=2))
+
+
+def show_hint(text: str) -> None:
+    """Print a hint on stderr that belongs to no problem."""
+    ProblemPrinter().hint(text)
 
 
 def show_bug(error: BaseException, *, verbose: bool) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from tests.builders.pictures import random_rgb, save, tier_mask, write_video
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+STARTERS = Path(__file__).parents[2] / "blissmask" / "starters"
 PHOTOS = EXAMPLES / "quickstart" / "photos"
 _MODEL_FILES = re.compile(r"^(model|vae|text_encoder\w*|tokenizer\w*|image_encoder|dit\w*) = .*\n", re.MULTILINE)
 
 
 def miniature(name: str) -> str:
     """Return an example's configuration with its models in miniature, small pictures, and two steps."""
-    text = _MODEL_FILES.sub("", (EXAMPLES / name).read_text(encoding="utf-8"))
+    text = _MODEL_FILES.sub("", (STARTERS / name).read_text(encoding="utf-8"))
     text = re.sub(r"^(arch = .*)$", r'\1\nmodel = "tiny"', text, flags=re.MULTILINE)
     text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
     text = re.sub(r"^max_train_steps = .*\n", "", text, flags=re.MULTILINE)

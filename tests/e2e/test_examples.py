@@ -10,10 +10,10 @@ from safetensors import safe_open
 from blissmask.config.load import load_config
 from blissmask.media.image import read_grey, read_header
 from tests.builders.command import run_blissmask, run_here
-from tests.builders.example_configs import EXAMPLES, fill, fill_masks, miniature
+from tests.builders.example_configs import EXAMPLES, STARTERS, fill, fill_masks, miniature
 
-CONFIGURATIONS = sorted(path for path in EXAMPLES.rglob("*.toml") if path.name != "pyproject.toml")
-COMPLETE = sorted(path.name for path in EXAMPLES.glob("*.toml"))
+CONFIGURATIONS = [EXAMPLES / "quickstart" / "blissmask.toml", *sorted(STARTERS.glob("*.toml"))]
+COMPLETE = sorted(path.name for path in STARTERS.glob("*.toml"))
 COMMAND = re.compile(r"^#   (blissmask .*?)(?: {5,}.*)?$", re.MULTILINE)
 
 
@@ -23,7 +23,7 @@ def test_example_configuration_is_valid(path: Path):
 
 
 def test_no_two_examples_write_to_one_place():
-    configs = [load_config(EXAMPLES / name, {}) for name in COMPLETE]
+    configs = [load_config(STARTERS / name, {}) for name in COMPLETE]
     assert len({config.saving.output_name for config in configs}) == len(configs)
     assert len({config.datasets[0].cache_directory for config in configs}) == len(configs)
 
@@ -31,7 +31,7 @@ def test_no_two_examples_write_to_one_place():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMPLETE)
 def test_commands_at_the_head_of_an_example_run(name: str, tmp_path: Path):
-    commands = [" ".join(line.split()) for line in COMMAND.findall((EXAMPLES / name).read_text(encoding="utf-8"))]
+    commands = [" ".join(line.split()) for line in COMMAND.findall((STARTERS / name).read_text(encoding="utf-8"))]
     assert commands[-1] == f"blissmask train --config {name}"
     fill(tmp_path)
     if not commands[0].startswith("blissmask masks"):

@@ -11,7 +11,7 @@ import pytest
 from blissmask.config.mask_loss_section import PRESETS
 from tests.builders import backend_models as models
 from tests.builders.command import Ran, run_here
-from tests.builders.example_configs import EXAMPLES, fill, miniature
+from tests.builders.example_configs import STARTERS, fill, miniature
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     """Run the README's commands in its order, in a folder that has what they name."""
     folder = tmp_path_factory.mktemp("readme")
     fill(folder)
-    for path in EXAMPLES.glob("*.toml"):
+    for path in STARTERS.glob("*.toml"):
         (folder / path.name).write_text(miniature(path.name), encoding="utf-8")
     (folder / "blissmask.toml").write_text(miniature("person.toml"), encoding="utf-8")
     (folder / "prompts.txt").write_text(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.load import STARTER
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.collect import cache_folder, media_kind
@@ -90,7 +91,8 @@ def choose_model(config: Config) -> Model:
     section = config.model
     if section.arch is None:
         raise UsageError(
-            "`--arch` is missing", fix="name the model family with `--arch NAME`, or set `arch` under [model]"
+            "`--arch` is missing",
+            fix=f"name the model family with `--arch NAME`, or set `arch` under [model]; {STARTER}",
         )
     family = load_family(section.arch).for_task(section.task or "")
     files = model_files(section)
@@ -144,7 +146,8 @@ def choose_datasets(config: Config, model: Model) -> list[CachedDataset]:
     """
     if not config.datasets:
         raise UsageError(
-            "there is no data set", fix="add `[[datasets]]` with `image_directory` to the configuration file"
+            "there is no data set",
+            fix=f"add `[[datasets]]` with `image_directory` to the configuration file; {STARTER}",
         )
     if config.cache.latents_only and config.cache.text_only:
         raise UsageError("`--latents-only` and `--text-only` leave nothing to do", fix="give one of them, or none")
