@@ -45,6 +45,11 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
     blissmask.profile         of a picture whose colours were converted to sRGB: the name of the profile they were in
     blissmask.look            pictures: perceptual hash and colours, share of transparent pixels, frames of an
                               animation, whether a face lies on its side: ``HEX hidden 0.000, frames 1``
+    blissmask.subject         where the mask shows the subject, its largest head and the face of it, in shares of the
+                              picture, ``none`` where it shows none
+    blissmask.crop            what the window follows, ``subject`` or ``centre``, where it has a choice
+    blissmask.zoom            of a zoom: ``subject`` or ``face``. Its file is called STEM-ZOOM, with the size of the
+                              part of the photo that is shown
     blissmask.task            e.g. ``t2v``
     blissmask.geometry        ``3000x2000 -> 1248x832, crop 1248x832+0+0``
     blissmask.frames          clips: which frames of the file, e.g. ``0-24 of 30 fps at 16 fps``
@@ -91,6 +96,9 @@ OURS = "blissmask."
 
 EMPTY_MASK = "empty_mask"
 LOOK = f"{OURS}look"
+SUBJECT = "subject"
+CROP = "crop"
+ZOOM = "zoom"
 FILLED = "full"
 """Value of ``blissmask.empty_mask``."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from blissmask.config.fields import Count, FilePath, Index, Int, Number, Section, Suffix, Switch, Text, option
 
@@ -45,24 +45,36 @@ Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
 
 
 CaptionStyle = Literal["text", "lines", "json"]
+Crop = Literal["subject", "centre"]
+ZoomKind = Literal["subject", "face"]
 
 PLACEHOLDERS = frozenset({"trigger", "class_word"})
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 """A word in braces, as templates of captions hold."""
 
 
-def _known_placeholders(text: str) -> str:
-    unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(text) if name not in PLACEHOLDERS]
+def _refuse_unknown_placeholders(text: str, known: frozenset[str]) -> str:
+    unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(text) if name not in known]
     if unknown:
-        known = ", ".join(f"{{{name}}}" for name in sorted(PLACEHOLDERS))
+        listed = ", ".join(f"{{{name}}}" for name in sorted(known))
         raise ValueError(
-            f"must be a caption that names no placeholders but {known}, and this names {', '.join(unknown)}"
+            f"must be a caption that names no placeholders but {listed}, and this names {', '.join(unknown)}"
         )
     return text
 
 
-Template = Annotated[Text, AfterValidator(_known_placeholders)]
+def _template(text: str) -> str:
+    return _refuse_unknown_placeholders(text, PLACEHOLDERS)
+
+
+def _zoom_template(text: str) -> str:
+    return _refuse_unknown_placeholders(text, PLACEHOLDERS | {"caption"})
+
+
+Template = Annotated[Text, AfterValidator(_template)]
 """A caption with placeholders: ``{trigger}``, ``{class_word}``."""
+ZoomTemplate = Annotated[Text, AfterValidator(_zoom_template)]
+"""A caption made from that of the photo: ``{caption}``, ``{trigger}``, ``{class_word}``."""
 
 
 class GeneralSection(Section):
@@ -97,6 +109,30 @@ class GeneralSection(Section):
     )
     batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
     num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)
+    crop: Crop | None = option(
+        None,
+        "What the crop to the training size keeps: what the mask shows, heads first, or the middle",
+        panel=_SIZE,
+        default_text="subject",
+    )
+    zoom: list[ZoomKind] | None = option(
+        None,
+        "Further items from large photos, cut to the subject, to the face, or both; needs masks",
+        panel=_SIZE,
+        default_text="none",
+    )
+    zoom_subject_caption: ZoomTemplate | None = option(
+        None,
+        "Caption of a zoom to the subject; may hold {caption}, {trigger}, {class_word}",
+        panel=_CAPTION,
+        default_text="{caption}",
+    )
+    zoom_face_caption: ZoomTemplate | None = option(
+        None,
+        "Caption of a zoom to the face, likewise",
+        panel=_CAPTION,
+        default_text="close-up of the face, {caption}",
+    )
     enable_bucket: Switch | None = option(
         None, "Group pictures by aspect ratio instead of cropping all to one size", panel=_SIZE, first=True
     )
@@ -130,6 +166,10 @@ class DatasetSection(GeneralSection):
     resolution: Size = DEFAULT_RESOLUTION
     batch_size: Count = 1
     num_repeats: Count = 1
+    crop: Crop = "subject"
+    zoom: list[ZoomKind] = Field(default=[])
+    zoom_subject_caption: ZoomTemplate = "{caption}"
+    zoom_face_caption: ZoomTemplate = "close-up of the face, {caption}"
     enable_bucket: Switch = False
     bucket_no_upscale: Switch = False
     shuffle_caption: Switch = False

@@ -45,7 +45,11 @@ class Buckets:
         width, height = source_wh
         if width * height <= self.keep_area and min(source_wh) >= self.step:
             return cover(source_wh, (_down(width, self.step), _down(height, self.step)))
-        return cover(source_wh, _nearest_aspect(self.sizes, width / height))
+        return cover(source_wh, self.nearest(width / height))
+
+    def nearest(self, aspect: float) -> tuple[int, int]:
+        """Return the training size whose width / height is nearest to ``aspect``."""
+        return _nearest_aspect(self.sizes, aspect)
 
 
 def make_buckets(dataset: DatasetSection, *, grid_multiple: int, always_bucket: bool = False) -> Buckets:

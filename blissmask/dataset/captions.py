@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from blissmask.config.dataset_section import PLACEHOLDER, PLACEHOLDERS, CaptionStyle, GeneralSection
+from blissmask.config.dataset_section import PLACEHOLDER, PLACEHOLDERS, CaptionStyle, DatasetSection, GeneralSection
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item import DatasetItem, MediaFile
 from blissmask.dataset.item_keys import stem_key
@@ -92,7 +92,8 @@ def fill_in(text: str, words: Mapping[str, str | None]) -> str:
     """Return a caption with the words for its placeholders, e.g. ``{trigger}``; other braces stay as they are."""
 
     def word(match: re.Match[str]) -> str:
-        return words.get(match[1]) or match[0]
+        found = words.get(match[1])
+        return match[0] if found is None else found
 
     return PLACEHOLDER.sub(word, text)
 
@@ -100,6 +101,16 @@ def fill_in(text: str, words: Mapping[str, str | None]) -> str:
 def blanks(text: str, words: Mapping[str, str | None]) -> list[str]:
     """Return the names in ``words`` that stand in a caption in braces and have no word."""
     return [name for name in dict.fromkeys(PLACEHOLDER.findall(text)) if name in words and not words[name]]
+
+
+def zoom_caption(item: DatasetItem, caption: str, section: DatasetSection) -> str:
+    """Return what a zoom's template makes of the caption of its photo; the caption itself for what is no zoom."""
+    templates = {"face": section.zoom_face_caption, "subject": section.zoom_subject_caption}
+    if not item.zoom:
+        return caption
+    words = {**words_for(section), "caption": caption}
+    # An empty caption leaves the comma before it.
+    return fill_in(templates[item.zoom], words).strip(" ,")
 
 
 def has_several_lines(text: str) -> bool:

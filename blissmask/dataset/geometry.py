@@ -6,15 +6,17 @@ Both go through the same steps; otherwise the mask would no longer lie on the ph
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.masks.resize import resize_weights
+from blissmask.masks.resize import resize_weights, same_framing
 from blissmask.media.image import resize_rgb
 
+_WINDOW = re.compile(r"\+(\d{1,9})\+(\d{1,9})$")
 DType = TypeVar("DType", np.uint8, np.float32)
 
 _WASTE = 16
@@ -54,6 +56,25 @@ class Geometry:
         """Return the share of the picture's area that is kept, in (0, 1]."""
         (width, height), (scaled_w, scaled_h) = self.size_wh, self.scaled_wh
         return width * height / (scaled_w * scaled_h)
+
+    def with_window_of(self, text: str) -> Geometry | None:
+        """Return the same geometry with the window that ``text`` has; None where more than the window differs."""
+        match = _WINDOW.search(text)
+        if match is None:
+            return None
+        moved = replace(self, crop_xy=(int(match[1]), int(match[2])))
+        return moved if str(moved) == text else None
+
+    def for_companion(self, source_wh: tuple[int, int]) -> Geometry:
+        """Return how a picture that belongs to this one is fitted, such as a control picture.
+
+        One of the same shape is cut at the same place; another one covers the training size.
+        """
+        covering = cover(source_wh, self.size_wh)
+        in_the_middle = self == cover(self.source_wh, self.size_wh)
+        if in_the_middle or not same_framing(source_wh, self.source_wh):
+            return covering
+        return replace(self, source_wh=source_wh)
 
     def fit_rgb(self, rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Bring colours of size ``source_wh`` to the training size: Lanczos when enlarging, area average otherwise."""

@@ -50,6 +50,7 @@ class DatasetItem:
         has_default_caption: whether ``caption`` is the one that the data set gives to all items without a file.
         mask_path: its mask: a picture, a video, or a folder of frames; None when there is none.
         control_paths: its control pictures in their order, or its control video.
+        zoom: what the item is cut around, ``subject`` or ``face``; empty for the photo or video itself.
     """
 
     media: MediaFile
@@ -58,6 +59,12 @@ class DatasetItem:
     has_default_caption: bool = False
     mask_path: Path | None = None
     control_paths: tuple[Path, ...] = ()
+    zoom: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return what the item is called in plans and messages."""
+        return f"{self.media.path} zoom {self.zoom}" if self.zoom else str(self.media.path)
 
     @property
     def pixel_paths(self) -> tuple[Path, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config
-from blissmask.dataset.captions import caption_of
+from blissmask.dataset.captions import caption_of, zoom_caption
 from blissmask.dataset.frame_source import read_rgb
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
@@ -95,15 +95,27 @@ def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]]
     cut = _share_cut(entry)
     remarks = (*_remarks(entry, mask, cut), *shorts.get(entry.item.media.path, ()))
     return Card(
-        name=entry.item.media.path.name + (f" frames {entry.frames}" if entry.frames else ""),
+        name=_name(entry),
         photo_HW3=shrink(rgb_HW3, shown_wh),
         labels_HW=labels_HW,
         weights_hw=weights_1fhw[0, 0],
         measures=_measures(entry, mask, cut),
         remarks=remarks,
         badness=len(remarks) + cut if remarks else 0.0,
-        caption=caption_of(entry.item, entry.dataset.section.caption_style or "text"),
+        caption=_caption(entry),
     )
+
+
+def _caption(entry: LatentEntry) -> str:
+    section = entry.dataset.section
+    return zoom_caption(entry.item, caption_of(entry.item, section.caption_style or "text"), section)
+
+
+def _name(entry: LatentEntry) -> str:
+    name = entry.item.media.path.name
+    if entry.item.zoom:
+        return f"{name} zoom {entry.item.zoom}"
+    return f"{name} frames {entry.frames}" if entry.frames else name
 
 
 def _picture(entry: LatentEntry) -> tuple[NDArray[np.uint8], PixelMask, PixelMask]:
@@ -127,6 +139,9 @@ def _middle_of_clip(entry: LatentEntry) -> tuple[NDArray[np.uint8], PixelMask, P
 
 
 def _share_cut(entry: LatentEntry) -> float:
+    # A zoom leaves things out on purpose.
+    if entry.item.zoom:
+        return 0.0
     return 1.0 - entry.geometry.kept_share
 
 
@@ -147,6 +162,8 @@ def _measures(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[Measure,
     source_wh = entry.geometry.source_wh
     sizes = f"{pixels_text(source_wh)} -> {pixels_text(entry.geometry.size_wh)}"
     measures = [Measure(sizes, "size of the photo", source_wh[0] * source_wh[1])]
+    if entry.is_moved and not entry.item.zoom:
+        measures.append(Measure("crop follows the subject"))
     # Less than half a percent would read "0%".
     if cut >= 0.005:
         measures.append(Measure(f"{cut:.0%} cut away", "cut away", cut))

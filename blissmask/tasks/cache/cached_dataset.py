@@ -176,6 +176,7 @@ def _make_dataset(config: Config, model: Model, section: DatasetSection, number:
             fix="give it `image_directory`",
         )
     _refuse_photos_as_masks(section, number)
+    _refuse_empty_placeholders(section, number)
     return CachedDataset(
         number=number,
         section=section,
@@ -202,6 +203,19 @@ def _refuse_photos_as_masks(section: DatasetSection, number: int) -> None:
             where=[media],
             fix="each would be its own mask; name the folder that `blissmask masks` wrote",
         )
+
+
+def _refuse_empty_placeholders(section: DatasetSection, number: int) -> None:
+    """Refuse a template whose trigger or class word nobody gave."""
+    templates = {"subject": section.zoom_subject_caption, "face": section.zoom_face_caption}
+    values = {"trigger": section.trigger, "class_word": section.class_word}
+    for kind in section.zoom:
+        for name, value in values.items():
+            if f"{{{name}}}" in templates[kind] and not value:
+                raise UsageError(
+                    f"[[datasets]] {number}: `zoom_{kind}_caption` holds {{{name}}}, and there is no `{name}`",
+                    fix=f"set `{name}` under [general], or leave {{{name}}} out",
+                )
 
 
 def _one_frame(config: Config, model: Model, section: DatasetSection, number: int) -> OneFrame | None:

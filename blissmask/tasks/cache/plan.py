@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from blissmask.cachefile.layout import as_unicode, text_name
 from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
 from blissmask.dataset.collect import cache_folder
+from blissmask.dataset.zoom import zoom_stem
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.free_memory import workers
 from blissmask.processes import this_process
@@ -22,12 +23,14 @@ from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_da
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.scan import Scanned, scan
+from blissmask.tasks.cache.planning.windows import add_zoom_texts, place_windows
 from blissmask.tasks.cache.remarks.caption_text import caption_remarks
 from blissmask.tasks.cache.remarks.look_at_photos import look_at_photos
 from blissmask.tasks.cache.remarks.mask_values import mask_remarks
 from blissmask.tasks.cache.remarks.photo_looks import copy_remarks, photo_remarks
 from blissmask.tasks.cache.remarks.photo_sizes import size_remarks
 from blissmask.tasks.cache.remarks.remark import Remark, as_problems
+from blissmask.tasks.cache.remarks.subject_in_crop import subject_remarks
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
 from blissmask.tasks.run.folders import room_warning
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
@@ -108,6 +111,7 @@ def plan(config: Config) -> CachePlan:
     result.remarks = [
         *mask_remarks(result.entries),
         *size_remarks(result.entries),
+        *subject_remarks(result.entries),
         *photo_remarks(result.entries),
         *copy_remarks(result.entries),
         *caption_remarks(result.texts, model),
@@ -154,9 +158,16 @@ def _scan_all(datasets: Iterable[CachedDataset], config: Config) -> list[Scanned
 
 
 def _add(found: Scanned, result: CachePlan, config: Config) -> None:
-    """Check the masks of one data set, then add what is to be done for it."""
+    """Check the masks of one data set and place windows by them, then add what is to be done for it."""
     largest = max((math.prod(entry.facts.size_wh) for entry in found.entries), default=0)
-    checked = dataset_faults.check_masks(found.entries, config.run.jobs or workers(config.run.worker_count, largest))
+    jobs = config.run.jobs or workers(config.run.worker_count, largest)
+    checked = place_windows(found, jobs, force=config.run.force)
+    zoomed = [check.entry for check in checked if check.entry.item.zoom]
+    if not config.cache.latents_only:
+        add_zoom_texts(found, zoomed, force=config.run.force)
+    if config.cache.text_only:
+        # They were looked at for the captions of zooms alone.
+        found.entries, checked = [], []
     empty = dataset_faults.empty_masks(checked)
     if empty and config.cache.empty_mask == "error":
         raise MaskError.several(empty)
@@ -168,26 +179,26 @@ def _add(found: Scanned, result: CachePlan, config: Config) -> None:
     failed |= {item.media.path: problem for item, problem in found.unreadable}
     result.items += _planned(found, entries, failed)
     if not config.cache.keep_cache:
-        result.outdated += _outdated(found, failed, config)
+        result.outdated += _outdated(found, [*entries, *zoomed], failed, config)
 
 
 def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Problem]) -> Iterable[PlannedItem]:
     """Return one line per latent file; the first line of an item names a caption that must be encoded."""
-    texts = {text.item.media.path: text for text in found.texts}
-    by_item: dict[Path, list[LatentEntry]] = {}
+    texts = {text.item.name: text for text in found.texts}
+    by_photo: dict[Path, list[LatentEntry]] = {}
     for entry in entries:
-        by_item.setdefault(entry.item.media.path, []).append(entry)
+        by_photo.setdefault(entry.item.media.path, []).append(entry)
     for item in found.collected.items:
         path = item.media.path
-        text = texts.get(path)
         if problem := failed.get(path):
             yield PlannedItem(str(path), Action.FAIL, inputs=(path,)).failing(problem)
-        for entry in by_item.get(path, ()):
-            yield _planned_entry(entry, text)
-            text = None
-        if text is not None and path not in failed:
+        for entry in by_photo.get(path, ()):
+            yield _planned_entry(entry, texts.pop(entry.item.name, None))
+    for name, text in texts.items():
+        path = text.item.media.path
+        if path not in failed:
             yield PlannedItem(
-                key=f"{path} caption" if by_item.get(path) else str(path),
+                key=f"{name} caption" if path in by_photo else name,
                 action=Action.WRITE if text.reason else Action.SKIP,
                 reason=text.reason or "already fresh",
                 inputs=(path,),
@@ -207,12 +218,16 @@ def _planned_entry(entry: LatentEntry, text: TextEntry | None) -> PlannedItem:
     return PlannedItem(entry.key, action, caption or entry.reason, inputs, entry.path)
 
 
-def _outdated(found: Scanned, failed: dict[Path, Problem], config: Config) -> list[Path]:
+def _outdated(
+    found: Scanned, entries: Sequence[LatentEntry], failed: dict[Path, Problem], config: Config
+) -> list[Path]:
     """Return our own files that no item needs; files of items that cannot be read now are kept."""
     suffix = found.dataset.family.cache_suffix
-    claimed = {entry.path.name for entry in found.entries} | {text.path.name for text in found.texts}
-    claimed |= {text_name(item.media.stem, suffix) for item in found.collected.items}
+    items = [*found.collected.items, *(entry.item for entry in entries)]
+    claimed = {entry.path.name for entry in entries} | {text.path.name for text in found.texts}
+    claimed |= {text_name(item.media.stem, suffix) for item in items}
     stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.path in failed}
+    stems |= {zoom_stem(stem, kind) for stem in stems for kind in found.dataset.section.zoom}
     return found.folder.ours_beyond(
         claimed, stems, latents=not config.cache.text_only, texts=not config.cache.latents_only
     )

@@ -8,8 +8,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from blissmask.cachefile.layout import (
+    CROP,
     EMPTY_MASK,
     FILLED,
+    SUBJECT,
+    ZOOM,
     LatentName,
     Window,
     as_unicode,
@@ -19,12 +22,14 @@ from blissmask.cachefile.layout import (
 )
 from blissmask.cachefile.redo import Redo, Wanted
 from blissmask.dataset.clip_ranges import FrameRange, frames_at_rate
-from blissmask.dataset.geometry import Geometry
+from blissmask.dataset.crop import has_choice
+from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.families.protocol import LatentSpec
 from blissmask.storage.seen import Seen, State
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
 from blissmask.tasks.cache.photo_look import Look
+from blissmask.tasks.cache.shown_subject import ShownSubject
 
 # All clips of a video ask for the same list.
 _kept_frames = lru_cache(maxsize=16)(frames_at_rate)
@@ -99,9 +104,11 @@ class LatentEntry:
         reason: why, in a few words.
         mean_weight: mean mask weight where it is known before the run.
         states: of the files that are read and of the latent file, before the plan looked into them; see
-            ``storage.seen``. Empty where nothing is done.
+            ``storage.seen``.
         doubt: why the mask file may not be what was meant, where it was looked at; empty when there is no doubt.
         look: what the photo shows; None for videos and for what was not looked at.
+        shown: what the mask shows, by which the window was placed; None where there is no mask, or it does not matter.
+        region_wh: of a zoom, the size of the part of the photo that it shows; None for whole photos.
     """
 
     item: DatasetItem
@@ -116,6 +123,35 @@ class LatentEntry:
     states: tuple[State, ...] = field(default=(), compare=False)
     doubt: str = field(default="", compare=False)
     look: Look | None = field(default=None, compare=False)
+    shown: ShownSubject | None = field(default=None, compare=False)
+    region_wh: tuple[int, int] | None = None
+
+    @property
+    def _shows_subject(self) -> bool:
+        """Return whether it matters what the mask shows.
+
+        It places windows and zooms, and tells how large faces are. Masks of videos are decoded for windows alone.
+        """
+        if not self.has_mask or self.item.zoom:
+            return False
+        if not self.is_moving:
+            return True
+        return self.crop == "subject"
+
+    @property
+    def crop(self) -> str:
+        """Return what the window follows, ``subject`` or ``centre``; empty where it has no choice."""
+        return self.dataset.section.crop if has_choice(self.geometry, cell=self.latent.spatial_stride) else ""
+
+    @property
+    def is_moved(self) -> bool:
+        """Return whether the window does not stand in the middle of the photo or video."""
+        return self.geometry != cover(self.geometry.source_wh, self.geometry.size_wh)
+
+    @property
+    def needs_look(self) -> bool:
+        """Return whether it matters what the mask shows, and nobody has looked."""
+        return self.shown is None and self._shows_subject
 
     @property
     def latent(self) -> LatentSpec:
@@ -127,7 +163,7 @@ class LatentEntry:
         """Return the parts of the file's name: with a picture's own size, or a clip's training size."""
         stem = as_unicode(self.item.media.stem)
         if self.frames is None:
-            return LatentName(stem, self.facts.size_wh, None)
+            return LatentName(stem, self.region_wh or self.facts.size_wh, None)
         return LatentName(stem, self.geometry.size_wh, Window(self.frames.start, self.frames.frame_count))
 
     @cached_property
@@ -140,7 +176,7 @@ class LatentEntry:
     @property
     def key(self) -> str:
         """Return what the entry is called in plans and messages."""
-        return f"{self.item.media.path} frames {self.frames}" if self.frames else str(self.item.media.path)
+        return f"{self.item.media.path} frames {self.frames}" if self.frames else self.item.name
 
     @property
     def is_moving(self) -> bool:
@@ -196,8 +232,23 @@ class LatentEntry:
                 EMPTY_MASK: filled,
                 "mask_inverted": inverted,
             },
-            labels={"arch": family.name, "media": as_unicode(self.item.media.path.name), "source": str(self.facts)},
+            labels=self._labels,
         )
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        labels = {
+            "arch": self.dataset.family.name,
+            "media": as_unicode(self.item.media.path.name),
+            "source": str(self.facts),
+        }
+        if self.shown is not None:
+            labels[SUBJECT] = str(self.shown)
+            if self.crop:
+                labels[CROP] = self.crop
+        if self.item.zoom:
+            labels[ZOOM] = self.item.zoom
+        return labels
 
     @property
     def _frames_text(self) -> str:

@@ -21,6 +21,7 @@ from blissmask.tasks.run.plan import Failure, Table
 from blissmask.tasks.run.wording import bytes_text, counted, verb
 
 _FLOAT32_BYTES = 4
+_MIDDLE = "in the middle"
 _STEPS = {Redo.LATENTS: "encode", Redo.MASK: "renew the mask", Redo.LABELS: "fresh", Redo.NOTHING: "fresh"}
 
 
@@ -92,7 +93,7 @@ def plan_tables(entries: Sequence[LatentEntry], texts: Sequence[TextEntry]) -> l
     tally = MaskTally()
     for entry in entries:
         tally.add(entry.mask_source, entry.mean_weight)
-    return [*tally.table(), *_bucket_table(entries), *_work_table(entries, texts)]
+    return [*tally.table(), *_bucket_table(entries), *_crop_table(entries), *_work_table(entries, texts)]
 
 
 def plan_details(
@@ -105,6 +106,7 @@ def plan_details(
     return {
         **tally.details(),
         "buckets": {_bucket_text(entry): count for entry, count in _buckets(entries)},
+        "crops": dict(_crops(entries)),
         "work": dict(Counter(_STEPS[entry.redo] for entry in entries)),
         "captions": {
             "encode": sum(bool(text.reason) for text in texts),
@@ -144,6 +146,24 @@ def _buckets(entries: Sequence[LatentEntry]) -> list[tuple[LatentEntry, int]]:
 def _bucket_text(entry: LatentEntry) -> str:
     width, height = entry.geometry.size_wh
     return f"{width}x{height}" + (f", {entry.frames.frame_count} frames" if entry.frames else "")
+
+
+def _crop_table(entries: Sequence[LatentEntry]) -> list[Table]:
+    """Return how windows were chosen; none where all stand in the middle."""
+    counts = _crops(entries)
+    if not counts.keys() - {_MIDDLE}:
+        return []
+    return [Table("", ("Crop", "Items"), tuple((name, str(count)) for name, count in counts.most_common()))]
+
+
+def _crops(entries: Sequence[LatentEntry]) -> Counter[str]:
+    return Counter(_crop_of(entry) for entry in entries)
+
+
+def _crop_of(entry: LatentEntry) -> str:
+    if entry.item.zoom:
+        return f"zoom to the {entry.item.zoom}"
+    return "moved to the subject" if entry.is_moved else _MIDDLE
 
 
 def _work_table(entries: Sequence[LatentEntry], texts: Sequence[TextEntry]) -> list[Table]:
@@ -213,7 +233,7 @@ class CacheRun:
         """
         if self.fail_fast:
             raise error
-        key = entry.key if isinstance(entry, LatentEntry) else f"{entry.item.media.path} caption"
+        key = entry.key if isinstance(entry, LatentEntry) else f"{entry.item.name} caption"
         with self._lock:
             self.failures.append(Failure(key, error.as_one().of(entry.item.media.path)))
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import CAPTION, OURS, as_unicode
+from blissmask.cachefile.layout import CAPTION, CROP, OURS, as_unicode
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions import caption_of, fill_in, words_for
 from blissmask.dataset.collect import collect, media_kind
+from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
+from blissmask.dataset.zoom import zoom_stem
 from blissmask.errors import Hint, InputError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.tasks.run.wording import counted, verb
@@ -38,12 +40,12 @@ class _DataSet:
     items: tuple[DatasetItem, ...]
     buckets: Buckets
     prints: Prints = field(default_factory=Prints)
-    _geometries: dict[tuple[int, int], str] = field(default_factory=dict)
+    _geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
 
-    def geometry(self, source_wh: tuple[int, int]) -> str:
-        """Return how a photo of this size is fitted now, as the cache writes it; computed once per size."""
+    def geometry(self, source_wh: tuple[int, int]) -> Geometry:
+        """Return how a photo of this size is fitted now, its window in the middle; computed once per size."""
         if source_wh not in self._geometries:
-            self._geometries[source_wh] = str(self.buckets.fit(source_wh))
+            self._geometries[source_wh] = self.buckets.fit(source_wh)
         return self._geometries[source_wh]
 
 
@@ -104,6 +106,7 @@ def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> 
 def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
     """Name the entries that no item needs any more; entries of other tools may have come from other folders."""
     stems = {as_unicode(item.media.stem) for item in found.items}
+    stems |= {zoom_stem(stem, kind) for stem in stems for kind in found.section.zoom}
     left = []
     for stem, group in headers.items():
         if stem not in stems:
@@ -150,7 +153,15 @@ def _caption_changed(item: DatasetItem, found: _DataSet, header: CacheHeader) ->
 
 
 def _size_changed(found: _DataSet, metadata: Mapping[str, str]) -> bool:
-    """Return whether the resolution or the buckets would give the photo another size or crop now."""
+    """Return whether the resolution or the buckets would give the photo another size or crop now.
+
+    Where a window follows the mask only the size is compared: a mask that changed is named for itself.
+    """
     made = metadata.get(_GEOMETRY, "")
     width, _, height = made.partition(" ")[0].partition("x")
-    return width.isdigit() and height.isdigit() and found.geometry((int(width), int(height))) != made
+    if not (width.isdigit() and height.isdigit()):
+        return False
+    now = found.geometry((int(width), int(height)))
+    if metadata.get(f"{OURS}{CROP}") == found.section.crop == "subject":
+        return now.with_window_of(made) is None
+    return str(now) != made

@@ -30,7 +30,8 @@ def cached(tmp_path, monkeypatch):
 
 
 def again(folder, **settings):
-    return build(folder, **{"mask_directory": folder / "masks", **settings})
+    # Windows that follow masks are in test_crops.py.
+    return build(folder, **{"mask_directory": folder / "masks", "crop": "centre", **settings})
 
 
 def changed(before, after):
@@ -150,7 +151,7 @@ def test_another_resolution_is_encoded_anew(cached):
 
 def test_another_vae_precision_is_encoded_anew(cached):
     folder, _ = cached
-    task = config(folder, mask_directory=folder / "masks")
+    task = config(folder, crop="centre", mask_directory=folder / "masks")
     task = task.model_copy(update={"model": task.model.model_copy(update={"vae_dtype": "bfloat16"})})
     assert [item.reason for item in plan_cache(task).items] == ["vae dtype changed"] * 3
 
@@ -197,7 +198,7 @@ def test_a_change_that_keeps_size_and_time_is_trusted_to_be_none(cached):
 def test_verify_reads_the_content(cached):
     folder, _ = cached
     change_unseen(folder / "photos" / "a.png")
-    planned = plan(folder, mask_directory=folder / "masks", cache={"verify": True})
+    planned = plan(folder, crop="centre", mask_directory=folder / "masks", cache={"verify": True})
     assert [item.key[-5:] for item in planned.having(Action.WRITE)] == ["a.png"]
 
 
@@ -207,7 +208,7 @@ def test_verify_finds_values_that_are_not_finite(cached):
     data = bytearray(path.read_bytes())
     data[-4:] = b"\xff\xff\xff\xff"  # a float32 or two float16 NaN
     path.write_bytes(data)
-    planned = plan(folder, mask_directory=folder / "masks", cache={"verify": True})
+    planned = plan(folder, crop="centre", mask_directory=folder / "masks", cache={"verify": True})
     assert [item.reason for item in planned.having(Action.WRITE)] == ["damaged"]
 
 
@@ -272,7 +273,9 @@ def test_a_truncated_entry_is_made_anew(cached):
     folder, _ = cached
     path = folder / "cache" / "a_0096x0064_wan.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    assert [item.reason for item in plan(folder, mask_directory=folder / "masks").having(Action.WRITE)] == ["damaged"]
+    assert [
+        item.reason for item in plan(folder, crop="centre", mask_directory=folder / "masks").having(Action.WRITE)
+    ] == ["damaged"]
     again(folder)
     assert read_metadata(path)["blissmask.format"] == "1"
 
@@ -281,7 +284,7 @@ def test_an_entry_of_another_tool_is_replaced_and_named(cached):
     folder, _ = cached
     path = folder / "cache" / "a_0096x0064_wan.safetensors"
     save_tensors(path, {"latents_1x8x12_bfloat16": torch.zeros(16, 1, 8, 12)}, {"architecture": "wan"})
-    told = [problem.what for problem in plan(folder, mask_directory=folder / "masks").warnings]
+    told = [problem.what for problem in plan(folder, crop="centre", mask_directory=folder / "masks").warnings]
     assert "1 cache file of another tool is replaced" in told
 
 

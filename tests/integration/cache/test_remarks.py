@@ -36,7 +36,7 @@ def told(folder, **settings):
 def test_usual_photos_and_masks_are_not_remarked_on(photos):
     save(photos / "masks" / "a.png", tier_mask(PHOTO_WH))
     save(photos / "masks" / "b.png", half_mask(PHOTO_WH))
-    found = plan(photos, mask_directory=photos / "masks")
+    found = plan(photos, mask_directory=photos / "masks", resolution=[96, 64])
     assert found.warnings == []
     assert found.remarks == []
 
@@ -85,7 +85,7 @@ def test_frames_of_a_mask_are_doubted_by_the_first(tmp_path):
     for name in frame_names(len(moving_frames())):
         save(tmp_path / "masks" / "clip" / name, np.ones((48, 64), np.uint8))
     found = plan(tmp_path, **on_videos(tmp_path, mask_directory=tmp_path / "masks"))
-    assert "class numbers" in look_at_mask(found.entries[0])[1]
+    assert "class numbers" in look_at_mask(found.entries[0]).doubt
     assert any("perhaps not what was meant" in problem.what for problem in found.warnings)
 
 

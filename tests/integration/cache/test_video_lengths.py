@@ -4,6 +4,7 @@ import pytest
 
 from blissmask.cachefile.read import list_headers
 from blissmask.dataset import frame_source
+from blissmask.dataset.geometry import cover
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import (
     FRAMES,
@@ -134,7 +135,9 @@ def test_an_uneven_video_is_named_where_all_its_frames_are_kept(recording):
 def test_a_control_video_that_was_trimmed_repeats_its_last_frame(tmp_path):
     from blissmask.tasks.cache.reading.video_frames import ControlClip
 
-    control = ControlClip(trimmed(tmp_path / "control.mp4", 24, first=0, kept=12), (64, 48), [[10, 11, 12, 20]])
+    control = ControlClip(
+        trimmed(tmp_path / "control.mp4", 24, first=0, kept=12), cover((64, 48), (64, 48)), [[10, 11, 12, 20]]
+    )
     frames_FHW3 = control.read([10, 11, 12, 20])
     assert (frames_FHW3[1:] == frames_FHW3[1]).all()
 

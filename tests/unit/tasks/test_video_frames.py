@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blissmask.cachefile import fingerprint
+from blissmask.dataset.geometry import cover
 from blissmask.errors import MediaError
 from blissmask.tasks.cache.reading import video_frames
 from blissmask.tasks.cache.reading.video_frames import ControlClip, with_shared_videos
@@ -27,12 +28,12 @@ def greys(frames_FHW3):
 
 def test_a_control_video_that_ends_early_repeats_its_last_frame(controls):
     clips = [[0, 2], [2, 3, 4, 5], [7, 8]]
-    control = ControlClip(controls, (64, 48), clips)
+    control = ControlClip(controls, cover((64, 48), (64, 48)), clips)
     assert [greys(control.read(clip)) for clip in clips] == [[0, 100], [100, 150, 150, 150], [150, 150]]
 
 
 def test_a_control_video_that_cannot_be_read_fails_when_a_clip_asks(tmp_path):
-    control = ControlClip(tmp_path / "gone.mp4", (64, 48), [[0]])
+    control = ControlClip(tmp_path / "gone.mp4", cover((64, 48), (64, 48)), [[0]])
     with pytest.raises(MediaError, match="no such file"):
         control.read([0])
 
@@ -42,7 +43,7 @@ def test_a_control_video_is_opened_once_however_many_threads_ask(controls, monke
     whole = video_frames.measure
     monkeypatch.setattr(video_frames, "measure", lambda path: opened.append(path) or whole(path))
     clips = [[number % 4] for number in range(8)]
-    control = ControlClip(controls, (64, 48), clips)
+    control = ControlClip(controls, cover((64, 48), (64, 48)), clips)
     with ThreadPoolExecutor(4) as pool:
         assert [greys(frames) for frames in pool.map(control.read, clips)] == [
             [50 * (number % 4)] for number in range(8)

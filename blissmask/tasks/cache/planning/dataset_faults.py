@@ -15,10 +15,10 @@ from blissmask.dataset.captions import HOW_TO_CAPTION, extension_advice, other_c
 from blissmask.dataset.item import DatasetItem, MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem, naming_files
-from blissmask.tasks.cache.planned_entries import LatentEntry
+from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.notices import about
 from blissmask.tasks.cache.planning.scan import Scanned
-from blissmask.tasks.cache.reading.mask_weights import look_at_mask, mask_is_moving
+from blissmask.tasks.cache.reading.mask_weights import MaskLook, look_at_mask, mask_is_moving
 from blissmask.tasks.cache.report import empty_warning, mask_place
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
@@ -33,7 +33,7 @@ class MaskCheck:
     """The result of looking at one mask.
 
     Attributes:
-        entry: with mean weight and doubt filled in.
+        entry: with mean weight and doubt filled in, and its window placed.
         problem: why the entry cannot be made; None when it can.
     """
 
@@ -62,7 +62,7 @@ def refusals(scanned: Scanned) -> list[Problem]:
     for name, items in scanned.with_blanks.items():
         what = f"{{}} with {{{{{name}}}}} in the caption, and `{name}` is blank"
         problems.append(about(items, what, f'set `{name}` under [general], e.g. `{name} = "{_EXAMPLES[name]}"`'))
-    problems += _shared_paths(scanned)
+    problems += shared_paths(scanned.entries, scanned.texts)
     return [*problems, *_control_counts(scanned)]
 
 
@@ -77,7 +77,9 @@ def _no_captions(items: Sequence[DatasetItem]) -> Problem:
 
 
 def check_masks(entries: Sequence[LatentEntry], jobs: int) -> list[MaskCheck]:
-    """Look at the masks that will be averaged anew, several at a time, each once; other entries come back unchanged.
+    """Look at the masks that will be averaged anew, or that place a window, several at a time and each once.
+
+    Other entries come back unchanged.
 
     Still masks are decoded, so that empty ones are known before a model is loaded. Those with frames are measured and
     not read.
@@ -117,14 +119,14 @@ def opaque_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
 
 def _mask_of(entry: LatentEntry) -> Hashable:
     """Return a key of the mask that is looked at, shared by the clips of a video; None where none is looked at."""
-    if entry.redo not in _ANEW or not entry.has_mask:
+    if not entry.has_mask or (entry.redo not in _ANEW and not entry.needs_look):
         return None
     path = entry.mask_file
     owner = None if path is not None and not mask_is_moving(path) else entry.item.media.path
     return path, owner, entry.geometry
 
 
-def _look(entry: LatentEntry) -> tuple[float | None, str] | Problem:
+def _look(entry: LatentEntry) -> MaskLook | Problem:
     try:
         with naming_files():
             return look_at_mask(entry)
@@ -132,27 +134,29 @@ def _look(entry: LatentEntry) -> tuple[float | None, str] | Problem:
         return error.as_one()
 
 
-def _checked(entry: LatentEntry, seen: tuple[float | None, str] | Problem) -> MaskCheck:
+def _checked(entry: LatentEntry, seen: MaskLook | Problem) -> MaskCheck:
     if isinstance(seen, Problem):
         return MaskCheck(entry, seen)
-    weight, doubt = seen
-    return MaskCheck(replace(entry, mean_weight=weight, doubt=doubt))
+    return MaskCheck(
+        replace(entry, mean_weight=seen.mean_weight, doubt=seen.doubt, geometry=seen.geometry, shown=seen.shown)
+    )
 
 
-def _shared_paths(scanned: Scanned) -> list[Problem]:
+def shared_paths(entries: Iterable[LatentEntry], texts: Iterable[TextEntry]) -> list[Problem]:
     """Refuse two items with one cache file, and names that no file system takes."""
-    owners: dict[str, Path] = {}
+    owners: dict[str, str] = {}
     shared: dict[str, None] = {}
     long: dict[str, None] = {}
-    files = [(entry.path, entry.item) for entry in scanned.entries]
-    files += [(text.path, text.item) for text in scanned.texts]
+    files = [(entry.path, entry.item) for entry in entries]
+    files += [(text.path, text.item) for text in texts]
     for path, item in files:
-        name, media = path.name, item.media.path
+        # A photo called `a-face` has the file of the zoom of `a`.
+        name, media = path.name, item.name
         first = owners.setdefault(name, media)
         if first != media:
-            shared |= {str(first): None, str(media): None}
+            shared |= {first: None, media: None}
         if len(name.encode()) > _MAX_NAME_BYTES:
-            long[str(media)] = None
+            long[media] = None
     problems = []
     if shared:
         problems.append(Problem("two items would share one cache file", tuple(shared), "rename one of each"))

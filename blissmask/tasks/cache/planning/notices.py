@@ -29,6 +29,7 @@ def warnings(scanned: Scanned) -> list[Problem]:
         *_masks(scanned),
         *_clips(scanned),
         *_crops(scanned),
+        *_zooms(scanned),
         *_profiles(scanned),
         *_foreign(scanned.entries),
         *_captions(scanned),
@@ -166,6 +167,17 @@ def _crops(scanned: Scanned) -> list[Problem]:
     )
     buckets = "" if len(scanned.dataset.buckets.sizes) > 1 else "set `enable_bucket = true`, or "
     return [Problem(what, where, f"{buckets}leave out what is extremely wide or tall")]
+
+
+def _zooms(scanned: Scanned) -> list[Problem]:
+    """Name data sets whose `zoom` does nothing."""
+    if not scanned.dataset.section.zoom:
+        return []
+    if scanned.dataset.kind is MediaKind.VIDEO:
+        return [Problem("`zoom` is for photos; videos are trained whole", (), "")]
+    if not any(entry.has_mask for entry in scanned.entries):
+        return [Problem("`zoom` needs masks, and this data set has none", (), "set `mask_directory` or `alpha_mask`")]
+    return []
 
 
 def _profiles(scanned: Scanned) -> list[Problem]:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import LOOK, OURS, as_unicode, read_mean_weight
+from blissmask.cachefile.layout import CROP, LOOK, OURS, SUBJECT, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
-from blissmask.dataset.captions import blanks, caption_of, fill_in, shuffle_tags, words_for
+from blissmask.dataset.captions import blanks, caption_of, fill_in, shuffle_tags, words_for, zoom_caption
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
 from blissmask.dataset.collect import Collected, collect
 from blissmask.dataset.frame_source import frame_files, measure
@@ -22,11 +22,12 @@ from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem, naming_files
 from blissmask.media.image import read_header
 from blissmask.media.video import read_info, read_times
-from blissmask.storage.seen import State, output_state, states_of
+from blissmask.storage.seen import output_state, states_of
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
+from blissmask.tasks.cache.shown_subject import ShownSubject
 
 
 @dataclass(slots=True)
@@ -47,7 +48,8 @@ class Scanned:
         hdr: HDR videos that were measured now, with their curve.
         without_caption: items that lack their caption file.
         with_blanks: name -> items whose captions hold it in braces, and nobody gave a word for it.
-        geometries: how media of each size that was met are fitted.
+        geometries: how media of each size that was met are fitted, with the window in the middle.
+        known: cache files that were looked into, by name.
     """
 
     dataset: CachedDataset
@@ -64,10 +66,11 @@ class Scanned:
     without_caption: list[DatasetItem] = field(default_factory=list)
     with_blanks: dict[str, list[DatasetItem]] = field(default_factory=dict)
     geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
+    known: dict[str, _Known] = field(default_factory=dict)
 
 
 def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, force: bool, verify: bool) -> Scanned:
-    """Find out what a data set needs.
+    """Find out what a data set needs, but for the windows and zooms that masks decide about; see ``place_windows``.
 
     Args:
         dataset: how it is cached.
@@ -91,10 +94,11 @@ def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, 
     for item in found.collected.items:
         try:
             with naming_files():
-                if latents:
+                # Which zooms there are, and so which captions, depends on the masks.
+                if latents or dataset.section.zoom:
                     _scan_latents(item, found, force=force)
                 if texts:
-                    _scan_text(item, found, force=force)
+                    scan_text(item, found, force=force)
         except InputError as error:
             found.unreadable.append((item, error.as_one()))
     return found
@@ -104,7 +108,7 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     # Before anything is looked into: what changes after that is noticed when it is read.
     states = tuple(map(found.prints.state_of, item.pixel_paths))
     mask_states = (found.prints.state_of(item.mask_path),) if item.mask_path else ()
-    facts, known = _facts(item, found)
+    facts = _facts(item, found)
     ranges = list(_ranges(item, facts, found.dataset))
     if not ranges:
         found.too_short.append(item)
@@ -117,9 +121,9 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
             geometry=_geometry(facts.size_wh, found),
             mask_source=_mask_source(item, facts, found),
         )
-        found.entries.append(
-            _decided(entry, found, known, (*states, *(mask_states if entry.mask_file else ())), force=force)
-        )
+        inputs = (*states, *mask_states) if entry.mask_file else states
+        entry = replace(entry, states=(*inputs, output_state(entry.path)))
+        found.entries.append(decided(entry, found, force=force))
 
 
 def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
@@ -129,38 +133,69 @@ def _geometry(size_wh: tuple[int, int], found: Scanned) -> Geometry:
     return found.geometries[size_wh]
 
 
-def _decided(
-    entry: LatentEntry, found: Scanned, known: dict[str, _Known], states: tuple[State, ...], *, force: bool
-) -> LatentEntry:
-    """Decide what is done for an entry; ``states`` are those of the files that it is made from."""
-    states = (*states, output_state(entry.path))
-    decided = _with_redo(entry, found, known, force=force)
-    return decided if decided.redo is Redo.NOTHING else replace(decided, states=states)
+def decided(entry: LatentEntry, found: Scanned, *, force: bool) -> LatentEntry:
+    """Decide what is done for an entry.
 
-
-def _with_redo(entry: LatentEntry, found: Scanned, known: dict[str, _Known], *, force: bool) -> LatentEntry:
+    Where the mask decides about the window and the cache does not remember what it shows, this is decided for the
+    window in the middle first, and again when the mask was looked at; see ``LatentEntry.needs_look``.
+    """
     name = entry.path.name
-    if name not in known:
-        metadata = found.folder.metadata(name)
-        if metadata is None:
-            return replace(entry, reason="new")
-        known[name] = _Known(metadata, _compare_media(entry.item, metadata, found.prints))
-    metadata = known[name].metadata
+    known = _look_into(name, entry.item, found)
+    if known is None:
+        return replace(entry, redo=Redo.LATENTS, reason="new")
+    metadata = known.metadata
     if not metadata:
-        return replace(entry, reason="damaged")
-    if force:
-        return replace(entry, reason="redone")
+        return replace(entry, redo=Redo.LATENTS, reason="damaged")
     mask_paths = (entry.mask_file,) if entry.mask_file else ()
     mask = found.prints.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths)
-    redo, reason = decide(metadata, entry.wanted, media=known[name].media, mask=mask)
+    if entry.needs_look:
+        entry = _with_remembered_window(entry, known, mask)
+    if force:
+        return replace(entry, redo=Redo.LATENTS, reason="redone")
+    redo, reason = decide(metadata, entry.wanted, media=known.media, mask=mask)
     is_fresh = redo in (Redo.NOTHING, Redo.LABELS)
     return replace(
         entry,
         redo=redo,
-        reason=reason,
-        mean_weight=read_mean_weight(metadata) if is_fresh else None,
+        reason=_told(reason, entry, metadata),
+        mean_weight=read_mean_weight(metadata) if is_fresh else entry.mean_weight,
         look=None if redo is Redo.LATENTS else Look.parse(metadata.get(LOOK, "")),
     )
+
+
+def _with_remembered_window(entry: LatentEntry, known: _Known, mask: Sameness) -> LatentEntry:
+    """Return the entry with the window that its file was made with, where the same mask would give it again."""
+    metadata = known.metadata
+    if mask is Sameness.CHANGED:
+        return entry
+    if entry.mask_source is MaskSource.ALPHA and known.media is Sameness.CHANGED:
+        return entry
+    wanted = {name: entry.wanted.mask[name] for name in ("mask_source", "tiers", "mask_inverted")}
+    if any(metadata.get(f"{OURS}{name}") != value for name, value in wanted.items()):
+        return entry
+    if metadata.get(f"{OURS}{CROP}", "") != entry.crop:
+        return entry
+    shown = ShownSubject.parse(metadata.get(f"{OURS}{SUBJECT}", ""))
+    made = metadata.get(f"{OURS}geometry", "")
+    geometry = entry.geometry.with_window_of(made) if entry.crop == "subject" else entry.geometry
+    return entry if shown is None or geometry is None else replace(entry, shown=shown, geometry=geometry)
+
+
+def _told(reason: str, entry: LatentEntry, metadata: Mapping[str, str]) -> str:
+    """Return the reason, which for a window that moved alone says so."""
+    if reason != "geometry changed" or entry.geometry.with_window_of(metadata.get(f"{OURS}geometry", "")) is None:
+        return reason
+    return "the crop follows the subject" if entry.dataset.section.crop == "subject" else "the crop is in the middle"
+
+
+def _look_into(name: str, item: DatasetItem, found: Scanned) -> _Known | None:
+    """Return what a cache file remembers; None where there is no such file."""
+    if name not in found.known:
+        metadata = found.folder.metadata(name)
+        if metadata is None:
+            return None
+        found.known[name] = _Known(metadata, _compare_media(item, metadata, found.prints))
+    return found.known[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,32 +211,31 @@ class _Known:
     media: Sameness
 
 
-def _facts(item: DatasetItem, found: Scanned) -> tuple[Facts, dict[str, _Known]]:
-    """Return what the media are, from the cache when the file is untouched, and the cache files looked into by name."""
-    known: dict[str, _Known] = {}
+def _facts(item: DatasetItem, found: Scanned) -> Facts:
+    """Return what the media are, from the cache when the file is untouched."""
     for name in found.folder.latents_of(as_unicode(item.media.stem), clips=item.media.kind is MediaKind.VIDEO)[:1]:
-        metadata = found.folder.metadata(name) or {}
-        known[name] = _Known(metadata, _compare_media(item, metadata, found.prints))
-        remembered = Facts.parse(metadata.get(f"{OURS}source", ""))
-        if remembered and known[name].media is not Sameness.CHANGED:
-            return _with_times(remembered, item, found), known
+        known = _look_into(name, item, found)
+        if known is None or known.media is Sameness.CHANGED:
+            continue
+        remembered = Facts.parse(known.metadata.get(f"{OURS}source", ""))
+        if remembered:
+            return _with_times(remembered, item, found)
     _look_at_controls(item)
     if item.media.kind is MediaKind.IMAGE:
         header = read_header(item.media.path)
-        return Facts(header.size_wh, header.has_alpha, profile=header.profile), known
+        return Facts(header.size_wh, header.has_alpha, profile=header.profile)
     extent = measure(item.media.path)
     if extent.damaged:
         found.damaged.append((item, extent.damaged))
     if extent.hdr:
         found.hdr.append((item, extent.hdr))
-    facts = Facts(
+    return Facts(
         extent.size_wh,
         frame_count=extent.frame_count,
         fps=extent.fps,
         is_uneven=bool(extent.times),
         times=extent.times,
     )
-    return facts, known
 
 
 def _with_times(facts: Facts, item: DatasetItem, found: Scanned) -> Facts:
@@ -248,7 +282,12 @@ def _mask_source(item: DatasetItem, facts: Facts, found: Scanned) -> MaskSource 
     return resolve_mask_source(alpha_mask=alpha_mask, has_alpha=facts.has_alpha, has_file=item.mask_path is not None)
 
 
-def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
+def scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
+    """Add the caption of an item to the texts that its data set needs; a zoom has the one that its template makes.
+
+    Raises:
+        InputError: the caption cannot be read.
+    """
     section = found.dataset.section
     entry = TextEntry(item, found.dataset, "")
     states = states_of(entry.inputs, entry.path)
@@ -263,7 +302,7 @@ def _scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     caption = fill_in(caption, words)
     if section.shuffle_caption:
         caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
-    entry = replace(entry, caption=caption)
+    entry = replace(entry, caption=zoom_caption(item, caption, section))
     reason = _text_reason(entry, found, force=force)
     if reason and entry.controls:
         _look_at_controls(item)

@@ -162,14 +162,15 @@ def _read_controls(entry: LatentEntry) -> tuple[NDArray[np.uint8], ...]:
 def _control_geometry(entry: LatentEntry, size_wh: tuple[int, int]) -> Geometry:
     """Return how a control picture is fitted.
 
-    It takes the target's size, its own shape in a given area, or its own size cut to the grid.
+    It takes the target's size, cut at the same place if it has the target's shape; or its own shape in a given area, or
+    its own size cut to the grid.
 
     Source: musubi-tuner's ``control_resolution`` and ``no_resize_control``; with both, only larger pictures are shrunk.
     """
     section, grid = entry.dataset.section, entry.latent.grid_multiple
     resolution_wh = section.control_resolution
     if entry.dataset.one_frame or (resolution_wh is None and not section.no_resize_control):
-        return cover(size_wh, entry.geometry.size_wh)
+        return entry.geometry.for_companion(size_wh)
     is_small = resolution_wh is None or size_wh[0] * size_wh[1] <= resolution_wh[0] * resolution_wh[1]
     if section.no_resize_control and is_small and min(size_wh) >= grid:
         left_top = (size_wh[0] % grid // 2, size_wh[1] % grid // 2)

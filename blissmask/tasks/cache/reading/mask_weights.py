@@ -6,21 +6,27 @@ H, W: rows and columns. Sizes are (width, height).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.dataset.crop import follow
 from blissmask.dataset.frame_source import frame_files, frame_numbers, measure, read_weights
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
+from blissmask.masks.sight import Sight, see, see_all
 from blissmask.masks.weights import MaskValues
 from blissmask.media.image import read_image, read_mask_picture
 from blissmask.tasks.cache.planned_entries import LatentEntry
+from blissmask.tasks.cache.shown_subject import ShownSubject
 from blissmask.tasks.run.wording import framing_problem
 
+_FRAMES_SEEN = 64
+"""Most frames that are looked at to place the window of a video: one a second of a minute. Decoding takes the time."""
 _FRAMES_FIX = "make one mask for every frame, e.g. with `blissmask masks`, or use one picture for the whole video"
 
 
@@ -29,22 +35,62 @@ def mask_is_moving(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
 
 
-def look_at_mask(entry: LatentEntry) -> tuple[float | None, str]:
-    """Check that the mask of an entry fits it; return its mean weight, and the doubt about its values.
+@dataclass(frozen=True, slots=True)
+class MaskLook:
+    """What a plan finds out about the mask of an entry.
 
-    Of masks with frames of their own the size and the number of frames are checked; the mean weight is None. Of a
-    folder of them, the first frame stands for the others where values are doubtful.
+    Attributes:
+        mean_weight: in the window; None for masks with frames of their own.
+        doubt: why the values may not be what was meant; empty when there is no doubt.
+        geometry: of the entry, with its window placed where the mask decides about it.
+        shown: what the mask shows; None where it decides about nothing.
+    """
+
+    mean_weight: float | None
+    doubt: str
+    geometry: Geometry
+    shown: ShownSubject | None
+
+
+def look_at_mask(entry: LatentEntry) -> MaskLook:
+    """Check that the mask of an entry fits it, and place the entry's window.
+
+    Of masks with frames of their own the size and the number of frames are checked, and frames are read only to place
+    the window. Of a folder of them, the first frame stands for the others where values are doubtful.
 
     Raises:
         MediaError: a file is damaged.
         MaskError: the mask does not fit, see :func:`_refuse_other_frames`.
     """
-    path = entry.mask_file
+    path, section = entry.mask_file, entry.dataset.section
     if path is not None and mask_is_moving(path):
         _refuse_other_frames(entry, path)
-        return None, read_mask_picture(frame_files(path)[0]).doubt if path.is_dir() else ""
+        doubt = read_mask_picture(frame_files(path)[0]).doubt if path.is_dir() else ""
+        geometry, shown = _placed(entry, _see_frames(entry, path) if entry.needs_look else None)
+        return MaskLook(None, doubt, geometry, shown)
     values_HW, doubt = _read_still_values(entry, None)
-    return mean_weight(values_HW, entry.geometry, inverted=entry.dataset.section.invert_mask), doubt
+    sight = None
+    if entry.needs_look:
+        sight = see(values_HW, entry.dataset.tiers, inverted=section.invert_mask)
+    geometry, shown = _placed(entry, sight)
+    return MaskLook(mean_weight(values_HW, geometry, inverted=section.invert_mask), doubt, geometry, shown)
+
+
+def _see_frames(entry: LatentEntry, path: Path) -> Sight:
+    """Return what a mask shows in frames from all over the video: one window serves all of its clips."""
+    count = entry.facts.frame_count
+    step = max(entry.latent.temporal_stride, -(-count // _FRAMES_SEEN))
+    tiers, inverted = entry.dataset.tiers, entry.dataset.section.invert_mask
+    frames = read_weights(path, range(0, count, step))
+    return see_all([see(weights_HW, tiers, inverted=inverted) for weights_HW in frames])
+
+
+def _placed(entry: LatentEntry, sight: Sight | None) -> tuple[Geometry, ShownSubject | None]:
+    if sight is None:
+        return entry.geometry, entry.shown
+    if entry.dataset.section.crop == "centre":
+        return entry.geometry, ShownSubject.of(sight)
+    return follow(entry.geometry, sight, cell=entry.latent.spatial_stride), ShownSubject.of(sight)
 
 
 def read_still_mask(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None = None) -> tuple[PixelMask, str]:

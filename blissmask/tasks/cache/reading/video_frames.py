@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from blissmask.cachefile import fingerprint
 from blissmask.dataset.frame_source import measure, read_rgb
-from blissmask.dataset.geometry import Geometry, cover
+from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.pixel_mask import PixelMask
 from blissmask.dataset.shared_frames import SharedFrames
 from blissmask.errors import MediaError
@@ -56,7 +56,7 @@ class SharedVideo:
         clips = [entry.frame_indices for entry in entries]
         item, geometry = self._entry.item, self._entry.geometry
         self.rgb = _rgb_frames(item.media.path, geometry, clips)
-        self.controls = tuple(ControlClip(path, geometry.size_wh, clips) for path in item.control_paths)
+        self.controls = tuple(ControlClip(path, geometry, clips) for path in item.control_paths)
         self.masks = SharedFrames(self._read_masks, clips)
 
     def _read_masks(self, wanted: Collection[int]) -> Iterator[PixelMask]:
@@ -85,12 +85,12 @@ class ControlClip:
 
     Args:
         path: the video or folder of frames.
-        size_wh: training size.
+        geometry: of the video.
         clips: the frame numbers of each clip.
     """
 
-    def __init__(self, path: Path, size_wh: tuple[int, int], clips: Sequence[Sequence[int]]) -> None:
-        self._path, self._size_wh, self._clips = path, size_wh, clips
+    def __init__(self, path: Path, geometry: Geometry, clips: Sequence[Sequence[int]]) -> None:
+        self._path, self._geometry, self._clips = path, geometry, clips
         self._lock = threading.Lock()
         self._opened: tuple[SharedFrames[Rgb], int] | None = None
 
@@ -106,7 +106,7 @@ class ControlClip:
     def _open(self) -> tuple[SharedFrames[Rgb], int]:
         extent = measure(self._path)
         clips = [_up_to(extent.frame_count, clip) for clip in self._clips]
-        return _rgb_frames(self._path, cover(extent.size_wh, self._size_wh), clips), extent.frame_count
+        return _rgb_frames(self._path, self._geometry.for_companion(extent.size_wh), clips), extent.frame_count
 
 
 def _up_to(frame_count: int, indices: Sequence[int]) -> list[int]:
