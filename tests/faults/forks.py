@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -167,7 +168,7 @@ class _Remembering:
         if kept.exists():
             return pickle.loads(kept.read_bytes())
         said = self._session.run(names, inputs)
-        part = self._folder / f"{seen}-{os.getpid()}"
+        part = self._folder / f"{seen}-{os.getpid()}-{threading.get_ident()}"
         part.write_bytes(pickle.dumps(said))
         part.replace(kept)
         return said
