@@ -1,4 +1,4 @@
-"""How a text encoder reads captions: the wording around them, how much is read, which words would be lost beyond it."""
+"""How text encoders read captions: the wording around them, what is read and kept, which words would be lost."""
 
 from __future__ import annotations
 
@@ -59,6 +59,27 @@ class CaptionTemplate:
 
     def _ids(self, tokenizer: Any, text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=self.marks)["input_ids"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReading:
+    """How captions are read from a decoder.
+
+    Attributes:
+        content: what the cache calls the rows.
+        captions: the wording around captions, and how many of their tokens are read.
+        taps: after how many layers states are read, rising; -2 is before the last layer, -3 before the last two.
+        keeps_head: whether the rows of the template's head are kept.
+        joined: whether the states of a row stand side by side, (L, T * D); else in a table, (L, T, D).
+        padded: whether every text is padded to as many rows as are read, for denoisers that attend to the padding.
+    """
+
+    content: str
+    captions: CaptionTemplate
+    taps: tuple[int, ...]
+    keeps_head: bool = False
+    joined: bool = True
+    padded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

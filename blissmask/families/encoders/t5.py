@@ -110,6 +110,19 @@ def byt5(tiny_name: str) -> Part:
     )
 
 
+def byte_rows(model: Any, text: str, most: int) -> Tensor:
+    """Return the states (L, D) of byT5 for the first ``most`` tokens of a text, on the CPU; none for an empty text."""
+    import torch
+    from transformers import ByT5Tokenizer
+
+    weight = model.shared.weight
+    if not text:
+        return torch.zeros(0, weight.shape[1], dtype=weight.dtype)
+    tokens = ByT5Tokenizer()(text, max_length=most, truncation=True, return_tensors="pt").to(weight.device)
+    with torch.inference_mode():
+        return model(input_ids=tokens["input_ids"]).last_hidden_state[0].cpu()  # type: ignore[no-any-return]
+
+
 def _tiny_umt5() -> Any:
     """Return a two-block ``UMT5EncoderModel`` for the tokenizer of bytes."""
     from transformers import UMT5Config, UMT5EncoderModel

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from blissmask.cachefile.layout import FrameAxis
+from blissmask.families.encoders.captions import TextReading
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
 from blissmask.families.files.part import Part
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.flux2 import names, parts
-from blissmask.families.flux2.templates import ROWS, TextReading
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl_flux2
 from blissmask.families.vae.latent_encoder import latents_alone, latents_with_controls
@@ -28,7 +28,6 @@ def flux2(
     modelspec: str,
     text: tuple[Part, Tokenizer],
     reading: TextReading,
-    denoiser: Part,
     guided: bool = False,
 ) -> Family:
     """Return the family of one model.
@@ -38,7 +37,6 @@ def flux2(
         cache_suffix, metadata_name, modelspec: musubi-tuner's.
         text: text encoder and tokenizer.
         reading: how text is read.
-        denoiser: the denoiser.
         guided: whether it was distilled for guidance.
     """
 
@@ -46,10 +44,10 @@ def flux2(
         return Task(
             latents=(kl_flux2.VAE_ENCODER,),
             text=text,
-            template=reading.fingerprint,
-            denoisers={"": denoiser},
+            template=(reading.captions.around("{}"), str(reading.taps), str(parts.ROWS)),
+            denoisers={"": parts.denoiser(name, guided=guided)},
             contents={"latents_control_0": (_LATENT.channels, 1, "H", "W")} if edits else {},
-            text_contents={"ctx_vec": (ROWS, parts.TEXT_WIDTHS[name])},
+            text_contents={"ctx_vec": (parts.ROWS, parts.TEXT_WIDTHS[name])},
             methods=partial(_methods, reading, edits=edits, guided=guided),
             takes_videos=False,
             control_range=parts.CONTROL_RANGE if edits else (0, 0),
@@ -73,13 +71,14 @@ def flux2(
 
 
 def _methods(reading: TextReading, *, edits: bool, guided: bool) -> Methods:
-    from blissmask.families.flux2 import denoiser, preview, text
+    from blissmask.families.encoders.decoder_text import DecoderTextEncoder
+    from blissmask.families.flux2 import denoiser, preview
 
     previews = (preview.DEV, preview.DEV_EDIT) if guided else (preview.KLEIN, preview.KLEIN_EDIT)
     return Methods(
         vae=kl_flux2.Flux2VaeEncoder,
         encode_item=latents_with_controls if edits else latents_alone,
-        text=partial(text.Flux2TextEncoder, reading=reading),
+        text=partial(DecoderTextEncoder, reading=reading),
         captions=reading.captions,
         denoiser=partial(denoiser.Flux2Denoiser, edits=edits),
         preview=previews[edits],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blissmask.families.flux2 import parts, templates
+from blissmask.families.flux2 import parts
 from blissmask.families.flux2.family import flux2
 
 ARCHITECTURE = flux2(
@@ -11,7 +11,6 @@ ARCHITECTURE = flux2(
     metadata_name="flux_2_dev",
     modelspec="Flux.2-dev/lora",
     text=(parts.MISTRAL, parts.MISTRAL_TOKENIZER),
-    reading=templates.DEV,
-    denoiser=parts.DEV,
+    reading=parts.DEV_TEXT,
     guided=True,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blissmask.families.flux2 import parts, templates
+from blissmask.families.flux2 import parts
 from blissmask.families.flux2.family import flux2
 
 ARCHITECTURE = flux2(
@@ -11,6 +11,5 @@ ARCHITECTURE = flux2(
     metadata_name="flux_2_klein_4b",
     modelspec="Flux.2-klein-4b/lora",
     text=(parts.QWEN, parts.QWEN_TOKENIZER),
-    reading=templates.KLEIN,
-    denoiser=parts.KLEIN_4B,
+    reading=parts.KLEIN_TEXT,
 )

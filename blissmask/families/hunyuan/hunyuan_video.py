@@ -6,13 +6,14 @@ from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.lora_readers import musubi_tuner
 from blissmask.families.hunyuan import names, parts
 from blissmask.families.protocol import LatentSpec
+from blissmask.families.vae import hunyuan
 
 
 def _methods() -> Methods:
-    from blissmask.families.hunyuan import denoiser, preview, text, vae
+    from blissmask.families.hunyuan import denoiser, preview, text
 
     return Methods(
-        vae=vae.HunyuanVaeEncoder,
+        vae=hunyuan.HunyuanVaeEncoder,
         text=text.HunyuanTextEncoder,
         captions=parts.CAPTIONS,
         denoiser=denoiser.HunyuanDenoiser,
@@ -32,7 +33,7 @@ ARCHITECTURE = Family(
     lora_readers=(names.COMFYUI, musubi_tuner()),
     tasks={
         "t2v": Task(
-            latents=(parts.VAE_ENCODER,),
+            latents=(hunyuan.VAE_ENCODER,),
             text=(parts.LLAMA, parts.LLAMA_TOKENIZER, parts.CLIP, parts.CLIP_TOKENIZER),
             denoisers={"": parts.DENOISER},
             text_contents={"llm": (256, 4096), "llm_mask": (256,), "clipL": (768,)},

@@ -11,7 +11,6 @@ import re
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.lora_readers import Spelling, comfyui, whole_layer
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors, qkv_parts, scale_before_shift
-from blissmask.families.vae import kl
 
 EMBEDDINGS = (
     ("txt_in.t_embedder.mlp.0", "context_embedder.time_text_embed.timestep_embedder.linear_1"),
@@ -123,16 +122,6 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
     if not is_original(tensors):
         return tensors
     return scale_before_shift(DENOISER.rename(split_fused(tensors)), "norm_out.linear")
-
-
-def rename_vae(tensors: Tensors) -> Tensors:
-    """Return the tensors of a VAE under diffusers' names, under which it was published; reads ComfyUI's file, too."""
-    return kl.rename(without_vae_prefix(tensors))
-
-
-def without_vae_prefix(tensors: Tensors) -> Tensors:
-    """Return the tensors of a VAE without the prefix of repackers."""
-    return {name.removeprefix("vae."): tensor for name, tensor in tensors.items()}
 
 
 def rename_clip(tensors: Tensors) -> Tensors:

@@ -12,36 +12,25 @@ from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.hunyuan import names, tiny
-from blissmask.families.vae.encoding import without_decoder
 
-# The wording is the model's training data: a changed letter changes every embedding.
+# The wording is the models' training data: a changed letter changes every embedding.
+ASPECTS = (
+    "1. The main content and theme of the video.",
+    "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects.",
+    "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects.",
+    "4. background environment, light, style and atmosphere.",
+    "5. camera angles, movements, and transitions used in the video",
+)
 CAPTIONS = CaptionTemplate(
     tokens=256,
     head="<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
-    "1. The main content and theme of the video."
-    "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects."
-    "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects."
-    "4. background environment, light, style and atmosphere."
-    "5. camera angles, movements, and transitions used in the video:<|eot_id|>"
-    "<|start_header_id|>user<|end_header_id|>\n\n",
+    f"{''.join(ASPECTS)}:<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n",
     tail="<|eot_id|>",
     specials=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
 )
 """Of Llama, whose rows the denoiser reads. CLIP makes one vector of the first 77 tokens, which names the subject."""
 # Width of a head in every CLIP text model; no tensor's shape tells it.
 _CLIP_HEAD_DIM = 64
-
-
-def vae_config(tensors: Tensors, path: Path) -> dict[str, Any]:
-    """Return the arguments of ``AutoencoderKLHunyuanVideo``, or of the class of 1.5, that fit ``tensors``."""
-    shape = partial(shape_of, tensors, source=path, kind="HunyuanVideo VAE")
-    stages = max(1, count_of(tensors, "encoder.down_blocks."))
-    convolutions = [f"encoder.down_blocks.{stage}.resnets.0.conv1.conv.weight" for stage in range(stages)]
-    return {
-        "block_out_channels": tuple(shape(name)[0] for name in convolutions),
-        "layers_per_block": count_of(tensors, "encoder.down_blocks.0.resnets."),
-        "latent_channels": shape("encoder.conv_out.conv.weight")[0] // 2,
-    }
 
 
 def clip_config(tensors: Tensors, path: Path) -> dict[str, Any]:
@@ -91,16 +80,6 @@ def denoiser_sizes(tensors: Tensors, path: Path, *, kind: str) -> dict[str, Any]
     }
 
 
-VAE = Part(
-    folder="vae",
-    field="vae",
-    class_path="diffusers.AutoencoderKLHunyuanVideo",
-    rename=names.rename_vae,
-    config_of=vae_config,
-    tiny=tiny.vae,
-    tiny_name="hunyuan",
-)
-VAE_ENCODER = without_decoder(VAE)
 LLAMA = llama.text_encoder("hunyuan")
 LLAMA_TOKENIZER = Tokenizer(encoder=LLAMA, specials=CAPTIONS.specials)
 CLIP = Part(

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from blissmask.families.hunyuan import parts
 from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler, without_encoders
+from blissmask.families.vae.hunyuan import VAE
 
 
 def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def _text(contents: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 PREVIEW = PreviewPipeline(
-    vae=parts.VAE,
+    vae=VAE,
     pipeline=partial(without_encoders, "HunyuanVideoPipeline"),
     arguments=_arguments,
     scheduler=euler,

@@ -1,4 +1,4 @@
-"""The parts of HunyuanVideo in miniature, beside Llama's own."""
+"""The parts of HunyuanVideo in miniature, beside Llama's and the VAE's own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ from typing import Any
 from blissmask.families.encoders import llama
 
 CLIP_WIDTH = 64
-
-
-def vae() -> Any:
-    """Return an ``AutoencoderKLHunyuanVideo``: 16 channels, stride 8."""
-    from diffusers import AutoencoderKLHunyuanVideo
-
-    return AutoencoderKLHunyuanVideo(block_out_channels=(32, 32, 32, 32), layers_per_block=1)
 
 
 def clip_text() -> Any:

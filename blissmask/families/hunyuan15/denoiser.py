@@ -1,6 +1,6 @@
-"""Predict with HunyuanVideo 1.5's denoiser.
+"""Predict with HunyuanVideo 1.5's denoiser, and encode what image-to-video shows it.
 
-Shapes: B items, C channels, F latent frames, H and W latent rows and columns, L text rows, D their width.
+Shapes: B items, C channels, F latent frames, H and W latent rows and columns; L text rows or N patches, D their width.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from blissmask.errors import CacheError
 from blissmask.families.conditioning import padded_rows, stacked
+from blissmask.families.encoders import siglip
 from blissmask.families.files.lora_targets import without_last_text
-from blissmask.families.hunyuan15 import names
-from blissmask.families.protocol import Batch
+from blissmask.families.hunyuan15 import names, parts
+from blissmask.families.protocol import Batch, Item, PixelEncoder
+from blissmask.families.vae.latent_encoder import latents_alone
 
 
 class Hunyuan15Denoiser:
@@ -24,19 +26,15 @@ class Hunyuan15Denoiser:
         module: the model on its device.
         identity: names the weights by content.
         dtype: what activations are computed in.
-        train_scale: what cached latents are multiplied by; the cached condition is too.
         shows_picture: whether the model is trained as image-to-video.
     """
 
     block_class_names: tuple[str, ...] = ("HunyuanVideo15TransformerBlock",)
 
-    def __init__(
-        self, module: Any, *, identity: str, dtype: torch.dtype, train_scale: float, shows_picture: bool
-    ) -> None:
+    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype, shows_picture: bool) -> None:
         self.module: Any = module
         self.identity = identity
         self.dtype = dtype
-        self._train_scale = train_scale
         self._shows_picture = shows_picture
         self.lora_targets = without_last_text(len(module.transformer_blocks), picture_mlp="ff", text_mlp="ff_context")
 
@@ -84,5 +82,22 @@ class Hunyuan15Denoiser:
             raise CacheError("the cache holds no first frames", fix="cache again with `--task i2v`")
         condition_BCFHW = stacked(batch.conditioning["latents_image"]).to(noisy_BCFHW)
         # The condition is cached as the VAE gives it, like the latents; its last channel is a mask.
-        scaled_BCFHW = torch.cat([condition_BCFHW[:, :-1] * self._train_scale, condition_BCFHW[:, -1:]], dim=1)
+        scaled_BCFHW = torch.cat([condition_BCFHW[:, :-1] * parts.LATENT.train_scale, condition_BCFHW[:, -1:]], dim=1)
         return scaled_BCFHW, stacked(batch.conditioning["siglip"]).to(noisy_BCFHW)
+
+
+def encode_first_frame(item: Item, vae: PixelEncoder, siglip_model: Any) -> dict[str, Tensor]:
+    """Add ``latents_image`` (B, 33, F, H, W) and ``siglip`` (B, N, D) to the latents.
+
+    ``latents_image``: 32 channels of the first picture's latents, zeros in all later frames, and one that is 1 on the
+    first frame.
+    """
+    contents = latents_alone(item, vae)
+    latents_BCFHW = contents["latents"]
+    # A causal VAE makes the first latent frame of the first picture alone, so it is not encoded twice.
+    condition_BCFHW = torch.zeros_like(latents_BCFHW)
+    condition_BCFHW[:, :, :1] = latents_BCFHW[:, :, :1]
+    mask_B1FHW = torch.zeros_like(latents_BCFHW[:, :1])
+    mask_B1FHW[:, :, :1] = 1
+    features = siglip.features(siglip_model, item.pixels_BCFHW[:, :, 0])
+    return {**contents, "latents_image": torch.cat([condition_BCFHW, mask_B1FHW], dim=1), "siglip": features}

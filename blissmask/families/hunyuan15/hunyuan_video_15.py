@@ -9,37 +9,31 @@ from blissmask.families.family import Family, Methods, Task
 from blissmask.families.files.lora_readers import musubi_tuner
 from blissmask.families.hunyuan.names import COMFYUI
 from blissmask.families.hunyuan15 import names, parts
-from blissmask.families.protocol import LatentSpec
+from blissmask.families.vae import hunyuan
 
-# The cached latents times the scale have the spread of noise. Source: the VAE's configuration.
-_LATENT = LatentSpec(channels=32, spatial_stride=16, temporal_stride=4, grid_multiple=16, train_scale=1.03682)
 _TEXT = (parts.QWEN, parts.BYT5, parts.QWEN_TOKENIZER)
 _TEXT_CONTENTS = {"vl_embed": ("L", 3584), "byt5_embed": ("L", 1472)}
 
 
 def _text_to_video() -> Methods:
-    from blissmask.families.hunyuan.vae import HunyuanVaeEncoder
-    from blissmask.families.hunyuan15 import preview
-    from blissmask.families.hunyuan15.denoiser import Hunyuan15Denoiser
-    from blissmask.families.hunyuan15.text import Hunyuan15TextEncoder
+    from blissmask.families.hunyuan15 import denoiser, preview, text
 
     return Methods(
-        vae=partial(HunyuanVaeEncoder, convolution="HunyuanVideo15CausalConv3d", norm="HunyuanVideo15RMS_norm"),
-        text=Hunyuan15TextEncoder,
+        vae=partial(hunyuan.HunyuanVaeEncoder, convolution="HunyuanVideo15CausalConv3d", norm="HunyuanVideo15RMS_norm"),
+        text=text.Hunyuan15TextEncoder,
         captions=parts.CAPTIONS,
-        denoiser=partial(Hunyuan15Denoiser, train_scale=_LATENT.train_scale, shows_picture=False),
+        denoiser=partial(denoiser.Hunyuan15Denoiser, shows_picture=False),
         preview=preview.TEXT_TO_VIDEO,
     )
 
 
 def _image_to_video() -> Methods:
-    from blissmask.families.hunyuan15 import image_to_video, preview
-    from blissmask.families.hunyuan15.denoiser import Hunyuan15Denoiser
+    from blissmask.families.hunyuan15 import denoiser, preview
 
     return replace(
         _text_to_video(),
-        encode_item=image_to_video.encode_first_frame,
-        denoiser=partial(Hunyuan15Denoiser, train_scale=_LATENT.train_scale, shows_picture=True),
+        encode_item=denoiser.encode_first_frame,
+        denoiser=partial(denoiser.Hunyuan15Denoiser, shows_picture=True),
         preview=preview.IMAGE_TO_VIDEO,
     )
 
@@ -48,7 +42,7 @@ ARCHITECTURE = Family(
     name="hunyuan-video-15",
     cache_suffix="hv15",
     metadata_name="hunyuan_video_1_5",
-    latent=_LATENT,
+    latent=parts.LATENT,
     default_fps=24.0,
     # musubi-tuner's documentation trains with 2, though the released models sample with 5 to 9.
     default_shift=2.0,
@@ -56,14 +50,14 @@ ARCHITECTURE = Family(
     lora_readers=(COMFYUI, musubi_tuner(names.in_repository)),
     tasks={
         "t2v": Task(
-            latents=(parts.VAE_ENCODER,),
+            latents=(hunyuan.VAE_15_ENCODER,),
             text=_TEXT,
             denoisers={"": parts.DENOISER},
             text_contents=_TEXT_CONTENTS,
             methods=_text_to_video,
         ),
         "i2v": Task(
-            latents=(parts.VAE_ENCODER, parts.SIGLIP),
+            latents=(hunyuan.VAE_15_ENCODER, parts.SIGLIP),
             text=_TEXT,
             denoisers={"": parts.DENOISER},
             contents={"latents_image": (33, "F", "H", "W"), "siglip": (729, 1152)},

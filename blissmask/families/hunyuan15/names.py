@@ -32,20 +32,6 @@ DENOISER = KeyMap(
     ]
 )
 
-_SIDES = ("encoder", "decoder")
-_MID_ATTENTION = [*((f"attn_1.{part}", f"attentions.0.to_{part}") for part in "qkv"), ("attn_1", "attentions.0")]
-
-VAE = KeyMap(
-    [
-        *((f"{side}.mid.{theirs}", f"{side}.mid_block.{ours}") for side in _SIDES for theirs, ours in _MID_ATTENTION),
-        *((f"{side}.mid.block_{i + 1}", f"{side}.mid_block.resnets.{i}") for side in _SIDES for i in (0, 1)),
-        ("encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"),
-        ("encoder.down.{}.downsample", "encoder.down_blocks.{}.downsamplers.0"),
-        ("decoder.up.{}.block.{}", "decoder.up_blocks.{}.resnets.{}"),
-        ("decoder.up.{}.upsample", "decoder.up_blocks.{}.upsamplers.0"),
-    ]
-)
-
 _APART = re.compile(r"(double_blocks\.\d+\.(?:img|txt)_attn)_([qkv])(?=\.)")
 _PART = re.compile(r"(double_blocks\.\d+\.(?:img|txt)_attn)_qkv:([qkv])")
 
@@ -68,12 +54,3 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
     split = hunyuan.split_fused(tensors)
     parts = {_APART.sub(r"\1_qkv:\2", name): tensor for name, tensor in split.items()}
     return scale_before_shift(DENOISER.rename(parts), "norm_out.linear")
-
-
-def rename_vae(tensors: Tensors) -> Tensors:
-    """Return the tensors of a VAE under diffusers' names, whichever layout they came in."""
-    plain = hunyuan.without_vae_prefix(tensors)
-    if not any(name.startswith("encoder.down.") for name in plain):
-        return plain
-    # ComfyUI gives the middle blocks time embeddings that nothing is fed to, and saves them with the rest.
-    return VAE.rename({name: tensor for name, tensor in plain.items() if ".temb_proj." not in name})

@@ -8,26 +8,21 @@ from typing import Any
 
 from blissmask.errors import ModelError
 from blissmask.families.encoders import qwen_vl, siglip, t5
+from blissmask.families.encoders.captions import TextReading
 from blissmask.families.encoders.qwen_chat import captions_in_chat
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
-from blissmask.families.hunyuan.parts import denoiser_sizes, vae_config
-from blissmask.families.hunyuan15 import names, tiny
-from blissmask.families.vae.encoding import without_decoder
+from blissmask.families.hunyuan.parts import ASPECTS, denoiser_sizes
+from blissmask.families.hunyuan15 import names
+from blissmask.families.protocol import LatentSpec
 from blissmask.networks.model_folder import read_config
 
-# The wording and the runs of spaces are the model's training data: a changed letter changes every embedding.
-_SYSTEM = (" " * 9).join(
-    (
-        "You are a helpful assistant. Describe the video by detailing the following aspects:",
-        "1. The main content and theme of the video.",
-        "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects.",
-        "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects.",
-        "4. background environment, light, style and atmosphere.",
-        "5. camera angles, movements, and transitions used in the video.",
-    )
-)
+# The cached latents times the scale have the spread of noise. Source: the VAE's configuration.
+LATENT = LatentSpec(channels=32, spatial_stride=16, temporal_stride=4, grid_multiple=16, train_scale=1.03682)
+# The runs of spaces are the model's training data: a changed letter changes every embedding.
+_BEGINNING = "You are a helpful assistant. Describe the video by detailing the following aspects:"
+_SYSTEM = f"{(' ' * 9).join((_BEGINNING, *ASPECTS))}."
 
 
 def _not_empty(caption: str) -> str:
@@ -35,6 +30,7 @@ def _not_empty(caption: str) -> str:
 
 
 CAPTIONS = captions_in_chat(_SYSTEM, tokens=1000, clean=_not_empty)
+READING = TextReading(content="vl_embed", captions=CAPTIONS, taps=(-3,))
 # Names of the embedding of the time that a step ends at, in the original repository and in diffusers.
 _SECOND_TIME = ("time_r_in.", "time_embed.timestep_embedder_r.")
 
@@ -63,16 +59,19 @@ def refuse_distilled(path: Path) -> None:
         raise ModelError(f"{path.name} is distilled to few steps (`time_r_in`)", where=[path], fix=fix)
 
 
-VAE = Part(
-    folder="vae",
-    field="vae",
-    class_path="diffusers.AutoencoderKLHunyuanVideo15",
-    rename=names.rename_vae,
-    config_of=vae_config,
-    tiny=tiny.vae,
-    tiny_name="hunyuan15",
-)
-VAE_ENCODER = without_decoder(VAE)
+def _tiny() -> Any:
+    """Return a two-block ``HunyuanVideo15Transformer3DModel``."""
+    from diffusers import HunyuanVideo15Transformer3DModel
+
+    sizes = {"num_attention_heads": 1, "attention_head_dim": 128, "num_layers": 2, "num_refiner_layers": 1}
+    return HunyuanVideo15Transformer3DModel(
+        **sizes,
+        text_embed_dim=qwen_vl.TINY_WIDTH,
+        text_embed_2_dim=t5.TINY_WIDTH,
+        image_embed_dim=siglip.TINY_WIDTH,
+    )
+
+
 QWEN = qwen_vl.language_half("hunyuan15")
 QWEN_TOKENIZER = Tokenizer(encoder=QWEN, specials=CAPTIONS.specials)
 BYT5 = t5.byt5("hunyuan15")
@@ -84,6 +83,6 @@ DENOISER = Part(
     rename=names.rename_denoiser,
     config_of=denoiser_config,
     check_source=refuse_distilled,
-    tiny=tiny.denoiser,
+    tiny=_tiny,
     tiny_name="hunyuan-video-15",
 )

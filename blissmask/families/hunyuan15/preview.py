@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from blissmask.families.encoders import siglip
 from blissmask.families.hunyuan15 import parts
 from blissmask.families.previews import EncodedPrompt, PictureEncoder, PreviewPipeline, euler, without_encoders
+from blissmask.families.vae.hunyuan import VAE_15
 
 
 def _text_to_video(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
@@ -48,21 +48,18 @@ def _arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
 def _text(contents: Mapping[str, Tensor]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for suffix, content in (("", "vl_embed"), ("_2", "byt5_embed")):
-        rows_1LD, mask_1L = _rows(contents[content])
-        arguments |= {f"prompt_embeds{suffix}": rows_1LD, f"prompt_embeds_mask{suffix}": mask_1L}
+        rows_LD = contents[content]
+        is_empty = len(rows_LD) == 0
+        if is_empty:
+            # The pipeline cannot reshape a text without rows: one of zeros stands for it, and is masked.
+            rows_LD = rows_LD.new_zeros(1, rows_LD.shape[1])
+        mask_1L = torch.full((1, len(rows_LD)), int(not is_empty), device=rows_LD.device)
+        arguments |= {f"prompt_embeds{suffix}": rows_LD[None], f"prompt_embeds_mask{suffix}": mask_1L}
     return arguments
 
 
-def _rows(rows_LD: Tensor) -> tuple[Tensor, Tensor]:
-    """Return text rows (1, L, D) and their mask; no rows become one masked row, which the pipeline can reshape."""
-    mask_L = torch.ones(len(rows_LD), dtype=torch.long, device=rows_LD.device)
-    if not len(rows_LD):
-        rows_LD, mask_L = F.pad(rows_LD, (0, 0, 0, 1)), F.pad(mask_L, (0, 1))
-    return rows_LD[None], mask_L[None]
-
-
 TEXT_TO_VIDEO = PreviewPipeline(
-    vae=parts.VAE,
+    vae=VAE_15,
     pipeline=partial(without_encoders, "HunyuanVideo15Pipeline"),
     arguments=_text_to_video,
     scheduler=euler,

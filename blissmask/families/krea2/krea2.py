@@ -12,12 +12,13 @@ from blissmask.families.qwen import parts as qwen
 
 
 def _methods() -> Methods:
-    from blissmask.families.krea2 import denoiser, preview, text
+    from blissmask.families.encoders.decoder_text import DecoderTextEncoder
+    from blissmask.families.krea2 import denoiser, preview
     from blissmask.families.wan.vae import WanVaeEncoder
 
     return Methods(
         vae=partial(WanVaeEncoder, convolution="QwenImageCausalConv3d", norm="QwenImageRMS_norm"),
-        text=text.Krea2TextEncoder,
+        text=partial(DecoderTextEncoder, reading=parts.READING),
         captions=parts.CAPTIONS,
         denoiser=denoiser.Krea2Denoiser,
         preview=preview.PREVIEW,

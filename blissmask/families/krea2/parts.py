@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.families.encoders import qwen3_vl
+from blissmask.families.encoders.captions import TextReading
 from blissmask.families.encoders.qwen_chat import captions_in_chat
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
-from blissmask.families.krea2 import tiny
 from blissmask.families.krea2.names import rename_denoiser
 from blissmask.families.qwen import templates as qwen
 
-TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)
-"""The states of the text encoder that are kept of each row. Source: diffusers' Krea2Pipeline."""
+# 512 rows of a caption and of the tail of the template. Source of these and of the taps: diffusers' Krea2Pipeline.
 CAPTIONS = captions_in_chat(qwen.GENERATE.system, tokens=512, keeps_tail=True)
-"""512 rows of a caption and of the tail of the template. Source: the same."""
+TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)
+READING = TextReading(content="krea2_vl_embed", captions=CAPTIONS, taps=TAPS, joined=False)
 TEMPLATE = (CAPTIONS.head, CAPTIONS.tail, f"{CAPTIONS.tokens} rows", f"taps {TAPS}")
 
 
@@ -49,6 +49,27 @@ def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
     }
 
 
+def _tiny() -> Any:
+    """Return a two-block ``Krea2Transformer2DModel``, two query heads to one key head."""
+    from diffusers import Krea2Transformer2DModel
+
+    return Krea2Transformer2DModel(
+        num_layers=2,
+        attention_head_dim=128,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=128,
+        timestep_embed_dim=32,
+        text_hidden_dim=qwen3_vl.TINY_WIDTH,
+        text_num_attention_heads=1,
+        text_num_key_value_heads=1,
+        text_intermediate_size=64,
+        num_layerwise_text_blocks=1,
+        num_refiner_text_blocks=1,
+        axes_dims_rope=(32, 48, 48),
+    )
+
+
 # All the layers of which states are kept, and one behind them.
 TEXT_ENCODER = qwen3_vl.text_encoder("krea2", layers=TAPS[-1] + 1)
 TOKENIZER = Tokenizer(encoder=TEXT_ENCODER, specials=CAPTIONS.specials)
@@ -58,6 +79,6 @@ DENOISER = Part(
     class_path="diffusers.Krea2Transformer2DModel",
     rename=rename_denoiser,
     config_of=denoiser_config,
-    tiny=tiny.denoiser,
+    tiny=_tiny,
     tiny_name="krea2",
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.families.encoders import qwen3
+from blissmask.families.encoders.captions import TextReading
 from blissmask.families.encoders.qwen_chat import captions_in_chat
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
@@ -18,8 +19,10 @@ from blissmask.families.zimage.names import rename_denoiser
 
 PATCH = 2
 """Latent cells along a side of a token."""
+# 512 tokens of a caption with its template; the end is cut off, as in training of the model.
 CAPTIONS = captions_in_chat(tokens=512, counts_head=True)
-"""512 tokens of a caption with its template; the end is cut off, as in training of the model."""
+# The states before the last layer. Source: the Z-Image repository and diffusers' ZImagePipeline.
+READING = TextReading(content="llm_embed", captions=CAPTIONS, taps=(-2,), keeps_head=True)
 _IGNORED = ("norm_final.",)
 """ComfyUI's files hold a norm of this name that no code reads."""
 

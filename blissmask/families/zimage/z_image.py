@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from blissmask.cachefile.layout import FrameAxis
 from blissmask.families.family import Family, Methods, Task
 from blissmask.families.protocol import LatentSpec
@@ -21,12 +23,13 @@ _LATENT = LatentSpec(
 
 
 def _methods() -> Methods:
+    from blissmask.families.encoders.decoder_text import DecoderTextEncoder
     from blissmask.families.vae.kl import KlVaeEncoder
-    from blissmask.families.zimage import denoiser, preview, text
+    from blissmask.families.zimage import denoiser, preview
 
     return Methods(
         vae=KlVaeEncoder,
-        text=text.ZImageTextEncoder,
+        text=partial(DecoderTextEncoder, reading=parts.READING),
         captions=parts.CAPTIONS,
         denoiser=denoiser.ZImageDenoiser,
         preview=preview.PREVIEW,

@@ -22,7 +22,7 @@ from tests.integration.families.flux2.layouts import (
     vae_in_ldm_names,
 )
 
-DENOISERS = {"flux2-klein-4b": parts.KLEIN_4B, "flux2-klein-9b": parts.KLEIN_9B, "flux2-dev": parts.DEV}
+DENOISERS = {name: parts.denoiser(name, guided=name == "flux2-dev") for name in parts.TEXT_WIDTHS}
 
 
 @pytest.mark.parametrize("name", DENOISERS)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from blissmask.families.files.tokenizers import Tokenizer
-from blissmask.families.flux2 import templates
+from blissmask.families.flux2.parts import DEV_TEXT
 from blissmask.families.protocol import Batch
 from blissmask.families.vae import kl_flux2
 from blissmask.families.vae.pixels import signed_picture
@@ -104,7 +104,7 @@ def test_padding_stands_where_the_tokenizer_puts_it():
 
 
 def test_picture_marks_are_taken_out_of_captions_of_dev():
-    assert templates.DEV.captions.around("a[IMG]b") == templates.DEV.captions.around("ab")
+    assert DEV_TEXT.captions.around("a[IMG]b") == DEV_TEXT.captions.around("ab")
 
 
 def test_latents_are_those_of_the_pipeline(family):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blissmask.families.encoders import llama
-from blissmask.families.hunyuan import tiny
+from blissmask.families.vae import hunyuan
 from tests.builders.families import TINY, family_of
 from tests.builders.single_files import FP32, state_of
 
@@ -26,10 +26,10 @@ def test_hunyuan_rows_past_the_caption_are_zero_and_masked():
 def test_encoding_equals_plain_diffusers(frames: int):
     latent = family_of("hunyuan-video").latent
     pixels = random_pixels(1, 3, frames, 2 * latent.grid_multiple, 3 * latent.grid_multiple)
-    plain, _ = state_of(tiny.vae)
+    plain, _ = state_of(hunyuan.tiny)
     with torch.inference_mode():
         expected = plain.encode(pixels).latent_dist.mode()
-    vae, _ = state_of(tiny.vae)
+    vae, _ = state_of(hunyuan.tiny)
     found = family_of("hunyuan-video").task.methods().vae(vae, latent).encode(pixels)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 

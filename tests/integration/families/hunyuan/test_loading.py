@@ -10,6 +10,7 @@ import torch
 from blissmask.families.encoders.llama import CONSTANTS, config_of
 from blissmask.families.encoders.taps import cut_after
 from blissmask.families.hunyuan import names, parts, tiny
+from blissmask.families.vae import hunyuan
 from tests.builders.single_files import (
     FP32,
     assert_rebuilt_from_shapes,
@@ -37,9 +38,9 @@ def test_hunyuan_video_loads_from_every_layout(tmp_path: Path, layout: str):
 @pytest.mark.parametrize("prefix", ["", "vae."])
 @pytest.mark.parametrize("decoder", [False, True])
 def test_hunyuan_video_vae_loads(tmp_path: Path, prefix: str, decoder: bool):
-    _, state = state_of(tiny.vae)
+    _, state = state_of(hunyuan.tiny)
     path = written(tmp_path / "vae.safetensors", state, prefix)
-    vae = parts.VAE if decoder else parts.VAE_ENCODER
+    vae = hunyuan.VAE if decoder else hunyuan.VAE_ENCODER
     assert_same_weights(vae.load_file(path, **FP32), state)
 
 
@@ -62,7 +63,7 @@ def test_the_vae_loads_from_comfyuis_layout(tmp_path: Path, prefix: str, decoder
     } <= stored.keys()
     assert stored["encoder.mid.attn_1.q.weight"].shape == (96, 96, 1, 1, 1)
     path = written(tmp_path / "vae.safetensors", stored, prefix)
-    vae = parts.VAE if decoder else parts.VAE_ENCODER
+    vae = hunyuan.VAE if decoder else hunyuan.VAE_ENCODER
     assert_same_weights(vae.load_file(path, **FP32), state)
 
 
@@ -87,7 +88,7 @@ def test_clip_loads(tmp_path: Path):
     assert_same_weights(parts.CLIP.load_file(path, **FP32), state)
 
 
-@pytest.mark.parametrize("part", [parts.DENOISER, parts.VAE])
+@pytest.mark.parametrize("part", [parts.DENOISER, hunyuan.VAE])
 def test_full_size_models_are_rebuilt_from_their_shapes(part):
     assert_rebuilt_from_shapes(part.class_path.removeprefix("diffusers."), {}, part.config_of)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from blissmask.families.hunyuan15 import tiny
 from blissmask.families.hunyuan15.text import glyph_text
 from blissmask.families.protocol import Batch
+from blissmask.families.vae import hunyuan
 from tests.builders.families import family_of, tiny_denoiser
 from tests.builders.single_files import state_of
 
@@ -52,9 +52,9 @@ def test_hunyuan_15_condition_is_scaled_like_the_latents():
 def test_encoding_equals_plain_diffusers(frames: int):
     latent = family_of("hunyuan-video-15").latent
     pixels = random_pixels(1, 3, frames, 2 * latent.grid_multiple, 3 * latent.grid_multiple)
-    plain, _ = state_of(tiny.vae)
+    plain, _ = state_of(hunyuan.tiny_15)
     with torch.inference_mode():
         expected = plain.encode(pixels).latent_dist.mode()
-    vae, _ = state_of(tiny.vae)
+    vae, _ = state_of(hunyuan.tiny_15)
     found = family_of("hunyuan-video-15").task.methods().vae(vae, latent).encode(pixels)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

@@ -10,7 +10,8 @@ import torch
 from blissmask.errors import ModelError
 from blissmask.families.encoders import qwen_vl, siglip, t5
 from blissmask.families.files.model_files import ModelFiles
-from blissmask.families.hunyuan15 import names, parts, tiny
+from blissmask.families.hunyuan15 import names, parts
+from blissmask.families.vae import hunyuan
 from tests.builders.single_files import (
     FP32,
     assert_rebuilt_from_shapes,
@@ -27,7 +28,7 @@ SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 2
 
 @pytest.mark.parametrize("layout", ["original", "comfyui", "diffusers"])
 def test_hunyuan_video_15_loads_from_every_layout(tmp_path: Path, layout: str):
-    _, state = state_of(tiny.denoiser)
+    _, state = state_of(parts.DENOISER.tiny)
     original = in_original_layout(state, names.DENOISER, apart="(?:img|txt)_attn")
     assert {
         "double_blocks.1.txt_attn_q.weight",
@@ -42,29 +43,29 @@ def test_hunyuan_video_15_loads_from_every_layout(tmp_path: Path, layout: str):
 
 @pytest.mark.parametrize("layout", ["original", "diffusers"])
 def test_hunyuan_video_15_vae_loads_with_decoder(tmp_path: Path, layout: str):
-    _, state = state_of(tiny.vae)
-    original = {names.VAE.to_original(key): value for key, value in state.items()}
+    _, state = state_of(hunyuan.tiny_15)
+    original = {hunyuan.NAMES_15.to_original(key): value for key, value in state.items()}
     assert {
         "encoder.down.0.block.0.conv1.conv.weight",
         "decoder.up.0.upsample.conv.conv.weight",
         "encoder.mid.attn_1.q.weight",
     } <= original.keys()
     path = written(tmp_path / "vae.safetensors", original if layout == "original" else state)
-    assert_same_weights(parts.VAE.load_file(path, **FP32), state)
+    assert_same_weights(hunyuan.VAE_15.load_file(path, **FP32), state)
 
 
 def test_a_vae_that_comfyui_saved_again_loads_without_its_unused_time_embeddings(tmp_path: Path):
-    _, state = state_of(tiny.vae)
-    stored = {names.VAE.to_original(key): value for key, value in state.items()}
+    _, state = state_of(hunyuan.tiny_15)
+    stored = {hunyuan.NAMES_15.to_original(key): value for key, value in state.items()}
     for block in ("encoder.mid.block_1", "encoder.mid.block_2", "decoder.mid.block_1", "decoder.mid.block_2"):
         stored |= {f"{block}.temb_proj.weight": torch.ones(64, 512), f"{block}.temb_proj.bias": torch.ones(64)}
     path = written(tmp_path / "vae.safetensors", stored, "model.")
-    assert_same_weights(parts.VAE.load_file(path, **FP32), state)
+    assert_same_weights(hunyuan.VAE_15.load_file(path, **FP32), state)
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_a_denoiser_that_is_distilled_to_few_steps_is_refused_in_the_plan(tmp_path: Path, as_folder: bool):
-    _, state = state_of(tiny.denoiser)
+    _, state = state_of(parts.DENOISER.tiny)
     if as_folder:
         (tmp_path / "transformer").mkdir()
         (tmp_path / "transformer" / "config.json").write_text('{"use_meanflow": true}', encoding="utf-8")
@@ -104,7 +105,7 @@ def test_the_language_half_loads_from_a_file_of_qwen_vl(tmp_path: Path, prefix: 
     assert model.config.rms_norm_eps == 1e-6
 
 
-@pytest.mark.parametrize("part", [parts.DENOISER, parts.VAE])
+@pytest.mark.parametrize("part", [parts.DENOISER, hunyuan.VAE_15])
 def test_full_size_models_are_rebuilt_from_their_shapes(part):
     assert_rebuilt_from_shapes(part.class_path.removeprefix("diffusers."), {}, part.config_of)
 

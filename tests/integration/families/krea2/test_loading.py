@@ -11,7 +11,7 @@ from blissmask.errors import ModelError
 from blissmask.families.encoders import qwen3_vl
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.stored_tensors import StoredTensor
-from blissmask.families.krea2 import names, parts, tiny
+from blissmask.families.krea2 import names, parts
 from blissmask.training.memory.estimate import size_of
 from tests.builders.families import family_of
 from tests.builders.single_files import (
@@ -102,13 +102,13 @@ def test_the_size_of_the_model_counts_the_blocks_that_can_be_swapped():
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 @pytest.mark.parametrize("original", [True, False], ids=["original", "diffusers"])
 def test_a_denoiser_loads_in_both_layouts_with_and_without_prefix(tmp_path: Path, prefix: str, original: bool):
-    _, state = state_of(tiny.denoiser)
+    _, state = state_of(parts.DENOISER.tiny)
     path = written(tmp_path / "krea2.safetensors", in_original_layout(state) if original else state, prefix)
     assert_same_weights(parts.DENOISER.load_file(path, **FP32), state)
 
 
 def test_a_file_of_scaled_float8_is_multiplied_by_its_scales(tmp_path: Path):
-    _, state = state_of(tiny.denoiser)
+    _, state = state_of(parts.DENOISER.tiny)
     stored, expected = {}, {}
     for name, tensor in state.items():
         original = names.DENOISER.to_original(name)
