@@ -19,7 +19,7 @@ import torch
 from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from tests.benchmarks.report import Row, Size, machine, table
-from tests.builders.families import PLAIN
+from tests.builders.families import CACHE_SUFFIX, PLAIN
 
 ENTRIES = {Size.SMALLEST: 3, Size.QUICK: 1000, Size.FULL: 1000}
 GOAL_SECONDS = 3.0
@@ -59,10 +59,10 @@ def write_cache(folder: Path, count: int) -> None:
     weights = torch.einsum("rfhw,r->fhw", shares, torch.tensor([1.0, 128 / 255, 80 / 255, 0.0])).unsqueeze(0)
     for number in range(count):
         stem, side = f"{number:06}", SIDE * 8
-        facts = {"architecture": "wan", "width": str(side), "height": str(side), "format_version": "1.0.1"}
+        facts = {"architecture": CACHE_SUFFIX, "width": str(side), "height": str(side), "format_version": "1.0.1"}
         latents = {"latents": torch.randn(16, 1, SIDE, SIDE).bfloat16()}
         write_latents(
-            folder / latent_name(stem, (side, side), "wan"),
+            folder / latent_name(stem, (side, side), CACHE_SUFFIX),
             latents,
             weights_1fhw=weights,
             regions_4fhw=shares,
@@ -70,10 +70,10 @@ def write_cache(folder: Path, count: int) -> None:
         )
         text = {"t5": torch.randn(TEXT_ROWS, TEXT_WIDTH).bfloat16()}
         write_text(
-            folder / text_name(stem, "wan"),
+            folder / text_name(stem, CACHE_SUFFIX),
             text,
             variable_length={"t5"},
-            metadata={"architecture": "wan", "caption1": stem},
+            metadata={"architecture": CACHE_SUFFIX, "caption1": stem},
         )
     os.fsync = sync
 

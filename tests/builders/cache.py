@@ -17,7 +17,7 @@ from blissmask.tasks.cache.plan import CachePlan
 from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import RunContext, Summary
-from tests.builders.families import TWO_EXPERTS
+from tests.builders.families import CACHE_SUFFIX, TWO_EXPERTS
 from tests.builders.pictures import Rgb, save, write_video
 
 PHOTO_WH = (96, 64)
@@ -99,12 +99,12 @@ def captions(folder: Path, names: list[str], text: str = "a photo of kyla") -> N
 
 def entries(folder: Path) -> dict[str, CacheEntry]:
     """Return every entry of the cache by its stem."""
-    return {header.stem: load_entry(header) for header in list_headers(folder / "cache", "wan")}
+    return {header.stem: load_entry(header) for header in list_headers(folder / "cache", CACHE_SUFFIX)}
 
 
 def metadata(folder: Path, stem: str) -> dict[str, str]:
     """Return the metadata of one latent file."""
-    [header] = [header for header in list_headers(folder / "cache", "wan") if header.stem == stem]
+    [header] = [header for header in list_headers(folder / "cache", CACHE_SUFFIX) if header.stem == stem]
     return dict(header.metadata)
 
 

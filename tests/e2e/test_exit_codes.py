@@ -6,7 +6,7 @@ import pytest
 
 from blissmask.storage.lock import writing_to
 from tests.builders.command import run_here
-from tests.builders.families import TWO_EXPERTS
+from tests.builders.families import CACHE_SUFFIX, TWO_EXPERTS
 from tests.builders.pictures import mask_folder, photo_folder
 
 CONFIG = """
@@ -74,7 +74,7 @@ def test_corrupt_photo_costs_one_item_and_exits_3(folder):
     document = json.loads(ran.out)
     assert document["written"] == 1
     assert [failed["item"] for failed in document["failed"]] == ["photos/one.png"]
-    assert list((folder / "cache").glob("two_*_wan.safetensors"))
+    assert list((folder / "cache").glob(f"two_*_{CACHE_SUFFIX}.safetensors"))
 
 
 def test_busy_folder_says_who_writes_and_exits_4(folder, blissmask):

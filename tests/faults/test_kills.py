@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import tree
 from tests.faults.forks import Forks
 from tests.faults.injected import Fault
@@ -85,7 +86,11 @@ def test_a_kill_at_any_rename_costs_the_item_in_hand_at_most(tmp_path: Path, for
 
 def written(folder: Path) -> list[str]:
     """Return the results that no later run touches: records of all items are written anew by every run, and old states removed."""
-    return [name for name in results(folder) if name.endswith((".png", "_wan.safetensors", "_wan_te.safetensors"))]
+    return [
+        name
+        for name in results(folder)
+        if name.endswith((".png", f"_{CACHE_SUFFIX}.safetensors", f"_{CACHE_SUFFIX}_te.safetensors"))
+    ]
 
 
 WRITER = textwrap.dedent(

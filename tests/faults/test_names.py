@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.families import CACHE_SUFFIX
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES
 
@@ -54,7 +55,7 @@ def test_odd_names_come_through_to_outputs_json_and_sheet(tmp_path: Path, forks:
     ended = forks.run(tmp_path, *arguments)
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["written"] == len(ODD)
-    suffix = "_*_wan.safetensors" if command == "cache" else ".png"
+    suffix = f"_*_{CACHE_SUFFIX}.safetensors" if command == "cache" else ".png"
     assert len(list((tmp_path / scene.output).glob(f"*{suffix}"))) == len(ODD)
     if command != "cache":
         assert {path.stem for path in (tmp_path / scene.output).glob("*.png")} == set(ODD)

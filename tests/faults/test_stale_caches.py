@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.families import PLAIN
+from tests.builders.families import CACHE_SUFFIX, PLAIN
 from tests.builders.pictures import half_mask, random_rgb, save
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, results
@@ -50,10 +50,10 @@ def caption(folder: Path) -> None:
 
 # What is changed, which files of the cache it makes anew, and what `train` says of it.
 CHANGES: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
-    "photo": (photo, {"two_0480x0320_wan.safetensors"}, "photos/two.png: photo or video changed"),
-    "mask": (mask, {"two_0480x0320_wan.safetensors"}, "photos/two.png: mask changed"),
-    "mask removed": (mask_removed, {"two_0480x0320_wan.safetensors"}, "photos/two.png: mask changed"),
-    "caption": (caption, {"two_wan_te.safetensors"}, "photos/two.png: caption changed"),
+    "photo": (photo, {f"two_0480x0320_{CACHE_SUFFIX}.safetensors"}, "photos/two.png: photo or video changed"),
+    "mask": (mask, {f"two_0480x0320_{CACHE_SUFFIX}.safetensors"}, "photos/two.png: mask changed"),
+    "mask removed": (mask_removed, {f"two_0480x0320_{CACHE_SUFFIX}.safetensors"}, "photos/two.png: mask changed"),
+    "caption": (caption, {f"two_{CACHE_SUFFIX}_te.safetensors"}, "photos/two.png: caption changed"),
 }
 
 

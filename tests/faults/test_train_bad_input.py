@@ -20,7 +20,7 @@ from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.training.record import training_state
 from blissmask.training.record.training_state import find_states
-from tests.builders.families import PICTURES, PLAIN, family_of
+from tests.builders.families import CACHE_SUFFIX, PICTURES, PLAIN, family_of
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, write_entry, write_masked_set
 
@@ -37,7 +37,7 @@ max_train_steps = 2
 [lora]
 network_dim = 2
 """
-LATENTS, TEXT = "cache/kyla001_0032x0032_wan.safetensors", "cache/kyla001_wan_te.safetensors"
+LATENTS, TEXT = f"cache/kyla001_0032x0032_{CACHE_SUFFIX}.safetensors", f"cache/kyla001_{CACHE_SUFFIX}_te.safetensors"
 OTHER_SUFFIX = family_of(PICTURES).cache_suffix
 WARM = "warm.safetensors"
 STATE = "out/lora-step00000002-state"
@@ -204,17 +204,20 @@ CASES = {
         (f"of another model family than `{PICTURES}`",), arguments=f"--arch {PICTURES}"
     ),
     "a hostile pickle for a model": Case(
-        ("refusing to unpickle wan.pt: it asks to import `posix.mkdir`", "use the safetensors file of the same model"),
-        ("wan.pt", hostile(zipped=True)),
-        "--model . --dit wan.pt",
+        (
+            "refusing to unpickle model.pt: it asks to import `posix.mkdir`",
+            "use the safetensors file of the same model",
+        ),
+        ("model.pt", hostile(zipped=True)),
+        "--model . --dit model.pt",
     ),
     "an old hostile pickle": Case(
-        ("refusing to unpickle wan.pth",), ("wan.pth", hostile(zipped=False)), "--model . --dit wan.pth"
+        ("refusing to unpickle model.pth",), ("model.pth", hostile(zipped=False)), "--model . --dit model.pth"
     ),
     "a pickle that is called safetensors": Case(
-        ("refusing to unpickle wan.safetensors",),
-        ("wan.safetensors", hostile(zipped=True)),
-        "--model . --dit wan.safetensors",
+        ("refusing to unpickle model.safetensors",),
+        ("model.safetensors", hostile(zipped=True)),
+        "--model . --dit model.safetensors",
     ),
     "a truncated model": Case(("a damaged safetensors file", WARM), (WARM, copied(cut(-8))), f"--model . --dit {WARM}"),
     "a model that is none": Case((f"{WARM} is no Wan denoiser",), (WARM, copied(cut(None))), f"--model . --dit {WARM}"),
@@ -258,8 +261,8 @@ CASES = {
         ("1 cache entry: latents of a size that the family cannot train", "kyla999_0008x0008"), ("cache", one_cell)
     ),
     "a caption of another width": Case(
-        ("`t5` of this cached caption is unlike that of", "kyla002_wan_te.safetensors"),
-        ("cache/kyla002_wan_te.safetensors", with_tensor("t5", torch.ones(3, 7))),
+        ("`t5` of this cached caption is unlike that of", f"kyla002_{CACHE_SUFFIX}_te.safetensors"),
+        (f"cache/kyla002_{CACHE_SUFFIX}_te.safetensors", with_tensor("t5", torch.ones(3, 7))),
     ),
     "captions of another width": Case(
         ("the model cannot take what the cache holds", "kyla00"),

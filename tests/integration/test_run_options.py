@@ -12,7 +12,7 @@ from blissmask.config.run_section import RunSection
 from blissmask.tasks.run.plan import RunContext, Summary
 from tests.builders import backend_models
 from tests.builders.command import run_here
-from tests.builders.families import PLAIN
+from tests.builders.families import CACHE_SUFFIX, PLAIN
 from tests.builders.masks import use_colours
 from tests.builders.pictures import mask_folder, photo_folder, tree
 from tests.builders.training import write_masked_set
@@ -149,7 +149,7 @@ def test_cache_ends_with_the_first_item_that_fails_when_asked_to(
 ) -> None:
     damage(folder / "photos" / "b.png")
     ran = run_here(f"{CACHE} {option}", folder)
-    done = {path.name[0] for path in (folder / "out").glob("*_0064x0064_wan.safetensors")}
+    done = {path.name[0] for path in (folder / "out").glob(f"*_0064x0064_{CACHE_SUFFIX}.safetensors")}
     assert (ran.code, done == set(NAMES) - {"b"}) == (code, all_others)
 
 

@@ -19,9 +19,10 @@ from blissmask.cachefile.layout import latent_name
 from blissmask.cachefile.read import list_headers, load_entry, read_metadata, read_tensors
 from blissmask.errors import BlissmaskError
 from blissmask.families.files.tensor_files import open_checkpoint
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.training import stripes, weights_of, write_entry
 
-NAME = latent_name("kyla", (32, 32), "wan")
+NAME = latent_name("kyla", (32, 32), CACHE_SUFFIX)
 
 
 def entry() -> bytes:
@@ -55,7 +56,7 @@ def read_checkpoint(path: Path) -> None:
 
 
 def read_cache(path: Path) -> None:
-    for header in list_headers(path.parent, "wan"):
+    for header in list_headers(path.parent, CACHE_SUFFIX):
         load_entry(header)
 
 
@@ -73,7 +74,7 @@ def refused_or_read(content: bytes) -> None:
             except BlissmaskError as error:
                 told = "\n".join((*error.problems[0].where, error.problems[0].what))
             # A caption that was never cached is named by its own file.
-            assert str(path) in told or "kyla_wan_te.safetensors" in told
+            assert str(path) in told or f"kyla_{CACHE_SUFFIX}_te.safetensors" in told
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,13 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.families.registry import FAMILIES
+from blissmask.families.registry import FAMILIES, load_family
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "blissmask"
 TESTS = ROOT / "tests"
 ROOMS_OF_FAMILIES = TESTS / "integration" / "families"
 """The tests of one model line lie in a folder of it here, and name its families."""
+MAY_NAME_FAMILIES = ("tests/benchmarks/", "tests/builders/families.py", "tests/unit/cachefile/")
+"""Figures of a certain model; the roles of families; the format of cache files, which is another program's."""
+CACHE_SUFFIXES = [load_family(name).cache_suffix for name in FAMILIES.names()]
+FOLDERS_OF_FAMILIES = tuple(
+    sorted({f"{FAMILIES.load(name).__name__.rpartition('.')[0]}." for name in FAMILIES.names()})
+)
 MOST_ENTRIES = 17
 """What is seen as a whole when a folder is opened: about 16, and `__init__.py`."""
 
@@ -138,33 +144,50 @@ def test_a_family_is_named_in_its_own_folder_alone(name):
 
 
 def names_a_family(text):
-    """Return whether a string of a test is a family's name, or has one in a configuration, a command or a message."""
-    return any(text == name or re.search(rf"""(arch = ["']|--arch |`){name}\b""", text) for name in FAMILIES.names())
+    """Return whether a string of a test is a family's name or the end of its cache files, or has one in it.
+
+    In it: in a configuration, a command, a message, or a file's name.
+    """
+    if any(text == name or re.search(rf"""(arch = ["']|--arch |`){name}\b""", text) for name in FAMILIES.names()):
+        return True
+    return any(text == suffix or re.search(rf"_{suffix}(_te)?\.safetensors", text) for suffix in CACHE_SUFFIXES)
 
 
-def strings_of(path):
+def strings_of(tree):
     """Yield (line, text) of every string of a file, the fixed parts of f-strings too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
 
 
+def imports_of_families(tree):
+    """Yield (line, module) of every import from a family's folder."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(FOLDERS_OF_FAMILIES):
+            yield node.lineno, node.module
+
+
 def test_no_test_outside_a_familys_own_room_names_one():
     """Everything else asks the registry for a family by what it can do: `tests/builders/families.py`."""
-    places = [
-        f"{path.relative_to(ROOT)}:{line}"
-        for path in sorted(TESTS.rglob("*.py"))
-        if path.parent.parent != ROOMS_OF_FAMILIES
-        for line, text in strings_of(path)
-        if names_a_family(text)
-    ]
+    places = []
+    for path in sorted(TESTS.rglob("*.py")):
+        place = path.relative_to(ROOT).as_posix()
+        if path.parent.parent == ROOMS_OF_FAMILIES or place.startswith(MAY_NAME_FAMILIES):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        places += [f"{place}:{line}" for line, text in strings_of(tree) if names_a_family(text)]
+        places += [f"{place}:{line}" for line, _ in imports_of_families(tree)]
     assert places == []
 
 
 def test_a_named_family_is_found():
-    name = FAMILIES.names()[0]
-    assert all(map(names_a_family, [name, f'[model]\narch = "{name}"', f"blissmask cache --arch {name} --model tiny"]))
-    assert not any(map(names_a_family, [f"{name}x", f"of {name}", "--arch NAME"]))
+    name, suffix = FAMILIES.names()[0], CACHE_SUFFIXES[0]
+    named = [name, f'[model]\narch = "{name}"', f"blissmask cache --arch {name} --model tiny"]
+    assert all(map(names_a_family, [*named, suffix, f"a_{suffix}.safetensors", f"a_{suffix}_te.safetensors"]))
+    assert not any(map(names_a_family, [f"{name}x", f"of {name}", "--arch NAME", f"a_{suffix}.png"]))
+    folder = FOLDERS_OF_FAMILIES[0].rstrip(".")
+    assert list(imports_of_families(ast.parse(f"from {folder}.parts import VAE"))) == [(1, f"{folder}.parts")]
+    assert not list(imports_of_families(ast.parse("from blissmask.families.registry import FAMILIES")))
 
 
 READS_OTHERWISE = {

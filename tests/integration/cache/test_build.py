@@ -12,6 +12,7 @@ from blissmask.families.vae.latent_encoder import LatentEncoder
 from blissmask.masks.tiers import TierTable
 from blissmask.tasks.run.plan import Action
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, entries, metadata, plan
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, random_rgb, save, tier_mask, tree, turned
 
 
@@ -41,7 +42,9 @@ def test_every_photo_gets_latents_and_text(photos):
     build(photos)
     names = sorted(path.name for path in (photos / "cache").iterdir())
     assert names == [
-        f"{stem}_{kind}wan{te}.safetensors" for stem in "abc" for kind, te in (("0096x0064_", ""), ("", "_te"))
+        f"{stem}_{kind}{CACHE_SUFFIX}{te}.safetensors"
+        for stem in "abc"
+        for kind, te in (("0096x0064_", ""), ("", "_te"))
     ]
 
 
@@ -76,7 +79,7 @@ def test_an_item_without_mask_is_trained_at_full_weight(photos):
 
 def test_region_shares_sum_to_one_in_float16(photos):
     masked(photos)
-    [header] = [header for header in list_headers(photos / "cache", "wan") if header.stem == "a"]
+    [header] = [header for header in list_headers(photos / "cache", CACHE_SUFFIX) if header.stem == "a"]
     assert header.contents["mask_regions"][0].endswith("_float16")
     assert (entries(photos)["a"].regions_4fhw.sum(dim=0) == 1).all()
 
@@ -261,7 +264,7 @@ def test_latents_only_needs_no_captions(photos):
 def test_text_only_writes_no_latents(photos):
     build(photos, cache={"text_only": True})
     assert sorted(path.name for path in (photos / "cache").iterdir()) == [
-        f"{stem}_wan_te.safetensors" for stem in "abc"
+        f"{stem}_{CACHE_SUFFIX}_te.safetensors" for stem in "abc"
     ]
 
 
@@ -275,7 +278,7 @@ def test_the_caption_stands_in_the_text_file(photos):
     from safetensors import safe_open
 
     build(photos)
-    with safe_open(photos / "cache" / "a_wan_te.safetensors", framework="pt") as file:
+    with safe_open(photos / "cache" / f"a_{CACHE_SUFFIX}_te.safetensors", framework="pt") as file:
         assert file.metadata()["caption1"] == "a photo of kyla"
 
 
@@ -291,7 +294,7 @@ def test_musubi_tuners_metadata_is_there(photos):
     build(photos)
     found = metadata(photos, "a")
     assert {name: found[name] for name in ("architecture", "width", "height", "format_version")} == {
-        "architecture": "wan",
+        "architecture": CACHE_SUFFIX,
         "width": "96",
         "height": "64",
         "format_version": "1.0.1",
@@ -369,4 +372,4 @@ def test_broken_values_cost_the_item_and_are_not_written(photos, monkeypatch):
     monkeypatch.setattr(LatentEncoder, "encode_item", poisoned)
     summary = build(photos)
     assert "NaN or infinite values" in summary.failures[0].problem.what
-    assert not (photos / "cache" / "b_0096x0064_wan.safetensors").exists()
+    assert not (photos / "cache" / f"b_0096x0064_{CACHE_SUFFIX}.safetensors").exists()

@@ -12,6 +12,7 @@ from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cache import ModelCounter, build, captions, config, entries, metadata, plan, times, video_folder
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import random_rgb, save, write_video
 
 WIDE = (192, 48)
@@ -93,7 +94,7 @@ def test_a_cache_of_the_middle_is_encoded_again_where_the_window_differs_and_the
     assert work(found)["fits.png"][0] is Action.SKIP
     build(wide, **masked(wide))
     changed = [name for name, time in times(wide).items() if time != before[name]]
-    assert (changed, models.loaded) == (["wide_0192x0048_wan.safetensors"], ["load_latent_encoder"])
+    assert (changed, models.loaded) == ([f"wide_0192x0048_{CACHE_SUFFIX}.safetensors"], ["load_latent_encoder"])
 
 
 def test_a_cache_of_the_middle_is_kept_where_the_window_is_the_same(wide, monkeypatch):
@@ -199,12 +200,12 @@ def test_a_template_without_its_trigger_is_refused(large):
 
 def test_other_trainers_find_the_bucket_of_a_zoom_by_its_name(large):
     build(large, **masked(large, zoom=["face"]))
-    [header] = [header for header in list_headers(large / "cache", "wan") if header.stem == "a-face"]
+    [header] = [header for header in list_headers(large / "cache", CACHE_SUFFIX) if header.stem == "a-face"]
     width, height = (int(side) for side in header.path.name.split("_")[-2].split("x"))
     found = plan(large, **masked(large, zoom=["face"]))
     [entry] = [entry for entry in found.entries if entry.item.zoom]
     assert entry.dataset.buckets.fit((width, height)).size_wh == entry.geometry.size_wh
-    assert (header.path.parent / "a-face_wan_te.safetensors").is_file()
+    assert (header.path.parent / f"a-face_{CACHE_SUFFIX}_te.safetensors").is_file()
 
 
 def test_zooms_are_fresh_the_second_time_and_no_mask_is_opened(large, monkeypatch):
@@ -218,15 +219,15 @@ def test_zooms_that_are_not_wanted_any_more_are_removed(large):
     build(large, **masked(large, zoom=["face"]))
     build(large, **masked(large))
     assert sorted(entries(large)) == ["a"]
-    assert not (large / "cache" / "a-face_wan_te.safetensors").exists()
+    assert not (large / "cache" / f"a-face_{CACHE_SUFFIX}_te.safetensors").exists()
 
 
 def test_latents_and_captions_of_zooms_can_be_cached_apart(large):
     settings = masked(large, zoom=["face"])
     build(large, cache={"text_only": True}, **settings)
-    assert (large / "cache" / "a-face_wan_te.safetensors").is_file()
+    assert (large / "cache" / f"a-face_{CACHE_SUFFIX}_te.safetensors").is_file()
     build(large, cache={"latents_only": True}, **settings)
-    assert (large / "cache" / "a-face_wan_te.safetensors").is_file()
+    assert (large / "cache" / f"a-face_{CACHE_SUFFIX}_te.safetensors").is_file()
     assert sorted(entries(large)) == ["a", "a-face"]
 
 

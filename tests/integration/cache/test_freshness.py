@@ -15,7 +15,7 @@ from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, config, entries, metadata, plan, times
-from tests.builders.families import PLAIN
+from tests.builders.families import CACHE_SUFFIX, PLAIN
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, random_rgb, save
 
 
@@ -65,7 +65,10 @@ def test_a_changed_photo_is_encoded_alone(cached):
     before = times(folder)
     save(folder / "photos" / "b.png", random_rgb(PHOTO_WH, seed=9))
     again(folder)
-    assert (changed(before, times(folder)), models.loaded) == (["b_0096x0064_wan.safetensors"], ["load_latent_encoder"])
+    assert (changed(before, times(folder)), models.loaded) == (
+        [f"b_0096x0064_{CACHE_SUFFIX}.safetensors"],
+        ["load_latent_encoder"],
+    )
 
 
 def test_a_changed_mask_is_renewed_without_a_vae(cached):
@@ -73,7 +76,7 @@ def test_a_changed_mask_is_renewed_without_a_vae(cached):
     before, latents = times(folder), entries(folder)["a"].latents_Cfhw
     save(folder / "masks" / "a.png", half_mask(PHOTO_WH))
     again(folder)
-    assert (changed(before, times(folder)), models.loaded) == (["a_0096x0064_wan.safetensors"], [])
+    assert (changed(before, times(folder)), models.loaded) == ([f"a_0096x0064_{CACHE_SUFFIX}.safetensors"], [])
     assert torch.equal(entries(folder)["a"].latents_Cfhw, latents)
     assert entries(folder)["a"].weights_1fhw.unique().tolist() == [0.0, 1.0]
 
@@ -83,7 +86,10 @@ def test_a_changed_caption_is_encoded_without_a_vae(cached):
     before = times(folder)
     captions(folder, ["c"], "another caption")
     again(folder)
-    assert (changed(before, times(folder)), models.loaded) == (["c_wan_te.safetensors"], ["load_text_encoder"])
+    assert (changed(before, times(folder)), models.loaded) == (
+        [f"c_{CACHE_SUFFIX}_te.safetensors"],
+        ["load_text_encoder"],
+    )
 
 
 def test_other_tier_values_renew_only_items_with_masks(cached):
@@ -91,7 +97,7 @@ def test_other_tier_values_renew_only_items_with_masks(cached):
     before = times(folder)
     again(folder, masks={"hair": 90})
     assert (changed(before, times(folder)), models.loaded) == (
-        ["a_0096x0064_wan.safetensors", "b_0096x0064_wan.safetensors"],
+        [f"a_0096x0064_{CACHE_SUFFIX}.safetensors", f"b_0096x0064_{CACHE_SUFFIX}.safetensors"],
         [],
     )
 
@@ -111,7 +117,7 @@ def test_a_mask_that_was_emptied_is_filled_and_emptied_again_alone(cached):
     for empty_mask, weight in (("full", 1.0), ("warn", 0.0)):
         before = times(folder)
         again(folder, cache={"empty_mask": empty_mask})
-        assert changed(before, times(folder)) == ["a_0096x0064_wan.safetensors"]
+        assert changed(before, times(folder)) == [f"a_0096x0064_{CACHE_SUFFIX}.safetensors"]
         assert entries(folder)["a"].weights_1fhw.mean() == weight
 
 
@@ -204,7 +210,7 @@ def test_verify_reads_the_content(cached):
 
 def test_verify_finds_values_that_are_not_finite(cached):
     folder, _ = cached
-    path = folder / "cache" / "a_0096x0064_wan.safetensors"
+    path = folder / "cache" / f"a_0096x0064_{CACHE_SUFFIX}.safetensors"
     data = bytearray(path.read_bytes())
     data[-4:] = b"\xff\xff\xff\xff"  # a float32 or two float16 NaN
     path.write_bytes(data)
@@ -242,14 +248,14 @@ def test_keep_cache_removes_nothing(cached):
     folder, _ = cached
     (folder / "photos" / "b.png").unlink()
     again(folder, cache={"keep_cache": True})
-    assert (folder / "cache" / "b_0096x0064_wan.safetensors").exists()
+    assert (folder / "cache" / f"b_0096x0064_{CACHE_SUFFIX}.safetensors").exists()
 
 
 def test_files_of_others_are_never_removed(cached):
     folder, _ = cached
-    foreign = folder / "cache" / "their_0096x0064_wan.safetensors"
-    save_tensors(foreign, {"latents_1x8x12_bfloat16": torch.zeros(16, 1, 8, 12)}, {"architecture": "wan"})
-    damaged = folder / "cache" / "broken_0096x0064_wan.safetensors"
+    foreign = folder / "cache" / f"their_0096x0064_{CACHE_SUFFIX}.safetensors"
+    save_tensors(foreign, {"latents_1x8x12_bfloat16": torch.zeros(16, 1, 8, 12)}, {"architecture": CACHE_SUFFIX})
+    damaged = folder / "cache" / f"broken_0096x0064_{CACHE_SUFFIX}.safetensors"
     damaged.write_bytes(b"?")
     again(folder)
     assert (foreign.exists(), damaged.exists()) == (True, True)
@@ -259,19 +265,19 @@ def test_the_files_of_an_item_that_cannot_be_read_now_are_kept(cached):
     folder, _ = cached
     (folder / "photos" / "b.png").write_bytes(b"broken copy")
     assert again(folder).exit_code == 3
-    assert (folder / "cache" / "b_0096x0064_wan.safetensors").exists()
+    assert (folder / "cache" / f"b_0096x0064_{CACHE_SUFFIX}.safetensors").exists()
 
 
 def test_text_only_leaves_latents_alone(cached):
     folder, _ = cached
     (folder / "photos" / "b.png").unlink()
     again(folder, cache={"text_only": True})
-    assert (folder / "cache" / "b_0096x0064_wan.safetensors").exists()
+    assert (folder / "cache" / f"b_0096x0064_{CACHE_SUFFIX}.safetensors").exists()
 
 
 def test_a_truncated_entry_is_made_anew(cached):
     folder, _ = cached
-    path = folder / "cache" / "a_0096x0064_wan.safetensors"
+    path = folder / "cache" / f"a_0096x0064_{CACHE_SUFFIX}.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     assert [
         item.reason for item in plan(folder, crop="centre", mask_directory=folder / "masks").having(Action.WRITE)
@@ -282,8 +288,8 @@ def test_a_truncated_entry_is_made_anew(cached):
 
 def test_an_entry_of_another_tool_is_replaced_and_named(cached):
     folder, _ = cached
-    path = folder / "cache" / "a_0096x0064_wan.safetensors"
-    save_tensors(path, {"latents_1x8x12_bfloat16": torch.zeros(16, 1, 8, 12)}, {"architecture": "wan"})
+    path = folder / "cache" / f"a_0096x0064_{CACHE_SUFFIX}.safetensors"
+    save_tensors(path, {"latents_1x8x12_bfloat16": torch.zeros(16, 1, 8, 12)}, {"architecture": CACHE_SUFFIX})
     told = [problem.what for problem in plan(folder, crop="centre", mask_directory=folder / "masks").warnings]
     assert "1 cache file of another tool is replaced" in told
 
@@ -302,7 +308,7 @@ def test_a_stopped_run_keeps_what_is_finished_and_removes_nothing(cached):
     stopped = plan_cache(config(folder, mask_directory=folder / "masks"))
     with pytest.raises(StoppedError):
         run_cache(stopped, RunContext(stop_signal=lambda: 2))
-    assert (folder / "cache" / "a_0096x0064_wan.safetensors").exists()
+    assert (folder / "cache" / f"a_0096x0064_{CACHE_SUFFIX}.safetensors").exists()
 
 
 def test_the_next_run_finishes_what_a_stopped_one_left(cached):

@@ -12,6 +12,7 @@ from blissmask.cachefile.read import list_headers, read_metadata, read_tensors
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.buckets import make_buckets
 from tests.builders.cache import PHOTO_WH, build, on_videos, video_folder
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import random_rgb, save, tier_mask, turned
 from tests.builders.videos import with_damaged_frames
 
@@ -79,7 +80,7 @@ def write_broken(folder):
 
 def headers(folder):
     """Return the latent files by their stem; one photo has no text file."""
-    return {header.stem: header for header in list_headers(folder / "cache", "wan")}
+    return {header.stem: header for header in list_headers(folder / "cache", CACHE_SUFFIX)}
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,9 @@ def test_sixteen_bits_make_the_latents_of_eight(cached):
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_captions_of_every_script_stand_in_the_cache_as_they_were(cached, name):
     folder, *_ = cached
-    assert read_metadata(folder / "cache" / f"{name}_wan_te.safetensors")["caption1"] == CAPTIONS[name].strip()
+    assert (
+        read_metadata(folder / "cache" / f"{name}_{CACHE_SUFFIX}_te.safetensors")["caption1"] == CAPTIONS[name].strip()
+    )
 
 
 def test_files_of_any_name_have_their_own_cache_files(cached):

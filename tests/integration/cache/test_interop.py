@@ -9,7 +9,7 @@ import torch
 from blissmask.cachefile.layout import FrameAxis
 from blissmask.cachefile.read import read_tensors
 from tests.builders.cache import build, captions, on_videos, video_folder
-from tests.builders.families import NAMES, family_of
+from tests.builders.families import CACHE_SUFFIX, NAMES, family_of
 from tests.builders.pictures import mask_folder, photo_folder, random_rgb, save
 
 SIZE_WH = (128, 64)
@@ -77,7 +77,7 @@ def test_photos_with_and_without_masks_make_a_batch(tmp_path, name, knows_masks)
 def test_clips_of_one_length_make_a_batch(tmp_path):
     video_folder(tmp_path, "a_1", "b")
     build(tmp_path, **on_videos(tmp_path, frame_extraction="chunk"))
-    pairs = latent_files(tmp_path, "wan")
+    pairs = latent_files(tmp_path, CACHE_SUFFIX)
     assert len(pairs) == 4
     assert all(text.exists() for text in pairs.values())
     assert batch_of(pairs.items(), knows_masks=False)["latents"].shape == (4, 16, 2, 6, 8)

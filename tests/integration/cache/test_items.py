@@ -21,7 +21,7 @@ from tests.builders.cache import (
     plan,
     video_folder,
 )
-from tests.builders.families import ONE_FRAME, TWO_EXPERTS
+from tests.builders.families import CACHE_SUFFIX, ONE_FRAME, TWO_EXPERTS
 from tests.builders.pictures import photo_folder, random_rgb, save, tier_mask, write_video
 
 
@@ -40,9 +40,9 @@ def test_a_video_becomes_clips_named_by_their_frames(clip):
     build(clip, **on_videos(clip, frame_extraction="chunk"))
     names = sorted(path.name for path in (clip / "cache").iterdir())
     assert names == [
-        "clip_00000-005_0064x0048_wan.safetensors",
-        "clip_00005-005_0064x0048_wan.safetensors",
-        "clip_wan_te.safetensors",
+        f"clip_00000-005_0064x0048_{CACHE_SUFFIX}.safetensors",
+        f"clip_00005-005_0064x0048_{CACHE_SUFFIX}.safetensors",
+        f"clip_{CACHE_SUFFIX}_te.safetensors",
     ]
 
 
@@ -258,7 +258,7 @@ def one_frame(folder, **settings):
 
 def test_one_frame_items_hold_a_slot_per_picture(edits):
     build(edits, **one_frame(edits))
-    [header] = list_headers(edits / "cache", "wan")
+    [header] = list_headers(edits / "cache", CACHE_SUFFIX)
     assert {name: shape for name, (_, shape) in header.contents.items() if name in ("latents", "f_indices")} == {
         "latents": (16, 2, 6, 8),
         "f_indices": (2,),

@@ -5,6 +5,7 @@ import pytest
 
 from blissmask.cachefile.read import list_headers
 from tests.builders.cache import PHOTO_WH, build, captions, entries, plan
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import photo_folder, random_rgb, save
 
 
@@ -33,7 +34,7 @@ def test_a_thin_photo_with_a_mask_is_planned_at_full_resolution(thin):
 def test_a_thin_photo_is_cached_beside_the_others(thin):
     summary = build(thin, **settings(thin, resolution=[128, 96]))
     assert (summary.failures, summary.written) == ([], 2)
-    assert len(list_headers(thin / "cache", "wan")) == 2
+    assert len(list_headers(thin / "cache", CACHE_SUFFIX)) == 2
 
 
 def test_the_mask_of_a_thin_photo_lies_on_it(thin):

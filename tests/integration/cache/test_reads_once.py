@@ -18,7 +18,7 @@ from blissmask.tasks.run.plan import Action, RunContext
 from blissmask.tasks.train.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cache import FRAMES, build, config, frame_names, moving_frames, on_videos, plan, video_folder
-from tests.builders.families import family_of
+from tests.builders.families import CACHE_SUFFIX, family_of
 from tests.builders.pictures import half_mask, save, tier_mask, write_video
 
 
@@ -149,7 +149,7 @@ def test_a_plan_averages_weights_and_no_shares(clip, monkeypatch):
     [entry] = plan(clip, **settings).entries
     monkeypatch.undo()
     build(clip, **settings)
-    [header] = list_headers(clip / "cache", "wan")
+    [header] = list_headers(clip / "cache", CACHE_SUFFIX)
     assert header.metadata["blissmask.mean_weight"] == f"{entry.mean_weight:.6f}"
 
 

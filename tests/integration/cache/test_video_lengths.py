@@ -17,6 +17,7 @@ from tests.builders.cache import (
     plan,
     video_folder,
 )
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import save, tier_mask, write_video
 from tests.builders.videos import cut_off, grey_video, long_sound, trimmed, uneven_video, with_damaged_frames
 
@@ -35,7 +36,7 @@ def film(tmp_path):
 
 
 def windows(folder):
-    return sorted(header.path.name.split("_")[1] for header in list_headers(folder / "cache", "wan"))
+    return sorted(header.path.name.split("_")[1] for header in list_headers(folder / "cache", CACHE_SUFFIX))
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ class Hostile:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_hostile_pickle_is_refused_by_the_name_of_what_it_asks_for(tmp_path: Path, zipped: bool):
-    path, trace = tmp_path / "wan.pth", tmp_path / "pwned"
+    path, trace = tmp_path / "model.pth", tmp_path / "pwned"
     torch.save({"a": torch.ones(2), "b": Hostile(f"touch {trace}")}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(
-        ModelError, match=r"refusing to unpickle wan\.pth: it asks to import `(posix|nt|os)\.system`"
+        ModelError, match=r"refusing to unpickle model\.pth: it asks to import `(posix|nt|os)\.system`"
     ) as caught:
         open_checkpoint(path)
     assert "safetensors" in caught.value.problems[0].fix
@@ -401,18 +401,18 @@ QUANTISED = {
 
 @pytest.mark.parametrize("label", QUANTISED)
 def test_weights_for_inference_are_refused_by_the_name_of_their_format(tmp_path: Path, label: str):
-    path = tmp_path / "wan.safetensors"
+    path = tmp_path / "model.safetensors"
     write_safetensors(QUANTISED[label], path)
     for refuse in (open_checkpoint, refuse_quantised_file):
-        with pytest.raises(ModelError, match=rf"wan.safetensors is an? {label.strip()}") as caught:
+        with pytest.raises(ModelError, match=rf"model.safetensors is an? {label.strip()}") as caught:
             refuse(path)
         assert "bf16" in caught.value.problems[0].fix
 
 
 def test_a_gguf_file_is_refused_before_anything_is_hashed(tmp_path: Path):
-    (tmp_path / "wan.gguf").write_bytes(b"GGUF" + bytes(100))
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(ModelError, match="GGUF"):
-        refuse_quantised_file(tmp_path / "wan.gguf")
+        refuse_quantised_file(tmp_path / "model.gguf")
 
 
 @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])

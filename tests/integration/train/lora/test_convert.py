@@ -15,13 +15,13 @@ from blissmask.tasks.run.plan import Action
 from blissmask.training.lora.file import load_lora, save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.command import run_here
-from tests.builders.families import NAMES, PLAIN, family_of, tiny_denoiser
+from tests.builders.families import CACHE_SUFFIX, NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import assert_same, convert, there_and_back
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, seeded, tensors_of
 
 METADATA = {
-    "ss_base_model_version": "wan",
+    "ss_base_model_version": CACHE_SUFFIX,
     "ss_training_comment": "kyla",
     "sshs_model_hash": "old",
     "sshs_legacy_hash": "old",

@@ -5,7 +5,7 @@ import pytest
 from blissmask.config.load import load_config
 from blissmask.errors import CacheError, ModelError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.families import PLAIN, TWO_EXPERTS
+from tests.builders.families import CACHE_SUFFIX, PICTURES, PLAIN, TWO_EXPERTS, family_of
 from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
@@ -67,14 +67,14 @@ def test_a_hub_model_that_may_be_fetched_is_not_fetched_by_the_plan(cache, tmp_p
 
 
 def test_a_cache_of_another_family_is_refused_by_name(tmp_path):
-    path = write_entry(tmp_path / "cache", "kyla", arch="qi")
+    path = write_entry(tmp_path / "cache", "kyla", arch=family_of(PICTURES).cache_suffix)
     with pytest.raises(CacheError, match="another model family") as caught:
         plan_training(train_config(tmp_path / "cache", tmp_path / "out"))
     assert str(path) in problems_of(caught.value)
 
 
 @pytest.mark.parametrize(
-    "foreign", [{"architecture": "wan_of_another_kind"}, {"shape": (48, 1, 4, 4)}], ids=["metadata", "channels"]
+    "foreign", [{"architecture": "another_kind"}, {"shape": (48, 1, 4, 4)}], ids=["metadata", "channels"]
 )
 def test_an_entry_of_another_family_under_our_suffix_is_named_alone(cache, tmp_path, foreign):
     path = write_entry(cache, "stranger", **foreign)
@@ -87,11 +87,11 @@ def test_a_caption_that_was_not_cached_is_named(tmp_path):
     write_entry(tmp_path / "cache", "kyla", text=False)
     with pytest.raises(CacheError, match="no cached caption") as caught:
         plan_training(train_config(tmp_path / "cache", tmp_path / "out"))
-    assert "kyla_wan_te.safetensors" in problems_of(caught.value)
+    assert f"kyla_{CACHE_SUFFIX}_te.safetensors" in problems_of(caught.value)
 
 
 def test_a_truncated_cache_file_is_named(cache, tmp_path):
-    path = next(cache.glob("kyla000_*x*_wan.safetensors"))
+    path = next(cache.glob(f"kyla000_*x*_{CACHE_SUFFIX}.safetensors"))
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CacheError) as caught:
         plan_training(train_config(cache, tmp_path / "out"))
@@ -101,7 +101,7 @@ def test_a_truncated_cache_file_is_named(cache, tmp_path):
 def test_nan_in_latents_is_an_error_that_names_the_file(cache, tmp_path):
     from safetensors.torch import save_file
 
-    path = next(cache.glob("kyla001_*x*_wan.safetensors"))
+    path = next(cache.glob(f"kyla001_*x*_{CACHE_SUFFIX}.safetensors"))
     tensors = tensors_of(path)
     tensors["latents_1x4x4_bfloat16"][0, 0, 0, 0] = float("nan")
     save_file(tensors, path)

@@ -10,6 +10,7 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training import loop, step
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
@@ -164,7 +165,7 @@ def test_entries_with_pictures_of_other_sizes_are_not_put_into_one_batch(tmp_pat
             contents,
             weights_1fhw=None,
             regions_4fhw=None,
-            metadata={"architecture": "wan", "format_version": "1.0.1"},
+            metadata={"architecture": CACHE_SUFFIX, "format_version": "1.0.1"},
         )
     plan = plan_training(
         train_config(

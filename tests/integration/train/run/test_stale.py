@@ -4,6 +4,7 @@ import pytest
 
 from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.cache import build, captions, config
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import mask_folder, photo_folder
 from tests.builders.training import write_entry
 
@@ -34,7 +35,7 @@ def test_entries_of_photos_that_are_gone_are_named(folder):
         (folder / path).unlink()
     [(what, where)] = told(folder).items()
     assert what == "1 cache entry of photos or videos that are gone is trained"
-    assert where == (str(folder / "cache" / "b_0096x0064_wan.safetensors"),)
+    assert where == (str(folder / "cache" / f"b_0096x0064_{CACHE_SUFFIX}.safetensors"),)
 
 
 def test_another_resolution_without_a_new_cache_is_named(folder):

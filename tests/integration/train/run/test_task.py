@@ -13,7 +13,7 @@ from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.record.metrics import read_log
 from blissmask.training.step import noise_batch
-from tests.builders.families import PLAIN, tiny_denoiser
+from tests.builders.families import CACHE_SUFFIX, PLAIN, tiny_denoiser
 from tests.builders.training import (
     losses,
     run,
@@ -124,7 +124,7 @@ def inputs_of(cache):
 
 def items(cache, **options):
     options = {"rule": None, "prior_threshold": None, **options}
-    return [make_item(header, load_entry(header), **options) for header in list_headers(cache, "wan")]
+    return [make_item(header, load_entry(header), **options) for header in list_headers(cache, CACHE_SUFFIX)]
 
 
 def test_only_the_lora_moves_and_the_loss_of_a_fixed_batch_falls(cache, tmp_path, monkeypatch):
@@ -172,7 +172,7 @@ def test_what_lies_under_weight_zero_changes_no_lora_byte_at_floor_zero(tmp_path
         folder = tmp_path / name / "cache"
         write_entry(folder, "kyla", weights=weights_of(shares), regions=shares)
         # Only the target may differ: the model's input sees the background, so it is pushed in at noise level 1.
-        target = load_entry(list_headers(folder, "wan")[0]).latents_Cfhw.float()
+        target = load_entry(list_headers(folder, CACHE_SUFFIX)[0]).latents_Cfhw.float()
         target[:, :, 3] += change
         write_entry(folder, "kyla", latents=target, weights=weights_of(shares), regions=shares)
         config = train_config(folder, tmp_path / name / "out", use_mask_loss=True, min_timestep=1000, max_timestep=1000)
