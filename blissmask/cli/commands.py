@@ -57,7 +57,7 @@ class Command:
     def task_for(self, config: Config) -> Task:
         """Return the task that does what ``config`` asks for."""
         for (section, name), task in self.other_tasks.items():
-            if getattr(getattr(config, section), name) is not None:
+            if getattr(getattr(config, section), name) not in (None, False):
                 return task
         return self.task
 
@@ -67,6 +67,7 @@ MASKS = Command(
     summary="Make weighted masks from photos: face 255, body 128, hair 80, background 0",
     sections=("masks",),
     task=Task(plan="blissmask.tasks.masks.plan", run="blissmask.tasks.masks.run"),
+    other_tasks={("masks", "retouch"): Task(plan="blissmask.tasks.masks.retouch", run="blissmask.tasks.masks.retouch")},
     examples=(
         "blissmask masks --input photos --output masks --sheet sheet.png",
         "blissmask masks --config person.toml --hair 128 --map others=background",
@@ -79,6 +80,9 @@ INSTANCE = Command(
     summary="Find one person in group photos and outline nobody else",
     sections=("instance",),
     task=Task(plan="blissmask.tasks.instance.plan", run="blissmask.tasks.instance.run"),
+    other_tasks={
+        ("instance", "retouch"): Task(plan="blissmask.tasks.instance.retouch", run="blissmask.tasks.instance.retouch")
+    },
     examples=(
         "blissmask instance --input photos --output subject --reference kyla.jpg",
         "blissmask instance -i photos -o subject -r refs --review unsure",

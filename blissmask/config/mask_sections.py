@@ -72,6 +72,9 @@ class MasksSection(Section):
         1, "For videos, look at every Nth frame; the frames between repeat its mask", panel="Masks", metavar="N", ge=1
     )
     sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output", first=True)
+    retouch: Switch = option(
+        False, "Mend the masks by hand, on a page that opens in the browser", panel="Output", first=True
+    )
     explain: Switch = option(
         False, "Print which class gets which tier and the licence of the weights, then stop", panel="Masks", first=True
     )
@@ -134,6 +137,12 @@ class InstanceSection(Section):
         None, "Folder for copies of uncertain photos with their scores", panel="Output", first=True
     )
     sheet: FilePath | None = option(None, "Contact sheet to write, `.png` or `.html`", panel="Output", first=True)
+    retouch: Switch = option(
+        False,
+        "Say by a click who the subject is, and mend the masks, on a page that opens in the browser",
+        panel="Output",
+        first=True,
+    )
     explain: Switch = option(
         False,
         "Print from which distance a face is whose, and the licence of the weights, then stop",

@@ -59,7 +59,12 @@ class Chunk:
 
 
 def write_png_grey(
-    path: Path, grey_HW: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, seen: Seen = NOTHING_SEEN
+    path: Path,
+    grey_HW: NDArray[np.uint8],
+    *,
+    note: Mapping[str, object] | None = None,
+    edited: bool = False,
+    seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Publish an 8-bit grey PNG.
 
@@ -67,12 +72,14 @@ def write_png_grey(
         path: the file; its folder is created.
         grey_HW: uint8 values, written as they are.
         note: JSON object to carry; see :func:`read_note`.
+        edited: whether a person changed the picture since ``note`` was made for it, so that nobody takes it for what
+            the note describes.
         seen: what the plan saw of the item's files; see ``storage.atomic.publishing``.
 
     Raises:
         MachineError, ChangedError: as ``storage.atomic.publishing``; nothing is left behind.
     """
-    _publish(path, grey_HW, level=_MASK_LEVEL, note=note, seen=seen)
+    _publish(path, grey_HW, level=_MASK_LEVEL, note=note, edited=edited, seen=seen)
 
 
 def write_png_rgb(
@@ -172,6 +179,7 @@ def _publish(
     level: int,
     note: Mapping[str, object] | None,
     icc_profile: bytes = b"",
+    edited: bool = False,
     seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Write a PNG straight into its file: a large photo would take its encoded size in memory besides.
@@ -185,7 +193,7 @@ def _publish(
         about.add_text(KEYWORD.decode(), _note_text(note, _data_checksum([])))
     with atomic.publishing(path, seen=seen) as temporary, temporary.open("r+b") as file:
         Image.fromarray(values).save(file, "PNG", compress_level=level, icc_profile=icc_profile or None, pnginfo=about)
-        if note is not None:
+        if note is not None and not edited:
             _correct_note(file, note)
 
 

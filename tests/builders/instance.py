@@ -104,7 +104,8 @@ def use_people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
 
 def use_colours(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
     """Let every `instance` run of a test find people by their colour, and know the subject by it."""
-    monkeypatch.setattr("blissmask.tasks.instance.run.build_identity", lambda *known: (ColourIdentity(), []))
+    for module in ("run", "retouch"):
+        monkeypatch.setattr(f"blissmask.tasks.instance.{module}.build_identity", lambda *known: (ColourIdentity(), []))
     return use_people(monkeypatch)
 
 

@@ -64,6 +64,17 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemFacts:
+    """What a page is told of an item besides its pictures; ``size_wh`` is that of its photo, all else as in Card."""
+
+    name: str
+    size_wh: tuple[int, int]
+    measures: tuple[Measure, ...]
+    remarks: tuple[str, ...]
+    caption: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PackedPicture:
     """A picture encoded as WebP."""
 
@@ -86,6 +97,11 @@ class PackedCard:
     def numbers(self) -> str:
         """Return the line below the pictures: "face 12% · hair 5% · body 40%"."""
         return numbers_line(self.measures)
+
+    @property
+    def facts(self) -> ItemFacts:
+        """Return all but the pictures."""
+        return ItemFacts(self.name, self.pictures[0].size_wh, self.measures, self.remarks, self.caption)
 
 
 @dataclass(frozen=True, slots=True)

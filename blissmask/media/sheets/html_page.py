@@ -19,7 +19,17 @@ import numpy as np
 
 from blissmask.errors import InputError
 from blissmask.media.overlay import DIMMED, PLAIN, TINT, colour_weights
-from blissmask.media.sheets.card import Card, PackedCard, SheetText, in_order, pack_card, pack_photo, pack_values
+from blissmask.media.sheets.card import (
+    Card,
+    ItemFacts,
+    PackedCard,
+    PackedPicture,
+    SheetText,
+    in_order,
+    pack_card,
+    pack_photo,
+    pack_values,
+)
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import open_ordinary, read_text
 
@@ -107,21 +117,36 @@ def is_html_sheet(path: Path) -> bool:
 
 def _lines(cards: Sequence[PackedCard], text: SheetText) -> Iterator[str]:
     script, style = page_file("sheet.js"), page_file("sheet.css")
-    policy = f"default-src 'none'; img-src blob:; script-src {source_hash(script)}; style-src {source_hash(style)}"
+    yield from head_lines(text, policy=content_policy(script, style), style=style)
+    yield json_block("sheet", sheet_facts([card.facts for card in cards], text))
+    for number, card in enumerate(cards):
+        pictures = " ".join(as_text(picture) for picture in card.pictures)
+        yield f"<script type=text/plain id=pictures-{number}>{pictures}</script>"
+    yield f"<script>{script}</script></html>"
+
+
+def head_lines(text: SheetText, *, policy: str, style: str) -> Iterator[str]:
+    """Yield the page up to where its facts and its script follow."""
     yield f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}"
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
     yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
     title = html.escape(text.title)
     yield f"<title>{title}</title><style>{style}</style>"
     yield _BODY.format(title=title, grid=html.escape(text.columns[2]))
-    yield json_block("sheet", sheet_facts(cards, text))
-    for number, card in enumerate(cards):
-        pictures = " ".join(base64.b64encode(picture.webp).decode("ascii") for picture in card.pictures)
-        yield f"<script type=text/plain id=pictures-{number}>{pictures}</script>"
-    yield f"<script>{script}</script></html>"
 
 
-def sheet_facts(cards: Sequence[PackedCard], text: SheetText) -> dict[str, object]:
+def content_policy(script: str, style: str, *, further: str = "") -> str:
+    """Return the policy under which a browser runs and fetches nothing but what is in the page and in ``further``."""
+    own = f"default-src 'none'; img-src blob:; script-src {source_hash(script)}; style-src {source_hash(style)}"
+    return f"{own}; base-uri 'none'; form-action 'none'{further}"
+
+
+def as_text(picture: PackedPicture) -> str:
+    """Return an encoded picture as the page holds it."""
+    return base64.b64encode(picture.webp).decode("ascii")
+
+
+def sheet_facts(items: Sequence[ItemFacts], text: SheetText) -> dict[str, object]:
     """Return all that the page's script is told besides the pictures, as JSON values."""
     scale_13 = colour_weights(np.linspace(0, 1, 256, dtype=np.float32)[None, :], (256, 1))
     return {
@@ -131,18 +156,19 @@ def sheet_facts(cards: Sequence[PackedCard], text: SheetText) -> dict[str, objec
         "tint": TINT,
         "dimmed": DIMMED,
         "plain": PLAIN,
-        "items": [_item_facts(card) for card in cards],
+        "items": [item_facts(item) for item in items],
     }
 
 
-def _item_facts(card: PackedCard) -> dict[str, object]:
-    measures = [{"text": measure.text, "name": measure.name, "value": measure.value} for measure in card.measures]
+def item_facts(item: ItemFacts) -> dict[str, object]:
+    """Return what the page's script is told about an item, as JSON values."""
+    measures = [{"text": measure.text, "name": measure.name, "value": measure.value} for measure in item.measures]
     return {
-        "name": card.name,
-        "size": list(card.pictures[0].size_wh),
+        "name": item.name,
+        "size": list(item.size_wh),
         "measures": measures,
-        "remarks": list(card.remarks),
-        "caption": card.caption,
+        "remarks": list(item.remarks),
+        "caption": item.caption,
     }
 
 

@@ -15,18 +15,23 @@ const sheet = (() => {
 
   const BOX = 208; // pixels of the longer side of a picture on a card, as on PNG pages
   const NOBODY = 254; // stands for labels that are switched off
+  const WHOLE = { left: 0, top: 0, share: 1 }; // the part of a photo that is seen
   const MOST_ENLARGED = 3; // a small photo is shown up to this many times as large
 
   // --- Pictures -------------------------------------------------------------------------------------------------
 
   /** Return the three encoded pictures of an item as blobs; the retouch page replaces this by one that asks a server. */
   function storedPictures(item) {
-    const texts = element(`pictures-${item.index}`).textContent.split(" ");
-    return texts.map((text) => new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
+    return element(`pictures-${item.index}`).textContent.split(" ").map(blobOf);
   }
 
-  async function decoded(item) {
-    const blobs = await page.pictures(item);
+  function blobOf(text) {
+    return new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]);
+  }
+
+  /** Decode the pictures of an item, as a card shows them or, with `isLarge`, as it is seen large. */
+  async function decoded(item, { isLarge }) {
+    const blobs = await page.pictures(item, { isLarge });
     const [photo, labels, grid] = await Promise.all(blobs.map((blob) => createImageBitmap(blob)));
     return { item, photo, labels: valuesOf(labels), grid: valuesOf(grid) };
   }
@@ -54,19 +59,20 @@ const sheet = (() => {
     return table;
   }
 
-  /** Fill a canvas with the photo, tinted by label and outlined. */
-  function drawOverlay(canvas, photo, labels) {
+  /** Fill a canvas with a part of the photo (in shares of its sides), tinted by label and outlined. */
+  function drawOverlay(canvas, photo, labels, part = WHOLE) {
     const { width, height } = canvas;
     const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(photo, 0, 0, width, height);
+    const corner = [part.left * photo.width, part.top * photo.height];
+    context.drawImage(photo, ...corner, part.share * photo.width, part.share * photo.height, 0, 0, width, height);
     if (view.plain) return;
     const image = context.getImageData(0, 0, width, height);
     const rgba = image.data;
     const table = tints();
-    const columns = Int32Array.from({ length: width }, (_, x) => Math.floor((x * labels.width) / width));
+    const columns = Int32Array.from({ length: width }, (_, x) => Math.floor((part.left + (x / width) * part.share) * labels.width));
     const here = new Uint8Array(width * height);
     for (let y = 0, at = 0; y < height; y++) {
-      const row = Math.floor((y * labels.height) / height) * labels.width;
+      const row = Math.floor((part.top + (y / height) * part.share) * labels.height) * labels.width;
       for (let x = 0; x < width; x++, at++) {
         const label = labels.values[row + columns[x]];
         const [factor, red, green, blue] = table[label];
@@ -165,7 +171,7 @@ const sheet = (() => {
   }
 
   async function drawCard(item) {
-    const { photo, labels, grid } = await decoded(item);
+    const { photo, labels, grid } = await decoded(item, { isLarge: false });
     if (item.seen) {
       const [first, second, third] = item.card.querySelectorAll("canvas");
       const shrunk = Math.min(1, BOX / Math.max(...item.size)) * scale();
@@ -189,7 +195,7 @@ const sheet = (() => {
     drawing = true;
     for (const item of waiting) {
       waiting.delete(item);
-      if (item.seen) await drawCard(item);
+      if (item.seen) await drawCard(item).catch((error) => page.failed(error));
     }
     drawing = false;
   }
@@ -285,12 +291,13 @@ const sheet = (() => {
     showFacts(item);
     if (!element("large").open) element("large").showModal();
     element("large").focus();
-    const pictures = await decoded(item);
+    const pictures = await decoded(item, { isLarge: true }).catch((error) => page.failed(error));
+    if (!pictures) return;
     if (Number(element("large").dataset.index) !== item.index) return pictures.photo.close(); // another one was opened since
     large = pictures;
     drawGrid(element("large-grid"), large.grid);
+    page.opened(large);
     drawLarge();
-    page.opened(item, large);
   }
 
   function showFacts(item) {
@@ -314,13 +321,26 @@ const sheet = (() => {
     canvas.style.height = `${Math.round(photo.height * fitted)}px`;
     canvas.width = Math.max(1, Math.round(photo.width * fitted * scale()));
     canvas.height = Math.max(1, Math.round(photo.height * fitted * scale()));
-    drawOverlay(canvas, photo, labels);
+    drawOverlay(canvas, photo, labels, page.part);
+    page.drawn(canvas);
+  }
+
+  /** Show what changed about an item, on its card and large. */
+  function refresh(item) {
+    const card = item.card;
+    const hadFocus = document.activeElement === card;
+    observer.unobserve(card);
+    card.replaceWith(makeCard(item));
+    Object.assign(item.card, { hidden: card.hidden, tabIndex: card.tabIndex });
+    observer.observe(item.card);
+    if (hadFocus) item.card.focus();
+    if (large?.item === item) showFacts(item);
   }
 
   function step(by) {
     const item = items[element("large").dataset.index];
     const next = shown[shown.indexOf(item) + by];
-    if (next && page.mayLeave()) open(next);
+    if (next) open(next);
   }
 
   // --- Legend: what is tinted can be switched off ---------------------------------------------------------------
@@ -415,21 +435,23 @@ const sheet = (() => {
     items,
     view,
     pictures: storedPictures,
+    blobOf,
+    valuesOf,
+    part: WHOLE,
     opened: () => {},
-    mayLeave: () => true,
-    altOf,
-    drawGrid,
-    made,
-    open,
+    drawn: () => {},
+    failed: (error) => reportError(error),
     get large() {
       return large;
     },
-    redraw,
-    showFacts,
-    step,
-    tints,
+    drawGrid,
+    drawLarge,
     isTyping,
+    made,
+    refresh,
+    scale,
     start,
+    WHOLE,
   };
 
   function start() {

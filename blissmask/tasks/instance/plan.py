@@ -14,13 +14,14 @@ from blissmask.masks import bars
 from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
 from blissmask.people.people_backend import PEOPLE, PeopleBackend
 from blissmask.storage.seen import Seen
+from blissmask.tasks.instance.answers import Answer
 from blissmask.tasks.instance.references import photos_of, settings_of, threshold_table, thresholds_of
-from blissmask.tasks.instance.scores import COMMAND, LeftOut, decide_left_out, read_left_out
+from blissmask.tasks.instance.scores import COMMAND, LeftOut, decide_left_out, read_answers, read_left_out
 from blissmask.tasks.instance.subject import FOLLOWING
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
-from blissmask.tasks.mask_files.media_plan import Making, find_for_masks, keys_of, plan_media
+from blissmask.tasks.mask_files.media_plan import Making, find_for_masks, is_video, keys_of, plan_media
 from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Explanation, Plan, PlannedItem
@@ -39,6 +40,7 @@ class InstancePlan(Plan):
         seen: the states of these photos, before their content became part of the settings.
         making: how masks are made, as their notes record it.
         left_out: the items that an earlier run looked at and wrote nothing for.
+        answers: what was said about who the subject is, by item.
         forms: masks of clips that are replaced by masks in the other form.
         options: the section of the configuration.
         training_area: pixels of a training picture, for the latent grid on the contact sheet.
@@ -53,6 +55,7 @@ class InstancePlan(Plan):
     seen: Seen
     making: Making
     left_out: dict[str, LeftOut]
+    answers: dict[str, Answer]
     forms: OtherForms
     options: InstanceSection
     training_area: int
@@ -95,6 +98,9 @@ def plan(config: Config) -> InstancePlan | Explanation:
     identity = IDENTITIES.load(options.identity)
     reader = identity.face_reader(options) if references else None
     weights = _weights(options, backend, reader)
+    answers = read_answers(output)
+    found, unread = find_for_masks(source, options.media, frames=options.video_masks == "frames")
+    keys = keys_of(found)
     making = Making(
         command=COMMAND,
         settings={
@@ -107,10 +113,14 @@ def plan(config: Config) -> InstancePlan | Explanation:
         frames=options.video_masks == "frames",
         force=config.run.force,
         video_settings={"following": FOLLOWING, "video_masks": options.video_masks},
+        own_settings={
+            media.path: {"answer": answers[key].to_json()}
+            for media, key in zip(found, keys, strict=True)
+            if key in answers and not is_video(media.path)
+        },
     )
     left_out = read_left_out(output)
-    found, unread = find_for_masks(source, options.media, frames=making.frames)
-    decided = [plan_media(media, output, key, making) for media, key in zip(found, keys_of(found), strict=True)]
+    decided = [plan_media(media, output, key, making) for media, key in zip(found, keys, strict=True)]
     items, forms = settle_forms([decide_left_out(item, left_out, making) for item in decided], making)
     return InstancePlan(
         command=COMMAND,
@@ -127,6 +137,7 @@ def plan(config: Config) -> InstancePlan | Explanation:
         seen=seen,
         making=making,
         left_out=left_out,
+        answers=answers,
         forms=forms,
         options=options,
         training_area=training_area(config),

@@ -89,7 +89,7 @@ def _search_all(plan: InstancePlan, outcomes: dict[str, Outcome], context: RunCo
         summary.warnings += warnings
     on_missing = plan.options.on_missing
     finder = SubjectFinder(plan.backend, identity, or_largest=on_missing == "largest")
-    look = functools.partial(search, finder=finder, making=plan.making, on_missing=on_missing)
+    look = functools.partial(search, finder=finder, making=plan.making, on_missing=on_missing, answers=plan.answers)
     for item, outcome in carry_out(plan, look, context, summary, phase="Finding"):
         outcomes[item.key] = outcome
 
@@ -110,7 +110,7 @@ def _record(plan: InstancePlan, outcomes: Mapping[str, Outcome]) -> dict[str, Sc
         elif item.action is Action.SKIP and (seen := _remembered(item.target)):
             scores[item.key] = read_score(seen)
     references = [str(path) for path in plan.references]
-    write_scores(plan.output, scores, left_out, plan.making, references, keep_others=this_process().apart)
+    write_scores(plan.output, scores, left_out, plan.making, references, plan.answers, keep_others=this_process().apart)
     return scores
 
 

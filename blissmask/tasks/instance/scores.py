@@ -16,6 +16,7 @@ from pathlib import Path
 
 from blissmask.media.png import Note
 from blissmask.storage import atomic
+from blissmask.tasks.instance.answers import Answer, read_answer
 from blissmask.tasks.instance.report import Score, read_score
 from blissmask.tasks.mask_files.media_plan import Making
 from blissmask.tasks.mask_files.output_notes import read_record, what_changed
@@ -23,6 +24,7 @@ from blissmask.tasks.run.plan import Action, PlannedItem
 
 COMMAND = "instance"
 SCORES_NAME = "blissmask-scores.json"
+_ANSWERS = "answers"
 LEFT_OUT = "looked at before, the subject is not in it"
 
 
@@ -45,6 +47,7 @@ def write_scores(
     left_out: Mapping[str, LeftOut],
     making: Making,
     references: Sequence[str],
+    answers: Mapping[str, Answer],
     *,
     keep_others: bool = False,
 ) -> None:
@@ -56,6 +59,7 @@ def write_scores(
         left_out: by item, the items without a mask.
         making: how masks are made; the settings of the file.
         references: the reference photos.
+        answers: what was said about who the subject is, by item.
         keep_others: whether other items that the file holds stay: those of the other processes of a job array.
     """
     items: dict[str, object] = {key: score.to_json() for key, score in scores.items()}
@@ -74,7 +78,52 @@ def write_scores(
         "references": list(references),
         "items": items,
         "left_out": without_mask,
+        **_answers_to_json(answers),
     }
+    _publish(folder, document)
+
+
+def record_answer(
+    folder: Path,
+    key: str,
+    score: Score,
+    answers: Mapping[str, Answer],
+    making: Making,
+    references: Sequence[str],
+) -> None:
+    """Put what was said about one item, and its new score, into the scores file; arguments as in :func:`write_scores`.
+
+    Raises:
+        MediaError: the scores file is there but cannot be read.
+        MachineError: it cannot be written.
+    """
+    document = read_record(folder / SCORES_NAME)
+    if document is None or document.get("command") != COMMAND:
+        write_scores(folder, {key: score}, {}, making, references, answers)
+        return
+    left_out = {other: note for other, note in _table(document.get("left_out")).items() if other != key}
+    items = {**_table(document.get("items")), key: score.to_json()}
+    rest = {name: value for name, value in document.items() if name != _ANSWERS}
+    _publish(folder, {**rest, "items": items, "left_out": left_out, **_answers_to_json(answers)})
+
+
+def read_answers(folder: Path) -> dict[str, Answer]:
+    """Return what was said about who the subject is, by item.
+
+    Raises:
+        MediaError: the scores file is there but cannot be read.
+    """
+    document = read_record(folder / SCORES_NAME) or {}
+    answers = {key: read_answer(value) for key, value in _table(document.get(_ANSWERS)).items()}
+    return {key: answer for key, answer in answers.items() if answer}
+
+
+def _answers_to_json(answers: Mapping[str, Answer]) -> dict[str, object]:
+    given = {key: answer.to_json() for key, answer in answers.items() if answer}
+    return {_ANSWERS: given} if given else {}
+
+
+def _publish(folder: Path, document: Mapping[str, object]) -> None:
     atomic.write_text(folder / SCORES_NAME, json.dumps(document, indent=1, ensure_ascii=True) + "\n")
 
 

@@ -22,6 +22,7 @@ from blissmask.media.image import read_image
 from blissmask.media.png import write_png_grey
 from blissmask.media.video import read_frames, read_info
 from blissmask.people.people_backend import Verdict
+from blissmask.tasks.instance.answers import NO_ANSWER, Answer
 from blissmask.tasks.instance.report import Score, read_score
 from blissmask.tasks.instance.subject import ClipFollower, Finding, SubjectFinder, distance_text
 from blissmask.tasks.mask_files.clip_forms import is_ours, remove
@@ -49,7 +50,13 @@ class Outcome:
     left_out: Mapping[str, object] | None = None
 
 
-def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing: OnMissing) -> Outcome:
+def search(
+    item: PlannedItem,
+    finder: SubjectFinder,
+    making: Making,
+    on_missing: OnMissing,
+    answers: Mapping[str, Answer],
+) -> Outcome:
     """Write one item's mask.
 
     Args:
@@ -58,6 +65,7 @@ def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing:
         making: how masks are made.
         on_missing: ``skip`` writes nothing where the subject is in no frame, and removes the mask that we wrote there
             before.
+        answers: what was said about who the subject is in a photo, by item.
 
     Raises:
         MaskError: the subject is missing and ``on_missing`` is ``error``, or there is no reference and several people.
@@ -72,7 +80,7 @@ def search(item: PlannedItem, finder: SubjectFinder, making: Making, on_missing:
         findings = list(_look_at_samples(source, finder))
         seen = _over_frames([finding.remembered() for finding in findings])
     else:
-        findings = [finder.find(read_image(source).rgb_HW3)]
+        findings = [finder.find(read_image(source).rgb_HW3, answers.get(item.key, NO_ANSWER))]
         seen = findings[0].remembered()
     if on_missing in _NOT_WRITTEN and not any(finding.present for finding in findings):
         return _leave_out(item, note, seen, making, on_missing)

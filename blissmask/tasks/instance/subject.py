@@ -15,6 +15,7 @@ from blissmask.errors import MaskError
 from blissmask.masks.bars import Content, find_content
 from blissmask.people.face_identity import FaceIdentity
 from blissmask.people.people_backend import Choice, PeopleBackend, Person, Verdict
+from blissmask.tasks.instance.answers import NO_ANSWER, Answer
 
 CARRY_OVERLAP = 0.5
 """A person is still the subject whose mask overlaps the subject's mask in the frame before by this much.
@@ -80,14 +81,18 @@ class SubjectFinder:
         safe = backend.thread_safe and (identity is None or identity.thread_safe)
         self._turn = contextlib.nullcontext() if safe else threading.Lock()
 
-    def find(self, rgb_HW3: NDArray[np.uint8]) -> Finding:
-        """Look for the subject in one photo.
+    def find(self, rgb_HW3: NDArray[np.uint8], answer: Answer = NO_ANSWER) -> Finding:
+        """Look for the subject in one photo; what a person said about it comes first.
 
         Raises:
             MaskError: there is no reference and several people.
         """
-        people, choice = self._look(rgb_HW3)
+        people, choice = self._look(rgb_HW3, answer)
         return self._finding(people, choice, rgb_HW3)
+
+    def people(self, rgb_HW3: NDArray[np.uint8]) -> list[Person]:
+        """Return everybody in a photo."""
+        return self._outline(rgb_HW3)[0]
 
     def find_again(self, rgb_HW3: NDArray[np.uint8], before_HW: NDArray[np.bool_] | None) -> Finding:
         """Look for the subject in one frame of a clip.
@@ -108,16 +113,29 @@ class SubjectFinder:
                 return _found(people, carried, choice, carried=True)
         return self._finding(people, choice, rgb_HW3)
 
-    def _look(self, rgb_HW3: NDArray[np.uint8]) -> tuple[list[Person], Choice]:
+    def _look(self, rgb_HW3: NDArray[np.uint8], answer: Answer = NO_ANSWER) -> tuple[list[Person], Choice]:
+        people, found, inside_HW3 = self._outline(rgb_HW3)
+        subject = answer.subject_among(people)
+        if subject is not None:
+            return people, Choice(Verdict.FOUND, subject, None, None)
+        strangers = answer.strangers_among(people)
+        left = [position for position in range(len(people)) if position not in strangers]
+        with self._turn:
+            choice = self._choose(inside_HW3, [found[position] for position in left])
+        return people, _among_all(choice, left, strangers)
+
+    def _outline(self, rgb_HW3: NDArray[np.uint8]) -> tuple[list[Person], list[Person], NDArray[np.uint8]]:
+        """Return everybody in a photo in its own pixels, then in those of the content between bars, and the content."""
         content = find_content(rgb_HW3)
         inside_HW3 = np.ascontiguousarray(content.of(rgb_HW3))
         with self._turn:
-            people = self._backend.people(inside_HW3)
-            if self._identity is None:
-                choice = _only_person(people, or_largest=self._or_largest)
-            else:
-                choice = self._identity.choose(inside_HW3, people)
-        return [_in_whole_picture(person, content) for person in people], choice
+            found = self._backend.people(inside_HW3)
+        return [_in_whole_picture(person, content) for person in found], found, inside_HW3
+
+    def _choose(self, inside_HW3: NDArray[np.uint8], people: Sequence[Person]) -> Choice:
+        if self._identity is None:
+            return _only_person(people, or_largest=self._or_largest)
+        return self._identity.choose(inside_HW3, people)
 
     def _finding(self, people: Sequence[Person], choice: Choice, rgb_HW3: NDArray[np.uint8]) -> Finding:
         if choice.person is not None:
@@ -162,6 +180,21 @@ def _found(people: Sequence[Person], position: int, choice: Choice, *, carried: 
         people=len(people),
         partial=person.partial,
         carried=carried,
+    )
+
+
+def _among_all(choice: Choice, left: Sequence[int], strangers: set[int]) -> Choice:
+    """Return a choice among some of the people as one among all of them.
+
+    Args:
+        choice: among those who are left.
+        left: their positions among all.
+        strangers: the positions of the others.
+    """
+    return dataclasses.replace(
+        choice,
+        person=None if choice.person is None else left[choice.person],
+        strangers=frozenset(left[position] for position in choice.strangers) | strangers,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blissmask.config.mask_sections import MediaChoice
@@ -34,6 +34,7 @@ class Making:
         frames: whether a video becomes a folder of frames, else one mask.
         force: write whatever is there.
         video_settings: what else decides the pixels of videos, and of them only.
+        own_settings: what else decides the pixels of single files.
     """
 
     command: str
@@ -43,6 +44,7 @@ class Making:
     frames: bool
     force: bool
     video_settings: Mapping[str, object] = field(default_factory=dict)
+    own_settings: Mapping[Path, Mapping[str, object]] = field(default_factory=dict)
 
     def settings_for(self, source: Path) -> dict[str, object]:
         """Return the settings of one photo or video.
@@ -54,8 +56,13 @@ class Making:
         """
         if is_video(source):
             return {**self.settings, "video_every": self.video_every, **self.video_settings}
+        settings = {**self.settings, **self.own_settings.get(source, {})}
         profile = read_header(source).profile
-        return {**self.settings, "profile": profile} if profile else dict(self.settings)
+        return {**settings, "profile": profile} if profile else settings
+
+    def with_own(self, source: Path, settings: Mapping[str, object]) -> Making:
+        """Return how masks are made when ``settings`` are those of one file alone."""
+        return replace(self, own_settings={**self.own_settings, source: settings})
 
     def note_for(self, source: Path) -> dict[str, object]:
         """Return the note of the mask of one photo or video. Raises MediaError when it cannot be read."""

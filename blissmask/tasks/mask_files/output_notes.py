@@ -104,11 +104,15 @@ def keep_copy(output: Path) -> None:
         MediaError: it cannot be read.
         MachineError: the copy cannot be written.
     """
-    if not _is_edited(output):
-        return
-    copy = _copy_of(output)
+    if _is_edited(output):
+        keep_copy_of(output)
+
+
+def keep_copy_of(path: Path) -> None:
+    """Keep a copy of a file beside it, as ``NAME.bak``, unless there is one; errors as in :func:`keep_copy`."""
+    copy = _copy_of(path)
     if not copy.exists():
-        atomic.write_bytes(copy, read_bytes(output))
+        atomic.write_bytes(copy, read_bytes(path))
 
 
 def _is_edited(output: Path) -> bool:

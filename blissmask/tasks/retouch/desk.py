@@ -1,0 +1,310 @@
+"""The masks that are being retouched: what the page is shown of them, and what it changes.
+
+A page paints on a smaller picture than the mask. It sends which pixels it touched and what they became, and only
+these change in the mask; all others keep their exact values. It paints on the mask as it was when the item was opened
+(the base), so that undoing everything gives back the very file.
+
+Every change says which file it expects to replace. Where another page or program wrote in between, it is refused.
+H, W: rows and columns; 3 = RGB. Sizes are (width, height) in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path, read_caption
+from blissmask.errors import ChangedError, InputError
+from blissmask.masks.resize import resize_labels
+from blissmask.masks.weights import to_weights
+from blissmask.media.image import read_grey, read_image, read_size
+from blissmask.media.overlay import fit_size, latent_grid, shrink
+from blissmask.media.png import SIGNATURE, read_note, write_png_grey
+from blissmask.media.sheets.card import Card, ItemFacts, Measure, PackedCard
+from blissmask.media.sheets.html_page import pack_for_html
+from blissmask.storage import atomic
+from blissmask.storage.limits import MOST_CAPTION
+from blissmask.storage.ordinary import read_bytes
+from blissmask.tasks.mask_files.contact_sheet import caption_beside
+from blissmask.tasks.mask_files.output_notes import keep_copy_of
+
+SIDE = 1536
+"""Longer side of the picture that is painted on. Where it is trained at this size, a latent cell is 8 of its pixels."""
+CARD_SIDE = 416
+"""Longer side of the photo on a card: twice what is seen, for screens with two pixels per point."""
+UNTOUCHED = 255
+"""Stands for a pixel that was not painted on, in what the page sends; labels are far below."""
+NO_FILE = "none"
+"""The version of a mask that does not exist."""
+
+LabelsOf = Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class RetouchItem:
+    """A photo and its mask, which need not exist yet; ``size_wh`` is that of the upright photo."""
+
+    key: str
+    photo: Path
+    mask: Path
+    size_wh: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a page says of a mask; fields as in ``sheets.card.Card``."""
+
+    measures: tuple[Measure, ...]
+    remarks: tuple[str, ...]
+    badness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is painted.
+
+    Attributes:
+        values: the grey value of each label, from 0, which is what is not learned.
+        labels_of: turns a mask into labels at a size.
+        describe: says what a mask is like.
+    """
+
+    values: tuple[int, ...]
+    labels_of: LabelsOf
+    describe: Callable[[RetouchItem], Described]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The pictures of an item, and the version of the mask that they show."""
+
+    card: PackedCard
+    version: str
+
+
+class Desk:
+    """The items and their files; methods may be called from several threads.
+
+    Args:
+        items: what can be retouched; pages name an item by its position here.
+        kind: what is painted.
+        folder: an empty folder of our own, for the bases of masks and for what a page sends.
+        training_area: pixels of a training picture, for the latent grid.
+    """
+
+    def __init__(self, items: Sequence[RetouchItem], kind: Kind, folder: Path, *, training_area: int) -> None:
+        self.items, self.kind = items, kind
+        self.captioned: set[int] = set()
+        self._folder, self._area = folder, training_area
+        self._copied: set[Path] = set()
+        self._first: dict[int, str] = {}
+        self._now: dict[int, str] = {}
+        self.turn = threading.RLock()
+
+    @property
+    def retouched(self) -> list[int]:
+        """Return the items whose masks are others than when they were first shown."""
+        return sorted(number for number, version in self._now.items() if version != self._first[number])
+
+    def item(self, number: int) -> RetouchItem:
+        """Return an item by its position.
+
+        Raises:
+            InputError: there is no such item.
+        """
+        if not 0 <= number < len(self.items):
+            raise InputError(f"there is no item {number}")
+        return self.items[number]
+
+    def described(self, number: int) -> Described:
+        """Return what is said of the mask of an item as it is now."""
+        return self.kind.describe(self.items[number])
+
+    def facts(self, number: int, described: Described) -> ItemFacts:
+        """Return what the page is told about an item before it is drawn."""
+        item = self.items[number]
+        caption = caption_beside(item.photo)
+        return ItemFacts(item.photo.name, item.size_wh, described.measures, described.remarks, caption)
+
+    def pictures(self, number: int, *, side: int) -> Shown:
+        """Return photo, labels and latent grid of an item.
+
+        Args:
+            number: its position.
+            side: longer side of the photo; with :data:`SIDE`, the mask that is shown becomes a base.
+
+        Raises:
+            InputError: there is no such item.
+            MediaError: its photo or mask cannot be read.
+        """
+        item = self.item(number)
+        rgb_HW3 = read_image(item.photo).rgb_HW3
+        size_wh = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (side, side))
+        shown_HW3 = shrink(rgb_HW3, size_wh)
+        del rgb_HW3
+        with self.turn:
+            version = self._remember(number)
+            grey_HW = self._grey(number, version)
+        card = Card(
+            name=item.photo.name,
+            photo_HW3=shown_HW3,
+            labels_HW=self.kind.labels_of(grey_HW, size_wh),
+            weights_hw=latent_grid(to_weights(grey_HW), self._area),
+        )
+        return Shown(pack_for_html(card), version)
+
+    def save_mask(self, number: int, edits_png: bytes, *, base: str, expected: str) -> str:
+        """Change a mask as a page painted it, and return its new version.
+
+        Args:
+            number: the item.
+            edits_png: a PNG of the size of the shown photo: labels, or :data:`UNTOUCHED`.
+            base: the version that was painted on.
+            expected: the version that is replaced.
+
+        Raises:
+            ChangedError: the mask is another one by now, or the base is not one that a page was shown.
+            InputError: the picture is not what a page sends.
+            MediaError, MachineError: a file cannot be read or written; the mask is as it was.
+        """
+        item = self.item(number)
+        with self.turn:
+            self.refuse_changed(item, expected)
+            if base != NO_FILE and not self._base(number, base).exists():
+                raise ChangedError("the mask was shown by an earlier run; open the item again", where=[item.mask])
+            edits_HW = self._edits(item, edits_png)
+            self.keep_copy(item.mask)
+            if (edits_HW == UNTOUCHED).all():
+                self._restore(number, base)
+            else:
+                self._write(number, base, edits_HW)
+            return self._remember(number)
+
+    def save_caption(self, number: int, text: str, *, expected: str | None) -> None:
+        """Write the caption of a photo.
+
+        Args:
+            number: the item.
+            text: the caption; white space around it does not count.
+            expected: the caption that is replaced; None where there was none.
+
+        Raises:
+            ChangedError: the caption is another one by now.
+            InputError: the text is too long or is no text.
+            MachineError: it cannot be written.
+        """
+        item = self.item(number)
+        path = caption_path(item.photo, DEFAULT_EXTENSION)
+        try:
+            content = text.strip().encode()
+        except UnicodeEncodeError as error:
+            raise InputError("the caption is not text", where=[path]) from error
+        if len(content) > MOST_CAPTION:
+            raise InputError(f"the caption is longer than {MOST_CAPTION:,} bytes", where=[path])
+        with self.turn:
+            there = read_caption(path) if path.exists() else None
+            if there != expected:
+                raise ChangedError("the caption was changed by another page or program", where=[path])
+            if there is not None:
+                self.keep_copy(path)
+            atomic.write_bytes(path, content + b"\n")
+            self.captioned.add(number)
+
+    def refuse_changed(self, item: RetouchItem, expected: str) -> None:
+        """Raise ChangedError when the mask of an item is not the one that a page expects to replace."""
+        if _version_of(_content(item.mask)) != expected:
+            raise ChangedError("the mask was changed by another page or program", where=[item.mask])
+
+    def keep_copy(self, path: Path) -> None:
+        """Keep a copy of a file as it was before this run first replaces it."""
+        if path not in self._copied and path.is_file() and not path.is_symlink():
+            keep_copy_of(path)
+        self._copied.add(path)
+
+    def written(self, number: int) -> str:
+        """Return the version of a mask that was just written, which pages may paint on from now on."""
+        return self._remember(number)
+
+    def _remember(self, number: int) -> str:
+        """Keep the content of a mask as a base, and return its version."""
+        content = _content(self.items[number].mask)
+        version = self._now[number] = _version_of(content)
+        self._first.setdefault(number, version)
+        base = self._base(number, version)
+        if content is not None and not base.exists():
+            base.write_bytes(content)
+        return version
+
+    def _base(self, number: int, version: str) -> Path:
+        # A page names a version, and it becomes part of a path: only what we could have named is one.
+        if len(version) != _VERSION_LETTERS or not version.isalnum():
+            return self._folder / NO_FILE
+        return self._folder / f"{number}-{version}.png"
+
+    def _grey(self, number: int, version: str) -> NDArray[np.uint8]:
+        if version == NO_FILE:
+            width, height = self.items[number].size_wh
+            return np.zeros((height, width), np.uint8)
+        return read_grey(self._base(number, version))
+
+    def _edits(self, item: RetouchItem, edits_png: bytes) -> NDArray[np.uint8]:
+        """Decode what a page sent; its size is checked before its pixels are."""
+        size_wh = fit_size(item.size_wh, (SIDE, SIDE))
+        path = self._folder / "edits.png"
+        path.write_bytes(edits_png)
+        try:
+            if not edits_png.startswith(SIGNATURE) or read_size(path) != size_wh:
+                raise InputError("the page sent no PNG of the size of its picture")
+            edits_HW = read_grey(path)
+        finally:
+            path.unlink()
+        if not np.isin(edits_HW, [*range(len(self.kind.values)), UNTOUCHED]).all():
+            raise InputError("the page sent values that are no labels")
+        return edits_HW
+
+    def _write(self, number: int, base: str, edits_HW: NDArray[np.uint8]) -> None:
+        item = self.items[number]
+        grey_HW = self._grey(number, base).copy()
+        labels_HW = resize_labels(edits_HW, (grey_HW.shape[1], grey_HW.shape[0]))
+        touched_HW = labels_HW != UNTOUCHED
+        grey_HW[touched_HW] = np.array(self.kind.values, np.uint8)[labels_HW[touched_HW]]
+        note = None if base == NO_FILE else read_note(self._base(number, base))
+        write_png_grey(item.mask, grey_HW, note=None if note is None else note.content, edited=True)
+
+    def _restore(self, number: int, base: str) -> None:
+        mask = self.items[number].mask
+        if base == NO_FILE:
+            mask.unlink(missing_ok=True)
+        else:
+            atomic.write_bytes(mask, read_bytes(self._base(number, base)))
+
+
+_VERSION_LETTERS = 32
+
+
+def _version_of(content: bytes | None) -> str:
+    if content is None:
+        return NO_FILE
+    return hashlib.blake2b(content, digest_size=_VERSION_LETTERS // 2).hexdigest()
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what is in a mask's file; None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise InputError(f"the mask cannot be read: {error.strerror or error}", where=[path]) from error
+
+
+def most_bytes_of_edits(item: RetouchItem) -> int:
+    """Return how large a PNG of what was painted can be: four bytes a pixel that do not shrink, and what holds them."""
+    return 4 * math.prod(fit_size(item.size_wh, (SIDE, SIDE))) + 2**16

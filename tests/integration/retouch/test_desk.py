@@ -1,0 +1,179 @@
+"""What a page that paints does to masks and captions."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blissmask.errors import ChangedError, InputError
+from blissmask.masks.tiers import TierTable
+from blissmask.media.image import read_grey
+from blissmask.media.overlay import tier_labels
+from blissmask.media.png import write_png_grey
+from blissmask.tasks.retouch.desk import NO_FILE, SIDE, UNTOUCHED, Described, Desk, Kind, RetouchItem
+from tests.builders import masks as builder
+from tests.builders.pictures import random_rgb, save, tree
+
+SIZE_WH = (40, 30)
+FACE, HAIR = 1, 2
+
+
+def kind() -> Kind:
+    return Kind(
+        (0, 255, 80, 128), lambda grey, size: tier_labels(grey, size, TierTable()), lambda item: Described((), (), 0.0)
+    )
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Return a desk with a photo whose mask has a value between tiers, and one without a mask."""
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "photos" / name, random_rgb(SIZE_WH))
+    mask = np.full(SIZE_WH[::-1], 77, np.uint8)
+    write_png_grey(tmp_path / "masks" / "a.png", mask, note={"command": "masks", "people": 1})
+    (tmp_path / "desk").mkdir()
+    items = [
+        RetouchItem(name, tmp_path / "photos" / f"{name}.png", tmp_path / "masks" / f"{name}.png", SIZE_WH)
+        for name in ("a", "b")
+    ]
+    return Desk(items, kind(), tmp_path / "desk", training_area=64 * 48)
+
+
+def png(labels: np.ndarray) -> bytes:
+    """Return what a browser sends: a grey picture as RGBA."""
+    rgba = np.dstack([labels, labels, labels, np.full_like(labels, 255)])
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def edits(label: int = HAIR) -> np.ndarray:
+    """Return the edits that painted the ten upper rows."""
+    labels = np.full(SIZE_WH[::-1], UNTOUCHED, np.uint8)
+    labels[:10] = label
+    return labels
+
+
+def paint(desk: Desk, labels: np.ndarray, *, number: int = 0, base: str | None = None) -> str:
+    version = desk.pictures(number, side=SIDE).version
+    return desk.save_mask(number, png(labels), base=base or version, expected=version)
+
+
+def test_what_was_painted_has_the_tiers_value_and_all_else_stays(desk: Desk) -> None:
+    paint(desk, edits())
+    grey = read_grey(desk.items[0].mask)
+    assert (grey[:10] == 80).all()
+    assert (grey[10:] == 77).all()
+
+
+def test_undoing_everything_gives_back_the_very_file(desk: Desk) -> None:
+    before, base = desk.items[0].mask.read_bytes(), desk.pictures(0, side=SIDE).version
+    paint(desk, edits())
+    assert desk.retouched == [0]
+    paint(desk, np.full(SIZE_WH[::-1], UNTOUCHED, np.uint8), base=base)
+    assert desk.items[0].mask.read_bytes() == before
+    assert desk.retouched == []
+
+
+def test_undone_strokes_on_no_mask_leave_no_mask(desk: Desk) -> None:
+    paint(desk, edits(), number=1)
+    assert read_grey(desk.items[1].mask)[0, 0] == 80
+    paint(desk, np.full(SIZE_WH[::-1], UNTOUCHED, np.uint8), number=1, base=NO_FILE)
+    assert not desk.items[1].mask.exists()
+
+
+def test_a_later_stroke_starts_from_the_mask_as_it_was_opened(desk: Desk) -> None:
+    base = desk.pictures(0, side=SIDE).version
+    paint(desk, edits(FACE))
+    less = edits(FACE)
+    less[5:] = UNTOUCHED
+    paint(desk, less, base=base)
+    assert (read_grey(desk.items[0].mask)[:10, 0] == [255] * 5 + [77] * 5).all()
+
+
+def test_one_copy_is_kept_of_what_is_replaced(desk: Desk) -> None:
+    before = desk.items[0].mask.read_bytes()
+    for label in (FACE, HAIR):
+        paint(desk, edits(label))
+    assert {name: data == before for name, data in tree(desk.items[0].mask.parent).items()} == {
+        "a.png": False,
+        "a.png.bak": True,
+    }
+
+
+def test_the_mask_of_another_writer_is_not_replaced(desk: Desk) -> None:
+    shown = desk.pictures(0, side=SIDE).version
+    desk.save_mask(0, png(edits(FACE)), base=shown, expected=shown)
+    there = desk.items[0].mask.read_bytes()
+    with pytest.raises(ChangedError, match="another page or program"):
+        desk.save_mask(0, png(edits(HAIR)), base=shown, expected=shown)
+    assert desk.items[0].mask.read_bytes() == there
+
+
+@pytest.mark.parametrize("base", ["0" * 32, "../../a.png", "../photos/a.png\0" + "a" * 16, ""])
+def test_a_base_that_was_never_shown_is_refused(desk: Desk, base: str) -> None:
+    version = desk.pictures(0, side=SIDE).version
+    with pytest.raises(ChangedError):
+        desk.save_mask(0, png(edits()), base=base, expected=version)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + b"0" * 50, id="half a PNG"),
+        pytest.param(png(np.zeros((30, 41), np.uint8)), id="another size"),
+        pytest.param(png(np.full(SIZE_WH[::-1], 9, np.uint8)), id="a label that is none"),
+    ],
+)
+def test_what_is_no_painting_changes_nothing(desk: Desk, sent: bytes) -> None:
+    version, before = desk.pictures(0, side=SIDE).version, tree(desk.items[0].mask.parent)
+    with pytest.raises(InputError):
+        desk.save_mask(0, sent, base=version, expected=version)
+    assert tree(desk.items[0].mask.parent) == before
+
+
+def test_a_large_photo_is_painted_on_in_small(tmp_path: Path) -> None:
+    save(tmp_path / "photo.png", np.zeros((20, 2 * SIDE, 3), np.uint8))
+    save(tmp_path / "mask.png", np.zeros((20, 2 * SIDE), np.uint8))
+    item = RetouchItem("photo", tmp_path / "photo.png", tmp_path / "mask.png", (2 * SIDE, 20))
+    (tmp_path / "desk").mkdir()
+    desk = Desk([item], kind(), tmp_path / "desk", training_area=64 * 48)
+    labels = np.full((10, SIDE), UNTOUCHED, np.uint8)
+    labels[:, :100] = FACE
+    paint(desk, labels)
+    grey = read_grey(item.mask)
+    assert grey.shape == (20, 2 * SIDE)
+    assert (grey[:, :200] == 255).all()
+    assert not grey[:, 200:].any()
+
+
+def test_captions_are_written_and_the_old_one_is_kept(desk: Desk) -> None:
+    caption = desk.items[0].photo.with_suffix(".txt")
+    desk.save_caption(0, " a cup \n", expected=None)
+    desk.save_caption(0, "a bowl", expected="a cup")
+    assert caption.read_text() == "a bowl\n"
+    assert caption.with_name("a.txt.bak").read_text() == "a cup\n"
+    with pytest.raises(ChangedError):
+        desk.save_caption(0, "a jug", expected="a cup")
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_001, "half a character \ud800"])
+def test_captions_that_cannot_be_read_again_are_refused(desk: Desk, text: str) -> None:
+    with pytest.raises(InputError):
+        desk.save_caption(0, text, expected=None)
+    assert not desk.items[0].photo.with_suffix(".txt").exists()
+
+
+def test_masks_keeps_what_was_painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder.use_colours(monkeypatch)
+    builder.two_photos(tmp_path)
+    builder.make(tmp_path)
+    item = RetouchItem("a", tmp_path / "photos" / "a.png", tmp_path / "masks" / "a.png", SIZE_WH)
+    (tmp_path / "desk").mkdir()
+    paint(Desk([item], kind(), tmp_path / "desk", training_area=64 * 48), edits())
+    assert builder.lines(tmp_path, grow=1)["a"][1] == "edited since it was written, kept"

@@ -1,0 +1,178 @@
+"""Retouching in a real browser: from a click or a stroke to what `cache` and `apply` make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blissmask.cachefile.redo import Redo
+from blissmask.config.model import Config
+from blissmask.media.image import read_grey
+from blissmask.tasks.instance import retouch as retouch_subjects
+from blissmask.tasks.masks import retouch as retouch_masks
+from blissmask.tasks.run.plan import Action
+from tests.builders import instance as subjects
+from tests.builders.apply import apply
+from tests.builders.browser import chromium, page_in, wait_until
+from tests.builders.cache import build, captions, plan
+from tests.builders.pictures import mask_folder, photo_folder, save, tier_mask
+from tests.builders.retouch import Retouching, retouching
+
+PHOTO_WH = (96, 64)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photo_folder(tmp_path / "photos", ["a.png", "b.png"], size_wh=PHOTO_WH)
+    mask_folder(tmp_path / "masks", ["a.png", "b.png"], size_wh=PHOTO_WH)
+    return tmp_path
+
+
+def masks_config(folder: Path) -> Config:
+    return Config.model_validate({"masks": {"input": folder / "photos", "output": folder / "masks"}})
+
+
+def open_item(page, running: Retouching, name: str) -> None:
+    page.goto(running.address)
+    page.locator(".card", has_text=name).click()
+    wait_until(page, "name => retouch.work?.item.name === name", name)
+
+
+def place(page, across: float, down: float) -> tuple[float, float]:
+    """Return a place on the photo, given in shares of its sides, as the mouse takes it."""
+    box = page.locator("#large-picture").bounding_box()
+    return box["x"] + across * box["width"], box["y"] + down * box["height"]
+
+
+def paint(page, *, down: float) -> None:
+    """Paint from left to right."""
+    page.mouse.move(*place(page, 0.6, down))
+    page.mouse.down()
+    page.mouse.move(*place(page, 0.9, down), steps=4)
+    page.mouse.up()
+
+
+def wait_until_saved(page) -> None:
+    wait_until(page, "() => !retouch.isSaving")
+    assert page.locator("#saved").inner_text() == "Saved"
+
+
+def test_a_stroke_is_saved_and_cache_refreshes_that_mask_alone(browser, folder: Path) -> None:
+    captions(folder, ["a", "b"])
+    build(folder, mask_directory=folder / "masks")
+    before = read_grey(folder / "masks" / "a.png")
+    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser) as page:
+        open_item(page, running, "a.png")
+        page.keyboard.press("2")
+        paint(page, down=0.25)
+        paint(page, down=0.75)
+        page.keyboard.press("u")
+        wait_until_saved(page)
+        assert "hair" in page.locator("#large-measures").inner_text()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Finish").click()
+        wait_until(page, "() => document.body.textContent.includes('Finished')")
+    assert running.summary.details["retouched"] == ["a"]
+    after = read_grey(folder / "masks" / "a.png")
+    assert after[16, 72] == 80, "what was painted has the value of hair"
+    assert (after[40:] == before[40:]).all(), "what was undone is as it was"
+    entries = plan(folder, mask_directory=folder / "masks").entries
+    assert [(Path(entry.key).name, entry.redo) for entry in entries] == [("a.png", Redo.MASK), ("b.png", Redo.NOTHING)]
+
+
+def test_the_other_person_is_chosen_by_a_click_and_apply_follows(
+    browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects.use_colours(monkeypatch)
+    save(tmp_path / "reference.png", subjects.scene(subjects.SUBJECT))
+    save(tmp_path / "photos" / "two.png", subjects.scene(subjects.LOOKALIKE, subjects.STRANGER))
+    subjects.find(tmp_path, output=tmp_path / "instance")
+    save(tmp_path / "weighted" / "two.png", np.full(subjects.SIZE_WH[::-1], 128, np.uint8))
+    apply(tmp_path)
+    first, second = subjects.bar(), subjects.bar(1)
+    assert (read_grey(tmp_path / "out" / "two.png") > 0).tolist() == (first > 0).tolist()
+    with (
+        retouching(retouch_subjects, subjects.config(tmp_path, output=tmp_path / "instance")) as running,
+        page_in(browser) as page,
+    ):
+        open_item(page, running, "two.png")
+        wait_until(page, "() => document.getElementById('people-count').textContent === '2 people'")
+        page.get_by_role("button", name="Only this person").click()
+        page.mouse.click(*place(page, 20 / subjects.SIZE_WH[0], 0.5))
+        wait_until(page, "() => !retouch.isSaving")
+    assert (read_grey(tmp_path / "instance" / "two.png") == second).all()
+    apply(tmp_path)
+    assert (read_grey(tmp_path / "out" / "two.png") > 0).tolist() == (second > 0).tolist()
+    assert subjects.lines(tmp_path, output=tmp_path / "instance")["two"] == (Action.SKIP, "already fresh")
+
+
+def test_a_second_tab_is_told_and_loses_nothing(browser, folder: Path) -> None:
+    with (
+        retouching(retouch_masks, masks_config(folder)) as running,
+        page_in(browser, allowed=("409",)) as page,
+    ):
+        open_item(page, running, "a.png")
+        other = page.context.new_page()
+        open_item(other, running, "a.png")
+        wait_until(other, "() => !document.getElementById('other-tab').hidden")
+        paint(page, down=0.25)
+        wait_until_saved(page)
+        painted = (folder / "masks" / "a.png").read_bytes()
+        paint(other, down=0.75)
+        wait_until(other, "() => !document.getElementById('reopen').hidden")
+        assert "another page" in other.locator("#saved").inner_text()
+        assert (folder / "masks" / "a.png").read_bytes() == painted
+        other.get_by_role("button", name="Show it anew").click()
+        wait_until(other, "() => !retouch.isSaving && document.getElementById('reopen').hidden")
+        paint(other, down=0.75)
+        wait_until_saved(other)
+    after = read_grey(folder / "masks" / "a.png")
+    assert (after[16, 72], after[48, 72]) == (255, 255)
+
+
+def test_zoomed_in_a_stroke_lands_where_it_is_seen(browser, folder: Path) -> None:
+    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser) as page:
+        open_item(page, running, "a.png")
+        for _ in range(4):
+            page.keyboard.press("+")
+        share = page.evaluate("sheet.part.share")
+        paint(page, down=0.5)
+        page.locator("#caption").fill("a cup")
+        page.get_by_role("button", name="Next item").click()
+        wait_until(page, "() => retouch.work?.item.name === 'b.png'")
+    changed = np.argwhere(read_grey(folder / "masks" / "a.png") != tier_mask(PHOTO_WH))
+    assert share == pytest.approx(0.8**4)
+    assert abs(changed[:, 0].mean() / PHOTO_WH[1] - 0.5) < 0.02
+    # Up to 0.9 of what was seen, which is 0.66 of the photo, and half a brush.
+    assert 0.66 < changed[:, 1].max() / PHOTO_WH[0] < 0.7
+    assert (folder / "photos" / "a.txt").read_text() == "a cup\n"
+
+
+def test_filling_erasing_and_leaving_out(browser, folder: Path) -> None:
+    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser) as page:
+        open_item(page, running, "a.png")
+        page.keyboard.press("f")
+        page.mouse.click(*place(page, 0.8, 0.5))
+        wait_until_saved(page)
+        assert (read_grey(folder / "masks" / "a.png")[:, 48:] == 255).all()
+        page.keyboard.press("e")
+        page.mouse.click(*place(page, 0.8, 0.5))
+        wait_until_saved(page)
+        assert read_grey(folder / "masks" / "a.png")[32, 76] == 0
+        page.get_by_role("button", name="Leave out").click()
+        wait_until_saved(page)
+        assert not read_grey(folder / "masks" / "a.png").any()
+        assert "empty mask" in page.locator("#large-remarks").inner_text()
+        for _ in range(3):
+            page.keyboard.press("Control+z")
+        wait_until_saved(page)
+    assert (read_grey(folder / "masks" / "a.png") == tier_mask(PHOTO_WH)).all()
