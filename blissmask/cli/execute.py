@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from blissmask.cli.commands import Command
 from blissmask.cli.installed import doubled_opencv
+from blissmask.cli.next_step import next_step
+from blissmask.cli.prepare import road
 from blissmask.cli.stops import STOPPED_AT_ONCE, Stops, stopping
 from blissmask.cli.typed import typed_for_commands
 from blissmask.cli.usage import as_usage_error
@@ -54,12 +56,63 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spel
     typed = typed_for_commands(flags, spelled)
     printer = problems.ProblemPrinter(verbose=config.run.verbose, config=config_path, typed=typed)
     try:
-        return _carry_out(command, config, printer, stops)
+        return _go(road(command, config), config, printer, stops)
     except BlissmaskError as error:
         return _show(error, printer, as_json=config.run.json_output)
 
 
-def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinter, stops: Stops) -> int:
+def _go(parts: Sequence[Command], config: Config, printer: problems.ProblemPrinter, stops: Stops) -> int:
+    """Do one command after another, and stop at the first that is not done whole; return the last exit code."""
+    code = 0
+    waits = False
+    *before, last = parts
+    for number, part in enumerate(before, 1):
+        _show_heading(f"{number} of {len(parts)}: {part.name}", config)
+        # To do over is the training; masks that were mended by hand would be lost.
+        run = config.run.model_copy(update={"force": False})
+        made = config.model_copy(update={"run": run})
+        if config.run.dry_run:
+            waits |= _show_plan_of(part, made, printer, waits=waits)
+            continue
+        code = _carry_out(part, made, printer, stops)
+        if code:
+            return code
+    if before:
+        _show_heading(f"{len(parts)} of {len(parts)}: {last.name}", config)
+    if waits:
+        _show_plan_of(last, config, printer, waits=True)
+        return 0
+    return _carry_out(last, config, printer, stops, is_end=True)
+
+
+def _show_heading(text: str, config: Config) -> None:
+    if not config.run.json_output and not config.run.quiet:
+        problems.show_heading(text)
+
+
+def _show_plan_of(part: Command, config: Config, printer: problems.ProblemPrinter, *, waits: bool) -> bool:
+    """Show the plan of a command, and return whether it has something to do, for which those after it wait.
+
+    With ``waits``, what it reads is still to be made, and it may not be planned before.
+    """
+    from blissmask.tasks.run.plan import Action
+
+    planning = importlib.import_module(part.task_for(config).plan)
+    try:
+        plan = _planned(planning, config)
+    except InputError as error:
+        if not waits:
+            raise
+        problems.show_note(f"not planned yet, since it reads what is made above: {error.as_one().what}")
+        return True
+    _show_plan(plan, config, printer, shown=())
+    return waits or bool(plan.having(Action.WRITE))
+
+
+def _carry_out(
+    command: Command, config: Config, printer: problems.ProblemPrinter, stops: Stops, *, is_end: bool = False
+) -> int:
+    """Plan and run one command; with ``is_end``, its last line says what comes next."""
     from blissmask.tasks.run.plan import RunContext
     from blissmask.ui.progress import make_reporter
 
@@ -90,6 +143,8 @@ def _carry_out(command: Command, config: Config, printer: problems.ProblemPrinte
     result.seconds = time.monotonic() - started
     result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
     _show_result(result, plan, config, printer)
+    if is_end:
+        _show_next_step(result, config, printer)
     return int(result.exit_code)
 
 
@@ -148,6 +203,13 @@ def _show_result(result: Summary, plan: Plan, config: Config, printer: problems.
         report_json.show_summary(result)
     else:
         summary.show_summary(result, already_shown=plan.warnings, printer=printer)
+
+
+def _show_next_step(result: Summary, config: Config, printer: problems.ProblemPrinter) -> None:
+    if not _speaks() or config.run.json_output or config.run.quiet:
+        return
+    if following := next_step(config, result):
+        printer.hint(following)
 
 
 def _workers(config: Config, plan: Plan, reporter: Reporter) -> int:

@@ -16,6 +16,13 @@ class TrainSection(Section):
     max_train_epochs: Int | None = option(
         None, "Passes over the data set, instead of a number of steps", panel=_PANEL, lasting=False, ge=1
     )
+    prepare: Switch = option(
+        False,
+        "First bring masks, subject masks and cache up to date, as the configuration asks for them",
+        panel=_PANEL,
+        first=True,
+        lasting=False,
+    )
     gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_PANEL, ge=1)
     seed: Int = option(42, "Seed of everything random", panel=_PANEL, ge=0)
     validation_split: Number = option(

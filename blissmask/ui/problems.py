@@ -102,6 +102,12 @@ def show_note(text: str) -> None:
     err().print(folded(err(), printable(text), hanging=2))
 
 
+def show_heading(text: str) -> None:
+    """Print on stderr which part of the work begins."""
+    err().print()
+    err().print(printable(text), style="bold")
+
+
 def show_hint(text: str) -> None:
     """Print a hint on stderr that belongs to no problem."""
     ProblemPrinter().hint(text)

@@ -32,7 +32,7 @@ def test_no_two_examples_write_to_one_place():
 @pytest.mark.parametrize("name", COMPLETE)
 def test_commands_at_the_head_of_an_example_run(name: str, tmp_path: Path):
     commands = [" ".join(line.split()) for line in COMMAND.findall((STARTERS / name).read_text(encoding="utf-8"))]
-    assert commands[-1] == f"blissmask train --config {name}"
+    assert commands[-1] == f"blissmask train --config {name} --prepare"
     fill(tmp_path)
     if not commands[0].startswith("blissmask masks"):
         fill_masks(tmp_path)
@@ -76,3 +76,38 @@ def test_second_quickstart_run_has_nothing_left_to_do(quickstart):
         document = json.loads(run_blissmask(command, "--json", cwd=quickstart.folder).out)
         assert (document["written"], document["failed"]) == (0, []), command
     assert document["mask_sources"] == {"alpha": 3, "file": 0, "full": 0}
+
+
+@pytest.mark.slow
+def test_from_a_folder_of_photos_to_a_lora_with_a_trigger_word_alone(tmp_path: Path):
+    fill(tmp_path)
+    for caption in (tmp_path / "photos").glob("*.txt"):
+        caption.unlink()
+    text = run_here("blissmask --starter person --photos photos", tmp_path).out
+    small = "--model tiny --max-train-steps 2"
+    line = f"blissmask train --prepare {small}"
+    (tmp_path / "blissmask.toml").write_text(text.replace("[1024, 1024]", "64"))
+    blank = run_here(line, tmp_path)
+    assert blank.code == 1
+    assert "2 items with {trigger} in the caption, and `trigger` is blank" in blank.err
+    (tmp_path / "blissmask.toml").write_text(
+        text.replace("[1024, 1024]", "64").replace('trigger = ""', 'trigger = "ohwx"')
+    )
+    planned = run_here(f"{line} --dry-run", tmp_path)
+    assert planned.code == 0
+    assert "not planned yet, since it reads what is made above: the cache of dataset 1 is empty" in planned.err
+    ran = run_here(line, tmp_path)
+    assert ran.code == 0, ran.err
+    assert "load it on the low-noise model at strength 1, and write `ohwx` in the prompt" in ran.err
+    assert "Written" in ran.out
+    assert (tmp_path / "out" / "kyla-low.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_part_that_is_not_done_whole_ends_the_road_with_its_exit_code(tmp_path: Path):
+    fill(tmp_path)
+    (tmp_path / "photos" / "broken.jpg").write_text("no picture")
+    (tmp_path / "blissmask.toml").write_text(miniature("person.toml"))
+    ran = run_here("blissmask train --prepare", tmp_path)
+    assert ran.code == 3
+    assert "2 of 3: cache" not in ran.err

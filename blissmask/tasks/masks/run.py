@@ -13,7 +13,15 @@ from blissmask.tasks.mask_files.contact_sheet import SheetEntry, tier_legend, wr
 from blissmask.tasks.mask_files.licences import note_licences
 from blissmask.tasks.masks.maker import write_mask
 from blissmask.tasks.masks.plan import MasksPlan
-from blissmask.tasks.masks.report import Seen, coverage_table, mean_coverage, measures_of, seen_in, warnings_about
+from blissmask.tasks.masks.report import (
+    SEVERAL_PEOPLE,
+    Seen,
+    coverage_table,
+    mean_coverage,
+    measures_of,
+    seen_in,
+    warnings_about,
+)
 from blissmask.tasks.run.plan import Explanation, PlannedItem, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, carry_out
@@ -60,6 +68,7 @@ def _count(summary: Summary, plan: MasksPlan, seen: Mapping[str, Seen]) -> None:
         "mean_coverage": {tier.value: round(share, 5) for tier, share in mean_coverage(list(seen.values())).items()},
         "without_person": [key for key, result in seen.items() if result.people == 0],
         "without_face": [key for key, result in seen.items() if result.faces == 0],
+        "several_people": [key for key, result in seen.items() if SEVERAL_PEOPLE in result.remarks],
         "empty_masks": [key for key, result in seen.items() if result.covered == 0],
     }
 

@@ -24,6 +24,8 @@ from blissmask.training.data.cached_set import CachedSet
 
 _PRINT, _GEOMETRY = f"{OURS}media_print", f"{OURS}geometry"
 
+_AGAIN = "run `{command}` again, which redoes these alone, or train with `--prepare`"
+
 
 @dataclass(slots=True)
 class _DataSet:
@@ -92,7 +94,7 @@ def _changed(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[
         return []
     were = verb(len(stale), "it was", "they were")
     what = f"{counted(len(stale), 'item')} changed since {were} cached; the old version is trained"
-    return [Problem(what, tuple(stale), Hint("run `{command}` again; it redoes these alone", "cache"))]
+    return [Problem(what, tuple(stale), Hint(_AGAIN, "cache"))]
 
 
 def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
@@ -100,7 +102,7 @@ def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> 
     if not missing:
         return []
     what = f"{counted(len(missing), 'item')} {verb(len(missing), 'is', 'are')} not in the cache and will not be trained"
-    return [Problem(what, tuple(missing), Hint("run `{command}` again; it redoes these alone", "cache"))]
+    return [Problem(what, tuple(missing), Hint(_AGAIN, "cache"))]
 
 
 def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
@@ -115,7 +117,13 @@ def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Pro
         return []
     entries, are = verb(len(left), "entry", "entries"), verb(len(left), "is", "are")
     what = f"{len(left)} cache {entries} of photos or videos that are gone {are} trained"
-    return [Problem(what, tuple(map(str, left)), Hint("run `{command}` again; it removes them", "cache"))]
+    return [
+        Problem(
+            what,
+            tuple(map(str, left)),
+            Hint("run `{command}` again, which removes them, or train with `--prepare`", "cache"),
+        )
+    ]
 
 
 def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> str:

@@ -255,11 +255,15 @@ def _loop_hooks(
 
 def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary: Summary) -> None:
     """Put the result into the summary."""
-    files = [*plan.names.lora_files(), *plan.names.average_files()]
+    averages = plan.names.average_files()
+    files = [*plan.names.lora_files(), *averages]
     summary.written = len(files)
     summary.headline = f"Trained {counted(plan.steps.total, 'step')}"
     summary.destination = ", ".join(str(path) for path in files)
     summary.details |= {"steps": plan.steps.total, "loss": last.get("loss"), "files": [str(path) for path in files]}
+    summary.details["experts"] = [expert.name for expert in plan.steps.experts if expert.name]
+    summary.details["averages"] = [str(path) for path in averages]
+    summary.details["checkpoints"] = [str(path) for path in plan.names.earlier_files()]
     rows = [("last loss", f"{last['loss']:.4f}" if "loss" in last else "-")]
     if plan.names.curve.is_file():
         rows.append(("loss curve", str(plan.names.curve)))

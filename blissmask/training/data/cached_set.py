@@ -239,7 +239,7 @@ def _refuse_empty(number: int, folder: Path, family: FamilyForTask) -> None:
     raise CacheError(
         f"the cache of dataset {number} is empty",
         where=[folder],
-        fix=Hint("run `{command}` first", "cache", f"--arch {family.name}"),
+        fix=Hint("run `{command}` first, or train with `--prepare`", "cache", f"--arch {family.name}"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,13 @@ class Outputs:
     def average_files(self, step: int | None = None) -> list[Path]:
         """Return the files of the running averages of a step, or the final ones, in the same order; may be empty."""
         return self._files([f"{name}-ema" for name in self.lora_names], step) if self.averaged else []
+
+    def earlier_files(self) -> list[Path]:
+        """Return the LoRA files of earlier steps that are in the folder, by step, those of running averages aside."""
+        found = [
+            path for name in self.lora_names for path in self.folder.glob(f"{glob.escape(name)}-step*.safetensors")
+        ]
+        return sorted(found, key=lambda path: (path.stem.rpartition("-step")[2], path.name))
 
     def _files(self, names: Sequence[str], step: int | None) -> list[Path]:
         suffix = "" if step is None else f"-step{step:08d}"

@@ -1,0 +1,140 @@
+"""What comes next: the last line of a command that did all of its work, made from what the user has."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blissmask.config.load import DEFAULT_NAME
+from blissmask.config.model import Config
+from blissmask.errors import Hint
+
+if TYPE_CHECKING:
+    from blissmask.tasks.run.plan import Summary
+
+_CONFIGURE = (
+    f"`blissmask --starter person > {DEFAULT_NAME}` writes the configuration that `cache` and `train` ask for; "
+    "`group` instead of `person` has the settings for group photos"
+)
+
+
+def next_step(config: Config, summary: Summary) -> str | Hint:
+    """Return what to do after a command; empty where nothing follows, such as after one that only explained.
+
+    Args:
+        config: of the command.
+        summary: of its run.
+    """
+    if summary.items == 0 or summary.exit_code != 0:
+        return ""
+    following = {
+        "masks": _after_masks,
+        "instance": _after_instance,
+        "apply": _after_apply,
+        "to-alpha": _after_to_alpha,
+        "cache": _after_cache,
+        "train": _after_train,
+    }
+    return following[summary.command](config, summary.details)
+
+
+def _after_masks(config: Config, details: dict[str, Any]) -> str | Hint:
+    looked = f"look at `{config.masks.sheet}`; then " if config.masks.sheet else ""
+    several = len(details.get("several_people", ()))
+    if several or config.instance.reference:
+        folders = ""
+        if config.instance.input is None and config.masks.input is not None:
+            folders = f"--input {_typed(config.masks.input)} --output subject --reference PHOTO"
+        photos = "1 photo shows" if several == 1 else f"{several} photos show"
+        why = f"finds your subject where {photos} several people" if several else "finds your subject"
+        return Hint(f"{looked}`{{command}}` {why}", "instance", folders)
+    if not config.datasets:
+        return looked + _CONFIGURE
+    return Hint(f"{looked}`{{command}}` encodes photos, masks and captions", "cache")
+
+
+def _after_instance(config: Config, details: dict[str, Any]) -> Hint:
+    uncertain = bool(details.get("verdicts", {}).get("uncertain")) and config.instance.review is not None
+    looked = f"look at `{config.instance.review}`; then " if uncertain else ""
+    folders = ""
+    if config.apply.weighted_masks is None:
+        subject = _typed(config.instance.output or Path("subject"))
+        folders = f"--weighted-masks masks --instance-masks {subject} --output subject_masks"
+    return Hint(f"{looked}`{{command}}` sets everybody else to weight 0", "apply", folders)
+
+
+def _after_apply(config: Config, details: dict[str, Any]) -> str | Hint:
+    del details
+    if not config.datasets:
+        return _CONFIGURE
+    output = config.apply.output
+    if output is not None and config.to_alpha.mask_directory == output:
+        return Hint("`{command}` puts the masks into the photos", "to-alpha")
+    if output is not None and all(dataset.mask_directory != output for dataset in config.datasets):
+        setting = f'set `mask_directory = "{output}"` under [[datasets]]'
+        return Hint(f"{setting}; then `{{command}}` encodes photos, masks and captions", "cache")
+    return Hint("`{command}` encodes photos, masks and captions", "cache")
+
+
+def _after_to_alpha(config: Config, details: dict[str, Any]) -> str | Hint:
+    del details
+    output = config.to_alpha.output_directory
+    if any(dataset.alpha_mask and dataset.image_directory == output for dataset in config.datasets):
+        return Hint("`{command}` encodes photos, masks and captions", "cache")
+    if not config.datasets:
+        return f"`blissmask --starter alpha > {DEFAULT_NAME}` writes a configuration that trains on them"
+    setting = f'set `image_directory = "{output}"` and `alpha_mask = true` under [[datasets]]'
+    return Hint(f"{setting}; then `{{command}}` encodes them", "cache")
+
+
+def _after_cache(config: Config, details: dict[str, Any]) -> Hint:
+    if config.cache.latents_only:
+        return Hint("`{command}` encodes the captions, which are still missing", "cache", "--text-only")
+    if config.cache.text_only:
+        return Hint(
+            "`{command}` encodes the photos and masks, if they are not in the cache yet", "cache", "--latents-only"
+        )
+    masks = details.get("mask_sources", {})
+    if (masks.get("file") or masks.get("alpha")) and not config.mask_loss.use_mask_loss:
+        return Hint("`{command}` trains, weighted by the masks", "train", "--mask-preset person-prior")
+    return Hint("`{command}` trains the LoRA", "train")
+
+
+def _after_train(config: Config, details: dict[str, Any]) -> str:
+    if "steps" not in details:
+        # Of a file that was converted.
+        return ""
+    averages = details.get("averages", ())
+    files = [file for file in details.get("files", ()) if file not in averages]
+    if config.saving.lora_format != "native":
+        return "`blissmask train --convert-lora FILE --lora-format native` spells a file for ComfyUI"
+    word = next((dataset.trigger for dataset in config.datasets if dataset.trigger), None)
+    prompt = f", and write `{word}` in the prompt" if word else ""
+    # The scale of training is in the file, so that 1 is what training saw.
+    lines = [f"{_loaded(files, details.get('experts', ()))} at strength 1{prompt}"]
+    checkpoints = details.get("checkpoints", ())
+    if checkpoints:
+        them = checkpoints[0] if len(checkpoints) == 1 else f"the {len(checkpoints)} earlier ones, {checkpoints[0]} ..."
+        lines.append(f"compare it with {them}: the earliest that has the likeness has learned the least besides")
+    return "\n".join(lines)
+
+
+def _loaded(files: Sequence[str], experts: Sequence[str]) -> str:
+    """Return which files go where in ComfyUI; ``experts`` are the model's that are trained, if it has several."""
+    where = "to ComfyUI's `models/loras`"
+    if len(files) == len(experts) and len(files) > 1:
+        nodes = " and ".join(
+            f"{Path(file).name} on the {expert}-noise model" for file, expert in zip(files, experts, strict=True)
+        )
+        return f"copy {' and '.join(files)} {where}; load {nodes}"
+    names = [expert for expert in experts if expert]
+    node = "the model"
+    if names:
+        node = f"the {names[0]}-noise model" if len(names) == 1 else "both models"
+    return f"copy {files[0]} {where}; load it on {node}"
+
+
+def _typed(path: Path) -> str:
+    return shlex.quote(str(path))

@@ -1,0 +1,48 @@
+"""cli/prepare.py: which commands `train --prepare` runs, by what the configuration asks for."""
+
+import pytest
+
+from blissmask.cli.commands import CACHE, TRAIN
+from blissmask.cli.prepare import road
+from blissmask.cli.starters import starter
+from blissmask.config.load import load_config
+from blissmask.config.model import Config
+from blissmask.errors import UsageError
+
+PREPARE = {"train": {"prepare": True}}
+
+
+def names(command=TRAIN, **tables):
+    return [part.name for part in road(command, Config.model_validate(tables))]
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("person", ["masks"]),
+        ("group", ["masks", "instance", "apply"]),
+        ("alpha", ["masks", "to-alpha"]),
+        ("video", ["masks"]),
+    ],
+)
+def test_a_starter_has_the_road_of_its_kind(name, before, tmp_path):
+    (tmp_path / "c.toml").write_text(starter(name, None)[0])
+    config = load_config(tmp_path / "c.toml", {"train": {"prepare": True}})
+    assert [part.name for part in road(TRAIN, config)] == [*before, "cache", "train"]
+
+
+def test_without_masks_only_the_cache_is_made():
+    assert names(**PREPARE, datasets=[{"image_directory": "photos"}]) == ["cache", "train"]
+
+
+def test_other_commands_and_other_work_of_train_go_alone():
+    assert names() == ["train"]
+    assert names(CACHE, **PREPARE) == ["cache"]
+    assert names(**PREPARE, saving={"convert_lora": "a.safetensors"}) == ["train"]
+
+
+def test_several_processes_do_not_prepare(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UsageError, match="`--prepare` works in one process"):
+        names(**PREPARE)
