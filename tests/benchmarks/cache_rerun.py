@@ -32,24 +32,25 @@ from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import random_rgb, save, tier_mask
 
 ITEMS = {Size.SMALLEST: 5, Size.QUICK: 500, Size.FULL: 10_000}
+ROUNDS = {Size.SMALLEST: 1, Size.QUICK: 3, Size.FULL: 3}
 GOAL_SECONDS, GOAL_GROWTH = 5.0, 4.5
 MODEL = {"model": {"arch": TWO_EXPERTS, "model": "tiny"}}
 
 
 def rows(size: Size) -> list[Row]:
     """Return the figures for a number of items and four times as many; the goals are those of 10,000 items."""
-    return rerun_rows(ITEMS[size])
+    return rerun_rows(ITEMS[size], rounds=ROUNDS[size])
 
 
-def rerun_rows(count: int) -> list[Row]:
-    """Return the figures for ``count`` items and four times as many."""
+def rerun_rows(count: int, *, rounds: int) -> list[Row]:
+    """Return the figures for ``count`` items and four times as many; plans are the best of ``rounds``."""
     whole, planning, memory = {}, {}, {}
     for items in (count, 4 * count):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             make(folder, items)
             fill(folder)
-            planning[items] = plan_seconds(folder)
+            planning[items] = plan_seconds(folder, rounds)
             whole[items] = command_seconds(folder)
             memory[items] = peak_mib(*arguments(folder))
     return [
@@ -112,10 +113,10 @@ print(time.process_time() - started)
 """
 
 
-def plan_seconds(folder: Path) -> float:
-    """Return the processor seconds of planning in a process of its own, without the start of Python; the best of three."""
+def plan_seconds(folder: Path, rounds: int) -> float:
+    """Return the processor seconds of planning in a process of its own, without the start of Python; the best of ``rounds``."""
     command = [sys.executable, "-c", _PLAN, str(folder / "blissmask.toml"), TWO_EXPERTS]
-    return min(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(3))
+    return min(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(rounds))
 
 
 def command_seconds(folder: Path) -> float:
@@ -134,4 +135,5 @@ def arguments(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(f"{machine()}\n\n{table(rerun_rows(int(sys.argv[1]) if len(sys.argv) > 1 else ITEMS[Size.FULL]))}")
+    COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else ITEMS[Size.FULL]
+    print(f"{machine()}\n\n{table(rerun_rows(COUNT, rounds=ROUNDS[Size.FULL]))}")

@@ -8,7 +8,7 @@ import pytest
 from blissmask.processes import Processes
 from tests.builders.cache import FRAMES, PHOTO_WH, captions, entries, on_videos, video_folder
 from tests.builders.pictures import mask_folder, photo_folder
-from tests.builders.torchrun import LAUNCHERS, run_worker
+from tests.builders.torchrun import run_worker
 
 WORKER = """
 import json, os, sys
@@ -66,12 +66,11 @@ def test_a_long_film_leaves_the_rest_to_the_other_process():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_fill_one_cache_and_agree_on_the_counts(launcher, tmp_path):
+def test_two_processes_fill_one_cache_and_agree_on_the_counts(tmp_path):
     photo_folder(tmp_path / "photos", [f"{letter}.png" for letter in "abcde"], size_wh=PHOTO_WH)
     mask_folder(tmp_path / "masks", ["a.png", "c.png", "d.png"], size_wh=PHOTO_WH)
     captions(tmp_path, list("abcde"))
-    first, second = in_two_processes(launcher, tmp_path, mask_directory=str(tmp_path / "masks"))
+    first, second = in_two_processes("torchrun", tmp_path, mask_directory=str(tmp_path / "masks"))
     assert first["mask_sources"] == second["mask_sources"] == {"alpha": 0, "file": 3, "full": 2}
     assert (first["written"], first["locks"], second["locks"]) == (5, 1, 0)
     assert sorted(entries(tmp_path)) == list("abcde")
@@ -83,7 +82,7 @@ def test_two_processes_fill_one_cache_and_agree_on_the_counts(launcher, tmp_path
 def test_two_processes_decode_each_video_once_and_count_every_clip(tmp_path):
     video_folder(tmp_path, "a", "b", "c")
     settings = on_videos(tmp_path, frame_extraction="slide", video_directory=str(tmp_path / "videos"))
-    first, second = in_two_processes("torchrun", tmp_path, **settings)
+    first, second = in_two_processes("accelerate", tmp_path, **settings)
     assert first["written"] == second["written"] == 3 * (FRAMES - 5 + 1)
     assert Counter(first["decoded"]) + Counter(second["decoded"]) == dict.fromkeys(("a.avi", "b.avi", "c.avi"), FRAMES)
     assert first["decoded"]
