@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blissmask.cachefile.layout import CLASS_ENDING
 from blissmask.storage.seen import Seen, State
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ class CacheHeader:
     def seen(self) -> Seen:
         """Return what was seen of the files of this entry."""
         return Seen((self.path, self.text_path), None, self.states)
+
+    @property
+    def class_text_path(self) -> Path:
+        """Return the file of the caption with the class word instead of the trigger; it may be missing on disk."""
+        kind = self.text_path.name.rpartition("_")[2]
+        return self.text_path.with_name(self.text_path.name.removesuffix(kind) + CLASS_ENDING)
 
     @property
     def has_weights(self) -> bool:

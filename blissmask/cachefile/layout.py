@@ -11,6 +11,8 @@ File names. STEM is the media file's name without suffix, invalid UTF-8 escaped;
     STEM_SSSSS-FFF_WWWWxHHHH_SUFFIX.safetensors   latents of a clip: first frame after the fps change, frame count, size
                                                   of the bucket
     STEM_SUFFIX_te.safetensors                    the encoded caption; one per media file, however many clips it has
+    STEM_SUFFIX_class.safetensors                 the caption with the class word instead of the trigger, encoded; only
+                                                  for trigger-free preservation. Other trainers do not look at it
 
 Keys of latent files: ``CONTENT_FxHxW_DTYPE`` for tensors on the latent grid (latent frames, rows, columns),
 ``CONTENT_DTYPE`` for the rest.
@@ -112,6 +114,9 @@ MASK_CONTENTS = frozenset({MASK_WEIGHTS, MASK_REGIONS, MASK_SUBCELLS, MASK_SUBRE
 LATENTS = "latents"
 
 _SUFFIX = ".safetensors"
+_TEXT, _CLASS = "te", "class"
+CLASS_ENDING = f"{_CLASS}{_SUFFIX}"
+"""What the name of a caption with the class word ends in."""
 _SIZE = re.compile(r"(\d{4,})x(\d{4,})")
 # Source: musubi-tuner, which adds the number of the section for FramePack; it is not used here.
 _WINDOW = re.compile(r"(\d{5,})-(\d{3,})(?:-\d+)?")
@@ -188,7 +193,12 @@ def latent_name(stem: str, size_wh: tuple[int, int], suffix: str, window: Window
 
 def text_name(stem: str, suffix: str) -> str:
     """Return the file name of a caption's embeddings: ``clip_wan_te.safetensors``."""
-    return f"{as_unicode(stem)}_{suffix}_te{_SUFFIX}"
+    return f"{as_unicode(stem)}_{suffix}_{_TEXT}{_SUFFIX}"
+
+
+def class_text_name(stem: str, suffix: str) -> str:
+    """Return the file name of a caption with the class word instead of the trigger: ``clip_wan_class.safetensors``."""
+    return f"{as_unicode(stem)}_{suffix}_{_CLASS}{_SUFFIX}"
 
 
 def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | None:
@@ -216,9 +226,12 @@ def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | 
 
 
 def parse_text_name(name: str, suffix: str) -> str | None:
-    """Return the stem in the name of a text file of family ``suffix``, or None when it is not one."""
-    ending = f"_{suffix}_te{_SUFFIX}"
-    return name.removesuffix(ending) if name.endswith(ending) else None
+    """Return the stem in the name of a text file of family ``suffix``, of either kind; None when it is not one."""
+    for kind in (_TEXT, _CLASS):
+        ending = f"_{suffix}_{kind}{_SUFFIX}"
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    return None
 
 
 def grid_key(content: str, shape: tuple[int, ...], dtype: torch.dtype, frame_axis: FrameAxis = FrameAxis.KEPT) -> str:

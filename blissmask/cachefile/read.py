@@ -159,6 +159,15 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     )
 
 
+def load_class_text(header: CacheHeader) -> dict[str, Tensor] | None:
+    """Read the caption with the class word instead of the trigger; None where there is no such file.
+
+    Raises:
+        CacheError: the file is damaged.
+    """
+    return _by_content(header.class_text_path) if header.class_text_path.is_file() else None
+
+
 def load_mask(header: CacheHeader) -> CachedMask:
     """Read the mask of one item and leave its latents, which are many times larger; see :func:`load_entry`.
 

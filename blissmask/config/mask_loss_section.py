@@ -119,6 +119,19 @@ class MaskLossSection(Section):
     prior_decay: Literal["constant", "linear", "cosine"] = option(
         "constant", "How the hold weakens from full noise to none", panel=_PANEL
     )
+    trigger_free_weight: Number = option(
+        0.0,
+        "With `class_word` instead of `trigger` in captions, keep what the mask shows as the base model draws it; then "
+        "nobody else becomes the subject",
+        panel=_PANEL,
+        ge=0,
+    )
+    trigger_free_min_timestep: Int = option(
+        0, "Do so only at noise levels of at least this, 0 to 1000", panel=_PANEL, ge=0, le=1000
+    )
+    trigger_free_share: Number = option(
+        1.0, "Share of the steps that do so; each of them takes twice as long or more", panel=_PANEL, gt=0, le=1
+    )
 
     @model_validator(mode="before")
     @classmethod

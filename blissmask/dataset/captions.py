@@ -22,7 +22,7 @@ from blissmask.dataset.discover import list_files
 from blissmask.dataset.item import DatasetItem, MediaFile
 from blissmask.dataset.item_keys import stem_key
 from blissmask.documents import DocumentError, parse_json, refuse_half_characters
-from blissmask.errors import InputError
+from blissmask.errors import InputError, UsageError
 from blissmask.storage.limits import MOST_CAPTION, refuse_larger
 from blissmask.storage.ordinary import read_text
 
@@ -101,6 +101,33 @@ def fill_in(text: str, words: Mapping[str, str | None]) -> str:
 def blanks(text: str, words: Mapping[str, str | None]) -> list[str]:
     """Return the names in ``words`` that stand in a caption in braces and have no word."""
     return [name for name in dict.fromkeys(PLACEHOLDER.findall(text)) if name in words and not words[name]]
+
+
+def class_words(section: GeneralSection, number: int) -> tuple[str, str]:
+    """Return the trigger of a data set, and the word that stands in its place where the subject is not meant.
+
+    Raises:
+        UsageError: one of them is not given.
+    """
+    if section.trigger and section.class_word:
+        return section.trigger, section.class_word
+    missing = "trigger" if not section.trigger else "class_word"
+    raise UsageError(
+        f"`trigger_free_weight` needs a `{missing}` for dataset {number}",
+        fix='set `trigger = "ohwx"` and `class_word = "woman"` under [general], or leave `trigger_free_weight` out',
+    )
+
+
+def without_trigger(caption: str, trigger: str, class_word: str) -> str | None:
+    """Return a caption with the class word instead of the trigger; None where it does not hold the trigger.
+
+    "ohwx woman" becomes "woman": people write the class beside the trigger.
+    """
+    word = re.escape(trigger)
+    beside = re.compile(rf"(?<!\w){word}\s+{re.escape(class_word)}(?!\w)")
+    found, count = re.subn(beside, lambda _: class_word, caption)
+    found, more = re.subn(rf"(?<!\w){word}(?!\w)", lambda _: class_word, found)
+    return found if count + more else None
 
 
 def zoom_caption(item: DatasetItem, caption: str, section: DatasetSection) -> str:

@@ -14,7 +14,7 @@ A step has four parts:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ from blissmask.training.weighting.loss import (
     region_sums,
     weighted_sums,
 )
-from blissmask.training.weighting.prior import PriorRule
+from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class StepRule:
             the plain mean of loss times weight.
         unmasked_probability: share of the steps that ignore masks.
         prior: None without prior preservation.
+        trigger_free: None where captions without the trigger hold nothing.
         loss_type, huber_delta: see ``loss.error_map``.
         weighting: see ``timesteps.loss_factors``.
         strata: see ``timesteps.draw_levels``.
@@ -65,6 +66,7 @@ class StepRule:
     area_beta: float = 0.0
     unmasked_probability: float = 0.0
     prior: PriorRule | None = None
+    trigger_free: TriggerFreeRule | None = None
     loss_type: LossType = "mse"
     huber_delta: float = 1.0
     weighting: str = "none"
@@ -81,21 +83,33 @@ class _PreparedBatch:
     levels_B: Tensor
     coefficients_B: Tensor
     prior_coefficients_B: Tensor
+    class_coefficients_B: Tensor
 
     @property
     def packed(self) -> Tensor:
-        """Return levels and both kinds of coefficients as one float32 tensor (3, B), so that one copy sends all."""
-        return torch.stack([self.levels_B, self.coefficients_B.float(), self.prior_coefficients_B.float()])
+        """Return levels and all kinds of coefficients as one float32 tensor (4, B), so that one copy sends all."""
+        coefficients = (self.coefficients_B, self.prior_coefficients_B, self.class_coefficients_B)
+        return torch.stack([self.levels_B, *(each_B.float() for each_B in coefficients)])
 
     @property
     def has_prior(self) -> bool:
-        """Whether the prior term holds any item to the base model, so that the base must predict, too."""
+        """Whether the prior term holds any item to the base model."""
         return bool(self.prior_coefficients_B.any())
+
+    @property
+    def has_class(self) -> bool:
+        """Whether any item is held to the base model with the class word in its caption."""
+        return bool(self.class_coefficients_B.any())
+
+    @property
+    def asks_base(self) -> bool:
+        """Whether the base model must predict, too: once, whoever needs it."""
+        return self.has_prior or self.has_class
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to learn from."""
-        return not self.has_prior and not bool(self.coefficients_B.any())
+        return not self.asks_base and not bool(self.coefficients_B.any())
 
 
 @dataclass(slots=True)
@@ -104,6 +118,7 @@ class _Sums:
 
     loss: Tensor
     prior: Tensor
+    trigger_free: Tensor
     region_errors_R: Tensor
 
     @classmethod
@@ -111,13 +126,15 @@ class _Sums:
         return cls(
             loss=torch.zeros((), device=device),
             prior=torch.zeros((), device=device),
+            trigger_free=torch.zeros((), device=device),
             region_errors_R=torch.zeros(len(TIERS), device=device),
         )
 
     def over(self, processes: Processes) -> _Sums:
         """Return the sums over all processes; they travel as one tensor."""
-        summed = processes.sum(torch.cat([self.loss.reshape(1), self.prior.reshape(1), self.region_errors_R]))
-        return _Sums(loss=summed[0], prior=summed[1], region_errors_R=summed[2:])
+        losses = torch.stack([self.loss, self.prior, self.trigger_free])
+        summed = processes.sum(torch.cat([losses, self.region_errors_R]))
+        return _Sums(loss=summed[0], prior=summed[1], trigger_free=summed[2], region_errors_R=summed[3:])
 
 
 def run_step(
@@ -149,11 +166,12 @@ def run_step(
     # No forward pass is spent on micro-batches without anything to learn from. With a sharded model a process makes the
     # pass all the same where another process needs one, since each holds a part of the weights.
     learns = processes.passes([not part.is_empty for part in prepared])
-    asks_base = processes.passes([part.has_prior for part in prepared])
+    asks_base = processes.passes([part.asks_base for part in prepared])
+    asks_class = processes.passes([part.has_class for part in prepared])
     try:
-        for part, is_needed, is_base_needed in zip(prepared, learns, asks_base, strict=True):
+        for part, is_needed, base, of_class in zip(prepared, learns, asks_base, asks_class, strict=True):
             if is_needed:
-                _backward(learner, part, rule, sums, device, ask_base=is_base_needed)
+                _backward(learner, part, rule, sums, device, ask_base=base, ask_class=of_class)
     except Exception as error:
         if is_out_of_memory(error):
             learner.optimizer.zero_grad(set_to_none=True)
@@ -178,9 +196,16 @@ def run_step(
 
 def is_unmasked(rule: StepRule, step: int) -> bool:
     """Return whether step number ``step`` ignores the masks."""
-    if not rule.unmasked_probability:
-        return False
-    return float(torch.rand((), generator=generator_for(rule.seed, "unmasked", step))) < rule.unmasked_probability
+    return _is_drawn(rule.seed, "unmasked", step, rule.unmasked_probability)
+
+
+def holds_class(rule: StepRule, step: int) -> bool:
+    """Return whether step number ``step`` holds captions without the trigger to the base model."""
+    return rule.trigger_free is not None and _is_drawn(rule.seed, "trigger-free", step, rule.trigger_free.share)
+
+
+def _is_drawn(seed: int, purpose: str, step: int, share: float) -> bool:
+    return share > 0 and float(torch.rand((), generator=generator_for(seed, purpose, step))) < share
 
 
 def _prepare(
@@ -192,20 +217,28 @@ def _prepare(
         batches = [batch.without_masks() for batch in window]
     masses = [batch.masses_B for batch in batches]
     outside_masses = [batch.outside_masses_B for batch in batches]
-    counts = processes.sum(torch.stack([mass_counts(masses), mass_counts(outside_masses)]))
+    # Of all items, also in steps that hold none of them: whether an item is held must not move the others.
+    class_masses = [batch.class_masses for batch in batches]
+    counts = processes.sum(torch.stack([mass_counts(masses), mass_counts(outside_masses), mass_counts(class_masses)]))
     coefficients = item_coefficients(masses, mean=rule.mean, counts=counts[0])
     outside_coefficients = item_coefficients(outside_masses, mean=rule.mean, counts=counts[1])
+    class_coefficients = item_coefficients(class_masses, mean=rule.mean, counts=counts[2])
+    trigger_free = rule.trigger_free if holds_class(rule, step) else None
     prepared = []
-    for batch, coefficients_B, outside_B in zip(batches, coefficients, outside_coefficients, strict=True):
+    for batch, coefficients_B, outside_B, class_B in zip(
+        batches, coefficients, outside_coefficients, class_coefficients, strict=True
+    ):
         levels_B = _draw_levels_of(batch, learner, rule)
         area_B = batch.mean_weights**rule.area_beta
         prior_B = 0.0 if rule.prior is None else rule.prior.strengths(levels_B)
+        trigger_free_B = 0.0 if trigger_free is None else trigger_free.strengths(levels_B)
         prepared.append(
             _PreparedBatch(
                 batch=batch,
                 levels_B=levels_B,
                 coefficients_B=coefficients_B * area_B * loss_factors(levels_B, rule.weighting),
                 prior_coefficients_B=outside_B * prior_B,
+                class_coefficients_B=class_B * trigger_free_B,
             )
         )
     return prepared
@@ -224,20 +257,28 @@ def _draw_levels_of(batch: MicroBatch, learner: Learner, rule: StepRule) -> Tens
 
 
 def _backward(
-    learner: Learner, part: _PreparedBatch, rule: StepRule, sums: _Sums, device: torch.device, *, ask_base: bool
+    learner: Learner,
+    part: _PreparedBatch,
+    rule: StepRule,
+    sums: _Sums,
+    device: torch.device,
+    *,
+    ask_base: bool,
+    ask_class: bool,
 ) -> None:
     """Add the gradients of one micro-batch to the parameters, and its losses to ``sums``."""
     batch = part.batch.to(device)
-    levels_B, coefficients_B, prior_coefficients_B = send(part.packed, device).unbind()
+    levels_B, coefficients_B, prior_coefficients_B, class_coefficients_B = send(part.packed, device).unbind()
     target_BCFHW, inputs = noise_batch(batch, levels_B, seed=rule.seed, device=device)
+    class_inputs = inputs
+    if rule.trigger_free is not None and batch.class_conditioning is not None:
+        class_inputs = replace(inputs, conditioning=batch.class_conditioning)
     base_BCFHW = None
     if ask_base:
+        # One pass for both terms: the base model does not know the trigger, and reads the class word in its place.
         with adapters_off(learner.lora):
-            base_BCFHW = learner.denoiser.predict(inputs)
-    if learner.lora.shape.dropout or learner.lora.shape.kind != "lora":
-        # Dropout, and peft's LoKr and LoHa in every forward pass, draw from the global generator. This seed makes the
-        # draw a function of the micro-batch, so a resumed run drops the same.
-        torch.manual_seed(derive_seed(rule.seed, "dropout", batch.number))
+            base_BCFHW = learner.denoiser.predict(class_inputs)
+    _seed_dropout(learner, rule, "dropout", batch)
     pred_BCFHW = batch.predicted(learner.denoiser.predict(inputs))
     errors_B1FHW = error_map(
         pred_BCFHW,
@@ -254,9 +295,26 @@ def _backward(
         sums.prior += prior_loss.detach()
         loss = loss + prior_loss
     loss.backward()  # type: ignore[no-untyped-call]
+    if ask_class and base_BCFHW is not None:
+        # After the graph of the first pass is gone, so that the activations of one pass are in memory at a time.
+        _seed_dropout(learner, rule, "dropout of the class", batch)
+        class_BCFHW = batch.predicted(learner.denoiser.predict(class_inputs))
+        drift_B1FHW = error_map(class_BCFHW, batch.predicted(base_BCFHW), subcells=batch.subcells)
+        class_loss = (weighted_sums(drift_B1FHW, batch.weights_B1FHW) * class_coefficients_B).sum()
+        sums.trigger_free += class_loss.detach()
+        class_loss.backward()  # type: ignore[no-untyped-call]
     # A pass that only another process needed shows nothing: see _shown_masses.
     if batch.regions_B4FHW is not None and not part.is_empty:
         sums.region_errors_R += region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
+
+
+def _seed_dropout(learner: Learner, rule: StepRule, purpose: str, batch: MicroBatch) -> None:
+    """Make what a pass drops a function of the micro-batch, so that a resumed run drops the same.
+
+    Dropout, and peft's LoKr and LoHa in every forward pass, draw from the global generator.
+    """
+    if learner.lora.shape.dropout or learner.lora.shape.kind != "lora":
+        torch.manual_seed(derive_seed(rule.seed, purpose, batch.number))
 
 
 def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch.device) -> tuple[Tensor, Batch]:
@@ -281,10 +339,10 @@ def _totals(prepared: Sequence[_PreparedBatch], processes: Processes) -> dict[st
     """Return what the step's items add up to over all processes; these facts are known without the device.
 
     Keys: ``items``; ``cells``, the predicted numbers of all items; ``level``, the sum of the noise levels; ``mass``;
-    ``empty`` items; ``masked`` and ``learned`` micro-batches; ``prior`` items that are held to the base model; and
-    ``region/NAME``, the mass of each region that was shown.
+    ``empty`` items; ``masked`` and ``learned`` micro-batches; ``prior`` and ``class`` items that are held to the base
+    model; and ``region/NAME``, the mass of each region that was shown.
     """
-    totals = dict.fromkeys(("items", "cells", "level", "mass", "empty", "masked", "learned", "prior"), 0.0)
+    totals = dict.fromkeys(("items", "cells", "level", "mass", "empty", "masked", "learned", "prior", "class"), 0.0)
     for part in prepared:
         batch = part.batch
         totals["items"] += len(batch.names)
@@ -295,6 +353,7 @@ def _totals(prepared: Sequence[_PreparedBatch], processes: Processes) -> dict[st
         totals["masked"] += batch.weights_B1FHW is not None
         totals["learned"] += bool(part.coefficients_B.any())
         totals["prior"] += int((part.prior_coefficients_B > 0).sum())
+        totals["class"] += int((part.class_coefficients_B > 0).sum())
     for tier, mass in zip(TIERS, _shown_masses(prepared).tolist(), strict=True):
         totals[f"region/{tier.value}"] = mass
     summed = processes.sum(torch.tensor(list(totals.values()), dtype=torch.float64)).tolist()
@@ -316,6 +375,9 @@ def _metrics(learner: Learner, totals: Mapping[str, float], sums: _Sums, rule: S
     if rule.prior is not None:
         metrics["prior/loss"] = sums.prior
         metrics["prior/items"] = totals["prior"]
+    if rule.trigger_free is not None:
+        metrics["trigger_free/loss"] = sums.trigger_free
+        metrics["trigger_free/items"] = totals["class"]
     for tier, errors in zip(TIERS, sums.region_errors_R, strict=True):
         mass = totals[f"region/{tier.value}"]
         if mass > 0:

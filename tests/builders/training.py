@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from blissmask.cachefile.layout import latent_name, text_name
+from blissmask.cachefile.layout import class_text_name, latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError
@@ -53,11 +53,13 @@ def write_entry(
     weights: Tensor | None = None,
     regions: Tensor | None = None,
     text: bool = True,
+    caption: str = "",
+    class_caption: str = "",
     seed: int = 0,
     arch: str = CACHE_SUFFIX,
     **metadata: str,
 ) -> Path:
-    """Write one item's latents and caption, and return the latent file."""
+    """Write one item's latents and caption, and the caption with the class word if given; return the latent file."""
     latents = seeded(*shape, seed=seed).bfloat16() if latents is None else latents
     rows, columns = latents.shape[-2:]
     path = folder / latent_name(stem, (columns * 8, rows * 8), arch)
@@ -70,12 +72,19 @@ def write_entry(
     }
     write_latents(path, {"latents": latents}, weights_1fhw=weights, regions_4fhw=regions, metadata=facts)
     if text:
-        caption = {"t5": seeded(5 + seed % 3, TEXT_WIDTH, seed=1000 + seed).bfloat16()}
+        rows_of_caption = {"t5": seeded(5 + seed % 3, TEXT_WIDTH, seed=1000 + seed).bfloat16()}
         write_text(
             folder / text_name(stem, arch),
-            caption,
+            rows_of_caption,
             variable_length={"t5"},
-            metadata={"architecture": arch, "caption1": stem},
+            metadata={"architecture": arch, "caption1": caption or stem},
+        )
+    if class_caption:
+        write_text(
+            folder / class_text_name(stem, arch),
+            {"t5": seeded(4 + seed % 3, TEXT_WIDTH, seed=2000 + seed).bfloat16()},
+            variable_length={"t5"},
+            metadata={"architecture": arch, "caption1": class_caption},
         )
     return path
 
@@ -83,7 +92,7 @@ def write_entry(
 def write_masked_set(
     folder: Path, *, count: int = 4, shape: tuple[int, int, int, int] = (16, 1, 4, 4), **metadata: str
 ) -> Path:
-    """Write ``count`` items whose masks show every tier."""
+    """Write ``count`` items whose masks show every tier; the captions of all but the first hold the trigger."""
     shares = stripes(*shape[1:])
     for number in range(count):
         write_entry(
@@ -93,6 +102,8 @@ def write_masked_set(
             weights=weights_of(shares),
             regions=shares,
             seed=number,
+            caption=f"ohwx {number}" if number else "",
+            class_caption=f"woman {number}" if number else "",
             **metadata,
         )
     return folder
@@ -123,7 +134,8 @@ def train_config(
     for name, value in fields.items():
         owner = next(section for section in sections if name in Config.model_fields[section].annotation.model_fields)
         sections[owner][name] = value
-    return Config.model_validate({"datasets": datasets or [{"cache_directory": cache}], **sections})
+    words = {"trigger": "ohwx", "class_word": "woman"} if "trigger_free_weight" in fields else {}
+    return Config.model_validate({"datasets": datasets or [{"cache_directory": cache, **words}], **sections})
 
 
 def run(config: Config, *, stop_after: int | None = None) -> tuple[Summary, Recorder]:

@@ -11,6 +11,7 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.load import STARTER
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
+from blissmask.dataset.captions import class_words
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
@@ -62,6 +63,8 @@ class CachedDataset:
         tiers: the values that masks were made with.
         empty_mask: what happens to masks that are zero everywhere.
         one_frame: time indices of one-frame items; None for ordinary ones.
+        class_words: trigger and class word where captions are encoded with the class word, too; see
+            ``TriggerFreeRule``.
     """
 
     number: int
@@ -73,6 +76,7 @@ class CachedDataset:
     tiers: TierTable
     empty_mask: Literal["warn", "error", "full"]
     one_frame: OneFrame | None
+    class_words: tuple[str, str] | None = None
 
     @property
     def family(self) -> FamilyForTask:
@@ -189,6 +193,7 @@ def _make_dataset(config: Config, model: Model, section: DatasetSection, number:
         tiers=config.masks.tiers,
         empty_mask=config.cache.empty_mask,
         one_frame=_one_frame(config, model, section, number),
+        class_words=class_words(section, number) if config.mask_loss.trigger_free_weight else None,
     )
 
 

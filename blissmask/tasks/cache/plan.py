@@ -48,6 +48,7 @@ class CachePlan(Plan):
             all.
         entries: latent files, all that can be made, fresh ones included.
         texts: text files, fresh ones included.
+        class_texts: those of captions with the class word instead of the trigger.
         remarks: what is odd about items, for the sheet; ``warnings`` hold them, too.
         sheet: the contact sheet to write first; None when none is wanted.
         outdated: our own files that no item needs; removed after a whole pass.
@@ -57,6 +58,7 @@ class CachePlan(Plan):
     folders: tuple[Path, ...] = ()
     entries: list[LatentEntry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
+    class_texts: list[TextEntry] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
     sheet: Path | None = None
     outdated: list[Path] = field(default_factory=list)
@@ -117,8 +119,8 @@ def plan(config: Config) -> CachePlan:
         *caption_remarks(result.texts, model),
     ]
     result.warnings += as_problems(result.remarks)
-    result.tables = plan_tables(result.entries, result.texts)
-    result.details = plan_details(result.entries, result.texts, result.outdated)
+    result.tables = plan_tables(result.entries, result.texts, result.class_texts)
+    result.details = plan_details(result.entries, [*result.texts, *result.class_texts], result.outdated)
     result.warnings += [*_missing_warning(model), *_disk_warning(result)]
     return result
 
@@ -175,6 +177,7 @@ def _add(found: Scanned, result: CachePlan, config: Config) -> None:
     entries = [check.entry for check in checked if check.problem is None]
     result.entries += entries
     result.texts += found.texts
+    result.class_texts += found.class_texts
     failed = {check.entry.item.media.path: check.problem for check in checked if check.problem is not None}
     failed |= {item.media.path: problem for item, problem in found.unreadable}
     result.items += _planned(found, entries, failed)
@@ -184,7 +187,9 @@ def _add(found: Scanned, result: CachePlan, config: Config) -> None:
 
 def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Problem]) -> Iterable[PlannedItem]:
     """Return one line per latent file; the first line of an item names a caption that must be encoded."""
-    texts = {text.item.name: text for text in found.texts}
+    texts: dict[str, list[TextEntry]] = {}
+    for text in (*found.texts, *found.class_texts):
+        texts.setdefault(text.item.name, []).append(text)
     by_photo: dict[Path, list[LatentEntry]] = {}
     for entry in entries:
         by_photo.setdefault(entry.item.media.path, []).append(entry)
@@ -193,22 +198,27 @@ def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Prob
         if problem := failed.get(path):
             yield PlannedItem(str(path), Action.FAIL, inputs=(path,)).failing(problem)
         for entry in by_photo.get(path, ()):
-            yield _planned_entry(entry, texts.pop(entry.item.name, None))
-    for name, text in texts.items():
-        path = text.item.media.path
+            yield _planned_entry(entry, texts.pop(entry.item.name, ()))
+    for name, own in texts.items():
+        path, reason = own[0].item.media.path, _text_reason(own)
         if path not in failed:
             yield PlannedItem(
                 key=f"{name} caption" if path in by_photo else name,
-                action=Action.WRITE if text.reason else Action.SKIP,
-                reason=text.reason or "already fresh",
+                action=Action.WRITE if reason else Action.SKIP,
+                reason=reason or "already fresh",
                 inputs=(path,),
-                output=text.path,
+                output=own[0].path,
             )
 
 
-def _planned_entry(entry: LatentEntry, text: TextEntry | None) -> PlannedItem:
+def _text_reason(texts: Sequence[TextEntry]) -> str:
+    """Return why texts of an item are encoded; its caption, and the one with the class word, often for one reason."""
+    return ", ".join(dict.fromkeys(text.reason for text in texts if text.reason))
+
+
+def _planned_entry(entry: LatentEntry, texts: Sequence[TextEntry]) -> PlannedItem:
     inputs = tuple(path for path in (entry.item.media.path, entry.mask_file) if path)
-    caption = text.reason if text else ""
+    caption = _text_reason(texts)
     if entry.redo in (Redo.MASK, Redo.LATENTS):
         # An entry and its caption may be written for one reason, such as --force.
         reasons = dict.fromkeys(filter(None, (entry.reason, caption)))
@@ -224,7 +234,8 @@ def _outdated(
     """Return our own files that no item needs; files of items that cannot be read now are kept."""
     suffix = found.dataset.family.cache_suffix
     items = [*found.collected.items, *(entry.item for entry in entries)]
-    claimed = {entry.path.name for entry in entries} | {text.path.name for text in found.texts}
+    claimed = {entry.path.name for entry in entries}
+    claimed |= {text.path.name for text in (*found.texts, *found.class_texts)}
     claimed |= {text_name(item.media.stem, suffix) for item in items}
     stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.path in failed}
     stems |= {zoom_stem(stem, kind) for stem in stems for kind in found.dataset.section.zoom}

@@ -16,6 +16,7 @@ from blissmask.cachefile.layout import (
     LatentName,
     Window,
     as_unicode,
+    class_text_name,
     latent_name,
     text_name,
     tiers_text,
@@ -277,6 +278,7 @@ class TextEntry:
         item: whose caption.
         dataset: what it shares with the other items of its data set.
         caption: the text, shuffled when the data set says so.
+        is_class: whether it has the class word instead of the trigger.
         reason: why it is encoded; empty when the file is fresh.
         states: of the files that are read and of the text file, before the plan looked into them; see ``storage.seen``.
     """
@@ -286,11 +288,13 @@ class TextEntry:
     caption: str
     reason: str = ""
     states: tuple[State, ...] = ()
+    is_class: bool = False
 
     @property
     def path(self) -> Path:
         """Return the text file."""
-        return self.dataset.folder / text_name(self.item.media.stem, self.dataset.family.cache_suffix)
+        name = class_text_name if self.is_class else text_name
+        return self.dataset.folder / name(self.item.media.stem, self.dataset.family.cache_suffix)
 
     @property
     def controls(self) -> tuple[Path, ...]:

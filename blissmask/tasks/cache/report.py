@@ -88,12 +88,15 @@ class MaskTally:
         )
 
 
-def plan_tables(entries: Sequence[LatentEntry], texts: Sequence[TextEntry]) -> list[Table]:
+def plan_tables(
+    entries: Sequence[LatentEntry], texts: Sequence[TextEntry], class_texts: Sequence[TextEntry]
+) -> list[Table]:
     """Return what `--dry-run` shows: mask sources, buckets, and what is fresh."""
     tally = MaskTally()
     for entry in entries:
         tally.add(entry.mask_source, entry.mean_weight)
-    return [*tally.table(), *_bucket_table(entries), *_crop_table(entries), *_work_table(entries, texts)]
+    work = _work_table(entries, texts, class_texts)
+    return [*tally.table(), *_bucket_table(entries), *_crop_table(entries), *work]
 
 
 def plan_details(
@@ -166,16 +169,23 @@ def _crop_of(entry: LatentEntry) -> str:
     return "moved to the subject" if entry.is_moved else _MIDDLE
 
 
-def _work_table(entries: Sequence[LatentEntry], texts: Sequence[TextEntry]) -> list[Table]:
+def _work_table(
+    entries: Sequence[LatentEntry], texts: Sequence[TextEntry], class_texts: Sequence[TextEntry]
+) -> list[Table]:
     counts: Counter[str] = Counter(_STEPS[entry.redo] for entry in entries)
     rows: list[tuple[str, ...]] = []
     for step in dict.fromkeys(_STEPS.values()):
         need = sum(entry_bytes(entry) for entry in entries if _STEPS[entry.redo] == step and entry.redo is Redo.LATENTS)
         if counts[step]:
             rows.append((f"latents: {step}", str(counts[step]), bytes_text(need) if need else ""))
-    captions = Counter("encode" if text.reason else "fresh" for text in texts)
-    rows += [(f"captions: {step}", str(captions[step]), "") for step in ("encode", "fresh") if captions[step]]
+    rows += _text_rows("captions", texts)
+    rows += _text_rows("captions with the class word", class_texts)
     return [Table("", ("Work", "Items", "Disk"), tuple(rows))] if rows else []
+
+
+def _text_rows(name: str, texts: Sequence[TextEntry]) -> list[tuple[str, ...]]:
+    counts = Counter("encode" if text.reason else "fresh" for text in texts)
+    return [(f"{name}: {step}", str(counts[step]), "") for step in ("encode", "fresh") if counts[step]]
 
 
 def _weight_text(weight: float | None) -> str:

@@ -48,7 +48,7 @@ def _encode_share(plan: CachePlan, processes: Processes, context: RunContext, ru
         [entry for entry in plan.entries if entry.redo is not Redo.NOTHING],
         together=lambda entry: entry.item.media.path,
     )
-    texts = [text for text in plan.texts if text.reason]
+    texts = [text for text in (*plan.texts, *plan.class_texts) if text.reason]
     # Imported where there is work: PyTorch takes longer to load than thousands of fresh items to plan.
     if stale:
         from blissmask.tasks.cache.encode_latents import encode_latents, refresh_masks

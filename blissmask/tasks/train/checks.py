@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from blissmask.cachefile.entry import CacheHeader
+from blissmask.cachefile.layout import CAPTION, OURS
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.fields import unusual_numbers
 from blissmask.config.lora_section import LoraSection
@@ -12,7 +14,8 @@ from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.saving_section import CombineSection
-from blissmask.errors import Problem, UsageError
+from blissmask.dataset.captions import class_words, without_trigger
+from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.protocol import Expert
 from blissmask.masks.tiers import TIERS
@@ -32,6 +35,7 @@ from blissmask.training.record.trackers import wanted_trackers
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
+_ENCODER = f"{OURS}text_encoder"
 _LEAST_FACTOR = 0.1
 """Such an optimiser takes a factor near 1. Whoever types a usual learning rate, 1e-4 or so, means something else."""
 
@@ -284,3 +288,41 @@ def _check_memory_options(memory: MemorySection, processes: Processes) -> None:
             f'`memory = "auto"` picks for one process, and {processes.count} could pick differently',
             fix="see what `blissmask train --memory auto --dry-run` picks, and give that to all",
         )
+
+
+def check_class_texts(config: Config, sets: Sequence[CachedSet]) -> None:
+    """Look whether each caption with a trigger has its other one in the cache, of the same encoder.
+
+    Raises:
+        UsageError: a data set has no trigger or class word, or no caption holds the trigger.
+        CacheError: captions with the class word are missing or stale; the error names all of them.
+    """
+    stale, count = [], 0
+    for cached in sets:
+        words = class_words(config.datasets[cached.number - 1], cached.number)
+        for header in cached.headers:
+            text = read_metadata(header.text_path)
+            wanted = without_trigger(text.get(CAPTION, ""), *words)
+            if wanted is None:
+                continue
+            count += 1
+            if not _is_fresh(header, wanted, text.get(_ENCODER, "")):
+                stale.append(header.class_text_path)
+    if stale:
+        raise CacheError(
+            "`trigger_free_weight` needs captions with the class word, and these are missing in the cache, or stale",
+            where=stale,
+            fix=Hint("run `{command}` with the same configuration; it encodes these captions alone", "cache"),
+        )
+    if not count:
+        raise UsageError(
+            "`trigger_free_weight` is set, and no caption holds the trigger",
+            fix="write the trigger into the captions, or leave `trigger_free_weight` out",
+        )
+
+
+def _is_fresh(header: CacheHeader, caption: str, encoder: str) -> bool:
+    if not header.class_text_path.is_file():
+        return False
+    found = read_metadata(header.class_text_path)
+    return found.get(CAPTION) == caption and found.get(_ENCODER, "") == encoder

@@ -14,6 +14,7 @@ from blissmask.processes import Processes, this_process
 from blissmask.tasks.run.plan import Plan, Table
 from blissmask.tasks.train.checks import (
     check_base_loras,
+    check_class_texts,
     check_guidance,
     check_options,
     check_start,
@@ -28,7 +29,7 @@ from blissmask.tasks.train.rules import base_loras, step_rule, weight_rule
 from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.stale import stale_warnings
-from blissmask.tasks.train.steps import StepPlan, plan_steps
+from blissmask.tasks.train.steps import StepPlan, plan_steps, step_cost
 from blissmask.tasks.train.training_data import (
     TrainingData,
     cache_folders,
@@ -145,6 +146,8 @@ def plan(config: Config) -> TrainPlan:
     steps = plan_steps(config, family, data, processes)
     names = _output_names(config, family, steps)
     rule = step_rule(config)
+    if rule.trigger_free is not None:
+        check_class_texts(config, data.sets)
     base = check_base_loras(base_loras(config.lora), family, steps.experts)
     warnings = [
         *memory.warnings,
@@ -222,6 +225,9 @@ def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
     if plan.processes.count > 1:
         rows.append(("processes", str(plan.processes.count)))
     rows.append(("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"))
+    cost = step_cost(plan.rule, checkpointing=plan.config.memory.gradient_checkpointing)
+    if cost:
+        rows.append(("cost of a step", cost))
     if plan.previews is not None:
         rows.append(("previews", plan.previews.describe(plan.config.previews)))
     rows += model_rows

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blissmask.cachefile.read import load_entry
+from blissmask.cachefile.read import load_class_text, load_entry
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
 from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.steps import step_cost
 from blissmask.training.data.alike import AlikeItems
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
@@ -51,8 +52,10 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
     if plan.weights is None:
+        _announce_cost(plan, context)
         return TrainingItems(store, None)
     _announce_masks(plan, plan.weights, totals, context)
+    _announce_cost(plan, context)
     return TrainingItems(store, totals)
 
 
@@ -70,10 +73,17 @@ def _open_store(plan: TrainPlan) -> ItemStore:
             rule=rule,
             prior_threshold=threshold,
             latent=plan.family.latent,
+            class_text=None if plan.rule.trigger_free is None else load_class_text(header),
             shown_frames=plan.family.task.shown_frames,
         )
 
     return ItemStore(read, budget=memory_budget(plan.resting_bytes))
+
+
+def _announce_cost(plan: TrainPlan, context: RunContext) -> None:
+    cost = step_cost(plan.rule, checkpointing=plan.config.memory.gradient_checkpointing)
+    if cost:
+        context.reporter.emit(Announced((f" {cost}",)))
 
 
 def _announce_masks(plan: TrainPlan, weights: WeightRule, totals: MaskTotals, context: RunContext) -> None:

@@ -16,7 +16,7 @@ from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions
 from blissmask.training.step import StepRule
 from blissmask.training.timesteps import NoiseOptions
-from blissmask.training.weighting.prior import PriorRule
+from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from blissmask.training.weighting.rule import WeightRule
 
 FULL_NOISE = 1000
@@ -81,6 +81,17 @@ def prior_rule(section: MaskLossSection) -> PriorRule | None:
     )
 
 
+def trigger_free_rule(section: MaskLossSection) -> TriggerFreeRule | None:
+    """Return how captions without the trigger are held to the base model, or None when they are not."""
+    if not section.trigger_free_weight:
+        return None
+    return TriggerFreeRule(
+        weight=section.trigger_free_weight,
+        min_level=section.trigger_free_min_timestep / FULL_NOISE,
+        share=section.trigger_free_share,
+    )
+
+
 def step_rule(config: Config) -> StepRule:
     """Return what each optimiser step does."""
     mask = config.mask_loss
@@ -91,6 +102,7 @@ def step_rule(config: Config) -> StepRule:
         area_beta=mask.mask_area_beta if masked else 0.0,
         unmasked_probability=mask.unmasked_probability if masked else 0.0,
         prior=prior_rule(mask),
+        trigger_free=trigger_free_rule(mask),
         loss_type=config.train.loss_type,
         huber_delta=config.train.huber_delta,
         weighting=config.timesteps.weighting_scheme,

@@ -13,7 +13,13 @@ from blissmask.processes import Processes
 from blissmask.tasks.train.rules import noise_options
 from blissmask.tasks.train.training_data import TrainingData
 from blissmask.training.experts import StepSchedule, schedule_steps, wanted_experts
+from blissmask.training.step import StepRule
 from blissmask.training.timesteps import training_noise
+
+_FORWARD = 1.0
+_BACKWARD = 2.0
+"""A backward pass takes about twice the operations of a forward one: gradients of inputs and of weights. For a LoRA on
+frozen weights it is a little less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +130,30 @@ def _shares(config: Config, family: FamilyForTask, experts: Sequence[Expert], da
     if high is not None and len(experts) > 1:
         return [high, 1 - high]
     return shares
+
+
+def step_cost(rule: StepRule, *, checkpointing: bool) -> str:
+    """Return in one line what a step costs, compared with one without preservation; empty where there is none.
+
+    Args:
+        rule: what a step does.
+        checkpointing: whether activations are computed a second time for the backward pass.
+    """
+    learned = _FORWARD + _BACKWARD + (_FORWARD if checkpointing else 0.0)
+    parts = []
+    total = learned
+    if rule.prior is not None:
+        total += _FORWARD
+        parts.append("one more pass of the base model")
+    if rule.trigger_free is not None:
+        share = rule.trigger_free.share
+        often = "" if share == 1 else f" in {share:.0%} of the steps"
+        total += share * learned
+        if rule.prior is None:
+            total += share * _FORWARD
+            parts.append(f"one of the base model and one more of the LoRA{often}")
+        else:
+            parts.append(f"one more of the LoRA{often}")
+    if not parts:
+        return ""
+    return f"{total / learned:.2f} times the operations of a step without preservation: {', '.join(parts)}"

@@ -117,6 +117,9 @@ class MicroBatch:
         outside_B1FHW: cells that the prior term holds to the base model; None when there are none.
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
         conditioning: stacked where shapes agree, a list where they differ.
+        class_conditioning: the same with the class word instead of the trigger in captions; items without such a
+            caption have their own. None when no item has one.
+        has_class_text: which items have such a caption.
         masses_B, outside_masses_B: per item, float64, on the CPU.
         shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions have no
             values for them.
@@ -136,6 +139,15 @@ class MicroBatch:
     shown_frames: int = 0
     first_draw: int = 0
     subcells: int = 1
+    class_conditioning: Mapping[str, Tensor | list[Tensor]] | None = None
+    has_class_text: tuple[bool, ...] = ()
+
+    @property
+    def class_masses(self) -> Tensor:
+        """Return the masses of the items with a caption that has the class word; 0 for the others."""
+        if self.class_conditioning is None:
+            return torch.zeros_like(self.masses_B)
+        return self.masses_B * torch.tensor(self.has_class_text, dtype=torch.float64)
 
     @property
     def channels_of_a_weight(self) -> int:
@@ -195,6 +207,9 @@ class MicroBatch:
             outside_B1FHW=None if self.outside_B1FHW is None else change(self.outside_B1FHW),
             regions_B4FHW=None if self.regions_B4FHW is None else change(self.regions_B4FHW),
             conditioning={name: changed(name, value) for name, value in self.conditioning.items()},
+            class_conditioning=None
+            if self.class_conditioning is None
+            else {name: changed(name, value) for name, value in self.class_conditioning.items()},
         )
 
 
@@ -223,15 +238,25 @@ def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) 
         weights_B1FHW=_stack_planes([item.weights_1fhw for item in items], torch.ones(1, *grid)),
         outside_B1FHW=outside_B1FHW,
         regions_B4FHW=_stack_planes([item.regions_4fhw for item in items], torch.zeros(4, *grid)),
-        conditioning={
-            name: _stack_or_list([item.conditioning[name] for item in items]) for name in items[0].conditioning
-        },
+        conditioning=_conditioning([item.conditioning for item in items]),
         masses_B=torch.tensor([item.mass for item in items], dtype=torch.float64),
         outside_masses_B=outside_masses_B,
         shown_frames=items[0].shown_frames,
         first_draw=first_draw,
         subcells=subcells,
+        class_conditioning=_class_conditioning(items),
+        has_class_text=tuple(item.class_text is not None for item in items),
     )
+
+
+def _conditioning(of_items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor | list[Tensor]]:
+    return {name: _stack_or_list([one[name] for one in of_items]) for name in of_items[0]}
+
+
+def _class_conditioning(items: Sequence[TrainingItem]) -> dict[str, Tensor | list[Tensor]] | None:
+    if all(item.class_text is None for item in items):
+        return None
+    return _conditioning([{**item.conditioning, **(item.class_text or {})} for item in items])
 
 
 def _stack_planes(planes: list[Tensor | None], default: Tensor) -> Tensor | None:

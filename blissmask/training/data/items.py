@@ -33,6 +33,8 @@ class TrainingItem:
         outside_1fhw: 1.0 in cells that the prior term holds to the base model, else 0.0; None when there are none.
         regions_4fhw: share of each cell that is face, body, hair, background; None when unknown.
         conditioning: text and image conditioning by content name.
+        class_text: the text conditioning of the caption with the class word instead of the trigger; None where there is
+            no such caption, or it is not asked for.
         mass: channels times summed loss weights.
         shown_frames: how many latent frames at the beginning the denoiser is shown and does not predict. Weights,
             outside and regions have no values for them; their f counts the other frames.
@@ -46,6 +48,7 @@ class TrainingItem:
     conditioning: Mapping[str, Tensor]
     mass: float
     shown_frames: int = 0
+    class_text: Mapping[str, Tensor] | None = None
 
     @property
     def predicted(self) -> Tensor:
@@ -72,6 +75,7 @@ class TrainingItem:
             self.outside_1fhw,
             self.regions_4fhw,
             *self.conditioning.values(),
+            *(self.class_text or {}).values(),
         ]
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
@@ -87,6 +91,9 @@ class TrainingItem:
             outside_1fhw=_copied(self.outside_1fhw),
             regions_4fhw=_copied(self.regions_4fhw),
             conditioning={name: tensor.clone() for name, tensor in self.conditioning.items()},
+            class_text=None
+            if self.class_text is None
+            else {name: tensor.clone() for name, tensor in self.class_text.items()},
         )
 
 
@@ -98,6 +105,7 @@ def make_item(
     prior_threshold: float | None,
     latent: LatentSpec | None = None,
     shown_frames: int = 0,
+    class_text: Mapping[str, Tensor] | None = None,
 ) -> TrainingItem:
     """Check an entry and shape its weights.
 
@@ -109,6 +117,7 @@ def make_item(
             term.
         latent: the family's, which brings cached latents to the spread of noise; None trains on them as they are.
         shown_frames: the family's; an item with no more frames than that predicts all of them.
+        class_text: as in :class:`TrainingItem`.
 
     Raises:
         CacheError: latents, weights or conditioning hold NaN or infinity.
@@ -134,6 +143,7 @@ def make_item(
         conditioning=entry.conditioning,
         mass=mass,
         shown_frames=shown,
+        class_text=class_text,
     )
 
 

@@ -1,4 +1,7 @@
-"""Prior preservation: outside the mask, the LoRA is held to what the base model predicts.
+"""Preservation: where the LoRA is held to what the base model predicts.
+
+Outside the mask, so that backgrounds stay promptable; and inside it where a caption has the class word instead of the
+trigger, so that nobody else becomes the subject.
 
 A weight of 0 leaves a region unconstrained. In ``examples/leak_study`` such regions filled with the subject's colours,
 a minimum weight brought the backgrounds of the training photos back, and this term kept backgrounds best.
@@ -45,3 +48,25 @@ class PriorRule:
             case _:
                 decayed = torch.ones_like(levels_B)
         return torch.where(levels_B >= self.min_level, self.weight * decayed, torch.zeros_like(levels_B))
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerFreeRule:
+    """How strongly the LoRA is held to the base model where the caption has the class word instead of the trigger.
+
+    Without it everybody of the class comes to look like the subject. Source: ai-toolkit's "differential output
+    preservation"; there it holds the whole picture, here what the mask weighs.
+
+    Attributes:
+        weight: strength, > 0; 1 weighs the mean error like that of the subject.
+        min_level: noise level in [0, 1]; items below it are not held.
+        share: of the steps that hold, (0, 1].
+    """
+
+    weight: float
+    min_level: float = 0.0
+    share: float = 1.0
+
+    def strengths(self, levels_B: Tensor) -> Tensor:
+        """Return the strength for each item's noise level, (B,); 0 for items that are not held."""
+        return torch.where(levels_B >= self.min_level, self.weight, torch.zeros_like(levels_B))

@@ -2,97 +2,17 @@
 
 import pytest
 import torch
-from torch import nn
 
-from blissmask.families.protocol import Batch
 from blissmask.training import step as step_module
 from blissmask.training.data.batches import collate
-from blissmask.training.data.items import TrainingItem
-from blissmask.training.experts import Learner
-from blissmask.training.lora.layers import LoraShape, inject_lora
-from blissmask.training.step import StepRule, is_unmasked, run_step
-from blissmask.training.timesteps import uniform
-from blissmask.training.weighting.loss import weight_masses
+from blissmask.training.step import is_unmasked, run_step
 from blissmask.training.weighting.prior import PriorRule
-
-CPU = torch.device("cpu")
-
-
-class MixChannels(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.mix = nn.Linear(4, 4, bias=False)
-        with torch.no_grad():
-            self.mix.weight.copy_(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))
-
-
-class ToyDenoiser:
-    """A linear map of the channels of each cell."""
-
-    lora_targets = "mix"
-    block_class_names = ()
-    identity = "toy"
-
-    def __init__(self):
-        self.module = MixChannels()
-        self.calls = 0
-
-    def predict(self, batch: Batch):
-        self.calls += 1
-        return self.module.mix(batch.noisy_BCFHW.movedim(1, -1)).movedim(-1, 1)
-
-    def original_name(self, module_name):
-        return module_name
-
-
-def make_learner():
-    denoiser = ToyDenoiser()
-    lora = inject_lora(denoiser, LoraShape(rank=2, alpha=2.0), seed=0)
-    parameters = [parameter for _, parameter in lora.named_parameters()]
-    for parameter in parameters:
-        parameter.data = parameter.data + 0.1
-    optimizer = torch.optim.SGD(parameters, lr=1.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
-    return Learner("", denoiser, lora, lambda _: uniform(), optimizer, scheduler)
-
-
-def make_item(seed, *, weights=None, outside=None):
-    latents = torch.randn(4, 1, 2, 3, generator=torch.Generator().manual_seed(seed))
-    mass = float(latents.numel()) if weights is None else float(weight_masses(weights.unsqueeze(0), 4))
-    return TrainingItem(str(seed), latents, weights, outside, None, {}, mass)
-
-
-def rows(*values):
-    """Return weights (1, 1, 2, 3) with one value per row."""
-    return torch.tensor(values).reshape(1, 1, 2, 1).expand(1, 1, 2, 3).contiguous()
+from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
 
 
 @pytest.fixture
 def noise_by_item(monkeypatch):
-    """Give every item the same noise and level, in whatever micro-batch it stands."""
-
-    def noise_batch(batch, levels_B, *, seed, device):
-        noise = torch.stack(
-            [torch.randn(4, 1, 2, 3, generator=torch.Generator().manual_seed(100 + int(n))) for n in batch.names]
-        )
-        level = torch.full((len(batch.names),), 0.5)
-        return noise - batch.latents_BCFHW, Batch(0.5 * batch.latents_BCFHW + 0.5 * noise, level, {})
-
-    monkeypatch.setattr(step_module, "noise_batch", noise_batch)
-    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.full((count,), 0.5))
-
-
-def update_of(batches, rule, *, step=0):
-    """Return what one step of SGD moves, as one vector, and the step's numbers."""
-    learner = make_learner()
-    before = torch.cat([parameter.detach().flatten() for _, parameter in learner.lora.named_parameters()])
-    numbers = run_step(learner, batches, rule, step=step, device=CPU)
-    after = torch.cat([parameter.detach().flatten() for _, parameter in learner.lora.named_parameters()])
-    return after - before, numbers
-
-
-def rule(**options):
-    return StepRule(**{"seed": 1, "max_grad_norm": 0.0, **options})
+    fix_noise(monkeypatch)
 
 
 ITEMS = [

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CROP, LOOK, OURS, SUBJECT, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
-from blissmask.dataset.captions import blanks, caption_of, fill_in, shuffle_tags, words_for, zoom_caption
+from blissmask.dataset.captions import (
+    blanks,
+    caption_of,
+    fill_in,
+    shuffle_tags,
+    without_trigger,
+    words_for,
+    zoom_caption,
+)
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
 from blissmask.dataset.collect import Collected, collect
 from blissmask.dataset.frame_source import frame_files, measure
@@ -46,6 +54,7 @@ class Scanned:
         too_short: videos that give no clip.
         damaged: videos that were measured now and have frames that cannot be decoded, with the numbers of the frames.
         hdr: HDR videos that were measured now, with their curve.
+        class_texts: captions with the class word instead of the trigger, where they are asked for.
         without_caption: items that lack their caption file.
         with_blanks: name -> items whose captions hold it in braces, and nobody gave a word for it.
         geometries: how media of each size that was met are fitted, with the window in the middle.
@@ -59,6 +68,7 @@ class Scanned:
     masked: bool
     entries: list[LatentEntry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
+    class_texts: list[TextEntry] = field(default_factory=list)
     unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
     too_short: list[DatasetItem] = field(default_factory=list)
     damaged: list[tuple[DatasetItem, tuple[int, ...]]] = field(default_factory=list)
@@ -302,11 +312,23 @@ def scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     caption = fill_in(caption, words)
     if section.shuffle_caption:
         caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
-    entry = replace(entry, caption=zoom_caption(item, caption, section))
+    entry = replace(entry, caption=zoom_caption(item, caption, section), states=states)
+    found.texts.append(_decided_text(entry, found, force=force))
+    if found.dataset.class_words is None:
+        return
+    trigger, class_word = found.dataset.class_words
+    class_caption = without_trigger(entry.caption, trigger, class_word)
+    if class_caption is not None:
+        entry = replace(entry, caption=class_caption, is_class=True)
+        entry = replace(entry, states=(*states[:-1], output_state(entry.path)))
+        found.class_texts.append(_decided_text(entry, found, force=force))
+
+
+def _decided_text(entry: TextEntry, found: Scanned, *, force: bool) -> TextEntry:
     reason = _text_reason(entry, found, force=force)
     if reason and entry.controls:
-        _look_at_controls(item)
-    found.texts.append(replace(entry, reason=reason, states=states if reason else ()))
+        _look_at_controls(entry.item)
+    return replace(entry, reason=reason, states=entry.states if reason else ())
 
 
 def _text_reason(entry: TextEntry, found: Scanned, *, force: bool) -> str:

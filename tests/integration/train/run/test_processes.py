@@ -70,9 +70,12 @@ COMMON = {
     "max_grad_norm": 0.0,
 }
 MEANS = ("global", "sample", "batch")
+HELD = {"trigger_free_weight": 0.3, "trigger_free_share": 0.7}
+TWO = {"global": HELD, "sample": {}, "batch": {}}
 SHARDED = {
-    # Below the gate the base model is not asked, and with an empty mask there is nothing to learn: one process needs fewer passes.
-    "global": {"save_every_n_steps": 1, "prior_min_timestep": 700},
+    # Below the gate the base model is not asked, with an empty mask there is nothing to learn, and captions without the trigger hold nothing: one
+    # process needs fewer passes.
+    "global": {"save_every_n_steps": 1, "prior_min_timestep": 700, **HELD},
     "sample": {"gradient_checkpointing": True, "int8_base": True, "validation_split": 0.4},
     # What is not adapted makes the graphs smaller: tracing them is what takes the time.
     "batch": {
@@ -84,7 +87,7 @@ SHARDED = {
     },
 }
 JOBS = {
-    **{f"two-{mean}": {**COMMON, "mask_mean": mean, "gradient_accumulation_steps": 2} for mean in MEANS},
+    **{f"two-{mean}": {**COMMON, **TWO[mean], "mask_mean": mean, "gradient_accumulation_steps": 2} for mean in MEANS},
     **{
         f"sharded-{mean}": {**COMMON, "mask_mean": mean, "max_train_steps": 4, "fsdp": True, **SHARDED[mean]}
         for mean in MEANS
@@ -125,7 +128,8 @@ def launched(tmp_path_factory):
     shares = stripes(1, 4, 4)
     for number in range(8):
         weights = weights_of(shares) * (0.0 if number == 5 else 0.7**number)
-        write_entry(folder / "cache", f"kyla{number}", weights=weights, regions=shares, seed=number)
+        captions = {"caption": f"ohwx {number}", "class_caption": f"woman {number}"} if number % 3 else {}
+        write_entry(folder / "cache", f"kyla{number}", weights=weights, regions=shares, seed=number, **captions)
     (folder / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
     jobs = {
         name: {**previews(folder), **options} if name.startswith("previews") else options
@@ -155,7 +159,7 @@ def outcome(output):
 
 @pytest.mark.parametrize("mean", MEANS)
 def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(launched, tmp_path, mean):
-    train_alone(launched.folder, tmp_path, **COMMON, mask_mean=mean, gradient_accumulation_steps=4)
+    train_alone(launched.folder, tmp_path, **COMMON, **TWO[mean], mask_mean=mean, gradient_accumulation_steps=4)
     assert launched.told(f"two-{mean}")
     (one, log_of_one), (two, log_of_two) = outcome(tmp_path), outcome(launched.folder / f"two-{mean}")
     assert one.keys() == two.keys()
@@ -163,7 +167,8 @@ def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(launch
     assert error_of(two, moved) < 1e-6
     assert len(log_of_one) == len(log_of_two) == 2
     for ours, theirs in zip(log_of_one, log_of_two, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
+        # What holds the LoRA to the base model begins at 0: the difference of two equal predictions, 4e-8 after a step.
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-10)
 
 
 def test_accelerate_launch_trains_as_torchrun_does(launched, tmp_path):

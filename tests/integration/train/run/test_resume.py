@@ -56,7 +56,13 @@ def test_a_stop_signal_finishes_the_step_and_saves(cache, tmp_path):
         {"network_dropout": 0.3, "lr_scheduler": "cosine", "gradient_accumulation_steps": 2},
         {"scale_weight_norms": 0.02},
         {"num_timestep_buckets": 5},
-        {"ema_decay": 0.9, "use_dora": True},
+        {
+            "ema_decay": 0.9,
+            "use_dora": True,
+            "prior_preservation_weight": 0.5,
+            "trigger_free_weight": 0.5,
+            "trigger_free_share": 0.5,
+        },
     ],
 )
 def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path, extra):

@@ -1,0 +1,106 @@
+"""Trigger-free preservation over the whole road: what `cache` makes for it, what `train` refuses and prints."""
+
+import pytest
+
+from blissmask.cachefile.layout import CAPTION
+from blissmask.cachefile.read import read_metadata
+from blissmask.errors import CacheError, UsageError
+from blissmask.events import Announced
+from blissmask.tasks.run.plan import Action
+from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train.steps import step_cost
+from blissmask.training.step import StepRule
+from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
+from tests.builders.cache import build, captions, config, plan
+from tests.builders.pictures import random_rgb, save
+from tests.builders.training import run, train_config, write_masked_set
+
+WORDS = {"trigger": "ohwx", "class_word": "woman"}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Return a folder with a photo of the subject, and one of somebody else."""
+    for name in ("a", "b"):
+        save(tmp_path / "photos" / f"{name}.png", random_rgb((64, 48)))
+    captions(tmp_path, ["a"], "ohwx woman at the beach, ohwxes")
+    captions(tmp_path, ["b"], "a woman at the beach")
+    return tmp_path
+
+
+def holding(folder, *, weight=1.0, **settings):
+    """Return the configuration of a cache that is made for trigger-free preservation."""
+    found = config(folder, **{**WORDS, **settings})
+    return found.model_copy(update={"mask_loss": found.mask_loss.model_copy(update={"trigger_free_weight": weight})})
+
+
+def class_files(folder):
+    return sorted(path.name for path in (folder / "cache").glob("*_class.safetensors"))
+
+
+def test_the_cache_holds_one_more_text_for_each_caption_with_the_trigger(photos):
+    from blissmask.tasks.cache.plan import plan as plan_cache
+    from blissmask.tasks.cache.run import run as run_cache
+    from blissmask.tasks.run.plan import RunContext
+    from tests.builders.recorder import Recorder
+
+    build(photos, **WORDS)
+    asked = plan_cache(holding(photos))
+    assert [(item.action, item.reason) for item in asked.items] == [
+        (Action.WRITE, "new caption"),
+        (Action.SKIP, "already fresh"),
+    ]
+    assert ("captions with the class word: encode", "1", "") in asked.tables[-1].rows
+    run_cache(asked, RunContext(Recorder()))
+    assert class_files(photos) == ["a_wan_class.safetensors"]
+    text = read_metadata(photos / "cache" / "a_wan_class.safetensors")
+    assert text[CAPTION] == "woman at the beach, ohwxes"
+    assert {item.action for item in plan_cache(holding(photos)).items} == {Action.SKIP}
+    assert {item.reason for item in plan_cache(holding(photos, class_word="man")).items} == {
+        "caption changed",
+        "already fresh",
+    }
+    # Nobody asks for it any more.
+    assert [path.name for path in plan(photos, **WORDS).outdated] == ["a_wan_class.safetensors"]
+
+
+def test_a_missing_word_is_named(photos):
+    from blissmask.tasks.cache.plan import plan as plan_cache
+
+    with pytest.raises(UsageError, match="needs a `class_word` for dataset 1"):
+        plan_cache(holding(photos, class_word=None))
+
+
+def test_captions_that_are_not_cached_are_named_before_training(tmp_path):
+    cache = write_masked_set(tmp_path / "cache")
+    (cache / "kyla002_wan_class.safetensors").unlink()
+    with pytest.raises(CacheError, match="captions with the class word") as caught:
+        plan_training(train_config(cache, tmp_path / "out", trigger_free_weight=1.0))
+    assert [place.rpartition("/")[2] for place in caught.value.problems[0].where] == ["kyla002_wan_class.safetensors"]
+
+
+def test_captions_without_any_trigger_are_refused(tmp_path):
+    cache = write_masked_set(tmp_path / "cache", count=1)
+    with pytest.raises(UsageError, match="no caption holds the trigger"):
+        plan_training(train_config(cache, tmp_path / "out", trigger_free_weight=1.0))
+
+
+def test_training_logs_what_it_holds_and_says_what_it_costs(tmp_path):
+    cache = write_masked_set(tmp_path / "cache", count=2)
+    options = {"use_mask_loss": True, "trigger_free_weight": 1.0, "max_train_steps": 2}
+    _, recorder = run(train_config(cache, tmp_path / "out", **options))
+    logs = [event.values for event in recorder.events if hasattr(event, "values")]
+    assert sum(log["trigger_free/items"] for log in logs) == 1
+    # The LoRA does nothing at first, so there is nothing to hold.
+    assert logs[0]["trigger_free/loss"] == pytest.approx(0.0, abs=1e-6)
+    lines = [line for event in recorder.of(Announced) for line in event.lines]
+    assert any("2.33 times the operations" in line for line in lines)
+
+
+def test_the_cost_of_a_step_counts_one_teacher_for_all():
+    held, prior = TriggerFreeRule(1.0, share=0.5), PriorRule(1.0)
+    costs = [
+        step_cost(StepRule(0, **options), checkpointing=False).partition(" ")[0]
+        for options in ({}, {"prior": prior}, {"trigger_free": held}, {"prior": prior, "trigger_free": held})
+    ]
+    assert costs == ["", "1.33", "1.67", "1.83"]

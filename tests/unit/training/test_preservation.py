@@ -1,0 +1,121 @@
+"""Captions with the class word are held to the base model: the formula written out, exact however a step is split."""
+
+import pytest
+import torch
+
+from blissmask.training import step as step_module
+from blissmask.training.data.batches import collate
+from blissmask.training.step import holds_class, run_step
+from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
+from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
+
+OHWX, WOMAN = (0.5, -1.0, 0.3, 0.8), (0.1, 0.2, -0.4, 0.6)
+INSIDE, OUTSIDE = rows(1.0, 0.25), rows(0.0, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def noise_by_item(monkeypatch):
+    fix_noise(monkeypatch)
+
+
+def subject(seed=0, *, weights=INSIDE, outside=None):
+    return make_item(seed, weights=weights, outside=outside, text=OHWX, class_text=WOMAN)
+
+
+def somebody(seed=9):
+    """Return an item whose caption does not hold the trigger."""
+    return make_item(seed, weights=INSIDE, text=WOMAN)
+
+
+def holding(weight=0.7, **options):
+    return rule(trigger_free=TriggerFreeRule(weight, **options))
+
+
+def predictions(learner, item):
+    """Return what is predicted for an item alone: with the trigger, with the class word, and by the base model."""
+    target, inputs = step_module.noise_batch(collate([item], 0), torch.tensor([0.5]), seed=1, device=CPU)
+    base = learner.denoiser.module.mix.get_base_layer().weight.detach()
+    with_class = step_module.replace(inputs, conditioning={"text": torch.tensor([WOMAN])})
+    words = torch.tensor(WOMAN)[None, :, None, None, None]
+    teacher = torch.einsum("oc,bcfhw->bofhw", base, inputs.noisy_BCFHW + words)
+    return target, learner.denoiser.predict(inputs), learner.denoiser.predict(with_class), teacher
+
+
+def mean(errors, weights):
+    return (errors * weights).sum() / (4 * weights.sum())
+
+
+def gradient_of(loss, learner):
+    parameters = [parameter for _, parameter in learner.lora.named_parameters()]
+    return torch.cat([-gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
+
+
+def test_the_gradient_is_that_of_the_formula():
+    learner, item = make_learner(), subject()
+    target, with_trigger, with_class, teacher = predictions(learner, item)
+    learned = mean((with_trigger - target).square(), INSIDE)
+    held = 0.7 * mean((with_class - teacher).square(), INSIDE)
+    update, numbers = update_of([collate([item], 0)], holding())
+    assert torch.allclose(update, gradient_of(learned + held, learner), atol=1e-6)
+    assert float(numbers["trigger_free/loss"]) == pytest.approx(held.item(), rel=1e-5)
+    assert float(numbers["loss"]) == pytest.approx(learned.item(), rel=1e-5)
+    assert numbers["trigger_free/items"] == 1
+
+
+def test_the_prior_shares_the_teacher_and_reads_the_class_word():
+    learner, item = make_learner(), subject(outside=OUTSIDE)
+    target, with_trigger, with_class, teacher = predictions(learner, item)
+    loss = mean((with_trigger - target).square(), INSIDE) + 0.7 * mean((with_class - teacher).square(), INSIDE)
+    loss = loss + 0.4 * mean((with_trigger - teacher).square(), OUTSIDE)
+    both = rule(trigger_free=TriggerFreeRule(0.7), prior=PriorRule(0.4))
+    update, _ = update_of([collate([item], 0)], both)
+    assert torch.allclose(update, gradient_of(loss, learner), atol=1e-6)
+    learner = make_learner()
+    run_step(learner, [collate([item], 0)], both, step=0, device=CPU)
+    assert learner.denoiser.calls == 3
+
+
+@pytest.mark.parametrize("mean_of", ["global", "sample"])
+def test_accumulation_gives_the_update_of_one_big_batch(mean_of):
+    items = [subject(0), somebody(), subject(2, weights=rows(0.02, 0.01)), subject(3, weights=None)]
+    options = {"mean": mean_of, "trigger_free": TriggerFreeRule(0.7)}
+    whole, _ = update_of([collate(items, 0)], rule(**options))
+    split, _ = update_of([collate(items[:1], 0), collate(items[1:3], 1), collate(items[3:], 2)], rule(**options))
+    assert whole.norm() > 0.01
+    assert (whole - split).norm() / whole.norm() < 1e-6
+
+
+def test_captions_without_the_trigger_hold_nothing_and_make_no_pass():
+    learner = make_learner()
+    numbers = run_step(learner, [collate([somebody()], 0)], holding(), step=0, device=CPU)
+    assert (learner.denoiser.calls, numbers["trigger_free/items"]) == (1, 0)
+
+
+def test_an_item_without_the_trigger_beside_others_is_learned_as_ever():
+    update, _ = update_of([collate([somebody(), subject()], 0)], holding(1e-9, share=1.0))
+    plain, _ = update_of([collate([somebody(), make_item(0, weights=INSIDE, text=OHWX)], 0)], rule())
+    assert torch.allclose(update, plain, atol=1e-7)
+
+
+def test_low_noise_is_not_held(monkeypatch):
+    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.tensor([0.9, 0.1])[:count])
+    _, numbers = update_of([collate([subject(0), subject(1)], 0)], holding(min_level=0.5))
+    assert numbers["trigger_free/items"] == 1
+
+
+def test_the_share_of_the_steps_is_the_one_asked_for_and_the_others_cost_nothing():
+    quarter = holding(share=0.25)
+    held = [holds_class(quarter, step) for step in range(2000)]
+    assert sum(held) / 2000 == pytest.approx(0.25, abs=0.03)
+    for step in (held.index(True), held.index(False)):
+        learner = make_learner()
+        run_step(learner, [collate([subject()], 0)], quarter, step=step, device=CPU)
+        assert learner.denoiser.calls == (3 if held[step] else 1)
+
+
+def test_copies_and_sizes_of_items_count_the_other_caption():
+    item = subject()
+    assert item.byte_count - make_item(0, weights=INSIDE, text=OHWX).byte_count == 16
+    copy = item.copied().class_text["text"]
+    assert torch.equal(copy, item.class_text["text"])
+    assert copy.data_ptr() != item.class_text["text"].data_ptr()
