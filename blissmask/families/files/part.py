@@ -7,7 +7,7 @@ Naming it needs no torch, so that a fresh cache is known to be fresh without it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ class Part:
         ignore: prefixes of names in a file that the class lacks on purpose, e.g. ``lm_head.``.
         trim: removes what is never run, in place; from a single file it is not even read.
         check_source: raises ModelError for a single file or folder that is marked as another model's.
+        published: arguments of the class for the released model, beside its own defaults; None where no estimate needs
+            them.
     """
 
     folder: str
@@ -54,6 +56,7 @@ class Part:
     ignore: tuple[str, ...] = ()
     trim: Callable[[Any], None] | None = None
     check_source: Callable[[Path], None] | None = None
+    published: Mapping[str, Any] | None = None
 
     @property
     def option(self) -> str:
@@ -120,6 +123,16 @@ class Part:
             return []
         return sorted((Path(files.model) / self.folder).glob("*.safetensors"))
 
+    def published_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Return name and shape of each weight of the released model, without its files; empty where not known."""
+        from blissmask.families.files.loading import build_empty
+
+        if self.published is None:
+            return []
+        sizes = self.published
+        module = build_empty(lambda: self._trimmed(self._build(sizes)))
+        return [(name, tuple(weight.shape)) for name, weight in module.named_parameters()]
+
     def load(self, files: ModelFiles, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """Return the part, frozen, in eval mode, on ``device``.
 
@@ -173,7 +186,7 @@ class Part:
         tensors = open_checkpoint(path)
         return tensors if self.rename is None else self.rename(tensors)
 
-    def _build(self, config: dict[str, Any]) -> nn.Module:
+    def _build(self, config: Mapping[str, Any]) -> nn.Module:
         model_class = self._class()
         if self.class_path.startswith("transformers."):
             return model_class(model_class.config_class(**config))  # type: ignore[no-any-return]

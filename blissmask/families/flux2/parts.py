@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,15 @@ def _denoiser_config(name: str, tensors: Tensors, path: Path) -> dict[str, Any]:
     }
 
 
+_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "flux2-klein-4b": {"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "guidance_embeds": False},
+    "flux2-klein-9b": {"num_layers": 8, "num_single_layers": 24, "num_attention_heads": 32, "guidance_embeds": False},
+    # What diffusers' class builds by itself.
+    "flux2-dev": {},
+}
+"""Sizes of the released models, from the configuration beside their weights; the width of text rows aside."""
+
+
 def _tiny(*, guided: bool) -> Any:
     """Return a ``Flux2Transformer2DModel`` of one double and one single block."""
     from diffusers import Flux2Transformer2DModel
@@ -112,6 +122,7 @@ def denoiser(name: str, *, guided: bool) -> Part:
         config_of=partial(_denoiser_config, name),
         tiny=partial(_tiny, guided=guided),
         tiny_name=name,
+        published={**_PUBLISHED[name], "joint_attention_dim": TEXT_WIDTHS[name]},
     )
 
 

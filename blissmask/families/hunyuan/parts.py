@@ -102,4 +102,6 @@ DENOISER = Part(
     config_of=denoiser_config,
     tiny=tiny.denoiser,
     tiny_name="hunyuan-video",
+    # What diffusers' class builds by itself.
+    published={},
 )

@@ -85,4 +85,6 @@ DENOISER = Part(
     check_source=refuse_distilled,
     tiny=_tiny,
     tiny_name="hunyuan-video-15",
+    # What diffusers' class builds by itself.
+    published={},
 )

@@ -81,4 +81,6 @@ DENOISER = Part(
     config_of=denoiser_config,
     tiny=_tiny,
     tiny_name="krea2",
+    # What diffusers' class builds by itself.
+    published={},
 )

@@ -87,6 +87,8 @@ DENOISER = Part(
     ignore=(_ZERO_TIME_MARKER,),
     tiny=tiny.denoiser,
     tiny_name="qwen-image",
+    # What diffusers' class builds by itself.
+    published={},
 )
 EDIT = replace(DENOISER, tiny_name="qwen-image-edit-edit", check_source=_refuse_2511)
 EDIT_2509 = replace(DENOISER, tiny_name="qwen-image-edit-edit-2509", check_source=_refuse_2511)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,10 @@ _CLIP_HEAD_DIM = 80
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 # 16 noisy channels, 4 of frame mask, 16 of the first frame.
 _I2V_CHANNELS = 36
+_A14B: Mapping[str, Any] = {}
+"""Wan 14B is what diffusers' class builds by itself: 40 blocks of width 5120."""
+_SEES_CLIP = {"image_dim": 1280, "added_kv_proj_dim": 5120}
+"""Of Wan 2.1's image to video: rows of CLIP's ViT-H, keys and values of the denoiser's width."""
 
 
 def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
@@ -132,15 +136,16 @@ TEXT = (UMT5, TOKENIZER)
 TEXT_CONTENTS = {"t5": ("L", 4096)}
 
 
-def text_denoiser(tiny_name: str, *, channels: int = 16) -> Part:
+def text_denoiser(tiny_name: str, *, channels: int = 16, published: Mapping[str, Any] = _A14B) -> Part:
     """Return the text-to-video denoiser of a family with ``channels`` latent channels."""
-    return _denoiser(tiny_name, partial(tiny.denoiser, in_channels=channels, out_channels=channels))
+    return _denoiser(tiny_name, partial(tiny.denoiser, in_channels=channels, out_channels=channels), published)
 
 
 def image_denoiser(tiny_name: str, *, sees_clip: bool) -> Part:
     """Return the image-to-video denoiser of a family, for the first frame as channels beside the noise."""
     image_dim = tiny.CLIP_WIDTH if sees_clip else None
-    return _denoiser(tiny_name, partial(tiny.denoiser, in_channels=_I2V_CHANNELS, image_dim=image_dim))
+    published = {"in_channels": _I2V_CHANNELS, **(_SEES_CLIP if sees_clip else {})}
+    return _denoiser(tiny_name, partial(tiny.denoiser, in_channels=_I2V_CHANNELS, image_dim=image_dim), published)
 
 
 def experts(denoiser: Part) -> dict[str, Part]:
@@ -151,7 +156,7 @@ def experts(denoiser: Part) -> dict[str, Part]:
     }
 
 
-def _denoiser(tiny_name: str, build: Callable[[], Any]) -> Part:
+def _denoiser(tiny_name: str, build: Callable[[], Any], published: Mapping[str, Any]) -> Part:
     return Part(
         folder="transformer",
         field="dit",
@@ -160,4 +165,5 @@ def _denoiser(tiny_name: str, build: Callable[[], Any]) -> Part:
         config_of=denoiser_config,
         tiny=build,
         tiny_name=tiny_name,
+        published=published,
     )

@@ -10,7 +10,17 @@ from blissmask.families.protocol import LatentSpec
 from blissmask.families.wan import parts
 
 _CHANNELS = 48
-_DENOISER = parts.text_denoiser("wan22-5b", channels=_CHANNELS)
+_DENOISER = parts.text_denoiser(
+    "wan22-5b",
+    channels=_CHANNELS,
+    published={
+        "num_attention_heads": 24,
+        "ffn_dim": 14336,
+        "num_layers": 30,
+        "in_channels": _CHANNELS,
+        "out_channels": _CHANNELS,
+    },
+)
 
 
 def _text_to_video() -> Methods:

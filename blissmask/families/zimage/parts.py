@@ -80,4 +80,6 @@ DENOISER = Part(
     ignore=_IGNORED,
     tiny=tiny.denoiser,
     tiny_name="z-image",
+    # What diffusers' class builds by itself.
+    published={},
 )

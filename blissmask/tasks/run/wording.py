@@ -29,6 +29,11 @@ def bytes_text(byte_count: float) -> str:
     return f"{byte_count:.1f} GiB"
 
 
+def hours_text(seconds: float) -> str:
+    """Return a forecast of time, which is not known to the second: ``26 min`` or ``3.4 h``."""
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def framing_problem(first: str, first_wh: tuple[int, int], second: str, second_wh: tuple[int, int]) -> str:
     """Return the message about two pictures of different shapes, with both sizes; empty when they fit.
 

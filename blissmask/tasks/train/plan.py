@@ -11,7 +11,7 @@ from blissmask.config.model import Config
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.processes import Processes, this_process
-from blissmask.tasks.run.plan import Plan, Table
+from blissmask.tasks.run.plan import Explanation, Plan, Table
 from blissmask.tasks.train.checks import (
     check_base_loras,
     check_class_texts,
@@ -22,7 +22,8 @@ from blissmask.tasks.train.checks import (
     mask_warnings,
     number_warnings,
 )
-from blissmask.tasks.train.fit_memory import fit_memory
+from blissmask.tasks.train.memory.fit_memory import fit_memory
+from blissmask.tasks.train.memory.forecast import forecast, is_cached
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
 from blissmask.tasks.train.rules import base_loras, step_rule, weight_rule
@@ -121,7 +122,18 @@ def outputs(config: Config) -> tuple[Path, ...]:
     return (config.saving.output_dir,) if this_process().first else ()
 
 
-def plan(config: Config) -> TrainPlan:
+def plan(config: Config) -> TrainPlan | Explanation:
+    """Decide what to train, and from where; with `--dry-run` and without a cache, forecast what it would need.
+
+    Raises:
+        As :func:`plan_training`.
+    """
+    if config.run.dry_run and config.model.arch is not None and not is_cached(config):
+        return forecast(config, COMMAND)
+    return plan_training(config)
+
+
+def plan_training(config: Config) -> TrainPlan:
     """Decide what to train, and from where.
 
     Raises:
@@ -165,8 +177,9 @@ def plan(config: Config) -> TrainPlan:
     if start.state is None:
         warnings += expert_warnings(config, steps.experts)
     previews = plan_previews(config, family, data.used_headers, steps.experts)
-    for expert in steps.experts:
-        expert.part.check(model_files(config.model))
+    if not (config.run.dry_run and memory.by_published_size):
+        for expert in steps.experts:
+            expert.part.check(model_files(config.model))
     warnings += start.warnings
     if previews is not None:
         warnings += previews.warnings
@@ -190,7 +203,7 @@ def plan(config: Config) -> TrainPlan:
         resting_bytes=memory.resting_bytes,
         room_known=memory.trained_numbers > 0,
     )
-    result.tables = [_overview(result, [*base.rows, *memory.rows]), *_mask_table(weights)]
+    result.tables = [_overview(result, [*base.rows, *memory.rows]), *_mask_table(weights), *memory.tables]
     return result
 
 

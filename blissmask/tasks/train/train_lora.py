@@ -19,7 +19,7 @@ from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
-from blissmask.tasks.train.fit_memory import explained_out_of_memory
+from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.draw import Previews, draw_previews, open_previews
 from blissmask.tasks.train.read_items import TrainingItems, read_items

@@ -18,6 +18,7 @@ from torch import Tensor
 from blissmask.errors import UsageError
 from blissmask.families.protocol import Batch
 from blissmask.families.registry import FAMILIES, load_family
+from blissmask.training.memory.estimate import size_of
 from tests.builders.families import CPU, NAMES, TASKS, TINY, family_of, tiny_denoiser
 
 FIRST_TASKS = [(name, next(iter(load_family(name).tasks))) for name in NAMES]
@@ -323,3 +324,12 @@ def test_a_family_says_which_words_of_a_long_caption_are_lost(name: str, task: s
     assert same_encoding(name, task, LONG, other_end)
     assert not same_encoding(name, task, LONG, [*LONG[: read - 1], "other999", *LONG[read:]])
     assert reader.overlong(" ".join(LONG[:read])) is None
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_the_size_of_the_released_denoiser_is_known_without_its_files(name: str, task: str):
+    for expert in family_of(name, task).experts:
+        part = expert.part
+        size = size_of(part.published_shapes())
+        assert size.blocks * size.width > 50_000
+        assert size.block_weights > 9 * size.other_weights

@@ -47,6 +47,7 @@ def test_every_tensor_of_the_published_file_is_taken_and_none_is_missing(name: s
     }
     width, double, single, text, guided = DEPTHS[name]
     assert (config["num_layers"], config["num_single_layers"]) == (double, single)
+    assert dict(part.published_shapes()) == {name: tensor.shape for name, tensor in tensors.items()}
     assert (config["joint_attention_dim"], config["guidance_embeds"]) == (text, guided)
     assert config["num_attention_heads"] * config["attention_head_dim"] == width
     assert tuple(module.config.axes_dims_rope) == (32, 32, 32, 32)

@@ -14,9 +14,11 @@ from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.errors import MachineError, Problem
 from blissmask.families.family import FamilyForTask
-from blissmask.families.files.model_files import model_files
+from blissmask.families.files.model_files import is_tiny, model_files
 from blissmask.families.protocol import Expert
 from blissmask.processes import Processes
+from blissmask.tasks.run.plan import Table
+from blissmask.tasks.train.memory.forecast import Micro, card_table, published_size
 from blissmask.tasks.train.rules import lora_shape, memory_options
 from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory, is_out_of_memory
@@ -47,6 +49,8 @@ class MemoryPlan:
         details: ``memory_bytes``, where it is known.
         resting_bytes: CPU memory that the denoisers of this process will take; 0 where it is not known.
         trained_numbers: about how many numbers are trained; 0 where it is not known.
+        tables: for `--dry-run`, where the sizes are known: what each usual GPU needs.
+        by_published_size: whether the model files are not here, and the sizes are those of the released model.
     """
 
     config: Config
@@ -55,6 +59,8 @@ class MemoryPlan:
     details: dict[str, object] = field(default_factory=dict)
     resting_bytes: int = 0
     trained_numbers: int = 0
+    tables: tuple[Table, ...] = ()
+    by_published_size: bool = False
 
 
 def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet], processes: Processes) -> MemoryPlan:
@@ -67,12 +73,15 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
     is_auto = config.memory.memory == "auto"
     trained = wanted_experts(family.experts, config.train.expert)
     sizes = _sizes(trained, config)
+    published = config.run.dry_run and not sizes and not is_tiny(model_files(config.model))
+    if published:
+        sizes = [size for size in map(_published, trained) if size.blocks]
     if len(sizes) < len(trained):
         unknown = ("memory", "not known before the model is here; nothing is picked")
         return MemoryPlan(config=config, rows=(unknown,) if is_auto else ())
     device = find_device(config.model.device)
     load = _load(config, family, sets, device=device, process_count=processes.count)
-    options = memory_options(config.memory)
+    options = given = memory_options(config.memory)
     rows: list[tuple[str, str]] = []
     warnings: list[Problem] = []
     if is_auto:
@@ -86,6 +95,9 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
             warnings.append(Problem(what, fix="lower `batch_size` or the resolution, or use a larger device"))
     needed_bytes = estimate(sizes, options, load)
     rows.append(("memory, estimated", _gib(needed_bytes)))
+    if published:
+        what = "the model is not here yet; its memory is estimated by the published size of the family"
+        warnings.append(Problem(what, fix="name its files under [model] when they are here"))
     frozen: list[ModelSize] = []
     if config.previews.sample_prompts:
         # Experts that are not trained draw previews with those that are.
@@ -99,7 +111,17 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
         details={"memory_bytes": needed_bytes},
         resting_bytes=resting_bytes(sizes, frozen, options, load),
         trained_numbers=trained_numbers(sizes, load),
+        tables=(card_table(config, sizes, _micro(load, sets), given),) if config.run.dry_run else (),
+        by_published_size=published,
     )
+
+
+def _published(expert: Expert) -> ModelSize:
+    return published_size(expert.part)
+
+
+def _micro(load: Load, sets: Sequence[CachedSet]) -> Micro:
+    return Micro(load.tokens, max(cached.batch_size for cached in sets))
 
 
 def _load(

@@ -1,0 +1,50 @@
+"""`train --dry-run` without a cache or model files: what each usual GPU would pick, by the family's published size."""
+
+import pytest
+
+from blissmask.config.model import Config
+from blissmask.tasks.run.plan import Explanation
+from blissmask.tasks.train.plan import plan
+from blissmask.training.cost import CARDS
+from tests.builders.families import TWO_EXPERTS
+
+
+def forecast(**tables):
+    model = {"arch": TWO_EXPERTS, **tables.pop("model", {})}
+    made = plan(Config.model_validate({"run": {"dry_run": True}, "model": model, **tables}))
+    assert isinstance(made, Explanation)
+    about, by_card = made.tables
+    return dict(about.rows), {row[0]: row[1:] for row in by_card.rows}, made
+
+
+def test_every_usual_gpu_has_a_row_and_larger_ones_give_up_less():
+    about, cards, made = forecast()
+    assert [name.partition(" ")[0] for name in cards] == [str(card.gib) for card in CARDS]
+    picked = [row[0] for row in cards.values()]
+    assert picked[0].startswith("checkpointing, int8, swap ")
+    assert picked[-1] == "checkpointing"
+    seconds = [float(row[3].removesuffix(" s")) for row in cards.values()]
+    assert seconds == sorted(seconds, reverse=True)
+    assert about["trained at"] == "1024 x 1024, 4096 tokens, 1 item at a time"
+    assert made.items == []
+    assert "no cache yet" in made.warnings[0].what
+
+
+def test_the_prior_and_accumulated_steps_take_longer():
+    plain = forecast()[2].details["operations_per_step"]
+    prior = forecast(mask_loss={"mask_preset": "person-prior"})[2].details["operations_per_step"]
+    assert prior / plain == pytest.approx(4 / 3, rel=0.1)
+    assert forecast(train={"gradient_accumulation_steps": 2})[2].details["operations_per_step"] == 2 * plain
+
+
+def test_the_data_sets_of_the_configuration_are_measured(tmp_path):
+    clips = {"video_directory": str(tmp_path), "target_frames": [1, 33], "resolution": [832, 480], "batch_size": 2}
+    about, cards, _ = forecast(datasets=[clips])
+    assert about["trained at"] == "832 x 480, 33 frames, 28080 tokens, 2 items at a time"
+    assert all(len(row) == 5 for row in cards.values())
+
+
+def test_both_experts_rest_in_turn_on_small_cards():
+    about, cards, _ = forecast(train={"expert": "both"})
+    assert about["denoiser, as published"] == "14.3 billion weights and 14.3 billion weights"
+    assert any("experts in turn" in row[0] for row in cards.values())
