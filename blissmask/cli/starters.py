@@ -83,7 +83,8 @@ def fitted(text: str, count: int) -> str:
         steps *= 2
     note = f"for {count} photos" if count > 1 else "for 1 photo"
     text = re.sub(r"^max_train_steps = \d+$", f"max_train_steps = {steps:<21}# {note}", text, flags=re.MULTILINE)
-    return re.sub(r"^save_every_n_steps = \d+$", f"save_every_n_steps = {steps // 4}", text, flags=re.MULTILINE)
+    # With each file that is saved, previews are drawn.
+    return re.sub(r"^(save|sample)_every_n_steps = \d+", rf"\1_every_n_steps = {steps // 4}", text, flags=re.MULTILINE)
 
 
 def _media_folder(text: str) -> tuple[str, bool]:

@@ -114,6 +114,12 @@ class PreviewsSection(Section):
         first=True,
         lasting=False,
     )
+    prompts: list[Text] = option(
+        [],
+        "Prompts to draw, each as a line of such a file, here instead; `{trigger}` is filled in; may be repeated",
+        panel=_PREVIEWS,
+        lasting=False,
+    )
     sample_every_n_steps: Int | None = option(
         None, "Draw them every so many steps", panel=_PREVIEWS, first=True, lasting=False, ge=1
     )

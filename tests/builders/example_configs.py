@@ -19,7 +19,8 @@ def miniature(name: str) -> str:
     text = _MODEL_FILES.sub("", (STARTERS / name).read_text(encoding="utf-8"))
     text = re.sub(r"^(arch = .*)$", r'\1\nmodel = "tiny"', text, flags=re.MULTILINE)
     text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
-    text = re.sub(r"^max_train_steps = .*\n", "", text, flags=re.MULTILINE)
+    # Base models in miniature draw nothing to look at.
+    text = re.sub(r"^(max_train_steps|sample_at_first) = .*\n", "", text, flags=re.MULTILINE)
     return text.replace("[train]\n", "[train]\nmax_train_steps = 2\n")
 
 

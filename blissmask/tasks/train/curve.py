@@ -66,6 +66,11 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
     length = max(5.0, len(lines) / 40)
     loss = _points(lines, "loss")
     panels = [Panel("Loss", tuple(_loss_lines(lines, loss, length)), height=300)]
+    prior = _points(lines, "prior/loss")
+    if len(prior[0]):
+        # On an axis of its own: it is so small beside the loss that both would be straight lines on one.
+        line = Line("", _PRIOR, smoothed(prior, length))
+        panels.append(Panel("Prior preservation: distance from the base model, smoothed", (line,), height=130))
     regions = _region_lines(lines, length)
     if regions:
         panels.append(Panel("Loss per region, smoothed", tuple(regions), height=220))
@@ -99,9 +104,6 @@ def _loss_lines(lines: Sequence[Mapping[str, float]], loss: Points, length: floa
     """Return the lines of the upper panel, from back to front."""
     width = 1.0 if len(lines) > _MANY_STEPS else 1.6
     drawn = [Line("each step", _EACH_STEP, loss, width=width, bounds=False)]
-    prior = _points(lines, "prior/loss")
-    if len(prior[0]):
-        drawn.append(Line("prior, smoothed", _PRIOR, smoothed(prior, length)))
     # Two experts have lines of their own: their losses differ because they learn at different noise levels.
     experts = [name for name in _EXPERTS if any(f"loss/{name}" in line for line in lines)]
     for name in experts:

@@ -1,4 +1,4 @@
-"""Record the steps of a run: in the log, in trackers, on the terminal, and as the loss curve at the end."""
+"""Record the steps of a run: in the log, in trackers, on the terminal, and at the end as its curve and its page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Measured, Warned
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train.curve import save_curve
 from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.saving.run_page import draw_record
 from blissmask.training.record.metrics import StepLog, Values
 from blissmask.training.record.trackers import WandbRun, tracking, wanted_trackers
 
@@ -67,5 +67,4 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
         finally:
             tell_once(log.flush())
             # Also when the run stopped or failed: then its curve is looked at most.
-            if problem := save_curve(names.log, names.curve, title=names.run_name):
-                context.reporter.emit(Warned(problem))
+            draw_record(plan, context)

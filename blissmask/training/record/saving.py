@@ -54,6 +54,11 @@ class Outputs:
         """Return the picture of the log."""
         return self.folder / f"{self.run_name}-loss.png"
 
+    @property
+    def page(self) -> Path:
+        """Return the page of the run."""
+        return self.folder / f"{self.run_name}.html"
+
     def lora_files(self, step: int | None = None) -> list[Path]:
         """Return the LoRA files of a step, or the final ones."""
         return self._files(self.lora_names, step)

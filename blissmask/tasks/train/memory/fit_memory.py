@@ -99,7 +99,7 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
         what = "the model is not here yet; its memory is estimated by the published size of the family"
         warnings.append(Problem(what, fix="name its files under [model] when they are here"))
     frozen: list[ModelSize] = []
-    if config.previews.sample_prompts:
+    if config.previews.sample_prompts or config.previews.prompts:
         # Experts that are not trained draw previews with those that are.
         frozen = _sizes([expert for expert in family.experts if expert not in trained], config)
         if config.previews.preview_dit is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
+from blissmask.dataset.captions import blanks, fill_in, words_for
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, model_files
@@ -18,7 +21,7 @@ from blissmask.families.previews import PreviewPipeline, PreviewSettings
 from blissmask.families.protocol import Expert
 from blissmask.media.image import read_header
 from blissmask.tasks.run.wording import counted
-from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, read_prompts
+from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, parse_prompts, read_prompts
 
 _STEPS = 20
 """Denoising steps of a prompt that names none; musubi-tuner's default."""
@@ -96,11 +99,11 @@ def plan_previews(
     Raises:
         UsageError: prompts are wrong, or previews need files that are not given; all of them are named.
     """
-    path = _prompt_file(config.previews)
-    if path is None:
+    prompts = _prompts(config)
+    if not prompts:
         return None
     _check_preview_model(config, family)
-    prompts, files, pipeline = read_prompts(path), model_files(config.model), family.preview_pipeline()
+    files, pipeline = model_files(config.model), family.preview_pipeline()
     problems = _missing_files(family.task.encoders, files)
     usual = _usual_size(family, headers)
     previews: list[PlannedPreview] = []
@@ -128,22 +131,41 @@ def plan_previews(
     )
 
 
-def _prompt_file(section: PreviewsSection) -> Path | None:
-    """Return the file of prompts; None when no previews are asked for.
+def _prompts(config: Config) -> list[PreviewPrompt]:
+    """Return the prompts of the file and of the configuration, with the trigger in them; none when none are asked for.
 
     Raises:
-        UsageError: prompts without a time, or a time or a model without prompts.
+        UsageError: prompts are wrong, prompts without a time, or a time or a model without prompts.
     """
+    section = config.previews
     wanted = [name for name in _WHEN if getattr(section, name)]
-    if section.sample_prompts is None and wanted:
+    given = next((name for name in ("sample_prompts", "prompts") if getattr(section, name)), "")
+    if not given and wanted:
         raise UsageError(f"`{wanted[0]}` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
-    if section.sample_prompts is None and section.preview_dit is not None:
+    if not given and section.preview_dit is not None:
         raise UsageError("`preview_dit` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
-    if section.sample_prompts is not None and not wanted:
+    if given and not wanted:
         raise UsageError(
-            "`sample_prompts` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
+            f"`{given}` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
         )
-    return section.sample_prompts
+    prompts = read_prompts(section.sample_prompts) if section.sample_prompts else []
+    prompts += parse_prompts((f"[previews] prompt {number}", text) for number, text in enumerate(section.prompts, 1))
+    return [_with_words(prompt, config.datasets) for prompt in prompts]
+
+
+def _with_words(prompt: PreviewPrompt, datasets: Sequence[DatasetSection]) -> PreviewPrompt:
+    """Return a prompt with the trigger and the class word of the first data set that has them.
+
+    Raises:
+        UsageError: it has a placeholder for which no data set has a word.
+    """
+    words: dict[str, str | None] = {}
+    for dataset in datasets:
+        words |= {name: word for name, word in words_for(dataset).items() if not words.get(name)}
+    if missing := blanks(prompt.prompt, words):
+        what = f"{prompt.place}: {{{missing[0]}}} stands in it, and `{missing[0]}` is blank"
+        raise UsageError(what, fix=f"set `{missing[0]}` under [general]")
+    return dataclasses.replace(prompt, prompt=fill_in(prompt.prompt, words))
 
 
 def _check_preview_model(config: Config, family: FamilyForTask) -> None:
@@ -307,7 +329,7 @@ def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
         if source is not None and not source.exists():
             problems.append(Problem(f"previews need `{part.option}`, and there is no such file", (str(source),)))
     if unnamed:
-        fix = "give them, or a diffusers folder with `--model`; or leave `sample_prompts` out"
+        fix = "give them, or a diffusers folder with `--model`; or leave the prompts out"
         problems.insert(0, Problem("previews need model files that are not given", tuple(unnamed), fix))
     return problems
 

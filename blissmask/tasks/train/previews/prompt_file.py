@@ -115,17 +115,27 @@ def read_prompts(path: Path) -> list[PreviewPrompt]:
         UsageError: the file cannot be read, or prompts are wrong; each is named with its line and the nearest valid
             option.
     """
+    prompts = parse_prompts(_read_file(path))
+    if not prompts:
+        raise UsageError("the file holds no prompt", where=[path], fix="write one prompt a line")
+    return prompts
+
+
+def parse_prompts(listed: Iterable[tuple[str, Any]]) -> list[PreviewPrompt]:
+    """Return prompts that are written as lines or tables, each with its place for messages.
+
+    Raises:
+        UsageError: prompts are wrong; each is named with its place and the nearest valid option.
+    """
     prompts: list[PreviewPrompt] = []
     problems: list[Problem] = []
-    for place, written in _read_file(path):
+    for place, written in listed:
         try:
             prompts.append(_parse_line(written, place) if isinstance(written, str) else _parse_table(written, place))
         except _WrongError as error:
             problems.append(Problem(f"{place}: {error}"))
     if problems:
         raise UsageError.several(problems)
-    if not prompts:
-        raise UsageError("the file holds no prompt", where=[path], fix="write one prompt a line")
     return prompts
 
 

@@ -13,6 +13,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lora_metadata
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
+from blissmask.tasks.train.saving.run_page import draw_record
 from blissmask.tasks.train.settings import BASE, base_identities
 from blissmask.training.data.cached_set import commonest_sizes
 from blissmask.training.data.mask_totals import MaskTotals
@@ -80,6 +81,9 @@ class Checkpoints:
             rescue = Rescue(self._plan.config.saving.rescue_dir, partial(self._save_elsewhere, done, loras))
             save = partial(self._save_here, done, loras)
             save_patiently(save, rescue, self._plan.names, self._context, done=done)
+            if done < self._plan.steps.total:
+                # After the last step it is drawn with the last numbers and previews.
+                draw_record(self._plan, self._context)
         self._replaces_states = False
 
     def _save_here(self, done: int, loras: Sequence[LoraFile]) -> None:

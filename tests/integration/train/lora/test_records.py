@@ -12,6 +12,7 @@ import pytest
 from blissmask.errors import InputError, MachineError, MissingPackageError, StoppedError
 from blissmask.events import Warned
 from blissmask.media.image import read_image
+from blissmask.tasks.run.wording import bytes_text
 from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
@@ -35,8 +36,19 @@ def test_the_curve_is_of_the_whole_log_also_when_the_run_was_stopped_and_continu
         run(config, stop_after=3)
     log = tmp_path / "out" / "kyla-log.jsonl"
     assert np.array_equal(curve_of(tmp_path / "out"), draw_curve(read_log(log), title="kyla"))
+    page = tmp_path / "out" / "kyla.html"
+    assert "3 of 6 steps, in training, or stopped" in page.read_text()
     summary, _ = run(config)
     assert len(read_log(log)) == 6
+    text = page.read_text()
+    assert "6 of 6 steps, finished" in text
+    assert '<img src="kyla-loss.png?' in text
+    assert (
+        f"<td>kyla.safetensors</td><td class=figure>{bytes_text((tmp_path / 'out' / 'kyla.safetensors').stat().st_size)}</td>"
+        in text
+    )
+    assert text.count("<p class=place>") == 1
+    assert f"<td class=figure>{read_log(log)[-1]['val/loss']:.4f}</td>" in text
     assert np.array_equal(curve_of(tmp_path / "out"), draw_curve(read_log(log), title="kyla"))
     assert ("loss curve", str(tmp_path / "out" / "kyla-loss.png")) in summary.tables[-1].rows
 
@@ -58,6 +70,14 @@ def test_a_curve_that_cannot_be_drawn_costs_nothing_but_a_warning(cache, tmp_pat
     summary, recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, mask_min_weight=0.05))
     assert [event.problem.what for event in recorder.of(Warned)] == ["the loss curve was not drawn"]
     assert summary.written == 1
+
+
+def test_a_page_that_is_not_ours_is_kept_and_named(cache, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kyla.html").write_text("my own")
+    _, recorder = run(train_config(cache, tmp_path / "out", max_train_steps=1))
+    assert [event.problem.what for event in recorder.of(Warned)] == ["the page of the training was not written"]
+    assert (tmp_path / "out" / "kyla.html").read_text() == "my own"
 
 
 def test_a_picture_that_is_not_ours_is_kept(tmp_path):

@@ -254,3 +254,15 @@ def test_the_plan_says_how_many_previews_and_when(cache):
 
 def test_previews_are_no_setting_of_the_training(cache):
     assert not any(name.startswith("sample_") for name in plan(cache).settings)
+
+
+def test_prompts_of_the_configuration_have_the_trigger_filled_in(cache):
+    listed = {"sample_prompts": None, "prompts": ["a photo of {trigger} --s 3", "a {class_word}"]}
+    config = train_config(cache, cache.parent / "out", sample_every_n_steps=1, **listed)
+    with pytest.raises(UsageError, match=r"\[previews\] prompt 1: \{trigger\} stands in it, and `trigger` is blank"):
+        plan_training(config)
+    (section,) = config.datasets
+    named = section.model_copy(update={"trigger": "ohwx", "class_word": "woman"})
+    previews = plan_training(config.model_copy(update={"datasets": (named,)})).previews.previews
+    assert [preview.prompt for preview in previews] == ["a photo of ohwx", "a woman"]
+    assert previews[0].settings.steps == 3

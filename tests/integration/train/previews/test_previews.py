@@ -208,6 +208,9 @@ def test_what_is_learnt_is_seen(cache, prompts, tmp_path):
     run(train_config(cache, tmp_path / "out", **options))
     before, after = (read_image(tmp_path / "out" / "sample" / f"kyla_00000{step}_00_42.png").rgb_HW3 for step in (0, 4))
     assert np.abs(before.astype(int) - after).mean() > 1
+    page = (tmp_path / "out" / "kyla.html").read_text()
+    assert "<th>prompt</th><th>base model</th><th>step 4</th>" in page
+    assert page.index("sample/kyla_000000_00_42.png") < page.index("sample/kyla_000004_00_42.png")
 
 
 @pytest.mark.parametrize(
