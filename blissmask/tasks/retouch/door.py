@@ -33,8 +33,8 @@ class TooLargeError(Exception):
 
 
 def new_token() -> str:
-    """Return a token that nobody guesses: 256 random bits."""
-    return secrets.token_urlsafe(32)
+    """Return a token that nobody guesses: 128 random bits, so few that the address fits on a line of a terminal."""
+    return secrets.token_urlsafe(16)
 
 
 class Door:
