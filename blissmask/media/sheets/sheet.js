@@ -446,6 +446,7 @@ const sheet = (() => {
     },
     drawGrid,
     drawLarge,
+    drawOutline,
     isTyping,
     made,
     refresh,

@@ -108,13 +108,18 @@ class SubjectChooser:
     def __init__(self, search: InstancePlan, desk: Desk) -> None:
         self._search, self._desk = search, desk
         self._answers = dict(search.answers)
+        self._shown: dict[int, dict[str, object]] = {}
         self._boxes: dict[int, list[tuple[float, float, float, float]]] = {}
         self._identity: FaceIdentity | None = None
         self._turn = threading.Lock()
 
     def shown(self, number: int) -> dict[str, object]:
         """Return who is in the photo of an item."""
-        item = self._desk.item(number)
+        if number not in self._shown:
+            self._shown[number] = self._look(self._desk.item(number), number)
+        return self._shown[number]
+
+    def _look(self, item: RetouchItem, number: int) -> dict[str, object]:
         rgb_HW3 = read_image(item.photo).rgb_HW3
         people = self._finder(with_identity=False).people(rgb_HW3)
         width, height = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (SIDE, SIDE))

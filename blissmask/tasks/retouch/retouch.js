@@ -12,7 +12,7 @@ const retouch = (() => {
   const SIZES = [2, 400]; // diameter of the brush, in points of the screen
   const MOST_UNDO = 200; // strokes that can be undone
 
-  const tool = { name: "brush", label: 1, size: 40 };
+  const tool = { name: HAS_PEOPLE ? "only" : "brush", label: 1, size: 40 };
   let work = null; // the open item: {item, touched, base, version, undone, done, caption}
   let stroke = null; // what is being painted: {before, label, last, box}
   let pan = null;
@@ -304,10 +304,26 @@ const retouch = (() => {
     sheet.drawLarge();
   }
 
-  /** Draw a number on everybody who was found. */
-  function drawNumbers(canvas) {
+  /** Outline and number everybody who was found, where there is somebody to choose between. */
+  function drawPeople(canvas) {
     if (!people || people.count < 2) return;
+    const { width, height } = canvas;
+    const { left, top, share } = sheet.part;
     const context = canvas.getContext("2d");
+    const image = context.getImageData(0, 0, width, height);
+    const here = new Uint8Array(width * height);
+    for (let y = 0, at = 0; y < height; y++) {
+      const row = Math.floor((top + (y / height) * share) * people.labels.height) * people.labels.width;
+      for (let x = 0; x < width; x++, at++) {
+        here[at] = people.labels.values[row + Math.floor((left + (x / width) * share) * people.labels.width)];
+      }
+    }
+    sheet.drawOutline(image.data, here, width, height);
+    context.putImageData(image, 0, 0);
+    drawNumbers(context, canvas);
+  }
+
+  function drawNumbers(context, canvas) {
     const radius = 14 * sheet.scale();
     context.font = `bold ${radius}px sans-serif`;
     context.textAlign = "center";
@@ -543,7 +559,7 @@ const retouch = (() => {
       ),
     );
     if (HAS_PEOPLE) {
-      box.append(
+      box.prepend(
         row(
           button("Only this person", "Click on the subject", () => setTool("only"), "only"),
           button("Not this person", "Click on somebody else", () => setTool("not"), "not"),
@@ -599,7 +615,7 @@ const retouch = (() => {
   }
 
   function start() {
-    Object.assign(sheet, { pictures, opened, drawn: drawNumbers, failed: (error) => say(error.message, { isAlarm: true }) });
+    Object.assign(sheet, { pictures, opened, drawn: drawPeople, failed: (error) => say(error.message, { isAlarm: true }) });
     element("side").prepend(makeTools());
     element("large-caption").after(makeCaption());
     const ring = sheet.made("div", "");
