@@ -6,19 +6,19 @@ A card shows three pictures side by side (photo, overlay, latent grid), the file
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from blissmask.errors import InputError
 from blissmask.media.overlay import Colour, colour_weights, draw_labels, fit_size, shrink
 from blissmask.media.png import read_note, write_png_rgb
 from blissmask.media.sheets.card import Card, PackedCard, PackedPicture, SheetText, in_order, pack_card, pack_values
+from blissmask.media.sheets.lettering import draw_text, letters_without_font, text_length
 
 BOX = 208
 """Side of the square that each picture is fitted into."""
@@ -79,6 +79,11 @@ def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) ->
     return written
 
 
+def letters_missing(cards: Iterable[PackedCard]) -> list[str]:
+    """Return the letters of cards that no font of this machine has; boxes stand for them on the pages."""
+    return letters_without_font(_on_one_line(f"{card.name} {' '.join(card.remarks)} {card.numbers}") for card in cards)
+
+
 def is_sheet(path: Path) -> bool:
     """Return whether a file is a page of a contact sheet of ours."""
     note = read_note(path) if path.is_file() else None
@@ -129,19 +134,19 @@ def _remove_pages_from(path: Path, number: int) -> None:
 def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText, page: int, pages: int) -> None:
     title = text.title if pages == 1 else f"{text.title}, page {page} of {pages}"
     title = _shorten(title, canvas.width - 2 * _MARGIN, 22)
-    draw.text((_MARGIN, 14), title, _INK, _font(22))
-    used = _MARGIN + _font(22).getlength(title) + 18
+    draw_text(draw, (_MARGIN, 14), title, _INK, 22)
+    used = _MARGIN + text_length(title, 22) + 18
     columns = _shorten(" | ".join(text.columns), canvas.width - _MARGIN - used, 14)
-    draw.text((canvas.width - _MARGIN - _font(14).getlength(columns), 21), columns, _FAINT, _font(14))
+    draw_text(draw, (canvas.width - _MARGIN - text_length(columns, 14), 21), columns, _FAINT, 14)
     x = float(_MARGIN)
     for name, colour in text.legend:
         draw.rectangle((x, 52, x + 15, 67), fill=colour, outline=_FAINT)
-        draw.text((x + 22, 51), name, _INK, _font(14))
-        x += 22 + _font(14).getlength(name) + 18
-    draw.text((x, 51), "weight 0", _INK, _font(14))
-    x += _font(14).getlength("weight 0") + 6
+        draw_text(draw, (x + 22, 51), name, _INK, 14)
+        x += 22 + text_length(name, 14) + 18
+    draw_text(draw, (x, 51), "weight 0", _INK, 14)
+    x += text_length("weight 0", 14) + 6
     canvas.paste(Image.fromarray(_weight_scale()), (round(x), 52))
-    draw.text((x + _SCALE_WH[0] + 6, 51), "1", _INK, _font(14))
+    draw_text(draw, (x + _SCALE_WH[0] + 6, 51), "1", _INK, 14)
 
 
 def _weight_scale() -> NDArray[np.uint8]:
@@ -166,11 +171,11 @@ def _draw_card(
         x += width + _GAP
     room = card_wh[0] - 2 * _PADDING
     base = top + _PADDING + BOX + 6
-    draw.text((left + _PADDING, base), _shorten(card.name, room, 15), _INK, _font(15))
+    draw_text(draw, (left + _PADDING, base), _shorten(card.name, room, 15), _INK, 15)
     remark = _shorten("; ".join(card.remarks), room, 13)
-    draw.text((left + _PADDING, base + 22), remark, _ALARM, _font(13))
-    used = _font(13).getlength(remark) + 14 if remark else 0
-    draw.text((left + _PADDING + used, base + 22), _shorten(card.numbers, room - used, 13), _FAINT, _font(13))
+    draw_text(draw, (left + _PADDING, base + 22), remark, _ALARM, 13)
+    used = text_length(remark, 13) + 14 if remark else 0
+    draw_text(draw, (left + _PADDING + used, base + 22), _shorten(card.numbers, room - used, 13), _FAINT, 13)
 
 
 def _card_size(columns: int) -> tuple[int, int]:
@@ -179,23 +184,19 @@ def _card_size(columns: int) -> tuple[int, int]:
 
 def _shorten(text: str, room: float, size: int) -> str:
     """Return ``text`` on one line of at most ``room`` pixels, cut in the middle: file names differ at their end."""
-    font = _font(size)
-    line = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
-    if font.getlength(line) <= room:
+    line = _on_one_line(text)
+    if text_length(line, size) <= room:
         return line
     keep = len(line)
-    while keep > 2 and font.getlength(_middle_cut(line, keep)) > room:
+    while keep > 2 and text_length(_middle_cut(line, keep), size) > room:
         keep -= 1
     return _middle_cut(line, keep)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
 
 
 def _middle_cut(line: str, keep: int) -> str:
     head = keep // 2
     return f"{line[:head]}…{line[len(line) - (keep - head) :]}"
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    return font

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from blissmask.config.model import Config
 from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path, read_caption
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
-from blissmask.errors import BlissmaskError, InputError, UsageError
+from blissmask.errors import BlissmaskError, InputError, Problem, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_mask_picture
 from blissmask.media.overlay import TIER_COLOURS, Colour, fit_size, latent_grid, shrink
 from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText
 from blissmask.media.sheets.html_page import is_html_sheet, pack_for_html, side_for, write_html
-from blissmask.media.sheets.png_pages import BOX, is_sheet, pack_for_png, write_png_pages
+from blissmask.media.sheets.png_pages import BOX, is_sheet, letters_missing, pack_for_png, write_png_pages
 from blissmask.media.video import read_frames, read_info
 from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clips import frame_path
@@ -158,9 +158,20 @@ def draw_sheet(
     if in_pages:
         pages = write_png_pages(sheet, cards, text)
         further = f" and {counted(len(pages) - 1, 'more page')}" if len(pages) > 1 else ""
+        if missing := letters_missing(cards):
+            context.reporter.emit(Warned(_without_font(missing)))
     else:
         write_html(sheet, cards, text)
     context.reporter.emit(Noted(f"contact sheet -> {sheet}{further}"))
+
+
+def _without_font(letters: Sequence[str]) -> Problem:
+    """Say which letters are boxes on a sheet; the first ten are named."""
+    named = "".join(letters[:10]) + ("…" if len(letters) > 10 else "")
+    return Problem(
+        f"no font of this machine has {counted(len(letters), 'letter')} of the contact sheet: {named}",
+        fix="install one that has them, such as those of Noto, or write the sheet as `.html`",
+    )
 
 
 def _for_png(card_of: CardOf[ItemT], item: ItemT, *, colours: Sequence[Colour]) -> PackedCard:

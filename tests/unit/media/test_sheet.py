@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,10 @@ from blissmask.media.overlay import (
     subject_labels,
     tier_labels,
 )
+from blissmask.media.sheets import lettering
 from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText, in_order
 from blissmask.media.sheets.html_page import pack_for_html, page_file, side_for, source_hash, write_html
-from blissmask.media.sheets.png_pages import BOX, draw_page, pack_for_png, write_png_pages
+from blissmask.media.sheets.png_pages import BOX, draw_page, letters_missing, pack_for_png, write_png_pages
 from tests.builders.pictures import half_mask, random_rgb, tier_mask
 
 TEXT = SheetText(
@@ -190,3 +192,37 @@ def test_weights_0_and_1_are_dark_and_bright() -> None:
     drawn = colour_weights(np.array([[0, 1]], dtype=np.float32), (20, 10))
     assert drawn[5, 2].mean() < 60
     assert drawn[5, 18].mean() > 150
+
+
+@pytest.fixture
+def only_own_font(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Let the machine have no fonts."""
+    for known in (lettering._font_with, lettering._fonts_here):
+        known.cache_clear()
+    monkeypatch.setattr(lettering, "_in_use", [])
+    monkeypatch.setattr(lettering, "font_folders", lambda: [tmp_path])
+    yield
+    for known in (lettering._font_with, lettering._fonts_here):
+        known.cache_clear()
+
+
+def test_letters_that_no_font_has_are_told(only_own_font: None) -> None:
+    assert letters_missing([packed("kyla.png"), packed("日本.png")]) == ["日", "本"]
+    assert draw_page([packed("日本.png")], TEXT).dtype == np.uint8
+
+
+def test_letters_of_other_scripts_are_written_with_a_font_of_the_machine() -> None:
+    if lettering._font_with("Ж") is None or lettering._font_with("Ж") == lettering._OWN:
+        pytest.skip("this machine has no font with Cyrillic letters beside Pillow's own")
+    assert lettering.letters_without_font(["Ж"]) == []
+    pages = [draw_page([packed(name)], TEXT) for name in ("ЖЖЖ.png", "\U0010fffd\U0010fffd\U0010fffd.png")]
+    assert pages[0].shape == pages[1].shape
+    assert (pages[0] != pages[1]).any()
+    assert lettering.text_length("aЖb", 15) == pytest.approx(
+        sum(lettering.text_length(letter, 15) for letter in ("a", "Жb")), abs=1
+    )
+
+
+def test_a_file_that_is_no_font_is_passed_over(only_own_font: None, tmp_path: Path) -> None:
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    assert letters_missing([packed("日.png")]) == ["日"]
