@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import json
 import re
 import signal
+import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from blissmask.media.image import read_grey
 from tests.builders.pictures import mask_folder, photo_folder, tier_mask
@@ -43,15 +41,13 @@ def address_of(running: Running) -> tuple[int, str]:
 
 def paint_face_everywhere(port: int, path: str) -> int:
     """Do what the page does: open the item and paint all of it; return the status."""
-    rgba = np.full((SIZE_WH[1], SIZE_WH[0], 4), (1, 1, 1, 255), np.uint8)
-    body = io.BytesIO()
-    Image.fromarray(rgba).save(body, "PNG")
+    face_everywhere = zlib.compress(bytes([1]) * (SIZE_WH[0] * SIZE_WH[1]))
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", f"{path}items/0/pictures?large")
         version = json.loads(connection.getresponse().read())["version"]
-        headers = {"origin": f"http://127.0.0.1:{port}", "content-type": "image/png"}
+        headers = {"origin": f"http://127.0.0.1:{port}", "content-type": "application/octet-stream"}
         query = f"base={version}&expected={version}"
-        connection.request("POST", f"{path}items/0/mask?{query}", body.getvalue(), headers)
+        connection.request("POST", f"{path}items/0/mask?{query}", face_everywhere, headers)
         answer = connection.getresponse()
         answer.read()
         return answer.status

@@ -8,6 +8,8 @@ is shown; h, w: of the latent grid; 3 = RGB. Sizes are (width, height) in pixels
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,10 +78,10 @@ class ItemFacts:
 
 @dataclass(frozen=True, slots=True)
 class PackedPicture:
-    """A picture encoded as WebP."""
+    """A picture: WebP, or values as :func:`deflate_values` packs them."""
 
     size_wh: tuple[int, int]
-    webp: bytes
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,18 @@ def pack_photo(rgb_HW3: NDArray[np.uint8]) -> PackedPicture:
     return _pack(rgb_HW3, quality=_QUALITY)
 
 
-def pack_values(values: NDArray[np.uint8]) -> PackedPicture:
-    """Encode labels, grey values or a drawing without loss."""
+def deflate_values(values_HW: NDArray[np.uint8]) -> PackedPicture:
+    """Pack labels or grey values for a page: width and height in 16 bits, little-endian, and a byte a pixel, deflated.
+
+    Not as a picture: browsers that guard against fingerprinting (Brave, Firefox in private windows) change pixels that
+    a page reads back.
+    """
+    height, width = values_HW.shape
+    return PackedPicture((width, height), zlib.compress(struct.pack("<HH", width, height) + values_HW.tobytes(), 9))
+
+
+def pack_drawing(values: NDArray[np.uint8]) -> PackedPicture:
+    """Encode grey values or a drawing without loss."""
     # The least effort: it halves the size already, and more effort takes fifty times as long.
     return _pack(values, lossless=True, quality=0, method=0)
 

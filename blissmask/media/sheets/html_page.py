@@ -25,10 +25,10 @@ from blissmask.media.sheets.card import (
     PackedCard,
     PackedPicture,
     SheetText,
+    deflate_values,
     in_order,
     pack_card,
     pack_photo,
-    pack_values,
 )
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import open_ordinary, read_text
@@ -86,7 +86,7 @@ def side_for(count: int) -> int:
 def pack_for_html(card: Card) -> PackedCard:
     """Encode what the page draws a card from: the photo, its labels and its latent grid."""
     grid_hw = np.rint(card.weights_hw.clip(0, 1) * 255).astype(np.uint8)
-    return pack_card(card, (pack_photo(card.photo_HW3), pack_values(card.labels_HW), pack_values(grid_hw)))
+    return pack_card(card, (pack_photo(card.photo_HW3), deflate_values(card.labels_HW), deflate_values(grid_hw)))
 
 
 def write_html(path: Path, cards: Sequence[PackedCard], text: SheetText) -> None:
@@ -143,7 +143,7 @@ def content_policy(script: str, style: str, *, further: str = "") -> str:
 
 def as_text(picture: PackedPicture) -> str:
     """Return an encoded picture as the page holds it."""
-    return base64.b64encode(picture.webp).decode("ascii")
+    return base64.b64encode(picture.data).decode("ascii")
 
 
 def sheet_facts(items: Sequence[ItemFacts], text: SheetText) -> dict[str, object]:

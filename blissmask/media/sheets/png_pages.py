@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from blissmask.errors import InputError
 from blissmask.media.overlay import Colour, colour_weights, draw_labels, fit_size, shrink
 from blissmask.media.png import read_note, write_png_rgb
-from blissmask.media.sheets.card import Card, PackedCard, PackedPicture, SheetText, in_order, pack_card, pack_values
+from blissmask.media.sheets.card import Card, PackedCard, PackedPicture, SheetText, in_order, pack_card, pack_drawing
 from blissmask.media.sheets.lettering import draw_text, letters_without_font, text_length
 
 BOX = 208
@@ -47,9 +47,9 @@ def pack_for_png(card: Card, colours: Sequence[Colour]) -> PackedCard:
     """
     height, width = card.photo_HW3.shape[:2]
     shown_wh = fit_size((width, height), (BOX, BOX))
-    photo = pack_values(shrink(card.photo_HW3, shown_wh))
-    drawn = pack_values(shrink(draw_labels(card.photo_HW3, card.labels_HW, colours), shown_wh))
-    return pack_card(card, (photo, drawn, pack_values(colour_weights(card.weights_hw, shown_wh))))
+    photo = pack_drawing(shrink(card.photo_HW3, shown_wh))
+    drawn = pack_drawing(shrink(draw_labels(card.photo_HW3, card.labels_HW, colours), shown_wh))
+    return pack_card(card, (photo, drawn, pack_drawing(colour_weights(card.weights_hw, shown_wh))))
 
 
 def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) -> list[Path]:
@@ -108,7 +108,7 @@ def draw_page(cards: Sequence[PackedCard], text: SheetText, *, page: int = 1, pa
 
 
 def _decode(picture: PackedPicture) -> NDArray[np.uint8]:
-    bgr_HW3 = cv2.imdecode(np.frombuffer(picture.webp, np.uint8), cv2.IMREAD_COLOR)
+    bgr_HW3 = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)
     assert bgr_HW3 is not None, "we encoded it ourselves"
     return np.asarray(cv2.cvtColor(bgr_HW3, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 

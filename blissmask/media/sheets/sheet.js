@@ -1,8 +1,9 @@
 // The script of a contact sheet: cards that are drawn when they are seen, and one item seen large.
 //
-// The page holds facts about the items as JSON, and three pictures of each: its photo, a grey picture whose values are
-// labels (0 is darkened, n has the n-th colour of the legend, `facts.plain` is shown as it is), and its weights on the
-// latent grid, 0 to 255. `draw_labels` in media/overlay.py draws the same for PNG pages.
+// The page holds facts about the items as JSON, and three pictures of each: its photo; labels (0 is darkened, n has the
+// n-th colour of the legend, `facts.plain` is shown as it is); and its weights on the latent grid, 0 to 255. The latter
+// two are no pictures for the browser, see `deflate_values` in card.py. `draw_labels` in media/overlay.py draws the same
+// for PNG pages.
 "use strict";
 
 const sheet = (() => {
@@ -32,21 +33,16 @@ const sheet = (() => {
   /** Decode the pictures of an item, as a card shows them or, with `isLarge`, as it is seen large. */
   async function decoded(item, { isLarge }) {
     const blobs = await page.pictures(item, { isLarge });
-    const [photo, labels, grid] = await Promise.all(blobs.map((blob) => createImageBitmap(blob)));
-    return { item, photo, labels: valuesOf(labels), grid: valuesOf(grid) };
+    const [labels, grid] = await Promise.all([valuesOf(blobs[1]), valuesOf(blobs[2])]);
+    return { item, photo: await createImageBitmap(blobs[0]), labels, grid };
   }
 
-  /** Return the values of a grey picture, one byte a pixel. */
-  function valuesOf(bitmap) {
-    const { width, height } = bitmap;
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(bitmap, 0, 0);
-    bitmap.close();
-    const rgba = context.getImageData(0, 0, width, height).data;
-    const values = new Uint8Array(width * height);
-    for (let at = 0; at < values.length; at++) values[at] = rgba[4 * at];
-    return { width, height, values };
+  /** Return deflated values, one byte a pixel. */
+  async function valuesOf(blob) {
+    const stream = blob.stream().pipeThrough(new DecompressionStream("deflate"));
+    const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+    const [width, height] = [bytes[0] + 256 * bytes[1], bytes[2] + 256 * bytes[3]];
+    return { width, height, values: bytes.subarray(4) };
   }
 
   /** Return what to multiply a colour with and what to add to it, for each label as the view has it now. */

@@ -18,7 +18,7 @@ from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD
 from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import SUBJECT_COLOUR, fit_size, subject_labels
 from blissmask.media.png import read_note, write_png_grey
-from blissmask.media.sheets.card import Measure, SheetText, pack_values
+from blissmask.media.sheets.card import Measure, SheetText, deflate_values
 from blissmask.media.sheets.html_page import as_text
 from blissmask.people.face_identity import FaceIdentity
 from blissmask.tasks.instance.answers import NO_ANSWER, Answer, box_of
@@ -131,7 +131,7 @@ class SubjectChooser:
             labels_HW[small_HW] = position
             places.append(_place_in(small_HW))
         self._boxes[number] = [box_of(person.mask_HW) for person in people[:255]]
-        return {"labels": as_text(pack_values(labels_HW)), "count": len(places), "places": places}
+        return {"labels": as_text(deflate_values(labels_HW)), "count": len(places), "places": places}
 
     def choose(self, number: int, person: int, *, is_subject: bool, expected: str) -> str:
         """Write the mask of the subject by what was said so far, and remember it in the scores file.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path, read_cap
 from blissmask.errors import ChangedError, InputError
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.weights import to_weights
-from blissmask.media.image import read_grey, read_image, read_size
+from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import fit_size, latent_grid, shrink
-from blissmask.media.png import SIGNATURE, read_note, write_png_grey
+from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheets.card import Card, ItemFacts, Measure, PackedCard
 from blissmask.media.sheets.html_page import pack_for_html
 from blissmask.storage import atomic
@@ -95,7 +96,7 @@ class Desk:
     Args:
         items: what can be retouched; pages name an item by its position here.
         kind: what is painted.
-        folder: an empty folder of our own, for the bases of masks and for what a page sends.
+        folder: an empty folder of our own, for the bases of masks.
         training_area: pixels of a training picture, for the latent grid.
     """
 
@@ -160,18 +161,18 @@ class Desk:
         )
         return Shown(pack_for_html(card), version)
 
-    def save_mask(self, number: int, edits_png: bytes, *, base: str, expected: str) -> str:
+    def save_mask(self, number: int, edits: bytes, *, base: str, expected: str) -> str:
         """Change a mask as a page painted it, and return its new version.
 
         Args:
             number: the item.
-            edits_png: a PNG of the size of the shown photo: labels, or :data:`UNTOUCHED`.
+            edits: a byte for each pixel of the shown photo, deflated: a label, or :data:`UNTOUCHED`.
             base: the version that was painted on.
             expected: the version that is replaced.
 
         Raises:
             ChangedError: the mask is another one by now, or the base is not one that a page was shown.
-            InputError: the picture is not what a page sends.
+            InputError: the edits are not what a page sends.
             MediaError, MachineError: a file cannot be read or written; the mask is as it was.
         """
         item = self.item(number)
@@ -179,7 +180,7 @@ class Desk:
             self.refuse_changed(item, expected)
             if base != NO_FILE and not self._base(number, base).exists():
                 raise ChangedError("the mask was shown by an earlier run; open the item again", where=[item.mask])
-            edits_HW = self._edits(item, edits_png)
+            edits_HW = self._inflated(item, edits)
             self.keep_copy(item.mask)
             if (edits_HW == UNTOUCHED).all():
                 self._restore(number, base)
@@ -254,17 +255,17 @@ class Desk:
             return np.zeros((height, width), np.uint8)
         return read_grey(self._base(number, version))
 
-    def _edits(self, item: RetouchItem, edits_png: bytes) -> NDArray[np.uint8]:
-        """Decode what a page sent; its size is checked before its pixels are."""
-        size_wh = fit_size(item.size_wh, (SIDE, SIDE))
-        path = self._folder / "edits.png"
-        path.write_bytes(edits_png)
+    def _inflated(self, item: RetouchItem, edits: bytes) -> NDArray[np.uint8]:
+        """Return what a page sent; never more is inflated than the picture has pixels."""
+        width, height = fit_size(item.size_wh, (SIDE, SIDE))
         try:
-            if not edits_png.startswith(SIGNATURE) or read_size(path) != size_wh:
-                raise InputError("the page sent no PNG of the size of its picture")
-            edits_HW = read_grey(path)
-        finally:
-            path.unlink()
+            # One byte more, so that too many are seen.
+            inflated = zlib.decompressobj().decompress(edits, width * height + 1)
+        except zlib.error as error:
+            raise InputError("the page sent edits that are damaged") from error
+        if len(inflated) != width * height:
+            raise InputError("the page sent edits of another size than its picture")
+        edits_HW = np.frombuffer(inflated, np.uint8).reshape(height, width)
         if not np.isin(edits_HW, [*range(len(self.kind.values)), UNTOUCHED]).all():
             raise InputError("the page sent values that are no labels")
         return edits_HW
@@ -306,5 +307,6 @@ def _content(path: Path) -> bytes | None:
 
 
 def most_bytes_of_edits(item: RetouchItem) -> int:
-    """Return how large a PNG of what was painted can be: four bytes a pixel that do not shrink, and what holds them."""
-    return 4 * math.prod(fit_size(item.size_wh, (SIDE, SIDE))) + 2**16
+    """Return how large edits can be: a byte a pixel that does not shrink, and a little for what frames them."""
+    pixels = math.prod(fit_size(item.size_wh, (SIDE, SIDE)))
+    return pixels + pixels // 1000 + 1000

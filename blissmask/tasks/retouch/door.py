@@ -18,9 +18,8 @@ from starlette.responses import Response
 ADDRESS = "127.0.0.1"
 """The only address that is listened on: nothing outside this machine reaches it."""
 
-_JSON, _PNG = "application/json", "image/png"
-# Neither is a type that a form of another page can send without asking first.
-_TYPES = (_JSON, _PNG)
+_TYPES = ("application/json", "application/octet-stream")
+"""What our page sends; neither is a type that a form of another page can send without asking first."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

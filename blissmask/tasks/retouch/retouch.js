@@ -84,12 +84,12 @@ const retouch = (() => {
   /** Save what was painted on the open item. */
   function saveMask() {
     const mine = work;
-    const edits = pngOf(mine.touched, mine.labels);
+    const edits = deflated(mine.touched.slice());
     later(async () => {
       const query = new URLSearchParams({ base: mine.base, expected: mine.version });
       const told = await ask(pathOf(mine.item, `mask?${query}`), {
         method: "POST",
-        headers: { "content-type": "image/png" },
+        headers: { "content-type": "application/octet-stream" },
         body: await edits,
       });
       await changed(mine, told);
@@ -103,18 +103,13 @@ const retouch = (() => {
     sheet.refresh(mine.item);
     if (mine !== work) return;
     const small = await ask(pathOf(mine.item, "pictures"));
-    const grid = await createImageBitmap(sheet.blobOf(small.pictures[2]));
-    if (mine === work) sheet.drawGrid(element("large-grid"), sheet.valuesOf(grid));
+    const grid = await sheet.valuesOf(sheet.blobOf(small.pictures[2]));
+    if (mine === work) sheet.drawGrid(element("large-grid"), grid);
   }
 
-  /** Return labels as a grey PNG. */
-  function pngOf(values, { width, height }) {
-    const canvas = new OffscreenCanvas(width, height);
-    const image = new ImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    for (let at = 0; at < values.length; at++) pixels[at] = 0xff000000 + values[at] * 0x010101;
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    return canvas.convertToBlob({ type: "image/png" });
+  /** Return bytes deflated. */
+  function deflated(bytes) {
+    return new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"))).blob();
   }
 
   // --- Opening an item ------------------------------------------------------------------------------------------
@@ -136,7 +131,7 @@ const retouch = (() => {
     element("people-count").textContent = "looking for people …";
     try {
       const told = await ask(pathOf(item, "people"));
-      const labels = sheet.valuesOf(await createImageBitmap(sheet.blobOf(told.labels)));
+      const labels = await sheet.valuesOf(sheet.blobOf(told.labels));
       if (work?.item !== item) return;
       people = { labels, count: told.count, places: told.places };
       element("people-count").textContent = told.count === 1 ? "1 person" : `${told.count} people`;
@@ -294,7 +289,7 @@ const retouch = (() => {
   async function reopen() {
     const { item } = work;
     const told = await ask(pathOf(item, "pictures?large"));
-    const labels = sheet.valuesOf(await createImageBitmap(sheet.blobOf(told.pictures[1])));
+    const labels = await sheet.valuesOf(sheet.blobOf(told.pictures[1]));
     if (work.item !== item) return;
     work.labels.values.set(labels.values);
     work.touched.fill(UNTOUCHED);

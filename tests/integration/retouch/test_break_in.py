@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import socket
-import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -79,7 +78,10 @@ def save(server: Retouching, body: bytes, **headers: str) -> int:
         server,
         inside(server, f"items/0/mask?base={version}&expected={version}"),
         method="POST",
-        headers={"content-type": "image/png", **{name.replace("_", "-"): value for name, value in headers.items()}},
+        headers={
+            "content-type": "application/octet-stream",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        },
         body=body,
     )[0]
 
@@ -132,7 +134,9 @@ def test_what_another_page_sends_is_refused(server: Retouching, headers: Mapping
     assert ask(server, path, method="POST", headers={**JSON, **headers}, body=body)[0] == 403
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "image/png", ""]
+)
 def test_what_a_form_can_send_is_refused(server: Retouching, kind: str) -> None:
     path = inside(server, "items/0/caption")
     assert ask(server, path, method="POST", headers={"content-type": kind}, body=b"{}")[0] == 415
@@ -165,7 +169,7 @@ def test_a_body_that_turns_out_huge_is_cut_off(server: Retouching) -> None:
     path = inside(server, f"items/0/mask?base={version}&expected={version}")
     head = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\norigin: http://127.0.0.1:{server.port}\r\n"
-        "content-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
+        "content-type: application/octet-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     part = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
     sent = 0
@@ -178,14 +182,12 @@ def test_a_body_that_turns_out_huge_is_cut_off(server: Retouching) -> None:
     assert sent < 200
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def test_edits_that_would_unpack_to_more_than_the_picture_are_not_unpacked(server: Retouching) -> None:
+    assert save(server, zlib.compress(bytes(2_000_000), 9)) == 400
 
 
-def test_a_picture_that_would_unpack_to_gigabytes_is_not_unpacked(server: Retouching) -> None:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
-    data = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    assert save(server, b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")) == 400
+def test_pictures_are_not_taken(server: Retouching) -> None:
+    assert save(server, b"\x89PNG\r\n\x1a\n" + bytes(100)) == 400
 
 
 @pytest.mark.parametrize(
