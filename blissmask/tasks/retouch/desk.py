@@ -105,14 +105,15 @@ class Desk:
         self.captioned: set[int] = set()
         self._folder, self._area = folder, training_area
         self._copied: set[Path] = set()
-        self._first: dict[int, str] = {}
+        # What pages were shown of each item, in order: what they name is compared with it, and never becomes a path.
+        self._versions: dict[int, list[str]] = {}
         self._now: dict[int, str] = {}
         self.turn = threading.RLock()
 
     @property
     def retouched(self) -> list[int]:
         """Return the items whose masks are others than when they were first shown."""
-        return sorted(number for number, version in self._now.items() if version != self._first[number])
+        return sorted(number for number, version in self._now.items() if version != self._versions[number][0])
 
     def item(self, number: int) -> RetouchItem:
         """Return an item by its position.
@@ -178,7 +179,7 @@ class Desk:
         item = self.item(number)
         with self.turn:
             self.refuse_changed(item, expected)
-            if base != NO_FILE and not self._base(number, base).exists():
+            if base not in self._versions.get(number, ()):
                 raise ChangedError("the mask was shown by an earlier run; open the item again", where=[item.mask])
             edits_HW = self._inflated(item, edits)
             self.keep_copy(item.mask)
@@ -237,16 +238,14 @@ class Desk:
         """Keep the content of a mask as a base, and return its version."""
         content = _content(self.items[number].mask)
         version = self._now[number] = _version_of(content)
-        self._first.setdefault(number, version)
-        base = self._base(number, version)
-        if content is not None and not base.exists():
-            base.write_bytes(content)
+        shown = self._versions.setdefault(number, [])
+        if version not in shown:
+            shown.append(version)
+            if content is not None:
+                self._base(number, version).write_bytes(content)
         return version
 
     def _base(self, number: int, version: str) -> Path:
-        # A page names a version, and it becomes part of a path: only what we could have named is one.
-        if len(version) != _VERSION_LETTERS or not version.isalnum():
-            return self._folder / NO_FILE
         return self._folder / f"{number}-{version}.png"
 
     def _grey(self, number: int, version: str) -> NDArray[np.uint8]:
@@ -287,13 +286,10 @@ class Desk:
             atomic.write_bytes(mask, read_bytes(self._base(number, base)))
 
 
-_VERSION_LETTERS = 32
-
-
 def _version_of(content: bytes | None) -> str:
     if content is None:
         return NO_FILE
-    return hashlib.blake2b(content, digest_size=_VERSION_LETTERS // 2).hexdigest()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _content(path: Path) -> bytes | None:

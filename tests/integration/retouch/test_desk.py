@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def test_the_mask_of_another_writer_is_not_replaced(desk: Desk) -> None:
 @pytest.mark.parametrize("base", ["0" * 32, "../../a.png", "../photos/a.png\0" + "a" * 16, ""])
 def test_a_base_that_was_never_shown_is_refused(desk: Desk, base: str) -> None:
     version = desk.pictures(0, side=SIDE).version
+    (desk._folder / "0-.png").write_bytes(desk.items[0].mask.read_bytes())
     with pytest.raises(ChangedError):
         desk.save_mask(0, deflated(edits()), base=base, expected=version)
 
@@ -133,6 +135,16 @@ def test_what_is_no_painting_changes_nothing(desk: Desk, sent: bytes) -> None:
     with pytest.raises(InputError):
         desk.save_mask(0, sent, base=version, expected=version)
     assert tree(desk.items[0].mask.parent) == before
+
+
+def test_edits_that_would_fill_the_memory_are_not_inflated(desk: Desk) -> None:
+    version, bomb = desk.pictures(0, side=SIDE).version, zlib.compress(bytes(50_000_000))
+    tracemalloc.start()
+    with pytest.raises(InputError):
+        desk.save_mask(0, bomb, base=version, expected=version)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5_000_000
 
 
 def test_a_large_photo_is_painted_on_in_small(tmp_path: Path) -> None:
