@@ -110,6 +110,11 @@ class MaskLossSection(Section):
         panel=_PANEL,
         ge=0,
     )
+    prior_mask: Literal["threshold", "continuous"] = option(
+        "threshold",
+        "What is held: cells outside the mask, or every cell by 1 minus its loss weight, as the mask fork does",
+        panel=_PANEL,
+    )
     prior_mask_threshold: Number = option(
         0.1, "Cells whose mask weight, before gamma and floor, is below this are outside", panel=_PANEL, gt=0, le=1
     )
@@ -117,8 +122,12 @@ class MaskLossSection(Section):
         0, "Hold to the base model only at noise levels of at least this, 0 to 1000", panel=_PANEL, ge=0, le=1000
     )
     prior_decay: Literal["constant", "linear", "cosine"] = option(
-        "constant", "How the hold weakens from full noise to none", panel=_PANEL
+        "constant", "How the hold weakens from `prior_decay_start` to no noise", panel=_PANEL
     )
+    prior_decay_start: Int = option(
+        1000, "Noise level below which `prior_decay` begins, 1 to 1000", panel=_PANEL, ge=1, le=1000
+    )
+    prior_warmup_steps: Int = option(0, "Steps over which the hold rises from 0", panel=_PANEL, ge=0)
     trigger_free_weight: Number = option(
         0.0,
         "With `class_word` instead of `trigger` in captions, keep what the mask shows as the base model draws it; then "

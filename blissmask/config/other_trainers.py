@@ -148,6 +148,8 @@ INSTEAD: tuple[tuple[tuple[str, ...], str], ...] = (
     (("mask_area_scale_beta",), "`--mask-area-beta`"),
     (("mask_blur_kernel_size", "mask_blur_radius"), "`--mask-feather`, in latent cells"),
     (("prior_preservation_timestep_threshold",), "`--prior-min-timestep`"),
+    (("prior_decay_schedule", "prior_decay_timestep_start"), "`--prior-decay`, `--prior-decay-start`"),
+    (("prior_decay_warmup_ratio",), "`--prior-warmup-steps`, in steps"),
     (("prior_teacher_mode", "prior_teacher_eval"), "leave it out: the teacher is the base model, without dropout"),
     (
         ("cache_mask_gamma", "cache_mask_min_weight"),

@@ -230,7 +230,7 @@ def _prepare(
     ):
         levels_B = _draw_levels_of(batch, learner, rule)
         area_B = batch.mean_weights**rule.area_beta
-        prior_B = 0.0 if rule.prior is None else rule.prior.strengths(levels_B)
+        prior_B = 0.0 if rule.prior is None else rule.prior.strengths(levels_B, step=step)
         trigger_free_B = 0.0 if trigger_free is None else trigger_free.strengths(levels_B)
         prepared.append(
             _PreparedBatch(

@@ -53,7 +53,7 @@ THEIRS = """
 
     use_mask_loss mask_gamma mask_min_weight mask_loss_scale normalize_per_sample mask_blur_kernel_size mask_blur_radius
     mask_area_scale_beta prior_preservation_weight prior_mask_threshold prior_preservation_timestep_threshold prior_teacher_mode
-    prior_teacher_eval cache_mask_gamma cache_mask_min_weight masked_loss
+    prior_teacher_eval prior_decay_schedule prior_decay_timestep_start prior_decay_warmup_ratio cache_mask_gamma cache_mask_min_weight masked_loss
 """
 
 SECTIONS = {section for command in COMMANDS for section in command.sections} | {"run"}

@@ -60,8 +60,7 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
 
 
 def _open_store(plan: TrainPlan) -> ItemStore:
-    headers, weights, prior = plan.data.headers, plan.weights, plan.rule.prior
-    threshold = None if prior is None else prior.mask_threshold
+    headers, weights = plan.data.headers, plan.weights
 
     def read(position: int) -> TrainingItem:
         header = headers[position]
@@ -71,7 +70,7 @@ def _open_store(plan: TrainPlan) -> ItemStore:
             header,
             load_entry(header),
             rule=rule,
-            prior_threshold=threshold,
+            prior=plan.rule.prior,
             latent=plan.family.latent,
             class_text=None if plan.rule.trigger_free is None else load_class_text(header),
             shown_frames=plan.family.task.shown_frames,

@@ -77,7 +77,9 @@ def prior_rule(section: MaskLossSection) -> PriorRule | None:
         weight=section.prior_preservation_weight,
         min_level=section.prior_min_timestep / FULL_NOISE,
         decay=section.prior_decay,
-        mask_threshold=section.prior_mask_threshold,
+        mask_threshold=section.prior_mask_threshold if section.prior_mask == "threshold" else None,
+        decay_start=section.prior_decay_start / FULL_NOISE,
+        warmup_steps=section.prior_warmup_steps,
     )
 
 

@@ -17,6 +17,7 @@ from blissmask.cachefile.layout import OURS
 from blissmask.errors import CacheError, Hint
 from blissmask.families.protocol import LatentSpec
 from blissmask.training.weighting.loss import EMPTY_MASS, channels_of_a_weight, weight_masses
+from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
 
@@ -30,7 +31,7 @@ class TrainingItem:
         weights_1fhw: loss weights, float32, of each latent cell, or of its n x n sub-cells, (1, f, n * h, n * w).
             Outside and regions lie on the same grid. None when the item has no mask or the mask loss is off; every cell
             then counts 1.
-        outside_1fhw: 1.0 in cells that the prior term holds to the base model, else 0.0; None when there are none.
+        outside_1fhw: how much the prior term holds each cell to the base model, 0..1; None when it holds none.
         regions_4fhw: share of each cell that is face, body, hair, background; None when unknown.
         conditioning: text and image conditioning by content name.
         class_text: the text conditioning of the caption with the class word instead of the trigger; None where there is
@@ -102,7 +103,7 @@ def make_item(
     entry: CacheEntry,
     *,
     rule: WeightRule | None,
-    prior_threshold: float | None,
+    prior: PriorRule | None,
     latent: LatentSpec | None = None,
     shown_frames: int = 0,
     class_text: Mapping[str, Tensor] | None = None,
@@ -113,8 +114,7 @@ def make_item(
         header: names the entry in messages.
         entry: its tensors.
         rule: how weights are shaped; None when the mask loss is off.
-        prior_threshold: mask weight (before gamma and floor) below which a cell is outside; None without the prior
-            term.
+        prior: says which cells are outside; None without the prior term.
         latent: the family's, which brings cached latents to the spread of noise; None trains on them as they are.
         shown_frames: the family's; an item with no more frames than that predicts all of them.
         class_text: as in :class:`TrainingItem`.
@@ -138,7 +138,7 @@ def make_item(
         name=header.stem,
         latents_Cfhw=latents_Cfhw,
         weights_1fhw=weights_1fhw,
-        outside_1fhw=None if weights_1fhw is None else _outside(entry, prior_threshold, shown),
+        outside_1fhw=_outside(entry, weights_1fhw, prior),
         regions_4fhw=None if entry.regions_4fhw is None else entry.regions_4fhw[:, shown:],
         conditioning=entry.conditioning,
         mass=mass,
@@ -160,12 +160,12 @@ def _on_finest_grid(entry: CacheEntry) -> CacheEntry:
     )
 
 
-def _outside(entry: CacheEntry, threshold: float | None, shown: int) -> Tensor | None:
-    """Return the cells that the prior term holds, (1, f, h, w) float32 of 0 and 1; None when there are none."""
-    if threshold is None or entry.weights_1fhw is None:
+def _outside(entry: CacheEntry, weights_1fhw: Tensor | None, prior: PriorRule | None) -> Tensor | None:
+    """Return how much the prior term holds each cell, (1, f, h, w); None when it holds none."""
+    if prior is None or entry.weights_1fhw is None or weights_1fhw is None:
         return None
-    # The mask counts as it was cached: cells that only weigh less in training, such as hair, are not outside.
-    outside_1fhw = (entry.weights_1fhw[:, shown:] < threshold).float()
+    frames = weights_1fhw.shape[1]
+    outside_1fhw = prior.outside(entry.weights_1fhw[:, -frames:], weights_1fhw)
     return outside_1fhw if bool(outside_1fhw.any()) else None
 
 

@@ -140,7 +140,10 @@ def _left_out_line(entries: int) -> list[str]:
 def _prior_line(prior: PriorRule | None) -> list[str]:
     if prior is None:
         return []
-    return [f" mask weight below {prior.mask_threshold}: held to the base model, {prior.weight} times as strongly"]
+    which = "every cell, by 1 minus its loss weight"
+    if prior.mask_threshold is not None:
+        which = f"mask weight below {prior.mask_threshold}"
+    return [f" {which}: held to the base model, {prior.weight} times as strongly"]
 
 
 def _count_line(totals: MaskTotals) -> str:

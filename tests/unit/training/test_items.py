@@ -11,6 +11,7 @@ from blissmask.errors import CacheError
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import make_item
+from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
 RULE = WeightRule(gamma=1.0, min_weight=0.0)
@@ -20,7 +21,7 @@ def make(
     weights,
     *,
     rule=RULE,
-    prior_threshold=None,
+    prior=None,
     latents=None,
     regions=None,
     latent=None,
@@ -30,9 +31,7 @@ def make(
     latents = torch.ones(16, 1, 1, 4) if latents is None else latents
     header = CacheHeader(Path("a.safetensors"), Path("a_te.safetensors"), "a", tuple(latents.shape), {}, metadata)
     entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)})
-    return make_item(
-        header, entry, rule=rule, prior_threshold=prior_threshold, latent=latent, shown_frames=shown_frames
-    )
+    return make_item(header, entry, rule=rule, prior=prior, latent=latent, shown_frames=shown_frames)
 
 
 def cells(*values):
@@ -40,19 +39,19 @@ def cells(*values):
 
 
 def test_outside_are_the_cells_whose_cached_weight_is_below_the_threshold():
-    item = make(cells(1.0, 0.5, 0.05, 0.0), prior_threshold=0.1)
+    item = make(cells(1.0, 0.5, 0.05, 0.0), prior=PriorRule(1.0, mask_threshold=0.1))
     assert item.outside_1fhw.flatten().tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
 def test_a_floor_or_a_tier_weight_does_not_change_what_is_outside():
     regions = torch.eye(4).reshape(4, 1, 1, 4)
     rule = WeightRule(gamma=1.0, min_weight=0.3, own_weights=dict(zip(TIERS, (1.0, 0.0, 0.0, 0.0), strict=True)))
-    item = make(cells(1.0, 0.5, 0.3, 0.0), rule=rule, regions=regions, prior_threshold=0.1)
+    item = make(cells(1.0, 0.5, 0.3, 0.0), rule=rule, regions=regions, prior=PriorRule(1.0, mask_threshold=0.1))
     assert item.outside_1fhw.flatten().tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 def test_a_mask_without_an_outside_has_none():
-    assert make(torch.ones(1, 1, 1, 4), prior_threshold=0.1).outside_1fhw is None
+    assert make(torch.ones(1, 1, 1, 4), prior=PriorRule(1.0, mask_threshold=0.1)).outside_1fhw is None
 
 
 def test_without_mask_loss_the_weights_are_left_aside():
@@ -91,7 +90,12 @@ def test_large_finite_latents_are_not_taken_for_infinite():
 def test_frames_that_are_shown_are_left_out_of_weights_outside_and_regions():
     weights = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 1, 4)
     regions = torch.arange(3.0).reshape(1, 3, 1, 1).expand(4, 3, 1, 4)
-    options = {"latents": torch.ones(16, 3, 1, 4), "regions": regions, "prior_threshold": 0.1, "shown_frames": 1}
+    options = {
+        "latents": torch.ones(16, 3, 1, 4),
+        "regions": regions,
+        "prior": PriorRule(1.0, mask_threshold=0.1),
+        "shown_frames": 1,
+    }
     item = make(weights, **options)
     assert item.weights_1fhw[..., 0].flatten().tolist() == [0.5, 0.0]
     assert item.outside_1fhw[..., 0].flatten().tolist() == [0.0, 1.0]
@@ -107,9 +111,17 @@ def test_a_picture_of_one_frame_predicts_it_whatever_clips_are_shown():
 
 
 def test_a_copy_of_an_item_has_memory_of_its_own():
-    item = make(cells(1.0, 0.5, 0.0, 0.0), regions=torch.eye(4).reshape(4, 1, 1, 4), prior_threshold=0.1)
+    item = make(
+        cells(1.0, 0.5, 0.0, 0.0), regions=torch.eye(4).reshape(4, 1, 1, 4), prior=PriorRule(1.0, mask_threshold=0.1)
+    )
     copy = item.copied()
     for name in ("latents_Cfhw", "weights_1fhw", "outside_1fhw", "regions_4fhw"):
         assert torch.equal(getattr(copy, name), getattr(item, name))
         assert getattr(copy, name).data_ptr() != getattr(item, name).data_ptr()
     assert copy.conditioning["t5"].data_ptr() != item.conditioning["t5"].data_ptr()
+
+
+def test_a_continuous_prior_holds_what_the_loss_weights_leave():
+    rule = WeightRule(gamma=2.0, min_weight=0.0)
+    item = make(cells(1.0, 0.5, 0.0, 0.0), rule=rule, prior=PriorRule(1.0, mask_threshold=None))
+    assert item.outside_1fhw.flatten().tolist() == [0.0, 0.75, 1.0, 1.0]

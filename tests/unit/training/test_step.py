@@ -140,6 +140,43 @@ def test_prior_decays_towards_low_noise():
     assert PriorRule(2.0, decay="cosine").strengths(levels).tolist() == pytest.approx([2.0, 1.0, 0.0])
 
 
+def test_the_decay_begins_at_its_start():
+    levels = torch.tensor([1.0, 0.5, 0.25, 0.0])
+    assert PriorRule(2.0, decay="linear", decay_start=0.5).strengths(levels).tolist() == [2.0, 2.0, 1.0, 0.0]
+    cosine = PriorRule(2.0, decay="cosine", decay_start=0.5).strengths(levels)
+    assert cosine.tolist() == pytest.approx([2.0, 2.0, 1.0, 0.0])
+
+
+def test_the_prior_warms_up_step_by_step():
+    warming = PriorRule(2.0, warmup_steps=4)
+    assert [float(warming.strengths(torch.ones(1), step=step)) for step in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+
+
+def test_a_step_warms_the_prior_up_by_its_own_number(noise_by_item):
+    warming = rule(prior=PriorRule(1.0, warmup_steps=4))
+    half = rule(prior=PriorRule(0.5))
+    second, _ = update_of([collate([prior_item()], 0)], warming, step=1)
+    assert torch.allclose(second, update_of([collate([prior_item()], 0)], half)[0], atol=1e-7)
+
+
+def test_a_continuous_prior_holds_by_what_is_not_learned(noise_by_item):
+    """The gradient of both terms is that of the formula, written out."""
+    weights = rows(0.75, 0.25)
+    item = make_item(0, weights=weights, outside=PriorRule(1.0, mask_threshold=None).outside(weights, weights))
+    learner = make_learner()
+    base = learner.denoiser.module.mix.get_base_layer().weight.detach()
+    target, inputs = step_module.noise_batch(collate([item], 0), torch.tensor([0.5]), seed=1, device=CPU)
+    teacher = torch.einsum("oc,bcfhw->bofhw", base, inputs.noisy_BCFHW)
+    pred = learner.denoiser.predict(inputs)
+    held = 1 - weights
+    loss = ((pred - target).square() * weights).sum() / (4 * weights.sum())
+    loss = loss + 0.7 * ((pred - teacher).square() * held).sum() / (4 * held.sum())
+    parameters = [parameter for _, parameter in learner.lora.named_parameters()]
+    expected = torch.cat([-gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
+    update, _ = update_of([collate([item], 0)], rule(prior=PriorRule(0.7, mask_threshold=None)))
+    assert torch.allclose(update, expected, atol=1e-6)
+
+
 def test_noise_depends_on_the_micro_batch_number_alone():
     batch = collate([make_item(0)], 3)
     torch.manual_seed(0)

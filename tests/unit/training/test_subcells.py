@@ -16,6 +16,7 @@ from blissmask.training.weighting.loss import (
     weight_masses,
     weighted_sums,
 )
+from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
 CHANNELS, ROWS, COLUMNS = 8, 2, 3
@@ -46,10 +47,10 @@ def entry(*, subweights=None, subregions=None, weights=None, regions=None, seed=
     return CacheEntry(latents, plain, regions, {}, subweights, subregions)
 
 
-def item(name="a", *, rule=PLAIN_RULE, prior_threshold=None, **planes):
+def item(name="a", *, rule=PLAIN_RULE, prior=None, **planes):
     made = entry(**planes)
     header = CacheHeader(None, None, name, tuple(made.latents_Cfhw.shape), {}, {})
-    return make_item(header, made, rule=rule, prior_threshold=prior_threshold)
+    return make_item(header, made, rule=rule, prior=prior)
 
 
 def test_errors_times_weights_are_those_of_a_weight_for_every_channel():
@@ -85,7 +86,12 @@ def test_gamma_floor_prior_and_region_weights_reach_the_parts():
     shares = torch.zeros(4, 1, 2 * ROWS, 2 * COLUMNS)
     shares[0, ..., 0], shares[3, ..., 1:] = 1.0, 1.0
     halves = shares[:1] + 0.25 * shares[3:]
-    made = item(rule=WeightRule(gamma=2.0, min_weight=0.1), prior_threshold=0.3, subweights=halves, subregions=shares)
+    made = item(
+        rule=WeightRule(gamma=2.0, min_weight=0.1),
+        prior=PriorRule(1.0, mask_threshold=0.3),
+        subweights=halves,
+        subregions=shares,
+    )
     assert made.weights_1fhw[0, 0, 0, :2].tolist() == pytest.approx([1.0, 0.25**2 * 0.9 + 0.1])
     assert made.outside_1fhw[0, 0, 0, :2].tolist() == [0.0, 1.0]
     assert made.mass == pytest.approx(2 * made.weights_1fhw.sum().item())

@@ -112,7 +112,7 @@ def test_cached_latents_become_those_of_the_pipeline():
 def batch_of(folder):
     family = family_of("z-image")
     headers = list_headers(folder, family.cache_suffix)
-    options = {"rule": None, "prior_threshold": None, "latent": family.latent}
+    options = {"rule": None, "prior": None, "latent": family.latent}
     return collate([make_item(header, load_entry(header), **options) for header in headers], 0)
 
 

@@ -46,7 +46,7 @@ def make_batch(folder, name, task):
     family = family_of(name, task)
     write_cache(folder, family)
     rule = WeightRule(gamma=0.7, min_weight=0.0)
-    options = {"rule": rule, "prior_threshold": 0.1, "latent": family.latent}
+    options = {"rule": rule, "prior": PriorRule(1.0, mask_threshold=0.1), "latent": family.latent}
     return collate(
         [make_item(header, load_entry(header), **options) for header in list_headers(folder, family.cache_suffix)], 0
     )

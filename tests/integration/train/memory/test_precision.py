@@ -35,7 +35,7 @@ def adapted(name, task, shape, dtype):
 def inputs_of(folder, name, task):
     family = family_of(name, task)
     write_cache(folder, family)
-    options = {"rule": None, "prior_threshold": None, "latent": family.latent}
+    options = {"rule": None, "prior": None, "latent": family.latent}
     batch = collate(
         [make_item(header, load_entry(header), **options) for header in list_headers(folder, family.cache_suffix)], 0
     )

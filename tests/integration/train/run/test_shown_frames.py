@@ -21,7 +21,7 @@ def test_a_family_says_which_frames_it_does_not_predict(tmp_path, name, task):
     """Their prediction is the target itself; every other frame's is not."""
     family = family_of(name, task)
     write_cache(tmp_path, family)
-    options = {"rule": None, "prior_threshold": None, "latent": family.latent}
+    options = {"rule": None, "prior": None, "latent": family.latent}
     batch = collate(
         [make_item(header, load_entry(header), **options) for header in list_headers(tmp_path, family.cache_suffix)], 0
     )

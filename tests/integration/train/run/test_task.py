@@ -123,7 +123,7 @@ def inputs_of(cache):
 
 
 def items(cache, **options):
-    options = {"rule": None, "prior_threshold": None, **options}
+    options = {"rule": None, "prior": None, **options}
     return [make_item(header, load_entry(header), **options) for header in list_headers(cache, CACHE_SUFFIX)]
 
 
