@@ -193,6 +193,11 @@ class DatasetSection(GeneralSection):
         False, "Take the mask from the alpha channel where a picture has one", panel=_DATA, first=True
     )
     require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA, first=True)
+    prior: Switch = option(
+        False,
+        "Hold these items to the base model and learn nothing from them: photos of other people, for regularisation",
+        panel=_DATA,
+    )
     control_directory: FilePath | None = option(None, "Folder of control pictures", panel=_DATA)
     multiple_target: Switch = option(
         False, "Read `NAME_0.png`, `NAME_1.png` ... as layers of `NAME.png`", panel=_DATA, hidden=True

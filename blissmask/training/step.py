@@ -349,7 +349,7 @@ def _totals(prepared: Sequence[_PreparedBatch], processes: Processes) -> dict[st
         totals["cells"] += len(batch.names) * batch.numbers_per_item
         totals["level"] += float(part.levels_B.sum())
         totals["mass"] += float(batch.masses_B.sum())
-        totals["empty"] += int((batch.masses_B <= EMPTY_MASS).sum())
+        totals["empty"] += 0 if batch.prior_only else int((batch.masses_B <= EMPTY_MASS).sum())
         totals["masked"] += batch.weights_B1FHW is not None
         totals["learned"] += bool(part.coefficients_B.any())
         totals["prior"] += int((part.prior_coefficients_B > 0).sum())

@@ -193,8 +193,15 @@ def _make_dataset(config: Config, model: Model, section: DatasetSection, number:
         tiers=config.masks.tiers,
         empty_mask=config.cache.empty_mask,
         one_frame=_one_frame(config, model, section, number),
-        class_words=class_words(section, number) if config.mask_loss.trigger_free_weight else None,
+        class_words=_class_words(config, section, number),
     )
+
+
+def _class_words(config: Config, section: DatasetSection, number: int) -> tuple[str, str] | None:
+    # Items that are only held to the base model are held as they are described.
+    if section.prior or not config.mask_loss.trigger_free_weight:
+        return None
+    return class_words(section, number)
 
 
 def _refuse_photos_as_masks(section: DatasetSection, number: int) -> None:

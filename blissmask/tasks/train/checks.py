@@ -299,6 +299,8 @@ def check_class_texts(config: Config, sets: Sequence[CachedSet]) -> None:
     """
     stale, count = [], 0
     for cached in sets:
+        if cached.prior_only:
+            continue
         words = class_words(config.datasets[cached.number - 1], cached.number)
         for header in cached.headers:
             text = read_metadata(header.text_path)

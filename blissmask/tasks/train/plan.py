@@ -26,7 +26,7 @@ from blissmask.tasks.train.memory.fit_memory import fit_memory
 from blissmask.tasks.train.memory.forecast import forecast, is_cached
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
-from blissmask.tasks.train.rules import base_loras, step_rule, weight_rule
+from blissmask.tasks.train.rules import base_loras, prior_rule, step_rule, weight_rule
 from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.stale import stale_warnings
@@ -157,13 +157,13 @@ def plan_training(config: Config) -> TrainPlan:
     config = memory.config
     steps = plan_steps(config, family, data, processes)
     names = _output_names(config, family, steps)
-    rule = step_rule(config)
+    rule = step_rule(config, has_prior_sets=bool(data.prior_only))
     if rule.trigger_free is not None:
         check_class_texts(config, data.sets)
     base = check_base_loras(base_loras(config.lora), family, steps.experts)
     warnings = [
         *memory.warnings,
-        *mask_warnings(config, family, data.sets, weights, rule.prior),
+        *mask_warnings(config, family, data.sets, weights, prior_rule(config.mask_loss)),
         *empty.warnings,
         *number_warnings(config),
         *base.warnings,
@@ -238,13 +238,25 @@ def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
     if plan.processes.count > 1:
         rows.append(("processes", str(plan.processes.count)))
     rows.append(("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"))
-    cost = step_cost(plan.rule, checkpointing=plan.config.memory.gradient_checkpointing)
+    if data.prior_only:
+        rows.append(("only held to the base model", str(len(data.prior_only))))
+    cost = cost_of(plan)
     if cost:
         rows.append(("cost of a step", cost))
     if plan.previews is not None:
         rows.append(("previews", plan.previews.describe(plan.config.previews)))
     rows += model_rows
     return Table("Training", ("setting", "value"), tuple(rows))
+
+
+def cost_of(plan: TrainPlan) -> str:
+    """Return what a step costs, in one line; empty where nothing is held to the base model."""
+    return step_cost(
+        plan.rule,
+        checkpointing=plan.config.memory.gradient_checkpointing,
+        prior_share=plan.data.prior_share,
+        holds_outside=prior_rule(plan.config.mask_loss) is not None,
+    )
 
 
 def _mask_table(weights: WeightRule | None) -> list[Table]:

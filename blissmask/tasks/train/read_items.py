@@ -8,8 +8,8 @@ from blissmask.cachefile.read import load_class_text, load_entry
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
-from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.steps import step_cost
+from blissmask.tasks.train.plan import TrainPlan, cost_of
+from blissmask.tasks.train.rules import prior_rule
 from blissmask.training.data.alike import AlikeItems
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
@@ -47,7 +47,7 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         item = store.item(position)
         alike.check(header, item)
         # Held-out items teach nothing, so the banner does not count them.
-        if position not in held_out:
+        if position not in held_out and not item.prior_only:
             totals.add(item, repeats=repeats[position])
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
@@ -60,7 +60,8 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
 
 
 def _open_store(plan: TrainPlan) -> ItemStore:
-    headers, weights = plan.data.headers, plan.weights
+    headers, weights, prior_only = plan.data.headers, plan.weights, plan.data.prior_only
+    prior = prior_rule(plan.config.mask_loss)
 
     def read(position: int) -> TrainingItem:
         header = headers[position]
@@ -70,7 +71,8 @@ def _open_store(plan: TrainPlan) -> ItemStore:
             header,
             load_entry(header),
             rule=rule,
-            prior=plan.rule.prior,
+            prior=prior,
+            prior_only=position in prior_only,
             latent=plan.family.latent,
             class_text=None if plan.rule.trigger_free is None else load_class_text(header),
             shown_frames=plan.family.task.shown_frames,
@@ -80,7 +82,7 @@ def _open_store(plan: TrainPlan) -> ItemStore:
 
 
 def _announce_cost(plan: TrainPlan, context: RunContext) -> None:
-    cost = step_cost(plan.rule, checkpointing=plan.config.memory.gradient_checkpointing)
+    cost = cost_of(plan)
     if cost:
         context.reporter.emit(Announced((f" {cost}",)))
 
@@ -90,7 +92,9 @@ def _announce_masks(plan: TrainPlan, weights: WeightRule, totals: MaskTotals, co
     others = others_than(weights.tiers, plan.data.used_headers)
     scale = plan.config.mask_loss.mask_loss_scale
     left_out = len(plan.data.left_out)
-    lines = banner(weights, totals, scale=scale, prior=plan.rule.prior, other_tiers=others, left_out=left_out)
+    lines = banner(
+        weights, totals, scale=scale, prior=prior_rule(plan.config.mask_loss), other_tiers=others, left_out=left_out
+    )
     context.reporter.emit(Announced(lines))
     # With `train`, the plan has named them. With `skip`, gamma alone can have brought weights down to nothing.
     if totals.empty and plan.config.mask_loss.empty_mask != "train":

@@ -94,8 +94,21 @@ def trigger_free_rule(section: MaskLossSection) -> TriggerFreeRule | None:
     )
 
 
-def step_rule(config: Config) -> StepRule:
-    """Return what each optimiser step does."""
+def _held_rule(section: MaskLossSection, *, has_prior_sets: bool) -> PriorRule | None:
+    """Return how items are held: by the prior term, or where it is off, those of `prior` sets with a weight of 1."""
+    if not has_prior_sets:
+        return prior_rule(section)
+    weight = section.prior_preservation_weight or 1.0
+    return prior_rule(section.model_copy(update={"use_mask_loss": True, "prior_preservation_weight": weight}))
+
+
+def step_rule(config: Config, *, has_prior_sets: bool = False) -> StepRule:
+    """Return what each optimiser step does.
+
+    Args:
+        config: the options.
+        has_prior_sets: whether there are items that are only held to the base model.
+    """
     mask = config.mask_loss
     masked = mask.use_mask_loss
     return StepRule(
@@ -103,7 +116,7 @@ def step_rule(config: Config) -> StepRule:
         mean=mask.mask_mean if masked else "batch",
         area_beta=mask.mask_area_beta if masked else 0.0,
         unmasked_probability=mask.unmasked_probability if masked else 0.0,
-        prior=prior_rule(mask),
+        prior=_held_rule(mask, has_prior_sets=has_prior_sets),
         trigger_free=trigger_free_rule(mask),
         loss_type=config.train.loss_type,
         huber_delta=config.train.huber_delta,

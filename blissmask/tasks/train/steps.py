@@ -132,28 +132,27 @@ def _shares(config: Config, family: FamilyForTask, experts: Sequence[Expert], da
     return shares
 
 
-def step_cost(rule: StepRule, *, checkpointing: bool) -> str:
+def step_cost(rule: StepRule, *, checkpointing: bool, prior_share: float = 0.0, holds_outside: bool = True) -> str:
     """Return in one line what a step costs, compared with one without preservation; empty where there is none.
 
     Args:
         rule: what a step does.
         checkpointing: whether activations are computed a second time for the backward pass.
+        prior_share: of the items that are only held to the base model.
+        holds_outside: whether the others are held outside their masks.
     """
     learned = _FORWARD + _BACKWARD + (_FORWARD if checkpointing else 0.0)
-    parts = []
-    total = learned
-    if rule.prior is not None:
-        total += _FORWARD
-        parts.append("one more pass of the base model")
-    if rule.trigger_free is not None:
-        share = rule.trigger_free.share
-        often = "" if share == 1 else f" in {share:.0%} of the steps"
-        total += share * learned
-        if rule.prior is None:
-            total += share * _FORWARD
-            parts.append(f"one of the base model and one more of the LoRA{often}")
-        else:
-            parts.append(f"one more of the LoRA{often}")
-    if not parts:
+    of_class = 0.0 if rule.trigger_free is None else rule.trigger_free.share * (1.0 - prior_share)
+    # The base model predicts once for all that is held.
+    of_base = 1.0 if rule.prior is not None and holds_outside else prior_share + of_class
+    if not of_base:
         return ""
-    return f"{total / learned:.2f} times the operations of a step without preservation: {', '.join(parts)}"
+    passes = f"one more pass of the base model{_often(of_base)}"
+    if of_class:
+        passes += f", one more of the LoRA{_often(of_class)}"
+    total = learned + of_base * _FORWARD + of_class * learned
+    return f"{total / learned:.2f} times the operations of a step without preservation: {passes}"
+
+
+def _often(share: float) -> str:
+    return "" if share == 1 else f" for {share:.0%} of the items"

@@ -13,7 +13,13 @@ from blissmask.errors import Hint, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.registry import load_family
 from blissmask.training.data.batches import BatchOrder
-from blissmask.training.data.cached_set import CachedSet, read_set, refuse_shared_folders, remembered_family
+from blissmask.training.data.cached_set import (
+    CachedSet,
+    prior_positions,
+    read_set,
+    refuse_shared_folders,
+    remembered_family,
+)
 from blissmask.training.validation import choose_held_out, without
 
 
@@ -46,8 +52,19 @@ class TrainingData:
 
     @property
     def trained_count(self) -> int:
-        """Return how many items are trained on."""
+        """Return how many items are trained on, those that are only held to the base model included."""
         return len(self.order.items) - len(self.held_out) - len(self.left_out)
+
+    @property
+    def prior_only(self) -> frozenset[int]:
+        """Return the positions of the items that are held to the base model, and teach nothing."""
+        return prior_positions(self.sets)
+
+    @property
+    def prior_share(self) -> float:
+        """Return which share of the items that an epoch shows is only held to the base model."""
+        shown = [item.repeats for item in self.order.items]
+        return sum(shown[position] for position in self.prior_only) / sum(shown)
 
 
 def headers_of(sets: Sequence[CachedSet]) -> list[CacheHeader]:
@@ -99,11 +116,25 @@ def read_sets(config: Config, folders: Sequence[Path], family: FamilyForTask) ->
     """Read the headers of the whole cache.
 
     Raises:
+        UsageError: there is nothing to learn from.
         CacheError: entries are missing, foreign or damaged.
     """
     sets = []
     for number, (folder, dataset) in enumerate(zip(folders, config.datasets, strict=True), 1):
-        sets.append(read_set(number, folder, family, batch_size=dataset.batch_size, repeats=dataset.num_repeats))
+        cached = read_set(
+            number,
+            folder,
+            family,
+            batch_size=dataset.batch_size,
+            repeats=dataset.num_repeats,
+            prior_only=dataset.prior,
+        )
+        sets.append(cached)
+    if all(cached.prior_only for cached in sets):
+        raise UsageError(
+            "all data sets are `prior`, so there is nothing to learn",
+            fix="add the photos of the subject, without `prior`",
+        )
     return sets
 
 
@@ -120,8 +151,10 @@ def put_in_order(config: Config, sets: Sequence[CachedSet], left_out: Sequence[i
     """
     items = [item for cached in sets for item in cached.bucketed_items()]
     share, seed = config.train.validation_split, config.train.seed
-    held_out = choose_held_out(len(items), share, seed=seed, left_out=left_out)
-    used = len(items) - len(left_out)
+    # What teaches nothing says nothing when it is held out.
+    apart = {*left_out, *prior_positions(sets)}
+    held_out = choose_held_out(len(items), share, seed=seed, left_out=apart)
+    used = len(items) - len(apart)
     if len(held_out) == used:
         raise UsageError(
             f"`validation_split = {share}` holds out all {used} cache entries", fix="lower it, or cache more items"

@@ -119,6 +119,7 @@ class MicroBatch:
         conditioning: stacked where shapes agree, a list where they differ.
         class_conditioning: the same with the class word instead of the trigger in captions; items without such a
             caption have their own. None when no item has one.
+        prior_only: whether its items are held to the base model everywhere, and teach nothing; a bucket is of one kind.
         has_class_text: which items have such a caption.
         masses_B, outside_masses_B: per item, float64, on the CPU.
         shown_frames: as in :class:`blissmask.training.data.items.TrainingItem`; weights, outside and regions have no
@@ -141,6 +142,7 @@ class MicroBatch:
     subcells: int = 1
     class_conditioning: Mapping[str, Tensor | list[Tensor]] | None = None
     has_class_text: tuple[bool, ...] = ()
+    prior_only: bool = False
 
     @property
     def class_masses(self) -> Tensor:
@@ -169,7 +171,9 @@ class MicroBatch:
         return latents_BCFHW[:, :, self.shown_frames :] if self.shown_frames else latents_BCFHW
 
     def without_masks(self) -> MicroBatch:
-        """Return the micro-batch with every cell at weight 1."""
+        """Return the micro-batch with every cell at weight 1; one that teaches nothing stays as it is."""
+        if self.prior_only:
+            return self
         return dataclasses.replace(
             self,
             weights_B1FHW=None,
@@ -246,6 +250,7 @@ def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) 
         subcells=subcells,
         class_conditioning=_class_conditioning(items),
         has_class_text=tuple(item.class_text is not None for item in items),
+        prior_only=items[0].prior_only,
     )
 
 

@@ -34,6 +34,7 @@ class CachedSet:
         folder: its cache folder.
         headers: its entries, sorted by file name.
         batch_size, repeats: of the data set.
+        prior_only: whether its items are held to the base model, and teach nothing.
     """
 
     number: int
@@ -41,6 +42,7 @@ class CachedSet:
     headers: tuple[CacheHeader, ...]
     batch_size: int
     repeats: int
+    prior_only: bool = False
 
     def bucketed_items(self) -> list[BucketedItem]:
         """Return every entry as the order of batches knows it; a bucket's entries have the same contents and shapes."""
@@ -87,7 +89,15 @@ def remembered_family(folders: Sequence[Path], *, named: str | None = None) -> t
     return next(iter(found), None)
 
 
-def read_set(number: int, folder: Path, family: FamilyForTask, *, batch_size: int, repeats: int) -> CachedSet:
+def prior_positions(sets: Sequence[CachedSet]) -> frozenset[int]:
+    """Return the positions of the items that are held to the base model and teach nothing, over all sets in order."""
+    kinds = [cached.prior_only for cached in sets for _ in cached.headers]
+    return frozenset(position for position, prior_only in enumerate(kinds) if prior_only)
+
+
+def read_set(
+    number: int, folder: Path, family: FamilyForTask, *, batch_size: int, repeats: int, prior_only: bool = False
+) -> CachedSet:
     """List one cache folder.
 
     Raises:
@@ -106,7 +116,14 @@ def read_set(number: int, folder: Path, family: FamilyForTask, *, batch_size: in
     problems += _problem("no cached caption", without_text, family)
     if problems:
         raise CacheError.several(problems)
-    return CachedSet(number=number, folder=folder, headers=tuple(headers), batch_size=batch_size, repeats=repeats)
+    return CachedSet(
+        number=number,
+        folder=folder,
+        headers=tuple(headers),
+        batch_size=batch_size,
+        repeats=repeats,
+        prior_only=prior_only,
+    )
 
 
 def identify(sets: Sequence[CachedSet]) -> str:
@@ -119,6 +136,8 @@ def identify(sets: Sequence[CachedSet]) -> str:
         for header in cached.headers:
             content = tuple(header.metadata.get(f"{OURS}{name}", "") for name in _CONTENT_KEYS)
             facts.append((header.path.name, header.latent_shape, sorted(header.contents), *content))
+            if cached.prior_only:
+                facts[-1] = (*facts[-1], "prior")
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -137,6 +156,7 @@ def check_masks(
     Raises:
         CacheError: the mask loss is on and a data set has no masks, or region shares are needed and missing.
     """
+    sets = [cached for cached in sets if not cached.prior_only]
     headers = [header for cached in sets for header in cached.headers]
     masked = [header for header in headers if header.has_weights]
     if rule is None:

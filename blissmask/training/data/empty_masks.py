@@ -16,7 +16,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import read_mean_weight
 from blissmask.cachefile.read import load_mask
 from blissmask.errors import CacheError, Problem
-from blissmask.training.data.cached_set import CachedSet
+from blissmask.training.data.cached_set import CachedSet, prior_positions
 from blissmask.training.data.items import shows_no_regions
 from blissmask.training.data.tier_values import tiers_of
 from blissmask.training.weighting.loss import EMPTY_MASS, weight_masses
@@ -59,7 +59,9 @@ def leave_out_empty(
     if weights is None:
         return EmptyItems()
     headers = [header for cached in sets for header in cached.headers]
-    empty = empty_items(headers, weights, shown_frames=shown_frames)
+    # Items that are only held to the base model are to teach nothing.
+    apart = prior_positions(sets)
+    empty = tuple(at for at in empty_items(headers, weights, shown_frames=shown_frames) if at not in apart)
     if not empty:
         return EmptyItems()
     what = f"{len(empty)} of {len(headers)} cache entries {'has' if len(empty) == 1 else 'have'} weight 0 everywhere"
@@ -70,7 +72,7 @@ def leave_out_empty(
     if wanted == "train":
         what += " and are trained all the same: by a floor at full strength, without one not at all"
         return EmptyItems(warnings=(Problem(what, where, f"{_MEND}, or leave `--empty-mask train` out"),))
-    if len(empty) == len(headers):
+    if len(empty) == len(headers) - len(apart):
         raise CacheError(f"{what}, so there is nothing to learn", where=where, fix=_MEND)
     what += " and nothing to learn from, and are left out"
     fix = f"{_MEND}; `--empty-mask train` takes such items all the same"

@@ -34,6 +34,7 @@ class TrainingItem:
         outside_1fhw: how much the prior term holds each cell to the base model, 0..1; None when it holds none.
         regions_4fhw: share of each cell that is face, body, hair, background; None when unknown.
         conditioning: text and image conditioning by content name.
+        prior_only: whether the item is held to the base model everywhere, and teaches nothing; its mass is 0.
         class_text: the text conditioning of the caption with the class word instead of the trigger; None where there is
             no such caption, or it is not asked for.
         mass: channels times summed loss weights.
@@ -50,6 +51,7 @@ class TrainingItem:
     mass: float
     shown_frames: int = 0
     class_text: Mapping[str, Tensor] | None = None
+    prior_only: bool = False
 
     @property
     def predicted(self) -> Tensor:
@@ -107,6 +109,7 @@ def make_item(
     latent: LatentSpec | None = None,
     shown_frames: int = 0,
     class_text: Mapping[str, Tensor] | None = None,
+    prior_only: bool = False,
 ) -> TrainingItem:
     """Check an entry and shape its weights.
 
@@ -117,7 +120,7 @@ def make_item(
         prior: says which cells are outside; None without the prior term.
         latent: the family's, which brings cached latents to the spread of noise; None trains on them as they are.
         shown_frames: the family's; an item with no more frames than that predicts all of them.
-        class_text: as in :class:`TrainingItem`.
+        class_text, prior_only: as in :class:`TrainingItem`.
 
     Raises:
         CacheError: latents, weights or conditioning hold NaN or infinity.
@@ -127,6 +130,18 @@ def make_item(
     latents_Cfhw = entry.latents_Cfhw if latent is None else latent.normalised(entry.latents_Cfhw)
     # A picture has one frame. In a family that shows the first frame of clips, nothing of a picture would be left.
     shown = shown_frames if latents_Cfhw.shape[1] > shown_frames else 0
+    if prior_only:
+        return TrainingItem(
+            name=header.stem,
+            latents_Cfhw=latents_Cfhw,
+            weights_1fhw=None,
+            outside_1fhw=torch.ones(1, *latents_Cfhw[:, shown:].shape[1:]),
+            regions_4fhw=None,
+            conditioning=entry.conditioning,
+            mass=0.0,
+            shown_frames=shown,
+            prior_only=True,
+        )
     if shows_no_regions(header):
         entry = dataclasses.replace(entry, regions_4fhw=None)
     mass = float(latents_Cfhw[:, shown:].numel())

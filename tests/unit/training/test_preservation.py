@@ -1,5 +1,7 @@
 """Captions with the class word are held to the base model: the formula written out, exact however a step is split."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -91,10 +93,15 @@ def test_captions_without_the_trigger_hold_nothing_and_make_no_pass():
     assert (learner.denoiser.calls, numbers["trigger_free/items"]) == (1, 0)
 
 
-def test_an_item_without_the_trigger_beside_others_is_learned_as_ever():
-    update, _ = update_of([collate([somebody(), subject()], 0)], holding(1e-9, share=1.0))
-    plain, _ = update_of([collate([somebody(), make_item(0, weights=INSIDE, text=OHWX)], 0)], rule())
-    assert torch.allclose(update, plain, atol=1e-7)
+def test_an_item_without_the_trigger_beside_others_is_learned_and_not_held():
+    learner, ours, theirs = make_learner(), subject(), somebody()
+    target, pred, with_class, teacher = predictions(learner, ours)
+    their_target, their_pred, _, _ = predictions(learner, theirs)
+    learned = mean((pred - target).square(), INSIDE) + mean((their_pred - their_target).square(), INSIDE)
+    loss = learned / 2 + 0.7 * mean((with_class - teacher).square(), INSIDE)
+    update, numbers = update_of([collate([theirs, ours], 0)], rule(mean="sample", trigger_free=TriggerFreeRule(0.7)))
+    assert torch.allclose(update, gradient_of(loss, learner), atol=1e-6)
+    assert numbers["trigger_free/items"] == 1
 
 
 def test_low_noise_is_not_held(monkeypatch):
@@ -119,3 +126,29 @@ def test_copies_and_sizes_of_items_count_the_other_caption():
     copy = item.copied().class_text["text"]
     assert torch.equal(copy, item.class_text["text"])
     assert copy.data_ptr() != item.class_text["text"].data_ptr()
+
+
+def regularisation(seed=20):
+    """Return an item that is only held to the base model, everywhere."""
+    item = make_item(seed, outside=torch.ones(1, 1, 2, 3), text=WOMAN)
+    return dataclasses.replace(item, mass=0.0, prior_only=True)
+
+
+@pytest.mark.parametrize("mean_of", ["global", "sample", "batch"])
+def test_items_that_are_only_held_have_the_gradient_of_the_formula(mean_of):
+    learner, learned, item = make_learner(), make_item(0, weights=INSIDE, text=OHWX), regularisation()
+    target, pred, _, _ = predictions(learner, learned)
+    _, of_held, _, teacher = predictions(learner, item)
+    loss = mean((pred - target).square(), INSIDE) + 0.4 * (of_held - teacher).square().mean()
+    options = {"mean": mean_of, "prior": PriorRule(0.4)}
+    update, numbers = update_of([collate([learned], 0), collate([item], 1)], rule(**options))
+    assert torch.allclose(update, gradient_of(loss, learner), atol=1e-6)
+    assert (numbers["prior/items"], numbers["mask/empty"]) == (1, 0)
+
+
+def test_steps_without_masks_teach_nothing_of_items_that_are_only_held():
+    unmasked = rule(prior=PriorRule(0.4), unmasked_probability=1.0)
+    update, numbers = update_of([collate([regularisation()], 0)], unmasked)
+    plain, _ = update_of([collate([regularisation()], 0)], rule(prior=PriorRule(0.4)))
+    assert torch.equal(update, plain)
+    assert "loss" not in numbers

@@ -82,7 +82,7 @@ def _style_remarks(text: TextEntry) -> Iterator[Remark]:
 def _trigger_remarks(text: TextEntry) -> Iterator[Remark]:
     """Yield remarks about the words of a caption, where a trigger says that one subject is trained."""
     trigger, media = text.dataset.section.trigger, text.item.media.path
-    if not trigger or not text.caption:
+    if not trigger or not text.caption or text.dataset.section.prior:
         return
     place = str(text.item.caption_path or media)
     if trigger.casefold() not in text.caption.casefold():
