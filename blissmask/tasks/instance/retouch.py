@@ -56,7 +56,7 @@ def plan(config: Config) -> RetouchPlan:
     Raises:
         MissingPackageError: the server's packages are missing.
     """
-    refuse_unfit(explain=config.instance.explain)
+    refuse_unfit(explain=config.instance.explain, quiet=config.run.quiet)
     search = plan_search(config)
     assert isinstance(search, InstancePlan), "it is one without `--explain`"
     photos = [item for item in search.items if not is_video(item.inputs[0])]

@@ -46,7 +46,7 @@ def plan(config: Config) -> RetouchPlan:
         MissingPackageError: the server's packages are missing.
     """
     options = config.masks
-    refuse_unfit(explain=options.explain)
+    refuse_unfit(explain=options.explain, quiet=config.run.quiet)
     pairs, warnings = pairs_to_do(config, COMMAND, options.input, options.output)
     items, shown = [], []
     for pair in pairs:

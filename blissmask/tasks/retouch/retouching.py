@@ -30,18 +30,21 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 """Between two looks whether a signal asked to stop: not felt after Ctrl-C, and no work."""
 
 
-def refuse_unfit(*, explain: bool) -> None:
+def refuse_unfit(*, explain: bool, quiet: bool) -> None:
     """Refuse to start where no page can be served, or where several processes would serve one.
 
     Args:
         explain: whether `--explain` is given, which writes nothing.
+        quiet: whether `--quiet` is given, which would keep the page's address to itself.
 
     Raises:
         MissingPackageError: the packages of the server are missing.
-        UsageError: a launcher started several processes, or `explain` is given.
+        UsageError: a launcher started several processes, or an option is given that does not go with it.
     """
     if explain:
         raise UsageError("`--explain` and `--retouch` are two things", fix="give one of them")
+    if quiet:
+        raise UsageError("`--quiet` would hide the address of the page that `--retouch` serves", fix="leave it out")
     missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         packages = " and ".join(f"`{name}`" for name in missing)
