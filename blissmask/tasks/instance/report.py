@@ -84,7 +84,7 @@ def warnings_about(scores: Mapping[str, Score], *, sheet: Path | None, review: P
         look = f"look at them in {' or '.join(places)}"
         if not places:
             look = "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them)"
-        fix = f"{look}, or add references"
+        fix = f"{look}, say who it is (`--retouch`), or add references"
         what = f"{counted(len(uncertain), 'item')} in which the subject is uncertain"
         problems.append(Problem(what, places_of(uncertain), fix))
     if empty:

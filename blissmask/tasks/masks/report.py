@@ -128,7 +128,7 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
             "empty mask",
             "empty mask",
             "",
-            "nothing would be learned from these; leave them out, or correct the masks",
+            "nothing would be learned from these; leave them out, or paint the masks (`--retouch`)",
         ),
         ("no person", "item", " in which no person was found", look),
         ("no face", "item", " in which no face was found", look),

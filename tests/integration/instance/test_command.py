@@ -356,9 +356,15 @@ def test_a_photo_to_compare_with_that_cannot_be_read_is_named_before_the_work(fo
 @pytest.mark.parametrize(
     ("options", "fix"),
     [
-        ({}, "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), or add references"),
-        ({"sheet": Path("mine.html")}, "look at them in `mine.html`, or add references"),
-        ({"sheet": Path("m.html"), "review": Path("r")}, "look at them in `r` or `m.html`, or add references"),
+        (
+            {},
+            "look at them (`--review DIR` copies them, `--sheet sheet.html` shows them), say who it is (`--retouch`), or add references",
+        ),
+        ({"sheet": Path("mine.html")}, "look at them in `mine.html`, say who it is (`--retouch`), or add references"),
+        (
+            {"sheet": Path("m.html"), "review": Path("r")},
+            "look at them in `r` or `m.html`, say who it is (`--retouch`), or add references",
+        ),
     ],
 )
 def test_the_hint_to_look_names_the_sheet_that_was_made(options, fix) -> None:
