@@ -7,11 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blissmask.cachefile.layout import CLASS_ENDING
-from blissmask.storage.seen import Seen, State
+from blissmask.cachefile.layout import class_text_name, text_name
+from blissmask.storage.seen import Seen, States
+from blissmask.storage.short_path import ShortPath
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SharedHeader:
+    """What the headers of many latent files have in common; each is held once.
+
+    Attributes:
+        latent_shape: (C, f, h, w) of the latents.
+        contents: content name (``latents``, ``mask_weights``, ``latents_image`` ...) -> (key in the file, shape).
+        keys: of the metadata, without :data:`layout.UNASKED_METADATA`.
+    """
+
+    latent_shape: tuple[int, int, int, int]
+    contents: Mapping[str, tuple[str, tuple[int, ...]]]
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +35,45 @@ class CacheHeader:
     """The header of a latent file; its tensors are not read.
 
     Attributes:
-        path: the latent file.
-        text_path: the caption's file (``STEM_SUFFIX_te.safetensors``); it may be missing on disk.
+        file: the latent file.
         stem: the item's stem, the part of the file name before size and architecture.
-        latent_shape: (C, f, h, w) of the latents.
-        contents: content name (``latents``, ``mask_weights``, ``latents_image`` ...) -> (key in the file, shape).
-        metadata: the file's metadata, all strings.
+        cache_suffix: the family's short name in file names.
+        shared: what other files have in common with it.
+        values: of the metadata, in the order of ``shared.keys``.
         states: of the latent file and of the caption's file, before they were looked into; see ``storage.seen``.
     """
 
-    path: Path
-    text_path: Path
+    file: ShortPath
     stem: str
-    latent_shape: tuple[int, int, int, int]
-    contents: Mapping[str, tuple[str, tuple[int, ...]]]
-    metadata: Mapping[str, str]
-    states: tuple[State, ...] = ()
+    cache_suffix: str
+    shared: SharedHeader
+    values: tuple[str, ...]
+    states: States = b""
+
+    @property
+    def path(self) -> Path:
+        """Return the latent file."""
+        return self.file.path
+
+    @property
+    def text_path(self) -> Path:
+        """Return the caption's file; it may be missing on disk."""
+        return Path(self.file.folder, text_name(self.stem, self.cache_suffix))
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """Return (C, f, h, w) of the latents."""
+        return self.shared.latent_shape
+
+    @property
+    def contents(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Return content name -> (key in the file, shape)."""
+        return self.shared.contents
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Return the file's metadata, all strings, but for :data:`layout.UNASKED_METADATA`."""
+        return dict(zip(self.shared.keys, self.values, strict=True))
 
     @property
     def seen(self) -> Seen:
@@ -44,8 +83,7 @@ class CacheHeader:
     @property
     def class_text_path(self) -> Path:
         """Return the file of the caption with the class word instead of the trigger; it may be missing on disk."""
-        kind = self.text_path.name.rpartition("_")[2]
-        return self.text_path.with_name(self.text_path.name.removesuffix(kind) + CLASS_ENDING)
+        return Path(self.file.folder, class_text_name(self.stem, self.cache_suffix))
 
     @property
     def has_weights(self) -> bool:

@@ -104,6 +104,11 @@ ZOOM = "zoom"
 FILLED = "full"
 """Value of ``blissmask.empty_mask``."""
 
+OWN_METADATA = (f"{OURS}media_print", f"{OURS}mask_print", f"{OURS}mean_weight")
+"""Metadata of latent files that has another value in each of them."""
+UNASKED_METADATA = (f"{OURS}media", f"{OURS}colours", LOOK, f"{OURS}{SUBJECT}")
+"""Metadata of latent files that has another value in each of them, and that `cache` alone asks for."""
+
 MASK_WEIGHTS = "mask_weights"
 MASK_REGIONS = "mask_regions"
 # Not `mask_weights_...`: the mask fork takes every key that starts so for the weights of the latent grid.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from safetensors import SafetensorError, safe_open
 
-from blissmask.cachefile.entry import CachedMask, CacheEntry, CacheHeader
+from blissmask.cachefile.entry import CachedMask, CacheEntry, CacheHeader, SharedHeader
 from blissmask.cachefile.layout import (
     FRAME_COUNT,
     LATENTS,
@@ -22,6 +23,8 @@ from blissmask.cachefile.layout import (
     MASK_SUBCELLS,
     MASK_SUBREGIONS,
     MASK_WEIGHTS,
+    OWN_METADATA,
+    UNASKED_METADATA,
     parse_key,
     parse_latent_name,
     text_name,
@@ -29,10 +32,13 @@ from blissmask.cachefile.layout import (
 from blissmask.errors import CacheError, Hint, Problem
 from blissmask.storage.ordinary import refuse_special
 from blissmask.storage.seen import input_state
+from blissmask.storage.short_path import ShortPath
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_Known: TypeAlias = dict[tuple[object, object], SharedHeader]
+"""By contents and keys."""
 _REMAKE = Hint("remove them, then run `{command}` again", "cache")
 
 
@@ -59,9 +65,10 @@ def list_headers(folder: Path, cache_suffix: str) -> list[CacheHeader]:
         ) from error
     headers: list[CacheHeader] = []
     problems: list[Problem] = []
+    known: _Known = {}
     for name in names:
         try:
-            headers.append(read_header(folder / name, cache_suffix))
+            headers.append(read_header(folder / name, cache_suffix, known))
         except CacheError as error:
             problems.extend(error.problems)
     if problems:
@@ -69,8 +76,13 @@ def list_headers(folder: Path, cache_suffix: str) -> list[CacheHeader]:
     return headers
 
 
-def read_header(path: Path, cache_suffix: str) -> CacheHeader:
+def read_header(path: Path, cache_suffix: str, known: _Known | None = None) -> CacheHeader:
     """Return the header of the latent file ``path``.
+
+    Args:
+        path: the file.
+        cache_suffix: the family's short name in file names.
+        known: what the headers read before have in common; what this one adds goes in.
 
     Raises:
         CacheError: the file is missing, truncated or damaged, or its name or keys are not those of latents.
@@ -87,15 +99,19 @@ def read_header(path: Path, cache_suffix: str) -> CacheHeader:
     latent_shape = _latent_shape(contents)
     if latent_shape is None:
         raise CacheError("no latents in the cache file", where=[path], fix=_REMAKE)
+    keys = tuple(sorted(key for key in metadata if key not in UNASKED_METADATA))
+    shared = SharedHeader(latent_shape, contents, keys)
+    if known is not None:
+        shared = known.setdefault((tuple(contents.items()), keys), shared)
     text_path = path.parent / text_name(name.stem, cache_suffix)
     return CacheHeader(
-        path=path,
-        text_path=text_path,
+        file=ShortPath.of(path),
         stem=name.stem,
-        latent_shape=latent_shape,
-        contents=contents,
-        metadata=metadata,
-        states=(latent_state, input_state(text_path)),
+        cache_suffix=cache_suffix,
+        shared=shared,
+        # Most files have one of a few values.
+        values=tuple(metadata[key] if key in OWN_METADATA else sys.intern(metadata[key]) for key in keys),
+        states=latent_state + input_state(text_path),
     )
 
 

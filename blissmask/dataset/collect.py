@@ -11,11 +11,12 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.captions import DEFAULT_EXTENSION
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.discover import find_media, list_files, list_folders, match_masks, unread_warning
-from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
+from blissmask.dataset.item import CaptionFolder, DatasetItem, MediaFile, MediaKind
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.storage.content import without_links
+from blissmask.storage.short_path import ShortPath, shortened
 
 _SOURCES = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
 _SHARED = "one mask and one cache entry"
@@ -101,10 +102,9 @@ def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[tuple[DatasetItem,
     folder = dataset.image_directory or dataset.video_directory
     assert folder is not None
     media = find_media(folder, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO, shared=_SHARED)
-    extension = dataset.caption_extension or DEFAULT_EXTENSION
-    captions = dataset.caption_directory or folder
+    captions = CaptionFolder(dataset.caption_directory or folder, dataset.caption_extension or DEFAULT_EXTENSION)
     _refuse_missing_folder(dataset.caption_directory)
-    items = tuple(_with_caption(file, captions / f"{file.stem}{extension}", dataset.caption) for file in media)
+    items = tuple(_with_caption(file, captions, dataset.caption) for file in media)
     return items, unread_warning(folder, media, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO)
 
 
@@ -120,11 +120,11 @@ def lacking_captions(dataset: DatasetSection) -> list[Path]:
     return [item.media.path for item in items if item.caption_path is not None and not item.caption_path.exists()]
 
 
-def _with_caption(media: MediaFile, path: Path, default: str | None) -> DatasetItem:
+def _with_caption(media: MediaFile, captions: CaptionFolder, default: str | None) -> DatasetItem:
     """Return an item with its caption file, or with the caption ``default`` where there is no such file."""
-    if default is not None and not os.path.lexists(path):
+    if default is not None and not os.path.lexists(captions.file_of(media.stem)):
         return DatasetItem(media, caption=default, has_default_caption=True)
-    return DatasetItem(media, caption_path=path)
+    return DatasetItem(media, captions)
 
 
 def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:
@@ -148,9 +148,9 @@ def _refuse_missing_folder(captions: Path | None) -> None:
 
 def _with_mask(item: DatasetItem, masks: Mapping[str, Path], default: Path | None) -> DatasetItem:
     """Give an item the mask of its key, else ``default``; a mask that its JSONL line names is kept."""
-    if item.mask_path:
+    if item.mask:
         return item
-    return replace(item, mask_path=masks.get(item.media.key, default))
+    return replace(item, mask=shortened(masks.get(item.media.key, default)))
 
 
 def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind) -> tuple[DatasetItem, ...]:
@@ -165,7 +165,7 @@ def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind
         raise InputError(
             f"no control picture in {folder} for {len(bare)} items", where=bare, fix="add them under the same names"
         )
-    return tuple(replace(item, control_paths=matched[item.media.key]) for item in items)
+    return tuple(replace(item, controls=tuple(map(ShortPath.of, matched[item.media.key]))) for item in items)
 
 
 def _control_videos(folder: Path) -> dict[str, Path]:

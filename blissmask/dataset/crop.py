@@ -38,7 +38,8 @@ def follow(geometry: Geometry, sight: Sight, *, cell: int) -> Geometry:
         cell: pixels along a side of a latent cell, the step of the window.
     """
     left, top = (_start(geometry, sight, axis, cell) for axis in (0, 1))
-    return replace(geometry, crop_xy=(left, top))
+    # Photos whose window stays share one geometry, of which a plan holds few.
+    return geometry if geometry.crop_xy == (left, top) else replace(geometry, crop_xy=(left, top))
 
 
 def has_choice(geometry: Geometry, *, cell: int) -> bool:

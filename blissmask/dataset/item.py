@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from blissmask.dataset.item_keys import split_name, stem_key, zoom_stem
+from blissmask.storage.short_path import ShortPath, full
+
 
 class MediaKind(StrEnum):
     """What an item is made of."""
@@ -27,16 +30,48 @@ class MediaFile:
     """A picture or video.
 
     Attributes:
-        key: matches masks, captions and cache entries to the file; see ``item_keys.item_key``.
-        stem: the file's name without suffix, as written; the names of its cache files start with it.
-        path: the file, or the folder of a video's frames.
+        file: the file, or the folder of a video's frames.
         kind: picture or video.
+        has_suffix: whether a dot in its name begins a suffix; it does not in the name of a folder.
+        zoom: what is cut out of the photo, ``subject`` or ``face``; empty for the photo or video itself.
     """
 
-    key: str
-    stem: str
-    path: Path
+    file: ShortPath
     kind: MediaKind
+    has_suffix: bool = True
+    zoom: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Return the file, or the folder of a video's frames."""
+        return self.file.path
+
+    @property
+    def stem(self) -> str:
+        """Return what the names of the cache files start with: the file's stem, of a zoom with its kind."""
+        return zoom_stem(self.file_stem, self.zoom) if self.zoom else self.file_stem
+
+    @property
+    def file_stem(self) -> str:
+        """Return the file's name without suffix, as written."""
+        return split_name(self.file.name)[0] if self.has_suffix else self.file.name
+
+    @property
+    def key(self) -> str:
+        """Return what matches masks, captions and cache entries to the file; see ``item_keys.item_key``."""
+        return stem_key(self.stem)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionFolder:
+    """Where the caption files of a data set lie: ``STEM`` and ``extension`` in ``folder``."""
+
+    folder: Path
+    extension: str
+
+    def file_of(self, stem: str) -> Path:
+        """Return the caption file of the photo or video with this stem."""
+        return self.folder / f"{stem}{self.extension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +80,44 @@ class DatasetItem:
 
     Attributes:
         media: the photo or video; a video may be a folder of frames.
-        caption_path: its caption file, which may be missing on disk; None when ``caption`` holds the text.
+        captions: where its caption file lies, which may be missing on disk; None when ``caption`` holds the text.
         caption: the text where a JSONL line or the data set gives it; None when a file holds it.
         has_default_caption: whether ``caption`` is the one that the data set gives to all items without a file.
-        mask_path: its mask: a picture, a video, or a folder of frames; None when there is none.
-        control_paths: its control pictures in their order, or its control video.
-        zoom: what the item is cut around, ``subject`` or ``face``; empty for the photo or video itself.
+        mask: a picture, a video, or a folder of frames; None when there is none.
+        controls: its control pictures in their order, or its control video.
     """
 
     media: MediaFile
-    caption_path: Path | None = None
+    captions: CaptionFolder | None = None
     caption: str | None = None
     has_default_caption: bool = False
-    mask_path: Path | None = None
-    control_paths: tuple[Path, ...] = ()
-    zoom: str = ""
+    mask: ShortPath | None = None
+    controls: tuple[ShortPath, ...] = ()
+
+    @property
+    def zoom(self) -> str:
+        """Return what the item is cut around, ``subject`` or ``face``; empty for the photo or video itself."""
+        return self.media.zoom
 
     @property
     def name(self) -> str:
         """Return what the item is called in plans and messages."""
         return f"{self.media.path} zoom {self.zoom}" if self.zoom else str(self.media.path)
+
+    @property
+    def caption_path(self) -> Path | None:
+        """Return the caption file; None when ``caption`` holds the text."""
+        return None if self.captions is None else self.captions.file_of(self.media.file_stem)
+
+    @property
+    def mask_path(self) -> Path | None:
+        """Return the mask; None when there is none."""
+        return full(self.mask)
+
+    @property
+    def control_paths(self) -> tuple[Path, ...]:
+        """Return the control pictures in their order, or the control video."""
+        return tuple(control.path for control in self.controls)
 
     @property
     def pixel_paths(self) -> tuple[Path, ...]:

@@ -48,6 +48,11 @@ def stem_key(stem: str) -> str:
     return unicodedata.normalize("NFC", stem).casefold()
 
 
+def zoom_stem(stem: str, kind: str) -> str:
+    """Return the stem of a zoom's cache files: ``kyla007-face``."""
+    return f"{stem}-{kind}"
+
+
 def folder_key(path: Path) -> str:
     """Return the key of a folder of frames; a dot in its name does not begin a suffix."""
     return stem_key(path.name)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
-from blissmask.dataset.item_keys import folder_key, item_key
 from blissmask.documents import DocumentError, parse_json
 from blissmask.errors import InputError, Problem
 from blissmask.storage.limits import MOST_LINE
 from blissmask.storage.ordinary import open_text
+from blissmask.storage.short_path import ShortPath
 
 _MOST_SHOWN = 200
 """Characters of a path that are shown of one that the system finds too long."""
@@ -119,8 +119,8 @@ def _item(line: dict[str, Any], kind: MediaKind, folder: Path) -> DatasetItem:
     return DatasetItem(
         media=_media(_found(line[main], folder), kind),
         caption=line["caption"].strip(),
-        mask_path=next((_found(line[name], folder) for name in _MASK if name in line), None),
-        control_paths=_control_paths(line, folder),
+        mask=next((ShortPath.of(_found(line[name], folder)) for name in _MASK if name in line), None),
+        controls=_controls(line, folder),
     )
 
 
@@ -132,12 +132,11 @@ def _found(name: str, folder: Path) -> Path:
 
 def _media(path: Path, kind: MediaKind) -> MediaFile:
     """Return the photo or video; a dot in the name of a folder of frames does not begin a suffix."""
-    if kind is MediaKind.VIDEO and path.is_dir():
-        return MediaFile(folder_key(path), path.name, path, kind)
-    return MediaFile(item_key(path.name), path.stem, path, kind)
+    is_folder = kind is MediaKind.VIDEO and path.is_dir()
+    return MediaFile(ShortPath.of(path), kind, has_suffix=not is_folder)
 
 
-def _control_paths(line: dict[str, Any], folder: Path) -> tuple[Path, ...]:
+def _controls(line: dict[str, Any], folder: Path) -> tuple[ShortPath, ...]:
     """Return ``control_path`` and then ``control_path_0``, ``control_path_1`` ... in the order of their numbers."""
     numbered = []
     for name in line:
@@ -147,7 +146,7 @@ def _control_paths(line: dict[str, Any], folder: Path) -> tuple[Path, ...]:
     names = [name for _, name in sorted(numbered)]
     if "control_path" in line:
         names.insert(0, "control_path")
-    return tuple(_found(line[name], folder) for name in names)
+    return tuple(ShortPath.of(_found(line[name], folder)) for name in names)
 
 
 def _main(kind: MediaKind) -> str:

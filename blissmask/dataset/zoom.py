@@ -63,13 +63,7 @@ def zooms(boxes: Sequence[tuple[ZoomKind, Box | None]], photo: Geometry, buckets
 
 def zoomed_item(item: DatasetItem, kind: ZoomKind) -> DatasetItem:
     """Return the item of a zoom: the same files, cached under a name of its own."""
-    name = zoom_stem(item.media.stem, kind)
-    return replace(item, media=replace(item.media, key=f"{item.media.key}-{kind}", stem=name), zoom=kind)
-
-
-def zoom_stem(stem: str, kind: str) -> str:
-    """Return the stem of a zoom's cache files: ``kyla007-face``."""
-    return f"{stem}-{kind}"
+    return replace(item, media=replace(item.media, zoom=kind))
 
 
 def _zoom(kind: ZoomKind, box: Box, source_wh: tuple[int, int], buckets: Buckets) -> Zoom | None:

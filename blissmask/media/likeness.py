@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 _SIDE = 8
 """The hash compares neighbours in a grid of 8 x 8, to the right and below: 128 bits."""
+_HASH_BYTES = 2 * _SIDE * _SIDE // 8
 _COLOUR_SIDE = 4
 _BANDS = 8
 """Pieces of the hash. Two hashes that differ in fewer bits than there are pieces agree in one piece at least."""
@@ -33,30 +33,33 @@ The same copies differ by at most 9.3.
 _FLAT = 4.0
 """Standard deviation in grey levels below which a picture has no likeness: its hash would be noise."""
 
-_TEXT = re.compile(r"([0-9a-f]{32})([0-9a-f]{96})")
+_TEXT = re.compile(r"[0-9a-f]{128}")
 
 
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """What a picture looks like.
+class Likeness(bytes):
+    """What a picture looks like: :attr:`bits` and :attr:`colours`, as bytes, since plans hold them for every photo."""
 
-    Attributes:
-        bits: 16 bytes; which neighbours are brighter.
-        colours: 48 bytes; the mean colours of 4 x 4 parts.
-    """
+    __slots__ = ()
 
-    bits: bytes
-    colours: bytes
+    @property
+    def bits(self) -> bytes:
+        """Return 16 bytes: which neighbours are brighter."""
+        return bytes(self[:_HASH_BYTES])
+
+    @property
+    def colours(self) -> bytes:
+        """Return 48 bytes: the mean colours of 4 x 4 parts."""
+        return bytes(self[_HASH_BYTES:])
 
     def __str__(self) -> str:
-        """Return both in hexadecimal."""
-        return (self.bits + self.colours).hex()
+        """Return the content in hexadecimal."""
+        return self.hex()
 
     @classmethod
     def parse(cls, text: str) -> Likeness | None:
         """Return the likeness in ``text``, or None when it is not such a text."""
         match = _TEXT.fullmatch(text)
-        return cls(bytes.fromhex(match[1]), bytes.fromhex(match[2])) if match else None
+        return cls(bytes.fromhex(text)) if match else None
 
     def is_alike(self, other: Likeness) -> bool:
         """Return whether both are of one picture."""
@@ -75,7 +78,7 @@ def likeness_of(rgb_hw3: NDArray[np.uint8]) -> Likeness | None:
         return None
     rightwards, downwards = grid[:-1, 1:] > grid[:-1, :-1], grid[1:, :-1] > grid[:-1, :-1]
     colours = cv2.resize(rgb_hw3, (_COLOUR_SIDE, _COLOUR_SIDE), interpolation=cv2.INTER_AREA)
-    return Likeness(np.packbits(np.stack([rightwards, downwards])).tobytes(), colours.tobytes())
+    return Likeness(np.packbits(np.stack([rightwards, downwards])).tobytes() + colours.tobytes())
 
 
 def find_copies(likenesses: Sequence[Likeness | None]) -> dict[int, int]:

@@ -16,11 +16,15 @@ from typing import TypeAlias
 
 from blissmask.errors import ChangedError, MediaError
 
-State: TypeAlias = int
+_STATE_BYTES = 8
+State: TypeAlias = bytes
 """64 bits of size, modification time and change time. Nobody can set the change time back. Inode numbers do not count:
 cloud mounts give a file another one whenever they like."""
 
-ABSENT: State = 0
+States: TypeAlias = bytes
+"""The states of several files, one after the other: plans hold them for every item."""
+
+ABSENT: State = bytes(_STATE_BYTES)
 
 _AGAIN = "run the same command again: it plans this item anew"
 
@@ -37,7 +41,7 @@ class Seen:
 
     inputs: tuple[Path, ...] = ()
     output: Path | None = None
-    states: tuple[State, ...] = ()
+    states: States = b""
 
     @classmethod
     def now(cls, inputs: Iterable[Path], output: Path | None = None) -> Seen:
@@ -54,11 +58,13 @@ class Seen:
         """
         if not self.states:
             return
-        for path, before in zip(self.inputs, self.states, strict=False):
+        for number, path in enumerate(self.inputs):
+            before = self.states[number * _STATE_BYTES : (number + 1) * _STATE_BYTES]
             if input_state(path) != before:
                 raise _changed(path, before)
-        if self.output is not None and output_state(self.output) != self.states[-1]:
-            raise _changed(self.output, self.states[-1])
+        before = self.states[-_STATE_BYTES:]
+        if self.output is not None and output_state(self.output) != before:
+            raise _changed(self.output, before)
 
     def check_inputs(self) -> None:
         """Check the inputs alone; raises as :meth:`check`."""
@@ -68,10 +74,15 @@ class Seen:
 NOTHING_SEEN = Seen()
 
 
-def states_of(inputs: Iterable[Path], output: Path | None = None) -> tuple[State, ...]:
+def states_of(inputs: Iterable[Path], output: Path | None = None) -> States:
     """Return the states of files as they are now, as :attr:`Seen.states` holds them."""
-    states = tuple(map(input_state, inputs))
-    return states if output is None else (*states, output_state(output))
+    states = b"".join(map(input_state, inputs))
+    return states if output is None else states + output_state(output)
+
+
+def states_with_output(states: States, output: Path) -> States:
+    """Return states whose last one, that of the output, is of another file."""
+    return states[:-_STATE_BYTES] + output_state(output)
 
 
 def input_state(path: Path) -> State:
@@ -108,7 +119,8 @@ def _state(status: os.stat_result) -> State:
 
 
 def _number(facts: object) -> State:
-    return hash(facts) or 1
+    # -1 is no hash in Python, so that a file that is there never looks absent.
+    return (hash(facts) or -1).to_bytes(_STATE_BYTES, "little", signed=True)
 
 
 def _changed(path: Path, before: State) -> ChangedError | MediaError:

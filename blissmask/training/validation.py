@@ -6,7 +6,7 @@ A loss that falls here is learnt, not memorised.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,9 +72,7 @@ def choose_held_out(count: int, share: float, *, seed: int, left_out: Collection
 def without(items: Sequence[BucketedItem], positions: Collection[int]) -> list[BucketedItem]:
     """Return the items with those at ``positions`` shown in no epoch; positions stay."""
     apart = set(positions)
-    return [
-        BucketedItem(item.bucket, 0 if at in apart else item.repeats, item.batch_size) for at, item in enumerate(items)
-    ]
+    return [replace(item, repeats=0) if at in apart else item for at, item in enumerate(items)]
 
 
 def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:

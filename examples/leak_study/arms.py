@@ -24,13 +24,14 @@ from latents import GRID_HW, Codec
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blissmask.cachefile.entry import CacheEntry, CacheHeader
+from blissmask.cachefile.entry import CacheEntry, CacheHeader, SharedHeader
 from blissmask.config.model import Config
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.pixel_mask import still_mask
 from blissmask.masks.refine import grow_grey
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey
+from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.train.rules import (
     lora_shape,
     noise_options,
@@ -246,14 +247,12 @@ def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[Tr
     for number, latents_C1hw in enumerate(latents_BC1hw):
         grey_HW = tier_labels_to_grey(pictures.tiers_BHW[number].numpy().astype(np.uint8), TIER_TABLE)
         entry = _entry(latents_C1hw, grow_grey(grey_HW, -arm.shrink), text_LD)
-        path = Path(f"photo{number}.safetensors")
         header = CacheHeader(
-            path=path,
-            text_path=path,
-            stem=path.stem,
-            latent_shape=tuple(latents_C1hw.shape),
-            contents={},
-            metadata={"blissmask.mask_source": "file"},
+            file=ShortPath("", f"photo{number}.safetensors"),
+            stem=f"photo{number}",
+            cache_suffix="",
+            shared=SharedHeader(tuple(latents_C1hw.shape), {}, ("blissmask.mask_source",)),
+            values=("file",),
         )
         items.append(make_item(header, entry, rule=rule, prior_threshold=threshold))
     return items

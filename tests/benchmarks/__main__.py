@@ -24,6 +24,7 @@ NAMES = (
     "cache_rerun",
     "cache_encode",
     "cache_memory",
+    "plan_memory",
 )
 
 

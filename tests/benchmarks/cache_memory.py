@@ -1,7 +1,8 @@
 """How the memory of `cache` grows with the number of items: `python -m tests.benchmarks.cache_memory`.
 
 Peak resident memory of whole commands, each in a process of its own, over some photos and four times as many. Encoding holds a few photos at
-a time, whatever their number; the plan holds a few KiB for each. Photos of 1024 px with masks, cached at 512 px with the VAE in miniature.
+a time, whatever their number; the plan holds 1 KB at most for each (see `plan_memory`). Photos of 1024 px with masks, cached at 512 px with
+the VAE in miniature.
 """
 
 from __future__ import annotations

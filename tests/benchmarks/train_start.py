@@ -7,6 +7,7 @@ was checked and every entry read. The pictures are 512 pixels wide, four times f
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -52,17 +53,18 @@ def start_rows(count: int) -> list[Row]:
     ]
 
 
-def write_cache(folder: Path, count: int) -> None:
-    """Write ``count`` masked pictures and captions of random numbers, without waiting for the disk."""
+def write_cache(folder: Path, count: int, *, side: int = SIDE) -> None:
+    """Write ``count`` masked pictures of ``side`` latent rows and captions of random numbers, without waiting for the disk."""
     sync, os.fsync = os.fsync, lambda descriptor: None
-    shares = torch.softmax(4 * torch.randn(4, 1, SIDE, SIDE), dim=0)
+    shares = torch.softmax(4 * torch.randn(4, 1, side, side), dim=0)
     weights = torch.einsum("rfhw,r->fhw", shares, torch.tensor([1.0, 128 / 255, 80 / 255, 0.0])).unsqueeze(0)
     for number in range(count):
-        stem, side = f"{number:06}", SIDE * 8
-        facts = {"architecture": CACHE_SUFFIX, "width": str(side), "height": str(side), "format_version": "1.0.1"}
-        latents = {"latents": torch.randn(16, 1, SIDE, SIDE).bfloat16()}
+        stem, pixels = f"{number:06}", side * 8
+        facts = {"architecture": CACHE_SUFFIX, "width": str(pixels), "height": str(pixels), "format_version": "1.0.1"}
+        facts |= {f"blissmask.{name}": value for name, value in own_metadata(number, pixels).items()}
+        latents = {"latents": torch.randn(16, 1, side, side).bfloat16()}
         write_latents(
-            folder / latent_name(stem, (side, side), CACHE_SUFFIX),
+            folder / latent_name(stem, (pixels, pixels), CACHE_SUFFIX),
             latents,
             weights_1fhw=weights,
             regions_4fhw=shares,
@@ -76,6 +78,25 @@ def write_cache(folder: Path, count: int) -> None:
             metadata={"architecture": CACHE_SUFFIX, "caption1": stem},
         )
     os.fsync = sync
+
+
+def own_metadata(number: int, pixels: int) -> dict[str, str]:
+    """Return what our own entries hold besides, as long as `cache` writes it and other for each entry."""
+    unlike = hashlib.blake2b(str(number).encode(), digest_size=64).hexdigest()
+    size = f"{pixels}x{pixels}"
+    return {
+        "media": f"IMG_20260131_{number:07}.png",
+        "media_print": f"{4_000_000 + number}:17690000000{number:08}:{unlike[:32]}",
+        "mask_print": f"{40_000 + number}:17690000001{number:08}:{unlike[32:64]}",
+        "colours": unlike[64:96],
+        "source": f"{size} 1 frames",
+        "look": f"{unlike} hidden 0.000, frames 1",
+        "geometry": f"{size} -> {size}, crop {size}+0+0",
+        "vae": "0" * 32,
+        "mask_source": "file",
+        "tiers": "255,128,80,0",
+        "mean_weight": f"0.5{number % 100_000:05}",
+    }
 
 
 _FIRST_STEP = """

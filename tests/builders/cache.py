@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from blissmask.cachefile.entry import CacheEntry
-from blissmask.cachefile.read import list_headers, load_entry
+from blissmask.cachefile.read import list_headers, load_entry, read_metadata
 from blissmask.config.model import Config
 from blissmask.families.family import FamilyForTask
 from blissmask.tasks.cache.plan import CachePlan
@@ -105,7 +105,7 @@ def entries(folder: Path) -> dict[str, CacheEntry]:
 def metadata(folder: Path, stem: str) -> dict[str, str]:
     """Return the metadata of one latent file."""
     [header] = [header for header in list_headers(folder / "cache", CACHE_SUFFIX) if header.stem == stem]
-    return dict(header.metadata)
+    return read_metadata(header.path)
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -10,11 +10,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from blissmask.cachefile.entry import CacheHeader, SharedHeader
 from blissmask.cachefile.layout import class_text_name, latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError
 from blissmask.events import Measured
+from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.run.plan import RunContext, Summary
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
@@ -87,6 +89,13 @@ def write_entry(
             metadata={"architecture": arch, "caption1": class_caption},
         )
     return path
+
+
+def header_of(latents_Cfhw: Tensor, *, stem: str = "a", **metadata: str) -> CacheHeader:
+    """Return the header of a file that holds ``latents_Cfhw``, without a file."""
+    name = latent_name(stem, (latents_Cfhw.shape[-1] * 8, latents_Cfhw.shape[-2] * 8), CACHE_SUFFIX)
+    shared = SharedHeader(tuple(latents_Cfhw.shape), {}, tuple(metadata))
+    return CacheHeader(ShortPath("", name), stem, CACHE_SUFFIX, shared, tuple(metadata.values()))
 
 
 def write_masked_set(

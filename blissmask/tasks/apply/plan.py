@@ -158,7 +158,7 @@ def _decide(pair: _Pair, folder: Path, options: ApplySection, *, force: bool) ->
         action, reason = _action_for(pair, inputs, folder, options, force=force)
     except InputError as error:
         return PlannedItem(pair.key, Action.FAIL, inputs=inputs, output=pair.output).failing(error.as_one())
-    states = states if action is Action.WRITE else ()
+    states = states if action is Action.WRITE else b""
     return PlannedItem(pair.key, action, reason, inputs, pair.output, states=states)
 
 

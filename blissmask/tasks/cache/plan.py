@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from blissmask.cachefile.fingerprint import Prints
 from blissmask.cachefile.layout import as_unicode, text_name
-from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
 from blissmask.dataset.collect import cache_folder
-from blissmask.dataset.zoom import zoom_stem
+from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.free_memory import workers
 from blissmask.processes import this_process
+from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet
 from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_datasets, choose_model
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
+from blissmask.tasks.cache.planning.listing import Listing, PlannedSet
 from blissmask.tasks.cache.planning.scan import Scanned, scan
 from blissmask.tasks.cache.planning.windows import add_zoom_texts, place_windows
 from blissmask.tasks.cache.remarks.caption_text import caption_remarks
@@ -33,9 +36,10 @@ from blissmask.tasks.cache.remarks.remark import Remark, as_problems
 from blissmask.tasks.cache.remarks.subject_in_crop import subject_remarks
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
 from blissmask.tasks.run.folders import room_warning
-from blissmask.tasks.run.plan import Action, Plan, PlannedItem
+from blissmask.tasks.run.plan import Plan
 
 COMMAND = "cache"
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,9 +111,13 @@ def plan(config: Config) -> CachePlan:
         folders=folders,
         sheet=config.cache.sheet,
     )
+    listing = Listing()
+    result.items = listing
     for found in _scan_all(datasets, config):
-        _add(found, result, config)
-    result.entries = look_at_photos(result.entries, config.run.worker_count)
+        listing.sets.append(_add(found, result, config))
+    result.entries = _joined([planned.entries for planned in listing.sets])
+    result.texts = _joined([planned.texts for planned in listing.sets])
+    result.class_texts = _joined([planned.class_texts for planned in listing.sets])
     result.remarks = [
         *mask_remarks(result.entries),
         *size_remarks(result.entries),
@@ -123,6 +131,11 @@ def plan(config: Config) -> CachePlan:
     result.details = plan_details(result.entries, [*result.texts, *result.class_texts], result.outdated)
     result.warnings += [*_missing_warning(model), *_disk_warning(result)]
     return result
+
+
+def _joined(lists: list[list[ItemT]]) -> list[ItemT]:
+    """Return the lists as one; of one data set, which may have a million items, the list itself."""
+    return lists[0] if len(lists) == 1 else list(itertools.chain.from_iterable(lists))
 
 
 def _missing_warning(model: Model) -> list[Problem]:
@@ -159,8 +172,8 @@ def _scan_all(datasets: Iterable[CachedDataset], config: Config) -> list[Scanned
     return scans
 
 
-def _add(found: Scanned, result: CachePlan, config: Config) -> None:
-    """Check the masks of one data set and place windows by them, then add what is to be done for it."""
+def _add(found: Scanned, result: CachePlan, config: Config) -> PlannedSet:
+    """Check the masks of one data set and place windows by them, and return what is to be done for it."""
     largest = max((math.prod(entry.facts.size_wh) for entry in found.entries), default=0)
     jobs = config.run.jobs or workers(config.run.worker_count, largest)
     checked = place_windows(found, jobs, force=config.run.force)
@@ -174,70 +187,24 @@ def _add(found: Scanned, result: CachePlan, config: Config) -> None:
     if empty and config.cache.empty_mask == "error":
         raise MaskError.several(empty)
     result.warnings += [*notices.warnings(found), *empty, *dataset_faults.opaque_masks(checked)]
-    entries = [check.entry for check in checked if check.problem is None]
-    result.entries += entries
-    result.texts += found.texts
-    result.class_texts += found.class_texts
-    failed = {check.entry.item.media.path: check.problem for check in checked if check.problem is not None}
-    failed |= {item.media.path: problem for item, problem in found.unreadable}
-    result.items += _planned(found, entries, failed)
+    fitting = [check.entry for check in checked if check.problem is None]
+    entries = look_at_photos(fitting, config.run.worker_count)
+    failed = {check.entry.item.media.file: check.problem for check in checked if check.problem is not None}
+    failed |= {item.media.file: problem for item, problem in found.unreadable}
     if not config.cache.keep_cache:
         result.outdated += _outdated(found, [*entries, *zoomed], failed, config)
-
-
-def _planned(found: Scanned, entries: list[LatentEntry], failed: dict[Path, Problem]) -> Iterable[PlannedItem]:
-    """Return one line per latent file; the first line of an item names a caption that must be encoded."""
-    texts: dict[str, list[TextEntry]] = {}
-    for text in (*found.texts, *found.class_texts):
-        texts.setdefault(text.item.name, []).append(text)
-    by_photo: dict[Path, list[LatentEntry]] = {}
-    for entry in entries:
-        by_photo.setdefault(entry.item.media.path, []).append(entry)
-    for item in found.collected.items:
-        path = item.media.path
-        if problem := failed.get(path):
-            yield PlannedItem(str(path), Action.FAIL, inputs=(path,)).failing(problem)
-        for entry in by_photo.get(path, ()):
-            yield _planned_entry(entry, texts.pop(entry.item.name, ()))
-    for name, own in texts.items():
-        path, reason = own[0].item.media.path, _text_reason(own)
-        if path not in failed:
-            yield PlannedItem(
-                key=f"{name} caption" if path in by_photo else name,
-                action=Action.WRITE if reason else Action.SKIP,
-                reason=reason or "already fresh",
-                inputs=(path,),
-                output=own[0].path,
-            )
-
-
-def _text_reason(texts: Sequence[TextEntry]) -> str:
-    """Return why texts of an item are encoded; its caption, and the one with the class word, often for one reason."""
-    return ", ".join(dict.fromkeys(text.reason for text in texts if text.reason))
-
-
-def _planned_entry(entry: LatentEntry, texts: Sequence[TextEntry]) -> PlannedItem:
-    inputs = tuple(path for path in (entry.item.media.path, entry.mask_file) if path)
-    caption = _text_reason(texts)
-    if entry.redo in (Redo.MASK, Redo.LATENTS):
-        # An entry and its caption may be written for one reason, such as --force.
-        reasons = dict.fromkeys(filter(None, (entry.reason, caption)))
-        pixels = math.prod(entry.facts.size_wh)
-        return PlannedItem(entry.key, Action.WRITE, ", ".join(reasons), inputs, entry.path, pixels=pixels)
-    action = Action.WRITE if caption else Action.SKIP
-    return PlannedItem(entry.key, action, caption or entry.reason, inputs, entry.path)
+    return PlannedSet(found.collected.items, entries, found.texts, found.class_texts, failed)
 
 
 def _outdated(
-    found: Scanned, entries: Sequence[LatentEntry], failed: dict[Path, Problem], config: Config
+    found: Scanned, entries: Sequence[LatentEntry], failed: Collection[ShortPath], config: Config
 ) -> list[Path]:
     """Return our own files that no item needs; files of items that cannot be read now are kept."""
     suffix = found.dataset.family.cache_suffix
-    items = [*found.collected.items, *(entry.item for entry in entries)]
-    claimed = {entry.path.name for entry in entries}
-    claimed |= {text.path.name for text in (*found.texts, *found.class_texts)}
+    items = itertools.chain(found.collected.items, (entry.item for entry in entries))
+    claimed = {entry.name for entry in entries} | {text.name for text in (*found.texts, *found.class_texts)}
     claimed |= {text_name(item.media.stem, suffix) for item in items}
-    stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.path in failed}
+    stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.file in failed}
     stems |= {zoom_stem(stem, kind) for stem in stems for kind in found.dataset.section.zoom}
     return found.folder.ours_beyond(
         claimed, stems, latents=not config.cache.text_only, texts=not config.cache.latents_only

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 from blissmask.cachefile.layout import (
@@ -27,7 +27,7 @@ from blissmask.dataset.crop import has_choice
 from blissmask.dataset.geometry import Geometry, cover
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.families.protocol import LatentSpec
-from blissmask.storage.seen import Seen, State
+from blissmask.storage.seen import Seen, States
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.shown_subject import ShownSubject
@@ -90,7 +90,7 @@ def rate_text(fps: float) -> str:
     return f"{fps:.3f}".rstrip("0").rstrip(".")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LatentEntry:
     """A latent file of the plan.
 
@@ -121,7 +121,7 @@ class LatentEntry:
     redo: Redo = Redo.LATENTS
     reason: str = ""
     mean_weight: float | None = field(default=None, compare=False)
-    states: tuple[State, ...] = field(default=(), compare=False)
+    states: States = field(default=b"", compare=False)
     doubt: str = field(default="", compare=False)
     look: Look | None = field(default=None, compare=False)
     shown: ShownSubject | None = field(default=None, compare=False)
@@ -167,12 +167,16 @@ class LatentEntry:
             return LatentName(stem, self.region_wh or self.facts.size_wh, None)
         return LatentName(stem, self.geometry.size_wh, Window(self.frames.start, self.frames.frame_count))
 
-    @cached_property
+    @property
+    def name(self) -> str:
+        """Return the name of the latent file."""
+        name = self.latent_name
+        return latent_name(name.stem, name.size_wh, self.dataset.family.cache_suffix, name.window)
+
+    @property
     def path(self) -> Path:
         """Return the latent file."""
-        name = self.latent_name
-        suffix = self.dataset.family.cache_suffix
-        return self.dataset.folder / latent_name(name.stem, name.size_wh, suffix, name.window)
+        return self.dataset.folder / self.name
 
     @property
     def key(self) -> str:
@@ -287,14 +291,19 @@ class TextEntry:
     dataset: CachedDataset
     caption: str
     reason: str = ""
-    states: tuple[State, ...] = ()
+    states: States = b""
     is_class: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the name of the text file."""
+        name_of = class_text_name if self.is_class else text_name
+        return name_of(self.item.media.stem, self.dataset.family.cache_suffix)
 
     @property
     def path(self) -> Path:
         """Return the text file."""
-        name = class_text_name if self.is_class else text_name
-        return self.dataset.folder / name(self.item.media.stem, self.dataset.family.cache_suffix)
+        return self.dataset.folder / self.name
 
     @property
     def controls(self) -> tuple[Path, ...]:

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import struct
 
 from blissmask.masks.sight import Box, Sight
 
 _DIGITS = 4
 """Decimals of positions: a ten-thousandth of a side is half a pixel of the largest photos."""
-_NUMBER = rf"([01]\.\d{{{_DIGITS}}})"
+_UNITS = 10**_DIGITS
+_FORMAT = struct.Struct("<4H")
+_NO_BOX = (0xFFFF,) * 4
+"""Stands for a box that is not there; positions end at 10,000 units."""
+_NUMBER = rf"(0\.\d{{{_DIGITS}}}|1\.0{{{_DIGITS}}})"
 _BOX = rf"(none|{','.join([_NUMBER] * 4)})"
 _TEXT = re.compile(rf"subject {_BOX}; head {_BOX}; face {_BOX}")
 _GROUPS = 5
 """Groups of a box in the pattern: its text, and four numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShownSubject:
-    """Where a mask shows what; None where it does not show it, or does not tell it from the rest.
+class ShownSubject(bytes):
+    """Where a mask shows what: three boxes, as bytes, since plans hold them for every item."""
 
-    Attributes:
-        subject: around the subject.
-        head: around the heaviest head that shows a face, hair included.
-        face: around its face.
-    """
+    __slots__ = ()
 
-    subject: Box | None
-    head: Box | None
-    face: Box | None
+    @property
+    def subject(self) -> Box | None:
+        """Return the box around the subject; None where the mask shows none."""
+        return self._box(0)
+
+    @property
+    def head(self) -> Box | None:
+        """Return the box around the heaviest head that shows a face, hair included; None where there is none."""
+        return self._box(1)
+
+    @property
+    def face(self) -> Box | None:
+        """Return the box around the face of that head; None where there is none."""
+        return self._box(2)
 
     @classmethod
     def of(cls, sight: Sight) -> ShownSubject:
         """Return what is remembered of a mask, already rounded: a zoom must come out the same from the cache."""
         with_face = [head for head in sight.heads if head.face is not None]
-        head = with_face[0] if with_face else None
-        if head is None:
-            return cls(_rounded(sight.subject), None, None)
-        return cls(_rounded(sight.subject), _rounded(head.box), _rounded(head.face))
+        head, face = (with_face[0].box, with_face[0].face) if with_face else (None, None)
+        return cls(b"".join(map(_packed, (sight.subject, head, face))))
 
     def __str__(self) -> str:
         """Return ``subject 0.1000,0.2000,0.5000,1.0000; head none; face none``."""
@@ -51,14 +59,20 @@ class ShownSubject:
             return None
         groups = match.groups()
         boxes = [groups[start : start + _GROUPS] for start in range(0, 3 * _GROUPS, _GROUPS)]
-        subject, head, face = (_box_in(group) for group in boxes)
-        return cls(subject, head, face)
+        return cls(b"".join(_packed(_box_in(group)) for group in boxes))
+
+    def _box(self, number: int) -> Box | None:
+        units = _FORMAT.unpack_from(self, number * _FORMAT.size)
+        if units == _NO_BOX:
+            return None
+        left, top, right, bottom = (unit / _UNITS for unit in units)
+        return Box(left, top, right, bottom)
 
 
-def _rounded(box: Box | None) -> Box | None:
+def _packed(box: Box | None) -> bytes:
     if box is None:
-        return None
-    return Box(round(box.left, _DIGITS), round(box.top, _DIGITS), round(box.right, _DIGITS), round(box.bottom, _DIGITS))
+        return _FORMAT.pack(*_NO_BOX)
+    return _FORMAT.pack(*(round(position * _UNITS) for position in (box.left, box.top, box.right, box.bottom)))
 
 
 def _box_text(box: Box | None) -> str:

@@ -126,7 +126,7 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
         return PlannedItem(key, Action.FAIL, inputs=(media.path,), output=output).failing(error.as_one())
     if action is Action.WRITE:
         reason = f"{size}, {reason}" if reason else size
-    states = states if action is Action.WRITE else ()
+    states = states if action is Action.WRITE else b""
     return PlannedItem(key, action, reason, (media.path,), output, pixels=pixels, states=states)
 
 

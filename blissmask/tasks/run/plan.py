@@ -6,14 +6,17 @@ does the plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import functools
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from blissmask.errors import Problem
 from blissmask.events import NullReporter, Reporter
-from blissmask.storage.seen import Seen, State
+from blissmask.storage.seen import Seen, States
+from blissmask.storage.short_path import ShortPath, full, shortened
 
 
 class Action(StrEnum):
@@ -32,17 +35,14 @@ class Kept(StrEnum):
     EDITED = "edited since it was written, kept"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class PlannedItem:
-    """One line of a plan.
+    """One line of a plan; it holds its files in short, since there may be a million of them.
 
     Attributes:
         key: the item's key, unique within the plan.
         action: write, skip or fail.
         reason: why, in a few words: "already fresh", "mask resized from 1024x1536", or what is wrong.
-        inputs: files that are read; the first one is the photo or video.
-        output: the file or folder that is written. None for items that write none, and for those that fail before it is
-            known which.
         at_fault: of an item that fails, the files and places to mend; all inputs where it is empty.
         pixels: of an item that is written, the pixels of the photo that a worker decodes; 0 where that is not known.
         states: of the inputs and the output, before the plan looked into them; see ``storage.seen``. Empty for items
@@ -51,12 +51,45 @@ class PlannedItem:
 
     key: str
     action: Action
-    reason: str = ""
-    inputs: tuple[Path, ...] = ()
-    output: Path | None = None
-    at_fault: tuple[str, ...] = ()
-    pixels: int = 0
-    states: tuple[State, ...] = ()
+    reason: str
+    at_fault: tuple[str, ...]
+    pixels: int
+    states: States
+    _inputs: tuple[ShortPath, ...]
+    _output: ShortPath | None
+
+    def __init__(
+        self,
+        key: str,
+        action: Action,
+        reason: str = "",
+        inputs: Iterable[Path] = (),
+        output: Path | None = None,
+        *,
+        at_fault: tuple[str, ...] = (),
+        pixels: int = 0,
+        states: States = b"",
+    ) -> None:
+        hold = functools.partial(object.__setattr__, self)
+        hold("key", key)
+        hold("action", action)
+        # Most items have one of a few reasons.
+        hold("reason", sys.intern(str(reason)))
+        hold("at_fault", at_fault)
+        hold("pixels", pixels)
+        hold("states", states)
+        hold("_inputs", tuple(map(ShortPath.of, inputs)))
+        hold("_output", shortened(output))
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Return the files that are read; the first one is the photo or video."""
+        return tuple(short.path for short in self._inputs)
+
+    @property
+    def output(self) -> Path | None:
+        """Return the file or folder that is written; None where none is, or where it was not known yet."""
+        return full(self._output)
 
     @property
     def seen(self) -> Seen:
@@ -66,8 +99,8 @@ class PlannedItem:
     @property
     def target(self) -> Path:
         """Return ``output``, for commands that plan one for every item they write or skip."""
-        assert self.output is not None
-        return self.output
+        assert self._output is not None
+        return self._output.path
 
     @property
     def problem(self) -> Problem:
@@ -76,7 +109,9 @@ class PlannedItem:
 
     def failing(self, problem: Problem) -> PlannedItem:
         """Return this item as one that fails because of ``problem``."""
-        return replace(self, action=Action.FAIL, reason=problem.what, at_fault=problem.where)
+        return PlannedItem(
+            self.key, Action.FAIL, problem.what, self.inputs, self.output, at_fault=problem.where, pixels=self.pixels
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +138,7 @@ class Plan:
     """
 
     command: str
-    items: list[PlannedItem] = field(default_factory=list)
+    items: Sequence[PlannedItem] = ()
     outputs: tuple[Path, ...] = ()
     warnings: list[Problem] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)

@@ -202,5 +202,5 @@ def _decide(
     if action is Action.WRITE:
         resized = f"mask resized from {pixels_text(mask_wh)}" if mask_wh != image_wh else ""
         reason = ", ".join(filter(None, (pixels_text(image_wh), resized, reason)))
-    states = states if action is Action.WRITE else ()
+    states = states if action is Action.WRITE else b""
     return PlannedItem(photo.stem, action, reason, inputs, output, pixels=math.prod(image_wh), states=states)

@@ -16,7 +16,7 @@ from blissmask.dataset.captions import caption_of, fill_in, words_for
 from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
-from blissmask.dataset.zoom import zoom_stem
+from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import Hint, InputError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.tasks.run.wording import counted, verb

@@ -46,10 +46,14 @@ class CachedSet:
 
     def bucketed_items(self) -> list[BucketedItem]:
         """Return every entry as the order of batches knows it; a bucket's entries have the same contents and shapes."""
-        return [
-            BucketedItem(bucket=(self.number, _shapes(header)), repeats=self.repeats, batch_size=self.batch_size)
-            for header in self.headers
-        ]
+        kinds: dict[BucketedItem, BucketedItem] = {}
+        items = []
+        for header in self.headers:
+            bucket = (self.number, _shapes(header))
+            item = BucketedItem(bucket=bucket, repeats=self.repeats, batch_size=self.batch_size)
+            # There may be millions of entries, and there are few buckets.
+            items.append(kinds.setdefault(item, item))
+        return items
 
 
 def _shapes(header: CacheHeader) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -175,6 +175,18 @@ def test_latents_come_back_with_their_frame_axis_however_a_family_spells_them(tm
     assert torch.equal(entry.weights_1fhw, WEIGHTS_1fhw[:, :1])
 
 
+def test_headers_hold_the_metadata_and_share_what_they_have_in_common(tmp_path):
+    for stem in ("a", "b"):
+        facts = {"blissmask.media_print": stem, "blissmask.look": "no training asks for it", "blissmask.new": "yes"}
+        metadata = {**latent_metadata("wan", LatentName(stem, (48, 32), None)), **facts}
+        path = tmp_path / latent_name(stem, (48, 32), "wan")
+        write_latents(path, {"latents": LATENTS_Cfhw}, weights_1fhw=WEIGHTS_1fhw, regions_4fhw=None, metadata=metadata)
+    a, b = list_headers(tmp_path, "wan")
+    assert a.metadata == {key: text for key, text in read_metadata(a.path).items() if key != "blissmask.look"}
+    assert (a.metadata["blissmask.media_print"], b.metadata["blissmask.media_print"]) == ("a", "b")
+    assert a.shared is b.shared
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path):
     metadata = {f"name {number}": 'quote " newline \n bell \x07 é 😀' for number in range(20)}
     for name in ("a", "b"):

@@ -13,14 +13,14 @@ from blissmask.dataset.captions import (
     looks_like_json,
     other_captions,
 )
-from blissmask.dataset.item import DatasetItem, MediaFile, MediaKind
+from blissmask.dataset.item import CaptionFolder, DatasetItem, MediaFile, MediaKind
 from blissmask.errors import InputError
+from blissmask.storage.short_path import ShortPath
 
 
 def item(folder, name="a.png", extension=".txt"):
-    path = folder / name
-    media = MediaFile(path.stem, path.stem, path, MediaKind.IMAGE)
-    return DatasetItem(media, caption_path=folder / f"{path.stem}{extension}")
+    media = MediaFile(ShortPath.of(folder / name), MediaKind.IMAGE)
+    return DatasetItem(media, CaptionFolder(folder, extension))
 
 
 def read(folder, text, style, name="a.png"):

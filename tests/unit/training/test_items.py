@@ -1,18 +1,18 @@
 """One cache entry made ready for training."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
 
-from blissmask.cachefile.entry import CacheEntry, CacheHeader
+from blissmask.cachefile.entry import CacheEntry
 from blissmask.errors import CacheError
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import make_item
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
+from tests.builders.training import header_of
 
 RULE = WeightRule(gamma=1.0, min_weight=0.0)
 
@@ -29,7 +29,7 @@ def make(
     **metadata,
 ):
     latents = torch.ones(16, 1, 1, 4) if latents is None else latents
-    header = CacheHeader(Path("a.safetensors"), Path("a_te.safetensors"), "a", tuple(latents.shape), {}, metadata)
+    header = header_of(latents, **metadata)
     entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)})
     return make_item(header, entry, rule=rule, prior=prior, latent=latent, shown_frames=shown_frames)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blissmask.cachefile.entry import CacheEntry, CacheHeader
+from blissmask.cachefile.entry import CacheEntry
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.data.mask_totals import MaskTotals
@@ -18,6 +18,7 @@ from blissmask.training.weighting.loss import (
 )
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
+from tests.builders.training import header_of
 
 CHANNELS, ROWS, COLUMNS = 8, 2, 3
 PLAIN_RULE = WeightRule(gamma=1.0, min_weight=0.0)
@@ -49,7 +50,7 @@ def entry(*, subweights=None, subregions=None, weights=None, regions=None, seed=
 
 def item(name="a", *, rule=PLAIN_RULE, prior=None, **planes):
     made = entry(**planes)
-    header = CacheHeader(None, None, name, tuple(made.latents_Cfhw.shape), {}, {})
+    header = header_of(made.latents_Cfhw, stem=name)
     return make_item(header, made, rule=rule, prior=prior)
 
 

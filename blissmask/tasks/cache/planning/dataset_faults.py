@@ -5,6 +5,7 @@ Masks that are zero everywhere, or that mask nothing, are named as well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -144,19 +145,16 @@ def _checked(entry: LatentEntry, seen: MaskLook | Problem) -> MaskCheck:
 
 def shared_paths(entries: Iterable[LatentEntry], texts: Iterable[TextEntry]) -> list[Problem]:
     """Refuse two items with one cache file, and names that no file system takes."""
-    owners: dict[str, str] = {}
+    owners: dict[str, DatasetItem] = {}
     shared: dict[str, None] = {}
     long: dict[str, None] = {}
-    files = [(entry.path, entry.item) for entry in entries]
-    files += [(text.path, text.item) for text in texts]
-    for path, item in files:
+    for planned in itertools.chain[LatentEntry | TextEntry](entries, texts):
         # A photo called `a-face` has the file of the zoom of `a`.
-        name, media = path.name, item.name
-        first = owners.setdefault(name, media)
-        if first != media:
-            shared |= {first: None, media: None}
-        if len(name.encode()) > _MAX_NAME_BYTES:
-            long[media] = None
+        first = owners.setdefault(planned.name, planned.item)
+        if first is not planned.item and first.name != planned.item.name:
+            shared |= {first.name: None, planned.item.name: None}
+        if len(planned.name.encode()) > _MAX_NAME_BYTES:
+            long[planned.item.name] = None
     problems = []
     if shared:
         problems.append(Problem("two items would share one cache file", tuple(shared), "rename one of each"))

@@ -30,7 +30,7 @@ from blissmask.dataset.mask_source import resolve_mask_source
 from blissmask.errors import InputError, Problem, naming_files
 from blissmask.media.image import read_header
 from blissmask.media.video import read_info, read_times
-from blissmask.storage.seen import output_state, states_of
+from blissmask.storage.seen import output_state, states_of, states_with_output
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
@@ -58,6 +58,7 @@ class Scanned:
         without_caption: items that lack their caption file.
         with_blanks: name -> items whose captions hold it in braces, and nobody gave a word for it.
         geometries: how media of each size that was met are fitted, with the window in the middle.
+        facts: of each kind of photo that was met, by themselves: cameras give few.
         known: cache files that were looked into, by name.
     """
 
@@ -76,6 +77,7 @@ class Scanned:
     without_caption: list[DatasetItem] = field(default_factory=list)
     with_blanks: dict[str, list[DatasetItem]] = field(default_factory=dict)
     geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
+    facts: dict[Facts, Facts] = field(default_factory=dict)
     known: dict[str, _Known] = field(default_factory=dict)
 
 
@@ -116,8 +118,8 @@ def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, 
 
 def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     # Before anything is looked into: what changes after that is noticed when it is read.
-    states = tuple(map(found.prints.state_of, item.pixel_paths))
-    mask_states = (found.prints.state_of(item.mask_path),) if item.mask_path else ()
+    states = b"".join(map(found.prints.state_of, item.pixel_paths))
+    mask_state = found.prints.state_of(item.mask_path) if item.mask_path else b""
     facts = _facts(item, found)
     ranges = list(_ranges(item, facts, found.dataset))
     if not ranges:
@@ -126,13 +128,13 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
         entry = LatentEntry(
             item=item,
             dataset=found.dataset,
-            facts=facts,
+            facts=facts if facts.times else found.facts.setdefault(facts, facts),
             frames=frames,
             geometry=_geometry(facts.size_wh, found),
             mask_source=_mask_source(item, facts, found),
         )
-        inputs = (*states, *mask_states) if entry.mask_file else states
-        entry = replace(entry, states=(*inputs, output_state(entry.path)))
+        inputs = states + mask_state if entry.mask_file else states
+        entry = replace(entry, states=inputs + output_state(entry.path))
         found.entries.append(decided(entry, found, force=force))
 
 
@@ -149,7 +151,7 @@ def decided(entry: LatentEntry, found: Scanned, *, force: bool) -> LatentEntry:
     Where the mask decides about the window and the cache does not remember what it shows, this is decided for the
     window in the middle first, and again when the mask was looked at; see ``LatentEntry.needs_look``.
     """
-    name = entry.path.name
+    name = entry.name
     known = _look_into(name, entry.item, found)
     if known is None:
         return replace(entry, redo=Redo.LATENTS, reason="new")
@@ -320,7 +322,7 @@ def scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     class_caption = without_trigger(entry.caption, trigger, class_word)
     if class_caption is not None:
         entry = replace(entry, caption=class_caption, is_class=True)
-        entry = replace(entry, states=(*states[:-1], output_state(entry.path)))
+        entry = replace(entry, states=states_with_output(states, entry.path))
         found.class_texts.append(_decided_text(entry, found, force=force))
 
 
@@ -328,7 +330,7 @@ def _decided_text(entry: TextEntry, found: Scanned, *, force: bool) -> TextEntry
     reason = _text_reason(entry, found, force=force)
     if reason and entry.controls:
         _look_at_controls(entry.item)
-    return replace(entry, reason=reason, states=entry.states if reason else ())
+    return replace(entry, reason=reason, states=entry.states if reason else b"")
 
 
 def _text_reason(entry: TextEntry, found: Scanned, *, force: bool) -> str:

@@ -10,7 +10,7 @@ from blissmask.dataset.item import DatasetItem
 from blissmask.dataset.zoom import Zoom, zoomed_item, zooms
 from blissmask.errors import InputError
 from blissmask.masks.sight import Box
-from blissmask.storage.seen import output_state
+from blissmask.storage.seen import states_with_output
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.planning.dataset_faults import MaskCheck, check_masks, shared_paths
 from blissmask.tasks.cache.planning.scan import Scanned, decided, scan_text
@@ -27,10 +27,10 @@ def place_windows(found: Scanned, jobs: int, *, force: bool) -> list[MaskCheck]:
     Returns:
         The entries of the photos and videos, then those of zooms.
     """
-    before = {entry.path: entry.needs_look for entry in found.entries}
+    undecided = [entry.needs_look for entry in found.entries]
     checks = []
-    for check in check_masks(found.entries, jobs):
-        if check.problem is None and before[check.entry.path]:
+    for check, needed_look in zip(check_masks(found.entries, jobs), undecided, strict=True):
+        if check.problem is None and needed_look:
             check = replace(check, entry=decided(check.entry, found, force=force))
         checks.append(check)
     whole = [check.entry for check in checks if check.problem is None]
@@ -75,4 +75,4 @@ def _zoomed(entry: LatentEntry, item: DatasetItem, zoom: Zoom) -> LatentEntry:
         reason="",
         mean_weight=None,
     )
-    return replace(zoomed, states=(*entry.states[:-1], output_state(zoomed.path)))
+    return replace(zoomed, states=states_with_output(entry.states, zoomed.path))

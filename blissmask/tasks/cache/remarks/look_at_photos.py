@@ -15,6 +15,7 @@ from blissmask.dataset.item import MediaKind
 from blissmask.errors import InputError
 from blissmask.media.glance import read_glance
 from blissmask.media.likeness import likeness_of
+from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.vision.faces.sideways import lies_on_its_side
@@ -28,11 +29,11 @@ def look_at_photos(entries: Sequence[LatentEntry], jobs: int) -> list[LatentEntr
 
     Photos that cannot be read have none: the run names them.
     """
-    new = {entry.item.media.path for entry in entries if _is_looked_at(entry)}
+    new = {entry.item.media.file for entry in entries if _is_looked_at(entry)}
     with ThreadPoolExecutor(jobs, thread_name_prefix="blissmask-look") as pool:
-        looks = dict(zip(new, pool.map(_look, new), strict=True))
+        looks = dict(zip(new, pool.map(_look_at, new), strict=True))
     return [
-        replace(entry, look=looks[entry.item.media.path]) if entry.item.media.path in looks else entry
+        replace(entry, look=looks[entry.item.media.file]) if entry.item.media.file in looks else entry
         for entry in entries
     ]
 
@@ -46,6 +47,10 @@ def with_look(entry: LatentEntry) -> LatentEntry:
 
 def _is_looked_at(entry: LatentEntry) -> bool:
     return entry.redo is Redo.LATENTS and entry.item.media.kind is MediaKind.IMAGE
+
+
+def _look_at(file: ShortPath) -> Look | None:
+    return _look(file.path)
 
 
 def _look(path: Path) -> Look | None:

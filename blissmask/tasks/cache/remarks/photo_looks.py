@@ -51,7 +51,8 @@ def photo_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
 
 def copy_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
     """Yield a remark about each photo that looks like one before it, in whatever data set."""
-    looks = {entry.item.media.path: entry.look.likeness for entry in entries if entry.look is not None}
-    paths = list(looks)
+    looks = {entry.item.media.file: entry.look.likeness for entry in entries if entry.look is not None}
+    files = list(looks)
     for copy, original in find_copies(list(looks.values())).items():
-        yield Remark(TWICE, paths[copy], f"{paths[copy]}: as {paths[original]}", f"as {paths[original].name}")
+        path, first = files[copy].path, files[original].path
+        yield Remark(TWICE, path, f"{path}: as {first}", f"as {first.name}")
