@@ -5,8 +5,8 @@ only place that connects the processes. PyTorch is imported when they exchange s
 for the rank before it is loaded. accelerate's ``PartialState`` cannot do that: it connects as soon as it exists, for a
 dry run too, and without a GPU it connects none of the processes unless it is told to ignore GPUs everywhere.
 
-The processes of a job array (``RANK`` and ``WORLD_SIZE``, but no ``MASTER_ADDR``) do not reach each other; the commands
-that write masks share their items all the same.
+The processes of a job array (``RANK`` and ``WORLD_SIZE``, but no ``MASTER_ADDR``) do not reach each other; all commands
+but `train` share their items all the same.
 
 In training each process predicts its own micro-batches; masses are summed before the forward pass and gradients after
 the backward pass, so a step is the same as one process with all of its micro-batches. Only the LoRA is trained, so a
@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from blissmask.errors import MachineError
@@ -74,6 +75,14 @@ class Processes:
     def speaks(self) -> bool:
         """Return whether this process prints: the first one, or each where nobody could print for it."""
         return self.first or self.apart
+
+    def own_file(self, path: Path) -> Path:
+        """Return the file that this process writes where ``path`` was asked for.
+
+        The processes of a job array see their own items alone: the fourth one writes ``sheet.3.html`` instead of
+        ``sheet.html``, so that none replaces what another one wrote.
+        """
+        return path.with_stem(f"{path.stem}.{self.rank}") if self.apart else path
 
     def own_device(self, name: str, *, gpu_count: int) -> str:
         """Return the device that this process uses where the user named ``name``.

@@ -150,14 +150,13 @@ def _carry_out(
 
 def _planned(planning: ModuleType, config: Config) -> Plan:
     """Make the plan of a task, and show in a terminal that it is being made."""
-    from blissmask.tasks.run.shares import own_items
     from blissmask.ui.progress import while_planning
 
     processes = this_process()
     with while_planning(config.run, silent=not processes.speaks):
         plan: Plan = planning.plan(config)
     if processes.apart:
-        plan.items = own_items(plan.items, processes)
+        plan.keep_own(processes)
     return plan
 
 

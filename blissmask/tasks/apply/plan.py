@@ -17,7 +17,7 @@ from blissmask.storage.content import without_links
 from blissmask.storage.seen import states_of
 from blissmask.tasks.apply.apply_sheet import Photos, find_photos, without_photo
 from blissmask.tasks.mask_files.clip_forms import both_forms_warning, other_form
-from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area, with_own_sheet
 from blissmask.tasks.mask_files.output_notes import decide, kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, places_of
@@ -76,7 +76,7 @@ def plan(config: Config) -> ApplyPlan:
         UsageError: a folder is not given, or the output is one of the inputs.
         InputError: a folder cannot be read, holds no masks, or two masks have one name.
     """
-    options = config.apply
+    options = with_own_sheet(config.apply)
     weighted_folder, instance_folder, output = _folders(options)
     check_sheet(options.sheet, [weighted_folder, instance_folder, output, *([options.input] if options.input else [])])
     photos_shown = find_photos(options.input if options.sheet else None)

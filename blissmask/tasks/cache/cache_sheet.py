@@ -26,7 +26,7 @@ from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_frame_masks
 from blissmask.tasks.cache.remarks.remark import Remark, shorts_by_media
-from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend, with_own_sheet
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import counted, pixels_text
 
@@ -40,7 +40,7 @@ def check_cache_sheet(config: Config) -> list[Problem]:
     Raises:
         UsageError: as ``contact_sheet.check_sheet``, or nothing is encoded that could be shown.
     """
-    sheet = config.cache.sheet
+    sheet = with_own_sheet(config.cache).sheet
     if sheet is None:
         return []
     if config.cache.text_only:

@@ -18,7 +18,7 @@ from blissmask.dataset.collect import cache_folder
 from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.free_memory import workers
-from blissmask.processes import this_process
+from blissmask.processes import Processes, this_process
 from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet
 from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_datasets, choose_model
@@ -35,6 +35,7 @@ from blissmask.tasks.cache.remarks.photo_sizes import size_remarks
 from blissmask.tasks.cache.remarks.remark import Remark, as_problems
 from blissmask.tasks.cache.remarks.subject_in_crop import subject_remarks
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
+from blissmask.tasks.mask_files.contact_sheet import with_own_sheet
 from blissmask.tasks.run.folders import room_warning
 from blissmask.tasks.run.plan import Plan
 
@@ -56,6 +57,7 @@ class CachePlan(Plan):
         remarks: what is odd about items, for the sheet; ``warnings`` hold them, too.
         sheet: the contact sheet to write first; None when none is wanted.
         outdated: our own files that no item needs; removed after a whole pass.
+        sets: what is planned for each data set.
     """
 
     model: Model
@@ -66,6 +68,20 @@ class CachePlan(Plan):
     remarks: list[Remark] = field(default_factory=list)
     sheet: Path | None = None
     outdated: list[Path] = field(default_factory=list)
+    sets: list[PlannedSet] = field(default_factory=list)
+
+    def take(self, sets: list[PlannedSet]) -> None:
+        """Plan what is to be done for these data sets, and nothing else."""
+        self.sets, self.items = sets, Listing(sets)
+        self.entries = _joined([planned.entries for planned in sets])
+        self.texts = _joined([planned.texts for planned in sets])
+        self.class_texts = _joined([planned.class_texts for planned in sets])
+        self.tables = plan_tables(self.entries, self.texts, self.class_texts)
+        self.details = plan_details(self.entries, [*self.texts, *self.class_texts], self.outdated)
+
+    def keep_own(self, processes: Processes) -> None:
+        """Keep the photos and videos of one process of a job array, with all of their clips, zooms and captions."""
+        self.take([planned.share(processes) for planned in self.sets])
 
 
 def outputs(config: Config) -> tuple[Path, ...]:
@@ -109,15 +125,9 @@ def plan(config: Config) -> CachePlan:
         warnings=check_cache_sheet(config),
         model=model,
         folders=folders,
-        sheet=config.cache.sheet,
+        sheet=with_own_sheet(config.cache).sheet,
     )
-    listing = Listing()
-    result.items = listing
-    for found in _scan_all(datasets, config):
-        listing.sets.append(_add(found, result, config))
-    result.entries = _joined([planned.entries for planned in listing.sets])
-    result.texts = _joined([planned.texts for planned in listing.sets])
-    result.class_texts = _joined([planned.class_texts for planned in listing.sets])
+    result.take([_planned(found, result, config) for found in _scan_all(datasets, config)])
     result.remarks = [
         *mask_remarks(result.entries),
         *size_remarks(result.entries),
@@ -127,8 +137,6 @@ def plan(config: Config) -> CachePlan:
         *caption_remarks(result.texts, model),
     ]
     result.warnings += as_problems(result.remarks)
-    result.tables = plan_tables(result.entries, result.texts, result.class_texts)
-    result.details = plan_details(result.entries, [*result.texts, *result.class_texts], result.outdated)
     result.warnings += [*_missing_warning(model), *_disk_warning(result)]
     return result
 
@@ -172,7 +180,7 @@ def _scan_all(datasets: Iterable[CachedDataset], config: Config) -> list[Scanned
     return scans
 
 
-def _add(found: Scanned, result: CachePlan, config: Config) -> PlannedSet:
+def _planned(found: Scanned, result: CachePlan, config: Config) -> PlannedSet:
     """Check the masks of one data set and place windows by them, and return what is to be done for it."""
     largest = max((math.prod(entry.facts.size_wh) for entry in found.entries), default=0)
     jobs = config.run.jobs or workers(config.run.worker_count, largest)

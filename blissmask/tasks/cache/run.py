@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blissmask.cachefile.redo import Redo
-from blissmask.processes import Processes, connected, this_process
+from blissmask.processes import ALONE, Processes, connected, this_process
 from blissmask.tasks.cache.cache_sheet import write_cache_sheet
 from blissmask.tasks.cache.plan import COMMAND, CachePlan
 from blissmask.tasks.cache.report import CacheRun
@@ -21,7 +21,8 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
         MachineError, StoppedError: finished entries are kept; running again continues.
     """
     mine = CacheRun(fail_fast=context.fail_fast)
-    processes = this_process()
+    # The plan of a process of a job array holds its own items.
+    processes = ALONE if this_process().apart else this_process()
     with connected(processes):
         # The first process holds the folders' locks and sweeps; nobody writes before that, nor before all have made the
         # same plan.
@@ -32,7 +33,7 @@ def run(plan: CachePlan, context: RunContext) -> Summary:
     for part in counts:
         whole.merge(part)
     # Only now: a pass that was stopped or broke off removes nothing.
-    if processes.first:
+    if this_process().first:
         for path in plan.outdated:
             path.unlink(missing_ok=True)
     return _summarise(plan, whole)

@@ -19,7 +19,7 @@ from blissmask.tasks.instance.references import photos_of, settings_of, threshol
 from blissmask.tasks.instance.scores import COMMAND, LeftOut, decide_left_out, read_answers, read_left_out
 from blissmask.tasks.instance.subject import FOLLOWING
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
-from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area, with_own_sheet
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
 from blissmask.tasks.mask_files.media_plan import Making, find_for_masks, is_video, keys_of, plan_media
 from blissmask.tasks.mask_files.output_notes import kept_warning
@@ -87,7 +87,7 @@ def plan(config: Config) -> InstancePlan | Explanation:
             use.
         InputError: a folder cannot be read, holds nothing, or two files have one name.
     """
-    options = config.instance
+    options = with_own_sheet(config.instance)
     if options.explain:
         return _explanation(options)
     source, output = _folders(options)

@@ -11,7 +11,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.config.mask_sections import ApplySection, InstanceSection, MasksSection
 from blissmask.config.model import Config
+from blissmask.config.model_section import CacheSection
 from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path, read_caption
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, InputError, Problem, UsageError
@@ -23,6 +25,7 @@ from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText
 from blissmask.media.sheets.html_page import is_html_sheet, pack_for_html, side_for, write_html
 from blissmask.media.sheets.png_pages import BOX, is_sheet, letters_missing, pack_for_png, write_png_pages
 from blissmask.media.video import read_frames, read_info
+from blissmask.processes import this_process
 from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clips import frame_path
 from blissmask.tasks.run.plan import RunContext
@@ -30,6 +33,7 @@ from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import work_through
 
 ItemT = TypeVar("ItemT")
+SectionT = TypeVar("SectionT", MasksSection, InstanceSection, ApplySection, CacheSection)
 
 LabelsOf = Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.uint8]]
 """Turns a mask (H, W) into labels of the size (width, height) at which the photo is shown; see ``sheets.card.Card``."""
@@ -60,6 +64,13 @@ class SheetEntry:
     measures: tuple[Measure, ...]
     remarks: tuple[str, ...]
     badness: float
+
+
+def with_own_sheet(options: SectionT) -> SectionT:
+    """Return the options with the contact sheet that this process writes; see ``Processes.own_file``."""
+    if options.sheet is None:
+        return options
+    return options.model_copy(update={"sheet": this_process().own_file(options.sheet)})
 
 
 def check_sheet(sheet: Path | None, folders: Sequence[Path]) -> None:

@@ -15,7 +15,7 @@ from blissmask.errors import Problem
 from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
-from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area, with_own_sheet
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
 from blissmask.tasks.mask_files.media_plan import Making, find_for_masks, keys_of, plan_media
 from blissmask.tasks.mask_files.output_notes import kept_warning
@@ -69,7 +69,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
         UsageError: folders or classes are missing or wrong, or the licence of the weights is.
         InputError: a folder cannot be read, holds nothing, or two files have one name.
     """
-    options = config.masks
+    options = with_own_sheet(config.masks)
     backend = PARSING.load(options.backend).backend(options)
     weights = (Weights("--backend", options.backend, backend.identity, backend.licence),)
     refuse_non_commercial(weights, commercial_only=options.commercial_only)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from blissmask.errors import Problem
 from blissmask.events import NullReporter, Reporter
+from blissmask.processes import Processes
 from blissmask.storage.seen import Seen, States
 from blissmask.storage.short_path import ShortPath, full, shortened
 
@@ -147,6 +148,13 @@ class Plan:
     def having(self, action: Action) -> list[PlannedItem]:
         """Return the items with this action, in order."""
         return [item for item in self.items if item.action is action]
+
+    def keep_own(self, processes: Processes) -> None:
+        """Keep the items of one process of a job array; over all processes each item comes exactly once.
+
+        By the position among all items, finished ones included: processes that start later find more of them.
+        """
+        self.items = processes.share(self.items)
 
     @property
     def largest_pixels(self) -> int:

@@ -1,7 +1,7 @@
 """Share the items of a plan among the processes of a run, and bring what became of them together in the first one.
 
 All processes make the same plan. A job array whose processes do not reach each other (``RANK`` and ``WORLD_SIZE``
-without ``MASTER_ADDR``) cuts the plan itself, so that each process reports its own items; see :func:`own_items`.
+without ``MASTER_ADDR``) cuts the plan itself, so that each process reports its own items; see ``Plan.keep_own``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,6 @@ from blissmask.processes import Processes
 from blissmask.tasks.run.plan import Failure, Plan, PlannedItem, Summary
 
 ResultT = TypeVar("ResultT")
-
-
-def own_items(items: Sequence[PlannedItem], processes: Processes) -> list[PlannedItem]:
-    """Return the items of one process of a job array; over all processes each item comes exactly once.
-
-    By the position among all items, finished ones included: processes that start later find more of them.
-    """
-    return processes.share(items)
 
 
 def refuse_other_plans(todo: Sequence[PlannedItem], processes: Processes) -> None:

@@ -1,11 +1,14 @@
 """Crops that follow the mask, and zooms: planned, encoded only where the window differs, remembered, shown."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from blissmask.cachefile.read import list_headers
 from blissmask.errors import UsageError
 from blissmask.families.registry import load_family
+from blissmask.processes import Processes
 from blissmask.tasks.cache import cache_sheet
 from blissmask.tasks.cache.reading import mask_weights
 from blissmask.tasks.run.plan import Action
@@ -229,6 +232,25 @@ def test_latents_and_captions_of_zooms_can_be_cached_apart(large):
     build(large, cache={"latents_only": True}, **settings)
     assert (large / "cache" / f"a-face_{CACHE_SUFFIX}_te.safetensors").is_file()
     assert sorted(entries(large)) == ["a", "a-face"]
+
+
+def test_each_process_of_a_job_array_plans_its_photos_with_their_zooms_and_captions(large):
+    for name in "bcd":
+        for folder, ending in (("photos", "png"), ("masks", "png"), ("photos", "txt")):
+            shutil.copy(large / folder / f"a.{ending}", large / folder / f"{name}.{ending}")
+    settings = masked(large, zoom=["face"])
+    whole, *shares = (plan(large, **settings) for _ in range(3))
+    for rank, share in enumerate(shares):
+        share.keep_own(Processes(rank, 2, apart=True))
+    assert [entry.item.zoom for entry in whole.entries] == [""] * 4 + ["face"] * 4
+    for files_of in (
+        lambda found: [entry.name for entry in found.entries],
+        lambda found: [text.name for text in found.texts],
+        lambda found: [item.key for item in found.items],
+    ):
+        first, second = map(files_of, shares)
+        assert len(first) == len(second) == 4
+        assert sorted(first + second) == sorted(files_of(whole))
 
 
 def test_a_photo_called_like_a_zoom_is_refused(large):

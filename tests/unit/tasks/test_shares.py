@@ -1,13 +1,16 @@
 """tasks/run/shares.py: every item comes once, and what others did is counted once."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from blissmask.config.mask_sections import MasksSection
 from blissmask.errors import MachineError, Problem
 from blissmask.processes import Processes
+from blissmask.tasks.mask_files.contact_sheet import with_own_sheet
 from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
-from blissmask.tasks.run.shares import bring_together, by_plan, in_plan_order, own_items, refuse_other_plans
+from blissmask.tasks.run.shares import bring_together, by_plan, in_plan_order, refuse_other_plans
 
 
 def items(*keys):
@@ -25,9 +28,20 @@ class Met(Processes):
 
 
 def test_over_all_processes_of_a_job_array_each_item_comes_once():
-    planned = items(*"abcdefg")
-    shares = [own_items(planned, Processes(rank=rank, count=3, apart=True)) for rank in range(3)]
-    assert sorted(item.key for share in shares for item in share) == list("abcdefg")
+    plans = [Plan("masks", items=items(*"abcdefg")) for _ in range(3)]
+    for rank, plan in enumerate(plans):
+        plan.keep_own(Processes(rank=rank, count=3, apart=True))
+    assert sorted(item.key for plan in plans for item in plan.items) == list("abcdefg")
+
+
+def test_each_process_of_a_job_array_writes_a_sheet_of_its_own():
+    options = MasksSection(sheet=Path("out/sheet.html"))
+    assert with_own_sheet(options).sheet == Path("out/sheet.html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANK", "3")
+        patch.setenv("WORLD_SIZE", "8")
+        patch.delenv("MASTER_ADDR", raising=False)
+        assert with_own_sheet(options).sheet == Path("out/sheet.3.html")
 
 
 def test_results_and_failures_of_others_are_counted_once():

@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar, overload
 from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import DatasetItem
 from blissmask.errors import Problem
+from blissmask.processes import Processes
 from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.run.plan import Action, PlannedItem
@@ -42,6 +43,18 @@ class PlannedSet:
     texts: list[TextEntry]
     class_texts: list[TextEntry]
     failed: Mapping[ShortPath, Problem]
+
+    def share(self, processes: Processes) -> PlannedSet:
+        """Return what one process of a job array does."""
+        items = processes.share(self.items)
+        mine = {item.media.file for item in items}
+        return PlannedSet(
+            items,
+            [entry for entry in self.entries if entry.item.media.file in mine],
+            [text for text in self.texts if text.item.media.file in mine],
+            [text for text in self.class_texts if text.item.media.file in mine],
+            {file: problem for file, problem in self.failed.items() if file in mine},
+        )
 
     def lines(self) -> Iterator[PlannedItem]:
         """Yield one line per latent file; the first line of an item names a caption that must be encoded."""
