@@ -170,13 +170,20 @@ def read_mask_picture(path: Path) -> MaskPicture:
         elif coloured:
             doubts.append("the mask is coloured, its brightness is used")
         brightest = int(grey_HW.max())
-        if 0 < brightest < _MOST_CLASSES:
-            doubts.append(f"its brightest value is {brightest} of {_MAX_VALUE}, as if its values were class numbers")
+        if class_numbers := class_number_doubt(brightest):
+            doubts.append(class_numbers)
         if transparent:
             is_matte = int(grey_HW.min()) == brightest
             rest = f", and the rest is {_shade(brightest)} everywhere" if is_matte else ""
             doubts.append(f"its alpha channel is not used{rest}")
         return MaskPicture(grey_HW, "; ".join(doubts))
+
+
+def class_number_doubt(brightest: int) -> str:
+    """Return why a mask whose brightest 8-bit value is this may hold class numbers; empty when it does not look so."""
+    if 0 < brightest < _MOST_CLASSES:
+        return f"its brightest value is {brightest} of {_MAX_VALUE}, as if its values were class numbers"
+    return ""
 
 
 def _doubt_about_16_bit(brightest: int) -> str:

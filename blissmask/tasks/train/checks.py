@@ -164,22 +164,24 @@ def _other_exponent(value: float, low: float, high: float) -> str:
 
 
 def expert_warnings(config: Config, trained: Sequence[Expert]) -> list[Problem]:
-    """Warn of a LoRA to start from that is one expert's, where another one is trained, or both.
+    """Warn of LoRA files that are one expert's, where another one is trained, or both.
 
     The files of both experts fit both, and only their names tell them apart.
     """
-    path = config.lora.network_weights
-    if path is None or not any(expert.name for expert in trained):
-        return []
-    # The title keeps the first name of a file that was renamed.
-    made_for = expert_in_name(path.stem) or expert_in_name(read_metadata(path).get("modelspec.title", ""))
     names = [expert.name for expert in trained]
-    if made_for is None or names == [made_for]:
+    if not any(names):
         return []
-    starting = " and ".join(names)
-    what = f"`network_weights` is of the {made_for}-noise expert, and the {starting}-noise expert starts from it"
-    fix = f"start from its own LoRA, or train the other one with `--expert {made_for}`"
-    return [Problem(what, (str(path),), fix)]
+    starting, problems = " and ".join(names), []
+    uses = [(path, "network_weights", "starts from it") for path in (config.lora.network_weights,) if path]
+    uses += [(path, "base_weights", "is trained on top of it") for path in config.lora.base_weights]
+    for path, option, use in uses:
+        # The title keeps the first name of a file that was renamed.
+        made_for = expert_in_name(path.stem) or expert_in_name(read_metadata(path).get("modelspec.title", ""))
+        if made_for is not None and names != [made_for]:
+            what = f"`{option}` is of the {made_for}-noise expert, and the {starting}-noise expert {use}"
+            fix = f"give it its own LoRA, or train the other one with `--expert {made_for}`"
+            problems.append(Problem(what, (str(path),), fix))
+    return problems
 
 
 def mask_warnings(

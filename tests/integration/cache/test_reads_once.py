@@ -51,7 +51,8 @@ def test_a_mask_video_is_decoded_once_for_all_clips(clip, monkeypatch):
     write_video(clip / "masks" / "clip.avi", moving_frames())
     decoded = count_frames(monkeypatch)
     build(clip, **on_videos(clip, frame_extraction="slide", mask_directory=clip / "masks"))
-    assert decoded[clip / "masks" / "clip.avi"] == list(range(FRAMES))
+    looked_at = [0, 4, 8]  # by the plan, for values that make no sense
+    assert decoded[clip / "masks" / "clip.avi"] == [*looked_at, *range(FRAMES)]
 
 
 def test_a_damaged_frame_costs_only_the_clips_that_hold_it(clip, monkeypatch):

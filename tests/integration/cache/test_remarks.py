@@ -12,7 +12,7 @@ from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.remarks.remark import shorts_by_media
 from tests.builders.cache import PHOTO_WH, build, captions, plan
 from tests.builders.families import NAMES, TINY, family_of
-from tests.builders.pictures import half_mask, random_rgb, save, tier_mask
+from tests.builders.pictures import half_mask, random_rgb, save, tier_mask, write_video
 
 PHOTOS = Path(__file__).parents[2] / "photos"
 
@@ -87,6 +87,28 @@ def test_frames_of_a_mask_are_doubted_by_the_first(tmp_path):
     found = plan(tmp_path, **on_videos(tmp_path, mask_directory=tmp_path / "masks"))
     assert "class numbers" in look_at_mask(found.entries[0]).doubt
     assert any("perhaps not what was meant" in problem.what for problem in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "doubt"),
+    [
+        ("clip.avi", 1, "class numbers"),
+        ("clip.mp4", 1, "black everywhere"),
+        ("clip.mp4", 255, "white everywhere"),
+        ("clip.mp4", 200, None),
+    ],
+)
+@pytest.mark.parametrize("resolution", [[64, 48], [48, 48]], ids=["one window", "a choice of windows"])
+def test_the_values_of_mask_videos_are_looked_at(tmp_path, name, value, doubt, resolution):
+    from tests.builders.cache import moving_frames, on_videos, video_folder
+
+    video_folder(tmp_path, "clip")
+    masks = [np.full((48, 64, 3), value, np.uint8) for _ in moving_frames()]
+    write_video(tmp_path / "masks" / name, masks)
+    found = plan(tmp_path, **on_videos(tmp_path, mask_directory=tmp_path / "masks", resolution=resolution))
+    told_of = [place for problem in found.warnings if "not what was meant" in problem.what for place in problem.where]
+    assert len(told_of) == (doubt is not None)
+    assert all(doubt in place for place in told_of)
 
 
 def test_enlarged_photos_and_thumbnails_are_told(photos):

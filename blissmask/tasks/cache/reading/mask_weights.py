@@ -19,14 +19,17 @@ from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
 from blissmask.errors import MaskError
 from blissmask.masks.sight import Sight, see, see_all
+from blissmask.masks.tiers import MAX_VALUE
 from blissmask.masks.weights import MaskValues
-from blissmask.media.image import read_image, read_mask_picture
+from blissmask.media.image import class_number_doubt, read_image, read_mask_picture
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.shown_subject import ShownSubject
 from blissmask.tasks.run.wording import framing_problem
 
 _FRAMES_SEEN = 64
 """Most frames that are looked at to place the window of a video: one a second of a minute. Decoding takes the time."""
+_LEAST_WHITE = 250 / MAX_VALUE
+"""What is brighter in every pixel is white: codecs change 255 by a few levels."""
 _FRAMES_FIX = "make one mask for every frame, e.g. with `blissmask masks`, or use one picture for the whole video"
 
 
@@ -55,8 +58,8 @@ class MaskLook:
 def look_at_mask(entry: LatentEntry) -> MaskLook:
     """Check that the mask of an entry fits it, and place the entry's window.
 
-    Of masks with frames of their own the size and the number of frames are checked, and frames are read only to place
-    the window. Of a folder of them, the first frame stands for the others where values are doubtful.
+    Of masks with frames of their own the size and the number of frames are checked, and some frames are read: from all
+    over the video to place the window, else from its beginning, for values that make no sense.
 
     Raises:
         MediaError: a file is damaged.
@@ -65,9 +68,10 @@ def look_at_mask(entry: LatentEntry) -> MaskLook:
     path, section = entry.mask_file, entry.dataset.section
     if path is not None and mask_is_moving(path):
         _refuse_other_frames(entry, path)
-        doubt = read_mask_picture(frame_files(path)[0]).doubt if path.is_dir() else ""
-        geometry, shown = _placed(entry, _see_frames(entry, path) if entry.needs_look else None)
-        return MaskLook(None, doubt, geometry, shown)
+        sight, doubt = _look_at_frames(entry, path)
+        first = read_mask_picture(frame_files(path)[0]).doubt if path.is_dir() else ""
+        geometry, shown = _placed(entry, sight)
+        return MaskLook(None, first or doubt, geometry, shown)
     values_HW, doubt = _read_still_values(entry, None)
     sight = None
     if entry.needs_look:
@@ -76,13 +80,27 @@ def look_at_mask(entry: LatentEntry) -> MaskLook:
     return MaskLook(mean_weight(values_HW, geometry, inverted=section.invert_mask), doubt, geometry, shown)
 
 
-def _see_frames(entry: LatentEntry, path: Path) -> Sight:
-    """Return what a mask shows in frames from all over the video: one window serves all of its clips."""
+def _look_at_frames(entry: LatentEntry, path: Path) -> tuple[Sight | None, str]:
+    """Return what a mask shows in frames from all over the video, where it matters, and the doubt about its values.
+
+    One window serves all clips of a video.
+    """
     count = entry.facts.frame_count
     step = max(entry.latent.temporal_stride, -(-count // _FRAMES_SEEN))
+    frames = range(0, count, step) if entry.needs_look else range(0, min(count, _FRAMES_SEEN), step)
     tiers, inverted = entry.dataset.tiers, entry.dataset.section.invert_mask
-    frames = read_weights(path, range(0, count, step))
-    return see_all([see(weights_HW, tiers, inverted=inverted) for weights_HW in frames])
+    sights, darkest, brightest = [], 1.0, 0.0
+    for weights_HW in read_weights(path, frames):
+        darkest, brightest = min(darkest, float(weights_HW.min())), max(brightest, float(weights_HW.max()))
+        if entry.needs_look:
+            sights.append(see(weights_HW, tiers, inverted=inverted))
+    doubt = class_number_doubt(round(brightest * MAX_VALUE))
+    if darkest > _LEAST_WHITE:
+        doubt = "it is white everywhere in the frames that were looked at"
+    elif brightest == 0 and frames.stop == count:
+        # Class numbers, too, end so in codecs that hold black as 16.
+        doubt = "it is black everywhere in the frames that were looked at"
+    return (see_all(sights) if sights else None), doubt
 
 
 def _placed(entry: LatentEntry, sight: Sight | None) -> tuple[Geometry, ShownSubject | None]:

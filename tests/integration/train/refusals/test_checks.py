@@ -137,10 +137,11 @@ def test_the_lora_of_the_other_expert_is_told(cache, tmp_path, renamed):
     if renamed:
         path = path.rename(tmp_path / "mine.safetensors")
 
-    def told(expert):
-        config = train_config(cache, tmp_path / "out", expert=expert, network_weights=path, **options)
-        return [problem for problem in plan_training(config).warnings if "`network_weights`" in problem.what]
+    def told(expert, **given):
+        config = train_config(cache, tmp_path / "out", expert=expert, **given, **options)
+        return [problem.where for problem in plan_training(config).warnings if "-noise expert, and" in problem.what]
 
-    assert told("low") == []
-    for expert in ("high", "both"):
-        assert [problem.where for problem in told(expert)] == [(str(path),)]
+    for given in ({"network_weights": path}, {"base_weights": [path]}):
+        assert told("low", **given) == []
+        assert told("high", **given) == [(str(path),)]
+    assert told("both", network_weights=path) == [(str(path),)]
