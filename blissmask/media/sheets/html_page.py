@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blissmask.errors import InputError
 from blissmask.media.overlay import DIMMED, PLAIN, TINT, colour_weights
@@ -85,8 +86,12 @@ def side_for(count: int) -> int:
 
 def pack_for_html(card: Card) -> PackedCard:
     """Encode what the page draws a card from: the photo, its labels and its latent grid."""
-    grid_hw = np.rint(card.weights_hw.clip(0, 1) * 255).astype(np.uint8)
-    return pack_card(card, (pack_photo(card.photo_HW3), deflate_values(card.labels_HW), deflate_values(grid_hw)))
+    return pack_card(card, (pack_photo(card.photo_HW3), deflate_values(card.labels_HW), pack_grid(card.weights_hw)))
+
+
+def pack_grid(weights_hw: NDArray[np.float32]) -> PackedPicture:
+    """Pack mask weights on the latent grid, in steps of 1/255."""
+    return deflate_values(np.rint(weights_hw.clip(0, 1) * 255).astype(np.uint8))
 
 
 def write_html(path: Path, cards: Sequence[PackedCard], text: SheetText) -> None:

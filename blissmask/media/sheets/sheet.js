@@ -45,12 +45,13 @@ const sheet = (() => {
     return { width, height, values: bytes.subarray(4) };
   }
 
-  /** Return what to multiply a colour with and what to add to it, for each label as the view has it now. */
+  /** Return what to multiply a colour with, and then what to add to its parts, for each label as the view has it now. */
   function tints() {
-    const table = Array.from({ length: 256 }, () => [1, 0, 0, 0]);
-    if (!view.hidden.has(0)) table[0] = [facts.dimmed, 0, 0, 0];
+    const table = new Float32Array(4 * 256);
+    for (let label = 0; label < 256; label++) table[4 * label] = 1;
+    if (!view.hidden.has(0)) table[0] = facts.dimmed;
     facts.legend.forEach(({ colour }, at) => {
-      if (!view.hidden.has(at + 1)) table[at + 1] = [1 - facts.tint, ...colour.map((part) => part * facts.tint)];
+      if (!view.hidden.has(at + 1)) table.set([1 - facts.tint, ...colour.map((part) => part * facts.tint)], 4 * (at + 1));
     });
     return table;
   }
@@ -67,15 +68,16 @@ const sheet = (() => {
     const table = tints();
     const columns = Int32Array.from({ length: width }, (_, x) => Math.floor((part.left + (x / width) * part.share) * labels.width));
     const here = new Uint8Array(width * height);
+    const shownAs = Uint8Array.from({ length: 256 }, (_, label) => (view.hidden.has(label) ? NOBODY : label));
     for (let y = 0, at = 0; y < height; y++) {
       const row = Math.floor((part.top + (y / height) * part.share) * labels.height) * labels.width;
       for (let x = 0; x < width; x++, at++) {
         const label = labels.values[row + columns[x]];
-        const [factor, red, green, blue] = table[label];
-        here[at] = view.hidden.has(label) ? NOBODY : label;
-        rgba[4 * at] = rgba[4 * at] * factor + red;
-        rgba[4 * at + 1] = rgba[4 * at + 1] * factor + green;
-        rgba[4 * at + 2] = rgba[4 * at + 2] * factor + blue;
+        const factor = table[4 * label];
+        here[at] = shownAs[label];
+        rgba[4 * at] = rgba[4 * at] * factor + table[4 * label + 1];
+        rgba[4 * at + 1] = rgba[4 * at + 1] * factor + table[4 * label + 2];
+        rgba[4 * at + 2] = rgba[4 * at + 2] * factor + table[4 * label + 3];
       }
     }
     if (view.outline) drawOutline(rgba, here, width, height);

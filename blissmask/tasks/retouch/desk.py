@@ -10,6 +10,7 @@ H, W: rows and columns; 3 = RGB. Sizes are (width, height) in pixels.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import threading
@@ -28,11 +29,12 @@ from blissmask.masks.weights import to_weights
 from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import fit_size, latent_grid, shrink
 from blissmask.media.png import read_note, write_png_grey
-from blissmask.media.sheets.card import Card, ItemFacts, Measure, PackedCard
-from blissmask.media.sheets.html_page import pack_for_html
+from blissmask.media.sheets.card import ItemFacts, Measure, PackedPicture, deflate_values, pack_photo
+from blissmask.media.sheets.html_page import pack_grid
 from blissmask.storage import atomic
 from blissmask.storage.limits import MOST_CAPTION
 from blissmask.storage.ordinary import read_bytes
+from blissmask.storage.seen import State, input_state
 from blissmask.tasks.mask_files.contact_sheet import caption_beside
 from blissmask.tasks.mask_files.output_notes import keep_copy_of
 
@@ -42,6 +44,8 @@ CARD_SIDE = 416
 """Longer side of the photo on a card: twice what is seen, for screens with two pixels per point."""
 UNTOUCHED = 255
 """Stands for a pixel that was not painted on, in what the page sends; labels are far below."""
+_PHOTOS_KEPT = 256
+"""Photos that are kept as they are shown, 30 to 200 kB each: a stroke shows its item anew, and decoding is slow."""
 NO_FILE = "none"
 """The version of a mask that does not exist."""
 
@@ -84,9 +88,9 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The pictures of an item, and the version of the mask that they show."""
+    """Photo, labels and latent grid of an item, and the version of the mask that they show."""
 
-    card: PackedCard
+    pictures: tuple[PackedPicture, PackedPicture, PackedPicture]
     version: str
 
 
@@ -147,20 +151,18 @@ class Desk:
             MediaError: its photo or mask cannot be read.
         """
         item = self.item(number)
-        rgb_HW3 = read_image(item.photo).rgb_HW3
-        size_wh = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (side, side))
-        shown_HW3 = shrink(rgb_HW3, size_wh)
-        del rgb_HW3
+        photo = _packed_photo(item.photo, side, input_state(item.photo))
         with self.turn:
             version = self._remember(number)
             grey_HW = self._grey(number, version)
-        card = Card(
-            name=item.photo.name,
-            photo_HW3=shown_HW3,
-            labels_HW=self.kind.labels_of(grey_HW, size_wh),
-            weights_hw=latent_grid(to_weights(grey_HW), self._area),
-        )
-        return Shown(pack_for_html(card), version)
+        labels = deflate_values(self.kind.labels_of(grey_HW, photo.size_wh))
+        return Shown((photo, labels, pack_grid(latent_grid(to_weights(grey_HW), self._area))), version)
+
+    def grid(self, number: int) -> PackedPicture:
+        """Return the latent grid of a mask as it is now."""
+        with self.turn:
+            grey_HW = self._grey(number, self._remember(number))
+        return pack_grid(latent_grid(to_weights(grey_HW), self._area))
 
     def save_mask(self, number: int, edits: bytes, *, base: str, expected: str) -> str:
         """Change a mask as a page painted it, and return its new version.
@@ -284,6 +286,13 @@ class Desk:
             mask.unlink(missing_ok=True)
         else:
             atomic.write_bytes(mask, read_bytes(self._base(number, base)))
+
+
+@functools.lru_cache(maxsize=_PHOTOS_KEPT)
+def _packed_photo(photo: Path, side: int, state: State) -> PackedPicture:
+    """Return a photo as a page shows it; ``state`` is that of its file, since one that changed is read again."""
+    rgb_HW3 = read_image(photo).rgb_HW3
+    return pack_photo(shrink(rgb_HW3, fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (side, side))))
 
 
 def _version_of(content: bytes | None) -> str:

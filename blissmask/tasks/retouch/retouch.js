@@ -102,8 +102,7 @@ const retouch = (() => {
     Object.assign(mine.item, { measures: told.measures, remarks: told.remarks });
     sheet.refresh(mine.item);
     if (mine !== work) return;
-    const small = await ask(pathOf(mine.item, "pictures"));
-    const grid = await sheet.valuesOf(sheet.blobOf(small.pictures[2]));
+    const grid = await sheet.valuesOf(sheet.blobOf(told.grid));
     if (mine === work) sheet.drawGrid(element("large-grid"), grid);
   }
 

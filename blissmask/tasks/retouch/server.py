@@ -99,7 +99,7 @@ class Pages:
         """Return photo, labels and grid of an item; with ``large``, as they are painted on."""
         side = SIDE if "large" in request.query_params else CARD_SIDE
         shown = await run_in_threadpool(self._desk.pictures, self._number(request), side=side)
-        return _json({"pictures": [as_text(picture) for picture in shown.card.pictures], "version": shown.version})
+        return _json({"pictures": [as_text(picture) for picture in shown.pictures], "version": shown.version})
 
     async def show_people(self, request: Request) -> Response:
         """Return who is in a photo."""
@@ -140,7 +140,8 @@ class Pages:
 
     async def _changed(self, number: int, version: str) -> Response:
         facts = await run_in_threadpool(self._facts, number)
-        return _json({"version": version, **item_facts(facts)})
+        grid = await run_in_threadpool(self._desk.grid, number)
+        return _json({"version": version, "grid": as_text(grid), **item_facts(facts)})
 
     def _facts(self, number: int) -> ItemFacts:
         return self._desk.facts(number, self._desk.described(number))
