@@ -10,9 +10,10 @@ import pytest
 from tests.builders.command import Ran, run_blissmask
 
 
-def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what was imported: looking through all of torch and diffusers at every
-    collection was two fifths of a training in miniature.
+@pytest.fixture(autouse=True, scope="module")
+def _garbage_is_only_what_the_module_leaves() -> None:
+    """Let collections pass over what was there before: looking through all of torch and diffusers at every one was two
+    fifths of a training in miniature, and more once something was compiled.
     """
     gc.collect()
     gc.freeze()
