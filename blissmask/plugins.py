@@ -11,14 +11,17 @@ import ast
 import difflib
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from blissmask.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True)
@@ -102,5 +105,8 @@ def _own_modules(package: str, marker: str) -> dict[str, _Member]:
 
 
 @functools.cache
-def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=group)}
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    # Here, since it takes 0.02 s, and the list of commands needs no entry points.
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=group)}

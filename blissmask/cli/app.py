@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,23 +11,10 @@ import typer  # noqa: TID251
 import typer.core  # noqa: TID251
 
 from blissmask import __version__
-from blissmask.cli.commands import COMMANDS, CONFIG_SECTIONS_OF_ALL, Command
-from blissmask.cli.execute import execute, guarded
-from blissmask.cli.help import help_screen
-from blissmask.cli.options import PAIR, TYPED, with_flags
-from blissmask.cli.starters import names as starter_names
-from blissmask.cli.starters import show_starter
-from blissmask.cli.typed import flag_every_value
+from blissmask.cli.commands import COMMANDS
+from blissmask.cli.context import CONTEXT_SETTINGS, without_bool
+from blissmask.cli.guarded import guarded
 from blissmask.cli.usage import unknown_command
-from blissmask.config.load import Spellings
-from blissmask.config.other_trainers import our_spelling
-from blissmask.ui.help_screen import show_help
-
-_CONTEXT = {
-    "help_option_names": ["-h", "--help"],
-    # The guide's and musubi-tuner's spellings: `--use_mask_loss`, `to_alpha`, `--t5`.
-    "token_normalize_func": our_spelling,
-}
 
 
 def main() -> None:
@@ -45,20 +33,24 @@ def _help_at_the_end(arguments: list[str]) -> list[str]:
 
 
 def build_app() -> typer.Typer:
-    """Return the Typer application with all subcommands."""
+    """Return the Typer application: the list of subcommands, each of which is made when it is named."""
     app = typer.Typer(
         help="Train a LoRA on what matters in a picture: weighted masks, from the photos to the trained file.",
         epilog="One person alone: masks, cache, train.  In group photos: masks, instance, apply, cache, train.",
         cls=_Group,
         no_args_is_help=True,
-        context_settings=_CONTEXT,
+        context_settings=CONTEXT_SETTINGS,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
     )
     app.callback()(_top_level)
     for command in COMMANDS:
-        _add(app, command)
+        app.command(command.name, short_help=command.summary)(_listed)
     return app
+
+
+def _listed() -> None:
+    """Stand in the list of commands; see :class:`_Group`."""
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it
@@ -74,8 +66,16 @@ _Version = Annotated[
 
 def _show_starter(context: typer.Context, value: str | None) -> None:
     if value is not None and not context.resilient_parsing:
+        from blissmask.cli.starters import show_starter
+
         show_starter(value, context.params.get("photos"))
         raise typer.Exit
+
+
+def _starters() -> list[tuple[str, str]]:
+    from blissmask.cli.starters import names
+
+    return list(names().items())
 
 
 _Starter = Annotated[
@@ -84,7 +84,7 @@ _Starter = Annotated[
         help="Print a configuration to start from: person, group, video, a model family ...",
         metavar="NAME",
         callback=_show_starter,
-        autocompletion=lambda: list(starter_names().items()),
+        autocompletion=_starters,
     ),
 ]
 # Eager, so that it is known when the starter is printed.
@@ -98,62 +98,30 @@ def _top_level(version: _Version = False, starter: _Starter = None, photos: _Pho
     """Take the options that stand before a subcommand."""
 
 
-def _add(app: typer.Typer, command: Command) -> None:
-    def handler(config: Path | None, flags: dict[str, dict[str, Any]], spelled: Spellings) -> None:
-        raise typer.Exit(execute(command, config, flags, spelled))
-
-    def show_all() -> None:
-        show_help(help_screen(command, everything=True))
-
-    app.command(
-        command.name,
-        help=f"{command.summary}.",
-        short_help=command.summary,
-        context_settings=_CONTEXT,
-        cls=_with_our_help(command),
-        no_args_is_help=False,
-    )(
-        with_flags(
-            handler,
-            (*command.sections, *CONFIG_SECTIONS_OF_ALL),
-            command.registries,
-            show_all=show_all,
-            only=command.only,
-        )
-    )
-
-
-def _with_our_help(command: Command) -> type[typer.core.TyperCommand]:
-    """Return a command class with our help screen; registries are read only when it is shown."""
-
-    class WithOurHelp(typer.core.TyperCommand):
-        def format_help(self, ctx: Any, formatter: Any) -> None:
-            show_help(help_screen(command, everything=False))
-
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            ctx.meta[TYPED] = tuple(args)
-            repeated = [parameter for parameter in self.params if getattr(parameter, "multiple", False)]
-            flags = {flag: getattr(parameter, "metavar", "") for parameter in repeated for flag in parameter.opts}
-            pairs = {flag for flag, metavar in flags.items() if metavar == PAIR}
-            return super().parse_args(ctx, flag_every_value(args, flags.keys() - pairs, pairs))
-
-    return WithOurHelp
-
-
 class _Group(typer.core.TyperGroup):
+    """The six subcommands.
+
+    The list of them needs no flags, and reading the configuration for flags takes as long as the rest of
+    ``blissmask --help`` together; so a subcommand becomes whole when it is named.
+    """
+
+    def whole_commands(self) -> Mapping[str, Any]:
+        """Return name -> subcommand with its flags, all of them, in the order of the help."""
+        # Here, since it reads the whole configuration.
+        from blissmask.cli.subcommand import whole_command
+
+        return {command.name: whole_command(command) for command in COMMANDS}
+
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_bool(super().get_params(ctx))
+        return without_bool(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0].replace("_", "-")
         if name not in self.commands and not ctx.resilient_parsing:
             raise unknown_command(args[0], self.commands, ctx)
-        return super().resolve_command(ctx, args)
+        found, listed, rest = super().resolve_command(ctx, args)
+        if listed is None:
+            return found, None, rest
+        from blissmask.cli.subcommand import whole_command
 
-
-def _without_bool(parameters: list[Any]) -> list[Any]:
-    """Keep Typer from writing `<bool>` beside switches that take no value, such as its own ``--help``."""
-    for parameter in parameters:
-        if getattr(parameter, "is_flag", False):
-            parameter.metavar = " "
-    return parameters
+        return found, whole_command(next(command for command in COMMANDS if command.name == found)), rest

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from blissmask.config.model import Config
 from blissmask.families.registry import FAMILIES
 from blissmask.parsing.parts_backend import PARSING
 from blissmask.people.faces.face_reader import IDENTITIES
 from blissmask.people.people_backend import PEOPLE
 from blissmask.plugins import Registry
+
+if TYPE_CHECKING:
+    from blissmask.config.model import Config
 
 CONFIG_SECTIONS_OF_ALL = ("run",)
 

@@ -1,24 +1,24 @@
-"""Run one subcommand: load, plan, run, summary. Whatever happens becomes text and an exit code in this one place."""
+"""Run one subcommand: load, plan, run, summary."""
 
 from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blissmask.cli.commands import Command
+from blissmask.cli.guarded import SIGINT_EXIT, show_error
 from blissmask.cli.installed import doubled_opencv
 from blissmask.cli.next_step import next_step
 from blissmask.cli.prepare import road
 from blissmask.cli.stops import STOPPED_AT_ONCE, Stops, stopping
 from blissmask.cli.typed import typed_for_commands
-from blissmask.cli.usage import as_usage_error
 from blissmask.config.load import Flags, Spellings, find_config, load_config
 from blissmask.config.model import Config
-from blissmask.errors import BlissmaskError, InputError, MachineError, Problem, exit_code_of
+from blissmask.errors import BlissmaskError, InputError, Problem
 from blissmask.events import Noted
 from blissmask.free_memory import free_cpu_memory, workers
 from blissmask.processes import this_process
@@ -28,9 +28,6 @@ from blissmask.ui import problems
 if TYPE_CHECKING:
     from blissmask.events import Reporter
     from blissmask.tasks.run.plan import Plan, Summary
-
-_OUR_BUG = 70
-_SIGINT_EXIT = 130
 
 
 def execute(command: Command, config_path: Path | None, flags: Flags, spelled: Spellings) -> int:
@@ -48,7 +45,7 @@ def execute(command: Command, config_path: Path | None, flags: Flags, spelled: S
     except KeyboardInterrupt:
         # Here, since Typer would end without a word.
         problems.show_note(STOPPED_AT_ONCE)
-        return _SIGINT_EXIT
+        return SIGINT_EXIT
 
 
 def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spelled: Spellings, stops: Stops) -> int:
@@ -58,7 +55,7 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spel
     try:
         return _go(road(command, config), config, printer, stops)
     except BlissmaskError as error:
-        return _show(error, printer, as_json=config.run.json_output)
+        return show_error(error, printer, as_json=config.run.json_output)
 
 
 def _go(parts: Sequence[Command], config: Config, printer: problems.ProblemPrinter, stops: Stops) -> int:
@@ -230,52 +227,3 @@ def _workers(config: Config, plan: Plan, reporter: Reporter) -> int:
 def _speaks() -> bool:
     """Return whether this process talks: under torchrun and accelerate only the first one does."""
     return this_process().speaks
-
-
-def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:
-    """Call ``command_line``; show whatever it raises as a user's error and return the exit code.
-
-    Args:
-        command_line: the Typer application in non-standalone mode; returns an exit code or None.
-        arguments: what was typed, to see ``--json`` and ``--verbose`` when parsing itself failed.
-    """
-    as_json, verbose = "--json" in arguments, "--verbose" in arguments or "-v" in arguments
-    printer = problems.ProblemPrinter(verbose=verbose)
-    try:
-        return int(command_line() or 0)
-    except BlissmaskError as error:
-        return _show(error, printer, as_json=as_json)
-    except KeyboardInterrupt:
-        problems.show_note(STOPPED_AT_ONCE)
-        return _SIGINT_EXIT
-    except BrokenPipeError:
-        return 1
-    except OSError as error:
-        # Such as a folder that may not be entered; files that are read and written have their own messages.
-        if verbose:
-            problems.show_traceback(error)
-        where = [error.filename] if error.filename else []
-        refusal = MachineError(f"the machine refuses: {error.strerror or error}", where=where)
-        return _show(refusal, printer, as_json=as_json)
-    except MemoryError:
-        out_of_memory = MachineError("out of memory", fix="close other programs, or use fewer `--jobs`")
-        return _show(out_of_memory, printer, as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - the one place where a bug of ours becomes a message and exit code 70
-        usage = as_usage_error(error, arguments)
-        if usage is not None:
-            return _show(usage, printer, as_json=as_json)
-        problems.show_bug(error, verbose=verbose)
-        if as_json:
-            from blissmask.ui import report_json
-
-            report_json.show_bug(error, exit_code=_OUR_BUG)
-        return _OUR_BUG
-
-
-def _show(error: BlissmaskError, printer: problems.ProblemPrinter, *, as_json: bool) -> int:
-    printer.error(error)
-    if as_json:
-        from blissmask.ui import report_json
-
-        report_json.show_error(error, printer.fix_text)
-    return exit_code_of(error)

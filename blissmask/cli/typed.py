@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blissmask.cli.commands import COMMANDS
-from blissmask.config.load import Flags, Spellings
-from blissmask.config.model import section_type
 from blissmask.config.other_trainers import our_spelling
+
+if TYPE_CHECKING:
+    from blissmask.config.load import Flags, Spellings
 
 # A word such as `-5` is a number, not a flag.
 _FLAG = re.compile(r"--?[A-Za-z].*", re.DOTALL)
@@ -68,6 +69,8 @@ def typed_for_commands(flags: Flags, spelled: Spellings) -> dict[str, dict[str, 
 
     A hint that names a command can so be typed as it is shown.
     """
+    from blissmask.config.model import section_type
+
     texts: dict[str, dict[str, str]] = {command.name: {} for command in COMMANDS}
     for command in COMMANDS:
         for section in command.sections:

@@ -73,10 +73,12 @@ def _unknown_flag(flag: str, known: Iterable[str], context: Any, *, shown: str) 
 
 def _owners(flag: str, context: Any) -> list[str]:
     """Return the commands that have ``flag``, in the order of the help."""
-    group = context.find_root().command if context is not None else None
+    if context is None:
+        return []
+    group = context.find_root().command
     return [
         name
-        for name, command in getattr(group, "commands", {}).items()
+        for name, command in group.whole_commands().items()
         if any(flag in option.opts for option in command.params)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from blissmask.config.dataset_section import DatasetSection, GeneralSection
 from blissmask.config.fields import Section
@@ -26,25 +26,25 @@ _GENERAL_FIELDS = frozenset(GeneralSection.model_fields)
 class Config(Section):
     """Everything a user can say, for all six commands."""
 
-    general: GeneralSection = GeneralSection()
+    general: GeneralSection = Field(default_factory=GeneralSection)
     datasets: tuple[DatasetSection, ...] = ()
-    model: ModelSection = ModelSection()
-    masks: MasksSection = MasksSection()
-    instance: InstanceSection = InstanceSection()
-    apply: ApplySection = ApplySection()
-    to_alpha: ToAlphaSection = ToAlphaSection()
-    cache: CacheSection = CacheSection()
-    mask_loss: MaskLossSection = MaskLossSection()
-    train: TrainSection = TrainSection()
-    memory: MemorySection = MemorySection()
-    lora: LoraSection = LoraSection()
-    optimizer: OptimizerSection = OptimizerSection()
-    timesteps: TimestepsSection = TimestepsSection()
-    saving: SavingSection = SavingSection()
-    combine: CombineSection = CombineSection()
-    previews: PreviewsSection = PreviewsSection()
-    logging: LoggingSection = LoggingSection()
-    run: RunSection = RunSection()
+    model: ModelSection = Field(default_factory=ModelSection)
+    masks: MasksSection = Field(default_factory=MasksSection)
+    instance: InstanceSection = Field(default_factory=InstanceSection)
+    apply: ApplySection = Field(default_factory=ApplySection)
+    to_alpha: ToAlphaSection = Field(default_factory=ToAlphaSection)
+    cache: CacheSection = Field(default_factory=CacheSection)
+    mask_loss: MaskLossSection = Field(default_factory=MaskLossSection)
+    train: TrainSection = Field(default_factory=TrainSection)
+    memory: MemorySection = Field(default_factory=MemorySection)
+    lora: LoraSection = Field(default_factory=LoraSection)
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    timesteps: TimestepsSection = Field(default_factory=TimestepsSection)
+    saving: SavingSection = Field(default_factory=SavingSection)
+    combine: CombineSection = Field(default_factory=CombineSection)
+    previews: PreviewsSection = Field(default_factory=PreviewsSection)
+    logging: LoggingSection = Field(default_factory=LoggingSection)
+    run: RunSection = Field(default_factory=RunSection)
 
     @field_validator("datasets", mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 from blissmask.cli.app import build_app
-from blissmask.cli.execute import guarded
+from blissmask.cli.guarded import guarded
 
 
 @dataclass(frozen=True)

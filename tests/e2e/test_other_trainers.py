@@ -105,7 +105,9 @@ def test_the_readme_shows_all_of_them_and_no_other():
 def test_what_has_another_name_here_is_taken_under_both(app, theirs, ours, monkeypatch):
     taken = {}
     command = "train" if ours in PreviewsSection.model_fields else "cache"
-    monkeypatch.setattr("blissmask.cli.app.execute", lambda command, config, flags, spelled: taken.update(flags) or 0)
+    monkeypatch.setattr(
+        "blissmask.cli.subcommand.execute", lambda command, config, flags, spelled: taken.update(flags) or 0
+    )
     for name in (theirs, ours):
         app([command, f"--{name}", "3"], prog_name="blissmask", standalone_mode=False)
         assert [values for values in taken.values() if values.get(ours) == "3"]
@@ -122,7 +124,9 @@ def test_a_key_of_theirs_in_the_configuration_is_refused_with_what_to_use(tmp_pa
 @pytest.mark.parametrize("typed", [["a=1", "b=(2,3)"], ["a=1", "--optimizer_args", "b=(2,3)"]])
 def test_several_arguments_may_follow_one_flag(app, typed, monkeypatch):
     taken = {}
-    monkeypatch.setattr("blissmask.cli.app.execute", lambda command, config, flags, spelled: taken.update(flags) or 0)
+    monkeypatch.setattr(
+        "blissmask.cli.subcommand.execute", lambda command, config, flags, spelled: taken.update(flags) or 0
+    )
     app(["train", "--optimizer_args", *typed, "--seed", "7"], prog_name="blissmask", standalone_mode=False)
     assert taken == {"optimizer": {"optimizer_args": ["a=1", "b=(2,3)"]}, "train": {"seed": "7"}}
 

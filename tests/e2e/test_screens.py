@@ -105,7 +105,7 @@ RAISED = {
 
 @pytest.mark.parametrize("name", RAISED)
 def test_error_of_a_task_is_as_frozen(name: str, tmp_path: Path):
-    code = "import sys; from blissmask.cli.execute import guarded; from blissmask.errors import *\n"
+    code = "import sys; from blissmask.cli.guarded import guarded; from blissmask.errors import *\n"
     code += f"def command(): raise {RAISED[name]}\nsys.exit(guarded(command, []))"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
@@ -165,7 +165,7 @@ def test_training_without_masks_is_as_frozen(folder: Path):
 
 
 def test_a_mistake_of_ours_is_a_json_document_too(tmp_path: Path):
-    code = "import sys; from blissmask.cli.execute import guarded\n"
+    code = "import sys; from blissmask.cli.guarded import guarded\n"
     code += "def command(): raise ValueError('something')\nsys.exit(guarded(command, ['masks', '--json']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     document = json.loads(done.stdout)

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from blissmask.cli.app import build_app
-from blissmask.cli.execute import guarded
+from blissmask.cli.guarded import guarded
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
