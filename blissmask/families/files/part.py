@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from blissmask.errors import ModelError, first_line
 from blissmask.families.files.identity import path_identity
+from blissmask.families.files.later_scipy import import_scipy_stats_later
 from blissmask.families.files.miniature import seeded, tiny_identity
 from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
 from blissmask.families.files.quantised_files import refuse_quantised_file
@@ -140,6 +141,7 @@ class Part:
             ModelError, UsageError: as :meth:`source`, or the weights cannot be loaded.
         """
         source = self.source(files)
+        import_scipy_stats_later()
         if source is None:
             return self._trimmed(self.load_tiny(device=device, dtype=dtype))
         if source.is_dir():
