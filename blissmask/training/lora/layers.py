@@ -33,6 +33,7 @@ from blissmask.training.lora import lokr_loha
 from blissmask.training.lora.fused import ApartNames, FusedLayers, find_fused
 from blissmask.training.lora.lokr_loha import NetworkType
 from blissmask.training.lora.norms import norm_ratio, output_norms, product_norm
+from blissmask.training.lora.product import add_in_one_product
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
@@ -180,6 +181,8 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
         parameter.requires_grad_()
     if shape.dora:
         measure_norms(layers.values())
+    elif shape.kind == "lora":
+        add_in_one_product(layers.values(), adapter=ADAPTER)
     else:
         compute_like_base(layers.values())
     return lora
@@ -349,7 +352,7 @@ def _any_match(patterns: Sequence[re.Pattern[str]], name: str) -> bool:
 
 
 def compute_like_base(layers: Iterable[BaseTunerLayer]) -> None:
-    """Let the adapters of bfloat16 layers compute in bfloat16; others stay as they are.
+    """Let LoKr and LoHa of bfloat16 layers compute in bfloat16; others stay as they are.
 
     Call it before weights are quantised: afterwards their dtype is that of the storage.
     """

@@ -86,8 +86,10 @@ def test_what_an_adapter_keeps_of_its_input_for_the_backward_pass_is_in_bfloat16
     assert {parameter.dtype for _, parameter in lora.named_parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("lora", torch.float32), ("dora", torch.bfloat16)])
-def test_adapters_of_a_float32_model_and_dora_stay_as_peft_made_them(kind, dtype):
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("lokr", torch.float32), ("dora", torch.bfloat16), ("lora", torch.float16)]
+)
+def test_adapters_that_compute_in_float32_stay_as_peft_made_them(kind, dtype):
     _, lora = adapted(PLAIN, "t2v", SHAPES[kind], dtype)
     assert all("forward" not in layer.__dict__ and layer.cast_input_dtype_enabled for layer in lora.layers.values())
 
