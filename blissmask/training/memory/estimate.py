@@ -23,8 +23,10 @@ _BLOCK = re.compile(r"(?:model\.|diffusion_model\.)*((?:\w*blocks|layers|\w+_ref
 
 Blocks deeper inside refine text first; they are small and never swapped.
 """
-_BYTES_PER_TRAINED = 16
-"""float32: the weight, its gradient and two moments of AdamW."""
+_BYTES_PER_TRAINED = 8
+"""float32: the weight and its gradient."""
+_BYTES_PER_MOMENTS = 8
+"""float32: two moments of AdamW."""
 _KEPT = {2: 66, 4: 108}
 """Bytes per token and width that one block keeps for the backward pass, by the bytes of a weight."""
 _KEPT_DORA = 177
@@ -101,8 +103,32 @@ def size_of(shapes: Iterable[tuple[str, Sequence[int]]]) -> ModelSize:
     return ModelSize(len(blocks), inside, outside, widths.most_common(1)[0][0] if widths else 0, per_rank)
 
 
-def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> int:
-    """Return about how many bytes the device needs.
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """About how many bytes each part of a training takes on the device.
+
+    Attributes:
+        weights: frozen weights that are there at a time; what is swapped or takes its turn rests in CPU memory.
+        lora: the trained numbers and their gradients.
+        optimizer: the moments of AdamW.
+        activations: what the forward pass keeps of the largest micro-batch, and the height of the backward pass.
+        libraries: what the driver and the libraries take.
+    """
+
+    weights: int
+    lora: int
+    optimizer: int
+    activations: int
+    libraries: int = _CONTEXT
+
+    @property
+    def total(self) -> int:
+        """Return the sum of the parts."""
+        return self.weights + self.lora + self.optimizer + self.activations + self.libraries
+
+
+def forecast(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> Forecast:
+    """Return about how many bytes the device needs, part by part.
 
     Args:
         sizes: of the denoisers that are trained; all are on the device unless they take turns.
@@ -111,12 +137,18 @@ def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> 
     """
     weights = [_on_device(size, options, load) for size in sizes]
     takes_turns = options.offload_inactive_dit and load.on_gpu
-    return (
-        (max(weights) if takes_turns else sum(weights))
-        + trained_numbers(sizes, load) * _BYTES_PER_TRAINED
-        + max(_activations(size, options, load) for size in sizes)
-        + _CONTEXT
+    trained = trained_numbers(sizes, load)
+    return Forecast(
+        weights=max(weights) if takes_turns else sum(weights),
+        lora=trained * _BYTES_PER_TRAINED,
+        optimizer=trained * _BYTES_PER_MOMENTS,
+        activations=max(_activations(size, options, load) for size in sizes),
     )
+
+
+def estimate(sizes: Sequence[ModelSize], options: MemoryOptions, load: Load) -> int:
+    """Return about how many bytes the device needs; arguments as of :func:`forecast`."""
+    return forecast(sizes, options, load).total
 
 
 def trained_numbers(sizes: Sequence[ModelSize], load: Load) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from blissmask.training.lora.layers import LoraShape
-from blissmask.training.memory.estimate import Load, choose_options, estimate, resting_bytes, size_of
+from blissmask.training.memory.estimate import Load, choose_options, estimate, forecast, resting_bytes, size_of
 from blissmask.training.memory.options import MemoryOptions
 
 GIB = 1 << 30
@@ -26,6 +26,15 @@ def test_size_is_read_from_names_and_shapes():
     assert (SIZE.blocks, SIZE.width, SIZE.other_weights) == (40, 5120, 64 * 5120)
     assert SIZE.block_weights == 40 * (8 * 5120**2 + 2 * 5120 * 13824)
     assert SIZE.lora_per_rank == 40 * (8 * 2 * 5120 + 2 * (5120 + 13824))
+
+
+def test_each_part_is_forecast_by_itself():
+    whole, checkpointed = (forecast([SIZE], MemoryOptions(gradient_checkpointing=on), LOAD) for on in (False, True))
+    trained = SIZE.lora_per_rank * LORA.rank
+    assert whole.weights == 2 * (SIZE.block_weights + SIZE.other_weights)
+    assert (whole.lora, whole.optimizer) == (trained * (4 + 4), trained * 2 * 4)
+    assert replace(checkpointed, activations=whole.activations) == whole
+    assert checkpointed.activations < whole.activations / 10
 
 
 def test_each_option_lowers_the_estimate():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -24,10 +24,12 @@ from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory, is_out_of_memory
 from blissmask.training.experts import wanted_experts
 from blissmask.training.memory.estimate import (
+    Forecast,
     Load,
     ModelSize,
     choose_options,
     estimate,
+    forecast,
     measure_model,
     resting_bytes,
     trained_numbers,
@@ -46,7 +48,7 @@ class MemoryPlan:
         config: with the options that were chosen.
         rows: for the overview.
         warnings: when it will not fit.
-        details: ``memory_bytes``, where it is known.
+        details: ``memory_bytes``, and the same by part, where they are known.
         resting_bytes: CPU memory that the denoisers of this process will take; 0 where it is not known.
         trained_numbers: about how many numbers are trained; 0 where it is not known.
         tables: for `--dry-run`, where the sizes are known: what each usual GPU needs.
@@ -90,11 +92,11 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
         config = config.model_copy(update={"memory": _with_options(config.memory, options)})
         rows.append(("memory auto", f"{options.describe()} ({_gib(free)} free)"))
         if not fits:
-            needed = _gib(estimate(sizes, options, load))
-            what = f"the training needs about {needed} of memory, and {_gib(free)} are free"
+            most = _gib(estimate(sizes, options, load))
+            what = f"the training needs about {most} of memory, and {_gib(free)} are free"
             warnings.append(Problem(what, fix="lower `batch_size` or the resolution, or use a larger device"))
-    needed_bytes = estimate(sizes, options, load)
-    rows.append(("memory, estimated", _gib(needed_bytes)))
+    needed = forecast(sizes, options, load)
+    rows += [("memory, estimated", _gib(needed.total)), ("  of it", _parts(needed))]
     if published:
         what = "the model is not here yet; its memory is estimated by the published size of the family"
         warnings.append(Problem(what, fix="name its files under [model] when they are here"))
@@ -108,7 +110,7 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
         config=config,
         rows=tuple(rows),
         warnings=tuple(warnings),
-        details={"memory_bytes": needed_bytes},
+        details={"memory_bytes": needed.total, "memory_bytes_by_part": asdict(needed)},
         resting_bytes=resting_bytes(sizes, frozen, options, load),
         trained_numbers=trained_numbers(sizes, load),
         tables=(card_table(config, sizes, _micro(load, sets), given),) if config.run.dry_run else (),
@@ -178,6 +180,17 @@ def _text_tokens(family: FamilyForTask, sets: Sequence[CachedSet]) -> int:
 def _token_shapes(header: CacheHeader) -> list[tuple[int, ...]]:
     controls = [shape for name, (_, shape) in header.contents.items() if name.startswith(_CONTROL)]
     return [header.latent_shape, *controls]
+
+
+def _parts(needed: Forecast) -> str:
+    parts = {
+        "frozen weights": needed.weights,
+        "LoRA": needed.lora,
+        "optimiser": needed.optimizer,
+        "activations": needed.activations,
+        "libraries": needed.libraries,
+    }
+    return ", ".join(f"{name} {_gib(count)}" for name, count in parts.items())
 
 
 def _gib(count: int) -> str:

@@ -187,7 +187,10 @@ def model_file(folder, *, blocks=4):
 def test_plan_tells_the_memory_of_a_model_file(cache, tmp_path):
     plan = plan_training(train_config(cache, tmp_path / "out", dit=model_file(tmp_path)))
     assert plan.details["memory_bytes"] > 4 * 256 * 256 * 4
-    assert ("memory, estimated", "1.0 GiB") in plan.tables[0].rows
+    assert sum(plan.details["memory_bytes_by_part"].values()) == plan.details["memory_bytes"]
+    rows = dict(plan.tables[0].rows)
+    assert rows["memory, estimated"] == "1.0 GiB"
+    assert rows["  of it"].endswith("activations 0.0 GiB, libraries 1.0 GiB")
 
 
 def test_memory_auto_picks_by_what_is_free_and_says_so(cache, tmp_path, monkeypatch):
