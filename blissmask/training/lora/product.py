@@ -1,8 +1,8 @@
 """A LoRA layer's forward pass: the frozen layer, and the product of A and B added to its output in one operation.
 
 peft 0.21 computes ``result + B(A(x)) * scaling``: two passes over an output that is as large as the layer's, forwards,
-and one backwards. Here the scale and the sum are part of the product (``addmm``). A whole step of a four-block Wan of 256
-channels at 1,024 tokens takes 0.95 times as long (``python -m tests.benchmarks --only train_step``);
+and one backwards. Here the scale and the sum are part of the product (``addmm``). A whole step of a four-block Wan of
+256 channels at 1,024 tokens takes 0.95 times as long (``python -m tests.benchmarks --only train_step``), and its
 gradients are equal to rounding. Adapters compute in the precision of the frozen layer, for which see :mod:`layers`.
 """
 
