@@ -133,6 +133,27 @@ class PreviewsSection(Section):
         lasting=False,
     )
     sample_at_first: Switch = option(False, "Draw them before the first step too", panel=_PREVIEWS, lasting=False)
+    likeness: Literal["auto", "photos", "off"] = option(
+        "auto",
+        "Measure how alike the faces in previews and the subject are: by references where there are any, by the photos "
+        "of the data sets, or not",
+        panel=_PREVIEWS,
+        lasting=False,
+    )
+    likeness_reference: list[FilePath] = option(
+        [],
+        "Photo of the subject to measure them by, or a folder of them; better one that is not trained. May be repeated",
+        panel=_PREVIEWS,
+        lasting=False,
+        default_text="`reference` of [instance]",
+    )
+    likeness_trigger: Text | None = option(
+        None,
+        "Text of the prompts that ask for the subject; in the others every face should be somebody else's",
+        panel=_PREVIEWS,
+        lasting=False,
+        default_text="all ask for the subject",
+    )
 
 
 class LoggingSection(Section):

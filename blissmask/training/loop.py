@@ -106,7 +106,7 @@ def train(
         # missing.
         hooks.save(settings.start)
     # Previews are due before the first step. They may also be due when a kill came right after this state was saved.
-    _draw_previews(hooks, settings.start)
+    _draw_previews(hooks, metrics, settings.start)
     active: int | None = None
     for step in range(settings.start, settings.total):
         position = settings.schedule.learner_at(step)
@@ -136,7 +136,7 @@ def train(
         is_saved = signal != 0 or done == settings.total or hooks.is_save_due(done)
         if is_saved:
             _save(hooks, metrics, done)
-        if not signal and _draw_previews(hooks, done):
+        if not signal and _draw_previews(hooks, metrics, done):
             # Drawing moves the learners between devices.
             active = None
             signal = settings.processes.highest(hooks.stop_signal())
@@ -165,10 +165,12 @@ def _save(hooks: LoopHooks, metrics: MetricBuffer, done: int) -> None:
     hooks.save(done)
 
 
-def _draw_previews(hooks: LoopHooks, done: int) -> bool:
+def _draw_previews(hooks: LoopHooks, metrics: MetricBuffer, done: int) -> bool:
     """Draw the previews that are due after ``done`` steps, and return whether there were any."""
     if hooks.previews is None or not hooks.previews.is_due(done):
         return False
+    # What is measured on previews follows the numbers of their step.
+    metrics.flush()
     hooks.previews.draw(done)
     return True
 

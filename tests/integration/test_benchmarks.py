@@ -12,8 +12,8 @@ from tests.benchmarks.__main__ import NAMES
 from tests.benchmarks.report import HEADINGS, Row, Size, table
 
 ROOT = Path(__file__).parents[2]
-# Scores masks on labelled photos of one's own, which the repository has none of; its counting, and the module of the command itself.
-NOT_IN_THE_TABLE = {"memory", "masks", "masks_scores", "things", "report", "__main__"}
+# What takes photos of one's own, which the repository has none of (likeness, masks); its counting, and the module of the command itself.
+NOT_IN_THE_TABLE = {"likeness", "memory", "masks", "masks_scores", "things", "report", "__main__"}
 
 
 @pytest.mark.slow

@@ -74,6 +74,9 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
     regions = _region_lines(lines, length)
     if regions:
         panels.append(Panel("Loss per region, smoothed", tuple(regions), height=220))
+    likeness = _likeness_lines(lines)
+    if likeness:
+        panels.append(Panel("Likeness of faces in previews", tuple(likeness), height=160, from_zero=True))
     rate = _points(lines, "lr")
     if len(rate[0]):
         panels.append(Panel("Learning rate", (Line("", _RATE, rate),), height=110, from_zero=True))
@@ -127,6 +130,16 @@ def _region_lines(lines: Sequence[Mapping[str, float]], length: float) -> list[L
         points = _points(lines, f"loss/{tier.value}")
         if len(points[0]):
             drawn.append(Line(tier.value, _REGIONS[tier], smoothed(points, length)))
+    return drawn
+
+
+def _likeness_lines(lines: Sequence[Mapping[str, float]]) -> list[Line]:
+    """Return how alike the faces in previews and the subject are: the subject's own, and other people's."""
+    drawn = []
+    for name, label, colour in (("subject", "subject", _SMOOTHED), ("others", "other people", _HELD_OUT)):
+        points = _points(lines, f"likeness/{name}")
+        if len(points[0]):
+            drawn.append(Line(label, colour, points, dots=True))
     return drawn
 
 

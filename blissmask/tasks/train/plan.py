@@ -24,6 +24,7 @@ from blissmask.tasks.train.checks import (
 )
 from blissmask.tasks.train.memory.fit_memory import fit_memory
 from blissmask.tasks.train.memory.forecast import forecast, is_cached
+from blissmask.tasks.train.previews.measure import LikenessPlan, plan_likeness
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
 from blissmask.tasks.train.rules import base_loras, prior_rule, step_rule, weight_rule
@@ -65,6 +66,7 @@ class TrainPlan(Plan):
         settings: what a training state remembers of this run.
         state: the training state to continue from; None starts anew.
         previews: None where none are drawn.
+        likeness: what the faces in previews are compared with; None where they are not.
         processes: that train together. Only the first one writes, warns and locks the output folder.
         resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
         room_known: whether the plan knew how much room the files need; else the run looks when the model is loaded.
@@ -80,6 +82,7 @@ class TrainPlan(Plan):
     settings: Mapping[str, object]
     state: SavedState | None
     previews: PreviewPlan | None
+    likeness: LikenessPlan | None
     processes: Processes
     resting_bytes: int
     room_known: bool
@@ -199,6 +202,7 @@ def plan_training(config: Config) -> TrainPlan:
         settings=settings,
         state=start.state,
         previews=previews,
+        likeness=None if previews is None else plan_likeness(config),
         processes=processes,
         resting_bytes=memory.resting_bytes,
         room_known=memory.trained_numbers > 0,

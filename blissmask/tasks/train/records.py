@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Measured, Warned
@@ -17,9 +18,22 @@ Receive = Callable[[int, Values], None]
 """Takes the number of a step and its values."""
 
 
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where the numbers of a run go.
+
+    Attributes:
+        step: takes those of the next step.
+        more: takes further numbers of the step that came last.
+    """
+
+    step: Receive
+    more: Receive
+
+
 @contextlib.contextmanager
-def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> Iterator[Receive]:
-    """Yield the function that records the values of a step.
+def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> Iterator[Records]:
+    """Yield the functions that record values.
 
     Only the first process writes files.
 
@@ -29,14 +43,17 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
         last: gets the latest value of each name.
     """
 
-    def show(step: int, values: Values) -> None:
+    def show_more(step: int, values: Values) -> None:
         context.reporter.emit(Measured(step, values, plan.steps.total))
-        note = f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"
-        context.reporter.emit(Advanced(1, note=note))
         last.update(values)
 
+    def show(step: int, values: Values) -> None:
+        show_more(step, values)
+        note = f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"
+        context.reporter.emit(Advanced(1, note=note))
+
     if not plan.processes.first:
-        yield show
+        yield Records(show, show_more)
         return
     section, names = plan.config.logging, plan.names
     log = StepLog(names.log, keep_until=plan.start)
@@ -57,13 +74,20 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
 
     with tracking(trackers, folder, first_step=plan.start + 1, wandb_run=wandb_run, on_trouble=tell_once) as track:
 
-        def receive(step: int, values: Values) -> None:
+        def keep(step: int, values: Values) -> None:
             tell_once(log.write(step, values))
             track(step, values)
+
+        def receive(step: int, values: Values) -> None:
+            keep(step, values)
             show(step, values)
 
+        def receive_more(step: int, values: Values) -> None:
+            keep(step, values)
+            show_more(step, values)
+
         try:
-            yield receive
+            yield Records(receive, receive_more)
         finally:
             tell_once(log.flush())
             # Also when the run stopped or failed: then its curve is looked at most.

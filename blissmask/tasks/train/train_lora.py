@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from blissmask.errors import MachineError, Problem
 from blissmask.events import Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.families.files.model_files import model_files
+from blissmask.people.subject_likeness import LikenessMeter
 from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.wording import counted
@@ -22,8 +22,9 @@ from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.draw import Previews, draw_previews, open_previews
+from blissmask.tasks.train.previews.measure import LikenessLog, open_meter
 from blissmask.tasks.train.read_items import TrainingItems, read_items
-from blissmask.tasks.train.records import recording
+from blissmask.tasks.train.records import Records, recording
 from blissmask.tasks.train.resume import refuse_other_base, resume_hint
 from blissmask.tasks.train.rules import (
     base_loras,
@@ -92,11 +93,14 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
     if plan.previews is not None:
         # Before the denoisers take the device: the text encoder needs it.
         previews = open_previews(plan, plan.previews, learner_plan, context)
+    meter = None
+    if previews is not None and plan.likeness is not None and plan.processes.first:
+        meter = open_meter(plan.likeness, context)
     learners = _load_learners(plan, learner_plan, items, context)
     _look_at_room(plan, learners, context)
     if previews is not None:
         previews.follow(learners)
-    last = _run_loop(plan, learners, items, previews=previews, device=device, context=context)
+    last = _run_loop(plan, learners, items, previews=previews, meter=meter, device=device, context=context)
     _conclude(plan, items.totals, last, summary)
     if previews is not None and previews.failed:
         what = f"{counted(len(previews.failed), 'preview')} could not be drawn"
@@ -170,6 +174,7 @@ def _run_loop(
     items: TrainingItems,
     *,
     previews: Previews | None,
+    meter: LikenessMeter | None,
     device: torch.device,
     context: RunContext,
 ) -> Values:
@@ -188,15 +193,19 @@ def _run_loop(
         device=device,
         processes=plan.processes,
     )
-    with recording(plan, context, last) as receive, batches:
+    with recording(plan, context, last) as records, batches:
         numbers = MetricBuffer(
             interval=1 if device.type == "cpu" else _READ_EVERY,
-            receive=receive,
+            receive=records.step,
             # Several processes must read at the same step, and each has its own clock.
             patience=_PATIENCE if plan.processes.count == 1 else math.inf,
         )
         settings = _loop_settings(plan, device)
-        hooks = _loop_hooks(plan, learners, items, previews=previews, settings=settings, context=context)
+        hooks = _loop_hooks(plan, learners, items, settings=settings, context=context)
+        if previews is not None:
+            hooks = dataclasses.replace(
+                hooks, previews=_preview_hook(plan, learners, previews, meter, records, context)
+            )
         train(learners, batches, settings, hooks, numbers)
     context.reporter.emit(PhaseFinished("Training"))
     return last
@@ -219,7 +228,6 @@ def _loop_hooks(
     learners: Sequence[Learner],
     items: TrainingItems,
     *,
-    previews: Previews | None,
     settings: LoopSettings,
     context: RunContext,
 ) -> LoopHooks:
@@ -237,20 +245,39 @@ def _loop_hooks(
         with inference_weights([learner]):
             return validate(learner, held_out)
 
-    def is_preview_due(done: int) -> bool:
-        return plan.preview_label(done) is not None
-
-    preview_hook = None
-    if previews is not None:
-        preview_hook = PreviewHook(is_due=is_preview_due, draw=partial(draw_previews, previews, learners, context))
     return LoopHooks(
         is_save_due=plan.saves_at,
         save=Checkpoints(plan, learners, items.totals, context).save,
         stop_signal=context.stop_signal,
         validate=validate_when_due,
-        previews=preview_hook,
         resume_hint=resume_hint(plan.config),
     )
+
+
+def _preview_hook(
+    plan: TrainPlan,
+    learners: Sequence[Learner],
+    previews: Previews,
+    meter: LikenessMeter | None,
+    records: Records,
+    context: RunContext,
+) -> PreviewHook:
+    """Return when and how previews are drawn, and measured where there is a meter."""
+    log = None
+    if meter is not None:
+        log = LikenessLog(meter, plan.names.likeness, keep_until=plan.start, record=records.more, context=context)
+
+    def is_due(done: int) -> bool:
+        return plan.preview_label(done) is not None
+
+    def draw(done: int) -> None:
+        draw_previews(previews, learners, context, done)
+        # After a stop in the middle the run that goes on draws the rest, and measures all.
+        if log is not None and plan.likeness is not None and not context.stop_signal():
+            paths = [previews.path(number, done) for number in range(len(previews.planned))]
+            log.measure(plan.likeness.drawn(previews.planned, paths), done)
+
+    return PreviewHook(is_due=is_due, draw=draw)
 
 
 def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary: Summary) -> None:

@@ -45,6 +45,11 @@ class Outputs:
     averaged: bool = False
 
     @property
+    def likeness(self) -> Path:
+        """Return the file of how alike the faces in previews are."""
+        return self.folder / f"{self.run_name}-likeness.jsonl"
+
+    @property
     def log(self) -> Path:
         """Return the file of step numbers."""
         return self.folder / f"{self.run_name}-log.jsonl"

@@ -142,8 +142,14 @@ def _prompts(config: Config) -> list[PreviewPrompt]:
     given = next((name for name in ("sample_prompts", "prompts") if getattr(section, name)), "")
     if not given and wanted:
         raise UsageError(f"`{wanted[0]}` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
-    if not given and section.preview_dit is not None:
-        raise UsageError("`preview_dit` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
+    needing = {
+        "preview_dit": section.preview_dit is not None,
+        "likeness_reference": bool(section.likeness_reference),
+        "likeness = photos": section.likeness == "photos",
+    }
+    if not given and any(needing.values()):
+        name = next(name for name, is_needing in needing.items() if is_needing)
+        raise UsageError(f"`{name}` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
     if given and not wanted:
         raise UsageError(
             f"`{given}` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"

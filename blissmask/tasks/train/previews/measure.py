@@ -1,0 +1,313 @@
+"""Measure how alike the faces of previews and the subject are. It reads finished pictures; training never sees it.
+
+``NAME-likeness.jsonl`` beside the LoRA has one line for each time that previews were drawn: every picture with every
+face that was found, and their means. H, W: rows and columns; 3 = RGB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.config.model import Config
+from blissmask.dataset.discover import list_files
+from blissmask.dataset.item_keys import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from blissmask.errors import BlissmaskError, InputError, Problem, UsageError
+from blissmask.events import Advanced, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.media.image import read_image
+from blissmask.media.video import read_frames, read_info
+from blissmask.people.faces.face_reader import IDENTITIES, MIN_FACE_PIXELS, Face, FaceReader
+from blissmask.people.subject_likeness import (
+    DrawnPicture,
+    LikenessMeter,
+    LikenessSummary,
+    PictureLikeness,
+    summarise,
+)
+from blissmask.storage import atomic
+from blissmask.storage.ordinary import read_text
+from blissmask.tasks.instance.references import photos_of, thresholds_of
+from blissmask.tasks.mask_files.licences import Weights, refuse_non_commercial
+from blissmask.tasks.run.plan import RunContext, places_of
+from blissmask.tasks.run.wording import counted, verb
+from blissmask.tasks.train.previews.plan import PlannedPreview
+from blissmask.training.record.metrics import Values
+
+_MOST_PHOTOS = 24
+"""Photos of a data set that are looked at for faces, spread over its names; a face takes a quarter of a second, and the
+median of two dozen moves little with more."""
+_CLIP_FRAMES = 3
+"""Frames of a drawn clip that are measured, spread over it; the last ones have drifted farthest from the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPreview:
+    """A preview that was drawn: its file, and what it was asked for."""
+
+    path: Path
+    prompt: str
+    shows_subject: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LikenessPlan:
+    """What previews are compared with.
+
+    Attributes:
+        reader: finds and embeds faces; its networks are loaded at the first photo.
+        max_distance: of two faces of one person.
+        photos: of the subject.
+        any_face: whether the photos are those of a data set, of which many may show no face, or several.
+        trigger: prompts without this text do not ask for the subject; None where every prompt does.
+    """
+
+    reader: FaceReader
+    max_distance: float
+    photos: tuple[Path, ...]
+    any_face: bool
+    trigger: str | None
+
+    def drawn(self, previews: Sequence[PlannedPreview], paths: Sequence[Path]) -> list[DrawnPreview]:
+        """Return what is to be measured: previews, and the files they are in."""
+        return [
+            DrawnPreview(path, preview.prompt, shows_subject=self._asks_for_subject(preview))
+            for preview, path in zip(previews, paths, strict=True)
+        ]
+
+    def _asks_for_subject(self, preview: PlannedPreview) -> bool:
+        return self.trigger is None or self.trigger.casefold() in preview.prompt.casefold()
+
+
+def plan_likeness(config: Config) -> LikenessPlan | None:
+    """Return what previews are compared with; None where they are not.
+
+    Raises:
+        UsageError: a reference does not exist, or the licence of the weights forbids the use.
+        InputError: a folder of photos cannot be read, or holds none.
+    """
+    section, instance = config.previews, config.instance
+    if section.likeness != "auto" and section.likeness_reference:
+        raise UsageError(
+            f"`likeness = {section.likeness}` uses no reference, and `likeness_reference` names one",
+            fix="leave one of the two out",
+        )
+    named = section.likeness_reference or instance.reference
+    if section.likeness == "off" or (section.likeness == "auto" and not named):
+        return None
+    from_sets = section.likeness == "photos"
+    photos = _photos_of_sets(config) if from_sets else photos_of(named, "--likeness-reference")
+    reader: FaceReader = IDENTITIES.load(instance.identity).face_reader(instance)
+    weights = Weights("--identity", instance.identity, reader.identity, reader.licence)
+    refuse_non_commercial([weights], commercial_only=instance.commercial_only)
+    return LikenessPlan(
+        reader=reader,
+        max_distance=thresholds_of(instance, reader).max_distance,
+        photos=tuple(photos),
+        any_face=from_sets,
+        trigger=section.likeness_trigger,
+    )
+
+
+def _photos_of_sets(config: Config) -> list[Path]:
+    folders = [dataset.image_directory for dataset in config.datasets if dataset.image_directory is not None]
+    photos = [path for folder in folders for path in list_files(folder, IMAGE_SUFFIXES)]
+    if not photos:
+        raise UsageError(
+            "`likeness = photos` compares with the photos of the data sets, and there are none",
+            where=list(folders),
+            fix="set `image_directory` of a data set, or name photos of the subject with `--likeness-reference`",
+        )
+    every = -(-len(photos) // _MOST_PHOTOS)
+    return photos[::every]
+
+
+def open_meter(plan: LikenessPlan, context: RunContext) -> LikenessMeter | None:
+    """Return the meter with the faces of the photos; None, with a warning, where none of them shows the subject alone.
+
+    Args:
+        plan: names the photos.
+        context: its reporter shows the progress, and the photos that are passed over.
+    """
+    embeddings, passed_over = [], []
+    context.reporter.emit(PhaseStarted("Reading faces", len(plan.photos)))
+    for photo in plan.photos:
+        faces = [face for face in _read_faces(plan.reader, photo) if face.sure]
+        if len(faces) == 1 and faces[0].clear:
+            embeddings.append(faces[0].embedding_D)
+        else:
+            passed_over.append(photo)
+        context.reporter.emit(Advanced(1, photo.name))
+    context.reporter.emit(PhaseFinished("Reading faces"))
+    if passed_over and not (plan.any_face and embeddings):
+        what = f"{counted(len(passed_over), 'photo')} {verb(len(passed_over), 'does', 'do')} not show one clear face"
+        result = "the others are" if embeddings else "the likeness of previews is not"
+        fix = f"use photos of the subject alone, from the front, the face {MIN_FACE_PIXELS} pixels wide or more"
+        context.reporter.emit(Warned(Problem(f"{what}; {result} measured", places_of(passed_over), fix)))
+    if not embeddings:
+        return None
+    meter = LikenessMeter(plan.reader, embeddings, max_distance=plan.max_distance)
+    context.reporter.emit(Noted(_reference_note(meter, len(embeddings))))
+    return meter
+
+
+def _read_faces(reader: FaceReader, photo: Path) -> list[Face]:
+    try:
+        return reader.faces(read_image(photo).rgb_HW3)
+    except BlissmaskError:
+        return []
+
+
+def _reference_note(meter: LikenessMeter, count: int) -> str:
+    among = meter.among_references()
+    said = f"likeness is measured against {counted(count, 'face')}; from 0.5 on it is the same person"
+    if not among:
+        return said
+    return f"{said}; the photos have {min(among):.2f} to {max(among):.2f} among themselves"
+
+
+def measure_picture(meter: LikenessMeter, path: Path) -> list[PictureLikeness]:
+    """Return the faces of a picture, or of some frames of a clip.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    return [meter.measure(rgb_HW3) for rgb_HW3 in _frames(path)]
+
+
+def _frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+    if path.suffix not in VIDEO_SUFFIXES:
+        yield read_image(path).rgb_HW3
+        return
+    count = read_info(path, count=True).frame_count
+    wanted = sorted({round(at) for at in np.linspace(0, count - 1, _CLIP_FRAMES)})
+    yield from read_frames(path, wanted)
+
+
+class LikenessLog:
+    """Measures the previews of a run each time they are drawn, and keeps the results.
+
+    Args:
+        meter: compares faces.
+        path: ``NAME-likeness.jsonl``.
+        keep_until: last step of the lines to keep; a run that starts anew keeps none.
+        record: takes a step and its means, for logs and trackers.
+        context: its reporter shows the means.
+    """
+
+    def __init__(
+        self,
+        meter: LikenessMeter,
+        path: Path,
+        *,
+        keep_until: int,
+        record: Callable[[int, Values], None],
+        context: RunContext,
+    ) -> None:
+        self._meter, self._path, self._record, self._context = meter, path, record, context
+        self._lines = [line for line in read_likeness(path) if int(line["step"]) <= keep_until] if keep_until else []
+        self._warned = False
+        if path.exists():
+            self._write()
+
+    def measure(self, drawn: Sequence[DrawnPreview], step: int) -> None:
+        """Measure the pictures of a step, unless an earlier part of the run did. An error is a warning, no more."""
+        if any(line["step"] == step for line in self._lines):
+            return
+        try:
+            line, summary = measure_drawn(self._meter, drawn, folder=self._path.parent)
+            self._lines.append({"step": step, **line})
+            self._write()
+        except BlissmaskError as error:
+            problem = error.as_one()
+            what = f"the likeness of previews could not be measured: {problem.what}"
+            self._context.reporter.emit(Warned(Problem(what, problem.where, problem.fix)))
+            return
+        self._context.reporter.emit(Noted(f"likeness after step {step}: {described(summary)}"))
+        self._warn_of_small_faces(summary)
+        if summary.values():
+            self._record(step, summary.values())
+
+    def _write(self) -> None:
+        atomic.write_text(self._path, "".join(f"{json.dumps(line)}\n" for line in self._lines))
+
+    def _warn_of_small_faces(self, summary: LikenessSummary) -> None:
+        if self._warned or summary.unclear * 2 <= summary.faces:
+            return
+        self._warned = True
+        what = f"{summary.unclear} of {counted(summary.faces, 'face')} in previews are too small or turned to be judged"
+        fix = f"draw larger pictures or closer portraits: faces need {MIN_FACE_PIXELS} pixels"
+        self._context.reporter.emit(Warned(Problem(what, fix=fix)))
+
+
+def measure_drawn(
+    meter: LikenessMeter, drawn: Sequence[DrawnPreview], *, folder: Path
+) -> tuple[dict[str, object], LikenessSummary]:
+    """Return what the log keeps of some pictures, JSON values, and their means.
+
+    Args:
+        meter: compares faces.
+        drawn: the pictures; those that are not there are left out.
+        folder: that the log names them from.
+
+    Raises:
+        MediaError: a picture cannot be read.
+    """
+    pictures, lines = [], []
+    for preview in drawn:
+        if not preview.path.is_file():
+            continue
+        found = measure_picture(meter, preview.path)
+        pictures += [DrawnPicture(faces, preview.shows_subject) for faces in found]
+        lines.append(
+            {
+                "file": preview.path.relative_to(folder).as_posix(),
+                "prompt": preview.prompt,
+                "shows_subject": preview.shows_subject,
+                "frames": [[_face_line(asdict(face)) for face in faces.faces] for faces in found],
+            }
+        )
+    summary = summarise(pictures)
+    return {"pictures": lines, "summary": asdict(summary)}, summary
+
+
+def _face_line(face: Mapping[str, object]) -> dict[str, object]:
+    """Return a face as JSON values; a thousandth is far below what two photos of one person differ by."""
+    box = face["box_xyxy"]
+    assert isinstance(box, tuple)
+    rounded = {name: round(value, 3) for name, value in face.items() if isinstance(value, float)}
+    return {**face, **rounded, "box_xyxy": [round(edge, 1) for edge in box]}
+
+
+def described(summary: LikenessSummary) -> str:
+    """Return the means of some pictures in words, e.g. ``0.62 in 4 of 4 pictures, other people 0.21``."""
+    parts = []
+    if summary.subject is not None:
+        parts.append(f"{summary.subject:.2f}, a face in {summary.faces} of {counted(summary.pictures, 'picture')}")
+    if summary.others is not None:
+        parts.append(f"other people {summary.others:.2f}")
+    return "; ".join(parts) or "no face in any picture"
+
+
+def read_likeness(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a likeness log, in order; empty where there is none.
+
+    Raises:
+        InputError: a line is not ours.
+    """
+    if not path.is_file():
+        return []
+    lines = []
+    for text in read_text(path).splitlines():
+        try:
+            line = json.loads(text)
+            lines.append({**line, "step": int(line["step"])})
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            what = f"the likeness log holds a line that is not ours: {text[:60]}"
+            raise InputError(what, where=[path], fix="move the log away, then run again") from error
+    return lines

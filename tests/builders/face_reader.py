@@ -1,0 +1,34 @@
+"""A face reader for tests: it reads faces out of the first row of pixels, so that a picture says who is in it."""
+
+import numpy as np
+
+from blissmask.licence import Licence
+from blissmask.people.faces.face_reader import Face, Thresholds
+
+
+class PaintedFaces:
+    """Every block of 8 pixels in the first row with blue 255 is a face, whose embedding is its red and green / 255."""
+
+    licence = Licence("CC0-1.0", commercial=True)
+    identity = "painted"
+    thread_safe = True
+    thresholds = Thresholds(max_distance=0.5, uncertain_band=0.05, min_margin=0.1, unclear_tighter=0.1)
+
+    def __init__(self, *, width=80.0):
+        self.width = width
+
+    def faces(self, rgb_HW3):
+        row = rgb_HW3[0, ::8].astype(np.float32)
+        return [
+            Face((8.0 * at, 0.0, 8.0 * at + 8, 8.0), pixel[:2] / 255, self.width)
+            for at, pixel in enumerate(row)
+            if pixel[2] == 255
+        ]
+
+
+def painted(*people, side=64):
+    """Return a picture of people, each (red, green)."""
+    rgb_HW3 = np.zeros((side, side, 3), np.uint8)
+    for at, (red, green) in enumerate(people):
+        rgb_HW3[:8, 8 * at : 8 * at + 8] = (red, green, 255)
+    return rgb_HW3

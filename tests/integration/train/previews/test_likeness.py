@@ -1,0 +1,134 @@
+"""Previews are measured against the subject, and the training does not notice."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from blissmask.errors import StoppedError, UsageError
+from blissmask.events import Noted, Warned
+from blissmask.people.faces import embedded
+from blissmask.people.faces.face_reader import Face
+from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.training.record.metrics import read_log
+from tests.builders.face_reader import PaintedFaces, painted
+from tests.builders.pictures import save
+from tests.builders.training import run, tensors_of, train_config, write_masked_set
+
+KYLA = (255, 0)
+
+
+class FacesEverywhere(PaintedFaces):
+    """Sees one face in every picture that nobody painted, whose embedding is its mean colour."""
+
+    drawn_width = 80.0
+
+    def faces(self, rgb_HW3):
+        painted_faces = super().faces(rgb_HW3)
+        mean = rgb_HW3.reshape(-1, 3).mean(axis=0)[:2].astype(np.float32) / 255
+        return painted_faces or [Face((0.0, 0.0, 8.0, 8.0), mean, self.drawn_width)]
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    made = FacesEverywhere()
+    monkeypatch.setattr(embedded, "face_reader", lambda options: made)
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return write_masked_set(tmp_path / "cache", count=2)
+
+
+@pytest.fixture
+def options(tmp_path):
+    (tmp_path / "prompts.txt").write_text("kyla at the sea --s 1 --f 1\na woman --s 1 --f 1\n", encoding="utf-8")
+    save(tmp_path / "reference.png", painted(KYLA))
+    return {
+        "sample_prompts": tmp_path / "prompts.txt",
+        "sample_every_n_steps": 2,
+        "max_train_steps": 4,
+        "likeness_reference": [tmp_path / "reference.png"],
+        "likeness_trigger": "Kyla",
+    }
+
+
+def kept(folder):
+    return [json.loads(line) for line in (folder / "kyla-likeness.jsonl").read_text().splitlines()]
+
+
+def test_every_drawing_is_measured_logged_and_kept(cache, tmp_path, options, reader):
+    out = tmp_path / "out"
+    _, recorder = run(train_config(cache, out, **options))
+    lines = kept(out)
+    assert [line["step"] for line in lines] == [2, 4]
+    asked, unasked = lines[0]["pictures"]
+    assert asked["file"] == "sample/kyla_000002_00_42.png"
+    assert (asked["shows_subject"], unasked["shows_subject"]) == (True, False)
+    (face,) = asked["frames"][0]
+    assert face["likeness"] == pytest.approx(max(0, 1 - face["distance"]), abs=2e-3)
+    logged = [line for line in read_log(out / "kyla-log.jsonl") if "likeness/subject" in line]
+    assert [line["step"] for line in logged] == [2, 4]
+    assert logged[0]["likeness/subject"] == pytest.approx(lines[0]["summary"]["subject"], abs=1e-6)
+    assert logged[0]["likeness/others"] == pytest.approx(lines[0]["summary"]["others"], abs=1e-6)
+    assert [text for text in said(recorder) if text.startswith("likeness after step 4")]
+
+
+def test_training_is_the_same_to_the_bit_without_it(cache, tmp_path, options, reader):
+    run(train_config(cache, tmp_path / "measured", **options))
+    run(train_config(cache, tmp_path / "plain", **{**options, "likeness_reference": [], "likeness": "off"}))
+    measured, plain = (tensors_of(tmp_path / name / "kyla.safetensors") for name in ("measured", "plain"))
+    assert all(torch.equal(tensor, plain[key]) for key, tensor in measured.items())
+    assert not (tmp_path / "plain" / "kyla-likeness.jsonl").exists()
+
+
+def test_a_training_that_goes_on_measures_each_step_once(cache, tmp_path, options, reader):
+    run(train_config(cache, tmp_path / "whole", **options))
+    with pytest.raises(StoppedError):
+        run(train_config(cache, tmp_path / "parts", **{**options, "save_every_n_steps": 2}), stop_after=3)
+    run(train_config(cache, tmp_path / "parts", **options))
+    for name in ("kyla-likeness.jsonl", "kyla-log.jsonl"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_references_without_one_clear_face_are_named_and_nothing_is_measured(cache, tmp_path, options, reader):
+    save(tmp_path / "reference.png", painted(KYLA, KYLA))
+    _, recorder = run(train_config(cache, tmp_path / "out", **options))
+    (problem,) = [event.problem for event in recorder.of(Warned) if "clear face" in event.problem.what]
+    assert str(tmp_path / "reference.png") in problem.where[0]
+    assert not (tmp_path / "out" / "kyla-likeness.jsonl").exists()
+
+
+def test_the_photos_of_the_data_set_can_be_the_references(cache, tmp_path, options, reader):
+    save(tmp_path / "photos" / "alone.png", painted(KYLA))
+    save(tmp_path / "photos" / "group.png", painted(KYLA, (0, 0)))
+    options = {**options, "likeness_reference": [], "likeness": "photos"}
+    datasets = [{"cache_directory": cache, "image_directory": tmp_path / "photos"}]
+    _, recorder = run(train_config(cache, tmp_path / "out", datasets=datasets, **options))
+    assert [text for text in said(recorder) if text.startswith("likeness is measured against 1 face")]
+    assert not [event for event in recorder.of(Warned) if "clear face" in event.problem.what]
+
+
+def test_small_faces_are_told_once(cache, tmp_path, options, reader):
+    reader.drawn_width = 20.0
+    _, recorder = run(train_config(cache, tmp_path / "out", **options))
+    assert sum("too small" in event.problem.what for event in recorder.of(Warned)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sample_prompts": None, "sample_every_n_steps": None}, "`likeness_reference` needs prompts"),
+        ({"likeness": "photos"}, "uses no reference"),
+        ({"likeness": "photos", "likeness_reference": []}, "there are none"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_the_plan(cache, tmp_path, options, changes, said):
+    with pytest.raises(UsageError, match=said):
+        plan_training(train_config(cache, tmp_path / "out", **{**options, **changes}))
+
+
+def said(recorder):
+    return [event.text for event in recorder.of(Noted)]
