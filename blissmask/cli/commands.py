@@ -41,8 +41,8 @@ class Command:
         sections: configuration sections whose fields are its flags, besides ``run``.
         only: section -> the fields of it that mean something to this command; all where it is not named.
         task: what does the work.
-        other_tasks: (section, field) -> what does the work instead when that field is given; the first one that is
-            given counts.
+        other_tasks: (section, field) -> what does the work instead when that field is given, or a switch is on; the
+            first one counts.
         examples: two command lines for the end of the help screen.
         registries: field whose values are the names of a registry -> that registry; it is read only for help and
             completion.
@@ -141,6 +141,7 @@ TRAIN = Command(
         "saving",
         "combine",
         "previews",
+        "ranking",
         "logging",
         "general",
         "datasets",
@@ -149,6 +150,9 @@ TRAIN = Command(
     other_tasks={
         ("saving", "convert_lora"): Task(
             plan="blissmask.tasks.convert_lora.convert_lora", run="blissmask.tasks.convert_lora.convert_lora"
+        ),
+        ("ranking", "rank_loras"): Task(
+            plan="blissmask.tasks.rank_loras.plan", run="blissmask.tasks.rank_loras.rank_loras"
         ),
         ("mask_loss", "like"): Task(
             plan="blissmask.tasks.train_like.train_like", run="blissmask.tasks.train_like.train_like"

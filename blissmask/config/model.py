@@ -16,7 +16,13 @@ from blissmask.config.memory_section import MemorySection
 from blissmask.config.model_section import CacheSection, ModelSection
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.run_section import RunSection
-from blissmask.config.saving_section import CombineSection, LoggingSection, PreviewsSection, SavingSection
+from blissmask.config.saving_section import (
+    CombineSection,
+    LoggingSection,
+    PreviewsSection,
+    RankingSection,
+    SavingSection,
+)
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.config.train_section import TrainSection
 
@@ -43,6 +49,7 @@ class Config(Section):
     saving: SavingSection = Field(default_factory=SavingSection)
     combine: CombineSection = Field(default_factory=CombineSection)
     previews: PreviewsSection = Field(default_factory=PreviewsSection)
+    ranking: RankingSection = Field(default_factory=RankingSection)
     logging: LoggingSection = Field(default_factory=LoggingSection)
     run: RunSection = Field(default_factory=RunSection)
 

@@ -1,4 +1,4 @@
-"""[saving], [combine], [previews] and [logging]: what a training writes. None of it changes what the steps do."""
+"""[saving], [combine], [previews], [ranking] and [logging]: what a training writes. None of it changes the steps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from blissmask.config.fields import DtypeName, FilePath, Int, Number, Section, S
 _SAVING = "Saving"
 _COMBINING = "Combining LoRA files"
 _PREVIEWS = "Previews"
+_RANKING = "Ranking"
 _LOGGING = "Logging"
 
 
@@ -153,6 +154,24 @@ class PreviewsSection(Section):
         panel=_PREVIEWS,
         lasting=False,
         default_text="all ask for the subject",
+    )
+
+
+class RankingSection(Section):
+    """[ranking]: which saved LoRA is the best."""
+
+    rank_loras: Switch = option(
+        False,
+        "Draw the prompts with every saved LoRA of this training, rank them by likeness, then stop",
+        panel=_RANKING,
+        lasting=False,
+    )
+    rank_file: list[FilePath] = option(
+        [],
+        "With --rank-loras: rank this file, not those of the training; may be repeated",
+        panel=_RANKING,
+        lasting=False,
+        metavar="FILE",
     )
 
 

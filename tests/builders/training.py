@@ -133,6 +133,7 @@ def train_config(
         "saving": {"output_dir": output, "output_name": "kyla"},
         "combine": {},
         "previews": {},
+        "ranking": {},
         "logging": {},
         "masks": {},
         "run": {},

@@ -37,7 +37,7 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
     Raises:
         CacheError: an entry holds NaN or infinity, or is unlike the others.
     """
-    store, totals, alike = _open_store(plan), MaskTotals(), AlikeItems()
+    store, totals, alike = open_store(plan), MaskTotals(), AlikeItems()
     held_out, left_out = frozenset(plan.data.held_out), frozenset(plan.data.left_out)
     repeats = [cached.repeats for cached in plan.data.sets for _ in cached.headers]
     context.reporter.emit(PhaseStarted("Reading the cache", len(repeats) - len(left_out)))
@@ -59,7 +59,8 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
     return TrainingItems(store, totals)
 
 
-def _open_store(plan: TrainPlan) -> ItemStore:
+def open_store(plan: TrainPlan) -> ItemStore:
+    """Return what reads the items of a training, each when it is asked for."""
     headers, weights, prior_only = plan.data.headers, plan.weights, plan.data.prior_only
     prior = prior_rule(plan.config.mask_loss)
 

@@ -88,7 +88,7 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
         context = dataclasses.replace(context, reporter=NullReporter())
     device = find_device(plan.config.model.device)
     items = read_items(plan, context)
-    learner_plan = _learner_plan(plan, device)
+    learner_plan = learner_plan_of(plan, device)
     previews = None
     if plan.previews is not None:
         # Before the denoisers take the device: the text encoder needs it.
@@ -117,7 +117,8 @@ def _look_at_room(plan: TrainPlan, learners: Sequence[Learner], context: RunCont
         context.reporter.emit(Warned(problem))
 
 
-def _learner_plan(plan: TrainPlan, device: torch.device) -> LearnerPlan:
+def learner_plan_of(plan: TrainPlan, device: torch.device) -> LearnerPlan:
+    """Return how the denoisers of a training are loaded, and what is trained of them."""
     config = plan.config
     return LearnerPlan(
         family=plan.family,

@@ -190,16 +190,26 @@ def draw_previews(previews: Previews, learners: Sequence[Learner], context: RunC
         context: its reporter shows each file, and each that could not be drawn.
         done: optimiser steps done.
     """
+    paths: list[Path | None] = []
+    for number in range(len(previews.planned)):
+        path = previews.path(number, done)
+        # In lockstep no process may skip what another one draws.
+        is_due = previews.plan.processes.lockstep or not previews.is_drawn(path)
+        paths.append(path if is_due else None)
+    draw_pictures(previews, learners, context, paths)
+
+
+def draw_pictures(
+    previews: Previews, learners: Sequence[Learner], context: RunContext, paths: Sequence[Path | None]
+) -> None:
+    """Draw each preview into its file; None is passed over. All else is as in :func:`draw_previews`."""
     with contextlib.ExitStack() as stack:
         if previews.sampling is not None:
             stack.enter_context(evaluation_mode(learners, previews.device))
             # Pictures of other sizes than the training's would have every block compiled again.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for number in range(len(previews.planned)):
-            path = previews.path(number, done)
-            # In lockstep no process may skip what another one draws.
-            is_due = previews.plan.processes.lockstep or not previews.is_drawn(path)
-            if previews.sampling is not None and is_due:
+        for number, path in enumerate(paths):
+            if previews.sampling is not None and path is not None:
                 _draw_one(previews, previews.sampling, learners, number=number, path=path, context=context)
             # All processes meet after each picture, so that none waits for the others longer than one takes.
             if previews.plan.processes.highest(context.stop_signal()):

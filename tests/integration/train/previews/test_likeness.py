@@ -2,32 +2,19 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.people.faces import embedded
-from blissmask.people.faces.face_reader import Face
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
-from tests.builders.face_reader import PaintedFaces, painted
+from tests.builders.face_reader import FacesEverywhere, painted
 from tests.builders.pictures import save
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 KYLA = (255, 0)
-
-
-class FacesEverywhere(PaintedFaces):
-    """Sees one face in every picture that nobody painted, whose embedding is its mean colour."""
-
-    drawn_width = 80.0
-
-    def faces(self, rgb_HW3):
-        painted_faces = super().faces(rgb_HW3)
-        mean = rgb_HW3.reshape(-1, 3).mean(axis=0)[:2].astype(np.float32) / 255
-        return painted_faces or [Face((0.0, 0.0, 8.0, 8.0), mean, self.drawn_width)]
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""`--rank-loras`: pictures and losses are those of the training, and nothing is drawn twice."""
+
+import json
+
+import numpy as np
+import pytest
+
+from blissmask.errors import StoppedError, UsageError
+from blissmask.events import Noted
+from blissmask.media.image import read_image
+from blissmask.people.faces import embedded
+from blissmask.tasks.rank_loras import plan as planning
+from blissmask.tasks.rank_loras.rank_loras import run as rank
+from blissmask.tasks.run.plan import RunContext
+from blissmask.training.record.metrics import read_log
+from tests.builders.face_reader import FacesEverywhere, painted
+from tests.builders.families import TWO_EXPERTS
+from tests.builders.pictures import save
+from tests.builders.recorder import Recorder
+from tests.builders.training import run, train_config, write_masked_set
+
+
+@pytest.fixture(autouse=True)
+def reader(monkeypatch):
+    monkeypatch.setattr(embedded, "face_reader", lambda options: FacesEverywhere())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train two steps with everything that a ranking compares with; return the options."""
+    folder = tmp_path_factory.mktemp("trained")
+    cache = write_masked_set(folder / "cache", count=3)
+    (folder / "prompts.txt").write_text("kyla at the sea --s 1 --f 1\nkyla --s 1 --f 1 --d 7\n", encoding="utf-8")
+    save(folder / "reference.png", painted((255, 0)))
+    options = {
+        "max_train_steps": 2,
+        "save_every_n_steps": 1,
+        "validation_split": 0.3,
+        "validate_every_n_steps": 1,
+        "sample_prompts": folder / "prompts.txt",
+        "learning_rate": 0.1,
+    }
+    run(train_config(cache, folder / "out", sample_every_n_steps=1, sample_at_first=True, **options))
+    return cache, folder, options | {"likeness_reference": [folder / "reference.png"]}
+
+
+def ranked(trained, **changes):
+    cache, folder, options = trained
+    recorder = Recorder()
+    config = train_config(cache, folder / "out", rank_loras=True, **{**options, **changes})
+    return rank(planning.plan(config), RunContext(recorder)), recorder
+
+
+def drawn_now(recorder):
+    return [event.text for event in recorder.of(Noted) if event.text.startswith("preview ")]
+
+
+def test_pictures_and_losses_are_those_of_the_training(trained):
+    _, folder, _ = trained
+    summary, _ = ranked(trained)
+    out, ranking = folder / "out", folder / "out" / "ranking"
+    for name, step in (("base", 0), ("kyla-step00000001", 1), ("kyla", 2)):
+        for number, seed in ((0, 42), (1, 7)):
+            picture = read_image(ranking / f"{name}_{number:02d}_{seed}.png").rgb_HW3
+            expected = read_image(out / "sample" / f"kyla_{step:06d}_{number:02d}_{seed}.png").rgb_HW3
+            assert np.array_equal(picture, expected)
+    by_name = {line["name"]: line for line in summary.details["ranking"]}
+    assert by_name.keys() == {"kyla-step00000001", "kyla"}
+    for line in read_log(out / "kyla-log.jsonl"):
+        name = "kyla-step00000001" if line["step"] == 1 else "kyla"
+        assert by_name[name]["val/loss/face"] == pytest.approx(line["val/loss/face"], rel=1e-6)
+    order = [line["likeness/subject"] for line in summary.details["ranking"]]
+    assert order == sorted(order, reverse=True)
+    assert read_image(ranking / "ranking.png").rgb_HW3.shape[1] >= 760
+    assert json.loads((ranking / "ranking.json").read_text()) == {
+        "ranking": summary.details["ranking"],
+        "base": summary.details["base"],
+    }
+
+
+def test_a_second_run_draws_what_changed_alone(trained):
+    first, _ = ranked(trained)
+    again, recorder = ranked(trained)
+    assert drawn_now(recorder) == []
+    assert again.details["ranking"] == first.details["ranking"]
+    _, folder, _ = trained
+    (folder / "out" / "ranking" / "kyla_00_42.png").unlink()
+    _, recorder = ranked(trained)
+    assert len(drawn_now(recorder)) == 1
+    prompts = folder / "others.txt"
+    prompts.write_text("kyla by the lake --s 1 --f 1\nkyla --s 1 --f 1 --d 7\n", encoding="utf-8")
+    _, recorder = ranked(trained, sample_prompts=prompts)
+    assert len(drawn_now(recorder)) == 6
+
+
+def test_named_files_are_ranked_and_one_of_another_rank_fails_alone(trained):
+    cache, folder, _ = trained
+    run(train_config(cache, folder / "other", network_dim=3, max_train_steps=1, output_name="anne"))
+    files = [folder / "other" / "anne.safetensors", folder / "out" / "kyla.safetensors"]
+    summary, _ = ranked(trained, rank_file=files)
+    assert [line["name"] for line in summary.details["ranking"]] == ["kyla"]
+    assert [failure.key for failure in summary.failures] == ["anne"]
+    assert summary.exit_code == 3
+
+
+def test_a_stop_keeps_what_is_finished(trained):
+    cache, folder, options = trained
+    recorder = Recorder()
+    config = train_config(
+        cache, folder / "out", rank_loras=True, **{**options, "rank_file": [folder / "out" / "kyla.safetensors"]}
+    )
+    plan = planning.plan(config)
+    for path in plan.folder.glob("kyla*"):
+        path.unlink()
+    with pytest.raises(StoppedError):
+        rank(plan, RunContext(recorder, stop_signal=lambda: 15 if drawn_now(recorder) else 0))
+    assert not (plan.folder / "kyla.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sample_prompts": None}, "needs prompts"),
+        ({"output_name": "nobody"}, "no LoRA to rank"),
+        ({"likeness": "off", "likeness_reference": [], "validation_split": 0.0}, "nothing to rank by"),
+        ({"rank_file": ["missing.safetensors"]}, "no such LoRA"),
+        ({"rank_file": ["missing.safetensors"], "arch": TWO_EXPERTS, "expert": "both"}, "a LoRA for each expert"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused_in_the_plan(trained, changes, said):
+    cache, folder, options = trained
+    with pytest.raises(UsageError, match=said):
+        planning.plan(train_config(cache, folder / "out", rank_loras=True, **{**options, **changes}))

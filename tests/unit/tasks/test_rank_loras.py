@@ -1,0 +1,83 @@
+"""Which LoRA comes first, what the table shows, and what is left of a place."""
+
+import numpy as np
+import pytest
+
+from blissmask.people.subject_likeness import LikenessSummary
+from blissmask.tasks.rank_loras.place import place_kept
+from blissmask.tasks.rank_loras.plan import saved_loras
+from blissmask.tasks.rank_loras.result import Result, line_of, ranked, ranking_table
+from blissmask.training.record.saving import Outputs
+from tests.builders.pictures import random_rgb
+
+
+def result(name, subject=None, *, others=None, loss=None, place=None):
+    likeness = None
+    if subject is not None:
+        likeness = LikenessSummary(
+            pictures=4, faces=3, unclear=0, subject=subject, spread=0.1, width=0.2, others=others, others_pictures=1
+        )
+    return Result(name, (), likeness, place, {} if loss is None else {"val/loss": 9.0, "val/loss/face": loss})
+
+
+def test_the_most_alike_comes_first_and_the_loss_decides_between_equals():
+    order = ranked([result("low", 0.4, loss=0.1), result("worse", 0.6, loss=0.3), result("best", 0.6, loss=0.2)])
+    assert [each.name for each in order] == ["best", "worse", "low"]
+
+
+def test_without_likeness_the_least_held_out_loss_in_the_face_comes_first():
+    assert [each.name for each in ranked([result("b", loss=0.3), result("a", loss=0.2)])] == ["a", "b"]
+
+
+def test_columns_that_nothing_stands_in_are_left_out():
+    table = ranking_table([result("kyla", 0.61, place=0.8)], result("base", 0.2))
+    assert table.columns == ("", "LoRA", "Likeness", "Spread", "Faces", "Place kept")
+    assert table.rows == (("1", "kyla", "0.61", "0.10", "3 of 4", "0.80"), ("", "base", "0.20", "0.10", "3 of 4", "-"))
+
+
+def test_a_line_names_its_numbers():
+    assert (
+        line_of(result("kyla", 0.61, others=0.25)) == "likeness 0.61 · spread 0.10 · faces 3 of 4 · other people 0.25"
+    )
+
+
+def test_saved_loras_are_in_the_order_of_the_training_and_averages_behind(tmp_path):
+    for name in ("kyla-step00000200", "kyla-step00000100", "kyla", "kyla-ema", "kyla-two", "kyla-ema-step00000100"):
+        (tmp_path / f"{name}.safetensors").touch()
+    found = saved_loras(Outputs(tmp_path, "kyla", ("kyla",)))
+    assert [each.name for each in found] == [
+        "kyla-step00000100",
+        "kyla-step00000200",
+        "kyla",
+        "kyla-ema-step00000100",
+        "kyla-ema",
+    ]
+
+
+def test_a_pair_of_experts_is_one_candidate_and_half_a_pair_is_none(tmp_path):
+    for name in ("kyla-high", "kyla-low", "kyla-high-step00000100"):
+        (tmp_path / f"{name}.safetensors").touch()
+    (found,) = saved_loras(Outputs(tmp_path, "kyla", ("kyla-high", "kyla-low")))
+    assert [path.name for path in found.files] == ["kyla-high.safetensors", "kyla-low.safetensors"]
+
+
+class TestPlace:
+    rgb_HW3 = random_rgb((64, 64), seed=1)
+    somebody_HW = np.zeros((64, 64), bool)
+    somebody_HW[:, 16:48] = True
+
+    def kept(self, drawn_HW3, base_HW3, nobody_HW=None):
+        nobody_HW = ~self.somebody_HW if nobody_HW is None else nobody_HW
+        return place_kept(drawn_HW3, base_HW3, nobody_HW, np.ones((64, 64), bool))
+
+    def test_the_same_background_behind_another_person_is_kept(self):
+        other = np.where(self.somebody_HW[..., None], 255, self.rgb_HW3).astype(np.uint8)
+        assert self.kept(other, self.rgb_HW3) == pytest.approx(1.0)
+
+    def test_another_background_is_not(self):
+        assert self.kept(self.rgb_HW3, random_rgb((64, 64), seed=2)) < 0.2
+        assert self.kept(255 - self.rgb_HW3, self.rgb_HW3) == 0.0
+
+    def test_a_portrait_and_a_single_colour_show_no_place(self):
+        assert self.kept(self.rgb_HW3, self.rgb_HW3, np.zeros((64, 64), bool)) is None
+        assert self.kept(np.zeros_like(self.rgb_HW3), self.rgb_HW3) is None
