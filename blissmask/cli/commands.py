@@ -154,6 +154,9 @@ TRAIN = Command(
         ("ranking", "rank_loras"): Task(
             plan="blissmask.tasks.rank_loras.plan", run="blissmask.tasks.rank_loras.rank_loras"
         ),
+        ("ranking", "rank_items"): Task(
+            plan="blissmask.tasks.rank_items.rank_items", run="blissmask.tasks.rank_items.rank_items"
+        ),
         ("mask_loss", "like"): Task(
             plan="blissmask.tasks.train_like.train_like", run="blissmask.tasks.train_like.train_like"
         ),

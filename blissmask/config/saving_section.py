@@ -153,7 +153,7 @@ class PreviewsSection(Section):
         "Text of the prompts that ask for the subject; in the others every face should be somebody else's",
         panel=_PREVIEWS,
         lasting=False,
-        default_text="all ask for the subject",
+        default_text="the `trigger` of the data sets; without one all ask for the subject",
     )
 
 
@@ -166,9 +166,17 @@ class RankingSection(Section):
         panel=_RANKING,
         lasting=False,
     )
+    rank_items: Switch = option(
+        False,
+        "Look at the loss of every item with the last LoRA and without, name those that are unlike the others, then "
+        "stop",
+        panel=_RANKING,
+        lasting=False,
+    )
     rank_file: list[FilePath] = option(
         [],
-        "With --rank-loras: rank this file, not those of the training; may be repeated",
+        "With --rank-loras: rank this file, not those of the training; may be repeated. With --rank-items: look with "
+        "this one",
         panel=_RANKING,
         lasting=False,
         metavar="FILE",

@@ -63,12 +63,12 @@ def plan(config: Config) -> RankPlan:
         UsageError: there are no prompts or no LoRA files, nothing to rank by, or several processes.
         BlissmaskError: what planning the training raises.
     """
-    if config.previews.sample_prompts is None:
+    if not (config.previews.sample_prompts or config.previews.prompts):
         raise UsageError("`--rank-loras` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
     # Any time will do for the plan: a ranking draws at none of the training's.
     previews = config.previews.model_copy(update={"sample_at_first": True})
     saving = config.saving.model_copy(update={"resume": False})
-    planned = training.plan(config.model_copy(update={"previews": previews, "saving": saving}))
+    planned = training.plan_training(config.model_copy(update={"previews": previews, "saving": saving}))
     if planned.processes.count > 1:
         raise UsageError("a ranking is made by one process", fix="run it without torchrun or accelerate")
     if planned.likeness is None and not planned.data.held_out:

@@ -110,7 +110,7 @@ def plan_likeness(config: Config) -> LikenessPlan | None:
         max_distance=thresholds_of(instance, reader).max_distance,
         photos=tuple(photos),
         any_face=from_sets,
-        trigger=section.likeness_trigger,
+        trigger=section.likeness_trigger or next((data.trigger for data in config.datasets if data.trigger), None),
     )
 
 

@@ -1,0 +1,240 @@
+"""`train --rank-items`: the loss of every item at fixed noise, in each region, with a LoRA and without.
+
+What is unlike the others comes first, in the table and in a sheet with the pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from blissmask.cachefile.entry import CacheHeader
+from blissmask.config.model import Config
+from blissmask.config.saving_section import PreviewsSection
+from blissmask.errors import StoppedError, UsageError
+from blissmask.events import Advanced, PhaseFinished, PhaseStarted
+from blissmask.storage import atomic
+from blissmask.storage.seen import states_of
+from blissmask.tasks.mask_files.contact_sheet import check_sheet
+from blissmask.tasks.rank_items.item_sheet import draw_item_sheet
+from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, Judged, judge
+from blissmask.tasks.rank_loras.plan import FOLDER, Candidate, saved_loras
+from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
+from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.workers import begin
+from blissmask.tasks.train import plan as training
+from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
+from blissmask.tasks.train.read_items import open_store
+from blissmask.tasks.train.train_lora import learner_plan_of
+from blissmask.training.build import load_learners
+from blissmask.training.data.batches import collate
+from blissmask.training.data.prefetch import ItemStore
+from blissmask.training.device import find_device
+from blissmask.training.experts import Learner
+from blissmask.training.lora.file import load_lora
+from blissmask.training.lora.layers import adapters_off
+from blissmask.training.validation import HeldOut, validate
+
+COMMAND = "train"
+RESULTS, SHEET = "items.json", "items.html"
+_SHOWN = 12
+"""Rows of the table; the sheet has all."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RankItemsPlan(Plan):
+    """What a ranking of items does.
+
+    Attributes:
+        training: that the items and the LoRA are of.
+        lora: with which they are looked at.
+        folder: of the results.
+    """
+
+    training: training.TrainPlan
+    lora: Candidate
+    folder: Path
+
+
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folder that is written to."""
+    return (config.saving.output_dir / FOLDER,)
+
+
+def plan(config: Config) -> RankItemsPlan:
+    """Find the LoRA and the items.
+
+    Raises:
+        UsageError: there is no LoRA, several are named, or several processes run.
+        BlissmaskError: what planning the training raises.
+    """
+    saving = config.saving.model_copy(update={"resume": False})
+    planned = training.plan_training(config.model_copy(update={"previews": PreviewsSection(), "saving": saving}))
+    if planned.processes.count > 1:
+        raise UsageError("items are ranked by one process", fix="run it without torchrun or accelerate")
+    lora = _lora(config, planned)
+    folder = config.saving.output_dir / FOLDER
+    check_sheet(folder / SHEET, [])
+    output = folder / RESULTS
+    item = PlannedItem(
+        key=lora.name,
+        action=Action.WRITE,
+        reason=f"loss of {counted(len(planned.data.used_headers), 'item')} with it and without",
+        inputs=lora.files,
+        output=output,
+        states=states_of(lora.files, output),
+    )
+    return RankItemsPlan(
+        command=COMMAND, items=[item], outputs=outputs(config), training=planned, lora=lora, folder=folder
+    )
+
+
+def _lora(config: Config, planned: training.TrainPlan) -> Candidate:
+    """Return the named LoRA, or else the last one of the training that is no average."""
+    named, names = config.ranking.rank_file, planned.names
+    if named and (len(named) > 1 or len(names.lora_names) > 1):
+        raise UsageError(
+            "items are ranked with one LoRA, and with both of a training of two experts",
+            where=list(named),
+            fix="name one `--rank-file`, or none for the last one of the training",
+        )
+    found = [Candidate(path.stem, (path,)) for path in named if path.is_file()]
+    if not named:
+        found = [each for each in saved_loras(names) if not each.name.startswith(f"{names.lora_names[0]}-ema")]
+    if not found:
+        raise UsageError(
+            "there is no LoRA to look at the items with",
+            where=list(named) or [names.folder / f"{name}.safetensors" for name in names.lora_names],
+            fix="name the training's `output_dir` and `output_name`, or a file with `--rank-file`",
+        )
+    return found[-1]
+
+
+def run(plan: RankItemsPlan, context: RunContext) -> Summary:
+    """Look at every item, and write what was found.
+
+    Raises:
+        ModelError: the model cannot be loaded, or the LoRA is of another shape than the training's.
+        MachineError: the model does not fit into the memory, or the disk is full.
+        StoppedError: a signal asked to stop; nothing is written.
+    """
+    summary = begin(plan)
+    with explained_out_of_memory(plan.training.config, plan.training.data.sets):
+        store = open_store(plan.training)
+        learners = _load(plan, store, context)
+        positions = [position for position in _used(plan.training) if not store.item(position).empty]
+        losses = _losses(plan, learners, store, positions, context)
+    judged = judge(losses)
+    lines = [_line(each) for each in judged]
+    atomic.write_text(plan.folder / RESULTS, json.dumps({"lora": plan.lora.name, "items": lines}, indent=1) + "\n")
+    where = {loss.name: position for loss, position in zip(losses, positions, strict=True)}
+    title = f"Items by loss with {plan.lora.name}, {counted(len(judged), 'item')}"
+    draw_item_sheet(plan.folder / SHEET, judged, where, plan.training, store, title=title, context=context)
+    odd = [each for each in judged if each.remarks]
+    summary.written = 1
+    summary.headline = f"Looked at {counted(len(judged), 'item')}, {len(odd)} unlike the others"
+    summary.destination = str(plan.folder / SHEET)
+    summary.details |= {"items_ranked": lines, "lora": plan.lora.name}
+    summary.tables.append(_table(judged))
+    return summary
+
+
+def _load(plan: RankItemsPlan, store: ItemStore, context: RunContext) -> list[Learner]:
+    training_plan = plan.training
+    device = find_device(training_plan.config.model.device)
+    first = collate([store.item(position) for position in training_plan.data.order.indices(0)], 0)
+    context.reporter.emit(PhaseStarted("Loading the model", None))
+    learners, _ = load_learners(learner_plan_of(training_plan, device), first)
+    context.reporter.emit(PhaseFinished("Loading the model"))
+    # Learners that share their LoRA have one file.
+    for path, learner in zip(plan.lora.files, learners, strict=False):
+        load_lora(path, learner.lora)
+    return learners
+
+
+def _used(planned: training.TrainPlan) -> list[int]:
+    """Return the positions of the items that are trained or validated on."""
+    left_out = set(planned.data.left_out)
+    return [position for position in range(len(planned.data.headers)) if position not in left_out]
+
+
+def _losses(
+    plan: RankItemsPlan,
+    learners: Sequence[Learner],
+    store: ItemStore,
+    positions: Sequence[int],
+    context: RunContext,
+) -> list[ItemLoss]:
+    """Return the loss of each item, the mean over the experts."""
+    training_plan = plan.training
+    device = find_device(training_plan.config.model.device)
+    look = HeldOut(positions=(), item=store.item, rule=training_plan.rule, device=device)
+    found: list[list[ItemLoss]] = [[] for _ in positions]
+    names = _names([training_plan.data.headers[position] for position in positions])
+    context.reporter.emit(PhaseStarted("Looking at items", len(positions) * len(learners)))
+    for learner in learners:
+        if training_plan.config.memory.offload_inactive_dit:
+            for other in learners:
+                other.to(torch.device("cpu"))
+        learner.to(device)
+        for place, (position, name) in enumerate(zip(positions, names, strict=True)):
+            if signal := context.stop_signal():
+                raise StoppedError("the items were not all looked at, and nothing is written", signal_number=signal)
+            one = dataclasses.replace(look, positions=(position,))
+            trained = _parts(validate(learner, one))
+            with adapters_off(learner.lora):
+                base = _parts(validate(learner, one))
+            found[place].append(ItemLoss(name, trained, base))
+            context.reporter.emit(Advanced(1, name))
+    context.reporter.emit(PhaseFinished("Looking at items"))
+    return [_mean(losses) for losses in found]
+
+
+def _names(headers: Sequence[CacheHeader]) -> list[str]:
+    """Return the stem of each item, and of those that share one the whole name of the file."""
+    counts = Counter(header.stem for header in headers)
+    names = [header.stem if counts[header.stem] == 1 else header.path.stem for header in headers]
+    # Two data sets may hold one name.
+    twice = Counter(names)
+    return [name if twice[name] == 1 else str(header.path) for name, header in zip(names, headers, strict=True)]
+
+
+def _parts(values: Mapping[str, torch.Tensor | float]) -> dict[str, float]:
+    """Return the loss of the whole item and of each region, by name."""
+    numbers = {name.removeprefix("val/loss").removeprefix("/"): float(value) for name, value in values.items()}
+    return {name or WHOLE: value for name, value in numbers.items() if name not in ("high", "low")}
+
+
+def _mean(losses: Sequence[ItemLoss]) -> ItemLoss:
+    def over(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return {name: statistics.fmean(part[name] for part in parts) for name in parts[0]}
+
+    return ItemLoss(losses[0].name, over([loss.trained for loss in losses]), over([loss.base for loss in losses]))
+
+
+def _line(judged: Judged) -> dict[str, object]:
+    loss = judged.loss
+    return {"item": loss.name, "loss": dict(loss.trained), "base": dict(loss.base), "remarks": list(judged.remarks)}
+
+
+def _table(judged: Sequence[Judged]) -> Table:
+    rows = []
+    for each in judged[:_SHOWN]:
+        loss, face = each.loss, each.loss.learned("face")
+        numbers = (f"{loss.trained[WHOLE]:.4f}", f"{loss.base[WHOLE]:.4f}", f"{loss.learned(WHOLE):.0%}")
+        rows.append(
+            (loss.name, *numbers, "-" if face is None else f"{face:.0%}", each.remarks[0] if each.remarks else "")
+        )
+    further = len(judged) - len(rows)
+    footer = (f"and {counted(further, 'more item')} in the sheet", "", "", "", "", "") if further > 0 else ()
+    title = "Items, the most unusual first"
+    if len(judged) < FEWEST:
+        title = f"Items; what is usual is known from {FEWEST} on"
+    return Table(title, ("Item", "Loss", "Without", "Learned", "Face learned", "Remark"), tuple(rows), footer)

@@ -1,0 +1,71 @@
+"""`--rank-items`: the numbers are those of validation, and an item of another kind comes first."""
+
+import json
+
+import pytest
+
+from blissmask.errors import StoppedError, UsageError
+from blissmask.tasks.rank_items import rank_items
+from blissmask.tasks.run.plan import RunContext
+from blissmask.training.record.metrics import read_log
+from tests.builders.families import TWO_EXPERTS
+from tests.builders.pictures import random_rgb, save
+from tests.builders.recorder import Recorder
+from tests.builders.training import run, seeded, stripes, train_config, weights_of, write_entry, write_masked_set
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train on seven items, one of which has latents five times as large; return the configuration's arguments."""
+    folder = tmp_path_factory.mktemp("items")
+    cache, shape = write_masked_set(folder / "cache", count=6), (16, 1, 4, 4)
+    shares = stripes(*shape[1:])
+    write_entry(cache, "odd", latents=5 * seeded(*shape).bfloat16(), weights=weights_of(shares), regions=shares)
+    save(folder / "photos" / "odd.png", random_rgb((32, 32)))
+    options = {"validation_split": 0.1, "max_train_steps": 3, "learning_rate": 0.05, "mask_preset": "person"}
+    datasets = [{"cache_directory": cache, "image_directory": folder / "photos"}]
+    run(train_config(cache, folder / "out", datasets=datasets, **options))
+    return cache, folder / "out", {**options, "datasets": datasets}
+
+
+def look(trained, context=None, **changes):
+    cache, out, options = trained
+    plan = rank_items.plan(train_config(cache, out, rank_items=True, **{**options, **changes}))
+    return rank_items.run(plan, context or RunContext(Recorder()))
+
+
+def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
+    summary = look(trained)
+    lines = summary.details["items_ranked"]
+    assert len(lines) == 7
+    assert lines[0]["item"] == "odd"
+    assert "unlike the other photos" in lines[0]["remarks"][0]
+    assert [line for line in lines[1:] if line["remarks"]] == []
+    _, out, _ = trained
+    last = read_log(out / "kyla-log.jsonl")[-1]
+    matches = [line for line in lines if line["loss"]["whole"] == pytest.approx(last["val/loss"], rel=1e-6)]
+    assert len(matches) == 1
+    assert matches[0]["loss"]["face"] == pytest.approx(last["val/loss/face"], rel=1e-6)
+    assert all(line["loss"]["whole"] != line["base"]["whole"] for line in lines)
+    assert json.loads((out / "ranking" / "items.json").read_text())["items"] == lines
+    page = (out / "ranking" / "items.html").read_text()
+    assert "unlike the other photos" in page
+
+
+def test_a_stop_writes_nothing(trained, tmp_path):
+    with pytest.raises(StoppedError):
+        look(trained, RunContext(Recorder(), stop_signal=lambda: 15))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"output_name": "nobody"}, "no LoRA to look"),
+        ({"rank_file": ["missing.safetensors"]}, "no LoRA to look"),
+        ({"rank_file": ["a.safetensors", "b.safetensors"]}, "one LoRA"),
+        ({"rank_file": ["a.safetensors"], "arch": TWO_EXPERTS, "expert": "both"}, "two experts"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused_in_the_plan(trained, changes, said):
+    with pytest.raises(UsageError, match=said):
+        look(trained, **changes)
