@@ -13,7 +13,7 @@ from blissmask.cli.commands import Command
 from blissmask.cli.guarded import SIGINT_EXIT, show_error
 from blissmask.cli.installed import doubled_opencv
 from blissmask.cli.next_step import next_step
-from blissmask.cli.prepare import road
+from blissmask.cli.prepare import Part, road
 from blissmask.cli.stops import STOPPED_AT_ONCE, Stops, stopping
 from blissmask.cli.typed import typed_for_commands
 from blissmask.config.load import Flags, Spellings, find_config, load_config
@@ -58,28 +58,25 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spel
         return show_error(error, printer, as_json=config.run.json_output)
 
 
-def _go(parts: Sequence[Command], config: Config, printer: problems.ProblemPrinter, stops: Stops) -> int:
-    """Do one command after another, and stop at the first that is not done whole; return the last exit code."""
+def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter, stops: Stops) -> int:
+    """Do one part after another, and stop at the first that is not done whole; return the last exit code."""
     code = 0
     waits = False
     *before, last = parts
     for number, part in enumerate(before, 1):
         _show_heading(f"{number} of {len(parts)}: {part.name}", config)
-        # To do over is the training; masks that were mended by hand would be lost.
-        run = config.run.model_copy(update={"force": False})
-        made = config.model_copy(update={"run": run})
         if config.run.dry_run:
-            waits |= _show_plan_of(part, made, printer, waits=waits)
+            waits |= _show_plan_of(part, printer, waits=waits)
             continue
-        code = _carry_out(part, made, printer, stops)
+        code = _carry_out(part, printer, stops)
         if code:
             return code
     if before:
         _show_heading(f"{len(parts)} of {len(parts)}: {last.name}", config)
     if waits:
-        _show_plan_of(last, config, printer, waits=True)
+        _show_plan_of(last, printer, waits=True)
         return 0
-    return _carry_out(last, config, printer, stops, is_end=True)
+    return _carry_out(last, printer, stops, hint_for=config)
 
 
 def _show_heading(text: str, config: Config) -> None:
@@ -87,14 +84,15 @@ def _show_heading(text: str, config: Config) -> None:
         problems.show_heading(text)
 
 
-def _show_plan_of(part: Command, config: Config, printer: problems.ProblemPrinter, *, waits: bool) -> bool:
+def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) -> bool:
     """Show the plan of a command, and return whether it has something to do, for which those after it wait.
 
     With ``waits``, what it reads is still to be made, and it may not be planned before.
     """
     from blissmask.tasks.run.plan import Action
 
-    planning = importlib.import_module(part.task_for(config).plan)
+    config = part.config
+    planning = importlib.import_module(part.command.task_for(config).plan)
     try:
         plan = _planned(planning, config)
     except InputError as error:
@@ -106,16 +104,15 @@ def _show_plan_of(part: Command, config: Config, printer: problems.ProblemPrinte
     return waits or bool(plan.having(Action.WRITE))
 
 
-def _carry_out(
-    command: Command, config: Config, printer: problems.ProblemPrinter, stops: Stops, *, is_end: bool = False
-) -> int:
-    """Plan and run one command; with ``is_end``, its last line says what comes next."""
+def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops, *, hint_for: Config | None = None) -> int:
+    """Plan and run one part; where it is the last one, its last line says what comes next with ``hint_for``."""
     from blissmask.tasks.run.plan import RunContext
     from blissmask.ui.progress import make_reporter
 
     # Before OpenCV is imported, which may fail because of it.
     doubled = doubled_opencv()
     _show_warnings(doubled, printer)
+    command, config = part.command, part.config
     task = command.task_for(config)
     planning = importlib.import_module(task.plan)
     if config.run.dry_run:
@@ -140,8 +137,8 @@ def _carry_out(
     result.seconds = time.monotonic() - started
     result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
     _show_result(result, plan, config, printer)
-    if is_end:
-        _show_next_step(result, config, printer)
+    if hint_for is not None:
+        _show_next_step(result, hint_for, printer)
     return int(result.exit_code)
 
 

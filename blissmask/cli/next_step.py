@@ -72,10 +72,15 @@ def _after_apply(config: Config, details: dict[str, Any]) -> str | Hint:
     output = config.apply.output
     if output is not None and config.to_alpha.mask_directory == output:
         return Hint("`{command}` puts the masks into the photos", "to-alpha")
-    if output is not None and all(dataset.mask_directory != output for dataset in config.datasets):
+    if output is not None and not any(_is_filled_by(output, dataset.mask_directory) for dataset in config.datasets):
         setting = f'set `mask_directory = "{output}"` under [[datasets]]'
         return Hint(f"{setting}; then `{{command}}` encodes photos, masks and captions", "cache")
     return Hint("`{command}` encodes photos, masks and captions", "cache")
+
+
+def _is_filled_by(output: Path, folder: Path | None) -> bool:
+    """Return whether `apply` fills a folder of masks: its output, or that of one of several subjects."""
+    return folder is not None and output in (folder, folder.parent)
 
 
 def _after_to_alpha(config: Config, details: dict[str, Any]) -> str | Hint:

@@ -1,36 +1,75 @@
-"""The road of `train --prepare`: the commands that bring masks and cache up to date, as the configuration asks for."""
+"""What one call does, part by part.
+
+`train --prepare` brings masks and cache up to date first; with several subjects, `instance` and `apply` go once for
+each of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from blissmask.cli.commands import APPLY, CACHE, INSTANCE, MASKS, TO_ALPHA, TRAIN, Command
+from blissmask.config.mask_sections import SubjectSection
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.processes import this_process
 
 
-def road(command: Command, config: Config) -> Sequence[Command]:
-    """Return the commands to run one after another; without `--prepare` only ``command`` itself.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One command of the road.
+
+    Attributes:
+        name: what its heading calls it.
+        command: which it is.
+        config: with which it goes.
+    """
+
+    name: str
+    command: Command
+    config: Config
+
+
+def road(command: Command, config: Config) -> list[Part]:
+    """Return what to run one after another; without `--prepare` and [[subjects]] only ``command`` itself.
 
     Raises:
-        UsageError: several processes share the training, and each would prepare everything.
+        UsageError: several processes share the training, and each would prepare everything; or references stand in
+            two tables.
     """
     if command is not TRAIN or not config.train.prepare or command.task_for(config) is not TRAIN.task:
-        return [command]
+        return _parts_of(command, config)
     if this_process().count > 1:
         raise UsageError(
             "`--prepare` works in one process, and several share this training",
             fix="run the commands before `train` first, then `train` without `--prepare`",
         )
-    return [*_asked_for(config), CACHE, TRAIN]
+    # To do over is the training; masks that were mended by hand would be lost.
+    made = config.model_copy(update={"run": config.run.model_copy(update={"force": False})})
+    before = [part for each in (*_asked_for(config), CACHE) for part in _parts_of(each, made)]
+    return [*before, *_parts_of(TRAIN, config)]
+
+
+def _parts_of(command: Command, config: Config) -> list[Part]:
+    if command not in (INSTANCE, APPLY) or not config.subjects:
+        return [Part(command.name, command, config)]
+    if config.instance.reference:
+        raise UsageError(
+            "there are [[subjects]] with references, and `reference` of [instance] is set",
+            fix="leave `reference` out, or make a [[subjects]] of it",
+        )
+    return [
+        Part(f"{command.name}, {subject.name}", command, for_subject(config, subject)) for subject in config.subjects
+    ]
 
 
 def _asked_for(config: Config) -> Iterator[Command]:
     """Yield the commands before `cache` whose tables say what they read and write."""
     if _makes_masks(config):
         yield MASKS
-    if config.instance.reference:
+    if config.instance.reference or config.subjects:
         yield INSTANCE
     if config.apply.weighted_masks is not None:
         yield APPLY
@@ -47,3 +86,40 @@ def _makes_masks(config: Config) -> bool:
         and (dataset.image_directory or dataset.video_directory) is not None
         for dataset in config.datasets
     )
+
+
+def for_subject(config: Config, subject: SubjectSection) -> Config:
+    """Return the configuration with which `instance` and `apply` make the masks of one of several subjects.
+
+    Its masks are in a folder of its own, and the references of the others say who it is not: a person belongs to one.
+    """
+    others = [path for other in config.subjects if other.name != subject.name for path in other.references]
+    instance, apply = config.instance, config.apply
+    return config.model_copy(
+        update={
+            "instance": instance.model_copy(
+                update={
+                    "reference": list(subject.references),
+                    "negatives": [*instance.negatives, *others],
+                    "output": _below(instance.output, subject),
+                    "review": _below(instance.review, subject),
+                    "sheet": _beside(instance.sheet, subject),
+                }
+            ),
+            "apply": apply.model_copy(
+                update={
+                    "instance_masks": _below(apply.instance_masks, subject),
+                    "output": _below(apply.output, subject),
+                    "sheet": _beside(apply.sheet, subject),
+                }
+            ),
+        }
+    )
+
+
+def _below(folder: Path | None, subject: SubjectSection) -> Path | None:
+    return None if folder is None else folder / subject.name
+
+
+def _beside(file: Path | None, subject: SubjectSection) -> Path | None:
+    return None if file is None else file.with_name(f"{file.stem}-{subject.name}{file.suffix}")

@@ -193,6 +193,9 @@ class DatasetSection(GeneralSection):
         False, "Take the mask from the alpha channel where a picture has one", panel=_DATA, first=True
     )
     require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA, first=True)
+    subject: Text | None = option(
+        None, "Which of the [[subjects]] it shows; gives it that trigger and class word", panel=_DATA
+    )
     prior: Switch = option(
         False,
         "Hold these items to the base model and learn nothing from them: photos of other people, for regularisation",

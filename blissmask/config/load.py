@@ -31,6 +31,9 @@ DEFAULT_NAME = "blissmask.toml"
 STARTER = f"`blissmask --starter person > {DEFAULT_NAME}` writes a configuration to start from"
 """How to mend that there is no configuration."""
 
+_LISTS = ("datasets", "subjects")
+"""Sections of which there may be several tables."""
+
 Flags = Mapping[str, Mapping[str, Any]]
 """Section name -> field name -> what was typed: text, a list of texts, or a bool.
 
@@ -238,11 +241,13 @@ def _describe(detail: Any, typed: _AllTyped) -> str:
     section = str(loc[0])
     if len(loc) == 1:
         return _describe_top_level(section, detail)
-    is_dataset = section == "datasets"
-    if is_dataset and len(loc) == 2:
-        return f"[[datasets]] {loc[1] + 1}: {_sentence(detail)}"
-    name = str(loc[2] if is_dataset else loc[1])
-    place = f"[[datasets]] {loc[1] + 1}" if is_dataset else f"[{section}]"
+    is_list = section in _LISTS
+    if is_list and len(loc) == 2:
+        return f"[[{section}]] {loc[1] + 1}: {_sentence(detail)}"
+    name = str(loc[2] if is_list else loc[1])
+    place = f"[[{section}]] {loc[1] + 1}" if is_list else f"[{section}]"
+    if detail["type"] == "missing":
+        return f"{place}: `{name}` is missing"
     if detail["type"] == "extra_forbidden":
         return f"{place}: {_describe_unknown_key(name, section)}"
     field = section_type(section).model_fields[name]
@@ -272,7 +277,9 @@ def _describe_top_level(section: str, detail: Any) -> str:
         near = difflib.get_close_matches(section, Config.model_fields, n=1)
         hint = f", did you mean {table_name(near[0])}?" if near else ""
         return f"unknown table or key `{section}`{hint}"
-    kind = "a list of tables, `[[datasets]]`" if section == "datasets" else f"a table, `[{section}]`"
+    if detail["type"] == "value_error":
+        return f"[[{section}]]: {_sentence(detail)}"
+    kind = f"a list of tables, `[[{section}]]`" if section in _LISTS else f"a table, `[{section}]`"
     return f"`{section}` must be {kind}"
 
 
@@ -298,7 +305,7 @@ def _owners(name: str) -> str:
 
 def table_name(section: str) -> str:
     """Return how a section's table is written in the file, for messages."""
-    return "`[[datasets]]`" if section == "datasets" else f"`[{section}]`"
+    return f"`[[{section}]]`" if section in _LISTS else f"`[{section}]`"
 
 
 def _where_to_move(details: Sequence[Any]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator
 
 from blissmask.config import network
 from blissmask.config.fields import FilePath, Int, Number, Section, Suffix, Switch, Text, option
@@ -157,6 +160,27 @@ class InstanceSection(Section):
     batch_size: Int = network.BATCH_SIZE
     identity_model: FilePath | None = option(
         None, "Folder of the identity's networks; the embedded one brings its own", panel="Network", metavar="FOLDER"
+    )
+
+
+def _folder_name(text: str) -> str:
+    if not text or Path(text).name != text or text.startswith("."):
+        raise ValueError("must be a name that a folder can have, since the subject's masks are in one")
+    return text
+
+
+class SubjectSection(Section):
+    """[[subjects]]: one of several people that a LoRA learns."""
+
+    name: Annotated[Text, AfterValidator(_folder_name)] = option(
+        ..., "What the subject is called here, and the folder of its masks", panel="Subjects"
+    )
+    trigger: Text = option(..., "Word that stands for the subject in captions", panel="Subjects")
+    class_word: Text | None = option(
+        None, "What the subject is, in a word that the base model knows, such as `woman`", panel="Subjects"
+    )
+    references: list[FilePath] = option(
+        ..., "Photos of the subject, or folders of them", panel="Subjects", min_length=1
     )
 
 

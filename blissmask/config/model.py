@@ -11,7 +11,7 @@ from blissmask.config.dataset_section import DatasetSection, GeneralSection
 from blissmask.config.fields import Section
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.mask_loss_section import MaskLossSection
-from blissmask.config.mask_sections import ApplySection, InstanceSection, MasksSection, ToAlphaSection
+from blissmask.config.mask_sections import ApplySection, InstanceSection, MasksSection, SubjectSection, ToAlphaSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model_section import CacheSection, ModelSection
 from blissmask.config.optimizer_section import OptimizerSection
@@ -33,6 +33,7 @@ class Config(Section):
     """Everything a user can say, for all six commands."""
 
     general: GeneralSection = Field(default_factory=GeneralSection)
+    subjects: tuple[SubjectSection, ...] = ()
     datasets: tuple[DatasetSection, ...] = ()
     model: ModelSection = Field(default_factory=ModelSection)
     masks: MasksSection = Field(default_factory=MasksSection)
@@ -65,7 +66,42 @@ class Config(Section):
         if not isinstance(general, GeneralSection) or not isinstance(datasets, (list, tuple)):
             return datasets
         inherited = general.model_dump(exclude_none=True)
-        return [_completed(dataset, inherited) for dataset in datasets]
+        subjects = {subject.name: subject for subject in validated.data.get("subjects") or ()}
+        return [_completed(dataset, {**inherited, **_words_of(dataset, subjects)}) for dataset in datasets]
+
+    @field_validator("subjects")
+    @classmethod
+    def _refuse_equal_subjects(cls, subjects: tuple[SubjectSection, ...]) -> tuple[SubjectSection, ...]:
+        for key in ("name", "trigger"):
+            values = [getattr(subject, key) for subject in subjects]
+            if len(set(values)) < len(values):
+                raise ValueError(f"two tables have the same `{key}`")
+        return subjects
+
+    @field_validator("datasets")
+    @classmethod
+    def _refuse_unknown_subjects(
+        cls, datasets: tuple[DatasetSection, ...], validated: ValidationInfo
+    ) -> tuple[DatasetSection, ...]:
+        # There are none where [[subjects]] itself is wrong, which is reported on its own.
+        if "subjects" not in validated.data:
+            return datasets
+        names = [subject.name for subject in validated.data["subjects"]]
+        unknown = [dataset.subject for dataset in datasets if dataset.subject not in (None, *names)]
+        if unknown:
+            known = f"those are {', '.join(names)}" if names else "there are none"
+            raise ValueError(f'`subject = "{unknown[0]}"` names none of the [[subjects]]; {known}')
+        return datasets
+
+
+def _words_of(dataset: Any, subjects: Mapping[str, SubjectSection]) -> dict[str, Any]:
+    """Return trigger and class word of the subject that a dataset shows; they win over those of [general]."""
+    name = dataset.get("subject") if isinstance(dataset, dict) else None
+    subject = subjects.get(name) if isinstance(name, str) else None
+    if subject is None:
+        return {}
+    words = {"trigger": subject.trigger, "class_word": subject.class_word}
+    return {key: word for key, word in words.items() if word is not None}
 
 
 def _completed(dataset: Any, inherited: Mapping[str, Any]) -> Any:
@@ -78,9 +114,11 @@ def _completed(dataset: Any, inherited: Mapping[str, Any]) -> Any:
 
 
 def section_type(name: str) -> type[Section]:
-    """Return the class of a section; ``datasets`` is the class of one dataset."""
+    """Return the class of a section; ``datasets`` and ``subjects`` are those of one table."""
     if name == "datasets":
         return DatasetSection
+    if name == "subjects":
+        return SubjectSection
     annotation = Config.model_fields[name].annotation
     assert isinstance(annotation, type)
     assert issubclass(annotation, Section)

@@ -12,7 +12,7 @@ from blissmask.tasks.train.plan import TrainPlan, cost_of
 from blissmask.tasks.train.rules import prior_rule
 from blissmask.training.data.alike import AlikeItems
 from blissmask.training.data.items import TrainingItem, make_item
-from blissmask.training.data.mask_totals import MaskTotals, banner
+from blissmask.training.data.mask_totals import MaskTotals, banner, subject_lines
 from blissmask.training.data.prefetch import ItemStore, memory_budget
 from blissmask.training.data.tier_values import others_than, tiers_of
 from blissmask.training.weighting.rule import WeightRule
@@ -38,6 +38,8 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         CacheError: an entry holds NaN or infinity, or is unlike the others.
     """
     store, totals, alike = open_store(plan), MaskTotals(), AlikeItems()
+    subjects = {subject.name: MaskTotals() for subject in plan.config.subjects}
+    shown = [plan.config.datasets[cached.number - 1].subject for cached in plan.data.sets for _ in cached.headers]
     held_out, left_out = frozenset(plan.data.held_out), frozenset(plan.data.left_out)
     repeats = [cached.repeats for cached in plan.data.sets for _ in cached.headers]
     context.reporter.emit(PhaseStarted("Reading the cache", len(repeats) - len(left_out)))
@@ -49,12 +51,16 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         # Held-out items teach nothing, so the banner does not count them.
         if position not in held_out and not item.prior_only:
             totals.add(item, repeats=repeats[position])
+            if subject := shown[position]:
+                subjects[subject].add(item, repeats=repeats[position])
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
     if plan.weights is None:
         _announce_cost(plan, context)
         return TrainingItems(store, None)
     _announce_masks(plan, plan.weights, totals, context)
+    if subjects:
+        context.reporter.emit(Announced(subject_lines(totals, subjects)))
     _announce_cost(plan, context)
     return TrainingItems(store, totals)
 

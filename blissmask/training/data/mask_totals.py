@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -109,6 +110,15 @@ def banner(
         _count_line(totals),
         *_left_out_line(left_out),
         *_prior_line(prior),
+    )
+
+
+def subject_lines(totals: MaskTotals, subjects: Mapping[str, MaskTotals]) -> tuple[str, ...]:
+    """Return a line for each of several subjects: its entries, and its share of the summed weight."""
+    whole = totals.summed_weight or 1.0
+    return tuple(
+        f" {name}: {own.entries} entries, {own.summed_weight / whole:.1%} of the weight"
+        for name, own in subjects.items()
     )
 
 

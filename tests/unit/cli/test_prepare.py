@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.cli.commands import CACHE, TRAIN
+from blissmask.cli.commands import APPLY, CACHE, INSTANCE, TRAIN
 from blissmask.cli.prepare import road
 from blissmask.cli.starters import starter
 from blissmask.config.load import load_config
@@ -46,3 +46,29 @@ def test_several_processes_do_not_prepare(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UsageError, match="`--prepare` works in one process"):
         names(**PREPARE)
+
+
+SUBJECTS = [{"name": name, "trigger": f"{name}wx", "references": [f"{name}.jpg"]} for name in ("kyla", "jane")]
+TABLES = {
+    "subjects": SUBJECTS,
+    "instance": {"input": "photos", "output": "subject"},
+    "apply": {"weighted_masks": "masks", "instance_masks": "subject", "output": "applied"},
+}
+
+
+def test_several_subjects_are_found_and_applied_one_after_another():
+    assert names(INSTANCE, **TABLES) == ["instance, kyla", "instance, jane"]
+    assert names(APPLY, **TABLES) == ["apply, kyla", "apply, jane"]
+    before = ["instance, kyla", "instance, jane", "apply, kyla", "apply, jane"]
+    assert names(**PREPARE, **TABLES) == [*before, "cache", "train"]
+
+
+def test_only_the_training_is_done_over_with_force():
+    config = Config.model_validate({**PREPARE, **TABLES, "run": {"force": True}})
+    assert [part.config.run.force for part in road(TRAIN, config)] == [False] * 5 + [True]
+    assert [part.config.run.force for part in road(INSTANCE, config)] == [True, True]
+
+
+def test_references_in_two_tables_are_refused():
+    with pytest.raises(UsageError, match="`reference` of"):
+        names(INSTANCE, **{**TABLES, "instance": {"reference": ["a.jpg"]}})

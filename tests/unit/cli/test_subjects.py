@@ -1,0 +1,74 @@
+"""[[subjects]]: several people of one LoRA, each with words, references and folders of their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from blissmask.cli.prepare import for_subject
+from blissmask.config.load import load_config
+from blissmask.config.model import Config
+from blissmask.errors import UsageError
+
+KYLA = {"name": "kyla", "trigger": "ohwx", "class_word": "woman", "references": ["kyla.jpg"]}
+JANE = {"name": "jane", "trigger": "sks", "references": ["jane", "jane2.jpg"]}
+
+
+def config(**tables):
+    return Config.model_validate({"subjects": [KYLA, JANE], **tables})
+
+
+def problems_of(tmp_path, **tables):
+    (tmp_path / "c.json").write_text(json.dumps({"subjects": [KYLA, JANE], **tables}))
+    with pytest.raises(UsageError) as caught:
+        load_config(tmp_path / "c.json", {})
+    return caught.value.problems[0].where
+
+
+def test_a_data_set_has_the_words_of_its_subject():
+    general = {"trigger": "nobody", "class_word": "person"}
+    datasets = [{"subject": "kyla"}, {"subject": "jane"}, {"subject": "kyla", "trigger": "own"}, {}]
+    found = config(general=general, datasets=datasets).datasets
+    words = [("ohwx", "woman"), ("sks", "person"), ("own", "woman"), ("nobody", "person")]
+    assert [(dataset.trigger, dataset.class_word) for dataset in found] == words
+
+
+def test_everybody_has_folders_of_their_own_and_is_nobody_else():
+    made = for_subject(
+        config(
+            instance={"output": "subject", "review": "review", "sheet": "found.html", "negatives": ["sister"]},
+            apply={"weighted_masks": "masks", "instance_masks": "subject", "output": "applied"},
+        ),
+        config().subjects[0],
+    )
+    assert made.instance.reference == [Path("kyla.jpg")]
+    assert made.instance.negatives == [Path("sister"), Path("jane"), Path("jane2.jpg")]
+    assert (made.instance.output, made.instance.review) == (Path("subject/kyla"), Path("review/kyla"))
+    assert made.instance.sheet == Path("found-kyla.html")
+    folders = (made.apply.weighted_masks, made.apply.instance_masks, made.apply.output)
+    assert folders == (Path("masks"), Path("subject/kyla"), Path("applied/kyla"))
+
+
+def test_a_subject_that_is_not_there_is_named(tmp_path):
+    [line] = problems_of(tmp_path, datasets=[{"subject": "joan"}])
+    assert line == '[[datasets]]: `subject = "joan"` names none of the [[subjects]]; those are kyla, jane'
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"trigger": "ohwx"}, "two tables have the same `trigger`"),
+        ({"name": "kyla"}, "two tables have the same `name`"),
+        ({"name": "a/b"}, "`name` must be a name that a folder can have"),
+        ({"references": []}, "`references` must be a list of at least one path"),
+    ],
+)
+def test_what_is_wrong_with_a_subject_is_named_alone(tmp_path, changes, told):
+    datasets = [{"subject": "kyla"}]
+    [line] = problems_of(tmp_path, subjects=[KYLA, {**JANE, **changes}], datasets=datasets)
+    assert told in line
+
+
+def test_a_key_that_is_missing_is_named(tmp_path):
+    [line] = problems_of(tmp_path, subjects=[{"name": "kyla", "references": ["a.jpg"]}])
+    assert line == "[[subjects]] 1: `trigger` is missing"
