@@ -372,13 +372,12 @@ const retouch = (() => {
     if (tool.name === "only" || tool.name === "not") return choosePerson(event, tool.name === "only");
     const place = placeOf(event);
     const before = begin();
-    const label = tool.name === "eraser" ? 0 : tool.label;
     if (tool.name === "fill") {
-      if (fill(...place, label)) finish(before);
+      if (fill(...place, tool.label)) finish(before);
       return;
     }
-    stroke = { before, label, last: place };
-    dab(...place, label);
+    stroke = { before, label: tool.label, last: place };
+    dab(...place, tool.label);
     redrawSoon();
   }
 
@@ -442,7 +441,7 @@ const retouch = (() => {
   function showBrush(event) {
     if (event) pointer = { x: event.clientX, y: event.clientY };
     const ring = element("brush-ring");
-    ring.hidden = !pointer || !(tool.name === "brush" || tool.name === "eraser");
+    ring.hidden = !pointer || tool.name !== "brush";
     if (ring.hidden) return;
     const stage = element("stage").getBoundingClientRect();
     ring.style.width = ring.style.height = `${tool.size}px`;
@@ -465,7 +464,8 @@ const retouch = (() => {
   }
 
   const KEYS = {
-    e: () => setTool("eraser"),
+    e: () => setLabel(0),
+    d: () => setTool("brush"),
     f: () => setTool("fill"),
     m: () => setTool("move"),
     u: undo,
@@ -521,6 +521,8 @@ const retouch = (() => {
       made.prepend(patch);
       return made;
     });
+    const eraser = button("Eraser", "Paint background (e)", () => setLabel(0));
+    eraser.dataset.label = 0;
     const size = sheet.made("input", "");
     Object.assign(size, { type: "range", id: "size", min: SIZES[0], max: SIZES[1], value: tool.size });
     size.setAttribute("aria-label", "Size of the brush");
@@ -536,9 +538,9 @@ const retouch = (() => {
     const who = sheet.made("span", "", "");
     who.id = "people-count";
     box.append(
-      row(...tiers, button("Eraser", "Paint background (e)", () => setTool("eraser"), "eraser")),
+      row(...tiers, eraser),
       row(
-        button("Brush", "Paint (1, 2, 3)", () => setTool("brush"), "brush"),
+        button("Brush", "Paint (d)", () => setTool("brush"), "brush"),
         button("Fill", "Fill a connected area (f)", () => setTool("fill"), "fill"),
         button("Move", "Move the photo (m, or the middle button)", () => setTool("move"), "move"),
         size,
@@ -571,7 +573,7 @@ const retouch = (() => {
       const isOn = (tool.name === "brush" || tool.name === "fill") && Number(made.dataset.label) === tool.label;
       made.setAttribute("aria-pressed", isOn);
     }
-    for (const name of ["brush", "fill", "eraser", "move", "only", "not"]) {
+    for (const name of ["brush", "fill", "move", "only", "not"]) {
       const made = document.querySelector(`#retouch [data-tool=${name}]`);
       made?.setAttribute("aria-pressed", tool.name === name);
     }
