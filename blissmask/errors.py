@@ -51,11 +51,11 @@ class Hint:
         Args:
             config: a configuration file, which ``--config`` names; empty without one.
             typed: flag -> the flag and its value, which the user typed and the command takes, too. What the hint itself
-                says goes before.
+                says goes before, the opposite of what was typed included.
         """
         named = f"--config {config}" if config else ""
         own = self.arguments.split()
-        more = [text for flag, text in typed.items() if flag not in own]
+        more = [text for flag, text in typed.items() if not {flag, f"--no-{flag[2:]}"} & set(own)]
         return self.sentence.replace(
             "{command}", " ".join(filter(None, ("blissmask", self.command, named, self.arguments, *more)))
         )

@@ -96,11 +96,12 @@ def _after_to_alpha(config: Config, details: dict[str, Any]) -> str | Hint:
 
 def _after_cache(config: Config, details: dict[str, Any]) -> Hint:
     if config.cache.latents_only:
-        return Hint("`{command}` encodes the captions, which are still missing", "cache", "--text-only")
+        # Where the configuration says so, the opposite must be said.
+        missing = "--text-only --no-latents-only"
+        return Hint("`{command}` encodes the captions, which are still missing", "cache", missing)
     if config.cache.text_only:
-        return Hint(
-            "`{command}` encodes the photos and masks, if they are not in the cache yet", "cache", "--latents-only"
-        )
+        missing = "--latents-only --no-text-only"
+        return Hint("`{command}` encodes the photos and masks, if they are not in the cache yet", "cache", missing)
     masks = details.get("mask_sources", {})
     if (masks.get("file") or masks.get("alpha")) and not config.mask_loss.use_mask_loss:
         return Hint("`{command}` trains, weighted by the masks", "train", "--mask-preset person-prior")

@@ -4,7 +4,7 @@ import pytest
 
 from blissmask.cli.next_step import next_step
 from blissmask.config.model import Config
-from blissmask.errors import Problem
+from blissmask.errors import Hint, Problem
 from blissmask.tasks.run.plan import Failure, Summary
 
 DATASET = {"image_directory": "photos", "mask_directory": "masks"}
@@ -62,7 +62,14 @@ def test_a_cache_with_masks_is_trained_with_them():
 
 
 def test_half_a_cache_names_the_other_half():
-    assert "`blissmask cache --text-only`" in after("cache", cache={"latents_only": True})
+    assert "`blissmask cache --text-only --no-latents-only`" in after("cache", cache={"latents_only": True})
+    assert "`blissmask cache --latents-only --no-text-only`" in after("cache", cache={"text_only": True})
+
+
+def test_a_hint_takes_back_what_was_typed():
+    hint = Hint("`{command}` encodes the rest", "cache", "--text-only --no-latents-only")
+    typed = {"--latents-only": "--latents-only", "--arch": "--arch wan21"}
+    assert hint.text(typed=typed) == "`blissmask cache --text-only --no-latents-only --arch wan21` encodes the rest"
 
 
 def test_a_lora_says_where_it_goes_and_what_to_write_and_compare():
