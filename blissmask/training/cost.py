@@ -44,7 +44,37 @@ CARDS = (
 """One card of each usual size. Peaks: NVIDIA's papers on the Ada and the RTX Blackwell architecture, data sheets."""
 
 
-def operations(size: ModelSize, *, tokens: int, items: int, recomputes: bool, prior: bool) -> float:
+@dataclass(frozen=True, slots=True)
+class Preservation:
+    """The passes that hold the LoRA to the base model, beside the one that learns; shares of the items, 0..1.
+
+    Attributes:
+        base: of the items for which the base model predicts: once, for all that is held.
+        again: of the items for which the LoRA predicts a second time, with the class word.
+    """
+
+    base: float = 0.0
+    again: float = 0.0
+
+    @classmethod
+    def of(cls, *, holds_outside: bool, class_share: float, prior_share: float) -> Preservation:
+        """Return the passes of a training.
+
+        Args:
+            holds_outside: whether items are held outside their masks.
+            class_share: of the steps that hold captions with the class word.
+            prior_share: of the items that are only held, and of which nothing is learned.
+        """
+        again = class_share * (1.0 - prior_share)
+        return cls(base=1.0 if holds_outside else prior_share + again, again=again)
+
+    def times(self, *, recomputes: bool) -> float:
+        """Return how many times the operations of a step without preservation are made, attention left out."""
+        learned = 2.0 + recomputes
+        return (learned * (1.0 + self.again) + self.base) / learned
+
+
+def operations(size: ModelSize, *, tokens: int, items: int, recomputes: bool, held: Preservation) -> float:
     """Return the floating-point operations of one micro-batch; two for each product that is summed.
 
     Frozen weights get no gradient, so that the backward pass of a linear layer costs as much as its forward pass. What
@@ -55,12 +85,13 @@ def operations(size: ModelSize, *, tokens: int, items: int, recomputes: bool, pr
         tokens: of the whole micro-batch.
         items: that share the tokens; each sees its own alone.
         recomputes: whether checkpointing computes each block again.
-        prior: whether the base model predicts, too.
+        held: the passes of preservation.
     """
     linear = 2.0 * size.block_weights * tokens
     attention = 4.0 * size.blocks * size.width * tokens * tokens / items
-    forward_passes = 1 + recomputes + prior
-    return forward_passes * (linear + attention) + linear + _FLASH_BACKWARD * attention
+    forward = linear + attention
+    learned = (1 + recomputes) * forward + linear + _FLASH_BACKWARD * attention
+    return learned * (1.0 + held.again) + held.base * forward
 
 
 def seconds_of(work: float, card: Card) -> float:

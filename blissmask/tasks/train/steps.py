@@ -12,14 +12,10 @@ from blissmask.families.protocol import Expert
 from blissmask.processes import Processes
 from blissmask.tasks.train.rules import noise_options
 from blissmask.tasks.train.training_data import TrainingData
+from blissmask.training.cost import Preservation
 from blissmask.training.experts import StepSchedule, schedule_steps, wanted_experts
 from blissmask.training.step import StepRule
 from blissmask.training.timesteps import training_noise
-
-_FORWARD = 1.0
-_BACKWARD = 2.0
-"""A backward pass takes about twice the operations of a forward one: gradients of inputs and of weights. For a LoRA on
-frozen weights it is a little less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,17 +137,18 @@ def step_cost(rule: StepRule, *, checkpointing: bool, prior_share: float = 0.0, 
         prior_share: of the items that are only held to the base model.
         holds_outside: whether the others are held outside their masks.
     """
-    learned = _FORWARD + _BACKWARD + (_FORWARD if checkpointing else 0.0)
-    of_class = 0.0 if rule.trigger_free is None else rule.trigger_free.share * (1.0 - prior_share)
-    # The base model predicts once for all that is held.
-    of_base = 1.0 if rule.prior is not None and holds_outside else prior_share + of_class
-    if not of_base:
+    held = Preservation.of(
+        holds_outside=rule.prior is not None and holds_outside,
+        class_share=0.0 if rule.trigger_free is None else rule.trigger_free.share,
+        prior_share=prior_share,
+    )
+    if not held.base:
         return ""
-    passes = f"one more pass of the base model{_often(of_base)}"
-    if of_class:
-        passes += f", one more of the LoRA{_often(of_class)}"
-    total = learned + of_base * _FORWARD + of_class * learned
-    return f"{total / learned:.2f} times the operations of a step without preservation: {passes}"
+    passes = f"one more pass of the base model{_often(held.base)}"
+    if held.again:
+        passes += f", one more of the LoRA{_often(held.again)}"
+    times = held.times(recomputes=checkpointing)
+    return f"{times:.2f} times the operations of a step without preservation: {passes}"
 
 
 def _often(share: float) -> str:

@@ -20,7 +20,7 @@ from blissmask.families.registry import load_family
 from blissmask.tasks.run.plan import Explanation, Table
 from blissmask.tasks.run.wording import counted, hours_text
 from blissmask.tasks.train.rules import lora_shape, memory_options, prior_rule
-from blissmask.training.cost import CARDS, SHARE_OF_PEAK, Card, operations, seconds_of
+from blissmask.training.cost import CARDS, SHARE_OF_PEAK, Card, Preservation, operations, seconds_of
 from blissmask.training.experts import wanted_experts
 from blissmask.training.memory.estimate import (
     Load,
@@ -152,8 +152,13 @@ def _weights(size: ModelSize) -> int:
 
 def _work(config: Config, size: ModelSize, micro: Micro, *, recomputes: bool) -> float:
     """Return the operations of an optimiser step."""
-    prior = prior_rule(config.mask_loss) is not None
-    work = operations(size, tokens=micro.tokens, items=micro.items, recomputes=recomputes, prior=prior)
+    # How many items a `prior` data set has is not known here; they count as the others.
+    held = Preservation.of(
+        holds_outside=prior_rule(config.mask_loss) is not None,
+        class_share=config.mask_loss.trigger_free_share if config.mask_loss.trigger_free_weight else 0.0,
+        prior_share=0.0,
+    )
+    work = operations(size, tokens=micro.tokens, items=micro.items, recomputes=recomputes, held=held)
     return work * config.train.gradient_accumulation_steps
 
 

@@ -94,7 +94,7 @@ def test_training_logs_what_it_holds_and_says_what_it_costs(tmp_path):
     # The LoRA does nothing at first, so there is nothing to hold.
     assert logs[0]["trigger_free/loss"] == pytest.approx(0.0, abs=1e-6)
     lines = [line for event in recorder.of(Announced) for line in event.lines]
-    assert any("2.33 times the operations" in line for line in lines)
+    assert any("2.50 times the operations" in line for line in lines)
 
 
 def test_the_cost_of_a_step_counts_one_teacher_for_all():
@@ -103,11 +103,11 @@ def test_the_cost_of_a_step_counts_one_teacher_for_all():
         step_cost(StepRule(0, **options), checkpointing=False).partition(" ")[0]
         for options in ({}, {"prior": prior}, {"trigger_free": held}, {"prior": prior, "trigger_free": held})
     ]
-    assert costs == ["", "1.33", "1.67", "1.83"]
+    assert costs == ["", "1.50", "1.75", "2.00"]
 
 
 def test_the_cost_of_a_step_counts_items_that_are_only_held():
     cost = step_cost(StepRule(0, prior=PriorRule(1.0)), checkpointing=False, prior_share=0.25, holds_outside=False)
     assert cost == (
-        "1.08 times the operations of a step without preservation: one more pass of the base model for 25% of the items"
+        "1.12 times the operations of a step without preservation: one more pass of the base model for 25% of the items"
     )
