@@ -105,6 +105,19 @@ def segformer_folder(folder: Path, *, labels: tuple[str, ...] = SEGFORMER_LABELS
     return _written(SegformerForSemanticSegmentation(config), folder, size={"height": SIDE, "width": 48})
 
 
+def large_segformer_folder(folder: Path) -> Path:
+    """Write a SegFormer of the size B5 (82 million weights) for pictures of 512 pixels: what a GPU is measured with."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    config = SegformerConfig(
+        depths=[3, 6, 40, 3],
+        hidden_sizes=[64, 128, 320, 512],
+        decoder_hidden_size=768,
+        id2label=dict(enumerate(SEGFORMER_LABELS)),
+    )
+    return _written(SegformerForSemanticSegmentation(config), folder, size={"height": 512, "width": 512})
+
+
 def mask2former_folder(folder: Path) -> Path:
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 

@@ -57,6 +57,7 @@ def write_entry(
     text: bool = True,
     caption: str = "",
     class_caption: str = "",
+    text_width: int = TEXT_WIDTH,
     seed: int = 0,
     arch: str = CACHE_SUFFIX,
     **metadata: str,
@@ -74,7 +75,7 @@ def write_entry(
     }
     write_latents(path, {"latents": latents}, weights_1fhw=weights, regions_4fhw=regions, metadata=facts)
     if text:
-        rows_of_caption = {"t5": seeded(5 + seed % 3, TEXT_WIDTH, seed=1000 + seed).bfloat16()}
+        rows_of_caption = {"t5": seeded(5 + seed % 3, text_width, seed=1000 + seed).bfloat16()}
         write_text(
             folder / text_name(stem, arch),
             rows_of_caption,

@@ -1,0 +1,60 @@
+"""What tests/gpu measures on a card runs here in miniature, so that no minute of a card is lost to a slip."""
+
+import json
+import sys
+
+import pytest
+
+from tests.gpu import __main__ as gpu
+from tests.gpu import figures, parts, steps
+
+MEASURED = [part.name for part in gpu.PARTS if part.name != "tests"]
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["tests.gpu", "--rehearse", *arguments])
+    return gpu.main()
+
+
+@pytest.mark.slow
+# PyTorch's compiler looks at gradients of what is no leaf; see the tests of compiled blocks.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_every_measurement_runs_in_miniature_and_is_in_the_table_and_the_file(tmp_path, monkeypatch, capsys):
+    # The least that has a step between the first and the last.
+    monkeypatch.setattr(steps, "STEPS", 4)
+    assert run(monkeypatch, "--only", *MEASURED, "--json", str(tmp_path / "gpu.json")) == 0
+    document, printed = json.loads((tmp_path / "gpu.json").read_text()), capsys.readouterr().out
+    assert document["rehearsal"]
+    assert all(figure["what"] in printed and figure["result"] in printed for figure in document["figures"])
+    measured = [figure for figure in document["figures"] if figure["values"]]
+    assert len(measured) == len(document["figures"])
+    assert {"step_seconds", "photos_per_second", "seconds"} <= {name for one in measured for name in one["values"]}
+
+
+def test_what_breaks_is_told_and_the_rest_is_measured(tmp_path, monkeypatch):
+    calls = []
+
+    def fail_first(plan, context):
+        calls.append(plan)
+        if len(calls) == 1:
+            raise ValueError("broken")
+        for step in range(steps.STEPS):
+            context.reporter.emit(steps.Measured(step, {}, steps.STEPS))
+
+    monkeypatch.setattr(steps.train_lora, "run", fail_first)
+    assert run(monkeypatch, "--only", "large", "--json", str(tmp_path / "gpu.json")) == 1
+    first, second = json.loads((tmp_path / "gpu.json").read_text())["figures"]
+    assert (first["failed"], first["result"]) == (True, "ValueError: broken")
+    assert not second["failed"]
+
+
+def test_nothing_is_begun_when_the_time_of_a_part_is_spent(tmp_path, monkeypatch):
+    monkeypatch.setattr(steps, "_step", lambda *given: pytest.fail("begun"))
+    place = figures.Place(tmp_path, gpu.torch.device("cpu"), deadline=0.0)
+    assert {figure.result for figure in steps.large_model(place)} == {"skipped: the part's time is spent"}
+
+
+def test_the_tests_for_a_card_are_where_the_script_looks_for_them():
+    texts = [(gpu.Path(gpu.__file__).parents[2] / path).read_text(encoding="utf-8") for path in parts.TESTS]
+    words = parts.NEEDS_A_CARD.split(" or ")
+    assert all(any(f"def test_{word}" in text or f"_{word}" in text for word in words) for text in texts)
