@@ -23,7 +23,7 @@ from blissmask.media.overlay import PLAIN, fit_size, shrink
 from blissmask.media.sheets.card import Card, Measure, SheetText
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.mask_files.contact_sheet import draw_sheet
-from blissmask.tasks.rank_items.outliers import WHOLE, Judged
+from blissmask.tasks.rank_items.outliers import WHOLE, Judged, percent
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.data.items import TrainingItem
@@ -123,7 +123,7 @@ def _card(shown: _Shown, side: int, *, store: ItemStore) -> Card:
         learned = loss.learned(part)
         if learned is not None:
             name = "learned" if part == WHOLE else f"{part} learned"
-            measures.append(Measure(f"{name} {learned:.0%}", name, learned))
+            measures.append(Measure(f"{name} {percent(learned)}", name, learned))
     return Card(
         name=loss.name,
         photo_HW3=shrink(rgb_HW3, size_wh),
@@ -132,9 +132,7 @@ def _card(shown: _Shown, side: int, *, store: ItemStore) -> Card:
         measures=tuple(measures),
         remarks=shown.judged.remarks,
         badness=shown.judged.badness,
-        caption=None
-        if shown.photo is None
-        else caption_of(shown.photo.item, shown.photo.section.caption_style or "text"),
+        caption=None if shown.photo is None else shown.photo.caption(),
     )
 
 

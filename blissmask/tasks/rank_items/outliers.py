@@ -92,7 +92,7 @@ def _remarks(loss: ItemLoss, losses: Sequence[ItemLoss]) -> tuple[tuple[str, ...
         if far > _FAR:
             usual = 1.0 - math.exp(statistics.median(ratios))
             named = "less is learned" if part == WHOLE else f"less of the {part} is learned"
-            said = f"{named} than elsewhere, {loss.learned(part):.0%} against {usual:.0%}"
+            said = f"{named} than elsewhere, {percent(loss.learned(part))} against {percent(usual)}"
             found.append((far, f"{said}: {_HINTS[part]}"))
         bases = [math.log(other.base[part]) for other in shown]
         far = _deviations(math.log(loss.base[part]), bases)
@@ -104,6 +104,11 @@ def _remarks(loss: ItemLoss, losses: Sequence[ItemLoss]) -> tuple[tuple[str, ...
     found += [max(unlike)] if unlike else []
     found.sort(reverse=True)
     return tuple(text for _, text in found), found[0][0] if found else 0.0
+
+
+def percent(share: float | None) -> str:
+    """Return a share in whole percent, ``-`` for none; a little less than nothing is 0%."""
+    return "-" if share is None else f"{round(100 * share)}%"
 
 
 def _deviations(value: float, values: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ from blissmask.storage import atomic
 from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.contact_sheet import check_sheet
 from blissmask.tasks.rank_items.item_sheet import draw_item_sheet
-from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, Judged, judge
+from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, Judged, judge, percent
 from blissmask.tasks.rank_loras.plan import FOLDER, Candidate, saved_loras
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
@@ -227,11 +227,9 @@ def _line(judged: Judged) -> dict[str, object]:
 def _table(judged: Sequence[Judged]) -> Table:
     rows = []
     for each in judged[:_SHOWN]:
-        loss, face = each.loss, each.loss.learned("face")
-        numbers = (f"{loss.trained[WHOLE]:.4f}", f"{loss.base[WHOLE]:.4f}", f"{loss.learned(WHOLE):.0%}")
-        rows.append(
-            (loss.name, *numbers, "-" if face is None else f"{face:.0%}", each.remarks[0] if each.remarks else "")
-        )
+        loss = each.loss
+        numbers = (f"{loss.trained[WHOLE]:.4f}", f"{loss.base[WHOLE]:.4f}", percent(loss.learned(WHOLE)))
+        rows.append((loss.name, *numbers, percent(loss.learned("face")), each.remarks[0] if each.remarks else ""))
     further = len(judged) - len(rows)
     footer = (f"and {counted(further, 'more item')} in the sheet", "", "", "", "", "") if further > 0 else ()
     title = "Items, the most unusual first"

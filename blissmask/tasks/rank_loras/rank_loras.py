@@ -243,7 +243,7 @@ def _conclude(plan: RankPlan, order: Sequence[Result], base: Result, summary: Su
     prompts = [preview.prompt for preview in plan.previews.previews]
     write_sheet(plan.folder / SHEET, [*order, base], prompts)
     summary.written = len(order)
-    summary.headline = f"Ranked {counted(len(order), 'LoRA')}"
+    summary.headline = f"Ranked {counted(len(order), 'LoRA file')}"
     summary.destination = str(plan.folder / SHEET)
     summary.details |= document
     summary.tables.append(ranking_table(order, base))

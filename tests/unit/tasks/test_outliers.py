@@ -2,7 +2,7 @@
 
 import pytest
 
-from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, judge
+from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, judge, percent
 
 
 def item(name, *, learned=0.3, face=0.4, base=1.0):
@@ -51,6 +51,10 @@ def test_items_without_a_region_are_not_compared_in_it():
     bare = ItemLoss("bare", {WHOLE: 0.7}, {WHOLE: 1.0})
     assert bare.learned("face") is None
     assert judge([*usual(), bare])[0].remarks == ()
+
+
+def test_a_little_less_than_nothing_is_no_percent():
+    assert [percent(share) for share in (-0.004, 0.126, None)] == ["0%", "13%", "-"]
 
 
 def test_the_worst_remark_stands_first():
