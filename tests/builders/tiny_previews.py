@@ -76,27 +76,36 @@ def draw(made):
     return made.sampler.sample({name: denoiser.module for name, denoiser in made.denoisers.items()}, made.prompt)
 
 
-def first_pass(made):
-    """Draw without guidance, and return the first noise level, the noisy latents and the prediction, as latents."""
-    seen = []
+class Spy:
+    """Euler's scheduler, whose first step is the plain prediction, and whose time has no rounding.
 
-    class Spy:
-        def __init__(self, scheduler):
-            self._scheduler = scheduler
+    Attributes:
+        seen: of each step the noise level, the noisy sample and the prediction.
+    """
 
-        def __getattr__(self, name):
-            return getattr(self._scheduler, name)
+    def __init__(self, shift, steps):
+        self._scheduler = euler(shift or _SHIFT, steps)
+        self.seen = []
 
-        def step(self, prediction, timestep, sample, **options):
-            seen.append((float(timestep) / 1000, sample.clone(), prediction.clone()))
-            return self._scheduler.step(prediction, timestep, sample, **options)
+    def __getattr__(self, name):
+        return getattr(self._scheduler, name)
 
-    # Euler's first step is the plain prediction, and its time has no rounding.
-    pipeline = dataclasses.replace(made.pipeline, scheduler=lambda shift, steps: Spy(euler(shift or _SHIFT, steps)))
-    made.sampler._pipeline = pipeline
-    made.prompt = changed_prompt(made.prompt, negative=None, cfg_scale=1.0)
+    def step(self, prediction, timestep, sample, **options):
+        self.seen.append((float(timestep) / 1000, sample.clone(), prediction.clone()))
+        return self._scheduler.step(prediction, timestep, sample, **options)
+
+
+def first_step(made):
+    """Draw, and return the first noise level, and the noisy latents and the prediction as pictures with a frame axis."""
+    spies = []
+
+    def spy(shift, steps):
+        spies.append(Spy(shift, steps))
+        return spies[-1]
+
+    made.sampler._pipeline = dataclasses.replace(made.pipeline, scheduler=spy)
     draw(made)
-    level, sample, prediction = seen[0]
+    level, sample, prediction = spies[0].seen[0]
     if sample.ndim == 3:
         latent = made.family.latent
         rows, cells = SIDE // latent.grid_multiple, latent.grid_multiple // latent.spatial_stride
@@ -104,6 +113,12 @@ def first_pass(made):
     if sample.ndim == 4:
         sample, prediction = sample.unsqueeze(2), prediction.unsqueeze(2)
     return level, sample.float(), prediction.float()
+
+
+def first_pass(made):
+    """Draw without guidance, and return the first noise level, the noisy latents and the prediction, as latents."""
+    made.prompt = changed_prompt(made.prompt, negative=None, cfg_scale=1.0)
+    return first_step(made)
 
 
 def _unpacked(tokens_BND, rows, cells):

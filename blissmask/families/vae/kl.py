@@ -93,7 +93,7 @@ def use_smaller_tiles(vae: Any) -> None:
 
 
 class KlVaeEncoder:
-    """Encodes pictures with ``AutoencoderKL`` as a :class:`blissmask.families.protocol.PixelEncoder`.
+    """Encodes pictures with ``AutoencoderKL`` and its like, as a :class:`blissmask.families.protocol.PixelEncoder`.
 
     Args:
         vae: on its device and in its dtype.
@@ -113,4 +113,4 @@ class KlVaeEncoder:
         check_pixels(pixels_BCFHW, self._latent)
         with torch.inference_mode():
             moments_BCHW = self._vae._encode(pixels_BCFHW.squeeze(2).to(self._device, self._dtype))
-        return moments_BCHW[:, : self._latent.channels].unsqueeze(2).float()  # type: ignore[no-any-return]
+        return moments_BCHW.chunk(2, dim=1)[0].unsqueeze(2).float()  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors, shape_of
 from blissmask.families.protocol import LatentSpec
 from blissmask.families.vae import kl
-from blissmask.families.vae.encoding import check_pixels, without_decoder
+from blissmask.families.vae.encoding import without_decoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,10 +76,8 @@ class Flux2VaeEncoder:
     """
 
     def __init__(self, vae: Any, latent: LatentSpec) -> None:
-        self._vae = vae
+        self._plain = kl.KlVaeEncoder(vae, latent)
         self._latent = latent
-        weight = vae.encoder.conv_in.weight
-        self._dtype, self._device = weight.dtype, weight.device
         self._mean_C11 = vae.bn.running_mean.float().view(-1, 1, 1)
         self._std_C11 = (vae.bn.running_var.float() + vae.config.batch_norm_eps).sqrt().view(-1, 1, 1)
 
@@ -87,9 +85,8 @@ class Flux2VaeEncoder:
         """Return float32 latents_BC1HW: the mode of the posterior, folded and normalised by the stored statistics."""
         import torch
 
-        check_pixels(pixels_BCFHW, self._latent)
         with torch.inference_mode():
-            moments_BCHW = self._vae._encode(pixels_BCFHW[:, :, 0].to(self._device, self._dtype)).float()
+            unfolded_BCHW = self._plain.encode(pixels_BCFHW)[:, :, 0]
             # The four cells of a channel follow each other row by row, as `pixel_unshuffle` has them.
-            folded_BCHW = torch.nn.functional.pixel_unshuffle(moments_BCHW.chunk(2, dim=1)[0], self._latent.subcells)
+            folded_BCHW = torch.nn.functional.pixel_unshuffle(unfolded_BCHW, self._latent.subcells)
             return ((folded_BCHW - self._mean_C11) / self._std_C11).unsqueeze(2)  # type: ignore[no-any-return]

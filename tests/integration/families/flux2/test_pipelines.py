@@ -125,7 +125,7 @@ def test_a_channel_belongs_to_the_sub_cell_that_its_number_says():
     encoder = kl_flux2.Flux2VaeEncoder(vae, family.latent)
     moments = torch.zeros(1, 64, 4, 6)
     moments[:, 3, 0, 1] = 1.0
-    encoder._vae._encode = lambda pixels: moments
+    vae._encode = lambda pixels: moments
     changed = encoder.encode(torch.zeros(1, 3, 1, 64, 96))
     moments = torch.zeros(1, 64, 4, 6)
     unchanged = encoder.encode(torch.zeros(1, 3, 1, 64, 96))

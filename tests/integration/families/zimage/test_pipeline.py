@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +10,6 @@ from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.read import list_headers, load_entry, read_tensors
 from blissmask.cachefile.write import save_tensors
 from blissmask.families.encoders import qwen3
-from blissmask.families.previews import euler
 from blissmask.families.protocol import Batch
 from blissmask.families.zimage import tiny
 from blissmask.training.data.batches import collate
@@ -22,7 +19,7 @@ from tests.builders.cached_families import write_cache
 from tests.builders.families import CPU, TINY, family_of, tiny_denoiser
 from tests.builders.single_files import FP32, state_of
 from tests.builders.tiny_pipelines import tiny_pipeline
-from tests.builders.tiny_previews import changed_prompt, draw, first_pass, tiny_preview, trained_conditioning
+from tests.builders.tiny_previews import changed_prompt, first_pass, first_step, tiny_preview, trained_conditioning
 from tests.builders.training import seeded
 
 # The user's turn and the beginning of the answer, as Qwen3's template spells them with thinking enabled.
@@ -30,26 +27,6 @@ _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{{ '<|im_start|>assistant\n' }}"
 )
-
-
-def spied_predictions(made):
-    """Draw, and return the first sample and what the scheduler is given for it, (1, 16, 1, H, W) each."""
-    seen = []
-
-    class Spy:
-        def __init__(self, scheduler):
-            self._scheduler = scheduler
-
-        def __getattr__(self, name):
-            return getattr(self._scheduler, name)
-
-        def step(self, prediction, timestep, sample, **options):
-            seen.append((sample.clone(), prediction.clone()))
-            return self._scheduler.step(prediction, timestep, sample, **options)
-
-    made.sampler._pipeline = dataclasses.replace(made.pipeline, scheduler=lambda shift, steps: Spy(euler(shift, steps)))
-    draw(made)
-    return [tensor.unsqueeze(2) for tensor in seen[0]]
 
 
 def predicted(noisy: Tensor, rows: Tensor, level: float) -> Tensor:
@@ -79,12 +56,12 @@ def test_velocity_is_noise_minus_latents():
 
 def test_guidance_of_a_prompt_is_classifier_free_guidance_as_others_count_it():
     made = tiny_preview("z-image", "t2i", cfg_scale=3.0)
-    noisy, found = spied_predictions(made)
+    _, noisy, found = first_step(made)
     with_text = predicted(noisy, made.prompt.text["llm_embed"], 1.0)
     without = predicted(noisy, made.prompt.negative["llm_embed"], 1.0)
     torch.testing.assert_close(found, without + 3.0 * (with_text - without), atol=1e-4, rtol=1e-4)
     made.prompt = changed_prompt(made.prompt, negative=None, cfg_scale=1.0)
-    _, alone = spied_predictions(made)
+    _, _, alone = first_step(made)
     torch.testing.assert_close(alone, with_text, atol=1e-5, rtol=1e-5)
 
 
