@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blissmask.errors import ModelError, first_line
+from blissmask.errors import ModelError, UsageError, first_line
 from blissmask.families.files.identity import path_identity
 from blissmask.families.files.later_scipy import import_scipy_stats_later
 from blissmask.families.files.miniature import seeded, tiny_identity
@@ -94,6 +94,16 @@ class Part:
         if getattr(files, self.field) is not None or files.model is None or is_tiny(files):
             return False
         return files.download and not Path(files.model).is_dir()
+
+    def is_here(self, files: ModelFiles) -> bool:
+        """Return whether the part was named and is there, or may be fetched later; what it holds is not looked at."""
+        if self.is_fetched_later(files):
+            return True
+        try:
+            source = self.source(files)
+        except (UsageError, ModelError):
+            return False
+        return source is None or source.exists()
 
     def check(self, files: ModelFiles) -> None:
         """Make sure that the part is there and of this model, or may be fetched later. Headers alone are read.

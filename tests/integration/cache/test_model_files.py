@@ -14,7 +14,7 @@ from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import Action, RunContext
 from tests.builders.cache import PHOTO_WH, captions, config
-from tests.builders.families import PLAIN, TINY, family_of
+from tests.builders.families import NAMES, PLAIN, TINY, family_of
 from tests.builders.pictures import photo_folder
 from tests.builders.single_files import FP32
 from tests.builders.tiny_pipelines import PIPELINES, tiny_pipeline
@@ -120,6 +120,17 @@ def test_all_model_files_that_are_missing_are_told_and_a_dry_run_goes_on_without
     assert len(plan.having(Action.WRITE)) == 1
     [warning] = [warning for warning in plan.warnings if "not here yet" in warning.what]
     assert len(warning.where) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dry_run_of_every_family_needs_no_model(photo, name):
+    settings = config(photo, arch=name, resolution=[64, 64]).model_dump()
+    settings |= {"model": {"arch": name}, "run": {"dry_run": True}}
+    if family_of(name).task.control_range[0]:
+        settings["datasets"][0]["control_directory"] = photo / "photos"
+    plan = plan_cache(Config.model_validate(settings))
+    assert len(plan.having(Action.WRITE)) == 1
+    assert [warning for warning in plan.warnings if "the model is not here yet" in warning.what]
 
 
 def test_a_model_folder_that_is_missing_is_told_once(photo):

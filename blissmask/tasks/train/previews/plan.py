@@ -97,14 +97,17 @@ def plan_previews(
         trained: the experts that are trained.
 
     Raises:
-        UsageError: prompts are wrong, or previews need files that are not given; all of them are named.
+        UsageError: prompts are wrong, or previews need files that are not given; all of them are named. Missing files
+            are warnings of a dry run.
     """
     prompts = _prompts(config)
     if not prompts:
         return None
     _check_preview_model(config, family)
     files, pipeline = model_files(config.model), family.preview_pipeline()
-    problems = _missing_files(family.task.encoders, files)
+    missing = _missing_files(family.task.encoders, files)
+    # A dry run only tells of files that are not here yet.
+    problems = [] if config.run.dry_run else list(missing)
     usual = _usual_size(family, headers)
     previews: list[PlannedPreview] = []
     changes: list[str] = []
@@ -124,6 +127,8 @@ def plan_previews(
     if problems:
         raise UsageError.several(problems)
     present, warnings = _frozen_experts(family.experts, trained, files)
+    if config.run.dry_run:
+        warnings = [*missing, *warnings]
     if changes:
         warnings.insert(0, Problem("some previews are not drawn as they are written", tuple(changes)))
     return PreviewPlan(
@@ -350,7 +355,7 @@ def _frozen_experts(
     for expert in experts:
         if expert.name in names:
             continue
-        if _is_here(expert.part, files):
+        if expert.part.is_here(files):
             present.append(expert)
             continue
         what = f"previews are drawn with the {names[0]}-noise expert alone, which is not how the model is used"
@@ -360,13 +365,3 @@ def _frozen_experts(
         )
         warnings.append(Problem(what, fix=fix))
     return present, warnings
-
-
-def _is_here(part: Part, files: ModelFiles) -> bool:
-    if part.is_fetched_later(files):
-        return True
-    try:
-        source = part.source(files)
-    except BlissmaskError:
-        return False
-    return source is None or source.exists()

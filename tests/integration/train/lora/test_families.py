@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
 from blissmask.cachefile.read import read_tensors
-from blissmask.errors import CacheError
+from blissmask.errors import CacheError, UsageError
 from blissmask.events import Measured, Noted
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
@@ -41,6 +42,21 @@ def test_a_family_trains_with_masks_and_every_adapter_gets_a_gradient(tmp_path, 
     still = [key for key, matrix in matrices.items() if not matrix.abs().max() > 0]
     assert matrices
     assert not still
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dry_run_needs_no_model_files_and_says_so(tmp_path, name):
+    cache, prompts = write_cache(tmp_path / "cache", family_of(name)), tmp_path / "prompts.txt"
+    Image.new("RGB", (32, 32)).save(tmp_path / "shown.png")
+    pictures = family_of(name).preview_pipeline().pictures[0]
+    prompts.write_text("kyla --w 64 --h 64" + pictures * f" --ci {tmp_path / 'shown.png'}")
+    settings = {"arch": name, "model": None, "sample_prompts": prompts, "sample_every_n_steps": 1}
+    plan = plan_training(train_config(cache, tmp_path / "out", dry_run=True, **settings))
+    told = [warning.what for warning in plan.warnings]
+    assert [what for what in told if "the model is not here yet" in what]
+    assert "previews need model files that are not given" in told
+    with pytest.raises(UsageError, match="previews need model files that are not given"):
+        plan_training(train_config(cache, tmp_path / "out", **settings))
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
