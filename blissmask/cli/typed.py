@@ -42,6 +42,7 @@ def flag_every_value(arguments: Sequence[str], lists: Collection[str], pairs: Co
             flag = name if our_flag(name) in (*lists, *pairs) else ""
             has_value = bool(inline)
         elif flag and has_value and ("=" in argument or our_flag(flag) in lists):
+            # The first value stands behind the flag that was typed; each further one gets the flag again.
             flagged.append(flag)
         else:
             has_value = True

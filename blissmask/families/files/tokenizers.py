@@ -43,7 +43,7 @@ class Tokenizer:
         """Return the tokenizer; a miniature's texts end in ``</s>`` unless a template ends them.
 
         Raises:
-            ModelError, UsageError: as :meth:`Part.source`, or there is no tokenizer, or it is damaged or another one.
+            ModelError, UsageError: as :meth:`Part.source`; there is none, it is damaged, or another model's.
         """
         source = self.encoder.source(files)
         if source is None:

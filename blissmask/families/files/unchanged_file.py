@@ -30,7 +30,7 @@ class UnchangedFile:
 
         Raises:
             ModelError: the file was changed, or ends before.
-            MachineError: the drive does not give them.
+            MachineError: the drive fails to read them.
         """
         try:
             with FileIO(self.path) as file:

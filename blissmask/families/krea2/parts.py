@@ -20,6 +20,7 @@ CAPTIONS = captions_in_chat(qwen.GENERATE.system, tokens=512, keeps_tail=True)
 TAPS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)
 READING = TextReading(content="krea2_vl_embed", captions=CAPTIONS, taps=TAPS, joined=False)
 TEMPLATE = (CAPTIONS.head, CAPTIONS.tail, f"{CAPTIONS.tokens} rows", f"taps {TAPS}")
+"""Names the reading in fingerprints: with another one, the same weights give other rows."""
 
 
 def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:

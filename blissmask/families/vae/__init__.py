@@ -1,1 +1,1 @@
-"""What the VAEs of several families share, from pixels to the contents of a cache entry."""
+"""VAEs, and what families share of encoding with them: from pixels to the contents of a cache entry."""

@@ -1,6 +1,6 @@
 """From a photo or video to its weighted mask: ask the backend, finish the outlines, give tiers their values.
 
-H, W: rows and columns; h, w: of what is inside the bars; 3 = RGB.
+H, W: rows and columns; h, w: those inside the black bars of a film; 3 = RGB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from blissmask.parsing.parts_backend import PartsBackend
 from blissmask.tasks.mask_files.clips import MaskOfFrame, sampled, write_clip
 from blissmask.tasks.mask_files.media_plan import Making, is_video
 from blissmask.tasks.mask_files.output_notes import keep_copy
-from blissmask.tasks.masks.report import mean_coverage, read_seen
+from blissmask.tasks.masks.report import mean_coverage, read_seen, told_shares
 from blissmask.tasks.run.plan import PlannedItem
 
 
@@ -59,7 +59,7 @@ class MaskMaker:
         grey_hw = feather(tier_labels_to_grey(tiers_hw, options.tiers), options.feather)
         grey_HW = content.within(grey_hw, bars=options.tiers.value(WeightTier.BACKGROUND))
         tiers_HW = content.within(tiers_hw, bars=TIERS.index(WeightTier.BACKGROUND))
-        shares = {tier.value: round(share, 5) for tier, share in coverage(tiers_HW).items()}
+        shares = told_shares(coverage(tiers_HW))
         return grey_HW, {"people": parsed.people, "faces": parsed.faces, "coverage": shares}
 
 
@@ -105,7 +105,7 @@ def _static_mask(video: Path, maker: MaskMaker) -> MaskOfFrame:
 def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """Sum up what was seen in the frames of a clip: the most people and faces, the mean coverage."""
     parts = [part for frame in seen if (part := read_seen(frame)) is not None]
-    shares = {tier.value: round(share, 5) for tier, share in mean_coverage(parts).items()}
+    shares = told_shares(mean_coverage(parts))
     return {"people": _most(seen, "people"), "faces": _most(seen, "faces"), "coverage": shares}
 
 

@@ -115,6 +115,11 @@ def mean_coverage(seen: Sequence[Seen]) -> dict[WeightTier, float]:
     return {tier: sum(item.coverage[tier] for item in seen) / max(1, len(seen)) for tier in TIERS}
 
 
+def told_shares(shares: Mapping[WeightTier, float]) -> dict[str, float]:
+    """Return shares by the name of their tier, as notes and JSON hold them: to ten pixels of a megapixel."""
+    return {tier.value: round(share, 5) for tier, share in shares.items()}
+
+
 def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Problem]:
     """Name the items with an empty mask, without a person, without a face, and with several people.
 

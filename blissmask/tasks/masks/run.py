@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from blissmask.media.overlay import tier_labels
 from blissmask.media.sheets.card import SheetText
@@ -20,6 +21,7 @@ from blissmask.tasks.masks.report import (
     mean_coverage,
     measures_of,
     seen_in,
+    told_shares,
     warnings_about,
 )
 from blissmask.tasks.run.plan import Explanation, PlannedItem, RunContext, Summary
@@ -49,13 +51,7 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
     seen = {key: known for key, known in found.items() if known is not None}
     _count(summary, plan, seen)
     if plan.options.sheet is not None:
-        tiers = plan.options.tiers
-        text = SheetText(
-            f"Weighted masks, {counted(len(seen), 'item')}", ("photo", "tiers", "latent grid"), tier_legend(tiers)
-        )
-        labels_of = functools.partial(tier_labels, tiers=tiers)
-        entries = _sheet_entries(finished, seen)
-        write_contact_sheet(plan.options.sheet, entries, text, labels_of, context, training_area=plan.training_area)
+        _write_sheet(plan.options.sheet, plan, _sheet_entries(finished, seen), context)
     return summary
 
 
@@ -65,12 +61,20 @@ def _count(summary: Summary, plan: MasksPlan, seen: Mapping[str, Seen]) -> None:
     summary.warnings += warnings_about(seen, sheet=plan.options.sheet)
     summary.details |= {
         **plan.details,
-        "mean_coverage": {tier.value: round(share, 5) for tier, share in mean_coverage(list(seen.values())).items()},
+        "mean_coverage": told_shares(mean_coverage(list(seen.values()))),
         "without_person": [key for key, result in seen.items() if result.people == 0],
         "without_face": [key for key, result in seen.items() if result.faces == 0],
         "several_people": [key for key, result in seen.items() if SEVERAL_PEOPLE in result.remarks],
         "empty_masks": [key for key, result in seen.items() if result.covered == 0],
     }
+
+
+def _write_sheet(path: Path, plan: MasksPlan, entries: Sequence[SheetEntry], context: RunContext) -> None:
+    tiers = plan.options.tiers
+    heading, columns = f"Weighted masks, {counted(len(entries), 'item')}", ("photo", "tiers", "latent grid")
+    text = SheetText(heading, columns, tier_legend(tiers))
+    labels_of = functools.partial(tier_labels, tiers=tiers)
+    write_contact_sheet(path, entries, text, labels_of, context, training_area=plan.training_area)
 
 
 def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> list[SheetEntry]:
