@@ -8,7 +8,6 @@ looked at. The scores file says it instead: of which content and with which sett
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -164,8 +163,8 @@ def decide_left_out(item: PlannedItem, left_out: Mapping[str, LeftOut], making: 
     source = item.inputs[0]
     change = what_changed(Note(before.note, untouched=True), (source,), making.settings_for(source))
     if change:
-        return dataclasses.replace(item, reason=f"{item.reason}, {change}")
-    return dataclasses.replace(item, action=Action.SKIP, reason=LEFT_OUT)
+        return item.because(f"{item.reason}, {change}")
+    return item.because(LEFT_OUT, Action.SKIP)
 
 
 def _without(settings: Mapping[str, object], note: Mapping[str, object]) -> dict[str, object]:

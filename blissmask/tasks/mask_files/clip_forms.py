@@ -7,7 +7,6 @@ since. All others stay and are named.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +138,7 @@ def _settle(item: PlannedItem, making: Making, forms: OtherForms, planned: Colle
         return item.failing(error.as_one())
     if goes:
         forms.replaced[output] = other
-        return dataclasses.replace(item, reason=f"{item.reason}, replaces `{other.name}`")
+        return item.because(f"{item.reason}, replaces `{other.name}`")
     if item.action is Action.WRITE or output.exists():
         forms.kept.append(other)
     return item

@@ -108,6 +108,19 @@ class PlannedItem:
         """Return why an item fails, with the files at fault."""
         return Problem(self.reason, self.at_fault).of(*self.inputs)
 
+    def because(self, reason: str, action: Action | None = None) -> PlannedItem:
+        """Return this item with another reason, and with another action where one is given."""
+        return PlannedItem(
+            self.key,
+            action or self.action,
+            reason,
+            self.inputs,
+            self.output,
+            at_fault=self.at_fault,
+            pixels=self.pixels,
+            states=self.states,
+        )
+
     def failing(self, problem: Problem) -> PlannedItem:
         """Return this item as one that fails because of ``problem``."""
         return PlannedItem(
