@@ -68,8 +68,8 @@ def test_half_a_cache_names_the_other_half():
 
 def test_a_hint_takes_back_what_was_typed():
     hint = Hint("`{command}` encodes the rest", "cache", "--text-only --no-latents-only")
-    typed = {"--latents-only": "--latents-only", "--arch": "--arch wan21"}
-    assert hint.text(typed=typed) == "`blissmask cache --text-only --no-latents-only --arch wan21` encodes the rest"
+    typed = {"--latents-only": "--latents-only", "--device": "--device cpu"}
+    assert hint.text(typed=typed) == "`blissmask cache --text-only --no-latents-only --device cpu` encodes the rest"
 
 
 def test_a_lora_says_where_it_goes_and_what_to_write_and_compare():
