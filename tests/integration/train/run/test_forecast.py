@@ -26,7 +26,7 @@ def test_every_usual_gpu_has_a_row_and_larger_ones_give_up_less():
     seconds = [float(row[3].removesuffix(" s")) for row in cards.values()]
     assert seconds == sorted(seconds, reverse=True)
     assert about["trained at"] == "1024 x 1024, 4096 tokens, 1 item at a time"
-    assert made.items == []
+    assert not made.items
     assert "no cache yet" in made.warnings[0].what
 
 
