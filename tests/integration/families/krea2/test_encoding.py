@@ -9,11 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from blissmask.cachefile.read import list_headers, load_entry, read_tensors
+from blissmask.cachefile.write import save_tensors
+from blissmask.families.encoders import qwen3_vl
 from blissmask.families.krea2.parts import CAPTIONS, TAPS
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
 from blissmask.families.tokens import unpack
+from blissmask.training.data.batches import collate
+from blissmask.training.data.items import make_item
 from blissmask.training.lora.layers import LoraShape, inject_lora
+from tests.builders.cached_families import write_cache
 from tests.builders.families import TINY, family_of, tiny_denoiser
 from tests.builders.single_files import FP32
 from tests.builders.tiny_pipelines import tiny_pipeline
@@ -115,3 +121,29 @@ def test_the_default_lora_adapts_every_linear_layer():
     denoiser = tiny_denoiser("krea2")
     linear = {name for name, module in denoiser.module.named_modules() if isinstance(module, torch.nn.Linear)}
     assert inject_lora(denoiser, LoraShape(rank=2, alpha=1.0), seed=0).layers.keys() == linear
+
+
+def batch_of(folder):
+    family = family_of("krea2")
+    headers = list_headers(folder, family.cache_suffix)
+    options = {"rule": None, "prior": None, "latent": family.latent}
+    return collate([make_item(header, load_entry(header), **options) for header in headers], 0)
+
+
+def test_a_cache_of_musubi_tuner_gives_the_batch_that_ours_does(tmp_path):
+    ours, theirs = write_cache(tmp_path / "ours", family_of("krea2")), tmp_path / "theirs"
+    theirs.mkdir()
+    facts = {"architecture": "krea2", "width": "32", "height": "32", "format_version": "1.0.1"}
+    for path in ours.iterdir():
+        tensors = {key: tensor for key, tensor in read_tensors(path).items() if not key.startswith("mask_")}
+        # Source of names and shapes: musubi-tuner's dataset/cache_io.py, its functions for Krea 2.
+        (key,) = tensors
+        shape = tuple(tensors[key].shape)
+        if path.name.endswith("_kr2_te.safetensors"):
+            assert (key, shape[1:]) == ("varlen_krea2_vl_embed_float32", (12, qwen3_vl.TINY_WIDTH))
+        else:
+            assert (key, shape) == ("latents_1x4x4_float32", (16, 1, 4, 4))
+        save_tensors(theirs / path.name, tensors, facts)
+    expected, found = batch_of(ours), batch_of(theirs)
+    assert torch.equal(found.latents_BCFHW, expected.latents_BCFHW)
+    torch.testing.assert_close(found.conditioning, expected.conditioning, rtol=0, atol=0)
