@@ -292,6 +292,16 @@ def test_a_face_that_no_zoom_helps_is_named_with_the_resolution_that_does(large)
     assert problem.fix == "set `resolution = [512, 384]` or more"
 
 
+def test_faces_that_take_several_resolutions_are_one_remark_with_the_largest(large):
+    save(large / "photos" / "b.png", random_rgb(LARGE))
+    captions(large, ["b"])
+    save(large / "masks" / "a.png", person(LARGE, 300, head=30, width=60))
+    save(large / "masks" / "b.png", person(LARGE, 300, head=30, width=56))
+    found = plan(large, **masked(large, resolution=[448, 336]))
+    [problem] = [problem for problem in found.warnings if "latent cells" in problem.what]
+    assert (len(problem.where), problem.fix) == (2, "set `resolution = [560, 416]` or more")
+
+
 def test_a_face_of_few_pixels_is_named_as_such(large):
     [problem] = [problem for problem in plan(large, **masked(large)).warnings if "latent cells" in problem.what]
     assert problem.fix.startswith("use larger originals")

@@ -34,6 +34,7 @@ _FEW = f"whose face has fewer than {LEAST_CELLS} latent cells across, too few to
 def subject_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
     """Yield remarks about the heads and faces of photos; of videos, one clip stands for all."""
     seen: set[Path] = set()
+    larger: list[tuple[LatentEntry, int, tuple[int, int]]] = []
     for entry in entries:
         shown, path = entry.shown, entry.item.media.path
         if shown is None or entry.item.zoom or path in seen:
@@ -42,26 +43,36 @@ def subject_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
         if shown.head is not None and cuts(entry.geometry, shown.head):
             yield Remark(CUT_HEAD, path, entry.item.name, "head cut")
         if shown.head is not None and shown.face is not None:
-            yield from _face_remarks(entry, shown.face, shown.head)
+            across = _cells(shown.face, entry.geometry, entry.latent)
+            fix = "" if across >= LEAST_CELLS else _fix(entry, shown.face, shown.head)
+            if isinstance(fix, tuple):
+                larger.append((entry, across, fix))
+            elif fix:
+                yield _few_cells(entry, across, fix)
+    if larger:
+        # The size that is enough for all, so that many photos make one remark.
+        width, height = max(sides for _, _, sides in larger)
+        for entry, across, _ in larger:
+            yield _few_cells(entry, across, f"set `resolution = [{width}, {height}]` or more")
 
 
-def _face_remarks(entry: LatentEntry, face: Box, head: Box) -> Iterator[Remark]:
-    across = _cells(face, entry.geometry, entry.latent)
-    if across >= LEAST_CELLS:
-        return
+def _few_cells(entry: LatentEntry, across: int, fix: str) -> Remark:
+    place = f"{entry.item.name}: {across}"
+    return Remark(Kind("item", _FEW, fix), entry.item.media.path, place, f"face of {counted(across, 'cell')}")
+
+
+def _fix(entry: LatentEntry, face: Box, head: Box) -> str | tuple[int, int]:
+    """Return what mends a face of few cells: words, or the resolution that it takes; nothing where a zoom is on."""
     possible = [] if entry.is_moving else zooms([("face", head)], entry.geometry, entry.dataset.buckets)
     if not any(_cells(face, zoom.geometry, entry.latent) >= LEAST_CELLS for zoom in possible):
-        fix = _larger(entry, face)
-    elif "face" in entry.dataset.section.zoom:
-        return
-    else:
-        fix = 'set `zoom = ["face"]`, which trains the face a second time from the pixels that the photo has'
-    place = f"{entry.item.name}: {across}"
-    yield Remark(Kind("item", _FEW, fix), entry.item.media.path, place, f"face of {counted(across, 'cell')}")
+        return _larger(entry, face)
+    if "face" in entry.dataset.section.zoom:
+        return ""
+    return 'set `zoom = ["face"]`, which trains the face a second time from the pixels that the photo has'
 
 
-def _larger(entry: LatentEntry, face: Box) -> str:
-    """Return the advice for a face that no zoom helps: a larger resolution, where the pixels are there."""
+def _larger(entry: LatentEntry, face: Box) -> str | tuple[int, int]:
+    """Return the resolution that a face takes which no zoom helps, where the pixels are there."""
     width = (face.right - face.left) * entry.geometry.source_wh[0]
     needed = LEAST_CELLS * entry.latent.spatial_stride
     if width < needed:
@@ -69,8 +80,8 @@ def _larger(entry: LatentEntry, face: Box) -> str:
     scale = needed / (_scale(entry.geometry) * width)
     step = entry.latent.grid_multiple
     # One decimal: boxes are remembered to a ten-thousandth, which must not cost a whole step.
-    sides = [math.ceil(round(side * scale / step, 1)) * step for side in entry.dataset.section.resolution]
-    return f"set `resolution = [{sides[0]}, {sides[1]}]` or more"
+    width, height = (math.ceil(round(side * scale / step, 1)) * step for side in entry.dataset.section.resolution)
+    return width, height
 
 
 def _cells(face: Box, geometry: Geometry, latent: LatentSpec) -> int:
