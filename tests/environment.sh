@@ -8,12 +8,14 @@ ready_environment() {
     local constraints=$root/tests/constraints.txt
     local wanted; wanted=$(cat "$constraints" "$alone" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)-$extras
     if [ ! -f "$folder/.ready" ] || [ "$(cat "$folder/.ready")" != "$wanted" ]; then
-        echo "Creating the environment in $folder ..." >&2
+        echo "Creating an environment in $folder; what is installed is downloaded first, some minutes and up to 5 GB ..." >&2
         local python; python=$(find_python)
         rm -rf "$folder"
         "$python" -m venv "$folder"
         export PIP_DISABLE_PIP_VERSION_CHECK=1
+        echo "  PyTorch ..." >&2
         install_torch "$folder/bin/python" "$constraints"
+        echo "  blissmask and what it needs ..." >&2
         "$folder/bin/python" -m pip install --quiet --constraint "$constraints" --editable "$root$extras"
         if [ -s "$alone" ]; then "$folder/bin/python" -m pip install --quiet --no-deps --requirement "$alone"; fi
         echo "$wanted" > "$folder/.ready"

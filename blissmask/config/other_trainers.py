@@ -1,6 +1,6 @@
 """Options of musubi-tuner, blissful-tuner and its mask fork: their names here, or what to use instead.
 
-Source: the parsers of these trainers, read in 2026. The README shows :data:`INSTEAD` as a table, and a test keeps the
+Source: the parsers of these trainers, read in 2026. A guide shows :data:`INSTEAD` as a table, and a test keeps the
 two equal.
 """
 

@@ -3,8 +3,16 @@
 # It uses `--model tiny`: the real model classes in miniature with random weights, so the LoRA shows that everything works and learns nothing useful.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-source "$here/../../tests/environment.sh"
-ready_environment "$here/.venv" ""
+root=$(cd "$here/../.." && pwd)
+if python -c 'import torch' 2>/dev/null; then
+    echo "Using the Python that is active: $(command -v python)" >&2
+    export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+    python -c 'import blissmask.tasks.train.plan' || { echo "error: install blissmask there first: pip install $root" >&2; exit 1; }
+    blissmask() { python -m blissmask "$@"; }
+else
+    source "$root/tests/environment.sh"
+    ready_environment "$here/.venv" ""
+fi
 cd "$here"
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; "$@"; }
@@ -16,4 +24,4 @@ step blissmask to-alpha
 step blissmask cache
 step blissmask train
 
-python summary.py
+printf '\nThe LoRA:    %s\nOn one page: %s\n' "$here/work/lora/eileen-low.safetensors" "$here/work/lora/eileen-low.html"

@@ -15,12 +15,13 @@ _MODEL_FILES = re.compile(r"^(model|vae|text_encoder\w*|tokenizer\w*|image_encod
 
 
 def miniature(name: str) -> str:
-    """Return an example's configuration with its models in miniature, small pictures, and two steps."""
+    """Return an example's configuration with its models in miniature, small pictures, a trigger, and two steps."""
     text = _MODEL_FILES.sub("", (STARTERS / name).read_text(encoding="utf-8"))
     text = re.sub(r"^(arch = .*)$", r'\1\nmodel = "tiny"', text, flags=re.MULTILINE)
     text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
     # Base models in miniature draw nothing to look at.
     text = re.sub(r"^(max_train_steps|sample_at_first) = .*\n", "", text, flags=re.MULTILINE)
+    text = text.replace('trigger = ""', 'trigger = "Kyla"')
     return text.replace("[train]\n", "[train]\nmax_train_steps = 2\n")
 
 

@@ -1,4 +1,4 @@
-"""Whatever a musubi-tuner user types is an option here, or says what to use instead; the README shows the same."""
+"""Whatever a musubi-tuner user types is an option here, or says what to use instead; the guide shows the same."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from blissmask.config.other_trainers import INSTEAD, SAME_MEANING, advice_for
 from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import UsageError
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "examples" / "from-other-trainers.md").read_text(encoding="utf-8")
 
 # Every option of musubi-tuner's parsers for training and caching that these families have, by group, then what blissful-tuner and its mask fork add.
 THEIRS = """
@@ -97,7 +97,7 @@ def test_what_is_named_instead_exists(names, instead):
 
 def test_the_readme_shows_all_of_them_and_no_other():
     rows = [f"| {', '.join(f'`--{name}`' for name in names)} | {instead} |" for names, instead in INSTEAD]
-    table = README.partition("<details><summary>The table</summary>")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    table = PAGE.partition("<details><summary>The table</summary>")[2].partition("\n\n|")[2].partition("\n\n")[0]
     assert ("|" + table).splitlines()[2:] == rows
 
 

@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands run, what it shows is what they print, its messages exist, and its links lead somewhere."""
+"""The README and the guides tell the truth: their commands run, what they show is what is printed, messages exist, and links lead somewhere."""
 
 import ast
 import functools
@@ -14,8 +14,12 @@ from tests.builders.command import Ran, run_here
 from tests.builders.example_configs import STARTERS, fill, miniature
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+# Clips come last: their masks stand where those of photos do.
+GUIDES = sorted((ROOT / "examples").glob("*.md"), key=lambda path: (path.name == "clips.md", path.name))
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *GUIDES)}
+README = PAGES[ROOT / "README.md"]
+TEXT = "\n".join(PAGES.values())
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SHELL_LINES = [
     line.split("  #")[0].strip()
     for language, text in FENCES
@@ -23,14 +27,21 @@ SHELL_LINES = [
     for line in text.splitlines()
     if line.strip()
 ]
-COMMANDS = list(dict.fromkeys(line for line in SHELL_LINES if line.startswith("blissmask ")))
-SHOWN = {text.split()[2]: text.splitlines()[1:] for language, text in FENCES if text.startswith("$ blissmask ")}
-# By the fixture `quickstart`, test_wheel.py, test_train_processes.py; the last is this very suite.
+WAITS = "--retouch"
+"""What opens a page and waits for a person; tests/e2e of its own open one."""
+COMMANDS = list(dict.fromkeys(line for line in SHELL_LINES if line.startswith("blissmask ") and WAITS not in line))
+SHOWN = {
+    text.partition("\n")[0].removeprefix("$ "): text.splitlines()[1:]
+    for language, text in FENCES
+    if text.startswith("$ blissmask ")
+}
+# By the fixture `quickstart`, test_wheel.py, test_train_processes.py; what installs more; this very suite.
 RUN_ELSEWHERE = {
     "bash examples/quickstart/run.sh",
     "pip install .",
     "torchrun --nproc-per-node 2 -m blissmask train --config person.toml --memory none --fsdp",
     "bash tests/run.sh",
+    'pip install ".[retouch]"',
 }
 MINIATURES = {
     "sapiens_1b_goliath_torchscript.pt2": models.sapiens_file,
@@ -59,7 +70,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     for name, build in MINIATURES.items():
         made = build(tmp_path_factory.mktemp("model"))
         (folder / name).symlink_to(made, target_is_directory=made.is_dir())
-    return {line: run_here(line, folder) for line in COMMANDS}
+    # What goes into a file in a shell is read by nobody here.
+    return {line: run_here(line.partition(" > ")[0], folder) for line in COMMANDS}
 
 
 @pytest.mark.slow
@@ -71,19 +83,20 @@ def test_every_command_runs(line: str, ran: dict[str, Ran]):
 
 
 def test_nothing_else_is_typed():
-    assert set(SHELL_LINES) - set(COMMANDS) == RUN_ELSEWHERE
+    typed = {line for line in SHELL_LINES if WAITS not in line}
+    assert typed - set(COMMANDS) == RUN_ELSEWHERE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", SHOWN)
-def test_what_is_shown_is_what_is_printed(command: str, quickstart):
-    done = quickstart.ran[command]
+def test_what_is_shown_is_what_is_printed(command: str, quickstart, tmp_path: Path):
+    done = quickstart.ran.get(command.removeprefix("blissmask ")) or run_here(command, tmp_path)
     printed = [line.strip() for line in f"{done.err}\n{done.out}".splitlines() if line.strip()]
     shown = [line.strip() for line in SHOWN[command] if line.strip()]
     start = next((place for place, line in enumerate(printed) if same_line(line, shown[0])), None)
     assert start is not None, printed
     for one, other in zip(shown, printed[start:], strict=False):
-        assert same_line(one, other), f"README shows {one!r}, printed is {other!r}"
+        assert same_line(one, other), f"the page shows {one!r}, printed is {other!r}"
     assert len(printed) - start >= len(shown)
 
 
@@ -101,7 +114,7 @@ def same_line(one: str, other: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("line", sorted(set(re.findall(r"`(blissmask [^`]*--[^`]+)`", README))))
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"`(blissmask [^`]*--[^`]+)`", TEXT))))
 def test_command_within_the_text_is_understood(line: str, tmp_path: Path):
     (tmp_path / "blissmask.toml").write_text(miniature("person.toml"), encoding="utf-8")
     # Photos are missing here, so it may be refused; but for that, not for its flags or its configuration.
@@ -119,7 +132,7 @@ def code_strings() -> list[str]:
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
-TROUBLESHOOTING = README.partition("## Troubleshooting")[2].partition("\n## ")[0]
+TROUBLESHOOTING = PAGES[ROOT / "examples" / "troubleshooting.md"]
 MESSAGES = re.findall(r"^\| `([^`]+)` \|", TROUBLESHOOTING, re.MULTILINE)
 
 
@@ -134,14 +147,32 @@ def test_troubleshooting_knows_messages():
     assert len(MESSAGES) >= 7
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
-def test_every_link_leads_to_a_file(target):
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file_and_a_heading_of_it(page: Path):
+    for target, heading in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", PAGES[page]):
+        path = (page.parent / target) if target else page
+        assert path.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings]
+
+
+def test_every_guide_is_in_the_index():
+    index = PAGES[ROOT / "examples" / "README.md"]
+    assert [page.name for page in PAGES if page.parent.name == "examples" and f"({page.name})" not in index] == [
+        "README.md"
+    ]
+
+
+def test_the_readme_stays_short():
+    # A page that is read in ten minutes; what is longer is a guide.
+    assert len(README.encode()) < 13_000
 
 
 def test_presets_are_as_described():
-    described = dict(re.findall(r"^\| `([a-z-]+)` \| ([\d.]+ \| [\d.]+) \|", README, re.MULTILINE))
-    floors = {
-        name: f"{preset.get('mask_gamma', 1):g} | {preset['mask_min_weight']:g}" for name, preset in PRESETS.items()
+    described = dict(re.findall(r"^\| `([a-z-]+)` \| ([\d.]+ \| [\d.]+ \| [\d.]+) \|", README, re.MULTILINE))
+    numbers = {
+        name: f"{preset.get('mask_gamma', 1):g} | {preset['mask_min_weight']:g} | {preset.get('prior_preservation_weight', 0):g}"
+        for name, preset in PRESETS.items()
     }
-    assert described == floors
+    assert described == numbers

@@ -87,6 +87,7 @@ def examples_scene(scene: Scene) -> None:
         text = re.sub(r"^(arch = .*)$", r'\1\nmodel = "tiny"\ndevice = "cpu"', files.sub("", text), flags=re.MULTILINE)
         text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
         text = re.sub(r"^(max_train_steps|sample_at_first) = .*\n", "", text, flags=re.MULTILINE)
+        text = text.replace('trigger = ""', 'trigger = "Kyla"')
         write(f"{folder}/{path.name}", text.replace("[train]\n", "[train]\nmax_train_steps = 2\n"))
         scene.settle()
         start = Path.cwd()
