@@ -20,6 +20,8 @@ _VARYING = (
     (re.compile(r"process \d+ on \S+, started [\d :-]+"), "process # on HOST, started TIME"),
     (re.compile(r"\bblissmask \d+(\.\d+)+\S*"), "blissmask VERSION"),
     (re.compile(r"\d+(\.\d+)? [KMGT]i?B(?= (\w+ ){0,4}free)"), "# GB"),
+    # A page names the moment of its picture, so that a browser draws it anew.
+    (re.compile(r"\.png\?\d+"), ".png?#"),
     (re.compile(re.escape(tempfile.gettempdir()) + r"/blissmask-\w+\.log"), "TEMP/blissmask-#.log"),
 )
 
