@@ -19,6 +19,8 @@ _CAPTION = "Captions"
 _DATA = "Dataset"
 _VIDEO = "Video"
 
+MAX_REPEATS = 10_000
+"""An epoch holds a number for each time that an item is shown: 10,000,000,000 took all memory before the first step."""
 MAX_SIDE, MAX_AREA = 8192, 4096 * 4096
 """Largest training size, pixels: sixteen times the area of 1024x1024, for which the families were made.
 
@@ -108,7 +110,9 @@ class GeneralSection(Section):
         panel=_CAPTION,
     )
     batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
-    num_repeats: Int | None = option(None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1)
+    num_repeats: Int | None = option(
+        None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1, le=MAX_REPEATS
+    )
     crop: Crop | None = option(
         None,
         "What the crop to the training size keeps: what the mask shows, heads first, or the middle",
@@ -165,7 +169,7 @@ class DatasetSection(GeneralSection):
 
     resolution: Size = DEFAULT_RESOLUTION
     batch_size: Count = 1
-    num_repeats: Count = 1
+    num_repeats: Count = Field(default=1, le=MAX_REPEATS)
     crop: Crop = "subject"
     zoom: list[ZoomKind] = Field(default=[])
     zoom_subject_caption: ZoomTemplate = "{caption}"

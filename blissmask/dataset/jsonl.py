@@ -26,6 +26,8 @@ from blissmask.storage.short_path import ShortPath
 _MOST_SHOWN = 200
 """Characters of a path that are shown of one that the system finds too long."""
 _NUMBERED = re.compile(r"control_path_(\d+)")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON can spell one as an escape; no encoding of text can hold it."""
 _MASK = ("mask_path", "loss_mask_path", "video_loss_mask_path")
 
 
@@ -109,19 +111,28 @@ def _item(line: dict[str, Any], kind: MediaKind, folder: Path) -> DatasetItem:
             near = difflib.get_close_matches(name, unknown, n=1)
             raise ValueError(f"`{name}` is missing" + (f", is it meant by `{near[0]}`?" if near else ""))
     for name, value in line.items():
-        if name not in unknown and not isinstance(value, str):
-            raise ValueError(f"`{name}` must be text")
-        if name not in unknown and name != "caption" and "\0" in value:
-            raise ValueError(f"`{name}` must be a path, and no path holds a null character")
-        if isinstance(value, str):
-            # JSON can spell a lone surrogate, which is no text; encoding it raises UnicodeEncodeError, a ValueError.
-            value.encode()
+        if isinstance(value, str) and (half := _LONE_SURROGATE.search(value)):
+            raise ValueError(f"`{name}` holds half of a character, `\\u{ord(half[0]):x}`")
+        if name not in unknown:
+            _refuse_value(name, value)
     return DatasetItem(
         media=_media(_found(line[main], folder), kind),
         caption=line["caption"].strip(),
         mask=next((ShortPath.of(_found(line[name], folder)) for name in _MASK if name in line), None),
         controls=_controls(line, folder),
     )
+
+
+def _refuse_value(name: str, value: object) -> None:
+    """Raise ValueError where a value is no text, or a path that no file can have."""
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` must be text")
+    if name == "caption":
+        return
+    if not value.strip():
+        raise ValueError(f"`{name}` is empty")
+    if "\0" in value:
+        raise ValueError(f"`{name}` must be a path, and no path holds a null character")
 
 
 def _found(name: str, folder: Path) -> Path:

@@ -222,7 +222,9 @@ def test_a_listed_data_set_needs_a_cache_folder(tmp_path):
 def test_all_lines_that_cannot_be_used_are_named(tmp_path):
     path = tmp_path / "list.jsonl"
     path.write_text(
-        '{"image_path": "a.png"}\nno json\n{"image_path": 1, "caption": ""}\n{"image": "a"}\n', encoding="utf-8"
+        '{"image_path": "a.png"}\nno json\n{"image_path": 1, "caption": ""}\n{"image": "a"}\n'
+        '{"image_path": "a.png", "caption": "", "mask_path": ""}\n{"image_path": "a.png", "caption": "\\ud83d"}\n',
+        encoding="utf-8",
     )
     with pytest.raises(InputError) as caught:
         plan(tmp_path, image_jsonl_file=path)
@@ -231,6 +233,8 @@ def test_all_lines_that_cannot_be_used_are_named(tmp_path):
         "not JSON",
         "`image_path` must be text",
         "`image_path` is missing, is it meant by `image`?",
+        "`mask_path` is empty",
+        "`caption` holds half of a character, `\\ud83d`",
     ]
 
 

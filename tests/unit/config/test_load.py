@@ -125,6 +125,11 @@ def test_what_is_wrong_in_general_is_named_once_however_many_datasets_inherit_it
     )
 
 
+def test_repeats_that_would_fill_the_memory_are_refused(tmp_path):
+    path = write(tmp_path, "[[datasets]]\nnum_repeats = 10000000000\n")
+    assert problems_of(path).where == ("[[datasets]] 1: `num_repeats` must be <= 10000, got 10000000000",)
+
+
 def test_null_in_json_leaves_a_key_of_a_dataset_open(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"general": {"batch_size": 4}, "datasets": [{"batch_size": null, "resolution": null}]}')

@@ -12,6 +12,7 @@ from blissmask.errors import CacheError, StoppedError
 from blissmask.events import Announced, Measured, Warned
 from blissmask.masks.tiers import WeightTier
 from blissmask.processes import Processes
+from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.empty_masks import empty_items
 from blissmask.training.record.metrics import read_log
@@ -45,8 +46,10 @@ def shown(plan, micro_batches=60):
 
 def test_the_header_of_an_entry_of_ours_decides_and_the_mask_is_not_read(cache):
     [*_, header] = headers(cache)
-    gone = dataclasses.replace(header, path=cache / "nowhere", metadata={"blissmask.mean_weight": "0.000000"})
-    full = dataclasses.replace(gone, metadata={"blissmask.mean_weight": "0.000001"})
+    shared = dataclasses.replace(header.shared, keys=("blissmask.mean_weight",))
+    nowhere = ShortPath.of(cache / "nowhere")
+    gone = dataclasses.replace(header, file=nowhere, shared=shared, values=("0.000000",))
+    full = dataclasses.replace(gone, values=("0.000001",))
     assert empty_items([full, gone], FLOOR) == (1,)
 
 
