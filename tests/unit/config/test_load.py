@@ -121,13 +121,13 @@ def test_what_is_wrong_in_general_is_named_once_however_many_datasets_inherit_it
     path = write(tmp_path, "[general]\nbatch_size = 0\n[[datasets]]\n[[datasets]]\nnum_repeats = 0\n")
     assert problems_of(path).where == (
         "[general]: `batch_size` must be >= 1, got 0",
-        "[[datasets]] 2: `num_repeats` must be >= 1, got 0",
+        "[[datasets]] 2: `num_repeats` must be in range [1, 10000], got 0",
     )
 
 
 def test_repeats_that_would_fill_the_memory_are_refused(tmp_path):
     path = write(tmp_path, "[[datasets]]\nnum_repeats = 10000000000\n")
-    assert problems_of(path).where == ("[[datasets]] 1: `num_repeats` must be <= 10000, got 10000000000",)
+    assert problems_of(path).where == ("[[datasets]] 1: `num_repeats` must be in range [1, 10000], got 10000000000",)
 
 
 def test_null_in_json_leaves_a_key_of_a_dataset_open(tmp_path):
