@@ -110,7 +110,7 @@ def _after_cache(config: Config, details: dict[str, Any]) -> Hint:
 
 def _after_train(config: Config, details: dict[str, Any]) -> str:
     if "steps" not in details:
-        # Of a file that was converted.
+        # Of files that were converted or ranked.
         return ""
     averages = details.get("averages", ())
     files = [file for file in details.get("files", ()) if file not in averages]
@@ -124,6 +124,8 @@ def _after_train(config: Config, details: dict[str, Any]) -> str:
     if checkpoints:
         them = checkpoints[0] if len(checkpoints) == 1 else f"the {len(checkpoints)} earlier ones, {checkpoints[0]} ..."
         lines.append(f"compare it with {them}: the earliest that has the likeness has learned the least besides")
+        if config.previews.sample_prompts or config.previews.prompts:
+            lines.append("the same command with `--rank-loras` draws the prompts with each of them, and ranks them")
     return "\n".join(lines)
 
 

@@ -86,6 +86,13 @@ def test_a_lora_says_where_it_goes_and_what_to_write_and_compare():
     ]
 
 
+def test_checkpoints_and_prompts_can_be_ranked():
+    details = {"steps": 9, "files": ["k.safetensors"], "checkpoints": ["k-step00000004.safetensors"]}
+    assert "--rank-loras" in after("train", details=details, previews={"prompts": ["a woman"]})
+    assert "--rank-loras" not in after("train", details=details)
+    assert after("train", details={"ranking": []}) == ""
+
+
 @pytest.mark.parametrize(
     ("files", "experts", "where"),
     [
