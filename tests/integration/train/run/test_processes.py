@@ -189,7 +189,12 @@ def test_two_processes_that_keep_half_of_the_base_each_step_like_one_that_keeps_
     moved = {key: value for key, value in one.items() if key.endswith("lora_B.weight")}
     assert error_of(two, moved) < 1e-6
     for ours, theirs in zip(log_of_one, log_of_two, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            # The prior's loss is the square of what two nearly equal predictions differ by, and a product and a sum that
+            # are compiled round otherwise.
+            tolerance = 1e-3 if name == "prior/loss" else 1e-5
+            assert value == pytest.approx(theirs[name], rel=tolerance), name
     for process in told:
         assert process["kept"] == pytest.approx(process["frozen"] / 2, rel=0.02)
     assert find_states(launched.folder / f"sharded-{mean}", "kyla").newest
