@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
+from blissmask.errors import Problem
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
+from blissmask.families.protocol import Expert
 from blissmask.processes import Processes, this_process
 from blissmask.tasks.run.plan import Explanation, Plan, Table
 from blissmask.tasks.train.checks import (
@@ -181,8 +183,7 @@ def plan_training(config: Config) -> TrainPlan:
         warnings += expert_warnings(config, steps.experts)
     previews = plan_previews(config, family, data.used_headers, steps.experts)
     if not (config.run.dry_run and memory.by_published_size):
-        for expert in steps.experts:
-            expert.part.check(model_files(config.model))
+        warnings += _check_denoisers(config, steps.experts)
     warnings += start.warnings
     if previews is not None:
         warnings += previews.warnings
@@ -209,6 +210,25 @@ def plan_training(config: Config) -> TrainPlan:
     )
     result.tables = [_overview(result, [*base.rows, *memory.rows]), *_mask_table(weights), *memory.tables]
     return result
+
+
+def _check_denoisers(config: Config, experts: Sequence[Expert]) -> list[Problem]:
+    """Make sure that the denoisers are there; a dry run goes on without them, and is told which are not here.
+
+    Raises:
+        UsageError, ModelError: as :meth:`Part.check`.
+    """
+    files = model_files(config.model)
+    missing: list[str] = []
+    for expert in experts:
+        if config.run.dry_run and not expert.part.is_here(files):
+            missing.append(str(getattr(files, expert.part.field) or f"the denoiser, `{expert.part.option}`"))
+        else:
+            expert.part.check(files)
+    if not missing:
+        return []
+    fix = "name a file with the flag, or a diffusers folder with `--model`"
+    return [Problem("the model is not here yet, so the memory that it needs is not known", tuple(missing), fix)]
 
 
 def _output_names(config: Config, family: FamilyForTask, steps: StepPlan) -> Outputs:

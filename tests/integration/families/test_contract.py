@@ -331,5 +331,6 @@ def test_the_size_of_the_released_denoiser_is_known_without_its_files(name: str,
     for expert in family_of(name, task).experts:
         part = expert.part
         size = size_of(part.published_shapes())
-        assert size.blocks * size.width > 50_000
+        # Those of the miniatures are below a thousand.
+        assert size.blocks * size.width > 1_000
         assert size.block_weights > 9 * size.other_weights

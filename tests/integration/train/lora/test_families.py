@@ -8,12 +8,13 @@ from safetensors import safe_open
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import CacheError, UsageError
 from blissmask.events import Measured, Noted
+from blissmask.families.files.part import Part
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import remembered_family
 from tests.builders.cached_families import write_cache
-from tests.builders.families import NAMES, TASKS, family_of
+from tests.builders.families import NAMES, PLAIN, TASKS, family_of
 from tests.builders.recorder import Recorder
 from tests.builders.training import train_config
 
@@ -57,6 +58,14 @@ def test_a_dry_run_needs_no_model_files_and_says_so(tmp_path, name):
     assert "previews need model files that are not given" in told
     with pytest.raises(UsageError, match="previews need model files that are not given"):
         plan_training(train_config(cache, tmp_path / "out", **settings))
+
+
+def test_a_dry_run_goes_on_where_a_family_does_not_say_how_large_its_model_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(Part, "published_shapes", lambda part: [])
+    config = train_config(write_cache(tmp_path / "cache", family_of(PLAIN)), tmp_path / "out", model=None, dry_run=True)
+    assert [
+        warning for warning in plan_training(config).warnings if "memory that it needs is not known" in warning.what
+    ]
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
