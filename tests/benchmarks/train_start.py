@@ -171,6 +171,8 @@ def processor_seconds(*arguments: str) -> float:
     """Return the user and system seconds of an interpreter with these arguments."""
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
+    # Popen does not see that the process was waited for.
+    process.returncode = os.waitstatus_to_exitcode(status)
     if status:
         raise SystemExit(f"`{' '.join(arguments)}` failed")
     return usage.ru_utime + usage.ru_stime

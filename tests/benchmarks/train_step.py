@@ -117,8 +117,9 @@ def long_rows(size: Size) -> list[Row]:
     kinds = {"ours": (ours, plain), "peft": (of_peft, plain), "ckpt": (checkpointed, plain), "prior": (ours, held)}
     kinds["prior, ckpt"] = checkpointed, held
     times: dict[str, list[float]] = {name: [] for name in kinds}
+    side = SIDE if size == Size.SMALLEST else LONG_SIDE
     for number in range(LONG_ROUNDS[size]):
-        batch = make_batch(number, masked=True, side=LONG_SIDE)
+        batch = make_batch(number, masked=True, side=side)
         # Whoever comes first after a new batch pays for its pages, so each takes its turn.
         names = [*kinds][number % len(kinds) :] + [*kinds][: number % len(kinds)]
         for name in names:
