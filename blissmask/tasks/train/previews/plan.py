@@ -137,7 +137,7 @@ def plan_previews(
 
 
 def _prompts(config: Config) -> list[PreviewPrompt]:
-    """Return the prompts of the file and of the configuration, with the trigger in them; none when none are asked for.
+    """Return the prompts of the file, else of the configuration, with the trigger in them; none where none are wanted.
 
     Raises:
         UsageError: prompts are wrong, prompts without a time, or a time or a model without prompts.
@@ -159,8 +159,12 @@ def _prompts(config: Config) -> list[PreviewPrompt]:
         raise UsageError(
             f"`{given}` is given, and nothing says when to draw", fix="add e.g. `--sample-every-n-epochs 1`"
         )
-    prompts = read_prompts(section.sample_prompts) if section.sample_prompts else []
-    prompts += parse_prompts((f"[previews] prompt {number}", text) for number, text in enumerate(section.prompts, 1))
+    if section.sample_prompts:
+        # A file that is named, mostly on the command line, takes the place of what the configuration lists.
+        prompts = read_prompts(section.sample_prompts)
+    else:
+        listed = ((f"[previews] prompt {number}", text) for number, text in enumerate(section.prompts, 1))
+        prompts = parse_prompts(listed)
     return [_with_words(prompt, config.datasets) for prompt in prompts]
 
 

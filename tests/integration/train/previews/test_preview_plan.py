@@ -266,3 +266,4 @@ def test_prompts_of_the_configuration_have_the_trigger_filled_in(cache):
     previews = plan_training(config.model_copy(update={"datasets": (named,)})).previews.previews
     assert [preview.prompt for preview in previews] == ["a photo of ohwx", "a woman"]
     assert previews[0].settings.steps == 3
+    assert [preview.prompt for preview in plan(cache, prompts=listed["prompts"]).previews.previews] == ["a cat"]
