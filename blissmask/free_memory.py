@@ -8,11 +8,11 @@ from pathlib import Path
 
 from blissmask.processes import this_process
 
-BYTES_PER_PIXEL = 8
+BYTES_PER_PIXEL = 11
 """Memory that a worker needs for each pixel of the photo in its hands.
 
-Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: the decoder's four bytes, the photo's three or four, and
-what is made from them one after the other.
+Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `instance` and of `masks` adds 524
+and 509 MB, one of `to-alpha` and of `cache` 402 and 251 MB.
 """
 _SHARE = 0.8
 """Share of the free memory that workers may take: the rest is for networks, results that wait, and other programs."""
