@@ -150,7 +150,7 @@ def test_mean_share_of_each_tier_is_told(folder: Path) -> None:
 
 def test_explaining_lists_classes_and_licence_and_needs_no_folders(backend: ColourBackend) -> None:
     made = plan(Config.model_validate({"masks": {"explain": True, "map": ["hair=body"]}}))
-    assert made.items == []
+    assert not made.items
     assert ("hair", "body", "128", "0.502") in made.tables[0].rows
     assert made.tables[1].rows == (("--backend embedded", "CC-BY-NC-4.0, no commercial use"),)
     assert run(made, RunContext()).tables == made.tables
