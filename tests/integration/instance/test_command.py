@@ -261,7 +261,7 @@ def test_weights_not_for_commercial_use_are_all_refused_when_asked_to(
 
 def test_explaining_shows_thresholds_and_licences_and_needs_no_folders(people: ColourPeople) -> None:
     made = plan(Config.model_validate({"instance": {"explain": True, "face_distance": 0.4}}))
-    assert made.items == []
+    assert not made.items
     assert [row[1] for row in made.tables[0].rows] == ["found", "uncertain", "not in this photo"]
     assert made.tables[0].rows[0][0].startswith("up to 0.40; ")
     assert [row[0] for row in made.tables[1].rows] == ["--backend embedded", "--identity embedded"]
