@@ -17,5 +17,7 @@ mypy
 lint-imports
 # Two test processes on two cores: OpenMP threads that wait for each other by spinning would make each three times slower.
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# Hundreds of processes import the package: compiled once, whatever the caller's environment says of keeping what was compiled.
+unset PYTHONDONTWRITEBYTECODE
 # In the order of their names, in which what takes long stands before the many small files that fill the end.
 python -m pytest -n "${BLISSMASK_TEST_JOBS:-2}" --dist loadfile --no-loadscope-reorder "$@"
