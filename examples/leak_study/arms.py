@@ -242,7 +242,6 @@ def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[Tr
     latents_BC1hw = codec.encode(pictures.rgb_B3HW)
     text_LD = words.with_trigger(words.captions({}, 1))[0]
     rule, prior = weight_rule(config.mask_loss, TIER_TABLE), prior_rule(config.mask_loss)
-    threshold = None if prior is None else prior.mask_threshold
     items = []
     for number, latents_C1hw in enumerate(latents_BC1hw):
         grey_HW = tier_labels_to_grey(pictures.tiers_BHW[number].numpy().astype(np.uint8), TIER_TABLE)
@@ -254,7 +253,7 @@ def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[Tr
             shared=SharedHeader(tuple(latents_C1hw.shape), {}, ("blissmask.mask_source",)),
             values=("file",),
         )
-        items.append(make_item(header, entry, rule=rule, prior_threshold=threshold))
+        items.append(make_item(header, entry, rule=rule, prior=prior))
     return items
 
 
