@@ -97,9 +97,10 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
 def results(folder: Path) -> dict[str, bytes]:
     """Return the content of what a run is for, by relative path.
 
-    Left out: TensorBoard's events, named after process and time, and the drawing of the loss log, whose failing is a warning.
+    Left out: TensorBoard's events, named after process and time, and what is drawn of the log, whose failing is a warning:
+    the loss curve, and the page of the run, which says when it was drawn.
     """
-    aside = ("logs/", "lora-loss.png")
+    aside = ("logs/", "lora-loss.png", "lora.html")
     return {
         name: content for name, content in tree(folder).items() if not name.startswith(aside) and not _is_leftover(name)
     }
