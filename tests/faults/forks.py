@@ -136,6 +136,11 @@ class Running:
         """Return whether its fault has struck."""
         return (self.folder / STRUCK).exists()
 
+    def stands_still(self) -> bool:
+        """Return whether a stop has reached it: a moment after it was sent, and going on before that would be forgotten."""
+        state = Path(f"/proc/{self.process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        return state == "T"
+
     def kill(self) -> None:
         """Kill it, and wait until it is gone."""
         self.signal(signal.SIGKILL)

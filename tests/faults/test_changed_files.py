@@ -31,7 +31,7 @@ def begin(forks: Forks, folder: Path, scene: Scene) -> Running:
     """Start a run that stands still before its first result has its name."""
     standstill = Fault("rename", 2, below=scene.output, signal=signal.SIGSTOP)
     run = forks.start(folder, *scene.arguments, "--jobs", "1", fault=standstill)
-    run.wait_until(run.has_struck)
+    run.wait_until(run.stands_still)
     return run
 
 

@@ -26,7 +26,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path, forks: 
     # It stands still before its first result has its name, and holds the lock: the first name is of the holder's file.
     standstill = Fault("rename", 2, below=scene.output, signal=signal.SIGSTOP)
     holder = forks.start(tmp_path, *scene.arguments, name="holder", fault=standstill)
-    holder.wait_until(holder.has_struck)
+    holder.wait_until(holder.stands_still)
     refused = forks.run(tmp_path, *scene.arguments)
     assert refused.code == BUSY, refused.err
     assert f"`blissmask {command}`, process {holder.process}" in refused.err
