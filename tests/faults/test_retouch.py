@@ -62,7 +62,7 @@ def test_a_kill_while_saving_leaves_the_mask_whole(folder: Path, forks: Forks, r
         paint_face_everywhere(*address_of(running))
     assert running.wait().code == -signal.SIGKILL
     assert (folder / "masks" / "a.png").read_bytes() == before
-    again = forks.start(folder, *ARGUMENTS)
+    again = forks.start(folder, *ARGUMENTS, name="again")
     assert paint_face_everywhere(*address_of(again)) == 200
     again.signal(signal.SIGINT)
     ended = again.wait()
