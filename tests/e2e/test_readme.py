@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.config.mask_loss_section import PRESETS
+from blissmask.families.registry import FAMILIES, load_family
 from tests.builders import backend_models as models
 from tests.builders.command import Ran, run_here
 from tests.builders.example_configs import STARTERS, fill, miniature
@@ -163,6 +164,18 @@ def test_every_guide_is_in_the_index():
     assert [page.name for page in PAGES if page.parent.name == "examples" and f"({page.name})" not in index] == [
         "README.md"
     ]
+
+
+def test_the_guide_of_families_has_each_with_its_tasks():
+    page = PAGES[ROOT / "examples" / "families.md"]
+    _, *rows = re.findall(r"^\| `(\S+)` \| .+? \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
+    families = {name: load_family(name).tasks for name in FAMILIES.names()}
+    assert {name: re.findall(r"`(\S+)`", tasks) for name, tasks, _ in rows} == {
+        name: list(tasks) for name, tasks in families.items()
+    }
+    assert {name: "clips" in learns_from for name, _, learns_from in rows} == {
+        name: any(task.takes_videos for task in tasks.values()) for name, tasks in families.items()
+    }
 
 
 def test_the_readme_stays_short():

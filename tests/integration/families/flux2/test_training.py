@@ -111,7 +111,7 @@ def test_a_cache_of_musubi_tuner_trains(tmp_path, controls):
     assert all(event.values["loss"] > 0 for event in recorder.of(Measured))
 
 
-@pytest.mark.parametrize("arch", [NAME, "flux2-dev"])
+@pytest.mark.parametrize("arch", [NAME, "flux2-klein-9b", "flux2-dev"])
 def test_one_picture_is_learnt(tmp_path, arch):
     cached(tmp_path, one_square() * 0 + 255, arch=arch)
     # One noise level and plain noise: what is left is the picture.
