@@ -59,14 +59,18 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spel
 
 
 def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter, stops: Stops) -> int:
-    """Do one part after another, and stop at the first that is not done whole; return the last exit code."""
+    """Do one part after another, and stop at the first that is not done whole; return its exit code.
+
+    With ``--dry-run`` all are shown, and the code is the highest of theirs.
+    """
     code = 0
     waits = False
     *before, last = parts
     for number, part in enumerate(before, 1):
         _show_heading(f"{number} of {len(parts)}: {part.name}", config)
         if config.run.dry_run:
-            waits |= _show_plan_of(part, printer, waits=waits)
+            waits, part_code = _show_plan_of(part, printer, waits=waits)
+            code = max(code, part_code)
             continue
         code = _carry_out(part, printer, stops)
         if code:
@@ -74,9 +78,9 @@ def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter,
     if before:
         _show_heading(f"{len(parts)} of {len(parts)}: {last.name}", config)
     if waits:
-        _show_plan_of(last, printer, waits=True)
-        return 0
-    return _carry_out(last, printer, stops, hint_for=config)
+        _, part_code = _show_plan_of(last, printer, waits=True)
+        return max(code, part_code)
+    return max(code, _carry_out(last, printer, stops, hint_for=config))
 
 
 def _show_heading(text: str, config: Config) -> None:
@@ -84,8 +88,8 @@ def _show_heading(text: str, config: Config) -> None:
         problems.show_heading(text)
 
 
-def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) -> bool:
-    """Show the plan of a command, and return whether it has something to do, for which those after it wait.
+def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) -> tuple[bool, int]:
+    """Show the plan of a command; return whether those after it wait for what it would make, and its exit code.
 
     With ``waits``, what it reads is still to be made, and it may not be planned before.
     """
@@ -99,9 +103,9 @@ def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) 
         if not waits:
             raise
         problems.show_note(f"not planned yet, since it reads what is made above: {error.as_one().what}")
-        return True
-    _show_plan(plan, config, printer, shown=())
-    return waits or bool(plan.having(Action.WRITE))
+        return True, 0
+    code = _show_plan(plan, config, printer, shown=())
+    return waits or bool(plan.having(Action.WRITE)), code
 
 
 def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops, *, hint_for: Config | None = None) -> int:

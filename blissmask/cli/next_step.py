@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blissmask.cli.prepare import is_filled_by_apply
 from blissmask.config.load import DEFAULT_NAME
 from blissmask.config.model import Config
 from blissmask.errors import Hint
@@ -43,10 +44,12 @@ def next_step(config: Config, summary: Summary) -> str | Hint:
 def _after_masks(config: Config, details: dict[str, Any]) -> str | Hint:
     looked = f"look at `{config.masks.sheet}`; then " if config.masks.sheet else ""
     several = len(details.get("several_people", ()))
-    if several or config.instance.reference:
+    if several or config.instance.reference or config.subjects:
         folders = ""
         if config.instance.input is None and config.masks.input is not None:
-            folders = f"--input {_typed(config.masks.input)} --output subject --reference PHOTO"
+            folders = f"--input {_typed(config.masks.input)} --output subject"
+            if not config.subjects:
+                folders += " --reference PHOTO"
         photos = "1 photo shows" if several == 1 else f"{several} photos show"
         why = f"finds your subject where {photos} several people" if several else "finds your subject"
         return Hint(f"{looked}`{{command}}` {why}", "instance", folders)
@@ -72,15 +75,12 @@ def _after_apply(config: Config, details: dict[str, Any]) -> str | Hint:
     output = config.apply.output
     if output is not None and config.to_alpha.mask_directory == output:
         return Hint("`{command}` puts the masks into the photos", "to-alpha")
-    if output is not None and not any(_is_filled_by(output, dataset.mask_directory) for dataset in config.datasets):
+    if output is not None and not any(
+        is_filled_by_apply(config, dataset.mask_directory) for dataset in config.datasets
+    ):
         setting = f'set `mask_directory = "{output}"` under [[datasets]]'
         return Hint(f"{setting}; then `{{command}}` encodes photos, masks and captions", "cache")
     return Hint("`{command}` encodes photos, masks and captions", "cache")
-
-
-def _is_filled_by(output: Path, folder: Path | None) -> bool:
-    """Return whether `apply` fills a folder of masks: its output, or that of one of several subjects."""
-    return folder is not None and output in (folder, folder.parent)
 
 
 def _after_to_alpha(config: Config, details: dict[str, Any]) -> str | Hint:

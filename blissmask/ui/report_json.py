@@ -1,4 +1,7 @@
-"""The ``--json`` documents: one on stdout per run; ``train`` prints one line per event."""
+"""The ``--json`` documents: one on stdout for each command that is run; ``train`` prints one line per event.
+
+``train --prepare`` and [[subjects]] run several.
+"""
 
 from __future__ import annotations
 

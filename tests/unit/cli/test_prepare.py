@@ -56,6 +56,11 @@ TABLES = {
 }
 
 
+def test_masks_of_a_subject_are_made_by_apply_alone():
+    datasets = [{"subject": "kyla", "image_directory": "photos", "mask_directory": "applied/kyla"}]
+    assert "masks" not in names(**PREPARE, **TABLES, datasets=datasets)
+
+
 def test_several_subjects_are_found_and_applied_one_after_another():
     assert names(INSTANCE, **TABLES) == ["instance, kyla", "instance, jane"]
     assert names(APPLY, **TABLES) == ["apply, kyla", "apply, jane"]
