@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -64,10 +63,3 @@ def retouching(module: ModuleType, config: Config) -> Iterator[Retouching]:
         stop.set()
         thread.join()
     assert not errors, errors
-
-
-def wait_for(condition, what: str = "") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)

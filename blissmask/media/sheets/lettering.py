@@ -81,12 +81,10 @@ def _font_with(letter: str) -> Path | str | None:
     """Return the first font that has a letter: Pillow's own, then those in use, then all others."""
     if _has(_OWN, letter):
         return _OWN
-    for font in (*_in_use, *_fonts_here()):
-        if _has(font, letter):
-            if font not in _in_use:
-                _in_use.append(font)
-            return font
-    return None
+    found = next((font for font in (*_in_use, *_fonts_here()) if _has(font, letter)), None)
+    if found is not None and found not in _in_use:
+        _in_use.append(found)
+    return found
 
 
 _in_use: list[Path] = []

@@ -430,8 +430,6 @@ const sheet = (() => {
   /** What the retouch page replaces or calls. */
   const page = {
     facts,
-    items,
-    view,
     pictures: storedPictures,
     blobOf,
     valuesOf,
@@ -445,7 +443,6 @@ const sheet = (() => {
     drawGrid,
     drawLarge,
     drawOutline,
-    isTyping,
     made,
     refresh,
     scale,

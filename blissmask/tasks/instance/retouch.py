@@ -21,7 +21,7 @@ from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheets.card import Measure, SheetText, deflate_values
 from blissmask.media.sheets.html_page import as_text
 from blissmask.people.face_identity import FaceIdentity
-from blissmask.tasks.instance.answers import NO_ANSWER, Answer, box_of
+from blissmask.tasks.instance.answers import NO_ANSWER, Answer, Box, box_of
 from blissmask.tasks.instance.plan import InstancePlan
 from blissmask.tasks.instance.plan import outputs as outputs_of_search
 from blissmask.tasks.instance.plan import plan as plan_search
@@ -30,12 +30,14 @@ from blissmask.tasks.instance.report import badness_of, measures_of, read_score,
 from blissmask.tasks.instance.scores import COMMAND, record_answer
 from blissmask.tasks.instance.subject import SubjectFinder
 from blissmask.tasks.mask_files.media_plan import is_video
-from blissmask.tasks.retouch.desk import SIDE, Described, Desk, Kind, RetouchItem
+from blissmask.tasks.retouch.desk import NO_MASK, SIDE, Described, Desk, Kind, RetouchItem
 from blissmask.tasks.retouch.retouching import plan_retouch, refuse_unfit, retouch, videos_warning
 from blissmask.tasks.run.plan import Plan, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 
 _SUBJECT = 255
+_MOST_PEOPLE = 255
+"""More than fit into a byte cannot be told apart on a page."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def run(plan: RetouchPlan, context: RunContext) -> Summary:
 
 def _describe(item: RetouchItem) -> Described:
     if not item.mask.is_file():
-        return Described((), ("no mask",), 5.0)
+        return NO_MASK
     note = read_note(item.mask)
     if note is not None and note.untouched and note.content.get("command") == COMMAND:
         score = read_score(note.content)
@@ -109,28 +111,30 @@ class SubjectChooser:
         self._search, self._desk = search, desk
         self._answers = dict(search.answers)
         self._shown: dict[int, dict[str, object]] = {}
-        self._boxes: dict[int, list[tuple[float, float, float, float]]] = {}
+        self._boxes: dict[int, list[Box]] = {}
         self._identity: FaceIdentity | None = None
         self._turn = threading.Lock()
+        # One photo at a time: backends need not bear several, and each takes all cores.
+        self._looking = threading.Lock()
 
     def shown(self, number: int) -> dict[str, object]:
         """Return who is in the photo of an item."""
-        if number not in self._shown:
-            self._shown[number] = self._look(self._desk.item(number), number)
-        return self._shown[number]
+        with self._looking:
+            if number not in self._shown:
+                self._shown[number] = self._look(self._desk.item(number), number)
+            return self._shown[number]
 
     def _look(self, item: RetouchItem, number: int) -> dict[str, object]:
         rgb_HW3 = read_image(item.photo).rgb_HW3
-        people = self._finder(with_identity=False).people(rgb_HW3)
+        people = self._finder(with_identity=False).people(rgb_HW3)[:_MOST_PEOPLE]
         width, height = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (SIDE, SIDE))
         labels_HW = np.zeros((height, width), np.uint8)
         places = []
-        # More than fit into a byte cannot be told apart on a page.
-        for position, person in enumerate(people[:255], 1):
+        for position, person in enumerate(people, 1):
             small_HW = resize_labels(person.mask_HW.astype(np.uint8), (width, height)) > 0
             labels_HW[small_HW] = position
             places.append(_place_in(small_HW))
-        self._boxes[number] = [box_of(person.mask_HW) for person in people[:255]]
+        self._boxes[number] = [box_of(person.mask_HW) for person in people]
         return {"labels": as_text(deflate_values(labels_HW)), "count": len(places), "places": places}
 
     def choose(self, number: int, person: int, *, is_subject: bool, expected: str) -> str:
@@ -143,7 +147,8 @@ class SubjectChooser:
         """
         item = self._desk.item(number)
         answer = self._answer(number, person, is_subject=is_subject)
-        finding = self._finder(with_identity=answer.subject is None).find(read_image(item.photo).rgb_HW3, answer)
+        with self._looking:
+            finding = self._finder(with_identity=answer.subject is None).find(read_image(item.photo).rgb_HW3, answer)
         with self._desk.turn:
             self._desk.refuse_changed(item, expected)
             self._desk.keep_copy(item.mask)

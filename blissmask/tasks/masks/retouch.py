@@ -16,7 +16,7 @@ from blissmask.tasks.mask_files.contact_sheet import tier_legend, training_area
 from blissmask.tasks.mask_files.media_plan import is_video, keys_of
 from blissmask.tasks.masks.plan import COMMAND
 from blissmask.tasks.masks.report import measures_of, seen_in
-from blissmask.tasks.retouch.desk import Described, Kind, RetouchItem
+from blissmask.tasks.retouch.desk import NO_MASK, Described, Kind, RetouchItem
 from blissmask.tasks.retouch.retouching import plan_retouch, refuse_unfit, retouch, videos_warning
 from blissmask.tasks.run.folders import pairs_to_do
 from blissmask.tasks.run.plan import Plan, RunContext, Summary
@@ -80,5 +80,5 @@ def run(plan: RetouchPlan, context: RunContext) -> Summary:
 def _describe(item: RetouchItem, *, tiers: TierTable) -> Described:
     seen = seen_in(item.mask, tiers)
     if seen is None:
-        return Described((), ("no mask",), 5.0)
+        return NO_MASK
     return Described(measures_of(seen), seen.remarks, seen.badness)

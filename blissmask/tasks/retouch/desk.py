@@ -71,6 +71,11 @@ class Described:
     badness: float
 
 
+_WORST = 5.0
+"""Badness of an item without a mask that can be read; above the usual ones of masks, so that it comes early."""
+NO_MASK = Described((), ("no mask",), _WORST)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What is painted.
@@ -130,8 +135,11 @@ class Desk:
         return self.items[number]
 
     def described(self, number: int) -> Described:
-        """Return what is said of the mask of an item as it is now."""
-        return self.kind.describe(self.items[number])
+        """Return what is said of the mask of an item as it is now; of one that cannot be read, why."""
+        try:
+            return self.kind.describe(self.items[number])
+        except InputError as error:
+            return Described((), (error.as_one().what,), _WORST)
 
     def facts(self, number: int, described: Described) -> ItemFacts:
         """Return what the page is told about an item before it is drawn."""
@@ -207,7 +215,7 @@ class Desk:
         item = self.item(number)
         path = caption_path(item.photo, DEFAULT_EXTENSION)
         try:
-            content = text.strip().encode()
+            content = text.strip().encode() + b"\n"
         except UnicodeEncodeError as error:
             raise InputError("the caption is not text", where=[path]) from error
         if len(content) > MOST_CAPTION:
@@ -218,7 +226,7 @@ class Desk:
                 raise ChangedError("the caption was changed by another page or program", where=[path])
             if there is not None:
                 self.keep_copy(path)
-            atomic.write_bytes(path, content + b"\n")
+            atomic.write_bytes(path, content)
             self.captioned.add(number)
 
     def refuse_changed(self, item: RetouchItem, expected: str) -> None:

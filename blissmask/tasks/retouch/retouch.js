@@ -41,7 +41,11 @@ const retouch = (() => {
   }
 
   async function pictures(item, { isLarge }) {
-    if (isLarge) await saved();
+    if (isLarge) {
+      release();
+      element("caption").disabled = true;
+      await saved();
+    }
     const told = await ask(pathOf(item, isLarge ? "pictures?large" : "pictures"));
     if (isLarge) item.version = told.version;
     return told.pictures.map(sheet.blobOf);
@@ -121,9 +125,15 @@ const retouch = (() => {
     people = null;
     stroke = null;
     element("caption").value = item.caption ?? "";
-    if (!waiting) say("");
+    element("caption").disabled = false;
+    if (!waiting && !hasFailed) say("");
     showTools();
     if (HAS_PEOPLE) findPeople(item);
+  }
+
+  /** Whether the item that was opened last is the one that is seen: the next one may still be loading, or fail to. */
+  function isShown() {
+    return work !== null && sheet.large?.item === work.item;
   }
 
   async function findPeople(item) {
@@ -144,13 +154,10 @@ const retouch = (() => {
 
   /** Return where an event is on the photo, in pixels of the labels. */
   function placeOf(event) {
-    const box = element("large-picture").getBoundingClientRect();
+    const [across, down] = shareOf(event);
     const { left, top, share } = sheet.part;
     const { width, height } = work.labels;
-    return [
-      (left + ((event.clientX - box.left) / box.width) * share) * width,
-      (top + ((event.clientY - box.top) / box.height) * share) * height,
-    ];
+    return [(left + across * share) * width, (top + down * share) * height];
   }
 
   /** Return how many pixels of the labels a point of the screen is. */
@@ -220,10 +227,11 @@ const retouch = (() => {
     }
     if (!changes.length) return;
     const places = Uint32Array.from(changes);
+    const at = (values) => Uint8Array.from(places, (place) => values[place]);
     work.done.push({
       places,
-      before: { labels: places.map((at) => before.labels[at]), touched: places.map((at) => before.touched[at]) },
-      after: { labels: places.map((at) => labels.values[at]), touched: places.map((at) => touched[at]) },
+      before: { labels: at(before.labels), touched: at(before.touched) },
+      after: { labels: at(labels.values), touched: at(touched) },
     });
     if (work.done.length > MOST_UNDO) work.done.shift();
     work.undone = [];
@@ -245,7 +253,7 @@ const retouch = (() => {
   }
 
   function replay(from, to, which) {
-    const change = from?.pop();
+    const change = isShown() ? from.pop() : undefined;
     if (!change) return;
     to.push(change);
     change.places.forEach((at, index) => {
@@ -257,6 +265,7 @@ const retouch = (() => {
 
   /** Give every pixel weight 0: training leaves such an item out. */
   function leaveOut() {
+    if (!isShown()) return;
     const before = begin();
     for (let at = 0; at < work.touched.length; at++) put(at, 0);
     finish(before);
@@ -276,6 +285,7 @@ const retouch = (() => {
 
   /** Tell the server who is, or is not, the subject; person 0 takes all answers back. */
   function choose(person, isSubject) {
+    if (!isShown()) return;
     const mine = work;
     later(async () => {
       const told = await post(pathOf(mine.item, "person"), { person, is_subject: isSubject, expected: mine.version });
@@ -360,7 +370,7 @@ const retouch = (() => {
   // --- Pointer and keys -----------------------------------------------------------------------------------------
 
   function press(event) {
-    if (!work || sheet.large?.item !== work.item) return;
+    if (!isShown()) return;
     element("large-picture").setPointerCapture(event.pointerId);
     event.preventDefault();
     element("large").focus();
@@ -551,7 +561,7 @@ const retouch = (() => {
         button("−", "Smaller (-, Ctrl and wheel)", () => zoom(0.8)),
         button("+", "Larger (+, Ctrl and wheel)", () => zoom(1.25)),
         button("Whole", "The whole photo (0)", () => move(0, 0, 1)),
-        button("Leave out", "Weight 0 everywhere: training leaves the photo out", leaveOut, "leave-out"),
+        button("Leave out", "Weight 0 everywhere: training leaves the photo out", leaveOut),
       ),
     );
     if (HAS_PEOPLE) {
@@ -633,7 +643,7 @@ const retouch = (() => {
     canvas.addEventListener("wheel", wheel, { passive: false });
     document.addEventListener("keydown", key, true);
     window.addEventListener("beforeunload", (event) => {
-      if (waiting) event.preventDefault();
+      if (waiting || hasFailed) event.preventDefault();
     });
     showTools();
     noticeOtherTabs();
@@ -641,11 +651,15 @@ const retouch = (() => {
 
   async function endRun() {
     await saved();
+    if (hasFailed && !confirm("The last change was not saved. End the command all the same?")) return;
+    const what = hasFailed ? "Finished; the last change was not saved." : "Finished: everything is saved.";
+    hasFailed = false;
+    // The server may be gone before it has answered.
     await post("finish", {}).catch(() => {});
-    document.body.replaceChildren(sheet.made("p", "nothing", "Finished: everything is saved, and this page can be closed."));
+    document.body.replaceChildren(sheet.made("p", "nothing", `${what} This page can be closed.`));
   }
 
-  return { start, saved, tool, get work() { return work; }, get isSaving() { return waiting > 0; } };
+  return { start, get work() { return work; }, get isSaving() { return waiting > 0; } };
 })();
 
 document.addEventListener("DOMContentLoaded", retouch.start);

@@ -29,8 +29,8 @@ from blissmask.tasks.retouch.desk import CARD_SIDE, SIDE, Desk, most_bytes_of_ed
 from blissmask.tasks.retouch.door import ADDRESS, App, Door, TooLargeError, body_of, new_token
 from blissmask.tasks.retouch.retouch_page import page_of, policy_of
 
-_LONGEST_JSON = 4 * MOST_CAPTION + 2**16
-"""Bytes of a JSON body: a caption in it, each of whose letters may be written with up to six, and what was there."""
+_LONGEST_JSON = 2 * 6 * MOST_CAPTION + 2**16
+"""Bytes of a JSON body: a caption and the one it replaces, each byte of which may be written with six; and a rest."""
 _LOOKS_PER_SECOND = 10
 _SECONDS_TO_START = 30.0
 """A server that is not up by then never will be; it takes a tenth of a second."""
