@@ -1,6 +1,6 @@
 """Show what `apply` kept and what it removed: the subject's tiers over the photo, and bystanders in another colour.
 
-Of a clip, its middle frame is shown. H, W: rows and columns.
+Of a clip, the middle one of its masks is shown. H, W: rows and columns.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def is_frame(item: PlannedItem) -> bool:
 
 
 def shown_items(items: Sequence[PlannedItem]) -> list[PlannedItem]:
-    """Return the masks of photos, and of each clip the mask in the middle; those that fail have no output to show."""
+    """Return the masks of photos, and of each clip the mask in the middle."""
     photos = [item for item in items if not is_frame(item)]
     clips: dict[Path, list[PlannedItem]] = {}
     for item in items:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config
-from blissmask.dataset.captions import caption_of, zoom_caption
+from blissmask.dataset.captions import caption_of, fill_in, words_for, zoom_caption
 from blissmask.dataset.frame_source import read_rgb
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask
-from blissmask.errors import Problem, UsageError
+from blissmask.errors import InputError, Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import PLAIN, fit_size, shrink, tier_labels
 from blissmask.media.sheets.card import Card, Measure, SheetText
@@ -106,9 +106,16 @@ def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]]
     )
 
 
-def _caption(entry: LatentEntry) -> str:
-    section = entry.dataset.section
-    return zoom_caption(entry.item, caption_of(entry.item, section.caption_style or "text"), section)
+def _caption(entry: LatentEntry) -> str | None:
+    """Return the caption as it is trained, or why it cannot be read; None without one, as ``--latents-only`` allows."""
+    section, path = entry.dataset.section, entry.item.caption_path
+    if path is not None and not path.exists():
+        return None
+    try:
+        caption = caption_of(entry.item, section.caption_style or "text")
+    except InputError as error:
+        return f"({error.as_one().what})"
+    return zoom_caption(entry.item, fill_in(caption, words_for(section)), section)
 
 
 def _name(entry: LatentEntry) -> str:

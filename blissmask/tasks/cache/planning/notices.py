@@ -175,7 +175,7 @@ def _zooms(scanned: Scanned) -> list[Problem]:
         return []
     if scanned.dataset.kind is MediaKind.VIDEO:
         return [Problem("`zoom` is for photos; videos are trained whole", (), "")]
-    if not any(entry.has_mask for entry in scanned.entries):
+    if scanned.entries and not any(entry.has_mask for entry in scanned.entries):
         return [Problem("`zoom` needs masks, and this data set has none", (), "set `mask_directory` or `alpha_mask`")]
     return []
 

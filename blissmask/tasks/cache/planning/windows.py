@@ -38,14 +38,14 @@ def place_windows(found: Scanned, jobs: int, *, force: bool) -> list[MaskCheck]:
 
 
 def add_zoom_texts(found: Scanned, zoomed: Sequence[LatentEntry], *, force: bool) -> None:
-    """Add the captions of zooms to the texts of their data set.
+    """Add the captions of zooms to the texts of their data set, but for items that cannot be read.
 
     Raises:
-        InputError: a caption cannot be read, or a photo has the name of a zoom.
+        InputError: a photo has the name of a zoom.
     """
-    without = {item.media.path for item in found.without_caption}
+    unreadable = {item.media.path for item, _ in found.unreadable}
     for entry in zoomed:
-        if entry.item.media.path not in without:
+        if entry.item.media.path not in unreadable:
             scan_text(entry.item, found, force=force)
     problems = shared_paths([*found.entries, *zoomed], found.texts)
     if problems:

@@ -51,7 +51,7 @@ def subject_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
                 yield _few_cells(entry, across, fix)
     if larger:
         # The size that is enough for all, so that many photos make one remark.
-        width, height = max(sides for _, _, sides in larger)
+        width, height = (max(sides[axis] for _, _, sides in larger) for axis in (0, 1))
         for entry, across, _ in larger:
             yield _few_cells(entry, across, f"set `resolution = [{width}, {height}]` or more")
 
