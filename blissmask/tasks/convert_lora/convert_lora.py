@@ -188,7 +188,8 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
         ("alpha / rank", _counted(before.scales), _counted(after.scales)),
         ("file", str(plan.source), str(plan.target)),
     ]
-    rows += [(plan.combination.kind or "", str(path), "") for path in paths[1:] if plan.combination is not None]
+    if plan.combination is not None:
+        rows += [(plan.combination.kind or "", str(path), "") for path in paths[1:]]
     rows += _kept_rows(made.kept)
     summary.written = 1
     summary.details |= {"files": [str(plan.target)], "layers": after.layers, "lora_format": after.file_format}

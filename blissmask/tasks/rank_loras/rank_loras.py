@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blissmask.errors import InputError, ModelError, StoppedError
+from blissmask.errors import InputError, ModelError, StoppedError, UsageError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_image
@@ -92,13 +92,22 @@ def run(plan: RankPlan, context: RunContext) -> Summary:
 
 
 def _open(plan: RankPlan, context: RunContext) -> _Ranker:
-    """Load what draws and measures."""
+    """Load what draws and measures.
+
+    Raises:
+        UsageError: no photo shows the subject's face, and nothing is held out.
+    """
     training = plan.training
     device = find_device(training.config.model.device)
     learner_plan = learner_plan_of(training, device)
     # Encoders first, as in a training: they need the memory that the denoisers take.
     previews = open_previews(training, plan.previews, learner_plan, context)
     meter = None if training.likeness is None else open_meter(training.likeness, context)
+    if meter is None and not training.data.held_out:
+        raise UsageError(
+            "there is nothing to rank by: no photo shows one clear face of the subject, and nothing is held out",
+            fix="name other photos with `--likeness-reference`, or set `validation_split` as for the training",
+        )
     store = open_store(training)
     first = collate([store.item(position) for position in training.data.order.indices(0)], 0)
     context.reporter.emit(PhaseStarted("Loading the model", None))

@@ -62,14 +62,15 @@ def _draw_picture(canvas: Image.Image, picture: Path | None, corner: tuple[int, 
     if picture is None:
         canvas.paste(_NONE, (*corner, corner[0] + _BOX, corner[1] + _BOX))
         return
-    rgb_HW3 = _first_frame(picture)
+    rgb_HW3 = _middle_frame(picture)
     size_wh = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (_BOX, _BOX))
     canvas.paste(Image.fromarray(shrink(rgb_HW3, size_wh)), corner)
 
 
-def _first_frame(picture: Path) -> NDArray[np.uint8]:
+def _middle_frame(picture: Path) -> NDArray[np.uint8]:
     if picture.suffix == ".png":
         return read_image(picture).rgb_HW3
+    # We wrote the clip, so the frames that its container states are there.
     return next(read_frames(picture, [read_info(picture).frame_count // 2]))
 
 

@@ -56,6 +56,11 @@ def save_curve(log: Path, path: Path, *, title: str) -> Problem | None:
     return None
 
 
+def smoothing_length(lines: Sequence[Mapping[str, float]]) -> float:
+    """Return over how many steps lines are smoothed: a fortieth of the run, at least 5; by eye, its shape stays."""
+    return max(5.0, len(lines) / 40)
+
+
 def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[np.uint8]:
     """Draw loss, smoothed loss, loss per region and learning rate over the steps, as RGB (height, 1200, 3).
 
@@ -63,7 +68,7 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
         lines: of the step log; at least one has a ``loss``.
         title: at the top.
     """
-    length = max(5.0, len(lines) / 40)
+    length = smoothing_length(lines)
     loss = _points(lines, "loss")
     panels = [Panel("Loss", tuple(_loss_lines(lines, loss, length)), height=300)]
     prior = _points(lines, "prior/loss")

@@ -91,7 +91,7 @@ def _read(steps: Sequence[Mapping[str, Tensor | float]]) -> list[dict[str, float
 
 
 class StepLog:
-    """One JSON line per step in a file beside the LoRA.
+    """JSON lines in a file beside the LoRA: one for each step, and one more where something was measured after it.
 
     The same run writes the same bytes, so the lines hold no time.
 

@@ -67,7 +67,7 @@ def forecast(config: Config, command: str) -> Explanation:
         ("family", f"{family.name}, {family.task_name}"),
         ("denoiser, as published", " and ".join(f"{_weights(size) / 1e9:.1f} billion weights" for size in sizes)),
         ("trained at", f"{width} x {height}{clip}, {micro.tokens} tokens, {counted(micro.items, 'item')} at a time"),
-        ("steps", str(config.train.max_train_steps)),
+        _length(config),
         ("operations per step", f"{_work(config, sizes[0], micro, recomputes=True):.2g}"),
     ]
     tables = [Table("Forecast", ("setting", "value"), tuple(rows))]
@@ -80,6 +80,13 @@ def forecast(config: Config, command: str) -> Explanation:
         warnings=[Problem(what, (), _ASSUMPTIONS)],
         details={"operations_per_step": _work(config, sizes[0], micro, recomputes=True)},
     )
+
+
+def _length(config: Config) -> tuple[str, str]:
+    """Return how long is trained; how many steps epochs have is known with the items."""
+    if config.train.max_train_epochs:
+        return "epochs", str(config.train.max_train_epochs)
+    return "steps", str(config.train.max_train_steps)
 
 
 def is_cached(config: Config) -> bool:
@@ -118,7 +125,7 @@ def card_table(config: Config, sizes: Sequence[ModelSize], micro: Micro, given: 
                 f"{estimate(sizes, options, load) / _GIB:.0f} GiB",
                 f"{resting_bytes(sizes, (), options, load) / _GIB:.0f} GiB",
                 f"{seconds:.2g} s",
-                hours_text(seconds * config.train.max_train_steps),
+                "" if config.train.max_train_epochs else hours_text(seconds * config.train.max_train_steps),
             )
         )
     columns = ("GPU", "Picked", "Needs", "CPU memory", "A step", "All steps")

@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from blissmask.storage import atomic
 from blissmask.storage.ordinary import open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
 from blissmask.tasks.run.wording import bytes_text
-from blissmask.tasks.train.curve import save_curve, smoothed
+from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.record.metrics import read_log
@@ -125,7 +126,7 @@ def _curve(plan: TrainPlan) -> Iterator[str]:
     if curve.is_file():
         about = "The loss over the steps, the loss of each part of the pictures, and the learning rate"
         # Its time in the link, so that a browser loads a curve that was redrawn.
-        link = f"{html.escape(curve.name)}?{curve.stat().st_mtime_ns}"
+        link = f"{html.escape(quote(curve.name))}?{curve.stat().st_mtime_ns}"
         yield f'<img src="{link}" alt="{about}" width=1200>'
 
 
@@ -147,7 +148,7 @@ def _smoothed_losses(log: Log) -> dict[int, float]:
     if not lines:
         return {}
     points = (np.array([line["step"] for line in lines]), np.array([line["loss"] for line in lines]))
-    steps, means = smoothed(points, max(5.0, len(log) / 40))
+    steps, means = smoothed(points, smoothing_length(log))
     return {int(step): float(mean) for step, mean in zip(steps, means, strict=True)}
 
 
@@ -190,7 +191,7 @@ def _when(label: str) -> str:
 def _picture(path: Path | None, prompt: str) -> str:
     if path is None:
         return ""
-    link, text = html.escape(f"sample/{path.name}"), html.escape(prompt, quote=True)
+    link, text = html.escape(f"sample/{quote(path.name)}"), html.escape(prompt, quote=True)
     if path.suffix == ".mp4":
         return f'<video src="{link}" controls loop muted preload=metadata></video>'
     return f'<a href="{link}"><img src="{link}" alt="{text}" loading=lazy></a>'
