@@ -1,7 +1,5 @@
 """Items that are unlike the others, by their losses with a LoRA and without."""
 
-import pytest
-
 from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, judge, percent
 
 
@@ -60,4 +58,4 @@ def test_a_little_less_than_nothing_is_no_percent():
 def test_the_worst_remark_stands_first():
     (first, *_) = judge([*usual(), item("anne", learned=0.2, face=-3.0)])
     assert first.remarks[0].startswith("less of the face")
-    assert first.badness == pytest.approx(max(first.badness, 3.5))
+    assert first.badness >= 3.5
