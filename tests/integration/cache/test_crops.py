@@ -310,3 +310,17 @@ def test_a_face_of_few_pixels_is_named_as_such(large):
 def test_a_head_that_the_crop_cuts_is_named(wide):
     save(wide / "masks" / "wide.png", person(WIDE, 40, width=100))
     assert "whose crop cuts the subject's head" in told(plan(wide, **masked(wide)))
+
+
+def test_captions_alone_are_cached_without_a_word_about_masks(large):
+    found = plan(large, **masked(large), zoom=["face"], cache={"text_only": True})
+    assert not [problem for problem in found.warnings if "needs masks" in problem.what]
+
+
+def test_a_caption_that_cannot_be_read_costs_its_photo_and_not_the_plan(large):
+    shutil.copy(large / "photos" / "a.png", large / "photos" / "b.png")
+    shutil.copy(large / "masks" / "a.png", large / "masks" / "b.png")
+    (large / "photos" / "b.txt").write_bytes(b"\xff\xfe\xff")
+    found = plan(large, **masked(large), zoom=["face"])
+    assert [item.key.rpartition("/")[2] for item in found.items if item.action is Action.FAIL] == ["b.png"]
+    assert [text.name for text in found.texts] == [f"{stem}_{CACHE_SUFFIX}_te.safetensors" for stem in ("a", "a-face")]
