@@ -18,6 +18,8 @@ from blissmask.ui import problems
 from blissmask.ui.console import err
 
 STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
+_SHOW_CURSOR = "\x1b[?25h"
+"""What turns a terminal's cursor on (DECTCEM of the VT220)."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -68,8 +70,11 @@ def _end_at_once(number: int) -> None:
     long; and in the middle of an import it may be lost. What is written is whole or hidden, and the kernel frees the
     locks.
     """
-    problems.show_note(STOPPED_AT_ONCE)
-    err().show_cursor()
+    # Not through the console: the signal may have come while that was in the middle of a line, and what is printed now
+    # would wait for the end of it. The progress in a terminal ends without a line break, and hides the cursor.
+    line = f"\n{STOPPED_AT_ONCE}\n{_SHOW_CURSOR}" if err().is_terminal else f"{STOPPED_AT_ONCE}\n"
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), line.encode())
     os._exit(128 + number)
 
 

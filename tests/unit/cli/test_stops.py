@@ -51,6 +51,20 @@ def test_a_signal_before_there_is_work_ends_at_once_and_quietly(number):
     assert err == "stopped at once; run the same command again to continue\n"
 
 
+def test_a_signal_in_the_middle_of_a_line_is_answered_too():
+    code = """
+        import os, signal
+        from blissmask.cli.stops import stopping
+        from blissmask.ui.console import err
+        with stopping(), err():
+            err().print("warning: half of")
+            os.kill(os.getpid(), signal.SIGINT)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130
+    assert ended.stderr == "stopped at once; run the same command again to continue\n"
+
+
 def signal_twice(process, first, second):
     process.send_signal(first)
     while "saving" not in process.stderr.readline():
