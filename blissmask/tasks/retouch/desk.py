@@ -44,6 +44,8 @@ CARD_SIDE = 416
 """Longer side of the photo on a card: twice what is seen, for screens with two pixels per point."""
 UNTOUCHED = 255
 """Stands for a pixel that was not painted on, in what the page sends; labels are far below."""
+LEFT_OUT = 254
+"""Stands for a pixel with the value 0, which no label need have: a background may be given another value."""
 _PHOTOS_KEPT = 256
 """Photos that are kept as they are shown, 30 to 200 kB each: a stroke shows its item anew, and decoding is slow."""
 NO_FILE = "none"
@@ -81,7 +83,7 @@ class Kind:
     """What is painted.
 
     Attributes:
-        values: the grey value of each label, from 0, which is what is not learned.
+        values: the grey value of each label, from 0, which is the background.
         labels_of: turns a mask into labels at a size.
         describe: says what a mask is like.
     """
@@ -93,10 +95,11 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Photo, labels and latent grid of an item, and the version of the mask that they show."""
+    """Photo, labels and latent grid of an item, the version of the mask that they show, and the caption."""
 
     pictures: tuple[PackedPicture, PackedPicture, PackedPicture]
     version: str
+    caption: str | None
 
 
 class Desk:
@@ -164,7 +167,8 @@ class Desk:
             version = self._remember(number)
             grey_HW = self._grey(number, version)
         labels = deflate_values(self.kind.labels_of(grey_HW, photo.size_wh))
-        return Shown((photo, labels, pack_grid(latent_grid(to_weights(grey_HW), self._area))), version)
+        grid = pack_grid(latent_grid(to_weights(grey_HW), self._area))
+        return Shown((photo, labels, grid), version, caption_beside(item.photo))
 
     def grid(self, number: int) -> PackedPicture:
         """Return the latent grid of a mask as it is now."""
@@ -261,7 +265,7 @@ class Desk:
     def _grey(self, number: int, version: str) -> NDArray[np.uint8]:
         if version == NO_FILE:
             width, height = self.items[number].size_wh
-            return np.zeros((height, width), np.uint8)
+            return np.full((height, width), self.kind.values[0], np.uint8)
         return read_grey(self._base(number, version))
 
     def _inflated(self, item: RetouchItem, edits: bytes) -> NDArray[np.uint8]:
@@ -275,7 +279,7 @@ class Desk:
         if len(inflated) != width * height:
             raise InputError("the page sent edits of another size than its picture")
         edits_HW = np.frombuffer(inflated, np.uint8).reshape(height, width)
-        if not np.isin(edits_HW, [*range(len(self.kind.values)), UNTOUCHED]).all():
+        if not np.isin(edits_HW, [*range(len(self.kind.values)), LEFT_OUT, UNTOUCHED]).all():
             raise InputError("the page sent values that are no labels")
         return edits_HW
 
@@ -284,7 +288,9 @@ class Desk:
         grey_HW = self._grey(number, base).copy()
         labels_HW = resize_labels(edits_HW, (grey_HW.shape[1], grey_HW.shape[0]))
         touched_HW = labels_HW != UNTOUCHED
-        grey_HW[touched_HW] = np.array(self.kind.values, np.uint8)[labels_HW[touched_HW]]
+        value_of = np.zeros(UNTOUCHED, np.uint8)
+        value_of[: len(self.kind.values)] = self.kind.values
+        grey_HW[touched_HW] = value_of[labels_HW[touched_HW]]
         note = None if base == NO_FILE else read_note(self._base(number, base))
         write_png_grey(item.mask, grey_HW, note=None if note is None else note.content, edited=True)
 

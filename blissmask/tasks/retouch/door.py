@@ -4,22 +4,34 @@ A server on this machine can be reached by every program on it and by every page
 address holds a random token; the host must be named by the number and port that the server listens on (a page whose
 name was made to lead here names another one: DNS rebinding); and what another page's script or form sends comes with
 the origin of that page. Bodies are read up to a limit.
+
+Other accounts of the machine see with which arguments a program was started, the browser among them. So a browser is
+not started with the token but with an address that is good for one visit, and leads on to a token of its own.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 ADDRESS = "127.0.0.1"
 """The only address that is listened on: nothing outside this machine reaches it."""
 
 _TYPES = ("application/json", "application/octet-stream")
 """What our page sends; neither is a type that a form of another page can send without asking first."""
+
+SECONDS_TO_VISIT = 120.0
+"""How long the address is good that a browser is started with: a browser on a slow machine takes half a minute."""
+_VISITED = (
+    "This address was good for one visit, and was visited before or is too old. What it led to is shut.\n"
+    "Open the address that the command printed. If that was not you, another account of this machine looked for it.\n"
+)
+_NEVER_KEPT = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,6 +48,28 @@ def new_token() -> str:
     return secrets.token_urlsafe(16)
 
 
+class OneVisit:
+    """A word that is swapped for a token once, within :data:`SECONDS_TO_VISIT`.
+
+    Whoever reads it where the browser was started may come before the browser does. So a second visit takes back the
+    token that the first one was given: the browser's visit then shuts the other one out, and says so.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.word = new_token()
+        self.token: str | None = None
+        self._now, self._ends = now, now() + SECONDS_TO_VISIT
+        self._is_over = False
+
+    def swap(self) -> str | None:
+        """Return the token of the first visit; None for a second or a late one, after which no token is valid."""
+        if self._is_over or self.token is not None or self._now() > self._ends:
+            self.token, self._is_over = None, True
+        else:
+            self.token = new_token()
+        return self.token
+
+
 class Door:
     """Lets requests of our own page through to an application, with the token taken off their path.
 
@@ -43,10 +77,11 @@ class Door:
         app: what answers them.
         token: the first part of every path.
         port: the port that is listened on.
+        visit: what a browser is started with, which leads on to a token of its own.
     """
 
-    def __init__(self, app: App, *, token: str, port: int) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: App, *, token: str, port: int, visit: OneVisit) -> None:
+        self._app, self._token, self._visit = app, token, visit
         self._host = f"{ADDRESS}:{port}"
         self._origin = f"http://{self._host}"
 
@@ -54,9 +89,13 @@ class Door:
         """Answer one request; what is refused gets no word of what is here."""
         if scope["type"] != "http":
             return
-        status = self._refusal(Request(scope))
+        request = Request(scope)
+        status = self._refusal(request)
         if status:
             await Response(status_code=status)(scope, receive, send)
+            return
+        if _is(self._visit.word, request):
+            await self._led_on(request)(scope, receive, send)
             return
         inside = {**scope, "path": "/" + scope["path"].split("/", 2)[2]}
         inside["raw_path"] = inside["path"].encode()
@@ -67,8 +106,8 @@ class Door:
         headers = request.headers
         if headers.getlist("host") != [self._host]:
             return 421
-        parts = request.scope["path"].split("/", 2)
-        if len(parts) < 3 or not secrets.compare_digest(parts[1].encode(), self._token.encode()):
+        tokens = [token for token in (self._token, self._visit.token, self._visit.word) if token is not None]
+        if not any(_is(token, request) for token in tokens):
             return 404
         origins = headers.getlist("origin")
         if any(origin != self._origin for origin in origins):
@@ -83,6 +122,21 @@ class Door:
         if not origins:
             return 403
         return 0 if headers.get("content-type") in _TYPES else 415
+
+    def _led_on(self, request: Request) -> Response:
+        """Answer a visit to the address that a browser is started with."""
+        if request.method != "GET":
+            return Response(status_code=405)
+        token = self._visit.swap()
+        if token is None:
+            return PlainTextResponse(_VISITED, status_code=410)
+        return RedirectResponse(f"/{token}/", status_code=303, headers=_NEVER_KEPT)
+
+
+def _is(token: str, request: Request) -> bool:
+    """Return whether the first part of a path is a token, in a time that says nothing about it."""
+    parts = request.scope["path"].split("/", 2)
+    return len(parts) == 3 and secrets.compare_digest(parts[1].encode(), token.encode())
 
 
 async def body_of(request: Request, limit: int) -> bytes:

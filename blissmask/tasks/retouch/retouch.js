@@ -6,7 +6,7 @@
 "use strict";
 
 const retouch = (() => {
-  const { numbers, untouched: UNTOUCHED, people: HAS_PEOPLE } = sheet.facts.retouch;
+  const { numbers, untouched: UNTOUCHED, leftOut: LEFT_OUT, people: HAS_PEOPLE } = sheet.facts.retouch;
   const element = (id) => document.getElementById(id);
   const MOST_ZOOM = 16;
   const SIZES = [2, 400]; // diameter of the brush, in points of the screen
@@ -17,6 +17,7 @@ const retouch = (() => {
   let stroke = null; // what is being painted: {before, label, last, box}
   let pan = null;
   let people = null; // who is in the photo: {labels, count, places}
+  let remaking = 0; // how many answers are awaited that bring the open item another mask
 
   // --- Asking the server ----------------------------------------------------------------------------------------
 
@@ -47,7 +48,7 @@ const retouch = (() => {
       await saved();
     }
     const told = await ask(pathOf(item, isLarge ? "pictures?large" : "pictures"));
-    if (isLarge) item.version = told.version;
+    if (isLarge) Object.assign(item, { version: told.version, caption: told.caption });
     return told.pictures.map(sheet.blobOf);
   }
 
@@ -66,6 +67,21 @@ const retouch = (() => {
       () => settle("Saved"),
       (error) => settle(error.message, error),
     );
+  }
+
+  /** Do something later that brings the open item another mask. Until then it is not painted on: that would be lost. */
+  function remake(action) {
+    setRemaking(1);
+    later(() => action().finally(() => setRemaking(-1)));
+    if (!hasFailed) say("The mask is made anew …");
+  }
+
+  function setRemaking(by) {
+    remaking += by;
+    element("stage").toggleAttribute("data-busy", remaking > 0);
+    element("stage").setAttribute("aria-busy", remaking > 0);
+    showTools();
+    showBrush();
   }
 
   function settle(text, error) {
@@ -124,7 +140,8 @@ const retouch = (() => {
     sheet.part = sheet.WHOLE;
     people = null;
     stroke = null;
-    element("caption").value = item.caption ?? "";
+    showCaption(item);
+    tellRefused("");
     element("caption").disabled = false;
     if (!waiting && !hasFailed) say("");
     showTools();
@@ -134,6 +151,11 @@ const retouch = (() => {
   /** Whether the item that was opened last is the one that is seen: the next one may still be loading, or fail to. */
   function isShown() {
     return work !== null && sheet.large?.item === work.item;
+  }
+
+  /** Whether the item that is seen may be changed: no other mask of it is on its way. */
+  function mayChange() {
+    return isShown() && !remaking;
   }
 
   async function findPeople(item) {
@@ -253,7 +275,7 @@ const retouch = (() => {
   }
 
   function replay(from, to, which) {
-    const change = isShown() ? from.pop() : undefined;
+    const change = mayChange() ? from.pop() : undefined;
     if (!change) return;
     to.push(change);
     change.places.forEach((at, index) => {
@@ -263,11 +285,12 @@ const retouch = (() => {
     after();
   }
 
-  /** Give every pixel weight 0: training leaves such an item out. */
+  /** Give every pixel weight 0, also where the background has another one: training leaves such an item out. */
   function leaveOut() {
-    if (!isShown()) return;
+    if (!mayChange()) return;
     const before = begin();
-    for (let at = 0; at < work.touched.length; at++) put(at, 0);
+    work.labels.values.fill(0);
+    work.touched.fill(LEFT_OUT);
     finish(before);
   }
 
@@ -285,21 +308,28 @@ const retouch = (() => {
 
   /** Tell the server who is, or is not, the subject; person 0 takes all answers back. */
   function choose(person, isSubject) {
-    if (!isShown()) return;
+    if (!mayChange()) return;
     const mine = work;
-    later(async () => {
-      const told = await post(pathOf(mine.item, "person"), { person, is_subject: isSubject, expected: mine.version });
+    remake(async () => {
+      const before = mine.version;
+      const told = await post(pathOf(mine.item, "person"), { person, is_subject: isSubject, expected: before });
       await changed(mine, told);
-      if (mine === work) await reopen();
+      if (mine === work) await reopen(before);
     });
   }
 
-  /** Show the item as its file is now. */
-  async function reopen() {
+  function takeAnew() {
+    if (mayChange()) remake(() => reopen(work.version));
+  }
+
+  /** Show the item as its files are now; a mask that is still the version `seen` keeps its strokes. */
+  async function reopen(seen) {
     const { item } = work;
     const told = await ask(pathOf(item, "pictures?large"));
     const labels = await sheet.valuesOf(sheet.blobOf(told.pictures[1]));
     if (work.item !== item) return;
+    takeCaption(item, told.caption);
+    if (told.version === seen) return say("");
     work.labels.values.set(labels.values);
     work.touched.fill(UNTOUCHED);
     Object.assign(work, { base: told.version, version: told.version, done: [], undone: [] });
@@ -378,7 +408,7 @@ const retouch = (() => {
       pan = { from: shareOf(event), part: sheet.part };
       return;
     }
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !mayChange()) return;
     if (tool.name === "only" || tool.name === "not") return choosePerson(event, tool.name === "only");
     const place = placeOf(event);
     const before = begin();
@@ -451,7 +481,7 @@ const retouch = (() => {
   function showBrush(event) {
     if (event) pointer = { x: event.clientX, y: event.clientY };
     const ring = element("brush-ring");
-    ring.hidden = !pointer || tool.name !== "brush";
+    ring.hidden = !pointer || tool.name !== "brush" || remaking > 0;
     if (ring.hidden) return;
     const stage = element("stage").getBoundingClientRect();
     ring.style.width = ring.style.height = `${tool.size}px`;
@@ -542,7 +572,7 @@ const retouch = (() => {
     const saved = sheet.made("span", "", "");
     saved.id = "saved";
     saved.setAttribute("role", "status");
-    const again = button("Show it anew", "Show the mask as its file is now", () => later(reopen));
+    const again = button("Show it anew", "Show the mask as its file is now", takeAnew);
     again.id = "reopen";
     again.hidden = true;
     const who = sheet.made("span", "", "");
@@ -587,8 +617,8 @@ const retouch = (() => {
       const made = document.querySelector(`#retouch [data-tool=${name}]`);
       made?.setAttribute("aria-pressed", tool.name === name);
     }
-    document.querySelector("[data-tool=undo]").disabled = !work?.done.length;
-    document.querySelector("[data-tool=redo]").disabled = !work?.undone.length;
+    document.querySelector("[data-tool=undo]").disabled = !work?.done.length || remaking > 0;
+    document.querySelector("[data-tool=redo]").disabled = !work?.undone.length || remaking > 0;
     element("stage").dataset.tool = tool.name;
   }
 
@@ -609,6 +639,30 @@ const retouch = (() => {
     return area;
   }
 
+  function makeRefused() {
+    const made = sheet.made("p", "remarks", "");
+    made.id = "refused";
+    return made;
+  }
+
+  function showCaption(item) {
+    element("caption").value = item.caption ?? "";
+  }
+
+  function tellRefused(text) {
+    element("refused").textContent = text && `Not saved, to copy from: ${text}`;
+  }
+
+  /** Show the caption as its file is now; one that was written here and refused stays to be read. */
+  function takeCaption(item, caption) {
+    const area = element("caption");
+    const isTyped = area.value.trim() !== (item.caption ?? "");
+    if (isTyped && area === document.activeElement) return; // it is still being written
+    item.caption = caption;
+    if (isTyped) tellRefused(area.value.trim());
+    showCaption(item);
+  }
+
   // --- Another tab ----------------------------------------------------------------------------------------------
 
   function noticeOtherTabs() {
@@ -623,7 +677,7 @@ const retouch = (() => {
   function start() {
     Object.assign(sheet, { pictures, opened, drawn: drawPeople, failed: (error) => say(error.message, { isAlarm: true }) });
     element("side").prepend(makeTools());
-    element("large-caption").after(makeCaption());
+    element("large-caption").after(makeCaption(), makeRefused());
     const ring = sheet.made("div", "");
     ring.id = "brush-ring";
     ring.hidden = true;

@@ -7,7 +7,7 @@ from pathlib import Path
 from blissmask.media.sheets.card import SheetText
 from blissmask.media.sheets.html_page import content_policy, head_lines, json_block, page_file, sheet_facts
 from blissmask.storage.ordinary import read_text
-from blissmask.tasks.retouch.desk import UNTOUCHED, Desk
+from blissmask.tasks.retouch.desk import LEFT_OUT, UNTOUCHED, Desk
 
 
 def policy_of() -> str:
@@ -20,7 +20,7 @@ def page_of(desk: Desk, text: SheetText, *, has_people: bool) -> str:
     described = [desk.described(number) for number in range(len(desk.items))]
     numbers = sorted(range(len(desk.items)), key=lambda number: (-described[number].badness, desk.items[number].key))
     facts = sheet_facts([desk.facts(number, described[number]) for number in numbers], text)
-    facts["retouch"] = {"numbers": numbers, "untouched": UNTOUCHED, "people": has_people}
+    facts["retouch"] = {"numbers": numbers, "untouched": UNTOUCHED, "leftOut": LEFT_OUT, "people": has_people}
     lines = [
         *head_lines(text, policy=policy_of(), style=_style()),
         json_block("sheet", facts),

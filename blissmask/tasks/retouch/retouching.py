@@ -103,11 +103,11 @@ def retouch(
     with tempfile.TemporaryDirectory(prefix="blissmask-retouch-") as folder:
         desk = Desk(retouched, kind, Path(folder), training_area=training_area)
         finder = None if people is None else people(desk)
-        with serving(desk, text, finder, finished.set) as address:
-            context.reporter.emit(Noted(f"open {address} in a browser"))
+        with serving(desk, text, finder, finished.set) as served:
+            context.reporter.emit(Noted(f"open {served.address} in a browser"))
             context.reporter.emit(Noted("all is saved at once; `Finish` there, or Ctrl-C here, ends the command"))
             if _has_screen():
-                webbrowser.open_new_tab(address)
+                webbrowser.open_new_tab(served.for_browser)
             while not finished.wait(_SECONDS_BETWEEN_LOOKS) and not context.stop_signal():
                 pass
         masks, captions = len(desk.retouched), len(desk.captioned)

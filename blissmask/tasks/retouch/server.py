@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import uvicorn
@@ -26,7 +27,7 @@ from blissmask.media.sheets.card import ItemFacts, SheetText
 from blissmask.media.sheets.html_page import as_text, item_facts
 from blissmask.storage.limits import MOST_CAPTION
 from blissmask.tasks.retouch.desk import CARD_SIDE, SIDE, Desk, most_bytes_of_edits
-from blissmask.tasks.retouch.door import ADDRESS, App, Door, TooLargeError, body_of, new_token
+from blissmask.tasks.retouch.door import ADDRESS, App, Door, OneVisit, TooLargeError, body_of, new_token
 from blissmask.tasks.retouch.retouch_page import page_of, policy_of
 
 _LONGEST_JSON = 2 * 6 * MOST_CAPTION + 2**16
@@ -99,7 +100,8 @@ class Pages:
         """Return photo, labels and grid of an item; with ``large``, as they are painted on."""
         side = SIDE if "large" in request.query_params else CARD_SIDE
         shown = await run_in_threadpool(self._desk.pictures, self._number(request), side=side)
-        return _json({"pictures": [as_text(picture) for picture in shown.pictures], "version": shown.version})
+        pictures = [as_text(picture) for picture in shown.pictures]
+        return _json({"pictures": pictures, "version": shown.version, "caption": shown.caption})
 
     async def show_people(self, request: Request) -> Response:
         """Return who is in a photo."""
@@ -189,7 +191,7 @@ async def _too_large(request: Request, error: Exception) -> Response:
     return Response(status_code=413, headers={"connection": "close"})
 
 
-def make_app(pages: Pages, *, token: str, port: int) -> App:
+def make_app(pages: Pages, *, token: str, port: int, visit: OneVisit) -> App:
     """Return the application behind its door."""
     inside = Starlette(routes=pages.routes(), exception_handlers={BlissmaskError: _refused, TooLargeError: _too_large})
 
@@ -202,24 +204,37 @@ def make_app(pages: Pages, *, token: str, port: int) -> App:
 
         await inside(scope, receive, send_guarded)
 
-    return Door(with_headers, token=token, port=port)
+    return Door(with_headers, token=token, port=port, visit=visit)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where a page is served.
+
+    Attributes:
+        address: to open by hand, with the token.
+        for_browser: to start a browser with, where other accounts see it: good for one visit.
+    """
+
+    address: str
+    for_browser: str
 
 
 @contextlib.contextmanager
-def serving(desk: Desk, text: SheetText, people: PeopleFinder | None, finish: Callable[[], None]) -> Iterator[str]:
-    """Serve the page in a thread of its own; yield its address.
+def serving(desk: Desk, text: SheetText, people: PeopleFinder | None, finish: Callable[[], None]) -> Iterator[Served]:
+    """Serve the page in a thread of its own; yield where.
 
     Raises:
         MachineError: no port can be opened.
     """
-    token = new_token()
+    token, visit = new_token(), OneVisit()
     try:
         listener = socket.create_server((ADDRESS, 0))
     except OSError as error:
         raise MachineError(f"no port can be opened on {ADDRESS}: {error.strerror or error}") from error
     with listener:
         port = listener.getsockname()[1]
-        app = make_app(Pages(desk, text, people, finish), token=token, port=port)
+        app = make_app(Pages(desk, text, people, finish), token=token, port=port, visit=visit)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -244,7 +259,7 @@ def serving(desk: Desk, text: SheetText, people: PeopleFinder | None, finish: Ca
         if not server.started:
             raise MachineError("the server of the page does not start")
         try:
-            yield f"http://{ADDRESS}:{port}/{token}/"
+            yield Served(f"http://{ADDRESS}:{port}/{token}/", f"http://{ADDRESS}:{port}/{visit.word}/")
         finally:
             server.should_exit = True
             thread.join()

@@ -14,6 +14,7 @@ import pytest
 
 from blissmask.config.model import Config
 from blissmask.tasks.masks import retouch
+from blissmask.tasks.retouch.door import SECONDS_TO_VISIT, OneVisit
 from tests.builders.pictures import mask_folder, photo_folder, tree
 from tests.builders.retouch import Retouching, retouching
 
@@ -200,3 +201,24 @@ def test_what_is_no_caption_is_refused(server: Retouching, body: bytes) -> None:
 def test_people_are_not_chosen_where_none_are_found(server: Retouching) -> None:
     body = json.dumps({"person": 1, "is_subject": True, "expected": version_of(server)}).encode()
     assert ask(server, inside(server, "items/0/person"), method="POST", headers=JSON, body=body)[0] == 400
+
+
+def test_a_visit_is_swapped_for_a_token_once() -> None:
+    visit = OneVisit()
+    assert visit.token is None
+    token = visit.swap()
+    assert token not in (None, "", visit.word)
+    assert visit.token == token
+
+
+def test_a_second_visit_shuts_the_first_one_out_and_no_third_one_comes_in() -> None:
+    visit = OneVisit()
+    visit.swap()
+    assert [visit.swap(), visit.token, visit.swap(), visit.token] == [None] * 4
+
+
+def test_a_late_visit_is_refused() -> None:
+    now = [0.0]
+    visit = OneVisit(lambda: now[0])
+    now[0] = SECONDS_TO_VISIT + 1
+    assert visit.swap() is None

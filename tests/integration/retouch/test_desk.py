@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_grey
 from blissmask.media.overlay import tier_labels
 from blissmask.media.png import write_png_grey
-from blissmask.tasks.retouch.desk import NO_FILE, SIDE, UNTOUCHED, Described, Desk, Kind, RetouchItem
+from blissmask.tasks.retouch.desk import LEFT_OUT, NO_FILE, SIDE, UNTOUCHED, Described, Desk, Kind, RetouchItem
 from tests.builders import masks as builder
 from tests.builders.pictures import random_rgb, save, tree
 
@@ -187,3 +188,21 @@ def test_masks_keeps_what_was_painted(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "desk").mkdir()
     paint(Desk([item], kind(), tmp_path / "desk", training_area=64 * 48), edits())
     assert builder.lines(tmp_path, grow=1)["a"][1] == "edited since it was written, kept"
+
+
+def test_what_is_not_painted_on_a_new_mask_is_the_background(desk: Desk) -> None:
+    desk.kind = dataclasses.replace(desk.kind, values=(20, *desk.kind.values[1:]))
+    paint(desk, edits(), number=1)
+    assert (read_grey(desk.items[1].mask)[10:] == 20).all()
+
+
+def test_a_photo_that_is_left_out_has_weight_0_whatever_the_background_has(desk: Desk) -> None:
+    desk.kind = dataclasses.replace(desk.kind, values=(20, *desk.kind.values[1:]))
+    paint(desk, np.full(SIZE_WH[::-1], LEFT_OUT, np.uint8))
+    assert not read_grey(desk.items[0].mask).any()
+
+
+def test_pictures_come_with_the_caption_as_it_is_now(desk: Desk) -> None:
+    assert desk.pictures(0, side=SIDE).caption is None
+    desk.items[0].photo.with_suffix(".txt").write_text("a cup\n")
+    assert desk.pictures(0, side=SIDE).caption == "a cup"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +15,14 @@ from blissmask.config.model import Config
 from blissmask.media.image import read_grey
 from blissmask.tasks.instance import retouch as retouch_subjects
 from blissmask.tasks.masks import retouch as retouch_masks
+from blissmask.tasks.retouch import retouching as retouching_of_masks
 from blissmask.tasks.run.plan import Action
 from tests.builders import instance as subjects
 from tests.builders.apply import apply
 from tests.builders.browser import chromium, page_in, wait_until
 from tests.builders.cache import build, captions, plan
 from tests.builders.pictures import mask_folder, photo_folder, save, tier_mask
-from tests.builders.retouch import Retouching, retouching
+from tests.builders.retouch import PATIENCE, Retouching, retouching
 
 PHOTO_WH = (96, 64)
 
@@ -37,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def masks_config(folder: Path) -> Config:
-    return Config.model_validate({"masks": {"input": folder / "photos", "output": folder / "masks"}})
+def masks_config(folder: Path, **options: object) -> Config:
+    return Config.model_validate({"masks": {"input": folder / "photos", "output": folder / "masks", **options}})
 
 
 def open_item(page, running: Retouching, name: str) -> None:
@@ -116,6 +119,100 @@ def test_the_other_person_is_chosen_by_a_click_and_apply_follows(
     assert subjects.lines(tmp_path, output=tmp_path / "instance")["two"] == (Action.SKIP, "already fresh")
 
 
+def test_nothing_is_painted_while_the_mask_of_a_person_is_being_made(
+    browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects.use_colours(monkeypatch)
+    save(tmp_path / "reference.png", subjects.scene(subjects.SUBJECT))
+    save(tmp_path / "photos" / "two.png", subjects.scene(subjects.LOOKALIKE, subjects.STRANGER))
+    subjects.find(tmp_path, output=tmp_path / "instance")
+    may_answer, choose = threading.Event(), retouch_subjects.SubjectChooser.choose
+
+    def choose_late(*arguments, **options):
+        assert may_answer.wait(PATIENCE)
+        return choose(*arguments, **options)
+
+    monkeypatch.setattr(retouch_subjects.SubjectChooser, "choose", choose_late)
+    with (
+        retouching(retouch_subjects, subjects.config(tmp_path, output=tmp_path / "instance")) as running,
+        page_in(browser) as page,
+    ):
+        open_item(page, running, "two.png")
+        wait_until(page, "() => document.getElementById('people-count').textContent === '2 people'")
+        page.mouse.click(*place(page, 20 / subjects.SIZE_WH[0], 0.5))
+        assert page.locator("#saved").inner_text() == "The mask is made anew …"
+        page.keyboard.press("1")
+        paint(page, down=0.5)
+        page.get_by_role("button", name="Leave out").click()
+        page.keyboard.press("u")
+        assert page.evaluate("retouch.work.done.length + retouch.work.undone.length") == 0
+        may_answer.set()
+        wait_until(page, "() => !retouch.isSaving")
+        assert (read_grey(tmp_path / "instance" / "two.png") == subjects.bar(1)).all()
+        page.get_by_role("button", name="Leave out").click()
+        wait_until_saved(page)
+    assert not read_grey(tmp_path / "instance" / "two.png").any(), "what is done afterwards counts"
+
+
+def test_a_caption_that_another_tab_changed_is_shown_anew_and_what_was_typed_stays_to_be_read(
+    browser, folder: Path
+) -> None:
+    captions(folder, ["a", "b"])
+    caption = folder / "photos" / "a.txt"
+    with (
+        retouching(retouch_masks, masks_config(folder)) as running,
+        page_in(browser, allowed=("409",)) as page,
+    ):
+        open_item(page, running, "a.png")
+        other = page.context.new_page()
+        open_item(other, running, "a.png")
+        page.locator("#caption").fill("a cup")
+        page.locator("#large").focus()
+        wait_until_saved(page)
+        other.locator("#caption").fill("a mug")
+        other.locator("#large").focus()
+        wait_until(other, "() => !document.getElementById('reopen').hidden")
+        assert caption.read_text() == "a cup\n"
+        other.get_by_role("button", name="Show it anew").click()
+        wait_until(other, "() => document.getElementById('caption').value === 'a cup'")
+        assert "a mug" in other.locator("#refused").inner_text()
+        other.locator("#caption").fill("a large cup")
+        other.locator("#large").focus()
+        wait_until_saved(other)
+        assert caption.read_text() == "a large cup\n"
+        # What is opened again is shown as its file is now, without a reload.
+        page.get_by_role("button", name="Next item").click()
+        wait_until(page, "() => retouch.work?.item.name === 'b.png'")
+        page.get_by_role("button", name="Previous item").click()
+        wait_until(page, "() => retouch.work?.item.name === 'a.png'")
+        assert page.locator("#caption").input_value() == "a large cup"
+
+
+def test_a_browser_is_started_with_an_address_that_is_worth_nothing_afterwards(
+    browser, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(retouching_of_masks, "_has_screen", lambda: True)
+    monkeypatch.setattr(retouching_of_masks.webbrowser, "open_new_tab", started.put)
+    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser, allowed=("410",)) as page:
+        address = started.get(timeout=PATIENCE)
+        token = running.address.split("/")[3]
+        assert token not in address
+        page.goto(address)
+        page.locator(".card", has_text="a.png").click()
+        wait_until(page, "() => retouch.work !== null")
+        assert token not in page.url
+        paint(page, down=0.25)
+        wait_until_saved(page)
+        led_to = page.url
+        second = page.context.new_page()
+        assert second.goto(address).status == 410
+        assert "Open the address that the command printed" in second.locator("body").inner_text()
+        # One of the two was not the browser that was started: both are shut out.
+        assert page.context.request.get(led_to).status == 404
+        assert page.context.request.get(running.address).status == 200
+
+
 def test_a_second_tab_is_told_and_loses_nothing(browser, folder: Path) -> None:
     with (
         retouching(retouch_masks, masks_config(folder)) as running,
@@ -177,3 +274,15 @@ def test_filling_erasing_and_leaving_out(browser, folder: Path) -> None:
             page.keyboard.press("Control+z")
         wait_until_saved(page)
     assert (read_grey(folder / "masks" / "a.png") == tier_mask(PHOTO_WH)).all()
+
+
+def test_leaving_out_is_weight_0_also_where_the_background_has_another_value(browser, folder: Path) -> None:
+    with retouching(retouch_masks, masks_config(folder, background=20)) as running, page_in(browser) as page:
+        open_item(page, running, "a.png")
+        page.get_by_role("button", name="Leave out").click()
+        wait_until_saved(page)
+        assert not read_grey(folder / "masks" / "a.png").any()
+        page.keyboard.press("e")
+        paint(page, down=0.5)
+        wait_until_saved(page)
+    assert read_grey(folder / "masks" / "a.png")[32, 72] == 20
