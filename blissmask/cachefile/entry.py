@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blissmask.cachefile.layout import class_text_name, text_name
+from blissmask.cachefile.layout import TextKind, text_name
 from blissmask.storage.seen import Seen, States
 from blissmask.storage.short_path import ShortPath
 
@@ -80,10 +80,9 @@ class CacheHeader:
         """Return what was seen of the files of this entry."""
         return Seen((self.path, self.text_path), None, self.states)
 
-    @property
-    def class_text_path(self) -> Path:
-        """Return the file of the caption with the class word instead of the trigger; it may be missing on disk."""
-        return Path(self.file.folder, class_text_name(self.stem, self.cache_suffix))
+    def text_path_of(self, kind: TextKind) -> Path:
+        """Return the file of another text of the item; it may be missing on disk."""
+        return Path(self.file.folder, text_name(self.stem, self.cache_suffix, kind))
 
     @property
     def has_weights(self) -> bool:

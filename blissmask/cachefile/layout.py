@@ -11,8 +11,10 @@ File names. STEM is the media file's name without suffix, invalid UTF-8 escaped;
     STEM_SSSSS-FFF_WWWWxHHHH_SUFFIX.safetensors   latents of a clip: first frame after the fps change, frame count, size
                                                   of the bucket
     STEM_SUFFIX_te.safetensors                    the encoded caption; one per media file, however many clips it has
-    STEM_SUFFIX_class.safetensors                 the caption with the class word instead of the trigger, encoded; only
-                                                  for trigger-free preservation. Other trainers do not look at it
+    STEM_SUFFIX_KIND.safetensors                  further texts of the item; other trainers do not look at them. KIND:
+        class       the caption with the class word instead of the trigger, for trigger-free preservation
+        te1, te2    the caption with its tags in another order, for ``shuffle_caption``; ``class1``, ``class2`` likewise
+        empty       no caption, for ``caption_dropout_rate``
 
 Keys of latent files: ``CONTENT_FxHxW_DTYPE`` for tensors on the latent grid (latent frames, rows, columns),
 ``CONTENT_DTYPE`` for the rest.
@@ -68,6 +70,8 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
     blissmask.text_encoder    text files: identity of the text encoder
     blissmask.text_dtype      text files: precision the text encoder ran in
     blissmask.controls_print  text files of families that encode captions with the control pictures: their fingerprint
+    blissmask.order_of        text files of captions in another order: the caption as it is written
+    blissmask.keep_tokens     of the same: how many tags at the front stay where they are
 """
 
 from __future__ import annotations
@@ -101,6 +105,7 @@ LOOK = f"{OURS}look"
 SUBJECT = "subject"
 CROP = "crop"
 ZOOM = "zoom"
+ORDER_OF, KEEP_TOKENS = "order_of", "keep_tokens"
 FILLED = "full"
 """Value of ``blissmask.empty_mask``."""
 
@@ -119,9 +124,7 @@ MASK_CONTENTS = frozenset({MASK_WEIGHTS, MASK_REGIONS, MASK_SUBCELLS, MASK_SUBRE
 LATENTS = "latents"
 
 _SUFFIX = ".safetensors"
-_TEXT, _CLASS = "te", "class"
-CLASS_ENDING = f"{_CLASS}{_SUFFIX}"
-"""What the name of a caption with the class word ends in."""
+_TEXT_ENDING = re.compile(r"(?:(?:te|class)(?:[1-9]\d{0,3})?|empty)\.safetensors")
 _SIZE = re.compile(r"(\d{4,})x(\d{4,})")
 # Source: musubi-tuner, which adds the number of the section for FramePack; it is not used here.
 _WINDOW = re.compile(r"(\d{5,})-(\d{3,})(?:-\d+)?")
@@ -171,6 +174,34 @@ class LatentName:
 
 
 @dataclass(frozen=True, slots=True)
+class TextKind:
+    """Which text of an item a text file holds.
+
+    Attributes:
+        order: 0 for the tags as they are written, 1 and up for other orders.
+        is_class: whether it has the class word instead of the trigger.
+        is_empty: whether it is no caption at all; then the others have their defaults.
+    """
+
+    order: int = 0
+    is_class: bool = False
+    is_empty: bool = False
+
+    @property
+    def ending(self) -> str:
+        """Return what the name of the file ends in."""
+        if self.is_empty:
+            return f"empty{_SUFFIX}"
+        return f"{'class' if self.is_class else 'te'}{self.order or ''}{_SUFFIX}"
+
+
+WRITTEN = TextKind()
+"""The caption as it is written: the text that every trainer reads."""
+CLASS = TextKind(is_class=True)
+EMPTY = TextKind(is_empty=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """The parts of a tensor key.
 
@@ -196,14 +227,9 @@ def latent_name(stem: str, size_wh: tuple[int, int], suffix: str, window: Window
     return f"{as_unicode(stem)}{frames}_{size_wh[0]:04d}x{size_wh[1]:04d}_{suffix}{_SUFFIX}"
 
 
-def text_name(stem: str, suffix: str) -> str:
-    """Return the file name of a caption's embeddings: ``clip_wan_te.safetensors``."""
-    return f"{as_unicode(stem)}_{suffix}_{_TEXT}{_SUFFIX}"
-
-
-def class_text_name(stem: str, suffix: str) -> str:
-    """Return the file name of a caption with the class word instead of the trigger: ``clip_wan_class.safetensors``."""
-    return f"{as_unicode(stem)}_{suffix}_{_CLASS}{_SUFFIX}"
+def text_name(stem: str, suffix: str, kind: TextKind = WRITTEN) -> str:
+    """Return the file name of a text's embeddings: ``clip_wan_te.safetensors``."""
+    return f"{as_unicode(stem)}_{suffix}_{kind.ending}"
 
 
 def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | None:
@@ -231,12 +257,9 @@ def parse_latent_name(name: str, suffix: str, *, is_clip: bool) -> LatentName | 
 
 
 def parse_text_name(name: str, suffix: str) -> str | None:
-    """Return the stem in the name of a text file of family ``suffix``, of either kind; None when it is not one."""
-    for kind in (_TEXT, _CLASS):
-        ending = f"_{suffix}_{kind}{_SUFFIX}"
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return None
+    """Return the stem in the name of a text file of family ``suffix``, of any kind; None when it is not one."""
+    stem, separator, ending = name.rpartition(f"_{suffix}_")
+    return stem if separator and _TEXT_ENDING.fullmatch(ending) else None
 
 
 def grid_key(content: str, shape: tuple[int, ...], dtype: torch.dtype, frame_axis: FrameAxis = FrameAxis.KEPT) -> str:

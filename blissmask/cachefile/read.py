@@ -25,6 +25,7 @@ from blissmask.cachefile.layout import (
     MASK_WEIGHTS,
     OWN_METADATA,
     UNASKED_METADATA,
+    TextKind,
     parse_key,
     parse_latent_name,
     text_name,
@@ -175,13 +176,13 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     )
 
 
-def load_class_text(header: CacheHeader) -> dict[str, Tensor] | None:
-    """Read the caption with the class word instead of the trigger; None where there is no such file.
+def load_text(header: CacheHeader, kind: TextKind) -> dict[str, Tensor]:
+    """Read another text of the item than its caption as it is written.
 
     Raises:
-        CacheError: the file is damaged.
+        CacheError: the file is missing or damaged.
     """
-    return _by_content(header.class_text_path) if header.class_text_path.is_file() else None
+    return _by_content(header.text_path_of(kind))
 
 
 def load_mask(header: CacheHeader) -> CachedMask:

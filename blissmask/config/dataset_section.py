@@ -21,6 +21,8 @@ _VIDEO = "Video"
 
 MAX_REPEATS = 10_000
 """An epoch holds a number for each time that an item is shown: 10,000,000,000 took all memory before the first step."""
+MAX_ORDERS = 64
+"""Orders of a caption; each is a file of up to 13 MB (512 rows of FLUX.2 dev in bfloat16) for every item."""
 MAX_SIDE, MAX_AREA = 8192, 4096 * 4096
 """Largest training size, pixels: sixteen times the area of 1024x1024, for which the families were made.
 
@@ -149,10 +151,27 @@ class GeneralSection(Section):
         None, "Bucket sides are multiples of this (sd-scripts)", panel=_SIZE, ge=1, le=MAX_SIDE
     )
     shuffle_caption: Switch | None = option(
-        None, "Shuffle the comma-separated tags of each caption (sd-scripts)", panel=_CAPTION
+        None, "Show the comma-separated tags of each caption in another order each time", panel=_CAPTION
     )
     keep_tokens: Int | None = option(
         None, "How many tags at the front are never shuffled (sd-scripts)", panel=_CAPTION, ge=0
+    )
+    caption_orders: Int | None = option(
+        None,
+        "With `shuffle_caption`, how many orders of each caption are cached, the written one among them; each step "
+        "draws one",
+        panel=_CAPTION,
+        default_text="4",
+        ge=2,
+        le=MAX_ORDERS,
+    )
+    caption_dropout_rate: Number | None = option(
+        None,
+        "Share of the times an item is shown that it is shown without its caption",
+        panel=_CAPTION,
+        default_text="0",
+        ge=0,
+        lt=1,
     )
 
 
@@ -178,6 +197,8 @@ class DatasetSection(GeneralSection):
     bucket_no_upscale: Switch = False
     shuffle_caption: Switch = False
     keep_tokens: Index = 0
+    caption_orders: Int = Field(default=4, ge=2, le=MAX_ORDERS)
+    caption_dropout_rate: Number = Field(default=0.0, ge=0, lt=1)
     image_directory: FilePath | None = option(None, "Folder of photos", panel=_DATA, first=True)
     image_jsonl_file: FilePath | None = option(None, "JSON lines with `image_path` and `caption`", panel=_DATA)
     video_directory: FilePath | None = option(None, "Folder of videos", panel=_DATA, first=True)

@@ -1,4 +1,4 @@
-"""Find and read captions, and shuffle their tags as sd-scripts does.
+"""Find and read captions, and put their tags in other orders, as sd-scripts does.
 
 A caption file holds what ``caption_style`` says:
 
@@ -39,6 +39,8 @@ JSON_KEYS = ("caption", "prompt", "text", "description")
 """Keys under which programs keep a caption in JSON, in the order in which they are looked for."""
 
 _TAGS = "tags"
+_TRIES = 16
+"""Shuffles until an order is new: of two tags, which have one other order, one in 65,000 captions misses it."""
 _SUFFIXES = frozenset({".txt", ".caption", ".captions", ".cap", ".json", ".tags", ".prompt", ".text"})
 """Ends of the names of files that hold captions in one program or another."""
 
@@ -245,18 +247,33 @@ def _is_texts(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
-def shuffle_tags(caption: str, *, keep_tokens: int, seed: str) -> str:
-    """Shuffle the comma-separated tags of a caption after the first ``keep_tokens``.
+def other_orders(section: GeneralSection) -> range:
+    """Return the numbers of the orders in which a data set's captions are cached besides the written one, from 1."""
+    return range(1, section.caption_orders or 1) if section.shuffle_caption else range(0)
 
-    sd-scripts draws a new order at every step. Embeddings are cached here, so each item has one order, which ``seed``
-    decides: other items have other orders, and a second run has the same one.
+
+def tag_orders(caption: str, *, keep_tokens: int, count: int, seed: str) -> list[str]:
+    """Return a caption as it is written, and with its comma-separated tags in other orders.
+
+    sd-scripts draws a new order at every step. Embeddings are cached here, so each item has ``count`` orders, and a
+    step draws one of them. The orders differ where the tags have enough of them, and more orders begin with the same.
 
     Args:
         caption: tags separated by commas.
         keep_tokens: number of tags at the front that stay where they are.
-        seed: any text that names the item.
+        count: number of orders, >= 1.
+        seed: any text that names the item: other items have other orders, and a second run has the same ones.
     """
     tags = [tag.strip() for tag in caption.split(",")]
     kept, rest = tags[:keep_tokens], tags[keep_tokens:]
-    random.Random(seed.encode("utf-8", "surrogateescape")).shuffle(rest)
-    return ", ".join([*kept, *rest])
+    drawing = random.Random(seed.encode("utf-8", "surrogateescape"))
+    orders = [caption]
+    seen = {tuple(rest)}
+    for _ in range(1, count):
+        for _ in range(_TRIES):
+            drawing.shuffle(rest)
+            if tuple(rest) not in seen:
+                break
+        seen.add(tuple(rest))
+        orders.append(", ".join([*kept, *rest]))
+    return orders

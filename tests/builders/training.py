@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader, SharedHeader
-from blissmask.cachefile.layout import class_text_name, latent_name, text_name
+from blissmask.cachefile.layout import CLASS, latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError
@@ -84,7 +84,7 @@ def write_entry(
         )
     if class_caption:
         write_text(
-            folder / class_text_name(stem, arch),
+            folder / text_name(stem, arch, CLASS),
             {"t5": seeded(4 + seed % 3, TEXT_WIDTH, seed=2000 + seed).bfloat16()},
             variable_length={"t5"},
             metadata={"architecture": arch, "caption1": class_caption},

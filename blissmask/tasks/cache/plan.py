@@ -53,7 +53,7 @@ class CachePlan(Plan):
             all.
         entries: latent files, all that can be made, fresh ones included.
         texts: text files, fresh ones included.
-        class_texts: those of captions with the class word instead of the trigger.
+        other_texts: those of captions in other orders or with the class word instead of the trigger, and of none.
         remarks: what is odd about items, for the sheet; ``warnings`` hold them, too.
         sheet: the contact sheet to write first; None when none is wanted.
         outdated: our own files that no item needs; removed after a whole pass.
@@ -64,7 +64,7 @@ class CachePlan(Plan):
     folders: tuple[Path, ...] = ()
     entries: list[LatentEntry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
-    class_texts: list[TextEntry] = field(default_factory=list)
+    other_texts: list[TextEntry] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
     sheet: Path | None = None
     outdated: list[Path] = field(default_factory=list)
@@ -75,9 +75,9 @@ class CachePlan(Plan):
         self.sets, self.items = sets, Listing(sets)
         self.entries = _joined([planned.entries for planned in sets])
         self.texts = _joined([planned.texts for planned in sets])
-        self.class_texts = _joined([planned.class_texts for planned in sets])
-        self.tables = plan_tables(self.entries, self.texts, self.class_texts)
-        self.details = plan_details(self.entries, [*self.texts, *self.class_texts], self.outdated)
+        self.other_texts = _joined([planned.other_texts for planned in sets])
+        self.tables = plan_tables(self.entries, self.texts, self.other_texts)
+        self.details = plan_details(self.entries, [*self.texts, *self.other_texts], self.outdated)
 
     def keep_own(self, processes: Processes) -> None:
         """Keep the photos and videos of one process of a job array, with all of their clips, zooms and captions."""
@@ -201,7 +201,7 @@ def _planned(found: Scanned, result: CachePlan, config: Config) -> PlannedSet:
     failed |= {item.media.file: problem for item, problem in found.unreadable}
     if not config.cache.keep_cache:
         result.outdated += _outdated(found, [*entries, *zoomed], failed, config)
-    return PlannedSet(found.collected.items, entries, found.texts, found.class_texts, failed)
+    return PlannedSet(found.collected.items, entries, found.texts, found.other_texts, failed)
 
 
 def _outdated(
@@ -210,7 +210,7 @@ def _outdated(
     """Return our own files that no item needs; files of items that cannot be read now are kept."""
     suffix = found.dataset.family.cache_suffix
     items = itertools.chain(found.collected.items, (entry.item for entry in entries))
-    claimed = {entry.name for entry in entries} | {text.name for text in (*found.texts, *found.class_texts)}
+    claimed = {entry.name for entry in entries} | {text.name for text in (*found.texts, *found.other_texts)}
     claimed |= {text_name(item.media.stem, suffix) for item in items}
     stems = {as_unicode(item.media.stem) for item in found.collected.items if item.media.file in failed}
     stems |= {zoom_stem(stem, kind) for stem in stems for kind in found.dataset.section.zoom}

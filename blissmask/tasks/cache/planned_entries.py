@@ -11,12 +11,15 @@ from blissmask.cachefile.layout import (
     CROP,
     EMPTY_MASK,
     FILLED,
+    KEEP_TOKENS,
+    ORDER_OF,
     SUBJECT,
+    WRITTEN,
     ZOOM,
     LatentName,
+    TextKind,
     Window,
     as_unicode,
-    class_text_name,
     latent_name,
     text_name,
     tiers_text,
@@ -281,8 +284,9 @@ class TextEntry:
     Attributes:
         item: whose caption.
         dataset: what it shares with the other items of its data set.
-        caption: the text, shuffled when the data set says so.
-        is_class: whether it has the class word instead of the trigger.
+        caption: the text.
+        kind: which of the item's texts it is.
+        order_of: of a caption in another order, the caption as it is written.
         reason: why it is encoded; empty when the file is fresh.
         states: of the files that are read and of the text file, before the plan looked into them; see ``storage.seen``.
     """
@@ -292,13 +296,13 @@ class TextEntry:
     caption: str
     reason: str = ""
     states: States = b""
-    is_class: bool = False
+    kind: TextKind = WRITTEN
+    order_of: str = ""
 
     @property
     def name(self) -> str:
         """Return the name of the text file."""
-        name_of = class_text_name if self.is_class else text_name
-        return name_of(self.item.media.stem, self.dataset.family.cache_suffix)
+        return text_name(self.item.media.stem, self.dataset.family.cache_suffix, self.kind)
 
     @property
     def path(self) -> Path:
@@ -324,4 +328,7 @@ class TextEntry:
     @property
     def labels(self) -> dict[str, str]:
         """Return the metadata that a fresh file has besides the caption, without the prefix."""
-        return {"text_encoder": self.dataset.model.text_encoder, "text_dtype": TEXT_DTYPE}
+        labels = {"text_encoder": self.dataset.model.text_encoder, "text_dtype": TEXT_DTYPE}
+        if self.kind.order:
+            labels |= {ORDER_OF: self.order_of, KEEP_TOKENS: str(self.dataset.section.keep_tokens)}
+        return labels

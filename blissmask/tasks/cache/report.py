@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blissmask.cachefile.layout import TextKind
 from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
@@ -89,13 +90,13 @@ class MaskTally:
 
 
 def plan_tables(
-    entries: Sequence[LatentEntry], texts: Sequence[TextEntry], class_texts: Sequence[TextEntry]
+    entries: Sequence[LatentEntry], texts: Sequence[TextEntry], other_texts: Sequence[TextEntry]
 ) -> list[Table]:
     """Return what `--dry-run` shows: mask sources, buckets, and what is fresh."""
     tally = MaskTally()
     for entry in entries:
         tally.add(entry.mask_source, entry.mean_weight)
-    work = _work_table(entries, texts, class_texts)
+    work = _work_table(entries, texts, other_texts)
     return [*tally.table(), *_bucket_table(entries), *_crop_table(entries), *work]
 
 
@@ -170,7 +171,7 @@ def _crop_of(entry: LatentEntry) -> str:
 
 
 def _work_table(
-    entries: Sequence[LatentEntry], texts: Sequence[TextEntry], class_texts: Sequence[TextEntry]
+    entries: Sequence[LatentEntry], texts: Sequence[TextEntry], other_texts: Sequence[TextEntry]
 ) -> list[Table]:
     counts: Counter[str] = Counter(_STEPS[entry.redo] for entry in entries)
     rows: list[tuple[str, ...]] = []
@@ -178,9 +179,37 @@ def _work_table(
         need = sum(entry_bytes(entry) for entry in entries if _STEPS[entry.redo] == step and entry.redo is Redo.LATENTS)
         if counts[step]:
             rows.append((f"latents: {step}", str(counts[step]), bytes_text(need) if need else ""))
-    rows += _text_rows("captions", texts)
-    rows += _text_rows("captions with the class word", class_texts)
+    for name, found in _by_kind(texts, other_texts).items():
+        rows += _text_rows(name, found)
     return [Table("", ("Work", "Items", "Disk"), tuple(rows))] if rows else []
+
+
+def caption_table(texts: Sequence[TextEntry], other_texts: Sequence[TextEntry]) -> list[Table]:
+    """Return how many texts of each kind are cached; none where captions are cached as they are written alone."""
+    if not other_texts:
+        return []
+    counts = text_counts(texts, other_texts)
+    return [Table("", ("Text", "Items"), tuple((name, str(count)) for name, count in counts.items()))]
+
+
+def text_counts(texts: Sequence[TextEntry], other_texts: Sequence[TextEntry]) -> dict[str, int]:
+    """Return how many texts of each kind the cache holds."""
+    return {name: len(found) for name, found in _by_kind(texts, other_texts).items()}
+
+
+def _by_kind(texts: Sequence[TextEntry], other_texts: Sequence[TextEntry]) -> dict[str, list[TextEntry]]:
+    kinds: dict[str, list[TextEntry]] = {}
+    for text in (*texts, *other_texts):
+        kinds.setdefault(_kind_name(text.kind), []).append(text)
+    return kinds
+
+
+def _kind_name(kind: TextKind) -> str:
+    if kind.is_empty:
+        return "no caption, for dropout"
+    if kind.is_class:
+        return "captions with the class word"
+    return "captions in other orders" if kind.order else "captions"
 
 
 def _text_rows(name: str, texts: Sequence[TextEntry]) -> list[tuple[str, ...]]:

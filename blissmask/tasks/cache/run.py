@@ -8,7 +8,7 @@ from blissmask.cachefile.redo import Redo
 from blissmask.processes import ALONE, Processes, connected, this_process
 from blissmask.tasks.cache.cache_sheet import write_cache_sheet
 from blissmask.tasks.cache.plan import COMMAND, CachePlan
-from blissmask.tasks.cache.report import CacheRun
+from blissmask.tasks.cache.report import CacheRun, caption_table, text_counts
 from blissmask.tasks.run.plan import Action, RunContext, Summary, planned_failures
 from blissmask.tasks.run.wording import bytes_text
 
@@ -49,7 +49,7 @@ def _encode_share(plan: CachePlan, processes: Processes, context: RunContext, ru
         [entry for entry in plan.entries if entry.redo is not Redo.NOTHING],
         together=lambda entry: entry.item.media.path,
     )
-    texts = [text for text in (*plan.texts, *plan.class_texts) if text.reason]
+    texts = [text for text in (*plan.texts, *plan.other_texts) if text.reason]
     # Imported where there is work: PyTorch takes longer to load than thousands of fresh items to plan.
     if stale:
         from blissmask.tasks.cache.encode_latents import encode_latents, refresh_masks
@@ -73,9 +73,13 @@ def _summarise(plan: CachePlan, outcome: CacheRun) -> Summary:
         written=len(written),
         skipped=len(plan.having(Action.SKIP)),
         failures=failures,
-        tables=outcome.tally.table(),
+        tables=[*outcome.tally.table(), *caption_table(plan.texts, plan.other_texts)],
         warnings=[*plan.warnings, *outcome.warnings],
-        details={**outcome.tally.details(), "removed": [path.name for path in plan.outdated]},
+        details={
+            **outcome.tally.details(),
+            "texts": text_counts(plan.texts, plan.other_texts),
+            "removed": [path.name for path in plan.outdated],
+        },
         destination=f"{', '.join(map(str, plan.folders))} ({bytes_text(room)})",
     )
 

@@ -6,11 +6,12 @@ All values are text. None of them is a time or a session number, so the same tra
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask import __version__
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.model import Config
@@ -57,6 +58,7 @@ def lora_metadata(config: Config, family: Family, facts: TrainedOn, *, step: int
     kohya = _kohya(config, family, facts, step)
     if not config.saving.metadata:
         return {key: kohya[key] for key in _LOADERS_NEED}
+    kohya |= _caption_settings(config.datasets)
     masks = {"ss_mask_loss": "False"} if facts.totals is None else _mask_settings(config.mask_loss, facts.totals)
     return {**_modelspec(config, family, facts, name), **kohya, **masks}
 
@@ -137,6 +139,20 @@ def _base_weights(lora: LoraSection) -> str | None:
         for base in base_loras(lora)
     ]
     return json.dumps(files) if files else None
+
+
+def _caption_settings(datasets: Sequence[DatasetSection]) -> dict[str, str]:
+    """Return how captions were changed from step to step, under kohya's keys; nothing where they were not.
+
+    Where data sets differ, a value is the JSON list of theirs.
+    """
+    if not any(section.shuffle_caption or section.caption_dropout_rate for section in datasets):
+        return {}
+    values: dict[str, object] = {}
+    for name in ("shuffle_caption", "keep_tokens", "caption_orders", "caption_dropout_rate"):
+        of_each = [getattr(section, name) for section in datasets]
+        values[name] = of_each[0] if len(set(of_each)) == 1 else json.dumps(of_each)
+    return _as_text(values)
 
 
 def _mask_settings(mask: MaskLossSection, totals: MaskTotals) -> Mapping[str, str]:

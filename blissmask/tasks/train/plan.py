@@ -16,10 +16,10 @@ from blissmask.processes import Processes, this_process
 from blissmask.tasks.run.plan import Explanation, Plan, Table
 from blissmask.tasks.train.checks import (
     check_base_loras,
-    check_class_texts,
     check_guidance,
     check_options,
     check_start,
+    check_texts,
     expert_warnings,
     mask_warnings,
     number_warnings,
@@ -29,7 +29,7 @@ from blissmask.tasks.train.memory.forecast import forecast, is_cached
 from blissmask.tasks.train.previews.measure import LikenessPlan, plan_likeness
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
-from blissmask.tasks.train.rules import base_loras, prior_rule, step_rule, weight_rule
+from blissmask.tasks.train.rules import base_loras, caption_rule, prior_rule, step_rule, weight_rule
 from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.stale import stale_warnings
@@ -134,7 +134,9 @@ def plan(config: Config) -> TrainPlan | Explanation:
         As :func:`plan_training`.
     """
     if config.run.dry_run and config.model.arch is not None and not is_cached(config):
-        return forecast(config, COMMAND)
+        foreseen = forecast(config, COMMAND)
+        foreseen.warnings += number_warnings(config)
+        return foreseen
     return plan_training(config)
 
 
@@ -163,8 +165,7 @@ def plan_training(config: Config) -> TrainPlan:
     steps = plan_steps(config, family, data, processes)
     names = _output_names(config, family, steps)
     rule = step_rule(config, has_prior_sets=bool(data.prior_only))
-    if rule.trigger_free is not None:
-        check_class_texts(config, data.sets)
+    check_texts(config, data.sets)
     base = check_base_loras(base_loras(config.lora), family, steps.experts)
     warnings = [
         *memory.warnings,
@@ -262,6 +263,9 @@ def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
     if plan.processes.count > 1:
         rows.append(("processes", str(plan.processes.count)))
     rows.append(("mask loss", "on" if plan.config.mask_loss.use_mask_loss else "off"))
+    captions = caption_rule(plan.config.datasets)
+    if captions:
+        rows.append(("captions", captions))
     if data.prior_only:
         rows.append(("only held to the base model", str(len(data.prior_only))))
     cost = cost_of(plan)

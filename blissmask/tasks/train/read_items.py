@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blissmask.cachefile.read import load_class_text, load_entry
+from torch import Tensor
+
+from blissmask.cachefile.entry import CacheHeader
+from blissmask.cachefile.layout import CLASS, EMPTY, TextKind
+from blissmask.cachefile.read import load_entry, load_text
+from blissmask.config.dataset_section import DatasetSection
+from blissmask.dataset.captions import other_orders
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
 from blissmask.tasks.train.plan import TrainPlan, cost_of
-from blissmask.tasks.train.rules import prior_rule
+from blissmask.tasks.train.rules import caption_rule, prior_rule
 from blissmask.training.data.alike import AlikeItems
+from blissmask.training.data.caption_draw import CaptionText, OtherTexts
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner, subject_lines
 from blissmask.training.data.prefetch import ItemStore, memory_budget
@@ -55,6 +62,9 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
                 subjects[subject].add(item, repeats=repeats[position])
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
+    captions = caption_rule(plan.config.datasets)
+    if captions:
+        context.reporter.emit(Announced((f" captions: {captions}",)))
     if plan.weights is None:
         _announce_cost(plan, context)
         return TrainingItems(store, None)
@@ -69,6 +79,8 @@ def open_store(plan: TrainPlan) -> ItemStore:
     """Return what reads the items of a training, each when it is asked for."""
     headers, weights, prior_only = plan.data.headers, plan.weights, plan.data.prior_only
     prior = prior_rule(plan.config.mask_loss)
+    sections = [plan.config.datasets[cached.number - 1] for cached in plan.data.sets for _ in cached.headers]
+    needs_class = plan.rule.trigger_free is not None
 
     def read(position: int) -> TrainingItem:
         header = headers[position]
@@ -81,11 +93,30 @@ def open_store(plan: TrainPlan) -> ItemStore:
             prior=prior,
             prior_only=position in prior_only,
             latent=plan.family.latent,
-            class_text=None if plan.rule.trigger_free is None else load_class_text(header),
+            class_text=_class_text(header, CLASS) if needs_class else None,
+            others=_other_texts(header, sections[position], needs_class=needs_class),
             shown_frames=plan.family.task.shown_frames,
         )
 
     return ItemStore(read, budget=memory_budget(plan.resting_bytes))
+
+
+def _class_text(header: CacheHeader, kind: TextKind) -> dict[str, Tensor] | None:
+    """Return a caption with the class word; None where there is none, since the caption has no trigger."""
+    return load_text(header, kind) if header.text_path_of(kind).is_file() else None
+
+
+def _other_texts(header: CacheHeader, section: DatasetSection, *, needs_class: bool) -> OtherTexts | None:
+    """Return what an item may be shown with instead of its caption; None where its data set asks for nothing else."""
+    orders = other_orders(section)
+    if not orders and not section.caption_dropout_rate:
+        return None
+    texts = []
+    for number in orders:
+        class_text = _class_text(header, TextKind(number, is_class=True)) if needs_class else None
+        texts.append(CaptionText(load_text(header, TextKind(number)), class_text))
+    empty = CaptionText(load_text(header, EMPTY)) if section.caption_dropout_rate else None
+    return OtherTexts(tuple(texts), empty, section.caption_dropout_rate)
 
 
 def _announce_cost(plan: TrainPlan, context: RunContext) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.mask_loss_section import MaskLossSection
 from blissmask.config.memory_section import MemorySection
@@ -125,6 +128,24 @@ def step_rule(config: Config, *, has_prior_sets: bool = False) -> StepRule:
         max_grad_norm=config.optimizer.max_grad_norm,
         max_weight_norm=config.lora.scale_weight_norms or 0.0,
     )
+
+
+def caption_rule(datasets: Sequence[DatasetSection]) -> str:
+    """Return with which texts items are shown, in one line; empty where it is always their caption as it is written."""
+    rules = [_caption_rule_of(section) for section in datasets]
+    if len(set(rules)) == 1:
+        return rules[0]
+    return "; ".join(f"dataset {number}: {rule or 'as written'}" for number, rule in enumerate(rules, 1))
+
+
+def _caption_rule_of(section: DatasetSection) -> str:
+    parts = []
+    if section.shuffle_caption:
+        kept = f" after the first {section.keep_tokens}" if section.keep_tokens else ""
+        parts.append(f"one of {section.caption_orders} orders of the tags{kept}")
+    if section.caption_dropout_rate:
+        parts.append(f"none in {section.caption_dropout_rate:.0%} of the times")
+    return ", ".join(parts)
 
 
 def noise_options(section: TimestepsSection, *, default_shift: float) -> NoiseOptions:

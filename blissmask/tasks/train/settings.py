@@ -8,6 +8,7 @@ from blissmask.config.fields import Section, lasting_fields
 from blissmask.config.model import Config
 from blissmask.families.family import FamilyForTask
 from blissmask.processes import Processes
+from blissmask.tasks.train.rules import caption_rule
 from blissmask.tasks.train.steps import StepPlan
 from blissmask.tasks.train.training_data import TrainingData
 from blissmask.training.data.cached_set import identify
@@ -49,6 +50,7 @@ def remembered_settings(
         "task": family.task_name,
         "experts": [expert.name for expert in steps.experts],
         "processes": processes.count,
+        "captions": caption_rule(config.datasets) or "as written",
         "entries": len(data.used_headers),
         "batches_per_epoch": data.order.batches_per_epoch,
         saving.DATA: identify(data.sets),

@@ -137,7 +137,7 @@ def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[Cache
                 return "photo or video changed"
             if _mask_changed(item, found, metadata):
                 return "mask changed"
-            if not found.section.shuffle_caption and _caption_changed(item, found, header):
+            if _caption_changed(item, found, header):
                 return "caption changed"
         except InputError as error:
             return error.as_one().line

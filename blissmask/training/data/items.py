@@ -16,6 +16,7 @@ from blissmask.cachefile.entry import CacheEntry, CacheHeader
 from blissmask.cachefile.layout import OURS
 from blissmask.errors import CacheError, Hint
 from blissmask.families.protocol import LatentSpec
+from blissmask.training.data.caption_draw import OtherTexts
 from blissmask.training.weighting.loss import EMPTY_MASS, channels_of_a_weight, weight_masses
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
@@ -37,6 +38,7 @@ class TrainingItem:
         prior_only: whether the item is held to the base model everywhere, and teaches nothing; its mass is 0.
         class_text: the text conditioning of the caption with the class word instead of the trigger; None where there is
             no such caption, or it is not asked for.
+        others: what it may be shown with instead of its caption; None where it is always shown with that.
         mass: channels times summed loss weights.
         shown_frames: how many latent frames at the beginning the denoiser is shown and does not predict. Weights,
             outside and regions have no values for them; their f counts the other frames.
@@ -52,6 +54,15 @@ class TrainingItem:
     shown_frames: int = 0
     class_text: Mapping[str, Tensor] | None = None
     prior_only: bool = False
+    others: OtherTexts | None = None
+
+    def as_shown(self, *, seed: int, micro_batch: int, place: int) -> TrainingItem:
+        """Return the item with the text that is drawn for it; see :meth:`OtherTexts.drawn`."""
+        drawn = None if self.others is None else self.others.drawn(seed, micro_batch, place)
+        if drawn is None:
+            return self
+        # Without a caption there is no trigger, so the prior holds to what the base model draws without one.
+        return dataclasses.replace(self, conditioning={**self.conditioning, **drawn.text}, class_text=drawn.class_text)
 
     @property
     def predicted(self) -> Tensor:
@@ -79,6 +90,7 @@ class TrainingItem:
             self.regions_4fhw,
             *self.conditioning.values(),
             *(self.class_text or {}).values(),
+            *(() if self.others is None else self.others.tensors),
         ]
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
@@ -97,6 +109,7 @@ class TrainingItem:
             class_text=None
             if self.class_text is None
             else {name: tensor.clone() for name, tensor in self.class_text.items()},
+            others=None if self.others is None else self.others.copied(),
         )
 
 
@@ -110,6 +123,7 @@ def make_item(
     shown_frames: int = 0,
     class_text: Mapping[str, Tensor] | None = None,
     prior_only: bool = False,
+    others: OtherTexts | None = None,
 ) -> TrainingItem:
     """Check an entry and shape its weights.
 
@@ -120,7 +134,7 @@ def make_item(
         prior: says which cells are outside; None without the prior term.
         latent: the family's, which brings cached latents to the spread of noise; None trains on them as they are.
         shown_frames: the family's; an item with no more frames than that predicts all of them.
-        class_text, prior_only: as in :class:`TrainingItem`.
+        class_text, prior_only, others: as in :class:`TrainingItem`.
 
     Raises:
         CacheError: latents, weights or conditioning hold NaN or infinity.
@@ -141,6 +155,7 @@ def make_item(
             mass=0.0,
             shown_frames=shown,
             prior_only=True,
+            others=others,
         )
     if shows_no_regions(header):
         entry = dataclasses.replace(entry, regions_4fhw=None)
@@ -159,6 +174,7 @@ def make_item(
         mass=mass,
         shown_frames=shown,
         class_text=class_text,
+        others=others,
     )
 
 

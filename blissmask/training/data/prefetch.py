@@ -110,7 +110,10 @@ class Prefetcher:
         return [self._batch(number) for number in self._processes.micro_batches(step, self._accumulation)]
 
     def _batch(self, number: int) -> MicroBatch:
-        items: Sequence[TrainingItem] = [self._store.item(position) for position in self._order.indices(number)]
+        items: Sequence[TrainingItem] = [
+            self._store.item(position).as_shown(seed=self._order.seed, micro_batch=number, place=place)
+            for place, position in enumerate(self._order.indices(number))
+        ]
         batch = collate(items, number, first_draw=self._order.first_draw(number))
         return batch.pinned() if self._pinned else batch
 

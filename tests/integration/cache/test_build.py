@@ -282,14 +282,6 @@ def test_the_caption_stands_in_the_text_file(photos):
         assert file.metadata()["caption1"] == "a photo of kyla"
 
 
-def test_shuffled_tags_keep_the_first_ones(photos):
-    written = "kyla, red, green, blue, white, black"
-    captions(photos, ["a"], written)
-    text = next(text for text in plan(photos, shuffle_caption=True, keep_tokens=1).texts if text.item.media.stem == "a")
-    first, *rest = text.caption.split(", ")
-    assert (first, sorted(rest), text.caption == written) == ("kyla", ["black", "blue", "green", "red", "white"], False)
-
-
 def test_musubi_tuners_metadata_is_there(photos):
     build(photos)
     found = metadata(photos, "a")

@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from blissmask.cachefile.layout import (
+    CLASS,
+    EMPTY,
+    WRITTEN,
     LatentName,
+    TextKind,
     Window,
     as_unicode,
     grid_key,
@@ -56,8 +60,26 @@ def test_other_files_are_no_latents_of_the_family(name):
     assert parse_latent_name(name, "wan", is_clip=False) is None
 
 
-def test_text_names_are_read_back():
-    assert parse_text_name(text_name("my_clip", "wan"), "wan") == "my_clip"
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        (WRITTEN, "te"),
+        (CLASS, "class"),
+        (EMPTY, "empty"),
+        (TextKind(3), "te3"),
+        (TextKind(12, is_class=True), "class12"),
+    ],
+)
+def test_text_names_are_read_back(kind, ending):
+    name = text_name("my_clip", "wan", kind)
+    assert name == f"my_clip_wan_{ending}.safetensors"
+    assert parse_text_name(name, "wan") == "my_clip"
+    assert parse_text_name(name, "qi") is None
+
+
+@pytest.mark.parametrize("name", ["a_wan_te0.safetensors", "a_wan_empty2.safetensors", "a_wan_text.safetensors"])
+def test_other_files_are_no_texts(name):
+    assert parse_text_name(name, "wan") is None
 
 
 def test_a_latent_file_is_no_text_file():

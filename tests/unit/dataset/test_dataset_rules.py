@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blissmask.dataset.captions import caption_path, shuffle_tags
+from blissmask.dataset.captions import caption_path, tag_orders
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.item_keys import split_name
@@ -58,14 +58,30 @@ def test_captions_stand_beside_their_photo():
     assert caption_path(Path("photos/kyla.v2.png"), ".txt") == Path("photos/kyla.v2.txt")
 
 
-def test_one_item_has_one_order_of_tags():
-    caption = ", ".join(map(str, range(20)))
-    assert shuffle_tags(caption, keep_tokens=2, seed="a") == shuffle_tags(caption, keep_tokens=2, seed="a")
+TAGS = ", ".join(map(str, range(20)))
 
 
-def test_items_have_different_orders_of_tags():
-    caption = ", ".join(map(str, range(20)))
-    assert shuffle_tags(caption, keep_tokens=2, seed="a") != shuffle_tags(caption, keep_tokens=2, seed="b")
+def test_orders_of_tags_begin_with_the_written_one_and_keep_the_first_tags():
+    written, *others = tag_orders(TAGS, keep_tokens=2, count=4, seed="a")
+    assert written == TAGS
+    assert {order[:4] for order in others} == {"0, 1"}
+    assert {tuple(sorted(order.split(", "))) for order in others} == {tuple(sorted(TAGS.split(", ")))}
+    assert len({TAGS, *others}) == 4
+
+
+def test_an_item_has_the_same_orders_again_and_more_of_them_begin_alike():
+    four = tag_orders(TAGS, keep_tokens=0, count=4, seed="a")
+    assert four == tag_orders(TAGS, keep_tokens=0, count=9, seed="a")[:4]
+    assert four != tag_orders(TAGS, keep_tokens=0, count=4, seed="b")
+
+
+@pytest.mark.parametrize("seed", "abcdefgh")
+def test_two_tags_have_their_other_order_first(seed):
+    assert tag_orders("red,  green", keep_tokens=0, count=2, seed=seed) == ["red,  green", "green, red"]
+
+
+def test_a_caption_with_nothing_to_shuffle_is_repeated():
+    assert tag_orders("a photo of ohwx", keep_tokens=0, count=3, seed="a") == ["a photo of ohwx"] * 3
 
 
 def matched(stems, names):

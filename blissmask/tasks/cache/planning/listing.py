@@ -33,7 +33,7 @@ class PlannedSet:
 
     Attributes:
         items: all of them, in order.
-        entries, texts, class_texts: of whole photos and videos in the order of the items, then of zooms in the same
+        entries, texts, other_texts: of whole photos and videos in the order of the items, then of zooms in the same
             order; not every item has some.
         failed: items that cannot be cached, by their photo or video.
     """
@@ -41,7 +41,7 @@ class PlannedSet:
     items: Sequence[DatasetItem]
     entries: list[LatentEntry]
     texts: list[TextEntry]
-    class_texts: list[TextEntry]
+    other_texts: list[TextEntry]
     failed: Mapping[ShortPath, Problem]
 
     def share(self, processes: Processes) -> PlannedSet:
@@ -52,14 +52,14 @@ class PlannedSet:
             items,
             [entry for entry in self.entries if entry.item.media.file in mine],
             [text for text in self.texts if text.item.media.file in mine],
-            [text for text in self.class_texts if text.item.media.file in mine],
+            [text for text in self.other_texts if text.item.media.file in mine],
             {file: problem for file, problem in self.failed.items() if file in mine},
         )
 
     def lines(self) -> Iterator[PlannedItem]:
         """Yield one line per latent file; the first line of an item names a caption that must be encoded."""
         entries = _by_item(self.entries)
-        texts = (*_by_item(self.texts), *_by_item(self.class_texts))
+        texts = (*_by_item(self.texts), *_by_item(self.other_texts))
         for item in self.items:
             path, file = item.media.path, item.media.file
             problem = self.failed.get(file)
@@ -119,7 +119,7 @@ def _by_item(entries: Sequence[_EntryT]) -> tuple[_Cursor[_EntryT], _Cursor[_Ent
 
 
 def _text_reason(texts: Sequence[TextEntry]) -> str:
-    """Return why texts of an item are encoded; its caption, and the one with the class word, often for one reason."""
+    """Return why texts of an item are encoded; its caption in all its forms, often for one reason."""
     return ", ".join(dict.fromkeys(text.reason for text in texts if text.reason))
 
 

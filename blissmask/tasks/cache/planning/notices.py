@@ -211,6 +211,13 @@ def _default_captions(scanned: Scanned) -> list[Problem]:
 
 
 def _shuffled(scanned: Scanned) -> list[Problem]:
-    if scanned.dataset.section.shuffle_caption and scanned.texts:
-        return [Problem("`shuffle_caption` draws one order per caption, since embeddings are cached", (), "")]
-    return []
+    """Name the items whose captions have one order only."""
+    section = scanned.dataset.section
+    if not section.shuffle_caption:
+        return []
+    # Of one tag behind those that are kept there is nothing to shuffle.
+    fixed = [text.item for text in scanned.texts if text.caption.count(",") < section.keep_tokens + 1]
+    if not fixed:
+        return []
+    fix = "`shuffle_caption` is for captions of tags with commas between them"
+    return [about(fixed, "{} whose caption has one order only", fix)]

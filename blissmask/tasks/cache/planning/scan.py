@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import CROP, LOOK, OURS, SUBJECT, as_unicode, read_mean_weight
+from blissmask.cachefile.layout import CROP, EMPTY, LOOK, OURS, SUBJECT, TextKind, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions import (
     blanks,
     caption_of,
     fill_in,
-    shuffle_tags,
+    other_orders,
+    tag_orders,
     without_trigger,
     words_for,
     zoom_caption,
@@ -54,7 +55,8 @@ class Scanned:
         too_short: videos that give no clip.
         damaged: videos that were measured now and have frames that cannot be decoded, with the numbers of the frames.
         hdr: HDR videos that were measured now, with their curve.
-        class_texts: captions with the class word instead of the trigger, where they are asked for.
+        other_texts: what else is encoded of captions where it is asked for: their tags in other orders, the class word
+            instead of the trigger, and no caption.
         without_caption: items that lack their caption file.
         with_blanks: name -> items whose captions hold it in braces, and nobody gave a word for it.
         geometries: how media of each size that was met are fitted, with the window in the middle.
@@ -69,7 +71,7 @@ class Scanned:
     masked: bool
     entries: list[LatentEntry] = field(default_factory=list)
     texts: list[TextEntry] = field(default_factory=list)
-    class_texts: list[TextEntry] = field(default_factory=list)
+    other_texts: list[TextEntry] = field(default_factory=list)
     unreadable: list[tuple[DatasetItem, Problem]] = field(default_factory=list)
     too_short: list[DatasetItem] = field(default_factory=list)
     damaged: list[tuple[DatasetItem, tuple[int, ...]]] = field(default_factory=list)
@@ -312,18 +314,35 @@ def scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
         found.with_blanks.setdefault(missing[0], []).append(item)
         return
     caption = fill_in(caption, words)
-    if section.shuffle_caption:
-        caption = shuffle_tags(caption, keep_tokens=section.keep_tokens, seed=item.media.stem)
     entry = replace(entry, caption=zoom_caption(item, caption, section), states=states)
     found.texts.append(_decided_text(entry, found, force=force))
-    if found.dataset.class_words is None:
-        return
-    trigger, class_word = found.dataset.class_words
-    class_caption = without_trigger(entry.caption, trigger, class_word)
-    if class_caption is not None:
-        entry = replace(entry, caption=class_caption, is_class=True)
-        entry = replace(entry, states=states_with_output(states, entry.path))
-        found.class_texts.append(_decided_text(entry, found, force=force))
+    for other in _other_texts(entry, caption):
+        other = replace(other, states=states_with_output(states, other.path))
+        found.other_texts.append(_decided_text(other, found, force=force))
+
+
+def _other_texts(written: TextEntry, caption: str) -> Iterator[TextEntry]:
+    """Yield what else is encoded of an item's caption, as the data set asks for it.
+
+    Args:
+        written: the caption as it is written, with the template of a zoom.
+        caption: the same without the template, which keeps its place where tags are shuffled.
+    """
+    dataset, item, section = written.dataset, written.item, written.dataset.section
+    orders = [written]
+    shuffled = other_orders(section)
+    texts = tag_orders(caption, keep_tokens=section.keep_tokens, count=1 + len(shuffled), seed=item.media.stem)
+    for number in shuffled:
+        text = zoom_caption(item, texts[number], section)
+        orders.append(replace(written, caption=text, kind=TextKind(number), order_of=written.caption))
+    yield from orders[1:]
+    if dataset.class_words is not None:
+        for entry in orders:
+            class_caption = without_trigger(entry.caption, *dataset.class_words)
+            if class_caption is not None:
+                yield replace(entry, caption=class_caption, kind=TextKind(entry.kind.order, is_class=True))
+    if section.caption_dropout_rate:
+        yield replace(written, caption="", kind=EMPTY)
 
 
 def _decided_text(entry: TextEntry, found: Scanned, *, force: bool) -> TextEntry:

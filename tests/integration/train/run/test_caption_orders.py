@@ -1,0 +1,78 @@
+"""Training with captions in other orders and without: what it needs, prints and remembers, and that it resumes exactly."""
+
+import pytest
+
+from blissmask.cachefile.layout import EMPTY, TextKind, text_name
+from blissmask.cachefile.write import write_text
+from blissmask.errors import CacheError, StoppedError
+from blissmask.events import Announced
+from blissmask.tasks.train.plan import plan as plan_training
+from tests.builders.families import CACHE_SUFFIX
+from tests.builders.training import run, seeded, tensors_of, train_config, write_masked_set
+
+ORDERS = {"shuffle_caption": True, "keep_tokens": 1, "caption_orders": 2, "caption_dropout_rate": 0.3}
+RULE = "one of 2 orders of the tags after the first 1, none in 30% of the times"
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Return a cache of three items with one more order each, and no caption."""
+    folder = write_masked_set(tmp_path / "cache", count=3)
+    for number in range(3):
+        stem, caption = f"kyla{number:03d}", f"ohwx {number}" if number else ""
+        ours = {"architecture": CACHE_SUFFIX, "caption1": caption or stem}
+        order = {**ours, "blissmask.order_of": caption or stem, "blissmask.keep_tokens": "1"}
+        for kind, metadata in ((TextKind(1), order), (EMPTY, {**ours, "caption1": ""})):
+            rows = {"t5": seeded(3, 32, seed=10 * number + kind.order).bfloat16()}
+            write_text(folder / text_name(stem, CACHE_SUFFIX, kind), rows, variable_length={"t5"}, metadata=metadata)
+    return folder
+
+
+def config(cache, output, **fields):
+    return train_config(cache, output, datasets=[{"cache_directory": cache, **ORDERS}], **fields)
+
+
+def test_a_stop_and_further_steps_give_the_bytes_of_a_run_without_one(cache, tmp_path):
+    run(config(cache, tmp_path / "whole", max_train_steps=6))
+    with pytest.raises(StoppedError):
+        run(config(cache, tmp_path / "parts", max_train_steps=6), stop_after=3)
+    run(config(cache, tmp_path / "parts", max_train_steps=6))
+    logs = [(tmp_path / folder / "kyla-log.jsonl").read_bytes() for folder in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    run(train_config(cache, tmp_path / "plain", max_train_steps=6))
+    assert (tmp_path / "plain" / "kyla-log.jsonl").read_bytes() != logs[0]
+
+
+def test_plan_screen_and_file_say_with_which_texts_items_are_shown(cache, tmp_path):
+    from blissmask.cachefile.read import read_metadata
+
+    chosen = config(cache, tmp_path / "out", max_train_steps=1)
+    assert ("captions", RULE) in plan_training(chosen).tables[0].rows
+    _, recorder = run(chosen)
+    assert f" captions: {RULE}" in [line for event in recorder.of(Announced) for line in event.lines]
+    assert tensors_of(tmp_path / "out" / "kyla.safetensors")
+    said = read_metadata(tmp_path / "out" / "kyla.safetensors")
+    assert {name: said[f"ss_{name}"] for name in ORDERS} == {name: str(value) for name, value in ORDERS.items()}
+    plain = plan_training(train_config(cache, tmp_path / "out", max_train_steps=2))
+    assert [where for problem in plain.warnings for where in problem.where if "captions" in where] == [
+        f"`captions` was {RULE}, is as written"
+    ]
+
+
+def test_texts_that_are_not_cached_are_named_before_training(cache, tmp_path):
+    (cache / f"kyla001_{CACHE_SUFFIX}_te1.safetensors").unlink()
+    (cache / f"kyla002_{CACHE_SUFFIX}_empty.safetensors").unlink()
+    with pytest.raises(CacheError) as caught:
+        plan_training(config(cache, tmp_path / "out"))
+    named = {problem.what.partition(" needs")[0]: problem.where for problem in caught.value.problems}
+    assert {what: [place.rpartition("/")[2] for place in where] for what, where in named.items()} == {
+        "`shuffle_caption`": [f"kyla001_{CACHE_SUFFIX}_te1.safetensors"],
+        "`caption_dropout_rate`": [f"kyla002_{CACHE_SUFFIX}_empty.safetensors"],
+    }
+
+
+def test_orders_of_a_caption_that_changed_are_stale(cache, tmp_path):
+    other = config(cache, tmp_path / "out")
+    section = other.datasets[0].model_copy(update={"keep_tokens": 0})
+    with pytest.raises(CacheError, match="captions in other orders, and these are missing in the cache, or stale"):
+        plan_training(other.model_copy(update={"datasets": (section,)}))
