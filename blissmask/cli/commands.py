@@ -120,6 +120,7 @@ CACHE = Command(
     summary="Encode photos, masks and captions once, for training",
     sections=("model", "cache", "general", "datasets"),
     task=Task(plan="blissmask.tasks.cache.plan", run="blissmask.tasks.cache.run"),
+    other_tasks={("cache", "captions"): Task(plan="blissmask.tasks.captions.plan", run="blissmask.tasks.captions.run")},
     examples=(
         "blissmask cache --config person.toml --sheet sheet.html",
         "blissmask cache --config person.toml --arch NAME --model tiny --dry-run",
@@ -166,7 +167,17 @@ TRAIN = Command(
         "blissmask train --use-mask-loss --model tiny --max-train-steps 20",
     ),
     registries={"arch": FAMILIES},
-    only={"general": ("batch_size", "num_repeats"), "datasets": ("cache_directory",)},
+    only={
+        "general": (
+            "batch_size",
+            "num_repeats",
+            "shuffle_caption",
+            "keep_tokens",
+            "caption_orders",
+            "caption_dropout_rate",
+        ),
+        "datasets": ("cache_directory",),
+    },
 )
 
 COMMANDS = (MASKS, INSTANCE, APPLY, TO_ALPHA, CACHE, TRAIN)

@@ -1,7 +1,7 @@
 """What one call does, part by part.
 
-`train --prepare` brings masks and cache up to date first; with several subjects, `instance` and `apply` go once for
-each of them.
+`train --prepare` brings masks and cache up to date first; `cache --captions` writes captions first; with several
+subjects, `instance` and `apply` go once for each of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Part:
 
 
 def road(command: Command, config: Config) -> list[Part]:
-    """Return what to run one after another; without `--prepare` and [[subjects]] only ``command`` itself.
+    """Return what to run one after another; without `--prepare`, `--captions` and [[subjects]] only ``command`` itself.
 
     Raises:
         UsageError: several processes share the training, and each would prepare everything; or references stand in
@@ -53,6 +53,9 @@ def road(command: Command, config: Config) -> list[Part]:
 
 
 def _parts_of(command: Command, config: Config) -> list[Part]:
+    if command is CACHE and config.cache.captions is not None:
+        cached = config.model_copy(update={"cache": config.cache.model_copy(update={"captions": None})})
+        return [Part("captions", command, config), Part(command.name, command, cached)]
     if command not in (INSTANCE, APPLY) or not config.subjects:
         return [Part(command.name, command, config)]
     if config.instance.reference:

@@ -70,6 +70,22 @@ class CacheSection(Section):
         panel=_CACHE,
         first=True,
     )
+    captions: Literal["transformers"] | None = option(
+        None,
+        "First write captions of photos without one, with the vision-language model in `caption_model`",
+        panel=_CACHE,
+        first=True,
+    )
+    caption_model: FilePath | None = option(
+        None, "Folder of a vision-language model with its processor", panel=_CACHE, first=True
+    )
+    caption_prompt: Text = option(
+        "Describe this photo in one sentence: clothes, place, light, pose, and what else is in it. "
+        "Leave out face, hair and body of the person.",
+        "What that model is asked; may hold {trigger} and {class_word}",
+        panel=_CACHE,
+        default_text="clothes, place, light and pose in one sentence",
+    )
     verify: Switch = option(
         False,
         "Read every file whole and redo what does not match, instead of trusting sizes and times",

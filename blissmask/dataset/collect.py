@@ -108,6 +108,17 @@ def _found(dataset: DatasetSection, kind: MediaKind) -> tuple[tuple[DatasetItem,
     return items, unread_warning(folder, media, images=kind is MediaKind.IMAGE, videos=kind is MediaKind.VIDEO)
 
 
+def caption_files(dataset: DatasetSection) -> list[tuple[Path, Path]]:
+    """Return each photo or video of a data set's folder with its caption file, which may be missing on disk.
+
+    Raises:
+        InputError: a folder cannot be read, is empty, or names collide.
+    """
+    kind = MediaKind.VIDEO if dataset.image_directory is None else MediaKind.IMAGE
+    items, _ = _found(dataset.model_copy(update={"caption": None}), kind)
+    return [(item.media.path, item.caption_path) for item in items if item.caption_path is not None]
+
+
 def lacking_captions(dataset: DatasetSection) -> list[Path]:
     """Return the photos or videos of a data set's folder without a caption; none where it gives them one, or a list.
 
@@ -116,8 +127,7 @@ def lacking_captions(dataset: DatasetSection) -> list[Path]:
     """
     if dataset.caption is not None or (dataset.image_directory is None and dataset.video_directory is None):
         return []
-    items, _ = _found(dataset, MediaKind.VIDEO if dataset.image_directory is None else MediaKind.IMAGE)
-    return [item.media.path for item in items if item.caption_path is not None and not item.caption_path.exists()]
+    return [media for media, caption in caption_files(dataset) if not caption.exists()]
 
 
 def _with_caption(media: MediaFile, captions: CaptionFolder, default: str | None) -> DatasetItem:

@@ -44,7 +44,12 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
     try:
         refuse_special_in(folder)
         model, report = model_class.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+            str(folder),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=dtype,
+            output_loading_info=True,
         )
     except ImportError as error:
         # Some classes need more than transformers installs, e.g. scipy for the loss of MaskFormer and EoMT, even when

@@ -41,6 +41,15 @@ def test_other_commands_and_other_work_of_train_go_alone():
     assert names(**PREPARE, saving={"convert_lora": "a.safetensors"}) == ["train"]
 
 
+def test_captions_are_written_before_they_are_encoded():
+    parts = road(CACHE, Config.model_validate({"cache": {"captions": "transformers"}}))
+    assert [(part.name, part.command, part.config.cache.captions) for part in parts] == [
+        ("captions", CACHE, "transformers"),
+        ("cache", CACHE, None),
+    ]
+    assert parts[0].command.task_for(parts[0].config) != CACHE.task == CACHE.task_for(parts[1].config)
+
+
 def test_several_processes_do_not_prepare(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")

@@ -1,0 +1,155 @@
+"""A vision-language model that describes photos. H, W: rows and columns; 3 = RGB."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from blissmask.errors import MachineError, MissingPackageError, ModelError, first_line
+from blissmask.networks.model_folder import read_config
+from blissmask.networks.torch_device import find_device, find_dtype
+from blissmask.networks.transformers_model import load_transformer
+from blissmask.storage.ordinary import refuse_special_in
+
+EXAMPLE = "Qwen/Qwen2-VL-2B-Instruct"
+"""A small model that would do, under Apache-2.0."""
+
+PROCESSORS = ("processor_config.json", "preprocessor_config.json")
+"""What prepares pictures for a model: one of these files, new and old layout of transformers."""
+
+_AREA = 1024 * 1024
+"""Pixels of a photo that the model is shown: some models cut larger ones into thousands of tokens."""
+_LONGEST = 200
+"""Tokens of an answer, some 150 words: most families read captions of up to 512 tokens whole."""
+
+
+def check_caption_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be a model with its processor, before it is loaded.
+
+    Raises:
+        ModelError: there is no such folder, or its configuration or processor is missing.
+    """
+    if not folder.is_dir():
+        fix = f"name the folder of a vision-language model, such as a copy of `{EXAMPLE}`"
+        raise ModelError("`caption_model` is no folder", where=[folder], fix=fix)
+    whole = f"copy the whole repository, such as `{EXAMPLE}`, with its tokenizer and processor"
+    if not (folder / "config.json").is_file():
+        raise ModelError("the caption model's folder holds no `config.json`", where=[folder], fix=whole)
+    read_config(folder)
+    if not any((folder / name).is_file() for name in PROCESSORS):
+        names = " nor ".join(f"`{name}`" for name in PROCESSORS)
+        raise ModelError(f"the caption model's folder holds no processor, neither {names}", where=[folder], fix=whole)
+
+
+class CaptionModel:
+    """Describes one photo at a time; several threads may ask.
+
+    Args:
+        folder: in transformers layout; no code in it is run.
+        device: ``auto`` or a name that torch knows; weights are bfloat16 on a GPU and float32 on a CPU.
+
+    Raises:
+        ModelError: the folder is no vision-language model, or damaged.
+        MissingPackageError: the model needs a package that is not installed.
+        MachineError: there is no such device.
+    """
+
+    def __init__(self, folder: Path, *, device: str) -> None:
+        self._device = find_device(device)
+        self._dtype = find_dtype("auto", self._device, on_gpu="bfloat16")
+        self._processor = _load_processor(folder)
+        self._model = load_transformer("AutoModelForImageTextToText", folder, device=self._device, dtype=self._dtype)
+        self._lock = threading.Lock()
+
+    def describe(self, rgb_HW3: NDArray[np.uint8], prompt: str) -> str:
+        """Return what the model says of a photo, on one line; the same every time.
+
+        Raises:
+            ModelError: it says nothing, or cannot be asked.
+            MachineError: out of memory.
+        """
+        import torch
+
+        rgb_HW3 = _shrunk(rgb_HW3)
+        try:
+            with self._lock, torch.inference_mode():
+                answer = self._answer(rgb_HW3, prompt)
+        except torch.OutOfMemoryError as error:
+            raise MachineError(
+                "out of memory while a photo was described", fix="take a smaller model, or `--device cpu`"
+            ) from error
+        except (ValueError, RuntimeError, TypeError, IndexError) as error:
+            raise ModelError(f"the caption model cannot describe photos: {first_line(error)}") from error
+        return answer
+
+    def _answer(self, rgb_HW3: NDArray[np.uint8], prompt: str) -> str:
+        inputs = self._inputs(rgb_HW3, prompt).to(self._device)
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
+        tokens = self._model.generate(**inputs, max_new_tokens=_LONGEST, do_sample=False)[0].tolist()
+        asked = inputs["input_ids"][0].tolist()
+        # Models that only decode repeat what they were asked; those with an encoder begin with the answer.
+        if tokens[: len(asked)] == asked:
+            tokens = tokens[len(asked) :]
+        text = self._processor.decode(tokens, skip_special_tokens=True)
+        return _on_one_line(text, cut_off=len(tokens) >= _LONGEST)
+
+    def _inputs(self, rgb_HW3: NDArray[np.uint8], prompt: str) -> Any:
+        if getattr(self._processor, "chat_template", None) is not None:
+            content = [{"type": "image"}, {"type": "text", "text": prompt}]
+            prompt = self._processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+        return self._processor(text=[prompt], images=[rgb_HW3], return_tensors="pt")
+
+
+def _load_processor(folder: Path) -> Any:
+    import transformers
+
+    try:
+        refuse_special_in(folder)
+        return transformers.AutoProcessor.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except (ImportError, AttributeError) as error:
+        # transformers 5.23 stumbles with an AttributeError over processors of models that also see videos.
+        if importlib.util.find_spec("torchvision") is None:
+            raise MissingPackageError(
+                "this caption model's processor needs torchvision",
+                where=[folder],
+                fix="install the one that belongs to your PyTorch, as pytorch.org shows it",
+            ) from error
+        raise MissingPackageError(
+            f"this caption model's processor needs another package: {first_line(error)}", where=[folder]
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the caption model's processor cannot be loaded: {first_line(error)}", where=[folder]
+        ) from error
+
+
+def _shrunk(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a photo of at most :data:`_AREA` pixels."""
+    height, width = rgb_HW3.shape[:2]
+    if height * width <= _AREA:
+        return rgb_HW3
+    scale = math.sqrt(_AREA / (height * width))
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb_HW3, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _on_one_line(text: str, *, cut_off: bool) -> str:
+    """Return an answer without line breaks and quotes; one that was cut off ends with its last whole sentence."""
+    line = " ".join(text.split()).strip("\"'“” ")
+    if cut_off:
+        whole = re.match(r".*[.!?]", line)
+        line = whole[0] if whole else line
+    if not line:
+        raise ModelError("the caption model says nothing of this photo", fix="ask it otherwise with `--caption-prompt`")
+    return line

@@ -1,0 +1,130 @@
+"""Plan `cache --captions`: which photos have no caption file, and where it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.config.dataset_section import CaptionStyle, DatasetSection
+from blissmask.config.model import Config
+from blissmask.dataset.captions import fill_in, words_for
+from blissmask.dataset.collect import caption_files
+from blissmask.errors import Problem, UsageError
+from blissmask.networks.caption_model import EXAMPLE, check_caption_folder
+from blissmask.storage.seen import states_of
+from blissmask.tasks.run.plan import Action, Plan, PlannedItem
+
+COMMAND = "cache"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionForm:
+    """How the captions of a data set are asked for and written.
+
+    Attributes:
+        prompt: what the model is asked, with the words for its placeholders.
+        trigger: the word that stands for the subject, written as ``{trigger}``; empty where there is none, and for
+            photos of other people.
+        style: what a caption file holds.
+    """
+
+    prompt: str
+    trigger: str
+    style: CaptionStyle
+
+
+@dataclass(slots=True, kw_only=True)
+class CaptionsPlan(Plan):
+    """What `cache --captions` will do.
+
+    Attributes:
+        folder: of the model.
+        device: as written in the configuration.
+        forms: how the caption of each item is written, by key.
+    """
+
+    folder: Path
+    device: str
+    forms: dict[str, CaptionForm]
+
+
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folders of the captions: ``caption_directory``, or the photos' own."""
+    folders = (
+        section.caption_directory or section.image_directory
+        for section in config.datasets
+        if section.image_directory is not None
+    )
+    return tuple(dict.fromkeys(folder for folder in folders if folder is not None))
+
+
+def plan(config: Config) -> CaptionsPlan:
+    """Find the photos without a caption file.
+
+    Raises:
+        UsageError: no model is named, or no data set has a folder of photos.
+        ModelError: the model's folder is no such.
+        InputError: a folder cannot be read, holds nothing, or two photos have one name.
+    """
+    folder = config.cache.caption_model
+    if folder is None:
+        raise UsageError(
+            "`--captions` needs a model, and none is named",
+            fix="name the folder of a vision-language model with `--caption-model FOLDER`, "
+            f"such as a copy of `{EXAMPLE}`",
+        )
+    check_caption_folder(folder)
+    items: dict[str, PlannedItem] = {}
+    forms: dict[str, CaptionForm] = {}
+    for section in config.datasets:
+        form = _form(section, config.cache.caption_prompt)
+        for item in _items(section):
+            if items.setdefault(item.key, item) is item:
+                forms[item.key] = form
+    if not items:
+        raise UsageError(
+            "there are no photos to describe", fix="give a data set `image_directory`; videos and lists are left out"
+        )
+    return CaptionsPlan(
+        command=COMMAND,
+        items=list(items.values()),
+        outputs=outputs(config),
+        warnings=_left_out(config),
+        folder=folder,
+        device=config.model.device,
+        forms=forms,
+    )
+
+
+def _form(section: DatasetSection, prompt: str) -> CaptionForm:
+    # Photos that are only held to the base model show other people.
+    trigger = "" if section.prior else section.trigger or ""
+    return CaptionForm(fill_in(prompt, words_for(section)), trigger, section.caption_style or "text")
+
+
+def _items(section: DatasetSection) -> Iterator[PlannedItem]:
+    if section.image_directory is None:
+        return
+    for photo, caption in caption_files(section):
+        states = states_of((photo,), caption)
+        # A link that leads nowhere is not replaced either.
+        if os.path.lexists(caption):
+            yield PlannedItem(str(photo), Action.SKIP, "has a caption", (photo,), caption)
+        else:
+            yield PlannedItem(str(photo), Action.WRITE, "no caption", (photo,), caption, states=states)
+
+
+def _left_out(config: Config) -> list[Problem]:
+    """Name the data sets that get no captions."""
+    videos = [str(section.video_directory) for section in config.datasets if section.video_directory is not None]
+    lists = [section.image_jsonl_file or section.video_jsonl_file for section in config.datasets]
+    listed = [str(path) for path in lists if path is not None]
+    problems = []
+    if videos:
+        what = "videos get no captions: what moves in them cannot be seen in a picture"
+        problems.append(Problem(what, tuple(videos), "write them yourself"))
+    if listed:
+        problems.append(Problem("captions of lists stand in the lists, and are left as they are", tuple(listed)))
+    return problems
