@@ -167,7 +167,7 @@ def test_every_guide_is_in_the_index():
 
 
 def test_the_guide_of_families_has_each_with_its_tasks():
-    page = PAGES[ROOT / "examples" / "families.md"]
+    page = PAGES[ROOT / "examples" / "families.md"].partition("## Model files")[0]
     _, *rows = re.findall(r"^\| `(\S+)` \| .+? \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
     families = {name: load_family(name).tasks for name in FAMILIES.names()}
     assert {name: re.findall(r"`(\S+)`", tasks) for name, tasks, _ in rows} == {
@@ -176,6 +176,26 @@ def test_the_guide_of_families_has_each_with_its_tasks():
     assert {name: "clips" in learns_from for name, _, learns_from in rows} == {
         name: any(task.takes_videos for task in tasks.values()) for name, tasks in families.items()
     }
+
+
+def test_the_guide_of_families_names_the_files_that_each_task_needs():
+    page = PAGES[ROOT / "examples" / "families.md"].partition("## Model files")[2]
+    columns, *rows = re.findall(r"^\| (`.*) \|$", page, re.MULTILINE)
+    always = set(re.findall(r"`(\w+)`", columns)) - {"arch"}
+    told = {}
+    for row in rows:
+        arch, *cells = (cell.strip() for cell in row.split("|"))
+        further = set(re.findall(r"`((?:dit|text_encoder|image_encoder|tokenizer)\w*)`", cells[3]))
+        told[arch.strip("`")] = always | further | {"tokenizer"}
+    needed = {
+        name: {part.field for task in load_family(name).tasks.values() for part in _parts(task)}
+        for name in FAMILIES.names()
+    }
+    assert told == needed
+
+
+def _parts(task):
+    return [*task.latents, *task.text, *task.denoisers.values()]
 
 
 def test_the_readme_stays_short():
