@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
+from blissmask.config.load import STARTER
 from blissmask.config.model import Config
 from blissmask.config.model_section import ModelSection
 from blissmask.errors import Hint, UsageError
@@ -79,7 +80,9 @@ def cache_folders(config: Config) -> list[Path]:
         UsageError: there is no data set, one has no folder, or two share one.
     """
     if not config.datasets:
-        raise UsageError("there is no dataset", fix="give `--config FILE` with [[datasets]], as for `blissmask cache`")
+        raise UsageError(
+            "there is no dataset", fix=f"give `--config FILE` with [[datasets]], as for `blissmask cache`; {STARTER}"
+        )
     folders = []
     for number, dataset in enumerate(config.datasets, 1):
         folder = dataset.cache_directory or dataset.image_directory or dataset.video_directory
