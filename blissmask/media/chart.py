@@ -1,4 +1,7 @@
-"""Draw line charts: panels one under the other over a shared axis of steps. 3 = RGB; sizes are in pixels."""
+"""Draw line charts: panels one under the other over a shared axis of steps. 3 = RGB; sizes are in pixels.
+
+``chart_svg.py`` draws the same charts for pages.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blissmask.media.overlay import Colour
 
-_WIDTH, _HEADER, _FOOTER = 1200, 62, 40
-_LEFT, _RIGHT, _TITLE, _GAP = 92, 28, 30, 22
+WIDTH, HEADER, FOOTER = 1200, 62, 40
+LEFT, RIGHT, TITLE, GAP = 92, 28, 30, 22
 _PAPER, _INK, _FAINT, _GRID, _FRAME = (255, 255, 255), (32, 32, 32), (110, 110, 110), (232, 232, 230), (170, 170, 168)
 _EDGE = 6
 """Dots on the frame of a panel reach this far beyond it."""
-_DOT_RADIUS = 4.5
+DOT_RADIUS = 4.5
 
-_MOST_DOTS = 100
+MOST_DOTS = 100
 """A line with more points is drawn without dots; at the chart's width they would touch each other."""
 _FINE = 4
 """Lines are drawn this many times larger and averaged down, since Pillow draws lines with jagged edges."""
@@ -44,7 +47,7 @@ class Line:
         colour: colour of the line.
         points: steps and values; at least one point.
         width: width of the line in pixels.
-        dots: whether each point has a dot; a line of more than :data:`_MOST_DOTS` points has none.
+        dots: whether each point has a dot; a line of more than :data:`MOST_DOTS` points has none.
         bounds: whether the panel must show the whole range of the line; else it shows the middle 98 %.
     """
 
@@ -82,26 +85,25 @@ def draw_chart(title: str, remark: str, panels: Sequence[Panel], *, axis: str) -
         panels: panels from top to bottom.
         axis: name of the shared axis, e.g. ``step``.
     """
-    height = _HEADER + sum(_TITLE + panel.height + _GAP for panel in panels) - _GAP + _FOOTER
-    canvas = Image.new("RGB", (_WIDTH, height), _PAPER)
+    height = HEADER + sum(TITLE + panel.height + GAP for panel in panels) - GAP + FOOTER
+    canvas = Image.new("RGB", (WIDTH, height), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_LEFT, 20), title, _INK, _font(22))
-    draw.text((_WIDTH - _RIGHT, 26), remark, _FAINT, _font(15), anchor="ra")
-    steps = np.concatenate([line.points[0] for panel in panels for line in panel.lines])
-    across = _Scale(low=float(steps.min()), high=float(steps.max()), start=_LEFT, end=_WIDTH - _RIGHT)
-    top = _HEADER
+    draw.text((LEFT, 20), title, _INK, _font(22))
+    draw.text((WIDTH - RIGHT, 26), remark, _FAINT, _font(15), anchor="ra")
+    across = scale_of_steps(panels)
+    top = HEADER
     for panel in panels:
-        _draw_panel(canvas, draw, panel, across, top + _TITLE)
-        top += _TITLE + panel.height + _GAP
-    bottom = height - _FOOTER
-    for step in _step_ticks(across):
+        _draw_panel(canvas, draw, panel, across, top + TITLE)
+        top += TITLE + panel.height + GAP
+    bottom = height - FOOTER
+    for step in step_ticks(across):
         draw.text((across(step), bottom + 8), f"{step:,.0f}", _INK, _font(14), anchor="ma")
-    draw.text((_LEFT - 10, bottom + 8), axis, _FAINT, _font(14), anchor="ra")
+    draw.text((LEFT - 10, bottom + 8), axis, _FAINT, _font(14), anchor="ra")
     return np.array(canvas)
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale:
+class Scale:
     """Maps values in [low, high] to pixels between ``start`` and ``end``; a range of one value to the middle."""
 
     low: float
@@ -110,30 +112,36 @@ class _Scale:
     end: float
 
     def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
         span = self.high - self.low
         share = (value - self.low) / span if span else 0.5
         return self.start + (self.end - self.start) * share
 
 
-def _draw_panel(canvas: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, across: _Scale, top: int) -> None:
+def scale_of_steps(panels: Sequence[Panel]) -> Scale:
+    """Return where the steps of all panels are from left to right."""
+    steps = np.concatenate([line.points[0] for panel in panels for line in panel.lines])
+    return Scale(low=float(steps.min()), high=float(steps.max()), start=LEFT, end=WIDTH - RIGHT)
+
+
+def _draw_panel(canvas: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, across: Scale, top: int) -> None:
     bottom = top + panel.height
-    low, high = _value_range(panel)
-    ticks = _nice_ticks(low, high, count=max(2, panel.height // _TICK_HEIGHT))
-    upwards = _Scale(low=ticks[0], high=ticks[-1], start=bottom, end=top)
-    draw.text((_LEFT, top - 9), panel.title, _INK, _font(16), anchor="ls")
+    ticks = value_ticks(panel)
+    upwards = Scale(low=ticks[0], high=ticks[-1], start=bottom, end=top)
+    draw.text((LEFT, top - 9), panel.title, _INK, _font(16), anchor="ls")
     _draw_legend(draw, panel.lines, top - 9)
     for tick in ticks:
         y = upwards(tick)
-        draw.line((_LEFT, y, _WIDTH - _RIGHT, y), _GRID)
-        draw.text((_LEFT - 10, y), f"{tick:g}", _INK, _font(14), anchor="rm")
-    for step in _step_ticks(across):
+        draw.line((LEFT, y, WIDTH - RIGHT, y), _GRID)
+        draw.text((LEFT - 10, y), f"{tick:g}", _INK, _font(14), anchor="rm")
+    for step in step_ticks(across):
         draw.line((across(step), top, across(step), bottom), _GRID)
-    draw.rectangle((_LEFT, top, _WIDTH - _RIGHT, bottom), outline=_FRAME)
+    draw.rectangle((LEFT, top, WIDTH - RIGHT, bottom), outline=_FRAME)
     _draw_lines(canvas, panel.lines, across, upwards, top, bottom)
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], baseline: int) -> None:
-    x: float = _WIDTH - _RIGHT
+    x: float = WIDTH - RIGHT
     for line in reversed([line for line in lines if line.name]):
         draw.text((x, baseline), line.name, _INK, _font(14), anchor="rs")
         x -= _font(14).getlength(line.name) + 6
@@ -144,37 +152,37 @@ def _draw_legend(draw: ImageDraw.ImageDraw, lines: Sequence[Line], baseline: int
 
 
 def _draw_lines(
-    canvas: Image.Image, lines: Sequence[Line], across: _Scale, upwards: _Scale, top: int, bottom: int
+    canvas: Image.Image, lines: Sequence[Line], across: Scale, upwards: Scale, top: int, bottom: int
 ) -> None:
     """Draw the lines of a panel on an enlarged copy of its part of the canvas, and paste that back."""
-    left, upper = _LEFT - _EDGE, top - _EDGE
-    right, lower = _WIDTH - _RIGHT + _EDGE, bottom + _EDGE
+    left, upper = LEFT - _EDGE, top - _EDGE
+    right, lower = WIDTH - RIGHT + _EDGE, bottom + _EDGE
     width, height = right - left, lower - upper
     part = canvas.crop((left, upper, right, lower))
     fine = part.resize((width * _FINE, height * _FINE), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(fine)
     for line in lines:
-        steps, values = _thinned(line.points, across)
+        steps, values = thinned(line.points, across)
         clipped = np.clip(values, upwards.low, upwards.high)
         path = []
         for step, value in zip(steps, clipped, strict=True):
             path.append(((across(step) - left) * _FINE, (upwards(value) - upper) * _FINE))
         if len(path) > 1:
             pen.line(path, fill=line.colour, width=round(line.width * _FINE), joint="curve")
-        if len(path) == 1 or (line.dots and len(path) <= _MOST_DOTS):
-            radius = (_DOT_RADIUS if line.dots else line.width) * _FINE
+        if len(path) == 1 or (line.dots and len(path) <= MOST_DOTS):
+            radius = (DOT_RADIUS if line.dots else line.width) * _FINE
             for x, y in path:
                 pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=line.colour)
     canvas.paste(fine.resize((width, height), Image.Resampling.BOX), (left, upper))
 
 
-def _thinned(points: Points, across: _Scale) -> Points:
+def thinned(points: Points, across: Scale) -> Points:
     """Keep the lowest and the highest value of each pixel column, in their order; more would not be visible.
 
     A line of at most two points per column is kept whole.
     """
     steps, values = points
-    if len(steps) <= 2 * _WIDTH:
+    if len(steps) <= 2 * WIDTH:
         return points
     columns = np.floor([across(step) for step in steps]).astype(int)
     starts = np.flatnonzero(np.diff(columns, prepend=columns[0] - 1))
@@ -201,6 +209,12 @@ def _value_range(panel: Panel) -> tuple[float, float]:
     return min(lows), max(highs)
 
 
+def value_ticks(panel: Panel) -> list[float]:
+    """Return the round numbers beside a panel; the first and the last are its bounds."""
+    low, high = _value_range(panel)
+    return _nice_ticks(low, high, count=max(2, panel.height // _TICK_HEIGHT))
+
+
 def _nice_ticks(low: float, high: float, *, count: int) -> list[float]:
     """Return about ``count`` round numbers whose first and last enclose the range."""
     if high <= low:
@@ -212,7 +226,7 @@ def _nice_ticks(low: float, high: float, *, count: int) -> list[float]:
     return [round(number * gap, 12) for number in range(first, last + 1)]
 
 
-def _step_ticks(across: _Scale) -> list[float]:
+def step_ticks(across: Scale) -> list[float]:
     """Return the round step numbers inside the range; its ends when there is none."""
     if across.high == across.low:
         return [across.low]

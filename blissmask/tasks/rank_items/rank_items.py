@@ -25,13 +25,14 @@ from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.contact_sheet import check_sheet
 from blissmask.tasks.rank_items.item_sheet import draw_item_sheet
 from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, Judged, judge, percent
-from blissmask.tasks.rank_loras.plan import FOLDER, Candidate, saved_loras
+from blissmask.tasks.rank_loras.plan import Candidate, saved_loras
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train import plan as training
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.read_items import open_store
+from blissmask.tasks.train.saving.page.rankings import FOLDER, ITEMS, renew_rankings
 from blissmask.tasks.train.train_lora import learner_plan_of
 from blissmask.training.build import load_learners
 from blissmask.training.data.batches import collate
@@ -43,7 +44,7 @@ from blissmask.training.lora.layers import adapters_off
 from blissmask.training.validation import HeldOut, validate
 
 COMMAND = "train"
-RESULTS, SHEET = "items.json", "items.html"
+SHEET = "items.html"
 _SHOWN = 12
 """Rows of the table; the sheet has all."""
 
@@ -82,7 +83,7 @@ def plan(config: Config) -> RankItemsPlan:
     lora = _lora(config, planned)
     folder = config.saving.output_dir / FOLDER
     check_sheet(folder / SHEET, [])
-    output = folder / RESULTS
+    output = folder / ITEMS
     item = PlannedItem(
         key=lora.name,
         action=Action.WRITE,
@@ -133,10 +134,11 @@ def run(plan: RankItemsPlan, context: RunContext) -> Summary:
         losses = _losses(plan, learners, store, positions, context)
     judged = judge(losses)
     lines = [_line(each) for each in judged]
-    atomic.write_text(plan.folder / RESULTS, json.dumps({"lora": plan.lora.name, "items": lines}, indent=1) + "\n")
+    atomic.write_text(plan.folder / ITEMS, json.dumps({"lora": plan.lora.name, "items": lines}, indent=1) + "\n")
     where = {loss.name: position for loss, position in zip(losses, positions, strict=True)}
     title = f"Items by loss with {plan.lora.name}, {counted(len(judged), 'item')}"
     draw_item_sheet(plan.folder / SHEET, judged, where, plan.training, store, title=title, context=context)
+    renew_rankings(plan.training.names)
     odd = [each for each in judged if each.remarks]
     summary.written = 1
     summary.headline = f"Looked at {counted(len(judged), 'item')}, {len(odd)} unlike the others"

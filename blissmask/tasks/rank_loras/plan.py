@@ -12,11 +12,10 @@ from blissmask.storage.seen import states_of
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
 from blissmask.tasks.train import plan as training
 from blissmask.tasks.train.previews.plan import PreviewPlan
+from blissmask.tasks.train.saving.page.rankings import FOLDER
 from blissmask.training.record.saving import Outputs
 
 COMMAND = "train"
-FOLDER = "ranking"
-"""Below the output folder."""
 BASE = "base"
 """What pictures of the model without a LoRA are called."""
 

@@ -37,6 +37,7 @@ from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.previews.draw import Previews, draw_pictures, open_previews
 from blissmask.tasks.train.previews.measure import measure_drawn, open_meter
 from blissmask.tasks.train.read_items import open_store
+from blissmask.tasks.train.saving.page.rankings import LORAS, renew_rankings
 from blissmask.tasks.train.train_lora import learner_plan_of
 from blissmask.training.build import load_learners
 from blissmask.training.data.batches import collate
@@ -46,7 +47,7 @@ from blissmask.training.experts import Learner
 from blissmask.training.lora.file import load_lora
 from blissmask.training.validation import HeldOut, validate
 
-SHEET, RESULTS = "ranking.png", "ranking.json"
+SHEET = "ranking.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +249,10 @@ def _held_out_loss(ranker: _Ranker) -> dict[str, float]:
 def _conclude(plan: RankPlan, order: Sequence[Result], base: Result, summary: Summary) -> None:
     """Write the results and the sheet, and put the table into the summary."""
     document = {"ranking": [result.to_json() for result in order], "base": base.to_json()}
-    atomic.write_text(plan.folder / RESULTS, json.dumps(document, indent=1) + "\n")
+    atomic.write_text(plan.folder / LORAS, json.dumps(document, indent=1) + "\n")
     prompts = [preview.prompt for preview in plan.previews.previews]
     write_sheet(plan.folder / SHEET, [*order, base], prompts)
+    renew_rankings(plan.training.names)
     summary.written = len(order)
     summary.headline = f"Ranked {counted(len(order), 'LoRA file')}"
     summary.destination = str(plan.folder / SHEET)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from blissmask.errors import BlissmaskError, InputError, Problem
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.media.chart import Line, Panel, Points, draw_chart
+from blissmask.media.chart_svg import svg_chart
 from blissmask.media.overlay import TIER_COLOURS, Colour
 from blissmask.media.png import read_note, write_png_rgb
 from blissmask.training.record.metrics import read_log
 
 _COMMAND = "train"
+_AXIS = "step"
+_ABOUT = "The loss over the steps, the loss of each part of the pictures, and the learning rate"
 _MANY_STEPS = 400
 """From this many steps on their line is thinner: in a panel of 1080 pixels they stand less than 3 pixels apart."""
 
@@ -68,6 +71,17 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
         lines: of the step log; at least one has a ``loss``.
         title: at the top.
     """
+    steps, values = smoothed(_points(lines, "loss"), smoothing_length(lines))
+    return draw_chart(title, f"step {steps[-1]:,.0f}, smoothed loss {values[-1]:.4g}", _panels(lines), axis=_AXIS)
+
+
+def svg_curve(lines: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Yield the same as an element of a page, in the colours of its scheme; nothing where no line has a ``loss``."""
+    if any("loss" in line for line in lines):
+        yield from svg_chart(_panels(lines), axis=_AXIS, about=_ABOUT)
+
+
+def _panels(lines: Sequence[Mapping[str, float]]) -> list[Panel]:
     length = smoothing_length(lines)
     loss = _points(lines, "loss")
     panels = [Panel("Loss", tuple(_loss_lines(lines, loss, length)), height=300)]
@@ -85,8 +99,7 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
     rate = _points(lines, "lr")
     if len(rate[0]):
         panels.append(Panel("Learning rate", (Line("", _RATE, rate),), height=110, from_zero=True))
-    steps, values = smoothed(loss, length)
-    return draw_chart(title, f"step {steps[-1]:,.0f}, smoothed loss {values[-1]:.4g}", panels, axis="step")
+    return panels
 
 
 def smoothed(points: Points, length: float) -> Points:

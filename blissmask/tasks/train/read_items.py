@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -32,10 +33,12 @@ class TrainingItems:
     Attributes:
         store: returns an item by its position; what fits stays in memory.
         totals: of the masks that are trained on; None when the mask loss is off.
+        subjects: of the masks of each of several subjects; empty where there is one, or the mask loss is off.
     """
 
     store: ItemStore
     totals: MaskTotals | None
+    subjects: Mapping[str, MaskTotals]
 
 
 def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
@@ -67,12 +70,12 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         context.reporter.emit(Announced((f" captions: {captions}",)))
     if plan.weights is None:
         _announce_cost(plan, context)
-        return TrainingItems(store, None)
+        return TrainingItems(store, None, {})
     _announce_masks(plan, plan.weights, totals, context)
     if subjects:
         context.reporter.emit(Announced(subject_lines(totals, subjects)))
     _announce_cost(plan, context)
-    return TrainingItems(store, totals)
+    return TrainingItems(store, totals, subjects)
 
 
 def open_store(plan: TrainPlan) -> ItemStore:

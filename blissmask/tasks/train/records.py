@@ -10,7 +10,8 @@ from blissmask.errors import Problem
 from blissmask.events import Advanced, Measured, Warned
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.saving.run_page import draw_record
+from blissmask.tasks.train.read_items import TrainingItems
+from blissmask.tasks.train.saving.page.run_page import draw_record
 from blissmask.training.record.metrics import StepLog, Values
 from blissmask.training.record.trackers import WandbRun, tracking, wanted_trackers
 
@@ -32,13 +33,14 @@ class Records:
 
 
 @contextlib.contextmanager
-def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> Iterator[Records]:
+def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: dict[str, float]) -> Iterator[Records]:
     """Yield the functions that record values.
 
     Only the first process writes files.
 
     Args:
         plan: names the files, and the trackers.
+        items: that are trained on.
         context: its reporter shows the values.
         last: gets the latest value of each name.
     """
@@ -91,4 +93,4 @@ def recording(plan: TrainPlan, context: RunContext, last: dict[str, float]) -> I
         finally:
             tell_once(log.flush())
             # Also when the run stopped or failed: then its curve is looked at most.
-            draw_record(plan, context)
+            draw_record(plan, items, context)

@@ -194,7 +194,7 @@ def _run_loop(
         device=device,
         processes=plan.processes,
     )
-    with recording(plan, context, last) as records, batches:
+    with recording(plan, items, context, last) as records, batches:
         numbers = MetricBuffer(
             interval=1 if device.type == "cpu" else _READ_EVERY,
             receive=records.step,
@@ -248,7 +248,7 @@ def _loop_hooks(
 
     return LoopHooks(
         is_save_due=plan.saves_at,
-        save=Checkpoints(plan, learners, items.totals, context).save,
+        save=Checkpoints(plan, learners, items, context).save,
         stop_signal=context.stop_signal,
         validate=validate_when_due,
         resume_hint=resume_hint(plan.config),

@@ -107,7 +107,7 @@ def banner(
         _WIDE,
         *_tier_table(rule, totals),
         *_other_tiers_line(other_tiers),
-        _count_line(totals),
+        count_line(totals),
         *_left_out_line(left_out),
         *_prior_line(prior),
     )
@@ -115,11 +115,15 @@ def banner(
 
 def subject_lines(totals: MaskTotals, subjects: Mapping[str, MaskTotals]) -> tuple[str, ...]:
     """Return a line for each of several subjects: its entries, and its share of the summed weight."""
-    whole = totals.summed_weight or 1.0
     return tuple(
-        f" {name}: {own.entries} entries, {own.summed_weight / whole:.1%} of the weight"
-        for name, own in subjects.items()
+        f" {name}: {entries} entries, {share} of the weight" for name, entries, share in subject_rows(totals, subjects)
     )
+
+
+def subject_rows(totals: MaskTotals, subjects: Mapping[str, MaskTotals]) -> list[tuple[str, str, str]]:
+    """Return name, entries and share of the summed weight of each subject, as text."""
+    whole = totals.summed_weight or 1.0
+    return [(name, str(own.entries), f"{own.summed_weight / whole:.1%}") for name, own in subjects.items()]
 
 
 def tier_rows(rule: WeightRule) -> list[tuple[str, str, str, str]]:
@@ -156,6 +160,7 @@ def _prior_line(prior: PriorRule | None) -> list[str]:
     return [f" {which}: held to the base model, {prior.weight} times as strongly"]
 
 
-def _count_line(totals: MaskTotals) -> str:
+def count_line(totals: MaskTotals) -> str:
+    """Return how many entries there are, how many have masks, and their mean loss weight, in one line."""
     some = "all with mask weights" if totals.masked == totals.entries else f"{totals.masked} with mask weights"
     return f" {totals.entries} cache entries, {some}; mean loss weight {totals.mean_weight:.3f}"

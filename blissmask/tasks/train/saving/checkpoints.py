@@ -12,11 +12,11 @@ from blissmask.errors import MachineError
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lora_metadata
 from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.read_items import TrainingItems
+from blissmask.tasks.train.saving.page.run_page import draw_record
 from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
-from blissmask.tasks.train.saving.run_page import draw_record
 from blissmask.tasks.train.settings import BASE, base_identities
 from blissmask.training.data.cached_set import commonest_sizes
-from blissmask.training.data.mask_totals import MaskTotals
 from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner
 from blissmask.training.lora.file import LoraContents, lora_contents, write_lora
@@ -47,22 +47,21 @@ class Checkpoints:
     Args:
         plan: of the run.
         learners: all of them.
-        totals: of the masks, for the metadata; None when the mask loss is off.
+        items: that are trained on; what was measured of their masks is told with what is saved.
         context: its reporter is told when saving fails.
     """
 
-    def __init__(
-        self, plan: TrainPlan, learners: Sequence[Learner], totals: MaskTotals | None, context: RunContext
-    ) -> None:
+    def __init__(self, plan: TrainPlan, learners: Sequence[Learner], items: TrainingItems, context: RunContext) -> None:
         self._plan = plan
         self._learners = learners
+        self._items = items
         self._context = context
         self._trained_on = TrainedOn(
             items=plan.data.trained_count,
             batches_per_epoch=plan.steps.batches_per_epoch,
             batches_per_step=plan.steps.batches_per_step,
             total_steps=plan.steps.total,
-            totals=totals,
+            totals=items.totals,
             base_identity=learners[0].denoiser.identity,
             resolutions=commonest_sizes(plan.data.used_headers, plan.family.latent.spatial_stride),
         )
@@ -83,7 +82,7 @@ class Checkpoints:
             save_patiently(save, rescue, self._plan.names, self._context, done=done)
             if done < self._plan.steps.total:
                 # After the last step it is drawn with the last numbers and previews.
-                draw_record(self._plan, self._context)
+                draw_record(self._plan, self._items, self._context)
         self._replaces_states = False
 
     def _save_here(self, done: int, loras: Sequence[LoraFile]) -> None:

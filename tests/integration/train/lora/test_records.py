@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 import json
+import re
 import sys
 import types
 
@@ -42,7 +43,9 @@ def test_the_curve_is_of_the_whole_log_also_when_the_run_was_stopped_and_continu
     assert len(read_log(log)) == 6
     text = page.read_text()
     assert "6 of 6 steps, finished" in text
-    assert '<img src="kyla-loss.png?' in text
+    assert "<svg class=chart" in text
+    assert not re.search(r'(src|href)="(?!data:)', text), "it needs no other file"
+    assert re.search(r"<td>face</td><td class=figure>255</td>.*<td class=figure>\d+\.\d%</td>", text), "as measured"
     assert (
         f"<td>kyla.safetensors</td><td class=figure>{bytes_text((tmp_path / 'out' / 'kyla.safetensors').stat().st_size)}</td>"
         in text

@@ -211,6 +211,7 @@ def test_what_is_learnt_is_seen(cache, prompts, tmp_path):
     page = (tmp_path / "out" / "kyla.html").read_text()
     assert "<th>prompt</th><th>base model</th><th>step 4</th>" in page
     assert page.index("sample/kyla_000000_00_42.png") < page.index("sample/kyla_000004_00_42.png")
+    assert page.count('<img src="data:image/webp;base64,') == page.count("<td><a href="), "copies are part of the page"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
     assert json.loads((out / "ranking" / "items.json").read_text())["items"] == lines
     page = (out / "ranking" / "items.html").read_text()
     assert "unlike the other photos" in page
+    training = (out / "kyla.html").read_text()
+    assert training.index("Items, the most unusual first") < training.index("<td>odd</td>")
 
 
 def test_a_stop_writes_nothing(trained, tmp_path):

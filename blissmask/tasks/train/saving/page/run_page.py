@@ -1,53 +1,54 @@
 """The page of a training, ``NAME.html`` beside the LoRA: redrawn at every save, and what one reads months later.
 
-It is made of the files that the training leaves anyway: the step log, the loss curve, previews, checkpoints. Pictures
-are linked, not copied, so that the page stays small and has what was drawn after it.
+It is made of the files that the training leaves anyway, the step log, previews and checkpoints, and of what was
+measured when its items were read. It needs no other file: it may be moved alone.
 """
 
 from __future__ import annotations
 
 import html
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
+from blissmask import __version__
 from blissmask.errors import BlissmaskError, InputError, Problem
 from blissmask.events import Warned
+from blissmask.masks.tiers import TIERS
 from blissmask.media.sheets.html_page import page_file
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
 from blissmask.tasks.run.wording import bytes_text
-from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length
+from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.training.data.mask_totals import tier_rows
+from blissmask.tasks.train.read_items import TrainingItems
+from blissmask.tasks.train.saving.page.previews_grid import previews_grid
+from blissmask.tasks.train.saving.page.rankings import rankings
+from blissmask.tasks.train.saving.page.sections import number, section, table
+from blissmask.training.data.mask_totals import count_line, subject_rows, tier_rows
 from blissmask.training.record.metrics import read_log
 
 _MARK = "<meta name=generator content='blissmask training'>"
 """Marks the page as ours, within its first 1000 bytes; files without it are never overwritten."""
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:; media-src 'self' file:; base-uri 'none'"
-_LABEL = re.compile(r"(?P<label>e?\d{6})_(?P<number>\d{2,})_\d+\.(?:png|mp4)")
-"""The end of a preview's name: step or epoch, prompt, seed."""
-_FIGURE = re.compile(r"-?\d[\d.]*( [KM]iB)?")
-_BASE = "000000"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _OF_A_CHECKPOINT = ("val/loss", "likeness/")
 """Beginnings of the names in the step log that stand in the table of checkpoints beside the loss."""
 
 Log = Sequence[Mapping[str, float]]
 
 
-def draw_record(plan: TrainPlan, context: RunContext) -> None:
+def draw_record(plan: TrainPlan, items: TrainingItems, context: RunContext) -> None:
     """Draw the loss curve and the page by what is on disk; tell what prevented it: pictures never cost a training."""
     names = plan.names
-    for problem in (save_curve(names.log, names.curve, title=names.run_name), _save_page(plan)):
+    for problem in (save_curve(names.log, names.curve, title=names.run_name), _save_page(plan, items)):
         if problem is not None:
             context.reporter.emit(Warned(problem))
 
 
-def _save_page(plan: TrainPlan) -> Problem | None:
+def _save_page(plan: TrainPlan, items: TrainingItems) -> Problem | None:
     path = plan.names.page
     try:
         log = read_log(plan.names.log)
@@ -55,7 +56,7 @@ def _save_page(plan: TrainPlan) -> Problem | None:
             return None
         if path.exists() and not _is_ours(path):
             raise InputError("a file that is not ours stands where the page of the training would go", where=[path])
-        atomic.write_bytes(path, "\n".join(_page(plan, log)).encode("utf-8", "replace"))
+        atomic.write_bytes(path, "\n".join(_page(plan, items, log)).encode("utf-8", "replace"))
     except BlissmaskError as error:
         reasons = tuple(problem.what for problem in error.problems)
         return Problem("the page of the training was not written", reasons, error.problems[0].fix)
@@ -71,7 +72,7 @@ def _is_ours(path: Path) -> bool:
         return _MARK.encode() in file.read(1000)
 
 
-def _page(plan: TrainPlan, log: Log) -> Iterator[str]:
+def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     names, done = plan.names, int(log[-1]["step"])
     title = html.escape(names.run_name)
     yield f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}"
@@ -80,14 +81,17 @@ def _page(plan: TrainPlan, log: Log) -> Iterator[str]:
     yield f"<title>{title}</title><style>{page_file('sheet.css')}{page_file('run.css')}</style>"
     state = "finished" if done >= plan.steps.total else "in training, or stopped"
     yield f"<h1>{title}</h1><p>{done} of {plan.steps.total} steps, {state}. {html.escape(_family(plan))}</p>"
-    yield from _section("Loss", _curve(plan))
-    yield from _section("Checkpoints", _table(_checkpoints(plan, log)))
-    yield from _section("Previews", _previews(plan))
-    yield from _section("What each part of a picture weighs", _masks(plan))
-    yield from _section("Held out", _held_out(plan))
-    yield from _section("Data sets", _table(_data(plan)))
+    drawn = time.strftime("%Y-%m-%d %H:%M")
+    yield f"<p class=place>Drawn {drawn} by blissmask {__version__}.</p>"
+    yield from section("Loss", _curve(log))
+    yield from section("Checkpoints", table(_checkpoints(plan, log)))
+    yield from section("Previews", _previews(plan))
+    yield from rankings(names)
+    yield from section("What each part of a picture weighs", _masks(plan, items))
+    yield from section("Held out", _held_out(plan))
+    yield from section("Data sets", table(_data(plan)))
     yield "<details><summary>Settings</summary>"
-    yield from _table(_settings(plan.settings))
+    yield from table(_settings({**_model(plan), **plan.settings}))
     yield "</details>"
     yield "</html>"
 
@@ -98,36 +102,12 @@ def _family(plan: TrainPlan) -> str:
     return f"Family {plan.family.name}, {plan.family.task_name}{of_experts}."
 
 
-def _section(title: str, content: Iterable[str]) -> Iterator[str]:
-    lines = list(content)
+def _curve(log: Log) -> Iterator[str]:
+    lines = list(svg_curve(log))
     if lines:
-        yield f"<section><h2>{html.escape(title)}</h2>"
+        yield "<div class=scroll>"
         yield from lines
-        yield "</section>"
-
-
-def _table(table: Table) -> Iterator[str]:
-    if not table.rows:
-        return
-    heads = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
-    yield f"<div class=scroll><table><tr>{heads}</tr>"
-    for row in table.rows:
-        yield f"<tr>{''.join(map(_cell, row))}</tr>"
-    yield "</table></div>"
-
-
-def _cell(text: str) -> str:
-    kind = " class=figure" if _FIGURE.fullmatch(text) else ""
-    return f"<td{kind}>{html.escape(text)}</td>"
-
-
-def _curve(plan: TrainPlan) -> Iterator[str]:
-    curve = plan.names.curve
-    if curve.is_file():
-        about = "The loss over the steps, the loss of each part of the pictures, and the learning rate"
-        # Its time in the link, so that a browser loads a curve that was redrawn.
-        link = f"{html.escape(quote(curve.name))}?{curve.stat().st_mtime_ns}"
-        yield f'<img src="{link}" alt="{about}" width=1200>'
+        yield "</div>"
 
 
 def _checkpoints(plan: TrainPlan, log: Log) -> Table:
@@ -138,7 +118,7 @@ def _checkpoints(plan: TrainPlan, log: Log) -> Table:
     rows = []
     for path in [*plan.names.earlier_files(), *finals]:
         step = plan.steps.total if path in finals else int(path.stem.rpartition("-step")[2])
-        values = [_number(losses.get(step)), *(_number(_latest(log, name, step)) for name in more)]
+        values = [number(losses.get(step)), *(number(_latest(log, name, step)) for name in more)]
         rows.append((str(step), path.name, bytes_text(path.stat().st_size), *values))
     return Table("", ("step", "file", "size", "loss, smoothed", *more), tuple(rows))
 
@@ -158,50 +138,23 @@ def _latest(log: Log, name: str, step: int) -> float | None:
     return found[-1] if found else None
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
 def _previews(plan: TrainPlan) -> Iterator[str]:
-    """Yield a grid: a row for each prompt, a column for each time of drawing, the base model's first."""
-    if plan.previews is None:
-        return
-    folder, begin = plan.names.folder / "sample", f"{plan.names.run_name}_"
-    drawn: dict[str, dict[int, Path]] = {}
-    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
-        match = _LABEL.fullmatch(path.name.removeprefix(begin)) if path.name.startswith(begin) else None
-        if match:
-            drawn.setdefault(match["label"], {})[int(match["number"])] = path
-    if not drawn:
-        return
-    heads = "".join(f"<th>{_when(label)}</th>" for label in drawn)
-    yield f"<div class='scroll previews'><table><tr><th>prompt</th>{heads}</tr>"
-    for number, preview in enumerate(plan.previews.previews):
-        cells = "".join(f"<td>{_picture(files.get(number), preview.prompt)}</td>" for files in drawn.values())
-        yield f"<tr><th>{html.escape(preview.prompt)}</th>{cells}</tr>"
-    yield "</table></div>"
+    if plan.previews is not None:
+        prompts = [preview.prompt for preview in plan.previews.previews]
+        yield from previews_grid(plan.names.folder / "sample", plan.names.run_name, prompts)
 
 
-def _when(label: str) -> str:
-    if label == _BASE:
-        return "base model"
-    return f"epoch {int(label[1:])}" if label.startswith("e") else f"step {int(label)}"
-
-
-def _picture(path: Path | None, prompt: str) -> str:
-    if path is None:
-        return ""
-    link, text = html.escape(f"sample/{quote(path.name)}"), html.escape(prompt, quote=True)
-    if path.suffix == ".mp4":
-        return f'<video src="{link}" controls loop muted preload=metadata></video>'
-    return f'<a href="{link}"><img src="{link}" alt="{text}" loading=lazy></a>'
-
-
-def _masks(plan: TrainPlan) -> Iterator[str]:
-    if plan.weights is None:
+def _masks(plan: TrainPlan, items: TrainingItems) -> Iterator[str]:
+    if plan.weights is None or items.totals is None:
         yield "<p>The mask loss is off: every part of a picture weighs the same.</p>"
         return
-    yield from _table(Table("", ("tier", "value", "weight", "loss weight"), tuple(tier_rows(plan.weights))))
+    shares = items.totals.region_shares or [None] * len(TIERS)
+    measured = ["not known" if share is None else f"{share:.1%}" for share in shares]
+    rows = [(*row, share) for row, share in zip(tier_rows(plan.weights), measured, strict=True)]
+    yield from table(Table("", ("tier", "value", "weight", "loss weight", "share of weight"), tuple(rows)))
+    yield f"<p>{html.escape(count_line(items.totals).strip())}.</p>"
+    subjects = subject_rows(items.totals, items.subjects)
+    yield from table(Table("", ("subject", "entries", "share of weight"), tuple(subjects)))
 
 
 def _held_out(plan: TrainPlan) -> Iterator[str]:
@@ -219,6 +172,12 @@ def _data(plan: TrainPlan) -> Table:
     return Table("", ("data set", "folder", "entries", "trigger"), tuple(rows))
 
 
+def _model(plan: TrainPlan) -> dict[str, object]:
+    """Return which files the model is of."""
+    given = plan.config.model.model_dump(mode="json", exclude_none=True)
+    return {name: value for name, value in given.items() if isinstance(value, str)}
+
+
 def _settings(settings: Mapping[str, object]) -> Table:
-    rows = ((name, str(value)) for name, value in settings.items() if value not in (None, []))
+    rows = ((name, str(value)) for name, value in settings.items() if value not in (None, [], [""]))
     return Table("", ("setting", "value"), tuple(rows))

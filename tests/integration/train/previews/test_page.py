@@ -1,0 +1,111 @@
+"""Previews and rankings on the page of a training: what is shown, how large it gets, and what is out of date."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from blissmask.media.video import write_mp4
+from blissmask.tasks.train.saving.page.previews_grid import previews_grid
+from blissmask.tasks.train.saving.page.rankings import renew_rankings
+from blissmask.training.record.saving import output_names
+from tests.builders.pictures import random_rgb, save
+
+
+def grid(folder, prompts=("kyla at the sea",)):
+    return "\n".join(previews_grid(folder, "kyla", prompts))
+
+
+def test_a_thousand_previews_are_a_page_of_a_few_megabytes(tmp_path):
+    # Noise is the worst case: it shrinks ten times less than a photo.
+    first = tmp_path / "kyla_000000_00_1.png"
+    save(first, random_rgb((256, 256)))
+    for step in range(1, 1000):
+        os.link(first, tmp_path / f"kyla_{step:06d}_00_1.png")
+    text = grid(tmp_path)
+    assert "of 1000 drawings, evenly spaced" in text
+    assert "base model" in text
+    assert "step 999" in text
+    assert 300 < text.count("<img ") < 1000
+    noise = len(text) / text.count("<img ")
+    assert noise < 40_000
+    assert text.count("<img ") * 192**2 <= 24_000_000
+
+
+def test_few_previews_are_copied_larger_than_many(tmp_path):
+    save(tmp_path / "kyla_000000_00_1.png", random_rgb((600, 300)))
+    few = grid(tmp_path)
+    for step in range(1, 200):
+        os.link(tmp_path / "kyla_000000_00_1.png", tmp_path / f"kyla_{step:06d}_00_1.png")
+    assert len(few) > 1.5 * len(grid(tmp_path)) / 200
+
+
+def test_the_middle_frame_stands_for_a_clip(tmp_path):
+    frames = np.zeros((5, 64, 64, 3), np.uint8)
+    write_mp4(tmp_path / "kyla_000002_00_1.mp4", frames, fps=8)
+    text = grid(tmp_path)
+    assert '<a href="sample/kyla_000002_00_1.mp4"><img src="data:image/webp;base64,' in text
+    assert "middle frame of a clip" in text
+
+
+def test_a_damaged_preview_costs_its_place_alone(tmp_path):
+    (tmp_path / "kyla_000000_00_1.png").write_bytes(b"no picture")
+    save(tmp_path / "kyla_000002_00_1.png", random_rgb((64, 64)))
+    text = grid(tmp_path)
+    assert "kyla_000000_00_1.png</a> cannot be read" in text
+    assert text.count("<img ") == 1
+
+
+def test_a_prompt_is_text_and_nothing_else(tmp_path):
+    save(tmp_path / "kyla_000000_00_1.png", random_rgb((64, 64)))
+    text = grid(tmp_path, ['"><script>alert(1)</script>'])
+    assert "<script" not in text
+
+
+@pytest.fixture
+def ranked(tmp_path):
+    """A page with room for results, two LoRA files, and their ranking."""
+    names = output_names(tmp_path, "kyla", all_experts=1, trained=[""], shared=False)
+    names.page.write_text("<h1>kyla</h1>\n<!--rankings-->\n<!--/rankings-->\n<p>end</p>")
+    for step in (1, 2):
+        (tmp_path / f"kyla-step{step:08d}.safetensors").write_bytes(b"")
+    rows = [{"name": f"kyla-step{step:08d}", "likeness/subject": 0.5 + step / 8, "place_kept": None} for step in (2, 1)]
+    (tmp_path / "ranking").mkdir()
+    results = tmp_path / "ranking" / "ranking.json"
+    results.write_text(json.dumps({"ranking": rows, "base": {"name": "base", "val/loss/face": 0.25}}))
+    return names
+
+
+def test_a_ranking_is_put_into_the_page_and_its_order_kept(ranked):
+    renew_rankings(ranked)
+    renew_rankings(ranked)
+    text = ranked.page.read_text()
+    assert text.count("Ranking of the LoRA files") == 1
+    assert text.index("kyla-step00000002") < text.index("kyla-step00000001") < text.index("<td>base</td>")
+    assert "<td class=figure>0.7500</td>" in text
+    assert "<td class=figure>0.2500</td>" in text
+    assert "place kept" not in text, "nothing stands in that column"
+    assert text.startswith("<h1>kyla</h1>")
+    assert text.endswith("<p>end</p>")
+
+
+def test_results_of_lora_files_that_were_written_anew_are_not_shown(ranked):
+    results = ranked.folder / "ranking" / "ranking.json"
+    later = results.stat().st_mtime + 1
+    os.utime(ranked.folder / "kyla-step00000001.safetensors", (later, later))
+    renew_rankings(ranked)
+    assert "Ranking" not in ranked.page.read_text()
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"ranking": []}', '{"ranking": [{"name": "other"}]}'])
+def test_results_of_others_are_not_shown(ranked, content):
+    (ranked.folder / "ranking" / "ranking.json").write_text(content)
+    renew_rankings(ranked)
+    assert "Ranking" not in ranked.page.read_text()
+
+
+def test_without_a_page_there_is_nothing_to_renew(ranked):
+    ranked.page.unlink()
+    renew_rankings(ranked)
+    assert not ranked.page.exists()
