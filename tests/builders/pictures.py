@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +19,15 @@ Rgb = NDArray[np.uint8]
 
 PHOTO_SIZE_WH = (48, 32)
 ORIENTATION_TAG = 274
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """Return a PNG of a hundred bytes whose header claims a size; its one strip of pixels holds next to nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = b""
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")):
+        chunks += struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def random_rgb(size_wh: tuple[int, int] = PHOTO_SIZE_WH, *, seed: int = 0) -> Rgb:

@@ -2,37 +2,20 @@
 
 import json
 import os
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.builders.families import PLAIN
-from tests.builders.pictures import photo_folder
+from tests.builders.pictures import huge_png, photo_folder
 from tests.faults.forks import Forks
 from tests.faults.scenes import SCENES, results
 
 MAX_RSS_MIB = 300
 PARTIAL = 3
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def huge_png() -> bytes:
-    """Return a hundred bytes that claim 50000 x 50000 pixels."""
-    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + png_chunk(b"IHDR", header)
-        + png_chunk(b"IDAT", zlib.compress(bytes(1000)))
-        + png_chunk(b"IEND", b"")
-    )
 
 
 def bit_flipped(png: bytes) -> bytes:
@@ -48,7 +31,7 @@ def spoiled(png: bytes) -> dict[str, bytes]:
         "empty": b"",
         "webpage": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
         "flipped": bit_flipped(png),
-        "huge": huge_png(),
+        "huge": huge_png(50_000, 50_000),
     }
 
 
@@ -99,7 +82,7 @@ def test_a_huge_picture_is_refused_in_little_memory(tmp_path: Path, command: str
     scene = SCENES[command](tmp_path)
     for folder in scene.inputs:
         for path in (tmp_path / folder).glob("*.png"):
-            path.write_bytes(huge_png())
+            path.write_bytes(huge_png(50_000, 50_000))
     ran = subprocess.run(
         [sys.executable, "-c", TOLD_PEAK, *scene.arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )

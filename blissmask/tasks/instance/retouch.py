@@ -31,9 +31,8 @@ from blissmask.tasks.instance.scores import COMMAND, record_answer
 from blissmask.tasks.instance.subject import SubjectFinder
 from blissmask.tasks.mask_files.media_plan import is_video
 from blissmask.tasks.retouch.desk import NO_MASK, SIDE, Described, Desk, Kind, RetouchItem
-from blissmask.tasks.retouch.retouching import plan_retouch, refuse_unfit, retouch, videos_warning
+from blissmask.tasks.retouch.retouching import page_title, plan_retouch, refuse_unfit, retouch, videos_warning
 from blissmask.tasks.run.plan import Plan, RunContext, Summary
-from blissmask.tasks.run.wording import counted
 
 _SUBJECT = 255
 _MOST_PEOPLE = 255
@@ -71,11 +70,8 @@ def plan(config: Config) -> RetouchPlan:
 
 def run(plan: RetouchPlan, context: RunContext) -> Summary:
     """Serve the page until it is finished. Raises MachineError when no port can be opened."""
-    text = SheetText(
-        f"Subject masks, {counted(len(plan.items), 'item')}",
-        ("photo", "subject", "latent grid"),
-        (("subject", SUBJECT_COLOUR),),
-    )
+    title = page_title("Subject masks", len(plan.items), videos=len(plan.search.items) - len(plan.items))
+    text = SheetText(title, ("photo", "subject", "latent grid"), (("subject", SUBJECT_COLOUR),))
     return retouch(
         plan.items,
         Kind((0, _SUBJECT), subject_labels, _describe),

@@ -17,10 +17,9 @@ from blissmask.tasks.mask_files.media_plan import is_video, keys_of
 from blissmask.tasks.masks.plan import COMMAND
 from blissmask.tasks.masks.report import measures_of, seen_in
 from blissmask.tasks.retouch.desk import NO_MASK, Described, Kind, RetouchItem
-from blissmask.tasks.retouch.retouching import plan_retouch, refuse_unfit, retouch, videos_warning
+from blissmask.tasks.retouch.retouching import page_title, plan_retouch, refuse_unfit, retouch, videos_warning
 from blissmask.tasks.run.folders import pairs_to_do
 from blissmask.tasks.run.plan import Plan, RunContext, Summary
-from blissmask.tasks.run.wording import counted
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +28,7 @@ class RetouchPlan(Plan):
 
     options: MasksSection
     training_area: int
+    videos: int
 
 
 def outputs(config: Config) -> tuple[Path, ...]:
@@ -63,6 +63,7 @@ def plan(config: Config) -> RetouchPlan:
         warnings=[*warnings, *videos_warning(shown)],
         options=options,
         training_area=training_area(config),
+        videos=sum(map(is_video, shown)),
     )
 
 
@@ -71,9 +72,8 @@ def run(plan: RetouchPlan, context: RunContext) -> Summary:
     tiers = plan.options.tiers
     values = (tiers.background, *(tiers.value(tier) for tier in TIER_COLOURS))
     kind = Kind(values, functools.partial(tier_labels, tiers=tiers), functools.partial(_describe, tiers=tiers))
-    text = SheetText(
-        f"Weighted masks, {counted(len(plan.items), 'item')}", ("photo", "tiers", "latent grid"), tier_legend(tiers)
-    )
+    title = page_title("Weighted masks", len(plan.items), videos=plan.videos)
+    text = SheetText(title, ("photo", "tiers", "latent grid"), tier_legend(tiers))
     return retouch(plan.items, kind, text, context, command=COMMAND, training_area=plan.training_area)
 
 

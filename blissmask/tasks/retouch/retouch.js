@@ -687,6 +687,7 @@ const retouch = (() => {
     notice.id = "other-tab";
     notice.hidden = true;
     element("tools").append(end);
+    document.querySelector(".keys").prepend("Click on a photo to mend its mask; all is saved at once. ");
     element("tools").after(notice);
     const canvas = element("large-picture");
     canvas.addEventListener("pointerdown", press);

@@ -63,6 +63,12 @@ def plan_retouch(photo: Path, mask: Path, key: str) -> PlannedItem:
     return PlannedItem(key, Action.SKIP, reason, (photo,), mask)
 
 
+def page_title(what: str, photos: int, *, videos: int) -> str:
+    """Return what stands above the page, e.g. "Weighted masks, 8 items": videos are missing there, and it says so."""
+    title = f"{what}, {counted(photos, 'item')}"
+    return f"{title}; masks of {counted(videos, 'video')} are not shown" if videos else title
+
+
 def videos_warning(media: Sequence[Path]) -> list[Problem]:
     """Warn of videos among photos, which are not shown; an empty list when there are none."""
     videos = [path for path in media if is_video(path)]

@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -201,6 +201,160 @@ def test_what_is_no_caption_is_refused(server: Retouching, body: bytes) -> None:
 def test_people_are_not_chosen_where_none_are_found(server: Retouching) -> None:
     body = json.dumps({"person": 1, "is_subject": True, "expected": version_of(server)}).encode()
     assert ask(server, inside(server, "items/0/person"), method="POST", headers=JSON, body=body)[0] == 400
+
+
+def raw(server: Retouching, request: str | bytes) -> bytes:
+    """Send bytes as they are; return the beginning of the answer, empty where the connection is closed."""
+    content = request.encode("latin-1") if isinstance(request, str) else request
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(content.replace(b"PORT", str(server.port).encode()))
+        with contextlib.suppress(ConnectionError):
+            return connection.recv(4000)
+    return b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET {page} HTTP/1.0\r\n",
+        "GET {page} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\nhost: evil.example\r\n",
+        "GET {page} HTTP/1.1\r\nhost: evil.example\r\nx-forwarded-host: 127.0.0.1:PORT\r\n",
+        "GET {page} HTTP/1.1\r\nhost: 127.0.0.1:PORT.\r\n",
+        "GET {page} HTTP/1.1\r\nhost: 127.1:PORT\r\n",
+        "GET {page} HTTP/1.1\r\nhost: [::1]:PORT\r\n",
+        "GET {page} HTTP/1.1\r\nhost: evil.example@127.0.0.1:PORT\r\n",
+        "GET http://127.0.0.1:PORT{page} HTTP/1.1\r\nhost: evil.example\r\n",
+        "GET //127.0.0.1:PORT{page} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n",
+        "GET /\\{page} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n",
+        "GET {page} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\nx: " + "x" * 1_000_000 + "\r\n",
+    ],
+    ids=lambda head: head[:70],
+)
+def test_a_request_that_is_not_quite_ours_sees_nothing(server: Retouching, head: str) -> None:
+    answer = raw(server, head.replace("{page}", inside(server, "")) + "\r\n")
+    assert b" 200 " not in answer.split(b"\r\n")[0]
+    assert b"a.jpg" not in answer
+
+
+@pytest.mark.parametrize(
+    "change", [str.swapcase, lambda token: token[:-1], lambda token: f"{token}%00", lambda token: ""]
+)
+def test_what_is_nearly_the_token_is_not(server: Retouching, change: Callable[[str], str]) -> None:
+    token = server.address.split("/")[3]
+    assert ask(server, f"/{change(token)}/")[0] in (400, 404)
+
+
+def test_no_other_protocol_is_spoken(server: Retouching) -> None:
+    upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AA==\r\n"
+    path = inside(server, "")
+    answer = raw(server, f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\norigin: http://evil.example\r\n{upgrade}\r\n")
+    assert answer.split()[1] == b"403"
+    assert b" 101 " not in raw(server, f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n{upgrade}\r\n")
+
+
+@pytest.mark.parametrize("path", ["finish", "items/0/mask", "items/0/caption", "items/0/person"])
+def test_looking_at_an_address_changes_nothing(server: Retouching, path: str) -> None:
+    for method in ("GET", "HEAD"):
+        headers = {"x-http-method-override": "POST", "origin": f"http://127.0.0.1:{server.port}"}
+        assert ask(server, inside(server, path), method=method, headers=headers)[0] == 405
+    assert ask(server, inside(server, ""))[0] == 200, "the run goes on"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://127.0.0.1",
+        "https://127.0.0.1:PORT",
+        "http://127.0.0.1:PORT@evil.example",
+        "HTTP://127.0.0.1:PORT",
+        "file://",
+    ],
+)
+def test_an_origin_that_is_nearly_ours_is_refused(server: Retouching, origin: str) -> None:
+    headers = {**JSON, "origin": origin.replace("PORT", str(server.port))}
+    body = json.dumps({"text": "bought", "expected": None}).encode()
+    assert ask(server, inside(server, "items/0/caption"), method="POST", headers=headers, body=body)[0] == 403
+
+
+def test_a_second_origin_is_refused(server: Retouching) -> None:
+    path = inside(server, "items/0/caption")
+    own = "origin: http://127.0.0.1:PORT\r\norigin: http://evil.example\r\ncontent-type: application/json\r\n"
+    answer = raw(server, f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n{own}content-length: 2\r\n\r\n{{}}")
+    assert answer.split()[1] == b"403"
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=utf-8", "text/plain; application/json", "application/jsonp"]
+)
+def test_a_type_that_is_nearly_ours_is_refused(server: Retouching, kind: str) -> None:
+    path = inside(server, "items/0/caption")
+    assert ask(server, path, method="POST", headers={"content-type": kind}, body=b"{}")[0] == 415
+
+
+@pytest.mark.parametrize("length", ["-1", "+2", "1e3", "0x10", "2, 3", "2\r\ncontent-length: 3", "9" * 5000])
+def test_a_length_that_is_none_is_refused(server: Retouching, length: str) -> None:
+    path = inside(server, "items/0/caption")
+    own = f"host: 127.0.0.1:PORT\r\norigin: http://127.0.0.1:PORT\r\ncontent-type: application/json\r\ncontent-length: {length}"
+    assert raw(server, f"POST {path} HTTP/1.1\r\n{own}\r\n\r\n{{}}").split()[1] in (b"400", b"413")
+
+
+def test_a_request_inside_the_body_of_another_one_is_not_answered(server: Retouching) -> None:
+    path = inside(server, "items/0/caption")
+    own = "host: 127.0.0.1:PORT\r\norigin: http://127.0.0.1:PORT\r\ncontent-type: application/json\r\n"
+    both = "content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    hidden = f"GET {inside(server, '')} HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\n\r\n"
+    answer = raw(server, f"POST {path} HTTP/1.1\r\n{own}{both}{hidden}")
+    assert b" 200 " not in answer
+    assert b"a.jpg" not in answer
+
+
+@pytest.mark.parametrize("base", ["../../secret.txt", "0-none.png", "/etc/passwd", "none", "%00", "*"])
+def test_a_base_that_no_page_was_shown_is_refused(server: Retouching, base: str) -> None:
+    version = version_of(server)
+    path = inside(server, f"items/0/mask?base={base}&expected={version}")
+    headers = {"content-type": "application/octet-stream"}
+    status, body = ask(server, path, method="POST", headers=headers, body=zlib.compress(bytes(48 * 32)))
+    assert (status, b"secret" in body) == (409, False)
+
+
+def test_a_mask_is_not_replaced_by_who_says_that_there_is_none(server: Retouching) -> None:
+    path = inside(server, f"items/0/mask?base={version_of(server)}&expected=none")
+    headers = {"content-type": "application/octet-stream"}
+    assert ask(server, path, method="POST", headers=headers, body=zlib.compress(bytes(48 * 32)))[0] == 409
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        bytes([253]) * (48 * 32),
+        bytes([4]) * (48 * 32),
+        bytes(48 * 32 - 1),
+        bytes(48 * 32 + 1),
+        b"",
+    ],
+    ids=["between", "no tier", "too few", "too many", "none"],
+)
+def test_edits_of_other_labels_or_sizes_are_refused(server: Retouching, edits: bytes) -> None:
+    assert save(server, zlib.compress(edits)) == 400
+
+
+def test_edits_that_end_too_early_are_refused(server: Retouching) -> None:
+    assert save(server, zlib.compress(bytes(range(4)) * (12 * 32))[:-9]) == 400
+
+
+@pytest.mark.parametrize("text", ["x" * 2_000_000, "\ud800"])
+def test_a_caption_that_is_too_long_or_no_text_is_refused(server: Retouching, text: str) -> None:
+    body = json.dumps({"text": text, "expected": None}).encode()
+    status = ask(server, inside(server, "items/0/caption"), method="POST", headers=JSON, body=body)[0]
+    assert status in (400, 413)
+
+
+def test_connections_that_say_nothing_keep_nobody_out(server: Retouching) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(100):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(b"GET / HT")
+        assert ask(server, inside(server, ""))[0] == 200
 
 
 def test_a_visit_is_swapped_for_a_token_once() -> None:

@@ -17,7 +17,7 @@ from blissmask.media.overlay import tier_labels
 from blissmask.media.png import write_png_grey
 from blissmask.tasks.retouch.desk import LEFT_OUT, NO_FILE, SIDE, UNTOUCHED, Described, Desk, Kind, RetouchItem
 from tests.builders import masks as builder
-from tests.builders.pictures import random_rgb, save, tree
+from tests.builders.pictures import huge_png, random_rgb, save, tree
 
 SIZE_WH = (40, 30)
 FACE, HAIR = 1, 2
@@ -206,3 +206,28 @@ def test_pictures_come_with_the_caption_as_it_is_now(desk: Desk) -> None:
     assert desk.pictures(0, side=SIDE).caption is None
     desk.items[0].photo.with_suffix(".txt").write_text("a cup\n")
     assert desk.pictures(0, side=SIDE).caption == "a cup"
+
+
+def test_what_a_link_leads_to_is_never_written(desk: Desk, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    mask, photo = desk.items[0].mask, desk.items[0].photo
+    elsewhere = tmp_path / "elsewhere.png"
+    mask.rename(elsewhere)
+    mask.symlink_to(elsewhere)
+    photo.with_suffix(".txt").symlink_to(secret)
+    before = elsewhere.read_bytes()
+    paint(desk, edits())
+    desk.save_caption(0, "a cup", expected="secret")
+    assert (elsewhere.read_bytes(), secret.read_text()) == (before, "secret")
+    assert (mask.is_symlink(), photo.with_suffix(".txt").read_text()) == (False, "a cup\n")
+
+
+@pytest.mark.parametrize("what", ["photo", "mask"])
+def test_a_picture_that_became_a_bomb_is_refused(desk: Desk, what: str) -> None:
+    desk.pictures(0, side=SIDE)
+    path = getattr(desk.items[0], what)
+    path.unlink()
+    path.write_bytes(huge_png(50_000, 50_000))
+    with pytest.raises(InputError, match="pixels"):
+        desk.pictures(0, side=SIDE)

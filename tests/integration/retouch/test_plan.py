@@ -11,6 +11,7 @@ from blissmask.cli.commands import MASKS
 from blissmask.config.model import Config
 from blissmask.errors import MissingPackageError, UsageError
 from blissmask.tasks.masks import retouch
+from blissmask.tasks.retouch.retouching import page_title
 from blissmask.tasks.run.plan import Action
 from tests.builders.masks import clip, config, two_photos
 from tests.builders.pictures import mask_folder
@@ -28,6 +29,7 @@ def test_photos_are_shown_with_or_without_a_mask_and_videos_are_named(tmp_path: 
     ]
     assert [item.reason for item in made.items[:2]] == ["to be shown", "to be shown, there is no mask yet"]
     assert [warning.what for warning in made.warnings] == ["1 video not shown: masks of photos are retouched"]
+    assert page_title("Masks", len(made.items), videos=made.videos) == "Masks, 3 items; masks of 1 video are not shown"
 
 
 def test_a_switch_that_is_off_leaves_the_command_as_it_is(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from blissmask.media.image import (
     resize_rgb,
 )
 from blissmask.media.picture_file import MAX_PIXELS, MAX_SCANS
-from tests.builders.pictures import corner_rgb, random_rgb, save, tier_mask, turned
+from tests.builders.pictures import corner_rgb, huge_png, random_rgb, save, tier_mask, turned
 
 TIERS = np.array([0, 80, 128, 255], dtype=np.uint8)
 
@@ -220,14 +220,6 @@ def test_truncated_picture_is_an_error(tmp_path: Path, suffix: str) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="No such file"):
         read_size(tmp_path / "a.png")
-
-
-def huge_png(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = b""
-    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")):
-        chunks += struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", zlib.crc32(kind + data))
-    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def decoded(image: Image.Image) -> None:
