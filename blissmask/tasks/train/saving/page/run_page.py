@@ -82,7 +82,7 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     state = "finished" if done >= plan.steps.total else "in training, or stopped"
     yield f"<h1>{title}</h1><p>{done} of {plan.steps.total} steps, {state}. {html.escape(_family(plan))}</p>"
     drawn = time.strftime("%Y-%m-%d %H:%M")
-    yield f"<p class=place>Drawn {drawn} by blissmask {__version__}.</p>"
+    yield f"<p class=drawn>Drawn {drawn} by blissmask {__version__}.</p>"
     yield from section("Loss", _curve(log))
     yield from section("Checkpoints", table(_checkpoints(plan, log)))
     yield from section("Previews", _previews(plan))
