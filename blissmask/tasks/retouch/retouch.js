@@ -554,7 +554,8 @@ const retouch = (() => {
     const box = sheet.made("div", "");
     box.id = "retouch";
     const tiers = sheet.facts.legend.map(({ name, colour }, at) => {
-      const made = button(name, `Paint ${name} (${at + 1})`, () => setLabel(at + 1));
+      // The legend has a tier's value, too, "face 255"; the buttons are in one line without it.
+      const made = button(name.replace(/ \d+$/, ""), `Paint ${name} (${at + 1})`, () => setLabel(at + 1));
       made.dataset.label = at + 1;
       const patch = sheet.made("i", "");
       patch.style.background = `rgb(${colour.join()})`;
