@@ -11,6 +11,7 @@ import pytest
 from blissmask.config.mask_loss_section import PRESETS
 from blissmask.families.registry import FAMILIES, load_family
 from tests.builders import backend_models as models
+from tests.builders.caption_models import write_caption_model
 from tests.builders.command import Ran, run_here
 from tests.builders.example_configs import STARTERS, fill, miniature
 
@@ -54,6 +55,7 @@ MINIATURES = {
     "yolo26l-seg.onnx": models.yolo_export,
     "rfdetr_folder": models.rfdetr_folder,
     "buffalo_l": models.insightface_pack,
+    "Qwen2-VL-2B-Instruct": write_caption_model,
 }
 
 
