@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from blissmask.cli.commands import Command
+from blissmask.cli.commands import TRAIN, Command
 from blissmask.cli.guarded import SIGINT_EXIT, show_error
 from blissmask.cli.installed import doubled_opencv
 from blissmask.cli.next_step import next_step
@@ -66,6 +66,11 @@ def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter,
     code = 0
     waits = False
     *before, last = parts
+    if before and last.command is TRAIN and not config.run.dry_run:
+        from blissmask.tasks.train.checks import refuse_missing_models
+
+        # Now, and not after the hours that the parts before it may take.
+        refuse_missing_models(config)
     for number, part in enumerate(before, 1):
         _show_heading(f"{number} of {len(parts)}: {part.name}", config)
         if config.run.dry_run:

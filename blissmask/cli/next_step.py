@@ -15,10 +15,8 @@ from blissmask.errors import Hint
 if TYPE_CHECKING:
     from blissmask.tasks.run.plan import Summary
 
-_CONFIGURE = (
-    f"`blissmask --starter person > {DEFAULT_NAME}` writes the configuration that `cache` and `train` ask for; "
-    "`group` instead of `person` has the settings for group photos"
-)
+_PHOTOS = Path("photos")
+"""Where starters look for photos."""
 
 
 def next_step(config: Config, summary: Summary) -> str | Hint:
@@ -54,7 +52,7 @@ def _after_masks(config: Config, details: dict[str, Any]) -> str | Hint:
         why = f"finds your subject where {photos} several people" if several else "finds your subject"
         return Hint(f"{looked}`{{command}}` {why}", "instance", folders)
     if not config.datasets:
-        return looked + _CONFIGURE
+        return looked + _configure(config.masks.input)
     return Hint(f"{looked}`{{command}}` encodes photos, masks and captions", "cache")
 
 
@@ -71,7 +69,7 @@ def _after_instance(config: Config, details: dict[str, Any]) -> Hint:
 def _after_apply(config: Config, details: dict[str, Any]) -> str | Hint:
     del details
     if not config.datasets:
-        return _CONFIGURE
+        return _configure(config.instance.input)
     output = config.apply.output
     if output is not None and config.to_alpha.mask_directory == output:
         return Hint("`{command}` puts the masks into the photos", "to-alpha")
@@ -142,6 +140,15 @@ def _loaded(files: Sequence[str], experts: Sequence[str]) -> str:
     if names:
         node = f"the {names[0]}-noise model" if len(names) == 1 else "both models"
     return f"copy {files[0]} {where}; load it on {node}"
+
+
+def _configure(photos: Path | None) -> str:
+    """Return how to get a configuration; it names the folder of the photos where that is another than a starter's."""
+    named = "" if photos in (None, _PHOTOS) else f" --photos {_typed(photos)}"
+    return (
+        f"`blissmask --starter person{named} > {DEFAULT_NAME}` writes the configuration that `cache` and `train` "
+        "ask for; `group` instead of `person` has the settings for group photos"
+    )
 
 
 def _typed(path: Path) -> str:

@@ -35,7 +35,8 @@ def show_plan(plan: Plan, *, verbose: bool) -> None:
         _print_table(table)
     counts = {action: sum(item.action.value == action for item in plan.items) for action in ("write", "skip", "fail")}
     work = ", ".join(f"{action} {count}" for action, count in counts.items() if count or action != "fail")
-    out().print(f"Would {work}. Nothing was written (--dry-run)")
+    would = f"Would {work}. " if plan.items else ""
+    out().print(f"{would}Nothing was written (--dry-run)")
 
 
 def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer: ProblemPrinter) -> None:

@@ -30,7 +30,9 @@ def bytes_text(byte_count: float) -> str:
 
 
 def hours_text(seconds: float) -> str:
-    """Return a forecast of time, which is not known to the second: ``26 min`` or ``3.4 h``."""
+    """Return a forecast of time, which is not known to the second: ``26 min`` or ``3.4 h``; ``9 s`` of a trial."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 

@@ -18,9 +18,12 @@ from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.saving_section import CombineSection
 from blissmask.dataset.captions import class_words, other_orders, without_trigger
-from blissmask.errors import CacheError, Hint, Problem, UsageError
+from blissmask.errors import BlissmaskError, CacheError, Hint, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
+from blissmask.families.files.model_files import model_files
+from blissmask.families.files.part import Part
 from blissmask.families.protocol import Expert
+from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TIERS
 from blissmask.processes import Processes
 from blissmask.tasks.run.plan import places_of
@@ -29,7 +32,7 @@ from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
-from blissmask.training.experts import expert_in_name
+from blissmask.training.experts import expert_in_name, wanted_experts
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.layers import check_patterns
@@ -60,6 +63,31 @@ def check_options(config: Config, processes: Processes) -> None:
     if memory.compile:
         check_compiler(memory.compile_backend, device=device)
     wanted_trackers(config.logging.log_with)
+
+
+def refuse_missing_models(config: Config) -> None:
+    """Refuse to prepare a training whose model files are not all here: `cache` needs some, and the training others.
+
+    Raises:
+        UsageError: a file or a folder is not named, or the family is not known; names all of them.
+        ModelError: files are missing; names all of them.
+    """
+    if config.model.arch is None:
+        # `cache` says so.
+        return
+    family, files = load_family(config.model.arch).for_task(config.model.task or ""), model_files(config.model)
+    parts = [part for part in (*family.task.latents, *family.task.text) if isinstance(part, Part)]
+    parts += [expert.part for expert in wanted_experts(family.experts, config.train.expert)]
+    errors: list[BlissmaskError] = []
+    for part in parts:
+        try:
+            part.check(files)
+        except (UsageError, ModelError) as error:
+            errors.append(error)
+    # A model folder that is not here lacks all parts, and is named once.
+    problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
+    if problems:
+        raise type(errors[0]).several(problems)
 
 
 def check_guidance(guidance_scale: float | None, family: FamilyForTask) -> None:

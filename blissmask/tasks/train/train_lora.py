@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blissmask.errors import MachineError, Problem
+from blissmask.errors import InputError, MachineError, Problem
 from blissmask.events import Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.families.files.model_files import model_files
 from blissmask.people.subject_likeness import LikenessMeter
@@ -46,7 +46,7 @@ from blissmask.training.experts import Learner
 from blissmask.training.loop import LoopHooks, LoopSettings, PreviewHook, train
 from blissmask.training.lora.file import load_lora
 from blissmask.training.record import saving
-from blissmask.training.record.metrics import MetricBuffer, Values
+from blissmask.training.record.metrics import MetricBuffer, Values, read_log
 from blissmask.training.validation import HeldOut, validate
 
 _READ_EVERY, _PATIENCE = 10, 2.0
@@ -292,12 +292,26 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     summary.details["experts"] = [expert.name for expert in plan.steps.experts if expert.name]
     summary.details["averages"] = [str(path) for path in averages]
     summary.details["checkpoints"] = [str(path) for path in plan.names.earlier_files()]
-    rows = [("last loss", f"{last['loss']:.4f}" if "loss" in last else "-")]
-    if plan.names.curve.is_file():
-        rows.append(("loss curve", str(plan.names.curve)))
+    rows = [("loss", _loss_text(plan))]
+    if plan.names.page.is_file():
+        rows.append(("loss, previews and checkpoints", str(plan.names.page)))
     if totals is not None:
         empty = len(totals.empty) + len(plan.data.left_out)
         summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": empty}
         if empty:
             rows.append(("entries with weight 0 everywhere", str(empty)))
     summary.tables.append(Table("Result", ("what", "value"), tuple(rows)))
+
+
+def _loss_text(plan: TrainPlan) -> str:
+    """Return how the loss went: means, since that of one step depends on its noise level most of all."""
+    try:
+        losses = [line["loss"] for line in read_log(plan.names.log) if "loss" in line]
+    except InputError:
+        # Whoever drew the page has named the line that is not ours.
+        losses = []
+    if not losses:
+        return "-"
+    count = max(1, len(losses) // 10)
+    first, now = (sum(part) / count for part in (losses[:count], losses[-count:]))
+    return f"{first:.4f} at first, {now:.4f} at last, means of {counted(count, 'step')}"

@@ -28,7 +28,10 @@ def test_masks_of_several_people_ask_for_the_subject():
 
 def test_masks_without_a_configuration_name_the_folders_or_the_starter():
     typed = {"masks": {"input": "my photos", "output": "m"}}
-    assert "`blissmask --starter person > blissmask.toml`" in after("masks", datasets=(), **typed)
+    said = after("masks", datasets=(), **typed)
+    assert "`blissmask --starter person --photos 'my photos' > blissmask.toml`" in said
+    typed_alike = {"masks": {"input": "photos", "output": "m"}}
+    assert "`blissmask --starter person > blissmask.toml`" in after("masks", datasets=(), **typed_alike)
     said = after("masks", datasets=(), details={"several_people": ["a"]}, **typed)
     assert "`blissmask instance --input 'my photos' --output subject --reference PHOTO`" in said
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
-from blissmask.tasks.train.checks import number_warnings
+from blissmask.tasks.train.checks import number_warnings, refuse_missing_models
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import expert_in_name
 from tests.builders.families import PLAIN, TWO_EXPERTS
@@ -145,3 +145,26 @@ def test_the_lora_of_the_other_expert_is_told(cache, tmp_path, renamed):
         assert told("low", **given) == []
         assert told("high", **given) == [(str(path),)]
     assert told("both", network_weights=path) == [(str(path),)]
+
+
+def test_all_model_files_that_are_missing_are_named_before_anything_is_prepared(tmp_path):
+    here = tmp_path / "vae.safetensors"
+    here.touch()
+    files = {
+        "model": None,
+        "vae": here,
+        "text_encoder": tmp_path / "t5.safetensors",
+        "dit": tmp_path / "dit.safetensors",
+    }
+    config = train_config(tmp_path, tmp_path / "out")
+    config = config.model_copy(update={"model": config.model.model_copy(update=files)})
+    with pytest.raises(ModelError) as caught:
+        refuse_missing_models(config)
+    assert [problem.where for problem in caught.value.problems] == [
+        (str(tmp_path / "t5.safetensors"),),
+        (str(tmp_path / "dit.safetensors"),),
+    ]
+    # Miniatures need none, and a family that nobody named is the cache's to ask for.
+    refuse_missing_models(train_config(tmp_path, tmp_path / "out"))
+    unnamed = config.model.model_copy(update={"arch": None})
+    refuse_missing_models(config.model_copy(update={"model": unnamed}))

@@ -48,3 +48,8 @@ def test_both_experts_rest_in_turn_on_small_cards():
     about, cards, _ = forecast(train={"expert": "both"})
     assert about["denoiser, as published"] == "14.3 billion weights and 14.3 billion weights"
     assert any("experts in turn" in row[0] for row in cards.values())
+
+
+def test_numbers_that_make_no_sense_are_told_before_there_is_a_cache():
+    *_, made = forecast(optimizer={"learning_rate": 2e4})
+    assert any("`learning_rate = 20000` makes no sense" in problem.what for problem in made.warnings)
