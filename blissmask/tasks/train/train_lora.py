@@ -294,7 +294,7 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     summary.details["checkpoints"] = [str(path) for path in plan.names.earlier_files()]
     rows = [("loss", _loss_text(plan))]
     if plan.names.page.is_file():
-        rows.append(("loss, previews and checkpoints", str(plan.names.page)))
+        rows.append(("page", str(plan.names.page)))
     if totals is not None:
         empty = len(totals.empty) + len(plan.data.left_out)
         summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": empty}

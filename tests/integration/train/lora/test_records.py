@@ -54,7 +54,7 @@ def test_the_curve_is_of_the_whole_log_also_when_the_run_was_stopped_and_continu
     assert f"<td class=figure>{read_log(log)[-1]['val/loss']:.4f}</td>" in text
     assert np.array_equal(curve_of(tmp_path / "out"), draw_curve(read_log(log), title="kyla"))
     rows = dict(summary.tables[-1].rows)
-    assert rows["loss, previews and checkpoints"] == str(tmp_path / "out" / "kyla.html")
+    assert rows["page"] == str(tmp_path / "out" / "kyla.html")
     steps = [line["loss"] for line in read_log(tmp_path / "out" / "kyla-log.jsonl")]
     assert rows["loss"] == f"{steps[0]:.4f} at first, {steps[-1]:.4f} at last, means of 1 step"
 
