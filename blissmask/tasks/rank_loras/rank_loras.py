@@ -22,7 +22,7 @@ from blissmask.events import Advanced, PhaseFinished, PhaseStarted
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_image
 from blissmask.parsing.embedded import EmbeddedParts
-from blissmask.people.subject_likeness import LikenessMeter, LikenessSummary
+from blissmask.people.subject_likeness import LikenessMeter, SubjectsSummary
 from blissmask.storage import atomic
 from blissmask.storage.content import file_sha256
 from blissmask.storage.ordinary import read_text
@@ -198,7 +198,7 @@ def _read_fingerprint(path: Path) -> object:
     return document.get("drawn_from") if isinstance(document, dict) else None
 
 
-def _measure(ranker: _Ranker, pictures: Sequence[Path]) -> tuple[LikenessSummary | None, Mapping[str, object]]:
+def _measure(ranker: _Ranker, pictures: Sequence[Path]) -> tuple[SubjectsSummary | None, Mapping[str, object]]:
     likeness = ranker.plan.training.likeness
     if ranker.meter is None or likeness is None:
         return None, {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blissmask.people.subject_likeness import LikenessSummary
+from blissmask.people.subject_likeness import SubjectsSummary
 from blissmask.tasks.run.plan import Table
 
 
@@ -25,7 +26,7 @@ class Result:
 
     name: str
     pictures: tuple[Path | None, ...]
-    likeness: LikenessSummary | None
+    likeness: SubjectsSummary | None
     place: float | None
     held_out: Mapping[str, float]
     measured: Mapping[str, object] = field(default_factory=dict)
@@ -47,39 +48,42 @@ def ranked(results: Sequence[Result]) -> list[Result]:
 
 
 def _order(result: Result) -> tuple[float, float]:
-    likeness = None if result.likeness is None else result.likeness.subject
+    likeness = None if result.likeness is None else result.likeness.whole.subject
     loss = result.face_loss
     return (0.0 if likeness is None else -likeness, float("inf") if loss is None else loss)
 
 
 def ranking_table(results: Sequence[Result], base: Result) -> Table:
     """Return the ranking, with the base model in the last row; columns that nothing stands in are left out."""
-    rows = [_cells(str(place), result) for place, result in enumerate(results, 1)]
-    rows.append(_cells("", base))
-    kept = [at for at, _ in enumerate(_COLUMNS) if at < 2 or any(row[at] for row in rows)]
-    return Table(
-        "Ranking",
-        tuple(_COLUMNS[at] for at in kept),
-        tuple(tuple(row[at] or "-" if at else row[at] for at in kept) for row in rows),
-    )
+    cells = [_cells(result) for result in (*results, base)]
+    kept = [column for column in cells[0] if any(row[column] for row in cells)]
+    rows = [
+        (str(place), result.name, *(row[column] or "-" for column in kept))
+        for place, (result, row) in enumerate(zip(results, cells, strict=False), 1)
+    ]
+    rows.append(("", base.name, *(cells[-1][column] or "-" for column in kept)))
+    return Table("Ranking", ("", "LoRA", *kept), tuple(rows))
 
 
-_COLUMNS = ("", "LoRA", "Likeness", "Spread", "Faces", "Other people", "Place kept", "Held-out face")
+def _cells(result: Result) -> dict[str, str]:
+    """Return column -> number; the results of a ranking have the same columns, and empty texts where there is none."""
+    cells = {} if result.likeness is None else _cells_of_likeness(result.likeness)
+    return cells | {"Place kept": _text(result.place), "Held-out face": _text(result.face_loss, digits=4)}
 
 
-def _cells(place: str, result: Result) -> tuple[str, ...]:
-    likeness = result.likeness
-    faces = f"{likeness.faces} of {likeness.pictures}" if likeness is not None and likeness.pictures else ""
-    return (
-        place,
-        result.name,
-        _text(None if likeness is None else likeness.subject),
-        _text(None if likeness is None else likeness.spread),
-        faces,
-        _text(None if likeness is None else likeness.others),
-        _text(result.place),
-        _text(result.face_loss, digits=4),
-    )
+def _cells_of_likeness(likeness: SubjectsSummary) -> dict[str, str]:
+    whole = likeness.whole
+    cells = {
+        "Likeness": _text(whole.subject),
+        "Spread": _text(whole.spread),
+        "Faces": f"{whole.faces} of {whole.pictures}" if whole.pictures else "",
+        "Other people": _text(whole.others),
+    }
+    if len(likeness.subjects) > 1:
+        cells |= {f"Likeness, {name}": _text(summary.subject) for name, summary in likeness.subjects.items()}
+        for pair in itertools.permutations(likeness.subjects, 2):
+            cells[" in ".join(pair)] = _text(likeness.between.get(pair))
+    return cells
 
 
 def _text(value: float | None, *, digits: int = 2) -> str:
@@ -88,5 +92,4 @@ def _text(value: float | None, *, digits: int = 2) -> str:
 
 def line_of(result: Result) -> str:
     """Return the numbers of a result as one line, for the sheet."""
-    named = dict(zip(_COLUMNS, _cells("", result), strict=True))
-    return " · ".join(f"{name.lower()} {text}" for name, text in named.items() if text and name not in ("", "LoRA"))
+    return " · ".join(f"{name[:1].lower()}{name[1:]} {text}" for name, text in _cells(result).items() if text)

@@ -27,6 +27,9 @@ _SMOOTHED: Colour = (0, 92, 150)
 _PRIOR: Colour = (0, 158, 115)
 _HELD_OUT: Colour = (204, 60, 120)
 _RATE: Colour = (90, 90, 90)
+_SUBJECTS: Sequence[Colour] = ((0, 92, 150), (204, 121, 30), (0, 158, 115), (120, 94, 180))
+"""Of the lines of several subjects; a fifth has none, since a panel of six lines cannot be read."""
+_OF_A_SUBJECT = "likeness/subject/"
 _EXPERTS: Mapping[str, Colour] = {"high": (0, 92, 150), "low": (204, 121, 30)}
 # The overlay's yellow of hair and its dark background would not be seen on white paper.
 _REGIONS: Mapping[WeightTier, Colour] = {
@@ -152,10 +155,16 @@ def _region_lines(lines: Sequence[Mapping[str, float]], length: float) -> list[L
 
 
 def _likeness_lines(lines: Sequence[Mapping[str, float]]) -> list[Line]:
-    """Return how alike the faces in previews and the subject are: the subject's own, and other people's."""
+    """Return how alike the faces in previews and the subject are: the subject's own, and other people's.
+
+    Several subjects have a line each instead of their mean.
+    """
+    names = dict.fromkeys(name for line in lines for name in line if name.startswith(_OF_A_SUBJECT))
+    wanted = [(name, name.removeprefix(_OF_A_SUBJECT), colour) for name, colour in zip(names, _SUBJECTS, strict=False)]
+    wanted = wanted or [("likeness/subject", "subject", _SMOOTHED)]
     drawn = []
-    for name, label, colour in (("subject", "subject", _SMOOTHED), ("others", "other people", _HELD_OUT)):
-        points = _points(lines, f"likeness/{name}")
+    for name, label, colour in [*wanted, ("likeness/others", "other people", _HELD_OUT)]:
+        points = _points(lines, name)
         if len(points[0]):
             drawn.append(Line(label, colour, points, dots=True))
     return drawn

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blissmask.people.subject_likeness import LikenessSummary
+from blissmask.people.subject_likeness import LikenessSummary, SubjectsSummary
 from blissmask.tasks.rank_loras.place import place_kept
 from blissmask.tasks.rank_loras.plan import saved_loras
 from blissmask.tasks.rank_loras.result import Result, line_of, ranked, ranking_table
@@ -11,12 +11,16 @@ from blissmask.training.record.saving import Outputs
 from tests.builders.pictures import random_rgb
 
 
+def summary_of(subject, others=None):
+    return LikenessSummary(
+        pictures=4, faces=3, unclear=0, subject=subject, spread=0.1, width=0.2, others=others, others_pictures=1
+    )
+
+
 def result(name, subject=None, *, others=None, loss=None, place=None):
     likeness = None
     if subject is not None:
-        likeness = LikenessSummary(
-            pictures=4, faces=3, unclear=0, subject=subject, spread=0.1, width=0.2, others=others, others_pictures=1
-        )
+        likeness = SubjectsSummary(summary_of(subject, others), {"subject": summary_of(subject, others)}, {})
     return Result(name, (), likeness, place, {} if loss is None else {"val/loss": 9.0, "val/loss/face": loss})
 
 
@@ -33,6 +37,14 @@ def test_columns_that_nothing_stands_in_are_left_out():
     table = ranking_table([result("kyla", 0.61, place=0.8)], result("base", 0.2))
     assert table.columns == ("", "LoRA", "Likeness", "Spread", "Faces", "Place kept")
     assert table.rows == (("1", "kyla", "0.61", "0.10", "3 of 4", "0.80"), ("", "base", "0.20", "0.10", "3 of 4", "-"))
+
+
+def test_two_subjects_have_columns_of_their_own_and_what_one_has_of_the_other():
+    subjects = {"kyla": summary_of(0.7), "tom": summary_of(0.5)}
+    of_both = SubjectsSummary(summary_of(0.6), subjects, {("kyla", "tom"): 0.31})
+    table = ranking_table([Result("both", (), of_both, None, {})], Result("base", (), of_both, None, {}))
+    assert table.columns[5:] == ("Likeness, kyla", "Likeness, tom", "kyla in tom")
+    assert table.rows[0][5:] == ("0.70", "0.50", "0.31")
 
 
 def test_a_line_names_its_numbers():

@@ -1,4 +1,4 @@
-"""Measure how alike the faces of previews and the subject are. It reads finished pictures; training never sees it.
+"""Measure how alike the faces of previews and the subjects are. It reads finished pictures; training never sees it.
 
 ``NAME-likeness.jsonl`` beside the LoRA has one line for each time that previews were drawn: every picture with every
 face that was found, and their means. H, W: rows and columns; 3 = RGB.
@@ -7,8 +7,8 @@ face that was found, and their means. H, W: rows and columns; 3 = RGB.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from blissmask.media.image import read_image
 from blissmask.media.video import read_frames, read_info
 from blissmask.people.faces.face_reader import IDENTITIES, MIN_FACE_PIXELS, Face, FaceReader
 from blissmask.people.subject_likeness import (
+    ONLY,
     DrawnPicture,
+    FaceLikeness,
     LikenessMeter,
     LikenessSummary,
-    PictureLikeness,
+    SubjectsSummary,
     summarise,
 )
 from blissmask.storage import atomic
@@ -52,7 +54,26 @@ class DrawnPreview:
 
     path: Path
     prompt: str
-    shows_subject: bool
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSubject:
+    """Somebody whom faces are compared with.
+
+    Attributes:
+        name: of one of several subjects; :data:`ONLY` for one alone.
+        photos: of the subject.
+        trigger: prompts without this text do not ask for the subject; None where every prompt does.
+    """
+
+    name: str
+    photos: tuple[Path, ...]
+    trigger: str | None
+
+    def is_asked_for(self, preview: PlannedPreview) -> bool:
+        """Return whether a prompt asks for the subject."""
+        return self.trigger is None or self.trigger.casefold() in preview.prompt.casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +83,24 @@ class LikenessPlan:
     Attributes:
         reader: finds and embeds faces; its networks are loaded at the first photo.
         max_distance: of two faces of one person.
-        photos: of the subject.
+        subjects: whom they are compared with, at least one.
         any_face: whether the photos are those of a data set, of which many may show no face, or several.
-        trigger: prompts without this text do not ask for the subject; None where every prompt does.
     """
 
     reader: FaceReader
     max_distance: float
-    photos: tuple[Path, ...]
+    subjects: tuple[KnownSubject, ...]
     any_face: bool
-    trigger: str | None
 
     def drawn(self, previews: Sequence[PlannedPreview], paths: Sequence[Path]) -> list[DrawnPreview]:
         """Return what is to be measured: previews, and the files they are in."""
         return [
-            DrawnPreview(path, preview.prompt, shows_subject=self._asks_for_subject(preview))
+            DrawnPreview(path, preview.prompt, self._asked_in(preview))
             for preview, path in zip(previews, paths, strict=True)
         ]
 
-    def _asks_for_subject(self, preview: PlannedPreview) -> bool:
-        return self.trigger is None or self.trigger.casefold() in preview.prompt.casefold()
+    def _asked_in(self, preview: PlannedPreview) -> tuple[str, ...]:
+        return tuple(subject.name for subject in self.subjects if subject.is_asked_for(preview))
 
 
 def plan_likeness(config: Config) -> LikenessPlan | None:
@@ -97,21 +116,45 @@ def plan_likeness(config: Config) -> LikenessPlan | None:
             f"`likeness = {section.likeness}` uses no reference, and `likeness_reference` names one",
             fix="leave one of the two out",
         )
-    named = section.likeness_reference or instance.reference
-    if section.likeness == "off" or (section.likeness == "auto" and not named):
-        return None
     from_sets = section.likeness == "photos"
-    photos = _photos_of_sets(config) if from_sets else photos_of(named, "--likeness-reference")
+    subjects = () if section.likeness == "off" else _known_subjects(config, from_sets=from_sets)
+    if not subjects:
+        return None
     reader: FaceReader = IDENTITIES.load(instance.identity).face_reader(instance)
     weights = Weights("--identity", instance.identity, reader.identity, reader.licence)
     refuse_non_commercial([weights], commercial_only=instance.commercial_only)
     return LikenessPlan(
         reader=reader,
         max_distance=thresholds_of(instance, reader).max_distance,
-        photos=tuple(photos),
+        subjects=subjects,
         any_face=from_sets,
-        trigger=section.likeness_trigger or next((data.trigger for data in config.datasets if data.trigger), None),
     )
+
+
+def _known_subjects(config: Config, *, from_sets: bool) -> tuple[KnownSubject, ...]:
+    """Return whom previews are compared with; nobody without photos. Photos that are named win over [[subjects]].
+
+    Raises:
+        UsageError: a reference does not exist, or the photos of data sets are of several subjects.
+        InputError: a folder of photos cannot be read, or holds none.
+    """
+    section = config.previews
+    if config.subjects and from_sets:
+        raise UsageError(
+            "`likeness = photos` cannot tell whose face is in a photo, and there are [[subjects]]",
+            fix="leave `likeness` out: faces are compared with the references of [[subjects]]",
+        )
+    if config.subjects and not section.likeness_reference:
+        return tuple(
+            KnownSubject(subject.name, tuple(photos_of(subject.references, "references")), subject.trigger)
+            for subject in config.subjects
+        )
+    named = section.likeness_reference or config.instance.reference
+    if not from_sets and not named:
+        return ()
+    photos = _photos_of_sets(config) if from_sets else photos_of(named, "--likeness-reference")
+    trigger = section.likeness_trigger or next((data.trigger for data in config.datasets if data.trigger), None)
+    return (KnownSubject(ONLY, tuple(photos), trigger),)
 
 
 def _photos_of_sets(config: Config) -> list[Path]:
@@ -128,31 +171,37 @@ def _photos_of_sets(config: Config) -> list[Path]:
 
 
 def open_meter(plan: LikenessPlan, context: RunContext) -> LikenessMeter | None:
-    """Return the meter with the faces of the photos; None, with a warning, where none of them shows the subject alone.
+    """Return the meter with the faces of the photos; None, with a warning, where no photo shows a subject alone.
 
     Args:
         plan: names the photos.
         context: its reporter shows the progress, and the photos that are passed over.
     """
-    embeddings, passed_over = [], []
-    context.reporter.emit(PhaseStarted("Reading faces", len(plan.photos)))
-    for photo in plan.photos:
-        faces = [face for face in _read_faces(plan.reader, photo) if face.sure]
-        if len(faces) == 1 and faces[0].clear:
-            embeddings.append(faces[0].embedding_D)
-        else:
-            passed_over.append(photo)
-        context.reporter.emit(Advanced(1, photo.name))
+    embeddings: dict[str, list[NDArray[np.float32]]] = {}
+    passed_over: list[Path] = []
+    context.reporter.emit(PhaseStarted("Reading faces", sum(len(subject.photos) for subject in plan.subjects)))
+    for subject in plan.subjects:
+        found = embeddings.setdefault(subject.name, [])
+        for photo in subject.photos:
+            faces = [face for face in _read_faces(plan.reader, photo) if face.sure]
+            if len(faces) == 1 and faces[0].clear:
+                found.append(faces[0].embedding_D)
+            else:
+                passed_over.append(photo)
+            context.reporter.emit(Advanced(1, photo.name))
     context.reporter.emit(PhaseFinished("Reading faces"))
-    if passed_over and not (plan.any_face and embeddings):
+    # Of several subjects all are needed: the faces of one without photos would count as another's.
+    is_measured = all(embeddings.values())
+    if passed_over and not (plan.any_face and is_measured):
         what = f"{counted(len(passed_over), 'photo')} {verb(len(passed_over), 'does', 'do')} not show one clear face"
-        result = "the others are" if embeddings else "the likeness of previews is not"
+        result = "the others are" if is_measured else "the likeness of previews is not"
         fix = f"use photos of the subject alone, from the front, the face {MIN_FACE_PIXELS} pixels wide or more"
         context.reporter.emit(Warned(Problem(f"{what}; {result} measured", places_of(passed_over), fix)))
-    if not embeddings:
+    if not is_measured:
         return None
     meter = LikenessMeter(plan.reader, embeddings, max_distance=plan.max_distance)
-    context.reporter.emit(Noted(_reference_note(meter, len(embeddings))))
+    for name, of_subject in embeddings.items():
+        context.reporter.emit(Noted(_reference_note(meter, name, len(of_subject))))
     return meter
 
 
@@ -163,15 +212,17 @@ def _read_faces(reader: FaceReader, photo: Path) -> list[Face]:
         return []
 
 
-def _reference_note(meter: LikenessMeter, count: int) -> str:
-    among = meter.among_references()
-    said = f"likeness is measured against {counted(count, 'face')}; from 0.5 on it is the same person"
-    if not among:
-        return said
-    return f"{said}; the photos have {min(among):.2f} to {max(among):.2f} among themselves"
+def _reference_note(meter: LikenessMeter, name: str, count: int) -> str:
+    whose = "" if name == ONLY else f" to {name}"
+    parts = [f"likeness{whose} is measured against {counted(count, 'face')}; from 0.5 on it is the same person"]
+    if among := meter.among_references(name):
+        parts.append(f"the photos have {min(among):.2f} to {max(among):.2f} among themselves")
+    others = [other for other in meter.names if other != name]
+    parts += [f"those of {other} have {meter.between_references(name, other):.2f}" for other in others]
+    return "; ".join(parts)
 
 
-def measure_picture(meter: LikenessMeter, path: Path) -> list[PictureLikeness]:
+def measure_picture(meter: LikenessMeter, path: Path) -> list[tuple[FaceLikeness, ...]]:
     """Return the faces of a picture, or of some frames of a clip.
 
     Raises:
@@ -229,7 +280,7 @@ class LikenessLog:
             self._context.reporter.emit(Warned(Problem(what, problem.where, problem.fix)))
             return
         self._context.reporter.emit(Noted(f"likeness after step {step}: {described(summary)}"))
-        self._warn_of_small_faces(summary)
+        self._warn_of_small_faces(summary.whole)
         if summary.values():
             self._record(step, summary.values())
 
@@ -247,7 +298,7 @@ class LikenessLog:
 
 def measure_drawn(
     meter: LikenessMeter, drawn: Sequence[DrawnPreview], *, folder: Path
-) -> tuple[dict[str, object], LikenessSummary]:
+) -> tuple[dict[str, object], SubjectsSummary]:
     """Return what the log keeps of some pictures, JSON values, and their means.
 
     Args:
@@ -263,29 +314,40 @@ def measure_drawn(
         if not preview.path.is_file():
             continue
         found = measure_picture(meter, preview.path)
-        pictures += [DrawnPicture(faces, preview.shows_subject) for faces in found]
+        pictures += [DrawnPicture(faces, preview.asked) for faces in found]
         lines.append(
             {
                 "file": preview.path.relative_to(folder).as_posix(),
                 "prompt": preview.prompt,
-                "shows_subject": preview.shows_subject,
-                "frames": [[_face_line(asdict(face)) for face in faces.faces] for faces in found],
+                "asked": list(preview.asked),
+                "frames": [[_face_line(face) for face in faces] for faces in found],
             }
         )
-    summary = summarise(pictures)
-    return {"pictures": lines, "summary": asdict(summary)}, summary
+    summary = summarise(pictures, meter.names)
+    return {"pictures": lines, "summary": summary.to_json()}, summary
 
 
-def _face_line(face: Mapping[str, object]) -> dict[str, object]:
+def _face_line(face: FaceLikeness) -> dict[str, object]:
     """Return a face as JSON values; a thousandth is far below what two photos of one person differ by."""
-    box = face["box_xyxy"]
-    assert isinstance(box, tuple)
-    rounded = {name: round(value, 3) for name, value in face.items() if isinstance(value, float)}
-    return {**face, **rounded, "box_xyxy": [round(edge, 1) for edge in box]}
+    return {
+        "box_xyxy": [round(edge, 1) for edge in face.box_xyxy],
+        "likeness": {name: round(value, 3) for name, value in face.likeness.items()},
+        "distance": {name: round(value, 3) for name, value in face.distance.items()},
+        "width": round(face.width, 3),
+        "clear": face.clear,
+    }
 
 
-def described(summary: LikenessSummary) -> str:
-    """Return the means of some pictures in words, e.g. ``0.62 in 4 of 4 pictures, other people 0.21``."""
+def described(summary: SubjectsSummary) -> str:
+    """Return the means of some pictures in words, e.g. ``0.62, a face in 4 of 4 pictures; other people 0.21``."""
+    if len(summary.subjects) == 1:
+        return _described_of_one(summary.whole)
+    parts = [f"{name} {_described_of_one(of_one)}" for name, of_one in summary.subjects.items()]
+    parts += [f"{one} in the faces of {other} {value:.2f}" for (one, other), value in summary.between.items()]
+    return "; ".join(parts)
+
+
+def _described_of_one(summary: LikenessSummary) -> str:
     parts = []
     if summary.subject is not None:
         parts.append(f"{summary.subject:.2f}, a face in {summary.faces} of {counted(summary.pictures, 'picture')}")

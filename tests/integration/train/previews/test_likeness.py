@@ -53,9 +53,9 @@ def test_every_drawing_is_measured_logged_and_kept(cache, tmp_path, options, rea
     assert [line["step"] for line in lines] == [2, 4]
     asked, unasked = lines[0]["pictures"]
     assert asked["file"] == "sample/kyla_000002_00_42.png"
-    assert (asked["shows_subject"], unasked["shows_subject"]) == (True, False)
+    assert (asked["asked"], unasked["asked"]) == (["subject"], [])
     (face,) = asked["frames"][0]
-    assert face["likeness"] == pytest.approx(max(0, 1 - face["distance"]), abs=2e-3)
+    assert face["likeness"]["subject"] == pytest.approx(max(0, 1 - face["distance"]["subject"]), abs=2e-3)
     logged = [line for line in read_log(out / "kyla-log.jsonl") if "likeness/subject" in line]
     assert [line["step"] for line in logged] == [2, 4]
     assert logged[0]["likeness/subject"] == pytest.approx(lines[0]["summary"]["subject"], abs=1e-6)
