@@ -152,3 +152,42 @@ def test_steps_without_masks_teach_nothing_of_items_that_are_only_held():
     plain, _ = update_of([collate([regularisation()], 0)], rule(prior=PriorRule(0.4)))
     assert torch.equal(update, plain)
     assert "loss" not in numbers
+
+
+CONTINUOUS = PriorRule(8.0, mask_threshold=None, decay="linear", decay_start=0.8, warmup_steps=10)
+
+
+def continuous(seed=0, weights=INSIDE, **texts):
+    """Return an item that is held everywhere by what it is not learned."""
+    return make_item(seed, weights=weights, outside=CONTINUOUS.outside(weights, weights), **texts)
+
+
+def test_the_continuous_prior_has_the_gradient_of_the_formula():
+    # The caption of `predictions`' teacher is the class word.
+    learner, item = make_learner(), continuous(text=WOMAN)
+    target, pred, _, teacher = predictions(learner, item)
+    # At noise level 0.5 of 0.8, in the first of ten steps.
+    strength = 8.0 * 0.5 / 0.8 / 10
+    loss = mean((pred - target).square(), INSIDE) + strength * mean((pred - teacher).square(), 1 - INSIDE)
+    update, numbers = update_of([collate([item], 0)], rule(prior=CONTINUOUS))
+    assert torch.allclose(update, gradient_of(loss, learner), atol=1e-6)
+    assert float(numbers["prior/loss"]) == pytest.approx(loss.item() - float(numbers["loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("mean_of", ["global", "sample"])
+def test_all_terms_at_once_are_exact_however_a_step_is_split(mean_of):
+    items = [
+        continuous(0, text=OHWX, class_text=WOMAN),
+        continuous(1, weights=rows(0.02, 0.5), text=WOMAN),
+        continuous(2, weights=rows(0.0, 0.0), text=OHWX, class_text=WOMAN),
+    ]
+    held = [regularisation(20), regularisation(21)]
+    options = {"mean": mean_of, "trigger_free": TriggerFreeRule(0.7), "prior": CONTINUOUS}
+    whole, _ = update_of([collate(items, 0), collate(held, 1)], rule(**options))
+    split, numbers = update_of(
+        [collate([item], at) for at, item in enumerate([held[0], *items, held[1]])], rule(**options)
+    )
+    without, _ = update_of([collate(items, 0)], rule(**options))
+    assert (whole - split).norm() / whole.norm() < 1e-6
+    assert (whole - without).norm() / whole.norm() > 0.01
+    assert numbers["prior/items"] == 5

@@ -9,7 +9,7 @@ from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states
-from tests.builders.training import problems_of, run, train_config, write_masked_set
+from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
 
 
 @pytest.fixture
@@ -62,11 +62,19 @@ def test_a_stop_signal_finishes_the_step_and_saves(cache, tmp_path):
             "prior_preservation_weight": 0.5,
             "trigger_free_weight": 0.5,
             "trigger_free_share": 0.5,
+            "prior_mask": "continuous",
+            "prior_warmup_steps": 6,
+            "datasets": ["cache", "others"],
         },
     ],
 )
 def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path, extra):
     options = {"use_mask_loss": True, "mask_gamma": 0.7, "max_train_steps": 8, **extra}
+    if "datasets" in extra:
+        # Other people are only held to the base model.
+        write_entry(tmp_path / "others", "other", seed=10)
+        held = {"cache_directory": tmp_path / "others", "prior": True, "num_repeats": 2}
+        options["datasets"] = [{"cache_directory": cache, "trigger": "ohwx", "class_word": "woman"}, held]
     run(train_config(cache, tmp_path / "whole", **options))
     with pytest.raises(StoppedError):
         run(train_config(cache, tmp_path / "parts", **options), stop_after=4)
