@@ -5,7 +5,7 @@ mask loss against the same step without masks, and that against bare forward, ba
 The model is a four-block Wan of 256 channels at 256 tokens: the smaller the model, the more the loop weighs.
 
 At 1,024 tokens, as a photo of 1024 pixels has 4,096, whole steps with masks in turn: with peft's own forward pass of the LoRA layers, with
-prior preservation, and with checkpointing, each against the step as it is.
+prior or trigger-free preservation, and with checkpointing, each against the step as it is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.step import StepRule, noise_batch, run_step
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.loss import weight_masses
-from blissmask.training.weighting.prior import PriorRule
+from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from tests.benchmarks.report import Row, Size, machine, table
 
 ROUNDS = {Size.SMALLEST: 2, Size.QUICK: 30, Size.FULL: 60}
@@ -61,14 +61,20 @@ def make_batch(number: int, *, masked: bool, side: int = SIDE) -> MicroBatch:
     latents = torch.randn(16, 1, side, side).bfloat16()
     regions = torch.softmax(torch.randn(4, 1, side, side), dim=0)
     weights = torch.rand(1, 1, side, side)
-    text = {"t5": torch.randn(20, 32)}
+    text, class_text = {"t5": torch.randn(20, 32)}, {"t5": torch.randn(20, 32)}
     if not masked:
         return collate([TrainingItem("plain", latents, None, None, None, text, float(latents.numel()))], number)
-    outside = (weights < OUTSIDE).float()
-    return collate(
-        [TrainingItem("masked", latents, weights, outside, regions, text, float(weight_masses(weights[None], 16)))],
-        number,
+    item = TrainingItem(
+        "masked",
+        latents,
+        weights,
+        outside_1fhw=(weights < OUTSIDE).float(),
+        regions_4fhw=regions,
+        conditioning=text,
+        mass=float(weight_masses(weights[None], 16)),
+        class_text=class_text,
     )
+    return collate([item], number)
 
 
 def bare_step(learner: Learner, batch: MicroBatch) -> None:
@@ -116,6 +122,8 @@ def long_rows(size: Size) -> list[Row]:
     plain, held = StepRule(seed=1), StepRule(seed=1, prior=PriorRule(1.0))
     kinds = {"ours": (ours, plain), "peft": (of_peft, plain), "ckpt": (checkpointed, plain), "prior": (ours, held)}
     kinds["prior, ckpt"] = checkpointed, held
+    kinds["trigger-free"] = ours, StepRule(seed=1, trigger_free=TriggerFreeRule(1.0))
+    kinds["both"] = ours, StepRule(seed=1, prior=PriorRule(1.0), trigger_free=TriggerFreeRule(1.0))
     times: dict[str, list[float]] = {name: [] for name in kinds}
     side = SIDE if size == Size.SMALLEST else LONG_SIDE
     for number in range(LONG_ROUNDS[size]):
@@ -133,6 +141,8 @@ def long_rows(size: Size) -> list[Row]:
         Row("with prior preservation / without, 1,024 tokens", least["prior"] / least["ours"], goal=1.25),
         Row("with checkpointing / without, 1,024 tokens", least["ckpt"] / least["ours"]),
         Row("prior and checkpointing / checkpointing", least["prior, ckpt"] / least["ckpt"], goal=1.25),
+        Row("with trigger-free preservation / without, 1,024 tokens", least["trigger-free"] / least["ours"]),
+        Row("with both / without, 1,024 tokens", least["both"] / least["ours"]),
     ]
 
 

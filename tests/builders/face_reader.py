@@ -42,3 +42,23 @@ def painted(*people, side=64):
     for at, (red, green) in enumerate(people):
         rgb_HW3[:8, 8 * at : 8 * at + 8] = (red, green, 255)
     return rgb_HW3
+
+
+class FacesInNoise:
+    """A real reader that also sees a face in pictures without one, as miniatures draw them: a mean of those it knows.
+
+    What it sees in noise has something of everybody that it read before, so that no likeness is 0.
+    """
+
+    def __init__(self, reader):
+        self._reader = reader
+        self._known = []
+        self.licence, self.identity = reader.licence, reader.identity
+        self.thread_safe, self.thresholds = False, reader.thresholds
+
+    def faces(self, rgb_HW3):
+        found = self._reader.faces(rgb_HW3)
+        self._known += [face.embedding_D for face in found if face.clear]
+        if found or not self._known:
+            return found
+        return [Face((0.0, 0.0, 8.0, 8.0), np.mean(self._known, axis=0), 80.0)]

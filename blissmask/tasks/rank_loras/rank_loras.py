@@ -28,7 +28,7 @@ from blissmask.storage.content import file_sha256
 from blissmask.storage.ordinary import read_text
 from blissmask.tasks.rank_loras.place import place_kept
 from blissmask.tasks.rank_loras.plan import BASE, Candidate, RankPlan
-from blissmask.tasks.rank_loras.result import Result, ranked, ranking_table
+from blissmask.tasks.rank_loras.result import Result, ranked, ranking_tables
 from blissmask.tasks.rank_loras.sheet import write_sheet
 from blissmask.tasks.run.plan import Failure, RunContext, Summary
 from blissmask.tasks.run.wording import counted
@@ -257,4 +257,4 @@ def _conclude(plan: RankPlan, order: Sequence[Result], base: Result, summary: Su
     summary.headline = f"Ranked {counted(len(order), 'LoRA file')}"
     summary.destination = str(plan.folder / SHEET)
     summary.details |= document
-    summary.tables.append(ranking_table(order, base))
+    summary.tables += ranking_tables(order, base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,16 +53,28 @@ def _order(result: Result) -> tuple[float, float]:
     return (0.0 if likeness is None else -likeness, float("inf") if loss is None else loss)
 
 
-def ranking_table(results: Sequence[Result], base: Result) -> Table:
-    """Return the ranking, with the base model in the last row; columns that nothing stands in are left out."""
-    cells = [_cells(result) for result in (*results, base)]
+def ranking_tables(results: Sequence[Result], base: Result) -> list[Table]:
+    """Return the ranking, and of several subjects what was found of each.
+
+    The base model is in the last row; columns that nothing stands in are left out.
+    """
+    tables = [_table("Ranking", results, base, _cells), _table("Each subject", results, base, _cells_of_each)]
+    return [table for table in tables if len(table.columns) > _NAMING]
+
+
+_NAMING = 2
+"""Columns that name a LoRA: its place in the ranking, its name."""
+
+
+def _table(title: str, results: Sequence[Result], base: Result, cells_of: Callable[[Result], dict[str, str]]) -> Table:
+    cells = [cells_of(result) for result in (*results, base)]
     kept = [column for column in cells[0] if any(row[column] for row in cells)]
     rows = [
         (str(place), result.name, *(row[column] or "-" for column in kept))
         for place, (result, row) in enumerate(zip(results, cells, strict=False), 1)
     ]
     rows.append(("", base.name, *(cells[-1][column] or "-" for column in kept)))
-    return Table("Ranking", ("", "LoRA", *kept), tuple(rows))
+    return Table(title, ("", "LoRA", *kept), tuple(rows))
 
 
 def _cells(result: Result) -> dict[str, str]:
@@ -73,16 +85,22 @@ def _cells(result: Result) -> dict[str, str]:
 
 def _cells_of_likeness(likeness: SubjectsSummary) -> dict[str, str]:
     whole = likeness.whole
-    cells = {
+    return {
         "Likeness": _text(whole.subject),
         "Spread": _text(whole.spread),
         "Faces": f"{whole.faces} of {whole.pictures}" if whole.pictures else "",
         "Other people": _text(whole.others),
     }
-    if len(likeness.subjects) > 1:
-        cells |= {f"Likeness, {name}": _text(summary.subject) for name, summary in likeness.subjects.items()}
-        for pair in itertools.permutations(likeness.subjects, 2):
-            cells[" in ".join(pair)] = _text(likeness.between.get(pair))
+
+
+def _cells_of_each(result: Result) -> dict[str, str]:
+    """Return the likeness of each of several subjects, and how much of each is in the faces of another."""
+    likeness = result.likeness
+    if likeness is None or len(likeness.subjects) == 1:
+        return {}
+    cells = {name: _text(summary.subject) for name, summary in likeness.subjects.items()}
+    for pair in itertools.permutations(likeness.subjects, 2):
+        cells[" in ".join(pair)] = _text(likeness.between.get(pair))
     return cells
 
 
@@ -92,4 +110,5 @@ def _text(value: float | None, *, digits: int = 2) -> str:
 
 def line_of(result: Result) -> str:
     """Return the numbers of a result as one line, for the sheet."""
-    return " · ".join(f"{name[:1].lower()}{name[1:]} {text}" for name, text in _cells(result).items() if text)
+    named = {name[:1].lower() + name[1:]: text for name, text in _cells(result).items()} | _cells_of_each(result)
+    return " · ".join(f"{name} {text}" for name, text in named.items() if text)

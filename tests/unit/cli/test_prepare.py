@@ -21,6 +21,7 @@ def names(command=TRAIN, **tables):
     [
         ("person", ["masks"]),
         ("group", ["masks", "instance", "apply"]),
+        ("two-people", ["masks", "instance, kyla", "instance, tom", "apply, kyla", "apply, tom"]),
         ("alpha", ["masks", "to-alpha"]),
         ("video", ["masks"]),
     ],

@@ -30,14 +30,16 @@ def test_a_starter_is_valid_names_no_configuration_and_marks_what_only_the_user_
     (tmp_path / "blissmask.toml").write_text(text)
     config = load_config(tmp_path / "blissmask.toml", {})
     assert count is None
-    assert config.datasets[0].trigger == ""
+    # Several subjects must differ by their triggers, so that those are examples.
+    triggers = len(config.subjects) or 1
+    assert bool(config.datasets[0].trigger) == bool(config.subjects)
     assert "--config" not in text
     marked = [line.partition(" ")[0] for line in text.splitlines() if BLANK in line]
-    assert marked[0] == "trigger"
+    assert marked[:triggers] == ["trigger"] * triggers
     set_files = [
         field for field in type(config.model).model_fields if str(getattr(config.model, field)).startswith("models")
     ]
-    assert sorted(marked[1:]) == sorted(set_files)
+    assert sorted(marked[triggers:]) == sorted(set_files)
 
 
 def test_steps_are_fitted_to_the_photos_of_the_folder_that_is_named(tmp_path):

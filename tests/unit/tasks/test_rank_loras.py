@@ -6,7 +6,7 @@ import pytest
 from blissmask.people.subject_likeness import LikenessSummary, SubjectsSummary
 from blissmask.tasks.rank_loras.place import place_kept
 from blissmask.tasks.rank_loras.plan import saved_loras
-from blissmask.tasks.rank_loras.result import Result, line_of, ranked, ranking_table
+from blissmask.tasks.rank_loras.result import Result, line_of, ranked, ranking_tables
 from blissmask.training.record.saving import Outputs
 from tests.builders.pictures import random_rgb
 
@@ -34,17 +34,20 @@ def test_without_likeness_the_least_held_out_loss_in_the_face_comes_first():
 
 
 def test_columns_that_nothing_stands_in_are_left_out():
-    table = ranking_table([result("kyla", 0.61, place=0.8)], result("base", 0.2))
+    (table,) = ranking_tables([result("kyla", 0.61, place=0.8)], result("base", 0.2))
     assert table.columns == ("", "LoRA", "Likeness", "Spread", "Faces", "Place kept")
     assert table.rows == (("1", "kyla", "0.61", "0.10", "3 of 4", "0.80"), ("", "base", "0.20", "0.10", "3 of 4", "-"))
 
 
-def test_two_subjects_have_columns_of_their_own_and_what_one_has_of_the_other():
+def test_two_subjects_have_a_table_of_their_own_with_what_one_has_of_the_other():
     subjects = {"kyla": summary_of(0.7), "tom": summary_of(0.5)}
     of_both = SubjectsSummary(summary_of(0.6), subjects, {("kyla", "tom"): 0.31})
-    table = ranking_table([Result("both", (), of_both, None, {})], Result("base", (), of_both, None, {}))
-    assert table.columns[5:] == ("Likeness, kyla", "Likeness, tom", "kyla in tom")
-    assert table.rows[0][5:] == ("0.70", "0.50", "0.31")
+    both = Result("both", (), of_both, None, {})
+    whole, each = ranking_tables([both], Result("base", (), of_both, None, {}))
+    assert whole.columns == ("", "LoRA", "Likeness", "Spread", "Faces")
+    assert each.columns == ("", "LoRA", "kyla", "tom", "kyla in tom")
+    assert each.rows[0] == ("1", "both", "0.70", "0.50", "0.31")
+    assert line_of(both).endswith("kyla 0.70 · tom 0.50 · kyla in tom 0.31")
 
 
 def test_a_line_names_its_numbers():

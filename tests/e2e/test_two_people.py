@@ -1,0 +1,121 @@
+"""Two people in one LoRA, from photos to the ranking: one run in miniature of the starter, with zoom, preservation and EMA.
+
+The second person is the negative of a photo of the first: the face network finds a clear face in it and takes it for
+somebody else's (distance 0.75; 0.55 is the border).
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blissmask.config.load import load_config
+from blissmask.media.image import read_grey, read_image
+from blissmask.people.faces import embedded
+from blissmask.people.faces.embedded import EmbeddedFaces
+from blissmask.training.record.metrics import read_log
+from tests.builders.command import Ran, run_here
+from tests.builders.example_configs import miniature
+from tests.builders.face_reader import FacesInNoise
+from tests.builders.pictures import save
+
+pytestmark = pytest.mark.slow
+
+PHOTO = Path(__file__).parents[1] / "photos" / "astronaut.png"
+
+OPTIONS = "--trigger-free-weight 1 --ema-decay 0.5 --save-every-n-steps 2 --sample-every-n-steps 2"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of the run, and what training and ranking printed."""
+
+    folder: Path
+    trained: Ran
+    ranked: Ran
+
+    @property
+    def page(self):
+        return self.written("kyla-and-tom*.html").read_text(encoding="utf-8")
+
+    @property
+    def log(self):
+        return read_log(self.written("*-log.jsonl"))
+
+    def written(self, pattern):
+        """Return the one file of the training whose name fits; an expert stands in the names."""
+        (path,) = (self.folder / "out").glob(pattern)
+        return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    kyla = read_image(PHOTO).rgb_HW3[:420]
+    tom = 255 - kyla
+    save(folder / "kyla.jpg", kyla)
+    save(folder / "tom.jpg", tom)
+    for name, rgb_HW3 in {"kyla": kyla, "tom": tom, "both": np.concatenate([kyla, tom], axis=1)}.items():
+        save(folder / "photos" / f"{name}.png", rgb_HW3)
+    text = miniature("two-people.toml")
+    # Pictures of one step each, as small as they are trained.
+    text = re.sub(r'^(    "[^"]*)",', r'\1 --s 1 --f 1",', text, flags=re.MULTILINE)
+    (folder / "blissmask.toml").write_text(text.replace("[general]\n", '[general]\nzoom = ["face"]\n'))
+    reader = FacesInNoise(EmbeddedFaces())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "face_reader", lambda options: reader)
+        trained = run_here(f"blissmask train --prepare {OPTIONS}", folder)
+        assert trained.code == 0, trained.err
+        ranked = run_here(f"blissmask train --rank-loras {OPTIONS}", folder)
+        assert ranked.code == 0, ranked.err
+    return Run(folder, trained, ranked)
+
+
+def test_a_photo_of_both_has_a_mask_of_each(run):
+    width = read_grey(run.folder / "subject_masks" / "kyla" / "both.png").shape[1]
+    for name, own in (("kyla", slice(0, width // 2)), ("tom", slice(width // 2, None))):
+        mask_HW = read_grey(run.folder / "subject_masks" / name / "both.png")
+        assert mask_HW[:, own].sum() > 0.9 * mask_HW.sum() > 0
+
+
+def test_the_banner_and_the_page_tell_the_share_of_each(run):
+    shares = re.findall(r"^ (kyla|tom): \d+ entries, ([\d.]+)% of the weight", run.trained.err, re.MULTILINE)
+    assert [name for name, _ in shares] == ["kyla", "tom"]
+    assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.2)
+    for name, share in shares:
+        assert re.search(rf"<td>{name}</td>.*{re.escape(share)}%", run.page)
+
+
+def test_previews_are_scored_for_each_subject_and_against_each_other(run):
+    last = [line for line in run.log if "likeness/subject" in line][-1]
+    for name in ("subject/kyla", "subject/tom", "between/kyla_in_tom", "between/tom_in_kyla", "others/kyla"):
+        assert 0 < last[f"likeness/{name}"] < 1
+        assert f"likeness/{name}" in run.page
+    assert "likeness to kyla is measured against 1 face" in run.trained.err
+    lines = run.written("*-likeness.jsonl").read_text().splitlines()
+    asked = [picture["asked"] for picture in json.loads(lines[-1])["pictures"]]
+    assert asked == [["kyla"], ["tom"], ["kyla", "tom"], []]
+
+
+def test_the_ranking_is_of_every_file_and_stands_in_the_page(run):
+    found = json.loads((run.folder / "out" / "ranking" / "ranking.json").read_text())
+    names = {line["name"] for line in found["ranking"]}
+    assert names == {path.stem for path in (run.folder / "out").glob("*.safetensors")}
+    assert any(name.endswith("-ema") for name in names)
+    assert all(line["likeness/between/tom_in_kyla"] > 0 for line in found["ranking"])
+    assert "tom in kyla" in run.ranked.out
+    assert "Ranking of the LoRA files" in run.page
+
+
+def test_zooms_are_items_of_the_one_who_is_in_them(run):
+    folders = [section.cache_directory for section in load_config(run.folder / "blissmask.toml", {}).datasets]
+    for folder in folders:
+        assert list((run.folder / folder).glob("*-face_*.safetensors"))
+
+
+def test_what_holds_other_people_is_paid_for_and_logged(run):
+    assert run.log[0]["trigger_free/items"] == 1
+    assert "times the operations of a step without preservation" in " ".join(run.trained.err.split())
