@@ -54,8 +54,8 @@ _BODY = """
   </form>
   <div class=legend id=legend></div>
   <p class=keys>A click or <kbd>Return</kbd> shows an item large, <kbd>&larr;</kbd> <kbd>&rarr;</kbd> go on,
-  <kbd>Esc</kbd> goes back. <kbd>o</kbd> outline, <kbd>b</kbd> background, <kbd>p</kbd> photo alone,
-  <kbd>/</kbd> finds a name.</p>
+  <kbd>Esc</kbd> goes back, <kbd>/</kbd> finds a name.
+  <span id=legend-keys><kbd>o</kbd> outline, <kbd>b</kbd> background, <kbd>p</kbd> photo alone.</span></p>
 </header>
 <main id=cards class=cards></main>
 <dialog id=large tabindex=-1 aria-labelledby=large-name>

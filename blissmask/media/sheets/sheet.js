@@ -452,6 +452,8 @@ const sheet = (() => {
 
   function start() {
     element("cards").append(...items.map(makeCard), made("p", "nothing", "No item is like that"));
+    // Without tiers there is nothing that these keys would switch.
+    element("legend-keys").hidden = !facts.legend.length;
     makeLegend(element("legend"), { withScale: true });
     makeLegend(element("large-legend"), { withScale: false });
     fillTools();
