@@ -26,8 +26,8 @@ _BASE = "000000"
 _SIDES = (512, 384, 256, 192)
 """Longer sides of the copies, the first that fits; two pixels per point of what is seen, which is 14 rem wide."""
 _MOST_PIXELS = 24_000_000
-"""Of all copies together. As text in the page, measured with the photos in tests/photos: 120 previews are 2.4 MB, and as
-many as are shown at most, which are small and sharp, 5 MB."""
+"""Of all copies together. As text in the page, measured with the photos in tests/photos: 120 previews are 2.4 MB, and
+as many as are shown at most, which are small and sharp, 5 MB."""
 _KEPT = 1024
 """Copies that are kept until the page is drawn again, each up to 30 kB."""
 
