@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from blissmask.cli.starters import names
 from blissmask.cli.typed import our_flag
+from blissmask.config.load import DEFAULT_NAME
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.errors import Problem, UsageError
 
 _RESUMING = "`--resume` takes no folder: the newest training state of the `--output-name` is used"
 _FLAGS_FIRST = "every file and folder follows a flag, e.g. `--input photos`; quote names that hold spaces"
+_STARTER, _PHOTOS = "--starter", "--photos"
 _SWITCHES = "a switch takes no value: `--use-mask-loss` turns it on, `--no-use-mask-loss` off"
 
 
@@ -34,8 +37,12 @@ def as_usage_error(error: Exception, arguments: Sequence[str] = ()) -> UsageErro
     flag = getattr(error, "option_name", None)
     if flag is not None and hasattr(error, "possibilities"):
         return _unknown_flags(flag, arguments, context)
+    if flag == _STARTER:
+        return UsageError(f"`{flag}` needs a value", fix=f"name one of {', '.join(names())}")
     if flag is not None:
         return UsageError(f"`{flag}` needs a value", fix=_look_at_help(context))
+    if message.startswith("Missing command") and _PHOTOS in map(our_flag, arguments):
+        return UsageError(f"`{_PHOTOS}` goes with `{_STARTER}`", fix=f"type `blissmask {_STARTER} NAME {_PHOTOS} DIR`")
     if extra := re.fullmatch(r"Got unexpected extra arguments?\S* \((.*)\)", message):
         return UsageError(f"unexpected `{extra[1]}`", fix=f"{_instead_of(extra[1])}\n{_look_at_help(context)}")
     return UsageError(message.rstrip("."), fix=_look_at_help(context))
@@ -65,6 +72,8 @@ def _unknown_flag(flag: str, known: Iterable[str], context: Any, *, shown: str) 
     """Return the problem of a flag that the command does not know; ``shown`` is its spelling on the command line."""
     if owners := _owners(flag, context):
         return _misplaced(shown, owners, context)
+    if flag in (_STARTER, _PHOTOS):
+        return Problem(f"`{shown}` goes without a command", fix=f"type `blissmask {_STARTER} NAME > {DEFAULT_NAME}`")
     if advice := advice_for(flag):
         return Problem(f"`{shown}` is an option of other trainers", fix=advice)
     near = nearest(flag[2:], (option[2:] for option in known if option.startswith("--")))

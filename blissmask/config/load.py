@@ -28,8 +28,14 @@ _MOST_SHOWN = 200
 DEFAULT_NAME = "blissmask.toml"
 """Read from the working folder when no file is named."""
 
-STARTER = f"`blissmask --starter person > {DEFAULT_NAME}` writes a configuration to start from"
+_START = f"`blissmask --starter NAME > {DEFAULT_NAME}` writes a configuration to start from"
+STARTER = _START.replace("NAME", "person")
 """How to mend that there is no configuration."""
+STARTERS = {
+    table: _START.replace("NAME", name)
+    for table, name in {"instance": "group", "apply": "group", "to_alpha": "alpha"}.items()
+}
+"""Table -> the same with a starter that has it, for tables that the first one does not have."""
 
 _LISTS = ("datasets", "subjects")
 """Sections of which there may be several tables."""

@@ -26,6 +26,7 @@ def run(plan: CaptionsPlan, context: RunContext) -> Summary:
         MachineError, StoppedError: captions that are written are kept.
     """
     summary = begin(plan)
+    summary.details["captions"] = 0
     if not plan.having(Action.WRITE):
         return summary
     model = CaptionModel(plan.folder, device=plan.device)

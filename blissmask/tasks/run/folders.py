@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from blissmask.config.load import STARTER
+from blissmask.config.load import STARTER, STARTERS
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.content import shared_places, without_links
@@ -42,7 +42,7 @@ def missing(table: str, name: str) -> Problem:
     """Return the problem of a folder that must be given, as a flag or as a key."""
     flag = f"--{name.replace('_', '-')}"
     setting = f"give `{flag} FOLDER`, or set `{name}` under [{table}] in the configuration file"
-    return Problem(f"`{flag}` is missing", fix=f"{setting}; {STARTER}")
+    return Problem(f"`{flag}` is missing", fix=f"{setting}; {STARTERS.get(table, STARTER)}")
 
 
 def refuse_output_in_place(output: Path, inputs: Mapping[str, Path]) -> None:

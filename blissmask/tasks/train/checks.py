@@ -340,7 +340,7 @@ class _TextFaults:
 
     @property
     def problems(self) -> list[Problem]:
-        fix = Hint("run `{command}` with the same configuration; it encodes these texts alone", "cache")
+        fix = Hint("run `{command}`, which encodes these texts alone, or train with `--prepare`", "cache")
         kinds = [
             ("`trigger_free_weight` needs captions with the class word", self.class_words),
             ("`shuffle_caption` needs captions in other orders", self.orders),

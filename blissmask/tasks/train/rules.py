@@ -141,11 +141,16 @@ def caption_rule(datasets: Sequence[DatasetSection]) -> str:
 def _caption_rule_of(section: DatasetSection) -> str:
     parts = []
     if section.shuffle_caption:
-        kept = f" after the first {section.keep_tokens}" if section.keep_tokens else ""
-        parts.append(f"one of {section.caption_orders} orders of the tags{kept}")
+        parts.append(f"one of {section.caption_orders} orders of the tags{_kept(section.keep_tokens)}")
     if section.caption_dropout_rate:
         parts.append(f"none in {section.caption_dropout_rate:.0%} of the times")
     return ", ".join(parts)
+
+
+def _kept(tags: int) -> str:
+    if not tags:
+        return ""
+    return " after the first tag" if tags == 1 else f" after the first {tags} tags"
 
 
 def noise_options(section: TimestepsSection, *, default_shift: float) -> NoiseOptions:

@@ -3,8 +3,10 @@
 import pytest
 import tomli
 
+from blissmask.cli.app import build_app
 from blissmask.cli.starters import BLANK, fitted, names, starter
-from blissmask.config.load import load_config
+from blissmask.cli.usage import as_usage_error
+from blissmask.config.load import STARTERS, load_config
 from blissmask.errors import UsageError
 
 
@@ -83,3 +85,25 @@ def test_an_unknown_starter_names_the_nearest():
     with pytest.raises(UsageError, match="unknown starter `persn`") as caught:
         starter("persn", None)
     assert caught.value.problems[0].fix == "did you mean `person`?"
+
+
+@pytest.mark.parametrize(
+    ("typed", "what", "fix"),
+    [
+        (["--starter"], "`--starter` needs a value", "group"),
+        (["--photos", "photos"], "`--photos` goes with `--starter`", "blissmask --starter NAME --photos DIR"),
+        (["cache", "--starter", "person"], "`--starter` goes without a command", "blissmask --starter NAME"),
+    ],
+)
+def test_its_flags_in_the_wrong_place_say_where_they_go(typed, what, fix):
+    with pytest.raises(Exception) as caught:
+        build_app()(typed, prog_name="blissmask", standalone_mode=False)
+    problem = as_usage_error(caught.value, typed).problems[0]
+    assert problem.what == what
+    assert fix in problem.fix
+
+
+@pytest.mark.parametrize(("table", "name"), [("instance", "group"), ("apply", "group"), ("to_alpha", "alpha")])
+def test_a_command_that_misses_a_configuration_names_a_starter_that_has_its_table(table, name):
+    assert f"--starter {name} " in STARTERS[table]
+    assert table in tomli.loads(starter(name, None)[0])

@@ -11,7 +11,7 @@ from tests.builders.families import CACHE_SUFFIX
 from tests.builders.training import run, seeded, tensors_of, train_config, write_masked_set
 
 ORDERS = {"shuffle_caption": True, "keep_tokens": 1, "caption_orders": 2, "caption_dropout_rate": 0.3}
-RULE = "one of 2 orders of the tags after the first 1, none in 30% of the times"
+RULE = "one of 2 orders of the tags after the first tag, none in 30% of the times"
 
 
 @pytest.fixture
