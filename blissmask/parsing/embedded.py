@@ -129,7 +129,11 @@ def _sharpen(photo: Photo, class_map: ClassMap) -> _Sharp:
     body_hwK = np.ascontiguousarray(probabilities[..., BODY_CLASSES])
     radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(class_map.size_wh)))
     guide = GuidedFilter(photo.resized(class_map.size_wh), radius=radius)
-    planes = (probabilities[..., FACE_SKIN], probabilities[..., HAIR], body_hwK.sum(axis=-1))
+    # Class by class: numpy takes ten times as long for a sum over the last axis.
+    body_hw = body_hwK[..., 0].copy()
+    for number in range(1, len(BODY_CLASSES)):
+        body_hw += body_hwK[..., number]
+    planes = (probabilities[..., FACE_SKIN], probabilities[..., HAIR], body_hw)
     face, hair, body = side_by_side(guide.fit, planes)
     return _Sharp(face, hair, body, body_hwK)
 
@@ -139,16 +143,28 @@ def _strip_labels(photo: Photo, sharp: _Sharp, window: Window) -> NDArray[np.uin
     height, width = sharp.body_hwK.shape[:2]
     to_working_copy = np.array([[width / photo.width, 0.0, 0.0], [0.0, height / photo.height, 0.0]])
     pasted = paste(sharp.body_hwK, to_working_copy, window)
-    best_body = np.empty(pasted.shape[:2], np.uint8)
-    for row, probabilities in enumerate(pasted):
-        # Row by row, since `argmax` makes eight bytes of every pixel.
-        best_body[row] = np.array(BODY_CLASSES, np.uint8)[probabilities.argmax(axis=-1)]
-    del pasted
+    planes = [pasted[..., number] for number in range(len(BODY_CLASSES))]
+    best_body = _most_probable(planes, [np.uint8(number) for number in BODY_CLASSES])
+    del pasted, planes
     face, hair, body = (model.apply(photo.rgb_HW3, window) for model in (sharp.face, sharp.hair, sharp.body))
-    labels = best_body
-    for row in range(len(labels)):
-        # The filter keeps sums, so the background is what face, hair and body leave of 1.
-        rest = 1 - face[row] - hair[row] - body[row]
-        best = np.stack([rest, face[row], hair[row], body[row]]).argmax(axis=0)
-        labels[row] = np.choose(best, [np.uint8(BACKGROUND), np.uint8(FACE_SKIN), np.uint8(HAIR), labels[row]])
-    return labels
+    # The filter keeps sums, so the background is what face, hair and body leave of 1.
+    rest = 1 - face - hair - body
+    return _most_probable(
+        [rest, face, hair, body], [np.uint8(BACKGROUND), np.uint8(FACE_SKIN), np.uint8(HAIR), best_body]
+    )
+
+
+def _most_probable(
+    planes: Sequence[NDArray[np.float32]], labels: Sequence[np.uint8 | NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Return for every pixel the label of its largest plane, the first of equal ones.
+
+    Plane by plane: `argmax` over the last axis takes ten times as long, and makes eight bytes of every pixel.
+    """
+    most = planes[0].copy()
+    best = np.broadcast_to(labels[0], most.shape).copy()
+    for plane, label in zip(planes[1:], labels[1:], strict=True):
+        more = plane > most
+        np.copyto(best, label, where=more)
+        np.copyto(most, plane, where=more)
+    return best

@@ -7,7 +7,7 @@ most :data:`WORKING_SIDE` pixels. h, w: rows and columns of the working copy; C 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -54,6 +54,9 @@ PHOTO_WEIGHT, PERSON_WEIGHT, HEAD_WEIGHT, CLOSE_HEAD_WEIGHT = 1.0, 2.0, 6.0, 8.0
 Measured with these crops and weights against the whole photo alone: IoU with an independent face parser on 29 heads
 0.903 to 0.928 for faces and 0.780 to 0.836 for hair; person IoU on four COCO photos 0.824 to 0.827.
 """
+
+HALVES = (slice(0, len(CLASSES) // 2), slice(len(CLASSES) // 2, len(CLASSES)))
+"""The classes in two arrays while crops are added up: OpenCV warps at most four channels at once."""
 
 NO_WEIGHT = 1e-6
 """Weight before the first crop, so that no pixel divides by zero."""
@@ -104,20 +107,22 @@ def map_classes(photo: Photo, scene: Scene) -> ClassMap:
     The bodies of the scene are not yet joined in.
     """
     width, height = working_size(photo)
-    total = np.zeros((height, width, len(CLASSES)), np.float32)
+    halves = tuple(np.zeros((height, width, half.stop - half.start), np.float32) for half in HALVES)
     weights = np.full((height, width), NO_WEIGHT, np.float32)
-    class_map = ClassMap(total, (photo.width, photo.height))
+    scale_xy = np.array([width, height]) / (photo.width, photo.height)
     weighted_boxes = list(_crops(photo, scene))
     boxes = [box for box, _ in weighted_boxes]
     classified = BoxClassifier(photo, scene.classified).classify_each(boxes)
     for (box, weight), probabilities in zip(weighted_boxes, classified, strict=True):
-        left, top, right, bottom = (np.reshape(box, (2, 2)) * class_map.scale_xy).reshape(-1).tolist()
-        _add_crop(total, weights, probabilities, (left, top, right, bottom), weight)
-    total /= weights[..., None]
+        left, top, right, bottom = (np.reshape(box, (2, 2)) * scale_xy).reshape(-1).tolist()
+        _add_crop(halves, weights, probabilities, (left, top, right, bottom), weight)
+    for half in halves:
+        half /= _of_each_class(weights, half)
+    total = np.concatenate(halves, axis=-1)
     for face in scene.faces:
         if face.presence >= SURE_PRESENCE and face.turn <= TURNED_AWAY:
-            _mend_face(total, face.oval * class_map.scale_xy)
-    return class_map
+            _mend_face(total, face.oval * scale_xy)
+    return ClassMap(total, (photo.width, photo.height))
 
 
 def _crops(photo: Photo, scene: Scene) -> Iterator[tuple[Box, float]]:
@@ -155,13 +160,21 @@ def person_box(figure: Figure) -> Box | None:
 
 
 def _add_crop(
-    total_hwC: NDArray[np.float32],
+    halves: Sequence[NDArray[np.float32]],
     weights_hw: NDArray[np.float32],
     probabilities_C: NDArray[np.float32],
     box: Box,
     weight: float,
 ) -> None:
-    """Add a crop's probabilities, times its weight, to the pixels of ``box`` (working copy pixels)."""
+    """Add a crop's probabilities, times its weight, to the pixels of ``box`` (working copy pixels).
+
+    Args:
+        halves: (h, w, K) with the classes of each of :data:`HALVES`; what is added to.
+        weights_hw: the summed weights; added to as well.
+        probabilities_C: (256, 256, C) of the crop.
+        box: the crop.
+        weight: of the crop.
+    """
     height, width = weights_hw.shape
     left, top = max(0, round(box[0])), max(0, round(box[1]))
     right, bottom = min(width, round(box[2])), min(height, round(box[3]))
@@ -173,11 +186,15 @@ def _add_crop(
     down = _ramp(np.arange(top, bottom) + 0.5, box[1], box[3], height)
     share = np.outer(down, across).astype(np.float32) * weight
     weights_hw[top:bottom, left:right] += share
-    half = len(CLASSES) // 2
-    # OpenCV warps at most four channels at once.
-    for classes in (slice(0, half), slice(half, None)):
+    for half_hwK, classes in zip(halves, HALVES, strict=True):
         pasted = paste(np.ascontiguousarray(probabilities_C[..., classes]), to_crop, window)
-        total_hwC[top:bottom, left:right, classes] += pasted * share[..., None]
+        pasted *= _of_each_class(share, half_hwK)
+        half_hwK[top:bottom, left:right] += pasted
+
+
+def _of_each_class(values_hw: NDArray[np.float32], half_hwK: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``values_hw`` once for each class; numpy needs three times as long to repeat them while it multiplies."""
+    return np.asarray(cv2.merge([values_hw] * half_hwK.shape[-1]), dtype=np.float32)
 
 
 def _ramp(positions: NDArray[np.float64], low: float, high: float, length: int) -> NDArray[np.float64]:

@@ -50,6 +50,8 @@ class BoxClassifier:
 
 def _classify(photo: Photo, box: Box) -> NDArray[np.float32]:
     crop = photo.cut(box_to_crop(box, SIZE), SIZE, repeat_border=True)
-    logits = run(NETWORK, network_input(crop))[0][0]
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    # Class by class: sums and maxima over six neighbouring numbers take numpy five times as long.
+    logits_Chw = np.ascontiguousarray(np.moveaxis(run(NETWORK, network_input(crop))[0][0], -1, 0))
+    powers_Chw = np.exp(logits_Chw - logits_Chw.max(axis=0))
+    powers_Chw /= powers_Chw.sum(axis=0)
+    return np.ascontiguousarray(np.moveaxis(powers_Chw, 0, -1))
