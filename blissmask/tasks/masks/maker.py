@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.masks.bars import find_content
+from blissmask.masks.heads import cut_heads
 from blissmask.masks.refine import coverage, feather, finish, to_tiers
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey
@@ -46,7 +47,8 @@ class MaskMaker:
     def make(self, rgb_HW3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[str, object]]:
         """Return the 8-bit mask and what was seen.
 
-        Seen are ``people`` and ``faces`` (None when the backend does not count them), and ``coverage`` by tier.
+        Seen are ``people`` and ``faces`` (None when the backend does not count them), ``cut_heads``, how many heads
+        the frame cuts, and ``coverage`` by tier.
         """
         content = find_content(rgb_HW3)
         with self._turn:
@@ -60,7 +62,8 @@ class MaskMaker:
         grey_HW = content.within(grey_hw, bars=options.tiers.value(WeightTier.BACKGROUND))
         tiers_HW = content.within(tiers_hw, bars=TIERS.index(WeightTier.BACKGROUND))
         shares = told_shares(coverage(tiers_HW))
-        return grey_HW, {"people": parsed.people, "faces": parsed.faces, "coverage": shares}
+        counts = {"people": parsed.people, "faces": parsed.faces, "cut_heads": cut_heads(tiers_hw)}
+        return grey_HW, {**counts, "coverage": shares}
 
 
 def write_mask(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
@@ -103,10 +106,10 @@ def _static_mask(video: Path, maker: MaskMaker) -> MaskOfFrame:
 
 
 def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Sum up what was seen in the frames of a clip: the most people and faces, the mean coverage."""
+    """Sum up what was seen in the frames of a clip: the most people, faces and cut heads, the mean coverage."""
     parts = [part for frame in seen if (part := read_seen(frame)) is not None]
     shares = told_shares(mean_coverage(parts))
-    return {"people": _most(seen, "people"), "faces": _most(seen, "faces"), "coverage": shares}
+    return {**{name: _most(seen, name) for name in ("people", "faces", "cut_heads")}, "coverage": shares}
 
 
 def _most(seen: Sequence[Mapping[str, object]], name: str) -> int | None:

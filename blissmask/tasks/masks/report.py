@@ -20,6 +20,9 @@ from blissmask.tasks.run.wording import counted
 SEVERAL_PEOPLE = "several people"
 """The remark about a mask that covers more than one person."""
 
+HEAD_CUT = "head cut off"
+"""The remark about a photo whose frame cuts a head: such crops are learned, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -28,11 +31,13 @@ class Seen:
     Attributes:
         coverage: share of the pixels of each tier, 0..1; empty when not known.
         people, faces: how many the backend saw; None when it does not count them.
+        cut_heads: how many heads the frame cuts; None when not known.
     """
 
     coverage: Mapping[WeightTier, float]
     people: int | None
     faces: int | None
+    cut_heads: int | None = None
 
     @property
     def covered(self) -> float:
@@ -53,12 +58,21 @@ class Seen:
             remarks.append("no face")
         if self.people is not None and self.people > 1:
             remarks.append(SEVERAL_PEOPLE)
+        if self.cut_heads:
+            remarks.append(HEAD_CUT)
         return tuple(remarks)
 
     @property
     def badness(self) -> float:
         """Sort key of the contact sheet: 0 when nothing is wrong, more the worse."""
-        worst = {"empty mask": 4.0, "no person": 3.0, "nearly empty": 2.0, "no face": 1.0, SEVERAL_PEOPLE: 0.5}
+        worst = {
+            "empty mask": 4.0,
+            "no person": 3.0,
+            "nearly empty": 2.0,
+            "no face": 1.0,
+            SEVERAL_PEOPLE: 0.5,
+            HEAD_CUT: 0.4,
+        }
         return max((worst[remark] for remark in self.remarks), default=0.0)
 
 
@@ -67,9 +81,13 @@ def read_seen(note: Mapping[str, object]) -> Seen | None:
     shares = note.get("coverage")
     if not isinstance(shares, dict):
         return None
-    people, faces = note.get("people"), note.get("faces")
-    coverage = {tier: float(shares.get(tier.value, 0.0)) for tier in TIERS}
-    return Seen(coverage, people if isinstance(people, int) else None, faces if isinstance(faces, int) else None)
+    people, faces, cut = (note.get(name) for name in ("people", "faces", "cut_heads"))
+    return Seen(
+        {tier: float(shares.get(tier.value, 0.0)) for tier in TIERS},
+        people=people if isinstance(people, int) else None,
+        faces=faces if isinstance(faces, int) else None,
+        cut_heads=cut if isinstance(cut, int) else None,
+    )
 
 
 def seen_in(mask: Path, tiers: TierTable) -> Seen | None:
@@ -95,7 +113,7 @@ def seen_in(mask: Path, tiers: TierTable) -> Seen | None:
         return None
     if remembered is None:
         return Seen(measured, people=None, faces=None)
-    return Seen(measured, people=remembered.people, faces=remembered.faces)
+    return Seen(measured, remembered.people, remembered.faces, remembered.cut_heads)
 
 
 def coverage_table(seen: Sequence[Seen], tiers: TierTable) -> Table:

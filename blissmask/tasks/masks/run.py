@@ -15,6 +15,7 @@ from blissmask.tasks.mask_files.licences import note_licences
 from blissmask.tasks.masks.maker import write_mask
 from blissmask.tasks.masks.plan import MasksPlan
 from blissmask.tasks.masks.report import (
+    HEAD_CUT,
     SEVERAL_PEOPLE,
     Seen,
     coverage_table,
@@ -65,6 +66,7 @@ def _count(summary: Summary, plan: MasksPlan, seen: Mapping[str, Seen]) -> None:
         "without_person": [key for key, result in seen.items() if result.people == 0],
         "without_face": [key for key, result in seen.items() if result.faces == 0],
         "several_people": [key for key, result in seen.items() if SEVERAL_PEOPLE in result.remarks],
+        "head_cut_off": [key for key, result in seen.items() if HEAD_CUT in result.remarks],
         "empty_masks": [key for key, result in seen.items() if result.covered == 0],
     }
 

@@ -142,6 +142,13 @@ def test_photos_without_person_or_face_are_named(folder: Path) -> None:
     assert [problem.where for problem in summary.warnings] == [("empty",), ("empty",), ("back",)]
 
 
+def test_photos_whose_frame_cuts_a_head_are_named(folder: Path) -> None:
+    whole = np.full((60, 40, 3), 200, dtype=np.uint8)
+    whole[20:50, 10:30] = person((40, 30))[:, :20]
+    save(folder / "photos" / "whole.png", whole)
+    assert make(folder).details["head_cut_off"] == ["a", "b"]
+
+
 def test_mean_share_of_each_tier_is_told(folder: Path) -> None:
     summary = make(folder)
     assert summary.details["mean_coverage"] == {"face": 0.08333, "body": 0.25, "hair": 0.16667, "background": 0.5}
