@@ -1,19 +1,24 @@
 """Every benchmark runs at its smallest size and gives its figures, and one command prints them as one table."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks.__main__ import NAMES
+from tests.benchmarks.coco_labels import convert
+from tests.benchmarks.masks import labelled_photos
 from tests.benchmarks.report import HEADINGS, Row, Size, table
+from tests.builders.pictures import save
 
 ROOT = Path(__file__).parents[2]
 # What takes photos of one's own, which the repository has none of (likeness, masks); its counting, and the module of the command itself.
-NOT_IN_THE_TABLE = {"likeness", "memory", "masks", "masks_scores", "things", "report", "__main__"}
+NOT_IN_THE_TABLE = {"coco_labels", "likeness", "memory", "masks", "masks_scores", "things", "report", "__main__"}
 
 
 @pytest.mark.slow
@@ -58,3 +63,24 @@ def test_one_command_prints_the_machine_and_the_table(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "cores" in printed.splitlines()[0]
     assert "blissmask --help" in printed
+
+
+def test_coco_annotations_become_labelled_photos(tmp_path: Path):
+    square, bar = [[10, 10, 19, 10, 19, 29, 10, 29]], [[15, 5, 39, 5, 39, 14, 15, 14]]
+    people = [{"image_id": 1, "category_id": 1, "segmentation": shape} for shape in (square, bar)]
+    others = [
+        {"image_id": 1, "category_id": 18, "segmentation": [[0, 0, 5, 0, 5, 5]]},
+        {"image_id": 2, "category_id": 1, "segmentation": {"size": [30, 40], "counts": "0"}},
+    ]
+    images = [{"id": number, "file_name": f"{number}.png", "width": 40, "height": 30} for number in (1, 2, 3)]
+    annotations = tmp_path / "people.json"
+    annotations.write_text(json.dumps({"images": images, "annotations": people + others}), encoding="utf-8")
+    for image in images:
+        save(tmp_path / "photos" / image["file_name"], np.zeros((30, 40, 3), np.uint8))
+    assert convert(annotations, tmp_path / "photos", tmp_path / "out") == 1
+    (photo,) = labelled_photos(tmp_path / "out")
+    assert photo.people_HW is not None
+    assert photo.tiers_HW is not None
+    # The second person covers five by five pixels of the first.
+    assert [np.count_nonzero(photo.people_HW == number) for number in (0, 1, 2)] == [1200 - 175 - 250, 175, 250]
+    assert ((photo.tiers_HW == 1) == (photo.people_HW > 0)).all()
