@@ -71,7 +71,10 @@ COMMON = {
 }
 MEANS = ("global", "sample", "batch")
 HELD = {"trigger_free_weight": 0.3, "trigger_free_share": 0.7}
-TWO = {"global": HELD, "sample": {}, "batch": {}}
+CONTINUOUS = {"prior_mask": "continuous", "prior_decay": "cosine", "prior_warmup_steps": 3}
+TWO = {"global": HELD, "sample": {**CONTINUOUS, **HELD, "ema_decay": 0.5}, "batch": CONTINUOUS}
+WITH_OTHERS = ("two-sample", "two-batch")
+"""Jobs with a second data set that is only held to the base model."""
 SHARDED = {
     # Below the gate the base model is not asked, with an empty mask there is nothing to learn, and captions without the trigger hold nothing: one
     # process needs fewer passes.
@@ -107,6 +110,15 @@ def previews(folder):
     }
 
 
+def sets_of(folder, name):
+    """Return the data sets of a job as options; none where it has the one of all jobs."""
+    if name not in WITH_OTHERS:
+        return {}
+    words = {"trigger": "ohwx", "class_word": "woman"}
+    held = {"cache_directory": str(folder / "others"), "prior": True}
+    return {"datasets": [{"cache_directory": str(folder / "cache"), **words}, held]}
+
+
 @dataclass(frozen=True)
 class Launched:
     """What two processes left in ``folder``, a training in each of its folders, and what they said."""
@@ -130,9 +142,11 @@ def launched(tmp_path_factory):
         weights = weights_of(shares) * (0.0 if number == 5 else 0.7**number)
         captions = {"caption": f"ohwx {number}", "class_caption": f"woman {number}"} if number % 3 else {}
         write_entry(folder / "cache", f"kyla{number}", weights=weights, regions=shares, seed=number, **captions)
+    for number in range(3):
+        write_entry(folder / "others", f"other{number}", seed=20 + number)
     (folder / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
     jobs = {
-        name: {**previews(folder), **options} if name.startswith("previews") else options
+        name: {**(previews(folder) if name.startswith("previews") else sets_of(folder, name)), **options}
         for name, options in JOBS.items()
     }
     return Launched(folder, launch(WORKER, folder, jobs))
@@ -159,7 +173,8 @@ def outcome(output):
 
 @pytest.mark.parametrize("mean", MEANS)
 def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(launched, tmp_path, mean):
-    train_alone(launched.folder, tmp_path, **COMMON, **TWO[mean], mask_mean=mean, gradient_accumulation_steps=4)
+    options = {**COMMON, **TWO[mean], **sets_of(launched.folder, f"two-{mean}"), "mask_mean": mean}
+    train_alone(launched.folder, tmp_path, **options, gradient_accumulation_steps=4)
     assert launched.told(f"two-{mean}")
     (one, log_of_one), (two, log_of_two) = outcome(tmp_path), outcome(launched.folder / f"two-{mean}")
     assert one.keys() == two.keys()
