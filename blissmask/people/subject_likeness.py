@@ -156,6 +156,15 @@ class SubjectsSummary:
 
 _OF_EACH = ("likeness/subject", "likeness/others")
 """What is logged of each of several subjects besides that of all."""
+_TITLES = {"likeness/subject/": "{}", "likeness/others/": "{} in other people", "likeness/between/": "{}"}
+
+
+def title_of_each(key: str) -> str | None:
+    """Return what a number of the log is of, where it is of one of several subjects, e.g. ``kyla``; None for others."""
+    for beginning, title in _TITLES.items():
+        if key.startswith(beginning):
+            return title.format(key.removeprefix(beginning).replace("_in_", " in "))
+    return None
 
 
 class LikenessMeter:

@@ -93,7 +93,9 @@ def test_previews_are_scored_for_each_subject_and_against_each_other(run):
     last = [line for line in run.log if "likeness/subject" in line][-1]
     for name in ("subject/kyla", "subject/tom", "between/kyla_in_tom", "between/tom_in_kyla", "others/kyla"):
         assert 0 < last[f"likeness/{name}"] < 1
-        assert f"likeness/{name}" in run.page
+    for column in ("kyla", "tom", "kyla in other people", "kyla in tom", "tom in kyla"):
+        # Of the checkpoints, and of the ranking.
+        assert run.page.count(f"<th>{column}</th>") == 2
     assert "likeness to kyla is measured against 1 face" in run.trained.err
     lines = run.written("*-likeness.jsonl").read_text().splitlines()
     asked = [picture["asked"] for picture in json.loads(lines[-1])["pictures"]]

@@ -10,6 +10,7 @@ from blissmask.people.subject_likeness import (
     likeness_of,
     median_distance,
     summarise,
+    title_of_each,
 )
 from tests.builders.face_reader import PaintedFaces, painted
 
@@ -110,6 +111,15 @@ def test_what_one_subject_has_of_another_is_told_of_every_two():
     assert values["likeness/subject/kyla"] == 1.0
     # To Kyla, Tom is one of the other people.
     assert values["likeness/others/kyla"] == pytest.approx(0.6)
+    titles = [title_of_each(name) for name in values]
+    assert [title for title in titles if title] == [
+        "kyla",
+        "kyla in other people",
+        "tom",
+        "tom in other people",
+        "kyla in tom",
+        "tom in kyla",
+    ]
     assert summary.to_json()["between"]["kyla"] == {"tom": pytest.approx(0.6)}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blissmask.people.subject_likeness import title_of_each
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import read_text
 from blissmask.tasks.run.plan import Table
@@ -57,14 +58,21 @@ def _loras(names: Outputs) -> Iterator[str]:
     base = found.get("base")
     if isinstance(base, dict):
         rows.append(base)
+    names_of_rows = [str(row.get("name")) for row in rows]
     figures = [_figures(row) for row in rows]
     columns = list(dict.fromkeys(name for own in figures for name in own))
-    cells = [
-        (str(row.get("name")), *(number(own.get(name)) for name in columns))
-        for row, own in zip(rows, figures, strict=True)
-    ]
-    yield from table(Table("", ("LoRA, the best first", *(name.replace("_", " ") for name in columns)), tuple(cells)))
+    whole = {name: name.replace("_", " ") for name in columns if title_of_each(name) is None}
+    each = {name: title for name in columns if (title := title_of_each(name))}
+    yield from table(_table_of(names_of_rows, figures, whole))
+    if each:
+        yield from table(_table_of(names_of_rows, figures, each))
     yield f"<p>Pictures: <code>{FOLDER}/ranking.png</code>.</p>"
+
+
+def _table_of(names: Sequence[str], figures: Sequence[Mapping[str, float]], titles: Mapping[str, str]) -> Table:
+    """Return a row for each LoRA, a column for each of the numbers that have a title."""
+    rows = [(name, *(number(own.get(key)) for key in titles)) for name, own in zip(names, figures, strict=True)]
+    return Table("", ("LoRA, the best first", *titles.values()), tuple(rows))
 
 
 def _items(names: Outputs) -> Iterator[str]:

@@ -18,6 +18,7 @@ from blissmask.errors import BlissmaskError, InputError, Problem
 from blissmask.events import Warned
 from blissmask.masks.tiers import TIERS
 from blissmask.media.sheets.html_page import page_file
+from blissmask.people.subject_likeness import title_of_each
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
@@ -85,6 +86,7 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     yield f"<p class=drawn>Drawn {drawn} by blissmask {__version__}.</p>"
     yield from section("Loss", _curve(log))
     yield from section("Checkpoints", table(_checkpoints(plan, log)))
+    yield from section("Likeness of each subject", table(_subjects(plan, log)))
     yield from section("Previews", _previews(plan))
     yield from rankings(names)
     yield from section("What each part of a picture weighs", _masks(plan, items))
@@ -113,14 +115,34 @@ def _curve(log: Log) -> Iterator[str]:
 def _checkpoints(plan: TrainPlan, log: Log) -> Table:
     """Return a row for each saved LoRA: its step, and what the log knows of that step."""
     losses = _smoothed_losses(log)
-    more = [name for name in dict.fromkeys(name for line in log for name in line) if name.startswith(_OF_A_CHECKPOINT)]
-    finals = [path for path in plan.names.lora_files() if path.is_file()]
+    more = [name for name in _names_in(log) if name.startswith(_OF_A_CHECKPOINT) and title_of_each(name) is None]
     rows = []
-    for path in [*plan.names.earlier_files(), *finals]:
-        step = plan.steps.total if path in finals else int(path.stem.rpartition("-step")[2])
+    for step, path in _saved(plan):
         values = [number(losses.get(step)), *(number(_latest(log, name, step)) for name in more)]
         rows.append((str(step), path.name, bytes_text(path.stat().st_size), *values))
     return Table("", ("step", "file", "size", "loss, smoothed", *more), tuple(rows))
+
+
+def _subjects(plan: TrainPlan, log: Log) -> Table:
+    """Return the likeness of each of several subjects in the previews of each saved LoRA; no rows for one subject."""
+    titles = {name: title for name in _names_in(log) if (title := title_of_each(name))}
+    rows = []
+    for step, path in _saved(plan) if titles else ():
+        rows.append((str(step), path.name, *(number(_latest(log, name, step)) for name in titles)))
+    return Table("", ("step", "file", *titles.values()), tuple(rows))
+
+
+def _names_in(log: Log) -> list[str]:
+    return list(dict.fromkeys(name for line in log for name in line))
+
+
+def _saved(plan: TrainPlan) -> Iterator[tuple[int, Path]]:
+    """Yield the saved LoRA files with their steps, the last one last."""
+    for path in plan.names.earlier_files():
+        yield int(path.stem.rpartition("-step")[2]), path
+    for path in plan.names.lora_files():
+        if path.is_file():
+            yield plan.steps.total, path
 
 
 def _smoothed_losses(log: Log) -> dict[int, float]:
