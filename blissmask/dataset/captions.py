@@ -28,7 +28,8 @@ from blissmask.storage.ordinary import read_text
 
 HOW_TO_CAPTION = (
     "write them, an empty file for no caption; or give all of them one with "
-    '`caption = "a photo of {trigger}"` and `trigger` under [general]'
+    '`caption = "a photo of {trigger}"` and `trigger` under [general];\n'
+    "or have a model write them: `blissmask cache --captions transformers --caption-model FOLDER`"
 )
 """How to mend that captions are missing."""
 DEFAULT_EXTENSION = ".txt"

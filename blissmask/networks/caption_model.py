@@ -22,6 +22,7 @@ from blissmask.storage.ordinary import refuse_special_in
 EXAMPLE = "Qwen/Qwen2-VL-2B-Instruct"
 """A small model that would do, under Apache-2.0."""
 
+_WHOLE = f"copy the whole repository, such as `{EXAMPLE}`, with its tokenizer and processor"
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 """What prepares pictures for a model: one of these files, new and old layout of transformers."""
 
@@ -40,13 +41,12 @@ def check_caption_folder(folder: Path) -> None:
     if not folder.is_dir():
         fix = f"name the folder of a vision-language model, such as a copy of `{EXAMPLE}`"
         raise ModelError("`caption_model` is no folder", where=[folder], fix=fix)
-    whole = f"copy the whole repository, such as `{EXAMPLE}`, with its tokenizer and processor"
     if not (folder / "config.json").is_file():
-        raise ModelError("the caption model's folder holds no `config.json`", where=[folder], fix=whole)
+        raise ModelError("the caption model's folder holds no `config.json`", where=[folder], fix=_WHOLE)
     read_config(folder)
     if not any((folder / name).is_file() for name in PROCESSORS):
         names = " nor ".join(f"`{name}`" for name in PROCESSORS)
-        raise ModelError(f"the caption model's folder holds no processor, neither {names}", where=[folder], fix=whole)
+        raise ModelError(f"the caption model's folder holds no processor, neither {names}", where=[folder], fix=_WHOLE)
 
 
 class CaptionModel:
@@ -129,9 +129,8 @@ def _load_processor(folder: Path) -> Any:
             f"this caption model's processor needs another package: {first_line(error)}", where=[folder]
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"the caption model's processor cannot be loaded: {first_line(error)}", where=[folder]
-        ) from error
+        what = f"the caption model's processor cannot be loaded: {first_line(error)}"
+        raise ModelError(what, where=[folder], fix=_WHOLE) from error
 
 
 def _shrunk(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
