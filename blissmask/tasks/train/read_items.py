@@ -134,7 +134,13 @@ def _announce_masks(plan: TrainPlan, weights: WeightRule, totals: MaskTotals, co
     scale = plan.config.mask_loss.mask_loss_scale
     left_out = len(plan.data.left_out)
     lines = banner(
-        weights, totals, scale=scale, prior=prior_rule(plan.config.mask_loss), other_tiers=others, left_out=left_out
+        weights,
+        totals,
+        scale=scale,
+        prior=prior_rule(plan.config.mask_loss),
+        other_tiers=others,
+        left_out=left_out,
+        preset=plan.config.mask_loss.mask_preset,
     )
     context.reporter.emit(Announced(lines))
     # With `train`, the plan has named them. With `skip`, gamma alone can have brought weights down to nothing.

@@ -82,6 +82,7 @@ def banner(
     prior: PriorRule | None = None,
     other_tiers: int = 0,
     left_out: int = 0,
+    preset: str | None = None,
 ) -> tuple[str, ...]:
     """Return the guide's banner, word for word, then each tier's weights and its share of the summed weight.
 
@@ -92,6 +93,7 @@ def banner(
         prior: None when nothing is held to the base model.
         other_tiers: entries whose masks were made with other values.
         left_out: entries that are not trained, since their weight is 0 everywhere; ``totals`` does not count them.
+        preset: the name under which the user asked for these settings; None where each was given by itself.
     """
     return (
         _WIDE,
@@ -105,12 +107,17 @@ def banner(
         "If you see 'batch has no mask_weights' errors, re-run",
         "the cache script with mask_directory in your dataset config.",
         _WIDE,
+        *_preset_line(preset),
         *_tier_table(rule, totals),
         *_other_tiers_line(other_tiers),
         count_line(totals),
         *_left_out_line(left_out),
         *_prior_line(prior),
     )
+
+
+def _preset_line(preset: str | None) -> list[str]:
+    return [f" preset: {preset}"] if preset else []
 
 
 def subject_lines(totals: MaskTotals, subjects: Mapping[str, MaskTotals]) -> tuple[str, ...]:
