@@ -95,6 +95,20 @@ class EncodedPrompt:
             arguments |= {f"negative_{name}": value for name, value in arguments_of(self.negative).items()}
         return arguments
 
+    def show_features(self, pipeline: Any) -> None:
+        """Let ``pipeline`` use the features that were encoded already, in the place of an image encoder.
+
+        diffusers 0.42's HunyuanVideo15ImageToVideoPipeline has no argument for features; its WanImageToVideoPipeline
+        has one, and refuses it beside the picture, which it needs too.
+        """
+        features_ND = self.features_ND
+        assert features_ND is not None
+
+        def known_features(*_: Any, **__: Any) -> Tensor:
+            return features_ND[None]
+
+        pipeline.encode_image = known_features
+
     def images(self) -> list[Image]:
         """Return the pictures as pipelines take them."""
         from PIL import Image
@@ -228,6 +242,21 @@ def without_encoders(pipeline_class: str, loaded: PipelineParts, **more: Any) ->
     required = [name for name, part in inspect.signature(make).parameters.items() if part.default is part.empty]
     given = {"vae": loaded.vae, "scheduler": loaded.scheduler, "transformer": loaded.denoisers.get(""), **more}
     return make(**{**dict.fromkeys(required), **given})
+
+
+def rows_and_mask(rows_LD: Tensor, *, suffix: str = "") -> dict[str, Tensor]:
+    """Return a text as ``prompt_embeds`` (1, L, D) and ``prompt_embeds_mask`` (1, L), for pipelines that take both.
+
+    Args:
+        rows_LD: of the text. One row of zeros stands for a text without rows, and is masked: no pipeline can reshape
+            nothing.
+        suffix: of both names, for the second of two texts.
+    """
+    is_empty = len(rows_LD) == 0
+    if is_empty:
+        rows_LD = rows_LD.new_zeros(1, rows_LD.shape[1])
+    mask_1L = torch.full((1, len(rows_LD)), int(not is_empty), device=rows_LD.device)
+    return {f"prompt_embeds{suffix}": rows_LD[None], f"prompt_embeds_mask{suffix}": mask_1L}
 
 
 def euler(shift: float | None, steps: int) -> Any:

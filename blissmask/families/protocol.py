@@ -156,13 +156,15 @@ class Denoiser(Protocol):
         module: the diffusers model; LoRA is injected into it.
         identity: names the weights by content.
         lora_targets: regular expression (full match) on module names that LoRA adapts by default.
-        block_class_names: names of the repeated block classes, for checkpointing, swapping and compiling.
     """
 
     module: nn.Module
     identity: str
     lora_targets: str
-    block_class_names: tuple[str, ...]
+
+    @property
+    def block_class_names(self) -> tuple[str, ...]:
+        """Return the names of the repeated block classes, for checkpointing, swapping and compiling."""
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity (noise minus latents), of shape noisy_BCFHW; packing to tokens happens inside."""

@@ -36,6 +36,19 @@ class KeyMap:
         return {self.to_diffusers(name): tensor for name, tensor in tensors.items()}
 
 
+def below(original: str, diffusers: str, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return ``pairs`` of names inside a module, called ``original`` or ``diffusers``, as pairs of whole names."""
+    return [(f"{original}.{theirs}", f"{diffusers}.{ours}") for theirs, ours in pairs]
+
+
+def qkv_pairs(original: str, diffusers: str) -> list[tuple[str, str]]:
+    """Return the pairs of query, key and value that the original keeps in one layer, whose parts are ``original:q``.
+
+    ``*`` in ``diffusers`` stands for the letter, e.g. ``attn.to_*``.
+    """
+    return [(f"{original}:{part}", diffusers.replace("*", part)) for part in "qkv"]
+
+
 def _pattern(path: str) -> re.Pattern[str]:
     numbered = re.escape(path).replace(r"\{\}", r"(\d+)")
     return re.compile(rf"{numbered}(?=\.|$)")

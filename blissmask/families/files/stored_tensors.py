@@ -78,6 +78,15 @@ def qkv_parts(name: str, tensor: StoredTensor, *, of: int = 3) -> Tensors:
     return {f"{module}:{letter}.{kind}": stored for letter, stored in rows.items()}
 
 
+def with_qkv_apart(tensors: Tensors, ending: str) -> Tensors:
+    """Return the tensors with every fused layer whose name ends in ``ending`` taken apart, see :func:`qkv_parts`."""
+    apart: Tensors = {}
+    for name, tensor in tensors.items():
+        is_fused = name.rpartition(".")[0].endswith(ending)
+        apart.update(qkv_parts(name, tensor) if is_fused else {name: tensor})
+    return apart
+
+
 def scale_before_shift(tensors: Tensors, module: str) -> Tensors:
     """Return the tensors with the halves of a modulation in diffusers' order; others have shift before scale."""
     swapped = (f"{module}.weight", f"{module}.bias")

@@ -6,15 +6,16 @@ rows, D their width.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from blissmask.families.conditioning import control_latents, stacked
+from blissmask.families.denoisers.conditioning import control_latents, stacked
+from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
+from blissmask.families.denoisers.tokens import pack, places, unpack
 from blissmask.families.flux2 import names
 from blissmask.families.protocol import Batch
-from blissmask.families.tokens import pack, places, unpack
 
 # Reference pictures stand this far from each other in time. Source: diffusers' pipelines.
 _TIME_STEP = 10
@@ -25,28 +26,20 @@ _LORA_TARGETS = (
 )
 
 
-class Flux2Denoiser:
-    """``Flux2Transformer2DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
+@dataclass(eq=False, repr=False, kw_only=True)
+class Flux2Denoiser(DiffusersDenoiser):
+    """``Flux2Transformer2DModel``.
 
-    Args:
-        module: the model on its device.
-        identity: names the weights by content.
-        dtype: what activations are computed in.
+    Attributes:
         guidance_scale: shown to models that were distilled for guidance; others do not look at it.
         edits: whether reference pictures are required.
     """
 
+    guidance_scale: float = 1.0
+    edits: bool = False
     lora_targets = _LORA_TARGETS
-    block_class_names: tuple[str, ...] = ("Flux2TransformerBlock", "Flux2SingleTransformerBlock")
-
-    def __init__(
-        self, module: Any, *, identity: str, dtype: torch.dtype, guidance_scale: float = 1.0, edits: bool = False
-    ) -> None:
-        self.module: Any = module
-        self.identity = identity
-        self.dtype = dtype
-        self._guidance_scale = guidance_scale
-        self._edits = edits
+    block_class_names = ("Flux2TransformerBlock", "Flux2SingleTransformerBlock")
+    layer_names = names.DENOISER
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW (B, 128, 1, H, W).
@@ -57,13 +50,13 @@ class Flux2Denoiser:
         Uses ``ctx_vec``, and ``latents_control_0`` and on for edits.
         """
         noisy_BCFHW, device = batch.noisy_BCFHW, batch.noisy_BCFHW.device
-        pictures = [noisy_BCFHW, *control_latents(batch, required=self._edits)]
+        pictures = [noisy_BCFHW, *control_latents(batch, required=self.edits)]
         text_BLD = stacked(batch.conditioning["ctx_vec"]).to(device, self.dtype)
         guided = self.module.config.guidance_embeds
         velocity_BND = self.module(
             hidden_states=torch.cat([pack(picture) for picture in pictures], dim=1).to(self.dtype),
             timestep=batch.timesteps_B,
-            guidance=torch.full_like(batch.timesteps_B, self._guidance_scale) if guided else None,
+            guidance=torch.full_like(batch.timesteps_B, self.guidance_scale) if guided else None,
             encoder_hidden_states=text_BLD,
             # Time, row, column, row of text.
             txt_ids=places(1, 1, 1, text_BLD.shape[1], device=device),
@@ -76,7 +69,3 @@ class Flux2Denoiser:
             return_dict=False,
         )[0]
         return unpack(velocity_BND.float(), *noisy_BCFHW.shape[3:])
-
-    def original_name(self, module_name: str) -> str:
-        """Return the FLUX.2 repository's name of a module; parts of fused layers end in ``:q``, ``:k``, ``:v``."""
-        return names.DENOISER.to_original(module_name)

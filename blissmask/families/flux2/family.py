@@ -70,6 +70,18 @@ def flux2(
     )
 
 
+def klein(size: str) -> Family:
+    """Return the family of a klein model, ``4b`` or ``9b``."""
+    return flux2(
+        f"flux2-klein-{size}",
+        cache_suffix=f"f2k{size}",
+        metadata_name=f"flux_2_klein_{size}",
+        modelspec=f"Flux.2-klein-{size}/lora",
+        text=(parts.QWEN, parts.QWEN_TOKENIZER),
+        reading=parts.KLEIN_TEXT,
+    )
+
+
 def _methods(reading: TextReading, *, edits: bool, guided: bool) -> Methods:
     from blissmask.families.encoders.decoder_text import DecoderTextEncoder
     from blissmask.families.flux2 import denoiser, preview

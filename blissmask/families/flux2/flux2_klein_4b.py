@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from blissmask.families.flux2 import parts
-from blissmask.families.flux2.family import flux2
+from blissmask.families.flux2.family import klein
 
-ARCHITECTURE = flux2(
-    "flux2-klein-4b",
-    cache_suffix="f2k4b",
-    metadata_name="flux_2_klein_4b",
-    modelspec="Flux.2-klein-4b/lora",
-    text=(parts.QWEN, parts.QWEN_TOKENIZER),
-    reading=parts.KLEIN_TEXT,
-)
+ARCHITECTURE = klein("4b")

@@ -6,12 +6,12 @@ Single blocks keep them together with the feed-forward in both.
 
 from __future__ import annotations
 
-from blissmask.families.files.keymap import KeyMap
-from blissmask.families.files.stored_tensors import StoredTensor, Tensors, qkv_parts, scale_before_shift
+from blissmask.families.files.keymap import KeyMap, below, qkv_pairs
+from blissmask.families.files.stored_tensors import Tensors, count_of, scale_before_shift, with_qkv_apart
 
 _DOUBLE = [
-    *((f"img_attn.qkv:{part}", f"attn.to_{part}") for part in "qkv"),
-    *((f"txt_attn.qkv:{part}", f"attn.add_{part}_proj") for part in "qkv"),
+    *qkv_pairs("img_attn.qkv", "attn.to_*"),
+    *qkv_pairs("txt_attn.qkv", "attn.add_*_proj"),
     ("img_attn.norm.query_norm", "attn.norm_q"),
     ("img_attn.norm.key_norm", "attn.norm_k"),
     ("txt_attn.norm.query_norm", "attn.norm_added_q"),
@@ -42,27 +42,17 @@ DENOISER = KeyMap(
         ("single_stream_modulation.lin", "single_stream_modulation.linear"),
         ("final_layer.adaLN_modulation.1", "norm_out.linear"),
         ("final_layer.linear", "proj_out"),
-        *((f"double_blocks.{{}}.{theirs}", f"transformer_blocks.{{}}.{ours}") for theirs, ours in _DOUBLE),
-        *((f"single_blocks.{{}}.{theirs}", f"single_transformer_blocks.{{}}.{ours}") for theirs, ours in _SINGLE),
+        *below("double_blocks.{}", "transformer_blocks.{}", _DOUBLE),
+        *below("single_blocks.{}", "single_transformer_blocks.{}", _SINGLE),
     ]
 )
 
 
 def rename_denoiser(tensors: Tensors) -> Tensors:
     """Return the tensors of a denoiser under diffusers' names, from its own repository's and ComfyUI's or these."""
-    if not any(name.startswith("double_blocks.") for name in tensors):
+    if not count_of(tensors, "double_blocks."):
         return tensors
-    parts: Tensors = {}
-    for name, tensor in tensors.items():
-        parts.update(_split(name, tensor))
+    apart = with_qkv_apart(tensors, "_attn.qkv")
+    # Diffusers calls the gain of a norm its weight.
+    parts = {name.replace("_norm.scale", "_norm.weight"): tensor for name, tensor in apart.items()}
     return scale_before_shift(DENOISER.rename(parts), "norm_out.linear")
-
-
-def _split(name: str, tensor: StoredTensor) -> Tensors:
-    """Take query, key and value of a double block apart, and call the gain of a norm its weight."""
-    module, _, _ = name.rpartition(".")
-    if module.endswith("_attn.qkv"):
-        return qkv_parts(name, tensor)
-    if module.endswith(("query_norm", "key_norm")):
-        return {f"{module}.weight": tensor}
-    return {name: tensor}

@@ -5,12 +5,13 @@ Shapes: B items, C channels, F latent frames, H and W latent rows and columns.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from blissmask.families.conditioning import stacked
+from blissmask.families.denoisers.conditioning import stacked
+from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
 from blissmask.families.hunyuan import names
 from blissmask.families.protocol import Batch
 
@@ -20,25 +21,19 @@ _LORA_TARGETS = (
 )
 
 
-class HunyuanDenoiser:
-    """``HunyuanVideoTransformer3DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
+@dataclass(eq=False, repr=False, kw_only=True)
+class HunyuanDenoiser(DiffusersDenoiser):
+    """``HunyuanVideoTransformer3DModel``.
 
-    Args:
-        module: the model on its device.
-        identity: names the weights by content.
-        dtype: what activations are computed in.
+    Attributes:
         guidance_scale: shown to a model that was distilled for guidance, as the released one was.
     """
 
+    guidance_scale: float = 1.0
     # A pattern from the first letter: endings such as `to_q` would adapt the token refiner too.
     lora_targets = _LORA_TARGETS
-    block_class_names: tuple[str, ...] = ("HunyuanVideoTransformerBlock", "HunyuanVideoSingleTransformerBlock")
-
-    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype, guidance_scale: float = 1.0) -> None:
-        self.module: Any = module
-        self.identity = identity
-        self.dtype = dtype
-        self._guidance_scale = guidance_scale
+    block_class_names = ("HunyuanVideoTransformerBlock", "HunyuanVideoSingleTransformerBlock")
+    layer_names = names.DENOISER
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
@@ -53,13 +48,9 @@ class HunyuanDenoiser:
             encoder_hidden_states=stacked(batch.conditioning["llm"]).to(device, self.dtype),
             encoder_attention_mask=stacked(batch.conditioning["llm_mask"]).to(device).long(),
             pooled_projections=stacked(batch.conditioning["clipL"]).to(device, self.dtype),
-            guidance=torch.full_like(batch.timesteps_B, self._guidance_scale * 1000, dtype=self.dtype)
+            guidance=torch.full_like(batch.timesteps_B, self.guidance_scale * 1000, dtype=self.dtype)
             if guided
             else None,
             return_dict=False,
         )[0]
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
-
-    def original_name(self, module_name: str) -> str:
-        """Return the original name of a module; parts of fused layers end in ``:q``, ``:k``, ``:v``, ``:mlp``."""
-        return names.DENOISER.to_original(module_name)

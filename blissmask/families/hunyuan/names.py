@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.keymap import KeyMap, below, qkv_pairs
 from blissmask.families.files.lora_readers import Spelling, comfyui, whole_layer
-from blissmask.families.files.stored_tensors import StoredTensor, Tensors, qkv_parts, scale_before_shift
+from blissmask.families.files.stored_tensors import StoredTensor, Tensors, count_of, qkv_parts, scale_before_shift
 
 EMBEDDINGS = (
     ("txt_in.t_embedder.mlp.0", "context_embedder.time_text_embed.timestep_embedder.linear_1"),
@@ -32,14 +32,14 @@ def refiner() -> list[tuple[str, str]]:
         ("mlp.fc2", "ff.net.2"),
         ("adaLN_modulation.1", "norm_out.linear"),
     ]
-    names += [(f"self_attn_qkv:{part}", f"attn.to_{part}") for part in "qkv"]
-    return [*((f"{original}.{theirs}", f"{ours}.{mine}") for theirs, mine in names), (original, ours)]
+    names += qkv_pairs("self_attn_qkv", "attn.to_*")
+    return [*below(original, ours, names), (original, ours)]
 
 
 _BLOCKS = ("double_blocks.{}", "transformer_blocks.{}")
 _IN_DOUBLE_BLOCKS = (
-    *((f"img_attn_qkv:{part}", f"attn.to_{part}") for part in "qkv"),
-    *((f"txt_attn_qkv:{part}", f"attn.add_{part}_proj") for part in "qkv"),
+    *qkv_pairs("img_attn_qkv", "attn.to_*"),
+    *qkv_pairs("txt_attn_qkv", "attn.add_*_proj"),
     *((f"img_attn_{part}_norm", f"attn.norm_{part}") for part in "qk"),
     *((f"txt_attn_{part}_norm", f"attn.norm_added_{part}") for part in "qk"),
     ("img_attn_proj", "attn.to_out.0"),
@@ -51,10 +51,7 @@ _IN_DOUBLE_BLOCKS = (
     ("txt_mlp.fc1", "ff_context.net.0.proj"),
     ("txt_mlp.fc2", "ff_context.net.2"),
 )
-DOUBLE_BLOCKS = (
-    *((f"double_blocks.{{}}.{theirs}", f"transformer_blocks.{{}}.{ours}") for theirs, ours in _IN_DOUBLE_BLOCKS),
-    _BLOCKS,
-)
+DOUBLE_BLOCKS = (*below(*_BLOCKS, _IN_DOUBLE_BLOCKS), _BLOCKS)
 
 DENOISER = KeyMap(
     [
@@ -67,7 +64,7 @@ DENOISER = KeyMap(
         *EMBEDDINGS,
         *refiner(),
         *DOUBLE_BLOCKS,
-        *((f"single_blocks.{{}}.linear1:{part}", f"single_transformer_blocks.{{}}.attn.to_{part}") for part in "qkv"),
+        *qkv_pairs("single_blocks.{}.linear1", "single_transformer_blocks.{}.attn.to_*"),
         ("single_blocks.{}.linear1:mlp", "single_transformer_blocks.{}.proj_mlp"),
         ("single_blocks.{}.linear2", "single_transformer_blocks.{}.proj_out"),
         ("single_blocks.{}.q_norm", "single_transformer_blocks.{}.attn.norm_q"),
@@ -119,7 +116,7 @@ _EMBEDDERS = re.compile(rf"^({_TIMES})\.mlp\.")
 
 def rename_denoiser(tensors: Tensors) -> Tensors:
     """Return the tensors of a HunyuanVideo denoiser under diffusers' names, whichever layout they came in."""
-    if not is_original(tensors):
+    if not count_of(tensors, "double_blocks."):
         return tensors
     return scale_before_shift(DENOISER.rename(split_fused(tensors)), "norm_out.linear")
 
@@ -127,11 +124,6 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
 def rename_clip(tensors: Tensors) -> Tensors:
     """Return the tensors of CLIP's text half as transformers names them, from ComfyUI's ``clip_l``."""
     return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
-
-
-def is_original(tensors: Tensors) -> bool:
-    """Return whether a denoiser's names are the original repository's or ComfyUI's, not diffusers'."""
-    return any(name.startswith("double_blocks.") for name in tensors)
 
 
 def split_fused(tensors: Tensors) -> Tensors:

@@ -5,38 +5,37 @@ Shapes: B items, C channels, F latent frames, H and W latent rows and columns; L
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from blissmask.errors import CacheError
-from blissmask.families.conditioning import padded_rows, stacked
+from blissmask.families.denoisers.conditioning import padded_rows, stacked
+from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
+from blissmask.families.denoisers.lora_targets import without_last_text
 from blissmask.families.encoders import siglip
-from blissmask.families.files.lora_targets import without_last_text
 from blissmask.families.hunyuan15 import names, parts
 from blissmask.families.protocol import Batch, Item, PixelEncoder
 from blissmask.families.vae.latent_encoder import latents_alone
 
 
-class Hunyuan15Denoiser:
-    """``HunyuanVideo15Transformer3DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
+@dataclass(eq=False, repr=False, kw_only=True)
+class Hunyuan15Denoiser(DiffusersDenoiser):
+    """``HunyuanVideo15Transformer3DModel``.
 
-    Args:
-        module: the model on its device.
-        identity: names the weights by content.
-        dtype: what activations are computed in.
+    Attributes:
         shows_picture: whether the model is trained as image-to-video.
     """
 
-    block_class_names: tuple[str, ...] = ("HunyuanVideo15TransformerBlock",)
+    shows_picture: bool
+    block_class_names = ("HunyuanVideo15TransformerBlock",)
+    layer_names = names.DENOISER
 
-    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype, shows_picture: bool) -> None:
-        self.module: Any = module
-        self.identity = identity
-        self.dtype = dtype
-        self._shows_picture = shows_picture
-        self.lora_targets = without_last_text(len(module.transformer_blocks), picture_mlp="ff", text_mlp="ff_context")
+    def __post_init__(self) -> None:
+        blocks = len(self.module.transformer_blocks)
+        self.lora_targets = without_last_text(blocks, picture_mlp="ff", text_mlp="ff_context")
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
@@ -63,17 +62,13 @@ class Hunyuan15Denoiser:
         )[0]
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
 
-    def original_name(self, module_name: str) -> str:
-        """Return ComfyUI's name of a module; parts of its fused layers end in ``:q``, ``:k``, ``:v``."""
-        return names.DENOISER.to_original(module_name)
-
     def apart_name(self, part: str) -> str | None:
         """Return the HunyuanVideo-1.5 repository's name of a part, which musubi-tuner has, too."""
         return names.apart_name(part)
 
     def _pictures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         noisy_BCFHW = batch.noisy_BCFHW
-        if not self._shows_picture:
+        if not self.shows_picture:
             batch_size, channels, *grid = noisy_BCFHW.shape
             condition_BCFHW = noisy_BCFHW.new_zeros(batch_size, channels + 1, *grid)
             # Zeros mean that there is no picture. One row of them does, and attention need not carry the usual 729.

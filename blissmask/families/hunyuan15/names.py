@@ -10,7 +10,7 @@ import re
 
 from blissmask.families.files.keymap import KeyMap
 from blissmask.families.files.lora_readers import whole_layer
-from blissmask.families.files.stored_tensors import Tensors, scale_before_shift
+from blissmask.families.files.stored_tensors import Tensors, count_of, scale_before_shift
 from blissmask.families.hunyuan import names as hunyuan
 
 DENOISER = KeyMap(
@@ -49,7 +49,7 @@ def in_repository(original: str) -> str:
 
 def rename_denoiser(tensors: Tensors) -> Tensors:
     """Return the tensors of a denoiser under diffusers' names, whichever layout they came in."""
-    if not hunyuan.is_original(tensors):
+    if not count_of(tensors, "double_blocks."):
         return tensors
     split = hunyuan.split_fused(tensors)
     parts = {_APART.sub(r"\1_qkv:\2", name): tensor for name, tensor in split.items()}

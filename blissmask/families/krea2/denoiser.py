@@ -5,16 +5,15 @@ Shapes: B items, H and W latent rows and columns, N tokens of 2 x 2 latent cells
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from blissmask.families.conditioning import padded_rows
+from blissmask.families.denoisers.conditioning import padded_rows
+from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
+from blissmask.families.denoisers.tokens import pack, places, unpack
 from blissmask.families.krea2 import names
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
-from blissmask.families.tokens import pack, places, unpack
 
 # All linear layers, as the authors recommend; modulations and norms are none.
 _LORA_TARGETS = (
@@ -24,23 +23,13 @@ _LORA_TARGETS = (
 )
 
 
-class Krea2Denoiser:
-    """``Krea2Transformer2DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
-
-    Args:
-        module: the model on its device.
-        identity: names the weights by content.
-        dtype: what activations are computed in.
-    """
+class Krea2Denoiser(DiffusersDenoiser):
+    """``Krea2Transformer2DModel``."""
 
     lora_targets = _LORA_TARGETS
     # Without the small blocks that fuse the text: they are as delicate as embeddings, and not worth moving.
-    block_class_names: tuple[str, ...] = ("Krea2TransformerBlock",)
-
-    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype) -> None:
-        self.module: Any = module
-        self.identity = identity
-        self.dtype = dtype
+    block_class_names = ("Krea2TransformerBlock",)
+    layer_names = names.DENOISER
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW (B, 16, 1, H, W). Uses ``krea2_vl_embed``.
@@ -64,7 +53,3 @@ class Krea2Denoiser:
             return_dict=False,
         )[0]
         return unpack(velocity_BND.float(), height, width, PATCH)
-
-    def original_name(self, module_name: str) -> str:
-        """Return the original repository's name of a module."""
-        return names.DENOISER.to_original(module_name)

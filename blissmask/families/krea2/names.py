@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.keymap import KeyMap, below
 from blissmask.families.files.stored_tensors import Tensors
 
 _BLOCK = (
@@ -34,7 +34,7 @@ DENOISER = KeyMap(
         ("txtmlp.1", "txt_in.linear_1"),
         ("txtmlp.3", "txt_in.linear_2"),
         ("txtfusion.projector", "text_fusion.projector"),
-        *((f"{original}.{theirs}", f"{row}.{ours}") for original, row in _ROWS for theirs, ours in _BLOCK),
+        *(pair for original, row in _ROWS for pair in below(original, row, _BLOCK)),
         ("blocks.{}.mod.lin", f"transformer_blocks.{{}}.{_MODULATION}"),
         ("last.linear", "final_layer.linear"),
         ("last.norm.scale", "final_layer.norm.weight"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from blissmask.families.conditioning import padded_rows
+from blissmask.families.denoisers.conditioning import padded_rows
 from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, without_encoders
 from blissmask.families.qwen import parts as qwen
 

@@ -6,38 +6,33 @@ D their width.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from blissmask.families.conditioning import control_latents, padded_rows
-from blissmask.families.files.lora_targets import without_last_text
+from blissmask.families.denoisers.conditioning import control_latents, padded_rows
+from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
+from blissmask.families.denoisers.lora_targets import without_last_text
+from blissmask.families.denoisers.tokens import pack, unpack
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
-from blissmask.families.tokens import pack, unpack
 
 
-class QwenDenoiser:
-    """``QwenImageTransformer2DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
+@dataclass(eq=False, repr=False, kw_only=True)
+class QwenDenoiser(DiffusersDenoiser):
+    """``QwenImageTransformer2DModel``; the original repository is diffusers.
 
-    Args:
-        module: the model on its device.
-        identity: names the weights by content.
-        dtype: what activations are computed in.
+    Attributes:
         edits: whether control pictures are required.
     """
 
-    block_class_names: tuple[str, ...] = ("QwenImageTransformerBlock",)
+    edits: bool
+    block_class_names = ("QwenImageTransformerBlock",)
 
-    def __init__(self, module: Any, *, identity: str, dtype: torch.dtype, edits: bool) -> None:
-        self.module: Any = module
-        self.identity = identity
-        self.dtype = dtype
-        self._edits = edits
-        self.lora_targets = without_last_text(
-            len(self.module.transformer_blocks), picture_mlp="img_mlp", text_mlp="txt_mlp"
-        )
+    def __post_init__(self) -> None:
+        blocks = len(self.module.transformer_blocks)
+        self.lora_targets = without_last_text(blocks, picture_mlp="img_mlp", text_mlp="txt_mlp")
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW (B, 16, 1, H, W).
@@ -47,7 +42,7 @@ class QwenDenoiser:
 
         Uses ``vl_embed``, and ``latents_control_0`` and on for edit models.
         """
-        pictures = [batch.noisy_BCFHW, *control_latents(batch, required=self._edits)]
+        pictures = [batch.noisy_BCFHW, *control_latents(batch, required=self.edits)]
         rows = batch.conditioning["vl_embed"]
         text_BLD, mask_BL = padded_rows(rows, batch.noisy_BCFHW.device, self.dtype)
         height, width = batch.noisy_BCFHW.shape[3:]
@@ -62,7 +57,3 @@ class QwenDenoiser:
             return_dict=False,
         )[0]
         return unpack(velocity_BND.float(), height, width, PATCH)
-
-    def original_name(self, module_name: str) -> str:
-        """Return ``module_name``: the original repository is diffusers."""
-        return module_name

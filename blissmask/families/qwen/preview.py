@@ -7,10 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, without_encoders
+from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, rows_and_mask, without_encoders
 from blissmask.families.qwen import parts
 
 _MAX_TOKENS = 1024
@@ -56,9 +55,7 @@ def _keep_precision_of_pictures(pipeline: Any) -> None:
 
 
 def _text(contents: Mapping[str, Tensor]) -> dict[str, Any]:
-    rows_1LD = contents["vl_embed"][None]
-    mask_1L = torch.ones(rows_1LD.shape[:2], dtype=torch.long, device=rows_1LD.device)
-    return {"prompt_embeds": rows_1LD, "prompt_embeds_mask": mask_1L}
+    return rows_and_mask(contents["vl_embed"])
 
 
 TEXT_TO_IMAGE = PreviewPipeline(

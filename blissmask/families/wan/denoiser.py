@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from blissmask.errors import CacheError
-from blissmask.families.conditioning import stacked
+from blissmask.families.denoisers.conditioning import stacked
+from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
 from blissmask.families.protocol import Batch
 from blissmask.families.wan import names
 from blissmask.families.wan.text import MAX_TOKENS
@@ -23,22 +24,12 @@ from blissmask.families.wan.text import MAX_TOKENS
 _LORA_TARGETS = r"blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)|ffn\.net\.(0\.proj|2))"
 
 
-class WanDenoiser:
-    """``WanTransformer3DModel`` as a :class:`blissmask.families.protocol.Denoiser`.
-
-    Args:
-        module: the model on its device.
-        identity: names the weights by content.
-        dtype: what activations are computed in; not read from the weights, which may be cast to fp8 later.
-    """
+class WanDenoiser(DiffusersDenoiser):
+    """``WanTransformer3DModel``."""
 
     lora_targets = _LORA_TARGETS
-    block_class_names: tuple[str, ...] = ("WanTransformerBlock",)
-
-    def __init__(self, module: nn.Module, *, identity: str, dtype: torch.dtype) -> None:
-        self.module = module
-        self.identity = identity
-        self.dtype = dtype
+    block_class_names = ("WanTransformerBlock",)
+    layer_names = names.DENOISER
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
@@ -71,10 +62,6 @@ class WanDenoiser:
                 return_dict=False,
             )[0]
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
-
-    def original_name(self, module_name: str) -> str:
-        """Return the Wan repositories' name of a diffusers module."""
-        return names.DENOISER.to_original(module_name)
 
     def _text(self, rows: Tensor | Sequence[Tensor], device: torch.device) -> Tensor:
         padded_BLD = pad_sequence([row[:MAX_TOKENS].to(device, self.dtype) for row in rows], batch_first=True)

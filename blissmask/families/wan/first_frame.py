@@ -5,10 +5,12 @@ Shapes: B items, C channels, F latent frames, H and W latent rows and columns.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from dataclasses import dataclass
 
-from blissmask.families.conditioning import stacked
+import torch
+from torch import Tensor
+
+from blissmask.families.denoisers.conditioning import stacked
 from blissmask.families.protocol import Batch, Item, PixelEncoder
 from blissmask.families.vae.latent_encoder import latents_alone
 from blissmask.families.wan.denoiser import WanDenoiser
@@ -23,22 +25,15 @@ def encode_first_frame(item: Item, vae: PixelEncoder) -> dict[str, Tensor]:
     return {**contents, "latents_image": contents["latents"][:, :, :1].clone()}
 
 
-class Wan5bDenoiser:
+@dataclass(eq=False, repr=False, kw_only=True)
+class Wan5bDenoiser(WanDenoiser):
     """Predicts with one timestep per token: in image-to-video the first latent frame has no noise and timestep 0.
 
-    Args:
-        module, identity, dtype: as for every other Wan.
+    Attributes:
         shows_first_frame: whether the task is image-to-video.
     """
 
-    lora_targets = WanDenoiser.lora_targets
-    block_class_names: tuple[str, ...] = WanDenoiser.block_class_names
-
-    def __init__(self, module: nn.Module, *, identity: str, dtype: torch.dtype, shows_first_frame: bool) -> None:
-        self.module = module
-        self.identity = identity
-        self._wan = WanDenoiser(module, identity=identity, dtype=dtype)
-        self._shows_first_frame = shows_first_frame
+    shows_first_frame: bool
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
@@ -47,18 +42,14 @@ class Wan5bDenoiser:
         it gets its exact velocity, (noisy - clean) / s. Pictures of one frame train as text-to-video.
         """
         conditioning = {name: value for name, value in batch.conditioning.items() if name != "latents_image"}
-        if not self._shows_first_frame or batch.noisy_BCFHW.shape[2] == 1:
-            return self._wan.predict(Batch(batch.noisy_BCFHW, batch.timesteps_B, conditioning))
+        if not self.shows_first_frame or batch.noisy_BCFHW.shape[2] == 1:
+            return super().predict(Batch(batch.noisy_BCFHW, batch.timesteps_B, conditioning))
         clean_BC1HW = stacked(batch.conditioning["latents_image"]).to(batch.noisy_BCFHW)
         hidden_BCFHW = torch.cat([clean_BC1HW, batch.noisy_BCFHW[:, :, 1:]], dim=2)
-        velocity_BCFHW = self._wan.velocity(hidden_BCFHW, token_timesteps(batch), conditioning)
+        velocity_BCFHW = self.velocity(hidden_BCFHW, token_timesteps(batch), conditioning)
         level = batch.timesteps_B.to(batch.noisy_BCFHW).view(-1, 1, 1, 1, 1).clamp_min(torch.finfo(torch.float32).tiny)
         exact_BC1HW = (batch.noisy_BCFHW[:, :, :1] - clean_BC1HW) / level
         return torch.cat([exact_BC1HW, velocity_BCFHW[:, :, 1:]], dim=2)
-
-    def original_name(self, module_name: str) -> str:
-        """Return the Wan repositories' name of a diffusers module."""
-        return self._wan.original_name(module_name)
 
 
 def token_timesteps(batch: Batch) -> Tensor:

@@ -6,8 +6,8 @@ AutoencoderKLWan, and transformers' CLIPVisionModel. UMT5's are in `encoders/t5`
 
 from __future__ import annotations
 
-from blissmask.families.files.keymap import KeyMap
-from blissmask.families.files.stored_tensors import Tensors, count_of, qkv_parts
+from blissmask.families.files.keymap import KeyMap, below, qkv_pairs
+from blissmask.families.files.stored_tensors import Tensors, count_of, with_qkv_apart
 
 DENOISER = KeyMap(
     [
@@ -54,10 +54,7 @@ _CLIP = KeyMap(
         ("visual.post_norm", "post_layernorm"),
         ("visual.transformer.{}.norm1", "encoder.layers.{}.layer_norm1"),
         ("visual.transformer.{}.norm2", "encoder.layers.{}.layer_norm2"),
-        *(
-            (f"visual.transformer.{{}}.attn.to_qkv:{part}", f"encoder.layers.{{}}.self_attn.{part}_proj")
-            for part in "qkv"
-        ),
+        *qkv_pairs("visual.transformer.{}.attn.to_qkv", "encoder.layers.{}.self_attn.*_proj"),
         ("visual.transformer.{}.attn.proj", "encoder.layers.{}.self_attn.out_proj"),
         ("visual.transformer.{}.mlp.0", "encoder.layers.{}.mlp.fc1"),
         ("visual.transformer.{}.mlp.2", "encoder.layers.{}.mlp.fc2"),
@@ -74,7 +71,7 @@ _RESIDUAL = (
 
 
 def _residual(original: str, diffusers: str) -> list[tuple[str, str]]:
-    return [(f"{original}.{theirs}", f"{diffusers}.{ours}") for theirs, ours in _RESIDUAL]
+    return below(original, diffusers, _RESIDUAL)
 
 
 def _ends(side: str) -> list[tuple[str, str]]:
@@ -160,7 +157,4 @@ def rename_clip(tensors: Tensors) -> Tensors:
     for name, axes in (("visual.cls_embedding", 1), ("visual.pos_embedding", 2)):
         if name in wanted:
             wanted[name] = wanted[name].reshaped(wanted[name].shape[-axes:])
-    parts: Tensors = {}
-    for name, tensor in wanted.items():
-        parts.update(qkv_parts(name, tensor) if ".attn.to_qkv." in name else {name: tensor})
-    return _CLIP.rename(parts)
+    return _CLIP.rename(with_qkv_apart(wanted, ".attn.to_qkv"))

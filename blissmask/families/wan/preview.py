@@ -97,14 +97,8 @@ def _text_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
 
 
 def _image_arguments(pipeline: Any, prompt: EncodedPrompt) -> dict[str, Any]:
-    features_ND = prompt.features_ND
-    if features_ND is not None:
-
-        def known_features(*_: Any) -> Tensor:
-            return features_ND[None]
-
-        # diffusers 0.42's pipeline has an argument for features, and refuses it beside the picture, which it needs too.
-        pipeline.encode_image = known_features
+    if prompt.features_ND is not None:
+        prompt.show_features(pipeline)
     return {**_text_arguments(pipeline, prompt), "image": prompt.images()[0]}
 
 

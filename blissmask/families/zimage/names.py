@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from blissmask.families.files.keymap import KeyMap
+from blissmask.families.files.keymap import KeyMap, below, qkv_pairs
 from blissmask.families.files.lora_readers import Spelling, comfyui, musubi_tuner, whole_layer
-from blissmask.families.files.stored_tensors import Tensors, qkv_parts
+from blissmask.families.files.stored_tensors import Tensors, with_qkv_apart
 
 _ROWS = ("layers", "noise_refiner", "context_refiner")
 _ATTENTION = (
-    *((f"qkv:{part}", f"to_{part}") for part in "qkv"),
+    *qkv_pairs("qkv", "to_*"),
     ("out", "to_out.0"),
     ("q_norm", "norm_q"),
     ("k_norm", "norm_k"),
@@ -17,11 +17,7 @@ COMFYUI = KeyMap(
     [
         ("x_embedder", "all_x_embedder.2-1"),
         ("final_layer", "all_final_layer.2-1"),
-        *(
-            (f"{row}.{{}}.attention.{comfyui}", f"{row}.{{}}.attention.{ours}")
-            for row in _ROWS
-            for comfyui, ours in _ATTENTION
-        ),
+        *(pair for row in _ROWS for pair in below(f"{row}.{{}}.attention", f"{row}.{{}}.attention", _ATTENTION)),
     ]
 )
 
@@ -40,7 +36,4 @@ LORA_READERS = (
 
 def rename_denoiser(tensors: Tensors) -> Tensors:
     """Return the tensors of a denoiser under diffusers' names, from ComfyUI's names or its own."""
-    parts: Tensors = {}
-    for name, tensor in tensors.items():
-        parts.update(qkv_parts(name, tensor) if name.endswith(".attention.qkv.weight") else {name: tensor})
-    return COMFYUI.rename(parts)
+    return COMFYUI.rename(with_qkv_apart(tensors, ".attention.qkv"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from blissmask.families.conditioning import READ_ON_HOST
+from blissmask.families.denoisers.conditioning import READ_ON_HOST
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
 from blissmask.training.seeds import generator_for

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blissmask.families.conditioning import padded_rows
+from blissmask.families.denoisers.conditioning import padded_rows
 
 
 @pytest.mark.parametrize("row", [(4,), (3, 4)], ids=["vectors", "layers of vectors"])

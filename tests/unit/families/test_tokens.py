@@ -2,7 +2,7 @@
 
 import torch
 
-from blissmask.families.tokens import pack, places, unpack
+from blissmask.families.denoisers.tokens import pack, places, unpack
 
 
 def counted_latents():

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from blissmask.cachefile.read import list_headers, load_entry, read_tensors
 from blissmask.cachefile.write import save_tensors
+from blissmask.families.denoisers.tokens import unpack
 from blissmask.families.encoders import qwen3_vl
 from blissmask.families.krea2.parts import CAPTIONS, TAPS
 from blissmask.families.protocol import Batch
 from blissmask.families.qwen.parts import PATCH
-from blissmask.families.tokens import unpack
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
 from blissmask.training.lora.layers import LoraShape, inject_lora

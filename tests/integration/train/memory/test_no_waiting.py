@@ -140,7 +140,7 @@ def test_nothing_is_read_back_and_what_travels_comes_from_page_locked_memory(
 
 
 def test_texts_of_different_lengths_are_masked_without_a_copy(locked):
-    from blissmask.families.conditioning import padded_rows
+    from blissmask.families.denoisers.conditioning import padded_rows
 
     rows = [torch.ones(3, 4, device="meta"), torch.ones(5, 4, device="meta")]
     with Copies(locked) as copies:
