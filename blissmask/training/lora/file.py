@@ -120,20 +120,6 @@ def lora_contents(
     return LoraContents(tensors, {**metadata, **divisor})
 
 
-def save_lora(
-    path: Path,
-    lora: Lora,
-    metadata: Mapping[str, str],
-    *,
-    precision: str = "float32",
-    file_format: LoraFormat = "native",
-    native_alpha: bool = True,
-) -> None:
-    """Publish a LoRA in a file that ends in ``.safetensors``; the arguments are those of :func:`lora_contents`."""
-    contents = lora_contents(lora, metadata, precision=precision, file_format=file_format, native_alpha=native_alpha)
-    write_lora(path, contents.tensors, contents.metadata)
-
-
 def write_lora(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, seen: Seen = NOTHING_SEEN
 ) -> None:

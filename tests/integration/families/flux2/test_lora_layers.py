@@ -2,10 +2,10 @@
 
 import pytest
 
-from blissmask.training.lora.file import save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
 from tests.builders.families import tiny_denoiser
+from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded, tensors_of
 
 

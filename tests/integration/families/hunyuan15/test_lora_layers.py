@@ -6,11 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from blissmask.training.lora.file import load_lora, save_lora
+from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from blissmask.training.lora.norms import output_norms
 from tests.builders.families import tiny_denoiser
 from tests.builders.lora_conversion import assert_same, there_and_back
+from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded, tensors_of
 
 NAME = "hunyuan-video-15"

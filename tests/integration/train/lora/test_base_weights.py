@@ -10,10 +10,10 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras
-from blissmask.training.lora.file import save_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from blissmask.training.memory import quantised
 from tests.builders.families import NAMES, PLAIN, TWO_EXPERTS, has_fused_layers, tiny_denoiser
+from tests.builders.lora_file import save_lora
 from tests.builders.training import problems_of, run, seeded, tensors_of, train_config, write_masked_set
 
 FUSED = next(name for name in NAMES if has_fused_layers(tiny_denoiser(name)))

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from blissmask.cachefile.read import read_metadata
 from blissmask.errors import UsageError
 from blissmask.tasks.run.plan import Action
-from blissmask.training.lora.file import save_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.families import NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import convert
+from tests.builders.lora_file import save_lora
 from tests.builders.training import run, seeded, train_config, write_masked_set
 
 FORMATS = ("native", "kohya", "diffusers")

@@ -12,11 +12,12 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, ModelError, UsageError
 from blissmask.tasks.convert_lora import convert_lora
 from blissmask.tasks.run.plan import Action
-from blissmask.training.lora.file import load_lora, save_lora
+from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.command import run_here
 from tests.builders.families import CACHE_SUFFIX, NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import assert_same, convert, there_and_back
+from tests.builders.lora_file import save_lora
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, seeded, tensors_of
 

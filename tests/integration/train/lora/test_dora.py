@@ -6,10 +6,11 @@ from safetensors import safe_open
 
 from blissmask.errors import UsageError
 from blissmask.families.files.part import Part
-from blissmask.training.lora.file import DORA_DIVISOR, load_lora, save_lora
+from blissmask.training.lora.file import DORA_DIVISOR, load_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from tests.builders.families import PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import convert
+from tests.builders.lora_file import save_lora
 from tests.builders.single_files import written
 from tests.builders.training import problems_of, seeded, tensors_of
 

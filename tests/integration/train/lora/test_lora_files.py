@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from blissmask.families.registry import load_family
-from blissmask.training.lora.file import load_lora, save_lora
+from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
 from tests.builders.families import NAMES, has_fused_layers, tiny_denoiser
+from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded
 
 FORMATS = ("native", "kohya", "diffusers")

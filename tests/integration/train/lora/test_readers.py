@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from blissmask.families.registry import load_family
-from blissmask.training.lora.file import save_lora
 from blissmask.training.lora.formats import split_key
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.lora.names import layer_names
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
 from tests.builders.families import NAMES, has_fused_layers, tiny_denoiser
 from tests.builders.lora_conversion import convert
+from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded, tensors_of
 
 FORMATS = ("native", "kohya", "diffusers")
