@@ -44,6 +44,8 @@ _TRIES = 16
 """Shuffles until an order is new: of two tags, which have one other order, one in 65,000 captions misses it."""
 _SUFFIXES = frozenset({".txt", ".caption", ".captions", ".cap", ".json", ".tags", ".prompt", ".text"})
 """Ends of the names of files that hold captions in one program or another."""
+_LETTER = r"[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""What belongs to the word beside it. Thai, kana, Han and Hangul do not: they follow a name without a space."""
 
 
 def caption_path(media: Path, extension: str) -> Path:
@@ -121,26 +123,39 @@ def class_words(section: GeneralSection, number: int) -> tuple[str, str]:
     )
 
 
+def holds_trigger(text: str, trigger: str) -> bool:
+    """Return whether a caption or a prompt names the subject: the trigger as a whole word, in capitals or not."""
+    return _as_words(re.escape(trigger)).search(text) is not None
+
+
+def _as_words(pattern: str) -> re.Pattern[str]:
+    return re.compile(f"(?<!{_LETTER})(?:{pattern})(?!{_LETTER})", re.IGNORECASE)
+
+
 def without_trigger(caption: str, trigger: str, class_word: str) -> str | None:
     """Return a caption with the class word instead of the trigger; None where it does not hold the trigger.
 
     "ohwx woman" becomes "woman": people write the class beside the trigger.
     """
-    word = re.escape(trigger)
-    beside = re.compile(rf"(?<!\w){word}\s+{re.escape(class_word)}(?!\w)")
-    found, count = re.subn(beside, lambda _: class_word, caption)
-    found, more = re.subn(rf"(?<!\w){word}(?!\w)", lambda _: class_word, found)
-    return found if count + more else None
+    if not holds_trigger(caption, trigger):
+        return None
+    beside = _as_words(rf"{re.escape(trigger)}\s+{re.escape(class_word)}")
+    caption = beside.sub(lambda _: class_word, caption)
+    return _as_words(re.escape(trigger)).sub(lambda _: class_word, caption)
+
+
+def zoom_template(section: DatasetSection, kind: str) -> str:
+    """Return what captions of zooms are made from, ``kind`` as in ``zoom``."""
+    return section.zoom_face_caption if kind == "face" else section.zoom_subject_caption
 
 
 def zoom_caption(item: DatasetItem, caption: str, section: DatasetSection) -> str:
     """Return what a zoom's template makes of the caption of its photo; the caption itself for what is no zoom."""
-    templates = {"face": section.zoom_face_caption, "subject": section.zoom_subject_caption}
     if not item.zoom:
         return caption
     words = {**words_for(section), "caption": caption}
     # An empty caption leaves the comma before it.
-    return fill_in(templates[item.zoom], words).strip(" ,")
+    return fill_in(zoom_template(section, item.zoom), words).strip(" ,")
 
 
 def has_several_lines(text: str) -> bool:

@@ -11,7 +11,7 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.load import STARTER
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
-from blissmask.dataset.captions import class_words
+from blissmask.dataset.captions import blanks, class_words, words_for, zoom_template
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
@@ -219,15 +219,12 @@ def _refuse_photos_as_masks(section: DatasetSection, number: int) -> None:
 
 def _refuse_empty_placeholders(section: DatasetSection, number: int) -> None:
     """Refuse a template whose trigger or class word nobody gave."""
-    templates = {"subject": section.zoom_subject_caption, "face": section.zoom_face_caption}
-    values = {"trigger": section.trigger, "class_word": section.class_word}
     for kind in section.zoom:
-        for name, value in values.items():
-            if f"{{{name}}}" in templates[kind] and not value:
-                raise UsageError(
-                    f"[[datasets]] {number}: `zoom_{kind}_caption` holds {{{name}}}, and there is no `{name}`",
-                    fix=f"set `{name}` under [general], or leave {{{name}}} out",
-                )
+        for name in blanks(zoom_template(section, kind), words_for(section)):
+            raise UsageError(
+                f"[[datasets]] {number}: `zoom_{kind}_caption` holds {{{name}}}, and there is no `{name}`",
+                fix=f"set `{name}` under [general], or leave {{{name}}} out",
+            )
 
 
 def _one_frame(config: Config, model: Model, section: DatasetSection, number: int) -> OneFrame | None:

@@ -10,8 +10,10 @@ from blissmask.dataset.captions import (
     caption_of,
     extension_of,
     has_several_lines,
+    holds_trigger,
     looks_like_json,
     other_captions,
+    without_trigger,
 )
 from blissmask.dataset.item import CaptionFolder, DatasetItem, MediaFile, MediaKind
 from blissmask.errors import InputError
@@ -105,3 +107,24 @@ def test_the_setting_that_makes_a_file_the_caption_is_known():
 def test_an_extension_without_its_dot_gets_one(typed, meant):
     config = Config.model_validate({"datasets": [{"image_directory": "photos", "caption_extension": typed}]})
     assert config.datasets[0].caption_extension == meant
+
+
+@pytest.mark.parametrize(
+    ("caption", "named"),
+    [
+        ("a photo of Kyla", True),
+        ("KYLA's garden", True),
+        ("kyla, smiling", True),
+        # A name inside another word is another name.
+        ("kylaria in a garden", False),
+        ("a photo of a woman", False),
+        ("一张Kyla的照片", True),
+    ],
+)
+def test_a_caption_names_the_subject_where_the_trigger_is_a_word(caption, named):
+    assert holds_trigger(caption, "Kyla") is named
+    assert (without_trigger(caption, "Kyla", "woman") is not None) is named
+
+
+def test_the_class_word_takes_the_place_of_the_trigger_however_it_is_written():
+    assert without_trigger("Kyla woman, and KYLA again", "kyla", "woman") == "woman, and woman again"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from blissmask.dataset.captions import has_several_lines, looks_like_json
+from blissmask.dataset.captions import has_several_lines, holds_trigger, looks_like_json
 from blissmask.families.encoders.captions import CaptionReader
 from blissmask.tasks.cache.cached_dataset import Model
 from blissmask.tasks.cache.planned_entries import TextEntry
@@ -85,7 +85,7 @@ def _trigger_remarks(text: TextEntry) -> Iterator[Remark]:
     if not trigger or not text.caption or text.dataset.section.prior:
         return
     place = str(text.item.caption_path or media)
-    if trigger.casefold() not in text.caption.casefold():
+    if not holds_trigger(text.caption, trigger):
         yield Remark(UNTRIGGERED, media, place, "caption without the trigger")
     if told := _LOOKS.search(text.caption):
         yield Remark(TOLD, media, f"{place}: `{told[0]}`", f"caption says `{told[0]}`")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config
+from blissmask.dataset.captions import holds_trigger
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, InputError, Problem, UsageError
@@ -73,7 +74,7 @@ class KnownSubject:
 
     def is_asked_for(self, preview: PlannedPreview) -> bool:
         """Return whether a prompt asks for the subject."""
-        return self.trigger is None or self.trigger.casefold() in preview.prompt.casefold()
+        return self.trigger is None or holds_trigger(preview.prompt, self.trigger)
 
 
 @dataclass(frozen=True, slots=True)
