@@ -57,6 +57,16 @@ class Geometry:
         (width, height), (scaled_w, scaled_h) = self.size_wh, self.scaled_wh
         return width * height / (scaled_w * scaled_h)
 
+    @property
+    def scale(self) -> float:
+        """Return how many times as large the picture is after scaling; above 1 it is enlarged."""
+        return self.scaled_wh[0] / self.source_wh[0]
+
+    @property
+    def is_centred(self) -> bool:
+        """Return whether the kept part is the middle of the picture, as :func:`cover` takes it."""
+        return self == cover(self.source_wh, self.size_wh)
+
     def with_window_of(self, text: str) -> Geometry | None:
         """Return the same geometry with the window that ``text`` has; None where more than the window differs."""
         match = _WINDOW.search(text)
@@ -71,8 +81,7 @@ class Geometry:
         One of the same shape is cut at the same place; another one covers the training size.
         """
         covering = cover(source_wh, self.size_wh)
-        in_the_middle = self == cover(self.source_wh, self.size_wh)
-        if in_the_middle or not same_framing(source_wh, self.source_wh):
+        if self.is_centred or not same_framing(source_wh, self.source_wh):
             return covering
         return replace(self, source_wh=source_wh)
 

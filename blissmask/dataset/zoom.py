@@ -55,7 +55,7 @@ def zooms(boxes: Sequence[tuple[ZoomKind, Box | None]], photo: Geometry, buckets
     widest = photo
     for kind, box in boxes:
         zoom = None if box is None else _zoom(kind, box, photo.source_wh, buckets)
-        if zoom is not None and _scale(zoom.geometry) >= LEAST_GAIN * _scale(widest):
+        if zoom is not None and zoom.geometry.scale >= LEAST_GAIN * widest.scale:
             found.append(zoom)
             widest = zoom.geometry
     return found
@@ -99,7 +99,3 @@ def _whole(fitted: Geometry, left_top: tuple[int, int], source_wh: tuple[int, in
         scaled.append(length)
         crop.append(min(max(0, start), length - fitted.size_wh[axis]))
     return Geometry(source_wh, (scaled[0], scaled[1]), (crop[0], crop[1]), fitted.size_wh)
-
-
-def _scale(geometry: Geometry) -> float:
-    return geometry.scaled_wh[0] / geometry.source_wh[0]

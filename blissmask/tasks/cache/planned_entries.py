@@ -27,7 +27,7 @@ from blissmask.cachefile.layout import (
 from blissmask.cachefile.redo import Redo, Wanted
 from blissmask.dataset.clip_ranges import FrameRange, frames_at_rate
 from blissmask.dataset.crop import has_choice
-from blissmask.dataset.geometry import Geometry, cover
+from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.families.protocol import LatentSpec
 from blissmask.storage.seen import Seen, States
@@ -150,7 +150,7 @@ class LatentEntry:
     @property
     def is_moved(self) -> bool:
         """Return whether the window does not stand in the middle of the photo or video."""
-        return self.geometry != cover(self.geometry.source_wh, self.geometry.size_wh)
+        return not self.geometry.is_centred
 
     @property
     def needs_look(self) -> bool:

@@ -27,10 +27,9 @@ def size_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
     """Yield remarks about photos that are enlarged more than twice, or trained at less than a quarter of the area."""
     for entry in entries:
         geometry, path = entry.geometry, entry.item.media.path
-        scale = geometry.scaled_wh[0] / geometry.source_wh[0]
         sizes = f"{pixels_text(geometry.source_wh)} to {pixels_text(geometry.size_wh)}"
-        if scale > _MUCH:
-            yield Remark(ENLARGED, path, f"{path}: {sizes}", f"enlarged {scale:.1f} times")
+        if geometry.scale > _MUCH:
+            yield Remark(ENLARGED, path, f"{path}: {sizes}", f"enlarged {geometry.scale:.1f} times")
             continue
         width, height = entry.dataset.section.resolution
         trained_w, trained_h = geometry.size_wh

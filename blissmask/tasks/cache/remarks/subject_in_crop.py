@@ -77,7 +77,7 @@ def _larger(entry: LatentEntry, face: Box) -> str | tuple[int, int]:
     needed = LEAST_CELLS * entry.latent.spatial_stride
     if width < needed:
         return "use larger originals, in which the face has more pixels, or leave them out"
-    scale = needed / (_scale(entry.geometry) * width)
+    scale = needed / (entry.geometry.scale * width)
     step = entry.latent.grid_multiple
     # One decimal: boxes are remembered to a ten-thousandth, which must not cost a whole step.
     width, height = (math.ceil(round(side * scale / step, 1)) * step for side in entry.dataset.section.resolution)
@@ -87,7 +87,3 @@ def _larger(entry: LatentEntry, face: Box) -> str | tuple[int, int]:
 def _cells(face: Box, geometry: Geometry, latent: LatentSpec) -> int:
     """Return how many latent cells a face is wide."""
     return round((face.right - face.left) * geometry.scaled_wh[0] / latent.spatial_stride)
-
-
-def _scale(geometry: Geometry) -> float:
-    return geometry.scaled_wh[0] / geometry.source_wh[0]
