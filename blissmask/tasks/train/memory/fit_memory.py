@@ -18,7 +18,7 @@ from blissmask.families.files.model_files import is_tiny, model_files
 from blissmask.families.protocol import Expert
 from blissmask.processes import Processes
 from blissmask.tasks.run.plan import Table
-from blissmask.tasks.train.memory.forecast import Micro, card_table, published_size
+from blissmask.tasks.train.memory.forecast import Micro, card_table, published_size, text_rows
 from blissmask.tasks.train.rules import lora_shape, memory_options
 from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory, is_out_of_memory
@@ -82,7 +82,8 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
         unknown = ("memory", "not known before the model is here; nothing is picked")
         return MemoryPlan(config=config, rows=(unknown,) if is_auto else ())
     device = find_device(config.model.device)
-    load = _load(config, family, sets, device=device, process_count=processes.count)
+    micro = largest_micro(family, sets)
+    load = _load(config, micro, device=device, process_count=processes.count)
     options = given = memory_options(config.memory)
     rows: list[tuple[str, str]] = []
     warnings: list[Problem] = []
@@ -100,37 +101,35 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
     if published:
         what = "the model is not here yet; its memory is estimated by the published size of the family"
         warnings.append(Problem(what, fix="name its files under [model] when they are here"))
-    frozen: list[ModelSize] = []
-    if config.previews.sample_prompts or config.previews.prompts:
-        # Experts that are not trained draw previews with those that are.
-        frozen = _sizes([expert for expert in family.experts if expert not in trained], config)
-        if config.previews.preview_dit is not None:
-            frozen.append(measure_model([config.previews.preview_dit]))
     return MemoryPlan(
         config=config,
         rows=tuple(rows),
         warnings=tuple(warnings),
         details={"memory_bytes": needed.total, "memory_bytes_by_part": asdict(needed)},
-        resting_bytes=resting_bytes(sizes, frozen, options, load),
+        resting_bytes=resting_bytes(sizes, _sizes_for_previews(config, family, trained), options, load),
         trained_numbers=trained_numbers(sizes, load),
-        tables=(card_table(config, sizes, _micro(load, sets), given),) if config.run.dry_run else (),
+        tables=(card_table(config, sizes, micro, given),) if config.run.dry_run else (),
         by_published_size=published,
     )
+
+
+def _sizes_for_previews(config: Config, family: FamilyForTask, trained: Sequence[Expert]) -> list[ModelSize]:
+    """Return the sizes of the denoisers that draw previews beside those that are trained."""
+    if not (config.previews.sample_prompts or config.previews.prompts):
+        return []
+    sizes = _sizes([expert for expert in family.experts if expert not in trained], config)
+    if config.previews.preview_dit is not None:
+        sizes.append(measure_model([config.previews.preview_dit]))
+    return sizes
 
 
 def _published(expert: Expert) -> ModelSize:
     return published_size(expert.part)
 
 
-def _micro(load: Load, sets: Sequence[CachedSet]) -> Micro:
-    return Micro(load.tokens, max(cached.batch_size for cached in sets))
-
-
-def _load(
-    config: Config, family: FamilyForTask, sets: Sequence[CachedSet], *, device: torch.device, process_count: int
-) -> Load:
+def _load(config: Config, micro: Micro, *, device: torch.device, process_count: int) -> Load:
     return Load(
-        tokens=most_tokens(family, sets) + _text_tokens(family, sets),
+        tokens=micro.tokens,
         weight_bytes=denoiser_dtype(config.memory.dit_dtype, device).itemsize,
         on_gpu=device.type == "cuda",
         lora=lora_shape(config.lora),
@@ -157,24 +156,20 @@ def _sizes(experts: Sequence[Expert], config: Config) -> list[ModelSize]:
     return [measure_model(paths) for paths in files if paths]
 
 
-def most_tokens(family: FamilyForTask, sets: Sequence[CachedSet]) -> int:
-    """Return the tokens of the largest micro-batch.
+def largest_micro(family: FamilyForTask, sets: Sequence[CachedSet]) -> Micro:
+    """Return the micro-batch of the most tokens, those of captions included.
 
     Control pictures add tokens beside the latents in every block. First frames of image-to-video add none: they are
     channels of the same tokens.
     """
     patch = max(1, family.latent.grid_multiple // family.latent.spatial_stride)
-    return max(
-        cached.batch_size * sum(math.prod(shape[1:]) // patch**2 for shape in _token_shapes(header))
-        for cached in sets
-        for header in cached.headers
-    )
-
-
-def _text_tokens(family: FamilyForTask, sets: Sequence[CachedSet]) -> int:
-    """Return the rows of captions that have a fixed number of them: those stand beside the latents in every block."""
-    rows = sum(rows for rows, *width in family.task.text_contents.values() if width and isinstance(rows, int))
-    return rows * max(cached.batch_size for cached in sets)
+    rows, found = text_rows(family), []
+    for cached in sets:
+        most = max(
+            sum(math.prod(shape[1:]) for shape in _token_shapes(header)) // patch**2 for header in cached.headers
+        )
+        found.append(Micro(cached.batch_size * (most + rows), cached.batch_size))
+    return max(found, key=lambda micro: micro.tokens)
 
 
 def _token_shapes(header: CacheHeader) -> list[tuple[int, ...]]:

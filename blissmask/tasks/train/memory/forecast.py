@@ -175,7 +175,7 @@ def _largest(config: Config, family: FamilyForTask) -> tuple[int, int, int, Micr
     found = []
     for number, section in enumerate(sections, 1):
         frames = _frames(section, number, family) if config.datasets else 1
-        tokens = _tokens(section.resolution, frames, family) + _text_rows(family)
+        tokens = _tokens(section.resolution, frames, family) + text_rows(family)
         found.append((*section.resolution, frames, Micro(tokens * section.batch_size, section.batch_size)))
     return max(found, key=lambda entry: entry[3].tokens)
 
@@ -196,6 +196,6 @@ def _tokens(size_wh: tuple[int, int], frames: int, family: FamilyForTask) -> int
     return ((frames - 1) // latent.temporal_stride + 1) * cells[0] * cells[1]
 
 
-def _text_rows(family: FamilyForTask) -> int:
+def text_rows(family: FamilyForTask) -> int:
     """Return the rows of captions that have a fixed number of them: those stand beside the latents in every block."""
     return sum(rows for rows, *width in family.task.text_contents.values() if width and isinstance(rows, int))

@@ -1,5 +1,6 @@
 """Memory options change where weights are and how blocks run, never what is trained."""
 
+import dataclasses
 import shutil
 
 import pytest
@@ -233,15 +234,28 @@ def test_the_memory_is_not_known_while_an_expert_is_not_here(cache, tmp_path):
 
 
 def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
-    tokens = {}
+    latents = {}
     for name, task in ((PICTURES, ""), (EDIT, ""), (PLAIN, "t2v"), (PLAIN, "i2v")):
         family = family_of(name, task)
         folder = write_cache(tmp_path / name / family.task_name, family)
         cached = read_set(1, folder, family, batch_size=3, repeats=1)
-        tokens[name, task] = train_memory.most_tokens(family, [cached])
-    assert tokens[PICTURES, ""] == 3 * 4
-    assert tokens[EDIT, ""] == 2 * tokens[PICTURES, ""]
-    assert tokens[PLAIN, "i2v"] == 2 * tokens[PLAIN, "t2v"] == 3 * 2 * 4
+        micro = train_memory.largest_micro(family, [cached])
+        latents[name, task] = micro.tokens - micro.items * train_memory.text_rows(family)
+    assert latents[PICTURES, ""] == 3 * 4
+    assert latents[EDIT, ""] == 2 * latents[PICTURES, ""]
+    assert latents[PLAIN, "i2v"] == 2 * latents[PLAIN, "t2v"] == 3 * 2 * 4
+
+
+def test_the_items_of_the_largest_micro_batch_are_those_of_its_own_data_set(tmp_path):
+    family = family_of(PLAIN, "t2v")
+    clips = read_set(1, write_cache(tmp_path / "clips", family), family, batch_size=2, repeats=1)
+    (header,) = clips.headers[:1]
+    larger = dataclasses.replace(header, latent_shape=(header.latent_shape[0], 9, *header.latent_shape[2:]))
+    few = dataclasses.replace(clips, headers=(larger,), batch_size=1)
+    many = dataclasses.replace(clips, headers=(header,), batch_size=4)
+    both = train_memory.largest_micro(family, [few, many])
+    assert both == train_memory.largest_micro(family, [few])
+    assert both.items == 1
 
 
 def test_cached_items_leave_the_memory_free_that_the_denoisers_will_take(cache, tmp_path, monkeypatch):
