@@ -73,7 +73,10 @@ def judge(losses: Sequence[ItemLoss]) -> list[Judged]:
     An item is unusual where the LoRA learned clearly less of a part than in the other items, or where the model
     without a LoRA already errs clearly more: then the photo itself is of another kind.
     """
-    judged = [Judged(loss, *_remarks(loss, losses)) for loss in losses]
+    judged = []
+    for loss in losses:
+        remarks, badness = _remarks(loss, losses)
+        judged.append(Judged(loss, remarks=remarks, badness=badness))
     return sorted(judged, key=_order)
 
 
@@ -82,6 +85,7 @@ def _order(judged: Judged) -> tuple[float, float, str]:
 
 
 def _remarks(loss: ItemLoss, losses: Sequence[ItemLoss]) -> tuple[tuple[str, ...], float]:
+    """Return what is unusual about an item, worst first, and how far it is from the others in that."""
     found, unlike = [], []
     for part in (WHOLE, *(tier.value for tier in TIERS)):
         shown = [other for other in losses if part in other.trained]

@@ -25,25 +25,30 @@ from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.contact_sheet import check_sheet
 from blissmask.tasks.rank_items.item_sheet import draw_item_sheet
 from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, Judged, judge, percent
-from blissmask.tasks.rank_loras.plan import Candidate, saved_loras
+from blissmask.tasks.ranking.candidates import (
+    COMMAND,
+    Candidate,
+    outputs,
+    plan_finished,
+    ranking_folder,
+    refuse_none,
+    saved_loras,
+)
+from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
-from blissmask.tasks.train import plan as training
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
+from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.read_items import open_store
-from blissmask.tasks.train.saving.page.rankings import FOLDER, ITEMS, renew_rankings
+from blissmask.tasks.train.saving.page.rankings import ITEMS, renew_rankings
 from blissmask.tasks.train.train_lora import learner_plan_of
-from blissmask.training.build import load_learners
-from blissmask.training.data.batches import collate
 from blissmask.training.data.prefetch import ItemStore
 from blissmask.training.device import find_device
 from blissmask.training.experts import Learner
-from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import adapters_off
 from blissmask.training.validation import HeldOut, validate
 
-COMMAND = "train"
 SHEET = "items.html"
 _SHOWN = 12
 """Rows of the table; the sheet has all."""
@@ -59,14 +64,9 @@ class RankItemsPlan(Plan):
         folder: of the results.
     """
 
-    training: training.TrainPlan
+    training: TrainPlan
     lora: Candidate
     folder: Path
-
-
-def outputs(config: Config) -> tuple[Path, ...]:
-    """Return the folder that is written to."""
-    return (config.saving.output_dir / FOLDER,)
 
 
 def plan(config: Config) -> RankItemsPlan:
@@ -76,12 +76,9 @@ def plan(config: Config) -> RankItemsPlan:
         UsageError: there is no LoRA, several are named, or several processes run.
         BlissmaskError: what planning the training raises.
     """
-    saving = config.saving.model_copy(update={"resume": False})
-    planned = training.plan_training(config.model_copy(update={"previews": PreviewsSection(), "saving": saving}))
-    if planned.processes.count > 1:
-        raise UsageError("items are ranked by one process", fix="run it without torchrun or accelerate")
+    planned = plan_finished(config.model_copy(update={"previews": PreviewsSection()}))
     lora = _lora(config, planned)
-    folder = config.saving.output_dir / FOLDER
+    folder = ranking_folder(config)
     check_sheet(folder / SHEET, [])
     output = folder / ITEMS
     item = PlannedItem(
@@ -97,7 +94,7 @@ def plan(config: Config) -> RankItemsPlan:
     )
 
 
-def _lora(config: Config, planned: training.TrainPlan) -> Candidate:
+def _lora(config: Config, planned: TrainPlan) -> Candidate:
     """Return the named LoRA, or else the last one of the training that is no average."""
     named, names = config.ranking.rank_file, planned.names
     if named and (len(named) > 1 or len(names.lora_names) > 1):
@@ -106,15 +103,10 @@ def _lora(config: Config, planned: training.TrainPlan) -> Candidate:
             where=list(named),
             fix="name one `--rank-file`, or none for the last one of the training",
         )
-    found = [Candidate(path.stem, (path,)) for path in named if path.is_file()]
+    found = [Candidate(path.stem, (path,)) for path in named]
     if not named:
         found = [each for each in saved_loras(names) if not each.name.startswith(f"{names.lora_names[0]}-ema")]
-    if not found:
-        raise UsageError(
-            "there is no LoRA to look at the items with",
-            where=list(named) or [names.folder / f"{name}.safetensors" for name in names.lora_names],
-            fix="name the training's `output_dir` and `output_name`, or a file with `--rank-file`",
-        )
+    refuse_none(found, config, names)
     return found[-1]
 
 
@@ -129,7 +121,9 @@ def run(plan: RankItemsPlan, context: RunContext) -> Summary:
     summary = begin(plan)
     with explained_out_of_memory(plan.training.config, plan.training.data.sets):
         store = open_store(plan.training)
-        learners = _load(plan, store, context)
+        device = find_device(plan.training.config.model.device)
+        learners = load_model(plan.training, learner_plan_of(plan.training, device), store, context)
+        load_candidate(learners, plan.lora)
         positions = [position for position in _used(plan.training) if not store.item(position).empty]
         losses = _losses(plan, learners, store, positions, context)
     judged = judge(losses)
@@ -148,20 +142,7 @@ def run(plan: RankItemsPlan, context: RunContext) -> Summary:
     return summary
 
 
-def _load(plan: RankItemsPlan, store: ItemStore, context: RunContext) -> list[Learner]:
-    training_plan = plan.training
-    device = find_device(training_plan.config.model.device)
-    first = collate([store.item(position) for position in training_plan.data.order.indices(0)], 0)
-    context.reporter.emit(PhaseStarted("Loading the model", None))
-    learners, _ = load_learners(learner_plan_of(training_plan, device), first)
-    context.reporter.emit(PhaseFinished("Loading the model"))
-    # Learners that share their LoRA have one file.
-    for path, learner in zip(plan.lora.files, learners, strict=False):
-        load_lora(path, learner.lora)
-    return learners
-
-
-def _used(planned: training.TrainPlan) -> list[int]:
+def _used(planned: TrainPlan) -> list[int]:
     """Return the positions of the items that are trained or validated on."""
     left_out = set(planned.data.left_out)
     return [position for position in range(len(planned.data.headers)) if position not in left_out]
@@ -182,10 +163,7 @@ def _losses(
     names = _names([training_plan.data.headers[position] for position in positions])
     context.reporter.emit(PhaseStarted("Looking at items", len(positions) * len(learners)))
     for learner in learners:
-        if training_plan.config.memory.offload_inactive_dit:
-            for other in learners:
-                other.to(torch.device("cpu"))
-        learner.to(device)
+        bring_to_device(learner, learners, training_plan, device)
         for place, (position, name) in enumerate(zip(positions, names, strict=True)):
             if signal := context.stop_signal():
                 raise StoppedError("the items were not all looked at, and nothing is written", signal_number=signal)

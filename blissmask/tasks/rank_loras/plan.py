@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.seen import states_of
+from blissmask.tasks.rank_loras.sheet import check_sheet
+from blissmask.tasks.ranking.candidates import (
+    COMMAND,
+    Candidate,
+    outputs,
+    plan_finished,
+    ranking_folder,
+    refuse_none,
+    saved_loras,
+)
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem
-from blissmask.tasks.train import plan as training
+from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.plan import PreviewPlan
-from blissmask.tasks.train.saving.page.rankings import FOLDER
+from blissmask.tasks.train.saving.page.rankings import ITEMS, LORAS
 from blissmask.training.record.saving import Outputs
 
-COMMAND = "train"
 BASE = "base"
 """What pictures of the model without a LoRA are called."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A LoRA to rank.
-
-    Attributes:
-        name: unique in the ranking, and the beginning of its pictures' names.
-        files: one for each LoRA of the training; none for the base model.
-    """
-
-    name: str
-    files: tuple[Path, ...]
+SHEET = "ranking.png"
+_TAKEN = {
+    BASE: "stands for the model without a LoRA",
+    Path(LORAS).stem: "is the file of the results",
+    Path(ITEMS).stem: "is the file of `--rank-items`",
+}
+"""Names of files beside those of the LoRA, and why a LoRA cannot be called so."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,15 +46,10 @@ class RankPlan(Plan):
         folder: of the pictures and the results.
     """
 
-    training: training.TrainPlan
+    training: TrainPlan
     previews: PreviewPlan
     candidates: tuple[Candidate, ...]
     folder: Path
-
-
-def outputs(config: Config) -> tuple[Path, ...]:
-    """Return the folder that is written to."""
-    return (config.saving.output_dir / FOLDER,)
 
 
 def plan(config: Config) -> RankPlan:
@@ -60,16 +57,14 @@ def plan(config: Config) -> RankPlan:
 
     Raises:
         UsageError: there are no prompts or no LoRA files, nothing to rank by, or several processes.
+        InputError: a picture that is not ours stands where the ranking would go.
         BlissmaskError: what planning the training raises.
     """
     if not (config.previews.sample_prompts or config.previews.prompts):
         raise UsageError("`--rank-loras` needs prompts to draw", fix="name a file of them with `--sample-prompts`")
     # Any time will do for the plan: a ranking draws at none of the training's.
     previews = config.previews.model_copy(update={"sample_at_first": True})
-    saving = config.saving.model_copy(update={"resume": False})
-    planned = training.plan_training(config.model_copy(update={"previews": previews, "saving": saving}))
-    if planned.processes.count > 1:
-        raise UsageError("a ranking is made by one process", fix="run it without torchrun or accelerate")
+    planned = plan_finished(config.model_copy(update={"previews": previews}))
     if planned.likeness is None and not planned.data.held_out:
         raise UsageError(
             "there is nothing to rank by: no photo of the subject, and nothing is held out",
@@ -77,7 +72,8 @@ def plan(config: Config) -> RankPlan:
         )
     assert planned.previews is not None
     candidates = _candidates(config, planned.names)
-    folder = config.saving.output_dir / FOLDER
+    folder = ranking_folder(config)
+    check_sheet(folder / SHEET)
     return RankPlan(
         command=COMMAND,
         items=[_item(candidate, folder) for candidate in candidates],
@@ -90,7 +86,7 @@ def plan(config: Config) -> RankPlan:
     )
 
 
-def _unjudged(planned: training.TrainPlan) -> list[Problem]:
+def _unjudged(planned: TrainPlan) -> list[Problem]:
     if planned.likeness is not None:
         return []
     fix = "name photos of the subject with `--likeness-reference`"
@@ -123,40 +119,18 @@ def _candidates(config: Config, names: Outputs) -> list[Candidate]:
             fix="leave `--rank-file` out: the pairs of the training are ranked",
         )
     found = [Candidate(path.stem, (path,)) for path in named] or saved_loras(names)
-    if not found:
+    refuse_none(found, config, names)
+    for candidate in found:
+        if taken := _TAKEN.get(candidate.name):
+            raise UsageError(
+                f"a LoRA to rank is called `{candidate.name}`, which {taken}",
+                where=list(candidate.files),
+                fix="copy it under another name, and name the copy with `--rank-file`",
+            )
+    if len({candidate.name for candidate in found}) < len(found):
         raise UsageError(
-            "there is no LoRA to rank",
-            where=[names.folder / f"{name}.safetensors" for name in names.lora_names],
-            fix="name the training's `output_dir` and `output_name`, or files with `--rank-file`",
-        )
-    missing = [path for candidate in found for path in candidate.files if not path.is_file()]
-    if missing:
-        raise UsageError("there is no such LoRA file", where=missing, fix="correct `--rank-file`")
-    stems = [candidate.name for candidate in found]
-    if len({*stems, BASE}) <= len(stems):
-        raise UsageError(
-            f"two files to rank have one name, or one is called `{BASE}`, which stands for the model without a LoRA",
+            "two files to rank have one name",
             where=[path for candidate in found for path in candidate.files],
             fix="rename one of them",
         )
     return found
-
-
-def saved_loras(names: Outputs) -> list[Candidate]:
-    """Return every saved LoRA of a training: steps in order, then the last one, averages behind them."""
-    first = names.lora_names[0]
-    ending = re.compile(re.escape(first) + r"(-ema)?(?:-step(\d{8}))?\.safetensors")
-    found = []
-    for path in names.folder.glob("*.safetensors"):
-        match = ending.fullmatch(path.name)
-        if match is None:
-            continue
-        files = [names.folder / f"{name}{path.name.removeprefix(first)}" for name in names.lora_names]
-        if all(file.is_file() for file in files):
-            averaged, step = match.groups()
-            found.append((bool(averaged), int(step) if step else 10**9, Candidate(path.stem, tuple(files))))
-    return [candidate for _, _, candidate in sorted(found, key=_in_training_order)]
-
-
-def _in_training_order(found: tuple[bool, int, Candidate]) -> tuple[bool, int]:
-    return found[:2]

@@ -27,9 +27,11 @@ from blissmask.storage import atomic
 from blissmask.storage.content import file_sha256
 from blissmask.storage.ordinary import read_text
 from blissmask.tasks.rank_loras.place import place_kept
-from blissmask.tasks.rank_loras.plan import BASE, Candidate, RankPlan
+from blissmask.tasks.rank_loras.plan import BASE, SHEET, RankPlan
 from blissmask.tasks.rank_loras.result import Result, ranked, ranking_tables
 from blissmask.tasks.rank_loras.sheet import write_sheet
+from blissmask.tasks.ranking.candidates import Candidate
+from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model
 from blissmask.tasks.run.plan import Failure, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
@@ -39,15 +41,10 @@ from blissmask.tasks.train.previews.measure import measure_drawn, open_meter
 from blissmask.tasks.train.read_items import open_store
 from blissmask.tasks.train.saving.page.rankings import LORAS, renew_rankings
 from blissmask.tasks.train.train_lora import learner_plan_of
-from blissmask.training.build import load_learners
-from blissmask.training.data.batches import collate
 from blissmask.training.data.prefetch import ItemStore
 from blissmask.training.device import find_device
 from blissmask.training.experts import Learner
-from blissmask.training.lora.file import load_lora
 from blissmask.training.validation import HeldOut, validate
-
-SHEET = "ranking.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ def run(plan: RankPlan, context: RunContext) -> Summary:
         context.reporter.emit(PhaseStarted("Ranking", len(plan.candidates), "LoRA"))
         for candidate in plan.candidates:
             try:
-                _load(ranker.learners, candidate)
+                load_candidate(ranker.learners, candidate)
             except (ModelError, InputError) as error:
                 summary.failures.append(Failure(candidate.name, error.as_one()))
                 continue
@@ -110,24 +107,10 @@ def _open(plan: RankPlan, context: RunContext) -> _Ranker:
             fix="name other photos with `--likeness-reference`, or set `validation_split` as for the training",
         )
     store = open_store(training)
-    first = collate([store.item(position) for position in training.data.order.indices(0)], 0)
-    context.reporter.emit(PhaseStarted("Loading the model", None))
-    learners, _ = load_learners(learner_plan, first)
-    context.reporter.emit(PhaseFinished("Loading the model"))
+    learners = load_model(training, learner_plan, store, context)
     if previews is not None:
         previews.follow(learners)
     return _Ranker(plan, learners, previews, meter, store, device, context)
-
-
-def _load(learners: Sequence[Learner], candidate: Candidate) -> None:
-    """Bring the LoRA of a candidate into the model.
-
-    Raises:
-        ModelError, InputError: a file cannot be read, or is of another shape than the training's.
-    """
-    # Learners that share their LoRA have one file.
-    for path, learner in zip(candidate.files, learners, strict=False):
-        load_lora(path, learner.lora)
 
 
 def _look(ranker: _Ranker, candidate: Candidate, *, base: Result | None) -> Result:
@@ -237,10 +220,7 @@ def _held_out_loss(ranker: _Ranker) -> dict[str, float]:
     )
     found: dict[str, list[float]] = {}
     for learner in ranker.learners:
-        if training.config.memory.offload_inactive_dit:
-            for other in ranker.learners:
-                other.to(torch.device("cpu"))
-        learner.to(ranker.device)
+        bring_to_device(learner, ranker.learners, training, ranker.device)
         for name, value in validate(learner, held_out).items():
             found.setdefault(name, []).append(float(value))
     return {name: statistics.fmean(values) for name, values in found.items()}

@@ -24,20 +24,29 @@ _LEAST_WIDTH = 760
 """Wide enough for the line of numbers, in a font of 15 pixels."""
 
 
+def check_sheet(path: Path) -> None:
+    """Raise InputError where a picture that is not ours stands in the place of the sheet."""
+    if path.exists() and not _is_ours(path):
+        raise InputError(
+            "a picture that is not ours stands where the ranking would go",
+            where=[path],
+            fix="move it away, or name another `--output-dir`",
+        )
+
+
 def write_sheet(path: Path, rows: Sequence[Result], prompts: Sequence[str]) -> None:
     """Draw the sheet.
 
     Args:
-        path: the picture, ``.png``.
+        path: the picture, ``.png``, see :func:`check_sheet`.
         rows: in the order of the ranking; the last one is of the base model.
         prompts: of the columns.
 
     Raises:
-        InputError: a picture that is not ours has that name.
+        InputError: as :func:`check_sheet`.
         MachineError: the disk is full.
     """
-    if path.exists() and not _is_ours(path):
-        raise InputError("a picture that is not ours stands where the ranking would go", where=[path])
+    check_sheet(path)
     width = max(_LEAST_WIDTH, 2 * _MARGIN + len(prompts) * (_BOX + _GAP) - _GAP)
     canvas = Image.new("RGB", (width, _HEADER + len(rows) * (_BOX + _TEXT) + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(canvas)

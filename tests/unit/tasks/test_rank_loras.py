@@ -5,8 +5,8 @@ import pytest
 
 from blissmask.people.subject_likeness import LikenessSummary, SubjectsSummary
 from blissmask.tasks.rank_loras.place import place_kept
-from blissmask.tasks.rank_loras.plan import saved_loras
 from blissmask.tasks.rank_loras.result import Result, line_of, ranked, ranking_tables
+from blissmask.tasks.ranking.candidates import saved_loras
 from blissmask.training.record.saving import Outputs
 from tests.builders.pictures import random_rgb
 

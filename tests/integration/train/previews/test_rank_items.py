@@ -62,8 +62,8 @@ def test_a_stop_writes_nothing(trained, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"output_name": "nobody"}, "no LoRA to look"),
-        ({"rank_file": ["missing.safetensors"]}, "no LoRA to look"),
+        ({"output_name": "nobody"}, "no saved LoRA"),
+        ({"rank_file": ["missing.safetensors"]}, "no such LoRA"),
         ({"rank_file": ["a.safetensors", "b.safetensors"]}, "one LoRA"),
         ({"rank_file": ["a.safetensors"], "arch": TWO_EXPERTS, "expert": "both"}, "two experts"),
     ],

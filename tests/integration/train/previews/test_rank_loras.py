@@ -1,13 +1,15 @@
 """`--rank-loras`: pictures and losses are those of the training, and nothing is drawn twice."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from blissmask.errors import StoppedError, UsageError
+from blissmask.errors import InputError, StoppedError, UsageError
 from blissmask.events import Noted
 from blissmask.media.image import read_image
+from blissmask.media.png import write_png_rgb
 from blissmask.people.faces import embedded
 from blissmask.tasks.rank_loras import plan as planning
 from blissmask.tasks.rank_loras.rank_loras import run as rank
@@ -15,7 +17,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.training.record.metrics import read_log
 from tests.builders.face_reader import FacesEverywhere, painted
 from tests.builders.families import TWO_EXPERTS
-from tests.builders.pictures import save
+from tests.builders.pictures import random_rgb, save
 from tests.builders.recorder import Recorder
 from tests.builders.training import run, train_config, write_masked_set
 
@@ -121,7 +123,7 @@ def test_a_stop_keeps_what_is_finished(trained):
     ("changes", "said"),
     [
         ({"sample_prompts": None}, "needs prompts"),
-        ({"output_name": "nobody"}, "no LoRA to rank"),
+        ({"output_name": "nobody"}, "no saved LoRA"),
         ({"likeness": "off", "likeness_reference": [], "validation_split": 0.0}, "nothing to rank by"),
         ({"rank_file": ["missing.safetensors"]}, "no such LoRA"),
         ({"rank_file": ["missing.safetensors"], "arch": TWO_EXPERTS, "expert": "both"}, "a LoRA for each expert"),
@@ -131,3 +133,23 @@ def test_what_cannot_be_ranked_is_refused_in_the_plan(trained, changes, said):
     cache, folder, options = trained
     with pytest.raises(UsageError, match=said):
         planning.plan(train_config(cache, folder / "out", rank_loras=True, **{**options, **changes}))
+
+
+@pytest.mark.parametrize("name", ["base", "ranking", "items"])
+def test_a_lora_called_as_a_file_of_the_results_is_refused(trained, name):
+    cache, folder, options = trained
+    file = folder / "named" / f"{name}.safetensors"
+    file.parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "out" / "kyla.safetensors", file)
+    with pytest.raises(UsageError, match=f"called `{name}`"):
+        planning.plan(train_config(cache, folder / "out", rank_loras=True, **{**options, "rank_file": [file]}))
+
+
+def test_a_picture_that_is_not_ours_is_refused_in_the_plan(trained):
+    cache, folder, options = trained
+    there = folder / "other-out" / "ranking" / planning.SHEET
+    there.parent.mkdir(parents=True)
+    write_png_rgb(there, random_rgb((8, 8), seed=0))
+    files = {**options, "rank_file": [folder / "out" / "kyla.safetensors"]}
+    with pytest.raises(InputError, match="not ours"):
+        planning.plan(train_config(cache, folder / "other-out", rank_loras=True, **files))

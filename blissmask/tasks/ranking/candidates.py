@@ -1,0 +1,86 @@
+"""The training that a ranking is of, and the LoRA files that it left."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from blissmask.config.model import Config
+from blissmask.errors import UsageError
+from blissmask.tasks.train import plan as training
+from blissmask.tasks.train.saving.page.rankings import FOLDER
+from blissmask.training.record.saving import Outputs
+
+COMMAND = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A LoRA to look at.
+
+    Attributes:
+        name: unique in the ranking.
+        files: one for each LoRA of the training; none for the base model.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+
+def outputs(config: Config) -> tuple[Path, ...]:
+    """Return the folder that is written to."""
+    return (ranking_folder(config),)
+
+
+def ranking_folder(config: Config) -> Path:
+    """Return the folder of pictures and results."""
+    return config.saving.output_dir / FOLDER
+
+
+def plan_finished(config: Config) -> training.TrainPlan:
+    """Return the plan of a training that is over: nothing is resumed.
+
+    Raises:
+        UsageError: several processes run.
+        BlissmaskError: what planning the training raises.
+    """
+    saving = config.saving.model_copy(update={"resume": False})
+    planned = training.plan_training(config.model_copy(update={"saving": saving}))
+    if planned.processes.count > 1:
+        raise UsageError("a ranking is made by one process", fix="run it without torchrun or accelerate")
+    return planned
+
+
+def saved_loras(names: Outputs) -> list[Candidate]:
+    """Return every saved LoRA of a training: steps in order, then the last one, averages behind them."""
+    first = names.lora_names[0]
+    ending = re.compile(re.escape(first) + r"(-ema)?(?:-step(\d{8}))?\.safetensors")
+    found = []
+    for path in names.folder.glob("*.safetensors"):
+        match = ending.fullmatch(path.name)
+        if match is None:
+            continue
+        files = [names.folder / f"{name}{path.name.removeprefix(first)}" for name in names.lora_names]
+        if all(file.is_file() for file in files):
+            averaged, step = match.groups()
+            found.append((bool(averaged), int(step) if step else 10**9, Candidate(path.stem, tuple(files))))
+    return [candidate for _, _, candidate in sorted(found, key=_in_training_order)]
+
+
+def refuse_none(found: list[Candidate], config: Config, names: Outputs) -> None:
+    """Raise UsageError where there is no LoRA to look at, or a file that was named is missing."""
+    named = config.ranking.rank_file
+    missing = [path for path in named if not path.is_file()]
+    if missing:
+        raise UsageError("there is no such LoRA file", where=missing, fix="correct `--rank-file`")
+    if not found:
+        raise UsageError(
+            "there is no saved LoRA",
+            where=[names.folder / f"{name}.safetensors" for name in names.lora_names],
+            fix="name the training's `output_dir` and `output_name`, or files with `--rank-file`",
+        )
+
+
+def _in_training_order(found: tuple[bool, int, Candidate]) -> tuple[bool, int]:
+    return found[:2]

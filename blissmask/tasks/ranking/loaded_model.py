@@ -1,0 +1,50 @@
+"""The model of a training that is over, into which one LoRA after another is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from blissmask.events import PhaseFinished, PhaseStarted
+from blissmask.tasks.ranking.candidates import Candidate
+from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.train.plan import TrainPlan
+from blissmask.training.build import LearnerPlan, load_learners
+from blissmask.training.data.batches import collate
+from blissmask.training.data.prefetch import ItemStore
+from blissmask.training.experts import Learner
+from blissmask.training.lora.file import load_lora
+
+
+def load_model(training: TrainPlan, plan: LearnerPlan, store: ItemStore, context: RunContext) -> list[Learner]:
+    """Return the learners with a fresh LoRA, which changes nothing yet.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        MachineError: it does not fit into the memory.
+    """
+    first = collate([store.item(position) for position in training.data.order.indices(0)], 0)
+    context.reporter.emit(PhaseStarted("Loading the model", None))
+    learners, _ = load_learners(plan, first)
+    context.reporter.emit(PhaseFinished("Loading the model"))
+    return learners
+
+
+def load_candidate(learners: Sequence[Learner], candidate: Candidate) -> None:
+    """Bring a LoRA into the model, in the place of the one before.
+
+    Raises:
+        ModelError, InputError: a file cannot be read, or is of another shape than the training's.
+    """
+    # Learners that share their LoRA have one file.
+    for path, learner in zip(candidate.files, learners, strict=False):
+        load_lora(path, learner.lora)
+
+
+def bring_to_device(learner: Learner, learners: Sequence[Learner], training: TrainPlan, device: torch.device) -> None:
+    """Move a learner to the device; where experts take turns there, the others rest on the CPU."""
+    if training.config.memory.offload_inactive_dit:
+        for other in learners:
+            other.to(torch.device("cpu"))
+    learner.to(device)
