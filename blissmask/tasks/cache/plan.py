@@ -26,7 +26,7 @@ from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.listing import Listing, PlannedSet
 from blissmask.tasks.cache.planning.scan import Scanned, scan
-from blissmask.tasks.cache.planning.windows import add_zoom_texts, place_windows
+from blissmask.tasks.cache.planning.windows import add_zoom_texts, place_windows, refuse_names_of_zooms
 from blissmask.tasks.cache.remarks.caption_text import caption_remarks
 from blissmask.tasks.cache.remarks.look_at_photos import look_at_photos
 from blissmask.tasks.cache.remarks.mask_values import mask_remarks
@@ -188,6 +188,9 @@ def _planned(found: Scanned, result: CachePlan, config: Config) -> PlannedSet:
     zoomed = [check.entry for check in checked if check.entry.item.zoom]
     if not config.cache.latents_only:
         add_zoom_texts(found, zoomed, force=config.run.force)
+    refuse_names_of_zooms(found, zoomed)
+    # Whether they have zooms is not known, so that files of zooms are kept.
+    unknown = {check.entry.item.media.file for check in checked if check.problem is not None}
     if config.cache.text_only:
         # They were looked at for the captions of zooms alone.
         found.entries, checked = [], []
@@ -200,7 +203,7 @@ def _planned(found: Scanned, result: CachePlan, config: Config) -> PlannedSet:
     failed = {check.entry.item.media.file: check.problem for check in checked if check.problem is not None}
     failed |= {item.media.file: problem for item, problem in found.unreadable}
     if not config.cache.keep_cache:
-        result.outdated += _outdated(found, [*entries, *zoomed], failed, config)
+        result.outdated += _outdated(found, [*entries, *zoomed], unknown | failed.keys(), config)
     return PlannedSet(found.collected.items, entries, found.texts, found.other_texts, failed)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blissmask.cachefile.read import list_headers
-from blissmask.errors import UsageError
+from blissmask.errors import InputError, UsageError
 from blissmask.families.registry import load_family
 from blissmask.processes import Processes
 from blissmask.tasks.cache import cache_sheet
@@ -253,11 +253,20 @@ def test_each_process_of_a_job_array_plans_its_photos_with_their_zooms_and_capti
         assert sorted(first + second) == sorted(files_of(whole))
 
 
-def test_a_photo_called_like_a_zoom_is_refused(large):
+@pytest.mark.parametrize("half", [{}, {"latents_only": True}, {"text_only": True}])
+def test_a_photo_called_like_a_zoom_is_refused(large, half):
     save(large / "photos" / "a-face.png", random_rgb(LARGE))
     captions(large, ["a-face"])
-    with pytest.raises(Exception, match="two items would share one cache file"):
-        build(large, **masked(large, zoom=["face"]))
+    with pytest.raises(InputError, match="two items would share one cache file"):
+        plan(large, cache=half, **masked(large, zoom=["face"]))
+
+
+def test_captions_alone_keep_those_of_zooms_whose_mask_cannot_be_read_now(large):
+    settings = masked(large, zoom=["face"])
+    build(large, **settings)
+    (large / "masks" / "a.png").write_bytes(b"half a mask")
+    build(large, cache={"text_only": True}, **settings)
+    assert (large / "cache" / f"a-face_{CACHE_SUFFIX}_te.safetensors").is_file()
 
 
 def test_zooms_stand_on_the_sheet(large):

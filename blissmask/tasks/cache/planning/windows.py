@@ -38,17 +38,16 @@ def place_windows(found: Scanned, jobs: int, *, force: bool) -> list[MaskCheck]:
 
 
 def add_zoom_texts(found: Scanned, zoomed: Sequence[LatentEntry], *, force: bool) -> None:
-    """Add the captions of zooms to the texts of their data set, but for items that cannot be read.
-
-    Raises:
-        InputError: a photo has the name of a zoom.
-    """
+    """Add the captions of zooms to the texts of their data set, but for items that cannot be read."""
     unreadable = {item.media.path for item, _ in found.unreadable}
     for entry in zoomed:
         if entry.item.media.path not in unreadable:
             scan_text(entry.item, found, force=force)
-    problems = shared_paths([*found.entries, *zoomed], found.texts)
-    if problems:
+
+
+def refuse_names_of_zooms(found: Scanned, zoomed: Sequence[LatentEntry]) -> None:
+    """Raise InputError where a photo has the name of a zoom, whose cache files it would share."""
+    if zoomed and (problems := shared_paths([*found.entries, *zoomed], found.texts)):
         raise InputError.several(problems)
 
 
