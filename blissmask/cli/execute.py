@@ -65,27 +65,26 @@ def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter,
     """
     code = 0
     waits = False
-    *before, last = parts
-    if before and last.command is TRAIN and not config.run.dry_run:
+    results: list[Summary] = []
+    if len(parts) > 1 and parts[-1].command is TRAIN and not config.run.dry_run:
         from blissmask.tasks.train.checks import refuse_missing_models
 
         # Now, and not after the hours that the parts before it may take.
         refuse_missing_models(config)
-    for number, part in enumerate(before, 1):
-        _show_heading(f"{number} of {len(parts)}: {part.name}", config)
+    for number, part in enumerate(parts, 1):
+        if len(parts) > 1:
+            _show_heading(f"{number} of {len(parts)}: {part.name}", config)
         if config.run.dry_run:
             waits, part_code = _show_plan_of(part, printer, waits=waits)
             code = max(code, part_code)
             continue
-        code = _carry_out(part, printer, stops)
+        results.append(_carry_out(part, printer, stops))
+        code = int(results[-1].exit_code)
         if code:
             return code
-    if before:
-        _show_heading(f"{len(parts)} of {len(parts)}: {last.name}", config)
-    if waits:
-        _, part_code = _show_plan_of(last, printer, waits=True)
-        return max(code, part_code)
-    return max(code, _carry_out(last, printer, stops, hint_for=config))
+    if results:
+        _show_next_step(results, config, printer)
+    return code
 
 
 def _show_heading(text: str, config: Config) -> None:
@@ -100,6 +99,9 @@ def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) 
     """
     from blissmask.tasks.run.plan import Action
 
+    # Before OpenCV is imported, which may fail because of it.
+    doubled = doubled_opencv()
+    _show_warnings(doubled, printer)
     config = part.config
     planning = importlib.import_module(part.command.task_for(config).plan)
     try:
@@ -109,12 +111,12 @@ def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) 
             raise
         problems.show_note(f"not planned yet, since it reads what is made above: {error.as_one().what}")
         return True, 0
-    code = _show_plan(plan, config, printer, shown=())
+    code = _show_plan(plan, config, printer, shown=doubled)
     return waits or bool(plan.having(Action.WRITE)), code
 
 
-def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops, *, hint_for: Config | None = None) -> int:
-    """Plan and run one part; where it is the last one, its last line says what comes next with ``hint_for``."""
+def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops) -> Summary:
+    """Plan and run one part, and show what it did."""
     from blissmask.tasks.run.plan import RunContext
     from blissmask.ui.progress import make_reporter
 
@@ -124,8 +126,6 @@ def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops, *, hi
     command, config = part.command, part.config
     task = command.task_for(config)
     planning = importlib.import_module(task.plan)
-    if config.run.dry_run:
-        return _show_plan(_planned(planning, config), config, printer, shown=doubled)
     # The plan is made under the locks: nobody else changes what it finds in the output folders.
     folders = planning.outputs(config) if this_process().locks else ()
     with planning_to_write(folders, command=f"blissmask {command.name}") as locks:
@@ -146,9 +146,7 @@ def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops, *, hi
     result.seconds = time.monotonic() - started
     result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
     _show_result(result, plan, config, printer)
-    if hint_for is not None:
-        _show_next_step(result, hint_for, printer)
-    return int(result.exit_code)
+    return result
 
 
 def _planned(planning: ModuleType, config: Config) -> Plan:
@@ -207,10 +205,10 @@ def _show_result(result: Summary, plan: Plan, config: Config, printer: problems.
         summary.show_summary(result, already_shown=plan.warnings, printer=printer)
 
 
-def _show_next_step(result: Summary, config: Config, printer: problems.ProblemPrinter) -> None:
+def _show_next_step(results: Sequence[Summary], config: Config, printer: problems.ProblemPrinter) -> None:
     if not _speaks() or config.run.json_output or config.run.quiet:
         return
-    if following := next_step(config, result):
+    if following := next_step(config, results):
         printer.hint(following)
 
 

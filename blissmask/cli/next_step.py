@@ -19,23 +19,25 @@ _PHOTOS = Path("photos")
 """Where starters look for photos."""
 
 
-def next_step(config: Config, summary: Summary) -> str | Hint:
+def next_step(config: Config, summaries: Sequence[Summary]) -> str | Hint:
     """Return what to do after a command; empty where nothing follows, such as after one that only explained.
 
     Args:
         config: of the command.
-        summary: of its run.
+        summaries: of its runs; the last one decides, and where there are several subjects, those before it count, too.
     """
+    summary = summaries[-1]
     if summary.items == 0 or summary.exit_code != 0:
         return ""
     following = {
         "masks": _after_masks,
-        "instance": _after_instance,
         "apply": _after_apply,
         "to-alpha": _after_to_alpha,
         "cache": _after_cache,
         "train": _after_train,
     }
+    if summary.command == "instance":
+        return _after_instance(config, [each.details for each in summaries])
     return following[summary.command](config, summary.details)
 
 
@@ -56,8 +58,10 @@ def _after_masks(config: Config, details: dict[str, Any]) -> str | Hint:
     return Hint(f"{looked}`{{command}}` encodes photos, masks and captions", "cache")
 
 
-def _after_instance(config: Config, details: dict[str, Any]) -> Hint:
-    uncertain = bool(details.get("verdicts", {}).get("uncertain")) and config.instance.review is not None
+def _after_instance(config: Config, subjects: Sequence[dict[str, Any]]) -> Hint:
+    """Return what follows; ``subjects`` are the details of each subject's run."""
+    uncertain = any(details.get("verdicts", {}).get("uncertain") for details in subjects)
+    uncertain = uncertain and config.instance.review is not None
     looked = f"look at `{config.instance.review}`; then " if uncertain else ""
     folders = ""
     if config.apply.weighted_masks is None:

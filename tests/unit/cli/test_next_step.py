@@ -12,7 +12,7 @@ DATASET = {"image_directory": "photos", "mask_directory": "masks"}
 
 def after(command, *, details=None, datasets=(DATASET,), failures=(), items=3, **tables):
     config = Config.model_validate({"datasets": list(datasets), **tables})
-    return str(next_step(config, Summary(command, items=items, details=details or {}, failures=list(failures))))
+    return str(next_step(config, [Summary(command, items=items, details=details or {}, failures=list(failures))]))
 
 
 def test_masks_of_single_people_go_into_the_cache():
@@ -41,6 +41,12 @@ def test_subject_masks_are_applied_after_a_look_at_uncertain_ones():
     said = after("instance", details={"verdicts": {"uncertain": 1}}, **told)
     assert said == "look at `review`; then `blissmask apply` sets everybody else to weight 0"
     assert after("instance", details={"verdicts": {"uncertain": 0}}, **told).startswith("`blissmask apply`")
+
+
+def test_an_uncertain_photo_of_any_subject_asks_for_a_look():
+    config = Config.model_validate({"instance": {"output": "subject", "review": "review"}})
+    runs = [Summary("instance", items=3, details={"verdicts": {"uncertain": count}}) for count in (1, 0)]
+    assert str(next_step(config, runs)).startswith("look at `review`; then ")
 
 
 def test_masks_of_the_subject_must_be_those_of_the_data_set():

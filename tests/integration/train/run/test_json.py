@@ -7,6 +7,7 @@ import pytest
 
 from tests.builders.command import run_here
 from tests.builders.families import PLAIN
+from tests.builders.pictures import photo_folder
 from tests.builders.training import write_masked_set
 
 LINE = f"blissmask train --arch {PLAIN} --model tiny --network-dim 2 --max-train-steps 3 --use-mask-loss --log-with none --json"
@@ -64,3 +65,14 @@ def test_the_last_line_is_the_summary_with_the_keys_that_programs_rely_on(docume
 
 def test_the_summary_tells_the_loss_of_the_last_step(documents):
     assert documents[-1]["loss"] == documents[-3]["loss"]
+
+
+def test_every_part_of_a_prepared_training_ends_with_a_document_of_its_own(tmp_path):
+    photo_folder(tmp_path / "photos", ["a"])
+    (tmp_path / "blissmask.toml").write_text(
+        '[general]\nresolution = 64\ncaption = "kyla"\n[[datasets]]\nimage_directory = "photos"\ncache_directory = "cache"\n'
+    )
+    ran = run_here(LINE.replace("--use-mask-loss", "--prepare --device cpu"), tmp_path)
+    assert ran.code == 0, ran.err
+    documents = [json.loads(line) for line in ran.out.splitlines()]
+    assert [document["command"] for document in documents if document["type"] == "summary"] == ["cache", "train"]
