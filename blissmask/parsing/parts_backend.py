@@ -43,18 +43,20 @@ class PartsBackend(Protocol):
     A file in ``parsing/`` is one when it defines ``backend(options: MasksSection) -> PartsBackend``.
 
     Attributes:
-        classes: class names; a label is a position in this tuple.
         tiers: tier of every class by name; ``--map NAME=TIER`` overrides entries.
         licence: licence of the weights.
         identity: names the weights and their version, for fingerprints; changes when results would.
         thread_safe: whether several threads may call at once; otherwise photos are processed one at a time.
     """
 
-    classes: tuple[str, ...]
     tiers: Mapping[str, WeightTier]
     licence: Licence
     identity: str
     thread_safe: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names; a label is a position in them."""
 
     def parse(self, rgbs_HW3: Sequence[NDArray[np.uint8]]) -> list[Parsed]:
         """Parse a batch of RGB photos of any sizes; one result per photo, the same as if given alone."""

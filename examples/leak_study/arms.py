@@ -261,7 +261,7 @@ def _entry(latents_C1hw: Tensor, grey_HW: NDArray[np.uint8], text_LD: Tensor) ->
     """Return the cache entry of a photo that is neither scaled nor cut."""
     size_wh = (grey_HW.shape[1], grey_HW.shape[0])
     geometry = Geometry(source_wh=size_wh, scaled_wh=size_wh, crop_xy=(0, 0), size_wh=size_wh)
-    mask = still_mask(grey_HW.astype(np.float32) / MAX_VALUE, geometry, TIER_TABLE)
+    mask = still_mask(np.divide(grey_HW, MAX_VALUE, dtype=np.float32), geometry, TIER_TABLE)
     weights_1fhw, regions_Rfhw = mask.on_grid(GRID_HW)
     assert regions_Rfhw is not None, "the mask holds nothing but tier values"
     return CacheEntry(

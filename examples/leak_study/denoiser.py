@@ -48,7 +48,7 @@ class ToyDenoiser:
 
 def build(channels: int) -> nn.Module:
     """Return an untrained model for latents of ``channels``: 1.1 million weights, 64 tokens per picture."""
-    module: Any = WanTransformer3DModel(  # type: ignore[no-untyped-call]
+    module: Any = WanTransformer3DModel(
         in_channels=channels,
         out_channels=channels,
         patch_size=(1, 2, 2),
