@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,28 @@ def draw_mask(path: Path, size_wh: tuple[int, int] = (128, 96), *, share: float 
 
 
 def draw_clip(path: Path, frames: int, size_wh: tuple[int, int] = (128, 96)) -> None:
-    """Write a lossless clip."""
+    """Write a lossless clip of drawn pictures."""
+    _write_clip(path, [photo(number, size_wh) for number in range(frames)])
+
+
+def film(path: Path, still: Path, frames: int, size_wh: tuple[int, int] = (128, 96)) -> None:
+    """Write a lossless clip that shows a photo all the time."""
+    from PIL import Image
+
+    with Image.open(still) as picture:
+        bgr_HW3 = np.asarray(picture.convert("RGB").resize(size_wh, Image.Resampling.BOX))[..., ::-1]
+    _write_clip(path, [np.ascontiguousarray(bgr_HW3)] * frames)
+
+
+def _write_clip(path: Path, bgr_FHW3: Sequence[np.ndarray]) -> None:
     import cv2
 
+    size_wh = (bgr_FHW3[0].shape[1], bgr_FHW3[0].shape[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"FFV1"), 16.0, size_wh)
     assert writer.isOpened()
-    for number in range(frames):
-        writer.write(photo(number, size_wh))
+    for bgr_HW3 in bgr_FHW3:
+        writer.write(bgr_HW3)
     writer.release()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.sameness.described import REPOSITORY
 from tests.sameness.families import STEPS
-from tests.sameness.inputs import draw_clip, draw_mask, draw_photo, write
+from tests.sameness.inputs import draw_clip, draw_photo, film, write
 from tests.sameness.scene import Scene
 
 
@@ -72,18 +72,15 @@ def examples_scene(scene: Scene) -> None:
             shutil.copy(examples / "quickstart" / "photos" / f"{name}.jpg", folder / "photos")
             write(f"{folder}/photos/{name}.txt", "Kyla")
         shutil.copy(examples / "quickstart" / "references" / "eileen.jpg", folder / "kyla.jpg")
-        draw_clip(folder / "clips" / "clip001.avi", 20)
+        film(folder / "clips" / "clip001.avi", folder / "photos" / "eileen-close.jpg", 20)
         write(f"{folder}/clips/clip001.txt", "Kyla walks")
         write(f"{folder}/prompts.txt", "Kyla in a garden --w 64 --h 64 --s 2\n")
-        for kind in ("targets", "controls"):
-            draw_photo(folder / kind / "one.png", 1, (64, 64))
+        draw_photo(folder / "controls" / "one.png", 1, (64, 64))
+        (folder / "targets").mkdir()
+        shutil.copy(folder / "photos" / "eileen-close.jpg", folder / "targets" / "one.jpg")
         write(f"{folder}/targets/one.txt", "Kyla turns")
         text = path.read_text(encoding="utf-8")
         commands = [" ".join(line.split()) for line in command.findall(text)]
-        if not commands[0].startswith("masks"):
-            draw_mask(folder / "masks" / "one.png", (64, 64))
-            draw_mask(folder / "masks" / "eileen-close.png", (352, 440))
-            draw_mask(folder / "masks" / "eileen-and-photographer.png", (960, 480))
         text = re.sub(r"^(arch = .*)$", r'\1\nmodel = "tiny"\ndevice = "cpu"', files.sub("", text), flags=re.MULTILINE)
         text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
         text = re.sub(r"^(max_train_steps|sample_at_first) = .*\n", "", text, flags=re.MULTILINE)

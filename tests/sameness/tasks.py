@@ -35,7 +35,7 @@ def families() -> list[Task]:
     for name in FAMILIES.names():
         for task_name, task in load_family(name).tasks.items():
             family = load_family(name).for_task(task_name)
-            option = "ci" if task.text_sees_controls else "i"
+            option = "ci" if task.control_range[1] else "i"
             tasks.append(
                 Task(
                     name,
