@@ -263,7 +263,9 @@ def _describe(detail: Any, typed: _AllTyped) -> str:
     if given is None:
         return f"{place}: `{name}` must be {expected}, got {_shown(detail['input'])}{near}"
     raw = " ".join(given.raw) if isinstance(given.raw, list) else given.raw
-    return f"{given.flag} must be {expected}, got {_shown(raw).strip(chr(34))}{near}"
+    # As it was typed, which is without quotes.
+    shown = _shown(raw).strip('"')
+    return f"{given.flag} must be {expected}, got {shown}{near}"
 
 
 def _shown(value: Any) -> str:

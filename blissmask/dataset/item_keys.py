@@ -11,18 +11,18 @@ from blissmask.errors import InputError
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 """Photos of phones and cameras, read by an extra package, which ``media/picture_file.py`` names where it is missing."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"}) | HEIF_SUFFIXES
+VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".flv", ".wmv", ".m4v", ".mpg", ".mpeg"})
 UNREAD_IMAGE_SUFFIXES = frozenset(
     {".tif", ".tiff", ".jxl", ".gif", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 )
 UNREAD_VIDEO_SUFFIXES = frozenset(
     {".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".vob", ".mxf", ".asf", ".divx", ".f4v", ".gif"}
 )
-"""Formats that are not read. Files of these formats are warned of: the user may expect that they are used."""
+"""Both are formats that are not read. Files of them are warned of: the user may expect that they are used."""
 MASK_LABEL = "-masklabel"
 """OneTrainer keeps the mask of ``NAME.jpg`` beside it, as ``NAME-masklabel.png``."""
 LABELS = (MASK_LABEL, "-condlabel")
 """Ends of the stems of OneTrainer's pictures that are no photos."""
-VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".flv", ".wmv", ".m4v", ".mpg", ".mpeg"})
 _RENAME = "rename or remove one of each; names are compared without suffix, case and accent form"
 
 

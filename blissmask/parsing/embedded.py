@@ -99,8 +99,8 @@ def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene]:
     del class_map
     labels = np.empty((photo.height, photo.width), np.uint8)
     for top in range(0, photo.height, STRIP_ROWS):
-        window = (0, top, photo.width, min(photo.height, top + STRIP_ROWS))
-        labels[top : window[3]] = _strip_labels(photo, sharp, window)
+        bottom = min(photo.height, top + STRIP_ROWS)
+        labels[top:bottom] = _strip_labels(photo, sharp, (0, top, photo.width, bottom))
     return labels, scene
 
 

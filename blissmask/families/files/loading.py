@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from blissmask.errors import MachineError, ModelError
+from blissmask.errors import MachineError, ModelError, first_line
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 from blissmask.storage.ordinary import refuse_special_in
 
@@ -103,9 +103,7 @@ def load_folder(load: Callable[..., Any], folder: Path, *, device: torch.device,
             module = load(str(folder), local_files_only=True, use_safetensors=True, **{keyword: dtype})
             return _frozen(module.to(device))
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelError(
-            f"the model folder cannot be loaded: {str(error).partition(chr(10))[0]}", where=[folder]
-        ) from error
+        raise ModelError(f"the model folder cannot be loaded: {first_line(error)}", where=[folder]) from error
 
 
 def _silence_progress_bars() -> None:
@@ -144,13 +142,20 @@ def _shortened(keys: list[str]) -> list[str]:
 
 
 def _float32_parts(module: nn.Module, dtype: torch.dtype) -> frozenset[str]:
-    ours_alone = type(module).__module__.startswith("transformers") and dtype != torch.float16
-    return frozenset() if ours_alone else frozenset(getattr(module, "_keep_in_fp32_modules", None) or ())
+    """Return the names of the modules that stay float32."""
+    if type(module).__module__.startswith("transformers") and dtype != torch.float16:
+        return frozenset()
+    return frozenset(getattr(module, "_keep_in_fp32_modules", None) or ())
 
 
 def _dtypes(module: nn.Module, dtype: torch.dtype) -> Callable[[str], torch.dtype]:
-    keep = _float32_parts(module, dtype)
-    return lambda name: torch.float32 if keep.intersection(name.split(".")) else dtype
+    """Return a function from the name of a floating weight to its dtype."""
+    kept = _float32_parts(module, dtype)
+
+    def dtype_of(name: str) -> torch.dtype:
+        return torch.float32 if kept.intersection(name.split(".")) else dtype
+
+    return dtype_of
 
 
 def _placed(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
