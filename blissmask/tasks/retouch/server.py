@@ -33,8 +33,9 @@ from blissmask.tasks.retouch.retouch_page import page_of, policy_of
 _LONGEST_JSON = 2 * 6 * MOST_CAPTION + 2**16
 """Bytes of a JSON body: a caption and the one it replaces, each byte of which may be written with six; and a rest."""
 _LOOKS_PER_SECOND = 10
+"""How often a server that starts is looked at: it takes about a tenth of a second."""
 _SECONDS_TO_START = 30.0
-"""A server that is not up by then never will be; it takes a tenth of a second."""
+"""A server that is not up by then never will be."""
 _HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
