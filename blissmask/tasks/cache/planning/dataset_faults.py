@@ -25,6 +25,8 @@ from blissmask.tasks.cache.report import empty_warning, mask_place
 _ANEW = (Redo.MASK, Redo.LATENTS)
 _EXAMPLES = {"trigger": "ohwx", "class_word": "woman"}
 """A word for each placeholder of captions, to show how one is written."""
+SHARED_FILE, RENAME = "two items would share one cache file", "rename one of each"
+"""What is said of two items of one name, and how to mend it."""
 _MAX_NAME_BYTES = 255
 """Longest file name of the usual file systems (NAME_MAX on Linux)."""
 
@@ -157,7 +159,7 @@ def shared_paths(entries: Iterable[LatentEntry], texts: Iterable[TextEntry]) -> 
             long[planned.item.name] = None
     problems = []
     if shared:
-        problems.append(Problem("two items would share one cache file", tuple(shared), "rename one of each"))
+        problems.append(Problem(SHARED_FILE, tuple(shared), RENAME))
     if long:
         problems.append(Problem("file names too long for a cache file", tuple(long), "shorten them to 200 bytes"))
     return problems

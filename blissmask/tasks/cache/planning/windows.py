@@ -8,11 +8,11 @@ from dataclasses import replace
 from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import DatasetItem
 from blissmask.dataset.zoom import Zoom, zoomed_item, zooms
-from blissmask.errors import InputError
+from blissmask.errors import InputError, Problem
 from blissmask.masks.sight import Box
 from blissmask.storage.seen import states_with_output
 from blissmask.tasks.cache.planned_entries import LatentEntry
-from blissmask.tasks.cache.planning.dataset_faults import MaskCheck, check_masks, shared_paths
+from blissmask.tasks.cache.planning.dataset_faults import RENAME, SHARED_FILE, MaskCheck, check_masks, shared_paths
 from blissmask.tasks.cache.planning.scan import Scanned, decided, scan_text
 
 
@@ -46,8 +46,16 @@ def add_zoom_texts(found: Scanned, zoomed: Sequence[LatentEntry], *, force: bool
 
 
 def refuse_names_of_zooms(found: Scanned, zoomed: Sequence[LatentEntry]) -> None:
-    """Raise InputError where a photo has the name of a zoom, whose cache files it would share."""
-    if zoomed and (problems := shared_paths([*found.entries, *zoomed], found.texts)):
+    """Raise InputError where a photo has the name of a zoom: they would share the file of their captions."""
+    if not zoomed:
+        return
+    problems = shared_paths([*found.entries, *zoomed], found.texts)
+    # By their names alone, since `--latents-only` reads no captions.
+    owners = {item.media.stem: item for item in found.collected.items}
+    if not problems and (taken := [entry.item for entry in zoomed if entry.item.media.stem in owners]):
+        pairs = tuple(name for item in taken for name in (owners[item.media.stem].name, item.name))
+        problems = [Problem(SHARED_FILE, pairs, RENAME)]
+    if problems:
         raise InputError.several(problems)
 
 
