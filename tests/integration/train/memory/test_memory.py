@@ -249,8 +249,10 @@ def test_control_pictures_count_as_tokens_and_first_frames_do_not(tmp_path):
 def test_the_items_of_the_largest_micro_batch_are_those_of_its_own_data_set(tmp_path):
     family = family_of(PLAIN, "t2v")
     clips = read_set(1, write_cache(tmp_path / "clips", family), family, batch_size=2, repeats=1)
-    (header,) = clips.headers[:1]
-    larger = dataclasses.replace(header, latent_shape=(header.latent_shape[0], 9, *header.latent_shape[2:]))
+    header = clips.headers[0]
+    channels, _, rows, columns = header.latent_shape
+    shared = dataclasses.replace(header.shared, latent_shape=(channels, 9, rows, columns))
+    larger = dataclasses.replace(header, shared=shared)
     few = dataclasses.replace(clips, headers=(larger,), batch_size=1)
     many = dataclasses.replace(clips, headers=(header,), batch_size=4)
     both = train_memory.largest_micro(family, [few, many])
