@@ -58,7 +58,7 @@ DIVIDED_BY_BASE = "base"
 def lora_tensors(
     lora: Lora, *, dtype: torch.dtype = torch.float32, file_format: LoraFormat = "native"
 ) -> dict[str, Tensor]:
-    """Return the tensors of a file, all under their native names.
+    """Return the tensors of a file, all under their native names, copied: on a CPU, too, where weights train on.
 
     Readers multiply by ``alpha / rank``, so alpha is such that this is the scale of the training, whatever its kind.
     With DoRA all processes of a run whose weights are spread call it together.
@@ -68,11 +68,11 @@ def lora_tensors(
     tensors = {}
     alpha = torch.tensor(lora.shape.scaling * lora.shape.rank)
     for name, (a, b) in lora.matrices().items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.to("cpu", dtype).contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.to("cpu", dtype).contiguous()
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.to("cpu", dtype, copy=True).contiguous()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.to("cpu", dtype, copy=True).contiguous()
         tensors[f"{PREFIX}{name}.alpha"] = alpha.clone()
     for name, norms in _stored_norms(lora, file_format).items():
-        tensors[f"{PREFIX}{name}.dora_scale"] = norms.to("cpu", dtype).reshape(-1, 1).contiguous()
+        tensors[f"{PREFIX}{name}.dora_scale"] = norms.to("cpu", dtype, copy=True).reshape(-1, 1).contiguous()
     return tensors
 
 

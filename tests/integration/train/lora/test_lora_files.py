@@ -1,13 +1,15 @@
 """The LoRA files of every family load back exactly, here and in diffusers."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from blissmask.families.registry import load_family
-from blissmask.training.lora.file import load_lora
+from blissmask.training.lora.file import load_lora, lora_contents
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.diffusers_lora import error_of, load_into, pipeline_class
-from tests.builders.families import NAMES, has_fused_layers, tiny_denoiser
+from tests.builders.families import NAMES, PLAIN, has_fused_layers, tiny_denoiser
 from tests.builders.lora_file import save_lora
 from tests.builders.training import seeded
 
@@ -70,3 +72,16 @@ def test_a_layer_of_which_one_part_is_adapted_comes_back(tmp_path):
     fresh = inject_lora(tiny_denoiser(name), shape, seed=1)
     load_lora(tmp_path / "kyla.safetensors", fresh)
     assert all(torch.equal(product, products(fresh)[layer]) for layer, product in products(lora).items())
+
+
+@pytest.mark.parametrize(
+    "shape", [SHAPE, dataclasses.replace(SHAPE, dora=True), dataclasses.replace(SHAPE, kind="lokr")]
+)
+def test_what_a_file_holds_stays_while_the_weights_train_on(shape):
+    lora = inject_lora(tiny_denoiser(PLAIN), shape, seed=0)
+    held = lora_contents(lora, {}).tensors
+    before = {name: tensor.clone() for name, tensor in held.items()}
+    with torch.no_grad():
+        for _, parameter in lora.named_parameters():
+            parameter.add_(1.0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in held.items())
