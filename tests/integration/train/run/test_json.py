@@ -68,7 +68,7 @@ def test_the_summary_tells_the_loss_of_the_last_step(documents):
 
 
 def test_every_part_of_a_prepared_training_ends_with_a_document_of_its_own(tmp_path):
-    photo_folder(tmp_path / "photos", ["a"])
+    photo_folder(tmp_path / "photos", ["a.png"])
     (tmp_path / "blissmask.toml").write_text(
         '[general]\nresolution = 64\ncaption = "kyla"\n[[datasets]]\nimage_directory = "photos"\ncache_directory = "cache"\n'
     )
