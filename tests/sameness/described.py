@@ -13,7 +13,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 _VARYING = (
-    (re.compile(r'("seconds": )[\d.e+-]+'), r"\1#"),
+    (re.compile(r'("(?:seconds|time)": )[\d.e+-]+'), r"\1#"),
     (re.compile(r"\d+(\.\d+)? s\b(?! each)|\d+ min \d+ s"), "# s"),
     (re.compile(r"\d+:\d\d  \d+(\.\d+)?/s"), "#:##  #/s"),
     (re.compile(r"^(\w[\w ]*) \d+/\d+  #:##  .*\n(?=\1 \d)", re.MULTILINE), ""),
