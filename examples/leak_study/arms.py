@@ -8,6 +8,7 @@ H and W pixel rows and columns, h and w latent ones, C channels, L caption rows,
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ from blissmask.training.data.batches import BatchOrder, BucketedItem, collate
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import inject_lora
+from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
 from blissmask.training.step import run_step
 from blissmask.training.timesteps import training_noise
@@ -76,6 +78,8 @@ class Arm:
         photos: kind of training photos.
         shrink: pixels by which the outline of the masks is moved inwards.
         trains: False for the untrained base model.
+        ema_decay: of the running average that is measured in the place of the last weights; None measures these.
+        two_subjects: whether a second person, with a trigger of its own, is learned in the same room.
     """
 
     text: str
@@ -83,13 +87,32 @@ class Arm:
     photos: world.Photos = "plain"
     shrink: int = 0
     trains: bool = True
+    ema_decay: float | None = None
+    two_subjects: bool = False
 
 
-def _masked(text: str, *, photos: world.Photos = "plain", shrink: int = 0, **mask_loss: Any) -> Arm:
-    return Arm(text, mask_loss={"use_mask_loss": True, **mask_loss}, photos=photos, shrink=shrink)
+def _masked(
+    text: str,
+    *,
+    photos: world.Photos = "plain",
+    shrink: int = 0,
+    ema_decay: float | None = None,
+    two_subjects: bool = False,
+    **mask_loss: Any,
+) -> Arm:
+    return Arm(
+        text,
+        mask_loss={"use_mask_loss": True, **mask_loss},
+        photos=photos,
+        shrink=shrink,
+        ema_decay=ema_decay,
+        two_subjects=two_subjects,
+    )
 
 
 _FACE: Mapping[str, Any] = {"body_weight": 0.0, "hair_weight": 0.0}
+_PRIOR: Mapping[str, Any] = {"prior_preservation_weight": 1.0}
+_TRIGGER_FREE: Mapping[str, Any] = {"trigger_free_weight": 1.0}
 ARMS: Mapping[str, Arm] = {
     "base": Arm("base model", trains=False),
     "unmasked": Arm("no mask"),
@@ -108,6 +131,16 @@ ARMS: Mapping[str, Arm] = {
     "gamma-pixel": _masked("gamma 0.5 per pixel, off grid", photos="off-grid", mask_gamma=0.5, mask_transform="pixel"),
     "tiers-shrunk": _masked("tiers, mask 2 px smaller", shrink=2),
     "tiers-prior-shrunk": _masked("tiers + prior, mask 2 px smaller", shrink=2, prior_preservation_weight=1.0),
+    "tiers-free": _masked("tiers + trigger-free", **_TRIGGER_FREE),
+    "tiers-prior-free": _masked("tiers + prior + trigger-free", **_PRIOR, **_TRIGGER_FREE),
+    "tiers-continuous": _masked("tiers + continuous prior", prior_mask="continuous", **_PRIOR),
+    # The average of about the last 50 of 200 steps.
+    "tiers-prior-ema": _masked("tiers + prior, EMA 0.98", ema_decay=0.98, **_PRIOR),
+    "prior-cut": _masked("tiers + prior, half cut in the middle", photos="cut", **_PRIOR),
+    "prior-followed": _masked("tiers + prior, the same, cut round her", photos="followed", **_PRIOR),
+    "two": _masked("two people, tiers", two_subjects=True),
+    "two-prior": _masked("two people, tiers + prior", two_subjects=True, **_PRIOR),
+    "two-prior-free": _masked("two people, tiers + prior + trigger-free", two_subjects=True, **_PRIOR, **_TRIGGER_FREE),
 }
 
 
@@ -121,6 +154,11 @@ class Draw:
     def subject(self) -> world.Subject:
         """Return the person to learn; draws 0 to 5 are all pairs of subject and room."""
         return world.SUBJECTS[self.number % len(world.SUBJECTS)]
+
+    @property
+    def other(self) -> world.Subject:
+        """Return the second person of arms with two."""
+        return world.SUBJECTS[(self.number + 1) % len(world.SUBJECTS)]
 
     @property
     def room(self) -> int:
@@ -137,11 +175,13 @@ class Effort:
         looks: steps after which a few pictures are measured.
         pictures: number of pictures drawn at the end with the trigger and another place; half as many are drawn with
             the trigger alone and of other people.
+        looks_at_others: whether people without a name are drawn, too, as many as with the trigger alone.
     """
 
     steps: int = 200
     looks: tuple[int, ...] = (50, 100)
     pictures: int = 48
+    looks_at_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +207,17 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort) -> 
         {
             **SETTINGS,
             "mask_loss": arm.mask_loss,
+            "optimizer": {**SETTINGS["optimizer"], "ema_decay": arm.ema_decay},
             "train": {"seed": draw.number, "max_train_steps": effort.steps},
         }
     )
     model = denoiser.load(base)
     base_predictions = measure.library_predictions(model, codec)
-    items = _cache_photos(arm, draw, codec, config)
+    items = _cache_photos(arm, draw, codec, config, subject=draw.subject, trigger_D=words.TRIGGER)
+    order = _order(config)
+    sets = [items]
+    if arm.two_subjects:
+        sets.append(_cache_photos(arm, draw, codec, config, subject=draw.other, trigger_D=words.OTHER_TRIGGER))
     numbers: dict[str, Any] = {
         "arm": name,
         "draw": draw.number,
@@ -180,29 +225,23 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort) -> 
         "room": draw.room,
         "curve": [],
     }
+    average: RunningAverage | None = None
     if arm.trains:
         learner = _learner(model, config)
-        order = BatchOrder([BucketedItem("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, config.train.seed)
+        average = learner.average
         rule = step_rule(config)
         for step in range(effort.steps):
-            window = [collate([items[position] for position in order.indices(step)], step)]
+            window = [
+                collate([photos[position] for position in order.indices(step)], number)
+                for number, photos in enumerate(sets, start=step * len(sets))
+            ]
             logged = run_step(learner, window, rule, step=step, device=torch.device("cpu"))
             if step + 1 in effort.looks:
                 seen, _ = _look(model, measure.swap_prompts(PICTURES_ON_THE_WAY), draw, codec)
                 numbers["curve"].append({"step": step + 1, "swap": seen})
         numbers["last_loss"] = float(logged["loss"])
-    prompts = {
-        "swap": measure.swap_prompts(effort.pictures),
-        "bare": measure.bare_prompts(effort.pictures // 2),
-        "other": measure.other_prompts(effort.pictures // 2),
-    }
-    final, samples = {}, {}
-    for kind, wanted in prompts.items():
-        final[kind], rgb_B3HW = _look(model, wanted, draw, codec)
-        samples[kind] = rgb_B3HW[:SAVED_PICTURES]
-    held_out = measure.held_out_losses(model, codec, draw.subject, draw.room, arm.photos)
-    held_out["drift"] = measure.drift(measure.library_predictions(model, codec), base_predictions)
-    final["held_out"] = held_out
+    with contextlib.nullcontext() if average is None else average.in_place():
+        final, samples = _final(model, arm, draw, codec, effort, base_predictions)
     numbers |= {
         "final": final,
         "background_share": _background_share(items),
@@ -212,9 +251,48 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort) -> 
     return Result(numbers=numbers, samples=samples)
 
 
+def _order(config: Config) -> BatchOrder:
+    return BatchOrder([BucketedItem("photos", batch_size=BATCH_SIZE)] * PHOTO_COUNT, config.train.seed)
+
+
+def _final(
+    model: denoiser.ToyDenoiser, arm: Arm, draw: Draw, codec: Codec, effort: Effort, base_predictions: Tensor
+) -> tuple[dict[str, dict[str, float]], dict[str, Tensor]]:
+    """Return the measures of a trained model, and some of its pictures, both by the kind of prompts."""
+    prompts = {
+        "swap": measure.swap_prompts(effort.pictures),
+        "bare": measure.bare_prompts(effort.pictures // 2),
+        "other": measure.other_prompts(effort.pictures // 2),
+    }
+    if effort.looks_at_others:
+        prompts["anybody"] = measure.anybody_prompts(effort.pictures // 2)
+    final, samples = {}, {}
+    for kind, wanted in prompts.items():
+        final[kind], rgb_B3HW = _look(model, wanted, draw, codec)
+        samples[kind] = rgb_B3HW[:SAVED_PICTURES]
+        if kind == "swap" and arm.two_subjects:
+            final[kind]["bleeding"] = measure.mistaken(rgb_B3HW, _all_of(draw.subject, wanted), draw.other)
+    if arm.two_subjects:
+        wanted = measure.swap_prompts(effort.pictures, words.OTHER_TRIGGER)
+        rgb_B3HW = measure.draw(model, wanted, codec)
+        final["second"] = measure.look_at(rgb_B3HW, wanted, draw.other, draw.room)
+        final["second"]["bleeding"] = measure.mistaken(rgb_B3HW, _all_of(draw.other, wanted), draw.subject)
+        samples["second"] = rgb_B3HW[:SAVED_PICTURES]
+    # What is cut away of training photos is no part of what is learned.
+    kind_of_photos: world.Photos = "plain" if arm.photos in ("cut", "followed") else arm.photos
+    final["held_out"] = measure.held_out_losses(model, codec, draw.subject, draw.room, kind_of_photos)
+    final["held_out"]["drift"] = measure.drift(measure.library_predictions(model, codec), base_predictions)
+    return final, samples
+
+
+def _all_of(subject: world.Subject, prompts: measure.Prompts) -> Tensor:
+    return torch.tensor(subject.face).expand(len(prompts.text_BLD), -1)
+
+
 def _learner(model: denoiser.ToyDenoiser, config: Config) -> Learner:
     lora = inject_lora(model, lora_shape(config.lora), seed=config.train.seed)
     optimizer = build_optimizer(lora.named_parameters(), optimizer_options(config.optimizer))
+    decay = config.optimizer.ema_decay
     return Learner(
         name="",
         denoiser=model,
@@ -222,6 +300,7 @@ def _learner(model: denoiser.ToyDenoiser, config: Config) -> Learner:
         noise=training_noise(noise_options(config.timesteps, default_shift=1.0)),
         optimizer=optimizer,
         scheduler=build_scheduler(optimizer, rate_schedule(config.optimizer), steps=config.train.max_train_steps),
+        average=RunningAverage(lora, decay) if decay else None,
     )
 
 
@@ -235,12 +314,17 @@ def _look(
 
 
 @torch.no_grad()
-def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[TrainingItem]:
-    """Draw photos of the subject and make training items of them, as `blissmask cache` and `blissmask train` do."""
+def _cache_photos(
+    arm: Arm, draw: Draw, codec: Codec, config: Config, *, subject: world.Subject, trigger_D: Tensor
+) -> list[TrainingItem]:
+    """Draw photos of a subject and make training items of them, as `blissmask cache` and `blissmask train` do."""
     generator = torch.Generator().manual_seed(draw.number)
-    pictures = world.draw(world.subject_scene(draw.subject, draw.room, PHOTO_COUNT, generator, photos=arm.photos))
+    pictures = world.draw(world.subject_scene(subject, draw.room, PHOTO_COUNT, generator, photos=arm.photos))
     latents_BC1hw = codec.encode(pictures.rgb_B3HW)
-    text_LD = words.with_trigger(words.captions({}, 1))[0]
+    # A caption without a name means anybody, as a class word does.
+    anybody_LD = words.captions({}, 1)[0]
+    text_LD = words.with_trigger(anybody_LD[None], trigger_D)[0]
+    class_text = {"t5": anybody_LD} if config.mask_loss.trigger_free_weight else None
     rule, prior = weight_rule(config.mask_loss, TIER_TABLE), prior_rule(config.mask_loss)
     items = []
     for number, latents_C1hw in enumerate(latents_BC1hw):
@@ -253,7 +337,7 @@ def _cache_photos(arm: Arm, draw: Draw, codec: Codec, config: Config) -> list[Tr
             shared=SharedHeader(tuple(latents_C1hw.shape), {}, ("blissmask.mask_source",)),
             values=("file",),
         )
-        items.append(make_item(header, entry, rule=rule, prior=prior))
+        items.append(make_item(header, entry, rule=rule, prior=prior, class_text=class_text))
     return items
 
 

@@ -29,18 +29,23 @@ COLOURS = {
     "face": (190, 120, 30),
     "tiers-prior": (120, 40, 160),
     "face-prior": (225, 70, 150),
+    "tiers-free": (0, 140, 140),
+    "tiers-prior-free": (0, 90, 90),
+    "tiers-continuous": (170, 110, 210),
+    "tiers-prior-ema": (90, 30, 110),
 }
 """The arms that figures show, in order."""
 _DENSE = 2
 """Everything is drawn this many times larger and then shrunk, for smooth lines."""
 PLACES = ("sky", "rows", "columns", "check", "diagonals", "dots", "horizon", "glow")
 """Names of the library's places, in their order."""
-COUNTS = {"swap": 8, "bare": 3, "other": 4}
-"""Pictures of each kind in a row of :func:`draw_samples`."""
+COUNTS = {"swap": 8, "bare": 3, "other": 4, "anybody": 4}
+"""Pictures of each kind in a row of :func:`draw_samples`, where the runs have drawn them."""
 HEADINGS = {
     "swap": "trigger + another place + another coat",
     "bare": "trigger alone",
     "other": "other people, no trigger",
+    "anybody": "anybody, no trigger",
 }
 
 Box = tuple[float, float, float, float]
@@ -145,16 +150,17 @@ def draw_all(out: Path, to: Path) -> None:
 def draw_samples(out: Path, runs: Runs, path: Path, *, draw: int = 0) -> None:
     """Draw a row for each arm: its pictures, with the same noise for all arms, then a training photo and its mask."""
     arms = [arm for arm in COLOURS if any(run["draw"] == draw for run in runs.get(("cells", arm), []))]
-    zoom, tile, label, head = 2, 2 * world.SIDE + 3, 128, 46
+    samples = {arm: read_tensors(out / "runs" / f"cells_{arm}_{draw}.safetensors") for arm in arms}
+    counts = {kind: count for kind, count in COUNTS.items() if all(kind in drawn for drawn in samples.values())}
+    zoom, tile, label, head = 2, 2 * world.SIDE + 3, 150, 46
     gap = 12
-    sheet = Sheet(label + sum(COUNTS.values()) * tile + gap * (len(COUNTS) + 1) + 2 * tile, head + len(arms) * tile)
+    sheet = Sheet(label + sum(counts.values()) * tile + gap * (len(counts) + 1) + 2 * tile, head + len(arms) * tile)
     photos = _photos(Draw(draw), len(arms))
     left = label
-    for kind, count in COUNTS.items():
+    for kind, count in counts.items():
         sheet.text(left, 14, HEADINGS[kind], size=13)
         for row, arm in enumerate(arms):
-            file = out / "runs" / f"cells_{arm}_{draw}.safetensors"
-            for column, rgb_3HW in enumerate(read_tensors(file)[kind][:count]):
+            for column, rgb_3HW in enumerate(samples[arm][kind][:count]):
                 sheet.picture(left + column * tile, head + row * tile, rgb_3HW, zoom=zoom)
         left += count * tile + gap
     sheet.text(left, 14, "trained on", size=13)

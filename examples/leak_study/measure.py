@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import denoiser
@@ -37,18 +38,20 @@ class Prompts:
         text_BLD: captions.
         places, coats: numbers that the captions ask for, (B,); None when they ask for none.
         seed: seed of the noise.
+        faces_B7: faces that the captions ask for; None for the subject's, or nobody's.
     """
 
     text_BLD: Tensor
     places: Tensor | None
     coats: Tensor | None
     seed: int
+    faces_B7: Tensor | None = None
 
 
-def swap_prompts(count: int) -> Prompts:
-    """Return captions of the trigger in another place and another coat: library places and coats in turn."""
+def swap_prompts(count: int, trigger_D: Tensor = words.TRIGGER) -> Prompts:
+    """Return captions of a trigger in another place and another coat: library places and coats in turn."""
     places, coats = torch.arange(count) % world.LIBRARY_PLACES, torch.arange(count) // 3 % world.LIBRARY_COATS
-    text_BLD = words.with_trigger(words.captions({words.PLACE: places, words.COAT: coats}, count))
+    text_BLD = words.with_trigger(words.captions({words.PLACE: places, words.COAT: coats}, count), trigger_D)
     return Prompts(text_BLD, places, coats, seed=11)
 
 
@@ -62,7 +65,13 @@ def other_prompts(count: int) -> Prompts:
     generator = torch.Generator().manual_seed(4242)
     scene, people = world.draw_library(count, generator, anonymous=0.0)
     row_numbers = {words.WHO: people, words.COAT: scene.coats, words.HAIR: scene.hair, words.PLACE: scene.places}
-    return Prompts(words.captions(row_numbers, count), scene.places, scene.coats, seed=13)
+    return Prompts(words.captions(row_numbers, count), scene.places, scene.coats, seed=13, faces_B7=scene.faces)
+
+
+def anybody_prompts(count: int) -> Prompts:
+    """Return captions of nobody in particular, in library places and coats: a person without a name."""
+    places, coats = torch.arange(count) % world.LIBRARY_PLACES, torch.arange(count) // 3 % world.LIBRARY_COATS
+    return Prompts(words.captions({words.PLACE: places, words.COAT: coats}, count), places, coats, seed=14)
 
 
 def draw(model: ToyDenoiser, prompts: Prompts, codec: Codec) -> Tensor:
@@ -84,6 +93,7 @@ def look_at(rgb_B3HW: Tensor, prompts: Prompts, subject: world.Subject, room: in
         ``face_error``: distance to the subject's face at the position where it fits best.
         ``face_right``: share of the pictures whose nearest of all 1224 faces is the subject's.
         ``hair``: share of the pictures whose nearest hair colour is the subject's.
+        ``taken_over``: share of the pictures that the subject's face fits better than the face that was asked for.
     """
     certain_HW, coat_HW = world.never_person(), world.always_coat()
     faces = _find_face(rgb_B3HW, subject)
@@ -109,7 +119,16 @@ def look_at(rgb_B3HW: Tensor, prompts: Prompts, subject: world.Subject, room: in
         result["asked_place"] = _share(kinds[distances_BN.argmin(1)] == prompts.places)
     if prompts.coats is not None:
         result["asked_coat"] = _share(coats_B == prompts.coats)
+    if prompts.faces_B7 is not None:
+        result["taken_over"] = mistaken(rgb_B3HW, prompts.faces_B7, subject)
     return result
+
+
+def mistaken(rgb_B3HW: Tensor, asked_B7: Tensor, by: world.Subject) -> float:
+    """Return the share of the pictures that the face of ``by`` fits better than the face that was asked for."""
+    closest_BN = _face_distances(rgb_B3HW).amin(1)
+    asked_B1 = torch.tensor([[_number_of(face.tolist())] for face in asked_B7])
+    return _share(closest_BN[:, _number_of(by.face)] < closest_BN.gather(1, asked_B1)[:, 0])
 
 
 @torch.no_grad()
@@ -173,16 +192,28 @@ class _Faces:
 
 
 def _find_face(rgb_B3HW: Tensor, subject: world.Subject) -> _Faces:
-    codes_N7, templates_NP, face_88 = _face_templates()
+    distances_BSN = _face_distances(rgb_B3HW)
+    own = _number_of(subject.face)
+    error_B, shift_B = distances_BSN[:, :, own].min(1)
+    return _Faces(shift_B, error_B, distances_BSN.flatten(1).argmin(1) % distances_BSN.shape[2] == own)
+
+
+def _face_distances(rgb_B3HW: Tensor) -> Tensor:
+    """Return the distance of each of the N faces at each of the S positions of ``world.ALL_SHIFTS``, (B, S, N)."""
+    _, templates_NP, face_88 = _face_templates()
     patches = [
         rgb_B3HW[:, :, 8 + down : 16 + down, 12 + right : 20 + right][:, :, face_88].flatten(1)
         for right, down in world.ALL_SHIFTS
     ]
     patches_BSP = torch.stack(patches, 1)
-    distances_BSN = torch.cdist(patches_BSP, templates_NP.expand(len(rgb_B3HW), -1, -1)) / templates_NP.shape[1] ** 0.5
-    own = int((codes_N7[:, : world.STYLE] == torch.tensor(subject.face[: world.STYLE])).all(1).nonzero()[0])
-    error_B, shift_B = distances_BSN[:, :, own].min(1)
-    return _Faces(shift_B, error_B, distances_BSN.flatten(1).argmin(1) % len(codes_N7) == own)
+    return torch.cdist(patches_BSP, templates_NP.expand(len(rgb_B3HW), -1, -1)) / templates_NP.shape[1] ** 0.5
+
+
+def _number_of(face: Sequence[int]) -> int:
+    """Return the row of a face in :func:`_face_templates`; its hair is not part of it, nor the colour of no mark."""
+    skin, eye, distance, mouth, place, mark, _ = face
+    wanted = torch.tensor((skin, eye, distance, mouth, place, mark if place else 0))
+    return int((_face_templates()[0][:, : world.STYLE] == wanted).all(1).nonzero()[0])
 
 
 @functools.cache

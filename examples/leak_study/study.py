@@ -37,6 +37,9 @@ SIDE = ("hair128", "hair160", "mixed-batch", "mixed-sample", "gamma-latent", "ga
 CONV = ("base", "unmasked", "tiers", "tiers-shrunk", "tiers-prior", "tiers-prior-shrunk")
 QUICK = ("base", "unmasked", "tiers", "tiers-floor10", "tiers-prior")
 QUICK_EFFORT = Effort(steps=120, looks=(), pictures=24)
+PEOPLE = ("base", "tiers", "tiers-prior", "tiers-free", "tiers-prior-free", "tiers-continuous", "tiers-prior-ema")
+CROPS_AND_TWO = ("prior-cut", "prior-followed", "two", "two-prior", "two-prior-free")
+PEOPLE_EFFORT = Effort(looks=(), looks_at_others=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,19 @@ class Run:
         return self.out / "runs" / f"{self.world}_{self.arm}_{self.draw}.json"
 
 
-def plan(out: Path, *, quick: bool) -> list[list[Run]]:
-    """Return the runs of the study in stages, the most important first.
+def plan(out: Path, kind: str) -> list[list[Run]]:
+    """Return the runs of a study, ``quick``, ``people`` or ``full``, in stages, the most important first.
 
     An interrupted study has whole stages, so that its arms have the same draws.
     """
-    if quick:
+    if kind == "quick":
         return [_stage(out, "cells", QUICK, (0, 1), base_file=COMMITTED_BASE, codec_file=None, effort=QUICK_EFFORT)]
+    if kind == "people":
+        stages: list[tuple[Sequence[str], Sequence[int]]] = [(PEOPLE, (0, 1)), (CROPS_AND_TWO, (0, 1)), (PEOPLE, (2,))]
+        return [
+            _stage(out, "cells", arms, draws, base_file=COMMITTED_BASE, codec_file=None, effort=PEOPLE_EFFORT)
+            for arms, draws in stages
+        ]
     cells_base, _ = _files(out, "cells")
     conv_base, codec = _files(out, "conv")
     first, second = (0, 1, 2), (3, 4, 5)
@@ -116,21 +125,32 @@ def carry_out(runs: Sequence[Run], *, processes: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study, print its table and draw its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--quick",
-        action="store_true",
+        dest="kind",
+        action="store_const",
+        const="quick",
+        default="full",
         help="two minutes on the base model beside this file: five arms, two draws, fewer steps",
     )
+    which.add_argument(
+        "--people",
+        dest="kind",
+        action="store_const",
+        const="people",
+        help="who else becomes the subject, on the base model beside this file: twelve arms, two or three draws",
+    )
     parser.add_argument(
-        "--out", type=Path, help="folder of the results (default: work/full or work/quick beside this file)"
+        "--out", type=Path, help="folder of the results (default: work/full, quick or people beside this file)"
     )
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     given = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    out: Path = given.out or HERE / "work" / ("quick" if given.quick else "full")
+    out: Path = given.out or HERE / "work" / given.kind
     with writing_to([out], command="leak study"):
-        for runs in plan(out, quick=given.quick):
-            if not given.quick:
+        for runs in plan(out, given.kind):
+            if given.kind == "full":
                 train_bases(out, runs[0].world)
             carry_out(runs, processes=given.processes)
         print(table.table(out), flush=True)

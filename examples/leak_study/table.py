@@ -32,6 +32,15 @@ class Column:
     path: tuple[str, ...]
     percent: bool = True
 
+    def is_in(self, numbers: Numbers) -> bool:
+        """Return whether a run has the number."""
+        found: Any = numbers
+        for key in self.path:
+            if key not in found:
+                return False
+            found = found[key]
+        return True
+
     def value(self, numbers: Numbers) -> float:
         """Return the run's number."""
         found: Any = numbers
@@ -105,6 +114,33 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
 )
 # The last column of the last section is no measure of the trained model.
 _MEASURES = [column for _, columns in SECTIONS for column in columns][:-1]
+PEOPLE: tuple[tuple[str, tuple[Column, ...]], ...] = (
+    (
+        "Who else becomes the subject: people with a name, and anybody",
+        (
+            _final("subject's face rather than theirs %", "other", "taken_over"),
+            _final("subject's hair %", "other", "hair"),
+            _final("subject's coat %", "other", "clothes_leak"),
+            _final("anybody: distance to the subject's face", "anybody", "face_error", percent=False),
+            _final("anybody: subject's hair %", "anybody", "hair"),
+            _final("anybody: subject's coat %", "anybody", "clothes_leak"),
+            _final("drift", "held_out", "drift", percent=False),
+        ),
+    ),
+    (
+        "Two subjects: each asked for alone, in another place",
+        (
+            _final("first: face error", "swap", "face_error", percent=False),
+            _final("second: face error", "second", "face_error", percent=False),
+            _final("first has the second's face %", "swap", "bleeding"),
+            _final("second has the first's face %", "second", "bleeding"),
+            _final("first: hair %", "swap", "hair"),
+            _final("second: hair %", "second", "hair"),
+            _final("second: asked place %", "second", "asked_place"),
+        ),
+    ),
+)
+"""What only runs that look at others have: see ``study.PEOPLE``."""
 WORLDS = {"cells": "World 1: a latent sees its own cell", "conv": "World 2: a latent sees two pixels beyond its cell"}
 
 
@@ -130,7 +166,7 @@ def table(out: Path) -> str:
         rows = {arm: found for (where, arm), found in runs.items() if where == world}
         if rows:
             parts += [f"### {title}", _section("In short", SUMMARY, rows)]
-            parts += [_section(heading, columns, rows) for heading, columns in SECTIONS]
+            parts += [_section(heading, columns, rows) for heading, columns in (*SECTIONS, *PEOPLE)]
     parts += [_paired(runs, world, first, second) for world, first, second in PAIRS]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -144,6 +180,12 @@ PAIRS = (
     ("cells", "tiers", "hair160"),
     ("cells", "mixed-batch", "mixed-sample"),
     ("cells", "gamma-latent", "gamma-pixel"),
+    ("cells", "tiers", "tiers-free"),
+    ("cells", "tiers-prior", "tiers-prior-free"),
+    ("cells", "tiers-prior", "tiers-continuous"),
+    ("cells", "tiers-prior", "tiers-prior-ema"),
+    ("cells", "prior-cut", "prior-followed"),
+    ("cells", "two-prior", "two-prior-free"),
     ("conv", "tiers", "tiers-shrunk"),
     ("conv", "tiers-prior", "tiers-prior-shrunk"),
 )
@@ -154,6 +196,9 @@ Runs of the same draw have the same subject, room, photos, order and noise.
 
 
 def _section(heading: str, columns: Sequence[Column], rows: dict[str, list[Numbers]]) -> str:
+    rows = {arm: found for arm, found in rows.items() if all(column.is_in(run) for run in found for column in columns)}
+    if not rows:
+        return ""
     titles = " | ".join(column.title for column in columns)
     lines = [f"**{heading}**", "", f"| arm | n | {titles} |", "|---|---|" + "---|" * len(columns)]
     for arm, found in rows.items():
@@ -170,7 +215,12 @@ def _paired(runs: dict[tuple[str, str], list[Numbers]], world: str, first: str, 
     if len(shared) < 2:
         return ""
     moved = []
-    for column in _MEASURES:
+    both = [*before.values(), *after.values()]
+    paths = {column.path for column in _MEASURES}
+    others = [column for _, columns in PEOPLE for column in columns if column.path not in paths]
+    for column in [*_MEASURES, *others]:
+        if not all(column.is_in(run) for run in both):
+            continue
         changes = [column.value(after[draw]) - column.value(before[draw]) for draw in shared]
         if all(change > 0 for change in changes) or all(change < 0 for change in changes):
             mean = statistics.mean(changes)

@@ -22,6 +22,8 @@ _TABLES = {
 }
 TRIGGER = torch.randn(WIDTH, generator=_generator)
 """A word that the base model has never seen."""
+OTHER_TRIGGER = torch.randn(WIDTH, generator=_generator)
+"""Another one, for the second of two subjects."""
 
 
 def captions(words: dict[int, Tensor], count: int) -> Tensor:
@@ -37,10 +39,10 @@ def captions(words: dict[int, Tensor], count: int) -> Tensor:
     return text_BLD
 
 
-def with_trigger(text_BLD: Tensor) -> Tensor:
-    """Return the captions with the trigger as the name of the person."""
+def with_trigger(text_BLD: Tensor, trigger_D: Tensor = TRIGGER) -> Tensor:
+    """Return the captions with a trigger as the name of the person."""
     named = text_BLD.clone()
-    named[:, WHO] = TRIGGER
+    named[:, WHO] = trigger_D
     return named
 
 

@@ -23,11 +23,12 @@ SHIFTS = tuple(itertools.product((-4, -2, 0, 2, 4), (-2, 0, 2)))
 """Positions of library people: (right, down) in pixels; even, so that outlines fall on latent cells of 2x2 pixels."""
 ALL_SHIFTS = tuple(itertools.product(range(-5, 5), range(-3, 3)))
 """All possible positions, off the grid included."""
-Photos = Literal["plain", "off-grid", "mixed"]
+Photos = Literal["plain", "off-grid", "mixed", "cut", "followed"]
 """The kind of training photos.
 
 ``off-grid``: outlines run through latent cells. ``mixed``: in every other photo a counter hides the body, so masks
-differ in area.
+differ in area. ``cut`` and ``followed``: every other photo is twice as wide as the training size, and the person stands
+at a quarter of its width; a window in its middle cuts half of the head away, one that follows the mask does not.
 """
 
 SKIN = torch.tensor([[0.98, 0.85, 0.72], [0.80, 0.60, 0.42], [0.48, 0.32, 0.22]])
@@ -159,6 +160,11 @@ def subject_scene(
     right, down = _draw_shifts(count, generator)
     if photos == "off-grid":
         right, down = right - 1, down - 1
+    if photos == "cut":
+        # Seen from the middle of a picture of two sides, its quarters are half a side away.
+        right[1::4], right[3::4] = -SIDE // 2, SIDE // 2
+    if photos == "followed":
+        right[1::2] = 0
     counter = all_of(SIDE)
     if photos == "mixed":
         counter[1::2] = 17 + down[1::2]
