@@ -206,7 +206,8 @@ def _face_distances(rgb_B3HW: Tensor) -> Tensor:
         for right, down in world.ALL_SHIFTS
     ]
     patches_BSP = torch.stack(patches, 1)
-    return torch.cdist(patches_BSP, templates_NP.expand(len(rgb_B3HW), -1, -1)) / templates_NP.shape[1] ** 0.5
+    distances_BSN: Tensor = torch.cdist(patches_BSP, templates_NP.expand(len(rgb_B3HW), -1, -1))
+    return distances_BSN / templates_NP.shape[1] ** 0.5
 
 
 def _number_of(face: Sequence[int]) -> int:
