@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -206,8 +207,7 @@ def _face_distances(rgb_B3HW: Tensor) -> Tensor:
         for right, down in world.ALL_SHIFTS
     ]
     patches_BSP = torch.stack(patches, 1)
-    distances_BSN: Tensor = torch.cdist(patches_BSP, templates_NP.expand(len(rgb_B3HW), -1, -1))
-    return distances_BSN / templates_NP.shape[1] ** 0.5
+    return torch.cdist(patches_BSP, templates_NP.expand(len(rgb_B3HW), -1, -1)) / math.sqrt(templates_NP.shape[1])
 
 
 def _number_of(face: Sequence[int]) -> int:
