@@ -37,11 +37,11 @@ def test_a_starter_is_valid_names_no_configuration_and_marks_what_only_the_user_
     assert bool(config.datasets[0].trigger) == bool(config.subjects)
     assert "--config" not in text
     marked = [line.partition(" ")[0] for line in text.splitlines() if BLANK in line]
-    assert marked[:triggers] == ["trigger"] * triggers
     set_files = [
         field for field in type(config.model).model_fields if str(getattr(config.model, field)).startswith("models")
     ]
-    assert sorted(marked[triggers:]) == sorted(set_files)
+    references = ["references"] * len(config.subjects) + ["reference"] * bool(config.instance.reference)
+    assert sorted(marked) == sorted(["trigger"] * triggers + references + set_files)
 
 
 def test_steps_are_fitted_to_the_photos_of_the_folder_that_is_named(tmp_path):
