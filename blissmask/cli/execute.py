@@ -21,6 +21,7 @@ from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError, InputError, Problem
 from blissmask.events import Noted
 from blissmask.free_memory import free_cpu_memory, workers
+from blissmask.imports import quick_imports
 from blissmask.processes import this_process
 from blissmask.storage.lock import planning_to_write
 from blissmask.ui import problems
@@ -103,7 +104,7 @@ def _show_plan_of(part: Part, printer: problems.ProblemPrinter, *, waits: bool) 
     doubled = doubled_opencv()
     _show_warnings(doubled, printer)
     config = part.config
-    planning = importlib.import_module(part.command.task_for(config).plan)
+    planning = _imported(part.command.task_for(config).plan)
     try:
         plan = _planned(planning, config)
     except InputError as error:
@@ -125,7 +126,7 @@ def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops) -> Su
     _show_warnings(doubled, printer)
     command, config = part.command, part.config
     task = command.task_for(config)
-    planning = importlib.import_module(task.plan)
+    planning = _imported(task.plan)
     # The plan is made under the locks: nobody else changes what it finds in the output folders.
     folders = planning.outputs(config) if this_process().locks else ()
     with planning_to_write(folders, command=f"blissmask {command.name}") as locks:
@@ -137,7 +138,7 @@ def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops) -> Su
         plan.warnings += locks.warnings
         _show_warnings(plan.warnings, printer)
         plan.warnings[:0] = doubled
-        run = importlib.import_module(task.run).run
+        run = _imported(task.run).run
         started = time.monotonic()
         stops.working = True
         with make_reporter(config.run, command.name, printer, silent=not _speaks()) as reporter:
@@ -147,6 +148,11 @@ def _carry_out(part: Part, printer: problems.ProblemPrinter, stops: Stops) -> Su
     result.warnings[:0] = [problem for problem in plan.warnings if problem not in result.warnings]
     _show_result(result, plan, config, printer)
     return result
+
+
+def _imported(module: str) -> ModuleType:
+    with quick_imports():
+        return importlib.import_module(module)
 
 
 def _planned(planning: ModuleType, config: Config) -> Plan:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from blissmask.errors import ModelError, UsageError, first_line
 from blissmask.families.files.identity import path_identity
-from blissmask.families.files.later_scipy import import_scipy_stats_later
 from blissmask.families.files.miniature import seeded, tiny_identity
 from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
 from blissmask.families.files.quantised_files import refuse_quantised_file
 from blissmask.families.files.stored_tensors import Tensors
+from blissmask.imports import quick_imports
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +151,8 @@ class Part:
             ModelError, UsageError: as :meth:`source`, or the weights cannot be loaded.
         """
         source = self.source(files)
-        import_scipy_stats_later()
+        # Miniatures import it, too, but as everything is imported.
+        self._class()
         if source is None:
             return self._trimmed(self.load_tiny(device=device, dtype=dtype))
         if source.is_dir():
@@ -206,7 +207,9 @@ class Part:
 
     def _class(self) -> Any:
         package, _, name = self.class_path.rpartition(".")
-        return getattr(importlib.import_module(package), name)
+        with quick_imports():
+            # diffusers imports the module of a class when the class is asked for.
+            return getattr(importlib.import_module(package), name)
 
     def _trimmed(self, module: nn.Module) -> nn.Module:
         if self.trim is not None:
