@@ -24,7 +24,6 @@ from blissmask.dataset.item_keys import (
 )
 from blissmask.errors import InputError, Problem
 from blissmask.media.png import Note, read_note
-from blissmask.storage.short_path import ShortPath
 
 
 def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -99,7 +98,7 @@ def find_media(
     groups = {key: _without_heif_twins(group) for key, group in group_by_key(paths).items()}
     _refuse_twins(groups, shared=shared, live_photos=live_photos)
     kept = {path for group in groups.values() for path in group}
-    return [MediaFile(ShortPath.of(path), _kind(path)) for path in paths if path in kept]
+    return [MediaFile.of(path, _kind(path)) for path in paths if path in kept]
 
 
 def _without_heif_twins(paths: Sequence[Path]) -> list[Path]:

@@ -30,16 +30,30 @@ class MediaFile:
     """A picture or video.
 
     Attributes:
-        file: the file, or the folder of a video's frames.
+        folder: text of the folder that holds it; it is written here and not in a :class:`ShortPath` of its own, since
+            plans hold millions.
+        name: name of the file, or of the folder of a video's frames.
         kind: picture or video.
         has_suffix: whether a dot in its name begins a suffix; it does not in the name of a folder.
         zoom: what is cut out of the photo, ``subject`` or ``face``; empty for the photo or video itself.
     """
 
-    file: ShortPath
+    folder: str
+    name: str
     kind: MediaKind
     has_suffix: bool = True
     zoom: str = ""
+
+    @classmethod
+    def of(cls, path: Path, kind: MediaKind, *, has_suffix: bool = True) -> MediaFile:
+        """Return the picture or video at ``path``."""
+        file = ShortPath.of(path)
+        return cls(file.folder, file.name, kind, has_suffix)
+
+    @property
+    def file(self) -> ShortPath:
+        """Return the path in short, which tells zooms of one photo not apart."""
+        return ShortPath(self.folder, self.name)
 
     @property
     def path(self) -> Path:
@@ -54,7 +68,7 @@ class MediaFile:
     @property
     def file_stem(self) -> str:
         """Return the file's name without suffix, as written."""
-        return split_name(self.file.name)[0] if self.has_suffix else self.file.name
+        return split_name(self.name)[0] if self.has_suffix else self.name
 
     @property
     def key(self) -> str:

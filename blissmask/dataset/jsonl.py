@@ -144,7 +144,7 @@ def _found(name: str, folder: Path) -> Path:
 def _media(path: Path, kind: MediaKind) -> MediaFile:
     """Return the photo or video; a dot in the name of a folder of frames does not begin a suffix."""
     is_folder = kind is MediaKind.VIDEO and path.is_dir()
-    return MediaFile(ShortPath.of(path), kind, has_suffix=not is_folder)
+    return MediaFile.of(path, kind, has_suffix=not is_folder)
 
 
 def _controls(line: dict[str, Any], folder: Path) -> tuple[ShortPath, ...]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 Binary = NDArray[np.bool_]
 
-_STRIP_PIXELS = 1 << 22
-"""Pixels of a strip: 16 MB of part numbers. Most photos are one to six strips."""
+_STRIP_PIXELS = 1 << 20
+"""Pixels of a strip: 4 MB of part numbers, and 8 MB of indices while its parts are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +33,24 @@ class Parts:
 
 
 def choose_parts(region_HW: Binary, choose: Callable[[Parts], Binary], *, connectivity: int) -> Binary:
-    """Return the pixels of the connected parts of a region that are chosen.
+    """Leave in a region the pixels of the connected parts that are chosen, and return it.
 
     Args:
-        region_HW: the region.
+        region_HW: the region; it is changed, since another of a large photo would take as much memory again.
         choose: returns for each entry whether the part is chosen; entries that stand for none do not count.
         connectivity: 4 or 8, the neighbours of a pixel.
     """
     strips = _strips(region_HW.shape)
     parts, whole_of = _measure(region_HW, strips, connectivity)
     chosen_N = choose(parts)
-    chosen_HW = np.empty_like(region_HW)
     first = 0
     for rows in strips:
         count, numbers_hW = cv2.connectedComponents(_as_bytes(region_HW[rows]), connectivity=connectivity)
         chosen_n = chosen_N[whole_of[first : first + count]]
         chosen_n[0] = False
-        np.take(chosen_n, numbers_hW, out=chosen_HW[rows])
+        np.take(chosen_n, numbers_hW, out=region_HW[rows])
         first += count
-    return chosen_HW
+    return region_HW
 
 
 def _measure(region_HW: Binary, strips: list[slice], connectivity: int) -> tuple[Parts, NDArray[np.int64]]:

@@ -50,10 +50,7 @@ def finish(tiers_HW: NDArray[np.uint8], *, min_pixels: int, grow_pixels: int) ->
     # One full-size array after the other: those of a large photo would take half a gigabyte together.
     result = tiers_HW.copy()
     result[_small_holes(tiers_HW == _FACE)] = _FACE
-    specks = result != _BACKGROUND
-    specks &= ~drop_specks(specks, min_pixels=min_pixels)
-    result[specks] = _BACKGROUND
-    del specks
+    result[~drop_specks(result != _BACKGROUND, min_pixels=min_pixels)] = _BACKGROUND
     if grow_pixels == 0:
         return result
     # `grow_grey` treats 0 as "nobody", so the tiers of people are counted from 1 meanwhile.
@@ -76,7 +73,7 @@ def fill_holes(region_HW: Binary) -> Binary:
 
 
 def drop_specks(region_HW: Binary, *, min_pixels: int) -> Binary:
-    """Remove connected parts (8-neighbourhood) of fewer than ``min_pixels`` pixels."""
+    """Remove connected parts (8-neighbourhood) of fewer than ``min_pixels`` pixels from a region, and return it."""
 
     def is_large(parts: Parts) -> Binary:
         return parts.areas_N >= min_pixels

@@ -1,6 +1,7 @@
 """Clean the class numbers of a photo: remove specks and holes in faces.
 
-H, W: rows and columns; labels are uint8 class numbers.
+What is returned is the array that was given, changed: a copy for a large photo would take as much memory again. H, W:
+rows and columns; labels are uint8 class numbers.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ def drop_small_parts(labels_HW: Labels, *, min_pixels: int) -> Labels:
     def is_small(parts: Parts) -> Binary:
         return parts.areas_N < min_pixels
 
-    result = labels_HW.copy()
-    for label in np.unique(labels_HW):
-        small_HW = choose_parts(result == label, is_small, connectivity=4)
+    # Not `np.unique`, which sorts a copy of all pixels.
+    for label in range(int(labels_HW.max(initial=0)) + 1):
+        small_HW = choose_parts(labels_HW == label, is_small, connectivity=4)
         for rows in _runs(np.asarray(small_HW.any(axis=1))):
             _, parts, stats, _ = cv2.connectedComponentsWithStats(small_HW[rows].view(np.uint8), connectivity=4)
             for part in range(1, len(stats)):
-                _give_away(result, parts, part, stats[part], first_row=rows.start)
-    return result
+                _give_away(labels_HW, parts, part, stats[part], first_row=rows.start)
+    return labels_HW
 
 
 def fill_class_holes(labels_HW: Labels, label: int, *, max_pixels: int) -> Labels:
@@ -47,9 +48,8 @@ def fill_class_holes(labels_HW: Labels, label: int, *, max_pixels: int) -> Label
     # Holes lie inside the box of the class, and a face is a small part of a large photo.
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     holes = fill_holes(region[window]) & ~region[window]
-    result = labels_HW.copy()
-    result[window][choose_parts(holes, is_small, connectivity=8)] = label
-    return result
+    labels_HW[window][choose_parts(holes, is_small, connectivity=8)] = label
+    return labels_HW
 
 
 def _runs(there_H: Binary) -> list[slice]:

@@ -72,7 +72,10 @@ NOTHING = 0.02
 """Probability up to which a pixel lies outside the part of a mask that is sharpened; saves time only."""
 
 STRIP_ROWS = 512
-"""Rows of the photo that are sharpened at a time, which bounds the memory of large photos."""
+"""Rows of the photo that are sharpened at a time, which bounds the memory of large photos.
+
+Another number moves where OpenCV rounds: one of 18 photos got another mask with 128.
+"""
 
 
 class EmbeddedPeople:

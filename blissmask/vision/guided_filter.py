@@ -25,7 +25,7 @@ A mask is smoothed there and not sharpened, since noise has no edges to follow.
 """
 
 _ROWS_AT_ONCE = 64
-"""Rows that are multiplied at a time: the products of a whole strip would take three times its memory."""
+"""Rows that are multiplied at a time: the products of whole planes would take three times their memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,7 @@ class LinearModel:
         to_part = np.array([[across, 0.0, -self.corner_xy[0]], [0.0, down, -self.corner_xy[1]]])
         local = paste(self.coefficients_hw4, to_part, window)
         mask = np.empty(local.shape[:2], np.float32)
-        for first in range(0, len(mask), _ROWS_AT_ONCE):
-            rows = slice(first, first + _ROWS_AT_ONCE)
+        for rows in _rows_at_once(len(mask)):
             part = local[rows]
             colours = rgb_HW3[top:bottom, left:right][rows]
             gains = np.ascontiguousarray(part[..., :3])
@@ -97,14 +96,21 @@ class GuidedFilter:
         ]
         # Planes go as soon as they are used: together they would take as much as a large photo.
         del mask
-        gains = [_dot([entry[part] for entry in row], together) for row in self._inverse]
-        del together
+        gains = self._gains(together, part)
         offset = self._mean(mask_mean - _dot(gains, means))
         coefficients_hw4 = np.empty((*offset.shape, 4), np.float32)
         coefficients_hw4[..., 3] = offset
         for channel in reversed(range(3)):
             coefficients_hw4[..., channel] = self._mean(gains.pop())
         return LinearModel(coefficients_hw4, (left, top), (width, height))
+
+    def _gains(self, together: list[Plane], part: tuple[slice, slice]) -> list[Plane]:
+        """Return the gain of each colour in the place of its covariance with the mask."""
+        for rows in _rows_at_once(len(together[0])):
+            here = [plane[rows].copy() for plane in together]
+            for gain, row in zip(together, self._inverse, strict=True):
+                gain[rows] = _dot([entry[part][rows] for entry in row], here)
+        return together
 
     def _mean(self, plane_hw: Plane) -> Plane:
         return np.asarray(cv2.boxFilter(plane_hw, -1, self._window, borderType=cv2.BORDER_REFLECT), dtype=np.float32)
@@ -120,12 +126,23 @@ class GuidedFilter:
         """
         rr, gg, bb = (self._covariance(channel, channel) + np.float32(EPSILON) for channel in range(3))
         rg, rb, gb = self._covariance(0, 1), self._covariance(0, 2), self._covariance(1, 2)
-        irr, irg, irb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
-        igg, igb, ibb = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
-        scale = np.reciprocal(rr * irr + rg * irg + rb * irb, dtype=np.float32)
-        for plane in (irr, irg, irb, igg, igb, ibb):
-            plane *= scale
-        return [[irr, irg, irb], [irg, igg, igb], [irb, igb, ibb]]
+        for rows in _rows_at_once(len(rr)):
+            planes = [plane[rows] for plane in (rr, rg, rb, gg, gb, bb)]
+            for plane, inverse in zip(planes, _inverse(*planes), strict=True):
+                plane[...] = inverse
+        return [[rr, rg, rb], [rg, gg, gb], [rb, gb, bb]]
+
+
+def _inverse(rr: Plane, rg: Plane, rb: Plane, gg: Plane, gb: Plane, bb: Plane) -> tuple[Plane, ...]:
+    """Return the entries of the inverse of a symmetric 3x3 matrix at every pixel, in the order of the arguments."""
+    irr, irg, irb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
+    igg, igb, ibb = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
+    scale = np.reciprocal(rr * irr + rg * irg + rb * irb, dtype=np.float32)
+    return irr * scale, irg * scale, irb * scale, igg * scale, igb * scale, ibb * scale
+
+
+def _rows_at_once(height: int) -> list[slice]:
+    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, height, _ROWS_AT_ONCE)]
 
 
 def _dot(first: Sequence[Plane], second: Sequence[Plane]) -> Plane:

@@ -17,11 +17,10 @@ from blissmask.dataset.captions import (
 )
 from blissmask.dataset.item import CaptionFolder, DatasetItem, MediaFile, MediaKind
 from blissmask.errors import InputError
-from blissmask.storage.short_path import ShortPath
 
 
 def item(folder, name="a.png", extension=".txt"):
-    media = MediaFile(ShortPath.of(folder / name), MediaKind.IMAGE)
+    media = MediaFile.of(folder / name, MediaKind.IMAGE)
     return DatasetItem(media, CaptionFolder(folder, extension))
 
 

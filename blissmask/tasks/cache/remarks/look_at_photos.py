@@ -58,8 +58,8 @@ def _look(path: Path) -> Look | None:
         glance = read_glance(path, SIDE)
     except InputError:
         return None
-    return Look(
-        likeness=likeness_of(glance.rgb_hw3),
+    return Look.of(
+        likeness_of(glance.rgb_hw3),
         hidden_share=glance.hidden_share,
         frame_count=glance.frame_count,
         on_its_side=not glance.was_turned and lies_on_its_side(glance.rgb_hw3),
