@@ -12,7 +12,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from blissmask.config.fields import Count, FilePath, Index, Int, Number, Section, Suffix, Switch, Text, option
+from blissmask.config.fields import (
+    BatchSize,
+    Count,
+    FilePath,
+    Index,
+    Int,
+    Number,
+    Section,
+    Suffix,
+    Switch,
+    Text,
+    option,
+)
 
 _SIZE = "Size and buckets"
 _CAPTION = "Captions"
@@ -111,7 +123,7 @@ class GeneralSection(Section):
         "What the subject is, in a word that the base model knows, such as `woman`; {class_word} in captions",
         panel=_CAPTION,
     )
-    batch_size: Int | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
+    batch_size: BatchSize | None = option(None, "Items per training batch", panel=_DATA, default_text="1", ge=1)
     num_repeats: Int | None = option(
         None, "How often an epoch shows each item", panel=_DATA, default_text="1", ge=1, le=MAX_REPEATS
     )
@@ -187,7 +199,7 @@ class DatasetSection(GeneralSection):
     """
 
     resolution: Size = DEFAULT_RESOLUTION
-    batch_size: Count = 1
+    batch_size: BatchSize = Field(default=1, ge=1)
     num_repeats: Count = Field(default=1, le=MAX_REPEATS)
     crop: Crop = "subject"
     zoom: list[ZoomKind] = Field(default=[])

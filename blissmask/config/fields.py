@@ -14,6 +14,17 @@ from pydantic.fields import FieldInfo
 
 _LARGEST = 2**63 - 1
 """The largest whole number of tensors, random generators and file formats: 64 bits with a sign."""
+MOST_WHOLE, MOST_NUMBER = 10**9, 10.0**6
+"""The largest numbers, of either sign, that a field takes which says nothing else. A billion steps take thirty years at
+one a second, and counts of frames, items and repeats stay below 2**31, which every library takes. No factor, weight or
+rate has a meaning at a million, and its square is still far from the largest float32."""
+MOST_BATCH = 4096
+"""Photos at a time: those of the smallest training size, 256 pixels, take over 3 GB before they are encoded."""
+MOST_FEATHER = 1000.0
+"""Pixels or latent cells over which an outline is softened: the time grows with it, and no training side is over 8,192
+pixels."""
+MOST_RANK = 100_000
+"""Rank of a LoRA: LyCORIS writes 100,000 for a LoKr whose large factor is not split, and no layer is so wide."""
 _ESCAPED = {"\t": "t", "\n": "n", "\r": "r", "\b": "b", "\f": "f", "\x1b": "e"}
 """Control characters -> the letter that spells them behind a backslash in double quotes."""
 
@@ -22,6 +33,17 @@ def _of_64_bits(number: int) -> int:
     if not -_LARGEST <= number <= _LARGEST:
         raise ValueError("must be a whole number of at most 18 digits")
     return number
+
+
+def at_most(most: float) -> AfterValidator:
+    """Return what refuses a number beyond ``most``, of either sign, for ``Annotated``; help screens do not show it."""
+
+    def check(number: float) -> float:
+        if not -most <= number <= most:
+            raise ValueError(f"must be a number of at most {most:,.0f}")
+        return number
+
+    return AfterValidator(check)
 
 
 def _without_null(text: str) -> str:
@@ -37,12 +59,21 @@ def _plain_suffix(text: str) -> str:
     return f".{text}" if text.isalnum() else text
 
 
-Int = Annotated[int, Strict(), AfterValidator(_of_64_bits)]
-Number = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
+Seed = Annotated[int, Strict(), AfterValidator(_of_64_bits)]
+"""Any whole number of 64 bits."""
+Int = Annotated[int, Strict(), at_most(MOST_WHOLE)]
+Finite = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
+Number = Annotated[Finite, at_most(MOST_NUMBER)]
 Count = Annotated[Int, annotated_types.Ge(1)]
 """A whole number of at least 1."""
 Index = Annotated[Int, annotated_types.Ge(0)]
 """A whole number of at least 0."""
+BatchSize = Annotated[int, Strict(), at_most(MOST_BATCH)]
+"""Photos at a time; see :data:`MOST_BATCH`."""
+Rank = Annotated[int, Strict(), at_most(MOST_RANK)]
+"""Rank of a LoRA; see :data:`MOST_RANK`."""
+Feather = Annotated[Finite, at_most(MOST_FEATHER)]
+"""Pixels or latent cells; see :data:`MOST_FEATHER`."""
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), AfterValidator(_without_null)]
 Suffix = Annotated[Text, AfterValidator(_plain_suffix)]

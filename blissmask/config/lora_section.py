@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from blissmask.config.fields import FilePath, Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import FilePath, Int, Number, Rank, Section, Switch, Text, option
 
 _PANEL = "LoRA"
 
@@ -30,7 +30,7 @@ class LoraSection(Section):
     lokr_factor: Factor = option(
         -1, "Size of LoKr's first factor; -1 is about the square root of the layer's", panel=_PANEL, ge=-1
     )
-    network_dim: Int = option(32, "Rank of the LoRA", panel=_PANEL, first=True, ge=1)
+    network_dim: Rank = option(32, "Rank of the LoRA", panel=_PANEL, first=True, ge=1)
     network_alpha: Number | None = option(
         None, "LoRA scale is this divided by the rank", panel=_PANEL, default_text="the rank", gt=0
     )

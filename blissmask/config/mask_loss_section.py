@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
-from blissmask.config.fields import Int, Number, Section, Switch, option
+from blissmask.config.fields import Feather, Finite, Int, Number, Section, Switch, at_most, option
 
 _PANEL = "Mask loss"
 
@@ -35,6 +35,12 @@ PRESET_FIELDS = frozenset({"use_mask_loss", *(name for fields in PRESETS.values(
 """What presets decide about. A preset on the command line takes the place of all of these in the file."""
 
 
+_MOST_GAMMA = 100.0
+"""A weight of 0.99 becomes 0.37 at this, and one of 0.9 nothing: only what is fully shown is learned."""
+_MOST_BETA = 10.0
+"""An item of a tenth of the full weight then has a ten-billionth of the loss."""
+
+
 class MaskLossSection(Section):
     """[mask_loss]: how mask weights become loss weights."""
 
@@ -54,7 +60,7 @@ class MaskLossSection(Section):
         None, "Print the settings here that equal another trainer's mask loss, then stop", panel=_PANEL
     )
     # The guide uses 0.5 to 2. At 10 a body weighs 0.001, at 0.1 hair 0.89: beyond, tiers are all or nothing.
-    mask_gamma: Number = option(
+    mask_gamma: Annotated[Finite, at_most(_MOST_GAMMA)] = option(
         1.0,
         "Contrast of the weights: below 1 lifts body and hair, above 1 favours the face",
         panel=_PANEL,
@@ -99,8 +105,8 @@ class MaskLossSection(Section):
     background_weight: Number | None = option(
         None, "Mask weight of the background, instead of the cached one", panel=_PANEL, ge=0, le=1
     )
-    mask_feather: Number = option(0.0, "Soften masks by a Gaussian of this many latent cells", panel=_PANEL, ge=0)
-    mask_area_beta: Number = option(
+    mask_feather: Feather = option(0.0, "Soften masks by a Gaussian of this many latent cells", panel=_PANEL, ge=0)
+    mask_area_beta: Annotated[Finite, at_most(_MOST_BETA)] = option(
         0.0, "Multiply an item's loss by its mean loss weight to this power; 0.5 calms small masks", panel=_PANEL, ge=0
     )
     unmasked_probability: Number = option(0.0, "Share of the steps that ignore the masks", panel=_PANEL, ge=0, le=1)

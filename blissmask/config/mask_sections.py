@@ -8,7 +8,18 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator
 
 from blissmask.config import network
-from blissmask.config.fields import FilePath, Int, Number, Section, Suffix, Switch, Text, option
+from blissmask.config.fields import (
+    BatchSize,
+    Feather,
+    FilePath,
+    Int,
+    Number,
+    Section,
+    Suffix,
+    Switch,
+    Text,
+    option,
+)
 from blissmask.masks.tiers import TierTable
 
 _TIER = "Tiers"
@@ -55,7 +66,7 @@ class MasksSection(Section):
         first=True,
         metavar="PX",
     )
-    feather: Number = option(
+    feather: Feather = option(
         0.0,
         "Soften outlines over this many pixels; makes values between the tiers",
         panel="Masks",
@@ -86,7 +97,7 @@ class MasksSection(Section):
     download: Switch = network.DOWNLOAD
     device: Text = network.DEVICE
     precision: network.Precision = network.PRECISION
-    batch_size: Int = network.BATCH_SIZE
+    batch_size: BatchSize = network.BATCH_SIZE
 
     @property
     def tiers(self) -> TierTable:
@@ -157,7 +168,7 @@ class InstanceSection(Section):
     download: Switch = network.DOWNLOAD
     device: Text = network.DEVICE
     precision: network.Precision = network.PRECISION
-    batch_size: Int = network.BATCH_SIZE
+    batch_size: BatchSize = network.BATCH_SIZE
     identity_model: FilePath | None = option(
         None, "Folder of the identity's networks; the embedded one brings its own", panel="Network", metavar="FOLDER"
     )

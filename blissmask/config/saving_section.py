@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from blissmask.config.fields import DtypeName, FilePath, Int, Number, Section, Switch, Text, option
+from blissmask.config.fields import DtypeName, FilePath, Int, Number, Rank, Section, Switch, Text, option
 
 _SAVING = "Saving"
 _COMBINING = "Combining LoRA files"
@@ -95,7 +95,7 @@ class CombineSection(Section):
         lasting=False,
         default_text="1",
     )
-    rank: Int | None = option(
+    rank: Rank | None = option(
         None,
         "With --convert-lora: lower the rank of its layers to this, as close as can be; --network-dim is the rank of "
         "a training",

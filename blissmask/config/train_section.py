@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from blissmask.config.fields import Int, Number, Section, Switch, option
+from blissmask.config.fields import Int, Number, Section, Seed, Switch, option
 
 _PANEL = "Training"
 
@@ -24,7 +24,7 @@ class TrainSection(Section):
         lasting=False,
     )
     gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_PANEL, ge=1)
-    seed: Int = option(42, "Seed of everything random", panel=_PANEL, ge=0)
+    seed: Seed = option(42, "Seed of everything random", panel=_PANEL, ge=0)
     validation_split: Number = option(
         0.0,
         "Share of the items to hold out; their loss, at fixed noise, is logged as `val/loss`",

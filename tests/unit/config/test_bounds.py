@@ -1,0 +1,61 @@
+"""Every number of the configuration is bounded: what makes no sense is refused by name, before it fills the memory."""
+
+import typing
+
+import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from blissmask.config.model import Config
+
+ANY_OF_64_BITS = {
+    # Seeds are names, not amounts: programs draw them from all 64 bits.
+    "seed",
+}
+
+
+def numbers(model, where=""):
+    """Yield name, field and kind of each number in a model and in the models within."""
+    for name, field in model.model_fields.items():
+        kinds = set(leaves(field.annotation))
+        for kind in kinds:
+            if issubclass(kind, BaseModel):
+                yield from numbers(kind, f"{name}.")
+        for kind in kinds & {int, float}:
+            yield pytest.param(field, kind, id=f"{where}{name}")
+
+
+def leaves(annotation):
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        arguments = arguments[:1]
+    if isinstance(annotation, type) and not arguments:
+        yield annotation
+    for argument in arguments:
+        yield from leaves(argument)
+
+
+def refuses(field: FieldInfo, number):
+    """Return whether a field takes a number neither alone nor in a list or a pair."""
+    checked = TypeAdapter(typing.Annotated[field.annotation, field])
+    for value in (number, [number], (number, number)):
+        try:
+            checked.validate_python(value)
+        except ValidationError:
+            continue
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("field", "kind"), numbers(Config))
+def test_a_number_beyond_all_sense_is_refused(request, field, kind):
+    # A whole number may stand for a number with decimals, too.
+    huge = 2**63 - 1 if kind is int else 1e300
+    named = request.node.callspec.id.rpartition(".")[2]
+    assert refuses(field, -huge)
+    assert refuses(field, huge) is (named not in ANY_OF_64_BITS)
+
+
+def test_the_numbers_of_the_model_are_found():
+    found = {parameter.id for parameter in numbers(Config)}
+    assert {"train.seed", "mask_loss.mask_gamma", "datasets.target_frames", "combine.strength"} <= found
