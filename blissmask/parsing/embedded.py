@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.network import refuse_network_options
+from blissmask.free_memory import give_back
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes
@@ -88,6 +89,7 @@ def backend(options: MasksSection) -> PartsBackend:
 def _parse(rgb_HW3: NDArray[np.uint8]) -> Parsed:
     labels, scene = _classify(Photo(rgb_HW3))
     pixels = labels.size
+    give_back(pixels)
     fill_class_holes(labels, FACE_SKIN, max_pixels=round(FACE_HOLE * pixels))
     drop_small_parts(labels, min_pixels=round(SPECK * pixels))
     return Parsed(labels, people=len(scene.figures), faces=len(scene.faces))
@@ -98,8 +100,11 @@ def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene]:
     class_map = map_classes(photo, scene)
     photo.forget_copies()
     class_map = join_bodies(class_map, scene)
+    pixels = photo.width * photo.height
+    give_back(pixels)
     sharp = _sharpen(photo, class_map)
     del class_map
+    give_back(pixels)
     labels = np.empty((photo.height, photo.width), np.uint8)
     for top in range(0, photo.height, STRIP_ROWS):
         bottom = min(photo.height, top + STRIP_ROWS)

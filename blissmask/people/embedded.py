@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.network import refuse_network_options
+from blissmask.free_memory import give_back
 from blissmask.licence import Licence
 from blissmask.masks.components import Parts, choose_parts
 from blissmask.people.people_backend import PeopleBackend, Person
@@ -94,6 +95,7 @@ class EmbeddedPeople:
         class_map = map_classes(photo, scene)
         photo.forget_copies()
         class_map = join_bodies(class_map, scene)
+        give_back(photo.width * photo.height)
         masks = _sharp_masks(photo, class_map, ownership(scene.figures, class_map))
         found = [
             _person(figure, mask)
@@ -173,6 +175,8 @@ def _sharp_masks(photo: Photo, class_map: ClassMap, claims_Phw: NDArray[np.float
         small = _window_of(own_hw > NOTHING, margin=2 * radius + 1)
         model = None if small is None else guide.fit(own_hw, small)
         sharpened.append(None if small is None or model is None else _Sharpened(model, _in_photo(small, class_map)))
+    del guide
+    give_back(photo.width * photo.height)
     # The number after the last person's is nobody. One byte a pixel for all but the largest crowds.
     nobody = len(sharpened)
     owner_HW = np.full((photo.height, photo.width), nobody, np.min_scalar_type(nobody))

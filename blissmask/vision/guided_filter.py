@@ -76,10 +76,8 @@ class GuidedFilter:
 
     def __init__(self, guide_hw3: NDArray[np.uint8], *, radius: int) -> None:
         self._window = (2 * radius + 1, 2 * radius + 1)
-        self._channels = [
-            np.multiply(guide_hw3[..., channel], np.float32(1 / 255), dtype=np.float32) for channel in range(3)
-        ]
-        self._means = [self._mean(channel) for channel in self._channels]
+        self._guide_hw3 = guide_hw3
+        self._means = [self._mean(self._channel(channel)) for channel in range(3)]
         self._inverse = self._inverse_covariance()
 
     def fit(self, mask_hw: Plane, window: Window | None = None) -> LinearModel:
@@ -91,8 +89,7 @@ class GuidedFilter:
         means = [mean[part] for mean in self._means]
         mask_mean = self._mean(mask)
         together = [
-            self._mean(channel[part] * mask) - mean * mask_mean
-            for channel, mean in zip(self._channels, means, strict=True)
+            self._mean(self._channel(channel)[part] * mask) - mean * mask_mean for channel, mean in enumerate(means)
         ]
         # Planes go as soon as they are used: together they would take as much as a large photo.
         del mask
@@ -103,6 +100,10 @@ class GuidedFilter:
         for channel in reversed(range(3)):
             coefficients_hw4[..., channel] = self._mean(gains.pop())
         return LinearModel(coefficients_hw4, (left, top), (width, height))
+
+    def _channel(self, channel: int) -> Plane:
+        """Return red, green or blue in 0..1; made anew each time, since 8 bits take a quarter of the memory."""
+        return np.multiply(self._guide_hw3[..., channel], np.float32(1 / 255), dtype=np.float32)
 
     def _gains(self, together: list[Plane], part: tuple[slice, slice]) -> list[Plane]:
         """Return the gain of each colour in the place of its covariance with the mask."""
@@ -117,7 +118,7 @@ class GuidedFilter:
 
     def _covariance(self, first: int, second: int) -> Plane:
         means = self._means[first] * self._means[second]
-        return self._mean(self._channels[first] * self._channels[second]) - means
+        return self._mean(self._channel(first) * self._channel(second)) - means
 
     def _inverse_covariance(self) -> list[list[Plane]]:
         """Invert the 3x3 covariance of the colours at every pixel, by its cofactors.
