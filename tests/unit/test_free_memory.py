@@ -3,7 +3,7 @@
 import pytest
 
 from blissmask import free_memory
-from blissmask.free_memory import free_cpu_memory, room_in_groups, workers_for
+from blissmask.free_memory import free_cpu_memory, give_back, room_in_groups, workers_for
 
 GIB = 1 << 30
 
@@ -56,3 +56,12 @@ def test_the_memory_of_this_machine_is_found():
 )
 def test_workers_are_as_many_as_cores_and_memory_are_enough_for(cores, megapixels, free, workers):
     assert workers_for(cores, megapixels * 10**6, free * GIB) == workers
+
+
+def test_memory_is_given_back_after_large_photos_alone(monkeypatch):
+    given = []
+    monkeypatch.setattr(free_memory, "_trim", lambda: given.append)
+    give_back(512 * 512)
+    assert given == []
+    give_back(6000 * 8000)
+    assert given == [0]

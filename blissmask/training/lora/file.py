@@ -167,6 +167,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     except CacheError as error:
         if not path.exists():
             raise ModelError("there is no such LoRA file", where=[path], fix=f"paths start at {Path.cwd()}") from error
+        if isinstance(error.__cause__, OSError):
+            what = f"the LoRA file cannot be read: {error.__cause__.strerror or error.__cause__}"
+            raise ModelError(what, where=[path], fix="name the LoRA file itself, one that you may read") from error
         fix = (
             "copy it again; of a `.pt` or `.ckpt` file, which could run code while it is read, "
             "use the safetensors version"

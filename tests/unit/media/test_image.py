@@ -325,3 +325,8 @@ def test_a_jpeg_of_more_scans_than_any_encoder_writes_is_refused_by_name(tmp_pat
 @pytest.mark.parametrize("scans", [10, MAX_SCANS])
 def test_progressive_jpegs_are_read(tmp_path: Path, scans: int) -> None:
     assert read_image(progressive_jpeg(tmp_path / "a.jpg", scans)).rgb_HW3.shape == (24, 40, 3)
+
+
+def test_pieces_of_pictures_are_too_large_to_stay_with_the_process():
+    # glibc returns pieces of more than 32 MB, its DEFAULT_MMAP_THRESHOLD_MAX, to the system.
+    assert Image.core.get_block_size() > 32 << 20

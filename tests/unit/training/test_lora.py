@@ -1,10 +1,13 @@
 """LoRA layers: where they go, in which precision, and that they can be put aside."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
 
-from blissmask.errors import UsageError
+from blissmask.errors import ModelError, UsageError
+from blissmask.training.lora.file import read_lora
 from blissmask.training.lora.layers import LoraShape, adapters_off, drop_unreached, inject_lora, share_lora
 
 
@@ -134,3 +137,9 @@ def test_patterns_that_make_no_sense_are_refused(shape, message):
 def test_the_scale_is_alpha_over_rank_or_over_its_root():
     assert LoraShape(rank=16, alpha=8.0).scaling == 0.5
     assert LoraShape(rank=16, alpha=8.0, rank_stabilised=True).scaling == 2.0
+
+
+def test_a_pipe_in_the_place_of_a_lora_file_is_called_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "lora.safetensors")
+    with pytest.raises(ModelError, match="the LoRA file cannot be read: it is a pipe"):
+        read_lora(tmp_path / "lora.safetensors")
