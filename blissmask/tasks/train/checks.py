@@ -27,7 +27,7 @@ from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TIERS
 from blissmask.processes import Processes
 from blissmask.tasks.run.plan import places_of
-from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.wording import counted, verb
 from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
@@ -78,6 +78,15 @@ def refuse_missing_models(config: Config) -> None:
     family, files = load_family(config.model.arch).for_task(config.model.task or ""), model_files(config.model)
     parts = [part for part in (*family.task.latents, *family.task.text) if isinstance(part, Part)]
     parts += [expert.part for expert in wanted_experts(family.experts, config.train.expert)]
+    named = {part.field: getattr(files, part.field) for part in parts}
+    missing = [f"{field}: {path}" for field, path in named.items() if path is not None and not path.exists()]
+    if missing:
+        raise ModelError(
+            f"{counted(len(missing), 'model file')} {verb(len(missing), 'is', 'are')} not there",
+            where=missing,
+            fix="correct the paths under [model]; examples/families.md says where the files of each family are, "
+            "and `--model tiny` tries all of it out without them",
+        )
     errors: list[BlissmaskError] = []
     for part in parts:
         try:
