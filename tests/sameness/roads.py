@@ -61,6 +61,8 @@ def masks_scene(scene: Scene) -> None:
 
 def examples_scene(scene: Scene) -> None:
     """Run the commands at the head of every example's configuration, with models in miniature."""
+    from PIL import Image
+
     examples = REPOSITORY / "examples"
     files = re.compile(r"^(model|vae|text_encoder\w*|tokenizer\w*|image_encoder|dit\w*) = .*\n", re.MULTILINE)
     command = re.compile(r"^#   blissmask (.*?)(?: {5,}.*)?$", re.MULTILINE)
@@ -72,6 +74,8 @@ def examples_scene(scene: Scene) -> None:
             shutil.copy(examples / "quickstart" / "photos" / f"{name}.jpg", folder / "photos")
             write(f"{folder}/photos/{name}.txt", "Kyla")
         shutil.copy(examples / "quickstart" / "references" / "eileen.jpg", folder / "kyla.jpg")
+        with Image.open(REPOSITORY / "tests" / "photos" / "astronaut.png") as other:
+            other.convert("RGB").save(folder / "tom.jpg")
         film(folder / "clips" / "clip001.avi", folder / "photos" / "eileen-close.jpg", 20)
         write(f"{folder}/clips/clip001.txt", "Kyla walks")
         write(f"{folder}/prompts.txt", "Kyla in a garden --w 64 --h 64 --s 2\n")
