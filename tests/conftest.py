@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.builders.command import Ran, run_blissmask
+from tests.builders.warm import WarmPython
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -27,3 +29,11 @@ def blissmask(tmp_path):
         return run_blissmask(*arguments, cwd=cwd, **env)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[str]:
+    """Yield a program that stands where ``sys.executable`` would, and whose libraries are imported already."""
+    python = WarmPython()
+    yield python.executable
+    python.close()

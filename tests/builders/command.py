@@ -24,9 +24,9 @@ class Ran:
     err: str
 
 
-def run_blissmask(*arguments: object, cwd: Path, **env: str) -> Ran:
+def run_blissmask(*arguments: object, cwd: Path, python: str = sys.executable, **env: str) -> Ran:
     """Run ``blissmask`` with ``arguments`` in ``cwd``, without colours; ``env`` adds environment variables."""
-    command = [sys.executable, "-m", "blissmask", *map(str, arguments)]
+    command = [python, "-m", "blissmask", *map(str, arguments)]
     clean = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FORCE_COLOR")}
     done = subprocess.run(
         command,

@@ -29,14 +29,17 @@ LAUNCHERS = {
 
 
 def run_worker(
-    worker: str, folder: Path, argument: object, *, launcher: str = "torchrun"
+    worker: str, folder: Path, argument: object, *, launcher: str = "torchrun", python: str = sys.executable
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python code in two processes; its arguments are ``folder`` and ``argument`` as JSON."""
+    """Run Python code in two processes; its arguments are ``folder`` and ``argument`` as JSON.
+
+    ``python`` runs the launcher and the two.
+    """
     script = folder / "worker.py"
     script.write_text(worker, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, "-m", *LAUNCHERS[launcher], script, folder, json.dumps(argument)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)},
+        [python, "-m", *LAUNCHERS[launcher], script, folder, json.dumps(argument)],
+        env=launched_by(python),
         capture_output=True,
         text=True,
         timeout=300,
@@ -44,12 +47,17 @@ def run_worker(
     )
 
 
-def launch(worker: str, folder: Path, jobs: Jobs, *, launcher: str = "torchrun") -> str:
+def launched_by(python: str) -> dict[str, str]:
+    """Return the environment in which a launcher starts ``python``."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE), "PYTHON_EXEC": python}
+
+
+def launch(worker: str, folder: Path, jobs: Jobs, *, python: str, launcher: str = "torchrun") -> str:
     """Run ``worker``, Python code that does the :func:`jobs_in_turn`, in two processes, and return what they printed.
 
     What became of a job must be seen by its output: one that fails ends the launch.
     """
-    return run_worker(worker, folder, jobs, launcher=launcher).stderr
+    return run_worker(worker, folder, jobs, launcher=launcher, python=python).stderr
 
 
 def jobs_in_turn() -> Iterator[tuple[Path, str, dict[str, Any]]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from blissmask.vision import session
 from tests.builders.command import Ran, run_blissmask, run_here
+from tests.builders.remembered import remembered_networks
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 # A process of their own would spend most of its time importing torch.
@@ -22,6 +25,19 @@ class Quickstart:
 
     folder: Path
     ran: dict[str, Ran]
+
+
+@pytest.fixture(scope="session")
+def _answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("answers")
+
+
+@pytest.fixture(scope="module")
+def networks_remember(_answers: Path) -> Iterator[None]:
+    """Let the networks look at each photo once: commands of many pages and configurations run over the same ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "_session", remembered_networks(_answers))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from blissmask.media.image import read_grey, read_header
 from tests.builders.command import run_blissmask, run_here
 from tests.builders.example_configs import EXAMPLES, STARTERS, fill, fill_masks, miniature
 
+pytestmark = pytest.mark.usefixtures("networks_remember")
 CONFIGURATIONS = [EXAMPLES / "quickstart" / "blissmask.toml", *sorted(STARTERS.glob("*.toml"))]
 COMPLETE = sorted(path.name for path in STARTERS.glob("*.toml"))
 RUN_ELSEWHERE = ("two-people.toml",)
@@ -73,9 +74,9 @@ def test_quickstart_goes_the_whole_road(quickstart):
 
 
 @pytest.mark.slow
-def test_second_quickstart_run_has_nothing_left_to_do(quickstart):
+def test_second_quickstart_run_has_nothing_left_to_do(quickstart, warm_python):
     for command in ("masks", "instance", "apply", "to-alpha", "cache"):
-        document = json.loads(run_blissmask(command, "--json", cwd=quickstart.folder).out)
+        document = json.loads(run_blissmask(command, "--json", cwd=quickstart.folder, python=warm_python).out)
         assert (document["written"], document["failed"]) == (0, []), command
     assert document["mask_sources"] == {"alpha": 3, "file": 0, "full": 0}
 

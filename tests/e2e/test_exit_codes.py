@@ -5,7 +5,7 @@ import json
 import pytest
 
 from blissmask.storage.lock import writing_to
-from tests.builders.command import run_here
+from tests.builders.command import run_blissmask, run_here
 from tests.builders.families import CACHE_SUFFIX, TWO_EXPERTS
 from tests.builders.pictures import mask_folder, photo_folder
 
@@ -35,7 +35,10 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_three_lines_work_as_typed(folder, blissmask):
+def test_three_lines_work_as_typed(folder, warm_python):
+    def blissmask(*arguments):
+        return run_blissmask(*arguments, cwd=folder, python=warm_python)
+
     (folder / "ds.toml").write_text(CONFIG)
     cached = blissmask("cache", "--config", "ds.toml", "--arch", TWO_EXPERTS)
     assert cached.code == 0, cached.err

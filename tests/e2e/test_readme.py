@@ -60,7 +60,7 @@ MINIATURES = {
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+def ran(tmp_path_factory: pytest.TempPathFactory, networks_remember: None) -> dict[str, Ran]:
     """Run the README's commands in its order, in a folder that has what they name."""
     folder = tmp_path_factory.mktemp("readme")
     fill(folder)

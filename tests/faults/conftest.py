@@ -13,9 +13,9 @@ IN_NAME_SPACES = ("unshare", "-rm")
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
+def forks(warm_python: str) -> Iterator[Forks]:
     """Yield a started process that runs subcommands in forks of itself."""
-    started = Forks()
+    started = Forks(python=warm_python)
     yield started
     started.close()
 

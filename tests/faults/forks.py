@@ -6,18 +6,13 @@ computed nothing.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import json
 import os
-import pickle
-import pkgutil
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
 
+from tests.builders.remembered import remembered_networks
+from tests.builders.warm import import_everything
 from tests.faults.injected import STRUCK, Fault, arm
 
 HOUSE = Path(__file__).parents[2]
@@ -52,12 +48,13 @@ class Forks:
 
     Args:
         inside: a command that starts another, e.g. in name spaces of its own.
+        python: starts the process; a warm one saves it the imports.
     """
 
-    def __init__(self, *inside: str) -> None:
+    def __init__(self, *inside: str, python: str = sys.executable) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
         self._process = subprocess.Popen(
-            [*inside, sys.executable, "-m", "tests.faults.forks"],
+            [*inside, python, "-m", "tests.faults.forks"],
             cwd=HOUSE,
             env=environment,
             stdin=subprocess.PIPE,
@@ -156,46 +153,13 @@ class Running:
         return (self.folder / f"{self.name}.{stream}").read_text(encoding="utf-8", errors="surrogateescape")
 
 
-class _Remembering:
-    """A network that looks at one input once: what it said is kept in a folder, for the runs that are forked later.
-
-    Hundreds of runs look at the same photo, and the networks take most of their time; the files fail around them.
-    """
-
-    def __init__(self, session: Any, folder: Path) -> None:
-        self._session, self._folder = session, folder
-        self.get_inputs = session.get_inputs
-
-    def run(self, names: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        (array,) = inputs.values()
-        seen = hashlib.sha256(f"{id(self)} {array.shape}".encode() + array.tobytes()).hexdigest()
-        kept = self._folder / seen
-        if kept.exists():
-            return pickle.loads(kept.read_bytes())
-        said = self._session.run(names, inputs)
-        part = self._folder / f"{seen}-{os.getpid()}-{threading.get_ident()}"
-        part.write_bytes(pickle.dumps(said))
-        part.replace(kept)
-        return said
-
-
 def _serve() -> None:
-    import blissmask
     from blissmask.vision import session
 
-    for module in pkgutil.walk_packages(blissmask.__path__, "blissmask."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-    # What is imported late, when a model is built.
-    for late in ("peft", "torch.utils.tensorboard", "transformers.optimization"):
-        importlib.import_module(late)
-    from diffusers import AutoencoderKLWan, WanTransformer3DModel  # noqa: F401
-    from transformers import UMT5EncoderModel  # noqa: F401
-
+    import_everything()
     answers = Path(tempfile.mkdtemp(prefix="answers-"))
     # Of one thread, so a fork of the process that opened it can run it.
-    opened = {network: _Remembering(session._session(network), answers) for network in session.WEIGHTS_SHA256}
-    session._session = opened.__getitem__
+    session._session = remembered_networks(answers)
     print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)

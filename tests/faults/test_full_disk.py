@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,11 @@ from tests.faults.scenes import SCENES, leftovers
 
 # Of the MiB 8 KiB stay free, so that the lock fits and the outputs do not.
 FILL = "mkdir -p out; mount -t tmpfs -o size=1m none out; head -c 1040384 /dev/zero > out/filler"
+LIMITED = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+runpy.run_module("blissmask", run_name="__main__")
+"""
 COMMANDS = sorted({*SCENES} - {"train"})
 
 
@@ -30,10 +34,10 @@ def test_full_disk_is_told_and_nothing_is_torn(tmp_path: Path, mounting: Forks, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_files_that_may_not_grow_are_told_like_a_full_disk(tmp_path: Path, command: str) -> None:
+def test_files_that_may_not_grow_are_told_like_a_full_disk(tmp_path: Path, warm_python: str, command: str) -> None:
     scene = SCENES[command](tmp_path)
     ran = subprocess.run(
-        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "blissmask", *scene.arguments],
+        [warm_python, "-c", LIMITED, *scene.arguments],
         cwd=tmp_path,
         env={**os.environ, "NO_COLOR": "1"},
         capture_output=True,

@@ -3,7 +3,6 @@
 import gc
 import json
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -53,10 +52,10 @@ WATCHED = textwrap.dedent(
 )
 
 
-def watch(plan: str, run: str, sections: dict[str, object], *, every: int) -> np.ndarray:
+def watch(python: str, plan: str, run: str, sections: dict[str, object], *, every: int) -> np.ndarray:
     """Return (sample, 3) resident bytes, open files and threads of a run, after its first third."""
     modules = [f"blissmask.tasks.{name}" for name in (plan, run)]
-    command = [sys.executable, "-c", WATCHED, *modules, json.dumps(sections, default=str), str(every)]
+    command = [python, "-c", WATCHED, *modules, json.dumps(sections, default=str), str(every)]
     printed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert printed.returncode == 0, printed.stderr
     samples = np.array(json.loads(printed.stdout.splitlines()[-1]))
@@ -71,7 +70,7 @@ def assert_steady(samples: np.ndarray, *, every: int, bytes_each: int) -> None:
 
 
 @pytest.mark.slow
-def test_thousands_of_items_leave_memory_files_and_threads_as_they_were(tmp_path: Path) -> None:
+def test_thousands_of_items_leave_memory_files_and_threads_as_they_were(tmp_path: Path, warm_python: str) -> None:
     weighted = save(tmp_path / "weighted.png", tier_mask(SIZE_WH)).read_bytes()
     subject = save(tmp_path / "subject.png", half_mask(SIZE_WH)).read_bytes()
     for folder, content in (("masks", weighted), ("subjects", subject)):
@@ -83,13 +82,13 @@ def test_thousands_of_items_leave_memory_files_and_threads_as_they_were(tmp_path
         "instance_masks": tmp_path / "subjects",
         "output": tmp_path / "out",
     }
-    samples = watch("apply.plan", "apply.run", {"apply": section}, every=500)
+    samples = watch(warm_python, "apply.plan", "apply.run", {"apply": section}, every=500)
     assert len(samples) > ITEMS // 500 // 2
     assert_steady(samples, every=500, bytes_each=BYTES_PER_ITEM)
 
 
 @pytest.mark.slow
-def test_hundreds_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path: Path) -> None:
+def test_hundreds_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path: Path, warm_python: str) -> None:
     write_masked_set(tmp_path / "cache")
     sections = {
         "model": {"arch": PLAIN, "model": "tiny", "device": "cpu"},
@@ -99,7 +98,7 @@ def test_hundreds_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path:
         "saving": {"output_dir": tmp_path / "out", "save_every_n_steps": 20},
         "mask_loss": {"use_mask_loss": True},
     }
-    samples = watch("train.plan", "train.train_lora", sections, every=10)
+    samples = watch(warm_python, "train.plan", "train.train_lora", sections, every=10)
     assert_steady(samples, every=10, bytes_each=BYTES_PER_STEP)
 
 

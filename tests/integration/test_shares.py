@@ -1,15 +1,13 @@
 """The commands that write masks share their items among processes as `cache` does, and count each exactly once."""
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
 
 from tests.builders.command import run_blissmask
 from tests.builders.pictures import mask_folder, photo_folder
-from tests.builders.torchrun import HOUSE, LAUNCHERS
+from tests.builders.torchrun import LAUNCHERS, launched_by
 
 NAMES = [f"{number}.png" for number in range(5)]
 ARGUMENTS = ("to-alpha", "--image-directory", "photos", "--mask-directory", "masks", "--output-directory", "out")
@@ -37,15 +35,15 @@ def test_processes_of_a_job_array_do_all_items_once_and_each_counts_its_own(fold
 
 
 @pytest.mark.slow
-def test_under_torchrun_the_first_process_counts_what_all_did(folder):
+def test_under_torchrun_the_first_process_counts_what_all_did(folder, warm_python):
     # It fails in the run and not in the plan, which reads headers only.
     whole = (folder / "photos" / "3.png").read_bytes()
     (folder / "photos" / "3.png").write_bytes(whole[:-40])
-    command = [sys.executable, "-m", *LAUNCHERS["torchrun"], "-m", "blissmask", *ARGUMENTS, "--json"]
+    command = [warm_python, "-m", *LAUNCHERS["torchrun"], "-m", "blissmask", *ARGUMENTS, "--json"]
     ran = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HOUSE)},
+        env=launched_by(warm_python),
         capture_output=True,
         text=True,
         timeout=300,

@@ -134,7 +134,7 @@ class Launched:
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory):
+def launched(tmp_path_factory, warm_python):
     """Two processes that train on eight items whose masks have very different masses, one of them empty."""
     folder = tmp_path_factory.mktemp("processes")
     shares = stripes(1, 4, 4)
@@ -149,7 +149,7 @@ def launched(tmp_path_factory):
         name: {**(previews(folder) if name.startswith("previews") else sets_of(folder, name)), **options}
         for name, options in JOBS.items()
     }
-    return Launched(folder, launch(WORKER, folder, jobs))
+    return Launched(folder, launch(WORKER, folder, jobs, python=warm_python))
 
 
 @pytest.fixture
@@ -186,10 +186,10 @@ def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(launch
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-10)
 
 
-def test_accelerate_launch_trains_as_torchrun_does(launched, tmp_path):
+def test_accelerate_launch_trains_as_torchrun_does(launched, tmp_path, warm_python):
     jobs = {"two-global": JOBS["two-global"]}
     shutil.copytree(launched.folder / "cache", tmp_path / "cache")
-    said = launch(WORKER, tmp_path, jobs, launcher="accelerate")
+    said = launch(WORKER, tmp_path, jobs, python=warm_python, launcher="accelerate")
     (theirs, _), (ours, _) = outcome(launched.folder / "two-global"), outcome(tmp_path / "two-global")
     assert all(torch.equal(ours[key], value) for key, value in theirs.items()), said
 
