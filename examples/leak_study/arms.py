@@ -58,13 +58,10 @@ SAVED_PICTURES = 8
 """Pictures of each kind that a run keeps for the figures."""
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "lora": {"network_dim": 8},
-    "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.0},
+    "optimizer": {"weight_decay": 0.0},
     "timesteps": {"timestep_sampling": "sigmoid", "sigmoid_scale": 1.2},
 }
-"""Section -> keys, the same for all arms.
-
-The learning rate is high: strong adapters show in minutes what weak ones show in hours.
-"""
+"""Section -> keys, the same for all arms."""
 TIER_TABLE = TierTable()
 
 
@@ -172,6 +169,7 @@ class Effort:
 
     Attributes:
         steps: optimiser steps.
+        rate: the learning rate. It is high: strong adapters show in minutes what weak ones show in hours.
         looks: steps after which a few pictures are measured.
         pictures: number of pictures drawn at the end with the trigger and another place; half as many are drawn with
             the trigger alone and of other people.
@@ -179,6 +177,7 @@ class Effort:
     """
 
     steps: int = 200
+    rate: float = 1e-3
     looks: tuple[int, ...] = (50, 100)
     pictures: int = 48
     looks_at_others: bool = False
@@ -206,8 +205,8 @@ def run_arm(name: str, draw: Draw, base: Path, codec: Codec, effort: Effort) -> 
     config = Config.model_validate(
         {
             **SETTINGS,
+            "optimizer": {**SETTINGS["optimizer"], "learning_rate": effort.rate, "ema_decay": arm.ema_decay},
             "mask_loss": arm.mask_loss,
-            "optimizer": {**SETTINGS["optimizer"], "ema_decay": arm.ema_decay},
             "train": {"seed": draw.number, "max_train_steps": effort.steps},
         }
     )
