@@ -173,7 +173,7 @@ def _draw_lines(
             radius = (DOT_RADIUS if line.dots else line.width) * _FINE
             for x, y in path:
                 pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=line.colour)
-    canvas.paste(fine.resize((width, height), Image.Resampling.BOX), (left, upper))
+    canvas.paste(fine.reduce(_FINE), (left, upper))
 
 
 def thinned(points: Points, across: Scale) -> Points:
