@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,18 @@ def _garbage_is_only_what_the_module_leaves() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def packages_aside(monkeypatch):
+    """Let the tests find what tests/aside.txt installs."""
+    monkeypatch.syspath_prepend(Path(sys.prefix) / "aside")
+
+
+@pytest.fixture
+def bitsandbytes(packages_aside):
+    """Return the package that keeps weights in 4 bits."""
+    return pytest.importorskip("bitsandbytes")
 
 
 @pytest.fixture

@@ -33,6 +33,12 @@ class MemorySection(Section):
         panel=_PANEL,
     )
     fp8_base: Switch = option(False, "Keep the frozen weights in float8 (e4m3) with a scale per output", panel=_PANEL)
+    nf4_base: Switch = option(
+        False,
+        "Keep the frozen weights in 4 bits (NF4), one scale per 64 weights: a good quarter of bfloat16, coarser than "
+        "int8; needs `blissmask[nf4]`",
+        panel=_PANEL,
+    )
     blocks_to_swap: Int = option(
         0,
         "Blocks whose frozen weights rest in CPU memory and come to the GPU when they run; "

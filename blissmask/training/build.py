@@ -24,7 +24,7 @@ from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.memory.blocks import compile_blocks, shard_base
 from blissmask.training.memory.offload import BlockSwap, swap_blocks
 from blissmask.training.memory.options import MemoryOptions
-from blissmask.training.memory.quantised import FLOAT8, INT8, quantise_blocks
+from blissmask.training.memory.quantised import FLOAT8, INT8, NF4, quantise_blocks
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions, build_optimizer, build_scheduler
 from blissmask.training.step import noise_batch
 from blissmask.training.timesteps import NoiseOptions, expert_noise
@@ -188,6 +188,8 @@ def _keep_small(denoiser: Denoiser, memory: MemoryOptions, device: torch.device)
 def _storage(memory: MemoryOptions) -> torch.dtype | None:
     if memory.fp8_base:
         return FLOAT8
+    if memory.nf4_base:
+        return NF4
     return INT8 if memory.int8_base else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import resource
 import statistics
 import time
@@ -84,6 +85,8 @@ def large_model(where: Place) -> Iterator[Figure]:
         "int8, checkpointing": {"int8_base": True, **CHECKPOINTS},
         "half of the blocks swapped": {"blocks_to_swap": model.swapped, **CHECKPOINTS},
     }
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        photos["4 bits, checkpointing"] = {"nf4_base": True, **CHECKPOINTS}
     if not where.rehearses:
         photos["checkpointing"] = CHECKPOINTS
     yield from _cases(where, LARGE, "photo", photos)

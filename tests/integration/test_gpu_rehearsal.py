@@ -20,7 +20,9 @@ def run(monkeypatch, *arguments):
 @pytest.mark.slow
 # PyTorch's compiler looks at gradients of what is no leaf; see the tests of compiled blocks.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-def test_every_measurement_runs_in_miniature_and_is_in_the_table_and_the_file(tmp_path, monkeypatch, capsys):
+def test_every_measurement_runs_in_miniature_and_is_in_the_table_and_the_file(
+    tmp_path, monkeypatch, capsys, bitsandbytes
+):
     # The least that has a step between the first and the last.
     monkeypatch.setattr(steps, "STEPS", 4)
     assert run(monkeypatch, "--only", *MEASURED, "--json", str(tmp_path / "gpu.json")) == 0
@@ -44,7 +46,7 @@ def test_what_breaks_is_told_and_the_rest_is_measured(tmp_path, monkeypatch):
 
     monkeypatch.setattr(steps.train_lora, "run", fail_first)
     assert run(monkeypatch, "--only", "large", "--json", str(tmp_path / "gpu.json")) == 1
-    first, second = json.loads((tmp_path / "gpu.json").read_text())["figures"]
+    first, second, *_ = json.loads((tmp_path / "gpu.json").read_text())["figures"]
     assert (first["failed"], first["result"]) == (True, "ValueError: broken")
     assert not second["failed"]
 

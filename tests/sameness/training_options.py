@@ -31,6 +31,7 @@ TRAINING_OPTIONS = {
     "checkpointing": "--gradient-checkpointing --blocks-to-swap 1",
     "int8": "--int8-base",
     "fp8": "--fp8-base",
+    "nf4": "--nf4-base",
     "bfloat16": "--dit-dtype bfloat16 --save-precision bfloat16",
     "half-file": "--save-precision float16 --no-metadata",
     "memory-auto": "--memory auto",

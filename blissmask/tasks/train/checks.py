@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.saving_section import CombineSection
 from blissmask.dataset.captions import class_words, other_orders, without_trigger
-from blissmask.errors import BlissmaskError, CacheError, Hint, ModelError, Problem, UsageError
+from blissmask.errors import BlissmaskError, CacheError, Hint, MissingPackageError, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.families.files.part import Part
@@ -300,10 +301,15 @@ def _refuse_combining(section: CombineSection) -> None:
 
 def _check_memory_options(memory: MemorySection, processes: Processes) -> None:
     """Raise UsageError when options exclude each other."""
-    if memory.fp8_base and memory.int8_base:
+    bases = [name for name in ("int8_base", "fp8_base", "nf4_base") if getattr(memory, name)]
+    if len(bases) > 1:
         raise UsageError(
-            "`fp8_base` and `int8_base` are two ways to keep the same weights",
-            fix="leave one of the two out; int8 is closer",
+            f"`{bases[0]}` and `{bases[1]}` are two ways to keep the same weights",
+            fix="leave one of the two out; int8 is closest",
+        )
+    if memory.nf4_base and importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingPackageError(
+            "`nf4_base` needs the package `bitsandbytes`", fix="install it: `pip install 'blissmask[nf4]'`"
         )
     if memory.blocks_to_swap and not memory.gradient_checkpointing:
         raise UsageError(

@@ -225,6 +225,7 @@ def memory_options(section: MemorySection) -> MemoryOptions:
         offload_inactive_dit=section.offload_inactive_dit,
         int8_base=section.int8_base,
         fp8_base=section.fp8_base,
+        nf4_base=section.nf4_base,
         blocks_to_swap=section.blocks_to_swap,
         fsdp=section.fsdp,
         compile_backend=section.compile_backend if section.compile else None,

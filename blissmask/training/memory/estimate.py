@@ -17,6 +17,7 @@ from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.offload import MOST_PRESENT
 from blissmask.training.memory.options import MemoryOptions
+from blissmask.training.memory.quantised import NF4_BLOCK
 
 _BLOCK = re.compile(r"(?:model\.|diffusion_model\.)*((?:\w*blocks|layers|\w+_refiner)\.\d+)\.")
 """A repeated block at the top of a model, by the names of its tensors, in any published layout of any family.
@@ -174,7 +175,7 @@ def resting_bytes(
     # What takes turns keeps a copy; see `offload`.
     keeps_copies = options.offload_inactive_dit or bool(frozen_experts)
     resting = sum(whole) if keeps_copies else sum(_swapped(size, options, load) for size in trained)
-    passes_through = bool(options.blocks_to_swap or options.fsdp or options.int8_base or options.fp8_base)
+    passes_through = bool(options.blocks_to_swap or options.fsdp or options.rounds_base)
     unrounded = max(
         (size.block_weights + size.other_weights) * load.weight_bytes for size in (*trained, *frozen_experts)
     )
@@ -182,22 +183,25 @@ def resting_bytes(
 
 
 def _frozen(size: ModelSize, options: MemoryOptions, load: Load) -> int:
-    return size.block_weights * _block_weight_bytes(options, load) + size.other_weights * load.weight_bytes
+    return _block_bytes(size, options, load) + size.other_weights * load.weight_bytes
 
 
 def _swapped(size: ModelSize, options: MemoryOptions, load: Load) -> int:
     """Return the bytes of the blocks that rest in CPU memory."""
     swapped = min(options.blocks_to_swap, size.blocks)
-    return size.block_weights * _block_weight_bytes(options, load) * swapped // max(1, size.blocks)
+    return _block_bytes(size, options, load) * swapped // max(1, size.blocks)
 
 
-def _block_weight_bytes(options: MemoryOptions, load: Load) -> int:
-    return 1 if options.fp8_base or options.int8_base else load.weight_bytes
+def _block_bytes(size: ModelSize, options: MemoryOptions, load: Load) -> int:
+    """Return the bytes of the frozen weights of all blocks."""
+    if options.nf4_base:
+        return size.block_weights // 2 + size.block_weights * load.weight_bytes // NF4_BLOCK
+    return size.block_weights * (1 if options.rounds_base else load.weight_bytes)
 
 
 def _on_device(size: ModelSize, options: MemoryOptions, load: Load) -> int:
     """Return the bytes of frozen weights that are on the device at a time."""
-    block_bytes = size.block_weights * _block_weight_bytes(options, load)
+    block_bytes = _block_bytes(size, options, load)
     if options.blocks_to_swap and size.blocks and load.on_gpu:
         block_bytes = block_bytes * min(size.blocks, size.blocks - options.blocks_to_swap + MOST_PRESENT) // size.blocks
     if options.fsdp and size.blocks:
@@ -226,7 +230,7 @@ def choose_options(
 
     In this order, from no cost to the most: as given; checkpointing (slower, exact); experts that take turns on the
     device (slower, exact); half of the blocks swapped (slower, exact); int8 (rounds the frozen weights); int8 with as
-    many blocks swapped as it takes. What the user gave stays, float8 too.
+    many blocks swapped as it takes. What the user gave stays, float8 and NF4 too.
     """
     options = given
     for options in _from_mild_to_costly(sizes, given, load):
@@ -245,6 +249,6 @@ def _from_mild_to_costly(sizes: Sequence[ModelSize], given: MemoryOptions, load:
     most = min(size.blocks for size in sizes) - 1 if load.on_gpu and given.compile_backend is None else 0
     exact = range(given.blocks_to_swap + 1, most // 2 + 1)
     yield from (replace(mild, blocks_to_swap=count) for count in exact)
-    rounded = replace(mild, int8_base=not given.fp8_base)
+    rounded = replace(mild, int8_base=given.int8_base or not given.rounds_base)
     yield rounded
     yield from (replace(rounded, blocks_to_swap=count) for count in range(given.blocks_to_swap + 1, most + 1))

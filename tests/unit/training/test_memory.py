@@ -67,6 +67,14 @@ def test_float8_that_the_user_gave_stays_float8():
     assert not options.int8_base
 
 
+def test_nf4_that_the_user_gave_stays_and_takes_a_good_quarter_of_bfloat16():
+    options, fits = choose_options([SIZE], MemoryOptions(nf4_base=True), LOAD, free=int(15.5 * GIB))
+    assert fits
+    assert (options.nf4_base, options.int8_base, options.blocks_to_swap) == (True, False, 0)
+    weights = forecast([SIZE], options, LOAD).weights - 2 * SIZE.other_weights
+    assert weights == SIZE.block_weights * (4 + 16 / 64) / 8
+
+
 def test_what_cannot_fit_is_said():
     _, fits = choose_options([SIZE], GIVEN, LOAD, free=GIB)
     assert not fits

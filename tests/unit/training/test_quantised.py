@@ -1,4 +1,4 @@
-"""Frozen weights in 8 bits: how far they are off, what trains, and what the backward pass keeps."""
+"""Frozen weights in 8 and 4 bits: how far they are off, what trains, and what the backward pass keeps."""
 
 import pytest
 import torch
@@ -6,7 +6,15 @@ from torch import nn
 
 from blissmask.errors import ModelError
 from blissmask.training.lora.layers import LoraShape, inject_lora
-from blissmask.training.memory.quantised import FLOAT8, INT8, QuantisedLinear, dequantise, quantise, quantise_blocks
+from blissmask.training.memory.quantised import (
+    FLOAT8,
+    INT8,
+    NF4,
+    QuantisedLinear,
+    dequantise,
+    quantise,
+    quantise_blocks,
+)
 from tests.builders.training import seeded
 
 CPU = torch.device("cpu")
@@ -54,6 +62,20 @@ def test_bfloat16_weights_lose_nothing_to_the_rounding_of_their_scale(storage):
     assert error < 1.1 * least
 
 
+@pytest.mark.parametrize("shape", [(64, 96), (3, 34)], ids=["blocks across outputs", "a last block that is not full"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nf4_is_off_by_half_the_gap_of_its_levels_at_most(bitsandbytes, shape, dtype):
+    weight = (seeded(*shape) * 0.02).to(dtype)
+    stored, scale = quantise(weight, NF4)
+    kept = dequantise(stored, scale)
+    assert (stored.shape, stored.dtype, kept.shape, kept.dtype) == ((shape[0], shape[1] // 2), NF4, shape, dtype)
+    blocks = zip((kept - weight).flatten().float().split(64), weight.flatten().float().split(64), strict=True)
+    # The widest gap is that of the lowest two levels, -1 and -0.6962.
+    assert all(off.abs().max() <= 0.153 * block.abs().max() for off, block in blocks)
+    # Of normal weights: QLoRA's levels are their quantiles.
+    assert shape != (64, 96) or (kept - weight).norm() < 0.1 * weight.norm()
+
+
 @pytest.mark.parametrize("storage", [INT8, FLOAT8])
 def test_outputs_without_weights_stay_zero_and_the_largest_weight_stays_finite(storage):
     weight = torch.stack([torch.zeros(4), torch.tensor([1e30, -1e30, 0.0, 0.0])])
@@ -81,6 +103,25 @@ def test_between_the_passes_a_weight_is_kept_in_8_bits_only(storage):
     assert sorted(tensor.numel() * tensor.element_size() for tensor in saved) == [64 * 4, 64 * 64]
 
 
+def test_nf4_computes_with_the_rounded_weight_and_keeps_4_bits_between_the_passes(bitsandbytes):
+    layer, inputs = QuantisedLinear(nn.Linear(64, 64).requires_grad_(False), NF4), seeded(2, 64).requires_grad_()
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+        result = layer(inputs)
+    assert sorted(tensor.numel() * tensor.element_size() for tensor in saved) == [64 * 4, 64 * 64 // 2]
+    result.sum().backward()
+    assert torch.equal(result, nn.functional.linear(inputs, layer.weight, layer.bias))
+    assert torch.equal(inputs.grad, torch.ones(2, 64) @ layer.weight)
+
+
+def test_a_layer_whose_weights_do_not_pair_up_stays_whole_in_nf4(bitsandbytes):
+    toy = Toy()
+    toy.module.blocks[0].other[0] = nn.Linear(7, 8)
+    quantise_blocks(toy, NF4, device=CPU)
+    assert type(toy.module.blocks[0].other[0]) is nn.Linear
+    assert type(toy.module.blocks[1].other[0]) is QuantisedLinear
+
+
 def test_only_the_frozen_layers_of_the_blocks_are_rounded_and_only_the_lora_trains():
     toy = Toy()
     lora = inject_lora(toy, LoraShape(rank=2, alpha=2.0), seed=0)
@@ -94,9 +135,10 @@ def test_only_the_frozen_layers_of_the_blocks_are_rounded_and_only_the_lora_trai
     assert trained == {name for name, _ in lora.named_parameters()}
 
 
-def test_a_weight_that_is_not_finite_is_named_and_not_rounded_to_something():
+@pytest.mark.parametrize("storage", [INT8, FLOAT8, NF4])
+def test_a_weight_that_is_not_finite_is_named_and_not_rounded_to_something(bitsandbytes, storage):
     toy = Toy()
     with torch.no_grad():
         toy.module.blocks[1].other[0].weight[2, 3] = float("nan")
     with pytest.raises(ModelError, match=r"`blocks\.1\.other\.0\.weight` holds NaN or infinity"):
-        quantise_blocks(toy, INT8, device=CPU)
+        quantise_blocks(toy, storage, device=CPU)

@@ -226,7 +226,7 @@ def _savings(config: Config, batch_size: int) -> list[str]:
         savings.append("`--gradient-checkpointing`")
     if config.train.expert == "both" and not memory.offload_inactive_dit:
         savings.append("`--offload-inactive-dit`")
-    if not (memory.int8_base or memory.fp8_base):
+    if not memory_options(memory).rounds_base:
         savings.append("`--int8-base`")
     if not memory.blocks_to_swap:
         savings.append("`--blocks-to-swap N`")

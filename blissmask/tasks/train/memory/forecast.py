@@ -139,6 +139,7 @@ def _picked(options: MemoryOptions) -> str:
         "experts in turn": options.offload_inactive_dit,
         "int8": options.int8_base,
         "float8": options.fp8_base,
+        "4 bits": options.nf4_base,
         f"swap {options.blocks_to_swap}": options.blocks_to_swap,
     }
     return ", ".join(word for word, is_on in words.items() if is_on) or "nothing is needed"

@@ -1,6 +1,7 @@
 """Memory options change where weights are and how blocks run, never what is trained."""
 
 import dataclasses
+import importlib.util
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from torch._inductor import config as inductor
 
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
-from blissmask.errors import MachineError, ModelError, UsageError
+from blissmask.errors import MachineError, MissingPackageError, ModelError, UsageError
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import read_items, train_lora
 from blissmask.tasks.train.memory import fit_memory as train_memory
@@ -60,6 +61,7 @@ def same(first, second):
         {},
         {"fp8_base": True},
         {"int8_base": True, "use_dora": True},
+        {"nf4_base": True, "dit_dtype": "bfloat16"},
         {
             "arch": TWO_EXPERTS,
             "expert": "both",
@@ -69,7 +71,7 @@ def same(first, second):
         },
     ],
 )
-def test_swapped_blocks_train_the_same_bytes(cache, tmp_path, extra):
+def test_swapped_blocks_train_the_same_bytes(cache, tmp_path, bitsandbytes, extra):
     plain = train(cache, tmp_path / "plain", gradient_checkpointing=True, **extra)
     swapped = train(cache, tmp_path / "swapped", gradient_checkpointing=True, blocks_to_swap=1, **extra)
     assert same(plain, swapped)
@@ -153,6 +155,7 @@ def test_inductor_without_a_compiler_is_told_before_the_first_step(cache, tmp_pa
         ),
         ({"fsdp": True, "offload_inactive_dit": True}, "`offload_inactive_dit` moves them"),
         ({"fp8_base": True, "int8_base": True}, "two ways to keep the same weights"),
+        ({"fp8_base": True, "nf4_base": True}, "two ways to keep the same weights"),
         ({"compile": True, "compile_backend": "gcc"}, "there is no compiler `gcc`"),
     ],
 )
@@ -192,6 +195,16 @@ def test_plan_tells_the_memory_of_a_model_file(cache, tmp_path):
     rows = dict(plan.tables[0].rows)
     assert rows["memory, estimated"] == "1.0 GiB"
     assert rows["  of it"].endswith("activations 0.0 GiB, libraries 1.0 GiB")
+
+
+def test_nf4_without_its_package_is_refused_with_the_line_that_installs_it(cache, tmp_path, monkeypatch):
+    genuine = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else genuine(name)
+    )
+    with pytest.raises(MissingPackageError) as caught:
+        plan_training(train_config(cache, tmp_path / "out", nf4_base=True))
+    assert "pip install 'blissmask[nf4]'" in str(caught.value.as_one().fix)
 
 
 def test_memory_auto_picks_by_what_is_free_and_says_so(cache, tmp_path, monkeypatch):

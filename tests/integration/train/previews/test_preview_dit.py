@@ -56,11 +56,11 @@ def drawn(folder, step):
         {"gradient_checkpointing": True, "blocks_to_swap": 1},
         {"int8_base": True},
         {"network_dropout": 0.5},
-        {"network_type": "lokr"},
+        {"network_type": "lokr", "nf4_base": True},
     ],
     ids=lambda options: "_".join(options) or "plain",
 )
-def test_the_other_model_draws_and_training_stays_the_same_to_the_bit(cache, tmp_path, drawing, options):
+def test_the_other_model_draws_and_training_stays_the_same_to_the_bit(cache, tmp_path, drawing, bitsandbytes, options):
     _, recorder = run(train_config(cache, tmp_path / "out", **drawing, **options))
     assert not recorder.of(Warned)
     usual = {**drawing, "preview_dit": None}

@@ -1,8 +1,6 @@
 """Every optimiser trains, and a run that was stopped ends with the weights of one that was not, whatever the optimiser remembers."""
 
 import importlib
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,10 +21,7 @@ OPTIMISERS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def packages_aside(monkeypatch):
-    """Let the tests find what tests/aside.txt installs."""
-    monkeypatch.syspath_prepend(Path(sys.prefix) / "aside")
+pytestmark = pytest.mark.usefixtures("packages_aside")
 
 
 @pytest.fixture
