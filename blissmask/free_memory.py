@@ -11,11 +11,11 @@ from pathlib import Path
 
 from blissmask.processes import this_process
 
-BYTES_PER_PIXEL = 11
+BYTES_PER_PIXEL = 9
 """Memory that a worker needs for each pixel of the photo in its hands.
 
-Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `instance` and of `masks` adds 524
-and 509 MB, one of `to-alpha` and of `cache` 402 and 251 MB.
+Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 413
+and 376 MB, one of `to-alpha` and of `cache` 407 and 160 MB.
 """
 _SHARE = 0.8
 """Share of the free memory that workers may take: the rest is for networks, results that wait, and other programs."""
