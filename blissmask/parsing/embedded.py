@@ -24,6 +24,7 @@ from blissmask.vision.class_map import ClassMap, map_classes
 from blissmask.vision.cores import side_by_side
 from blissmask.vision.evidence import join_bodies
 from blissmask.vision.guided_filter import GuidedFilter, LinearModel
+from blissmask.vision.in_front import share_in_front
 from blissmask.vision.photo import Photo, Window, paste
 from blissmask.vision.scene import NETWORKS, Scene, scene_of
 from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
@@ -87,29 +88,32 @@ def backend(options: MasksSection) -> PartsBackend:
 
 
 def _parse(rgb_HW3: NDArray[np.uint8]) -> Parsed:
-    labels, scene = _classify(Photo(rgb_HW3))
+    labels, scene, in_front = _classify(Photo(rgb_HW3))
     pixels = labels.size
     give_back(pixels)
     fill_class_holes(labels, FACE_SKIN, max_pixels=round(FACE_HOLE * pixels))
     drop_small_parts(labels, min_pixels=round(SPECK * pixels))
-    return Parsed(labels, people=len(scene.figures), faces=len(scene.faces))
+    return Parsed(labels, people=len(scene.figures), faces=len(scene.faces), in_front=in_front)
 
 
-def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene]:
+def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene, float]:
+    """Return the class of every pixel, who is in the photo, and the share of it that may be in front of a body."""
     scene = scene_of(photo)
     class_map = map_classes(photo, scene)
     photo.forget_copies()
-    class_map = join_bodies(class_map, scene)
+    joined = join_bodies(class_map, scene)
+    in_front = share_in_front(photo, class_map, joined, scene)
+    del class_map
     pixels = photo.width * photo.height
     give_back(pixels)
-    sharp = _sharpen(photo, class_map)
-    del class_map
+    sharp = _sharpen(photo, joined)
+    del joined
     give_back(pixels)
     labels = np.empty((photo.height, photo.width), np.uint8)
     for top in range(0, photo.height, STRIP_ROWS):
         bottom = min(photo.height, top + STRIP_ROWS)
         labels[top:bottom] = _strip_labels(photo, sharp, (0, top, photo.width, bottom))
-    return labels, scene
+    return labels, scene, in_front
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,14 @@ class Parsed:
         labels_HW: uint8 class numbers, positions in the backend's ``classes``; same size as the photo.
         people: number of people that the backend found, None when it does not count them.
         faces: number of faces that it found, None when it does not count them.
+        in_front: share of the photo, 0..1, that is body in ``labels_HW`` and may be a thing in front of one; None when
+            the backend does not look for it.
     """
 
     labels_HW: NDArray[np.uint8]
     people: int | None = None
     faces: int | None = None
+    in_front: float | None = None
 
 
 class PartsBackend(Protocol):

@@ -33,6 +33,7 @@ class ColourBackend:
     licence = Licence("CC-BY-NC-4.0", commercial=False)
     identity = "colours-1"
     thread_safe = False
+    in_front: float | None = None
 
     def __init__(self) -> None:
         self.calls, self.at_once, self.most_at_once = 0, 0, 0
@@ -47,7 +48,10 @@ class ColourBackend:
         if self.meeting is not None:
             self.meeting.wait()
         labels = [np.where(rgb[..., 0] < 4, rgb[..., 0], 0).astype(np.uint8) for rgb in rgbs_HW3]
-        found = [Parsed(label, people=int(label.any()), faces=int((label == 1).any())) for label in labels]
+        found = [
+            Parsed(label, people=int(label.any()), faces=int((label == 1).any()), in_front=self.in_front)
+            for label in labels
+        ]
         with self.guard:
             self.at_once -= 1
         return found

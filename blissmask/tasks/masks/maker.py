@@ -47,8 +47,9 @@ class MaskMaker:
     def make(self, rgb_HW3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[str, object]]:
         """Return the 8-bit mask and what was seen.
 
-        Seen are ``people`` and ``faces`` (None when the backend does not count them), ``cut_heads``, how many heads
-        the frame cuts, and ``coverage`` by tier.
+        Seen are ``people`` and ``faces`` (None when the backend does not count them), ``in_front``, the share that may
+        be things in front of a body (None likewise), ``cut_heads``, how many heads the frame cuts, and ``coverage`` by
+        tier.
         """
         content = find_content(rgb_HW3)
         with self._turn:
@@ -63,7 +64,8 @@ class MaskMaker:
         tiers_HW = content.within(tiers_hw, bars=TIERS.index(WeightTier.BACKGROUND))
         shares = told_shares(coverage(tiers_HW))
         counts = {"people": parsed.people, "faces": parsed.faces, "cut_heads": cut_heads(tiers_hw)}
-        return grey_HW, {**counts, "coverage": shares}
+        in_front = None if parsed.in_front is None else round(parsed.in_front, 4)
+        return grey_HW, {**counts, "in_front": in_front, "coverage": shares}
 
 
 def write_mask(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
@@ -106,12 +108,13 @@ def _static_mask(video: Path, maker: MaskMaker) -> MaskOfFrame:
 
 
 def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Sum up what was seen in the frames of a clip: the most people, faces and cut heads, the mean coverage."""
+    """Sum up what was seen in the frames of a clip: the most people and so on, the mean coverage."""
     parts = [part for frame in seen if (part := read_seen(frame)) is not None]
     shares = told_shares(mean_coverage(parts))
-    return {**{name: _most(seen, name) for name in ("people", "faces", "cut_heads")}, "coverage": shares}
+    counts = {name: _most(seen, name) for name in ("people", "faces", "cut_heads", "in_front")}
+    return {**counts, "coverage": shares}
 
 
-def _most(seen: Sequence[Mapping[str, object]], name: str) -> int | None:
-    counts = [count for frame in seen if isinstance(count := frame.get(name), int)]
+def _most(seen: Sequence[Mapping[str, object]], name: str) -> float | None:
+    counts = [count for frame in seen if isinstance(count := frame.get(name), int | float)]
     return max(counts, default=None)

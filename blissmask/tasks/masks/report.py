@@ -23,6 +23,9 @@ SEVERAL_PEOPLE = "several people"
 HEAD_CUT = "head cut off"
 """The remark about a photo whose frame cuts a head: such crops are learned, too."""
 
+IN_FRONT = "a thing in a body?"
+"""The remark about a mask whose body may hold something else, see ``vision.in_front``; five of six were right."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -32,12 +35,14 @@ class Seen:
         coverage: share of the pixels of each tier, 0..1; empty when not known.
         people, faces: how many the backend saw; None when it does not count them.
         cut_heads: how many heads the frame cuts; None when not known.
+        in_front: share of the picture, 0..1, that may be things in front of a body; None when not known.
     """
 
     coverage: Mapping[WeightTier, float]
     people: int | None
     faces: int | None
     cut_heads: int | None = None
+    in_front: float | None = None
 
     @property
     def covered(self) -> float:
@@ -60,6 +65,8 @@ class Seen:
             remarks.append(SEVERAL_PEOPLE)
         if self.cut_heads:
             remarks.append(HEAD_CUT)
+        if self.in_front:
+            remarks.append(IN_FRONT)
         return tuple(remarks)
 
     @property
@@ -72,6 +79,7 @@ class Seen:
             "no face": 1.0,
             SEVERAL_PEOPLE: 0.5,
             HEAD_CUT: 0.4,
+            IN_FRONT: 0.3,
         }
         return max((worst[remark] for remark in self.remarks), default=0.0)
 
@@ -81,12 +89,13 @@ def read_seen(note: Mapping[str, object]) -> Seen | None:
     shares = note.get("coverage")
     if not isinstance(shares, dict):
         return None
-    people, faces, cut = (note.get(name) for name in ("people", "faces", "cut_heads"))
+    people, faces, cut, in_front = (note.get(name) for name in ("people", "faces", "cut_heads", "in_front"))
     return Seen(
         {tier: float(shares.get(tier.value, 0.0)) for tier in TIERS},
         people=people if isinstance(people, int) else None,
         faces=faces if isinstance(faces, int) else None,
         cut_heads=cut if isinstance(cut, int) else None,
+        in_front=in_front if isinstance(in_front, int | float) else None,
     )
 
 
@@ -113,6 +122,7 @@ def seen_in(mask: Path, tiers: TierTable) -> Seen | None:
         return None
     if remembered is None:
         return Seen(measured, people=None, faces=None)
+    # Edited by hand: the people are the same, and what was in front of a body has been looked at.
     return Seen(measured, remembered.people, remembered.faces, remembered.cut_heads)
 
 

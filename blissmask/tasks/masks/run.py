@@ -16,6 +16,7 @@ from blissmask.tasks.masks.maker import write_mask
 from blissmask.tasks.masks.plan import MasksPlan
 from blissmask.tasks.masks.report import (
     HEAD_CUT,
+    IN_FRONT,
     SEVERAL_PEOPLE,
     Seen,
     coverage_table,
@@ -67,6 +68,7 @@ def _count(summary: Summary, plan: MasksPlan, seen: Mapping[str, Seen]) -> None:
         "without_face": [key for key, result in seen.items() if result.faces == 0],
         "several_people": [key for key, result in seen.items() if SEVERAL_PEOPLE in result.remarks],
         "head_cut_off": [key for key, result in seen.items() if HEAD_CUT in result.remarks],
+        "thing_in_a_body": [key for key, result in seen.items() if IN_FRONT in result.remarks],
         "empty_masks": [key for key, result in seen.items() if result.covered == 0],
     }
 

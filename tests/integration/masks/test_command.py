@@ -149,6 +149,16 @@ def test_photos_whose_frame_cuts_a_head_are_named(folder: Path) -> None:
     assert make(folder).details["head_cut_off"] == ["a", "b"]
 
 
+def test_photos_with_something_in_front_of_a_body_are_named_until_the_mask_is_mended(
+    folder: Path, backend: ColourBackend
+) -> None:
+    assert make(folder).details["thing_in_a_body"] == []
+    backend.in_front = 0.02
+    assert make(folder, force=True).details["thing_in_a_body"] == ["a", "b"]
+    save(folder / "masks" / "a.png", expected())
+    assert make(folder).details["thing_in_a_body"] == ["b"]
+
+
 def test_mean_share_of_each_tier_is_told(folder: Path) -> None:
     summary = make(folder)
     assert summary.details["mean_coverage"] == {"face": 0.08333, "body": 0.25, "hair": 0.16667, "background": 0.5}
