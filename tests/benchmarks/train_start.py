@@ -31,7 +31,7 @@ BARE_IMPORTS = "import torch, peft; from diffusers import WanTransformer3DModel"
 RUNS = {Size.SMALLEST: 1, Size.QUICK: 3, Size.FULL: 5}
 GOAL_COMMAND_SECONDS = 5.0
 GOAL_RATIO = 0.85
-"""Of the whole command to its bare imports. Below 1, since the command imports without collecting garbage: 1.15 before it did, and 1.22 while
+"""Of the whole command to its bare imports. Below 1, since the command imports without collecting garbage: about 1.1 before it did, and 1.22 while
 importing the model's class imported scipy.stats too, where that is installed."""
 SIDE, TEXT_ROWS, TEXT_WIDTH = 64, 20, 32
 

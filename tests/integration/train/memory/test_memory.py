@@ -61,7 +61,7 @@ def same(first, second):
         {},
         {"fp8_base": True},
         {"int8_base": True, "use_dora": True},
-        {"nf4_base": True, "dit_dtype": "bfloat16"},
+        {"nf4_base": True, "dit_dtype": "bfloat16", "use_dora": True},
         {
             "arch": TWO_EXPERTS,
             "expert": "both",
