@@ -11,6 +11,7 @@ import gc
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -24,23 +25,47 @@ alone: 0.5 s.
 """
 
 
+class _Pauses:
+    """How many threads want the garbage collector to rest, and whether it was at work before the first of them."""
+
+    lock = threading.Lock()
+    count = 0
+    collecting = False
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the garbage collector, which looks through all objects again and again while many come into being.
+
+    It is at work again when the last thread that is inside leaves.
+    """
+    with _Pauses.lock:
+        if not _Pauses.count:
+            _Pauses.collecting = gc.isenabled()
+            gc.disable()
+        _Pauses.count += 1
+    try:
+        yield
+    finally:
+        with _Pauses.lock:
+            _Pauses.count -= 1
+            if not _Pauses.count and _Pauses.collecting:
+                gc.enable()
+
+
 @contextlib.contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import libraries inside for less: nothing is collected meanwhile, and ``scipy.stats`` waits until it is used.
+    """Import libraries inside for less: nothing is collected meanwhile.
 
     What is there after the first time is never looked at again, for it stays until the process ends. What a process
     has loaded since then, such as a model, must be freed when it is let go: later times leave it to the collector.
     """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        _import_scipy_stats_later()
-        yield
-    finally:
-        if not gc.get_freeze_count():
-            gc.freeze()
-        if collecting:
-            gc.enable()
+    with uncollected():
+        try:
+            yield
+        finally:
+            if not gc.get_freeze_count():
+                gc.freeze()
 
 
 class _Later(ModuleType):
@@ -56,12 +81,19 @@ class _Later(ModuleType):
         return getattr(importlib.import_module(_LATER), name)
 
 
-def _import_scipy_stats_later() -> None:
-    """Let ``import scipy.stats`` cost nothing until it is used; not where scipy is missing, or it is there already."""
-    if _LATER in sys.modules or importlib.util.find_spec("scipy") is None:
+def import_scipy_stats_later() -> None:
+    """Let ``import scipy.stats`` cost nothing until it is used; to be called before a model class is imported.
+
+    Nothing is done where it is there already, and where scipy is missing or broken: whoever needs it says so.
+    """
+    if _LATER in sys.modules:
         return
-    spec = importlib.util.find_spec(_LATER)
-    assert spec is not None
+    spec = None
+    # Looking for it imports scipy itself: ImportError and ValueError where that does not fit this NumPy.
+    with contextlib.suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(_LATER)
+    if spec is None:
+        return
     later = _Later(_LATER)
     later.__spec__, later.__file__ = spec, spec.origin
     sys.modules[_LATER] = later

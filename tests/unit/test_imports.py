@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from blissmask.imports import quick_imports
+from blissmask.imports import quick_imports, uncollected
 
 BY_EVERY_ROAD = """
 import inspect, sys
-from blissmask.imports import quick_imports
+from blissmask.imports import import_scipy_stats_later, quick_imports
 with quick_imports():
+    assert "scipy" not in sys.modules, "commands that need no model have no use for it"
+    import_scipy_stats_later()
     import scipy.stats
 inspect.getmodule(inspect.currentframe())
 assert "scipy.stats._stats_py" not in sys.modules, "imported before it was used"
@@ -21,6 +25,7 @@ print(scipy.stats.beta.ppf(0.5, 1, 1))
 from scipy.stats import beta
 import scipy.stats._qmc
 with quick_imports():
+    import_scipy_stats_later()
     assert beta is scipy.stats.beta
 """
 
@@ -29,6 +34,42 @@ def test_scipy_stats_is_imported_when_it_is_used_and_not_before():
     pytest.importorskip("scipy")
     done = subprocess.run([sys.executable, "-c", BY_EVERY_ROAD], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["", "raise ImportError('numpy.core.multiarray failed to import')", "raise ValueError('dtype size changed')"],
+)
+def test_a_scipy_that_is_a_mere_folder_or_broken_ends_nothing(tmp_path, broken):
+    (tmp_path / "scipy").mkdir()
+    if broken:
+        (tmp_path / "scipy" / "__init__.py").write_text(broken)
+    code = "from blissmask.imports import import_scipy_stats_later as later; later()"
+    # Without site-packages, where a whole scipy may be.
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_collector_rests_until_the_last_thread_leaves():
+    before = gc.isenabled()
+    gc.enable()
+    try:
+        first, second = uncollected(), uncollected()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not gc.isenabled()
+        second.__exit__(None, None, None)
+        assert gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize("collecting", [True, False])

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blissmask.errors import ModelError, UsageError, first_line
+from blissmask.errors import MissingPackageError, ModelError, UsageError, first_line
 from blissmask.families.files.identity import path_identity
 from blissmask.families.files.miniature import seeded, tiny_identity
 from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
 from blissmask.families.files.quantised_files import refuse_quantised_file
 from blissmask.families.files.stored_tensors import Tensors
-from blissmask.imports import quick_imports
+from blissmask.imports import import_scipy_stats_later, quick_imports
 
 if TYPE_CHECKING:
     import torch
@@ -149,6 +149,7 @@ class Part:
 
         Raises:
             ModelError, UsageError: as :meth:`source`, or the weights cannot be loaded.
+            MissingPackageError: the installed diffusers or transformers has no such class, or cannot be imported.
         """
         source = self.source(files)
         # Miniatures import it, too, but as everything is imported.
@@ -172,6 +173,7 @@ class Part:
 
         Raises:
             ModelError: the file is damaged, of another model, or lacks keys.
+            MissingPackageError: as :meth:`load`.
         """
         from blissmask.families.files.loading import build_empty, load_weights
 
@@ -207,9 +209,22 @@ class Part:
 
     def _class(self) -> Any:
         package, _, name = self.class_path.rpartition(".")
-        with quick_imports():
-            # diffusers imports the module of a class when the class is asked for.
-            return getattr(importlib.import_module(package), name)
+        library = package.partition(".")[0]
+        try:
+            with quick_imports():
+                import_scipy_stats_later()
+                # diffusers imports the module of a class when the class is asked for.
+                return getattr(importlib.import_module(package), name)
+        except AttributeError as error:
+            raise MissingPackageError(
+                f"this {library} has no `{name}`", fix=f"upgrade it: `pip install --upgrade {library}`"
+            ) from error
+        except (ImportError, RuntimeError) as error:
+            # diffusers and transformers raise RuntimeError when a module of theirs does not fit another package.
+            raise MissingPackageError(
+                f"`{name}` cannot be imported from {library}: {first_line(error)}",
+                fix=f"upgrade it and what it needs: `pip install --upgrade {library}`",
+            ) from error
 
     def _trimmed(self, module: nn.Module) -> nn.Module:
         if self.trim is not None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +16,7 @@ from blissmask.dataset.collect import cache_folder
 from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.free_memory import workers
+from blissmask.imports import uncollected
 from blissmask.processes import Processes, this_process
 from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet
@@ -95,19 +94,8 @@ def outputs(config: Config) -> tuple[Path, ...]:
     return tuple(cache_folder(section, number) for number, section in enumerate(config.datasets, 1))
 
 
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause the garbage collector: entries form no cycles, and it would look through all of them again and again."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
-@_uncollected()
+# Entries form no cycles, and may be a million.
+@uncollected()
 def plan(config: Config) -> CachePlan:
     """Decide item by item what is encoded, refreshed or left.
 

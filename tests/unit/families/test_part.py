@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from blissmask.errors import ModelError, UsageError
+from blissmask.errors import MissingPackageError, ModelError, UsageError
+from blissmask.families.files import part as part_module
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Part
 
@@ -21,6 +23,7 @@ LOW = Part(
     tiny=lambda: pytest.fail("loaded"),
     tiny_name="part",
 )
+CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 HIGH = replace(LOW, folder="transformer", field="dit_high_noise")
 
 
@@ -51,6 +54,27 @@ def test_a_file_that_is_not_there_is_named_with_its_flag(tmp_path: Path):
     assert caught.value.problems[0].fix == "correct `--dit-high-noise`"
 
 
+def test_a_diffusers_without_the_class_is_told_with_what_mends_it():
+    newer = replace(LOW, class_path="diffusers.TransformerOfTomorrow")
+    with pytest.raises(MissingPackageError, match="this diffusers has no `TransformerOfTomorrow`") as caught:
+        newer.load(ModelFiles(model="tiny"), **CPU)
+    assert caught.value.problems[0].fix == "upgrade it: `pip install --upgrade diffusers`"
+
+
+@pytest.mark.parametrize("error", [ImportError, RuntimeError])
+def test_a_diffusers_that_does_not_fit_another_package_is_told_with_what_mends_it(tmp_path: Path, monkeypatch, error):
+    def refuse(package: str):
+        raise error("Failed to import diffusers.loaders\nTraceback")
+
+    path = tmp_path / "whole.safetensors"
+    save_file({"a": torch.ones(2)}, path)
+    monkeypatch.setattr(part_module, "importlib", SimpleNamespace(import_module=refuse))
+    message = "`Transformer` cannot be imported from diffusers: Failed to import diffusers.loaders$"
+    for call in (lambda: LOW.load(ModelFiles(dit=path), **CPU), lambda: LOW.load_file(path, **CPU)):
+        with pytest.raises(MissingPackageError, match=message):
+            call()
+
+
 def test_a_part_that_nobody_named_is_refused_and_one_that_is_fetched_later_is_not():
     with pytest.raises(UsageError, match="no transformer 2 given"):
         LOW.check(ModelFiles())
@@ -71,5 +95,5 @@ def test_a_file_whose_tensors_have_odd_shapes_is_refused_by_name(tmp_path: Path,
     path = tmp_path / "odd.safetensors"
     save_file({"a": torch.ones(2), "empty": torch.ones(0, 3)}, path)
     with pytest.raises(ModelError, match=r"odd.safetensors is no Transformer: its tensors have other shapes") as caught:
-        replace(LOW, config_of=config_of).load_file(path, device=torch.device("cpu"), dtype=torch.float32)
+        replace(LOW, config_of=config_of).load_file(path, **CPU)
     assert caught.value.problems[0].where == (str(path),)
