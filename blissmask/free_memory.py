@@ -17,6 +17,12 @@ BYTES_PER_PIXEL = 9
 Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 413
 and 376 MB, one of `to-alpha` and of `cache` 407 and 160 MB.
 """
+_BYTES_PER_PIXEL_KEPT = 11
+"""The same where :func:`give_back` can give nothing back.
+
+Measured before there was that function: `instance` and `masks` added 524 and 509 MB.
+"""
+
 _SHARE = 0.8
 """Share of the free memory that workers may take: the rest is for networks, results that wait, and other programs."""
 
@@ -128,4 +134,5 @@ def workers_for(cores: int, largest_pixels: int, free_bytes: int) -> int:
     """
     if not largest_pixels:
         return cores
-    return max(1, min(cores, int(free_bytes * _SHARE) // (largest_pixels * BYTES_PER_PIXEL)))
+    for_each_pixel = BYTES_PER_PIXEL if _trim() is not None else _BYTES_PER_PIXEL_KEPT
+    return max(1, min(cores, int(free_bytes * _SHARE) // (largest_pixels * for_each_pixel)))

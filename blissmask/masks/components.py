@@ -40,11 +40,11 @@ def choose_parts(region_HW: Binary, choose: Callable[[Parts], Binary], *, connec
         choose: returns for each entry whether the part is chosen; entries that stand for none do not count.
         connectivity: 4 or 8, the neighbours of a pixel.
     """
-    strips = _strips(region_HW.shape)
-    parts, whole_of = _measure(region_HW, strips, connectivity)
+    in_strips = strips(region_HW.shape)
+    parts, whole_of = _measure(region_HW, in_strips, connectivity)
     chosen_N = choose(parts)
     first = 0
-    for rows in strips:
+    for rows in in_strips:
         count, numbers_hW = cv2.connectedComponents(_as_bytes(region_HW[rows]), connectivity=connectivity)
         chosen_n = chosen_N[whole_of[first : first + count]]
         chosen_n[0] = False
@@ -53,14 +53,14 @@ def choose_parts(region_HW: Binary, choose: Callable[[Parts], Binary], *, connec
     return region_HW
 
 
-def _measure(region_HW: Binary, strips: list[slice], connectivity: int) -> tuple[Parts, NDArray[np.int64]]:
+def _measure(region_HW: Binary, in_strips: list[slice], connectivity: int) -> tuple[Parts, NDArray[np.int64]]:
     """Return the parts, and for each part of a strip, strip after strip, the part of the whole that it belongs to."""
     areas: list[NDArray[np.int64]] = []
     at_border: list[Binary] = []
     pairs: list[NDArray[np.int64]] = []
     above_W: NDArray[np.int64] | None = None
     first = 0
-    for rows in strips:
+    for rows in in_strips:
         count, numbers_hW, stats, _ = cv2.connectedComponentsWithStats(
             _as_bytes(region_HW[rows]), connectivity=connectivity
         )
@@ -83,9 +83,10 @@ def _measure(region_HW: Binary, strips: list[slice], connectivity: int) -> tuple
     return Parts(sizes_N, border_N), whole_of
 
 
-def _strips(shape: tuple[int, ...]) -> list[slice]:
+def strips(shape: tuple[int, ...], *, least_rows: int = 1) -> list[slice]:
+    """Return the rows of strips of about a megapixel, from the top to the bottom of a picture of this shape, (H, W)."""
     height, width = shape
-    rows = max(1, _STRIP_PIXELS // max(1, width))
+    rows = max(least_rows, _STRIP_PIXELS // max(1, width))
     return [slice(top, min(height, top + rows)) for top in range(0, height, rows)]
 
 

@@ -11,6 +11,7 @@ from blissmask.masks.tiers import TIERS, WeightTier
 _LONGEST = 1024
 """Rows or columns that are looked at; a head that counts has many pixels at this size."""
 
+_FACE = TIERS.index(WeightTier.FACE)
 _HEAD_TIERS = [TIERS.index(tier) for tier in (WeightTier.FACE, WeightTier.HAIR)]
 
 SMALL_HEAD = 0.05
@@ -27,15 +28,18 @@ The limit leaves room for a strand of hair.
 def cut_heads(tiers_HW: NDArray[np.uint8]) -> int:
     """Return how many heads the frame cuts.
 
-    A head is a connected part of face and hair. Pictures with black bars are given without them.
+    A head is a connected part of face and hair. On the last row a face alone counts: long hair runs out of the picture
+    there without anything of the head being missing. Pictures with black bars are given without them.
 
     Args:
         tiers_HW: positions in ``TIERS``.
     """
     step = max(1, max(tiers_HW.shape) // _LONGEST)
-    head_hw = np.isin(tiers_HW[::step, ::step], _HEAD_TIERS)
+    tiers_hw = tiers_HW[::step, ::step]
+    head_hw = np.isin(tiers_hw, _HEAD_TIERS)
     frame_hw = np.ones_like(head_hw)
     frame_hw[1:-1, 1:-1] = False
+    frame_hw[-1] = tiers_hw[-1] == _FACE
     if not (head_hw & frame_hw).any():
         return 0
     count, parts_hw, stats_N5, _ = cv2.connectedComponentsWithStats(head_hw.view(np.uint8), connectivity=8)

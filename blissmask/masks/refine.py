@@ -1,6 +1,6 @@
 """Refine a mask's outline: fill holes, drop specks, grow, shrink, feather.
 
-:func:`finish` does the first four to the tiers that a backend's classes were turned into by :func:`to_tiers`.
+:func:`finish` does the first two and :func:`move_outline` the next two, to tiers as :func:`to_tiers` returns them.
 Arrays are (H, W); a tier is its position in ``TIERS``.
 """
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.masks.components import Binary, Parts, choose_parts
+from blissmask.masks.components import Binary, Parts, choose_parts, strips
 from blissmask.masks.tiers import TIERS, WeightTier
 
 FACE_HOLE = 0.1
@@ -36,13 +36,12 @@ def to_tiers(labels_HW: NDArray[np.uint8], classes: Sequence[WeightTier]) -> NDA
     return lookup[labels_HW]
 
 
-def finish(tiers_HW: NDArray[np.uint8], *, min_pixels: int, grow_pixels: int) -> NDArray[np.uint8]:
-    """Fill holes in faces, drop specks of people, then move the outline of people.
+def finish(tiers_HW: NDArray[np.uint8], *, min_pixels: int) -> NDArray[np.uint8]:
+    """Fill holes in faces, then drop specks of people.
 
     Args:
         tiers_HW: tiers, as :func:`to_tiers` returns them.
         min_pixels: connected parts of people with fewer pixels become background.
-        grow_pixels: outwards when positive, inwards when negative; new pixels take the nearest tier.
 
     Returns:
         Tiers of the same shape. Background may be new; no other tier appears that was not there.
@@ -51,12 +50,22 @@ def finish(tiers_HW: NDArray[np.uint8], *, min_pixels: int, grow_pixels: int) ->
     result = tiers_HW.copy()
     result[_small_holes(tiers_HW == _FACE)] = _FACE
     result[~drop_specks(result != _BACKGROUND, min_pixels=min_pixels)] = _BACKGROUND
-    if grow_pixels == 0:
-        return result
-    # `grow_grey` treats 0 as "nobody", so the tiers of people are counted from 1 meanwhile.
-    numbered = np.where(result == _BACKGROUND, np.uint8(0), result + np.uint8(1))
-    grown = grow_grey(numbered, grow_pixels)
-    return np.where(grown == 0, np.uint8(_BACKGROUND), grown - np.uint8(1)).astype(np.uint8)
+    return result
+
+
+def move_outline(tiers_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
+    """Move the outline of people, outwards when positive and inwards when negative; new pixels take the nearest tier.
+
+    Returns:
+        Tiers of the same shape. Background may be new; no other tier appears that was not there.
+    """
+    if pixels == 0:
+        return tiers_HW
+    # `grow_grey` treats 0 as "nobody", so tiers are counted from background meanwhile; bytes wrap.
+    from_background = np.uint8(_BACKGROUND)
+    moved = grow_grey(tiers_HW - from_background, pixels)
+    moved += from_background
+    return moved
 
 
 def coverage(tiers_HW: NDArray[np.uint8]) -> dict[WeightTier, float]:
@@ -94,7 +103,21 @@ def grow(region_HW: Binary, pixels: int) -> Binary:
 
 
 def grow_grey(grey_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
-    """Move the outline of everything above 0; new pixels take the value of the nearest old one."""
+    """Move the outline of everything above 0; new pixels take the value of the nearest old one.
+
+    A large picture is done in strips: distances and numbers of the nearest pixels take 8 bytes for each pixel.
+    """
+    moved = np.empty_like(grey_HW)
+    # Nothing farther away than `pixels` decides. OpenCV's way to the nearest pixel may lead a little farther round.
+    beside = 2 * abs(pixels) + 2
+    for rows in strips(grey_HW.shape, least_rows=2 * beside):
+        top = max(0, rows.start - beside)
+        part = _moved(grey_HW[top : rows.stop + beside], pixels)
+        moved[rows] = part[rows.start - top :][: rows.stop - rows.start]
+    return moved
+
+
+def _moved(grey_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
     person = grey_HW > 0
     target = grow(person, pixels)
     if pixels <= 0 or not person.any():

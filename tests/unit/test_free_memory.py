@@ -54,8 +54,14 @@ def test_the_memory_of_this_machine_is_found():
     ("cores", "megapixels", "free", "workers"),
     [(16, 12, 16, 16), (16, 48, 4, 7), (16, 48, 2, 3), (2, 48, 64, 2), (8, 170, 0, 1), (8, 0, 0, 8)],
 )
-def test_workers_are_as_many_as_cores_and_memory_are_enough_for(cores, megapixels, free, workers):
+def test_workers_are_as_many_as_cores_and_memory_are_enough_for(monkeypatch, cores, megapixels, free, workers):
+    monkeypatch.setattr(free_memory, "_trim", lambda: print)
     assert workers_for(cores, megapixels * 10**6, free * GIB) == workers
+
+
+def test_workers_are_fewer_where_memory_is_not_given_back(monkeypatch):
+    monkeypatch.setattr(free_memory, "_trim", lambda: None)
+    assert workers_for(16, 48 * 10**6, 4 * GIB) == 6
 
 
 def test_memory_is_given_back_after_large_photos_alone(monkeypatch):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from blissmask.config.mask_sections import MasksSection
 from blissmask.masks.bars import find_content
 from blissmask.masks.heads import cut_heads
-from blissmask.masks.refine import coverage, feather, finish, to_tiers
+from blissmask.masks.refine import coverage, feather, finish, move_outline, to_tiers
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey
 from blissmask.media.image import read_image
@@ -57,15 +57,20 @@ class MaskMaker:
         # The photo is no longer needed, and a large one takes more than all that follows.
         del rgb_HW3
         options = self._options
-        labels_hw = to_tiers(parsed.labels_HW, self._tiers)
-        tiers_hw = finish(labels_hw, min_pixels=round(options.min_area * labels_hw.size), grow_pixels=options.grow)
+        in_front = None if parsed.in_front is None else round(parsed.in_front, 4)
+        counts = {"people": parsed.people, "faces": parsed.faces, "in_front": in_front}
+        tiers_hw = to_tiers(parsed.labels_HW, self._tiers)
+        # Nor are its classes.
+        del parsed
+        tiers_hw = finish(tiers_hw, min_pixels=round(options.min_area * tiers_hw.size))
+        # Before outlines are moved: a head that has grown to the frame is not cut.
+        cut = cut_heads(tiers_hw)
+        tiers_hw = move_outline(tiers_hw, options.grow)
         grey_hw = feather(tier_labels_to_grey(tiers_hw, options.tiers), options.feather)
         grey_HW = content.within(grey_hw, bars=options.tiers.value(WeightTier.BACKGROUND))
         tiers_HW = content.within(tiers_hw, bars=TIERS.index(WeightTier.BACKGROUND))
         shares = told_shares(coverage(tiers_HW))
-        counts = {"people": parsed.people, "faces": parsed.faces, "cut_heads": cut_heads(tiers_hw)}
-        in_front = None if parsed.in_front is None else round(parsed.in_front, 4)
-        return grey_HW, {**counts, "in_front": in_front, "coverage": shares}
+        return grey_HW, {**counts, "cut_heads": cut, "coverage": shares}
 
 
 def write_mask(item: PlannedItem, maker: MaskMaker, making: Making) -> None:

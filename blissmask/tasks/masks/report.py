@@ -24,7 +24,10 @@ HEAD_CUT = "head cut off"
 """The remark about a photo whose frame cuts a head: such crops are learned, too."""
 
 IN_FRONT = "a thing in a body?"
-"""The remark about a mask whose body may hold something else, see ``vision.in_front``; five of six were right."""
+"""The remark about a mask whose body may hold something else, see ``vision.in_front``.
+
+Of six such regions, three were things, two were people behind, and one was a sleeve.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,8 @@ def seen_in(mask: Path, tiers: TierTable) -> Seen | None:
         return None
     if remembered is None:
         return Seen(measured, people=None, faces=None)
-    # Edited by hand: the people are the same, and what was in front of a body has been looked at.
-    return Seen(measured, remembered.people, remembered.faces, remembered.cut_heads)
+    # Edited by hand: the people are the same, and a cut head and what was in front of a body have been looked at.
+    return Seen(measured, remembered.people, remembered.faces)
 
 
 def coverage_table(seen: Sequence[Seen], tiers: TierTable) -> Table:

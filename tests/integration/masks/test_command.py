@@ -13,7 +13,7 @@ from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.licence import Licence
 from blissmask.media.image import read_grey
-from blissmask.media.png import read_note
+from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.masks.run import run
@@ -142,21 +142,25 @@ def test_photos_without_person_or_face_are_named(folder: Path) -> None:
     assert [problem.where for problem in summary.warnings] == [("empty",), ("empty",), ("back",)]
 
 
-def test_photos_whose_frame_cuts_a_head_are_named(folder: Path) -> None:
+def test_photos_whose_frame_cuts_a_head_are_named_however_far_outlines_are_moved(folder: Path) -> None:
     whole = np.full((60, 40, 3), 200, dtype=np.uint8)
     whole[20:50, 10:30] = person((40, 30))[:, :20]
     save(folder / "photos" / "whole.png", whole)
-    assert make(folder).details["head_cut_off"] == ["a", "b"]
+    assert make(folder, grow=12).details["head_cut_off"] == ["a", "b"]
 
 
-def test_photos_with_something_in_front_of_a_body_are_named_until_the_mask_is_mended(
+def test_cut_heads_and_things_in_front_of_a_body_are_named_until_the_mask_is_mended(
     folder: Path, backend: ColourBackend
 ) -> None:
     assert make(folder).details["thing_in_a_body"] == []
     backend.in_front = 0.02
     assert make(folder, force=True).details["thing_in_a_body"] == ["a", "b"]
-    save(folder / "masks" / "a.png", expected())
-    assert make(folder).details["thing_in_a_body"] == ["b"]
+    painted = folder / "masks" / "a.png"
+    note = read_note(painted)
+    assert note is not None
+    write_png_grey(painted, expected(), note=note.content, edited=True)
+    mended = make(folder).details
+    assert (mended["thing_in_a_body"], mended["head_cut_off"]) == (["b"], ["b"])
 
 
 def test_mean_share_of_each_tier_is_told(folder: Path) -> None:

@@ -48,6 +48,16 @@ def test_a_strand_of_hair_at_the_frame_cuts_no_head():
     assert cut_heads(tiers) == 0
 
 
+def test_long_hair_that_runs_out_of_the_bottom_cuts_no_head():
+    tiers = _picture((20, 20))
+    tiers[30:, 50:70] = HAIR
+    assert cut_heads(tiers) == 0
+
+
+def test_a_face_that_runs_out_of_the_bottom_is_a_cut_head():
+    assert cut_heads(_picture((80, 20))) == 1
+
+
 def test_a_small_head_far_behind_is_not_counted():
     tiers = _picture((20, 20))
     tiers[:5, 90:95] = HAIR

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+import tracemalloc
 
-from blissmask.masks.refine import coverage, drop_specks, feather, fill_holes, finish, grow, grow_grey, to_tiers
+import numpy as np
+import pytest
+
+from blissmask.masks import components
+from blissmask.masks.refine import (
+    coverage,
+    drop_specks,
+    feather,
+    fill_holes,
+    finish,
+    grow,
+    grow_grey,
+    move_outline,
+    to_tiers,
+)
 from blissmask.masks.tiers import TIERS, WeightTier
 
 FACE, BODY, HAIR, BACKGROUND = range(4)
@@ -62,6 +76,32 @@ def test_grown_pixels_take_the_nearest_value() -> None:
     assert grow_grey(grey, 2).tolist() == [[0, 80, 80, 80, 80, 255, 255, 255, 0]]
 
 
+@pytest.mark.parametrize("pixels", [-4, -1, 1, 4])
+def test_an_outline_is_moved_in_strips_as_in_one_piece(monkeypatch, pixels) -> None:
+    random = np.random.default_rng(0)
+    grey = random.integers(1, 255, (400, 90), dtype=np.uint8) * (
+        random.random((400, 90)) < (0.02 if pixels > 0 else 0.9)
+    )
+    # Rows of people alone and of nobody.
+    grey[200:300], grey[300:] = np.maximum(grey[200:300], 1), 0
+    whole = grow_grey(grey, pixels)
+    monkeypatch.setattr(components, "_STRIP_PIXELS", 1)
+    assert (grow_grey(grey, pixels) == whole).all()
+
+
+def test_moving_the_outline_of_a_large_picture_takes_few_bytes_a_pixel() -> None:
+    tiers = np.full((4000, 3000), BACKGROUND, dtype=np.uint8)
+    tiers[1000:, 1000:2000] = BODY
+    tracemalloc.start()
+    try:
+        move_outline(tiers, 8)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Two arrays of its own, and some strips.
+    assert peak < 5 * tiers.size
+
+
 def test_feather_of_nothing_changes_nothing() -> None:
     grey = np.array([[0, 255]], dtype=np.uint8)
     assert feather(grey, 0) is grey
@@ -84,18 +124,18 @@ def test_classes_become_tiers_and_unknown_numbers_background() -> None:
 def test_glasses_in_a_face_become_face() -> None:
     tiers = np.where(square(20, 2, 18), FACE, BACKGROUND).astype(np.uint8)
     tiers[8:10, 6:9] = BODY
-    assert (finish(tiers, min_pixels=0, grow_pixels=0)[2:18, 2:18] == FACE).all()
+    assert (finish(tiers, min_pixels=0)[2:18, 2:18] == FACE).all()
 
 
 def test_a_hole_too_large_for_a_mouth_stays() -> None:
     tiers = np.where(square(20, 2, 18) & ~square(20, 5, 15), FACE, BACKGROUND).astype(np.uint8)
-    assert (finish(tiers, min_pixels=0, grow_pixels=0) == tiers).all()
+    assert (finish(tiers, min_pixels=0) == tiers).all()
 
 
 def test_specks_of_any_tier_become_background_but_parts_of_a_person_stay() -> None:
     tiers = np.where(square(20, 5, 15), BODY, BACKGROUND).astype(np.uint8)
     tiers[5, 5], tiers[0, 0] = HAIR, FACE
-    finished = finish(tiers, min_pixels=4, grow_pixels=0)
+    finished = finish(tiers, min_pixels=4)
     assert finished[0, 0] == BACKGROUND
     assert finished[5, 5] == HAIR
 
@@ -103,7 +143,7 @@ def test_specks_of_any_tier_become_background_but_parts_of_a_person_stay() -> No
 def test_growing_keeps_background_of_any_value_as_background() -> None:
     tiers = np.full((1, 9), BACKGROUND, dtype=np.uint8)
     tiers[0, 4] = FACE
-    assert finish(tiers, min_pixels=0, grow_pixels=1).tolist() == [[3, 3, 3, 0, 0, 0, 3, 3, 3]]
+    assert move_outline(tiers, 1).tolist() == [[3, 3, 3, 0, 0, 0, 3, 3, 3]]
 
 
 def test_coverage_is_the_share_of_each_tier() -> None:
