@@ -72,10 +72,13 @@ def _end_at_once(number: int) -> None:
     """
     # Not through the console: the signal may have come while that was in the middle of a line, and what is printed now
     # would wait for the end of it. The progress in a terminal ends without a line break, and hides the cursor.
-    line = f"\n{STOPPED_AT_ONCE}\n{_SHOW_CURSOR}" if err().is_terminal else f"{STOPPED_AT_ONCE}\n"
-    with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), line.encode())
-    os._exit(128 + number)
+    try:
+        # There is no stderr after `2>&-`.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            line = f"\n{STOPPED_AT_ONCE}\n{_SHOW_CURSOR}" if err().is_terminal else f"{STOPPED_AT_ONCE}\n"
+            os.write(sys.stderr.fileno(), line.encode())
+    finally:
+        os._exit(128 + number)
 
 
 @contextlib.contextmanager

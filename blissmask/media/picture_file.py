@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
 import struct
 import warnings
@@ -85,9 +86,17 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-# Pillow's pieces of a picture, of 16 MB, may stay with the process when they are freed: glibc keeps what is below 32 MB
-# for the thread that had it, 190 MB after a photo of 48 megapixels. Larger pieces are returned to the system.
-Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
+def return_large_pieces() -> None:
+    """Let Pillow keep pictures in pieces that are returned to the system, unless the user's own size is set.
+
+    Pieces of 16 MB, Pillow's own, may stay with the process when they are freed: glibc keeps what is below 32 MB for
+    the thread that had it, 190 MB after a photo of 48 megapixels.
+    """
+    if "PILLOW_BLOCK_SIZE" not in os.environ:
+        Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
+
+
+return_large_pieces()
 
 DType = TypeVar("DType", np.uint8, np.uint16)
 

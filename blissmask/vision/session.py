@@ -34,6 +34,7 @@ WEIGHTS_SHA256 = {
 """sha256 of every weights file, by the file's stem; ``weights/NOTICE.md`` says where each comes from."""
 
 _loading = threading.Lock()
+_sharing = threading.Lock()
 
 
 def run(name: str, input_array: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -71,8 +72,11 @@ def load_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSessio
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # 3 is errors only: the warnings are about details of the graphs, on which no user can act.
     options.log_severity_level = 3
-    _share_memory(runtime)
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Callers of this function have locks of their own, and the store may be registered once.
+    with _sharing:
+        shared = _share_memory(runtime)
+    if shared:
+        options.add_session_config_entry("session.use_env_allocators", "1")
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -107,16 +111,23 @@ def _session(name: str) -> onnxruntime.InferenceSession:
 
 
 @functools.cache
-def _share_memory(runtime: Any) -> None:
+def _share_memory(runtime: Any) -> bool:
     """Give all sessions of the process one store of memory, which grows by as much as is asked for.
 
     By default each session has a store of its own, which doubles when it grows, and none of them gives anything back:
     seven networks kept 120 MB for each photo that was processed at the same time, half of it unused.
+
+    Returns:
+        Whether there is such a store; not where another part of the process has registered one with onnxruntime before.
     """
     cpu = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
     # 1 is kSameAsRequested; 0 and -1 are the defaults (source: onnxruntime_c_api.h, CreateArenaCfgV2).
     growth = {"max_mem": 0, "arena_extend_strategy": 1, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
-    runtime.create_and_register_allocator(cpu, runtime.OrtArenaCfg(growth))
+    try:
+        runtime.create_and_register_allocator(cpu, runtime.OrtArenaCfg(growth))
+    except RuntimeError:
+        return False
+    return True
 
 
 def _runtime() -> Any:

@@ -65,6 +65,20 @@ def test_a_signal_in_the_middle_of_a_line_is_answered_too():
     assert ended.stderr == "stopped at once; run the same command again to continue\n"
 
 
+def test_a_signal_without_a_stderr_ends_at_once_too():
+    code = """
+        import os, signal, sys
+        from blissmask.cli.stops import stopping
+        assert sys.stderr is None
+        with stopping():
+            os.kill(os.getpid(), signal.SIGTERM)
+    """
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, textwrap.dedent(code)], check=False, timeout=60
+    )
+    assert ended.returncode == 143
+
+
 def signal_twice(process, first, second):
     process.send_signal(first)
     while "saving" not in process.stderr.readline():

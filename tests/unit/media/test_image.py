@@ -24,7 +24,7 @@ from blissmask.media.image import (
     read_stored,
     resize_rgb,
 )
-from blissmask.media.picture_file import MAX_PIXELS, MAX_SCANS
+from blissmask.media.picture_file import MAX_PIXELS, MAX_SCANS, return_large_pieces
 from tests.builders.pictures import corner_rgb, huge_png, random_rgb, save, tier_mask, turned
 
 TIERS = np.array([0, 80, 128, 255], dtype=np.uint8)
@@ -330,3 +330,16 @@ def test_progressive_jpegs_are_read(tmp_path: Path, scans: int) -> None:
 def test_pieces_of_pictures_are_too_large_to_stay_with_the_process():
     # glibc returns pieces of more than 32 MB, its DEFAULT_MMAP_THRESHOLD_MAX, to the system.
     assert Image.core.get_block_size() > 32 << 20
+
+
+@pytest.mark.parametrize(("own", "size"), [(None, 64 << 20), ("1m", 1 << 20)])
+def test_the_users_size_of_pillows_pieces_stays(monkeypatch, own: str | None, size: int) -> None:
+    before = Image.core.get_block_size()
+    if own is not None:
+        monkeypatch.setenv("PILLOW_BLOCK_SIZE", own)
+    try:
+        Image.core.set_block_size(1 << 20)
+        return_large_pieces()
+        assert Image.core.get_block_size() == size
+    finally:
+        Image.core.set_block_size(before)

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 
+import onnxruntime
 import pytest
 
 from blissmask.errors import MissingPackageError, ModelError
@@ -40,6 +41,30 @@ def test_missing_onnxruntime_names_the_install_line(tmp_path, monkeypatch):
     with pytest.raises(MissingPackageError) as caught:
         session.load_session(tmp_path / "any.onnx")
     assert "pip install onnxruntime" in caught.value.problems[0].fix
+
+
+@pytest.mark.parametrize("refusal", [None, RuntimeError("An allocator for this device has already been registered")])
+def test_the_store_is_shared_where_onnxruntime_registers_it(monkeypatch, refusal):
+    class Refusing:
+        OrtMemoryInfo, OrtArenaCfg = onnxruntime.OrtMemoryInfo, onnxruntime.OrtArenaCfg
+        OrtAllocatorType, OrtMemType = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+        SessionOptions = onnxruntime.SessionOptions
+
+        def create_and_register_allocator(self, info, config):
+            if refusal is not None:
+                raise refusal
+
+        def InferenceSession(self, path, options, providers):  # noqa: N802 - its name in onnxruntime
+            return options
+
+    monkeypatch.setattr(session, "_runtime", Refusing)
+    monkeypatch.setattr(session, "_share_memory", session._share_memory.__wrapped__)
+    options = session.load_session(session.WEIGHTS_FOLDER / "face_landmark.onnx")
+    if refusal is None:
+        assert options.get_session_config_entry("session.use_env_allocators") == "1"
+    else:
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry("session.use_env_allocators")
 
 
 def test_weights_identity_changes_with_any_network():
