@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from blissmask.config.model import Config
-from blissmask.events import Noted
+from blissmask.events import Noted, Warned
 from blissmask.tasks.run.plan import RunContext, Summary
 
 PATIENCE = 60.0
@@ -24,9 +24,14 @@ class Retouching:
     address: str = ""
     summary: Summary | None = None
     said: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    has_warned: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
 
     def emit(self, event: object) -> None:
+        if isinstance(event, Warned):
+            self.warned.append(f"{event.problem.what}: {event.problem.fix}")
+            self.has_warned.set()
         if isinstance(event, Noted):
             self.said.append(event.text)
             if found := re.search(r"http://\S+", event.text):

@@ -58,12 +58,15 @@ class OneVisit:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.word = new_token()
         self.token: str | None = None
+        self.was_shut = False
+        """Whether a token was taken back: the page that it was of is dead, and somebody has to be told."""
         self._now, self._ends = now, now() + SECONDS_TO_VISIT
         self._is_over = False
 
     def swap(self) -> str | None:
         """Return the token of the first visit; None for a second or a late one, after which no token is valid."""
         if self._is_over or self.token is not None or self._now() > self._ends:
+            self.was_shut |= self.token is not None
             self.token, self._is_over = None, True
         else:
             self.token = new_token()

@@ -11,6 +11,7 @@ const retouch = (() => {
   const MOST_ZOOM = 16;
   const SIZES = [2, 400]; // diameter of the brush, in points of the screen
   const MOST_UNDO = 200; // strokes that can be undone
+  const SHUT = "This address was shut; what you see was not saved. Open the address that the command printed.";
 
   const tool = { name: HAS_PEOPLE ? "only" : "brush", label: 1, size: 40 };
   let work = null; // the open item: {item, touched, base, version, undone, done, caption}
@@ -29,6 +30,7 @@ const retouch = (() => {
       throw new Error("The server does not answer: was the command ended? What you see was not saved.");
     }
     const told = await answer.json().catch(() => ({}));
+    if (answer.status === 404 || answer.status === 410) told.problem ||= SHUT;
     if (!answer.ok) throw Object.assign(new Error(told.problem || `The server refused: ${answer.status}`), { status: answer.status });
     return told;
   }
@@ -708,10 +710,14 @@ const retouch = (() => {
   async function endRun() {
     await saved();
     if (hasFailed && !confirm("The last change was not saved. End the command all the same?")) return;
+    try {
+      await post("finish", {});
+    } catch (error) {
+      // The server may be gone before it has answered. One that refuses goes on.
+      if (error.status) return alert(error.message);
+    }
     const what = hasFailed ? "Finished; the last change was not saved." : "Finished: everything is saved.";
     hasFailed = false;
-    // The server may be gone before it has answered.
-    await post("finish", {}).catch(() => {});
     document.body.replaceChildren(sheet.made("p", "nothing", `${what} This page can be closed.`));
   }
 

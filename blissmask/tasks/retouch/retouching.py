@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blissmask.errors import InputError, MissingPackageError, Problem, UsageError
-from blissmask.events import Noted
+from blissmask.events import Noted, Warned
 from blissmask.media.image import read_size
 from blissmask.media.sheets.card import SheetText
 from blissmask.processes import this_process
@@ -114,8 +114,11 @@ def retouch(
             context.reporter.emit(Noted("all is saved at once; `Finish` there, or Ctrl-C here, ends the command"))
             if _has_screen():
                 webbrowser.open_new_tab(served.for_browser)
+            told = False
             while not finished.wait(_SECONDS_BETWEEN_LOOKS) and not context.stop_signal():
-                pass
+                if served.visit.was_shut and not told:
+                    told = True
+                    context.reporter.emit(Warned(_shut(served.address)))
         masks, captions = len(desk.retouched), len(desk.captioned)
     return Summary(
         command,
@@ -125,6 +128,13 @@ def retouch(
         headline=f"Retouched {counted(masks, 'mask')} and {counted(captions, 'caption')}",
         details={"retouched": [desk.items[number].key for number in desk.retouched]},
     )
+
+
+def _shut(address: str) -> Problem:
+    """Return what to tell where the address of the browser was visited twice, which shut both visitors out."""
+    what = "the address that the browser was started with was visited a second time, so its page was shut"
+    fix = f"open {address}; if that was not you, another account of this machine looked for it"
+    return Problem(what, fix=fix)
 
 
 def _has_screen() -> bool:

@@ -215,10 +215,12 @@ class Served:
     Attributes:
         address: to open by hand, with the token.
         for_browser: to start a browser with, where other accounts see it: good for one visit.
+        visit: that one.
     """
 
     address: str
     for_browser: str
+    visit: OneVisit
 
 
 @contextlib.contextmanager
@@ -260,7 +262,7 @@ def serving(desk: Desk, text: SheetText, people: PeopleFinder | None, finish: Ca
         if not server.started:
             raise MachineError("the server of the page does not start")
         try:
-            yield Served(f"http://{ADDRESS}:{port}/{token}/", f"http://{ADDRESS}:{port}/{visit.word}/")
+            yield Served(f"http://{ADDRESS}:{port}/{token}/", f"http://{ADDRESS}:{port}/{visit.word}/", visit)
         finally:
             server.should_exit = True
             thread.join()

@@ -368,7 +368,9 @@ def test_a_visit_is_swapped_for_a_token_once() -> None:
 def test_a_second_visit_shuts_the_first_one_out_and_no_third_one_comes_in() -> None:
     visit = OneVisit()
     visit.swap()
+    assert not visit.was_shut
     assert [visit.swap(), visit.token, visit.swap(), visit.token] == [None] * 4
+    assert visit.was_shut
 
 
 def test_a_late_visit_is_refused() -> None:
@@ -376,3 +378,4 @@ def test_a_late_visit_is_refused() -> None:
     visit = OneVisit(lambda: now[0])
     now[0] = SECONDS_TO_VISIT + 1
     assert visit.swap() is None
+    assert not visit.was_shut, "nobody was let in before"

@@ -194,7 +194,7 @@ def test_a_browser_is_started_with_an_address_that_is_worth_nothing_afterwards(
     started: queue.Queue[str] = queue.Queue()
     monkeypatch.setattr(retouching_of_masks, "_has_screen", lambda: True)
     monkeypatch.setattr(retouching_of_masks.webbrowser, "open_new_tab", started.put)
-    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser, allowed=("410",)) as page:
+    with retouching(retouch_masks, masks_config(folder)) as running, page_in(browser, allowed=("410", "404")) as page:
         address = started.get(timeout=PATIENCE)
         token = running.address.split("/")[3]
         assert token not in address
@@ -211,6 +211,25 @@ def test_a_browser_is_started_with_an_address_that_is_worth_nothing_afterwards(
         # One of the two was not the browser that was started: both are shut out.
         assert page.context.request.get(led_to).status == 404
         assert page.context.request.get(running.address).status == 200
+        paint(page, down=0.75)
+        wait_until(page, "() => !retouch.isSaving")
+        assert page.locator("#saved").inner_text() == (
+            "This address was shut; what you see was not saved. Open the address that the command printed."
+        )
+        asked: list[str] = []
+        page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+        page.keyboard.press("Escape")
+        with page.expect_event("dialog", predicate=lambda dialog: "was shut" in dialog.message):
+            page.get_by_role("button", name="Finish").click()
+        # The command goes on, so the page does not say that all is well.
+        assert [text.split(".")[0] for text in asked] == [
+            "The last change was not saved",
+            "This address was shut; what you see was not saved",
+        ]
+        assert page.locator("#retouch").count() == 1
+        assert running.has_warned.wait(PATIENCE)
+    (warned,) = running.warned
+    assert f"open {running.address}" in warned
 
 
 def test_a_second_tab_is_told_and_loses_nothing(browser, folder: Path) -> None:
