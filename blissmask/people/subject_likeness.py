@@ -143,7 +143,7 @@ class SubjectsSummary:
         if len(self.subjects) > 1:
             for name, summary in self.subjects.items():
                 values |= {f"{key}/{name}": value for key, value in summary.values().items() if key in _OF_EACH}
-        return values | {f"likeness/between/{one}_in_{other}": value for (one, other), value in self.between.items()}
+        return values | {f"{_BETWEEN}{one}{_IN}{other}": value for (one, other), value in self.between.items()}
 
     def to_json(self) -> dict[str, object]:
         """Return the numbers as JSON values; ``between`` is by the one, then by the other."""
@@ -156,14 +156,16 @@ class SubjectsSummary:
 
 _OF_EACH = ("likeness/subject", "likeness/others")
 """What is logged of each of several subjects besides that of all."""
-_TITLES = {"likeness/subject/": "{}", "likeness/others/": "{} in other people", "likeness/between/": "{}"}
+_BETWEEN, _IN = "likeness/between/", "/in/"
+"""Names of subjects are those of folders: none holds a slash."""
+_TITLES = {"likeness/subject/": "{}", "likeness/others/": "{} in other people", _BETWEEN: "{}"}
 
 
 def title_of_each(key: str) -> str | None:
     """Return what a number of the log is of, where it is of one of several subjects, e.g. ``kyla``; None for others."""
     for beginning, title in _TITLES.items():
         if key.startswith(beginning):
-            return title.format(key.removeprefix(beginning).replace("_in_", " in "))
+            return title.format(key.removeprefix(beginning).replace(_IN, " in "))
     return None
 
 

@@ -91,7 +91,7 @@ def test_the_banner_and_the_page_tell_the_share_of_each(run):
 
 def test_previews_are_scored_for_each_subject_and_against_each_other(run):
     last = [line for line in run.log if "likeness/subject" in line][-1]
-    for name in ("subject/kyla", "subject/tom", "between/kyla_in_tom", "between/tom_in_kyla", "others/kyla"):
+    for name in ("subject/kyla", "subject/tom", "between/kyla/in/tom", "between/tom/in/kyla", "others/kyla"):
         assert 0 < last[f"likeness/{name}"] < 1
     for column in ("kyla", "tom", "kyla in other people", "kyla in tom", "tom in kyla"):
         # Of the checkpoints, and of the ranking.
@@ -107,7 +107,7 @@ def test_the_ranking_is_of_every_file_and_stands_in_the_page(run):
     names = {line["name"] for line in found["ranking"]}
     assert names == {path.stem for path in (run.folder / "out").glob("*.safetensors")}
     assert any(name.endswith("-ema") for name in names)
-    assert all(line["likeness/between/tom_in_kyla"] > 0 for line in found["ranking"])
+    assert all(line["likeness/between/tom/in/kyla"] > 0 for line in found["ranking"])
     assert "tom in kyla" in run.ranked.out
     assert "Ranking of the LoRA files" in run.page
 

@@ -7,6 +7,7 @@ from blissmask.people.subject_likeness import (
     ONLY,
     DrawnPicture,
     LikenessMeter,
+    SubjectsSummary,
     likeness_of,
     median_distance,
     summarise,
@@ -107,7 +108,7 @@ def test_what_one_subject_has_of_another_is_told_of_every_two():
     summary = summarise(pictures, ["kyla", "tom"])
     assert summary.between == {("kyla", "tom"): pytest.approx(0.6), ("tom", "kyla"): 0.0}
     values = summary.values()
-    assert values["likeness/between/kyla_in_tom"] == pytest.approx(0.6)
+    assert values["likeness/between/kyla/in/tom"] == pytest.approx(0.6)
     assert values["likeness/subject/kyla"] == 1.0
     # To Kyla, Tom is one of the other people.
     assert values["likeness/others/kyla"] == pytest.approx(0.6)
@@ -121,6 +122,12 @@ def test_what_one_subject_has_of_another_is_told_of_every_two():
         "tom in kyla",
     ]
     assert summary.to_json()["between"]["kyla"] == {"tom": pytest.approx(0.6)}
+
+
+def test_a_title_keeps_the_names_as_they_are():
+    own = summarise([]).whole
+    values = SubjectsSummary(own, {"woman_in_red": own, "in": own}, {("woman_in_red", "in"): 0.5}).values()
+    assert [title_of_each(name) for name in values if "between" in name] == ["woman_in_red in in"]
 
 
 def test_references_of_two_subjects_say_what_pictures_without_bleeding_have():
