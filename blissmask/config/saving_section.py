@@ -146,14 +146,14 @@ class PreviewsSection(Section):
         "Photo of the subject to measure them by, or a folder of them; better one that is not trained. May be repeated",
         panel=_PREVIEWS,
         lasting=False,
-        default_text="`reference` of [instance]",
+        default_text="`references` of [[subjects]], or `reference` of [instance]",
     )
     likeness_trigger: Text | None = option(
         None,
         "Text of the prompts that ask for the subject; in the others every face should be somebody else's",
         panel=_PREVIEWS,
         lasting=False,
-        default_text="the `trigger` of the data sets; without one all ask for the subject",
+        default_text="the `trigger` of the data sets; without one all ask for the subject; [[subjects]] have their own",
     )
 
 

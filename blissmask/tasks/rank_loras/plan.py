@@ -66,10 +66,9 @@ def plan(config: Config) -> RankPlan:
     previews = config.previews.model_copy(update={"sample_at_first": True})
     planned = plan_finished(config.model_copy(update={"previews": previews}))
     if planned.likeness is None and not planned.data.held_out:
-        raise UsageError(
-            "there is nothing to rank by: no photo of the subject, and nothing is held out",
-            fix="name photos with `--likeness-reference`, or set `validation_split` as for the training",
-        )
+        fix = "name photos with `--likeness-reference`, or set `validation_split` as for the training"
+        nothing = Problem("there is nothing to rank by: no photo of the subject, and nothing is held out", fix=fix)
+        raise UsageError.several([nothing, *planned.unmeasured])
     assert planned.previews is not None
     candidates = _candidates(config, planned.names)
     folder = ranking_folder(config)
@@ -78,7 +77,7 @@ def plan(config: Config) -> RankPlan:
         command=COMMAND,
         items=[_item(candidate, folder) for candidate in candidates],
         outputs=outputs(config),
-        warnings=[*planned.previews.warnings, *_unjudged(planned)],
+        warnings=[*planned.previews.warnings, *planned.unmeasured, *_unjudged(planned)],
         training=planned,
         previews=planned.previews,
         candidates=tuple(candidates),

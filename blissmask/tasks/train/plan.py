@@ -69,6 +69,7 @@ class TrainPlan(Plan):
         state: the training state to continue from; None starts anew.
         previews: None where none are drawn.
         likeness: what the faces in previews are compared with; None where they are not.
+        unmeasured: why they are not, where photos of [[subjects]] are missing; they are among the warnings, too.
         processes: that train together. Only the first one writes, warns and locks the output folder.
         resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
         room_known: whether the plan knew how much room the files need; else the run looks when the model is loaded.
@@ -85,6 +86,7 @@ class TrainPlan(Plan):
     state: SavedState | None
     previews: PreviewPlan | None
     likeness: LikenessPlan | None
+    unmeasured: Sequence[Problem]
     processes: Processes
     resting_bytes: int
     room_known: bool
@@ -186,8 +188,12 @@ def plan_training(config: Config) -> TrainPlan:
     if not (config.run.dry_run and memory.by_published_size):
         warnings += _check_denoisers(config, steps.experts)
     warnings += start.warnings
+    likeness: LikenessPlan | None = None
+    unmeasured: list[Problem] = []
     if previews is not None:
         warnings += previews.warnings
+        likeness, unmeasured = plan_likeness(config)
+        warnings += unmeasured
     result = TrainPlan(
         command=COMMAND,
         items=start.items,
@@ -204,7 +210,8 @@ def plan_training(config: Config) -> TrainPlan:
         settings=settings,
         state=start.state,
         previews=previews,
-        likeness=None if previews is None else plan_likeness(config),
+        likeness=likeness,
+        unmeasured=unmeasured,
         processes=processes,
         resting_bytes=memory.resting_bytes,
         room_known=memory.trained_numbers > 0,

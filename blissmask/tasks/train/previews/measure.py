@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.config.mask_sections import SubjectSection
 from blissmask.config.model import Config
 from blissmask.dataset.captions import holds_trigger
 from blissmask.dataset.discover import list_files
@@ -104,11 +105,12 @@ class LikenessPlan:
         return tuple(subject.name for subject in self.subjects if subject.is_asked_for(preview))
 
 
-def plan_likeness(config: Config) -> LikenessPlan | None:
-    """Return what previews are compared with; None where they are not.
+def plan_likeness(config: Config) -> tuple[LikenessPlan | None, list[Problem]]:
+    """Return what previews are compared with, and warnings; None where they are not.
 
     Raises:
-        UsageError: a reference does not exist, or the licence of the weights forbids the use.
+        UsageError: a reference does not exist, options exclude each other, or the licence of the weights forbids the
+            use.
         InputError: a folder of photos cannot be read, or holds none.
     """
     section, instance = config.previews, config.instance
@@ -118,25 +120,31 @@ def plan_likeness(config: Config) -> LikenessPlan | None:
             fix="leave one of the two out",
         )
     from_sets = section.likeness == "photos"
-    subjects = () if section.likeness == "off" else _known_subjects(config, from_sets=from_sets)
+    if section.likeness == "off":
+        return None, []
+    subjects, warnings = _known_subjects(config, from_sets=from_sets)
     if not subjects:
-        return None
+        return None, warnings
     reader: FaceReader = IDENTITIES.load(instance.identity).face_reader(instance)
     weights = Weights("--identity", instance.identity, reader.identity, reader.licence)
     refuse_non_commercial([weights], commercial_only=instance.commercial_only)
-    return LikenessPlan(
+    likeness = LikenessPlan(
         reader=reader,
         max_distance=thresholds_of(instance, reader).max_distance,
         subjects=subjects,
         any_face=from_sets,
     )
+    return likeness, warnings
 
 
-def _known_subjects(config: Config, *, from_sets: bool) -> tuple[KnownSubject, ...]:
-    """Return whom previews are compared with; nobody without photos. Photos that are named win over [[subjects]].
+def _known_subjects(config: Config, *, from_sets: bool) -> tuple[tuple[KnownSubject, ...], list[Problem]]:
+    """Return whom previews are compared with, and warnings; nobody without photos.
+
+    Photos that are named win over [[subjects]].
 
     Raises:
-        UsageError: a reference does not exist, or the photos of data sets are of several subjects.
+        UsageError: a reference does not exist, the photos of data sets are of several subjects, or a trigger is given
+            beside those of the subjects.
         InputError: a folder of photos cannot be read, or holds none.
     """
     section = config.previews
@@ -146,16 +154,38 @@ def _known_subjects(config: Config, *, from_sets: bool) -> tuple[KnownSubject, .
             fix="leave `likeness` out: faces are compared with the references of [[subjects]]",
         )
     if config.subjects and not section.likeness_reference:
-        return tuple(
-            KnownSubject(subject.name, tuple(photos_of(subject.references, "references")), subject.trigger)
-            for subject in config.subjects
-        )
+        if section.likeness_trigger:
+            raise UsageError(
+                "`likeness_trigger` is of one subject, and each of [[subjects]] has its own `trigger`",
+                fix="leave `likeness_trigger` out",
+            )
+        return _of_sections(config.subjects)
     named = section.likeness_reference or config.instance.reference
     if not from_sets and not named:
-        return ()
+        return (), []
     photos = _photos_of_sets(config) if from_sets else photos_of(named, "--likeness-reference")
     trigger = section.likeness_trigger or next((data.trigger for data in config.datasets if data.trigger), None)
-    return (KnownSubject(ONLY, tuple(photos), trigger),)
+    return (KnownSubject(ONLY, tuple(photos), trigger),), []
+
+
+def _of_sections(sections: Sequence[SubjectSection]) -> tuple[tuple[KnownSubject, ...], list[Problem]]:
+    """Return the subjects of [[subjects]]; nobody, and warnings, where photos of one are missing or unreadable.
+
+    Their references are for their masks, so that the training goes on without them: nobody asked for a likeness. Of
+    several subjects all are needed: the faces of one without photos would count as another's.
+    """
+    known, warnings = [], []
+    for section in sections:
+        try:
+            photos = photos_of(section.references, "references")
+        except BlissmaskError as error:
+            problem = error.as_one()
+            what = f"the likeness of previews is not measured: subject `{section.name}`: {problem.what}"
+            fix = f"correct `references` of `{section.name}` in [[subjects]], or set `likeness = off`"
+            warnings.append(Problem(what, problem.where, fix))
+        else:
+            known.append(KnownSubject(section.name, tuple(photos), section.trigger))
+    return (() if warnings else tuple(known)), warnings
 
 
 def _photos_of_sets(config: Config) -> list[Path]:
@@ -196,6 +226,9 @@ def open_meter(plan: LikenessPlan, context: RunContext) -> LikenessMeter | None:
     if passed_over and not (plan.any_face and is_measured):
         what = f"{counted(len(passed_over), 'photo')} {verb(len(passed_over), 'does', 'do')} not show one clear face"
         result = "the others are" if is_measured else "the likeness of previews is not"
+        without = [f"`{name}`" for name, found in embeddings.items() if not found and name != ONLY]
+        if without:
+            what += f", and {' and '.join(without)} {verb(len(without), 'has', 'have')} no other"
         fix = f"use photos of the subject alone, from the front, the face {MIN_FACE_PIXELS} pixels wide or more"
         context.reporter.emit(Warned(Problem(f"{what}; {result} measured", places_of(passed_over), fix)))
     if not is_measured:

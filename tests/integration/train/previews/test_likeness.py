@@ -5,13 +5,17 @@ import json
 import pytest
 import torch
 
+from blissmask.config.model import Config
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Noted, Warned
 from blissmask.people.faces import embedded
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train.previews.measure import open_meter
 from blissmask.training.record.metrics import read_log
 from tests.builders.face_reader import FacesEverywhere, painted
 from tests.builders.pictures import save
+from tests.builders.recorder import Recorder
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 KYLA = (255, 0)
@@ -115,6 +119,43 @@ def test_small_faces_are_told_once(cache, tmp_path, options, reader):
 def test_what_cannot_be_measured_is_refused_in_the_plan(cache, tmp_path, options, changes, said):
     with pytest.raises(UsageError, match=said):
         plan_training(train_config(cache, tmp_path / "out", **{**options, **changes}))
+
+
+def of_subjects(cache, out, options, photos, **more):
+    """Return the configuration of a training of several subjects, each with a photo."""
+    common = {name: value for name, value in options.items() if not name.startswith("likeness")}
+    subjects = [{"name": name, "trigger": name, "references": [photo]} for name, photo in photos.items()]
+    given = train_config(cache, out, **common, **more).model_dump(exclude_unset=True)
+    return Config.model_validate(given | {"subjects": subjects})
+
+
+def test_missing_photos_of_subjects_cost_no_training_and_are_named(cache, tmp_path, options, reader):
+    gone = tmp_path / "gone.png"
+    photos = {"kyla": tmp_path / "reference.png", "tom": gone}
+    planned = plan_training(of_subjects(cache, tmp_path / "out", options, photos))
+    assert planned.likeness is None
+    (problem,) = [problem for problem in planned.warnings if "likeness" in problem.what]
+    assert "`tom`" in problem.what
+    assert problem.where == (str(gone),)
+    assert "`tom`" in problem.fix
+    with pytest.raises(UsageError, match="no such file"):
+        plan_training(of_subjects(cache, tmp_path / "out", options, photos, likeness_reference=[gone]))
+
+
+def test_one_trigger_for_several_subjects_is_refused(cache, tmp_path, options, reader):
+    photos = {"kyla": tmp_path / "reference.png"}
+    with pytest.raises(UsageError, match="has its own `trigger`"):
+        plan_training(of_subjects(cache, tmp_path / "out", options, photos, likeness_trigger="kyla"))
+
+
+def test_the_subject_without_a_clear_face_is_named(cache, tmp_path, options, reader):
+    save(tmp_path / "group.png", painted(KYLA, KYLA))
+    photos = {"kyla": tmp_path / "reference.png", "tom": tmp_path / "group.png"}
+    planned, recorder = plan_training(of_subjects(cache, tmp_path / "out", options, photos)), Recorder()
+    assert open_meter(planned.likeness, RunContext(reporter=recorder)) is None
+    (problem,) = [event.problem for event in recorder.of(Warned)]
+    assert "`tom` has no other" in problem.what
+    assert "kyla" not in problem.what
 
 
 def said(recorder):
