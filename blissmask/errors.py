@@ -116,6 +116,18 @@ class BlissmaskError(Exception):
         return error
 
 
+def left_undone(what: str, error: Exception) -> Problem:
+    """Return the problem of something that may fail without ending a run.
+
+    Args:
+        what: what was not done.
+        error: why; its sentences are the places, since they name the files.
+    """
+    if isinstance(error, BlissmaskError):
+        return Problem(what, tuple(problem.what for problem in error.problems), error.problems[0].fix)
+    return Problem(what, (str(error),))
+
+
 class InputError(BlissmaskError):
     """The input prevents the work."""
 

@@ -19,7 +19,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import StoppedError, UsageError
-from blissmask.events import Advanced, PhaseFinished, PhaseStarted
+from blissmask.events import Advanced, PhaseFinished, PhaseStarted, Warned
 from blissmask.storage import atomic
 from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.contact_sheet import check_sheet
@@ -132,7 +132,8 @@ def run(plan: RankItemsPlan, context: RunContext) -> Summary:
     where = {loss.name: position for loss, position in zip(losses, positions, strict=True)}
     title = f"Items by loss with {plan.lora.name}, {counted(len(judged), 'item')}"
     draw_item_sheet(plan.folder / SHEET, judged, where, plan.training, store, title=title, context=context)
-    renew_rankings(plan.training.names)
+    if problem := renew_rankings(plan.training.names):
+        context.reporter.emit(Warned(problem))
     odd = [each for each in judged if each.remarks]
     summary.written = 1
     summary.headline = f"Looked at {counted(len(judged), 'item')}, {len(odd)} unlike the others"

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from blissmask.errors import InputError, ModelError, StoppedError, UsageError
-from blissmask.events import Advanced, PhaseFinished, PhaseStarted
+from blissmask.events import Advanced, PhaseFinished, PhaseStarted, Warned
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_image
 from blissmask.parsing.embedded import EmbeddedParts
@@ -86,6 +86,8 @@ def run(plan: RankPlan, context: RunContext) -> Summary:
         context.reporter.emit(PhaseFinished("Ranking"))
     order = ranked(results)
     _conclude(plan, order, base, summary)
+    if problem := renew_rankings(plan.training.names):
+        context.reporter.emit(Warned(problem))
     return summary
 
 
@@ -232,7 +234,6 @@ def _conclude(plan: RankPlan, order: Sequence[Result], base: Result, summary: Su
     atomic.write_text(plan.folder / LORAS, json.dumps(document, indent=1) + "\n")
     prompts = [preview.prompt for preview in plan.previews.previews]
     write_sheet(plan.folder / SHEET, [*order, base], prompts)
-    renew_rankings(plan.training.names)
     summary.written = len(order)
     summary.headline = f"Ranked {counted(len(order), 'LoRA file')}"
     summary.destination = str(plan.folder / SHEET)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,16 +54,15 @@ def plan_finished(config: Config) -> training.TrainPlan:
 def saved_loras(names: Outputs) -> list[Candidate]:
     """Return every saved LoRA of a training: steps in order, then the last one, averages behind them."""
     first = names.lora_names[0]
-    ending = re.compile(re.escape(first) + r"(-ema)?(?:-step(\d{8}))?\.safetensors")
     found = []
     for path in names.folder.glob("*.safetensors"):
-        match = ending.fullmatch(path.name)
-        if match is None:
+        name = names.parse_lora(path.stem)
+        if name is None or name.lora != first:
             continue
-        files = [names.folder / f"{name}{path.name.removeprefix(first)}" for name in names.lora_names]
+        files = [names.folder / f"{lora}{path.name.removeprefix(first)}" for lora in names.lora_names]
         if all(file.is_file() for file in files):
-            averaged, step = match.groups()
-            found.append((bool(averaged), int(step) if step else 10**9, Candidate(path.stem, tuple(files))))
+            step = 10**9 if name.step is None else name.step
+            found.append((name.is_average, step, Candidate(path.stem, tuple(files))))
     return [candidate for _, _, candidate in sorted(found, key=_in_training_order)]
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.errors import BlissmaskError, InputError, Problem
+from blissmask.errors import BlissmaskError, InputError, Problem, left_undone
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.media.chart import Line, Panel, Points, draw_chart
 from blissmask.media.chart_svg import svg_chart
 from blissmask.media.overlay import TIER_COLOURS, Colour
 from blissmask.media.png import read_note, write_png_rgb
-from blissmask.training.record.metrics import read_log
 
 _COMMAND = "train"
 _AXIS = "step"
@@ -39,26 +38,22 @@ _REGIONS: Mapping[WeightTier, Colour] = {
 }
 
 
-def save_curve(log: Path, path: Path, *, title: str) -> Problem | None:
+def save_curve(lines: Sequence[Mapping[str, float]], path: Path, *, title: str) -> Problem | None:
     """Draw the curve of a step log, and return what prevented it: a picture never costs a training.
 
     Args:
-        log: as ``metrics.StepLog`` writes it.
+        lines: of the log; without a loss there is no curve.
         path: the picture, ``.png``. An earlier curve is replaced, any other picture is not.
         title: at the top, e.g. the name of the LoRA.
     """
+    if not _has_loss(lines):
+        return None
     try:
-        lines = read_log(log)
-        if not any("loss" in line for line in lines):
-            return None
         if path.exists() and not _is_curve(path):
             raise InputError("a picture that is not ours stands where the loss curve would go", where=[path])
         write_png_rgb(path, draw_curve(lines, title=title), note={"command": _COMMAND})
-    except BlissmaskError as error:
-        reasons = tuple(problem.what for problem in error.problems)
-        return Problem("the loss curve was not drawn", reasons, error.problems[0].fix)
-    except (OSError, ValueError) as error:
-        return Problem("the loss curve was not drawn", (str(error),))
+    except (BlissmaskError, OSError, ValueError) as error:
+        return left_undone("the loss curve was not drawn", error)
     return None
 
 
@@ -71,7 +66,7 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
     """Draw loss, smoothed loss, loss per region and learning rate over the steps, as RGB (height, 1200, 3).
 
     Args:
-        lines: of the step log; at least one has a ``loss``.
+        lines: of the step log; at least one has a ``loss`` that can be drawn.
         title: at the top.
     """
     steps, values = smoothed(_points(lines, "loss"), smoothing_length(lines))
@@ -80,8 +75,12 @@ def draw_curve(lines: Sequence[Mapping[str, float]], *, title: str) -> NDArray[n
 
 def svg_curve(lines: Sequence[Mapping[str, float]]) -> Iterator[str]:
     """Yield the same as an element of a page, in the colours of its scheme; nothing where no line has a ``loss``."""
-    if any("loss" in line for line in lines):
+    if _has_loss(lines):
         yield from svg_chart(_panels(lines), axis=_AXIS, about=_ABOUT)
+
+
+def _has_loss(lines: Sequence[Mapping[str, float]]) -> bool:
+    return len(_points(lines, "loss")[0]) > 0
 
 
 def _panels(lines: Sequence[Mapping[str, float]]) -> list[Panel]:
@@ -129,7 +128,7 @@ def _loss_lines(lines: Sequence[Mapping[str, float]], loss: Points, length: floa
     width = 1.0 if len(lines) > _MANY_STEPS else 1.6
     drawn = [Line("each step", _EACH_STEP, loss, width=width, bounds=False)]
     # Two experts have lines of their own: their losses differ because they learn at different noise levels.
-    experts = [name for name in _EXPERTS if any(f"loss/{name}" in line for line in lines)]
+    experts = [name for name in _EXPERTS if len(_points(lines, f"loss/{name}")[0])]
     for name in experts:
         colour, label = _EXPERTS[name], f"{name} noise, "
         drawn.append(Line(f"{label}smoothed", colour, smoothed(_points(lines, f"loss/{name}"), length), width=2.5))
@@ -171,10 +170,13 @@ def _likeness_lines(lines: Sequence[Mapping[str, float]]) -> list[Line]:
 
 
 def _points(lines: Sequence[Mapping[str, float]], name: str) -> Points:
-    """Return the steps that have a number of this name, and the numbers; both may be empty."""
-    found = [line for line in lines if name in line]
-    steps = np.array([line["step"] for line in found], dtype=np.float64)
-    return steps, np.array([line[name] for line in found], dtype=np.float64)
+    """Return the steps that have a number of this name, and the numbers; both may be empty.
+
+    Numbers beyond those of float32, which the steps of a training are in, and no numbers cannot be drawn.
+    """
+    found = np.array([(line["step"], line[name]) for line in lines if name in line], dtype=np.float64).reshape(-1, 2)
+    steps, values = found[(np.abs(found) <= np.finfo(np.float32).max).all(axis=1)].T
+    return steps, values
 
 
 def _is_curve(path: Path) -> bool:

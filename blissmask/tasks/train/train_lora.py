@@ -36,6 +36,7 @@ from blissmask.tasks.train.rules import (
 )
 from blissmask.tasks.train.saving.checkpoints import Checkpoints
 from blissmask.tasks.train.saving.disk_room import room_warnings
+from blissmask.tasks.train.saving.page.run_page import is_page
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.mask_totals import MaskTotals
@@ -291,9 +292,9 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     summary.details |= {"steps": plan.steps.total, "loss": last.get("loss"), "files": [str(path) for path in files]}
     summary.details["experts"] = [expert.name for expert in plan.steps.experts if expert.name]
     summary.details["averages"] = [str(path) for path in averages]
-    summary.details["checkpoints"] = [str(path) for path in plan.names.earlier_files()]
+    summary.details["checkpoints"] = [str(path) for _, path in plan.names.earlier_files()]
     rows = [("loss", _loss_text(plan))]
-    if plan.names.page.is_file():
+    if _has_page(plan):
         rows.append(("page", str(plan.names.page)))
     if totals is not None:
         empty = len(totals.empty) + len(plan.data.left_out)
@@ -303,12 +304,20 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     summary.tables.append(Table("Result", ("what", "value"), tuple(rows)))
 
 
+def _has_page(plan: TrainPlan) -> bool:
+    """Return whether the page is there and ours; another file of its name was kept, and a warning says so."""
+    try:
+        return is_page(plan.names.page)
+    except OSError:
+        return False
+
+
 def _loss_text(plan: TrainPlan) -> str:
     """Return how the loss went: means, since that of one step depends on its noise level most of all."""
     try:
         losses = [line["loss"] for line in read_log(plan.names.log) if "loss" in line]
-    except InputError:
-        # Whoever drew the page has named the line that is not ours.
+    except (InputError, OSError):
+        # Whoever drew the page has named the line that is not ours, or why the log cannot be read.
         losses = []
     if not losses:
         return "-"

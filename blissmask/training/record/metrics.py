@@ -157,7 +157,10 @@ def _lines(path: Path) -> list[str]:
 def _parse(line: str, path: Path) -> dict[str, float]:
     try:
         values = json.loads(line)
-        return {name: float(values[name]) for name in ("step", *values)}
+        numbers = {name: float(values[name]) for name in ("step", *values)}
+        # Python reads NaN and Infinity, too: of a step they are nothing, of a loss what a foreign log may hold.
+        int(numbers["step"])
+        return numbers
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         what = f"the step log holds a line that is not ours: {line[:60]}"
         raise InputError(what, where=[path], fix="move the log away, then run again") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import glob
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from blissmask.training.record.training_state import (
 
 DATA = "data"
 """The setting that tells one data set from another."""
+_ENDING = r"(?P<average>-ema)?(?:-step(?P<step>[0-9]{8}))?"
+"""What the names of LoRA files have behind that of the training; as :meth:`Outputs.lora_files` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,45 @@ class Outputs:
         """Return the files of the running averages of a step, or the final ones, in the same order; may be empty."""
         return self._files([f"{name}-ema" for name in self.lora_names], step) if self.averaged else []
 
-    def earlier_files(self) -> list[Path]:
-        """Return the LoRA files of earlier steps that are in the folder, by step, those of running averages aside."""
-        found = [
-            path for name in self.lora_names for path in self.folder.glob(f"{glob.escape(name)}-step*.safetensors")
-        ]
-        return sorted(found, key=lambda path: (path.stem.rpartition("-step")[2], path.name))
+    def earlier_files(self) -> list[tuple[int, Path]]:
+        """Return the LoRA files of earlier steps that are in the folder, each with its step, in order.
+
+        Those of running averages are not among them.
+        """
+        found = []
+        for path in self.folder.glob("*.safetensors"):
+            name = self.parse_lora(path.stem)
+            if name is not None and name.step is not None and not name.is_average:
+                found.append((name.step, path))
+        return sorted(found)
+
+    def parse_lora(self, stem: str) -> LoraName | None:
+        """Return what the name of a LoRA file, without its suffix, says; None where it is not of this run."""
+        ours = "|".join(map(re.escape, self.lora_names))
+        match = re.fullmatch(f"(?P<lora>{ours}){_ENDING}", stem)
+        if match is None:
+            return None
+        step = match["step"]
+        return LoraName(match["lora"], None if step is None else int(step), match["average"] is not None)
 
     def _files(self, names: Sequence[str], step: int | None) -> list[Path]:
         suffix = "" if step is None else f"-step{step:08d}"
         return [self.folder / f"{name}{suffix}.safetensors" for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraName:
+    """The name of a LoRA file of a run.
+
+    Attributes:
+        lora: of which LoRA, one of ``Outputs.lora_names``.
+        step: after which it was saved; None for the final one.
+        is_average: whether it is a running average.
+    """
+
+    lora: str
+    step: int | None
+    is_average: bool
 
 
 def output_names(

@@ -69,6 +69,15 @@ def test_saved_loras_are_in_the_order_of_the_training_and_averages_behind(tmp_pa
     ]
 
 
+def test_copies_and_other_trainings_are_no_earlier_files_of_this_one(tmp_path):
+    of_this = ("kyla+1-step00000200", "kyla+1-step00000100")
+    others = ("kyla+1-step00000100 (copy)", "kyla+1-step1", "kyla+1-ema-step00000100", "kyla+1", "kyla+12-step00000100")
+    for name in (*of_this, *others):
+        (tmp_path / f"{name}.safetensors").touch()
+    found = Outputs(tmp_path, "kyla+1", ("kyla+1",)).earlier_files()
+    assert [(step, path.stem) for step, path in found] == [(100, of_this[1]), (200, of_this[0])]
+
+
 def test_a_pair_of_experts_is_one_candidate_and_half_a_pair_is_none(tmp_path):
     for name in ("kyla-high", "kyla-low", "kyla-high-step00000100"):
         (tmp_path / f"{name}.safetensors").touch()

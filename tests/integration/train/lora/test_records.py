@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 import json
+import math
 import re
 import sys
 import types
@@ -13,10 +14,14 @@ import pytest
 from blissmask.errors import InputError, MachineError, MissingPackageError, StoppedError
 from blissmask.events import Warned
 from blissmask.media.image import read_image
+from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import bytes_text
-from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed
+from blissmask.tasks.train.curve import draw_curve, save_curve, smoothed, svg_curve
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train.saving.page import run_page
 from blissmask.training.record.metrics import read_log
+from blissmask.training.record.saving import Outputs
+from tests.builders.recorder import Recorder
 from tests.builders.training import run, train_config, write_masked_set
 
 
@@ -81,32 +86,68 @@ def test_a_curve_that_cannot_be_drawn_costs_nothing_but_a_warning(cache, tmp_pat
 def test_a_page_that_is_not_ours_is_kept_and_named(cache, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "kyla.html").write_text("my own")
-    _, recorder = run(train_config(cache, tmp_path / "out", max_train_steps=1))
+    summary, recorder = run(train_config(cache, tmp_path / "out", max_train_steps=1))
     assert [event.problem.what for event in recorder.of(Warned)] == ["the page of the training was not written"]
+    assert "page" not in dict(summary.tables[-1].rows)
     assert (tmp_path / "out" / "kyla.html").read_text() == "my own"
 
 
 def test_a_picture_that_is_not_ours_is_kept(tmp_path):
     from PIL import Image
 
-    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    lines = [{"step": 1, "loss": 1.0}]
     Image.new("RGB", (4, 4)).save(tmp_path / "mine.png")
     before = (tmp_path / "mine.png").read_bytes()
-    assert "not drawn" in save_curve(tmp_path / "log.jsonl", tmp_path / "mine.png", title="x").what
+    assert "not drawn" in save_curve(lines, tmp_path / "mine.png", title="x").what
     assert (tmp_path / "mine.png").read_bytes() == before
 
 
-@pytest.mark.parametrize("content", ["", '{"step": 1}\n'])
-def test_a_log_without_a_loss_has_no_curve(tmp_path, content):
-    (tmp_path / "log.jsonl").write_text(content)
-    assert save_curve(tmp_path / "log.jsonl", tmp_path / "curve.png", title="x") is None
+@pytest.mark.parametrize("lines", [[], [{"step": 1}], [{"step": 1, "loss": math.nan}]])
+def test_a_log_without_a_loss_has_no_curve(tmp_path, lines):
+    assert save_curve(lines, tmp_path / "curve.png", title="x") is None
     assert not (tmp_path / "curve.png").exists()
+    assert list(svg_curve(lines)) == []
 
 
-@pytest.mark.parametrize("line", ["not JSON", '{"loss": 1.0}', "[1, 2]", '{"step": 1, "loss": "low"}'])
-def test_a_damaged_log_is_a_warning(tmp_path, line):
+def test_numbers_that_are_none_are_not_drawn(tmp_path):
+    lines = [{"step": step, "loss": step / 8, "loss/high": math.inf, "lr": math.nan} for step in range(1, 9)]
+    lines[3]["loss"], lines[5]["loss"] = -math.inf, 1e300
+    assert save_curve(lines, tmp_path / "curve.png", title="x") is None
+    text = "\n".join(svg_curve(lines))
+    assert "nan" not in text
+    assert "high noise" not in text
+    assert "Learning rate" not in text
+
+
+@pytest.mark.parametrize(
+    "line", ["not JSON", '{"loss": 1.0}', "[1, 2]", '{"step": 1, "loss": "low"}', '{"step": NaN}', '{"step": Infinity}']
+)
+def test_a_damaged_log_is_an_error_that_names_it(tmp_path, line):
     (tmp_path / "log.jsonl").write_text(f"{line}\n")
-    assert "not drawn" in save_curve(tmp_path / "log.jsonl", tmp_path / "curve.png", title="x").what
+    with pytest.raises(InputError, match="not ours"):
+        read_log(tmp_path / "log.jsonl")
+
+
+@pytest.mark.parametrize(("step", "expected"), [(1, {}), (4, {"a": 2.0}), (9, {"a": 3.0, "b": 1.0})])
+def test_a_checkpoint_has_what_was_measured_last_before_it(step, expected):
+    log = [
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "a": 1.0},
+        {"step": 2, "a": 2.0},
+        {"step": 9, "a": 3.0},
+        {"step": 5, "b": 1.0},
+    ]
+    found = dict(zip([1, 4, 9], run_page._latest(log, ["a", "b"], [1, 4, 9]), strict=True))
+    assert found[step] == expected
+
+
+def test_drawing_reads_the_log_once_and_a_damaged_one_is_one_warning(tmp_path):
+    recorder = Recorder()
+    plan = types.SimpleNamespace(names=Outputs(tmp_path, "kyla", ("kyla",)))
+    plan.names.log.write_text("not JSON\n")
+    run_page.draw_record(plan, None, RunContext(reporter=recorder))
+    (problem,) = [event.problem for event in recorder.of(Warned)]
+    assert "not JSON" in problem.where[0]
 
 
 def test_each_part_of_the_log_has_its_colour_in_the_curve():

@@ -6,7 +6,10 @@ import os
 import numpy as np
 import pytest
 
+from blissmask.errors import MachineError
 from blissmask.media.video import write_mp4
+from blissmask.storage import atomic
+from blissmask.tasks.train.saving.page import previews_grid as previews_of_page
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import renew_rankings
 from blissmask.training.record.saving import output_names
@@ -31,6 +34,24 @@ def test_a_thousand_previews_are_a_page_of_a_few_megabytes(tmp_path):
     noise = len(text) / text.count("<img ")
     assert noise < 40_000
     assert text.count("<img ") * 192**2 <= 24_000_000
+
+
+def test_the_pictures_of_many_prompts_are_bounded_and_the_others_are_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(previews_of_page, "_MOST_COPIES", 5)
+    first = tmp_path / "kyla_000000_00_1.png"
+    save(first, random_rgb((64, 64)))
+    for number in range(1, 6):
+        for step in (0, 9):
+            os.link(first, tmp_path / f"kyla_{step:06d}_{number:02d}_1.png")
+    text = grid(tmp_path, [f"prompt {number}" for number in range(6)])
+    assert text.count("<img ") == 5
+    assert text.count("<a href=") == 11
+    assert "5 of 11 previews" in text
+    assert '<a href="sample/kyla_000009_05_1.png">kyla_000009_05_1.png</a>' in text
+
+
+def test_the_copies_of_a_page_are_all_kept():
+    assert previews_of_page._copy.cache_info().maxsize >= previews_of_page._MOST_COPIES
 
 
 def test_few_previews_are_copied_larger_than_many(tmp_path):
@@ -98,11 +119,86 @@ def test_results_of_lora_files_that_were_written_anew_are_not_shown(ranked):
     assert "Ranking" not in ranked.page.read_text()
 
 
-@pytest.mark.parametrize("content", ["no JSON", "[]", '{"ranking": []}', '{"ranking": [{"name": "other"}]}'])
+def loras(*names):
+    return json.dumps({"ranking": [{"name": name, "place_kept": 0.5} for name in names]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no JSON",
+        "[]",
+        '{"ranking": []}',
+        '{"ranking": null}',
+        '{"ranking": [{"name": "kyla-step00000001", "place_kept": {}}]}',
+        '{"ranking": ' + "[" * 100_000,
+        loras("other"),
+        loras("kyla2", "kyla2-step00000001"),
+        loras("kyla-step00000001", "kyla2"),
+        loras("kyla-step00000001", "../kyla"),
+    ],
+    ids=lambda content: content[:60],
+)
 def test_results_of_others_are_not_shown(ranked, content):
+    for name in ("kyla2", "kyla2-step00000001"):
+        (ranked.folder / f"{name}.safetensors").write_bytes(b"")
     (ranked.folder / "ranking" / "ranking.json").write_text(content)
-    renew_rankings(ranked)
+    assert renew_rankings(ranked) is None
     assert "Ranking" not in ranked.page.read_text()
+
+
+@pytest.mark.parametrize(("value", "shown"), [("9" * 400, "inf"), ("NaN", "nan")])
+def test_numbers_that_are_none_are_shown_as_such(ranked, value, shown):
+    results = ranked.folder / "ranking" / "ranking.json"
+    results.write_text(f'{{"ranking": [{{"name": "kyla-step00000001", "place_kept": {value}}}]}}')
+    assert renew_rankings(ranked) is None
+    assert f"<td>{shown}</td>" in ranked.page.read_text()
+
+
+def items_of(lora, **changes):
+    item = {"item": "a", "loss": {"loss": 0.5}, "base": {"loss": 0.75}, "remarks": ["odd"], **changes}
+    return json.dumps({"lora": lora, "items": [item]})
+
+
+def test_unusual_items_are_put_into_the_page(ranked):
+    (ranked.folder / "ranking" / "items.json").write_text(items_of("kyla-step00000001"))
+    renew_rankings(ranked)
+    figures = "<td class=figure>0.5000</td><td class=figure>0.7500</td>"
+    assert f"<td>a</td>{figures}<td>odd</td>" in ranked.page.read_text()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        items_of("kyla-step00000001", loss=None),
+        items_of("kyla-step00000001", remarks=None),
+        items_of("kyla-step00000001", remarks=[1]),
+        items_of("kyla-step00000001", base=[0.5]),
+        items_of("kyla2"),
+        '{"lora": "kyla-step00000001", "items": ["a"]}',
+    ],
+)
+def test_items_of_others_are_not_shown(ranked, content):
+    (ranked.folder / "kyla2.safetensors").write_bytes(b"")
+    (ranked.folder / "ranking" / "items.json").write_text(content)
+    assert renew_rankings(ranked) is None
+    assert "Items" not in ranked.page.read_text()
+
+
+def test_a_page_that_is_no_text_is_left_and_told(ranked):
+    found = ranked.page.read_bytes() + "Übung".encode("latin-1")
+    ranked.page.write_bytes(found)
+    problem = renew_rankings(ranked)
+    assert str(ranked.page) in problem.what
+    assert ranked.page.read_bytes() == found
+
+
+def test_a_page_that_cannot_be_written_is_told(ranked, monkeypatch):
+    def full(path, text):
+        raise MachineError("no space left", where=[path], fix="free some space")
+
+    monkeypatch.setattr(atomic, "write_text", full)
+    assert renew_rankings(ranked).fix == "free some space"
 
 
 def test_without_a_page_there_is_nothing_to_renew(ranked):

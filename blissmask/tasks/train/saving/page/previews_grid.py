@@ -28,8 +28,11 @@ _SIDES = (512, 384, 256, 192)
 _MOST_PIXELS = 24_000_000
 """Of all copies together. As text in the page, measured with the photos in tests/photos: 120 previews are 2.4 MB, and
 as many as are shown at most, which are small and sharp, 5 MB."""
-_KEPT = 1024
-"""Copies that are kept until the page is drawn again, each up to 30 kB."""
+_MOST_COPIES = _MOST_PIXELS // _SIDES[-1] ** 2
+"""Copies on a page; the previews behind them are links alone."""
+_KEPT = 2 * _MOST_COPIES
+"""Copies that are kept until the page is drawn again, each up to 30 kB: with those of one page alone, each new preview
+would push out the next one that is wanted."""
 
 Drawn = Mapping[str, Mapping[int, Path]]
 """Label -> number of the prompt -> file."""
@@ -47,13 +50,20 @@ def previews_grid(folder: Path, run_name: str, prompts: Sequence[str]) -> Iterat
     shown = _shown(drawn, len(prompts))
     if not shown:
         return
-    side = _side_for(sum(len(files) for files in shown.values()))
+    count = sum(number in files for files in shown.values() for number in range(len(prompts)))
+    side, left = _side_for(count), _MOST_COPIES
+    if count > left:
+        yield f"<p>{left} of {count} previews; the others are links to their files.</p>"
     if len(shown) < len(drawn):
         yield f"<p>{len(shown)} of {len(drawn)} drawings, evenly spaced; the others are in <code>sample</code>.</p>"
     heads = "".join(f"<th>{_when(label)}</th>" for label in shown)
     yield f"<div class='scroll previews'><table><tr><th>prompt</th>{heads}</tr>"
     for number, prompt in enumerate(prompts):
-        cells = [_cell(files.get(number), f"{prompt}, {_when(label)}", side) for label, files in shown.items()]
+        cells = []
+        for label, files in shown.items():
+            path = files.get(number)
+            cells.append(_cell(path, f"{prompt}, {_when(label)}", side if left > 0 else None))
+            left -= path is not None
         yield f"<tr><th>{html.escape(prompt)}</th>{''.join(cells)}</tr>"
     yield "</table></div>"
 
@@ -69,7 +79,7 @@ def _drawn(folder: Path, begin: str) -> Drawn:
 
 def _shown(drawn: Drawn, rows: int) -> Drawn:
     """Return as many columns as the smallest copies leave room for: the first, the last, and evenly between them."""
-    most = max(2, _MOST_PIXELS // (_SIDES[-1] ** 2 * max(1, rows)))
+    most = max(2, _MOST_COPIES // max(1, rows))
     labels = list(drawn)
     if len(labels) > most:
         labels = [labels[round(at * (len(labels) - 1) / (most - 1))] for at in range(most)]
@@ -86,10 +96,13 @@ def _when(label: str) -> str:
     return f"epoch {int(label[1:])}" if label.startswith("e") else f"step {int(label)}"
 
 
-def _cell(path: Path | None, about: str, side: int) -> str:
+def _cell(path: Path | None, about: str, side: int | None) -> str:
+    """Return the cell of a preview: a copy with this longer side, or its link alone."""
     if path is None:
         return "<td></td>"
     link, text = html.escape(f"sample/{quote(path.name)}"), html.escape(about)
+    if side is None:
+        return f'<td><a href="{link}">{html.escape(path.name)}</a></td>'
     try:
         copy = b64encode(_copy(path, side, input_state(path))).decode("ascii")
     except (InputError, OSError):

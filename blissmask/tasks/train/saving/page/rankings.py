@@ -6,15 +6,17 @@ that goes on reads the results again.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from blissmask.errors import BlissmaskError, Problem, left_undone
 from blissmask.people.subject_likeness import title_of_each
 from blissmask.storage import atomic
-from blissmask.storage.ordinary import read_text
+from blissmask.storage.ordinary import read_bytes, read_text
 from blissmask.tasks.run.plan import Table
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.saving.page.sections import number, section, table
@@ -28,6 +30,47 @@ _SHOWN = 12
 """Items in the table; the sheet of the ranking has all."""
 
 
+class _Row(BaseModel):
+    """A LoRA: its name and its numbers, None for what was not measured."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: dict[str, float | None]
+
+    name: str
+
+    @property
+    def figures(self) -> dict[str, float]:
+        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
+
+
+class _Ranking(BaseModel):
+    """Results of ``--rank-loras``."""
+
+    ranking: list[_Row]
+    base: _Row | None = None
+
+
+class _Item(BaseModel):
+    """An item with its losses, of the whole picture first."""
+
+    model_config = ConfigDict(strict=True)
+
+    item: str
+    loss: dict[str, float]
+    base: dict[str, float]
+    remarks: list[str]
+
+
+class _Items(BaseModel):
+    """Results of ``--rank-items``."""
+
+    lora: str
+    items: list[_Item]
+
+
+_Results = TypeVar("_Results", bound=BaseModel)
+
+
 def rankings(names: Outputs) -> Iterator[str]:
     """Yield what was found of the LoRA files of a training, between the marks."""
     yield _BEGIN
@@ -36,30 +79,32 @@ def rankings(names: Outputs) -> Iterator[str]:
     yield _END
 
 
-def renew_rankings(names: Outputs) -> None:
+def renew_rankings(names: Outputs) -> Problem | None:
     """Write the results into the page of their training, where there is one with room for them.
 
-    Raises:
-        MachineError: it cannot be written.
+    Returns:
+        What prevented it: the results are written already, and the page never costs a ranking. Else None.
     """
-    if not names.page.is_file():
-        return
-    text = read_text(names.page)
-    renewed = _BETWEEN.sub(lambda _: "\n".join(rankings(names)), text, count=1)
-    if renewed != text:
-        atomic.write_text(names.page, renewed)
+    try:
+        if not names.page.is_file():
+            return None
+        text = read_text(names.page)
+        renewed = _BETWEEN.sub(lambda _: "\n".join(rankings(names)), text, count=1)
+        if renewed != text:
+            atomic.write_text(names.page, renewed)
+    except (BlissmaskError, OSError, ValueError) as error:
+        return left_undone(f"the results were not put into the page of the training, {names.page}", error)
+    return None
 
 
 def _loras(names: Outputs) -> Iterator[str]:
-    found = _read(names.folder / FOLDER / LORAS)
-    rows = [row for row in found.get("ranking", []) if isinstance(row, dict)]
-    if not _is_of(names, [str(row.get("name")) for row in rows], names.folder / FOLDER / LORAS):
+    path = names.folder / FOLDER / LORAS
+    found = _read(path, _Ranking)
+    if found is None or not _is_of(names, [row.name for row in found.ranking], path):
         return
-    base = found.get("base")
-    if isinstance(base, dict):
-        rows.append(base)
-    names_of_rows = [str(row.get("name")) for row in rows]
-    figures = [_figures(row) for row in rows]
+    rows = [*found.ranking, found.base] if found.base else found.ranking
+    names_of_rows = [row.name for row in rows]
+    figures = [row.figures for row in rows]
     columns = list(dict.fromkeys(name for own in figures for name in own))
     whole = {name: name.replace("_", " ") for name in columns if title_of_each(name) is None}
     each = {name: title for name in columns if (title := title_of_each(name))}
@@ -76,37 +121,33 @@ def _table_of(names: Sequence[str], figures: Sequence[Mapping[str, float]], titl
 
 
 def _items(names: Outputs) -> Iterator[str]:
-    found = _read(names.folder / FOLDER / ITEMS)
-    items = [item for item in found.get("items", []) if isinstance(item, dict)]
-    if not items or not _is_of(names, [str(found.get("lora"))], names.folder / FOLDER / ITEMS):
+    path = names.folder / FOLDER / ITEMS
+    found = _read(path, _Items)
+    if found is None or not found.items or not _is_of(names, [found.lora], path):
         return
-    rows = [_item_row(item) for item in items[:_SHOWN]]
-    yield from table(Table("", ("item", f"loss with {found.get('lora')}", "without", "remark"), tuple(rows)))
-    yield f"<p>{counted(len(items), 'item')} in <code>{FOLDER}/items.html</code>.</p>"
+    rows = [_item_row(item) for item in found.items[:_SHOWN]]
+    yield from table(Table("", ("item", f"loss with {found.lora}", "without", "remark"), tuple(rows)))
+    yield f"<p>{counted(len(found.items), 'item')} in <code>{FOLDER}/items.html</code>.</p>"
 
 
-def _item_row(item: Mapping[str, Any]) -> tuple[str, ...]:
-    losses = [number(next(iter(item.get(key, {}).values()), None)) for key in ("loss", "base")]
-    return (str(item.get("item")), *losses, "; ".join(item.get("remarks", [])))
+def _item_row(item: _Item) -> tuple[str, ...]:
+    losses = [number(next(iter(values.values()), None)) for values in (item.loss, item.base)]
+    return (item.item, *losses, "; ".join(item.remarks))
 
 
 def _is_of(names: Outputs, loras: Sequence[str], results: Path) -> bool:
-    """Return whether results are of LoRA files of this training, none of which was written since."""
-    files = [names.folder / f"{lora}.safetensors" for lora in loras if lora.startswith(names.lora_names)]
-    there = [path for path in files if path.is_file()]
+    """Return whether results are of LoRA files of this training alone, none of which was written since."""
+    if any(names.parse_lora(lora) is None for lora in loras):
+        return False
+    there = [path for lora in loras if (path := names.folder / f"{lora}.safetensors").is_file()]
     return bool(there) and max(path.stat().st_mtime_ns for path in there) <= results.stat().st_mtime_ns
 
 
-def _figures(row: Mapping[str, object]) -> dict[str, float]:
-    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the results in a file; nothing where there is none that is ours."""
+def _read(path: Path, kind: type[_Results]) -> _Results | None:
+    """Return the results in a file; None where there are none that are ours."""
     if not path.is_file():
-        return {}
+        return None
     try:
-        document = json.loads(read_text(path))
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return kind.model_validate_json(read_bytes(path))
+    except ValidationError:
+        return None

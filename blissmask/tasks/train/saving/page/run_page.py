@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from blissmask import __version__
-from blissmask.errors import BlissmaskError, InputError, Problem
+from blissmask.errors import BlissmaskError, InputError, Problem, left_undone
 from blissmask.events import Warned
 from blissmask.masks.tiers import TIERS
 from blissmask.media.sheets.html_page import page_file
@@ -44,29 +44,31 @@ Log = Sequence[Mapping[str, float]]
 def draw_record(plan: TrainPlan, items: TrainingItems, context: RunContext) -> None:
     """Draw the loss curve and the page by what is on disk; tell what prevented it: pictures never cost a training."""
     names = plan.names
-    for problem in (save_curve(names.log, names.curve, title=names.run_name), _save_page(plan, items)):
+    try:
+        log = read_log(names.log)
+    except (InputError, OSError) as error:
+        context.reporter.emit(Warned(left_undone("the loss curve and the page of the training were not drawn", error)))
+        return
+    for problem in (save_curve(log, names.curve, title=names.run_name), _save_page(plan, items, log)):
         if problem is not None:
             context.reporter.emit(Warned(problem))
 
 
-def _save_page(plan: TrainPlan, items: TrainingItems) -> Problem | None:
+def _save_page(plan: TrainPlan, items: TrainingItems, log: Log) -> Problem | None:
     path = plan.names.page
+    if not log:
+        return None
     try:
-        log = read_log(plan.names.log)
-        if not log:
-            return None
-        if path.exists() and not _is_ours(path):
+        if path.exists() and not is_page(path):
             raise InputError("a file that is not ours stands where the page of the training would go", where=[path])
         atomic.write_bytes(path, "\n".join(_page(plan, items, log)).encode("utf-8", "replace"))
-    except BlissmaskError as error:
-        reasons = tuple(problem.what for problem in error.problems)
-        return Problem("the page of the training was not written", reasons, error.problems[0].fix)
-    except (OSError, ValueError) as error:
-        return Problem("the page of the training was not written", (str(error),))
+    except (BlissmaskError, OSError, ValueError) as error:
+        return left_undone("the page of the training was not written", error)
     return None
 
 
-def _is_ours(path: Path) -> bool:
+def is_page(path: Path) -> bool:
+    """Return whether a file is the page of a training; raises OSError where it cannot be read."""
     if not path.is_file():
         return False
     with open_ordinary(path) as file:
@@ -117,8 +119,9 @@ def _checkpoints(plan: TrainPlan, log: Log) -> Table:
     losses = _smoothed_losses(log)
     more = [name for name in _names_in(log) if name.startswith(_OF_A_CHECKPOINT) and title_of_each(name) is None]
     rows = []
-    for step, path in _saved(plan):
-        values = [number(losses.get(step)), *(number(_latest(log, name, step)) for name in more)]
+    saved = list(_saved(plan))
+    for (step, path), latest in zip(saved, _latest(log, more, [step for step, _ in saved]), strict=True):
+        values = [number(losses.get(step)), *(number(latest.get(name)) for name in more)]
         rows.append((str(step), path.name, bytes_text(path.stat().st_size), *values))
     return Table("", ("step", "file", "size", "loss, smoothed", *more), tuple(rows))
 
@@ -127,8 +130,9 @@ def _subjects(plan: TrainPlan, log: Log) -> Table:
     """Return the likeness of each of several subjects in the previews of each saved LoRA; no rows for one subject."""
     titles = {name: title for name in _names_in(log) if (title := title_of_each(name))}
     rows = []
-    for step, path in _saved(plan) if titles else ():
-        rows.append((str(step), path.name, *(number(_latest(log, name, step)) for name in titles)))
+    saved = list(_saved(plan)) if titles else []
+    for (step, path), latest in zip(saved, _latest(log, list(titles), [step for step, _ in saved]), strict=True):
+        rows.append((str(step), path.name, *(number(latest.get(name)) for name in titles)))
     return Table("", ("step", "file", *titles.values()), tuple(rows))
 
 
@@ -138,8 +142,7 @@ def _names_in(log: Log) -> list[str]:
 
 def _saved(plan: TrainPlan) -> Iterator[tuple[int, Path]]:
     """Yield the saved LoRA files with their steps, the last one last."""
-    for path in plan.names.earlier_files():
-        yield int(path.stem.rpartition("-step")[2]), path
+    yield from plan.names.earlier_files()
     for path in plan.names.lora_files():
         if path.is_file():
             yield plan.steps.total, path
@@ -154,10 +157,28 @@ def _smoothed_losses(log: Log) -> dict[int, float]:
     return {int(step): float(mean) for step, mean in zip(steps, means, strict=True)}
 
 
-def _latest(log: Log, name: str, step: int) -> float | None:
-    """Return the last value of ``name`` up to ``step``: what is measured seldom stands at steps of its own."""
-    found = [line[name] for line in log if name in line and line["step"] <= step]
-    return found[-1] if found else None
+def _step_of(line: Mapping[str, float]) -> float:
+    return line["step"]
+
+
+def _latest(log: Log, names: Sequence[str], steps: Sequence[int]) -> list[dict[str, float]]:
+    """Return the last values of ``names`` up to each of ``steps``: what is measured seldom stands at steps of its own.
+
+    Args:
+        log: in any order; of several lines of a step the last one counts.
+        names: of values; those that have none are left out.
+        steps: increasing.
+    """
+    lines = iter(sorted(log, key=_step_of))
+    line = next(lines, None)
+    latest: dict[str, float] = {}
+    found = []
+    for step in steps:
+        while line is not None and line["step"] <= step:
+            latest |= {name: line[name] for name in names if name in line}
+            line = next(lines, None)
+        found.append(dict(latest))
+    return found
 
 
 def _previews(plan: TrainPlan) -> Iterator[str]:
