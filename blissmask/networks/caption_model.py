@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.errors import MachineError, MissingPackageError, ModelError, first_line
+from blissmask.errors import InputError, MachineError, MissingPackageError, ModelError, first_line
 from blissmask.networks.model_folder import read_config
 from blissmask.networks.torch_device import find_device, find_dtype
 from blissmask.networks.transformers_model import load_transformer
@@ -30,6 +30,8 @@ _AREA = 1024 * 1024
 """Pixels of a photo that the model is shown: some models cut larger ones into thousands of tokens."""
 _LONGEST = 200
 """Tokens of an answer, some 150 words: most families read captions of up to 512 tokens whole."""
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
+"""Quotes that a model may put around its whole answer: the first one -> the last one."""
 
 
 def check_caption_folder(folder: Path) -> None:
@@ -73,7 +75,7 @@ class CaptionModel:
         """Return what the model says of a photo, on one line; the same every time.
 
         Raises:
-            ModelError: it says nothing, or cannot be asked.
+            InputError: it says nothing of this photo, or stumbles over it.
             MachineError: out of memory.
         """
         import torch
@@ -81,26 +83,26 @@ class CaptionModel:
         rgb_HW3 = _shrunk(rgb_HW3)
         try:
             with self._lock, torch.inference_mode():
-                answer = self._answer(rgb_HW3, prompt)
-        except torch.OutOfMemoryError as error:
+                text, cut_off = self._answer(rgb_HW3, prompt)
+        except (torch.OutOfMemoryError, MemoryError) as error:
             raise MachineError(
                 "out of memory while a photo was described", fix="take a smaller model, or `--device cpu`"
             ) from error
-        except (ValueError, RuntimeError, TypeError, IndexError) as error:
-            raise ModelError(f"the caption model cannot describe photos: {first_line(error)}") from error
-        return answer
+        # Whatever a processor, a chat template or a model of the user stumbles over: other photos may do.
+        except Exception as error:
+            raise InputError(f"the caption model cannot describe this photo: {first_line(error)}") from error
+        return _on_one_line(text, cut_off=cut_off)
 
-    def _answer(self, rgb_HW3: NDArray[np.uint8], prompt: str) -> str:
+    def _answer(self, rgb_HW3: NDArray[np.uint8], prompt: str) -> tuple[str, bool]:
+        """Return what the model says, and whether it would have said more."""
         inputs = self._inputs(rgb_HW3, prompt).to(self._device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
         tokens = self._model.generate(**inputs, max_new_tokens=_LONGEST, do_sample=False)[0].tolist()
+        # After the answer: BLIP puts another token before the question.
         asked = inputs["input_ids"][0].tolist()
-        # Models that only decode repeat what they were asked; those with an encoder begin with the answer.
-        if tokens[: len(asked)] == asked:
-            tokens = tokens[len(asked) :]
-        text = self._processor.decode(tokens, skip_special_tokens=True)
-        return _on_one_line(text, cut_off=len(tokens) >= _LONGEST)
+        tokens = _behind(asked, tokens, special=set(self._processor.tokenizer.all_special_ids))
+        return self._processor.decode(tokens, skip_special_tokens=True), len(tokens) >= _LONGEST
 
     def _inputs(self, rgb_HW3: NDArray[np.uint8], prompt: str) -> Any:
         if getattr(self._processor, "chat_template", None) is not None:
@@ -116,7 +118,9 @@ def _load_processor(folder: Path) -> Any:
 
     try:
         refuse_special_in(folder)
-        return transformers.AutoProcessor.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        processor = transformers.AutoProcessor.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
     except (ImportError, AttributeError) as error:
         # transformers 5.23 stumbles with an AttributeError over processors of models that also see videos.
         if importlib.util.find_spec("torchvision") is None:
@@ -131,6 +135,24 @@ def _load_processor(folder: Path) -> Any:
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"the caption model's processor cannot be loaded: {first_line(error)}"
         raise ModelError(what, where=[folder], fix=_WHOLE) from error
+    # Where the files of one half are missing, transformers returns the other one alone.
+    if any(getattr(processor, name, None) is None for name in ("tokenizer", "image_processor")):
+        kind = type(processor).__name__
+        what = f"the caption model's processor, a {kind}, does not take photos and text together"
+        raise ModelError(what, where=[folder], fix=_WHOLE)
+    return processor
+
+
+def _behind(asked: list[int], tokens: list[int], *, special: set[int]) -> list[int]:
+    """Return the tokens of an answer without those of the question, where the model repeats it.
+
+    Models that only decode repeat what they were asked, BLIP without the special token at its end; those with an
+    encoder begin with the answer.
+    """
+    end = len(asked)
+    while end and asked[end - 1] in special and tokens[:end] != asked[:end]:
+        end -= 1
+    return tokens[end:] if tokens[:end] == asked[:end] else tokens
 
 
 def _shrunk(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -145,10 +167,21 @@ def _shrunk(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _on_one_line(text: str, *, cut_off: bool) -> str:
     """Return an answer without line breaks and quotes; one that was cut off ends with its last whole sentence."""
-    line = " ".join(text.split()).strip("\"'“” ")
+    line = _unquoted(" ".join(text.split()), cut_off=cut_off)
     if cut_off:
         whole = re.match(r".*[.!?]", line)
         line = whole[0] if whole else line
     if not line:
-        raise ModelError("the caption model says nothing of this photo", fix="ask it otherwise with `--caption-prompt`")
+        raise InputError(
+            "the caption model says nothing of this photo",
+            fix="ask it otherwise with `--caption-prompt`, or write this caption yourself",
+        )
     return line
+
+
+def _unquoted(line: str, *, cut_off: bool) -> str:
+    """Return a line without the quotes around the whole of it; quotes within it stay."""
+    opening, closing = line[:1], _QUOTES.get(line[:1], "")
+    inner = line[1:] if cut_off else line[1:].removesuffix(closing)
+    around = bool(closing) and (cut_off or len(inner) < len(line) - 1)
+    return inner.strip() if around and not {opening, closing} & set(inner) else line

@@ -1,4 +1,4 @@
-"""A vision-language model of a real class in miniature, with its processor, in the layout of transformers."""
+"""Vision-language models of real classes in miniature, with their processors, in the layout of transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 _CHAT = (
     "{% for message in messages %}{% for part in message['content'] %}"
@@ -65,6 +65,31 @@ def write_caption_model(folder: Path) -> Path:
         chat_template=_CHAT,
     )
     processor.save_pretrained(folder)
+    return folder
+
+
+def write_blip(folder: Path) -> Path:
+    """Write a BLIP of one layer with random weights, which says letters alone; return its folder."""
+    tokenizer = _byte_tokenizer("<begin>")
+    begin, end = tokenizer.convert_tokens_to_ids(["<begin>", "<end>"])
+    # As BERT's, which puts a token before a text and one behind it.
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<begin> $A <end>", special_tokens=[("<begin>", begin), ("<end>", end)]
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": len(tokenizer), "encoder_hidden_size": 16, "projection_dim": 16}
+    text |= {"bos_token_id": begin, "sep_token_id": end, "pad_token_id": end, "max_position_embeddings": 512}
+    vision = {**sizes, "image_size": 28, "patch_size": 14, "projection_dim": 16}
+    torch.manual_seed(0)
+    model = transformers.BlipForConditionalGeneration(
+        transformers.BlipConfig(text_config=text, vision_config=vision, projection_dim=16)
+    )
+    with torch.no_grad():
+        spoken = torch.tensor(tokenizer.convert_tokens_to_ids(list("bcdf")))
+        model.text_decoder.cls.predictions.bias[spoken] += 100.0
+    model.save_pretrained(folder)
+    pictures = transformers.BlipImageProcessor(size={"height": 28, "width": 28})
+    transformers.BlipProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder)
     return folder
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.dataset_section import CaptionStyle, DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import fill_in, words_for
+from blissmask.dataset.captions import blanks, fill_in, words_for
 from blissmask.dataset.collect import caption_files
 from blissmask.errors import Problem, UsageError
 from blissmask.networks.caption_model import EXAMPLE, check_caption_folder
@@ -42,7 +42,8 @@ class CaptionsPlan(Plan):
     Attributes:
         folder: of the model.
         device: as written in the configuration.
-        forms: how the caption of each item is written, by key.
+        forms: how the caption of each item is written, by key. The key is the caption file: photos of one name may
+            share it, and one photo may have several.
     """
 
     folder: Path
@@ -64,8 +65,8 @@ def plan(config: Config) -> CaptionsPlan:
     """Find the photos without a caption file.
 
     Raises:
-        UsageError: no model is named, or no data set has a folder of photos.
-        ModelError: the model's folder is no such.
+        UsageError: no model is named, or what it is asked holds a placeholder without a word.
+        ModelError: there are photos to describe, and the model's folder is no such.
         InputError: a folder cannot be read, holds nothing, or two photos have one name.
     """
     folder = config.cache.caption_model
@@ -75,23 +76,22 @@ def plan(config: Config) -> CaptionsPlan:
             fix="name the folder of a vision-language model with `--caption-model FOLDER`, "
             f"such as a copy of `{EXAMPLE}`",
         )
-    check_caption_folder(folder)
     items: dict[str, PlannedItem] = {}
     forms: dict[str, CaptionForm] = {}
     for section in config.datasets:
+        if section.image_directory is None:
+            continue
         form = _form(section, config.cache.caption_prompt)
         for item in _items(section):
             if items.setdefault(item.key, item) is item:
                 forms[item.key] = form
-    if not items:
-        raise UsageError(
-            "there are no photos to describe", fix="give a data set `image_directory`; videos and lists are left out"
-        )
+    if any(item.action is Action.WRITE for item in items.values()):
+        check_caption_folder(folder)
     return CaptionsPlan(
         command=COMMAND,
         items=list(items.values()),
         outputs=outputs(config),
-        warnings=_left_out(config),
+        warnings=[*_without_photos(items.values()), *_left_out(config)],
         folder=folder,
         device=config.model.device,
         forms=forms,
@@ -101,19 +101,30 @@ def plan(config: Config) -> CaptionsPlan:
 def _form(section: DatasetSection, prompt: str) -> CaptionForm:
     # Photos that are only held to the base model show other people.
     trigger = "" if section.prior else section.trigger or ""
-    return CaptionForm(fill_in(prompt, words_for(section)), trigger, section.caption_style or "text")
+    words = words_for(section)
+    if missing := blanks(prompt, words):
+        raise UsageError(
+            f"`caption_prompt` holds {{{missing[0]}}}, and `{missing[0]}` is blank",
+            fix=f"set `{missing[0]}` under [general], or ask without it",
+        )
+    return CaptionForm(fill_in(prompt, words), trigger, section.caption_style or "text")
 
 
 def _items(section: DatasetSection) -> Iterator[PlannedItem]:
-    if section.image_directory is None:
-        return
     for photo, caption in caption_files(section):
         states = states_of((photo,), caption)
         # A link that leads nowhere is not replaced either.
         if os.path.lexists(caption):
-            yield PlannedItem(str(photo), Action.SKIP, "has a caption", (photo,), caption)
+            yield PlannedItem(str(caption), Action.SKIP, "has a caption", (photo,), caption)
         else:
-            yield PlannedItem(str(photo), Action.WRITE, "no caption", (photo,), caption, states=states)
+            yield PlannedItem(str(caption), Action.WRITE, "no caption", (photo,), caption, states=states)
+
+
+def _without_photos(items: Collection[PlannedItem]) -> list[Problem]:
+    if items:
+        return []
+    fix = "give a data set `image_directory`; videos and lists are left out"
+    return [Problem("there are no photos to describe", fix=fix)]
 
 
 def _left_out(config: Config) -> list[Problem]:
