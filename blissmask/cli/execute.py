@@ -13,7 +13,7 @@ from blissmask.cli.commands import TRAIN, Command
 from blissmask.cli.guarded import SIGINT_EXIT, show_error
 from blissmask.cli.installed import doubled_opencv
 from blissmask.cli.next_step import next_step
-from blissmask.cli.prepare import Part, road
+from blissmask.cli.prepare import Part, refuse_captions_without, road
 from blissmask.cli.stops import STOPPED_AT_ONCE, Stops, stopping
 from blissmask.cli.typed import typed_for_commands
 from blissmask.config.load import Flags, Spellings, find_config, load_config
@@ -54,6 +54,7 @@ def _plan_and_run(command: Command, config_path: Path | None, flags: Flags, spel
     typed = typed_for_commands(flags, spelled)
     printer = problems.ProblemPrinter(verbose=config.run.verbose, config=config_path, typed=typed)
     try:
+        refuse_captions_without(flags, config)
         return _go(road(command, config), config, printer, stops)
     except BlissmaskError as error:
         return show_error(error, printer, as_json=config.run.json_output)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cli.commands import APPLY, CACHE, INSTANCE, MASKS, TO_ALPHA, TRAIN, Command
+from blissmask.config.load import Flags
 from blissmask.config.mask_sections import SubjectSection
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
@@ -37,7 +38,7 @@ def road(command: Command, config: Config) -> list[Part]:
 
     Raises:
         UsageError: several processes share the training, and each would prepare everything; or references stand in
-            two tables.
+            two tables; or captions are to be written in a job array.
     """
     if command is not TRAIN or not config.train.prepare or command.task_for(config) is not TRAIN.task:
         return _parts_of(command, config)
@@ -52,8 +53,29 @@ def road(command: Command, config: Config) -> list[Part]:
     return [*before, *_parts_of(TRAIN, config)]
 
 
+def refuse_captions_without(flags: Flags, config: Config) -> None:
+    """Refuse what was typed for writing captions where none are written; a file may keep it for another time.
+
+    Raises:
+        UsageError: `--caption-model` or `--caption-prompt` stand without `--captions`.
+    """
+    typed = [
+        f"--{name.replace('_', '-')}" for name in ("caption_model", "caption_prompt") if name in flags.get("cache", {})
+    ]
+    if typed and config.cache.captions is None:
+        raise UsageError(
+            f"`{typed[0]}` does nothing without `--captions`", fix="add `--captions transformers`, or leave it out"
+        )
+
+
 def _parts_of(command: Command, config: Config) -> list[Part]:
     if command is CACHE and config.cache.captions is not None:
+        if this_process().apart:
+            raise UsageError(
+                "`--captions` cannot share photos in a job array: each process would encode captions that another one "
+                "has still to write",
+                fix="write all captions in one process first, then start the job array without `--captions`",
+            )
         cached = config.model_copy(update={"cache": config.cache.model_copy(update={"captions": None})})
         return [Part("captions", command, config), Part(command.name, command, cached)]
     if command not in (INSTANCE, APPLY) or not config.subjects:

@@ -3,7 +3,7 @@
 import pytest
 
 from blissmask.cli.commands import APPLY, CACHE, INSTANCE, TRAIN
-from blissmask.cli.prepare import road
+from blissmask.cli.prepare import refuse_captions_without, road
 from blissmask.cli.starters import starter
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
@@ -49,6 +49,27 @@ def test_captions_are_written_before_they_are_encoded():
         ("cache", CACHE, None),
     ]
     assert parts[0].command.task_for(parts[0].config) != CACHE.task == CACHE.task_for(parts[1].config)
+
+
+def test_what_was_typed_for_captions_is_not_ignored_without_them():
+    flags = {"cache": {"caption_model": "model"}}
+    with pytest.raises(UsageError, match="`--caption-model` does nothing without `--captions`"):
+        refuse_captions_without(flags, Config())
+    refuse_captions_without(flags, Config.model_validate({"cache": {"captions": "transformers"}}))
+    # A file keeps it for another time.
+    refuse_captions_without({}, Config.model_validate({"cache": {"caption_model": "model"}}))
+
+
+def test_captions_are_not_written_in_a_job_array(monkeypatch):
+    """Its processes do not wait for each other: one would encode what another one has still to write."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    captions = {"cache": {"captions": "transformers"}}
+    with pytest.raises(UsageError, match="`--captions` cannot share photos in a job array"):
+        names(CACHE, **captions)
+    assert names(CACHE) == ["cache"]
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert names(CACHE, **captions) == ["captions", "cache"]
 
 
 def test_several_processes_do_not_prepare(monkeypatch):
