@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import CLASS, EMPTY, TextKind
-from blissmask.cachefile.read import load_entry, load_text
+from blissmask.cachefile.layout import CAPTION, EMPTY, WRITTEN, TextKind
+from blissmask.cachefile.read import load_entry, load_text, read_metadata
 from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions import other_orders
+from blissmask.dataset.captions import class_words, other_orders, without_trigger
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
@@ -82,13 +82,16 @@ def open_store(plan: TrainPlan) -> ItemStore:
     """Return what reads the items of a training, each when it is asked for."""
     headers, weights, prior_only = plan.data.headers, plan.weights, plan.data.prior_only
     prior = prior_rule(plan.config.mask_loss)
-    sections = [plan.config.datasets[cached.number - 1] for cached in plan.data.sets for _ in cached.headers]
+    numbers = [cached.number for cached in plan.data.sets for _ in cached.headers]
     needs_class = plan.rule.trigger_free is not None
 
     def read(position: int) -> TrainingItem:
         header = headers[position]
         # Each mask is weighed by the tier values that it was made with.
         rule = None if weights is None else weights.for_masks_of(tiers_of(header, weights.tiers))
+        section = plan.config.datasets[numbers[position] - 1]
+        # Items that are only held to the base model are so with their caption as it is.
+        words = class_words(section, numbers[position]) if needs_class and position not in prior_only else None
         return make_item(
             header,
             load_entry(header),
@@ -96,28 +99,42 @@ def open_store(plan: TrainPlan) -> ItemStore:
             prior=prior,
             prior_only=position in prior_only,
             latent=plan.family.latent,
-            class_text=_class_text(header, CLASS) if needs_class else None,
-            others=_other_texts(header, sections[position], needs_class=needs_class),
+            class_text=_class_text(header, WRITTEN, words),
+            others=_other_texts(header, section, words),
             shown_frames=plan.family.task.shown_frames,
         )
 
     return ItemStore(read, budget=memory_budget(plan.resting_bytes))
 
 
-def _class_text(header: CacheHeader, kind: TextKind) -> dict[str, Tensor] | None:
-    """Return a caption with the class word; None where there is none, since the caption has no trigger."""
-    return load_text(header, kind) if header.text_path_of(kind).is_file() else None
+def _class_text(header: CacheHeader, kind: TextKind, words: tuple[str, str] | None) -> dict[str, Tensor] | None:
+    """Return a caption with the class word; None where it has no trigger, or there are no ``words`` for the two.
+
+    The caption decides: a file may be left of an older one, which had the trigger.
+    """
+    if words is None:
+        return None
+    caption = read_metadata(header.text_path_of(kind)).get(CAPTION, "")
+    if without_trigger(caption, *words) is None:
+        return None
+    return load_text(header, TextKind(kind.order, is_class=True))
 
 
-def _other_texts(header: CacheHeader, section: DatasetSection, *, needs_class: bool) -> OtherTexts | None:
-    """Return what an item may be shown with instead of its caption; None where its data set asks for nothing else."""
+def _other_texts(header: CacheHeader, section: DatasetSection, words: tuple[str, str] | None) -> OtherTexts | None:
+    """Return what an item may be shown with instead of its caption; None where its data set asks for nothing else.
+
+    Args:
+        header: of the item.
+        section: its data set.
+        words: the trigger and the class word; None where captions with the class word are not asked for.
+    """
     orders = other_orders(section)
     if not orders and not section.caption_dropout_rate:
         return None
     texts = []
     for number in orders:
-        class_text = _class_text(header, TextKind(number, is_class=True)) if needs_class else None
-        texts.append(CaptionText(load_text(header, TextKind(number)), class_text))
+        kind = TextKind(number)
+        texts.append(CaptionText(load_text(header, kind), _class_text(header, kind, words)))
     empty = CaptionText(load_text(header, EMPTY)) if section.caption_dropout_rate else None
     return OtherTexts(tuple(texts), empty, section.caption_dropout_rate)
 

@@ -1,6 +1,9 @@
 """Trigger-free preservation over the whole road: what `cache` makes for it, what `train` refuses and prints."""
 
+import shutil
+
 import pytest
+from safetensors.torch import load_file, save_file
 
 from blissmask.cachefile.layout import CAPTION
 from blissmask.cachefile.read import read_metadata
@@ -8,10 +11,12 @@ from blissmask.errors import CacheError, UsageError
 from blissmask.events import Announced
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train.read_items import open_store
 from blissmask.tasks.train.steps import step_cost
 from blissmask.training.step import StepRule
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from tests.builders.cache import build, captions, config, plan
+from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import random_rgb, save
 from tests.builders.training import run, train_config, write_masked_set
 
@@ -83,6 +88,38 @@ def test_captions_without_any_trigger_are_refused(tmp_path):
     cache = write_masked_set(tmp_path / "cache", count=1)
     with pytest.raises(UsageError, match="no caption holds the trigger"):
         plan_training(train_config(cache, tmp_path / "out", trigger_free_weight=1.0))
+
+
+def test_a_text_with_the_class_word_that_is_left_of_another_caption_is_not_read(tmp_path):
+    cache = write_masked_set(tmp_path / "cache", count=2)
+    # The first caption has no trigger any more.
+    shutil.copy(
+        cache / f"kyla001_{CACHE_SUFFIX}_class.safetensors", cache / f"kyla000_{CACHE_SUFFIX}_class.safetensors"
+    )
+    store = open_store(plan_training(train_config(cache, tmp_path / "out", trigger_free_weight=1.0)))
+    assert [store.item(number).class_text is None for number in range(2)] == [True, False]
+
+
+def test_items_that_are_only_held_have_no_text_with_the_class_word_in_any_order(tmp_path):
+    cache, others = (write_masked_set(tmp_path / name, count=2) for name in ("cache", "others"))
+    for number, caption in enumerate(("kyla000", "ohwx 1")):
+        written = f"kyla{number:03d}_{CACHE_SUFFIX}_"
+        rows = load_file(others / f"{written}te.safetensors")
+        labels = {
+            "architecture": CACHE_SUFFIX,
+            CAPTION: "ohwx",
+            "blissmask.order_of": caption,
+            "blissmask.keep_tokens": "0",
+        }
+        save_file(rows, others / f"{written}te1.safetensors", metadata=labels)
+        save_file(rows, others / f"{written}class1.safetensors", metadata={**labels, CAPTION: "woman"})
+    held = {"cache_directory": others, "prior": True, "shuffle_caption": True, "caption_orders": 2}
+    config = train_config(
+        cache, tmp_path / "out", datasets=[{"cache_directory": cache, **WORDS}, held], trigger_free_weight=1.0
+    )
+    item = open_store(plan_training(config)).item(3)
+    assert item.prior_only
+    assert [order.class_text for order in item.others.orders] == [None]
 
 
 def test_training_logs_what_it_holds_and_says_what_it_costs(tmp_path):
