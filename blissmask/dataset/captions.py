@@ -275,13 +275,12 @@ def tag_orders(caption: str, *, keep_tokens: int, count: int, seed: str) -> list
     step draws one of them. The orders differ where the tags have enough of them, and more orders begin with the same.
 
     Args:
-        caption: tags separated by commas.
+        caption: tags separated by commas; those that are empty stay in the written order alone.
         keep_tokens: number of tags at the front that stay where they are.
         count: number of orders, >= 1.
         seed: any text that names the item: other items have other orders, and a second run has the same ones.
     """
-    tags = [tag.strip() for tag in caption.split(",")]
-    kept, rest = tags[:keep_tokens], tags[keep_tokens:]
+    kept, rest = _kept_and_shuffled(caption, keep_tokens)
     drawing = random.Random(seed.encode("utf-8", "surrogateescape"))
     orders = [caption]
     seen = {tuple(rest)}
@@ -293,3 +292,14 @@ def tag_orders(caption: str, *, keep_tokens: int, count: int, seed: str) -> list
         seen.add(tuple(rest))
         orders.append(", ".join([*kept, *rest]))
     return orders
+
+
+def has_one_order(caption: str, *, keep_tokens: int) -> bool:
+    """Return whether :func:`tag_orders` finds nothing to put in another order."""
+    _, shuffled = _kept_and_shuffled(caption, keep_tokens)
+    return len(set(shuffled)) <= 1
+
+
+def _kept_and_shuffled(caption: str, keep_tokens: int) -> tuple[list[str], list[str]]:
+    tags = [tag.strip() for tag in caption.split(",") if tag.strip()]
+    return tags[:keep_tokens], tags[keep_tokens:]

@@ -39,6 +39,14 @@ def test_the_written_caption_stays_where_every_trainer_reads_it_and_others_stand
     assert any("1 item whose caption has one order only" in problem.what for problem in summary.warnings)
 
 
+def test_options_of_shuffling_without_it_are_told(photos):
+    def told(**options):
+        return [problem.what for problem in plan(photos, **options).warnings if "shuffle_caption" in problem.what]
+
+    assert told(keep_tokens=1) == ["`keep_tokens` changes nothing without `shuffle_caption`"]
+    assert told(keep_tokens=0) == told(keep_tokens=1, shuffle_caption=True) == []
+
+
 def test_changing_the_setting_encodes_text_alone_and_removes_what_nobody_needs(photos, monkeypatch):
     build(photos, shuffle_caption=True, caption_orders=3)
     before = times(photos)

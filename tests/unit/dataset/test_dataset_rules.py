@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blissmask.dataset.captions import caption_path, tag_orders
+from blissmask.dataset.captions import caption_path, has_one_order, tag_orders
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.item_keys import split_name
@@ -82,6 +82,18 @@ def test_two_tags_have_their_other_order_first(seed):
 
 def test_a_caption_with_nothing_to_shuffle_is_repeated():
     assert tag_orders("a photo of ohwx", keep_tokens=0, count=3, seed="a") == ["a photo of ohwx"] * 3
+
+
+def test_commas_without_a_tag_are_no_tags():
+    assert tag_orders("red, green,", keep_tokens=0, count=2, seed="a") == ["red, green,", "green, red"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "keep_tokens", "one"),
+    [("solo", 0, True), ("solo,", 0, True), ("red, red", 0, True), ("red, green", 0, False), ("red, green", 1, True)],
+)
+def test_whether_a_caption_has_one_order_only(caption, keep_tokens, one):
+    assert has_one_order(caption, keep_tokens=keep_tokens) is one
 
 
 def matched(stems, names):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from blissmask.config.dataset_section import DatasetSection
+from blissmask.dataset.captions import has_one_order
 from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
@@ -214,10 +216,23 @@ def _shuffled(scanned: Scanned) -> list[Problem]:
     """Name the items whose captions have one order only."""
     section = scanned.dataset.section
     if not section.shuffle_caption:
-        return []
-    # Of one tag behind those that are kept there is nothing to shuffle.
-    fixed = [text.item for text in scanned.texts if text.caption.count(",") < section.keep_tokens + 1]
+        return _unused_order_options(section)
+    # The template of a zoom stays where it is, whatever commas it has.
+    photos = [text for text in scanned.texts if not text.item.zoom]
+    fixed = [text.item for text in photos if has_one_order(text.caption, keep_tokens=section.keep_tokens)]
     if not fixed:
         return []
     fix = "`shuffle_caption` is for captions of tags with commas between them"
     return [about(fixed, "{} whose caption has one order only", fix)]
+
+
+def _unused_order_options(section: DatasetSection) -> list[Problem]:
+    """Name the options of `shuffle_caption` that were given without it."""
+    defaults = DatasetSection.model_fields
+    names = [
+        f"`{name}`" for name in ("keep_tokens", "caption_orders") if getattr(section, name) != defaults[name].default
+    ]
+    if not names:
+        return []
+    what = f"{' and '.join(names)} {verb(len(names), 'changes', 'change')} nothing without `shuffle_caption`"
+    return [Problem(what, (), "set `shuffle_caption = true`, or leave them out")]
