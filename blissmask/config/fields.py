@@ -18,6 +18,8 @@ MOST_WHOLE, MOST_NUMBER = 10**9, 10.0**6
 """The largest numbers, of either sign, that a field takes which says nothing else. A billion steps take thirty years at
 one a second, and counts of frames, items and repeats stay below 2**31, which every library takes. No factor, weight or
 rate has a meaning at a million, and its square is still far from the largest float32."""
+_TOO_LONG = 1e15
+"""From here on numbers are shown as powers of ten."""
 MOST_BATCH = 4096
 """Photos at a time: those of the smallest training size, 256 pixels, take over 3 GB before they are encoded."""
 MOST_FEATHER = 1000.0
@@ -40,7 +42,12 @@ def at_most(most: float) -> AfterValidator:
 
     def check(number: float) -> float:
         if not -most <= number <= most:
-            raise ValueError(f"must be a number of at most {most:,.0f}")
+            amount = f"{most:,.0f}" if most < _TOO_LONG else f"{most:g}"
+            raise ValueError(
+                f"must be a number between -{amount} and {amount}"
+                if number < 0
+                else f"must be a number of at most {amount}"
+            )
         return number
 
     return AfterValidator(check)

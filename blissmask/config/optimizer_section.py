@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from blissmask.config.fields import Int, Number, Section, Text, option
+from blissmask.config.fields import Finite, Int, Number, Section, Text, at_most, option
 
 _PANEL = "Optimiser"
+_MOST_NORM = 1e30
+"""Far above the norm of any gradient, and far below the largest float32, 3.4e38."""
 
 _FIND_THEIR_RATE = ("prodigy",)
 """Optimisers for which `learning_rate` is a factor; 1 is what their authors advise."""
@@ -43,7 +45,10 @@ class OptimizerSection(Section):
         None, "Learning rate of B relative to A (LoRA+); 4 is usual", panel=_PANEL, gt=0, usual=(0.1, 1000)
     )
     weight_decay: Number = option(0.01, "Weight decay", panel=_PANEL, ge=0)
-    max_grad_norm: Number = option(1.0, "Clip the gradient to this norm; 0 turns clipping off", panel=_PANEL, ge=0)
+    # People write 1e9 and more for no clipping.
+    max_grad_norm: Annotated[Finite, at_most(_MOST_NORM)] = option(
+        1.0, "Clip the gradient to this norm; 0 turns clipping off", panel=_PANEL, ge=0
+    )
     # Below 0.9 it is the LoRA of the last ten steps; 0.9999 needs tens of thousands of steps to forget the first ones.
     ema_decay: Number | None = option(
         None,

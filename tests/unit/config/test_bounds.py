@@ -6,7 +6,9 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from blissmask.config.fields import Number
 from blissmask.config.model import Config
+from blissmask.config.optimizer_section import OptimizerSection
 
 ANY_OF_64_BITS = {
     # Seeds are names, not amounts: programs draw them from all 64 bits.
@@ -54,6 +56,16 @@ def test_a_number_beyond_all_sense_is_refused(request, field, kind):
     named = request.node.callspec.id.rpartition(".")[2]
     assert refuses(field, -huge)
     assert refuses(field, huge) is (named not in ANY_OF_64_BITS)
+
+
+def test_a_bound_is_told_with_its_sign():
+    for number, told in ((2e6, "of at most 1,000,000"), (-2e6, "between -1,000,000 and 1,000,000")):
+        with pytest.raises(ValidationError, match=f"must be a number {told}"):
+            TypeAdapter(Number).validate_python(number)
+
+
+def test_a_norm_that_clips_nothing_is_taken():
+    assert OptimizerSection(max_grad_norm=1e9).max_grad_norm == 1e9
 
 
 def test_the_numbers_of_the_model_are_found():
