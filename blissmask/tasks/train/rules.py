@@ -143,7 +143,7 @@ def _caption_rule_of(section: DatasetSection) -> str:
     if section.shuffle_caption:
         parts.append(f"one of {section.caption_orders} orders of the tags{_kept(section.keep_tokens)}")
     if section.caption_dropout_rate:
-        parts.append(f"none in {section.caption_dropout_rate:.0%} of the times")
+        parts.append(f"none in {100 * section.caption_dropout_rate:g}% of the times")
     return ", ".join(parts)
 
 

@@ -4,9 +4,11 @@ import pytest
 
 from blissmask.cachefile.layout import EMPTY, TextKind, text_name
 from blissmask.cachefile.write import write_text
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.errors import CacheError, StoppedError
 from blissmask.events import Announced
 from blissmask.tasks.train.plan import plan as plan_training
+from blissmask.tasks.train.rules import caption_rule
 from tests.builders.families import CACHE_SUFFIX
 from tests.builders.training import run, seeded, tensors_of, train_config, write_masked_set
 
@@ -57,6 +59,10 @@ def test_plan_screen_and_file_say_with_which_texts_items_are_shown(cache, tmp_pa
     assert [where for problem in plain.warnings for where in problem.where if "captions" in where] == [
         f"`captions` was {RULE}, is as written"
     ]
+
+
+def test_a_small_rate_is_not_told_as_none():
+    assert caption_rule([DatasetSection(caption_dropout_rate=0.004)]) == "none in 0.4% of the times"
 
 
 def test_texts_that_are_not_cached_are_named_before_training(cache, tmp_path):
