@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blissmask.errors import InputError, StoppedError, UsageError
-from blissmask.events import Noted
+from blissmask.events import Noted, Warned
 from blissmask.media.image import read_image
 from blissmask.media.png import write_png_rgb
 from blissmask.people.faces import embedded
@@ -99,7 +99,11 @@ def test_named_files_are_ranked_and_one_of_another_rank_fails_alone(trained):
     cache, folder, _ = trained
     run(train_config(cache, folder / "other", network_dim=3, max_train_steps=1, output_name="anne"))
     files = [folder / "other" / "anne.safetensors", folder / "out" / "kyla.safetensors"]
-    summary, _ = ranked(trained, rank_file=files)
+    page = folder / "out" / "kyla.html"
+    page.write_bytes("Übung".encode("latin-1"))
+    summary, recorder = ranked(trained, rank_file=files)
+    # A page that an editor saved otherwise costs no ranking.
+    assert [str(page) in event.problem.what for event in recorder.of(Warned)] == [True]
     assert [line["name"] for line in summary.details["ranking"]] == ["kyla"]
     assert [failure.key for failure in summary.failures] == ["anne"]
     assert summary.exit_code == 3
