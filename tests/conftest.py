@@ -29,9 +29,14 @@ def packages_aside(monkeypatch):
 
 
 @pytest.fixture
-def bitsandbytes(packages_aside):
-    """Return the package that keeps weights in 4 bits."""
-    return pytest.importorskip("bitsandbytes")
+def with_package_of(packages_aside):
+    """Return a function that skips a test where its options ask for 4 bits and the package for that is not there."""
+
+    def skip_without(options):
+        if "nf4_base" in options:
+            pytest.importorskip("bitsandbytes")
+
+    return skip_without
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.builders.families import PLAIN
 from tests.builders.pictures import random_rgb, save
 
 ITEMS = {Size.SMALLEST: 10, Size.QUICK: 500, Size.FULL: 5000}
-GOAL_BYTES = 1024
+GOAL_BYTES = 1000
 """Bytes an item: a data set of a million items is planned in 1 GB."""
 COMMANDS = ("masks", "instance", "apply", "to_alpha", "cache", "train")
 

@@ -4,6 +4,9 @@ It stands where a test starts ``sys.executable`` and what is tested is not the s
 miniatures do takes less. The program that tests start is small: it hands its streams, folder, arguments and environment to the
 process that waits, passes signals on, and ends as the fork did. With options that only a new process can have, it becomes one.
 
+What is imported already stays as it was imported: the package of this checkout, with the threads and the seed of hashes that
+the process that waits began with. Handlers of ``atexit`` are not called.
+
 ``python -m tests.builders.warm SOCKET`` is the process that waits.
 """
 
@@ -36,14 +39,18 @@ _STREAMS = 3
 _LONGEST = 1 << 24
 """Most bytes of arguments and environment; Linux takes far fewer."""
 # Isolated and without site-packages: it starts in 10 ms. A process that is killed takes its fork along, by closing the connection.
-_PROGRAM = """#!{python} -IS
+# The line that starts it may not hold a path with spaces.
+_PROGRAM = """#!/bin/sh
+''''exec "{python}" -IS "$0" "$@" # '''
 import array, json, os, signal, socket, sys
 options = sys.argv[1:]
+unbuffered = options[:1] == ["-u"]
 while options[:1] == ["-u"]:
     del options[0]
 if not options or (options[0] not in ("-c", "-m") and options[0].startswith("-")):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-job = json.dumps({{"arguments": options, "folder": os.getcwd(), "environment": dict(os.environ)}}).encode()
+job = {{"arguments": options, "unbuffered": unbuffered, "folder": os.getcwd(), "environment": dict(os.environ)}}
+job = json.dumps(job).encode()
 passed_on = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # One that comes before it is known whom to pass it on to waits.
 signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
@@ -52,11 +59,21 @@ waiting.connect({address!r})
 waiting.sendmsg([len(job).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 waiting.sendall(job)
 answers = waiting.makefile()
-process = int(answers.readline())
+def answer():
+    line = answers.readline()
+    if not line:
+        sys.exit("the process that waits with everything imported is gone")
+    return int(line)
+def pass_on(number, frame):
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        pass  # It has ended, and how is about to be told.
+process = answer()
 for number in passed_on:
-    signal.signal(number, lambda number, frame: os.kill(process, number))
+    signal.signal(number, pass_on)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
-code = int(answers.readline())
+code = answer()
 if code < 0:
     if -code != signal.SIGKILL:
         signal.signal(-code, signal.SIG_DFL)
@@ -93,7 +110,7 @@ class WarmPython:
 
     def close(self) -> None:
         self._process.communicate(timeout=60)
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def import_everything() -> None:
@@ -139,6 +156,9 @@ def _serve(address: str) -> None:
         for key, _ in watched.select():
             source: Any = key.fileobj
             if source is sys.stdin:
+                for process in running:
+                    os.kill(process, signal.SIGKILL)
+                shutil.rmtree(Path(address).parent, ignore_errors=True)
                 # Tearing down what was imported takes seconds.
                 os._exit(0)
             elif source is ended:
@@ -147,11 +167,14 @@ def _serve(address: str) -> None:
             elif source is door:
                 connection, _ = door.accept()
                 process = _fork(connection)
+                if process is None:
+                    connection.close()
+                    continue
                 running[process] = connection
                 watched.register(connection, selectors.EVENT_READ)
                 _tell(connection, process)
-            else:
-                # The program was killed.
+            elif source in watched.get_map():
+                # The program was killed, and its fork has not just ended by itself.
                 watched.unregister(source)
                 for process in [process for process, connection in running.items() if connection is source]:
                     os.kill(process, signal.SIGKILL)
@@ -171,18 +194,28 @@ def _tell_ends(running: dict[int, socket.socket], watched: selectors.BaseSelecto
 
 def _tell(connection: socket.socket, number: int) -> None:
     # A program that was killed meanwhile is seen by its closed connection.
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(ConnectionError):
         connection.sendall(f"{number}\n".encode())
 
 
-def _fork(connection: socket.socket) -> int:
-    """Return the number of a fork that does what the program at the other end of the connection was started for."""
+def _fork(connection: socket.socket) -> int | None:
+    """Return the number of a fork that does what the program at the other end of the connection was started for.
+
+    None where the program was killed before it had said what that is.
+    """
     streams = array.array("i")
     start, rights, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(_STREAMS * streams.itemsize))
+    if not rights:
+        return None
     streams.frombytes(rights[0][2])
     length = int.from_bytes(start, "big")
     assert 0 < length < _LONGEST
-    job = connection.recv(length, socket.MSG_WAITALL)
+    with connection.makefile("rb") as said:
+        job = said.read(length)
+    if len(job) < length:
+        for stream in streams:
+            os.close(stream)
+        return None
     process = os.fork()
     if not process:
         _become(streams, json.loads(job))
@@ -202,6 +235,7 @@ def _become(streams: array.array[int], job: Mapping[str, Any]) -> NoReturn:
     # Made for other files, they would not know what these can.
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout.reconfigure(write_through=job["unbuffered"])  # type: ignore[union-attr]
     sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
         2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
     )
@@ -219,6 +253,11 @@ def _become(streams: array.array[int], job: Mapping[str, Any]) -> NoReturn:
             code = 0
         else:
             print(end.code, file=sys.stderr)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except Exception:  # noqa: BLE001 - the interpreter of the fork ends here, and prints what an interpreter prints
         traceback.print_exc()
     finally:

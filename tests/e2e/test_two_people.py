@@ -67,6 +67,9 @@ def run(tmp_path_factory):
     reader = FacesInNoise(EmbeddedFaces())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedded, "face_reader", lambda options: reader)
+        for line in ("blissmask masks --sheet sheet.html", "blissmask instance"):
+            prepared = run_here(line, folder)
+            assert prepared.code == 0, f"{line}: {prepared.err}"
         trained = run_here(f"blissmask train --prepare {OPTIONS}", folder)
         assert trained.code == 0, trained.err
         ranked = run_here(f"blissmask train --rank-loras {OPTIONS}", folder)

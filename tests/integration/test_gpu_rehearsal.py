@@ -21,7 +21,7 @@ def run(monkeypatch, *arguments):
 # PyTorch's compiler looks at gradients of what is no leaf; see the tests of compiled blocks.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 def test_every_measurement_runs_in_miniature_and_is_in_the_table_and_the_file(
-    tmp_path, monkeypatch, capsys, bitsandbytes
+    tmp_path, monkeypatch, capsys, packages_aside
 ):
     # The least that has a step between the first and the last.
     monkeypatch.setattr(steps, "STEPS", 4)

@@ -1,8 +1,11 @@
 """The warm Python does what a new process would, and ends as it would."""
 
+import os
 import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,7 @@ import pytest
         "1 / 0",
         "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
         "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "raise KeyboardInterrupt",
         "import sys; print(sys.stdin.read().upper()); print('said', file=sys.stderr)",
     ],
 )
@@ -37,8 +41,32 @@ def test_a_fork_says_and_ends_what_a_process_does(warm_python: str, tmp_path, co
 
 
 def test_a_signal_reaches_the_fork(warm_python: str):
-    code = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('on', flush=True); signal.pause()"
+    code = """if True:
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+        print('on', flush=True)
+        while True:
+            time.sleep(0.01)
+    """
     with subprocess.Popen([warm_python, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait() == 7
+        assert process.wait(60) == 7
+
+
+def test_a_program_that_is_killed_takes_its_fork_along_and_the_next_one_is_served(warm_python: str):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with subprocess.Popen([warm_python, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        fork = int(process.stdout.readline())
+        process.kill()
+        # The end of the pipe: the fork, which had the other end, is gone.
+        assert process.stdout.read() == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(fork, 0)
+    address = str(Path(warm_python).with_name("door"))
+    for said in (b"", b"\0\0\1\0", b"half"):
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.connect(address)
+            killed.sendall(said)
+    ended = subprocess.run([warm_python, "-c", "print(1)"], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "1\n"

@@ -64,7 +64,8 @@ def test_bfloat16_weights_lose_nothing_to_the_rounding_of_their_scale(storage):
 
 @pytest.mark.parametrize("shape", [(64, 96), (3, 34)], ids=["blocks across outputs", "a last block that is not full"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_nf4_is_off_by_half_the_gap_of_its_levels_at_most(bitsandbytes, shape, dtype):
+def test_nf4_is_off_by_half_the_gap_of_its_levels_at_most(with_package_of, shape, dtype):
+    with_package_of(["nf4_base"])
     weight = (seeded(*shape) * 0.02).to(dtype)
     stored, scale = quantise(weight, NF4)
     kept = dequantise(stored, scale)
@@ -103,7 +104,8 @@ def test_between_the_passes_a_weight_is_kept_in_8_bits_only(storage):
     assert sorted(tensor.numel() * tensor.element_size() for tensor in saved) == [64 * 4, 64 * 64]
 
 
-def test_nf4_computes_with_the_rounded_weight_and_keeps_4_bits_between_the_passes(bitsandbytes):
+def test_nf4_computes_with_the_rounded_weight_and_keeps_4_bits_between_the_passes(with_package_of):
+    with_package_of(["nf4_base"])
     layer, inputs = QuantisedLinear(nn.Linear(64, 64).requires_grad_(False), NF4), seeded(2, 64).requires_grad_()
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
@@ -114,7 +116,8 @@ def test_nf4_computes_with_the_rounded_weight_and_keeps_4_bits_between_the_passe
     assert torch.equal(inputs.grad, torch.ones(2, 64) @ layer.weight)
 
 
-def test_a_layer_whose_weights_do_not_pair_up_stays_whole_in_nf4(bitsandbytes):
+def test_a_layer_whose_weights_do_not_pair_up_stays_whole_in_nf4(with_package_of):
+    with_package_of(["nf4_base"])
     toy = Toy()
     toy.module.blocks[0].other[0] = nn.Linear(7, 8)
     quantise_blocks(toy, NF4, device=CPU)
@@ -136,7 +139,8 @@ def test_only_the_frozen_layers_of_the_blocks_are_rounded_and_only_the_lora_trai
 
 
 @pytest.mark.parametrize("storage", [INT8, FLOAT8, NF4])
-def test_a_weight_that_is_not_finite_is_named_and_not_rounded_to_something(bitsandbytes, storage):
+def test_a_weight_that_is_not_finite_is_named_and_not_rounded_to_something(with_package_of, storage):
+    with_package_of(["nf4_base"] if storage == NF4 else [])
     toy = Toy()
     with torch.no_grad():
         toy.module.blocks[1].other[0].weight[2, 3] = float("nan")

@@ -168,7 +168,8 @@ def test_two_experts_do_not_share_a_base_lora(cache, tmp_path):
 
 
 @pytest.mark.parametrize("base", ["int8_base", "fp8_base", "nf4_base"])
-def test_a_rounded_base_is_rounded_with_its_lora(cache, tmp_path, monkeypatch, bitsandbytes, base):
+def test_a_rounded_base_is_rounded_with_its_lora(cache, tmp_path, monkeypatch, with_package_of, base):
+    with_package_of([base])
     path = lora_file(tmp_path / "base.safetensors")
     expected, seen = weights(fused(path)), []
     genuine = quantised.quantise
@@ -194,9 +195,11 @@ def test_files_and_states_remember_the_base_weights(cache, tmp_path):
     assert (recorded["name"], recorded["multiplier"]) == ("a.safetensors", 0.8)
 
 
-def test_a_run_goes_on_exactly_with_its_base_weights(cache, tmp_path, bitsandbytes):
+@pytest.mark.parametrize("rounded", [{}, {"nf4_base": True}], ids=["whole", "4 bits"])
+def test_a_run_goes_on_exactly_with_its_base_weights(cache, tmp_path, with_package_of, rounded):
+    with_package_of(rounded)
     path = lora_file(tmp_path / "base.safetensors")
-    options = {"base_weights": [path], "max_train_steps": 4, "nf4_base": True}
+    options = {"base_weights": [path], "max_train_steps": 4, **rounded}
     run(train_config(cache, tmp_path / "whole", **options))
     with pytest.raises(StoppedError):
         run(train_config(cache, tmp_path / "halves", **options), stop_after=2)

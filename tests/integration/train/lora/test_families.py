@@ -73,7 +73,8 @@ MOST_OFF = {"int8_base": 0.02, "fp8_base": 0.1, "nf4_base": 0.3}
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=lambda value: value)
-def test_rounded_weights_give_a_family_nearly_the_same_gradient(tmp_path, bitsandbytes, name, task):
+def test_rounded_weights_give_a_family_nearly_the_same_gradient(tmp_path, with_package_of, name, task):
+    with_package_of(MOST_OFF)
     cache = write_cache(tmp_path / "cache", family_of(name, task))
     # With plain SGD from zero, B is minus its gradient.
     options = {

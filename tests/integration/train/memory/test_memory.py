@@ -71,7 +71,8 @@ def same(first, second):
         },
     ],
 )
-def test_swapped_blocks_train_the_same_bytes(cache, tmp_path, bitsandbytes, extra):
+def test_swapped_blocks_train_the_same_bytes(cache, tmp_path, with_package_of, extra):
+    with_package_of(extra)
     plain = train(cache, tmp_path / "plain", gradient_checkpointing=True, **extra)
     swapped = train(cache, tmp_path / "swapped", gradient_checkpointing=True, blocks_to_swap=1, **extra)
     assert same(plain, swapped)
