@@ -95,7 +95,8 @@ class Door:
         request = Request(scope)
         status = self._refusal(request)
         if status:
-            await Response(status_code=status)(scope, receive, send)
+            # What follows on the connection may be the rest of a request that was built to be read in two ways.
+            await Response(status_code=status, headers={"connection": "close"})(scope, receive, send)
             return
         if _is(self._visit.word, request):
             await self._led_on(request)(scope, receive, send)
@@ -124,6 +125,9 @@ class Door:
             return 405
         if not origins:
             return 403
+        # Browsers say how long their request is, once.
+        if "content-length" in headers and "transfer-encoding" in headers:
+            return 400
         return 0 if headers.get("content-type") in _TYPES else 415
 
     def _led_on(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -33,6 +33,9 @@ Arguments = ParamSpec("Arguments")
 
 _BEGUN_AHEAD = 2
 """Items begun beyond one per thread, so that a thread has work while the main thread uses a result."""
+
+_BETWEEN_SIGNALS = 0.2
+"""Seconds between two looks for a signal while an item is in hand: a person takes that for at once."""
 
 _WAITING_TO_BE_WRITTEN = 4
 """Pieces of background work that may wait. Beyond it the caller waits, so memory stays bounded when the disk is slower
@@ -205,6 +208,10 @@ def _begin(work: Callable[[ItemT], ResultT], item: ItemT, stop_signal: Callable[
 
 
 def _outcome(future: Future[ResultT]) -> ResultT | BlissmaskError:
+    # Python handles a signal when its main thread runs, and one that comes just before that begins to wait does not
+    # wake it: it would be heard when the clip in hand is done.
+    while not future.done():
+        wait([future], timeout=_BETWEEN_SIGNALS)
     try:
         return future.result()
     except (MachineError, MissingPackageError, ModelError):

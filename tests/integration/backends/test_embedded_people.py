@@ -12,7 +12,7 @@ from blissmask.people.embedded import backend
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.embedded import EmbeddedFaces
 from blissmask.people.people_backend import Verdict
-from blissmask.people.subject_likeness import LikenessMeter
+from blissmask.people.subject_likeness import ONLY, LikenessMeter
 
 PHOTOS = Path(__file__).parents[2] / "photos"
 BACKEND = backend(InstanceSection())
@@ -55,11 +55,11 @@ def identity_of(*rgbs, negatives=()):
 
 def test_the_likeness_of_another_photo_is_above_the_border_and_a_strangers_below():
     (reference,) = READER.faces(photo("astronaut.png"))
-    meter = LikenessMeter(READER, [reference.embedding_D], max_distance=READER.thresholds.max_distance)
-    (same,) = meter.measure(another_astronaut()).faces
-    (stranger,) = meter.measure(photo("camera.png")).faces
-    assert same.likeness > 0.6
-    assert stranger.likeness < 0.4
+    meter = LikenessMeter(READER, {ONLY: [reference.embedding_D]}, max_distance=READER.thresholds.max_distance)
+    (same,) = meter.measure(another_astronaut())
+    (stranger,) = meter.measure(photo("camera.png"))
+    assert same.likeness[ONLY] > 0.6
+    assert stranger.likeness[ONLY] < 0.4
     assert (same.clear, stranger.clear) == (True, False)
 
 

@@ -60,7 +60,9 @@ def drawn(folder, step):
     ],
     ids=lambda options: "_".join(options) or "plain",
 )
-def test_the_other_model_draws_and_training_stays_the_same_to_the_bit(cache, tmp_path, drawing, with_package_of, options):
+def test_the_other_model_draws_and_training_stays_the_same_to_the_bit(
+    cache, tmp_path, drawing, with_package_of, options
+):
     with_package_of(options)
     _, recorder = run(train_config(cache, tmp_path / "out", **drawing, **options))
     assert not recorder.of(Warned)
