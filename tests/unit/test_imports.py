@@ -84,6 +84,12 @@ def test_nothing_is_collected_inside_and_afterwards_as_before(collecting):
         (gc.enable if before else gc.disable)()
 
 
+def test_what_is_imported_the_first_time_is_never_looked_at_again():
+    code = "import gc, blissmask.imports as i\nwith i.quick_imports(): import json\nprint(gc.get_freeze_count() > 1000)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_what_came_after_the_first_time_is_collected():
     with quick_imports():
         pass
