@@ -35,10 +35,10 @@ from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate
 from blissmask.tasks.run.plan import Failure, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
+from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.previews.draw import Previews, draw_pictures, open_previews
 from blissmask.tasks.train.previews.measure import measure_drawn, open_meter
-from blissmask.tasks.train.read_items import open_store
 from blissmask.tasks.train.saving.page.rankings import LORAS, renew_rankings
 from blissmask.tasks.train.train_lora import learner_plan_of
 from blissmask.training.data.prefetch import ItemStore

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeGuard
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import CAPTION, EMPTY, KEEP_TOKENS, ORDER_OF, OURS, TextKind
 from blissmask.cachefile.read import read_metadata
-from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.fields import unusual_numbers
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.saving_section import CombineSection
-from blissmask.dataset.captions import class_words, other_orders, without_trigger
-from blissmask.errors import BlissmaskError, CacheError, Hint, MissingPackageError, ModelError, Problem, UsageError
+from blissmask.errors import BlissmaskError, MissingPackageError, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
 from blissmask.families.files.part import Part
@@ -27,7 +21,6 @@ from blissmask.families.protocol import Expert
 from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TIERS
 from blissmask.processes import Processes
-from blissmask.tasks.run.plan import places_of
 from blissmask.tasks.run.wording import counted, verb
 from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
@@ -43,7 +36,6 @@ from blissmask.training.record.trackers import wanted_trackers
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
-_ENCODER = f"{OURS}text_encoder"
 _LEAST_FACTOR = 0.1
 """Such an optimiser takes a factor near 1. Whoever types a usual learning rate, 1e-4 or so, means something else."""
 
@@ -337,97 +329,3 @@ def _check_memory_options(memory: MemorySection, processes: Processes) -> None:
             f'`memory = "auto"` picks for one process, and {processes.count} could pick differently',
             fix="see what `blissmask train --memory auto --dry-run` picks, and give that to all",
         )
-
-
-@dataclass(slots=True)
-class _TextFaults:
-    """Files of further texts that are missing in the cache, or stale, by what needs them.
-
-    Attributes:
-        class_words, orders, empty: the files.
-        held: how many texts hold the trigger.
-    """
-
-    class_words: list[Path] = field(default_factory=list)
-    orders: list[Path] = field(default_factory=list)
-    empty: list[Path] = field(default_factory=list)
-    held: int = 0
-
-    @property
-    def problems(self) -> list[Problem]:
-        fix = Hint("run `{command}`, which encodes these texts alone, or train with `--prepare`", "cache")
-        kinds = [
-            ("`trigger_free_weight` needs captions with the class word", self.class_words),
-            ("`shuffle_caption` needs captions in other orders", self.orders),
-            ("`caption_dropout_rate` needs the text without a caption", self.empty),
-        ]
-        what = ", and these are missing in the cache, or stale"
-        return [Problem(f"{needs}{what}", places_of(stale), fix) for needs, stale in kinds if stale]
-
-
-def check_texts(config: Config, sets: Sequence[CachedSet]) -> None:
-    """Look whether the cache has the further texts of each item, all of one encoder.
-
-    These are captions with the class word instead of the trigger, captions in other orders, and no caption.
-
-    Raises:
-        UsageError: a data set has no trigger or class word, or no caption holds the trigger.
-        CacheError: texts are missing or stale; the error names all of them.
-    """
-    faults, needs_class = _TextFaults(), bool(config.mask_loss.trigger_free_weight)
-    for cached in sets:
-        section = config.datasets[cached.number - 1]
-        words = class_words(section, cached.number) if needs_class and not cached.prior_only else None
-        if words is None and not other_orders(section) and not section.caption_dropout_rate:
-            continue
-        for header in cached.headers:
-            _check_texts_of(header, section, words, faults)
-    if faults.problems:
-        raise CacheError.several(faults.problems)
-    if needs_class and not faults.held:
-        raise UsageError(
-            "`trigger_free_weight` is set, and no caption holds the trigger",
-            fix="write the trigger into the captions, or leave `trigger_free_weight` out",
-        )
-
-
-def _check_texts_of(
-    header: CacheHeader, section: DatasetSection, words: tuple[str, str] | None, faults: _TextFaults
-) -> None:
-    written = read_metadata(header.text_path)
-    encoder = written.get(_ENCODER, "")
-    captions = {0: written.get(CAPTION, "")}
-    for number in other_orders(section):
-        wanted = {
-            f"{OURS}{ORDER_OF}": captions[0],
-            f"{OURS}{KEEP_TOKENS}": str(section.keep_tokens),
-            _ENCODER: encoder,
-        }
-        found = _metadata_of(header, TextKind(number))
-        if _holds(found, wanted):
-            captions[number] = found.get(CAPTION, "")
-        else:
-            faults.orders.append(header.text_path_of(TextKind(number)))
-    if section.caption_dropout_rate and not _holds(_metadata_of(header, EMPTY), {CAPTION: "", _ENCODER: encoder}):
-        faults.empty.append(header.text_path_of(EMPTY))
-    if words is None:
-        return
-    for number, caption in captions.items():
-        kind = TextKind(number, is_class=True)
-        class_caption = without_trigger(caption, *words)
-        if class_caption is None:
-            continue
-        faults.held += 1
-        if not _holds(_metadata_of(header, kind), {CAPTION: class_caption, _ENCODER: encoder}):
-            faults.class_words.append(header.text_path_of(kind))
-
-
-def _metadata_of(header: CacheHeader, kind: TextKind) -> Mapping[str, str] | None:
-    """Return the metadata of one of an item's texts; None where it has no such file."""
-    path = header.text_path_of(kind)
-    return read_metadata(path) if path.is_file() else None
-
-
-def _holds(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> TypeGuard[Mapping[str, str]]:
-    """Return whether a file is there and says what it should; caches of other tools do not name an encoder."""
-    return found is not None and all(found.get(key, "") == value for key, value in wanted.items())

@@ -19,22 +19,13 @@ from blissmask.tasks.train.checks import (
     check_guidance,
     check_options,
     check_start,
-    check_texts,
     expert_warnings,
     mask_warnings,
     number_warnings,
 )
-from blissmask.tasks.train.memory.fit_memory import fit_memory
-from blissmask.tasks.train.memory.forecast import forecast, is_cached
-from blissmask.tasks.train.previews.measure import LikenessPlan, plan_likeness
-from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
-from blissmask.tasks.train.resume import choose_start
-from blissmask.tasks.train.rules import base_loras, caption_rule, prior_rule, step_rule, weight_rule
-from blissmask.tasks.train.saving.disk_room import room_warnings
-from blissmask.tasks.train.settings import remembered_settings
-from blissmask.tasks.train.stale import stale_warnings
-from blissmask.tasks.train.steps import StepPlan, plan_steps, step_cost
-from blissmask.tasks.train.training_data import (
+from blissmask.tasks.train.data.stale import stale_warnings
+from blissmask.tasks.train.data.texts import check_texts
+from blissmask.tasks.train.data.training_data import (
     TrainingData,
     cache_folders,
     choose_family,
@@ -42,6 +33,15 @@ from blissmask.tasks.train.training_data import (
     put_in_order,
     read_sets,
 )
+from blissmask.tasks.train.memory.fit_memory import fit_memory
+from blissmask.tasks.train.memory.forecast import forecast, is_cached
+from blissmask.tasks.train.previews.likeness_plan import LikenessPlan, plan_likeness
+from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
+from blissmask.tasks.train.resume import choose_start
+from blissmask.tasks.train.rules import base_loras, caption_rule, prior_rule, step_rule, weight_rule
+from blissmask.tasks.train.saving.disk_room import room_warnings
+from blissmask.tasks.train.settings import remembered_settings
+from blissmask.tasks.train.steps import StepPlan, plan_steps, step_cost
 from blissmask.training.data.empty_masks import leave_out_empty
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import commonest_tiers

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Measured, Warned
 from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.read_items import TrainingItems
 from blissmask.tasks.train.saving.page.run_page import draw_record
 from blissmask.training.record.metrics import StepLog, Values
 from blissmask.training.record.trackers import WandbRun, tracking, wanted_trackers

@@ -8,9 +8,9 @@ from blissmask.config.fields import Section, lasting_fields
 from blissmask.config.model import Config
 from blissmask.families.family import FamilyForTask
 from blissmask.processes import Processes
+from blissmask.tasks.train.data.training_data import TrainingData
 from blissmask.tasks.train.rules import caption_rule
 from blissmask.tasks.train.steps import StepPlan
-from blissmask.tasks.train.training_data import TrainingData
 from blissmask.training.data.cached_set import identify
 from blissmask.training.experts import Learner
 from blissmask.training.record import saving

@@ -10,8 +10,8 @@ from blissmask.errors import UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.protocol import Expert
 from blissmask.processes import Processes
+from blissmask.tasks.train.data.training_data import TrainingData
 from blissmask.tasks.train.rules import noise_options
-from blissmask.tasks.train.training_data import TrainingData
 from blissmask.training.cost import Preservation
 from blissmask.training.experts import StepSchedule, schedule_steps, wanted_experts
 from blissmask.training.step import StepRule

@@ -19,11 +19,11 @@ from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
+from blissmask.tasks.train.data.read_items import TrainingItems, read_items
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.draw import Previews, draw_previews, open_previews
 from blissmask.tasks.train.previews.measure import LikenessLog, open_meter
-from blissmask.tasks.train.read_items import TrainingItems, read_items
 from blissmask.tasks.train.records import Records, recording
 from blissmask.tasks.train.resume import refuse_other_base, resume_hint
 from blissmask.tasks.train.rules import (

@@ -12,7 +12,7 @@ from blissmask.processes import Processes
 from blissmask.tasks.cache import cache_sheet
 from blissmask.tasks.cache.reading import mask_weights
 from blissmask.tasks.run.plan import Action
-from blissmask.tasks.train.stale import stale_warnings
+from blissmask.tasks.train.data.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cache import ModelCounter, build, captions, config, entries, metadata, plan, times, video_folder
 from tests.builders.families import CACHE_SUFFIX

@@ -15,7 +15,7 @@ from blissmask.tasks.cache.plan import plan as plan_cache
 from blissmask.tasks.cache.reading import mask_weights
 from blissmask.tasks.cache.run import run as run_cache
 from blissmask.tasks.run.plan import Action, RunContext
-from blissmask.tasks.train.stale import stale_warnings
+from blissmask.tasks.train.data.stale import stale_warnings
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cache import FRAMES, build, config, frame_names, moving_frames, on_videos, plan, video_folder
 from tests.builders.families import CACHE_SUFFIX, family_of

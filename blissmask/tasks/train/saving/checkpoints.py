@@ -10,9 +10,9 @@ from pathlib import Path
 
 from blissmask.errors import MachineError
 from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lora_metadata
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.read_items import TrainingItems
 from blissmask.tasks.train.saving.page.run_page import draw_record
 from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
 from blissmask.tasks.train.settings import BASE, base_identities

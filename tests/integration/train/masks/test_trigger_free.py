@@ -10,8 +10,8 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.errors import CacheError, UsageError
 from blissmask.events import Announced
 from blissmask.tasks.run.plan import Action
+from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.tasks.train.read_items import open_store
 from blissmask.tasks.train.steps import step_cost
 from blissmask.training.step import StepRule
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule

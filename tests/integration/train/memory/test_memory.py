@@ -13,7 +13,8 @@ from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import MachineError, MissingPackageError, ModelError, UsageError
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train import read_items, train_lora
+from blissmask.tasks.train import train_lora
+from blissmask.tasks.train.data import read_items
 from blissmask.tasks.train.memory import fit_memory as train_memory
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import read_set

@@ -24,8 +24,8 @@ from blissmask.storage.ordinary import open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
 from blissmask.tasks.run.wording import bytes_text
 from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
+from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.read_items import TrainingItems
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import number, section, table

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import CAPTION, EMPTY, WRITTEN, TextKind
-from blissmask.cachefile.read import load_entry, load_text, read_metadata
-from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions import class_words, other_orders, without_trigger
+from blissmask.cachefile.layout import WRITTEN
+from blissmask.cachefile.read import load_entry
+from blissmask.dataset.captions import class_words
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
+from blissmask.tasks.train.data.texts import load_class_text, load_other_texts
 from blissmask.tasks.train.plan import TrainPlan, cost_of
 from blissmask.tasks.train.rules import caption_rule, prior_rule
 from blissmask.training.data.alike import AlikeItems
-from blissmask.training.data.caption_draw import CaptionText, OtherTexts
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner, subject_lines
 from blissmask.training.data.prefetch import ItemStore, memory_budget
@@ -99,44 +95,12 @@ def open_store(plan: TrainPlan) -> ItemStore:
             prior=prior,
             prior_only=position in prior_only,
             latent=plan.family.latent,
-            class_text=_class_text(header, WRITTEN, words),
-            others=_other_texts(header, section, words),
+            class_text=load_class_text(header, WRITTEN, words),
+            others=load_other_texts(header, section, words),
             shown_frames=plan.family.task.shown_frames,
         )
 
     return ItemStore(read, budget=memory_budget(plan.resting_bytes))
-
-
-def _class_text(header: CacheHeader, kind: TextKind, words: tuple[str, str] | None) -> dict[str, Tensor] | None:
-    """Return a caption with the class word; None where it has no trigger, or there are no ``words`` for the two.
-
-    The caption decides: a file may be left of an older one, which had the trigger.
-    """
-    if words is None:
-        return None
-    caption = read_metadata(header.text_path_of(kind)).get(CAPTION, "")
-    if without_trigger(caption, *words) is None:
-        return None
-    return load_text(header, TextKind(kind.order, is_class=True))
-
-
-def _other_texts(header: CacheHeader, section: DatasetSection, words: tuple[str, str] | None) -> OtherTexts | None:
-    """Return what an item may be shown with instead of its caption; None where its data set asks for nothing else.
-
-    Args:
-        header: of the item.
-        section: its data set.
-        words: the trigger and the class word; None where captions with the class word are not asked for.
-    """
-    orders = other_orders(section)
-    if not orders and not section.caption_dropout_rate:
-        return None
-    texts = []
-    for number in orders:
-        kind = TextKind(number)
-        texts.append(CaptionText(load_text(header, kind), _class_text(header, kind, words)))
-    empty = CaptionText(load_text(header, EMPTY)) if section.caption_dropout_rate else None
-    return OtherTexts(tuple(texts), empty, section.caption_dropout_rate)
 
 
 def _announce_cost(plan: TrainPlan, context: RunContext) -> None:
