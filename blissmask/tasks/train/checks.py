@@ -29,7 +29,7 @@ from blissmask.training.device import find_device
 from blissmask.training.experts import expert_in_name, wanted_experts
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
-from blissmask.training.lora.layers import check_patterns
+from blissmask.training.lora.targets import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
 from blissmask.training.record.trackers import wanted_trackers

@@ -21,8 +21,7 @@ from blissmask.families.protocol import Denoiser
 from blissmask.training.lora.convert import block_count, describe_lora
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, read_finite_lora
 from blissmask.training.lora.formats import NATIVE_PREFIX, split_key, to_native
-from blissmask.training.lora.fused import ApartNames, find_fused
-from blissmask.training.lora.layers import apart_names
+from blissmask.training.lora.fused import ApartNames, apart_names, find_fused
 from blissmask.training.lora.lokr_loha import FACTORS, factors_product
 from blissmask.training.lora.names import layer_names
 from blissmask.training.lora.norms import output_norms

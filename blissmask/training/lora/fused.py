@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from blissmask.families.protocol import Denoiser, KeepsPartsApart
+
 FusedLayers = Mapping[str, tuple[tuple[str, int], ...]]
 """Original name of a fused layer -> (part, number of outputs) of its parts, in the order of the output."""
 
@@ -45,6 +47,14 @@ def find_fused(linear: Iterable[tuple[str, nn.Linear]], adapted: Iterable[str]) 
         whole: tuple((part, parts[part]) for part in sorted(parts, key=PART_ORDER.index))
         for whole, parts in found.items()
     }
+
+
+def apart_names(denoiser: Denoiser, parts: Iterable[str]) -> ApartNames:
+    """Return part of a fused layer -> its name in kohya files, for those that they keep apart."""
+    if not isinstance(denoiser, KeepsPartsApart):
+        return {}
+    names = {part: denoiser.apart_name(part) for part in parts}
+    return {part: name for part, name in names.items() if name is not None}
 
 
 def fuse_parts(tensors: Mapping[str, Tensor], fused: FusedLayers, *, prefix: str) -> dict[str, Tensor]:

@@ -28,12 +28,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from blissmask.errors import UsageError
-from blissmask.families.protocol import Denoiser, KeepsPartsApart
+from blissmask.families.protocol import Denoiser
 from blissmask.training.lora import lokr_loha
-from blissmask.training.lora.fused import ApartNames, FusedLayers, find_fused
+from blissmask.training.lora.fused import ApartNames, FusedLayers
 from blissmask.training.lora.lokr_loha import NetworkType
 from blissmask.training.lora.norms import norm_ratio, output_norms, product_norm
 from blissmask.training.lora.product import add_in_one_product
+from blissmask.training.lora.targets import fused_targets, target_names
 from blissmask.training.seeds import derive_seed
 
 ADAPTER = "default"
@@ -161,9 +162,9 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
     """
     module = denoiser.module
     module.requires_grad_(requires_grad=False)
-    names = _target_names(denoiser, shape)
+    names = target_names(denoiser, include=shape.include, exclude=shape.exclude)
     linear = [(name, layer) for name, layer in denoiser.module.named_modules() if isinstance(layer, nn.Linear)]
-    fused, apart = _fused_layers(denoiser, linear, names, shape)
+    fused, apart = fused_targets(denoiser, linear, names, kind=shape.kind)
     plain_norms = _plain_norms(denoiser, linear, names, fused) if shape.dora else {}
     config = _peft_config(shape, "|".join(map(re.escape, names)))
     # peft draws from the global generators; the fork puts them back to where they were.
@@ -274,67 +275,6 @@ def adapters_off(lora: Lora) -> Iterator[None]:
             layer.enable_adapters(enabled=True)
 
 
-def check_patterns(patterns: Sequence[str]) -> list[re.Pattern[str]]:
-    """Return the regular expressions of layer names.
-
-    Raises UsageError when one of ``patterns`` is no regular expression.
-    """
-    try:
-        return [re.compile(pattern) for pattern in patterns]
-    except re.error as error:
-        raise UsageError(
-            f"`{error.pattern!s}` is not a regular expression: {error}", fix="correct the pattern"
-        ) from error
-
-
-def _target_names(denoiser: Denoiser, shape: LoraShape) -> list[str]:
-    """Return the module names of the linear layers to adapt."""
-    default = re.compile(denoiser.lora_targets)
-    include, exclude = check_patterns(shape.include), check_patterns(shape.exclude)
-    linear = [name for name, module in denoiser.module.named_modules() if isinstance(module, nn.Linear)]
-    names = []
-    for name in linear:
-        original = denoiser.original_name(name)
-        is_default = default.fullmatch(name) is not None and not _any_match(exclude, original)
-        if is_default or _any_match(include, original):
-            names.append(name)
-    if not names:
-        raise UsageError(
-            "the LoRA would adapt no layer",
-            where=[f"{len(linear)} linear layers, e.g. {', '.join(linear[:3])}"],
-            fix="loosen `exclude_patterns`, or name layers with `include_patterns`",
-        )
-    return names
-
-
-def _fused_layers(
-    denoiser: Denoiser, linear: Sequence[tuple[str, nn.Linear]], names: Sequence[str], shape: LoraShape
-) -> tuple[FusedLayers, ApartNames]:
-    """Return the fused layers among the adapted ones, and what kohya files call the parts that they keep apart.
-
-    Raises UsageError for what no file could hold.
-    """
-    adapted = {denoiser.original_name(name) for name in names}
-    fused = find_fused([(denoiser.original_name(name), layer) for name, layer in linear], adapted)
-    apart = apart_names(denoiser, (f"{whole}:{part}" for whole, parts in fused.items() for part, _ in parts))
-    held_whole = [whole for whole, parts in fused.items() if f"{whole}:{parts[0][0]}" not in apart]
-    if held_whole and shape.kind != "lora":
-        raise UsageError(
-            f"`{held_whole[0]}` is one layer in this family's own files, "
-            f"and a {shape.kind} of its parts cannot be written as one",
-            fix="use `--network-type lora` for this family",
-        )
-    return fused, apart
-
-
-def apart_names(denoiser: Denoiser, parts: Iterable[str]) -> ApartNames:
-    """Return part of a fused layer -> its name in kohya files, for those that they keep apart."""
-    if not isinstance(denoiser, KeepsPartsApart):
-        return {}
-    names = {part: denoiser.apart_name(part) for part in parts}
-    return {part: name for part, name in names.items() if name is not None}
-
-
 def _plain_norms(
     denoiser: Denoiser, linear: Sequence[tuple[str, nn.Linear]], names: Sequence[str], fused: FusedLayers
 ) -> dict[str, Tensor]:
@@ -345,10 +285,6 @@ def _plain_norms(
         for name, layer in linear
         if name not in names and denoiser.original_name(name) in wanted
     }
-
-
-def _any_match(patterns: Sequence[re.Pattern[str]], name: str) -> bool:
-    return any(pattern.fullmatch(name) for pattern in patterns)
 
 
 def compute_like_base(layers: Iterable[BaseTunerLayer]) -> None:

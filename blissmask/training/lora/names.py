@@ -15,8 +15,7 @@ from torch import nn
 from blissmask.families.family import Family
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.protocol import Denoiser
-from blissmask.training.lora.fused import PART_ORDER, ApartNames
-from blissmask.training.lora.layers import apart_names
+from blissmask.training.lora.fused import PART_ORDER, ApartNames, apart_names
 
 
 @dataclass(frozen=True, slots=True)
