@@ -15,6 +15,7 @@ from blissmask.cli.commands import COMMANDS
 from blissmask.cli.context import CONTEXT_SETTINGS, without_bool
 from blissmask.cli.guarded import guarded
 from blissmask.cli.usage import unknown_command
+from blissmask.ui.help_screen import HelpScreen, OptionLine, Topic, show_help
 
 
 def main() -> None:
@@ -35,8 +36,6 @@ def _help_at_the_end(arguments: list[str]) -> list[str]:
 def build_app() -> typer.Typer:
     """Return the Typer application: the list of subcommands, each of which is made when it is named."""
     app = typer.Typer(
-        help="Train a LoRA on what matters in a picture: weighted masks, from the photos to the trained file.",
-        epilog="One person alone: masks, cache, train.  In group photos: masks, instance, apply, cache, train.",
         cls=_Group,
         no_args_is_help=True,
         context_settings=CONTEXT_SETTINGS,
@@ -59,9 +58,7 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer calls it
         raise typer.Exit
 
 
-_Version = Annotated[
-    bool, typer.Option("--version", help="Show the version and exit", is_eager=True, callback=_show_version)
-]
+_Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version)]
 
 
 def _show_starter(context: typer.Context, value: str | None) -> None:
@@ -80,22 +77,43 @@ def _starters() -> list[tuple[str, str]]:
 
 _Starter = Annotated[
     str | None,
-    typer.Option(
-        help="Print a configuration to start from: person, group, video, a model family ...",
-        metavar="NAME",
-        callback=_show_starter,
-        autocompletion=_starters,
-    ),
+    typer.Option(callback=_show_starter, autocompletion=_starters),
 ]
 # Eager, so that it is known when the starter is printed.
 _Photos = Annotated[
     Path | None,
-    typer.Option(help="With `--starter`, the folder of the photos that it is for", metavar="DIR", is_eager=True),
+    typer.Option(is_eager=True),
 ]
 
 
 def _top_level(version: _Version = False, starter: _Starter = None, photos: _Photos = None) -> None:  # noqa: FBT002 - Typer calls it
     """Take the options that stand before a subcommand."""
+
+
+def _help_screen() -> HelpScreen:
+    from blissmask.cli.starters import names
+
+    options = [
+        OptionLine("--starter", "NAME", f"Print a configuration to start from: {', '.join(names())}"),
+        OptionLine("--photos", "DIR", "With `--starter`, the folder of the photos that it is for"),
+        OptionLine("--install-completion", "", "Let the <Tab> key complete commands, flags and values in this shell"),
+        OptionLine("--show-completion", "", "Print what that adds to the shell, to copy or to change it"),
+        OptionLine("--version", "", "Show the version"),
+        OptionLine("-h, --help", "", "Show this page; `blissmask COMMAND --help` shows a command's"),
+    ]
+    return HelpScreen(
+        usage="blissmask [OPTIONS] COMMAND ...",
+        summary="Train a LoRA on what matters in a picture: weighted masks, from the photos to the trained file.",
+        topics=[Topic("Options", options)],
+        choices={"COMMAND": {command.name: command.summary for command in COMMANDS}},
+        examples=(
+            "blissmask masks -i photos -o masks --sheet sheet.html",
+            "blissmask --starter person --photos photos > blissmask.toml",
+            "blissmask train --prepare",
+        ),
+        more="One person alone: masks, cache, train. In group photos: masks, instance, apply, cache, train. "
+        "`train --prepare` goes the whole road.",
+    )
 
 
 class _Group(typer.core.TyperGroup):
@@ -111,6 +129,9 @@ class _Group(typer.core.TyperGroup):
         from blissmask.cli.subcommand import whole_command
 
         return {command.name: whole_command(command) for command in COMMANDS}
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        show_help(_help_screen())
 
     def get_params(self, ctx: Any) -> list[Any]:
         return without_bool(super().get_params(ctx))

@@ -59,7 +59,7 @@ def help_screen(command: Command, *, everything: bool) -> HelpScreen:
     topics.append(Topic(_RUNNING, lines))
     count = len(own) - len(first)
     return HelpScreen(
-        command=f"blissmask {command.name}",
+        usage=f"blissmask {command.name} [OPTIONS]",
         summary=f"{command.summary}.",
         topics=topics,
         choices={flag_of(name): registry.members() for name, registry in command.registries.items()},

@@ -19,7 +19,8 @@ from rich.console import Console  # noqa: TID251
 @functools.cache
 def out() -> Console:
     """Return the console for results, on stdout."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    data = cast("IO[str]", _Data())
+    return Console(file=data, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @functools.cache
@@ -27,6 +28,42 @@ def err() -> Console:
     """Return the console for progress, warnings and errors, on stderr."""
     talk = cast("IO[str]", _Talk())
     return Console(file=talk, stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def empty_line() -> None:
+    """Print an empty line on stderr, unless whoever reads it has one above already."""
+    if _seen.tail != "\n\n":
+        err().print()
+
+
+class _Seen:
+    """What was printed last where stderr is read, and so on stdout, too, when both are a terminal.
+
+    Attributes:
+        tail: its last two characters.
+    """
+
+    tail = ""
+
+    def add(self, text: str) -> None:
+        """Remember the end of a text that was printed."""
+        self.tail = (self.tail + text)[-2:]
+
+
+_seen = _Seen()
+
+
+class _Data:
+    """The present stdout."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+    def write(self, text: str) -> int:
+        """Write ``text``."""
+        if sys.stdout.isatty():
+            _seen.add(text)
+        return sys.stdout.write(text)
 
 
 class _Talk:
@@ -41,6 +78,7 @@ class _Talk:
 
     def write(self, text: str) -> int:
         """Write ``text`` where somebody reads it."""
+        _seen.add(text)
         with contextlib.suppress(OSError):
             return sys.stderr.write(text)
         return len(text)
@@ -51,6 +89,14 @@ class _Talk:
             sys.stderr.flush()
 
 
+ALARM = "bold red"
+WARNING = "bold color(166)"
+ADVICE = "bold color(31)"
+NAME = "color(31)"
+DONE = "color(28)"
+"""Colours of words, from the 256 that terminals have and no scheme changes: yellow, cyan and green of the first 16
+cannot be read on white. Contrast on white, black: orange 166 3.8, 5.5; blue 31 4.1, 5.1; green 28 4.7, 4.5 (WCAG asks
+for 3 where letters are bold)."""
 _KEPT_SPACE = "\0"
 _QUOTED = re.compile(r"`[^`]*`")
 

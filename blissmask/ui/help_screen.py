@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console  # noqa: TID251
 from rich.text import Text  # noqa: TID251
 
-from blissmask.ui.console import out
+from blissmask.ui.console import NAME, out
 
 _HELP_COLUMN = 28
 """Where the text about an option begins; a longer name has its text on the next line, as with git and curl."""
@@ -50,18 +50,18 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class HelpScreen:
-    """What the help of one command shows.
+    """What a help screen shows.
 
     Attributes:
-        command: as typed, e.g. ``blissmask masks``.
+        usage: as typed, e.g. ``blissmask masks [OPTIONS]``.
         summary: one sentence.
         topics: the options.
-        choices: flag -> name -> one line about it.
+        choices: what is named on the command line, mostly a flag -> name -> one line about it.
         examples: command lines, each of which is kept whole so that it can be copied.
-        more: where the options are that this screen leaves out; empty when it shows them all.
+        more: the last line, such as where the options are that this screen leaves out; empty for none.
     """
 
-    command: str
+    usage: str
     summary: str
     topics: Sequence[Topic]
     choices: Mapping[str, Mapping[str, str]]
@@ -72,7 +72,7 @@ class HelpScreen:
 def show_help(screen: HelpScreen) -> None:
     """Print a help screen on stdout."""
     console = out()
-    console.print(Text.assemble(("Usage: ", "bold"), f"{screen.command} [OPTIONS]"))
+    console.print(Text.assemble(("Usage: ", "bold"), screen.usage))
     console.print()
     _print_folded(console, Text(screen.summary), indent=0)
     for topic in screen.topics:
@@ -80,12 +80,12 @@ def show_help(screen: HelpScreen) -> None:
         console.print(Text.assemble((topic.title, "bold"), (f"   {topic.table}" if topic.table else "", "dim")))
         for option in topic.options:
             _print_option(console, option)
-    for flag, members in screen.choices.items():
+    for named, members in screen.choices.items():
         console.print()
-        console.print(f"{flag} is one of", style="bold")
+        console.print(f"{named} is one of", style="bold")
         column = max(map(len, members)) + 5
         for name, about in members.items():
-            _print_beside(console, Text(f"   {name}", "cyan"), Text(about), column=column)
+            _print_beside(console, Text(f"   {name}", NAME), Text(about), column=column)
     console.print()
     console.print("Examples", style="bold")
     for example in screen.examples:
@@ -96,7 +96,7 @@ def show_help(screen: HelpScreen) -> None:
 
 
 def _print_option(console: Console, option: OptionLine) -> None:
-    name = Text.assemble("  ", (option.names, "cyan"))
+    name = Text.assemble("  ", (option.names, NAME))
     value = option.value
     width = _width(console)
     if value and len(name) + 1 + len(value) > width:

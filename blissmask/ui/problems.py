@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.text import Text  # noqa: TID251
 
 from blissmask.errors import BlissmaskError, Hint, Problem, StoppedError, UsageError
-from blissmask.ui.console import err, folded, printable
+from blissmask.ui.console import ADVICE, ALARM, WARNING, empty_line, err, folded, printable
 
 _OF_AN_ERROR, _OF_A_WARNING = 10, 3
 """Places that are shown without ``--verbose``."""
@@ -55,15 +55,15 @@ class ProblemPrinter:
         # What is wrong with a configuration is mended in one go, so all places are shown; of many files, some are.
         places = None if isinstance(error, UsageError) else _OF_AN_ERROR
         for problem in error.problems:
-            self._show("error", "bold red", problem, places)
+            self._show("error", ALARM, problem, places)
 
     def warning(self, problem: Problem) -> None:
         """Print a warning; the work goes on."""
-        self._show("warning", "bold yellow", problem, _OF_A_WARNING)
+        self._show("warning", WARNING, problem, _OF_A_WARNING)
 
     def failed(self, problem: Problem) -> None:
         """Print which items failed, as many as of an error; everything else is done."""
-        self._show("warning", "bold yellow", problem, _OF_AN_ERROR)
+        self._show("warning", WARNING, problem, _OF_AN_ERROR)
 
     def hint(self, fix: str | Hint) -> None:
         """Print a hint that belongs to no problem."""
@@ -85,8 +85,8 @@ class ProblemPrinter:
     def _show_hint(self, fix: str | Hint) -> None:
         console = err()
         first, *rest = self.fix_text(fix).splitlines()
-        console.print()
-        self._print_labelled("hint", "bold cyan", first)
+        empty_line()
+        self._print_labelled("hint", ADVICE, first)
         for line in rest:
             console.print("      " + folded(console, printable(line.strip()), column=6, hanging=6))
 
@@ -104,7 +104,7 @@ def show_note(text: str) -> None:
 
 def show_heading(text: str) -> None:
     """Print on stderr which part of the work begins."""
-    err().print()
+    empty_line()
     err().print(printable(text), style="bold")
 
 

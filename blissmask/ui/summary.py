@@ -11,7 +11,7 @@ from rich.table import Table as RichTable  # noqa: TID251
 from rich.text import Text  # noqa: TID251
 
 from blissmask.errors import Problem
-from blissmask.ui.console import duration_text, folded, out, printable, unbroken
+from blissmask.ui.console import ALARM, DONE, duration_text, folded, out, printable, unbroken
 from blissmask.ui.problems import ProblemPrinter
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN_ITEMS = 20
 _FIGURE = re.compile(r"$|[-+]?\d")
-_STYLES = {"write": "green", "skip": "dim", "fail": "bold red"}
+_STYLES = {"write": DONE, "skip": "dim", "fail": ALARM}
 
 
 def show_plan(plan: Plan, *, verbose: bool) -> None:

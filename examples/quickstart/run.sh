@@ -15,7 +15,9 @@ else
 fi
 cd "$here"
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; "$@"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; "$@"; }
 
 step blissmask masks --sheet work/sheet.png
 step blissmask instance

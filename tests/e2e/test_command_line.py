@@ -126,5 +126,5 @@ def test_older_name_of_the_configuration_flag_works(blissmask):
 def test_no_arguments_show_the_help_and_no_error(blissmask):
     ran = blissmask()
     assert ran.code == 2
-    assert "Commands" in ran.out
+    assert "COMMAND is one of" in ran.out
     assert ran.err == ""

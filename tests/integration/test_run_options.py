@@ -81,16 +81,16 @@ def test_fewer_items_are_worked_on_at_once_where_memory_is_short_and_it_is_told(
 # What is told
 
 PROGRESS = "Converting 8/8"
-NOTE = "to train from them"
+HINT = "hint: "
 
 
 @pytest.mark.parametrize(
     ("option", "told"),
     [("", (True, True)), ("--no-progress", (False, True)), ("--quiet", (False, False)), ("-q", (False, False))],
 )
-def test_progress_and_notes_are_told_unless_refused(folder: Path, option: str, told: tuple[bool, bool]) -> None:
+def test_progress_and_hints_are_told_unless_refused(folder: Path, option: str, told: tuple[bool, bool]) -> None:
     ran = run_here(f"{TO_ALPHA} {option}", folder)
-    assert (PROGRESS in ran.err, NOTE in ran.err) == told
+    assert (PROGRESS in ran.err, HINT in ran.err) == told
 
 
 def test_the_summary_is_told_when_all_else_is_quiet(folder: Path) -> None:

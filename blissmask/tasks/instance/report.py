@@ -52,15 +52,22 @@ def read_score(seen: Mapping[str, object]) -> Score:
     )
 
 
-def verdict_table(scores: Sequence[Score]) -> Table:
-    """Return how many items got each verdict, and the range of their distances and margins."""
+def verdict_table(scores: Sequence[Score], max_distance: float | None) -> Table:
+    """Return how many items got each verdict, and the range of their distances and margins.
+
+    Args:
+        scores: of the items.
+        max_distance: up to which a face is the subject's; None where faces were not compared.
+    """
+    limit = "" if max_distance is None else f" (found to {max_distance:.2f})"
+    columns = ("Verdict", "Items", f"Distance{limit}", "Least margin")
     rows = []
     for verdict in Verdict:
         own = [score for score in scores if score.verdict is verdict]
         distances = [score.distance for score in own if score.distance is not None]
         margins = [score.margin for score in own if score.margin is not None]
         rows.append((verdict.value, str(len(own)), _range(distances), f"{min(margins):.2f}" if margins else ""))
-    return Table("", ("Verdict", "Items", "Distance", "Least margin"), tuple(rows), ("total", str(len(scores)), "", ""))
+    return Table("", columns, tuple(rows), ("total", str(len(scores)), "", ""))
 
 
 def warnings_about(scores: Mapping[str, Score], *, sheet: Path | None, review: Path | None) -> list[Problem]:

@@ -129,7 +129,8 @@ def _count(summary: Summary, plan: InstancePlan, outcomes: Mapping[str, Outcome]
     left_out = {key for key, outcome in outcomes.items() if outcome.left_out is not None}
     summary.written -= len(left_out)
     summary.skipped += len(left_out)
-    summary.tables.append(verdict_table(list(scores.values())))
+    max_distance = None if plan.reader is None else thresholds_of(plan.options, plan.reader).max_distance
+    summary.tables.append(verdict_table(list(scores.values()), max_distance))
     summary.warnings += warnings_about(scores, sheet=plan.options.sheet, review=plan.options.review)
     summary.details |= {
         **plan.details,

@@ -130,15 +130,17 @@ def seen_in(mask: Path, tiers: TierTable) -> Seen | None:
 
 
 def coverage_table(seen: Sequence[Seen], tiers: TierTable) -> Table:
-    """Return the mean share of each tier over all items."""
+    """Return how much of the photos each tier is, and how much of what is learned: means over all items."""
     means = mean_coverage(seen)
-    rows = tuple(
-        (tier.value, str(tiers.value(tier)), f"{tiers.weight(tier):.3f}", f"{means[tier]:.1%}") for tier in TIERS
-    )
     weight = sum(means[tier] * tiers.weight(tier) for tier in TIERS)
-    return Table(
-        "", ("Tier", "Value", "Weight", "Mean share"), rows, (counted(len(seen), "item"), "", f"{weight:.3f}", "100.0%")
-    )
+    rows = []
+    for tier in TIERS:
+        own = tiers.weight(tier)
+        learned = f"{means[tier] * own / weight:.1%}" if weight else ""
+        rows.append((tier.value, str(tiers.value(tier)), f"{own:.3f}", f"{means[tier]:.1%}", learned))
+    columns = ("Tier", "Value", "Weight", "Of the photos", "Of what is learned")
+    footer = (counted(len(seen), "item"), "", f"{weight:.3f}", "100.0%", "100.0%" if weight else "")
+    return Table("", columns, tuple(rows), footer)
 
 
 def mean_coverage(seen: Sequence[Seen]) -> dict[WeightTier, float]:
@@ -178,6 +180,9 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
     problems = []
     for remark, noun, condition, fix in groups:
         names = [key for key, item in seen.items() if remark in item.remarks]
+        if remark == "no person":
+            # Where nobody is found the mask is empty, too, which says it all.
+            names = [key for key in names if seen[key].covered]
         if names:
             problems.append(Problem(counted(len(names), noun) + condition, places_of(names), fix))
     return problems

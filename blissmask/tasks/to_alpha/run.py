@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from blissmask.dataset.captions import caption_path
 from blissmask.errors import MediaError
-from blissmask.events import Noted
 from blissmask.masks.resize import resize_labels, resize_weights
 from blissmask.media.image import MaskPicture, read_mask_picture, read_stored
 from blissmask.media.png import read_note, write_png_rgba
@@ -62,11 +61,6 @@ def run(plan: AlphaPlan, context: RunContext) -> Summary:
     what = "zero everywhere; nothing would be learned from the photo"
     summary.warnings += warning_of(empty, "mask", what, "check the mask, or leave the photo out")
     summary.warnings += warning_of(doubtful, "mask", "perhaps not what was meant", "use 8-bit grey PNG masks")
-    if summary.written:
-        next_step = "then run `blissmask cache`, which notices what is stale"
-        context.reporter.emit(
-            Noted(f"to train from them, set `image_directory` to this folder and `alpha_mask = true`; {next_step}")
-        )
     return summary
 
 

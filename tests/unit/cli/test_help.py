@@ -71,7 +71,9 @@ def test_long_names_have_their_text_on_the_next_line_and_many_values_go_on_below
         OptionLine("--a-name-that-fills-the-column", "N", "Below it", "default: 1"),
         OptionLine("--many", many, "After them"),
     ]
-    screen = HelpScreen("blissmask x", "Do it.", [Topic("Options", options, table="[x]")], {}, ["blissmask x"])
+    screen = HelpScreen(
+        "blissmask x [OPTIONS]", "Do it.", [Topic("Options", options, table="[x]")], {}, ["blissmask x"]
+    )
     text = printed(screen, monkeypatch)
     assert "Options   [x]" in text
     assert f"  --short N{' ' * 17}Beside it\n" in text

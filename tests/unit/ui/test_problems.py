@@ -58,3 +58,11 @@ def test_a_command_on_a_line_of_its_own_stays_there(capsys: pytest.CaptureFixtur
 
 def test_a_hint_without_a_configuration_is_its_plain_text():
     assert str(HINT) == "run `blissmask cache --arch mine` first"
+
+
+def test_a_hint_after_a_warning_stands_one_empty_line_below_it(capsys: pytest.CaptureFixture[str]):
+    printer = ProblemPrinter()
+    printer.warning(Problem("two are empty", ("a.png",)))
+    printer.hint("go on")
+    printer.hint("and on")
+    assert capsys.readouterr().err == "warning: two are empty\n  a.png\n\nhint: go on\n\nhint: and on\n"

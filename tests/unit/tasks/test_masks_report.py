@@ -1,0 +1,32 @@
+"""What `masks` says of the photos: how much is learned of each tier, and which items need a look."""
+
+from __future__ import annotations
+
+from blissmask.masks.tiers import TierTable, WeightTier
+from blissmask.tasks.masks.report import Seen, coverage_table, warnings_about
+
+TIERS = TierTable()
+
+
+def seen(*, face: float = 0.0, body: float = 0.0, people: int = 1) -> Seen:
+    shares = {WeightTier.FACE: face, WeightTier.BODY: body, WeightTier.HAIR: 0.0}
+    return Seen({**shares, WeightTier.BACKGROUND: 1 - face - body}, people=people, faces=people)
+
+
+def test_a_tier_is_told_with_its_share_of_the_photos_and_of_what_is_learned():
+    table = coverage_table([seen(face=0.1, body=0.3), seen(face=0.1, body=0.1)], TIERS)
+    assert [row[3] for row in table.rows] == ["10.0%", "20.0%", "0.0%", "70.0%"]
+    # Faces count 255, bodies 128: 0.1 of 0.1 + 0.2 * 128/255.
+    assert [row[4] for row in table.rows] == ["49.9%", "50.1%", "0.0%", "0.0%"]
+    assert table.footer == ("2 items", "", "0.200", "100.0%", "100.0%")
+
+
+def test_where_nothing_is_learned_there_are_no_shares_of_it():
+    table = coverage_table([seen(people=0)], TIERS)
+    assert {row[4] for row in (*table.rows, table.footer)} == {""}
+
+
+def test_an_item_without_a_person_is_named_once():
+    items = {"cup": seen(people=0), "statue": seen(body=0.2, people=0)}
+    named = {problem.what: problem.where for problem in warnings_about(items, sheet=None)}
+    assert named == {"1 empty mask": ("cup",), "1 item in which no person was found": ("statue",)}
