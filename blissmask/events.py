@@ -5,7 +5,7 @@ Tasks emit events and never print. The terminal, the JSON stream and the tests e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,7 +75,30 @@ class Measured:
     total: int
 
 
-Event = PhaseStarted | Advanced | PhaseFinished | Warned | Noted | Announced | Measured
+@dataclass(frozen=True, slots=True)
+class ItemLoss:
+    """What training has seen of an item.
+
+    Attributes:
+        name: of the item.
+        draws: how often it was drawn; steps that ignore the masks do not count.
+        loss: the mean of its loss in the weighted region over those.
+    """
+
+    name: str
+    draws: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsMeasured:
+    """The items that were drawn up to a training step, those with the highest loss first."""
+
+    step: int
+    items: Sequence[ItemLoss]
+
+
+Event = PhaseStarted | Advanced | PhaseFinished | Warned | Noted | Announced | Measured | ItemsMeasured
 
 
 class Reporter(Protocol):

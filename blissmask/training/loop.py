@@ -11,6 +11,7 @@ from torch import Tensor
 
 from blissmask.errors import InputError, StoppedError
 from blissmask.processes import ALONE, Processes
+from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.prefetch import Prefetcher
 from blissmask.training.device import release_memory
 from blissmask.training.experts import Learner, StepSchedule
@@ -65,6 +66,7 @@ class LoopHooks:
         stop_signal: returns the number of the signal that asked to stop, or 0.
         validate: returns the numbers of the held-out items; empty where no validation is due.
         previews: None where none are wanted.
+        losses: take the loss of each item.
         resume_hint: what to type to continue after a stop.
     """
 
@@ -73,6 +75,7 @@ class LoopHooks:
     stop_signal: Callable[[], int]
     validate: Callable[[int, Learner], Mapping[str, Tensor | float]] | None = None
     previews: PreviewHook | None = None
+    losses: ItemLosses | None = None
     resume_hint: str = "run the same command again to continue"
 
 
@@ -127,6 +130,7 @@ def train(
             step=step,
             device=settings.device,
             processes=settings.processes,
+            losses=hooks.losses,
             on_out_of_memory=partial(_save_finished_steps, settings, hooks, metrics, step),
         )
         validation = {} if hooks.validate is None else hooks.validate(done, learners[position])

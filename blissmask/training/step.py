@@ -23,6 +23,7 @@ from blissmask.families.protocol import Batch
 from blissmask.masks.tiers import TIERS
 from blissmask.processes import ALONE, Processes
 from blissmask.training.data.batches import MicroBatch
+from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import adapters_off, limit_norms
@@ -145,6 +146,7 @@ def run_step(
     step: int,
     device: torch.device,
     processes: Processes = ALONE,
+    losses: ItemLosses | None = None,
     on_out_of_memory: Callable[[], None] | None = None,
 ) -> dict[str, Tensor | float]:
     """Train one optimiser step on ``window``.
@@ -156,6 +158,7 @@ def run_step(
         step: number of the step, from 0.
         device: of the denoiser.
         processes: that share the step.
+        losses: take the loss of each item, once the step is made.
         on_out_of_memory: called when memory runs out before any weight was changed; the error is raised afterwards.
 
     Returns:
@@ -163,6 +166,7 @@ def run_step(
     """
     prepared = _prepare(learner, window, rule, step, processes)
     sums = _Sums.zeros(device)
+    seen: list[tuple[MicroBatch, Tensor]] = []
     # No forward pass is spent on micro-batches without anything to learn from. With a sharded model a process makes the
     # pass all the same where another process needs one, since each holds a part of the weights.
     learns = processes.passes([not part.is_empty for part in prepared])
@@ -171,7 +175,8 @@ def run_step(
     try:
         for part, is_needed, base, of_class in zip(prepared, learns, asks_base, asks_class, strict=True):
             if is_needed:
-                _backward(learner, part, rule, sums, device, ask_base=base, ask_class=of_class)
+                sums_B = _backward(learner, part, rule, sums, device, ask_base=base, ask_class=of_class)
+                seen.append((part.batch, sums_B))
     except Exception as error:
         if is_out_of_memory(error):
             learner.optimizer.zero_grad(set_to_none=True)
@@ -190,6 +195,10 @@ def run_step(
     weight_norms = limit_norms(learner.lora, rule.max_weight_norm) if rule.max_weight_norm else {}
     if learner.average is not None:
         learner.average.update()
+    # Not in a step that ignores the masks: its losses are of the whole picture.
+    if losses is not None and not is_unmasked(rule, step):
+        for batch, sums_B in seen:
+            losses.add(batch.positions, batch.masses_B, sums_B)
     metrics = _metrics(learner, _totals(prepared, processes), sums.over(processes), rule)
     return {**metrics, "lr": learning_rate, "grad_norm": norm, **weight_norms}
 
@@ -265,8 +274,12 @@ def _backward(
     *,
     ask_base: bool,
     ask_class: bool,
-) -> None:
-    """Add the gradients of one micro-batch to the parameters, and its losses to ``sums``."""
+) -> Tensor:
+    """Add the gradients of one micro-batch to the parameters, and its losses to ``sums``.
+
+    Returns:
+        The weighted sum of errors of each item, (B,), on the device.
+    """
     batch = part.batch.to(device)
     levels_B, coefficients_B, prior_coefficients_B, class_coefficients_B = send(part.packed, device).unbind()
     target_BCFHW, inputs = noise_batch(batch, levels_B, seed=rule.seed, device=device)
@@ -287,7 +300,8 @@ def _backward(
         huber_delta=rule.huber_delta,
         subcells=batch.subcells,
     )
-    loss = (weighted_sums(errors_B1FHW, batch.weights_B1FHW) * coefficients_B).sum()
+    sums_B = weighted_sums(errors_B1FHW, batch.weights_B1FHW)
+    loss = (sums_B * coefficients_B).sum()
     sums.loss += loss.detach()
     if base_BCFHW is not None:
         drift_B1FHW = error_map(pred_BCFHW, batch.predicted(base_BCFHW), subcells=batch.subcells)
@@ -306,6 +320,7 @@ def _backward(
     # A pass that only another process needed shows nothing: see _shown_masses.
     if batch.regions_B4FHW is not None and not part.is_empty:
         sums.region_errors_R += region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
+    return sums_B.detach()
 
 
 def _seed_dropout(learner: Learner, rule: StepRule, purpose: str, batch: MicroBatch) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from blissmask.errors import BlissmaskError, Hint, StoppedError, exit_code_of
-from blissmask.events import Announced, Event, Measured, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.events import Announced, Event, ItemsMeasured, Measured, Noted, PhaseFinished, PhaseStarted, Warned
 
 if TYPE_CHECKING:
     from blissmask.tasks.run.plan import Plan, Summary
@@ -85,6 +85,9 @@ class JsonLines:
             case Measured(step=step, values=values, total=total):
                 # Steps are read from a GPU a few at a time; this is when they were read, in seconds since 1970.
                 _print({"type": "step", "step": step, "total": total, "time": round(time.time(), 3), **values})
+            case ItemsMeasured(step=step, items=items):
+                lines = [{"item": item.name, "draws": item.draws, "loss": item.loss} for item in items]
+                _print({"type": "items", "step": step, "items": lines})
             case PhaseStarted(phase=phase, total=total):
                 _print({"type": "phase_started", "phase": phase, "total": total})
             case PhaseFinished(phase=phase):

@@ -115,6 +115,16 @@ def test_the_ranking_is_of_every_file_and_stands_in_the_page(run):
     assert "Ranking of the LoRA files" in run.page
 
 
+def test_the_page_has_the_loss_of_each_item_as_it_was_drawn(run):
+    section = run.page.partition("Items in training")[2].partition("</section>")[0]
+    drawn = re.findall(r"<td>([^<]+)</td><td class=figure>(\d+)</td><td class=figure>([\d.]+)</td>", section)
+    assert sum(int(count) for _, count, _ in drawn) == run.log[-1]["step"]
+    # The photo of both is an item of each.
+    assert {name for name, _, _ in drawn} <= {
+        f"{who}/both{kind}" for who in ("kyla", "tom") for kind in ("", "-face")
+    } | {f"{who}{kind}" for who in ("kyla", "tom") for kind in ("", "-face")}
+
+
 def test_zooms_are_items_of_the_one_who_is_in_them(run):
     folders = [section.cache_directory for section in load_config(run.folder / "blissmask.toml", {}).datasets]
     for folder in folders:

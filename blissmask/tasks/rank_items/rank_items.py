@@ -8,14 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import StoppedError, UsageError
@@ -39,6 +37,7 @@ from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summ
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.data.read_items import open_store
+from blissmask.tasks.train.data.training_data import item_names
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.rankings import ITEMS, renew_rankings
@@ -161,7 +160,7 @@ def _losses(
     device = find_device(training_plan.config.model.device)
     look = HeldOut(positions=(), item=store.item, rule=training_plan.rule, device=device)
     found: list[list[ItemLoss]] = [[] for _ in positions]
-    names = _names([training_plan.data.headers[position] for position in positions])
+    names = item_names([training_plan.data.headers[position] for position in positions])
     context.reporter.emit(PhaseStarted("Looking at items", len(positions) * len(learners)))
     for learner in learners:
         bring_to_device(learner, learners, training_plan, device)
@@ -176,15 +175,6 @@ def _losses(
             context.reporter.emit(Advanced(1, name))
     context.reporter.emit(PhaseFinished("Looking at items"))
     return [_mean(losses) for losses in found]
-
-
-def _names(headers: Sequence[CacheHeader]) -> list[str]:
-    """Return the stem of each item, and of those that share one the whole name of the file."""
-    counts = Counter(header.stem for header in headers)
-    names = [header.stem if counts[header.stem] == 1 else header.path.stem for header in headers]
-    # Two data sets may hold one name.
-    twice = Counter(names)
-    return [name if twice[name] == 1 else str(header.path) for name, header in zip(names, headers, strict=True)]
 
 
 def _parts(values: Mapping[str, torch.Tensor | float]) -> dict[str, float]:

@@ -155,7 +155,7 @@ def _load_learners(
         context.reporter.emit(Noted(note))
     if plan.state is not None:
         refuse_other_base(plan.state, learners)
-        saving.restore_run_state(plan.state, learners, optimizer_options(plan.config.optimizer))
+        saving.restore_run_state(plan.state, learners, optimizer_options(plan.config.optimizer), items.losses)
         context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.steps.total}"))
     elif plan.config.lora.network_weights is not None:
         _load_weights(plan.config.lora.network_weights, learners)
@@ -252,6 +252,7 @@ def _loop_hooks(
         save=Checkpoints(plan, learners, items, context).save,
         stop_signal=context.stop_signal,
         validate=validate_when_due,
+        losses=items.losses,
         resume_hint=resume_hint(plan.config),
     )
 

@@ -111,6 +111,7 @@ class MicroBatch:
     Attributes:
         number: of the micro-batch, from the start of the run.
         names: stems of its items.
+        positions: of its items in the data set; empty where nobody asks.
         latents_BCFHW: float32.
         weights_B1FHW: loss weights of cells, or of the ``subcells`` x ``subcells`` parts of each cell; None when no
             item has a mask. Outside and regions lie on the same grid.
@@ -143,6 +144,7 @@ class MicroBatch:
     class_conditioning: Mapping[str, Tensor | list[Tensor]] | None = None
     has_class_text: tuple[bool, ...] = ()
     prior_only: bool = False
+    positions: tuple[int, ...] = ()
 
     @property
     def class_masses(self) -> Tensor:
@@ -217,7 +219,9 @@ class MicroBatch:
         )
 
 
-def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) -> MicroBatch:
+def collate(
+    items: Sequence[TrainingItem], number: int, *, first_draw: int = 0, positions: Sequence[int] = ()
+) -> MicroBatch:
     """Put items of one bucket together.
 
     Beside items with a mask, items without one get weight 1 everywhere.
@@ -226,6 +230,7 @@ def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) 
         items: at least one.
         number: of the micro-batch, from the start of the run.
         first_draw: items shown in this run before this micro-batch's.
+        positions: of the items in the data set, where their losses are to be told apart.
     """
     channels, frames, rows, columns = items[0].predicted.shape
     # Beside items with weights for the parts of a cell, a cell of an item without has parts of equal weight.
@@ -251,6 +256,7 @@ def collate(items: Sequence[TrainingItem], number: int, *, first_draw: int = 0) 
         class_conditioning=_class_conditioning(items),
         has_class_text=tuple(item.class_text is not None for item in items),
         prior_only=items[0].prior_only,
+        positions=tuple(positions),
     )
 
 

@@ -110,11 +110,12 @@ class Prefetcher:
         return [self._batch(number) for number in self._processes.micro_batches(step, self._accumulation)]
 
     def _batch(self, number: int) -> MicroBatch:
+        positions = self._order.indices(number)
         items: Sequence[TrainingItem] = [
             self._store.item(position).as_shown(seed=self._order.seed, micro_batch=number, place=place)
-            for place, position in enumerate(self._order.indices(number))
+            for place, position in enumerate(positions)
         ]
-        batch = collate(items, number, first_draw=self._order.first_draw(number))
+        batch = collate(items, number, first_draw=self._order.first_draw(number), positions=positions)
         return batch.pinned() if self._pinned else batch
 
 

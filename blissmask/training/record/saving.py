@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from blissmask.errors import BlissmaskError, CacheError, UsageError
+from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.experts import Learner
 from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
@@ -26,6 +27,8 @@ from blissmask.training.record.training_state import (
 
 DATA = "data"
 """The setting that tells one data set from another."""
+_ITEMS = "items"
+"""Losses of the items in the numbers of a state."""
 _ENDING = r"(?P<average>-ema)?(?:-step(?P<step>[0-9]{8}))?"
 """What the names of LoRA files have behind that of the training; as :meth:`Outputs.lora_files` writes them."""
 
@@ -149,6 +152,7 @@ def save_run_state(
     *,
     step: int,
     settings: Mapping[str, Any],
+    losses: ItemLosses,
     keep_last: int | None,
     anew: bool = False,
 ) -> Path:
@@ -159,11 +163,12 @@ def save_run_state(
         learners: all of the run.
         step: optimiser steps done.
         settings: what must be, or should be, the same when the run is resumed.
+        losses: of the items.
         keep_last: states to keep; None for all that are there.
         anew: see ``training_state.save_state``.
     """
     tensors: dict[str, Mapping[str, Tensor]] = {}
-    numbers: dict[str, Any] = {"settings": dict(settings)}
+    numbers: dict[str, Any] = {"settings": dict(settings), _ITEMS: losses.numbers()}
     for learner in _with_own_lora(learners):
         suffix = f"-{learner.name}" if learner.name else ""
         tensors[f"lora{suffix}"] = {name: parameter.detach() for name, parameter in learner.lora.named_parameters()}
@@ -177,8 +182,10 @@ def save_run_state(
     return save_state(outputs.folder, outputs.run_name, state, keep_last=keep_last, anew=anew)
 
 
-def restore_run_state(state: SavedState, learners: Sequence[Learner], options: OptimizerOptions) -> None:
-    """Bring every learner to where ``state`` was saved.
+def restore_run_state(
+    state: SavedState, learners: Sequence[Learner], options: OptimizerOptions, losses: ItemLosses
+) -> None:
+    """Bring every learner, and the losses of the items, to where ``state`` was saved.
 
     Learning rate, schedule and options of the optimiser stay as they are now.
 
@@ -186,12 +193,14 @@ def restore_run_state(state: SavedState, learners: Sequence[Learner], options: O
         state: where to go on.
         learners: as the options of now make them.
         options: of the optimiser now.
+        losses: of the items.
 
     Raises:
         CacheError: the state is of another LoRA, does not fit, or cannot be read.
     """
     try:
         _restore(state, learners, options)
+        losses.restore(state.numbers.get(_ITEMS))
     except BlissmaskError as error:
         problem = error.as_one()
         fix = problem.fix or "remove it to continue from an older one, or begin again with `--no-resume`"

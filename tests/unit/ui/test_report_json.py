@@ -7,7 +7,17 @@ import pytest
 
 from blissmask.config.run_section import RunSection
 from blissmask.errors import Problem, StoppedError, UsageError
-from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.events import (
+    Advanced,
+    Announced,
+    ItemLoss,
+    ItemsMeasured,
+    Measured,
+    Noted,
+    PhaseFinished,
+    PhaseStarted,
+    Warned,
+)
 from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
 from blissmask.ui import report_json
 from blissmask.ui.problems import ProblemPrinter
@@ -25,6 +35,10 @@ def printed(capsys):
         (
             Measured(3, {"loss": 0.5, "loss/face": 0.25}, 8),
             {"type": "step", "step": 3, "total": 8, "time": 1700000000.123, "loss": 0.5, "loss/face": 0.25},
+        ),
+        (
+            ItemsMeasured(3, [ItemLoss("kyla", 2, 0.5)]),
+            {"type": "items", "step": 3, "items": [{"item": "kyla", "draws": 2, "loss": 0.5}]},
         ),
         (PhaseStarted("Training", 8, "steps"), {"type": "phase_started", "phase": "Training", "total": 8}),
         (

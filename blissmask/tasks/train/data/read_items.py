@@ -12,9 +12,11 @@ from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of
 from blissmask.tasks.train.data.texts import load_class_text, load_other_texts
+from blissmask.tasks.train.data.training_data import item_names
 from blissmask.tasks.train.plan import TrainPlan, cost_of
 from blissmask.tasks.train.rules import caption_rule, prior_rule
 from blissmask.training.data.alike import AlikeItems
+from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner, subject_lines
 from blissmask.training.data.prefetch import ItemStore, memory_budget
@@ -30,11 +32,13 @@ class TrainingItems:
         store: returns an item by its position; what fits stays in memory.
         totals: of the masks that are trained on; None when the mask loss is off.
         subjects: of the masks of each of several subjects; empty where there is one, or the mask loss is off.
+        losses: of each item, as training goes on.
     """
 
     store: ItemStore
     totals: MaskTotals | None
     subjects: Mapping[str, MaskTotals]
+    losses: ItemLosses
 
 
 def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
@@ -44,6 +48,7 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         CacheError: an entry holds NaN or infinity, or is unlike the others.
     """
     store, totals, alike = open_store(plan), MaskTotals(), AlikeItems()
+    losses = ItemLosses(item_names(plan.data.headers))
     subjects = {subject.name: MaskTotals() for subject in plan.config.subjects}
     shown = [plan.config.datasets[cached.number - 1].subject for cached in plan.data.sets for _ in cached.headers]
     held_out, left_out = frozenset(plan.data.held_out), frozenset(plan.data.left_out)
@@ -66,12 +71,12 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         context.reporter.emit(Announced((f" captions: {captions}",)))
     if plan.weights is None:
         _announce_cost(plan, context)
-        return TrainingItems(store, None, {})
+        return TrainingItems(store, None, {}, losses)
     _announce_masks(plan, plan.weights, totals, context)
     if subjects:
         context.reporter.emit(Announced(subject_lines(totals, subjects)))
     _announce_cost(plan, context)
-    return TrainingItems(store, totals, subjects)
+    return TrainingItems(store, totals, subjects, losses)
 
 
 def open_store(plan: TrainPlan) -> ItemStore:

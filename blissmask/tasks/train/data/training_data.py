@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,30 @@ class TrainingData:
 def headers_of(sets: Sequence[CachedSet]) -> list[CacheHeader]:
     """Return the entries of all sets, in order."""
     return [header for cached in sets for header in cached.headers]
+
+
+def item_names(headers: Sequence[CacheHeader]) -> list[str]:
+    """Return a name for each item, the stem where no other has it, and else as much of its path as tells it apart.
+
+    The same photo may be in the data sets of two subjects, and a clip in several sizes.
+    """
+    names = [header.stem for header in headers]
+    for longer in (_in_its_folder, _file_in_its_folder, _whole_path):
+        counts = Counter(names)
+        names = [name if counts[name] == 1 else longer(header) for name, header in zip(names, headers, strict=True)]
+    return names
+
+
+def _in_its_folder(header: CacheHeader) -> str:
+    return f"{header.path.parent.name}/{header.stem}"
+
+
+def _file_in_its_folder(header: CacheHeader) -> str:
+    return f"{header.path.parent.name}/{header.path.stem}"
+
+
+def _whole_path(header: CacheHeader) -> str:
+    return str(header.path)
 
 
 def cache_folders(config: Config) -> list[Path]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from blissmask.errors import MachineError
+from blissmask.events import ItemsMeasured
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lora_metadata
@@ -74,12 +75,15 @@ class Checkpoints:
         Raises:
             MachineError: there is no room for them, or their drive is gone, and waiting did not help; see ``rescue``.
         """
-        # All processes take part in reading, since they may share their weights. The first alone writes, and may retry.
+        # All processes take part in reading: they may share their weights, and each has seen other items. The first one
+        # alone writes, and may retry.
         loras = self._read_loras(done)
+        self._items.losses.gather(self._plan.processes)
         if self._plan.processes.first:
             rescue = Rescue(self._plan.config.saving.rescue_dir, partial(self._save_elsewhere, done, loras))
             save = partial(self._save_here, done, loras)
             save_patiently(save, rescue, self._plan.names, self._context, done=done)
+            self._context.reporter.emit(ItemsMeasured(done, self._items.losses.worst_first()))
             if done < self._plan.steps.total:
                 # After the last step it is drawn with the last numbers and previews.
                 draw_record(self._plan, self._items, self._context)
@@ -108,6 +112,7 @@ class Checkpoints:
             self._learners,
             step=done,
             settings={**plan.settings, BASE: base_identities(self._learners)},
+            losses=self._items.losses,
             # What stands in the second place is of other runs.
             keep_last=plan.config.saving.keep_last if here else None,
             anew=self._replaces_states and here,

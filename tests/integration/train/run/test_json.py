@@ -30,6 +30,7 @@ def test_every_line_is_a_document_that_says_of_what_kind_it_is(documents):
         "phase_started",
         "phase_finished",
         "step",
+        "items",
         "summary",
     }
 
@@ -47,9 +48,10 @@ def test_every_step_tells_how_many_there_are_and_when_it_was_read(documents):
 
 def test_steps_stand_within_the_phase_of_training(documents):
     kinds = [(document["type"], document.get("phase")) for document in documents]
-    assert kinds[-6:] == [
+    assert kinds[-7:] == [
         ("phase_started", "Training"),
         *[("step", None)] * 3,
+        ("items", None),
         ("phase_finished", "Training"),
         ("summary", None),
     ]
@@ -64,7 +66,7 @@ def test_the_last_line_is_the_summary_with_the_keys_that_programs_rely_on(docume
 
 
 def test_the_summary_tells_the_loss_of_the_last_step(documents):
-    assert documents[-1]["loss"] == documents[-3]["loss"]
+    assert documents[-1]["loss"] == documents[-4]["loss"]
 
 
 def test_every_part_of_a_prepared_training_ends_with_a_document_of_its_own(tmp_path):

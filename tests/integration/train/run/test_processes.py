@@ -18,7 +18,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
-from blissmask.training.record.training_state import find_states
+from blissmask.training.record.training_state import find_states, load_state
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
 from tests.builders.families import TWO_EXPERTS
 from tests.builders.torchrun import launch
@@ -184,6 +184,15 @@ def test_two_processes_of_two_micro_batches_step_like_one_process_of_four(launch
     for ours, theirs in zip(log_of_one, log_of_two, strict=True):
         # What holds the LoRA to the base model begins at 0: the difference of two equal predictions, 4e-8 after a step.
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-10)
+    items_of_one, items_of_two = items_seen(tmp_path), items_seen(launched.folder / f"two-{mean}")
+    assert items_of_one.keys() == items_of_two.keys()
+    for name, seen in items_of_one.items():
+        assert items_of_two[name] == pytest.approx(seen, rel=1e-5), name
+
+
+def items_seen(output):
+    """Return how often each item was drawn, and its summed loss, by the last state."""
+    return load_state(find_states(output, "kyla").newest).numbers["items"]
 
 
 def test_accelerate_launch_trains_as_torchrun_does(launched, tmp_path, warm_python):

@@ -8,7 +8,7 @@ from blissmask.errors import InputError, StoppedError, UsageError, exit_code_of
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
-from blissmask.training.record.training_state import find_states
+from blissmask.training.record.training_state import find_states, load_state
 from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
 
 
@@ -84,6 +84,10 @@ def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path
     for name in files:
         assert parsed(tmp_path / "parts" / name) == parsed(tmp_path / "whole" / name)
     assert (tmp_path / "parts" / "kyla-log.jsonl").read_bytes() == (tmp_path / "whole" / "kyla-log.jsonl").read_bytes()
+    parts, whole = (load_state(find_states(tmp_path / folder, "kyla").newest) for folder in ("parts", "whole"))
+    assert parts.numbers["items"] == whole.numbers["items"]
+    draws = [count for count, _ in whole.numbers["items"].values()]
+    assert sum(draws) >= 8 * 0.5
 
 
 def parsed(path):

@@ -22,13 +22,14 @@ from blissmask.people.subject_likeness import title_of_each
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
-from blissmask.tasks.run.wording import bytes_text
+from blissmask.tasks.run.wording import bytes_text, counted
 from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
 from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import number, section, table
+from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.mask_totals import count_line, subject_rows, tier_rows
 from blissmask.training.record.metrics import read_log
 
@@ -37,6 +38,8 @@ _MARK = "<meta name=generator content='blissmask training'>"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _OF_A_CHECKPOINT = ("val/loss", "likeness/")
 """Beginnings of the names in the step log that stand in the table of checkpoints beside the loss."""
+_SHOWN = 12
+"""Items in the table, as in that of a ranking; ``train --json`` tells all of them."""
 
 Log = Sequence[Mapping[str, float]]
 
@@ -91,6 +94,7 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     yield from section("Likeness of each subject", table(_subjects(plan, log)))
     yield from section("Previews", _previews(plan))
     yield from rankings(names)
+    yield from section("Items in training, the highest loss first", _items(items.losses))
     yield from section("What each part of a picture weighs", _masks(plan, items))
     yield from section("Held out", _held_out(plan))
     yield from section("Data sets", table(_data(plan)))
@@ -185,6 +189,19 @@ def _previews(plan: TrainPlan) -> Iterator[str]:
     if plan.previews is not None:
         prompts = [preview.prompt for preview in plan.previews.previews]
         yield from previews_grid(plan.names.folder / "sample", plan.names.run_name, prompts)
+
+
+def _items(losses: ItemLosses) -> Iterator[str]:
+    """Yield the items that were hardest up to the last save; nothing before the first one."""
+    found = losses.worst_first()
+    rows = [(item.name, str(item.draws), number(item.loss)) for item in found[:_SHOWN]]
+    yield from table(Table("", ("item", "times drawn", "loss"), tuple(rows)))
+    if found:
+        yield (
+            f"<p>{counted(len(found), 'item')} drawn so far: the mean loss of each where its mask has weight. Each was "
+            "drawn at other noise levels, so only large differences between items that were drawn often say something; "
+            "<code>train --rank-items</code> looks at all of them at the same noise.</p>"
+        )
 
 
 def _masks(plan: TrainPlan, items: TrainingItems) -> Iterator[str]:
