@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from blissmask.errors import CacheError
 from blissmask.families.protocol import Batch
 
-READ_ON_HOST = frozenset({"f_indices"})
+READ_ON_HOST = frozenset({"f_indices", "llm_mask"})
 """Contents whose values decide what is computed.
 
 They stay in CPU memory: reading them from a GPU would wait for all of its pending work.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blissmask.families.denoisers.conditioning import stacked
+from blissmask.families.denoisers.conditioning import padded_rows, stacked
 from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
 from blissmask.families.hunyuan import names
 from blissmask.families.protocol import Batch
@@ -39,14 +39,20 @@ class HunyuanDenoiser(DiffusersDenoiser):
         """Return the velocity, float32 of shape noisy_BCFHW.
 
         Uses ``llm``, ``llm_mask`` and ``clipL``; the timestep is 1000 * s.
+
+        Of the 256 rows of text, those that no caption of the batch fills are left out: the mask keeps all others from
+        looking at them, and every block computes them all the same.
         """
         device = batch.noisy_BCFHW.device
+        counts = [int(mask_L.sum()) for mask_L in batch.conditioning["llm_mask"]]
+        rows = [rows_LD[:count] for rows_LD, count in zip(batch.conditioning["llm"], counts, strict=True)]
+        text_BLD, mask_BL = padded_rows(rows, device, self.dtype)
         guided = self.module.config.guidance_embeds
         velocity_BCFHW = self.module(
             hidden_states=batch.noisy_BCFHW.to(self.dtype),
             timestep=batch.timesteps_B.float() * 1000,
-            encoder_hidden_states=stacked(batch.conditioning["llm"]).to(device, self.dtype),
-            encoder_attention_mask=stacked(batch.conditioning["llm_mask"]).to(device).long(),
+            encoder_hidden_states=text_BLD,
+            encoder_attention_mask=mask_BL.long(),
             pooled_projections=stacked(batch.conditioning["clipL"]).to(device, self.dtype),
             guidance=torch.full_like(batch.timesteps_B, self.guidance_scale * 1000, dtype=self.dtype)
             if guided

@@ -8,33 +8,44 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from blissmask.errors import CacheError
 from blissmask.families.denoisers.conditioning import stacked
 from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
 from blissmask.families.protocol import Batch
 from blissmask.families.wan import names
-from blissmask.families.wan.text import MAX_TOKENS
+from blissmask.families.wan.text_padding import padded_text, weigh_padding
 
 _LORA_TARGETS = r"blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0|add_[kv]_proj)|ffn\.net\.(0\.proj|2))"
 
 
+@dataclass(eq=False, repr=False)
 class WanDenoiser(DiffusersDenoiser):
-    """``WanTransformer3DModel``."""
+    """``WanTransformer3DModel``.
 
+    Attributes:
+        folds_padding: whether few rows of zeros stand for all of them.
+    """
+
+    folds_padding: bool = field(init=False)
     lora_targets = _LORA_TARGETS
     block_class_names = ("WanTransformerBlock",)
     layer_names = names.DENOISER
+
+    def __post_init__(self) -> None:
+        self.folds_padding = weigh_padding(self.module)
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
 
         Text rows are padded with zeros to 512 and not masked, as Wan was trained: other lengths change the prediction.
+        Few rows stand for all zeros, see :mod:`blissmask.families.wan.text_padding`.
+
         The timestep is 1000 * s as in diffusers' FlowMatchEulerDiscreteScheduler; musubi-tuner trains at 1000 * s + 1,
         one thousandth of the range further.
 
@@ -53,19 +64,17 @@ class WanDenoiser(DiffusersDenoiser):
         ``timestep`` in 0..1000, of shape (B,), or (B, tokens) for TI2V-5B.
         """
         _refuse_other_task(hidden_BCFHW, self.module)
+        rows = [row.to(hidden_BCFHW.device, self.dtype) for row in conditioning["t5"]]
+        text_BLD = padded_text(rows, may_fold=self.folds_padding)
         with _placed_in_time(self.module, conditioning.get("f_indices")):
             velocity_BCFHW = self.module(
                 hidden_states=hidden_BCFHW.to(self.dtype),
                 timestep=timestep,
-                encoder_hidden_states=self._text(conditioning["t5"], hidden_BCFHW.device),
+                encoder_hidden_states=text_BLD,
                 encoder_hidden_states_image=self._pictures(conditioning.get("clip"), hidden_BCFHW.device),
                 return_dict=False,
             )[0]
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
-
-    def _text(self, rows: Tensor | Sequence[Tensor], device: torch.device) -> Tensor:
-        padded_BLD = pad_sequence([row[:MAX_TOKENS].to(device, self.dtype) for row in rows], batch_first=True)
-        return torch.nn.functional.pad(padded_BLD, (0, 0, 0, MAX_TOKENS - padded_BLD.shape[1]))
 
     def _pictures(self, clip: Tensor | Sequence[Tensor] | None, device: torch.device) -> Tensor | None:
         config: Any = self.module.config

@@ -9,7 +9,7 @@ from torch import Tensor
 from blissmask.errors import CacheError, UsageError
 from blissmask.families.encoders import t5
 from blissmask.families.protocol import Batch, OneFrame
-from blissmask.families.wan import tiny
+from blissmask.families.wan import text_padding, tiny
 from blissmask.families.wan.image_to_video import clip_features
 from blissmask.families.wan.text import clean_caption
 from tests.builders.families import TINY, family_of, tiny_denoiser
@@ -41,15 +41,23 @@ def test_wan_captions_are_cut_at_512_tokens_with_their_end_mark():
     torch.testing.assert_close(long.tensors["t5"], longer.tensors["t5"])
 
 
-def test_wan_pads_text_with_zero_rows_to_512():
+@pytest.mark.parametrize("longest", [7, 130, 511, 512])
+def test_few_rows_stand_for_zeros_up_to_512_text_rows(longest: int):
     denoiser = tiny_denoiser("wan21", "t2v")
-    noisy, level, text = random_pixels(1, 16, 1, 4, 4), torch.tensor([0.25]), random_pixels(7, t5.TINY_WIDTH)
-    padded = torch.zeros(1, 512, t5.TINY_WIDTH)
-    padded[0, :7] = text
+    noisy, levels = random_pixels(2, 16, 1, 4, 4), torch.tensor([0.25, 0.75])
+    texts = [random_pixels(longest, t5.TINY_WIDTH), random_pixels(3, t5.TINY_WIDTH, seed=1)]
+    padded = torch.stack([torch.nn.functional.pad(text, (0, 0, 0, 512 - len(text))) for text in texts])
     with torch.no_grad():
-        expected = denoiser.module(noisy, torch.tensor([250.0]), padded, return_dict=False)[0]
-        found = denoiser.predict(Batch(noisy, level, {"t5": [text]}))
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        expected = denoiser.module(noisy, 1000 * levels, padded, return_dict=False)[0]
+        found = denoiser.predict(Batch(noisy, levels, {"t5": texts}))
+    torch.testing.assert_close(found, expected, rtol=0, atol=3e-6)  # one rounding of float32 is 6e-7 here
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_biases_count_the_missing_rows_in_the_numbers_of_the_model(dtype: torch.dtype):
+    attention, text = torch.nn.Identity(), torch.zeros(1, 128, 8, dtype=dtype)
+    _, _, biases, _ = text_padding.with_biases(attention, (text, text, None, None))
+    assert float(biases.double().exp().sum()) == pytest.approx(512, rel=2e-4)  # rounding the log alone: 8e-3
 
 
 def test_wan_image_to_video_shows_the_first_frame_then_grey():
