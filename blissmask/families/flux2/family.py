@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from blissmask.cachefile.layout import FrameAxis
@@ -18,6 +19,8 @@ from blissmask.families.vae.latent_encoder import latents_alone, latents_with_co
 _LATENT = LatentSpec(
     channels=128, spatial_stride=16, temporal_stride=4, grid_multiple=16, frame_axis=FrameAxis.ABSENT, subcells=2
 )
+_CONTROL_RANGE = (1, 8)
+"""Fewest and most reference pictures of an edit; the positions of the models leave room for more."""
 
 
 def flux2(
@@ -40,7 +43,8 @@ def flux2(
         guided: whether it was distilled for guidance.
     """
 
-    def task(*, edits: bool) -> Task:
+    def task(*, control_range: tuple[int, int] = (0, 0)) -> Task:
+        edits = control_range[1] > 0
         return Task(
             latents=(kl_flux2.VAE_ENCODER,),
             text=text,
@@ -48,9 +52,9 @@ def flux2(
             denoisers={"": parts.denoiser(name, guided=guided)},
             contents={"latents_control_0": (_LATENT.channels, 1, "H", "W")} if edits else {},
             text_contents={"ctx_vec": (parts.ROWS, parts.TEXT_WIDTHS[name])},
-            methods=partial(_methods, reading, edits=edits, guided=guided),
+            methods=partial(_methods, reading, control_range=control_range, guided=guided),
             takes_videos=False,
-            control_range=parts.CONTROL_RANGE if edits else (0, 0),
+            control_range=control_range,
             # What musubi-tuner trains with.
             guidance_scale=1.0 if guided else None,
         )
@@ -66,7 +70,7 @@ def flux2(
         modelspec=modelspec,
         # ComfyUI also looks for diffusers' names.
         lora_readers=(comfyui(whole_layer, Spelling("transformer.", names.DENOISER.to_diffusers)), musubi_tuner()),
-        tasks={"t2i": task(edits=False), "edit": task(edits=True)},
+        tasks={"t2i": task(), "edit": task(control_range=_CONTROL_RANGE)},
     )
 
 
@@ -82,16 +86,16 @@ def klein(size: str) -> Family:
     )
 
 
-def _methods(reading: TextReading, *, edits: bool, guided: bool) -> Methods:
+def _methods(reading: TextReading, *, control_range: tuple[int, int], guided: bool) -> Methods:
     from blissmask.families.encoders.decoder_text import DecoderTextEncoder
     from blissmask.families.flux2 import denoiser, preview
 
-    previews = (preview.DEV, preview.DEV_EDIT) if guided else (preview.KLEIN, preview.KLEIN_EDIT)
+    edits = control_range[1] > 0
     return Methods(
         vae=kl_flux2.Flux2VaeEncoder,
         encode_item=latents_with_controls if edits else latents_alone,
         text=partial(DecoderTextEncoder, reading=reading),
         captions=reading.captions,
         denoiser=partial(denoiser.Flux2Denoiser, edits=edits),
-        preview=previews[edits],
+        preview=replace(preview.DEV if guided else preview.KLEIN, pictures=control_range),
     )

@@ -17,8 +17,6 @@ from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 from blissmask.families.files.tokenizers import Tokenizer
 from blissmask.families.flux2 import names
 
-CONTROL_RANGE = (1, 8)
-"""Fewest and most reference pictures of an edit; the positions of the models leave room for more."""
 TEXT_WIDTHS = {"flux2-klein-4b": 7680, "flux2-klein-9b": 12288, "flux2-dev": 15360}
 """Width of a text row of each model."""
 ROWS = 512
@@ -90,13 +88,13 @@ def _denoiser_config(name: str, tensors: Tensors, path: Path) -> dict[str, Any]:
     }
 
 
-_PUBLISHED: Mapping[str, Mapping[str, Any]] = {
-    "flux2-klein-4b": {"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "guidance_embeds": False},
-    "flux2-klein-9b": {"num_layers": 8, "num_single_layers": 24, "num_attention_heads": 32, "guidance_embeds": False},
+_PUBLISHED: Mapping[str, Mapping[str, int]] = {
+    "flux2-klein-4b": {"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24},
+    "flux2-klein-9b": {"num_layers": 8, "num_single_layers": 24, "num_attention_heads": 32},
     # What diffusers' class builds by itself.
     "flux2-dev": {},
 }
-"""Sizes of the released models, from the configuration beside their weights; the width of text rows aside."""
+"""Sizes of the released models, from the configuration beside their weights; what :func:`denoiser` knows aside."""
 
 
 def _tiny(*, guided: bool) -> Any:
@@ -122,7 +120,7 @@ def denoiser(name: str, *, guided: bool) -> Part:
         config_of=partial(_denoiser_config, name),
         tiny=partial(_tiny, guided=guided),
         tiny_name=name,
-        published={**_PUBLISHED[name], "joint_attention_dim": TEXT_WIDTHS[name]},
+        published={**_PUBLISHED[name], "joint_attention_dim": TEXT_WIDTHS[name], "guidance_embeds": guided},
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from blissmask.families.flux2 import parts
 from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by_size, without_encoders
 from blissmask.families.vae.kl_flux2 import VAE
 
@@ -42,15 +41,11 @@ KLEIN = PreviewPipeline(
     cfg_scale=4.0,
     shift=None,
 )
-KLEIN_EDIT = replace(KLEIN, pictures=parts.CONTROL_RANGE)
-DEV = PreviewPipeline(
-    vae=VAE,
+DEV = replace(
+    KLEIN,
     pipeline=partial(without_encoders, "Flux2Pipeline"),
     arguments=_dev_arguments,
-    scheduler=euler_by_size,
     cfg_scale=1.0,
     takes_negatives=False,
     guidance_scale=4.0,
-    shift=None,
 )
-DEV_EDIT = replace(DEV, pictures=parts.CONTROL_RANGE)
