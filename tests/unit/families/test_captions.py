@@ -1,7 +1,8 @@
-"""How captions are read: the wording around them, what is cut off, and what is told of it."""
+"""How captions are read: the wording around them, what is cut off and told of it, and which go together."""
 
 from blissmask.families.encoders import qwen_chat
 from blissmask.families.encoders.captions import CaptionReader, CaptionTemplate
+from blissmask.families.encoders.text_batches import batches_by_length
 
 
 def letters(text, *, add_special_tokens=True, verbose=True):
@@ -45,3 +46,11 @@ def test_a_chat_is_the_users_turn_with_the_beginning_of_the_answer():
     assert all(special in template.around("") for special in template.specials)
     told = qwen_chat.captions_in_chat("Look.", tokens=512)
     assert told.head == "<|im_start|>system\nLook.<|im_end|>\n<|im_start|>user\n"
+
+
+def test_captions_are_batched_by_length_within_the_token_limit():
+    lengths = {f"{number:03d}": 1 + number * 7 % 512 for number in range(300)}
+    batches = list(batches_by_length(lengths))
+    assert sorted(key for batch in batches for key in batch) == sorted(lengths)
+    assert all(len(batch) * max(lengths[key] for key in batch) <= 4096 for batch in batches)
+    assert len(batches) < 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
 from blissmask.masks.weights import to_loss_weight
@@ -25,10 +26,12 @@ def test_tiers_become_these_loss_weights(gamma: float, floor: float, expected: t
     assert shaped == pytest.approx(expected, abs=5e-7)
 
 
-def test_array_and_number_give_the_same() -> None:
-    values = np.array([255, 128, 80, 0], dtype=np.float64)
-    array = to_loss_weight(values / 255, gamma=0.7, min_weight=0.05)
-    assert array.tolist() == [to_loss_weight(value / 255, gamma=0.7, min_weight=0.05) for value in values.tolist()]
+def test_array_tensor_and_number_give_the_same() -> None:
+    values = np.array([255, 128, 80, 0], dtype=np.float64) / 255
+    numbers = [to_loss_weight(value, gamma=0.7, min_weight=0.05) for value in values.tolist()]
+    assert to_loss_weight(values, gamma=0.7, min_weight=0.05).tolist() == numbers
+    tensor = to_loss_weight(torch.from_numpy(values), gamma=0.7, min_weight=0.05)
+    assert tensor.tolist() == pytest.approx(numbers, rel=1e-15)
 
 
 def test_tier_table_lists_tiers_in_the_order_of_every_table() -> None:

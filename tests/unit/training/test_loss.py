@@ -30,23 +30,6 @@ def batch(*, items=2, channels=16, seed=0, shape=(1, 4, 6)):
 
 
 @pytest.mark.parametrize(
-    ("gamma", "floor", "expected"),
-    [
-        (1.0, 0.0, (1.0, 0.501961, 0.313725, 0.0)),
-        (0.5, 0.0, (1.0, 0.708492, 0.560112, 0.0)),
-        (2.0, 0.0, (1.0, 0.251965, 0.098424, 0.0)),
-        (1.0, 0.1, (1.0, 0.551765, 0.382353, 0.1)),
-        (0.7, 0.05, (1.0, 0.636398, 0.471996, 0.05)),
-        (1.5, 0.0, (1.0, 0.355635, 0.175721, 0.0)),
-    ],
-)
-def test_grey_values_become_the_loss_weights_of_the_formula(gamma, floor, expected):
-    grey = torch.tensor([255.0, 128.0, 80.0, 0.0])
-    weights = to_loss_weight(grey / 255, gamma=gamma, min_weight=floor)
-    assert weights.tolist() == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize(
     ("gamma", "floor", "expected"), [(1, 0, 1.714286), (2, 0, 1.333333), (1, 0.1, 1.873418), (0.7, 0.05, 1.937924)]
 )
 def test_weighted_mean_of_four_losses_is_the_golden_figure(gamma, floor, expected):
