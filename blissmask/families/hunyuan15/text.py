@@ -17,6 +17,7 @@ from blissmask.families.hunyuan15.parts import READING
 from blissmask.families.protocol import EncodedText
 
 _GLYPH_TOKENS = 256
+"""Of quoted words; the end of more is cut off, as in diffusers' pipeline."""
 _QUOTED = re.compile(r"\"(.*?)\"|“(.*?)”")
 
 

@@ -17,13 +17,6 @@ _BLOCK = (
     ("prenorm.scale", "norm1.weight"),
     ("postnorm.scale", "norm2.weight"),
 )
-_ROWS = (
-    ("blocks.{}", "transformer_blocks.{}"),
-    ("txtfusion.layerwise_blocks.{}", "text_fusion.layerwise_blocks.{}"),
-    ("txtfusion.refiner_blocks.{}", "text_fusion.refiner_blocks.{}"),
-)
-_MODULATION = "scale_shift_table"
-
 DENOISER = KeyMap(
     [
         ("first", "img_in"),
@@ -34,11 +27,13 @@ DENOISER = KeyMap(
         ("txtmlp.1", "txt_in.linear_1"),
         ("txtmlp.3", "txt_in.linear_2"),
         ("txtfusion.projector", "text_fusion.projector"),
-        *(pair for original, row in _ROWS for pair in below(original, row, _BLOCK)),
-        ("blocks.{}.mod.lin", f"transformer_blocks.{{}}.{_MODULATION}"),
+        *below("blocks.{}", "transformer_blocks.{}", _BLOCK),
+        *below("txtfusion.layerwise_blocks.{}", "text_fusion.layerwise_blocks.{}", _BLOCK),
+        *below("txtfusion.refiner_blocks.{}", "text_fusion.refiner_blocks.{}", _BLOCK),
+        ("blocks.{}.mod.lin", "transformer_blocks.{}.scale_shift_table"),
         ("last.linear", "final_layer.linear"),
         ("last.norm.scale", "final_layer.norm.weight"),
-        ("last.modulation.lin", f"final_layer.{_MODULATION}"),
+        ("last.modulation.lin", "final_layer.scale_shift_table"),
     ]
 )
 
@@ -50,6 +45,6 @@ def rename_denoiser(tensors: Tensors) -> Tensors:
     """
     renamed = DENOISER.rename(tensors)
     for name, tensor in renamed.items():
-        if name.endswith(_MODULATION) and len(tensor.shape) == 1:
+        if name.endswith(".scale_shift_table") and len(tensor.shape) == 1:
             renamed[name] = tensor.reshaped((6, tensor.shape[0] // 6))
     return renamed

@@ -80,7 +80,7 @@ def outputs(config: Config) -> tuple[Path, ...]:
 def plan(config: Config) -> InstancePlan | Explanation:
     """Find photos, videos and references, and decide item by item.
 
-    With ``explain``, only show from which distance on a face is whose, and the licences.
+    With ``explain``, only show how alike faces of one person are, and the licences.
 
     Raises:
         UsageError: folders are missing or wrong, a reference does not exist, or the licence of the weights forbids the
@@ -160,7 +160,7 @@ def _folders(options: InstanceSection) -> tuple[Path, Path]:
 
 
 def _explanation(options: InstanceSection) -> Explanation:
-    """Return a plan that only shows from which distance on a face is whose, and the licences."""
+    """Return a plan that only shows how alike faces of one person are, and the licences."""
     backend = PEOPLE.load(options.backend).backend(options)
     reader: FaceReader = IDENTITIES.load(options.identity).face_reader(options)
     weights = _weights(options, backend, reader)
@@ -178,8 +178,8 @@ def _weights(options: InstanceSection, backend: PeopleBackend, reader: FaceReade
     Raises:
         UsageError: the licence of some forbids the use.
     """
-    weights: Sequence[Weights] = [Weights("--backend", options.backend, backend.identity, backend.licence)]
+    weights = [Weights("--backend", options.backend, backend.identity, backend.licence)]
     if reader is not None:
-        weights = [*weights, Weights("--identity", options.identity, reader.identity, reader.licence)]
+        weights.append(Weights("--identity", options.identity, reader.identity, reader.licence))
     refuse_non_commercial(weights, commercial_only=options.commercial_only)
     return tuple(weights)

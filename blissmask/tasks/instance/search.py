@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -104,7 +104,7 @@ def _search_frames(
             seen = _over_frames([finding.remembered() for finding in first])
             return _leave_out(item, note, seen, making, on_missing)
         findings = itertools.chain(first, findings)
-    masks = (_mask_of(finding) for finding in findings)
+    masks = (functools.partial(_grey_and_note, finding) for finding in findings)
     write_clip(item.target, note, masks, force=making.force, summarise=_over_frames, seen=item.seen)
     return Outcome(read_clip_results(item.target))
 
@@ -151,10 +151,6 @@ def _up_to_the_subject(findings: Iterator[Finding]) -> list[Finding]:
     return first
 
 
-def _mask_of(finding: Finding) -> Callable[[], tuple[NDArray[np.uint8], Mapping[str, object]]]:
-    return functools.partial(_grey_and_note, finding)
-
-
 def _grey_and_note(finding: Finding) -> tuple[NDArray[np.uint8], Mapping[str, object]]:
     return _to_grey(finding), finding.remembered()
 
@@ -165,11 +161,11 @@ def _to_grey(finding: Finding) -> NDArray[np.uint8]:
 
 def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """Sum up a clip: its surest verdict with the scores of that frame, and in how many frames the subject is."""
+    if not seen:
+        raise MaskError("the video has no frames")
     scores = [read_score(frame) for frame in seen]
     # Verdicts are declared surest first.
     order = {verdict: position for position, verdict in enumerate(Verdict)}
-    if not scores:
-        raise MaskError("the video has no frames")
 
     def doubtfulness(score: Score) -> tuple[int, float]:
         return order[score.verdict], math.inf if score.distance is None else score.distance
@@ -177,6 +173,6 @@ def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
     best = min(scores, key=doubtfulness)
     present = [score.covered for score in scores if score.covered > 0]
     summed = dataclasses.replace(
-        best, covered=sum(present) / max(1, len(scores)), carried=any(score.carried for score in scores)
+        best, covered=sum(present) / len(scores), carried=any(score.carried for score in scores)
     )
     return {**summed.to_json(), "frames_with_subject": len(present)}

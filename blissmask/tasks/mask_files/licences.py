@@ -38,13 +38,15 @@ class Weights:
 
 def refuse_non_commercial(used: Sequence[Weights], *, commercial_only: bool) -> None:
     """Raise UsageError when only weights for commercial use are wanted and some are not; names all of them."""
+    if not commercial_only:
+        return
     problems = [
         Problem(
             f"the weights of `{weights.chosen_by}` may not be used commercially (licence {weights.licence.name})",
             fix=f"choose another `{weights.option}`, or leave out `--commercial-only`",
         )
         for weights in used
-        if commercial_only and not weights.licence.commercial
+        if not weights.licence.commercial
     ]
     if problems:
         raise UsageError.several(problems)

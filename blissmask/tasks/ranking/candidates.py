@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.tasks.train import plan as training
 from blissmask.tasks.train.saving.page.rankings import FOLDER
-from blissmask.training.record.saving import Outputs
+from blissmask.training.record.saving import LoraName, Outputs
 
 COMMAND = "train"
 
@@ -54,16 +55,15 @@ def plan_finished(config: Config) -> training.TrainPlan:
 def saved_loras(names: Outputs) -> list[Candidate]:
     """Return every saved LoRA of a training: steps in order, then the last one, averages behind them."""
     first = names.lora_names[0]
-    found = []
+    found: list[tuple[LoraName, Candidate]] = []
     for path in names.folder.glob("*.safetensors"):
         name = names.parse_lora(path.stem)
         if name is None or name.lora != first:
             continue
         files = [names.folder / f"{lora}{path.name.removeprefix(first)}" for lora in names.lora_names]
         if all(file.is_file() for file in files):
-            step = 10**9 if name.step is None else name.step
-            found.append((name.is_average, step, Candidate(path.stem, tuple(files))))
-    return [candidate for _, _, candidate in sorted(found, key=_in_training_order)]
+            found.append((name, Candidate(path.stem, tuple(files))))
+    return [candidate for _, candidate in sorted(found, key=_in_training_order)]
 
 
 def refuse_none(found: list[Candidate], config: Config, names: Outputs) -> None:
@@ -80,5 +80,7 @@ def refuse_none(found: list[Candidate], config: Config, names: Outputs) -> None:
         )
 
 
-def _in_training_order(found: tuple[bool, int, Candidate]) -> tuple[bool, int]:
-    return found[:2]
+def _in_training_order(found: tuple[LoraName, Candidate]) -> tuple[bool, float]:
+    name, _ = found
+    # The last LoRA has no step in its name.
+    return name.is_average, math.inf if name.step is None else name.step

@@ -52,6 +52,7 @@ NO_FILE = "none"
 """The version of a mask that does not exist."""
 
 LabelsOf = Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.uint8]]
+"""Takes the grey values of a mask and a size (width, height), returns the labels at that size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,10 @@ class Desk:
         kind: what is painted.
         folder: an empty folder of our own, for the bases of masks.
         training_area: pixels of a training picture, for the latent grid.
+
+    Attributes:
+        captioned: positions of the items whose captions were changed.
+        turn: held while a mask or caption is compared and replaced, so that nothing is written in between.
     """
 
     def __init__(self, items: Sequence[RetouchItem], kind: Kind, folder: Path, *, training_area: int) -> None:
@@ -288,6 +293,7 @@ class Desk:
         grey_HW = self._grey(number, base).copy()
         labels_HW = resize_labels(edits_HW, (grey_HW.shape[1], grey_HW.shape[0]))
         touched_HW = labels_HW != UNTOUCHED
+        # Zeros from the last label on: what is left out becomes 0.
         value_of = np.zeros(UNTOUCHED, np.uint8)
         value_of[: len(self.kind.values)] = self.kind.values
         grey_HW[touched_HW] = value_of[labels_HW[touched_HW]]
@@ -326,6 +332,6 @@ def _content(path: Path) -> bytes | None:
 
 
 def most_bytes_of_edits(item: RetouchItem) -> int:
-    """Return how large edits can be: a byte a pixel that does not shrink, and a little for what frames them."""
+    """Return how large edits can be: a byte a pixel that does not shrink, and what deflating adds, 0.03 percent."""
     pixels = math.prod(fit_size(item.size_wh, (SIDE, SIDE)))
     return pixels + pixels // 1000 + 1000

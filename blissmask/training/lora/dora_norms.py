@@ -1,6 +1,6 @@
-"""DoRA's norms in files of two kinds: those that readers divide by the norm of ``W + B @ A``, and those by that of W.
+"""Convert DoRA's norms between two kinds of files: readers divide them by the norm of ``W + B @ A``, or by that of W.
 
-See :mod:`blissmask.training.lora.file`. To bring one to the other takes the frozen weights W.
+See :mod:`blissmask.training.lora.file`. The conversion needs W, the frozen weights.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ def for_division_by_base(
     """
     converted = {key: _multiplied(key, tensor, native, weight_of, inverse=False) for key, tensor in native.items()}
     for whole, parts in fused.items():
-        names = [f"{whole}:{part}" for part in parts]
-        if any(f"{PREFIX}{name}{_NORMS}" in native for name in names):
-            for name in names:
-                if f"{PREFIX}{name}{_NORMS}" not in native:
-                    converted[f"{PREFIX}{name}{_NORMS}"] = output_norms(weight_of(name)).reshape(-1, 1)
+        names = {f"{PREFIX}{whole}:{part}{_NORMS}": f"{whole}:{part}" for part in parts}
+        if names.keys().isdisjoint(native):
+            continue
+        for key, name in names.items():
+            if key not in native:
+                converted[key] = output_norms(weight_of(name)).reshape(-1, 1)
     return converted
 
 
@@ -61,4 +62,5 @@ def _multiplied(
     a_rI, b_Or = native[f"{name}.lora_A.weight"], native[f"{name}.lora_B.weight"]
     weight_OI = weight_of(name.removeprefix(PREFIX))
     ratio = norm_ratio(weight_OI, a_rI, b_Or, scale=layer_scale(native, name)).reshape(-1, 1)
-    return (tensor.float() / ratio if inverse else tensor.float() * ratio).to(tensor.dtype)
+    norms = tensor.float() / ratio if inverse else tensor.float() * ratio
+    return norms.to(tensor.dtype)

@@ -46,8 +46,8 @@ TOLD = Kind(
     "leave out what is always so of the subject, and say what changes from photo to photo: clothes, place, light",
 )
 _LOOKS = re.compile(
-    r"\b(?:(?:blonde?|brown|brunette|black|dark|light|fair|red|ginger|auburn|gr[ea]y|white|blue|green|hazel|pale|tanned|freckled"
-    r"|long|short|shoulder[- ]length|curly|straight|wavy)[- ](?:hair(?:ed)?|eye[sd]|skin(?:ned)?)"
+    r"\b(?:(?:blonde?|brown|brunette|black|dark|light|fair|red|ginger|auburn|gr[ea]y|white|blue|green|hazel"
+    r"|pale|tanned|freckled|long|short|shoulder[- ]length|curly|straight|wavy)[- ](?:hair(?:ed)?|eye[sd]|skin(?:ned)?)"
     r"|freckles|beard(?:ed)?|mou?stache|dimples|wrinkles)\b",
     re.IGNORECASE,
 )

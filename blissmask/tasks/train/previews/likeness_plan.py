@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,13 @@ median of two dozen moves little with more."""
 
 @dataclass(frozen=True, slots=True)
 class DrawnPreview:
-    """A preview that was drawn: its file, and what it was asked for."""
+    """A preview that was drawn.
+
+    Attributes:
+        path: of the picture or clip.
+        prompt: that it was drawn from.
+        asked: names of the subjects that the prompt asks for.
+    """
 
     path: Path
     prompt: str
@@ -92,9 +99,9 @@ def plan_likeness(config: Config) -> tuple[LikenessPlan | None, list[Problem]]:
             f"`likeness = {section.likeness}` uses no reference, and `likeness_reference` names one",
             fix="leave one of the two out",
         )
-    from_sets = section.likeness == "photos"
     if section.likeness == "off":
         return None, []
+    from_sets = section.likeness == "photos"
     subjects, warnings = _known_subjects(config, from_sets=from_sets)
     if not subjects:
         return None, warnings
@@ -170,5 +177,5 @@ def _photos_of_sets(config: Config) -> list[Path]:
             where=list(folders),
             fix="set `image_directory` of a data set, or name photos of the subject with `--likeness-reference`",
         )
-    every = -(-len(photos) // _MOST_PHOTOS)
+    every = math.ceil(len(photos) / _MOST_PHOTOS)
     return photos[::every]
