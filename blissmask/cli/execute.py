@@ -68,11 +68,8 @@ def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter,
     code = 0
     waits = False
     results: list[Summary] = []
-    if len(parts) > 1 and parts[-1].command is TRAIN and not config.run.dry_run:
-        from blissmask.tasks.train.checks import refuse_missing_models
-
-        # Now, and not after the hours that the parts before it may take.
-        refuse_missing_models(config)
+    if len(parts) > 1 and parts[-1].command is TRAIN:
+        _refuse_what_comes_late(config)
     for number, part in enumerate(parts, 1):
         if len(parts) > 1:
             _show_heading(f"{number} of {len(parts)}: {part.name}", config)
@@ -87,6 +84,16 @@ def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter,
     if results:
         _show_next_step(results, config, printer)
     return code
+
+
+def _refuse_what_comes_late(config: Config) -> None:
+    """Refuse now what would end `train --prepare` after the hours that its parts may take; a plan needs no model."""
+    from blissmask.tasks.cache.planning.caption_faults import refuse_captions
+    from blissmask.tasks.train.checks import refuse_missing_models
+
+    if not config.run.dry_run:
+        refuse_missing_models(config)
+    refuse_captions(config)
 
 
 def _show_heading(text: str, config: Config) -> None:

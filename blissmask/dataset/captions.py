@@ -39,6 +39,8 @@ DEFAULT_EXTENSION = ".txt"
 JSON_KEYS = ("caption", "prompt", "text", "description")
 """Keys under which programs keep a caption in JSON, in the order in which they are looked for."""
 
+_EXAMPLES = {"trigger": "ohwx", "class_word": "woman"}
+"""A word for each placeholder, to show how one is written."""
 _TAGS = "tags"
 _TRIES = 16
 """Shuffles until an order is new: of two tags, which have one other order, one in 65,000 captions misses it."""
@@ -106,6 +108,11 @@ def fill_in(text: str, words: Mapping[str, str | None]) -> str:
 def blanks(text: str, words: Mapping[str, str | None]) -> list[str]:
     """Return the names in ``words`` that stand in a caption in braces and have no word."""
     return [name for name in dict.fromkeys(PLACEHOLDER.findall(text)) if name in words and not words[name]]
+
+
+def how_to_fill(name: str) -> str:
+    """Return how to give a placeholder its word."""
+    return f'set `{name}` under [general], e.g. `{name} = "{_EXAMPLES[name]}"`'
 
 
 def class_words(section: GeneralSection, number: int) -> tuple[str, str]:

@@ -77,8 +77,7 @@ def collect(dataset: DatasetSection, number: int) -> Collected:
         InputError: a folder or list cannot be read, is empty, or names collide.
     """
     kind = media_kind(dataset, number)
-    listed = dataset.image_jsonl_file or dataset.video_jsonl_file
-    items, warnings = _listed(listed, kind) if listed else _found(dataset, kind)
+    items, warnings = _with_captions(dataset, kind)
     masks = _masks(dataset, kind)
     _refuse_missing(dataset.default_mask)
     items = tuple(_with_mask(item, masks, dataset.default_mask) for item in items)
@@ -87,6 +86,19 @@ def collect(dataset: DatasetSection, number: int) -> Collected:
     keys = {item.media.key for item in items}
     orphans = tuple(path for key, path in masks.items() if key not in keys)
     return Collected(items=items, orphan_masks=orphans, warnings=tuple(warnings))
+
+
+def collect_captions(dataset: DatasetSection, number: int) -> tuple[DatasetItem, ...]:
+    """Return the items of a data set with their captions alone, which stand before masks and controls do.
+
+    Args and raises: as :func:`collect`.
+    """
+    return _with_captions(dataset, media_kind(dataset, number))[0]
+
+
+def _with_captions(dataset: DatasetSection, kind: MediaKind) -> tuple[tuple[DatasetItem, ...], list[Problem]]:
+    listed = dataset.image_jsonl_file or dataset.video_jsonl_file
+    return _listed(listed, kind) if listed else _found(dataset, kind)
 
 
 def _listed(path: Path, kind: MediaKind) -> tuple[tuple[DatasetItem, ...], list[Problem]]:

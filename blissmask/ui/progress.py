@@ -105,7 +105,8 @@ class PlainReporter(QuietReporter):
             case Advanced(count=count, note=note):
                 self._done += count
                 self._note = note or self._note
-                if time.monotonic() - self._last_line >= PLAIN_INTERVAL_SECONDS:
+                # The last item has its line when the phase ends.
+                if self._done != self._total and time.monotonic() - self._last_line >= PLAIN_INTERVAL_SECONDS:
                     self._line()
             case Measured(values=values) if "loss" in values:
                 self._note = f"loss {values['loss']:.4f}"
@@ -120,7 +121,8 @@ class PlainReporter(QuietReporter):
         total = f"/{self._total}" if self._total else ""
         note = f"  {printable(self._note)}" if self._note else ""
         speed = (self._done - self._before) / elapsed
-        show_note(f"{self._phase} {self._done}{total}  {clock_text(elapsed)}  {speed:.1f}/s{note}")
+        rate = f"  {_rate_text(speed)}" if speed else ""
+        show_note(f"{self._phase} {self._done}{total}  {clock_text(elapsed)}{rate}{note}")
 
 
 class _RateColumn(bar.ProgressColumn):

@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 # What differs from run to run and from machine to machine. A digit becomes one `#`, so that columns keep their width.
 _VARYING = (
     (re.compile(r"\d+(\.\d+)? s\b(?! each)|\d+ min \d+ s"), "# s"),
-    (re.compile(r"\d+:\d\d  \d+(\.\d+)?/s"), "#:##  #/s"),
+    (re.compile(r"\d+:\d\d  \d+(\.\d+)?(/s| s each)"), "#:##  #/s"),
     # A slow machine tells more than the end of a phase.
     (re.compile(r"^(\w[\w ]*) \d+/\d+  #:##  .*\n(?=\1 \d)", re.MULTILINE), ""),
     (re.compile(r"process \d+ on \S+, started [\d :-]+"), "process # on HOST, started TIME"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import HOW_TO_CAPTION
+from blissmask.dataset.captions import HOW_TO_CAPTION, blanks, how_to_fill, words_for
 from blissmask.dataset.collect import lacking_captions
 from blissmask.dataset.item import MediaFile
 from blissmask.errors import Problem
@@ -92,7 +92,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
     for pair in pairs:
         found[pair], unread = find_for_masks(pair.input, options.media, frames=making.frames)
         warnings += unread
-    warnings += _caption_warning(config, pairs)
+    warnings += _caption_warnings(config, pairs)
     items, forms = settle_forms(_decided(found, making), making)
     return MasksPlan(
         command=COMMAND,
@@ -119,17 +119,23 @@ def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) ->
     ]
 
 
-def _caption_warning(config: Config, pairs: Iterable[FolderPair]) -> list[Problem]:
-    """Name photos and videos of data sets that have no caption yet, before the work on their masks."""
+def _caption_warnings(config: Config, pairs: Iterable[FolderPair]) -> list[Problem]:
+    """Name photos and videos of data sets that have no caption yet, and words that captions miss, before the work."""
     folders = {pair.input for pair in pairs}
     lacking: dict[str, None] = {}
+    missing: dict[str, None] = {}
     for dataset in config.datasets:
         if {dataset.image_directory, dataset.video_directory} & folders:
             lacking |= dict.fromkeys(map(str, lacking_captions(dataset)))
-    if not lacking:
-        return []
-    what = f"{counted(len(lacking), 'item')} without a caption, which `blissmask cache` asks for"
-    return [Problem(what, tuple(lacking), HOW_TO_CAPTION)]
+            missing |= dict.fromkeys(blanks(dataset.caption or "", words_for(dataset)))
+    problems = []
+    if lacking:
+        what = f"{counted(len(lacking), 'item')} without a caption, which `blissmask cache` asks for"
+        problems.append(Problem(what, tuple(lacking), HOW_TO_CAPTION))
+    for name in missing:
+        what = f"`caption` holds {{{name}}}, and `{name}` is blank, which `blissmask cache` asks for"
+        problems.append(Problem(what, fix=how_to_fill(name)))
+    return problems
 
 
 def _settings(options: MasksSection, backend: PartsBackend, classes: object) -> dict[str, object]:

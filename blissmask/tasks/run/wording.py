@@ -1,7 +1,14 @@
-"""How tasks write numbers and sizes, and how they say that two pictures differ in shape. Sizes are (width, height)."""
+"""How tasks write numbers and sizes, how they name items, and how they say that two pictures differ in shape.
+
+Sizes are (width, height).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from blissmask.dataset.item import DatasetItem
+from blissmask.errors import Problem
 from blissmask.masks.resize import ASPECT_TOLERANCE, aspect_difference, same_framing
 
 
@@ -48,3 +55,9 @@ def framing_problem(first: str, first_wh: tuple[int, int], second: str, second_w
     difference = aspect_difference(first_wh, second_wh)
     sizes = f"{first} {pixels_text(first_wh)}, {second} {pixels_text(second_wh)}"
     return f"aspect ratio differs by {difference:.1%} (limit {ASPECT_TOLERANCE:.0%}): {sizes}"
+
+
+def about(items: Sequence[DatasetItem], what: str, fix: str) -> Problem:
+    """Return a problem of some items (at least one), each named once; their number replaces the braces in ``what``."""
+    paths = list(dict.fromkeys(str(item.media.path) for item in items))
+    return Problem(what.format(counted(len(paths), "item")), tuple(paths), fix)

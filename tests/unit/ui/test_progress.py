@@ -64,16 +64,16 @@ def test_a_line_every_thirty_seconds_tells_how_far_the_work_is_and_one_the_end(c
     with make_reporter(RunSection(), "masks", ProblemPrinter()) as reporter:
         work(reporter, clock)
     assert capsys.readouterr().err.splitlines() == [
-        "Masking 3/7  0:30  0.1/s",
-        "Masking 6/7  1:00  0.1/s",
-        "Masking 7/7  1:10  0.1/s",
+        "Masking 3/7  0:30  10.0 s each",
+        "Masking 6/7  1:00  10.0 s each",
+        "Masking 7/7  1:10  10.0 s each",
     ]
 
 
 def test_an_item_that_takes_minutes_is_told_once(clock, capsys):
     with make_reporter(RunSection(), "masks", ProblemPrinter()) as reporter:
         work(reporter, clock, seconds=(100.0, 1.0, 1.0))
-    assert capsys.readouterr().err.splitlines() == ["Masking 1/3  1:40  0.0/s", "Masking 3/3  1:42  0.0/s"]
+    assert capsys.readouterr().err.splitlines() == ["Masking 1/3  1:40  100.0 s each", "Masking 3/3  1:42  34.0 s each"]
 
 
 def test_steps_of_an_earlier_run_say_nothing_of_the_speed(clock, capsys):
@@ -81,7 +81,7 @@ def test_steps_of_an_earlier_run_say_nothing_of_the_speed(clock, capsys):
         reporter.emit(PhaseStarted("Training", 1000, "steps", before=900))
         clock.seconds += 40.0
         reporter.emit(Advanced(4))
-    assert capsys.readouterr().err == "Training 904/1000  0:40  0.1/s\n"
+    assert capsys.readouterr().err == "Training 904/1000  0:40  10.0 s each\n"
 
 
 def test_the_bar_of_a_resumed_run_counts_its_own_steps(monkeypatch):
@@ -97,7 +97,7 @@ def test_the_bar_of_a_resumed_run_counts_its_own_steps(monkeypatch):
 
 
 def test_the_line_of_a_training_ends_with_the_loss(clock, capsys):
-    assert said(capsys, clock)[-1] == "Training 1/1  0:03  0.3/s  loss 2.0000"
+    assert said(capsys, clock)[-1] == "Training 1/1  0:03  3.0 s each  loss 2.0000"
 
 
 def test_everything_is_told_by_default(clock, capsys):
@@ -142,3 +142,9 @@ def test_verbose_names_every_place_of_a_warning(clock, capsys, verbose, count):
     with make_reporter(RunSection(), "masks", ProblemPrinter(verbose=verbose)) as reporter:
         reporter.emit(Warned(Problem("be careful", tuple(f"photos/{number:02}.png" for number in range(12)))))
     assert sum(line.startswith("  photos/") for line in capsys.readouterr().err.splitlines()) == count
+
+
+def test_the_last_item_has_one_line_however_long_it_took(capsys, clock):
+    with make_reporter(RunSection(), "masks", ProblemPrinter()) as reporter:
+        work(reporter, clock, seconds=(1.0, 45.0))
+    assert capsys.readouterr().err.splitlines() == ["Masking 2/2  0:46  23.0 s each"]

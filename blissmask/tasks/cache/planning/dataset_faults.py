@@ -9,22 +9,18 @@ import itertools
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from blissmask.cachefile.redo import Redo
-from blissmask.dataset.captions import HOW_TO_CAPTION, extension_advice, other_captions
 from blissmask.dataset.item import DatasetItem, MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem, naming_files
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
-from blissmask.tasks.cache.planning.notices import about
 from blissmask.tasks.cache.planning.scan import Scanned
 from blissmask.tasks.cache.reading.mask_weights import MaskLook, look_at_mask, mask_is_moving
 from blissmask.tasks.cache.report import empty_warning, mask_place
+from blissmask.tasks.run.wording import about
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
-_EXAMPLES = {"trigger": "ohwx", "class_word": "woman"}
-"""A word for each placeholder of captions, to show how one is written."""
 SHARED_FILE, RENAME = "two items would share one cache file", "rename one of each"
 """What is said of two items of one name, and how to mend it."""
 _MAX_NAME_BYTES = 255
@@ -60,23 +56,9 @@ def refusals(scanned: Scanned) -> list[Problem]:
                     orphans=scanned.collected.orphan_masks,
                 )
             )
-    if scanned.without_caption:
-        problems.append(_no_captions(scanned.without_caption))
-    for name, items in scanned.with_blanks.items():
-        what = f"{{}} with {{{{{name}}}}} in the caption, and `{name}` is blank"
-        problems.append(about(items, what, f'set `{name}` under [general], e.g. `{name} = "{_EXAMPLES[name]}"`'))
+    problems += scanned.caption_faults.problems
     problems += shared_paths(scanned.entries, scanned.texts)
     return [*problems, *_control_counts(scanned)]
-
-
-def _no_captions(items: Sequence[DatasetItem]) -> Problem:
-    """Return the problem of items without a caption, with the files beside them that may be meant as captions."""
-    problem = about(items, "no caption for {}", HOW_TO_CAPTION)
-    others = other_captions((item.media, item.caption_path.parent) for item in items if item.caption_path is not None)
-    if not others:
-        return problem
-    where = [f"{path}: there is {others[Path(path)].name}" if Path(path) in others else path for path in problem.where]
-    return Problem(problem.what, tuple(where), extension_advice(others))
 
 
 def check_masks(entries: Sequence[LatentEntry], jobs: int) -> list[MaskCheck]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.captions import has_one_order
 from blissmask.dataset.clip_ranges import round_frames, rounded_targets
-from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
+from blissmask.dataset.item import MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
 from blissmask.errors import Problem
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.planned_entries import LatentEntry, rate_text
 from blissmask.tasks.cache.planning.scan import Scanned
-from blissmask.tasks.run.wording import counted, pixels_text, verb
+from blissmask.tasks.run.wording import about, counted, pixels_text, verb
 
 _RATE_TOLERANCE = 0.02
 """29.97 and 30 frames per second are one rate; 24 and 25 are two."""
@@ -36,12 +36,6 @@ def warnings(scanned: Scanned) -> list[Problem]:
         *_foreign(scanned.entries),
         *_captions(scanned),
     ]
-
-
-def about(items: Sequence[DatasetItem], what: str, fix: str) -> Problem:
-    """Return a problem of some items (at least one), each named once; their number replaces the braces in ``what``."""
-    paths = list(dict.fromkeys(str(item.media.path) for item in items))
-    return Problem(what.format(counted(len(paths), "item")), tuple(paths), fix)
 
 
 def _masks(scanned: Scanned) -> list[Problem]:

@@ -13,13 +13,9 @@ from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CROP, EMPTY, LOOK, OURS, SUBJECT, TextKind, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions import (
-    blanks,
-    caption_of,
-    fill_in,
     other_orders,
     tag_orders,
     without_trigger,
-    words_for,
     zoom_caption,
 )
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
@@ -36,6 +32,7 @@ from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.planned_entries import Facts, LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.cache_folder import CacheFolder
+from blissmask.tasks.cache.planning.caption_faults import CaptionFaults
 from blissmask.tasks.cache.shown_subject import ShownSubject
 
 
@@ -57,8 +54,7 @@ class Scanned:
         hdr: HDR videos that were measured now, with their curve.
         other_texts: what else is encoded of captions where it is asked for: their tags in other orders, the class word
             instead of the trigger, and no caption.
-        without_caption: items that lack their caption file.
-        with_blanks: name -> items whose captions hold it in braces, and nobody gave a word for it.
+        caption_faults: captions that cannot be encoded.
         geometries: how media of each size that was met are fitted, with the window in the middle.
         facts: of each kind of photo that was met, by themselves: cameras give few.
         known: cache files that were looked into, by name.
@@ -76,8 +72,7 @@ class Scanned:
     too_short: list[DatasetItem] = field(default_factory=list)
     damaged: list[tuple[DatasetItem, tuple[int, ...]]] = field(default_factory=list)
     hdr: list[tuple[DatasetItem, str]] = field(default_factory=list)
-    without_caption: list[DatasetItem] = field(default_factory=list)
-    with_blanks: dict[str, list[DatasetItem]] = field(default_factory=dict)
+    caption_faults: CaptionFaults = field(default_factory=CaptionFaults)
     geometries: dict[tuple[int, int], Geometry] = field(default_factory=dict)
     facts: dict[Facts, Facts] = field(default_factory=dict)
     known: dict[str, _Known] = field(default_factory=dict)
@@ -305,15 +300,9 @@ def scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     section = found.dataset.section
     entry = TextEntry(item, found.dataset, "")
     states = states_of(entry.inputs, entry.path)
-    if item.caption_path is not None and not item.caption_path.exists():
-        found.without_caption.append(item)
+    caption = found.caption_faults.text_of(item, section)
+    if caption is None:
         return
-    caption = caption_of(item, section.caption_style or "text")
-    words = words_for(section)
-    if missing := blanks(caption, words):
-        found.with_blanks.setdefault(missing[0], []).append(item)
-        return
-    caption = fill_in(caption, words)
     entry = replace(entry, caption=zoom_caption(item, caption, section), states=states)
     found.texts.append(_decided_text(entry, found, force=force))
     for other in _other_texts(entry, caption):

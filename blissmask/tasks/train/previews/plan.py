@@ -15,7 +15,7 @@ from blissmask.config.saving_section import PreviewsSection
 from blissmask.dataset.captions import blanks, fill_in, words_for
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
-from blissmask.families.files.model_files import ModelFiles, model_files
+from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files
 from blissmask.families.files.part import Part
 from blissmask.families.previews import PreviewPipeline, PreviewSettings
 from blissmask.families.protocol import Expert
@@ -25,6 +25,9 @@ from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, parse_prom
 
 _STEPS = 20
 """Denoising steps of a prompt that names none; musubi-tuner's default."""
+_STEPS_OF_MINIATURE = 4
+"""The same for `--model tiny`: random weights draw noise in any number of steps, and at 1024 x 1024 each of them takes
+seconds of a CPU."""
 
 _WHEN = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")
 
@@ -109,6 +112,7 @@ def plan_previews(
     # A dry run only tells of files that are not here yet.
     problems = [] if config.run.dry_run else list(missing)
     usual = _usual_size(family, headers)
+    steps = _STEPS_OF_MINIATURE if is_tiny(files) else _STEPS
     previews: list[PlannedPreview] = []
     changes: list[str] = []
     for prompt in prompts:
@@ -116,7 +120,7 @@ def plan_previews(
             prompt.width or usual.width, prompt.height or usual.height, prompt.frame_count or usual.frame_count
         )
         try:
-            preview = _complete(prompt, asked, family, pipeline, default_seed=config.train.seed)
+            preview = _complete(prompt, asked, family, pipeline, default_steps=steps, default_seed=config.train.seed)
         except BlissmaskError as error:
             problems += [
                 Problem(f"{prompt.place}: {problem.what}", problem.where, problem.fix) for problem in error.problems
@@ -215,7 +219,13 @@ def _usual_size(family: FamilyForTask, headers: Sequence[CacheHeader]) -> _Size:
 
 
 def _complete(
-    prompt: PreviewPrompt, asked: _Size, family: FamilyForTask, pipeline: PreviewPipeline, *, default_seed: int
+    prompt: PreviewPrompt,
+    asked: _Size,
+    family: FamilyForTask,
+    pipeline: PreviewPipeline,
+    *,
+    default_steps: int,
+    default_seed: int,
 ) -> PlannedPreview:
     """Fill in what the prompt leaves open, and round its size to what the family can draw.
 
@@ -228,7 +238,7 @@ def _complete(
     settings = PreviewSettings(
         size_wh=size_wh,
         frame_count=_whole_latent_frames(asked.frame_count, family),
-        steps=prompt.sample_steps or _STEPS,
+        steps=prompt.sample_steps or default_steps,
         cfg_scale=cfg_scale,
         guidance_scale=_guidance_scale(prompt, pipeline),
         shift=prompt.discrete_flow_shift or pipeline.shift,

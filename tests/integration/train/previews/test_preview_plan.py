@@ -48,6 +48,12 @@ def wan_folder(tmp_path, *, without=()):
     return folder
 
 
+def test_a_miniature_draws_in_few_steps_unless_the_prompt_says_otherwise(cache, tmp_path):
+    assert preview_of(cache).settings.steps == 4
+    assert preview_of(cache, "a cat --s 7").settings.steps == 7
+    assert preview_of(cache, model=str(wan_folder(tmp_path))).settings.steps == 20
+
+
 def test_nothing_is_planned_without_prompts(cache, tmp_path):
     assert plan_training(train_config(cache, tmp_path / "out")).previews is None
 
@@ -59,7 +65,7 @@ def test_an_open_prompt_is_completed_by_data_set_and_family(tmp_path):
     preview = preview_of(cache, seed=11)
     assert (preview.settings.size_wh, preview.settings.frame_count) == ((48, 32), 9)
     assert (preview.settings.steps, preview.settings.cfg_scale, preview.settings.shift, preview.settings.seed) == (
-        20,
+        4,
         5.0,
         5.0,
         11,
