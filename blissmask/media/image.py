@@ -42,12 +42,21 @@ class StoredPicture:
     """A decoded photo whose values are those of its file.
 
     Attributes:
-        rgba_HW4: uint8; alpha is 255 where the file has none.
+        image: upright, RGB or RGBA; Pillow's own picture, since an array of the same values would take as much again.
         icc_profile: the RGB colour profile that says what the values mean; empty when they are sRGB.
     """
 
-    rgba_HW4: NDArray[np.uint8]
+    image: Image.Image
     icc_profile: bytes
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Return its size."""
+        return self.image.size
+
+    def set_alpha(self, alpha_HW: NDArray[np.uint8]) -> None:
+        """Put an alpha channel into the picture, in the place of its own if it has one; the colours stay."""
+        self.image.putalpha(Image.fromarray(alpha_HW))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +142,19 @@ def read_stored(path: Path) -> StoredPicture:
     with opened(path) as file:
         image = file.load()
         keeps_values = colour.space_of(file.profile) == colour.RGB
-        rgba_HW4 = file.empty_upright(4, dtype=np.uint8)
+        profile = file.profile if keeps_values else b""
+        if file.orientation == 1 and keeps_values and image.mode in ("RGB", "RGBA"):
+            # What the file says of itself is nothing to be saved with the new picture.
+            image.info.clear()
+            return StoredPicture(image, profile)
+        rgb_HW3 = file.empty_upright(3, dtype=np.uint8)
         for rows, strip in file.strips():
             shown = _in_8_bit(strip)
             rgb = shown.convert("RGB") if keeps_values else colour.to_srgb(shown, file.profile)
-            stored_HW4 = file.as_stored(rgba_HW4)[rows]
-            stored_HW4[..., :3] = np.asarray(rgb)
-            stored_HW4[..., 3] = _alpha_of(strip) if image.has_transparency_data else 255
-        return StoredPicture(rgba_HW4, file.profile if keeps_values else b"")
+            file.as_stored(rgb_HW3)[rows] = np.asarray(rgb)
+    # Decoded and upright, a large photo takes 340 MB, so the first goes before Pillow copies the second.
+    del file, image, strip, shown, rgb
+    return StoredPicture(Image.fromarray(rgb_HW3), profile)
 
 
 def read_mask_picture(path: Path) -> MaskPicture:

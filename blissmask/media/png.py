@@ -79,29 +79,29 @@ def write_png_grey(
     Raises:
         MachineError, ChangedError: as ``storage.atomic.publishing``; nothing is left behind.
     """
-    _publish(path, grey_HW, level=_MASK_LEVEL, note=note, edited=edited, seen=seen)
+    _publish(path, Image.fromarray(grey_HW), level=_MASK_LEVEL, note=note, edited=edited, seen=seen)
 
 
 def write_png_rgb(
     path: Path, rgb_HW3: NDArray[np.uint8], *, note: Mapping[str, object] | None = None, icc_profile: bytes = b""
 ) -> None:
     """Publish an RGB PNG; arguments and errors as in :func:`write_png_rgba`."""
-    _publish(path, rgb_HW3, level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile)
+    _publish(path, Image.fromarray(rgb_HW3), level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile)
 
 
 def write_png_rgba(
     path: Path,
-    rgba_HW4: NDArray[np.uint8],
+    picture: Image.Image,
     *,
     note: Mapping[str, object] | None = None,
     icc_profile: bytes = b"",
     seen: Seen = NOTHING_SEEN,
 ) -> None:
-    """Publish an RGBA PNG whose values are exactly ``rgba_HW4``, colours where alpha is 0 included.
+    """Publish an RGBA PNG whose values are exactly those of ``picture``, colours where alpha is 0 included.
 
     Args:
         path: the file; its folder is created.
-        rgba_HW4: uint8 colours and alpha.
+        picture: colours and alpha, mode RGBA; Pillow's own, since a large photo should be in memory once.
         note: JSON object to carry; see :func:`read_note`.
         icc_profile: the colour profile of the values, empty for none.
         seen: what the plan saw of the item's files; see ``storage.atomic.publishing``.
@@ -109,7 +109,7 @@ def write_png_rgba(
     Raises:
         MachineError, ChangedError: as ``storage.atomic.publishing``; nothing is left behind.
     """
-    _publish(path, rgba_HW4, level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile, seen=seen)
+    _publish(path, picture, level=_PHOTO_LEVEL, note=note, icc_profile=icc_profile, seen=seen)
 
 
 def read_note(path: Path) -> Note | None:
@@ -174,7 +174,7 @@ def _parse(text: bytes, data_checksum: str) -> Note | None:
 
 def _publish(
     path: Path,
-    values: NDArray[np.uint8],
+    picture: Image.Image,
     *,
     level: int,
     note: Mapping[str, object] | None,
@@ -192,7 +192,7 @@ def _publish(
         about = PngImagePlugin.PngInfo()
         about.add_text(KEYWORD.decode(), _note_text(note, _data_checksum([])))
     with atomic.publishing(path, seen=seen) as temporary, temporary.open("r+b") as file:
-        Image.fromarray(values).save(file, "PNG", compress_level=level, icc_profile=icc_profile or None, pnginfo=about)
+        picture.save(file, "PNG", compress_level=level, icc_profile=icc_profile or None, pnginfo=about)
         if note is not None and not edited:
             _correct_note(file, note)
 

@@ -68,12 +68,12 @@ def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
     photo, mask, *captions = item.inputs
     note = make_note(COMMAND, item.inputs, {})
     picture, mask_picture = read_stored(photo), read_mask_picture(mask)
-    alpha_HW = picture.rgba_HW4[..., 3]
-    alpha_HW[...] = _to_alpha(mask_picture, (alpha_HW.shape[1], alpha_HW.shape[0]))
+    alpha_HW = _to_alpha(mask_picture, picture.size_wh)
+    picture.set_alpha(alpha_HW)
     # The caption first: the PNG's note is what says that the item is finished.
     copied = [_copy_caption(caption, item.target, caption_extension) for caption in captions]
     keep_copy(item.target)
-    write_png_rgba(item.target, picture.rgba_HW4, note=note, icc_profile=picture.icc_profile, seen=item.seen)
+    write_png_rgba(item.target, picture.image, note=note, icc_profile=picture.icc_profile, seen=item.seen)
     return _Converted(caption="".join(copied), doubt=mask_picture.doubt, empty=not alpha_HW.any())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -166,9 +167,9 @@ def test_16_bit_photo_becomes_8_bit_by_rounding(tmp_path: Path) -> None:
 def test_cmyk_photo_becomes_rgb_and_loses_its_profile(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", icc_profile=b"\0" * 16 + b"CMYK" + b"\0" * 108)
     picture = read_stored(tmp_path / "a.jpg")
-    red, green, blue, alpha = picture.rgba_HW4[4, 4].tolist()
+    red, green, blue = picture.image.getpixel((4, 4))
     assert red > 200 > 60 > max(green, blue)
-    assert (alpha, picture.icc_profile) == (255, b"")
+    assert picture.icc_profile == b""
 
 
 def test_stored_values_and_their_profile_come_as_they_are(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_stored_values_and_their_profile_come_as_they_are(tmp_path: Path) -> Non
     )
     picture = read_stored(save(tmp_path / "a.png", random_rgb(), icc_profile=profile))
     assert picture.icc_profile == profile
-    assert (picture.rgba_HW4[..., :3] == random_rgb()).all()
+    assert (np.asarray(picture.image) == random_rgb()).all()
 
 
 def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
@@ -343,3 +344,27 @@ def test_the_users_size_of_pillows_pieces_stays(monkeypatch, own: str | None, si
         assert Image.core.get_block_size() == size
     finally:
         Image.core.set_block_size(before)
+
+
+def test_a_stored_photo_that_is_upright_is_in_memory_once(tmp_path: Path) -> None:
+    # Of one colour: the file, which is read as well, is small.
+    path = save(tmp_path / "a.png", np.full((1000, 1000, 3), 90, dtype=np.uint8))
+    tracemalloc.start()
+    picture = read_stored(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Pillow's own memory is not traced; an array of the photo would be 3 MB.
+    assert peak < 1_500_000
+    assert picture.size_wh == (1000, 1000)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "LA"])
+def test_an_alpha_channel_replaces_what_was_transparent(tmp_path: Path, mode: str) -> None:
+    source = Image.fromarray(random_rgb()).convert(mode)
+    source.save(tmp_path / "a.png")
+    picture = read_stored(tmp_path / "a.png")
+    picture.set_alpha(tier_mask())
+    assert picture.image.mode == "RGBA"
+    assert picture.size_wh == source.size
+    assert (np.asarray(picture.image)[..., :3] == np.asarray(source.convert("RGB"))).all()
+    assert (np.asarray(picture.image)[..., 3] == tier_mask()).all()

@@ -70,7 +70,7 @@ def test_note_that_is_no_json_object_is_no_note(tmp_path: Path, text: str) -> No
 def test_rgba_keeps_colours_under_alpha_0_and_the_profile(tmp_path: Path) -> None:
     rgb, profile = random_rgb(), b"\0" * 16 + b"RGB " + b"\0" * 108
     rgba = np.dstack([rgb, np.zeros((32, 48), dtype=np.uint8)])
-    write_png_rgba(tmp_path / "a.png", rgba, icc_profile=profile)
+    write_png_rgba(tmp_path / "a.png", Image.fromarray(rgba), icc_profile=profile)
     with Image.open(tmp_path / "a.png") as image:
         assert (np.asarray(image)[..., :3] == rgb).all()
         assert image.info["icc_profile"] == profile
