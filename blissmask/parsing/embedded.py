@@ -103,17 +103,33 @@ def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene, float]:
     photo.forget_copies()
     joined = join_bodies(class_map, scene)
     in_front = share_in_front(photo, class_map, joined, scene)
-    del class_map
+    coarse = _coarse(joined)
+    del class_map, joined
     pixels = photo.width * photo.height
     give_back(pixels)
-    sharp = _sharpen(photo, joined)
-    del joined
+    sharp = _sharpen(photo, coarse)
+    del coarse
     give_back(pixels)
     labels = np.empty((photo.height, photo.width), np.uint8)
     for top in range(0, photo.height, STRIP_ROWS):
         bottom = min(photo.height, top + STRIP_ROWS)
         labels[top:bottom] = _strip_labels(photo, sharp, (0, top, photo.width, bottom))
     return labels, scene, in_front
+
+
+@dataclass(frozen=True, slots=True)
+class _Coarse:
+    """The probabilities from which sharp outlines are made, at the size of the working copy.
+
+    Attributes:
+        face_hw, hair_hw, body_hw: of these classes; the body is the sum of its own.
+        body_hwK: of the classes of the body.
+    """
+
+    face_hw: NDArray[np.float32]
+    hair_hw: NDArray[np.float32]
+    body_hw: NDArray[np.float32]
+    body_hwK: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,23 +147,28 @@ class _Sharp:
     body_hwK: NDArray[np.float32]
 
 
-def _sharpen(photo: Photo, class_map: ClassMap) -> _Sharp:
+def _coarse(class_map: ClassMap) -> _Coarse:
+    """Copy what is needed of a class map, so that the map can be freed."""
+    probabilities = class_map.probabilities_hwC
+    body_hwK = np.ascontiguousarray(probabilities[..., BODY_CLASSES])
+    # Class by class: numpy takes ten times as long for a sum over the last axis.
+    body_hw = body_hwK[..., 0].copy()
+    for number in range(1, len(BODY_CLASSES)):
+        body_hw += body_hwK[..., number]
+    return _Coarse(probabilities[..., FACE_SKIN].copy(), probabilities[..., HAIR].copy(), body_hw, body_hwK)
+
+
+def _sharpen(photo: Photo, coarse: _Coarse) -> _Sharp:
     """Return masks whose outlines are moved onto the photo's edges.
 
     Only the classes that may be weighted differently get a sharp outline: face, hair, body and background. The three
     classes of the body keep their coarse borders among each other.
     """
-    probabilities = class_map.probabilities_hwC
-    body_hwK = np.ascontiguousarray(probabilities[..., BODY_CLASSES])
-    radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(class_map.size_wh)))
-    guide = GuidedFilter(photo.resized(class_map.size_wh), radius=radius)
-    # Class by class: numpy takes ten times as long for a sum over the last axis.
-    body_hw = body_hwK[..., 0].copy()
-    for number in range(1, len(BODY_CLASSES)):
-        body_hw += body_hwK[..., number]
-    planes = (probabilities[..., FACE_SKIN], probabilities[..., HAIR], body_hw)
-    face, hair, body = side_by_side(guide.fit, planes)
-    return _Sharp(face, hair, body, body_hwK)
+    height, width = coarse.body_hw.shape
+    radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(width, height)))
+    guide = GuidedFilter(photo.resized((width, height)), radius=radius)
+    face, hair, body = side_by_side(guide.fit, (coarse.face_hw, coarse.hair_hw, coarse.body_hw))
+    return _Sharp(face, hair, body, coarse.body_hwK)
 
 
 def _strip_labels(photo: Photo, sharp: _Sharp, window: Window) -> NDArray[np.uint8]:

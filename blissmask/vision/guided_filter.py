@@ -2,7 +2,7 @@
 
 Source: He, Sun, Tang, "Guided Image Filtering" (2013), and He, Sun, "Fast Guided Filter" (2015): the coefficients are
 computed on a small copy and applied to the full photo. h, w: rows and columns of the small copy; H, W: of the photo;
-3 = RGB; 4 = three colour gains and an offset.
+3 = RGB; 4 = three colour gains and an offset, each a plane of its own.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class LinearModel:
     """A mask as a linear function of the colours around each pixel of the guide.
 
     Attributes:
-        coefficients_hw4: float32, three colour gains and an offset, for a part of the guide.
+        coefficients_4hw: float32, three colour gains and an offset, for a part of the guide.
         corner_xy: left and top of the part, pixels of the guide.
         guide_wh: size of the guide.
     """
 
-    coefficients_hw4: NDArray[np.float32]
+    coefficients_4hw: NDArray[np.float32]
     corner_xy: tuple[int, int]
     guide_wh: tuple[int, int]
 
@@ -55,14 +55,14 @@ class LinearModel:
         left, top, right, bottom = window
         across, down = self.guide_wh[0] / rgb_HW3.shape[1], self.guide_wh[1] / rgb_HW3.shape[0]
         to_part = np.array([[across, 0.0, -self.corner_xy[0]], [0.0, down, -self.corner_xy[1]]])
-        local = paste(self.coefficients_hw4, to_part, window)
-        mask = np.empty(local.shape[:2], np.float32)
-        for rows in _rows_at_once(len(mask)):
-            part = local[rows]
-            colours = rgb_HW3[top:bottom, left:right][rows]
-            gains = np.ascontiguousarray(part[..., :3])
-            weighted = cv2.multiply(gains, colours, scale=1 / 255, dtype=cv2.CV_32F)
-            mask[rows] = weighted[..., 0] + weighted[..., 1] + weighted[..., 2] + part[..., 3]
+        mask = np.zeros((bottom - top, right - left), np.float32)
+        # One coefficient after the other: all four take more memory than all else that a strip of a photo needs.
+        for channel in range(3):
+            gain = paste(self.coefficients_4hw[channel], to_part, window)
+            for rows in _rows_at_once(len(mask)):
+                colour = cv2.extractChannel(rgb_HW3[top:bottom, left:right][rows], channel)
+                mask[rows] += cv2.multiply(gain[rows], colour, scale=1 / 255, dtype=cv2.CV_32F)
+        mask += paste(self.coefficients_4hw[3], to_part, window)
         return mask
 
 
@@ -95,11 +95,11 @@ class GuidedFilter:
         del mask
         gains = self._gains(together, part)
         offset = self._mean(mask_mean - _dot(gains, means))
-        coefficients_hw4 = np.empty((*offset.shape, 4), np.float32)
-        coefficients_hw4[..., 3] = offset
+        coefficients_4hw = np.empty((4, *offset.shape), np.float32)
+        coefficients_4hw[3] = offset
         for channel in reversed(range(3)):
-            coefficients_hw4[..., channel] = self._mean(gains.pop())
-        return LinearModel(coefficients_hw4, (left, top), (width, height))
+            coefficients_4hw[channel] = self._mean(gains.pop())
+        return LinearModel(coefficients_4hw, (left, top), (width, height))
 
     def _channel(self, channel: int) -> Plane:
         """Return red, green or blue in 0..1; made anew each time, since 8 bits take a quarter of the memory."""
