@@ -31,7 +31,7 @@ from blissmask.cachefile.layout import (
     text_name,
 )
 from blissmask.errors import CacheError, Hint, Problem
-from blissmask.storage.ordinary import refuse_special
+from blissmask.storage.ordinary import refuse_all_but_files
 from blissmask.storage.seen import input_state
 from blissmask.storage.short_path import ShortPath
 
@@ -240,7 +240,7 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
         framework: ``np`` gives headers; tensors come from ``pt``, since NumPy has no bfloat16.
     """
     try:
-        refuse_special(path)
+        refuse_all_but_files(path)
         with safe_open(str(path), framework=framework) as file:
             yield file
     except FileNotFoundError as error:

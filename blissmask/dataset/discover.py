@@ -24,6 +24,7 @@ from blissmask.dataset.item_keys import (
 )
 from blissmask.errors import InputError, Problem
 from blissmask.media.png import Note, read_note
+from blissmask.storage.ordinary import what_is
 
 
 def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -35,11 +36,11 @@ def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry)]
-    except NotADirectoryError as error:
-        raise InputError(
-            "a folder is needed, and this is a file", where=[folder], fix="name the folder it lies in"
-        ) from error
     except OSError as error:
+        kind = what_is(folder)
+        if kind not in ("", "a folder"):
+            fix = "name the folder it lies in" if kind == "a file" else "name a folder"
+            raise InputError(f"a folder is needed, and this is {kind}", where=[folder], fix=fix) from error
         raise InputError(
             f"cannot read the folder: {error.strerror}", where=[folder], fix=f"paths start at {Path.cwd()}"
         ) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from blissmask.storage.ordinary import refuse_all_but_files
+
 MB = 1_000_000
 MOST_CAPTION = MB
 """Bytes of a caption; no text encoder reads more than some thousand words."""
@@ -20,7 +22,8 @@ def refuse_larger(path: Path, most: int) -> None:
     """Refuse a file of more than ``most`` bytes.
 
     Raises:
-        OSError: it is larger, as ``strerror`` says, or missing.
+        OSError: it is larger, or no ordinary file, as ``strerror`` says, or missing.
     """
+    refuse_all_but_files(path)
     if path.stat().st_size > most:
         raise OSError(errno.EFBIG, f"it is larger than the {most / MB:g} MB that are read", str(path))

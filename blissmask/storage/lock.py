@@ -160,6 +160,10 @@ def _busy(folder: Path) -> BusyError:
 
 
 def _refusal(folder: Path, error: OSError) -> MachineError:
+    kind = ordinary.what_is(folder)
+    if kind not in ("", "a folder"):
+        fix = "choose another name for the folder, or move what has it"
+        return MachineError(f"cannot write to the folder: it is {kind}", where=[folder], fix=fix)
     return MachineError(f"cannot write to the folder: {error.strerror or error}", where=[folder])
 
 

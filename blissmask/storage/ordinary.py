@@ -1,12 +1,15 @@
 """Open ordinary files for reading, and nothing else.
 
-A pipe waits for a writer, a socket cannot be opened, and a device such as ``/dev/zero`` never ends. Any of them may
-stand in a list, or be what a link leads to, so every file is opened here; ``tests/unit/test_house.py`` holds it.
+A pipe waits for a writer, a socket cannot be opened, and a device such as ``/dev/zero`` never ends; neither may a file
+that the kernel makes up, such as ``/proc/kmsg``. Any of them may stand in a list, or be what a link leads to, so every
+file is opened here; ``tests/unit/test_house.py`` holds it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import io
 import os
 import stat
@@ -18,6 +21,9 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+_MADE_UP = ("/proc", "/sys")
+"""Where Linux shows files that lie on no drive: reading one may wait, fail, or tell of another process each time."""
+_CIRCLE = "a link that leads in a circle"
 
 
 def open_ordinary(path: Path) -> io.BufferedReader:
@@ -68,9 +74,43 @@ def refuse_special(path: Path) -> None:
     Raises:
         OSError: it is missing, or a pipe, a socket or a device.
     """
-    status = path.stat()
+    status = _status(path)
     if not stat.S_ISDIR(status.st_mode):
         _refuse(status, path)
+
+
+def refuse_all_but_files(path: Path) -> None:
+    """Refuse what is no ordinary file, for libraries that open a path themselves; errors as :func:`open_ordinary`."""
+    _refuse(_status(path), path)
+
+
+def why_no_file(path: Path, name: str = "file") -> str:
+    """Return why nothing can be read from a path, and an empty text where an ordinary file stands there.
+
+    Args:
+        path: what somebody named.
+        name: what it should be, e.g. ``LoRA file``.
+    """
+    try:
+        refuse_all_but_files(path)
+    except FileNotFoundError:
+        return f"there is no such {name}"
+    except OSError as error:
+        return f"the {name} cannot be read: {error.strerror}"
+    return ""
+
+
+def what_is(path: Path) -> str:
+    """Return what stands at a path, e.g. `a file`, `a pipe`, `a link that leads nowhere`; empty for nothing."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return _CIRCLE
+        return "a link that leads nowhere" if path.is_symlink() else ""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a file" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")
 
 
 def refuse_special_in(folder: Path) -> None:
@@ -83,9 +123,30 @@ def refuse_special_in(folder: Path) -> None:
         refuse_special(path)
 
 
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, f"it is {_CIRCLE}", str(path)) from error
+        raise
+
+
 def _refuse(status: os.stat_result, path: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not an ordinary file", str(path))
+    if status.st_dev in _made_up_drives():
+        raise OSError(errno.EINVAL, "it is made up by the kernel, not an ordinary file", str(path))
+
+
+@functools.cache
+def _made_up_drives() -> frozenset[int]:
+    """Return the numbers of the drives that show :data:`_MADE_UP`; they are ordinary folders in some containers."""
+    numbers = set()
+    for folder in _MADE_UP:
+        with contextlib.suppress(OSError):
+            numbers.add(Path(folder).stat().st_dev)
+    return frozenset(numbers - {Path("/").stat().st_dev})

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from blissmask.errors import MachineError, ModelError
-from blissmask.storage.ordinary import open_ordinary
+from blissmask.storage.ordinary import open_ordinary, refuse_all_but_files
 
 _MIB = 1 << 20
 # Up to this size every byte counts: all VAEs. Larger files (text encoders, denoisers) are sampled, or planning would
@@ -29,13 +29,17 @@ def file_identity(path: Path) -> str:
 
     Raises:
         ModelError: there is no such file.
+        MachineError: it cannot be read, or is no ordinary file.
     """
     try:
+        refuse_all_but_files(path)
         status = path.stat()
     except FileNotFoundError:
         raise ModelError(
             "there is no such model file", where=[path], fix="correct the path under [model]; `--model tiny` needs none"
         ) from None
+    except OSError as error:
+        raise MachineError(f"the model file cannot be read: {error.strerror}", where=[path]) from error
     return _hash(path.resolve(), status.st_size, status.st_mtime_ns)
 
 

@@ -19,6 +19,7 @@ from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_
 from blissmask.families.files.quantised_files import refuse_quantised_file
 from blissmask.families.files.stored_tensors import Tensors
 from blissmask.imports import import_scipy_stats_later, quick_imports
+from blissmask.storage.ordinary import what_is
 
 if TYPE_CHECKING:
     import torch
@@ -117,8 +118,10 @@ class Part:
         source = self.source(files)
         if source is None:
             return
-        if not source.exists():
-            raise ModelError("there is no such model file", where=[source], fix=f"correct `{self.option}`")
+        kind = what_is(source)
+        if kind not in ("a file", "a folder"):
+            what = f"the model file cannot be read: it is {kind}" if kind else "there is no such model file"
+            raise ModelError(what, where=[source], fix=f"correct `{self.option}`")
         refuse_quantised_file(source)
         if self.check_source is not None:
             self.check_source(source)

@@ -16,6 +16,7 @@ from blissmask.config.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageError
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family
+from blissmask.storage.ordinary import why_no_file
 from blissmask.storage.seen import states_of
 from blissmask.tasks.convert_lora.combination import (
     Combination,
@@ -279,8 +280,9 @@ def _frozen_weights(config: Config, source: Path) -> Path:
             where=[source],
             fix="name the model file that it was trained on with `--dit`",
         )
-    if not config.model.dit.is_file():
-        raise ModelError("there is no such model file", where=[config.model.dit], fix="correct `--dit`")
+    why = why_no_file(config.model.dit, "model file")
+    if why:
+        raise ModelError(why, where=[config.model.dit], fix="correct `--dit`")
     return config.model.dit
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.errors import UsageError
+from blissmask.errors import Problem, UsageError
+from blissmask.storage.ordinary import why_no_file
 from blissmask.tasks.train import plan as training
 from blissmask.tasks.train.saving.page.rankings import FOLDER
 from blissmask.training.record.saving import LoraName, Outputs
@@ -69,9 +70,10 @@ def saved_loras(names: Outputs) -> list[Candidate]:
 def refuse_none(found: list[Candidate], config: Config, names: Outputs) -> None:
     """Raise UsageError where there is no LoRA to look at, or a file that was named is missing."""
     named = config.ranking.rank_file
-    missing = [path for path in named if not path.is_file()]
-    if missing:
-        raise UsageError("there is no such LoRA file", where=missing, fix="correct `--rank-file`")
+    whys = [(path, why_no_file(path, "LoRA file")) for path in named]
+    problems = [Problem(why, (str(path),), "correct `--rank-file`") for path, why in whys if why]
+    if problems:
+        raise UsageError.several(problems)
     if not found:
         raise UsageError(
             "there is no saved LoRA",

@@ -165,7 +165,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         return read_tensors(path)
     except CacheError as error:
-        if not path.exists():
+        if isinstance(error.__cause__, FileNotFoundError):
             raise ModelError("there is no such LoRA file", where=[path], fix=f"paths start at {Path.cwd()}") from error
         if isinstance(error.__cause__, OSError):
             what = f"the LoRA file cannot be read: {error.__cause__.strerror or error.__cause__}"

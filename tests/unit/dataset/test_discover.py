@@ -44,6 +44,12 @@ def test_a_file_where_a_folder_is_needed_is_told_apart_from_one_that_is_missing(
         find_media(tmp_path / "gone")
 
 
+def test_a_link_in_a_circle_where_a_folder_is_needed_is_called_that(tmp_path):
+    (tmp_path / "photos").symlink_to("photos")
+    with pytest.raises(InputError, match="this is a link that leads in a circle"):
+        find_media(tmp_path / "photos")
+
+
 def names(media):
     return sorted(file.path.name for file in media)
 

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
-from blissmask.errors import BusyError
+from blissmask.errors import BusyError, MachineError
 from blissmask.storage.lock import planning_to_write, writing_to
 
 HOLD = textwrap.dedent(
@@ -112,3 +113,17 @@ def test_a_folder_that_appears_while_the_plan_is_made_is_told(tmp_path):
     with planning_to_write([tmp_path / "out"], command="blissmask masks") as locks:
         (tmp_path / "out").mkdir()
         assert locks.complete()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(Path.touch, "a file"), (os.mkfifo, "a pipe"), (lambda path: path.symlink_to(path.name), "a link that leads in")],
+    ids=["file", "pipe", "circle"],
+)
+def test_what_stands_in_the_place_of_the_folder_is_said(tmp_path, make, kind):
+    make(tmp_path / "out")
+    with (
+        pytest.raises(MachineError, match=f"cannot write to the folder: it is {kind}"),
+        writing_to([tmp_path / "out"], command="blissmask masks"),
+    ):
+        pass

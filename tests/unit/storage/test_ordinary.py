@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.storage.ordinary import open_ordinary, read_text, refuse_special, refuse_special_in
+from blissmask.storage.ordinary import (
+    open_ordinary,
+    read_text,
+    refuse_special,
+    refuse_special_in,
+    what_is,
+    why_no_file,
+)
 
 
 def pipe(folder):
@@ -53,6 +60,39 @@ def test_a_pipe_that_takes_the_place_of_a_file_before_it_is_opened_is_refused(tm
     with pytest.raises(OSError, match="it is a pipe"):
         open_ordinary(path)
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_file_that_the_kernel_makes_up_is_refused_also_behind_a_link(tmp_path):
+    if not os.path.ismount("/proc"):
+        pytest.skip("this machine has no /proc of its own")
+    (tmp_path / "a.png").symlink_to("/proc/self/environ")
+    with pytest.raises(OSError, match="it is made up by the kernel"):
+        open_ordinary(tmp_path / "a.png")
+
+
+def test_a_link_in_a_circle_is_called_that(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="it is a link that leads in a circle"):
+        open_ordinary(tmp_path / "loop")
+
+
+def test_what_stands_at_a_path_is_said_in_words(tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("nowhere")
+    pipe(tmp_path)
+    said = {name: (what_is(tmp_path / name), why_no_file(tmp_path / name)) for name in ("a", "loop", "lost", "pipe")}
+    assert said == {
+        "a": ("a file", ""),
+        "loop": ("a link that leads in a circle", "the file cannot be read: it is a link that leads in a circle"),
+        "lost": ("a link that leads nowhere", "there is no such file"),
+        "pipe": ("a pipe", "the file cannot be read: it is a pipe, not an ordinary file"),
+    }
+    assert (what_is(tmp_path), why_no_file(tmp_path)) == (
+        "a folder",
+        "the file cannot be read: it is a folder, not a file",
+    )
+    assert (what_is(tmp_path / "gone"), why_no_file(tmp_path / "gone")) == ("", "there is no such file")
 
 
 def test_a_folder_is_no_file_and_nothing_special(tmp_path):

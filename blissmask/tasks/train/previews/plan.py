@@ -20,6 +20,7 @@ from blissmask.families.files.part import Part
 from blissmask.families.previews import PreviewPipeline, PreviewSettings
 from blissmask.families.protocol import Expert
 from blissmask.media.image import read_header
+from blissmask.storage.ordinary import why_no_file
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, parse_prompts, read_prompts
 
@@ -198,8 +199,9 @@ def _check_preview_model(config: Config, family: FamilyForTask) -> None:
         )
     if config.memory.fsdp:
         raise UsageError("`preview_dit` would have to be spread over the processes too", fix="leave `--fsdp` out")
-    if not path.is_file():
-        raise UsageError("there is no such file to draw previews with", where=[path], fix="correct `--preview-dit`")
+    why = why_no_file(path, "file to draw previews with")
+    if why:
+        raise UsageError(why, where=[path], fix="correct `--preview-dit`")
 
 
 def _usual_size(family: FamilyForTask, headers: Sequence[CacheHeader]) -> _Size:

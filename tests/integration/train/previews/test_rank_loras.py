@@ -130,6 +130,7 @@ def test_a_stop_keeps_what_is_finished(trained):
         ({"output_name": "nobody"}, "no saved LoRA"),
         ({"likeness": "off", "likeness_reference": [], "validation_split": 0.0}, "nothing to rank by"),
         ({"rank_file": ["missing.safetensors"]}, "no such LoRA"),
+        ({"rank_file": ["/dev/null"]}, "the LoRA file cannot be read: it is a device"),
         ({"rank_file": ["missing.safetensors"], "arch": TWO_EXPERTS, "expert": "both"}, "a LoRA for each expert"),
     ],
 )
