@@ -143,7 +143,7 @@ def read_stored(path: Path) -> StoredPicture:
         image = file.load()
         keeps_values = colour.space_of(file.profile) == colour.RGB
         profile = file.profile if keeps_values else b""
-        if file.orientation == 1 and keeps_values and image.mode in ("RGB", "RGBA"):
+        if file.orientation == 1 and (keeps_values or not file.profile) and image.mode in ("RGB", "RGBA"):
             # What the file says of itself is nothing to be saved with the new picture.
             image.info.clear()
             return StoredPicture(image, profile)
