@@ -170,8 +170,8 @@ class GeneralSection(Section):
     )
     caption_orders: Int | None = option(
         None,
-        "With `shuffle_caption`, how many orders of each caption are cached, the written one among them; each step "
-        "draws one",
+        "With `shuffle_caption`, how many orders of each caption are cached at most, the written one among them; each "
+        "step draws one",
         panel=_CAPTION,
         default_text="4",
         ge=2,

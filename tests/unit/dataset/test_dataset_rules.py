@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blissmask.dataset.captions import caption_path, has_one_order, tag_orders
+from blissmask.config.dataset_section import DatasetSection
+from blissmask.dataset.captions import caption_path, order_count, orders_of, tag_orders
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.item_keys import split_name
@@ -80,8 +81,13 @@ def test_two_tags_have_their_other_order_first(seed):
     assert tag_orders("red,  green", keep_tokens=0, count=2, seed=seed) == ["red,  green", "green, red"]
 
 
-def test_a_caption_with_nothing_to_shuffle_is_repeated():
-    assert tag_orders("a photo of ohwx", keep_tokens=0, count=3, seed="a") == ["a photo of ohwx"] * 3
+@pytest.mark.parametrize(
+    ("caption", "orders"),
+    [("a photo of ohwx", 1), ("red, red", 1), ("red, green", 2), ("red, red, green", 3), ("a, b, c", 6)],
+)
+def test_no_order_is_there_twice(caption, orders):
+    found = tag_orders(caption, keep_tokens=0, count=9, seed="a")
+    assert len(found) == len(set(found)) == orders
 
 
 def test_commas_without_a_tag_are_no_tags():
@@ -89,11 +95,20 @@ def test_commas_without_a_tag_are_no_tags():
 
 
 @pytest.mark.parametrize(
-    ("caption", "keep_tokens", "one"),
-    [("solo", 0, True), ("solo,", 0, True), ("red, red", 0, True), ("red, green", 0, False), ("red, green", 1, True)],
+    ("caption", "keep_tokens", "count"),
+    [("solo", 0, 1), ("solo,", 0, 1), ("red, red", 0, 1), ("red, green", 0, 2), ("red, green", 1, 1), (TAGS, 0, 64)],
 )
-def test_whether_a_caption_has_one_order_only(caption, keep_tokens, one):
-    assert has_one_order(caption, keep_tokens=keep_tokens) is one
+def test_the_orders_of_a_caption_are_counted(caption, keep_tokens, count):
+    assert order_count(caption, keep_tokens=keep_tokens, most=64) == count
+
+
+@pytest.mark.parametrize(
+    ("template", "numbers"), [("a close-up, {caption}", range(1, 4)), ("a close-up of {trigger}", range(1, 1))]
+)
+def test_a_zoom_has_the_orders_of_its_photo_where_its_template_holds_the_caption(template, numbers):
+    section = DatasetSection(shuffle_caption=True, zoom=["face"], zoom_face_caption=template)
+    assert orders_of(TAGS, section, zoom="face") == numbers
+    assert orders_of(TAGS, section) == range(1, 4)
 
 
 def matched(stems, names):

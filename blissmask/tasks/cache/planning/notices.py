@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions import has_one_order
+from blissmask.dataset.captions import order_count
 from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
@@ -213,7 +213,7 @@ def _shuffled(scanned: Scanned) -> list[Problem]:
         return _unused_order_options(section)
     # The template of a zoom stays where it is, whatever commas it has.
     photos = [text for text in scanned.texts if not text.item.zoom]
-    fixed = [text.item for text in photos if has_one_order(text.caption, keep_tokens=section.keep_tokens)]
+    fixed = [text.item for text in photos if order_count(text.caption, keep_tokens=section.keep_tokens, most=2) == 1]
     if not fixed:
         return []
     fix = "`shuffle_caption` is for captions of tags with commas between them"

@@ -13,7 +13,7 @@ from blissmask.cachefile.fingerprint import Prints, Sameness
 from blissmask.cachefile.layout import CROP, EMPTY, LOOK, OURS, SUBJECT, TextKind, as_unicode, read_mean_weight
 from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions import (
-    other_orders,
+    orders_of,
     tag_orders,
     without_trigger,
     zoom_caption,
@@ -319,10 +319,10 @@ def _other_texts(written: TextEntry, caption: str) -> Iterator[TextEntry]:
     """
     dataset, item, section = written.dataset, written.item, written.dataset.section
     orders = [written]
-    shuffled = other_orders(section)
-    texts = tag_orders(caption, keep_tokens=section.keep_tokens, count=1 + len(shuffled), seed=item.media.stem)
-    for number in shuffled:
-        text = zoom_caption(item, texts[number], section)
+    count = 1 + len(orders_of(caption, section, zoom=item.zoom))
+    _, *others = tag_orders(caption, keep_tokens=section.keep_tokens, count=count, seed=item.media.stem)
+    for number, tags in enumerate(others, 1):
+        text = zoom_caption(item, tags, section)
         orders.append(replace(written, caption=text, kind=TextKind(number), order_of=written.caption))
     yield from orders[1:]
     if dataset.class_words is not None:

@@ -13,11 +13,22 @@ from typing import TypeGuard
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import CAPTION, EMPTY, KEEP_TOKENS, ORDER_OF, OURS, WRITTEN, TextKind
+from blissmask.cachefile.layout import (
+    CAPTION,
+    EMPTY,
+    KEEP_TOKENS,
+    ORDER_OF,
+    OURS,
+    WRITTEN,
+    ZOOM,
+    TextKind,
+    text_name,
+)
 from blissmask.cachefile.read import load_text, read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import class_words, other_orders, without_trigger
+from blissmask.dataset.captions import class_words, orders_of, other_orders, without_trigger
+from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.tasks.run.plan import places_of
 from blissmask.training.data.cached_set import CachedSet
@@ -84,7 +95,7 @@ def _check_texts_of(
     encoder = written.get(_ENCODER, "")
     # By the number of its order; 0 is the caption as it was written.
     captions = {WRITTEN.order: written.get(CAPTION, "")}
-    for number in other_orders(section):
+    for number in _orders_of(header, section):
         wanted = {
             f"{OURS}{ORDER_OF}": captions[WRITTEN.order],
             f"{OURS}{KEEP_TOKENS}": str(section.keep_tokens),
@@ -107,6 +118,21 @@ def _check_texts_of(
         faults.with_trigger += 1
         if not _holds(_metadata_of(header, kind), {CAPTION: class_caption, _ENCODER: encoder}):
             faults.class_words.append(header.text_path_of(kind))
+
+
+def _orders_of(header: CacheHeader, section: DatasetSection) -> range:
+    """Return the numbers of the other orders of an item's caption."""
+    orders = other_orders(section)
+    if not orders:
+        return orders
+    zoom = header.metadata.get(f"{OURS}{ZOOM}", "")
+    stem = header.stem.removesuffix(zoom_stem("", zoom)) if zoom else header.stem
+    path = header.text_path.with_name(text_name(stem, header.cache_suffix))
+    if not path.is_file():
+        # All orders are then asked for, and `cache` brings what is missing.
+        return orders
+    caption = read_metadata(path).get(CAPTION, "")
+    return orders_of(caption, section, zoom=zoom)
 
 
 def _metadata_of(header: CacheHeader, kind: TextKind) -> Mapping[str, str] | None:
@@ -141,11 +167,10 @@ def load_other_texts(header: CacheHeader, section: DatasetSection, words: tuple[
         section: its data set.
         words: the trigger and the class word; None where captions with the class word are not asked for.
     """
-    orders = other_orders(section)
-    if not orders and not section.caption_dropout_rate:
+    if not other_orders(section) and not section.caption_dropout_rate:
         return None
     texts = []
-    for number in orders:
+    for number in _orders_of(header, section):
         kind = TextKind(number)
         texts.append(CaptionText(load_text(header, kind), load_class_text(header, kind, words)))
     empty = CaptionText(load_text(header, EMPTY)) if section.caption_dropout_rate else None

@@ -105,12 +105,9 @@ def test_items_that_are_only_held_have_no_text_with_the_class_word_in_any_order(
     for number, caption in enumerate(("kyla000", "ohwx 1")):
         written = f"kyla{number:03d}_{CACHE_SUFFIX}_"
         rows = load_file(others / f"{written}te.safetensors")
-        labels = {
-            "architecture": CACHE_SUFFIX,
-            CAPTION: "ohwx",
-            "blissmask.order_of": caption,
-            "blissmask.keep_tokens": "0",
-        }
+        tags = {"architecture": CACHE_SUFFIX, CAPTION: f"{caption}, red"}
+        save_file(rows, others / f"{written}te.safetensors", metadata=tags)
+        labels = {**tags, CAPTION: "ohwx", "blissmask.order_of": tags[CAPTION], "blissmask.keep_tokens": "0"}
         save_file(rows, others / f"{written}te1.safetensors", metadata=labels)
         save_file(rows, others / f"{written}class1.safetensors", metadata={**labels, CAPTION: "woman"})
     held = {"cache_directory": others, "prior": True, "shuffle_caption": True, "caption_orders": 2}

@@ -1,12 +1,15 @@
 """Training with captions in other orders and without: what it needs, prints and remembers, and that it resumes exactly."""
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from blissmask.cachefile.layout import EMPTY, TextKind, text_name
+from blissmask.cachefile.layout import EMPTY, WRITTEN, TextKind, text_name
+from blissmask.cachefile.read import read_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.errors import CacheError, StoppedError
 from blissmask.events import Announced
+from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.rules import caption_rule
 from tests.builders.families import CACHE_SUFFIX
@@ -18,20 +21,29 @@ RULE = "one of 2 orders of the tags after the first tag, none in 30% of the time
 
 @pytest.fixture
 def cache(tmp_path):
-    """Return a cache of three items with one more order each, and no caption."""
+    """Return a cache of three items: a caption with one order only, and two with one more; and no caption of each."""
     folder = write_masked_set(tmp_path / "cache", count=3)
     for number in range(3):
-        stem, caption = f"kyla{number:03d}", f"ohwx {number}" if number else ""
-        ours = {"architecture": CACHE_SUFFIX, "caption1": caption or stem}
-        order = {**ours, "blissmask.order_of": caption or stem, "blissmask.keep_tokens": "1"}
-        for kind, metadata in ((TextKind(1), order), (EMPTY, {**ours, "caption1": ""})):
-            rows = {"t5": seeded(3, 32, seed=10 * number + kind.order).bfloat16()}
+        stem = f"kyla{number:03d}"
+        caption = f"ohwx {number}, red, blue" if number else stem
+        ours = {"architecture": CACHE_SUFFIX, "caption1": caption}
+        texts = {WRITTEN: ours, EMPTY: {**ours, "caption1": ""}}
+        if number:
+            order = {
+                "caption1": f"ohwx {number}, blue, red",
+                "blissmask.order_of": caption,
+                "blissmask.keep_tokens": "1",
+            }
+            texts[TextKind(1)] = {**ours, **order}
+        for kind, metadata in texts.items():
+            rows = {"t5": seeded(3, 32, seed=10 * number + 3 * kind.is_empty + kind.order).bfloat16()}
             write_text(folder / text_name(stem, CACHE_SUFFIX, kind), rows, variable_length={"t5"}, metadata=metadata)
     return folder
 
 
-def config(cache, output, **fields):
-    return train_config(cache, output, datasets=[{"cache_directory": cache, **ORDERS}], **fields)
+def config(cache, output, *, zoom_face_caption="close-up of the face, {caption}", **fields):
+    data = {"cache_directory": cache, "zoom_face_caption": zoom_face_caption, **ORDERS}
+    return train_config(cache, output, datasets=[data], **fields)
 
 
 def test_a_stop_and_further_steps_give_the_bytes_of_a_run_without_one(cache, tmp_path):
@@ -46,8 +58,6 @@ def test_a_stop_and_further_steps_give_the_bytes_of_a_run_without_one(cache, tmp
 
 
 def test_plan_screen_and_file_say_with_which_texts_items_are_shown(cache, tmp_path):
-    from blissmask.cachefile.read import read_metadata
-
     chosen = config(cache, tmp_path / "out", max_train_steps=1)
     assert ("captions", RULE) in plan_training(chosen).tables[0].rows
     _, recorder = run(chosen)
@@ -75,6 +85,35 @@ def test_texts_that_are_not_cached_are_named_before_training(cache, tmp_path):
         "`shuffle_caption`": [f"kyla001_{CACHE_SUFFIX}_te1.safetensors"],
         "`caption_dropout_rate`": [f"kyla002_{CACHE_SUFFIX}_empty.safetensors"],
     }
+
+
+def test_an_item_is_shown_in_as_many_orders_as_its_tags_have(cache, tmp_path):
+    store = open_store(plan_training(config(cache, tmp_path / "out")))
+    assert [len(store.item(position).others.orders) for position in range(3)] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("photo", "needed"), [("kyla000", []), ("kyla001", ["te1"])])
+def test_a_zoom_has_the_orders_of_the_caption_of_its_photo(cache, tmp_path, photo, needed):
+    (latents,) = cache.glob(f"{photo}_*x*.safetensors")
+    zoom = {**read_metadata(latents), "blissmask.zoom": "face"}
+    save_file(load_file(latents), cache / latents.name.replace(photo, f"{photo}-face"), metadata=zoom)
+    latents.unlink()
+    # More tags than the photo's caption has.
+    written = f"a close-up, of the face, {read_metadata(cache / text_name(photo, CACHE_SUFFIX))['caption1']}"
+    for kind, caption in ((WRITTEN, written), (EMPTY, "")):
+        rows = {"t5": seeded(3, 32, seed=1).bfloat16()}
+        path = cache / text_name(f"{photo}-face", CACHE_SUFFIX, kind)
+        metadata = {"architecture": CACHE_SUFFIX, "caption1": caption}
+        write_text(path, rows, variable_length={"t5"}, metadata=metadata)
+    zoomed = config(cache, tmp_path / "out", zoom_face_caption="a close-up, of the face, {caption}")
+    missing = []
+    try:
+        plan_training(zoomed)
+    except CacheError as error:
+        missing = [place.rpartition("/")[2] for problem in error.problems for place in problem.where]
+    assert missing == [f"{photo}-face_{CACHE_SUFFIX}_{kind}.safetensors" for kind in needed]
+    # Without a place for the caption the template is all of the text, in one order.
+    plan_training(config(cache, tmp_path / "out", zoom_face_caption="a close-up, of a face"))
 
 
 def test_orders_of_a_caption_that_changed_are_stale(cache, tmp_path):
