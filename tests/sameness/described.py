@@ -22,6 +22,7 @@ _VARYING = (
     (re.compile(r"\d+(\.\d+)? [KMGT]i?B(?= (\w+ ){0,4}free)"), "# GB"),
     # A page names the moment of its picture, so that a browser draws it anew.
     (re.compile(r"\.png\?\d+"), ".png?#"),
+    (re.compile(r"Drawn \d{4}-\d\d-\d\d \d\d:\d\d"), "Drawn #"),
     (re.compile(re.escape(tempfile.gettempdir()) + r"/blissmask-\w+\.log"), "TEMP/blissmask-#.log"),
 )
 
