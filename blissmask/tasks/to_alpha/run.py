@@ -70,6 +70,8 @@ def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
     picture, mask_picture = read_stored(photo), read_mask_picture(mask)
     alpha_HW = _to_alpha(mask_picture, picture.size_wh)
     picture.set_alpha(alpha_HW)
+    # Otherwise a caption would be copied beside a photo that is not written, and count as somebody else's next time.
+    item.seen.check()
     # The caption first: the PNG's note is what says that the item is finished.
     copied = [_copy_caption(caption, item.target, caption_extension) for caption in captions]
     keep_copy(item.target)

@@ -64,7 +64,8 @@ def leave_out_empty(
     empty = tuple(at for at in empty_items(headers, weights, shown_frames=shown_frames) if at not in apart)
     if not empty:
         return EmptyItems()
-    what = f"{len(empty)} of {len(headers)} cache entries {'has' if len(empty) == 1 else 'have'} weight 0 everywhere"
+    entries = len(headers) - len(apart)
+    what = f"{len(empty)} of {entries} cache entries {'has' if len(empty) == 1 else 'have'} weight 0 everywhere"
     where = tuple(str(headers[position].path) for position in empty)
     if wanted == "error":
         fix = f"{_MEND}, or leave such items out with `--empty-mask skip`"
@@ -72,7 +73,7 @@ def leave_out_empty(
     if wanted == "train":
         what += " and are trained all the same: by a floor at full strength, without one not at all"
         return EmptyItems(warnings=(Problem(what, where, f"{_MEND}, or leave `--empty-mask train` out"),))
-    if len(empty) == len(headers) - len(apart):
+    if len(empty) == entries:
         raise CacheError(f"{what}, so there is nothing to learn", where=where, fix=_MEND)
     what += " and nothing to learn from, and are left out"
     fix = f"{_MEND}; `--empty-mask train` takes such items all the same"
@@ -107,17 +108,18 @@ def _is_empty(header: CacheHeader, rule: WeightRule, *, shown_frames: int) -> bo
     channels, frames = header.latent_shape[:2]
     # As in `items.make_item`: a picture predicts its only frame.
     shown = shown_frames if frames > shown_frames else 0
-    may_be_zeroed = rule.min_weight == 0 and bool(rule.own_weights)
-    if mean_weight is not None and not shown and not may_be_zeroed:
+    # By what the user weighs tiers with, and before any floor, as the mask itself.
+    unfloored = dataclasses.replace(rule, min_weight=0.0)
+    if mean_weight is not None and not shown and not rule.own_weights:
         return False
     mask = load_mask(header)
     assert mask.weights_1fhw is not None
     # The mask itself decides, before any floor: what the floor makes of a zero is no reason to train an item.
     if not bool(mask.weights_1fhw[:, shown:].any()):
         return True
-    if not may_be_zeroed:
+    if not rule.own_weights:
         return False
     if shows_no_regions(header):
         mask = dataclasses.replace(mask, regions_4fhw=None)
-    weights_1fhw = rule.for_masks_of(tiers_of(header, rule.tiers)).loss_weights(mask)[:, shown:]
+    weights_1fhw = unfloored.for_masks_of(tiers_of(header, rule.tiers)).loss_weights(mask)[:, shown:]
     return float(weight_masses(weights_1fhw.unsqueeze(0), channels)) <= EMPTY_MASS

@@ -82,7 +82,8 @@ def test_a_photo_without_a_face_is_empty_where_only_faces_weigh_anything(tmp_pat
     body[1] = 1.0
     write_entry(tmp_path, "body", weights=torch.full((1, 1, 4, 4), 128 / 255), regions=body)
     assert empty_items(headers(tmp_path), NO_FACE) == (0,)
-    assert empty_items(headers(tmp_path), dataclasses.replace(NO_FACE, min_weight=0.1)) == ()
+    # A floor would train it at full strength.
+    assert empty_items(headers(tmp_path), dataclasses.replace(NO_FACE, min_weight=0.1)) == (0,)
     assert empty_items(headers(tmp_path), WeightRule(gamma=1.0, min_weight=0.0)) == ()
 
 
@@ -190,6 +191,13 @@ def test_empty_items_stop_the_training_when_asked_for_and_when_nothing_else_is_l
     write_entry(tmp_path / "nothing", EMPTY, weights=torch.zeros(1, 1, 4, 4))
     with pytest.raises(CacheError, match="nothing to learn"):
         plan_training(train_config(tmp_path / "nothing", tmp_path / "out", use_mask_loss=True))
+
+
+def test_items_that_are_only_held_to_the_base_model_are_not_counted(cache, tmp_path):
+    write_entry(tmp_path / "empty", "zero", weights=torch.zeros(1, 1, 4, 4))
+    datasets = [{"cache_directory": tmp_path / "empty"}, {"cache_directory": cache, "prior": True}]
+    with pytest.raises(CacheError, match="1 of 1 cache entries has weight 0 everywhere, so there is nothing to learn"):
+        plan_training(train_config(cache, tmp_path / "out", datasets=datasets, mask_preset="person-prior"))
 
 
 def test_without_the_mask_loss_every_item_is_trained(cache, tmp_path):
