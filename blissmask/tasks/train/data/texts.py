@@ -29,7 +29,7 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.captions import class_words, orders_of, other_orders, without_trigger
 from blissmask.dataset.item_keys import zoom_stem
-from blissmask.errors import CacheError, Hint, Problem, UsageError
+from blissmask.errors import CacheError, ChangedError, Hint, Problem, UsageError
 from blissmask.tasks.run.plan import places_of
 from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.data.caption_draw import CaptionText, OtherTexts
@@ -150,13 +150,18 @@ def load_class_text(header: CacheHeader, kind: TextKind, words: tuple[str, str] 
     """Return a caption with the class word; None where it has no trigger, or there are no ``words`` for the two.
 
     The caption decides: a file may be left of an older one, which had the trigger.
+
+    Raises:
+        ChangedError: it is not the text of this caption any more.
+        CacheError: a file is missing or damaged.
     """
     if words is None:
         return None
     caption = read_metadata(header.text_path_of(kind)).get(CAPTION, "")
-    if without_trigger(caption, *words) is None:
+    class_caption = without_trigger(caption, *words)
+    if class_caption is None:
         return None
-    return load_text(header, TextKind(kind.order, is_class=True))
+    return _load(header, TextKind(kind.order, is_class=True), {CAPTION: class_caption})
 
 
 def load_other_texts(header: CacheHeader, section: DatasetSection, words: tuple[str, str] | None) -> OtherTexts | None:
@@ -166,12 +171,25 @@ def load_other_texts(header: CacheHeader, section: DatasetSection, words: tuple[
         header: of the item.
         section: its data set.
         words: the trigger and the class word; None where captions with the class word are not asked for.
+
+    Raises:
+        ChangedError, CacheError: as :func:`load_class_text`.
     """
     if not other_orders(section) and not section.caption_dropout_rate:
         return None
     texts = []
+    wanted = {f"{OURS}{ORDER_OF}": read_metadata(header.text_path).get(CAPTION, "")}
     for number in _orders_of(header, section):
         kind = TextKind(number)
-        texts.append(CaptionText(load_text(header, kind), load_class_text(header, kind, words)))
-    empty = CaptionText(load_text(header, EMPTY)) if section.caption_dropout_rate else None
+        texts.append(CaptionText(_load(header, kind, wanted), load_class_text(header, kind, words)))
+    empty = CaptionText(_load(header, EMPTY, {CAPTION: ""})) if section.caption_dropout_rate else None
     return OtherTexts(tuple(texts), empty, section.caption_dropout_rate)
+
+
+def _load(header: CacheHeader, kind: TextKind, wanted: Mapping[str, str]) -> dict[str, Tensor]:
+    """Read one of an item's further texts, which the plan has looked at: ``cache`` may have written another since."""
+    if not _holds(_metadata_of(header, kind), wanted):
+        fix = Hint("run `{command}`, which encodes these texts alone, then the same command again", "cache")
+        where = [header.text_path_of(kind)]
+        raise ChangedError("the cached text changed since the run was planned", where=where, fix=fix)
+    return load_text(header, kind)

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from blissmask.cachefile.layout import CAPTION
 from blissmask.cachefile.read import read_metadata
-from blissmask.errors import CacheError, UsageError
+from blissmask.errors import CacheError, ChangedError, UsageError
 from blissmask.events import Announced
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.data.read_items import open_store
@@ -98,6 +98,16 @@ def test_a_text_with_the_class_word_that_is_left_of_another_caption_is_not_read(
     )
     store = open_store(plan_training(train_config(cache, tmp_path / "out", trigger_free_weight=1.0)))
     assert [store.item(number).class_text is None for number in range(2)] == [True, False]
+
+
+def test_a_text_with_the_class_word_that_was_written_anew_since_the_plan_is_refused(tmp_path):
+    cache = write_masked_set(tmp_path / "cache", count=3)
+    store = open_store(plan_training(train_config(cache, tmp_path / "out", trigger_free_weight=1.0)))
+    changed = cache / f"kyla001_{CACHE_SUFFIX}_class.safetensors"
+    shutil.copy(cache / f"kyla002_{CACHE_SUFFIX}_class.safetensors", changed)
+    with pytest.raises(ChangedError, match="the cached text changed since the run was planned") as caught:
+        store.item(1)
+    assert caught.value.problems[0].where == (str(changed),)
 
 
 def test_items_that_are_only_held_have_no_text_with_the_class_word_in_any_order(tmp_path):

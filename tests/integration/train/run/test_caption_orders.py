@@ -1,5 +1,7 @@
 """Training with captions in other orders and without: what it needs, prints and remembers, and that it resumes exactly."""
 
+import shutil
+
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -7,7 +9,7 @@ from blissmask.cachefile.layout import EMPTY, WRITTEN, TextKind, text_name
 from blissmask.cachefile.read import read_metadata
 from blissmask.cachefile.write import write_text
 from blissmask.config.dataset_section import DatasetSection
-from blissmask.errors import CacheError, StoppedError
+from blissmask.errors import CacheError, ChangedError, StoppedError
 from blissmask.events import Announced
 from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.plan import plan as plan_training
@@ -121,3 +123,13 @@ def test_orders_of_a_caption_that_changed_are_stale(cache, tmp_path):
     section = other.datasets[0].model_copy(update={"keep_tokens": 0})
     with pytest.raises(CacheError, match="captions in other orders, and these are missing in the cache, or stale"):
         plan_training(other.model_copy(update={"datasets": (section,)}))
+
+
+@pytest.mark.parametrize("kind", ["te1", "empty"])
+def test_a_text_that_was_written_anew_since_the_plan_is_refused(cache, tmp_path, kind):
+    store = open_store(plan_training(config(cache, tmp_path / "out")))
+    changed = cache / f"kyla001_{CACHE_SUFFIX}_{kind}.safetensors"
+    shutil.copy(cache / f"kyla002_{CACHE_SUFFIX}_te.safetensors", changed)
+    with pytest.raises(ChangedError, match="the cached text changed since the run was planned") as caught:
+        store.item(1)
+    assert caught.value.problems[0].where == (str(changed),)
