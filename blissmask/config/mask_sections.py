@@ -206,6 +206,7 @@ class ApplySection(Section):
         None,
         "Folder of the photos and videos, which the contact sheet shows the masks over",
         panel="Output",
+        default_text="`input` of [instance] or [masks]",
         short="-i",
     )
     missing: Literal["error", "zero", "copy", "skip"] = option(

@@ -78,8 +78,10 @@ def plan(config: Config) -> ApplyPlan:
     """
     options = with_own_sheet(config.apply)
     weighted_folder, instance_folder, output = _folders(options)
-    check_sheet(options.sheet, [weighted_folder, instance_folder, output, *([options.input] if options.input else [])])
-    photos_shown = find_photos(options.input if options.sheet else None)
+    photos_folder = _photos_folder(config)
+    shown_folders = [] if photos_folder is None else [photos_folder]
+    check_sheet(options.sheet, [weighted_folder, instance_folder, output, *shown_folders])
+    photos_shown = find_photos(photos_folder if options.sheet else None)
     weighted, instances = match_masks(weighted_folder, videos=True), match_masks(instance_folder, videos=True)
     photos = match_live_photos(weighted_folder)
     for found in (weighted, instances):
@@ -115,6 +117,14 @@ def plan(config: Config) -> ApplyPlan:
         tiers=config.masks.tiers,
         training_area=training_area(config),
     )
+
+
+def _photos_folder(config: Config) -> Path | None:
+    """Return the folder of the photos: the one given, else that of the commands before, where it is here."""
+    if config.apply.input is not None:
+        return config.apply.input
+    read = (config.instance.input, config.masks.input)
+    return next((folder for folder in read if folder is not None and folder.is_dir()), None)
 
 
 def _folders(options: ApplySection) -> tuple[Path, Path, Path]:

@@ -62,6 +62,17 @@ def test_without_photos_the_masks_themselves_are_shown_and_that_is_said_before(f
     assert cards(folder)["a.png"].photo_HW3[..., 0].tolist() == tier_mask().tolist()
 
 
+@pytest.mark.parametrize("table", ["instance", "masks"])
+def test_photos_are_those_of_the_commands_before_where_they_are_here(folder: Path, table: str) -> None:
+    def shown(photos: Path) -> int:
+        asked = config(folder, sheet=folder / "sheet.html")
+        section = getattr(asked, table).model_copy(update={"input": photos})
+        return len(plan(asked.model_copy(update={table: section})).photos.by_key)
+
+    assert shown(folder / "photos") == 2
+    assert shown(folder / "gone") == 0
+
+
 def test_a_mask_that_came_out_empty_is_remarked(folder: Path) -> None:
     save(folder / "instance" / "a.png", np.zeros((32, 48), np.uint8))
     assert cards(folder, input=folder / "photos")["a.jpg"].remarks == ("came out empty",)
