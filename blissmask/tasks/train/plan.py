@@ -69,6 +69,7 @@ class TrainPlan(Plan):
         state: the training state to continue from; None starts anew.
         previews: None where none are drawn.
         likeness: what the faces in previews are compared with; None where they are not.
+        stale: what is trained as it was cached and is different now; among the warnings, too.
         unmeasured: why they are not, where photos of [[subjects]] are missing; they are among the warnings, too.
         processes: that train together. Only the first one writes, warns and locks the output folder.
         resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
@@ -86,6 +87,7 @@ class TrainPlan(Plan):
     state: SavedState | None
     previews: PreviewPlan | None
     likeness: LikenessPlan | None
+    stale: Sequence[Problem]
     unmeasured: Sequence[Problem]
     processes: Processes
     resting_bytes: int
@@ -169,13 +171,14 @@ def plan_training(config: Config) -> TrainPlan:
     rule = step_rule(config, has_prior_sets=bool(data.prior_only))
     check_texts(config, data.sets)
     base = check_base_loras(base_loras(config.lora), family, steps.experts)
+    stale = stale_warnings(config, family, data.sets)
     warnings = [
         *memory.warnings,
         *mask_warnings(config, family, data.sets, weights, prior_rule(config.mask_loss)),
         *empty.warnings,
         *number_warnings(config),
         *base.warnings,
-        *stale_warnings(config, family, data.sets),
+        *stale,
         *room_warnings(config, steps, trained_numbers=memory.trained_numbers),
     ]
     settings = remembered_settings(config, family, data, steps, processes)
@@ -211,6 +214,7 @@ def plan_training(config: Config) -> TrainPlan:
         state=start.state,
         previews=previews,
         likeness=likeness,
+        stale=stale,
         unmeasured=unmeasured,
         processes=processes,
         resting_bytes=memory.resting_bytes,

@@ -6,7 +6,7 @@ from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.cache import build, captions, config
 from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import mask_folder, photo_folder
-from tests.builders.training import write_entry
+from tests.builders.training import run, write_entry
 
 SIZE_WH = (96, 64)
 
@@ -24,6 +24,20 @@ def told(folder, **dataset):
     made = config(folder, mask_directory=folder / "masks", **dataset)
     made = made.model_copy(update={"saving": made.saving.model_copy(update={"output_dir": folder / "out"})})
     return {problem.what: problem.where for problem in plan_training(made).warnings if "mask" not in problem.what}
+
+
+def test_what_was_trained_as_it_was_cached_is_told_again_at_the_end_and_on_the_page(folder):
+    captions(folder, ["a"], "another caption")
+    made = config(folder, mask_directory=folder / "masks")
+    saving = made.saving.model_copy(update={"output_dir": folder / "out", "output_name": "kyla"})
+    train = made.train.model_copy(update={"max_train_steps": 1})
+    summary, _ = run(made.model_copy(update={"saving": saving, "train": train}))
+    said = "1 item changed since it was cached; the old version is trained"
+    [told_again] = [problem for problem in summary.warnings if "told at the start" in problem.what]
+    assert told_again.what == f"as told at the start, {said}"
+    [page] = (folder / "out").glob("*.html")
+    assert f"<p>{said}</p>" in page.read_text()
+    assert "photos/a.png: caption changed" in page.read_text()
 
 
 def test_a_fresh_cache_is_not_doubted(folder):

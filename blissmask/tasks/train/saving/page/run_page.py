@@ -41,6 +41,9 @@ _OF_A_CHECKPOINT = ("val/loss", "likeness/")
 _SHOWN = 12
 """Items in the table, as in that of a ranking; ``train --json`` tells all of them."""
 
+_PLACES = 20
+"""Files that are named of what changed after it was cached."""
+
 Log = Sequence[Mapping[str, float]]
 
 
@@ -97,6 +100,7 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     yield from section("Items in training, the highest loss first", _items(items.losses))
     yield from section("What each part of a picture weighs", _masks(plan, items))
     yield from section("Held out", _held_out(plan))
+    yield from section("Trained as it was cached", _stale(plan))
     yield from section("Data sets", table(_data(plan)))
     yield "<details><summary>Settings</summary>"
     yield from table(_settings({**_model(plan), **plan.settings}))
@@ -221,6 +225,16 @@ def _held_out(plan: TrainPlan) -> Iterator[str]:
     headers = plan.data.headers
     for position in plan.data.held_out:
         yield f"<p class=place>{html.escape(headers[position].path.name)}</p>"
+
+
+def _stale(plan: TrainPlan) -> Iterator[str]:
+    """Yield what changed after it was cached."""
+    for problem in plan.stale:
+        yield f"<p>{html.escape(problem.what)}</p>"
+        for place in problem.where[:_PLACES]:
+            yield f"<p class=place>{html.escape(place)}</p>"
+        if len(problem.where) > _PLACES:
+            yield f"<p>and {len(problem.where) - _PLACES} more</p>"
 
 
 def _data(plan: TrainPlan) -> Table:
