@@ -8,9 +8,10 @@ the dataset, then in [general], then the default.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
 from blissmask.config.fields import (
     BatchSize,
@@ -65,32 +66,37 @@ Crop = Literal["subject", "centre"]
 ZoomKind = Literal["subject", "face"]
 
 PLACEHOLDERS = frozenset({"trigger", "class_word"})
-PLACEHOLDER = re.compile(r"\{(\w*)\}")
-"""A word in braces, as templates of captions hold."""
+CAPTION_OF_PHOTO = "caption"
+"""In the template of a zoom: the caption of its photo."""
+PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
+"""A name in braces, as templates of captions hold; names of subjects may have spaces."""
 
 
-def _refuse_unknown_placeholders(text: str, known: frozenset[str]) -> str:
-    unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(text) if name not in known]
+def _refuse_unknown_placeholders(text: str, known: Collection[str], info: ValidationInfo) -> str:
+    names = [*sorted(known), *((info.context or {}).get(SUBJECTS, ()))]
+    unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(text) if name not in names]
     if unknown:
-        listed = ", ".join(f"{{{name}}}" for name in sorted(known))
+        listed = ", ".join(f"{{{name}}}" for name in names)
         raise ValueError(
             f"must be a caption that names no placeholders but {listed}, and this names {', '.join(unknown)}"
         )
     return text
 
 
-def _template(text: str) -> str:
-    return _refuse_unknown_placeholders(text, PLACEHOLDERS)
+def _template(text: str, info: ValidationInfo) -> str:
+    return _refuse_unknown_placeholders(text, PLACEHOLDERS, info)
 
 
-def _zoom_template(text: str) -> str:
-    return _refuse_unknown_placeholders(text, PLACEHOLDERS | {"caption"})
+def _zoom_template(text: str, info: ValidationInfo) -> str:
+    return _refuse_unknown_placeholders(text, PLACEHOLDERS | {CAPTION_OF_PHOTO}, info)
 
 
+SUBJECTS = "subjects"
+"""What the context of a validation calls the names of [[subjects]]: in captions they stand for their triggers."""
 Template = Annotated[Text, AfterValidator(_template)]
-"""A caption with placeholders: ``{trigger}``, ``{class_word}``."""
+"""A caption with placeholders: ``{trigger}``, ``{class_word}``, and ``{NAME}`` for the trigger of a subject."""
 ZoomTemplate = Annotated[Text, AfterValidator(_zoom_template)]
-"""A caption made from that of the photo: ``{caption}``, ``{trigger}``, ``{class_word}``."""
+"""A caption made from that of the photo, ``{caption}``, with the same placeholders."""
 
 
 class GeneralSection(Section):
@@ -185,6 +191,16 @@ class GeneralSection(Section):
         ge=0,
         lt=1,
     )
+    _triggers: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def triggers(self) -> Mapping[str, str]:
+        """Return name -> trigger of each of [[subjects]], also of those that are not this data set's own."""
+        return self._triggers
+
+    def know_subjects(self, triggers: Mapping[str, str]) -> None:
+        """Take the triggers of [[subjects]]; ``Config`` calls it, once."""
+        self._triggers = triggers
 
 
 DEFAULT_RESOLUTION = (960, 544)

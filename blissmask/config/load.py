@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from blissmask.config.dataset_section import SUBJECTS
 from blissmask.config.fields import choices_of, item_type, plain_type, range_text
 from blissmask.config.mask_loss_section import PRESET_FIELDS
 from blissmask.config.model import Config, section_type
@@ -87,7 +88,7 @@ def load_config(path: Path | None, flags: Flags, spellings: Spellings = MappingP
     typed = _merge_flags(data, flags, spellings)
     fix = ""
     try:
-        config = Config.model_validate(data)
+        config = Config.model_validate(data, context={SUBJECTS: _names_of_subjects(data)})
     except ValidationError as error:
         details = error.errors()
         seen = dict.fromkeys([*problems, *(_describe(detail, typed) for detail in details)])
@@ -96,6 +97,13 @@ def load_config(path: Path | None, flags: Flags, spellings: Spellings = MappingP
     if problems:
         raise UsageError(_headline(len(problems), path, typed), where=problems, fix=fix)
     return config
+
+
+def _names_of_subjects(data: Mapping[str, Any]) -> list[str]:
+    """Return the names of [[subjects]], before it is known whether the rest of them is right."""
+    tables = data.get("subjects")
+    names = [table.get("name") for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -184,7 +184,9 @@ class SubjectSection(Section):
     """[[subjects]]: one of several people that a LoRA learns."""
 
     name: Annotated[Text, AfterValidator(_folder_name)] = option(
-        ..., "What the subject is called here, and the folder of its masks", panel="Subjects"
+        ...,
+        "What the subject is called here, and the folder of its masks; {NAME} in captions and prompts is its trigger",
+        panel="Subjects",
     )
     trigger: Text = option(..., "Word that stands for the subject in captions", panel="Subjects")
     class_word: Text | None = option(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from blissmask.config.dataset_section import DatasetSection, GeneralSection
+from blissmask.config.dataset_section import CAPTION_OF_PHOTO, PLACEHOLDERS, DatasetSection, GeneralSection
 from blissmask.config.fields import Section
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.mask_loss_section import MaskLossSection
@@ -76,11 +76,14 @@ class Config(Section):
             values = [getattr(subject, key) for subject in subjects]
             if len(set(values)) < len(values):
                 raise ValueError(f"two tables have the same `{key}`")
+        taken = [subject.name for subject in subjects if subject.name in {*PLACEHOLDERS, CAPTION_OF_PHOTO}]
+        if taken:
+            raise ValueError(f"`{taken[0]}` cannot be a `name`: in captions {{{taken[0]}}} stands for something else")
         return subjects
 
     @field_validator("datasets")
     @classmethod
-    def _refuse_unknown_subjects(
+    def _know_subjects(
         cls, datasets: tuple[DatasetSection, ...], validated: ValidationInfo
     ) -> tuple[DatasetSection, ...]:
         # There are none where [[subjects]] itself is wrong, which is reported on its own.
@@ -91,6 +94,9 @@ class Config(Section):
         if unknown:
             known = f"those are {', '.join(names)}" if names else "there are none"
             raise ValueError(f'`subject = "{unknown[0]}"` names none of the [[subjects]]; {known}')
+        triggers = {subject.name: subject.trigger for subject in validated.data["subjects"]}
+        for dataset in datasets:
+            dataset.know_subjects(triggers)
         return datasets
 
 

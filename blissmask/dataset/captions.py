@@ -44,6 +44,8 @@ _EXAMPLES = {"trigger": "ohwx", "class_word": "woman"}
 _TAGS = "tags"
 _SUFFIXES = frozenset({".txt", ".caption", ".captions", ".cap", ".json", ".tags", ".prompt", ".text"})
 """Ends of the names of files that hold captions in one program or another."""
+_NAME = re.compile(r"\w+")
+"""A name in braces that is meant as one: JSON and ``{a|b}``, a choice in other programs, are not."""
 _LETTER = r"[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 """What belongs to the word beside it. Thai, kana, Han and Hangul do not: they follow a name without a space."""
 
@@ -89,8 +91,11 @@ def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
 
 
 def words_for(section: GeneralSection) -> dict[str, str | None]:
-    """Return placeholder -> the word that a data set has for it; None or empty for none."""
-    return {name: getattr(section, name) for name in sorted(PLACEHOLDERS)}
+    """Return placeholder -> the word that a data set has for it; None or empty for none.
+
+    Each of [[subjects]] is one, too: its name stands for its trigger, so that a caption can name who else is there.
+    """
+    return {**section.triggers, **{name: getattr(section, name) for name in sorted(PLACEHOLDERS)}}
 
 
 def fill_in(text: str, words: Mapping[str, str | None]) -> str:
@@ -110,7 +115,19 @@ def blanks(text: str, words: Mapping[str, str | None]) -> list[str]:
 
 def how_to_fill(name: str) -> str:
     """Return how to give a placeholder its word."""
+    if name not in _EXAMPLES:
+        return f"set `trigger` of `{name}` in [[subjects]]"
     return f'set `{name}` under [general], e.g. `{name} = "{_EXAMPLES[name]}"`'
+
+
+def unknown_names(text: str, words: Mapping[str, str | None]) -> list[str]:
+    """Return the single words that stand in a caption or a prompt in braces and are none of ``words``."""
+    return [name for name in dict.fromkeys(PLACEHOLDER.findall(text)) if name not in words and _NAME.fullmatch(name)]
+
+
+def listed_names(words: Mapping[str, str | None]) -> str:
+    """Return what may stand in braces, as text."""
+    return ", ".join(f"{{{name}}}" for name in words)
 
 
 def class_words(section: GeneralSection, number: int) -> tuple[str, str]:

@@ -237,6 +237,13 @@ def test_captions_without_the_trigger_are_told_where_there_is_one(photos):
     assert plan(photos).remarks == []
 
 
+def test_names_in_braces_that_stand_for_nothing_are_told_with_those_that_do(photos):
+    captions(photos, ["a"], "{trigger} beside {tim}, {a|b}")
+    captions(photos, ["b"], "{trigger} in a garden")
+    [remark] = plan(photos, trigger="ohwx", class_word="woman").remarks
+    assert remark.place == f"{photos / 'photos' / 'a.txt'}: {{tim}}; there are {{class_word}}, {{trigger}}"
+
+
 @pytest.mark.parametrize(
     ("caption", "told_words"),
     [

@@ -8,6 +8,7 @@ import pytest
 from blissmask.cli.prepare import for_subject
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
+from blissmask.dataset.captions import fill_in, words_for
 from blissmask.errors import UsageError
 
 KYLA = {"name": "kyla", "trigger": "ohwx", "class_word": "woman", "references": ["kyla.jpg"]}
@@ -31,6 +32,17 @@ def test_a_data_set_has_the_words_of_its_subject():
     found = config(general=general, datasets=datasets).datasets
     words = [("ohwx", "woman"), ("sks", "person"), ("own", "woman"), ("nobody", "person")]
     assert [(dataset.trigger, dataset.class_word) for dataset in found] == words
+
+
+def test_captions_name_subjects_by_their_names_and_nobody_else(tmp_path):
+    templates = {"caption": "{trigger} and {jane}", "zoom_face_caption": "{kyla}, {caption}"}
+    (tmp_path / "c.json").write_text(
+        json.dumps({"general": templates, "subjects": [KYLA, JANE], "datasets": [{"subject": "kyla"}]})
+    )
+    [section] = load_config(tmp_path / "c.json", {}).datasets
+    assert fill_in(section.caption, words_for(section)) == "ohwx and sks"
+    [line] = problems_of(tmp_path, general={"caption": "{joan}"})
+    assert "names no placeholders but {class_word}, {trigger}, {kyla}, {jane}, and this names {joan}" in line
 
 
 def test_everybody_has_folders_of_their_own_and_is_nobody_else():
@@ -59,6 +71,7 @@ def test_a_subject_that_is_not_there_is_named(tmp_path):
     [
         ({"trigger": "ohwx"}, "two tables have the same `trigger`"),
         ({"name": "kyla"}, "two tables have the same `name`"),
+        ({"name": "trigger"}, "`trigger` cannot be a `name`: in captions {trigger} stands for something else"),
         ({"name": "a/b"}, "`name` must be a name that a folder can have"),
         ({"references": []}, "`references` must be a list of at least one path"),
     ],

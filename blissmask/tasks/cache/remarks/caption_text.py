@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from blissmask.dataset.captions import has_several_lines, holds_trigger, looks_like_json
+from blissmask.dataset.captions import (
+    has_several_lines,
+    holds_trigger,
+    listed_names,
+    looks_like_json,
+    unknown_names,
+    words_for,
+)
 from blissmask.families.encoders.captions import CaptionReader
 from blissmask.tasks.cache.cached_dataset import Model
 from blissmask.tasks.cache.planned_entries import TextEntry
@@ -45,6 +52,11 @@ TOLD = Kind(
     "with looks that the trigger should stand for: words take them from it",
     "leave out what is always so of the subject, and say what changes from photo to photo: clothes, place, light",
 )
+UNKNOWN = Kind(
+    "caption",
+    "with a name in braces that stands for nothing: it is encoded as it is",
+    "correct it, or leave the braces out",
+)
 _LOOKS = re.compile(
     r"\b(?:(?:blonde?|brown|brunette|black|dark|light|fair|red|ginger|auburn|gr[ea]y|white|blue|green|hazel"
     r"|pale|tanned|freckled|long|short|shoulder[- ]length|curly|straight|wavy)[- ](?:hair(?:ed)?|eye[sd]|skin(?:ned)?)"
@@ -58,6 +70,7 @@ def caption_remarks(texts: Sequence[TextEntry], model: Model) -> Iterator[Remark
     """Yield remarks about captions; the tokens are counted of those that are encoded now, where the model is here."""
     for text in texts:
         yield from _style_remarks(text)
+        yield from _name_remarks(text)
         yield from _trigger_remarks(text)
     long = [text for text in texts if text.reason and len(text.caption.encode("utf-8", "replace")) > _SURELY_READ]
     if not long or model.missing:
@@ -77,6 +90,15 @@ def _style_remarks(text: TextEntry) -> Iterator[Remark]:
         yield Remark(JSON, media, place, "caption in JSON")
     elif item.caption_path is not None and has_several_lines(text.caption):
         yield Remark(LINES, media, place, "caption of several lines")
+
+
+def _name_remarks(text: TextEntry) -> Iterator[Remark]:
+    """Yield a remark about names in braces that nobody has; those that somebody has are filled in."""
+    words = words_for(text.dataset.section)
+    if unknown := unknown_names(text.caption, words):
+        media = text.item.media.path
+        place = f"{text.item.caption_path or media}: {{{unknown[0]}}}; there are {listed_names(words)}"
+        yield Remark(UNKNOWN, media, place, f"{{{unknown[0]}}} in the caption stands for nothing")
 
 
 def _trigger_remarks(text: TextEntry) -> Iterator[Remark]:

@@ -12,7 +12,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
-from blissmask.dataset.captions import blanks, fill_in, words_for
+from blissmask.dataset.captions import blanks, fill_in, listed_names, unknown_names, words_for
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files
@@ -174,10 +174,10 @@ def _prompts(config: Config) -> list[PreviewPrompt]:
 
 
 def _with_words(prompt: PreviewPrompt, datasets: Sequence[DatasetSection]) -> PreviewPrompt:
-    """Return a prompt with the trigger and the class word of the first data set that has them.
+    """Return a prompt with the trigger and the class word of the first data set that has them, and those of subjects.
 
     Raises:
-        UsageError: it has a placeholder for which no data set has a word.
+        UsageError: it has a placeholder for which no data set has a word, or that is none.
     """
     words: dict[str, str | None] = {}
     for dataset in datasets:
@@ -185,6 +185,9 @@ def _with_words(prompt: PreviewPrompt, datasets: Sequence[DatasetSection]) -> Pr
     if missing := blanks(prompt.prompt, words):
         what = f"{prompt.place}: {{{missing[0]}}} stands in it, and `{missing[0]}` is blank"
         raise UsageError(what, fix=f"set `{missing[0]}` under [general]")
+    if unknown := unknown_names(prompt.prompt, words):
+        what = f"{prompt.place}: {{{unknown[0]}}} stands in it, and is the name of nothing"
+        raise UsageError(what, fix=f"these are filled in: {listed_names(words)}")
     return dataclasses.replace(prompt, prompt=fill_in(prompt.prompt, words))
 
 

@@ -273,3 +273,18 @@ def test_prompts_of_the_configuration_have_the_trigger_filled_in(cache):
     assert [preview.prompt for preview in previews] == ["a photo of ohwx", "a woman"]
     assert previews[0].settings.steps == 3
     assert [preview.prompt for preview in plan(cache, prompts=listed["prompts"]).previews.previews] == ["a cat"]
+
+
+def test_prompts_name_subjects_and_nobody_else(cache):
+    def planned(prompt):
+        listed = {"sample_prompts": None, "prompts": [prompt]}
+        config = train_config(cache, cache.parent / "out", sample_every_n_steps=1, trigger="ohwx", **listed)
+        config.datasets[0].know_subjects({"kyla": "ohwx", "tom may": "sks"})
+        return plan_training(config).previews.previews[0].prompt
+
+    assert planned("{kyla} and {tom may}, {a|b}") == "ohwx and sks, {a|b}"
+    with pytest.raises(UsageError) as caught:
+        planned("{kyla} and {tim}")
+    [problem] = caught.value.problems
+    assert problem.what == "[previews] prompt 1: {tim} stands in it, and is the name of nothing"
+    assert problem.fix == "these are filled in: {kyla}, {tom may}, {class_word}, {trigger}"
