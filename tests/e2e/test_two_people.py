@@ -106,7 +106,7 @@ def test_previews_are_scored_for_each_subject_and_against_each_other(run):
 
 
 def test_the_ranking_is_of_every_file_and_stands_in_the_page(run):
-    found = json.loads((run.folder / "out" / "ranking" / "ranking.json").read_text())
+    found = json.loads((run.written("ranking/*/ranking.json")).read_text())
     names = {line["name"] for line in found["ranking"]}
     assert names == {path.stem for path in (run.folder / "out").glob("*.safetensors")}
     assert any(name.endswith("-ema") for name in names)

@@ -28,7 +28,6 @@ from blissmask.tasks.ranking.candidates import (
     Candidate,
     outputs,
     plan_finished,
-    ranking_folder,
     refuse_none,
     saved_loras,
 )
@@ -77,7 +76,7 @@ def plan(config: Config) -> RankItemsPlan:
     """
     planned = plan_finished(config.model_copy(update={"previews": PreviewsSection()}))
     lora = _lora(config, planned)
-    folder = ranking_folder(config)
+    folder = planned.names.ranking
     check_sheet(folder / SHEET, [])
     output = folder / ITEMS
     item = PlannedItem(

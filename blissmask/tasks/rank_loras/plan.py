@@ -14,7 +14,6 @@ from blissmask.tasks.ranking.candidates import (
     Candidate,
     outputs,
     plan_finished,
-    ranking_folder,
     refuse_none,
     saved_loras,
 )
@@ -71,7 +70,7 @@ def plan(config: Config) -> RankPlan:
         raise UsageError.several([nothing, *planned.unmeasured])
     assert planned.previews is not None
     candidates = _candidates(config, planned.names)
-    folder = ranking_folder(config)
+    folder = planned.names.ranking
     check_sheet(folder / SHEET)
     return RankPlan(
         command=COMMAND,

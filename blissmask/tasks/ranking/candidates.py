@@ -10,8 +10,7 @@ from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
 from blissmask.storage.ordinary import why_no_file
 from blissmask.tasks.train import plan as training
-from blissmask.tasks.train.saving.page.rankings import FOLDER
-from blissmask.training.record.saving import LoraName, Outputs
+from blissmask.training.record.saving import RANKINGS, LoraName, Outputs
 
 COMMAND = "train"
 
@@ -30,13 +29,8 @@ class Candidate:
 
 
 def outputs(config: Config) -> tuple[Path, ...]:
-    """Return the folder that is written to."""
-    return (ranking_folder(config),)
-
-
-def ranking_folder(config: Config) -> Path:
-    """Return the folder of pictures and results."""
-    return config.saving.output_dir / FOLDER
+    """Return the folder that is written to: that of the rankings of all trainings, each of which has one in it."""
+    return (config.saving.output_dir / RANKINGS,)
 
 
 def plan_finished(config: Config) -> training.TrainPlan:

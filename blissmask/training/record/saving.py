@@ -27,6 +27,8 @@ from blissmask.training.record.training_state import (
 
 DATA = "data"
 """The setting that tells one data set from another."""
+RANKINGS = "ranking"
+"""The folder of the rankings of all trainings, in the output folder."""
 _ITEMS = "items"
 """Losses of the items in the numbers of a state."""
 _ENDING = r"(?P<average>-ema)?(?:-step(?P<step>[0-9]{8}))?"
@@ -68,6 +70,11 @@ class Outputs:
     def page(self) -> Path:
         """Return the page of the run."""
         return self.folder / f"{self.run_name}.html"
+
+    @property
+    def ranking(self) -> Path:
+        """Return the folder of the rankings; other trainings of the output folder have their own beside it."""
+        return self.folder / RANKINGS / self.run_name
 
     def lora_files(self, step: int | None = None) -> list[Path]:
         """Return the LoRA files of a step, or the final ones."""

@@ -41,9 +41,7 @@ def test_a_starter_is_valid_names_no_configuration_and_marks_what_only_the_user_
         field for field in type(config.model).model_fields if str(getattr(config.model, field)).startswith("models")
     ]
     references = ["references"] * len(config.subjects) + ["reference"] * bool(config.instance.reference)
-    # Of several triggers none is filled in by itself.
-    prompts = ["prompts"] * bool(config.subjects)
-    assert sorted(marked) == sorted(["trigger"] * triggers + prompts + references + set_files)
+    assert sorted(marked) == sorted(["trigger"] * triggers + references + set_files)
 
 
 def test_steps_are_fitted_to_the_photos_of_the_folder_that_is_named(tmp_path):

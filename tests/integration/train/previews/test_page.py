@@ -92,8 +92,8 @@ def ranked(tmp_path):
     for step in (1, 2):
         (tmp_path / f"kyla-step{step:08d}.safetensors").write_bytes(b"")
     rows = [{"name": f"kyla-step{step:08d}", "likeness/subject": 0.5 + step / 8, "place_kept": None} for step in (2, 1)]
-    (tmp_path / "ranking").mkdir()
-    results = tmp_path / "ranking" / "ranking.json"
+    names.ranking.mkdir(parents=True)
+    results = names.ranking / "ranking.json"
     results.write_text(json.dumps({"ranking": rows, "base": {"name": "base", "val/loss/face": 0.25}}))
     return names
 
@@ -112,11 +112,24 @@ def test_a_ranking_is_put_into_the_page_and_its_order_kept(ranked):
 
 
 def test_results_of_lora_files_that_were_written_anew_are_not_shown(ranked):
-    results = ranked.folder / "ranking" / "ranking.json"
+    results = ranked.ranking / "ranking.json"
     later = results.stat().st_mtime + 1
     os.utime(ranked.folder / "kyla-step00000001.safetensors", (later, later))
     renew_rankings(ranked)
     assert "Ranking" not in ranked.page.read_text()
+
+
+def test_trainings_of_one_output_folder_have_rankings_of_their_own(ranked):
+    other = output_names(ranked.folder, "anne", all_experts=1, trained=[""], shared=False)
+    other.page.write_text("<!--rankings-->\n<!--/rankings-->")
+    (other.folder / "anne.safetensors").write_bytes(b"")
+    other.ranking.mkdir(parents=True)
+    (other.ranking / "ranking.json").write_text(loras("anne"))
+    for names in (ranked, other):
+        renew_rankings(names)
+    assert "kyla-step00000002" in ranked.page.read_text()
+    assert "anne" not in ranked.page.read_text()
+    assert "<code>ranking/anne/ranking.png</code>" in other.page.read_text()
 
 
 def loras(*names):
@@ -142,14 +155,14 @@ def loras(*names):
 def test_results_of_others_are_not_shown(ranked, content):
     for name in ("kyla2", "kyla2-step00000001"):
         (ranked.folder / f"{name}.safetensors").write_bytes(b"")
-    (ranked.folder / "ranking" / "ranking.json").write_text(content)
+    (ranked.ranking / "ranking.json").write_text(content)
     assert renew_rankings(ranked) is None
     assert "Ranking" not in ranked.page.read_text()
 
 
 @pytest.mark.parametrize(("value", "shown"), [("9" * 400, "inf"), ("NaN", "nan")])
 def test_numbers_that_are_none_are_shown_as_such(ranked, value, shown):
-    results = ranked.folder / "ranking" / "ranking.json"
+    results = ranked.ranking / "ranking.json"
     results.write_text(f'{{"ranking": [{{"name": "kyla-step00000001", "place_kept": {value}}}]}}')
     assert renew_rankings(ranked) is None
     assert f"<td>{shown}</td>" in ranked.page.read_text()
@@ -161,7 +174,7 @@ def items_of(lora, **changes):
 
 
 def test_unusual_items_are_put_into_the_page(ranked):
-    (ranked.folder / "ranking" / "items.json").write_text(items_of("kyla-step00000001"))
+    (ranked.ranking / "items.json").write_text(items_of("kyla-step00000001"))
     renew_rankings(ranked)
     figures = "<td class=figure>0.5000</td><td class=figure>0.7500</td>"
     assert f"<td>a</td>{figures}<td>odd</td>" in ranked.page.read_text()
@@ -180,7 +193,7 @@ def test_unusual_items_are_put_into_the_page(ranked):
 )
 def test_items_of_others_are_not_shown(ranked, content):
     (ranked.folder / "kyla2.safetensors").write_bytes(b"")
-    (ranked.folder / "ranking" / "items.json").write_text(content)
+    (ranked.ranking / "items.json").write_text(content)
     assert renew_rankings(ranked) is None
     assert "Items" not in ranked.page.read_text()
 

@@ -47,8 +47,8 @@ def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
     assert len(matches) == 1
     assert matches[0]["loss"]["face"] == pytest.approx(last["val/loss/face"], rel=1e-6)
     assert all(line["loss"]["whole"] != line["base"]["whole"] for line in lines)
-    assert json.loads((out / "ranking" / "items.json").read_text())["items"] == lines
-    page = (out / "ranking" / "items.html").read_text()
+    assert json.loads((out / "ranking" / "kyla" / "items.json").read_text())["items"] == lines
+    page = (out / "ranking" / "kyla" / "items.html").read_text()
     assert "unlike the other photos" in page
     training = (out / "kyla.html").read_text()
     assert training.index("Items, the most unusual first") < training.index("<td>odd</td>")

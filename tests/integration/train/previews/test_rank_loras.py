@@ -60,7 +60,7 @@ def drawn_now(recorder):
 def test_pictures_and_losses_are_those_of_the_training(trained):
     _, folder, _ = trained
     summary, _ = ranked(trained)
-    out, ranking = folder / "out", folder / "out" / "ranking"
+    out, ranking = folder / "out", folder / "out" / "ranking" / "kyla"
     for name, step in (("base", 0), ("kyla-step00000001", 1), ("kyla", 2)):
         for number, seed in ((0, 42), (1, 7)):
             picture = read_image(ranking / f"{name}_{number:02d}_{seed}.png").rgb_HW3
@@ -86,7 +86,7 @@ def test_a_second_run_draws_what_changed_alone(trained):
     assert drawn_now(recorder) == []
     assert again.details["ranking"] == first.details["ranking"]
     _, folder, _ = trained
-    (folder / "out" / "ranking" / "kyla_00_42.png").unlink()
+    (folder / "out" / "ranking" / "kyla" / "kyla_00_42.png").unlink()
     _, recorder = ranked(trained)
     assert len(drawn_now(recorder)) == 1
     prompts = folder / "others.txt"
@@ -152,7 +152,7 @@ def test_a_lora_called_as_a_file_of_the_results_is_refused(trained, name):
 
 def test_a_picture_that_is_not_ours_is_refused_in_the_plan(trained):
     cache, folder, options = trained
-    there = folder / "other-out" / "ranking" / planning.SHEET
+    there = folder / "other-out" / "ranking" / "kyla" / planning.SHEET
     there.parent.mkdir(parents=True)
     write_png_rgb(there, random_rgb((8, 8), seed=0))
     files = {**options, "rank_file": [folder / "out" / "kyla.safetensors"]}

@@ -6,6 +6,7 @@ that goes on reads the results again.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +23,8 @@ from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.saving.page.sections import number, section, table
 from blissmask.training.record.saving import Outputs
 
-FOLDER, LORAS, ITEMS = "ranking", "ranking.json", "items.json"
-"""Where results are, below the output folder."""
+LORAS, ITEMS = "ranking.json", "items.json"
+"""Where results are, in the folder of a training's rankings."""
 _BEGIN, _END = "<!--rankings-->", "<!--/rankings-->"
 _BETWEEN = re.compile(f"{_BEGIN}.*?{_END}", re.DOTALL)
 _SHOWN = 12
@@ -98,7 +99,7 @@ def renew_rankings(names: Outputs) -> Problem | None:
 
 
 def _loras(names: Outputs) -> Iterator[str]:
-    path = names.folder / FOLDER / LORAS
+    path = names.ranking / LORAS
     found = _read(path, _Ranking)
     if found is None or not _is_of(names, [row.name for row in found.ranking], path):
         return
@@ -111,7 +112,7 @@ def _loras(names: Outputs) -> Iterator[str]:
     yield from table(_table_of(names_of_rows, figures, whole))
     if each:
         yield from table(_table_of(names_of_rows, figures, each))
-    yield f"<p>Pictures: <code>{FOLDER}/ranking.png</code>.</p>"
+    yield f"<p>Pictures: <code>{_place(names)}/ranking.png</code>.</p>"
 
 
 def _table_of(names: Sequence[str], figures: Sequence[Mapping[str, float]], titles: Mapping[str, str]) -> Table:
@@ -121,13 +122,18 @@ def _table_of(names: Sequence[str], figures: Sequence[Mapping[str, float]], titl
 
 
 def _items(names: Outputs) -> Iterator[str]:
-    path = names.folder / FOLDER / ITEMS
+    path = names.ranking / ITEMS
     found = _read(path, _Items)
     if found is None or not found.items or not _is_of(names, [found.lora], path):
         return
     rows = [_item_row(item) for item in found.items[:_SHOWN]]
     yield from table(Table("", ("item", f"loss with {found.lora}", "without", "remark"), tuple(rows)))
-    yield f"<p>{counted(len(found.items), 'item')} in <code>{FOLDER}/items.html</code>.</p>"
+    yield f"<p>{counted(len(found.items), 'item')} in <code>{_place(names)}/items.html</code>.</p>"
+
+
+def _place(names: Outputs) -> str:
+    """Return the folder of the rankings as seen from the page, as HTML."""
+    return html.escape(names.ranking.relative_to(names.folder).as_posix())
 
 
 def _item_row(item: _Item) -> tuple[str, ...]:
