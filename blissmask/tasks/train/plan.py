@@ -70,7 +70,7 @@ class TrainPlan(Plan):
         previews: None where none are drawn.
         likeness: what the faces in previews are compared with; None where they are not.
         stale: what is trained as it was cached and is different now; among the warnings, too.
-        unmeasured: why they are not, where photos of [[subjects]] are missing; they are among the warnings, too.
+        unmeasured: why they are not, where photos of [instance] or [[subjects]] are missing; among the warnings, too.
         processes: that train together. Only the first one writes, warns and locks the output folder.
         resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
         room_known: whether the plan knew how much room the files need; else the run looks when the model is loaded.

@@ -301,6 +301,8 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     rows = [("loss", _loss_text(plan))]
     if _has_page(plan):
         rows.append(("page", str(plan.names.page)))
+    if plan.unmeasured:
+        rows.append(("likeness of previews", "not measured: photos of the subject are missing"))
     if totals is not None:
         empty = len(totals.empty) + len(plan.data.left_out)
         summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": empty}

@@ -89,8 +89,8 @@ def plan_likeness(config: Config) -> tuple[LikenessPlan | None, list[Problem]]:
     """Return what previews are compared with, and warnings; None where they are not.
 
     Raises:
-        UsageError: a reference does not exist, options exclude each other, or the licence of the weights forbids the
-            use.
+        UsageError: a `likeness_reference` does not exist, options exclude each other, or the licence of the weights
+            forbids the use.
         InputError: a folder of photos cannot be read, or holds none.
     """
     section, instance = config.previews, config.instance
@@ -123,7 +123,7 @@ def _known_subjects(config: Config, *, from_sets: bool) -> tuple[tuple[KnownSubj
     Photos that are named win over [[subjects]].
 
     Raises:
-        UsageError: a reference does not exist, the photos of data sets are of several subjects, or a trigger is given
+        UsageError: a `likeness_reference` does not exist, the photos of data sets are of several subjects, or a trigger is given
             beside those of the subjects.
         InputError: a folder of photos cannot be read, or holds none.
     """
@@ -140,32 +140,44 @@ def _known_subjects(config: Config, *, from_sets: bool) -> tuple[tuple[KnownSubj
                 fix="leave `likeness_trigger` out",
             )
         return _of_sections(config.subjects)
-    named = section.likeness_reference or config.instance.reference
-    if not from_sets and not named:
-        return (), []
-    photos = _photos_of_sets(config) if from_sets else photos_of(named, "--likeness-reference")
     trigger = section.likeness_trigger or next((data.trigger for data in config.datasets if data.trigger), None)
+    if from_sets or section.likeness_reference:
+        photos = _photos_of_sets(config) if from_sets else photos_of(section.likeness_reference, "--likeness-reference")
+        return (KnownSubject(ONLY, tuple(photos), trigger),), []
+    if not config.instance.reference:
+        return (), []
+    try:
+        photos = photos_of(config.instance.reference, "reference")
+    except BlissmaskError as error:
+        return (), [_unmeasured(error, whose="", of="`reference` of [instance]")]
     return (KnownSubject(ONLY, tuple(photos), trigger),), []
 
 
 def _of_sections(sections: Sequence[SubjectSection]) -> tuple[tuple[KnownSubject, ...], list[Problem]]:
     """Return the subjects of [[subjects]]; nobody, and warnings, where photos of one are missing or unreadable.
 
-    Their references are for their masks, so that the training goes on without them: nobody asked for a likeness. Of
-    several subjects all are needed: the faces of one without photos would count as another's.
+    Of several subjects all are needed: the faces of one without photos would count as another's.
     """
     known, warnings = [], []
     for section in sections:
         try:
             photos = photos_of(section.references, "references")
         except BlissmaskError as error:
-            problem = error.as_one()
-            what = f"the likeness of previews is not measured: subject `{section.name}`: {problem.what}"
-            fix = f"correct `references` of `{section.name}` in [[subjects]], or set `likeness = off`"
-            warnings.append(Problem(what, problem.where, fix))
+            of = f"`references` of `{section.name}` in [[subjects]]"
+            warnings.append(_unmeasured(error, whose=f"subject `{section.name}`: ", of=of))
         else:
             known.append(KnownSubject(section.name, tuple(photos), section.trigger))
     return (() if warnings else tuple(known)), warnings
+
+
+def _unmeasured(error: BlissmaskError, *, whose: str, of: str) -> Problem:
+    """Return the warning that likeness is not measured.
+
+    The photos are for masks, and may be on another machine. Nobody asked for a likeness, so the training goes on.
+    """
+    problem = error.as_one()
+    what = f"the likeness of previews is not measured: {whose}{problem.what}"
+    return Problem(what, problem.where, f"correct {of}, or set `likeness = off`")
 
 
 def _photos_of_sets(config: Config) -> list[Path]:

@@ -142,6 +142,21 @@ def test_missing_photos_of_subjects_cost_no_training_and_are_named(cache, tmp_pa
         plan_training(of_subjects(cache, tmp_path / "out", options, photos, likeness_reference=[gone]))
 
 
+def test_a_missing_reference_of_the_masks_costs_no_training_and_one_for_likeness_does(cache, tmp_path, options, reader):
+    gone = tmp_path / "gone.png"
+    common = {name: value for name, value in options.items() if not name.startswith("likeness")}
+    given = train_config(cache, tmp_path / "out", **common).model_dump(exclude_unset=True)
+    config = Config.model_validate(given | {"instance": {"reference": [gone]}})
+    planned = plan_training(config)
+    (problem,) = planned.unmeasured
+    assert problem.what.startswith("the likeness of previews is not measured: `reference`: ")
+    assert problem.where == (str(gone),)
+    summary, _ = run(config)
+    assert ("likeness of previews", "not measured: photos of the subject are missing") in summary.tables[-1].rows
+    with pytest.raises(UsageError, match="no such file"):
+        plan_training(train_config(cache, tmp_path / "out", **{**options, "likeness_reference": [gone]}))
+
+
 def test_one_trigger_for_several_subjects_is_refused(cache, tmp_path, options, reader):
     photos = {"kyla": tmp_path / "reference.png"}
     with pytest.raises(UsageError, match="has its own `trigger`"):
