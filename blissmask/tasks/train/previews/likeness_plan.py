@@ -123,8 +123,8 @@ def _known_subjects(config: Config, *, from_sets: bool) -> tuple[tuple[KnownSubj
     Photos that are named win over [[subjects]].
 
     Raises:
-        UsageError: a `likeness_reference` does not exist, the photos of data sets are of several subjects, or a trigger is given
-            beside those of the subjects.
+        UsageError: a `likeness_reference` does not exist, the photos of data sets are of several subjects, or a trigger
+            is given beside those of the subjects.
         InputError: a folder of photos cannot be read, or holds none.
     """
     section = config.previews
