@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader, SharedHeader
-from blissmask.cachefile.layout import CLASS, latent_name, text_name
+from blissmask.cachefile.layout import CLASS, EMPTY, TextKind, latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
 from blissmask.config.model import Config
 from blissmask.errors import BlissmaskError
@@ -90,6 +90,18 @@ def write_entry(
             metadata={"architecture": arch, "caption1": class_caption},
         )
     return path
+
+
+def write_other_texts(folder: Path, stem: str, *, caption: str, seed: int = 0) -> None:
+    """Write the text of no caption, and where a caption has the tags "red, blue" its other order, with the class word too."""
+    ours = {"architecture": CACHE_SUFFIX, "caption1": caption.replace("red, blue", "blue, red")}
+    texts = {EMPTY: {**ours, "caption1": ""}}
+    if ours["caption1"] != caption:
+        texts[TextKind(1)] = {**ours, "blissmask.order_of": caption, "blissmask.keep_tokens": "1"}
+        texts[TextKind(1, is_class=True)] = {**ours, "caption1": ours["caption1"].replace("ohwx", "woman")}
+    for number, (kind, metadata) in enumerate(texts.items()):
+        rows = {"t5": seeded(3, TEXT_WIDTH, seed=3000 + 10 * seed + number).bfloat16()}
+        write_text(folder / text_name(stem, CACHE_SUFFIX, kind), rows, variable_length={"t5"}, metadata=metadata)
 
 
 def header_of(latents_Cfhw: Tensor, *, stem: str = "a", **metadata: str) -> CacheHeader:

@@ -3,13 +3,14 @@
 import json
 
 import pytest
+import torch
 
 from blissmask.errors import InputError, StoppedError, UsageError, exit_code_of
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states, load_state
-from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
+from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set, write_other_texts
 
 
 @pytest.fixture
@@ -65,16 +66,21 @@ def test_a_stop_signal_finishes_the_step_and_saves(cache, tmp_path):
             "prior_mask": "continuous",
             "prior_warmup_steps": 6,
             "datasets": ["cache", "others"],
+            "shuffle_caption": True,
+            "caption_dropout_rate": 0.3,
         },
     ],
 )
 def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path, extra):
     options = {"use_mask_loss": True, "mask_gamma": 0.7, "max_train_steps": 8, **extra}
     if "datasets" in extra:
+        orders = {name: options.pop(name) for name in ("shuffle_caption", "caption_dropout_rate")}
+        words = {"trigger": "ohwx", "class_word": "woman", "keep_tokens": 1, "caption_orders": 2, "zoom": ["face"]}
+        with_orders(cache)
         # Other people are only held to the base model.
         write_entry(tmp_path / "others", "other", seed=10)
         held = {"cache_directory": tmp_path / "others", "prior": True, "num_repeats": 2}
-        options["datasets"] = [{"cache_directory": cache, "trigger": "ohwx", "class_word": "woman"}, held]
+        options["datasets"] = [{"cache_directory": cache, **words, **orders}, held]
     run(train_config(cache, tmp_path / "whole", **options))
     with pytest.raises(StoppedError):
         run(train_config(cache, tmp_path / "parts", **options), stop_after=4)
@@ -87,7 +93,26 @@ def test_four_steps_a_stop_and_four_more_give_the_bytes_of_eight(cache, tmp_path
     parts, whole = (load_state(find_states(tmp_path / folder, "kyla").newest) for folder in ("parts", "whole"))
     assert parts.numbers["items"] == whole.numbers["items"]
     draws = [count for count, _ in whole.numbers["items"].values()]
-    assert sum(draws) >= 8 * 0.5
+    assert sum(draws) >= 4
+
+
+def with_orders(cache):
+    """Give the items captions with another order and without, and one of them a zoom."""
+    write_other_texts(cache, "kyla000", caption="kyla000")
+    zoom = {"blissmask.zoom": "face"}
+    for number, (stem, front, metadata) in enumerate(
+        [
+            ("kyla001", "", {}),
+            ("kyla002", "", {}),
+            ("kyla003", "", {}),
+            ("kyla001-face", "close-up of the face, ", zoom),
+        ],
+        1,
+    ):
+        said = f"{front}ohwx {number % 4}, red, blue"
+        weights, class_caption = torch.full((1, 1, 4, 4), number / 4), said.replace("ohwx", "woman")
+        write_entry(cache, stem, weights=weights, seed=number, caption=said, class_caption=class_caption, **metadata)
+        write_other_texts(cache, stem, caption=said, seed=number)
 
 
 def parsed(path):
