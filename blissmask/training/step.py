@@ -1,6 +1,7 @@
 """One optimiser step: the same for every model family, mask and mean.
 
-B items, C channels, F latent frames, H and W latent rows and columns, R regions in the order of ``masks.tiers.TIERS``.
+B items, C channels, F latent frames, H and W latent rows and columns, R regions in the order of ``masks.tiers.TIERS``,
+S subjects in the order of the rule.
 
 A step has four parts:
 
@@ -60,6 +61,7 @@ class StepRule:
         strata: see ``timesteps.draw_levels``.
         max_grad_norm: 0 for no clipping.
         max_weight_norm: see ``lora.layers.limit_norms``; 0 for no limit.
+        subjects: several, whose regions are told apart in the logs.
     """
 
     seed: int
@@ -74,6 +76,7 @@ class StepRule:
     strata: int = 0
     max_grad_norm: float = 1.0
     max_weight_norm: float = 0.0
+    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +124,31 @@ class _Sums:
     prior: Tensor
     trigger_free: Tensor
     region_errors_R: Tensor
+    subject_errors_SR: Tensor
 
     @classmethod
-    def zeros(cls, device: torch.device) -> _Sums:
+    def zeros(cls, device: torch.device, subjects: int) -> _Sums:
         return cls(
             loss=torch.zeros((), device=device),
             prior=torch.zeros((), device=device),
             trigger_free=torch.zeros((), device=device),
             region_errors_R=torch.zeros(len(TIERS), device=device),
+            subject_errors_SR=torch.zeros(subjects, len(TIERS), device=device),
         )
 
     def over(self, processes: Processes) -> _Sums:
         """Return the sums over all processes; they travel as one tensor."""
         losses = torch.stack([self.loss, self.prior, self.trigger_free])
-        summed = processes.sum(torch.cat([losses, self.region_errors_R]))
-        return _Sums(loss=summed[0], prior=summed[1], trigger_free=summed[2], region_errors_R=summed[3:])
+        errors = torch.cat([self.region_errors_R, self.subject_errors_SR.flatten()])
+        summed = processes.sum(torch.cat([losses, errors]))
+        of_all, of_subjects = summed[3 : 3 + len(TIERS)], summed[3 + len(TIERS) :]
+        return _Sums(
+            loss=summed[0],
+            prior=summed[1],
+            trigger_free=summed[2],
+            region_errors_R=of_all,
+            subject_errors_SR=of_subjects.reshape(self.subject_errors_SR.shape),
+        )
 
 
 def run_step(
@@ -165,7 +178,7 @@ def run_step(
         The step's numbers, over all processes. Tensors among them are on the device still; reading one waits for it.
     """
     prepared = _prepare(learner, window, rule, step, processes)
-    sums = _Sums.zeros(device)
+    sums = _Sums.zeros(device, len(rule.subjects))
     seen: list[tuple[MicroBatch, Tensor]] = []
     # No forward pass is spent on micro-batches without anything to learn from. With a sharded model a process makes the
     # pass all the same where another process needs one, since each holds a part of the weights.
@@ -199,7 +212,7 @@ def run_step(
     if losses is not None and not is_unmasked(rule, step):
         for batch, sums_B in seen:
             losses.add(batch.positions, batch.masses_B, sums_B)
-    metrics = _metrics(learner, _totals(prepared, processes), sums.over(processes), rule)
+    metrics = _metrics(learner, _totals(prepared, rule, processes), sums.over(processes), rule)
     return {**metrics, "lr": learning_rate, "grad_norm": norm, **weight_norms}
 
 
@@ -319,7 +332,10 @@ def _backward(
         class_loss.backward()  # type: ignore[no-untyped-call]
     # A pass that only another process needed shows nothing: see _shown_masses.
     if batch.regions_B4FHW is not None and not part.is_empty:
-        sums.region_errors_R += region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
+        errors_R = region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
+        sums.region_errors_R += errors_R
+        if batch.subject in rule.subjects:
+            sums.subject_errors_SR[rule.subjects.index(batch.subject)] += errors_R
     return sums_B.detach()
 
 
@@ -350,12 +366,12 @@ def noise_batch(batch: MicroBatch, levels_B: Tensor, *, seed: int, device: torch
     return noise_BCFHW - latents_BCFHW, inputs
 
 
-def _totals(prepared: Sequence[_PreparedBatch], processes: Processes) -> dict[str, float]:
+def _totals(prepared: Sequence[_PreparedBatch], rule: StepRule, processes: Processes) -> dict[str, float]:
     """Return what the step's items add up to over all processes; these facts are known without the device.
 
     Keys: ``items``; ``cells``, the predicted numbers of all items; ``level``, the sum of the noise levels; ``mass``;
     ``empty`` items; ``masked`` and ``learned`` micro-batches; ``prior`` and ``class`` items that are held to the base
-    model; and ``region/NAME``, the mass of each region that was shown.
+    model; ``region/NAME``, the mass of each region that was shown; and ``region/SUBJECT/NAME``, that of each subject's.
     """
     totals = dict.fromkeys(("items", "cells", "level", "mass", "empty", "masked", "learned", "prior", "class"), 0.0)
     for part in prepared:
@@ -369,8 +385,11 @@ def _totals(prepared: Sequence[_PreparedBatch], processes: Processes) -> dict[st
         totals["learned"] += bool(part.coefficients_B.any())
         totals["prior"] += int((part.prior_coefficients_B > 0).sum())
         totals["class"] += int((part.class_coefficients_B > 0).sum())
-    for tier, mass in zip(TIERS, _shown_masses(prepared).tolist(), strict=True):
-        totals[f"region/{tier.value}"] = mass
+    totals |= _named("region", _shown_masses(prepared))
+    for subject in rule.subjects:
+        totals |= _named(
+            f"region/{subject}", _shown_masses([part for part in prepared if part.batch.subject == subject])
+        )
     summed = processes.sum(torch.tensor(list(totals.values()), dtype=torch.float64)).tolist()
     return dict(zip(totals, summed, strict=True))
 
@@ -393,11 +412,30 @@ def _metrics(learner: Learner, totals: Mapping[str, float], sums: _Sums, rule: S
     if rule.trigger_free is not None:
         metrics["trigger_free/loss"] = sums.trigger_free
         metrics["trigger_free/items"] = totals["class"]
-    for tier, errors in zip(TIERS, sums.region_errors_R, strict=True):
-        mass = totals[f"region/{tier.value}"]
-        if mass > 0:
-            metrics[f"loss/{tier.value}"] = errors / mass
+    metrics |= _region_losses("", sums.region_errors_R, totals)
+    for subject, errors_R in zip(rule.subjects, sums.subject_errors_SR, strict=True):
+        metrics |= _region_losses(f"{subject}/", errors_R, totals)
     return metrics
+
+
+def _region_losses(whose: str, errors_R: Tensor, totals: Mapping[str, float]) -> dict[str, Tensor | float]:
+    """Return the plain mean error of each region that was shown.
+
+    Args:
+        whose: a subject and a slash; empty for all of them.
+        errors_R: summed.
+        totals: hold the masses.
+    """
+    masses = [totals[f"region/{whose}{tier.value}"] for tier in TIERS]
+    return {
+        f"loss/{whose}{tier.value}": errors / mass
+        for tier, errors, mass in zip(TIERS, errors_R, masses, strict=True)
+        if mass > 0
+    }
+
+
+def _named(prefix: str, masses_R: Tensor) -> dict[str, float]:
+    return {f"{prefix}/{tier.value}": mass for tier, mass in zip(TIERS, masses_R.tolist(), strict=True)}
 
 
 def _shown_masses(prepared: Sequence[_PreparedBatch]) -> Tensor:

@@ -127,6 +127,7 @@ def step_rule(config: Config, *, has_prior_sets: bool = False) -> StepRule:
         strata=config.timesteps.num_timestep_buckets or 0,
         max_grad_norm=config.optimizer.max_grad_norm,
         max_weight_norm=config.lora.scale_weight_norms or 0.0,
+        subjects=tuple(subject.name for subject in config.subjects),
     )
 
 

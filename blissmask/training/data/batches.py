@@ -112,6 +112,7 @@ class MicroBatch:
         number: of the micro-batch, from the start of the run.
         names: stems of its items.
         positions: of its items in the data set; empty where nobody asks.
+        subject: of its items, as in :class:`blissmask.training.data.items.TrainingItem`; a bucket is of one data set.
         latents_BCFHW: float32.
         weights_B1FHW: loss weights of cells, or of the ``subcells`` x ``subcells`` parts of each cell; None when no
             item has a mask. Outside and regions lie on the same grid.
@@ -145,6 +146,7 @@ class MicroBatch:
     has_class_text: tuple[bool, ...] = ()
     prior_only: bool = False
     positions: tuple[int, ...] = ()
+    subject: str = ""
 
     @property
     def class_masses(self) -> Tensor:
@@ -257,6 +259,7 @@ def collate(
         has_class_text=tuple(item.class_text is not None for item in items),
         prior_only=items[0].prior_only,
         positions=tuple(positions),
+        subject=items[0].subject,
     )
 
 

@@ -40,6 +40,7 @@ class TrainingItem:
             no such caption, or it is not asked for.
         others: what it may be shown with instead of its caption; None where it is always shown with that.
         mass: channels times summed loss weights.
+        subject: of several, the one whose mask it has; empty where there is one.
         shown_frames: how many latent frames at the beginning the denoiser is shown and does not predict. Weights,
             outside and regions have no values for them; their f counts the other frames.
     """
@@ -55,6 +56,7 @@ class TrainingItem:
     class_text: Mapping[str, Tensor] | None = None
     prior_only: bool = False
     others: OtherTexts | None = None
+    subject: str = ""
 
     def as_shown(self, *, seed: int, micro_batch: int, place: int) -> TrainingItem:
         """Return the item with the text that is drawn for it; see :meth:`OtherTexts.drawn`."""
@@ -124,6 +126,7 @@ def make_item(
     class_text: Mapping[str, Tensor] | None = None,
     prior_only: bool = False,
     others: OtherTexts | None = None,
+    subject: str = "",
 ) -> TrainingItem:
     """Check an entry and shape its weights.
 
@@ -134,7 +137,7 @@ def make_item(
         prior: says which cells are outside; None without the prior term.
         latent: the family's, which brings cached latents to the spread of noise; None trains on them as they are.
         shown_frames: the family's; an item with no more frames than that predicts all of them.
-        class_text, prior_only, others: as in :class:`TrainingItem`.
+        class_text, prior_only, others, subject: as in :class:`TrainingItem`.
 
     Raises:
         CacheError: latents, weights or conditioning hold NaN or infinity.
@@ -175,6 +178,7 @@ def make_item(
         shown_frames=shown,
         class_text=class_text,
         others=others,
+        subject=subject,
     )
 
 

@@ -1,8 +1,11 @@
 """One optimiser step, on a model small enough to check by hand."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from blissmask.processes import Processes
 from blissmask.training import step as step_module
 from blissmask.training.data.batches import collate
 from blissmask.training.step import is_unmasked, run_step
@@ -48,6 +51,36 @@ def test_the_logged_gradient_norm_is_the_one_before_clipping(noise_by_item):
     free, _ = update_of([collate(ITEMS, 0)], rule())
     _, numbers = update_of([collate(ITEMS, 0)], rule(max_grad_norm=1e-3))
     assert float(numbers["grad_norm"]) == pytest.approx(float(free.norm()), rel=1e-5)
+
+
+def test_the_regions_of_each_subject_have_losses_of_their_own(noise_by_item):
+    """Those of one who is not shown have none, and those of both together are the mean by their masses."""
+    face, half = torch.zeros(2, 4, 1, 2, 3)
+    face[0], half[0, :, 0] = 1.0, 1.0
+    items = [
+        dataclasses.replace(make_item(number), regions_4fhw=regions, subject=name)
+        for number, (regions, name) in enumerate([(face, "kyla"), (half, "tom"), (face, "")])
+    ]
+    batches = [collate([item], number) for number, item in enumerate(items)]
+    told = rule(subjects=("kyla", "tom", "absent"))
+    _, numbers = update_of(batches, told)
+    losses = {name: float(value) for name, value in numbers.items() if name.startswith("loss/")}
+    assert losses.keys() == {"loss/face", "loss/kyla/face", "loss/tom/face"}
+    for name, item in zip(("kyla", "tom"), items, strict=False):
+        _, alone = update_of([collate([item], 0)], rule())
+        assert losses[f"loss/{name}/face"] == pytest.approx(float(alone["loss/face"]), rel=1e-6)
+    _, third = update_of([collate([items[2]], 0)], rule())
+    parts = 2 * losses["loss/kyla/face"] + losses["loss/tom/face"] + 2 * float(third["loss/face"])
+    assert losses["loss/face"] == pytest.approx(parts / 5, rel=1e-6)
+
+    class Twins(Processes):
+        """Two processes that show the same."""
+
+        def sum(self, tensor):
+            return 2 * tensor
+
+    numbers = run_step(make_learner(), batches, told, step=0, device=CPU, processes=Twins())
+    assert {name: float(numbers[name]) for name in losses} == pytest.approx(losses, rel=1e-6)
 
 
 def test_an_empty_step_moves_nothing_and_spends_no_forward_pass():

@@ -103,6 +103,7 @@ def open_store(plan: TrainPlan) -> ItemStore:
             class_text=load_class_text(header, WRITTEN, words),
             others=load_other_texts(header, section, words),
             shown_frames=plan.family.task.shown_frames,
+            subject=section.subject or "",
         )
 
     return ItemStore(read, budget=memory_budget(plan.resting_bytes))

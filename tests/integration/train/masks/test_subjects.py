@@ -1,7 +1,8 @@
-"""Several subjects in one LoRA: the banner and the page say what each of them has of the weight."""
+"""Several subjects in one LoRA: banner, log and page say what each of them has of the weight, and its loss."""
 
 from blissmask.config.model import Config
 from blissmask.events import Announced
+from blissmask.training.record.metrics import read_log
 from tests.builders.training import run, train_config, write_masked_set
 
 
@@ -20,3 +21,9 @@ def test_the_banner_and_the_page_show_the_share_of_each_subject(tmp_path):
     page = (tmp_path / "out" / "kyla.html").read_text()
     assert "<td>kyla</td><td class=figure>1</td><td class=figure>60.0%</td>" in page
     assert "<td>jane</td><td class=figure>2</td><td class=figure>40.0%</td>" in page
+    # One step shows an item of one of them.
+    [line] = read_log(tmp_path / "out" / "kyla-log.jsonl")
+    [subject] = {name.split("/")[1] for name in line if name.count("/") == 2}
+    assert line[f"loss/{subject}/face"] == line["loss/face"]
+    shown = page.partition("Loss of each subject")[2].partition("</section>")[0]
+    assert f"<td>{subject}</td><td>{line['loss/face']:.4f} to {line['loss/face']:.4f}</td>" in shown

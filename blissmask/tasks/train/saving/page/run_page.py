@@ -7,6 +7,7 @@ measured when its items were read. It needs no other file: it may be moved alone
 from __future__ import annotations
 
 import html
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +96,7 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     yield from section("Loss", _curve(log))
     yield from section("Checkpoints", table(_checkpoints(plan, log)))
     yield from section("Likeness of each subject", table(_subjects(plan, log)))
+    yield from section("Loss of each subject", _subject_losses(plan, log))
     yield from section("Previews", _previews(plan))
     yield from rankings(names)
     yield from section("Items in training, the highest loss first", _items(items.losses))
@@ -142,6 +144,27 @@ def _subjects(plan: TrainPlan, log: Log) -> Table:
     for (step, path), latest in zip(saved, _latest(log, list(titles), [step for step, _ in saved]), strict=True):
         rows.append((str(step), path.name, *(number(latest.get(name)) for name in titles)))
     return Table("", ("step", "file", *titles.values()), tuple(rows))
+
+
+def _subject_losses(plan: TrainPlan, log: Log) -> Iterator[str]:
+    """Yield the loss of each of several subjects in each region, at first and at last; nothing for one subject."""
+    rows = []
+    for subject in plan.rule.subjects:
+        parts = [_first_and_last(log, f"loss/{subject}/{tier.value}") for tier in TIERS]
+        if any(parts):
+            rows.append((subject, *parts))
+    yield from table(Table("", ("subject", *(tier.value for tier in TIERS)), tuple(rows)))
+    if rows:
+        yield "<p>Means of the first and of the last tenth of the steps that showed the region.</p>"
+
+
+def _first_and_last(log: Log, name: str) -> str:
+    values = [line[name] for line in log if name in line]
+    if not values:
+        return ""
+    count = max(1, len(values) // 10)
+    first, last = (statistics.fmean(part) for part in (values[:count], values[-count:]))
+    return f"{number(first)} to {number(last)}"
 
 
 def _names_in(log: Log) -> list[str]:
