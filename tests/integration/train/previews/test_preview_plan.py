@@ -278,7 +278,8 @@ def test_prompts_of_the_configuration_have_the_trigger_filled_in(cache):
 def test_prompts_name_subjects_and_nobody_else(cache):
     def planned(prompt):
         listed = {"sample_prompts": None, "prompts": [prompt]}
-        config = train_config(cache, cache.parent / "out", sample_every_n_steps=1, trigger="ohwx", **listed)
+        datasets = [{"cache_directory": cache, "trigger": "ohwx"}]
+        config = train_config(cache, cache.parent / "out", sample_every_n_steps=1, datasets=datasets, **listed)
         config.datasets[0].know_subjects({"kyla": "ohwx", "tom may": "sks"})
         return plan_training(config).previews.previews[0].prompt
 
