@@ -1,4 +1,4 @@
-"""What only a GPU can say, in eight minutes: `bash tests/gpu/run.sh [--rehearse] [--only PART ...] [--json FILE]`.
+"""What only a GPU can say, in eight minutes: `bash tests/gpu/run.sh [--rehearse] [--only PART ...] [--musubi FOLDER] [--json FILE]`.
 
 Models have random weights and the sizes of the released ones; nothing is downloaded. Each part has a budget of seconds, and what it spends more is
 skipped and said to be. ``--rehearse`` does the same on the CPU with miniatures: it shows that every measurement runs, and measures nothing.
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.report import machine
-from tests.gpu import parts, steps
+from tests.gpu import musubi, parts, steps
 from tests.gpu.figures import Figure, Place, table
 
 
@@ -33,9 +33,10 @@ class Part:
 
 
 PARTS = (
-    Part("tests", 100, parts.tests_on_the_card),
-    Part("small", 150, steps.small_model),
-    Part("large", 130, steps.large_model),
+    Part("tests", 90, parts.tests_on_the_card),
+    Part("small", 140, steps.small_model),
+    Part("musubi", 30, musubi.step_beside),
+    Part("large", 120, steps.large_model),
     Part("encode", 25, parts.encoding),
     Part("masks", 40, parts.masks),
     Part("processes", 15, parts.one_process),
@@ -68,11 +69,18 @@ def main() -> int:
     parser.add_argument(
         "--json", type=Path, default=Path("gpu-results.json"), metavar="FILE", help="default: gpu-results.json"
     )
+    parser.add_argument(
+        "--musubi",
+        type=Path,
+        metavar="FOLDER",
+        help="a copy of musubi-tuner's source, whose step is measured beside ours",
+    )
     options = parser.parse_args()
     if not options.rehearse and not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU; try it with --rehearse")
     with tempfile.TemporaryDirectory() as scratch:
-        place = Place(Path(scratch), torch.device("cpu" if options.rehearse else "cuda"), deadline=float("inf"))
+        device = torch.device("cpu" if options.rehearse else "cuda")
+        place = Place(Path(scratch), device, deadline=float("inf"), musubi=options.musubi)
         figures = measure(options.only, place, options.json)
     print(f"{machine()}{'; a rehearsal: no figure means anything' if options.rehearse else ''}\n\n{table(figures)}")
     return int(any(figure.failed for figure in figures))

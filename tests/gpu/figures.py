@@ -35,11 +35,13 @@ class Place:
         folder: for what it writes.
         device: the GPU; the CPU in a rehearsal, where everything is in miniature.
         deadline: by ``time.perf_counter``; nothing is begun after it.
+        musubi: a copy of musubi-tuner's source; None where there is none.
     """
 
     folder: Path
     device: torch.device
     deadline: float
+    musubi: Path | None = None
 
     @property
     def rehearses(self) -> bool:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can say, in eight minutes: tests, step times, memory. `--rehearse` does all of it on the CPU, in miniature.
-# Prints one table and writes it as JSON. Needs the environment that tests/run.sh makes, or any with blissmask in it.
+# `--musubi FOLDER` measures musubi-tuner's step beside ours, from a copy of its source. Prints one table and writes it as JSON. Needs the environment that tests/run.sh makes, or any with blissmask in it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ -f .venv/bin/activate ]; then

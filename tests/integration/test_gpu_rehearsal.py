@@ -3,13 +3,15 @@
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tests.gpu import __main__ as gpu
-from tests.gpu import figures, parts, steps
+from tests.gpu import figures, musubi, parts, steps
 
-MEASURED = [part.name for part in gpu.PARTS if part.name != "tests"]
+# The step of musubi-tuner needs its source, which is not here.
+MEASURED = [part.name for part in gpu.PARTS if part.name not in ("tests", "musubi")]
 
 
 def run(monkeypatch, *arguments):
@@ -49,6 +51,32 @@ def test_what_breaks_is_told_and_the_rest_is_measured(tmp_path, monkeypatch):
     first, second, *_ = json.loads((tmp_path / "gpu.json").read_text())["figures"]
     assert (first["failed"], first["result"]) == (True, "ValueError: broken")
     assert not second["failed"]
+
+
+def test_a_forecast_that_is_far_off_fails_on_a_card(tmp_path, monkeypatch):
+    place = figures.Place(tmp_path, gpu.torch.device("cpu"), deadline=float("inf"))
+    monkeypatch.setattr(
+        steps, "_train", lambda where, what, model, cache, options, clock: clock.times.extend((0, 1, 2))
+    )
+    monkeypatch.setattr(figures.Place, "rehearses", False)
+    monkeypatch.setattr(steps, "forecast", lambda *given: SimpleNamespace(total=5000, libraries=1000))
+    for peak, failed in ((3700, False), (3600, True), (4400, False), (4500, True)):
+        monkeypatch.setattr(steps, "peak", lambda device, peak=peak: peak)
+        figure = steps._step(place, "photo", steps.MINIATURE, tmp_path, steps.SMALLEST_PHOTO, {})
+        assert (figure.failed, "MISSED" in figure.result) == (failed, failed)
+
+
+def test_time_in_which_nothing_runs_is_waiting(tmp_path):
+    clock = steps._BusyClock(gpu.torch.device("cpu"))
+    kernel = [(0.0, 10.0), (5.0, 12.0), (20.0, 30.0), (21.0, 22.0)]
+    events = [SimpleNamespace(device_type=clock.watched, time_range=SimpleNamespace(start=a, end=b)) for a, b in kernel]
+    clock._profile = SimpleNamespace(events=lambda: events)
+    assert clock.busy_seconds() == pytest.approx(22e-6)
+
+
+def test_without_its_source_the_step_of_musubi_tuner_is_skipped(tmp_path):
+    place = figures.Place(tmp_path, gpu.torch.device("cpu"), deadline=float("inf"))
+    assert [figure.result for figure in musubi.step_beside(place)] == ["skipped: no source was named with --musubi"]
 
 
 def test_nothing_is_begun_when_the_time_of_a_part_is_spent(tmp_path, monkeypatch):
