@@ -60,8 +60,11 @@ class MemorySection(Section):
         lasting=False,
         hidden=True,
     )
-    compile: Switch = option(
-        False, "Compile the repeated blocks: a slow first step, faster ones after it", panel=_PANEL
+    compile: Switch | None = option(
+        None,
+        "Compile the repeated blocks: a slow first step, faster ones after it",
+        panel=_PANEL,
+        default_text="on a GPU, when the run is long enough to pay",
     )
     compile_backend: Text = option("inductor", "Compiler behind `compile`, as `torch.compile` names it", panel=_PANEL)
     dit_dtype: Annotated[Literal["float32", "bfloat16"], BeforeValidator(full_dtype)] | None = option(

@@ -38,6 +38,8 @@ def step_beside(where: Place) -> Iterator[Figure]:
         try:
             with _importable(where.musubi):
                 yield _figure(what, model, latents, where.device, checkpoints=checkpoints)
+        except ModuleNotFoundError as error:
+            yield skipped(what, f"no `{error.name}`; its source must be there, and what that needs")
         except Exception as error:  # noqa: BLE001 - its source may be another version: told, and the rest is measured
             yield Figure(what, f"{type(error).__name__}: {error}", {}, failed=True)
 

@@ -33,18 +33,20 @@ from blissmask.tasks.train.data.training_data import (
     put_in_order,
     read_sets,
 )
-from blissmask.tasks.train.memory.fit_memory import fit_memory
+from blissmask.tasks.train.memory.compile_rule import CompileRule, compile_rule
+from blissmask.tasks.train.memory.fit_memory import MemoryPlan, fit_memory
 from blissmask.tasks.train.memory.forecast import forecast, is_cached
 from blissmask.tasks.train.previews.likeness_plan import LikenessPlan, plan_likeness
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
-from blissmask.tasks.train.rules import base_loras, caption_rule, prior_rule, step_rule, weight_rule
+from blissmask.tasks.train.rules import base_loras, caption_rule, memory_options, prior_rule, step_rule, weight_rule
 from blissmask.tasks.train.saving.disk_room import room_warnings
 from blissmask.tasks.train.settings import remembered_settings
 from blissmask.tasks.train.steps import StepPlan, plan_steps, step_cost
 from blissmask.training.data.empty_masks import leave_out_empty
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import commonest_tiers
+from blissmask.training.device import find_device
 from blissmask.training.record.saving import Outputs, output_names
 from blissmask.training.record.training_state import SavedState
 from blissmask.training.step import StepRule
@@ -73,6 +75,7 @@ class TrainPlan(Plan):
         unmeasured: why they are not, where photos of [instance] or [[subjects]] are missing; among the warnings, too.
         processes: that train together. Only the first one writes, warns and locks the output folder.
         resting_bytes: CPU memory that the denoisers will take, as far as it is known; cached items leave it free.
+        compiling: whether blocks are compiled, and why; it is in the configuration, too.
         room_known: whether the plan knew how much room the files need; else the run looks when the model is loaded.
     """
 
@@ -91,6 +94,7 @@ class TrainPlan(Plan):
     unmeasured: Sequence[Problem]
     processes: Processes
     resting_bytes: int
+    compiling: CompileRule
     room_known: bool
 
     @property
@@ -181,7 +185,10 @@ def plan_training(config: Config) -> TrainPlan:
         *stale,
         *room_warnings(config, steps, trained_numbers=memory.trained_numbers),
     ]
+    # What is decided by a rule is no setting: a run goes on where another card decides otherwise.
     settings = remembered_settings(config, family, data, steps, processes)
+    compiling = _compiling(config, memory, steps)
+    config = config.model_copy(update={"memory": config.memory.model_copy(update={"compile": compiling.compiles})})
     resume = config.saving.resume and not config.run.force
     start = choose_start(names, settings, total_steps=steps.total, resume=resume)
     check_start(config, steps.fewest, anew=start.state is None)
@@ -218,10 +225,22 @@ def plan_training(config: Config) -> TrainPlan:
         unmeasured=unmeasured,
         processes=processes,
         resting_bytes=memory.resting_bytes,
+        compiling=compiling,
         room_known=memory.trained_numbers > 0,
     )
-    result.tables = [_overview(result, [*base.rows, *memory.rows]), *_mask_table(weights), *memory.tables]
+    overview = _overview(result, [*base.rows, *memory.rows, *compiling.rows()])
+    result.tables = [overview, *_mask_table(weights), *memory.tables]
     return result
+
+
+def _compiling(config: Config, memory: MemoryPlan, steps: StepPlan) -> CompileRule:
+    return compile_rule(
+        memory_options(config.memory),
+        given=config.memory.compile,
+        device=find_device(config.model.device),
+        operations=memory.operations * config.train.gradient_accumulation_steps,
+        steps=steps.total,
+    )
 
 
 def _check_denoisers(config: Config, experts: Sequence[Expert]) -> list[Problem]:

@@ -184,6 +184,8 @@ def _run_loop(
     memory = plan.config.memory
     if memory.memory == "auto":
         context.reporter.emit(Noted(f"memory auto: {memory_options(memory).describe()}"))
+    if plan.compiling.compiles and plan.compiling.reason:
+        context.reporter.emit(Noted(f"compile {plan.compiling.reason}"))
     for line in plan.steps.expert_lines():
         context.reporter.emit(Noted(line))
     context.reporter.emit(PhaseStarted("Training", plan.steps.total, "steps", before=plan.start))

@@ -53,12 +53,16 @@ def check_compiler(backend: str, *, device: torch.device) -> None:
             fix="use one of these",
         )
     # On a CPU inductor generates C++.
-    has_compiler = bool(os.environ.get("CXX")) or any(shutil.which(name) for name in _CPP_COMPILERS)
-    if backend == "inductor" and device.type == "cpu" and not has_compiler:
+    if backend == "inductor" and device.type == "cpu" and not has_cpp_compiler():
         raise MachineError(
             "`compile` with inductor needs a C++ compiler on a CPU, and there is none",
             fix="install one, such as g++, or leave `compile` out",
         )
+
+
+def has_cpp_compiler() -> bool:
+    """Return whether this machine has a compiler of C++, by the name it is called by or by ``CXX``."""
+    return bool(os.environ.get("CXX")) or any(shutil.which(name) for name in _CPP_COMPILERS)
 
 
 def compile_blocks(denoiser: Denoiser, backend: str) -> None:

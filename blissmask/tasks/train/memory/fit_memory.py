@@ -20,6 +20,7 @@ from blissmask.processes import Processes
 from blissmask.tasks.run.plan import Table
 from blissmask.tasks.train.memory.forecast import Micro, card_table, published_size, text_rows
 from blissmask.tasks.train.rules import lora_shape, memory_options
+from blissmask.training.cost import Preservation, operations
 from blissmask.training.data.cached_set import CachedSet
 from blissmask.training.device import denoiser_dtype, find_device, free_memory, is_out_of_memory
 from blissmask.training.experts import wanted_experts
@@ -52,6 +53,8 @@ class MemoryPlan:
         resting_bytes: CPU memory that the denoisers of this process will take; 0 where it is not known.
         trained_numbers: about how many numbers are trained; 0 where it is not known.
         tables: for `--dry-run`, where the sizes are known: what each usual GPU needs.
+        operations: floating-point operations of a step's largest micro-batch, preservation left out; 0 where they are
+            not known.
         by_published_size: whether the model files are not here, and the sizes are those of the released model.
     """
 
@@ -62,6 +65,7 @@ class MemoryPlan:
     resting_bytes: int = 0
     trained_numbers: int = 0
     tables: tuple[Table, ...] = ()
+    operations: float = 0.0
     by_published_size: bool = False
 
 
@@ -109,6 +113,13 @@ def fit_memory(config: Config, family: FamilyForTask, sets: Sequence[CachedSet],
         resting_bytes=resting_bytes(sizes, _sizes_for_previews(config, family, trained), options, load),
         trained_numbers=trained_numbers(sizes, load),
         tables=(card_table(config, sizes, micro, given),) if config.run.dry_run else (),
+        operations=operations(
+            sizes[0],
+            tokens=micro.tokens,
+            items=micro.items,
+            recomputes=options.gradient_checkpointing,
+            held=Preservation(),
+        ),
         by_published_size=published,
     )
 
