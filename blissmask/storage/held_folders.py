@@ -9,33 +9,52 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.errors import MachineError
 from blissmask.storage.content import without_links
 
-_held: dict[Path, int] = {}
-"""Folder -> a descriptor of it: a folder that is open keeps its inode number to itself, on every file system."""
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A folder under watch.
+
+    Attributes:
+        descriptor: a descriptor of it: a folder that is open keeps its inode number to itself, on every file system.
+        names: absolute paths by which it is written to; a link in them may be made to lead elsewhere meanwhile.
+    """
+
+    descriptor: int
+    names: frozenset[Path]
+
+
+_held: dict[Path, _Held] = {}
+"""By the folder's own path, without links."""
 
 
 @contextlib.contextmanager
-def holding(folder: Path) -> Iterator[None]:
+def holding(*names: Path) -> Iterator[None]:
     """Keep a folder under watch.
+
+    Args:
+        names: paths that all lead to it now.
 
     Raises:
         MachineError: at the end, when it is gone or another one has its name: what was written is not there.
         OSError: it cannot be opened.
     """
-    place = without_links(folder)
+    place = without_links(names[0])
     if place in _held:
         yield
         return
-    _held[place] = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    _held[place] = _Held(descriptor, frozenset({place, *map(_absolute, names)}))
     try:
         yield
-        check(place / "any")
+        _refuse_other(_held[place])
     finally:
-        os.close(_held.pop(place))
+        os.close(_held.pop(place).descriptor)
 
 
 def check(path: Path) -> None:
@@ -46,16 +65,17 @@ def check(path: Path) -> None:
     """
     if not _held:
         return
-    parent = without_links(path.parent)
-    for folder in tuple(_held):
-        if folder == parent or folder in parent.parents:
-            _refuse_other(folder)
+    # As it is spelt, too: where the folder was replaced by a link, following that would lead out of it.
+    folders = {folder for parent in (without_links(path.parent), _absolute(path.parent)) for folder in _upwards(parent)}
+    for held in tuple(_held.values()):
+        if not held.names.isdisjoint(folders):
+            _refuse_other(held)
 
 
 def is_there(folder: Path) -> bool:
     """Return whether a held folder is still the one that the run began with."""
     try:
-        _refuse_other(without_links(folder))
+        _refuse_other(_held[_place_of(folder)])
     except MachineError:
         return False
     return True
@@ -67,25 +87,40 @@ def accept_anew(folder: Path) -> None:
     Raises:
         OSError: there is none.
     """
-    place = without_links(folder)
-    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    os.close(_held[place])
-    _held[place] = descriptor
+    place = _place_of(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    os.close(_held[place].descriptor)
+    _held[place] = replace(_held[place], descriptor=descriptor)
 
 
-def _refuse_other(folder: Path) -> None:
-    was = os.fstat(_held[folder])
-    try:
-        now = folder.stat()
-    except OSError as error:
-        raise MachineError(
-            f"the output folder is gone: {error.strerror or error}",
-            where=[folder],
-            fix="bring it back, or the drive it is on, and run the same command again",
-        ) from error
-    if (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
-        raise MachineError(
-            "the output folder was replaced by another one while the command ran",
-            where=[folder],
-            fix="see where it went; the same command again writes what is missing here",
-        )
+def _place_of(folder: Path) -> Path:
+    """Return the path under which a folder is held, whatever its name leads to by now."""
+    name = _absolute(folder)
+    return next((place for place, held in _held.items() if name in held.names), without_links(folder))
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  (`Path.absolute` keeps `..`)
+
+
+def _upwards(folder: Path) -> tuple[Path, ...]:
+    return (folder, *folder.parents)
+
+
+def _refuse_other(held: _Held) -> None:
+    was = os.fstat(held.descriptor)
+    for name in held.names:
+        try:
+            now = name.stat()
+        except OSError as error:
+            raise MachineError(
+                f"the output folder is gone: {error.strerror or error}",
+                where=[name],
+                fix="bring it back, or the drive it is on, and run the same command again",
+            ) from error
+        if (was.st_dev, was.st_ino) != (now.st_dev, now.st_ino):
+            raise MachineError(
+                "the output folder was replaced by another one while the command ran",
+                where=[name],
+                fix="see where it went; the same command again writes what is missing here",
+            )

@@ -39,7 +39,10 @@ class Locks:
     def __init__(self, stack: contextlib.ExitStack, folders: Iterable[Path], command: str) -> None:
         self.warnings: list[Problem] = []
         self._stack, self._command = stack, command
-        places = sorted({without_links(folder) for folder in folders})
+        self._names: dict[Path, list[Path]] = {}
+        for folder in folders:
+            self._names.setdefault(without_links(folder), []).append(folder)
+        places = sorted(self._names)
         self._missing = [place for place in places if not place.exists()]
         for place in places:
             if place not in self._missing:
@@ -69,7 +72,7 @@ class Locks:
     def _take(self, folder: Path) -> None:
         self.warnings += self._stack.enter_context(_locked(folder, self._command))
         try:
-            self._stack.enter_context(held_folders.holding(folder))
+            self._stack.enter_context(held_folders.holding(*self._names[folder]))
         except OSError as error:
             raise _refusal(folder, error) from error
         atomic.sweep(folder)

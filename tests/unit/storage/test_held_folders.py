@@ -55,3 +55,47 @@ def test_other_folders_are_written_to_as_before(tmp_path):
     with held_folders.holding(tmp_path / "out"):
         atomic.write_bytes(tmp_path / "sheets" / "sheet.png", b"a")
     assert (tmp_path / "sheets" / "sheet.png").exists()
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_written_through(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    other.mkdir()
+    with held_folders.holding(out):
+        out.rename(tmp_path / "moved")
+        out.symlink_to(other)
+        with pytest.raises(MachineError, match="replaced by another one"):
+            atomic.write_bytes(out / "clip" / "0.png", b"a")
+        out.unlink()
+        (tmp_path / "moved").rename(out)
+    assert list(other.iterdir()) == []
+
+
+def test_a_link_that_leads_to_the_folder_and_is_turned_elsewhere_is_told(tmp_path):
+    out, real, other = (tmp_path / name for name in ("out", "real", "other"))
+    real.mkdir()
+    other.mkdir()
+    out.symlink_to(real)
+    with writing_to([out], command="blissmask masks"):
+        atomic.write_bytes(out / "a.png", b"a")
+        out.unlink()
+        out.symlink_to(other)
+        with pytest.raises(MachineError, match="replaced by another one"):
+            atomic.write_bytes(out / "b.png", b"b")
+        out.unlink()
+        out.symlink_to(real)
+    assert list(other.iterdir()) == []
+    assert (real / "a.png").exists()
+
+
+def test_a_folder_that_moved_to_another_drive_and_left_a_link_is_accepted_where_that_is_wanted(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    with held_folders.holding(out):
+        out.rename(tmp_path / "moved")
+        other.mkdir()
+        out.symlink_to(other)
+        assert not held_folders.is_there(out)
+        held_folders.accept_anew(out)
+        atomic.write_bytes(out / "a.png", b"a")
+    assert (other / "a.png").exists()
