@@ -30,7 +30,7 @@ from blissmask.vision.scene import NETWORKS, Scene, scene_of
 from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
 from blissmask.vision.session import weights_identity
 
-METHOD = 2
+METHOD = 3
 """Raised whenever the same photo would get other labels; part of the identity."""
 
 EDGE_RADIUS = 0.8 / 256

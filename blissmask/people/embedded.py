@@ -27,7 +27,7 @@ from blissmask.vision.scene import NETWORKS, Figure, scene_of
 from blissmask.vision.selfie_multiclass import BACKGROUND, FACE_SKIN, HAIR
 from blissmask.vision.session import weights_identity
 
-METHOD = 2
+METHOD = 3
 """Raised whenever the same photo would get other people; part of the identity."""
 
 # The votes below were chosen by eye on the design photos, see `blissmask/vision/__init__.py`: a dozen other weightings

@@ -8,7 +8,7 @@ from blissmask.vision import scene
 from blissmask.vision.bodies import find_bodies
 from blissmask.vision.bodies.faceless import flesh_share
 from blissmask.vision.bodies.pose import Pose
-from blissmask.vision.class_map import ClassMap, person_box
+from blissmask.vision.class_map import ClassMap, map_classes, person_box
 from blissmask.vision.evidence import join_bodies
 from blissmask.vision.faces import find_faces
 from blissmask.vision.faces.face_mesh import CHIN, FOREHEAD, LEFT_CHEEK, NOSE, OVAL, RIGHT_CHEEK, FaceMesh
@@ -139,6 +139,15 @@ def test_flesh_share_tells_a_cup_from_a_body():
     assert flesh_share(body) == pytest.approx(0.7 / 0.9)
 
 
+def test_where_nobody_was_found_what_is_small_beside_the_largest_island_is_a_thing():
+    largest, second, lamp = (10, 10, 50, 90), (60, 10, 80, 60), (85, 70, 95, 80)
+    joined = join_bodies(_class_map(clothes=largest, body=second, others=lamp), Scene((), {}))
+    assert _person(joined)[50, 30] == _person(joined)[30, 70] == 1
+    beside = join_bodies(_class_map(clothes=largest, body=lamp), Scene((), {}))
+    assert _person(beside)[50, 30] == 1
+    assert not _person(beside)[70:80, 85:95].any()
+
+
 def test_each_contested_pixel_goes_to_the_stronger_claim():
     weak = _pose((30, 10, 90, 90))
     weak.mask_logits[weak.mask_logits > 0] = 2
@@ -206,3 +215,19 @@ def test_a_face_without_a_fitted_body_keeps_its_trunk():
     )
     assert person[60, 50] > 0.5
     assert person[60, 5] == 0
+
+
+def test_black_places_are_no_face_unless_a_verified_face_is_there():
+    half_black = np.full((SIZE, SIZE, 3), 200, np.uint8)
+    half_black[:, SIZE // 2 :] = 0
+    photo = Photo(half_black)
+    all_face = np.zeros((256, 256, 6), np.float32)
+    all_face[..., FACE_SKIN] = 1
+    # So large that its head is no crop of its own.
+    in_shade = _face(75, 50, radius=20.0, turn=0.4)
+    mapped = map_classes(photo, Scene((Figure(in_shade, None),), {photo.box: all_face})).probabilities_hwC
+    best = mapped.argmax(axis=-1)
+    assert (best[:, :48] == FACE_SKIN).all()
+    assert best[50, 75] == FACE_SKIN
+    assert (best[:20, 52:] == BACKGROUND).all()
+    assert np.allclose(mapped.sum(axis=-1), 1)
