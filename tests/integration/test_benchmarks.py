@@ -13,12 +13,23 @@ from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks.__main__ import NAMES
 from tests.benchmarks.coco_labels import convert
 from tests.benchmarks.masks import labelled_photos
+from tests.benchmarks.masks_left_out import THRESHOLDS, ious, leave_one_out
 from tests.benchmarks.report import HEADINGS, Row, Size, table
 from tests.builders.pictures import save
 
 ROOT = Path(__file__).parents[2]
 # What takes photos of one's own, which the repository has none of (likeness, masks); its counting, and the module of the command itself.
-NOT_IN_THE_TABLE = {"coco_labels", "likeness", "memory", "masks", "masks_scores", "things", "report", "__main__"}
+NOT_IN_THE_TABLE = {
+    "coco_labels",
+    "likeness",
+    "memory",
+    "masks",
+    "masks_left_out",
+    "masks_scores",
+    "things",
+    "report",
+    "__main__",
+}
 
 
 @pytest.mark.slow
@@ -86,3 +97,21 @@ def test_coco_annotations_become_labelled_photos(tmp_path: Path):
     # The second person covers five by five pixels of the first.
     assert [np.count_nonzero(photo.people_HW == number) for number in (0, 1, 2)] == [1200 - 175 - 250, 175, 250]
     assert ((photo.tiers_HW == 1) == (photo.people_HW > 0)).all()
+
+
+def test_a_photo_is_scored_with_the_threshold_that_the_others_choose():
+    ious_VN = np.array([[0.8, 0.8, 0.8], [0.9, 0.9, 0.2], [0.7, 0.7, 0.7]])
+    found = leave_one_out(ious_VN, (5.0, 6.0, 7.0))
+    # The first two together with the third prefer 5, without it 6.
+    assert found.chosen == (5.0, 5.0, 6.0)
+    assert found.left_out == pytest.approx((0.8 + 0.8 + 0.2) / 3)
+    assert (found.shipped, found.best) == (pytest.approx(0.8), 5.0)
+
+
+def test_a_threshold_is_tried_with_the_value_that_ships_first_and_has_it_again_afterwards():
+    threshold = THRESHOLDS[0]
+    shipped = threshold.shipped
+    tried = ious([lambda: threshold.shipped, lambda: 2 * threshold.shipped], threshold)
+    assert tried[:, 0].tolist() == [shipped, *threshold.others]
+    assert (tried[:, 1] == 2 * tried[:, 0]).all()
+    assert threshold.shipped == shipped
