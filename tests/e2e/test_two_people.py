@@ -123,6 +123,15 @@ def test_the_page_has_the_loss_of_each_item_as_it_was_drawn(run):
     assert all(re.fullmatch(r"(kyla|tom)/(kyla|tom|both)(-face)?", name) for name, _, _ in drawn)
 
 
+def test_the_page_shows_what_was_asked_for(run):
+    """The photo of both, large enough for a zoom of each, stands in both data sets; the averages and what is held."""
+    zooms = re.findall(r"<td>photos</td><td class=figure>\d+</td><td class=figure>(\d+)</td><td>(\w+)</td>", run.page)
+    assert [trigger for count, trigger in zooms if int(count)] == ["ohwx", "sks"]
+    assert re.search("Running average of the weights: <code>[^<]+-ema.safetensors</code>", run.page)
+    for held in ("outside the mask", "with the class word"):
+        assert held in run.page
+
+
 def test_zooms_are_items_of_the_one_who_is_in_them(run):
     folders = [section.cache_directory for section in load_config(run.folder / "blissmask.toml", {}).datasets]
     for folder in folders:

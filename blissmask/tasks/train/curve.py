@@ -24,6 +24,7 @@ _MANY_STEPS = 400
 _EACH_STEP: Colour = (190, 208, 222)
 _SMOOTHED: Colour = (0, 92, 150)
 _PRIOR: Colour = (0, 158, 115)
+_CLASS_WORD: Colour = (120, 94, 180)
 _HELD_OUT: Colour = (204, 60, 120)
 _RATE: Colour = (90, 90, 90)
 _SUBJECTS: Sequence[Colour] = ((0, 92, 150), (204, 121, 30), (0, 158, 115), (120, 94, 180))
@@ -87,11 +88,10 @@ def _panels(lines: Sequence[Mapping[str, float]]) -> list[Panel]:
     length = smoothing_length(lines)
     loss = _points(lines, "loss")
     panels = [Panel("Loss", tuple(_loss_lines(lines, loss, length)), height=300)]
-    prior = _points(lines, "prior/loss")
-    if len(prior[0]):
+    held = _held_lines(lines, length)
+    if held:
         # On an axis of its own: it is so small beside the loss that both would be straight lines on one.
-        line = Line("", _PRIOR, smoothed(prior, length))
-        panels.append(Panel("Prior preservation: distance from the base model, smoothed", (line,), height=130))
+        panels.append(Panel("Distance from the base model, smoothed", tuple(held), height=130))
     regions = _region_lines(lines, length)
     if regions:
         panels.append(Panel("Loss per region, smoothed", tuple(regions), height=220))
@@ -142,6 +142,17 @@ def _loss_lines(lines: Sequence[Mapping[str, float]], loss: Points, length: floa
 def _held_out_line(lines: Sequence[Mapping[str, float]], name: str, label: str, colour: Colour) -> list[Line]:
     points = _points(lines, name)
     return [Line(label, colour, points, width=1.2, dots=True)] if len(points[0]) else []
+
+
+def _held_lines(lines: Sequence[Mapping[str, float]], length: float) -> list[Line]:
+    """Return how far what is held to the base model is from it, outside the masks and with the class word."""
+    # Steps that hold no caption have a distance of 0, which says nothing.
+    with_class = [line for line in lines if line.get("trigger_free/items")]
+    wanted = [
+        ("outside the mask", _PRIOR, _points(lines, "prior/loss")),
+        ("with the class word", _CLASS_WORD, _points(with_class, "trigger_free/loss")),
+    ]
+    return [Line(label, colour, smoothed(points, length)) for label, colour, points in wanted if len(points[0])]
 
 
 def _region_lines(lines: Sequence[Mapping[str, float]], length: float) -> list[Line]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from blissmask import __version__
+from blissmask.cachefile.layout import OURS, ZOOM
 from blissmask.errors import BlissmaskError, InputError, Problem, left_undone
 from blissmask.events import Warned
 from blissmask.masks.tiers import TIERS
@@ -94,7 +95,7 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     drawn = time.strftime("%Y-%m-%d %H:%M")
     yield f"<p class=drawn>Drawn {drawn} by blissmask {__version__}.</p>"
     yield from section("Loss", _curve(log))
-    yield from section("Checkpoints", table(_checkpoints(plan, log)))
+    yield from section("Checkpoints", [*table(_checkpoints(plan, log)), *_averages(plan)])
     yield from section("Likeness of each subject", table(_subjects(plan, log)))
     yield from section("Loss of each subject", _subject_losses(plan, log))
     yield from section("Previews", _previews(plan))
@@ -134,6 +135,14 @@ def _checkpoints(plan: TrainPlan, log: Log) -> Table:
         values = [number(losses.get(step)), *(number(latest.get(name)) for name in more)]
         rows.append((str(step), path.name, bytes_text(path.stat().st_size), *values))
     return Table("", ("step", "file", "size", "loss, smoothed", *more), tuple(rows))
+
+
+def _averages(plan: TrainPlan) -> Iterator[str]:
+    """Yield where the running averages of the LoRA are; nothing where none were saved."""
+    names = [path.name for path in plan.names.average_files() if path.is_file()]
+    if names:
+        files = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
+        yield f"<p>Running average of the weights: {files}.</p>"
 
 
 def _subjects(plan: TrainPlan, log: Log) -> Table:
@@ -265,8 +274,10 @@ def _data(plan: TrainPlan) -> Table:
     for cached in plan.data.sets:
         section = plan.config.datasets[cached.number - 1]
         folder = section.image_directory or section.video_directory or section.cache_directory
-        rows.append((str(cached.number), str(folder or ""), str(len(cached.headers)), section.trigger or ""))
-    return Table("", ("data set", "folder", "entries", "trigger"), tuple(rows))
+        zooms = sum(bool(header.metadata.get(f"{OURS}{ZOOM}")) for header in cached.headers)
+        counts = (str(len(cached.headers)), str(zooms))
+        rows.append((str(cached.number), str(folder or ""), *counts, section.trigger or ""))
+    return Table("", ("data set", "folder", "entries", "zooms among them", "trigger"), tuple(rows))
 
 
 def _model(plan: TrainPlan) -> dict[str, object]:
