@@ -25,6 +25,8 @@ CACHE_SUFFIXES = [load_family(name).cache_suffix for name in FAMILIES.names()]
 FOLDERS_OF_FAMILIES = tuple(
     sorted({f"{FAMILIES.load(name).__name__.rpartition('.')[0]}." for name in FAMILIES.names()})
 )
+_NAMES, _SUFFIXES = ("|".join(map(re.escape, names)) for names in (FAMILIES.names(), CACHE_SUFFIXES))
+NAMED_IN_A_TEXT = re.compile(rf"""(arch = ["']|--arch |`)({_NAMES})\b|_({_SUFFIXES})(_te)?\.safetensors""")
 MOST_ENTRIES = 17
 """What is seen as a whole when a folder is opened: about 16, and `__init__.py`."""
 
@@ -33,6 +35,22 @@ MOST_ENTRIES = 17
 def trees():
     """Return the syntax tree of every module by its dotted name."""
     return {dotted_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@functools.cache
+def nodes():
+    """Return all nodes of every module by its dotted name."""
+    return {name: list(ast.walk(tree)) for name, tree in trees().items()}
+
+
+@functools.cache
+def places_of_texts():
+    """Return the (module, line) of every string of the package, by the string."""
+    places = defaultdict(list)
+    for name, found in nodes().items():
+        for line, text in strings_among(found):
+            places[text].append((name, line))
+    return places
 
 
 def dotted_name(path):
@@ -56,13 +74,15 @@ def imported(tree, known):
     return names & known
 
 
-def statements_that_run(node):
-    """Yield every node but those below `if TYPE_CHECKING`."""
-    yield node
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from statements_that_run(child)
+def statements_that_run(tree):
+    """Yield every statement but those below `if TYPE_CHECKING`."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
+            # Expressions hold no statements.
+            waiting += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
 
 
 @functools.cache
@@ -112,8 +132,8 @@ def test_every_folder_can_be_seen_as_a_whole():
 
 def test_no_conditional_expression_stands_inside_another():
     nested = []
-    for name, tree in trees().items():
-        for node in ast.walk(tree):
+    for name, found in nodes().items():
+        for node in found:
             parts = (node.test, node.body, node.orelse) if isinstance(node, ast.IfExp) else ()
             if any(isinstance(part, ast.IfExp) for part in parts):
                 nested.append(f"{name}:{node.lineno}")
@@ -134,13 +154,8 @@ def test_a_family_is_named_in_its_own_folder_alone(name):
     home = {name_of for name_of in trees().keys() - folders if name_of.rpartition(".")[2].replace("_", "-") == name}
     assert len(home) == 1
     own_folder = home.pop().rpartition(".")[0]
-    places = [
-        f"{module}:{node.lineno}"
-        for module, tree in trees().items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and node.value == name and not module.startswith(f"{own_folder}.")
-    ]
-    assert places == []
+    named = places_of_texts()[name]
+    assert [place for place in named if not place[0].startswith(f"{own_folder}.")] == []
 
 
 def names_a_family(text):
@@ -148,21 +163,19 @@ def names_a_family(text):
 
     In it: in a configuration, a command, a message, or a file's name.
     """
-    if any(text == name or re.search(rf"""(arch = ["']|--arch |`){name}\b""", text) for name in FAMILIES.names()):
-        return True
-    return any(text == suffix or re.search(rf"_{suffix}(_te)?\.safetensors", text) for suffix in CACHE_SUFFIXES)
+    return text in FAMILIES.names() or text in CACHE_SUFFIXES or NAMED_IN_A_TEXT.search(text) is not None
 
 
-def strings_of(tree):
-    """Yield (line, text) of every string of a file, the fixed parts of f-strings too."""
-    for node in ast.walk(tree):
+def strings_among(found):
+    """Yield (line, text) of every string among the nodes of a file, the fixed parts of f-strings too."""
+    for node in found:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
 
 
-def imports_of_families(tree):
-    """Yield (line, module) of every import from a family's folder."""
-    for node in ast.walk(tree):
+def imports_of_families(found):
+    """Yield (line, module) of every import from a family's folder among the nodes of a file."""
+    for node in found:
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(FOLDERS_OF_FAMILIES):
             yield node.lineno, node.module
 
@@ -174,9 +187,9 @@ def test_no_test_outside_a_familys_own_room_names_one():
         place = path.relative_to(ROOT).as_posix()
         if path.parent.parent == ROOMS_OF_FAMILIES or place.startswith(MAY_NAME_FAMILIES):
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        places += [f"{place}:{line}" for line, text in strings_of(tree) if names_a_family(text)]
-        places += [f"{place}:{line}" for line, _ in imports_of_families(tree)]
+        found = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        places += [f"{place}:{line}" for line, text in strings_among(found) if names_a_family(text)]
+        places += [f"{place}:{line}" for line, _ in imports_of_families(found)]
     assert places == []
 
 
@@ -186,8 +199,8 @@ def test_a_named_family_is_found():
     assert all(map(names_a_family, [*named, suffix, f"a_{suffix}.safetensors", f"a_{suffix}_te.safetensors"]))
     assert not any(map(names_a_family, [f"{name}x", f"of {name}", "--arch NAME", f"a_{suffix}.png"]))
     folder = FOLDERS_OF_FAMILIES[0].rstrip(".")
-    assert list(imports_of_families(ast.parse(f"from {folder}.parts import VAE"))) == [(1, f"{folder}.parts")]
-    assert not list(imports_of_families(ast.parse("from blissmask.families.registry import FAMILIES")))
+    assert list(imports_of_families(ast.parse(f"from {folder}.parts import VAE").body)) == [(1, f"{folder}.parts")]
+    assert not list(imports_of_families(ast.parse("from blissmask.families.registry import FAMILIES").body))
 
 
 READS_OTHERWISE = {
@@ -202,8 +215,8 @@ OPENS_WHAT_IS_OPEN = ("Image.open", "av.open", "os.open")
 
 def test_files_are_opened_in_one_place_that_refuses_pipes_and_devices():
     elsewhere = []
-    for name, tree in trees().items():
-        for node in ast.walk(tree):
+    for name, found in nodes().items():
+        for node in found:
             if name.startswith("blissmask.storage.") or name in READS_OTHERWISE or not isinstance(node, ast.Call):
                 continue
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))

@@ -1,5 +1,7 @@
 """Every family of the registry caches the same photo and clip, and what it writes fits together."""
 
+import functools
+
 import pytest
 import torch
 
@@ -34,9 +36,20 @@ def cache_photo(folder, family):
     return header
 
 
+@pytest.fixture(scope="module")
+def photo_of(tmp_path_factory):
+    """Return a function that returns the header of a photo, cached once for all tests that only look at it."""
+
+    @functools.cache
+    def cached(name, task):
+        return cache_photo(tmp_path_factory.mktemp(name), family_of(name, task))
+
+    return cached
+
+
 @pytest.fixture
-def photo(tmp_path, family):
-    return cache_photo(tmp_path, family)
+def photo(photo_of, family):
+    return photo_of(family.name, family.task_name)
 
 
 def test_latents_have_the_geometry_of_the_family(photo, family):
@@ -141,10 +154,10 @@ def text_keys(family):
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS)
-def test_names_keys_and_metadata_are_the_declared_ones(tmp_path, name, task):
+def test_names_keys_and_metadata_are_the_declared_ones(photo_of, name, task):
     """Where musubi-tuner has the family, these are its own: what families declare is compared with the interop table."""
     family = family_of(name, task)
-    header = cache_photo(tmp_path, family)
+    header = photo_of(name, task)
     latents, text = read_tensors(header.path), read_tensors(header.text_path)
     expected = dict(latent_keys(family, header))
     assert latents.keys() == expected.keys()
