@@ -29,7 +29,8 @@ def seeded(make: Callable[[], nn.Module], *, device: torch.device, dtype: torch.
     from blissmask.families.files.loading import place
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(zlib.crc32(name.encode()))
+        # Of the processor alone, where the weights are drawn: `fork_rng` brings no other generator back.
+        torch.default_generator.manual_seed(zlib.crc32(name.encode()))
         module = make()
     return place(module, device=device, dtype=dtype)
 

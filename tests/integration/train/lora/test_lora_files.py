@@ -1,6 +1,7 @@
 """The LoRA files of every family load back exactly, here and in diffusers."""
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ FORMATS = ("native", "kohya", "diffusers")
 SHAPE = LoraShape(rank=2, alpha=1.0)
 
 
+@functools.cache
 def trained_lora(name):
     """Return a LoRA whose matrices are all different from zero and from each other."""
     lora = inject_lora(tiny_denoiser(name), SHAPE, seed=0)

@@ -23,6 +23,7 @@ DECLARED = [name for name in NAMES if load_family(name).lora_readers]
 """Families that say what other programs call their layers; those of other packages need not."""
 
 
+@functools.cache
 def trained_lora(name):
     lora = inject_lora(tiny_denoiser(name), LoraShape(rank=2, alpha=1.0), seed=0)
     for number, (_, parameter) in enumerate(lora.named_parameters()):
