@@ -1,15 +1,34 @@
 """Caches in miniature of every registered family, encoded by its own encoders."""
 
+import functools
+import tempfile
+from pathlib import Path
+
 import torch
 
 from blissmask.cachefile.layout import latent_name, text_name
 from blissmask.cachefile.write import write_latents, write_text
-from tests.builders.families import CPU, TINY
+from tests.builders.families import CPU, TINY, family_of
 from tests.builders.training import seeded, stripes, weights_of
 
 
 def write_cache(folder, family):
-    """Encode two items of noise with the family's own encoders; clips where the task shows the denoiser a first frame."""
+    """Write two items of noise, encoded by the family's own encoders; clips where the task shows the denoiser a first frame."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _files_of(family.name, family.task_name).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@functools.cache
+def _files_of(name, task):
+    """Return the files of a cache by name; encoded once in a process, since some text encoders take half a second."""
+    with tempfile.TemporaryDirectory() as place:
+        _encode(Path(place), family_of(name, task))
+        return {path.name: path.read_bytes() for path in Path(place).iterdir()}
+
+
+def _encode(folder, family):
     side = 2 * family.latent.grid_multiple
     frames = family.latent.temporal_stride + 1 if "latents_image" in family.task.contents else 1
     latent_encoder = family.load_latent_encoder(TINY, device=CPU, dtype=torch.float32)
@@ -42,4 +61,3 @@ def write_cache(folder, family):
             variable_length=text.variable_length,
             metadata=facts,
         )
-    return folder

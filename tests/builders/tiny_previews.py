@@ -1,6 +1,7 @@
 """Previews in miniature: a family with everything that it draws a picture with, and the first pass of its pipeline."""
 
 import dataclasses
+import functools
 
 import torch
 
@@ -36,10 +37,8 @@ class TinyPreview:
 def tiny_preview(name, task, *, frame_count=None, dtype=torch.float32, text='a cat that says "hello"', **changes):
     family = family_of(name, task)
     pipeline = family.preview_pipeline()
-    text_encoder = family.load_text_encoder(TINY, device=CPU, dtype=torch.float32)
     pictures = [random_rgb((SIDE, SIDE), seed=7)] * pipeline.pictures[0]
-    images = [[signed_picture(picture) for picture in pictures]] * 2 if family.task.text_sees_controls else None
-    prompt, negative = text_encoder.encode([text, "blurred"], images)
+    prompt, negative = _encoded_texts(name, task, text)
     features = None
     if pipeline.picture_encoder is not None:
         model = pipeline.picture_encoder.part.load(TINY, device=CPU, dtype=torch.float32)
@@ -64,6 +63,17 @@ def tiny_preview(name, task, *, frame_count=None, dtype=torch.float32, text='a c
     denoisers = {expert.name: family.load_denoiser(TINY, expert, device=CPU, dtype=dtype) for expert in family.experts}
     sampler = PreviewSampler(pipeline, TINY, device=CPU, dtype=dtype, vae_dtype=torch.float32)
     return TinyPreview(family, pipeline, sampler, denoisers, changed_prompt(encoded, **changes))
+
+
+@functools.cache
+def _encoded_texts(name, task, text):
+    """Return prompt and negative prompt; once in a process, since some encoders take longer than all else of a preview."""
+    family = family_of(name, task)
+    count = family.preview_pipeline().pictures[0]
+    images = (
+        [[signed_picture(random_rgb((SIDE, SIDE), seed=7))] * count] * 2 if family.task.text_sees_controls else None
+    )
+    return family.load_text_encoder(TINY, device=CPU, dtype=torch.float32).encode([text, "blurred"], images)
 
 
 def changed_prompt(prompt, **changes):
