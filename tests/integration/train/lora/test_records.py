@@ -13,6 +13,7 @@ import pytest
 
 from blissmask.errors import InputError, MachineError, MissingPackageError, StoppedError
 from blissmask.events import Warned
+from blissmask.media import chart
 from blissmask.media.image import read_image
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import bytes_text
@@ -73,7 +74,7 @@ def test_a_run_that_fails_has_a_curve_too(cache, tmp_path, monkeypatch):
     )
     with pytest.raises(InputError, match="not finite"):
         run(train_config(cache, tmp_path / "out", max_train_steps=5))
-    assert curve_of(tmp_path / "out").shape[1] == 1200
+    assert curve_of(tmp_path / "out").shape[1] == chart.WIDTH
 
 
 def test_a_curve_that_cannot_be_drawn_costs_nothing_but_a_warning(cache, tmp_path):
