@@ -21,13 +21,15 @@ MANY = 1000
 ODD = "<img src=x onerror=alert(1)>.png"
 
 
-def card(name: str, face: float, *, remarks: tuple[str, ...] = (), caption: str | None = None) -> PackedCard:
-    """Return a card: a grey photo, the upper half of it face."""
-    labels = np.zeros((80, 120), np.uint8)
-    labels[:40] = 1
+def card(
+    name: str, face: float, *, height: int = 80, remarks: tuple[str, ...] = (), caption: str | None = None
+) -> PackedCard:
+    """Return a card: a grey photo, 120 pixels wide, the upper half of it face."""
+    labels = np.zeros((height, 120), np.uint8)
+    labels[: height // 2] = 1
     weights = np.zeros((10, 15), np.float32)
     weights[:5] = 1
-    photo = np.full((80, 120, 3), GREY, np.uint8)
+    photo = np.full((height, 120, 3), GREY, np.uint8)
     measures = (Measure(f"face {face:.1%}", "face", face), Measure("found"))
     return pack_for_html(Card(name, photo, labels, weights, measures, remarks, float(len(remarks)), caption))
 
@@ -156,6 +158,19 @@ def test_a_narrow_window_and_dark_colours(browser, tmp_path) -> None:
         page.locator(".card").first.click()
         wait_for_large(page, "b.png")
         assert page.evaluate("document.getElementById('large').scrollWidth") <= 400
+
+
+def test_a_turned_screen_leaves_room_below_the_picture(browser, tmp_path) -> None:
+    write_html(tmp_path / "sheet.html", [card("tall.png", 0.3, height=240)], TEXT)
+    with page_in(browser, size_wh=(1400, 900)) as page:
+        open_sheet(page, tmp_path / "sheet.html")
+        page.locator(".card").first.click()
+        wait_for_large(page, "tall.png")
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.locator("#side").bounding_box()["height"] > 300
+        page.keyboard.press("Escape")
+        page.locator(".card").first.click()
+        assert page.locator("#side").bounding_box()["height"] > 300
 
 
 def test_a_thousand_items_are_drawn_when_they_are_seen(browser, tmp_path) -> None:
