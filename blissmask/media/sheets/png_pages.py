@@ -6,6 +6,7 @@ A card shows three pictures side by side (photo, overlay, latent grid), the file
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ _PAPER, _CARD, _EDGE = (246, 246, 244), (255, 255, 255), (214, 214, 210)
 _INK, _FAINT, _ALARM = (32, 32, 32), (105, 105, 105), (176, 58, 0)
 _SCALE_WH = (120, 15)
 """Size of the scale of weight colours in the header."""
+_SCALE_ENDS = ("weight 0", "1")
+"""What stands before and behind it."""
 
 
 def pack_for_png(card: Card, colours: Sequence[Colour]) -> PackedCard:
@@ -95,7 +98,8 @@ def draw_page(cards: Sequence[PackedCard], text: SheetText, *, page: int = 1, pa
     card_wh = _card_size(len(text.columns))
     across = max(min(_CARDS_ACROSS, len(cards)), 1)
     rows = -(-len(cards) // across)
-    width = 2 * _MARGIN + across * card_wh[0] + (across - 1) * _PADDING
+    cards_width = across * card_wh[0] + (across - 1) * _PADDING
+    width = 2 * _MARGIN + max(cards_width, math.ceil(_legend_width(text)))
     height = _HEADER + rows * (card_wh[1] + _PADDING) + _MARGIN
     canvas = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -142,11 +146,22 @@ def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText
     for name, colour in text.legend:
         draw.rectangle((x, 52, x + 15, 67), fill=colour, outline=_FAINT)
         draw_text(draw, (x + 22, 51), name, _INK, 14)
-        x += 22 + text_length(name, 14) + 18
-    draw_text(draw, (x, 51), "weight 0", _INK, 14)
-    x += text_length("weight 0", 14) + 6
+        x += _entry_width(name)
+    draw_text(draw, (x, 51), _SCALE_ENDS[0], _INK, 14)
+    x += text_length(_SCALE_ENDS[0], 14) + 6
     canvas.paste(Image.fromarray(_weight_scale()), (round(x), 52))
-    draw_text(draw, (x + _SCALE_WH[0] + 6, 51), "1", _INK, 14)
+    draw_text(draw, (x + _SCALE_WH[0] + 6, 51), _SCALE_ENDS[1], _INK, 14)
+
+
+def _entry_width(name: str) -> float:
+    """Return the width of a colour and its name in the legend, with the room behind it."""
+    return 22 + text_length(name, 14) + 18
+
+
+def _legend_width(text: SheetText) -> float:
+    """Return the width of the legend, the scale of weights included; see :func:`_draw_header`."""
+    entries = sum(_entry_width(name) for name, _ in text.legend)
+    return entries + sum(text_length(end, 14) + 6 for end in _SCALE_ENDS) + _SCALE_WH[0]
 
 
 def _weight_scale() -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import struct
@@ -93,6 +94,14 @@ def test_page_never_replaces_another_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a contact sheet"):
         write_png_pages(tmp_path / "sheet.png", [packed(f"{number}.png") for number in range(50)], TEXT)
     assert (tmp_path / "sheet-2.png").read_bytes() == b"mine"
+
+
+def test_a_page_of_one_card_has_room_for_a_long_legend() -> None:
+    removed = ("somebody else, removed and of no weight at all", SUBJECT_COLOUR)
+    page = draw_page([packed("a.png")], dataclasses.replace(TEXT, legend=(*TEXT.legend, removed)))
+    legend = page[48:72]
+    drawn = np.flatnonzero((legend != legend[0, 0]).any(axis=(0, 2)))
+    assert drawn.max() < page.shape[1] - 10
 
 
 def test_sheet_without_items_is_a_page_with_a_title() -> None:
