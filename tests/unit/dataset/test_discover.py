@@ -106,3 +106,11 @@ def test_what_a_mask_was_made_from_first_is_known_behind_other_masks(tmp_path):
 def test_two_masks_of_one_clip_are_refused(tmp_path, note):
     with pytest.raises(InputError, match="would share one item as its masks"):
         match_masks(masks_of_a_live_photo(tmp_path, note), videos=True)
+
+
+def test_a_folder_that_is_not_there_is_answered_with_the_one_that_is_nearly_called_so(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name, begin in (("photo", f"did you mean `{tmp_path / 'photos'}`? paths start at"), ("x", "paths start at")):
+        with pytest.raises(InputError) as caught:
+            find_media(tmp_path / name)
+        assert caught.value.problems[0].fix.startswith(begin)
