@@ -67,7 +67,7 @@ def test_the_highest_loss_comes_first():
 
 
 def test_items_without_weight_and_steps_without_masks_do_not_count():
-    assert after_one_step([[batch(3), batch(2, 3, number=1)]]).worst_first()[0].name == "c"
+    assert [item.name for item in after_one_step([[batch(3), batch(2, 3, number=1)]]).worst_first()] == ["c"]
     assert after_one_step([[batch(0, 1)]], unmasked_probability=1.0).worst_first() == []
 
 
