@@ -70,7 +70,7 @@ What the border cuts is classified badly.
 BLACK = 8
 """Largest value, 0..255, of the lightest colour of a place that shows nothing, at the size of the network's input.
 
-Selfie Multiclass takes black near a face for face. Of 60 photos with people two have such places outside the outlines
+Selfie Multiclass takes black near a face for face. Of 53 photos with people two have such places outside the outlines
 of verified faces: a black corner, a tenth of the picture, and the shaded side of a neck.
 """
 
