@@ -146,7 +146,8 @@ class _CountColumn(bar.MofNCompleteColumn):
     """Done and all; nothing for a phase that counts nothing, such as loading a model."""
 
     def render(self, task: bar.Task) -> Text:
-        return super().render(task) if task.fields["counted"] else Text("")
+        # Without Rich's green, which cannot be read on white.
+        return Text(super().render(task).plain if task.fields["counted"] else "")
 
 
 class _TimeColumn(bar.ProgressColumn):
