@@ -13,19 +13,26 @@ IN_NAME_SPACES = ("unshare", "-rm")
 
 
 @pytest.fixture(scope="session")
-def forks(warm_python: str) -> Iterator[Forks]:
+def may_mount(tmp_path_factory: pytest.TempPathFactory) -> bool:
+    """Whether this machine lets a process mount in name spaces of its own."""
+    probe = [*IN_NAME_SPACES, "mount", "-t", "tmpfs", "none", str(tmp_path_factory.mktemp("probe"))]
+    try:
+        return not subprocess.run(probe, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def forks(may_mount: bool) -> Iterator[Forks]:
     """Yield a started process that runs subcommands in forks of itself."""
-    started = Forks(python=warm_python)
+    started = Forks(*(IN_NAME_SPACES if may_mount else ()))
     yield started
     started.close()
 
 
 @pytest.fixture(scope="session")
-def mounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Yield a started process whose forks may mount, and see what others of them mounted; nobody else does."""
-    probe = [*IN_NAME_SPACES, "mount", "-t", "tmpfs", "none", str(tmp_path_factory.mktemp("probe"))]
-    if subprocess.run(probe, capture_output=True, check=False).returncode:
+def mounting(forks: Forks, may_mount: bool) -> Forks:
+    """Return the process whose forks may mount, and see what others of them mounted; nobody else does."""
+    if not may_mount:
         pytest.skip("this machine refuses user namespaces")
-    started = Forks(*IN_NAME_SPACES)
-    yield started
-    started.close()
+    return forks

@@ -23,12 +23,15 @@ import filelock
 
 from tests.builders.remembered import remembered_networks
 from tests.builders.warm import import_everything
-from tests.faults.injected import STRUCK, Fault, arm
+from tests.faults.injected import RECORDED, STRUCK, Fault, arm, record
 
 HOUSE = Path(__file__).parents[2]
 PATIENCE = 600.0
 """Most seconds that a test waits for a sign of another process: so many that only a sign that never comes takes longer,
 however busy the machine is."""
+_LARGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""What lets the process that is forked keep its memory in large pages: a fork copies an entry for each page, which took 30 ms
+of processor time with its end, and takes 9 so."""
 _BETWEEN_LOOKS = 0.002
 """Seconds between two looks for a sign; short beside the steps and items in miniature that runs are caught in."""
 
@@ -48,13 +51,12 @@ class Forks:
 
     Args:
         inside: a command that starts another, e.g. in name spaces of its own.
-        python: starts the process; a warm one saves it the imports.
     """
 
-    def __init__(self, *inside: str, python: str = sys.executable) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+    def __init__(self, *inside: str) -> None:
+        environment = {**os.environ, **_LARGE_PAGES, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
         self._process = subprocess.Popen(
-            [*inside, python, "-m", "tests.faults.forks"],
+            [*inside, sys.executable, "-m", "tests.faults.forks"],
             cwd=HOUSE,
             env=environment,
             stdin=subprocess.PIPE,
@@ -65,7 +67,13 @@ class Forks:
         assert self._process.stdout.readline() == "ready\n"
 
     def start(
-        self, folder: Path, *arguments: str, fault: Fault | None = None, name: str = "run", locked: bool = True
+        self,
+        folder: Path,
+        *arguments: str,
+        fault: Fault | None = None,
+        name: str = "run",
+        locked: bool = True,
+        recorded: bool = False,
     ) -> Running:
         """Begin ``blissmask ARGUMENTS`` in ``folder``, or with ``-c CODE`` some Python.
 
@@ -75,6 +83,7 @@ class Forks:
             fault: what goes wrong.
             name: keeps the output of runs at the same time apart.
             locked: whether locks work; on some network disks they do not.
+            recorded: whether its calls are recorded; see :func:`calls_of`.
         """
         (folder / STRUCK).unlink(missing_ok=True)
         job = {
@@ -83,12 +92,13 @@ class Forks:
             "fault": asdict(fault) if fault else None,
             "name": name,
             "locked": locked,
+            "recorded": recorded,
         }
         return Running(self, self._ask(job), folder, name)
 
-    def run(self, folder: Path, *arguments: str, fault: Fault | None = None) -> Ended:
+    def run(self, folder: Path, *arguments: str, fault: Fault | None = None, recorded: bool = False) -> Ended:
         """Run to the end."""
-        return self.start(folder, *arguments, fault=fault).wait()
+        return self.start(folder, *arguments, fault=fault, recorded=recorded).wait()
 
     def shell(self, folder: Path, script: str) -> None:
         """Run a shell script, which must succeed, where the subcommands run: it sees what they see."""
@@ -108,6 +118,11 @@ class Forks:
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
+
+
+def calls_of(folder: Path) -> list[str]:
+    """Return the kinds of all calls of the run in ``folder`` that was recorded last, in their order."""
+    return (folder / RECORDED).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,9 @@ class Running:
 def _serve() -> None:
     from blissmask.vision import session
 
+    # The runs start other programs as anybody would.
+    for name in _LARGE_PAGES:
+        del os.environ[name]
     import_everything()
     answers = Path(tempfile.mkdtemp(prefix="answers-"))
     # Of one thread, so a fork of the process that opened it can run it.
@@ -186,6 +204,8 @@ def _become(job: dict[str, Any]) -> None:
         os.dup2(file, descriptor)
     if not job["locked"]:
         filelock.FileLock.acquire = filelock.FileLock.release = lambda *_: None
+    if job["recorded"]:
+        record()
     if job["fault"]:
         arm(Fault(**job["fault"]))
     sys.argv = ["blissmask", *job["arguments"]]

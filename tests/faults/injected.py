@@ -1,6 +1,7 @@
 """Let one system call of this process fail, or be its last: the faults that disks, kernels and power cuts bring.
 
 Python tells of every file it opens and renames before it does (audit hooks), so these faults need no tools and no rights.
+An undisturbed run can record its calls, so that a test knows which of them are alike.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import builtins
 import io
 import itertools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -18,6 +20,12 @@ from typing import Any
 
 CALLS = ("open", "write", "fsync", "rename")
 STRUCK = "fault-struck"
+RECORDED = "calls-recorded"
+
+_HOUSE = Path(__file__).parents[2]
+_PACKAGE = str(_HOUSE / "blissmask")
+# Of our temporary files, and of TensorBoard's, which are named after time and process.
+_OF_THIS_RUN = re.compile(r"(?<=\.)[0-9a-f]{12}(?=\.)|(?<=\.tfevents\.).+")
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Fault:
         error: the errno it fails with; 0 sends a signal to the process instead.
         below: a folder in the working folder, to count files below it only.
         name: a file's name, to count calls on files of this name only.
+        kind: to count calls of this kind only; see :func:`record`.
         signal: the signal that is sent where ``error`` is 0; the call goes on when the process survives it.
     """
 
@@ -39,6 +48,7 @@ class Fault:
     error: int = 0
     below: str = ""
     name: str = ""
+    kind: str = ""
     signal: int = signal.SIGKILL
 
 
@@ -53,8 +63,10 @@ def arm(fault: Fault) -> None:
     def is_named(path: Any) -> bool:
         return not fault.name or Path(os.fsdecode(path)).name == fault.name
 
-    def passes(call: str, path: object) -> None:
+    def passes(call: str, path: Any) -> None:
         if fault.call not in (call, "any") or not _is_below(path, counted) or not is_named(path):
+            return
+        if fault.kind and fault.kind != _kind(call, path, folder):
             return
         if next(counter) != fault.number:
             return
@@ -63,6 +75,39 @@ def arm(fault: Fault) -> None:
             os.kill(os.getpid(), fault.signal)
             return
         raise OSError(fault.error, os.strerror(fault.error))
+
+    _watch(passes)
+
+
+def record() -> None:
+    """Write the kind of every call of this process, a line each, into a file :data:`RECORDED` in its working folder.
+
+    Calls are of one kind when they are the same call on the same file from the same place in the package, however often a
+    library repeats them there.
+    """
+    folder = str(Path.cwd())
+    lines = os.open(RECORDED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+
+    def passes(call: str, path: Any) -> None:
+        if _is_below(path, folder):
+            os.write(lines, os.fsencode(f"{_kind(call, path, folder)}\n"))
+
+    _watch(passes)
+
+
+def _kind(call: str, path: Any, folder: str) -> str:
+    name = _OF_THIS_RUN.sub("", os.path.relpath(os.fsdecode(path), folder))
+    places = []
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            places.append(f"{Path(frame.f_code.co_filename).relative_to(_HOUSE)}:{frame.f_lineno}")
+        frame = frame.f_back  # type: ignore[assignment]
+    return " ".join([call, name, *places])
+
+
+def _watch(passes: Callable[[str, Any], None]) -> None:
+    """Let ``passes`` know of each call and its file before it is made."""
 
     def audit(event: str, details: tuple[Any, ...]) -> None:
         if event == "open":

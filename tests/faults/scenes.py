@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from PIL import Image
 from tests.builders.families import PLAIN
 from tests.builders.pictures import half_mask, mask_folder, photo_folder, save, tree
 from tests.builders.training import write_masked_set
+from tests.faults.injected import Fault
 
 ASTRONAUT = Path(__file__).parents[1] / "photos" / "astronaut.png"
 NAMES = ("one", "two", "three", "four")
+_ITEM = re.compile(rf"(?<![a-z])({'|'.join(NAMES)})(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,22 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
     "cache": cache,
     "train": train,
 }
+
+
+def alike(calls: Iterable[str], call: str) -> list[list[Fault]]:
+    """Return ways to strike each ``call`` that a run of a scene makes, those together that are alike but for the item's name.
+
+    Args:
+        calls: the kinds of the calls of an undisturbed run; see :func:`tests.faults.injected.record`.
+        call: one of :data:`tests.faults.injected.CALLS`.
+    """
+    found: dict[str, list[Fault]] = {}
+    counted: Counter[str] = Counter()
+    for kind in calls:
+        if kind.startswith(f"{call} "):
+            counted[kind] += 1
+            found.setdefault(_ITEM.sub("item", kind), []).append(Fault(call, counted[kind], kind=kind))
+    return list(found.values())
 
 
 def results(folder: Path) -> dict[str, bytes]:

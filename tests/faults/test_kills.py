@@ -11,9 +11,8 @@ import pytest
 
 from tests.builders.families import CACHE_SUFFIX
 from tests.builders.pictures import tree
-from tests.faults.forks import Forks
-from tests.faults.injected import Fault
-from tests.faults.scenes import SCENES, Scene, leftovers, results
+from tests.faults.forks import Forks, calls_of
+from tests.faults.scenes import SCENES, Scene, alike, leftovers, results
 
 KILLS = 10
 WRITER_KILLS = 60
@@ -26,8 +25,8 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
 
 
 def run_undisturbed(forks: Forks, folder: Path, scene: Scene) -> dict[str, bytes]:
-    """Return the files of an undisturbed run, and remove them."""
-    ended = forks.run(folder, *scene.arguments)
+    """Return the files of an undisturbed run, whose calls are recorded, and remove them."""
+    ended = forks.run(folder, *scene.arguments, recorded=True)
     assert ended.code == 0, ended.err
     whole = results(folder / scene.output)
     shutil.rmtree(folder / scene.output)
@@ -70,18 +69,18 @@ def test_runs_killed_at_random_finish_like_an_undisturbed_one(tmp_path: Path, fo
 @pytest.mark.slow
 def test_a_kill_at_any_rename_costs_the_item_in_hand_at_most(tmp_path: Path, forks: Forks, scene: Scene) -> None:
     whole = run_undisturbed(forks, tmp_path, scene)
-    for number in range(1, 1000):
-        killed = forks.run(tmp_path, *scene.arguments, fault=Fault("rename", number))
-        if not killed.struck:
-            break
-        assert killed.code == -9
+    kinds = alike(calls_of(tmp_path), "rename")
+    assert len(kinds) > 1
+    # Of items that are alike the first and the last: with nothing finished before, and with everything.
+    for fault in [fault for calls in kinds for fault in {calls[0], calls[-1]}]:
+        killed = forks.run(tmp_path, *scene.arguments, fault=fault)
+        assert (killed.code, killed.struck) == (-9, True)
         assert_none_torn(tmp_path, scene, whole)
         finished = set(written(tmp_path / scene.output))
         before = {name: (tmp_path / scene.output / name).stat().st_mtime_ns for name in finished}
         assert_finishes(forks, tmp_path, scene, whole)
         assert {name: (tmp_path / scene.output / name).stat().st_mtime_ns for name in finished} == before
         shutil.rmtree(tmp_path / scene.output)
-    assert number > 2
 
 
 def written(folder: Path) -> list[str]:

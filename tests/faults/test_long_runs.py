@@ -16,7 +16,7 @@ from tests.builders.families import PLAIN
 from tests.builders.pictures import half_mask, save, tier_mask
 from tests.builders.training import write_masked_set
 
-ITEMS = 8_000
+ITEMS = 4_000
 STEPS = 240
 # What a run remembers of an item for its summary: name, numbers, plan. A decoded mask or photo would be more.
 BYTES_PER_ITEM = 2500
@@ -82,9 +82,9 @@ def test_thousands_of_items_leave_memory_files_and_threads_as_they_were(tmp_path
         "instance_masks": tmp_path / "subjects",
         "output": tmp_path / "out",
     }
-    samples = watch(warm_python, "apply.plan", "apply.run", {"apply": section}, every=500)
-    assert len(samples) > ITEMS // 500 // 2
-    assert_steady(samples, every=500, bytes_each=BYTES_PER_ITEM)
+    samples = watch(warm_python, "apply.plan", "apply.run", {"apply": section}, every=250)
+    assert len(samples) > ITEMS // 250 // 2
+    assert_steady(samples, every=250, bytes_each=BYTES_PER_ITEM)
 
 
 @pytest.mark.slow
