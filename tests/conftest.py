@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.command import Ran, run_blissmask
-from tests.builders.warm import WarmPython
+from tests.builders.warm import GIVEN, WarmPython
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,6 +53,9 @@ def blissmask(tmp_path):
 @pytest.fixture(scope="session")
 def warm_python() -> Iterator[str]:
     """Yield a program that stands where ``sys.executable`` would, and whose libraries are imported already."""
+    if given := os.environ.get(GIVEN):
+        yield given
+        return
     python = WarmPython()
     yield python.executable
     python.close()

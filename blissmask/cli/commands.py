@@ -31,7 +31,7 @@ class Task:
     run: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Command:
     """One subcommand.
 

@@ -35,6 +35,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HOUSE = Path(__file__).parents[2]
+GIVEN = "BLISSMASK_WARM_PYTHON"
+"""Environment variable with the program, for tests that a test runs."""
 _STREAMS = 3
 _LONGEST = 1 << 24
 """Most bytes of arguments and environment; Linux takes far fewer."""
@@ -126,8 +128,13 @@ def import_everything() -> None:
     from PIL import Image
     from transformers import UMT5EncoderModel  # noqa: F401
 
+    from blissmask.cli.commands import COMMANDS
+    from blissmask.cli.subcommand import whole_command
     from blissmask.config.model import Config
 
+    for command in COMMANDS:
+        # Its flags are made when a value of theirs is asked for.
+        whole_command(command).make_context(command.name, [])
     # The schemas of its sections are made when they are asked for the first time, which takes as long as a step.
     Config.model_validate({})
     Image.preinit()

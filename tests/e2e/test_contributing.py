@@ -3,10 +3,11 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.builders.warm import GIVEN
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / ".github" / "CONTRIBUTING.md"
@@ -29,7 +30,7 @@ def test_backend_is_the_example_package():
 
 
 @pytest.mark.slow
-def test_family_passes_the_tests_of_all_families(tmp_path: Path):
+def test_family_passes_the_tests_of_all_families(tmp_path: Path, warm_python: str):
     """Installed as pip would leave it: the folder and its metadata on the path."""
     (tmp_path / "sketch").mkdir()
     for name, code in FAMILY.items():
@@ -40,7 +41,7 @@ def test_family_passes_the_tests_of_all_families(tmp_path: Path):
     (metadata / "entry_points.txt").write_text("[blissmask.families]\nsketch = sketch.sketch\n")
     tests = [f"tests/integration/{name}.py" for name in TESTS_OF_FAMILIES]
     command = [
-        sys.executable,
+        warm_python,
         "-m",
         "pytest",
         "-q",
@@ -48,13 +49,15 @@ def test_family_passes_the_tests_of_all_families(tmp_path: Path):
         "sketch",
         "-p",
         "no:cacheprovider",
+        # Its plugins are imported already.
+        "-W",
+        "ignore:Module already imported:pytest.PytestAssertRewriteWarning",
         "--basetemp",
         tmp_path / "work",
         *tests,
     ]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), GIVEN: warm_python}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed
