@@ -90,14 +90,14 @@ def test_from_a_folder_of_photos_to_a_lora_with_a_trigger_word_alone(tmp_path: P
     line = "blissmask train --prepare --model tiny --max-train-steps 2"
     small = text.replace("[1024, 1024]", "64")
     (tmp_path / "blissmask.toml").write_text(small)
-    planned = run_here(f"{line} --dry-run", tmp_path)
-    assert planned.code == 0
-    assert "not planned yet, since it reads what is made above: cannot read the folder" in planned.err
-    assert "this is a forecast by the published size of the family" in planned.err
-    blank = run_here(line, tmp_path)
+    blank = run_here(f"{line} --dry-run", tmp_path)
     assert blank.code == 1
     assert "2 items with {trigger} in the caption, and `trigger` is blank" in blank.err
     (tmp_path / "blissmask.toml").write_text(small.replace('trigger = ""', 'trigger = "ohwx"'))
+    planned = run_here(f"{line} --dry-run", tmp_path)
+    assert planned.code == 0, planned.err
+    assert "not planned yet, since it reads what is made above: cannot read the folder" in planned.err
+    assert "this is a forecast by the published size of the family" in planned.err
     ran = run_here(line, tmp_path)
     assert ran.code == 0, ran.err
     assert "load it on the low-noise model at strength 1, and write `ohwx` in the prompt" in ran.err
