@@ -117,6 +117,13 @@ class WarmPython:
 
 def import_everything() -> None:
     """Import the package, and what it imports late, when a model is built, a caption is read or a command line is parsed."""
+    from blissmask.imports import quick_imports
+
+    with quick_imports():
+        _import_everything()
+
+
+def _import_everything() -> None:
     import blissmask
 
     for module in pkgutil.walk_packages(blissmask.__path__, "blissmask."):

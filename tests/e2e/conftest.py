@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from blissmask.vision import session
-from tests.builders.command import Ran, run_blissmask, run_here
+from tests.builders.command import Ran, run_here
 from tests.builders.remembered import remembered_networks
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
-# A process of their own would spend most of its time importing torch.
-LOADING_TORCH = ("cache", "train")
 
 
 @dataclass(frozen=True)
@@ -32,25 +30,25 @@ def _answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("answers")
 
 
+@contextlib.contextmanager
+def _remembering(answers: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "_session", remembered_networks(answers))
+        yield
+
+
 @pytest.fixture(scope="module")
 def networks_remember(_answers: Path) -> Iterator[None]:
     """Let the networks look at each photo once: commands of many pages and configurations run over the same ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "_session", remembered_networks(_answers))
+    with _remembering(_answers):
         yield
 
 
 @pytest.fixture(scope="session")
-def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
+def quickstart(tmp_path_factory: pytest.TempPathFactory, _answers: Path) -> Quickstart:
+    """Run the quickstart in this process; that the commands run in processes of their own is said by test_wheel.py."""
     folder = tmp_path_factory.mktemp("quickstart")
     shutil.copytree(QUICKSTART, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", ".venv"))
-    lines = [
-        line.split()[2:] for line in (folder / "run.sh").read_text().splitlines() if line.startswith("step blissmask")
-    ]
-    return Quickstart(folder, {line[0]: run_line(line, folder) for line in lines})
-
-
-def run_line(line: list[str], folder: Path) -> Ran:
-    if line[0] in LOADING_TORCH:
-        return run_here(shlex.join(["blissmask", *line]), folder)
-    return run_blissmask(*line, cwd=folder, COLUMNS="80")
+    steps = [line.split() for line in (folder / "run.sh").read_text().splitlines() if line.startswith("step blissmask")]
+    with _remembering(_answers):
+        return Quickstart(folder, {step[2]: run_here(" ".join(step[1:]), folder) for step in steps})
