@@ -36,7 +36,7 @@ CORE = ("base", "unmasked", "tiers", "tiers-floor05", "tiers-floor10", "binary",
 SIDE = ("hair128", "hair160", "mixed-batch", "mixed-sample", "gamma-latent", "gamma-pixel")
 CONV = ("base", "unmasked", "tiers", "tiers-shrunk", "tiers-prior", "tiers-prior-shrunk")
 QUICK = ("base", "unmasked", "tiers", "tiers-floor10", "tiers-prior")
-QUICK_EFFORT = Effort(steps=60, rate=3e-3, looks=(), pictures=24)
+QUICK_EFFORT = Effort(steps=60, rate=3e-3, looks=(), pictures=12)
 """Fewer steps at three times the rate show the same orderings."""
 PEOPLE = ("base", "tiers", "tiers-prior", "tiers-free", "tiers-prior-free", "tiers-continuous", "tiers-prior-ema")
 CROPS_AND_TWO = ("prior-cut", "prior-followed", "two", "two-prior", "two-prior-free")
