@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from blissmask.errors import BlissmaskError, ModelError
 from blissmask.families.registry import FAMILIES, load_family
 from blissmask.training.lora.convert import block_count, convert_lora, describe_lora
 from blissmask.training.lora.file import read_finite_lora
-from blissmask.training.lora.names import LayerNames, layer_names
+from blissmask.training.lora.names import layer_names
 
 A, B, ALPHA = "lora_A.weight", "lora_B.weight", "alpha"
 LAYER = "diffusion_model.blocks.0.self_attn.q"
@@ -68,19 +67,13 @@ SHAPES = [(), (0,), (1,), (2,), (3, 3), (2, 6), (6, 2), (0, 6), (1, 1), (2, 6, 1
 DTYPES = [torch.float32, torch.float32, torch.bfloat16, torch.int64, torch.bool]
 
 
-@functools.cache
-def names_of(family: str, block_count: int) -> LayerNames:
-    """Return the names of a family's layers; reading them builds its miniatures, which takes longer than any example."""
-    return layer_names(load_family(family), block_count=block_count)
-
-
 @pytest.mark.parametrize("family", FAMILIES.names())
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_odd_loras_are_converted_or_refused(
     tmp_path_factory: pytest.TempPathFactory, family: str, data: st.DataObject
 ) -> None:
-    names = names_of(family, 2)
+    names = layer_names(load_family(family), block_count=2)
     layers = [*list(names.modules)[:6], *list(names.fused)[:3], *list(names.modules.values())[:3], "blocks.9.nothing"]
     tensors: dict[str, Tensor] = {}
     for _ in range(data.draw(st.integers(0, 4))):
@@ -99,7 +92,7 @@ def test_odd_loras_are_converted_or_refused(
     try:
         read = read_finite_lora(path)
         describe_lora(read, path)
-        convert_lora(read, wanted, names_of(family, block_count(read)), path)
+        convert_lora(read, wanted, layer_names(load_family(family), block_count=block_count(read)), path)
     except BlissmaskError as error:
         told = error.problems[0].where[0]
     assert told == str(path)
