@@ -1,5 +1,6 @@
 """The built-in semantic backend on real photos: what must be where, and what must end well."""
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.masks.tiers import TIERS
+from blissmask.parsing import embedded
 from blissmask.parsing.embedded import backend
 
 PHOTOS = Path(__file__).parents[2] / "photos"
@@ -114,3 +116,26 @@ def test_the_photo_is_left_as_it_was():
     before = rgb.copy()
     parse(rgb)
     assert np.array_equal(rgb, before)
+
+
+def test_class_maps_are_gone_before_outlines_are_sharpened(monkeypatch):
+    """Each takes 35 MB of a large photo, as much as all that sharpening needs besides."""
+    maps = []
+    genuine = embedded.GuidedFilter
+
+    def kept(join):
+        def joined(class_map, scene):
+            result = join(class_map, scene)
+            maps.extend(weakref.ref(each.probabilities_hwC) for each in (class_map, result))
+            return result
+
+        return joined
+
+    def sharpening(*arguments, **options):
+        assert [reference() for reference in maps] == [None, None]
+        return genuine(*arguments, **options)
+
+    monkeypatch.setattr(embedded, "join_bodies", kept(embedded.join_bodies))
+    monkeypatch.setattr(embedded, "GuidedFilter", sharpening)
+    parse(photo("coffee.png"))
+    assert len(maps) == 2
