@@ -14,9 +14,9 @@ from blissmask.processes import this_process
 BYTES_PER_PIXEL = 9
 """Memory that a worker needs for each pixel of the photo in its hands.
 
-Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 413
-and 376 MB, one of `to-alpha` and of `cache` 407 and 160 MB. That is the backend; finishing its classes takes 5 bytes a
-pixel (tracemalloc), whatever `--grow` is.
+Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 396
+and 376 MB, one of `to-alpha` 178 MB (313 MB where the photo is turned by EXIF), and one of `cache` 160 MB. That is the
+backend; finishing its classes takes 5 bytes a pixel (tracemalloc), whatever `--grow` is.
 """
 _BYTES_PER_PIXEL_KEPT = 11
 """The same where :func:`give_back` can give nothing back.
