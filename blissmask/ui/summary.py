@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from blissmask.tasks.run.plan import Plan, PlannedItem, Summary, Table
 
 _SHOWN_ITEMS = 20
-_FIGURE = re.compile(r"$|[-+]?\d")
+_FIGURE = re.compile(r"-?$|[-+]?\d")
+"""How a figure begins; nothing and a dash stand for one that is not known."""
 _STYLES = {"write": DONE, "skip": "dim", "fail": ALARM}
 
 

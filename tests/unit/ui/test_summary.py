@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.errors import Problem
-from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary
+from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary, Table
 from blissmask.ui.problems import ProblemPrinter
 from blissmask.ui.summary import show_plan, show_summary
 
@@ -40,3 +40,11 @@ def test_a_summary_names_a_file_once_however_many_items_it_costs(capsys, verbose
         "warning: 2 items failed",
         "  masks/clip.mp4: the file is empty",
     ]
+
+
+def test_figures_stand_to_the_right_where_some_are_not_known(capsys):
+    table = Table("", ("item", "learned by the face"), (("a", "12%"), ("b", "-"), ("c", "")))
+    show_plan(Plan("train", [], tables=[table]), verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rstrip()[-1] for line in lines if line.startswith((" a", " b"))] == ["%", "-"]
+    assert len({len(line.rstrip()) for line in lines if line.startswith((" a", " b"))}) == 1
