@@ -14,7 +14,7 @@ from blissmask.processes import this_process
 BYTES_PER_PIXEL = 9
 """Memory that a worker needs for each pixel of the photo in its hands.
 
-Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 396
+Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 401
 and 376 MB, one of `to-alpha` 178 MB (313 MB where the photo is turned by EXIF), and one of `cache` 160 MB. That is the
 backend; finishing its classes takes 5 bytes a pixel (tracemalloc), whatever `--grow` is.
 """
