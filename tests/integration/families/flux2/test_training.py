@@ -111,10 +111,10 @@ def test_a_cache_of_musubi_tuner_trains(tmp_path, controls):
     assert all(event.values["loss"] > 0 for event in recorder.of(Measured))
 
 
-@pytest.mark.parametrize("arch", [NAME, "flux2-klein-9b", "flux2-dev"])
+@pytest.mark.parametrize("arch", [NAME, "flux2-dev"])
 def test_one_picture_is_learnt(tmp_path, arch):
     cached(tmp_path, one_square() * 0 + 255, arch=arch)
     # One noise level and plain noise: what is left is the picture.
-    options = {"min_timestep": 900, "max_timestep": 900, "learning_rate": 3e-3, "network_dim": 16}
-    measured = losses(tmp_path / "cache", tmp_path / "out", max_train_steps=40, **options)
-    assert sum(measured[-5:]) < 0.8 * sum(measured[:5])
+    options = {"min_timestep": 900, "max_timestep": 900, "learning_rate": 2e-2, "network_dim": 16}
+    measured = losses(tmp_path / "cache", tmp_path / "out", max_train_steps=16, **options)
+    assert sum(measured[-4:]) < 0.85 * sum(measured[:4])
