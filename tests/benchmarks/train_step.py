@@ -33,7 +33,8 @@ ROUNDS = {Size.SMALLEST: 2, Size.QUICK: 30, Size.FULL: 60}
 LONG_ROUNDS = {Size.SMALLEST: 2, Size.QUICK: 11, Size.FULL: 21}
 OUTSIDE = 0.1
 """Weights below it are held to the base model, as by default."""
-SIDE, LONG_SIDE = 32, 64
+SIDE = {Size.SMALLEST: 8, Size.QUICK: 32, Size.FULL: 32}
+LONG_SIDE = {Size.SMALLEST: 8, Size.QUICK: 64, Size.FULL: 64}
 """Of the latents; a token is two by two of them."""
 CPU = torch.device("cpu")
 
@@ -57,7 +58,7 @@ def make_learner() -> Learner:
     )
 
 
-def make_batch(number: int, *, masked: bool, side: int = SIDE) -> MicroBatch:
+def make_batch(number: int, *, masked: bool, side: int) -> MicroBatch:
     latents = torch.randn(16, 1, side, side).bfloat16()
     regions = torch.softmax(torch.randn(4, 1, side, side), dim=0)
     weights = torch.rand(1, 1, side, side)
@@ -97,10 +98,10 @@ def rows(size: Size) -> list[Row]:
 
 def loop_rows(size: Size) -> list[Row]:
     """Return what masks and the loop cost; the first eighth of the rounds warms up and does not count."""
-    learner, rule = make_learner(), StepRule(seed=1)
+    learner, rule, side = make_learner(), StepRule(seed=1), SIDE[size]
     times: dict[str, list[float]] = {"masked": [], "plain": [], "bare": []}
     for number in range(ROUNDS[size]):
-        masked, plain = make_batch(number, masked=True), make_batch(number, masked=False)
+        masked, plain = (make_batch(number, masked=given, side=side) for given in (True, False))
         times["masked"].append(seconds(lambda batch=masked: run_step(learner, [batch], rule, step=0, device=CPU)))
         times["plain"].append(seconds(lambda batch=plain: run_step(learner, [batch], rule, step=0, device=CPU)))
         times["bare"].append(seconds(lambda batch=plain: bare_step(learner, batch)))
@@ -127,9 +128,8 @@ def long_rows(size: Size) -> list[Row]:
     kinds["trigger-free"] = ours, StepRule(seed=1, trigger_free=TriggerFreeRule(1.0))
     kinds["both"] = ours, StepRule(seed=1, prior=PriorRule(1.0), trigger_free=TriggerFreeRule(1.0))
     times: dict[str, list[float]] = {name: [] for name in kinds}
-    side = SIDE if size == Size.SMALLEST else LONG_SIDE
     for number in range(LONG_ROUNDS[size]):
-        batch = make_batch(number, masked=True, side=side)
+        batch = make_batch(number, masked=True, side=LONG_SIDE[size])
         # Whoever comes first after a new batch pays for its pages, so each takes its turn.
         names = [*kinds][number % len(kinds) :] + [*kinds][: number % len(kinds)]
         for name in names:
