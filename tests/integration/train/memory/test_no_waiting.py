@@ -16,6 +16,7 @@ from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.training import device as device_module
 from blissmask.training import step as step_module
 from blissmask.training.data.batches import collate
+from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.items import make_item
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import LoraShape, inject_lora
@@ -29,7 +30,7 @@ from tests.builders.families import PLAIN, TASKS, family_of, tiny_denoiser
 CPU = torch.device("cpu")
 NOT_OF_A_MODEL = (f"{Path(torch.__file__).parent}/", __file__)
 """Where no line of a model stands: what is called by one, or sees it."""
-RULE = StepRule(seed=1, prior=PriorRule(1.0), max_weight_norm=5.0)
+RULE = StepRule(seed=1, prior=PriorRule(1.0), max_weight_norm=5.0, subjects=("kyla",))
 
 
 def make_learner(name, task, device):
@@ -46,10 +47,10 @@ def make_batch(folder, name, task):
     family = family_of(name, task)
     write_cache(folder, family)
     rule = WeightRule(gamma=0.7, min_weight=0.0)
-    options = {"rule": rule, "prior": PriorRule(1.0, mask_threshold=0.1), "latent": family.latent}
-    return collate(
-        [make_item(header, load_entry(header), **options) for header in list_headers(folder, family.cache_suffix)], 0
-    )
+    options = {"rule": rule, "prior": PriorRule(1.0, mask_threshold=0.1), "latent": family.latent, "subject": "kyla"}
+    headers = list_headers(folder, family.cache_suffix)
+    items = [make_item(header, load_entry(header), **options) for header in headers]
+    return collate(items, 0, positions=range(len(items)))
 
 
 def is_of_diffusers(frames):
@@ -133,8 +134,9 @@ def test_nothing_is_read_back_and_what_travels_comes_from_page_locked_memory(
     learner, batch = make_learner(name, task, meta), make_batch(tmp_path, name, task)
     with diffusers_aside():
         run_step(learner, [batch], RULE, step=0, device=meta)
+    losses = ItemLosses(batch.names)
     with Copies(locked) as copies:
-        numbers = run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=meta)
+        numbers = run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=meta, losses=losses)
     assert copies.waiting == []
     assert numbers["loss"].device.type == "meta"
 
@@ -165,10 +167,11 @@ def test_frames_at_times_of_their_own_are_placed_without_a_copy(tmp_path, locked
 def test_a_step_on_a_gpu_never_waits_for_it(tmp_path, name, task):
     gpu = torch.device("cuda")
     learner, batch = make_learner(name, task, gpu), make_batch(tmp_path, name, task)
-    run_step(learner, [batch.pinned()], RULE, step=0, device=gpu)
+    losses = ItemLosses(batch.names)
+    run_step(learner, [batch.pinned()], RULE, step=0, device=gpu, losses=losses)
     torch.cuda.set_sync_debug_mode("error")
     try:
         with diffusers_aside():
-            run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=gpu)
+            run_step(learner, [batch.pinned(), batch.pinned()], RULE, step=1, device=gpu, losses=losses)
     finally:
         torch.cuda.set_sync_debug_mode("default")
