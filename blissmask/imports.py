@@ -13,6 +13,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,14 @@ diffusers' model classes inherit reading single files, and the module of that im
 imports ``scipy.stats`` where scipy is installed (diffusers 0.42: ``loaders/single_file_utils.py``), for beta sigmas
 alone: 0.5 s.
 """
+_LATER_FUNCTION = "scipy.optimize", "linear_sum_assignment"
+"""Is imported when it is called, and :data:`_LATER_MODULES` when an attribute is asked for.
+
+transformers 5 imports it with every model where scipy is installed, for the losses of object detection alone
+(``loss/loss_for_object_detection.py``), and diffusers' schedulers import ``scipy.integrate``, for one of them: together
+0.4 s.
+"""
+_LATER_MODULES = "scipy.optimize", "scipy.integrate"
 
 
 class _Pauses:
@@ -65,6 +74,7 @@ def quick_imports() -> Iterator[None]:
     What is there after the first time is never looked at again, for it stays until the process ends. What a process
     has loaded since then, such as a model, must be freed when it is let go: later times leave it to the collector.
     """
+    _import_modules_later()
     with uncollected():
         try:
             yield
@@ -82,9 +92,44 @@ class _Later(ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(_LATER) is self:
-            del sys.modules[_LATER]
-        return getattr(importlib.import_module(_LATER), name)
+        if (self.__name__, name) == _LATER_FUNCTION:
+            return self._called_later
+        return getattr(self.loaded(), name)
+
+    def _called_later(self, *arguments: Any, **options: Any) -> Any:
+        return getattr(self.loaded(), _LATER_FUNCTION[1])(*arguments, **options)
+
+    def loaded(self) -> ModuleType:
+        """Return the module itself, which takes this one's place."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return importlib.import_module(self.__name__)
+
+
+class _PathLater:
+    """Where the modules inside of one that comes later are; whoever looks gets them after it."""
+
+    def __init__(self, later: _Later) -> None:
+        self._later = later
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._later.loaded().__path__)
+
+
+def _import_modules_later() -> None:
+    """Let importing :data:`_LATER_MODULES` cost nothing until they are used; scipy itself is not even looked into."""
+    found = None
+    # ValueError where something that is no module stands in its place.
+    with contextlib.suppress(ValueError):
+        found = importlib.util.find_spec("scipy")
+    for module in _LATER_MODULES if found is not None else ():
+        if module in sys.modules:
+            continue
+        later = _Later(module)
+        later.__spec__, later.__file__ = ModuleSpec(module, None), None
+        # An import of a name asks whether this is there, and only an import of a module inside goes through it.
+        later.__dict__["__path__"] = _PathLater(later)
+        sys.modules[module] = later
 
 
 def import_scipy_stats_later() -> None:

@@ -36,6 +36,41 @@ def test_scipy_stats_is_imported_when_it_is_used_and_not_before():
     assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr
 
 
+def test_a_function_of_scipy_is_imported_when_it_is_called():
+    pytest.importorskip("scipy")
+    code = """
+import inspect, sys
+from blissmask.imports import quick_imports
+with quick_imports():
+    from scipy.optimize import linear_sum_assignment
+    from scipy import integrate
+inspect.getmodule(inspect.currentframe())
+assert "scipy.optimize._optimize" not in sys.modules, "imported before it was used"
+assert "scipy.integrate._quadpack_py" not in sys.modules, "imported before it was used"
+assert integrate.quad(lambda x: x, 0, 1)[0] == 0.5
+print(*linear_sum_assignment([[1, 0], [0, 1]])[1])
+from scipy.optimize import linear_sum_assignment as itself, minimize
+import scipy.optimize._zeros_py
+assert itself is scipy.optimize.linear_sum_assignment is not linear_sum_assignment
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "1 0\n"), done.stderr
+
+
+def test_transformers_imports_no_scipy_with_a_model():
+    pytest.importorskip("scipy")
+    code = """
+import sys
+from blissmask.imports import quick_imports
+with quick_imports():
+    import transformers.loss.loss_for_object_detection as losses
+assert losses.linear_sum_assignment
+print("scipy.optimize._optimize" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     "broken",
     ["", "raise ImportError('numpy.core.multiarray failed to import')", "raise ValueError('dtype size changed')"],
