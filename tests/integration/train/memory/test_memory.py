@@ -24,7 +24,7 @@ from tests.builders.recorder import Recorder
 from tests.builders.training import train_config, write_entry, write_masked_set
 
 # Fewer layers are adapted, which leaves less to trace and to compile: that is what takes the time.
-FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*"]}
+FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*", r".*\.self_attn\.[kvo]"]}
 
 
 @pytest.fixture
