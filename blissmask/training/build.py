@@ -26,7 +26,7 @@ from blissmask.training.memory.offload import BlockSwap, swap_blocks
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.memory.quantised import FLOAT8, INT8, NF4, quantise_blocks
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions, build_optimizer, build_scheduler
-from blissmask.training.step import noise_batch
+from blissmask.training.step.run_step import noise_batch
 from blissmask.training.timesteps import NoiseOptions, expert_noise
 
 

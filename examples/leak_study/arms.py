@@ -48,7 +48,7 @@ from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import inject_lora
 from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
-from blissmask.training.step import run_step
+from blissmask.training.step.run_step import run_step
 from blissmask.training.timesteps import training_noise
 
 PHOTO_COUNT, BATCH_SIZE = 12, 6

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from blissmask.families.protocol import Batch
-from blissmask.training import step as step_module
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import LoraShape, inject_lora
-from blissmask.training.step import StepRule, run_step
+from blissmask.training.step import run_step as step_module
+from blissmask.training.step.run_step import StepRule, run_step
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.loss import weight_masses
 

@@ -11,7 +11,7 @@ from blissmask.processes import ALONE
 from blissmask.training.data import item_losses
 from blissmask.training.data.batches import collate
 from blissmask.training.data.item_losses import ItemLosses
-from blissmask.training.step import run_step
+from blissmask.training.step.run_step import run_step
 from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule
 
 NAMES = ("a", "b", "c", "empty")

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from blissmask.training import step as step_module
 from blissmask.training.data.batches import collate
-from blissmask.training.step import holds_class, run_step
+from blissmask.training.step import run_step as step_module
+from blissmask.training.step.run_step import holds_class, run_step
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from blissmask.processes import Processes
-from blissmask.training import step as step_module
 from blissmask.training.data.batches import collate
-from blissmask.training.step import is_unmasked, run_step
+from blissmask.training.step import run_step as step_module
+from blissmask.training.step.run_step import is_unmasked, run_step
 from blissmask.training.weighting.prior import PriorRule
 from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
 

@@ -14,7 +14,7 @@ from blissmask.families.protocol import Batch
 from blissmask.families.zimage import tiny
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
-from blissmask.training.step import noise_batch
+from blissmask.training.step.run_step import noise_batch
 from tests.builders.cached_families import write_cache
 from tests.builders.families import CPU, TINY, family_of, tiny_denoiser
 from tests.builders.single_files import FP32, state_of

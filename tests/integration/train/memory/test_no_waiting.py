@@ -14,13 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.training import device as device_module
-from blissmask.training import step as step_module
 from blissmask.training.data.batches import collate
 from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.items import make_item
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import LoraShape, inject_lora
-from blissmask.training.step import StepRule, run_step
+from blissmask.training.step import run_step as step_module
+from blissmask.training.step.run_step import StepRule, run_step
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule

@@ -188,7 +188,7 @@ def test_global_random_state_is_what_it_was(cache, prompts, tmp_path, monkeypatc
             or step_once(*args, step=step, **options)
         ),
     )
-    from blissmask.training.step import run_step as step_once
+    from blissmask.training.step.run_step import run_step as step_once
 
     run(train_config(cache, tmp_path / "out", sample_prompts=prompts, sample_every_n_steps=1, max_train_steps=3))
     assert len(states) == 3

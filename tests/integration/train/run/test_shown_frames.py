@@ -10,7 +10,7 @@ from blissmask.events import Measured
 from blissmask.families.family import Family
 from blissmask.training.data.batches import collate
 from blissmask.training.data.items import make_item
-from blissmask.training.step import noise_batch
+from blissmask.training.step.run_step import noise_batch
 from tests.builders.cached_families import write_cache
 from tests.builders.families import CPU, TASKS, TINY, family_of
 from tests.builders.training import run, train_config

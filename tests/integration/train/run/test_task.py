@@ -12,7 +12,7 @@ from blissmask.training.data.items import make_item
 from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, adapters_off, inject_lora
 from blissmask.training.record.metrics import read_log
-from blissmask.training.step import noise_batch
+from blissmask.training.step.run_step import noise_batch
 from tests.builders.families import CACHE_SUFFIX, PLAIN, tiny_denoiser
 from tests.builders.training import (
     losses,
