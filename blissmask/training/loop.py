@@ -17,7 +17,8 @@ from blissmask.training.device import release_memory
 from blissmask.training.experts import Learner, StepSchedule
 from blissmask.training.optim.optimizer import set_training_mode
 from blissmask.training.record.metrics import MetricBuffer
-from blissmask.training.step.run_step import StepRule, run_step
+from blissmask.training.step.run_step import run_step
+from blissmask.training.step.step_rule import StepRule
 
 
 @dataclass(frozen=True, slots=True)

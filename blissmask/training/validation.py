@@ -18,7 +18,8 @@ from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
 from blissmask.training.experts import Learner
 from blissmask.training.seeds import derive_seed, generator_for
-from blissmask.training.step.run_step import StepRule, noise_batch
+from blissmask.training.step.run_step import noise_batch
+from blissmask.training.step.step_rule import StepRule
 from blissmask.training.weighting.loss import (
     error_map,
     item_coefficients,

@@ -23,7 +23,8 @@ from blissmask.training.data.batches import MicroBatch, collate
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import LoraShape, inject_lora
-from blissmask.training.step.run_step import StepRule, noise_batch, run_step
+from blissmask.training.step.run_step import noise_batch, run_step
+from blissmask.training.step.step_rule import StepRule
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.loss import weight_masses
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule

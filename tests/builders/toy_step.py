@@ -14,8 +14,10 @@ from blissmask.training.data.batches import MicroBatch
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.step import prepared_batch
 from blissmask.training.step import run_step as step_module
-from blissmask.training.step.run_step import StepRule, run_step
+from blissmask.training.step.run_step import run_step
+from blissmask.training.step.step_rule import StepRule
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.loss import weight_masses
 
@@ -108,7 +110,7 @@ def fix_noise(monkeypatch: pytest.MonkeyPatch) -> None:
         return noise - batch.latents_BCFHW, Batch(noisy, level, batch.conditioning)
 
     monkeypatch.setattr(step_module, "noise_batch", noise_batch)
-    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.full((count,), 0.5))
+    monkeypatch.setattr(prepared_batch, "draw_levels", lambda noise, count, **_: torch.full((count,), 0.5))
 
 
 def update_of(

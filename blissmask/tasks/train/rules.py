@@ -17,7 +17,7 @@ from blissmask.training.lora.base_weights import BaseLora
 from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.optim.optimizer import OptimizerOptions, ScheduleOptions
-from blissmask.training.step.run_step import StepRule
+from blissmask.training.step.step_rule import StepRule
 from blissmask.training.timesteps import NoiseOptions
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from blissmask.training.weighting.rule import WeightRule

@@ -14,7 +14,7 @@ from blissmask.tasks.train.data.training_data import TrainingData
 from blissmask.tasks.train.rules import noise_options
 from blissmask.training.cost import Preservation
 from blissmask.training.experts import StepSchedule, schedule_steps, wanted_experts
-from blissmask.training.step.run_step import StepRule
+from blissmask.training.step.step_rule import StepRule
 from blissmask.training.timesteps import training_noise
 
 

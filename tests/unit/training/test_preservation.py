@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from blissmask.training.data.batches import collate
+from blissmask.training.step import prepared_batch
 from blissmask.training.step import run_step as step_module
-from blissmask.training.step.run_step import holds_class, run_step
+from blissmask.training.step.run_step import run_step
+from blissmask.training.step.step_rule import holds_class
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
 
@@ -105,7 +107,7 @@ def test_an_item_without_the_trigger_beside_others_is_learned_and_not_held():
 
 
 def test_low_noise_is_not_held(monkeypatch):
-    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.tensor([0.9, 0.1])[:count])
+    monkeypatch.setattr(prepared_batch, "draw_levels", lambda noise, count, **_: torch.tensor([0.9, 0.1])[:count])
     _, numbers = update_of([collate([subject(0), subject(1)], 0)], holding(min_level=0.5))
     assert numbers["trigger_free/items"] == 1
 

@@ -7,8 +7,10 @@ import torch
 
 from blissmask.processes import Processes
 from blissmask.training.data.batches import collate
+from blissmask.training.step import prepared_batch
 from blissmask.training.step import run_step as step_module
-from blissmask.training.step.run_step import is_unmasked, run_step
+from blissmask.training.step.run_step import run_step
+from blissmask.training.step.step_rule import is_unmasked
 from blissmask.training.weighting.prior import PriorRule
 from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
 
@@ -102,7 +104,7 @@ def test_an_empty_item_beside_others_changes_nothing(noise_by_item):
 
 
 def test_what_lies_under_weight_zero_moves_nothing_when_the_input_is_pure_noise(monkeypatch):
-    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.ones(count))
+    monkeypatch.setattr(prepared_batch, "draw_levels", lambda noise, count, **_: torch.ones(count))
     item = make_item(0, weights=rows(1.0, 0.0))
     other = make_item(0, weights=rows(1.0, 0.0))
     other.latents_Cfhw[..., 1, :] += 50.0
@@ -152,7 +154,7 @@ def test_prior_pulls_the_outside_to_the_base_model_and_nothing_else(noise_by_ite
 
 
 def test_prior_is_gated_item_by_item(noise_by_item, monkeypatch):
-    monkeypatch.setattr(step_module, "draw_levels", lambda noise, count, **_: torch.tensor([0.9, 0.1])[:count])
+    monkeypatch.setattr(prepared_batch, "draw_levels", lambda noise, count, **_: torch.tensor([0.9, 0.1])[:count])
     _, numbers = update_of([collate([prior_item(0), prior_item(1)], 0)], rule(prior=PriorRule(1.0, min_level=0.5)))
     assert numbers["prior/items"] == 1
 

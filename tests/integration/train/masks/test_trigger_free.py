@@ -13,7 +13,7 @@ from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.steps import step_cost
-from blissmask.training.step.run_step import StepRule
+from blissmask.training.step.step_rule import StepRule
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from tests.builders.cache import build, captions, config, plan
 from tests.builders.families import CACHE_SUFFIX

@@ -20,7 +20,8 @@ from blissmask.training.data.items import make_item
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from blissmask.training.step import run_step as step_module
-from blissmask.training.step.run_step import StepRule, run_step
+from blissmask.training.step.run_step import run_step
+from blissmask.training.step.step_rule import StepRule
 from blissmask.training.timesteps import uniform
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
