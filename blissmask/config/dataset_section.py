@@ -70,11 +70,13 @@ CAPTION_OF_PHOTO = "caption"
 """In the template of a zoom: the caption of its photo."""
 PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
 """A name in braces, as templates of captions hold; names of subjects may have spaces."""
+_WORD = re.compile(r"\w*")
+"""What in braces is meant as a name even where nobody has it: JSON and ``{a|b}``, a choice elsewhere, are not."""
 
 
 def _refuse_unknown_placeholders(text: str, known: Collection[str], info: ValidationInfo) -> str:
     names = [*sorted(known), *((info.context or {}).get(SUBJECTS, ()))]
-    unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(text) if name not in names]
+    unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(text) if name not in names and _WORD.fullmatch(name)]
     if unknown:
         listed = ", ".join(f"{{{name}}}" for name in names)
         raise ValueError(

@@ -6,6 +6,7 @@ import pytest
 
 from blissmask.config.load import load_config
 from blissmask.config.mask_loss_section import MaskLossSection
+from blissmask.config.model import Config
 from blissmask.errors import UsageError
 
 
@@ -28,6 +29,11 @@ def test_a_caption_of_unknown_placeholders_is_refused(tmp_path):
     [line] = caught.value.problems[0].where
     assert "must be a caption that names no placeholders but {class_word}, {trigger}" in line
     assert "{tigger}" in line
+
+
+@pytest.mark.parametrize("caption", ["a photo of {red|blue} coat", 'a photo of {"a": "b"}', "{red coat}"])
+def test_a_choice_json_and_several_words_in_the_braces_of_a_caption_are_no_placeholders(caption):
+    assert Config.model_validate({"general": {"caption": caption}}).general.caption == caption
 
 
 def test_all_problems_of_file_and_flags_are_told_at_once(tmp_path):
