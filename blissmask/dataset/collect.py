@@ -131,13 +131,13 @@ def caption_files(dataset: DatasetSection) -> list[tuple[Path, Path]]:
     return [(item.media.path, item.caption_path) for item in items if item.caption_path is not None]
 
 
-def lacking_captions(dataset: DatasetSection) -> list[Path]:
-    """Return the photos or videos of a data set's folder without a caption; none where it gives them one, or a list.
+def without_caption_file(dataset: DatasetSection) -> list[Path]:
+    """Return the photos or videos of a data set's folder that have no caption file; none where a list names them.
 
     Raises:
         InputError: a folder cannot be read, is empty, or names collide.
     """
-    if dataset.caption is not None or (dataset.image_directory is None and dataset.video_directory is None):
+    if dataset.image_directory is None and dataset.video_directory is None:
         return []
     return [media for media, caption in caption_files(dataset) if not caption.exists()]
 

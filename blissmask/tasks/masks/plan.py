@@ -9,7 +9,7 @@ from pathlib import Path
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
 from blissmask.dataset.captions import HOW_TO_CAPTION, blanks, how_to_fill, words_for
-from blissmask.dataset.collect import lacking_captions
+from blissmask.dataset.collect import without_caption_file
 from blissmask.dataset.item import MediaFile
 from blissmask.errors import Problem
 from blissmask.masks import bars
@@ -125,9 +125,12 @@ def _caption_warnings(config: Config, pairs: Iterable[FolderPair]) -> list[Probl
     lacking: dict[str, None] = {}
     missing: dict[str, None] = {}
     for dataset in config.datasets:
-        if {dataset.image_directory, dataset.video_directory} & folders:
-            lacking |= dict.fromkeys(map(str, lacking_captions(dataset)))
-            missing |= dict.fromkeys(blanks(dataset.caption or "", words_for(dataset)))
+        if not {dataset.image_directory, dataset.video_directory} & folders:
+            continue
+        if dataset.caption is None:
+            lacking |= dict.fromkeys(map(str, without_caption_file(dataset)))
+        elif (blank := blanks(dataset.caption, words_for(dataset))) and without_caption_file(dataset):
+            missing |= dict.fromkeys(blank)
     problems = []
     if lacking:
         what = f"{counted(len(lacking), 'item')} without a caption, which `blissmask cache` asks for"

@@ -61,6 +61,8 @@ def test_masks_tell_of_a_word_that_the_caption_of_a_data_set_misses(photos: Path
 
     assert told() == ["`caption` holds {trigger}, and `trigger` is blank, which `blissmask cache` asks for"]
     assert told(trigger="ohwx") == []
+    (photos / "b.txt").write_text("at the sea")
+    assert told() == [], "every photo has a caption of its own"
 
 
 @pytest.mark.parametrize("option", ["", "--dry-run"])
