@@ -109,6 +109,8 @@ class CacheEntry:
             ``masks.tiers.TIERS``); None for masks with other values and for caches of other tools.
         conditioning: content name without dtype (``t5``, ``latents_image`` ...) -> tensor, text and image conditioning
             together.
+        subjects_Qfhw: float32 region shares of each of several subjects, one set of four after another, on the finest
+            grid; None for data sets that show one, and for masks with other values.
         subweights_1fhw, subregions_4fhw: the mask on a grid of several sub-cells along each side of a latent cell, for
             families that weigh those apart; None for others, and for caches of other tools.
     """
@@ -119,3 +121,4 @@ class CacheEntry:
     conditioning: Mapping[str, Tensor]
     subweights_1fhw: Tensor | None = None
     subregions_4fhw: Tensor | None = None
+    subjects_Qfhw: Tensor | None = None

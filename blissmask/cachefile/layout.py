@@ -30,6 +30,9 @@ Keys of latent files: ``CONTENT_FxHxW_DTYPE`` for tensors on the latent grid (la
                                                 channels: the mask weights of those, on a grid that is as many times
                                                 finer. Other trainers read ``mask_weights``, which is their mean
     mask_subregions_FxHxW_float16 (4, F, H, W)  their region shares, under the rules of ``mask_regions``
+    mask_subjects_FxHxW_float16  (4 S, F, H, W)  of data sets that show S subjects, two or more: the region shares of
+                                                each one's own mask, one set after another, on the grid of sub-cells
+                                                where there is one; 0 everywhere for one whom the item does not show
     latents_image_..., latents_control_..., clip_..., f_indices_int32 ...       what the family adds
 
 Keys of text files: ``CONTENT_DTYPE``, or ``varlen_CONTENT_DTYPE`` where the first axis is the caption's own length. A
@@ -61,7 +64,9 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
     blissmask.vae             identity of the VAE
     blissmask.vae_dtype       precision the VAE ran in
     blissmask.mask_source     alpha, file, full; empty when the data set has no masks
-    blissmask.mask_print      fingerprint of the mask file; empty when there is none
+    blissmask.mask_print      fingerprint of the mask file, of several subjects that of all; empty when there is none
+    blissmask.subjects        of data sets that show several: which of them have a mask file, in the order of
+                              ``mask_subjects``: ``{"kyla": true, "tom": false}``
     blissmask.tiers           the values of face, body, hair, background that the region shares were computed with:
                               ``255,128,80,0``; empty without a mask
     blissmask.empty_mask      ``full`` where masks that are zero everywhere become full weight, else empty
@@ -77,6 +82,7 @@ Metadata, all strings. Both kinds of file: ``architecture``, ``format_version`` 
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +109,7 @@ OURS = "blissmask."
 EMPTY_MASK = "empty_mask"
 LOOK = f"{OURS}look"
 SUBJECT = "subject"
+SUBJECTS = "subjects"
 CROP = "crop"
 ZOOM = "zoom"
 ORDER_OF, KEEP_TOKENS = "order_of", "keep_tokens"
@@ -119,7 +126,8 @@ MASK_REGIONS = "mask_regions"
 # Not `mask_weights_...`: the mask fork takes every key that starts so for the weights of the latent grid.
 MASK_SUBCELLS = "mask_subcells"
 MASK_SUBREGIONS = "mask_subregions"
-MASK_CONTENTS = frozenset({MASK_WEIGHTS, MASK_REGIONS, MASK_SUBCELLS, MASK_SUBREGIONS})
+MASK_SUBJECTS = "mask_subjects"
+MASK_CONTENTS = frozenset({MASK_WEIGHTS, MASK_REGIONS, MASK_SUBCELLS, MASK_SUBREGIONS, MASK_SUBJECTS})
 """What an entry holds of its mask; everything else depends on the pixels alone."""
 LATENTS = "latents"
 
@@ -330,6 +338,20 @@ def read_tiers(metadata: Mapping[str, str]) -> TierTable | None:
     if match is None:
         return None
     return TierTable(**{tier.value: int(value) for tier, value in zip(TIERS, match.groups(), strict=True)})
+
+
+def subjects_text(has_mask: Mapping[str, bool]) -> str:
+    """Return which of several subjects have a mask file, as the metadata holds it: ``{"kyla": true, "tom": false}``."""
+    return json.dumps(has_mask)
+
+
+def read_subjects(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the subjects whose region shares an entry holds, in their order; none where it was made for one."""
+    try:
+        names = json.loads(metadata.get(f"{OURS}{SUBJECTS}", "{}"))
+    except ValueError:
+        return ()
+    return tuple(names) if isinstance(names, dict) else ()
 
 
 def mean_weight_text(mean_weight: float) -> str:

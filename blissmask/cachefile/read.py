@@ -21,6 +21,7 @@ from blissmask.cachefile.layout import (
     LATENTS,
     MASK_REGIONS,
     MASK_SUBCELLS,
+    MASK_SUBJECTS,
     MASK_SUBREGIONS,
     MASK_WEIGHTS,
     OWN_METADATA,
@@ -28,9 +29,11 @@ from blissmask.cachefile.layout import (
     TextKind,
     parse_key,
     parse_latent_name,
+    read_subjects,
     text_name,
 )
 from blissmask.errors import CacheError, Hint, Problem
+from blissmask.masks.tiers import TIERS
 from blissmask.storage.ordinary import refuse_all_but_files
 from blissmask.storage.seen import input_state
 from blissmask.storage.short_path import ShortPath
@@ -163,6 +166,7 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     regions = named.pop(MASK_REGIONS, None)
     subweights = named.pop(MASK_SUBCELLS, None)
     subregions = named.pop(MASK_SUBREGIONS, None)
+    subjects = named.pop(MASK_SUBJECTS, None)
     named.update(_by_content(header.text_path))
     # Once more: a tensor may have been read from a file that was put in the place of the one looked at.
     header.seen.check()
@@ -173,6 +177,7 @@ def load_entry(header: CacheHeader) -> CacheEntry:
         conditioning=named,
         subweights_1fhw=None if subweights is None else _on_subgrid(subweights, 1, header),
         subregions_4fhw=None if subregions is None else _on_subgrid(subregions, 4, header),
+        subjects_Qfhw=None if subjects is None else _on_subgrid(subjects, _subject_planes(header), header),
     )
 
 
@@ -208,6 +213,10 @@ def _by_content(path: Path) -> dict[str, Tensor]:
 def _with_frames(content: str, tensor: Tensor) -> Tensor:
     """Return a latent tensor, of the item or of a control picture, with its frame axis; see ``layout.FrameAxis``."""
     return tensor.unsqueeze(1) if content.startswith(LATENTS) and tensor.ndim == 3 else tensor
+
+
+def _subject_planes(header: CacheHeader) -> int:
+    return len(TIERS) * len(read_subjects(header.metadata))
 
 
 def _on_subgrid(tensor: Tensor, planes: int, header: CacheHeader) -> Tensor:

@@ -17,6 +17,7 @@ from blissmask.cachefile.layout import (
     LATENTS,
     MASK_REGIONS,
     MASK_SUBCELLS,
+    MASK_SUBJECTS,
     MASK_SUBREGIONS,
     MASK_WEIGHTS,
     OUR_FORMAT,
@@ -76,6 +77,7 @@ def write_latents(
     frame_axis: FrameAxis = FrameAxis.KEPT,
     subweights_1fhw: Tensor | None = None,
     subregions_4fhw: Tensor | None = None,
+    subjects_Qfhw: Tensor | None = None,
     seen: Seen = NOTHING_SEEN,
 ) -> None:
     """Publish the latent file of one item.
@@ -89,13 +91,14 @@ def write_latents(
         metadata: see ``layout``, without ``blissmask.format``, which is added.
         frame_axis: how the family's latents are spelled.
         subweights_1fhw, subregions_4fhw: the same on the grid of sub-cells, for families that have them.
+        subjects_Qfhw: of several subjects, the region shares of each, Q = 4 x subjects, on the finest of these grids.
         seen: what the plan saw of the item's files.
 
     Raises:
         CacheError, MachineError, ChangedError: see :func:`save_tensors`.
     """
     tensors = dict(_latent_tensor(content, tensor, frame_axis) for content, tensor in contents.items())
-    tensors.update(mask_tensors(weights_1fhw, regions_4fhw, subweights_1fhw, subregions_4fhw))
+    tensors.update(mask_tensors(weights_1fhw, regions_4fhw, subweights_1fhw, subregions_4fhw, subjects_Qfhw))
     save_tensors(path, tensors, {**metadata, f"{OURS}format": OUR_FORMAT}, fix=_VAE_FIX, seen=seen)
 
 
@@ -132,6 +135,7 @@ def mask_tensors(
     regions_4fhw: Tensor | None,
     subweights_1fhw: Tensor | None = None,
     subregions_4fhw: Tensor | None = None,
+    subjects_Qfhw: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the mask tensors of an entry by their key in the file: weights as float32, shares as float16."""
     planes = [
@@ -139,6 +143,7 @@ def mask_tensors(
         (MASK_REGIONS, regions_4fhw, torch.float16),
         (MASK_SUBCELLS, subweights_1fhw, torch.float32),
         (MASK_SUBREGIONS, subregions_4fhw, torch.float16),
+        (MASK_SUBJECTS, subjects_Qfhw, torch.float16),
     ]
     return {
         grid_key(content, tuple(plane.shape), dtype): plane.to(dtype)

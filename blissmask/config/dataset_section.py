@@ -194,19 +194,36 @@ class GeneralSection(Section):
         lt=1,
     )
     _triggers: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _class_words: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def triggers(self) -> Mapping[str, str]:
         """Return name -> trigger of each of [[subjects]], also of those that are not this data set's own."""
         return self._triggers
 
-    def know_subjects(self, triggers: Mapping[str, str]) -> None:
-        """Take the triggers of [[subjects]]; ``Config`` calls it, once."""
-        self._triggers = triggers
+    @property
+    def class_words(self) -> Mapping[str, str]:
+        """Return name -> class word of each of [[subjects]] that has one of its own."""
+        return self._class_words
+
+    def know_subjects(self, triggers: Mapping[str, str], class_words: Mapping[str, str]) -> None:
+        """Take the triggers and class words of [[subjects]]; ``Config`` calls it, once."""
+        self._triggers, self._class_words = triggers, class_words
 
 
 DEFAULT_RESOLUTION = (960, 544)
 """(width, height) of a dataset when neither it nor [general] says; musubi-tuner's default."""
+
+
+def _one_or_several(value: Any) -> Any:
+    """Read one name as a list of it; JSON can say null where TOML leaves a key out."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[Text], BeforeValidator(_one_or_several)]
+"""One name, or a list of names."""
 
 
 class DatasetSection(GeneralSection):
@@ -248,8 +265,11 @@ class DatasetSection(GeneralSection):
         False, "Take the mask from the alpha channel where a picture has one", panel=_DATA, first=True
     )
     require_mask: Switch = option(False, "Refuse to train on items without a mask", panel=_DATA, first=True)
-    subject: Text | None = option(
-        None, "Which of the [[subjects]] it shows; gives it that trigger and class word", panel=_DATA
+    subject: Names = option(
+        [],
+        "Which of the [[subjects]] it shows; gives it that trigger and class word. Several have a folder of masks each "
+        "in `mask_directory`",
+        panel=_DATA,
     )
     prior: Switch = option(
         False,
@@ -282,3 +302,18 @@ class DatasetSection(GeneralSection):
     source_fps: Number | None = option(
         None, "Frames per second of the videos; they are brought to the model's rate", panel=_VIDEO, gt=0
     )
+
+    @property
+    def several(self) -> tuple[str, ...]:
+        """Return the subjects of which each has a folder of masks, in order; none where it shows one subject at most.
+
+        The mask of an item is the pixelwise maximum of theirs.
+        """
+        return tuple(self.subject) if len(self.subject) > 1 else ()
+
+    @property
+    def own_triggers(self) -> tuple[str, ...]:
+        """Return the triggers that its captions may hold, one of each subject that it shows."""
+        if self.several:
+            return tuple(self.triggers[name] for name in self.several)
+        return (self.trigger,) if self.trigger else ()

@@ -90,19 +90,39 @@ class Config(Section):
         if "subjects" not in validated.data:
             return datasets
         names = [subject.name for subject in validated.data["subjects"]]
-        unknown = [dataset.subject for dataset in datasets if dataset.subject not in (None, *names)]
+        unknown = [name for dataset in datasets for name in dataset.subject if name not in names]
         if unknown:
             known = f"those are {', '.join(names)}" if names else "there are none"
             raise ValueError(f'`subject = "{unknown[0]}"` names none of the [[subjects]]; {known}')
-        triggers = {subject.name: subject.trigger for subject in validated.data["subjects"]}
         for dataset in datasets:
-            dataset.know_subjects(triggers)
+            _refuse_shared_masks(dataset)
+        triggers = {subject.name: subject.trigger for subject in validated.data["subjects"]}
+        words = {subject.name: subject.class_word for subject in validated.data["subjects"] if subject.class_word}
+        for dataset in datasets:
+            dataset.know_subjects(triggers, words)
         return datasets
 
 
+def _refuse_shared_masks(dataset: DatasetSection) -> None:
+    """Refuse a data set of several subjects that is to have masks which are nobody's in particular."""
+    if len(set(dataset.subject)) < len(dataset.subject):
+        raise ValueError("`subject` names one of the [[subjects]] twice")
+    shared = {"alpha_mask = true": dataset.alpha_mask, "default_mask": dataset.default_mask is not None}
+    for key in (key for key, is_set in shared.items() if is_set and dataset.several):
+        raise ValueError(
+            f"`{key}` does not go with several subjects: each has its own masks, in a folder of its name in "
+            "`mask_directory`"
+        )
+
+
 def _words_of(dataset: Any, subjects: Mapping[str, SubjectSection]) -> dict[str, Any]:
-    """Return trigger and class word of the subject that a dataset shows; they win over those of [general]."""
+    """Return trigger and class word of the subject that a dataset shows; they win over those of [general].
+
+    Where it shows several, captions name each: ``{kyla}``.
+    """
     name = dataset.get("subject") if isinstance(dataset, dict) else None
+    if isinstance(name, list) and len(name) == 1:
+        (name,) = name
     subject = subjects.get(name) if isinstance(name, str) else None
     if subject is None:
         return {}

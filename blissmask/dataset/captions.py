@@ -130,18 +130,30 @@ def listed_names(words: Mapping[str, str | None]) -> str:
     return ", ".join(f"{{{name}}}" for name in words)
 
 
-def class_words(section: GeneralSection, number: int) -> tuple[str, str]:
-    """Return the trigger of a data set, and the word that stands in its place where the subject is not meant.
+def class_words(section: DatasetSection, number: int) -> dict[str, str]:
+    """Return the trigger of each subject of a data set -> the word that stands in its place where it is not meant.
 
     Raises:
         UsageError: one of them is not given.
     """
+    if section.several:
+        return {section.triggers[name]: _class_word_of(name, section, number) for name in section.several}
     if section.trigger and section.class_word:
-        return section.trigger, section.class_word
+        return {section.trigger: section.class_word}
     missing = "trigger" if not section.trigger else "class_word"
     raise UsageError(
         f"`trigger_free_weight` needs a `{missing}` for dataset {number}",
         fix='set `trigger = "ohwx"` and `class_word = "woman"` under [general], or leave `trigger_free_weight` out',
+    )
+
+
+def _class_word_of(name: str, section: DatasetSection, number: int) -> str:
+    word = section.class_words.get(name) or section.class_word
+    if word:
+        return word
+    raise UsageError(
+        f"`trigger_free_weight` needs a `class_word` of `{name}` for dataset {number}",
+        fix=f'set `class_word = "woman"` of `{name}` in [[subjects]], or leave `trigger_free_weight` out',
     )
 
 
@@ -154,13 +166,22 @@ def _as_words(pattern: str) -> re.Pattern[str]:
     return re.compile(f"(?<!{_LETTER})(?:{pattern})(?!{_LETTER})", re.IGNORECASE)
 
 
-def without_trigger(caption: str, trigger: str, class_word: str) -> str | None:
-    """Return a caption with the class word instead of the trigger; None where it does not hold the trigger.
+def without_trigger(caption: str, words: Mapping[str, str]) -> str | None:
+    """Return a caption with class words instead of triggers; None where it holds no trigger.
 
     "ohwx woman" becomes "woman": people write the class beside the trigger.
+
+    Args:
+        caption: with the triggers in place.
+        words: trigger -> class word.
     """
-    if not holds_trigger(caption, trigger):
-        return None
+    held = [trigger for trigger in words if holds_trigger(caption, trigger)]
+    for trigger in held:
+        caption = _with_class_word(caption, trigger, words[trigger])
+    return caption if held else None
+
+
+def _with_class_word(caption: str, trigger: str, class_word: str) -> str:
     beside = _as_words(rf"{re.escape(trigger)}\s+{re.escape(class_word)}")
     caption = beside.sub(lambda _: class_word, caption)
     return _as_words(re.escape(trigger)).sub(lambda _: class_word, caption)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,13 +78,16 @@ def collect(dataset: DatasetSection, number: int) -> Collected:
     """
     kind = media_kind(dataset, number)
     items, warnings = _with_captions(dataset, kind)
-    masks = _masks(dataset, kind)
+    masks = [_masks(dataset, folder, kind) for folder in mask_folders(dataset)]
     _refuse_missing(dataset.default_mask)
-    items = tuple(_with_mask(item, masks, dataset.default_mask) for item in items)
+    if dataset.several:
+        items = tuple(_with_mask_of_each(item, masks, number) for item in items)
+    else:
+        items = tuple(_with_mask(item, masks, dataset.default_mask) for item in items)
     if dataset.control_directory:
         items = _with_controls(items, dataset.control_directory, kind)
     keys = {item.media.key for item in items}
-    orphans = tuple(path for key, path in masks.items() if key not in keys)
+    orphans = tuple(path for of_folder in masks for key, path in of_folder.items() if key not in keys)
     return Collected(items=items, orphan_masks=orphans, warnings=tuple(warnings))
 
 
@@ -149,10 +152,15 @@ def _with_caption(media: MediaFile, captions: CaptionFolder, default: str | None
     return DatasetItem(media, captions)
 
 
-def _masks(dataset: DatasetSection, kind: MediaKind) -> Mapping[str, Path]:
+def mask_folders(dataset: DatasetSection) -> tuple[Path, ...]:
+    """Return the folders of a data set's masks: one of each subject, in order, where it shows several; none, or one."""
     folder = dataset.mask_directory
     if folder is None:
-        return {}
+        return ()
+    return tuple(folder / name for name in dataset.several) or (folder,)
+
+
+def _masks(dataset: DatasetSection, folder: Path, kind: MediaKind) -> Mapping[str, Path]:
     media_folder = dataset.image_directory or dataset.video_directory
     beside = media_folder is not None and without_links(folder) == without_links(media_folder)
     return match_masks(folder, videos=kind is MediaKind.VIDEO, beside_photos=beside)
@@ -168,11 +176,24 @@ def _refuse_missing_folder(captions: Path | None) -> None:
         raise InputError("`caption_directory` is no folder", where=[captions], fix=f"paths start at {Path.cwd()}")
 
 
-def _with_mask(item: DatasetItem, masks: Mapping[str, Path], default: Path | None) -> DatasetItem:
+def _with_mask(item: DatasetItem, masks: Sequence[Mapping[str, Path]], default: Path | None) -> DatasetItem:
     """Give an item the mask of its key, else ``default``; a mask that its JSONL line names is kept."""
     if item.mask:
         return item
-    return replace(item, mask=shortened(masks.get(item.media.key, default)))
+    found = [of_folder[item.media.key] for of_folder in masks if item.media.key in of_folder]
+    return replace(item, mask=shortened(found[0] if found else default))
+
+
+def _with_mask_of_each(item: DatasetItem, masks: Sequence[Mapping[str, Path]], number: int) -> DatasetItem:
+    """Give an item the masks of its key in the folders of several subjects."""
+    if item.mask:
+        raise UsageError(
+            f"[[datasets]] {number}: its list names a mask, and it shows several subjects, each with masks of its own",
+            where=[item.media.path],
+            fix="leave the masks out of the list, or name one `subject`",
+        )
+    found = tuple(shortened(of_folder.get(item.media.key)) for of_folder in masks)
+    return replace(item, subject_masks=found if any(found) else ())
 
 
 def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind) -> tuple[DatasetItem, ...]:

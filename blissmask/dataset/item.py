@@ -98,6 +98,8 @@ class DatasetItem:
         caption: the text where a JSONL line or the data set gives it; None when a file holds it.
         has_default_caption: whether ``caption`` is the one that the data set gives to all items without a file.
         mask: a picture, a video, or a folder of frames; None when there is none.
+        subject_masks: where the data set shows several subjects, the mask of each in their order, instead of ``mask``;
+            empty where none of them has one.
         controls: its control pictures in their order, or its control video.
     """
 
@@ -107,6 +109,7 @@ class DatasetItem:
     has_default_caption: bool = False
     mask: ShortPath | None = None
     controls: tuple[ShortPath, ...] = ()
+    subject_masks: tuple[ShortPath | None, ...] = ()
 
     @property
     def zoom(self) -> str:
@@ -125,8 +128,13 @@ class DatasetItem:
 
     @property
     def mask_path(self) -> Path | None:
-        """Return the mask; None when there is none."""
+        """Return the one mask; None when there is none, or each of several subjects has its own."""
         return full(self.mask)
+
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """Return all masks: one, those of the subjects that have one, or none."""
+        return tuple(mask.path for mask in (self.mask, *self.subject_masks) if mask is not None)
 
     @property
     def control_paths(self) -> tuple[Path, ...]:

@@ -1,20 +1,21 @@
 """Masks at training size, before they are averaged onto the latent grid.
 
 A mask has weights and, when it holds nothing but tier values, the share of each tier in each pixel. f: latent frames
-(1 for stills), H, W: rows and columns at training size, R: the four tiers in the order of ``masks.tiers.TIERS``.
+(1 for stills), H, W: rows and columns at training size, R: the four tiers in the order of ``masks.tiers.TIERS``, S:
+subjects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.dataset.geometry import Geometry
 from blissmask.masks.latent import causal_groups, exact_shares, to_latent_grid
-from blissmask.masks.tiers import MAX_VALUE, TierTable
+from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
 from blissmask.masks.weights import MaskValues, to_weights
 
 # In units of 8-bit values. float32 rounding moves a weight of an 8-bit mask by less than this; two values of a 16-bit
@@ -29,10 +30,13 @@ class PixelMask:
     Attributes:
         weights_fHW: float32 mask weights in [0, 1].
         shares_RfHW: share of each tier in each pixel, summing to 1; None when the mask has a value of no tier.
+        subject_shares_SRfHW: the same of the mask of each of several subjects, whose pixelwise maximum this mask is;
+            None where it is of one, or a mask has a value of no tier.
     """
 
     weights_fHW: NDArray[np.float32]
     shares_RfHW: NDArray[np.float32] | None
+    subject_shares_SRfHW: NDArray[np.float32] | None = None
 
     @property
     def mean_weight(self) -> float:
@@ -57,6 +61,17 @@ class PixelMask:
         shares_Rfhw = np.stack([_frames_on_grid(plane_fHW, grid_hw) for plane_fHW in self.shares_RfHW])
         return weights_1fhw, exact_shares(shares_Rfhw)
 
+    def subjects_on_grid(self, grid_hw: tuple[int, int]) -> NDArray[np.float16] | None:
+        """Average the shares of each subject over the cells of a latent grid; see :meth:`on_grid`.
+
+        Returns:
+            (S * R, f, h, w), one set after another; 0 everywhere in the set of a subject whom no pixel shows. None
+            where nothing is known of subjects.
+        """
+        if self.subject_shares_SRfHW is None:
+            return None
+        return np.concatenate([_shown_on_grid(shares_RfHW, grid_hw) for shares_RfHW in self.subject_shares_SRfHW])
+
 
 def full_mask(geometry: Geometry) -> PixelMask:
     """Return a mask with weight 1 everywhere and without tiers."""
@@ -80,6 +95,43 @@ def still_mask(values_HW: MaskValues, geometry: Geometry, tiers: TierTable, *, i
     )
 
 
+def several_mask(
+    of_subjects: Sequence[MaskValues | None], geometry: Geometry, tiers: TierTable, *, inverted: bool = False
+) -> PixelMask:
+    """Bring the masks of several subjects of one photo to training size, as one mask.
+
+    Args:
+        of_subjects: the mask of each, all of one size; None for one who has none. One of them has a mask at least.
+        geometry, tiers, inverted: as for :func:`still_mask`.
+    """
+    there = [values_HW for values_HW in of_subjects if values_HW is not None]
+    mask = still_mask(union(there, inverted=inverted), geometry, tiers, inverted=inverted)
+    if mask.shares_RfHW is None:
+        return mask
+    background_RHW = np.zeros_like(mask.shares_RfHW[:, 0])
+    background_RHW[TIERS.index(WeightTier.BACKGROUND)] = 1.0
+    shares = [
+        background_RHW if values_HW is None else _fitted_shares(values_HW, geometry, tiers, inverted=inverted)
+        for values_HW in of_subjects
+    ]
+    known = [shares_RHW for shares_RHW in shares if shares_RHW is not None]
+    # A value of no tier may lie below the maximum, where the mask of all does not show it.
+    if len(known) < len(shares):
+        return mask
+    return replace(mask, subject_shares_SRfHW=np.stack(known)[:, :, np.newaxis])
+
+
+def union(masks: Sequence[MaskValues], *, inverted: bool = False) -> MaskValues:
+    """Return the pixelwise maximum of masks of one size, one at least; the minimum where dark is what counts."""
+    if len(masks) == 1:
+        return masks[0]
+    if len({values_HW.dtype for values_HW in masks}) > 1:
+        masks = [to_weights(values_HW) for values_HW in masks]
+    pick = np.minimum if inverted else np.maximum
+    together_HW: MaskValues = pick.reduce(np.stack(masks), axis=0)
+    return together_HW
+
+
 def mean_weight(values_HW: MaskValues, geometry: Geometry, *, inverted: bool = False) -> float:
     """Return the mean weight of :func:`still_mask` in a tenth of its time; the arguments are the same."""
     return float(_fitted_weights(values_HW, geometry, inverted=inverted).mean(dtype=np.float64))
@@ -97,19 +149,23 @@ def moving_mask(stills: Iterable[PixelMask], frame_count: int, stride: int) -> P
     """
     source = iter(stills)
     means = [mean_mask([next(source) for _ in group]) for group in causal_groups(frame_count, stride)]
-    shares = _shares_of_all(means)
+    shares = _all_of(mean.shares_RfHW for mean in means)
+    of_subjects = _all_of(mean.subject_shares_SRfHW for mean in means)
     return PixelMask(
         weights_fHW=np.concatenate([mean.weights_fHW for mean in means]),
         shares_RfHW=None if shares is None else np.concatenate(shares, axis=1),
+        subject_shares_SRfHW=None if of_subjects is None else np.concatenate(of_subjects, axis=2),
     )
 
 
 def mean_mask(stills: Sequence[PixelMask]) -> PixelMask:
     """Average masks of single frames into one; it has shares when each of them has shares."""
-    shares = _shares_of_all(stills)
+    shares = _all_of(still.shares_RfHW for still in stills)
+    of_subjects = _all_of(still.subject_shares_SRfHW for still in stills)
     return PixelMask(
         weights_fHW=_mean([still.weights_fHW for still in stills]),
         shares_RfHW=None if shares is None else _mean(shares),
+        subject_shares_SRfHW=None if of_subjects is None else _mean(of_subjects),
     )
 
 
@@ -117,10 +173,19 @@ def _frames_on_grid(frames_fHW: NDArray[np.float32], grid_hw: tuple[int, int]) -
     return np.stack([to_latent_grid(frame_HW, grid_hw) for frame_HW in frames_fHW])
 
 
-def _shares_of_all(masks: Sequence[PixelMask]) -> list[NDArray[np.float32]] | None:
-    """Return the shares of each mask; None when one has none."""
-    shares = [mask.shares_RfHW for mask in masks if mask.shares_RfHW is not None]
-    return shares if len(shares) == len(masks) else None
+def _shown_on_grid(shares_RfHW: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[np.float16]:
+    """Return the shares of one subject on a latent grid, 0 everywhere where all of it is background."""
+    own = [tier is not WeightTier.BACKGROUND for tier in TIERS]
+    if not shares_RfHW[own].any():
+        return np.zeros((*shares_RfHW.shape[:2], *grid_hw), dtype=np.float16)
+    return exact_shares(np.stack([_frames_on_grid(plane_fHW, grid_hw) for plane_fHW in shares_RfHW]))
+
+
+def _all_of(shares: Iterable[NDArray[np.float32] | None]) -> list[NDArray[np.float32]] | None:
+    """Return the shares of masks; None when one has none."""
+    found = list(shares)
+    known = [each for each in found if each is not None]
+    return known if len(known) == len(found) else None
 
 
 def _mean(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -34,7 +34,10 @@ def config(
     run: dict[str, Any] | None = None,
     **dataset: Any,
 ) -> Config:
-    """Return a configuration with one data set: ``photos`` and ``cache`` below ``folder``, at 64 x 48."""
+    """Return a configuration with one data set: ``photos`` and ``cache`` below ``folder``, at 64 x 48.
+
+    There are the subjects that its ``subject`` names.
+    """
     if not any(name in dataset for name in ("image_jsonl_file", "video_directory", "video_jsonl_file")):
         dataset.setdefault("image_directory", folder / "photos")
     dataset = {"cache_directory": folder / "cache", "resolution": [64, 48], **dataset}
@@ -42,11 +45,19 @@ def config(
         {
             "model": {"arch": arch, "model": "tiny", "task": task},
             "datasets": [dataset],
+            "subjects": [
+                {"name": name, "trigger": f"{name}wx", "references": ["a.jpg"]}
+                for name in _listed(dataset.get("subject"))
+            ],
             "cache": cache or {},
             "masks": masks or {},
             "run": {"jobs": 2, **(run or {})},
         }
     )
+
+
+def _listed(names: str | Sequence[str] | None) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names or []
 
 
 def moving_frames(count: int = FRAMES) -> list[Rgb]:

@@ -58,6 +58,7 @@ def write_entry(
     caption: str = "",
     class_caption: str = "",
     text_width: int = TEXT_WIDTH,
+    subject_sets: Tensor | None = None,
     seed: int = 0,
     arch: str = CACHE_SUFFIX,
     **metadata: str,
@@ -73,7 +74,14 @@ def write_entry(
         "format_version": "1.0.1",
         **metadata,
     }
-    write_latents(path, {"latents": latents}, weights_1fhw=weights, regions_4fhw=regions, metadata=facts)
+    write_latents(
+        path,
+        {"latents": latents},
+        weights_1fhw=weights,
+        regions_4fhw=regions,
+        subjects_Qfhw=subject_sets,
+        metadata=facts,
+    )
     if text:
         rows_of_caption = {"t5": seeded(5 + seed % 3, text_width, seed=1000 + seed).bfloat16()}
         write_text(

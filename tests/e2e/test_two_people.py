@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.config.load import load_config
+from blissmask.families.registry import load_family
 from blissmask.media.image import read_grey, read_image
 from blissmask.people.faces import embedded
 from blissmask.people.faces.embedded import EmbeddedFaces
@@ -26,6 +29,15 @@ pytestmark = pytest.mark.slow
 
 PHOTO = Path(__file__).parents[1] / "photos" / "astronaut.png"
 
+TOGETHER = """
+[[datasets]]
+subject = ["kyla", "tom"]
+caption = "{kyla} and {tom}"
+image_directory = "photos"
+mask_directory = "subject_masks"
+cache_directory = "cache/together"
+"""
+"""The same photos once more, each with the masks of both."""
 OPTIONS = "--trigger-free-weight 1 --ema-decay 0.5 --save-every-n-steps 2 --sample-every-n-steps 2"
 
 
@@ -63,6 +75,7 @@ def run(tmp_path_factory):
     text = miniature("two-people.toml")
     # Pictures of one step each, as small as they are trained.
     text = re.sub(r'^(    "[^"]*)",', r'\1 --s 1 --f 1",', text, flags=re.MULTILINE)
+    text = text.replace("[masks]\n", f"{TOGETHER}\n[masks]\n")
     (folder / "blissmask.toml").write_text(text.replace("[general]\n", '[general]\nzoom = ["face"]\n'))
     reader = FacesInNoise(EmbeddedFaces())
     with pytest.MonkeyPatch.context() as patch:
@@ -82,6 +95,23 @@ def test_a_photo_of_both_has_a_mask_of_each(run):
     for name, own in (("kyla", slice(0, width // 2)), ("tom", slice(width // 2, None))):
         mask_HW = read_grey(run.folder / "subject_masks" / name / "both.png")
         assert mask_HW[:, own].sum() > 0.9 * mask_HW.sum() > 0
+
+
+def test_a_photo_of_both_is_one_item_with_the_regions_of_each(run):
+    """One whom the face network did not find in a photo has no regions in it."""
+    config = load_config(run.folder / "blissmask.toml", {})
+    suffix = load_family(config.model.arch).cache_suffix
+    found = {header.stem: load_entry(header) for header in list_headers(run.folder / "cache" / "together", suffix)}
+    own = {name: found[name].subjects_Qfhw.split(4) for name in ("kyla", "tom", "both")}
+    shown = {name: [bool(shares.any()) for shares in sets] for name, sets in own.items()}
+    assert shown == {"kyla": [True, False], "tom": [False, True], "both": [True, True]}
+    kyla, tom = own["both"]
+    # Outside the background of the mask of both is who is outside the background of the own one; they stand apart.
+    assert not ((1 - kyla[3]) * (1 - tom[3])).any()
+    together = 1 - kyla[3] + 1 - tom[3]
+    # The weights of the cells in which somebody is, and no others.
+    assert torch.equal(found["both"].weights_1fhw[0] > 0, together > 0)
+    assert re.search("may show several of them: .*kyla and tom [12]", run.trained.err)
 
 
 def test_the_banner_and_the_page_tell_the_share_of_each(run):
@@ -119,14 +149,15 @@ def test_the_page_has_the_loss_of_each_item_as_it_was_drawn(run):
     section = run.page.partition("Items in training")[2].partition("</section>")[0]
     drawn = re.findall(r"<td>([^<]+)</td><td class=figure>(\d+)</td><td class=figure>([\d.]+)</td>", section)
     assert sum(int(count) for _, count, _ in drawn) == run.log[-1]["step"]
-    # The same photos are in both data sets.
-    assert all(re.fullmatch(r"(kyla|tom)/(kyla|tom|both)(-face)?", name) for name, _, _ in drawn)
+    # The same photos are in all data sets.
+    assert all(re.fullmatch(r"(kyla|tom|together)/(kyla|tom|both)(-face)?", name) for name, _, _ in drawn)
 
 
 def test_the_page_shows_what_was_asked_for(run):
     """The photo of both, large enough for a zoom of each, stands in both data sets; the averages and what is held."""
-    zooms = re.findall(r"<td>photos</td><td class=figure>\d+</td><td class=figure>(\d+)</td><td>(\w+)</td>", run.page)
-    assert [trigger for count, trigger in zooms if int(count)] == ["ohwx", "sks"]
+    cells = r"<td>photos</td><td class=figure>\d+</td><td class=figure>(\d+)</td><td>([\w, ]+)</td>"
+    zooms = re.findall(cells, run.page)
+    assert [trigger for count, trigger in zooms if int(count)] == ["ohwx", "sks", "ohwx, sks"]
     assert re.search("Running average of the weights: <code>[^<]+-ema.safetensors</code>", run.page)
     for held in ("outside the mask", "with the class word"):
         assert held in run.page

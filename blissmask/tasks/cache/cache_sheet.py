@@ -24,7 +24,7 @@ from blissmask.media.overlay import PLAIN, fit_size, shrink, tier_labels
 from blissmask.media.sheets.card import Card, Measure, SheetText
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
-from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_frame_masks
+from blissmask.tasks.cache.reading.mask_weights import has_moving_mask, read_frame_masks
 from blissmask.tasks.cache.remarks.remark import Remark, shorts_by_media
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend, with_own_sheet
 from blissmask.tasks.run.plan import RunContext
@@ -137,11 +137,10 @@ def _middle_of_clip(entry: LatentEntry) -> tuple[NDArray[np.uint8], PixelMask, P
     groups = causal_groups(len(numbers), entry.latent.temporal_stride)
     indices = [numbers[position] for position in groups[len(groups) // 2]]
     rgb_HW3 = geometry.fit_rgb(next(read_rgb(entry.item.media.path, [indices[len(indices) // 2]])))
-    path = entry.mask_file
-    if path is None or not mask_is_moving(path):
+    if not has_moving_mask(entry):
         mask = read_mask(entry, None).mask or full_mask(geometry)
         return rgb_HW3, mask, mask
-    stills = list(read_frame_masks(entry, path, indices))
+    stills = list(read_frame_masks(entry, indices))
     return rgb_HW3, stills[len(stills) // 2], mean_mask(stills)
 
 

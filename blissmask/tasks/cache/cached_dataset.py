@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,7 +63,7 @@ class CachedDataset:
         tiers: the values that masks were made with.
         empty_mask: what happens to masks that are zero everywhere.
         one_frame: time indices of one-frame items; None for ordinary ones.
-        class_words: trigger and class word where captions are encoded with the class word, too; see
+        class_words: each trigger and its class word where captions are encoded with the class word, too; see
             ``TriggerFreeRule``.
     """
 
@@ -76,7 +76,7 @@ class CachedDataset:
     tiers: TierTable
     empty_mask: Literal["warn", "error", "full"]
     one_frame: OneFrame | None
-    class_words: tuple[str, str] | None = None
+    class_words: Mapping[str, str] | None = None
 
     @property
     def family(self) -> FamilyForTask:
@@ -197,7 +197,7 @@ def _make_dataset(config: Config, model: Model, section: DatasetSection, number:
     )
 
 
-def _class_words(config: Config, section: DatasetSection, number: int) -> tuple[str, str] | None:
+def _class_words(config: Config, section: DatasetSection, number: int) -> Mapping[str, str] | None:
     # Items that are only held to the base model are held as they are described.
     if section.prior or not config.mask_loss.trigger_free_weight:
         return None

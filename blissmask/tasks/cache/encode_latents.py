@@ -177,7 +177,7 @@ def _refresh(job: Job) -> tuple[float | None, str]:
 def _rewrite(entry: LatentEntry, video: SharedVideo | None) -> tuple[float | None, str]:
     media_print = video.media_print if video else fingerprint.take(entry.item.pixel_paths)
     if entry.redo is Redo.LABELS:
-        mask_print = video.mask_print if video else fingerprint.take([entry.mask_file] if entry.mask_file else [])
+        mask_print = video.mask_print if video else fingerprint.take(entry.mask_files)
         colours = read_metadata(entry.path).get(_COLOURS, "")
         reading = MaskReading(None, fingerprint=mask_print)
         metadata = _metadata(entry, reading, media_print=media_print, colours=colours)
@@ -216,6 +216,9 @@ def _mask_planes(entry: LatentEntry, mask: PixelMask | None, latent_shape: tuple
     weights, regions = _on_grid(entry, mask, frames, (rows, columns))
     planes = {"weights_1fhw": weights, "regions_4fhw": regions}
     count = entry.latent.subcells
+    subjects_Qfhw = mask.subjects_on_grid((rows * count, columns * count))
+    if subjects_Qfhw is not None:
+        planes["subjects_Qfhw"] = _shares_of_frames(entry, subjects_Qfhw, frames)
     if count > 1:
         subweights, subregions = _on_grid(entry, mask, frames, (rows * count, columns * count))
         planes |= {"subweights_1fhw": subweights, "subregions_4fhw": subregions}
@@ -227,17 +230,22 @@ def _on_grid(
 ) -> tuple[Tensor, Tensor | None]:
     """Return weights (1, f, h, w) and shares (4, f, h, w) on a grid; a still mask holds for every latent frame."""
     weights_1fhw, shares_Rfhw = mask.on_grid(grid_hw)
+    shares = None if shares_Rfhw is None else _shares_of_frames(entry, shares_Rfhw, frames)
     if entry.dataset.one_frame is None:
-        shares = None if shares_Rfhw is None else torch.from_numpy(shares_Rfhw).expand(-1, frames, -1, -1)
         return torch.from_numpy(weights_1fhw).expand(-1, frames, -1, -1), shares
     indices, target = entry.dataset.one_frame.frame_indices, entry.dataset.one_frame.target_index
-    weights = torch.from_numpy(one_frame_weights(weights_1fhw[0], indices, target)).unsqueeze(0)
-    if shares_Rfhw is None:
-        return weights, None
+    return torch.from_numpy(one_frame_weights(weights_1fhw[0], indices, target)).unsqueeze(0), shares
+
+
+def _shares_of_frames(entry: LatentEntry, shares_Rfhw: NDArray[np.float16], frames: int) -> Tensor:
+    """Return region shares, of one mask or of several subjects, for each latent frame of an entry."""
+    if entry.dataset.one_frame is None:
+        return torch.from_numpy(shares_Rfhw).expand(-1, frames, -1, -1)
+    indices, target = entry.dataset.one_frame.frame_indices, entry.dataset.one_frame.target_index
     # Control frames weigh 1 whatever the tiers weigh, so they belong to none of them.
     slots = np.zeros((len(shares_Rfhw), len(indices), *shares_Rfhw.shape[2:]), dtype=np.float16)
     slots[:, indices.index(target)] = shares_Rfhw[:, 0]
-    return weights, torch.from_numpy(slots)
+    return torch.from_numpy(slots)
 
 
 def _metadata(entry: LatentEntry, reading: MaskReading, *, media_print: str, colours: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from blissmask.cachefile.layout import (
     KEEP_TOKENS,
     ORDER_OF,
     SUBJECT,
+    SUBJECTS,
     WRITTEN,
     ZOOM,
     LatentName,
@@ -21,6 +22,7 @@ from blissmask.cachefile.layout import (
     Window,
     as_unicode,
     latent_name,
+    subjects_text,
     text_name,
     tiers_text,
 )
@@ -31,6 +33,7 @@ from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.families.protocol import LatentSpec
 from blissmask.storage.seen import Seen, States
+from blissmask.storage.short_path import full
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE, CachedDataset
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.shown_subject import ShownSubject
@@ -197,15 +200,27 @@ class LatentEntry:
         return self.mask_source in (MaskSource.ALPHA, MaskSource.FILE)
 
     @property
-    def mask_file(self) -> Path | None:
-        """Return the mask file that is used; None when the weights come from elsewhere, even if the item has a mask."""
-        return self.item.mask_path if self.mask_source is MaskSource.FILE else None
+    def mask_files(self) -> tuple[Path, ...]:
+        """Return the mask files that are used: one, or those of several subjects.
+
+        There are none where the weights come from elsewhere, even if the item has a mask.
+        """
+        return self.item.mask_paths if self.mask_source is MaskSource.FILE else ()
+
+    @property
+    def mask_text(self) -> str:
+        """Return the mask files that are used, for messages; empty when there are none."""
+        return ", ".join(map(str, self.mask_files))
+
+    @property
+    def subject_files(self) -> tuple[Path | None, ...]:
+        """Return the mask file of each of several subjects, None for one without; empty where there is one subject."""
+        return tuple(map(full, self.item.subject_masks)) if self.mask_source is MaskSource.FILE else ()
 
     @property
     def seen(self) -> Seen:
         """Return what the plan saw of the files of this entry."""
-        masks = () if self.mask_file is None else (self.mask_file,)
-        return Seen((*self.item.pixel_paths, *masks), self.path, self.states)
+        return Seen((*self.item.pixel_paths, *self.mask_files), self.path, self.states)
 
     @property
     def frame_indices(self) -> list[int]:
@@ -224,6 +239,7 @@ class LatentEntry:
         filled = FILLED if self.has_mask and dataset.empty_mask == "full" else ""
         inverted = "true" if self.has_mask and dataset.section.invert_mask else ""
         profile = {"profile": self.facts.profile} if self.facts.profile else {}
+        several = {SUBJECTS: subjects_text(self._has_mask_of)} if self._has_mask_of else {}
         return Wanted(
             latents={
                 **profile,
@@ -239,9 +255,16 @@ class LatentEntry:
                 "tiers": tiers,
                 EMPTY_MASK: filled,
                 "mask_inverted": inverted,
+                **several,
             },
             labels=self._labels,
         )
+
+    @property
+    def _has_mask_of(self) -> dict[str, bool]:
+        """Return of each of several subjects whether it has a mask file; empty where the data set shows one."""
+        names = self.dataset.section.several if self.subject_files else ()
+        return {name: file is not None for name, file in zip(names, self.subject_files, strict=True)}
 
     @property
     def _labels(self) -> dict[str, str]:

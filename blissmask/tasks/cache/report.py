@@ -256,7 +256,7 @@ class CacheRun:
             self.tally.add(entry.mask_source, mean_weight)
             # The plan has named what it knew of.
             if doubt and doubt != entry.doubt:
-                self.doubts.append(f"{entry.mask_file}: {doubt}")
+                self.doubts.append(f"{entry.mask_text}: {doubt}")
             if mean_weight == 0.0 and entry.mean_weight is None:
                 self.empty.append(mask_place(entry))
 
@@ -297,7 +297,7 @@ class CacheRun:
 def mask_place(entry: LatentEntry) -> str:
     """Return where an entry's mask is: its file, or the picture with the alpha channel, and the frames of a clip."""
     frames = f" frames {entry.frames}" if entry.frames else ""
-    return f"{entry.mask_file or entry.item.media.path}{frames}"
+    return f"{entry.mask_text or entry.item.media.path}{frames}"
 
 
 def empty_warning(places: Sequence[str]) -> list[Problem]:

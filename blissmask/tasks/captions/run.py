@@ -57,4 +57,4 @@ def in_form(answer: str, form: CaptionForm) -> str:
     """
     if not form.trigger or PLACEHOLDER in answer:
         return answer
-    return without_trigger(answer, form.trigger, PLACEHOLDER) or f"{PLACEHOLDER}, {answer}"
+    return without_trigger(answer, {form.trigger: PLACEHOLDER}) or f"{PLACEHOLDER}, {answer}"

@@ -128,6 +128,10 @@ def _pairs_of_datasets(config: Config) -> tuple[list[FolderPair], list[Problem]]
         elif dataset.mask_directory is None:
             what = f"dataset {number} has no `mask_directory`"
             problems.append(Problem(what, (str(folder),), "say in the configuration where its masks go"))
+        elif dataset.several:
+            what = f"dataset {number} takes the masks of several subjects, which `apply` makes"
+            fix = "give `--input` and `--output` for the masks of everybody"
+            problems.append(Problem(what, (str(dataset.mask_directory),), fix))
         else:
             pairs.append(FolderPair(folder, dataset.mask_directory))
     if problems:

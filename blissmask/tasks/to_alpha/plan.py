@@ -105,6 +105,12 @@ def _folders(config: Config) -> tuple[_Folders, list[Problem]]:
     options = config.to_alpha
     dataset, warnings = _dataset(config)
     images, masks = options.image_directory or dataset.image_directory, options.mask_directory or dataset.mask_directory
+    if dataset.several and options.mask_directory is None:
+        raise UsageError(
+            "the data set has masks of several subjects, and a photo has one alpha channel",
+            where=places_of([dataset.mask_directory]) if dataset.mask_directory else (),
+            fix="name the masks of one, or of everybody, with `--mask-directory`",
+        )
     output = options.output_directory
     if output is None and config.run.dry_run and images is not None:
         output = images.parent / f"{images.name}_rgba"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from blissmask.families.denoisers.conditioning import READ_ON_HOST
+from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.device import send
 from blissmask.training.seeds import generator_for
@@ -112,12 +113,14 @@ class MicroBatch:
         number: of the micro-batch, from the start of the run.
         names: stems of its items.
         positions: of its items in the data set; empty where nobody asks.
-        subject: of its items, as in :class:`blissmask.training.data.items.TrainingItem`; a bucket is of one data set.
+        subjects: of its items, as in :class:`blissmask.training.data.items.TrainingItem`; a bucket is of one data set.
         latents_BCFHW: float32.
         weights_B1FHW: loss weights of cells, or of the ``subcells`` x ``subcells`` parts of each cell; None when no
             item has a mask. Outside and regions lie on the same grid.
         outside_B1FHW: cells that the prior term holds to the base model; None when there are none.
         regions_B4FHW: region shares, 0 everywhere for items without; None when no item has any.
+        subjects_BQFHW: of several subjects, the region shares of each, Q = 4 x subjects; 0 everywhere of one whom
+            an item does not show. None where no item tells them apart.
         conditioning: stacked where shapes agree, a list where they differ.
         class_conditioning: the same with the class word instead of the trigger in captions; items without such a
             caption have their own. None when no item has one.
@@ -146,7 +149,16 @@ class MicroBatch:
     has_class_text: tuple[bool, ...] = ()
     prior_only: bool = False
     positions: tuple[int, ...] = ()
-    subject: str = ""
+    subjects: tuple[str, ...] = ()
+    subjects_BQFHW: Tensor | None = None
+
+    def regions_of(self, subject: str) -> Tensor | None:
+        """Return the region shares of one of several subjects, (B, 4, F, H, W); None where they are not known."""
+        if self.subjects == (subject,):
+            return self.regions_B4FHW
+        if subject not in self.subjects or self.subjects_BQFHW is None:
+            return None
+        return self.subjects_BQFHW.narrow(1, len(TIERS) * self.subjects.index(subject), len(TIERS))
 
     @property
     def class_masses(self) -> Tensor:
@@ -214,6 +226,7 @@ class MicroBatch:
             weights_B1FHW=None if self.weights_B1FHW is None else change(self.weights_B1FHW),
             outside_B1FHW=None if self.outside_B1FHW is None else change(self.outside_B1FHW),
             regions_B4FHW=None if self.regions_B4FHW is None else change(self.regions_B4FHW),
+            subjects_BQFHW=None if self.subjects_BQFHW is None else change(self.subjects_BQFHW),
             conditioning={name: changed(name, value) for name, value in self.conditioning.items()},
             class_conditioning=None
             if self.class_conditioning is None
@@ -259,7 +272,10 @@ def collate(
         has_class_text=tuple(item.class_text is not None for item in items),
         prior_only=items[0].prior_only,
         positions=tuple(positions),
-        subject=items[0].subject,
+        subjects=items[0].subjects,
+        subjects_BQFHW=_stack_planes(
+            [item.subjects_Qfhw for item in items], torch.zeros(len(TIERS) * len(items[0].subjects), *grid)
+        ),
     )
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheEntry, CacheHeader
-from blissmask.cachefile.layout import OURS
+from blissmask.cachefile.layout import OURS, read_subjects
 from blissmask.errors import CacheError, Hint
 from blissmask.families.protocol import LatentSpec
+from blissmask.masks.tiers import TIERS
 from blissmask.training.data.caption_draw import OtherTexts
 from blissmask.training.weighting.loss import EMPTY_MASS, channels_of_a_weight, weight_masses
 from blissmask.training.weighting.prior import PriorRule
@@ -40,7 +41,9 @@ class TrainingItem:
             no such caption, or it is not asked for.
         others: what it may be shown with instead of its caption; None where it is always shown with that.
         mass: channels times summed loss weights.
-        subject: of several, the one whose mask it has; empty where there is one.
+        subjects: whom its data set shows, by name; none where subjects have no names.
+        subjects_Qfhw: of several, the region shares of each, Q = 4 x subjects, one set after another; 0 everywhere for
+            one whom the item does not show. None of one, whose shares are ``regions_4fhw``, and when unknown.
         shown_frames: how many latent frames at the beginning the denoiser is shown and does not predict. Weights,
             outside and regions have no values for them; their f counts the other frames.
     """
@@ -56,7 +59,17 @@ class TrainingItem:
     class_text: Mapping[str, Tensor] | None = None
     prior_only: bool = False
     others: OtherTexts | None = None
-    subject: str = ""
+    subjects: tuple[str, ...] = ()
+    subjects_Qfhw: Tensor | None = None
+
+    def regions_of(self, subject: str) -> Tensor | None:
+        """Return the region shares of one of several subjects, (4, f, h, w); None where the item does not show it."""
+        if self.subjects == (subject,):
+            return self.regions_4fhw
+        if subject not in self.subjects or self.subjects_Qfhw is None:
+            return None
+        own_4fhw = self.subjects_Qfhw.narrow(0, len(TIERS) * self.subjects.index(subject), len(TIERS))
+        return own_4fhw if bool(own_4fhw.any()) else None
 
     def as_shown(self, *, seed: int, micro_batch: int, place: int) -> TrainingItem:
         """Return the item with the text that is drawn for it; see :meth:`OtherTexts.drawn`."""
@@ -90,6 +103,7 @@ class TrainingItem:
             self.weights_1fhw,
             self.outside_1fhw,
             self.regions_4fhw,
+            self.subjects_Qfhw,
             *self.conditioning.values(),
             *(self.class_text or {}).values(),
             *(() if self.others is None else self.others.tensors),
@@ -107,6 +121,7 @@ class TrainingItem:
             weights_1fhw=_copied(self.weights_1fhw),
             outside_1fhw=_copied(self.outside_1fhw),
             regions_4fhw=_copied(self.regions_4fhw),
+            subjects_Qfhw=_copied(self.subjects_Qfhw),
             conditioning={name: tensor.clone() for name, tensor in self.conditioning.items()},
             class_text=None
             if self.class_text is None
@@ -126,7 +141,7 @@ def make_item(
     class_text: Mapping[str, Tensor] | None = None,
     prior_only: bool = False,
     others: OtherTexts | None = None,
-    subject: str = "",
+    subjects: tuple[str, ...] = (),
 ) -> TrainingItem:
     """Check an entry and shape its weights.
 
@@ -137,7 +152,8 @@ def make_item(
         prior: says which cells are outside; None without the prior term.
         latent: the family's, which brings cached latents to the spread of noise; None trains on them as they are.
         shown_frames: the family's; an item with no more frames than that predicts all of them.
-        class_text, prior_only, others, subject: as in :class:`TrainingItem`.
+        class_text, prior_only, others: as in :class:`TrainingItem`.
+        subjects: as in :class:`TrainingItem`.
 
     Raises:
         CacheError: latents, weights or conditioning hold NaN or infinity.
@@ -161,12 +177,13 @@ def make_item(
             others=others,
         )
     if shows_no_regions(header):
-        entry = dataclasses.replace(entry, regions_4fhw=None)
+        entry = dataclasses.replace(entry, regions_4fhw=None, subjects_Qfhw=None)
     mass = float(latents_Cfhw[:, shown:].numel())
     weights_1fhw = None
     if rule is not None and entry.weights_1fhw is not None:
         weights_1fhw = rule.loss_weights(entry)[:, shown:]
         mass = float(weight_masses(weights_1fhw.unsqueeze(0), channels_of_a_weight(weights_1fhw, latents_Cfhw)))
+    subjects_Qfhw = _of_subjects(header, entry, subjects)
     return TrainingItem(
         name=header.stem,
         latents_Cfhw=latents_Cfhw,
@@ -178,8 +195,22 @@ def make_item(
         shown_frames=shown,
         class_text=class_text,
         others=others,
-        subject=subject,
+        subjects=subjects,
+        subjects_Qfhw=None if subjects_Qfhw is None else subjects_Qfhw[:, shown:],
     )
+
+
+def _of_subjects(header: CacheHeader, entry: CacheEntry, subjects: tuple[str, ...]) -> Tensor | None:
+    """Return the region shares of several subjects in the order of ``subjects``; None where they are not told apart.
+
+    The data set may have named them in another order when it was cached.
+    """
+    if len(subjects) < 2 or entry.subjects_Qfhw is None:
+        return None
+    cached = read_subjects(header.metadata)
+    places = {name: slice(number * len(TIERS), (number + 1) * len(TIERS)) for number, name in enumerate(cached)}
+    nothing = torch.zeros_like(entry.subjects_Qfhw[: len(TIERS)])
+    return torch.cat([entry.subjects_Qfhw[places[name]] if name in places else nothing for name in subjects])
 
 
 def _on_finest_grid(entry: CacheEntry) -> CacheEntry:
@@ -223,6 +254,7 @@ def _refuse_non_finite(header: CacheHeader, entry: CacheEntry) -> None:
         "mask_regions": entry.regions_4fhw,
         "mask_subcells": entry.subweights_1fhw,
         "mask_subregions": entry.subregions_4fhw,
+        "mask_subjects": entry.subjects_Qfhw,
     }
     tensors = {**own, **entry.conditioning}
     for name, tensor in tensors.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -118,19 +117,6 @@ def banner(
 
 def _preset_line(preset: str | None) -> list[str]:
     return [f" preset: {preset}"] if preset else []
-
-
-def subject_lines(totals: MaskTotals, subjects: Mapping[str, MaskTotals]) -> tuple[str, ...]:
-    """Return a line for each of several subjects: its entries, and its share of the summed weight."""
-    return tuple(
-        f" {name}: {entries} entries, {share} of the weight" for name, entries, share in subject_rows(totals, subjects)
-    )
-
-
-def subject_rows(totals: MaskTotals, subjects: Mapping[str, MaskTotals]) -> list[tuple[str, str, str]]:
-    """Return name, entries and share of the summed weight of each subject, as text."""
-    whole = totals.summed_weight or 1.0
-    return [(name, str(own.entries), f"{own.summed_weight / whole:.1%}") for name, own in subjects.items()]
 
 
 def tier_rows(rule: WeightRule) -> list[tuple[str, str, str, str]]:

@@ -154,8 +154,12 @@ def _backward(
     if batch.regions_B4FHW is not None and not part.is_empty:
         errors_R = region_sums(errors_B1FHW.detach(), batch.regions_B4FHW)
         sums.region_errors_R += errors_R
-        if batch.subject in rule.subjects:
-            sums.subject_errors_SR[rule.subjects.index(batch.subject)] += errors_R
+        for number, subject in enumerate(rule.subjects):
+            own_B4FHW = batch.regions_of(subject)
+            if own_B4FHW is batch.regions_B4FHW:
+                sums.subject_errors_SR[number] += errors_R
+            elif own_B4FHW is not None:
+                sums.subject_errors_SR[number] += region_sums(errors_B1FHW.detach(), own_B4FHW)
     return sums_B.detach()
 
 

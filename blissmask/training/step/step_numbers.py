@@ -27,7 +27,7 @@ class StepSums:
         loss: of what is learned.
         prior, trigger_free: of the two terms that hold items to the base model; see ``weighting.prior``.
         region_errors_R: plain errors of each region, of all items that were shown.
-        subject_errors_SR: the same of each subject's items.
+        subject_errors_SR: the same of the regions of each subject.
     """
 
     loss: Tensor
@@ -103,9 +103,7 @@ def _totals(prepared: Sequence[PreparedBatch], rule: StepRule, processes: Proces
         totals["class"] += int((part.class_coefficients_B > 0).sum())
     totals |= _named("region", _shown_masses(prepared))
     for subject in rule.subjects:
-        totals |= _named(
-            f"region/{subject}", _shown_masses([part for part in prepared if part.batch.subject == subject])
-        )
+        totals |= _named(f"region/{subject}", _shown_masses(prepared, subject))
     summed = processes.sum(torch.tensor(list(totals.values()), dtype=torch.float64)).tolist()
     return dict(zip(totals, summed, strict=True))
 
@@ -156,10 +154,17 @@ def _named(prefix: str, masses_R: Tensor) -> dict[str, float]:
     return {f"{prefix}/{tier.value}": mass for tier, mass in zip(TIERS, masses_R.tolist(), strict=True)}
 
 
-def _shown_masses(prepared: Sequence[PreparedBatch]) -> Tensor:
-    """Return the mass of each region in the items that were predicted, (R,) float32; 0 for regions not shown."""
+def _shown_masses(prepared: Sequence[PreparedBatch], subject: str | None = None) -> Tensor:
+    """Return the mass of each region in the items that were predicted, (R,) float32; 0 for regions not shown.
+
+    Args:
+        prepared: the micro-batches.
+        subject: whose regions; None for those of all.
+    """
     masses_R = torch.zeros(len(TIERS))
     for part in prepared:
-        if not part.is_empty and part.batch.regions_B4FHW is not None:
-            masses_R += region_masses(part.batch.regions_B4FHW, part.batch.channels_of_a_weight)
+        batch = part.batch
+        regions_B4FHW = batch.regions_B4FHW if subject is None else batch.regions_of(subject)
+        if not part.is_empty and regions_B4FHW is not None:
+            masses_R += region_masses(regions_B4FHW, batch.channels_of_a_weight)
     return masses_R

@@ -80,3 +80,16 @@ def test_clips_of_one_length_make_a_batch(tmp_path):
     assert len(pairs) == 4
     assert all(text.exists() for text in pairs.values())
     assert batch_of(pairs.items(), knows_masks=False)["latents"].shape == (4, 16, 2, 6, 8)
+
+
+def test_photos_of_several_subjects_make_a_batch(tmp_path):
+    """Also where one was not found, or has no mask file: each has planes for all."""
+    photo_folder(tmp_path / "photos", ["a.png", "b.png", "c.png"], size_wh=SIZE_WH)
+    mask_folder(tmp_path / "masks" / "kyla", ["a.png", "b.png"], size_wh=SIZE_WH)
+    mask_folder(tmp_path / "masks" / "tom", ["b.png", "c.png"], size_wh=SIZE_WH)
+    captions(tmp_path, ["a", "b", "c"])
+    build(tmp_path, subject=["kyla", "tom"], mask_directory=tmp_path / "masks", resolution=list(SIZE_WH))
+    for knows_masks in (False, True):
+        batch = batch_of(latent_files(tmp_path, CACHE_SUFFIX).items(), knows_masks=knows_masks)
+        assert [name for name, value in batch.items() if len(value) != 3] == []
+        assert batch["mask_subjects_1x8x16"].shape == (3, 8, 1, 8, 16)

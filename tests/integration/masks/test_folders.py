@@ -54,6 +54,13 @@ def test_dataset_without_a_folder_for_masks_is_named(folder: Path) -> None:
         plan(Config.model_validate({"datasets": [{"image_directory": str(folder / "photos")}]}))
 
 
+def test_a_folder_of_several_subjects_gets_no_masks_of_everybody(folder: Path) -> None:
+    people = [{"name": name, "trigger": name, "references": ["a.jpg"]} for name in ("kyla", "tom")]
+    data = {"image_directory": folder / "photos", "mask_directory": folder / "m", "subject": ["kyla", "tom"]}
+    with pytest.raises(UsageError, match="dataset 1 takes the masks of several subjects, which `apply` makes"):
+        plan(Config.model_validate({"subjects": people, "datasets": [data]}))
+
+
 def test_two_datasets_cannot_share_a_folder_of_masks(folder: Path) -> None:
     shared = {"mask_directory": str(folder / "m")}
     data = {

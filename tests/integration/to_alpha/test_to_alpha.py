@@ -224,6 +224,16 @@ def test_folders_come_from_the_first_image_dataset(folder: Path) -> None:
     assert (folder / "rgba" / "a.cap").read_text() == "one"
 
 
+def test_one_alpha_channel_does_not_take_the_masks_of_several_subjects(folder: Path) -> None:
+    people = [{"name": name, "trigger": name, "references": ["a.jpg"]} for name in ("kyla", "tom")]
+    data = {"image_directory": folder / "photos", "mask_directory": folder / "masks", "subject": ["kyla", "tom"]}
+    given = {"subjects": people, "datasets": [data], "to_alpha": {"output_directory": folder / "rgba"}}
+    with pytest.raises(UsageError, match="a photo has one alpha channel"):
+        plan(Config.model_validate(given))
+    given["to_alpha"] |= {"mask_directory": folder / "masks"}
+    assert len(plan(Config.model_validate(given)).items) == 2
+
+
 def test_dry_run_shows_the_plan_although_no_output_is_given(folder: Path) -> None:
     data = {
         "datasets": [{"image_directory": str(folder / "photos"), "mask_directory": str(folder / "masks")}],

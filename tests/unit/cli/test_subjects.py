@@ -8,7 +8,7 @@ import pytest
 from blissmask.cli.prepare import for_subject
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
-from blissmask.dataset.captions import fill_in, words_for
+from blissmask.dataset.captions import class_words, fill_in, words_for
 from blissmask.errors import UsageError
 
 KYLA = {"name": "kyla", "trigger": "ohwx", "class_word": "woman", "references": ["kyla.jpg"]}
@@ -64,6 +64,45 @@ def test_everybody_has_folders_of_their_own_and_is_nobody_else():
 def test_a_subject_that_is_not_there_is_named(tmp_path):
     [line] = problems_of(tmp_path, datasets=[{"subject": "joan"}])
     assert line == '[[datasets]]: `subject = "joan"` names none of the [[subjects]]; those are kyla, jane'
+
+
+def test_a_data_set_of_several_names_them_in_captions_and_has_no_trigger_of_its_own():
+    general = {"class_word": "person"}
+    [both] = config(general=general, datasets=[{"subject": ["kyla", "jane"]}]).datasets
+    assert both.several == ("kyla", "jane")
+    assert fill_in("{kyla} and {jane}", words_for(both)) == "ohwx and sks"
+    assert both.trigger is None
+    # Hers is that of [general].
+    assert class_words(both, 1) == {"ohwx": "woman", "sks": "person"}
+    [lacking] = config(datasets=[{"subject": ["kyla", "jane"]}]).datasets
+    with pytest.raises(UsageError, match="needs a `class_word` of `jane` for dataset 1"):
+        class_words(lacking, 1)
+
+
+def test_one_subject_in_a_list_is_one_by_name():
+    text, listed = config(datasets=[{"subject": "kyla"}, {"subject": ["kyla"]}]).datasets
+    assert text == listed
+    assert (listed.trigger, listed.several) == ("ohwx", ())
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"subject": ["kyla", "joan"]}, '`subject = "joan"` names none of the [[subjects]]; those are kyla, jane'),
+        ({"subject": ["kyla", "kyla"]}, "`subject` names one of the [[subjects]] twice"),
+        (
+            {"subject": ["kyla", "jane"], "alpha_mask": True},
+            "`alpha_mask = true` does not go with several subjects: each",
+        ),
+        (
+            {"subject": ["kyla", "jane"], "default_mask": "a.png"},
+            "`default_mask` does not go with several subjects: each",
+        ),
+    ],
+)
+def test_what_does_not_go_with_several_subjects_is_told(tmp_path, settings, told):
+    [line] = problems_of(tmp_path, datasets=[settings])
+    assert told in line
 
 
 @pytest.mark.parametrize(

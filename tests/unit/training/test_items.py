@@ -10,6 +10,8 @@ from blissmask.errors import CacheError
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.tiers import TIERS
 from blissmask.training.data.items import make_item
+from blissmask.training.data.mask_totals import MaskTotals
+from blissmask.training.data.subject_totals import SubjectTotals
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 from tests.builders.training import header_of
@@ -26,12 +28,14 @@ def make(
     regions=None,
     latent=None,
     shown_frames=0,
+    subjects=(),
+    subject_sets=None,
     **metadata,
 ):
     latents = torch.ones(16, 1, 1, 4) if latents is None else latents
     header = header_of(latents, **metadata)
-    entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)})
-    return make_item(header, entry, rule=rule, prior=prior, latent=latent, shown_frames=shown_frames)
+    entry = CacheEntry(latents, weights, regions, {"t5": torch.ones(2, 8)}, subjects_Qfhw=subject_sets)
+    return make_item(header, entry, rule=rule, prior=prior, latent=latent, shown_frames=shown_frames, subjects=subjects)
 
 
 def cells(*values):
@@ -114,8 +118,9 @@ def test_a_copy_of_an_item_has_memory_of_its_own():
     item = make(
         cells(1.0, 0.5, 0.0, 0.0), regions=torch.eye(4).reshape(4, 1, 1, 4), prior=PriorRule(1.0, mask_threshold=0.1)
     )
+    item = dataclasses.replace(item, subjects=("kyla", "tom"), subjects_Qfhw=torch.ones(8, 1, 1, 4))
     copy = item.copied()
-    for name in ("latents_Cfhw", "weights_1fhw", "outside_1fhw", "regions_4fhw"):
+    for name in ("latents_Cfhw", "weights_1fhw", "outside_1fhw", "regions_4fhw", "subjects_Qfhw"):
         assert torch.equal(getattr(copy, name), getattr(item, name))
         assert getattr(copy, name).data_ptr() != getattr(item, name).data_ptr()
     assert copy.conditioning["t5"].data_ptr() != item.conditioning["t5"].data_ptr()
@@ -125,3 +130,71 @@ def test_a_continuous_prior_holds_what_the_loss_weights_leave():
     rule = WeightRule(gamma=2.0, min_weight=0.0)
     item = make(cells(1.0, 0.5, 0.0, 0.0), rule=rule, prior=PriorRule(1.0, mask_threshold=None))
     assert item.outside_1fhw.flatten().tolist() == [0.0, 0.75, 1.0, 1.0]
+
+
+KYLA = torch.eye(4).reshape(4, 1, 1, 4)
+TOM = torch.eye(4).flip(0).reshape(4, 1, 1, 4)
+CACHED = {"blissmask.subjects": '{"kyla": true, "tom": true, "ann": false}'}
+SETS = torch.cat([KYLA, TOM, torch.zeros_like(KYLA)])
+
+
+def test_subjects_have_their_own_regions_in_whatever_order_they_were_cached():
+    item = make(
+        torch.ones(1, 1, 1, 4), regions=KYLA, subject_sets=SETS, subjects=("tom", "bob", "kyla", "ann"), **CACHED
+    )
+    assert torch.equal(item.regions_of("kyla"), KYLA)
+    assert torch.equal(item.regions_of("tom"), TOM)
+    # One was not found, one has been added since, and one is none of the data set's.
+    assert [item.regions_of(name) for name in ("ann", "bob", "joan")] == [None, None, None]
+    assert torch.equal(item.subjects_Qfhw, torch.cat([TOM, 0 * KYLA, KYLA, 0 * KYLA]))
+
+
+def test_the_regions_of_one_subject_are_those_of_the_mask():
+    item = make(torch.ones(1, 1, 1, 4), regions=KYLA, subjects=("kyla",))
+    assert torch.equal(item.regions_of("kyla"), KYLA)
+    assert item.subjects_Qfhw is None
+
+
+def test_of_frames_that_are_shown_subjects_have_no_regions():
+    item = make(
+        torch.ones(1, 3, 1, 4),
+        latents=torch.ones(16, 3, 1, 4),
+        regions=KYLA.expand(4, 3, 1, 4),
+        subject_sets=torch.arange(3.0).reshape(1, 3, 1, 1).expand(12, 3, 1, 4),
+        subjects=("kyla", "tom"),
+        shown_frames=1,
+        **CACHED,
+    )
+    assert item.subjects_Qfhw[5, :, 0, 0].tolist() == [1.0, 2.0]
+
+
+def test_each_subject_has_the_weight_of_its_own_cells_and_nobody_that_of_the_background():
+    """A floor of 0.2 under cells of one in half, of the other, of both in halves, and of neither."""
+    kyla, tom = torch.zeros(4, 1, 1, 4), torch.zeros(4, 1, 1, 4)
+    kyla[0] = torch.tensor([0.5, 0.0, 0.5, 0.0])
+    tom[1] = torch.tensor([0.0, 1.0, 0.5, 0.0])
+    kyla[3], tom[3] = 1 - kyla[0], 1 - tom[1]
+    item = make(
+        cells(0.5, 0.5, 0.75, 0.0),
+        rule=WeightRule(gamma=1.0, min_weight=0.2),
+        regions=torch.maximum(kyla, tom),
+        subject_sets=torch.cat([kyla, tom, 0 * kyla]),
+        subjects=("kyla", "tom", "ann"),
+        **CACHED,
+    )
+    totals, found = MaskTotals(), SubjectTotals(["kyla", "tom", "ann"])
+    # In the second item kyla is alone, and has the cell of the two to herself.
+    for add in (totals.add, found.add):
+        add(item, repeats=2)
+        add(dataclasses.replace(item, subjects_Qfhw=torch.cat([kyla, 0 * kyla, 0 * kyla])), repeats=1)
+    weights = item.weights_1fhw.flatten().tolist()
+    assert weights == pytest.approx([0.6, 0.6, 0.8, 0.2])
+    whole = 3 * sum(weights)
+    assert found.rows(totals) == [
+        ("kyla", "2", f"{(2 * (0.6 + 0.4) + 1 * (0.6 + 0.8)) / whole:.1%}"),
+        ("tom", "1", f"{2 * (0.6 + 0.4) / whole:.1%}"),
+        ("ann", "0", "0.0%"),
+    ]
+    assert found.lines(totals)[-1] == " entries that may show several of them: kyla and tom 1, kyla alone 1"
+    found.add(dataclasses.replace(item, subjects_Qfhw=None), repeats=1)
+    assert found.lines(totals)[-1].endswith("do not tell subjects apart, by values that are no tier's: 1")

@@ -60,7 +60,7 @@ def test_the_regions_of_each_subject_have_losses_of_their_own(noise_by_item):
     face, half = torch.zeros(2, 4, 1, 2, 3)
     face[0], half[0, :, 0] = 1.0, 1.0
     items = [
-        dataclasses.replace(make_item(number), regions_4fhw=regions, subject=name)
+        dataclasses.replace(make_item(number), regions_4fhw=regions, subjects=(name,))
         for number, (regions, name) in enumerate([(face, "kyla"), (half, "tom"), (face, "")])
     ]
     batches = [collate([item], number) for number, item in enumerate(items)]
@@ -83,6 +83,41 @@ def test_the_regions_of_each_subject_have_losses_of_their_own(noise_by_item):
 
     numbers = run_step(make_learner(), batches, told, step=0, device=CPU, processes=Twins())
     assert {name: float(numbers[name]) for name in losses} == pytest.approx(losses, rel=1e-6)
+
+
+def test_items_that_show_several_subjects_have_the_losses_of_each_by_its_own_regions(noise_by_item):
+    """Beside an item of one alone, in a batch and over processes; who is in neither has none."""
+    kyla, tom = torch.zeros(4, 1, 2, 3), torch.zeros(4, 1, 2, 3)
+    kyla[0, :, :, 0], kyla[3, :, :, 1:] = 1.0, 1.0
+    tom[0, :, 0, 1], tom[1, :, 1, 1] = 1.0, 1.0
+    tom[3] = 1.0 - tom[:3].sum(dim=0)
+    people = ("kyla", "tom", "absent")
+    sets = [torch.cat([kyla, tom, 0 * tom]), torch.cat([kyla, 0 * tom, 0 * tom])]
+    items = [
+        dataclasses.replace(
+            make_item(number), regions_4fhw=torch.maximum(kyla, tom), subjects=people, subjects_Qfhw=own
+        )
+        for number, own in enumerate(sets)
+    ]
+
+    def losses_of(batches, subjects=(), **options):
+        numbers = run_step(make_learner(), batches, rule(subjects=subjects), step=0, device=CPU, **options)
+        return {name: float(value) for name, value in numbers.items() if name.startswith("loss/")}
+
+    found = losses_of([collate(items, 0)], people)
+    of_kyla = {"loss/kyla/face", "loss/kyla/background"}
+    of_tom = {"loss/tom/face", "loss/tom/body", "loss/tom/background"}
+    assert {name for name in found if name.count("/") == 2} == of_kyla | of_tom
+    # What the region losses of these very items are where the own mask is the only one.
+    alone = losses_of(
+        [collate([dataclasses.replace(item, regions_4fhw=kyla, subjects_Qfhw=None) for item in items], 0)]
+    )
+    assert [found[name] for name in sorted(of_kyla)] == pytest.approx([alone["loss/background"], alone["loss/face"]])
+    alone = losses_of([collate([dataclasses.replace(items[0], regions_4fhw=tom, subjects_Qfhw=None)], 0)])
+    for region in ("face", "body", "background"):
+        assert found[f"loss/tom/{region}"] == pytest.approx(alone[f"loss/{region}"])
+    split = losses_of([collate([item], number) for number, item in enumerate(items)], people)
+    assert split == pytest.approx(found)
 
 
 def test_an_empty_step_moves_nothing_and_spends_no_forward_pass():

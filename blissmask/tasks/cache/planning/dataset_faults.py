@@ -16,7 +16,7 @@ from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem, naming_files
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.scan import Scanned
-from blissmask.tasks.cache.reading.mask_weights import MaskLook, look_at_mask, mask_is_moving
+from blissmask.tasks.cache.reading.mask_weights import MaskLook, has_moving_mask, look_at_mask
 from blissmask.tasks.cache.report import empty_warning, mask_place
 from blissmask.tasks.run.wording import about
 
@@ -106,9 +106,8 @@ def _mask_of(entry: LatentEntry) -> Hashable:
     """Return a key of the mask that is looked at, shared by the clips of a video; None where none is looked at."""
     if not entry.has_mask or (entry.redo not in _ANEW and not entry.needs_look):
         return None
-    path = entry.mask_file
-    owner = None if path is not None and not mask_is_moving(path) else entry.item.media.path
-    return path, owner, entry.geometry
+    owner = None if entry.mask_files and not has_moving_mask(entry) else entry.item.media.path
+    return entry.mask_files, owner, entry.geometry
 
 
 def _look(entry: LatentEntry) -> MaskLook | Problem:

@@ -130,7 +130,7 @@ def _line_of_caption(texts: Sequence[TextEntry]) -> PlannedItem:
 
 
 def _line(entry: LatentEntry, texts: Sequence[TextEntry]) -> PlannedItem:
-    inputs = tuple(path for path in (entry.item.media.path, entry.mask_file) if path)
+    inputs = (entry.item.media.path, *entry.mask_files)
     caption = _text_reason(texts)
     if entry.redo in (Redo.MASK, Redo.LATENTS):
         # An entry and its caption may be written for one reason, such as --force.

@@ -48,12 +48,27 @@ def _masks(scanned: Scanned) -> list[Problem]:
         problems.append(missing_file_warning(full, section.mask_directory))
     if full:
         problems.append(full_weight_warning(full))
+    problems += _subjects(scanned)
     default = section.default_mask
-    if lent := [entry.item for entry in scanned.entries if default and entry.mask_file == default]:
+    if lent := [entry.item for entry in scanned.entries if default and default in entry.mask_files]:
         problems.append(about(lent, "{} without a mask of its own, trained with `default_mask`", f"it is {default}"))
     if scanned.collected.orphan_masks:
         problems.append(orphan_warning(scanned.collected.orphan_masks))
     return problems
+
+
+def _subjects(scanned: Scanned) -> list[Problem]:
+    """Tell items of several subjects in which some of them have no mask file: they are taken for not being there."""
+    lacking: dict[str, None] = {}
+    for entry in scanned.entries:
+        pairs = zip(entry.dataset.section.several, entry.subject_files, strict=False)
+        names = [name for name, file in pairs if file is None]
+        if names:
+            lacking[f"{entry.item.media.path}: none of {' and '.join(names)}"] = None
+    if not lacking:
+        return []
+    what = f"{counted(len(lacking), 'item')} without a mask of one of several subjects, who counts as not being there"
+    return [Problem(what, tuple(lacking), "`blissmask instance` and `apply` make the masks of each")]
 
 
 def _clips(scanned: Scanned) -> list[Problem]:

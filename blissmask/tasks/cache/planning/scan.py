@@ -10,7 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import CROP, EMPTY, LOOK, OURS, SUBJECT, TextKind, as_unicode, read_mean_weight
+from blissmask.cachefile.layout import (
+    CROP,
+    EMPTY,
+    EMPTY_MASK,
+    LOOK,
+    OURS,
+    SUBJECT,
+    TextKind,
+    as_unicode,
+    read_mean_weight,
+)
 from blissmask.cachefile.redo import Redo, decide, decide_text
 from blissmask.dataset.captions import (
     orders_of,
@@ -96,7 +106,7 @@ def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, 
     collected = collect(dataset.section, dataset.number)
     masked = (
         dataset.section.alpha_mask
-        or any(item.mask_path for item in collected.items)
+        or any(item.mask_paths for item in collected.items)
         or dataset.section.mask_directory is not None
     )
     found = Scanned(dataset, collected, folder, prints, masked)
@@ -116,7 +126,7 @@ def scan(dataset: CachedDataset, prints: Prints, *, latents: bool, texts: bool, 
 def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
     # Before anything is looked into: what changes after that is noticed when it is read.
     states = b"".join(map(found.prints.state_of, item.pixel_paths))
-    mask_state = found.prints.state_of(item.mask_path) if item.mask_path else b""
+    mask_states = b"".join(map(found.prints.state_of, item.mask_paths))
     facts = _facts(item, found)
     ranges = list(_ranges(item, facts, found.dataset))
     if not ranges:
@@ -130,7 +140,7 @@ def _scan_latents(item: DatasetItem, found: Scanned, *, force: bool) -> None:
             geometry=_geometry(facts.size_wh, found),
             mask_source=_mask_source(item, facts, found),
         )
-        inputs = states + mask_state if entry.mask_file else states
+        inputs = states + mask_states if entry.mask_files else states
         entry = replace(entry, states=inputs + output_state(entry.path))
         found.entries.append(decided(entry, found, force=force))
 
@@ -155,8 +165,7 @@ def decided(entry: LatentEntry, found: Scanned, *, force: bool) -> LatentEntry:
     metadata = known.metadata
     if not metadata:
         return replace(entry, redo=Redo.LATENTS, reason="damaged")
-    mask_paths = (entry.mask_file,) if entry.mask_file else ()
-    mask = found.prints.compare(metadata.get(f"{OURS}mask_print", ""), mask_paths)
+    mask = found.prints.compare(metadata.get(f"{OURS}mask_print", ""), entry.mask_files)
     if entry.needs_look:
         entry = _with_remembered_window(entry, known, mask)
     if force:
@@ -179,7 +188,7 @@ def _with_remembered_window(entry: LatentEntry, known: _Known, mask: Sameness) -
         return entry
     if entry.mask_source is MaskSource.ALPHA and known.media is Sameness.CHANGED:
         return entry
-    wanted = {name: entry.wanted.mask[name] for name in ("mask_source", "tiers", "mask_inverted")}
+    wanted = {name: value for name, value in entry.wanted.mask.items() if name != EMPTY_MASK}
     if any(metadata.get(f"{OURS}{name}") != value for name, value in wanted.items()):
         return entry
     if metadata.get(f"{OURS}{CROP}", "") != entry.crop:
@@ -288,7 +297,7 @@ def _mask_source(item: DatasetItem, facts: Facts, found: Scanned) -> MaskSource 
     if not found.masked:
         return None
     alpha_mask = found.dataset.section.alpha_mask
-    return resolve_mask_source(alpha_mask=alpha_mask, has_alpha=facts.has_alpha, has_file=item.mask_path is not None)
+    return resolve_mask_source(alpha_mask=alpha_mask, has_alpha=facts.has_alpha, has_file=bool(item.mask_paths))
 
 
 def scan_text(item: DatasetItem, found: Scanned, *, force: bool) -> None:
@@ -327,7 +336,7 @@ def _other_texts(written: TextEntry, caption: str) -> Iterator[TextEntry]:
     yield from orders[1:]
     if dataset.class_words is not None:
         for entry in orders:
-            class_caption = without_trigger(entry.caption, *dataset.class_words)
+            class_caption = without_trigger(entry.caption, dataset.class_words)
             if class_caption is not None:
                 yield replace(entry, caption=class_caption, kind=TextKind(entry.kind.order, is_class=True))
     if section.caption_dropout_rate:

@@ -22,7 +22,7 @@ from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import read_image
 from blissmask.tasks.cache.planned_entries import LatentEntry
-from blissmask.tasks.cache.reading.mask_weights import mask_is_moving, read_still_mask
+from blissmask.tasks.cache.reading.mask_weights import has_moving_mask, read_still_mask
 from blissmask.tasks.cache.reading.video_frames import SharedVideo
 
 
@@ -110,7 +110,7 @@ def read_mask(entry: LatentEntry, video: SharedVideo | None) -> MaskReading:
     if entry.dataset.empty_mask == "error" and reading.mask is not None and not reading.mask.weights_fHW.any():
         # The plan refuses still masks that are empty; masks with frames are decoded here for the first time.
         what = f"the mask is zero everywhere in frames {entry.frames}"
-        raise MaskError(what, where=[entry.mask_file], fix="mend the mask, or set `--empty-mask full`")
+        raise MaskError(what, where=entry.mask_files, fix="mend the mask, or set `--empty-mask full`")
     return _filled(entry, reading)
 
 
@@ -125,7 +125,7 @@ def _read_picture_mask(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None) -
     """Read the one mask of an entry; ``alpha_HW`` is the photo's alpha where it is decoded already."""
     if not entry.has_mask:
         return _without_mask(entry)
-    mask_print = fingerprint.take([] if entry.mask_file is None else [entry.mask_file])
+    mask_print = fingerprint.take(entry.mask_files)
     mask, doubt = read_still_mask(entry, alpha_HW)
     return MaskReading(mask, doubt, mask_print)
 
@@ -134,7 +134,7 @@ def _read_clip_mask(entry: LatentEntry, video: SharedVideo) -> MaskReading:
     if not entry.has_mask:
         return _without_mask(entry)
     mask_print = video.mask_print
-    if entry.mask_file is None or not mask_is_moving(entry.mask_file):
+    if not has_moving_mask(entry):
         mask, doubt = video.still_mask
         return MaskReading(mask, doubt, mask_print)
     indices = entry.frame_indices

@@ -5,7 +5,8 @@ H, W: rows and columns. Sizes are (width, height).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from blissmask.dataset.crop import follow
 from blissmask.dataset.frame_source import frame_files, frame_numbers, measure, read_weights
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
-from blissmask.dataset.pixel_mask import PixelMask, mean_weight, still_mask
+from blissmask.dataset.pixel_mask import PixelMask, mean_weight, several_mask, still_mask, union
 from blissmask.errors import MaskError
 from blissmask.masks.sight import Sight, see, see_all
 from blissmask.masks.tiers import MAX_VALUE
-from blissmask.masks.weights import MaskValues
+from blissmask.masks.weights import MaskValues, to_weights
 from blissmask.media.image import class_number_doubt, read_image, read_mask_picture
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.shown_subject import ShownSubject
@@ -33,9 +34,14 @@ _LEAST_WHITE = 250 / MAX_VALUE
 _FRAMES_FIX = "make one mask for every frame, e.g. with `blissmask masks`, or use one picture for the whole video"
 
 
-def mask_is_moving(path: Path) -> bool:
-    """Return whether a mask has frames of its own: a video or a folder."""
-    return path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()
+def has_moving_mask(entry: LatentEntry) -> bool:
+    """Return whether the mask of an entry, or that of one of several subjects, has frames of its own."""
+    return any(map(_is_moving, entry.mask_files))
+
+
+def _is_moving(mask: Path) -> bool:
+    """Return whether a mask is a video or a folder of frames."""
+    return mask.suffix.lower() in VIDEO_SUFFIXES or mask.is_dir()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +71,16 @@ def look_at_mask(entry: LatentEntry) -> MaskLook:
         MediaError: a file is damaged.
         MaskError: the mask does not fit, see :func:`_refuse_other_frames`.
     """
-    path, section = entry.mask_file, entry.dataset.section
-    if path is not None and mask_is_moving(path):
-        _refuse_other_frames(entry, path)
-        sight, doubt = _look_at_frames(entry, path)
-        first = read_mask_picture(frame_files(path)[0]).doubt if path.is_dir() else ""
+    section = entry.dataset.section
+    if has_moving_mask(entry):
+        for path in filter(_is_moving, entry.mask_files):
+            _refuse_other_frames(entry, path)
+        sight, doubt = _look_at_frames(entry)
+        firsts = [read_mask_picture(frame_files(path)[0]).doubt for path in entry.mask_files if path.is_dir()]
         geometry, shown = _placed(entry, sight)
-        return MaskLook(None, first or doubt, geometry, shown)
-    values_HW, doubt = _read_still_values(entry, None)
+        return MaskLook(None, next(filter(None, firsts), doubt), geometry, shown)
+    of_subjects, doubt = _read_still_values(entry, None)
+    values_HW = _together(entry, of_subjects)
     sight = None
     if entry.needs_look:
         sight = see(values_HW, entry.dataset.tiers, inverted=section.invert_mask)
@@ -80,7 +88,7 @@ def look_at_mask(entry: LatentEntry) -> MaskLook:
     return MaskLook(mean_weight(values_HW, geometry, inverted=section.invert_mask), doubt, geometry, shown)
 
 
-def _look_at_frames(entry: LatentEntry, path: Path) -> tuple[Sight | None, str]:
+def _look_at_frames(entry: LatentEntry) -> tuple[Sight | None, str]:
     """Return what a mask shows in frames from all over the video, where it matters, and the doubt about its values.
 
     One window serves all clips of a video.
@@ -90,7 +98,8 @@ def _look_at_frames(entry: LatentEntry, path: Path) -> tuple[Sight | None, str]:
     frames = range(0, count, step) if entry.needs_look else range(0, min(count, _FRAMES_SEEN), step)
     tiers, inverted = entry.dataset.tiers, entry.dataset.section.invert_mask
     sights, darkest, brightest = [], 1.0, 0.0
-    for weights_HW in read_weights(path, frames):
+    for of_subjects in _values_of_frames(entry, frames):
+        weights_HW = to_weights(_together(entry, of_subjects))
         darkest, brightest = min(darkest, float(weights_HW.min())), max(brightest, float(weights_HW.max()))
         if entry.needs_look:
             sights.append(see(weights_HW, tiers, inverted=inverted))
@@ -122,41 +131,92 @@ def read_still_mask(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None = Non
         MediaError: a file is damaged.
         MaskError: the mask has another shape, or the alpha channel is gone.
     """
-    values_HW, doubt = _read_still_values(entry, alpha_HW)
-    dataset = entry.dataset
-    return still_mask(values_HW, entry.geometry, dataset.tiers, inverted=dataset.section.invert_mask), doubt
+    of_subjects, doubt = _read_still_values(entry, alpha_HW)
+    return _fitted(entry, of_subjects), doubt
 
 
-def read_frame_masks(entry: LatentEntry, mask: Path, indices: Collection[int]) -> Iterator[PixelMask]:
+def read_frame_masks(entry: LatentEntry, indices: Collection[int]) -> Iterator[PixelMask]:
     """Yield the masks of the named frames, in ascending order, each once.
 
     Args:
-        entry: whose mask.
-        mask: its mask file, one with frames of its own.
+        entry: whose mask has frames of its own.
         indices: numbers of frames.
 
     Raises:
         MediaError: a frame is missing or damaged.
         MaskError: a frame has another shape than the video; names it.
     """
-    geometry, dataset = entry.geometry, entry.dataset
-    for index, weights_HW in zip(sorted(set(indices)), read_weights(mask, indices), strict=True):
-        _refuse_framing(mask, _size_of(weights_HW), geometry, what=f"frame {index} of the mask")
-        yield still_mask(weights_HW, geometry, dataset.tiers, inverted=dataset.section.invert_mask)
+    for index, of_subjects in zip(sorted(set(indices)), _values_of_frames(entry, indices), strict=True):
+        for path, values_HW in zip(_files(entry), of_subjects, strict=True):
+            if path is not None and values_HW is not None:
+                _refuse_framing(path, _size_of(values_HW), entry.geometry, what=f"frame {index} of the mask")
+        yield _fitted(entry, of_subjects)
 
 
-def _read_still_values(entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None) -> tuple[MaskValues, str]:
-    """Return the values of the mask in its own size, and the doubt about them."""
-    path = entry.mask_file
-    if path is None:
+def _files(entry: LatentEntry) -> tuple[Path | None, ...]:
+    """Return the mask file of an entry, or those of several subjects, None for one who has none."""
+    return entry.subject_files or entry.mask_files
+
+
+def _values_of_frames(entry: LatentEntry, indices: Collection[int]) -> Iterator[tuple[MaskValues | None, ...]]:
+    """Yield the values of each of :func:`_files` in the named frames, in ascending order, each once."""
+    return zip(*(_values_of_frames_in(path, indices) for path in _files(entry)), strict=True)
+
+
+def _values_of_frames_in(path: Path | None, indices: Collection[int]) -> Iterator[MaskValues | None]:
+    if path is not None and _is_moving(path):
+        return read_weights(path, indices)
+    # A subject without frames of its own has one mask for all of them, or none.
+    values_HW = None if path is None else read_mask_picture(path).values_HW
+    return itertools.repeat(values_HW, len(set(indices)))
+
+
+def _read_still_values(
+    entry: LatentEntry, alpha_HW: NDArray[np.uint8] | None
+) -> tuple[tuple[MaskValues | None, ...], str]:
+    """Return the values of each of :func:`_files`, or of alpha, in their own size; and the doubt about them."""
+    if not entry.mask_files:
         if alpha_HW is None:
             alpha_HW = read_image(entry.item.media.path).alpha_HW
         if alpha_HW is None:
             raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
-        return alpha_HW, ""
-    read = read_mask_picture(path)
-    _refuse_framing(path, _size_of(read.values_HW), entry.geometry)
-    return read.values_HW, read.doubt
+        return (alpha_HW,), ""
+    found: list[MaskValues | None] = []
+    doubts = []
+    for path in _files(entry):
+        if path is None:
+            found.append(None)
+            continue
+        read = read_mask_picture(path)
+        _refuse_framing(path, _size_of(read.values_HW), entry.geometry)
+        found.append(read.values_HW)
+        doubts.append(read.doubt)
+    return tuple(found), next(filter(None, doubts), "")
+
+
+def _together(entry: LatentEntry, of_subjects: Sequence[MaskValues | None]) -> MaskValues:
+    """Return the values of an entry's mask, or the union of those of several subjects."""
+    _refuse_unequal_sizes(entry, of_subjects)
+    there = [values_HW for values_HW in of_subjects if values_HW is not None]
+    return union(there, inverted=entry.dataset.section.invert_mask)
+
+
+def _refuse_unequal_sizes(entry: LatentEntry, of_subjects: Sequence[MaskValues | None]) -> None:
+    if len({values_HW.shape for values_HW in of_subjects if values_HW is not None}) > 1:
+        raise MaskError(
+            "the masks of the subjects have different sizes",
+            where=entry.mask_files,
+            fix="make them with `blissmask apply`, from one weighted mask",
+        )
+
+
+def _fitted(entry: LatentEntry, of_subjects: Sequence[MaskValues | None]) -> PixelMask:
+    """Return the mask of an entry at training size."""
+    geometry, tiers, inverted = entry.geometry, entry.dataset.tiers, entry.dataset.section.invert_mask
+    if entry.subject_files:
+        _refuse_unequal_sizes(entry, of_subjects)
+        return several_mask(of_subjects, geometry, tiers, inverted=inverted)
+    return still_mask(_together(entry, of_subjects), geometry, tiers, inverted=inverted)
 
 
 def _refuse_other_frames(entry: LatentEntry, path: Path) -> None:

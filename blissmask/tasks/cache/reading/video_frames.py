@@ -60,9 +60,8 @@ class SharedVideo:
         self.masks = SharedFrames(self._read_masks, clips)
 
     def _read_masks(self, wanted: Collection[int]) -> Iterator[PixelMask]:
-        mask = self._entry.mask_file
-        if mask is not None:
-            yield from read_frame_masks(self._entry, mask, wanted)
+        if self._entry.mask_files:
+            yield from read_frame_masks(self._entry, wanted)
 
     @cached_property
     def still_mask(self) -> tuple[PixelMask, str]:
@@ -76,8 +75,8 @@ class SharedVideo:
 
     @cached_property
     def mask_print(self) -> str:
-        """Return the fingerprint of the mask file or folder before the first clip was read; empty without one."""
-        return fingerprint.take([self._entry.mask_file] if self._entry.mask_file else [])
+        """Return the fingerprint of the mask files or folders before the first clip was read; empty without any."""
+        return fingerprint.take(self._entry.mask_files)
 
 
 class ControlClip:

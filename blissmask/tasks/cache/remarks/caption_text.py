@@ -102,12 +102,12 @@ def _name_remarks(text: TextEntry) -> Iterator[Remark]:
 
 
 def _trigger_remarks(text: TextEntry) -> Iterator[Remark]:
-    """Yield remarks about the words of a caption, where a trigger says that one subject is trained."""
-    trigger, media = text.dataset.section.trigger, text.item.media.path
-    if not trigger or not text.caption or text.dataset.section.prior:
+    """Yield remarks about the words of a caption, where triggers say that subjects are trained."""
+    triggers, media = text.dataset.section.own_triggers, text.item.media.path
+    if not triggers or not text.caption or text.dataset.section.prior:
         return
     place = str(text.item.caption_path or media)
-    if not holds_trigger(text.caption, trigger):
+    if not any(holds_trigger(text.caption, trigger) for trigger in triggers):
         yield Remark(UNTRIGGERED, media, place, "caption without the trigger")
     if told := _LOOKS.search(text.caption):
         yield Remark(TOLD, media, f"{place}: `{told[0]}`", f"caption says `{told[0]}`")

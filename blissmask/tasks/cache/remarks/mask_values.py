@@ -19,12 +19,12 @@ DOUBTFUL = Kind("mask", "perhaps not what was meant", "use 8-bit grey PNG masks,
 def mask_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
     """Yield remarks about the mask files of entries."""
     for entry in entries:
-        mask, media = entry.mask_file, entry.item.media.path
-        if mask is None:
+        mask, media = entry.mask_text, entry.item.media.path
+        if not mask:
             continue
         if entry.doubt:
             yield Remark(DOUBTFUL, media, f"{mask}: {entry.doubt}", f"mask: {entry.doubt}")
         # A fresh entry may have an empty mask that was filled with full weight; the run that filled it named it.
         may_be_filled = entry.dataset.empty_mask == "full" and entry.redo not in (Redo.MASK, Redo.LATENTS)
         if entry.mean_weight == 1.0 and not may_be_filled:
-            yield Remark(WHITE, media, str(mask), "mask white everywhere")
+            yield Remark(WHITE, media, mask, "mask white everywhere")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blissmask.cachefile.layout import WRITTEN
@@ -18,8 +17,9 @@ from blissmask.tasks.train.rules import caption_rule, prior_rule
 from blissmask.training.data.alike import AlikeItems
 from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.items import TrainingItem, make_item
-from blissmask.training.data.mask_totals import MaskTotals, banner, subject_lines
+from blissmask.training.data.mask_totals import MaskTotals, banner
 from blissmask.training.data.prefetch import ItemStore, memory_budget
+from blissmask.training.data.subject_totals import SubjectTotals
 from blissmask.training.data.tier_values import others_than, tiers_of
 from blissmask.training.weighting.rule import WeightRule
 
@@ -31,13 +31,13 @@ class TrainingItems:
     Attributes:
         store: returns an item by its position; what fits stays in memory.
         totals: of the masks that are trained on; None when the mask loss is off.
-        subjects: of the masks of each of several subjects; empty where there is one, or the mask loss is off.
+        subjects: of the masks of each of several subjects.
         losses: of each item, as training goes on.
     """
 
     store: ItemStore
     totals: MaskTotals | None
-    subjects: Mapping[str, MaskTotals]
+    subjects: SubjectTotals
     losses: ItemLosses
 
 
@@ -49,8 +49,7 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
     """
     store, totals, alike = open_store(plan), MaskTotals(), AlikeItems()
     losses = ItemLosses(item_names(plan.data.headers))
-    subjects = {subject.name: MaskTotals() for subject in plan.config.subjects}
-    shown = [plan.config.datasets[cached.number - 1].subject for cached in plan.data.sets for _ in cached.headers]
+    subjects = SubjectTotals([subject.name for subject in plan.config.subjects])
     held_out, left_out = frozenset(plan.data.held_out), frozenset(plan.data.left_out)
     repeats = [cached.repeats for cached in plan.data.sets for _ in cached.headers]
     context.reporter.emit(PhaseStarted("Reading the cache", len(repeats) - len(left_out)))
@@ -62,8 +61,7 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         # Held-out items teach nothing, so the banner does not count them.
         if position not in held_out and not item.prior_only:
             totals.add(item, repeats=repeats[position])
-            if subject := shown[position]:
-                subjects[subject].add(item, repeats=repeats[position])
+            subjects.add(item, repeats=repeats[position])
         context.reporter.emit(Advanced(1, header.stem))
     context.reporter.emit(PhaseFinished("Reading the cache"))
     captions = caption_rule(plan.config.datasets)
@@ -71,10 +69,10 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         context.reporter.emit(Announced((f" captions: {captions}",)))
     if plan.weights is None:
         _announce_cost(plan, context)
-        return TrainingItems(store, None, {}, losses)
+        return TrainingItems(store, None, subjects, losses)
     _announce_masks(plan, plan.weights, totals, context)
-    if subjects:
-        context.reporter.emit(Announced(subject_lines(totals, subjects)))
+    if plan.config.subjects:
+        context.reporter.emit(Announced(subjects.lines(totals)))
     _announce_cost(plan, context)
     return TrainingItems(store, totals, subjects, losses)
 
@@ -103,7 +101,7 @@ def open_store(plan: TrainPlan) -> ItemStore:
             class_text=load_class_text(header, WRITTEN, words),
             others=load_other_texts(header, section, words),
             shown_frames=plan.family.task.shown_frames,
-            subject=section.subject or "",
+            subjects=tuple(section.subject),
         )
 
     return ItemStore(read, budget=memory_budget(plan.resting_bytes))

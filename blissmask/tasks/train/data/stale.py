@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import CAPTION, CROP, OURS, as_unicode
+from blissmask.cachefile.layout import CAPTION, CROP, OURS, SUBJECTS, as_unicode, subjects_text
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
@@ -150,8 +150,11 @@ def _mask_changed(item: DatasetItem, found: _DataSet, metadata: Mapping[str, str
     """Return whether the mask file changed, was added or was removed; an alpha channel is part of the photo."""
     if metadata.get(f"{OURS}mask_source") == MaskSource.ALPHA:
         return False
-    paths = (item.mask_path,) if item.mask_path else ()
-    return found.prints.compare(metadata.get(f"{OURS}mask_print", ""), paths) is Sameness.CHANGED
+    if found.prints.compare(metadata.get(f"{OURS}mask_print", ""), item.mask_paths) is Sameness.CHANGED:
+        return True
+    # The same file may have become the mask of somebody else.
+    has_mask = dict(zip(found.section.several, map(bool, item.subject_masks), strict=False))
+    return bool(has_mask) and metadata.get(f"{OURS}{SUBJECTS}") != subjects_text(has_mask)
 
 
 def _caption_changed(item: DatasetItem, found: _DataSet, header: CacheHeader) -> bool:

@@ -88,7 +88,7 @@ def check_texts(config: Config, sets: Sequence[CachedSet]) -> None:
 
 
 def _check_texts_of(
-    header: CacheHeader, section: DatasetSection, words: tuple[str, str] | None, faults: _TextFaults
+    header: CacheHeader, section: DatasetSection, words: Mapping[str, str] | None, faults: _TextFaults
 ) -> None:
     """Add to ``faults`` what one item lacks; ``words`` as in :func:`load_other_texts`."""
     written = read_metadata(header.text_path)
@@ -112,7 +112,7 @@ def _check_texts_of(
         return
     for number, caption in captions.items():
         kind = TextKind(number, is_class=True)
-        class_caption = without_trigger(caption, *words)
+        class_caption = without_trigger(caption, words)
         if class_caption is None:
             continue
         faults.with_trigger += 1
@@ -146,7 +146,7 @@ def _holds(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> TypeGu
     return found is not None and all(found.get(key, "") == value for key, value in wanted.items())
 
 
-def load_class_text(header: CacheHeader, kind: TextKind, words: tuple[str, str] | None) -> dict[str, Tensor] | None:
+def load_class_text(header: CacheHeader, kind: TextKind, words: Mapping[str, str] | None) -> dict[str, Tensor] | None:
     """Return a caption with the class word; None where it has no trigger, or there are no ``words`` for the two.
 
     The caption decides: a file may be left of an older one, which had the trigger.
@@ -158,19 +158,21 @@ def load_class_text(header: CacheHeader, kind: TextKind, words: tuple[str, str] 
     if words is None:
         return None
     caption = read_metadata(header.text_path_of(kind)).get(CAPTION, "")
-    class_caption = without_trigger(caption, *words)
+    class_caption = without_trigger(caption, words)
     if class_caption is None:
         return None
     return _load(header, TextKind(kind.order, is_class=True), {CAPTION: class_caption})
 
 
-def load_other_texts(header: CacheHeader, section: DatasetSection, words: tuple[str, str] | None) -> OtherTexts | None:
+def load_other_texts(
+    header: CacheHeader, section: DatasetSection, words: Mapping[str, str] | None
+) -> OtherTexts | None:
     """Return what an item may be shown with instead of its caption; None where its data set asks for nothing else.
 
     Args:
         header: of the item.
         section: its data set.
-        words: the trigger and the class word; None where captions with the class word are not asked for.
+        words: each trigger and its class word; None where captions with the class word are not asked for.
 
     Raises:
         ChangedError, CacheError: as :func:`load_class_text`.

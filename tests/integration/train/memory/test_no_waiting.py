@@ -3,6 +3,7 @@
 Without a GPU the meta device stands for one: its values cannot be read at all, and what is copied to it is seen.
 """
 
+import dataclasses
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ from tests.builders.families import PLAIN, TASKS, family_of, tiny_denoiser
 CPU = torch.device("cpu")
 NOT_OF_A_MODEL = (f"{Path(torch.__file__).parent}/", __file__)
 """Where no line of a model stands: what is called by one, or sees it."""
-RULE = StepRule(seed=1, prior=PriorRule(1.0), max_weight_norm=5.0, subjects=("kyla",))
+RULE = StepRule(seed=1, prior=PriorRule(1.0), max_weight_norm=5.0, subjects=("kyla", "tom"))
 
 
 def make_learner(name, task, device):
@@ -48,10 +49,16 @@ def make_batch(folder, name, task):
     family = family_of(name, task)
     write_cache(folder, family)
     rule = WeightRule(gamma=0.7, min_weight=0.0)
-    options = {"rule": rule, "prior": PriorRule(1.0, mask_threshold=0.1), "latent": family.latent, "subject": "kyla"}
+    options = {"rule": rule, "prior": PriorRule(1.0, mask_threshold=0.1), "latent": family.latent}
     headers = list_headers(folder, family.cache_suffix)
-    items = [make_item(header, load_entry(header), **options) for header in headers]
+    items = [in_company(make_item(header, load_entry(header), **options)) for header in headers]
     return collate(items, 0, positions=range(len(items)))
+
+
+def in_company(item):
+    """Return the item as one of two subjects that have the same regions."""
+    planes = [item.regions_4fhw, item.regions_4fhw]
+    return dataclasses.replace(item, subjects=("kyla", "tom"), subjects_Qfhw=torch.cat(planes))
 
 
 def is_of_diffusers(frames):

@@ -280,7 +280,7 @@ def test_prompts_name_subjects_and_nobody_else(cache):
         listed = {"sample_prompts": None, "prompts": [prompt]}
         datasets = [{"cache_directory": cache, "trigger": "ohwx"}]
         config = train_config(cache, cache.parent / "out", sample_every_n_steps=1, datasets=datasets, **listed)
-        config.datasets[0].know_subjects({"kyla": "ohwx", "tom may": "sks"})
+        config.datasets[0].know_subjects({"kyla": "ohwx", "tom may": "sks"}, {})
         return plan_training(config).previews.previews[0].prompt
 
     assert planned("{kyla} and {tom may}, {a|b}") == "ohwx and sks, {a|b}"

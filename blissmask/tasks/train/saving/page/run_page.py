@@ -32,7 +32,7 @@ from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import number, section, table
 from blissmask.training.data.item_losses import ItemLosses
-from blissmask.training.data.mask_totals import count_line, subject_rows, tier_rows
+from blissmask.training.data.mask_totals import count_line, tier_rows
 from blissmask.training.record.metrics import read_log
 
 _MARK = "<meta name=generator content='blissmask training'>"
@@ -249,7 +249,7 @@ def _masks(plan: TrainPlan, items: TrainingItems) -> Iterator[str]:
     rows = [(*row, share) for row, share in zip(tier_rows(plan.weights), measured, strict=True)]
     yield from table(Table("", ("tier", "value", "weight", "loss weight", "share of weight"), tuple(rows)))
     yield f"<p>{html.escape(count_line(items.totals).strip())}.</p>"
-    subjects = subject_rows(items.totals, items.subjects)
+    subjects = items.subjects.rows(items.totals)
     yield from table(Table("", ("subject", "entries", "share of weight"), tuple(subjects)))
 
 
@@ -276,7 +276,7 @@ def _data(plan: TrainPlan) -> Table:
         folder = section.image_directory or section.video_directory or section.cache_directory
         zooms = sum(bool(header.metadata.get(f"{OURS}{ZOOM}")) for header in cached.headers)
         counts = (str(len(cached.headers)), str(zooms))
-        rows.append((str(cached.number), str(folder or ""), *counts, section.trigger or ""))
+        rows.append((str(cached.number), str(folder or ""), *counts, ", ".join(section.own_triggers)))
     return Table("", ("data set", "folder", "entries", "zooms among them", "trigger"), tuple(rows))
 
 
