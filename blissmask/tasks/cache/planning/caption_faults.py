@@ -91,8 +91,8 @@ def _faults(config: Config, section: DatasetSection, number: int) -> Iterator[Pr
             faults.text_of(item, section)
         except InputError:
             continue
-    if config.cache.captions is not None:
-        # A model will write them.
+    if config.cache.captions is not None and section.image_directory is not None:
+        # A model will write them; it describes neither videos nor the photos of a list.
         faults.without_caption.clear()
     for problem in faults.problems:
         yield Problem(problem.what, (*problem.where, f"in dataset {number}"), problem.fix)
