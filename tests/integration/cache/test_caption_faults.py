@@ -53,7 +53,7 @@ def test_captions_that_will_be_written_on_the_way_are_not_missed(photos: Path) -
     films = config(photos, cache=written, image_directory=None, video_directory=photos)
     assert list(refused(films)) == ["no caption for 1 item"], "nothing describes videos"
     made = config(photos).model_copy(
-        update={"to_alpha": Config().to_alpha.model_copy(update={"output_directory": photos})}
+        update={"to_alpha": Config().to_alpha.model_copy(update={"output_directory": photos / ".." / photos.name})}
     )
     refuse_captions(made)
 

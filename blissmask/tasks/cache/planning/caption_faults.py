@@ -21,6 +21,7 @@ from blissmask.dataset.captions import (
 from blissmask.dataset.collect import collect_captions
 from blissmask.dataset.item import DatasetItem
 from blissmask.errors import InputError, Problem
+from blissmask.storage.content import without_links
 from blissmask.tasks.run.wording import about
 
 
@@ -79,7 +80,7 @@ def refuse_captions(config: Config) -> None:
 
 
 def _faults(config: Config, section: DatasetSection, number: int) -> Iterator[Problem]:
-    if section.image_directory is not None and section.image_directory == config.to_alpha.output_directory:
+    if _is_made_on_the_way(section, config.to_alpha.output_directory):
         return
     faults = CaptionFaults()
     try:
@@ -96,6 +97,12 @@ def _faults(config: Config, section: DatasetSection, number: int) -> Iterator[Pr
         faults.without_caption.clear()
     for problem in faults.problems:
         yield Problem(problem.what, (*problem.where, f"in dataset {number}"), problem.fix)
+
+
+def _is_made_on_the_way(section: DatasetSection, output: Path | None) -> bool:
+    """Return whether `to-alpha`, which writes to ``output``, fills the folder of photos, by whatever path or link."""
+    folder = section.image_directory
+    return folder is not None and output is not None and without_links(folder) == without_links(output)
 
 
 def _no_captions(items: Sequence[DatasetItem]) -> Problem:
