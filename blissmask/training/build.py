@@ -21,7 +21,8 @@ from blissmask.training.experts import FrozenExpert, Learner, StepSchedule
 from blissmask.training.lora.base_weights import BaseLora, fuse_base_loras
 from blissmask.training.lora.layers import Lora, LoraShape, drop_unreached, inject_lora, share_lora
 from blissmask.training.lora.running_average import RunningAverage
-from blissmask.training.memory.blocks import compile_blocks, shard_base
+from blissmask.training.memory.block_compiler import BlockCompiler
+from blissmask.training.memory.blocks import shard_base
 from blissmask.training.memory.offload import BlockSwap, swap_blocks
 from blissmask.training.memory.options import MemoryOptions
 from blissmask.training.memory.quantised import FLOAT8, INT8, NF4, quantise_blocks
@@ -42,6 +43,7 @@ class LearnerPlan:
         steps: optimiser steps of the run.
         device, dtype: of the denoisers.
         memory: what keeps them small.
+        compiler: of their blocks; None compiles nothing.
         lora: what is put into each.
         base_loras: LoRA files that become a part of their frozen weights.
         seed: of the LoRA's first weights.
@@ -67,6 +69,7 @@ class LearnerPlan:
     optimizer: OptimizerOptions
     rate: ScheduleOptions
     noise: NoiseOptions
+    compiler: BlockCompiler | None = None
     guidance_scale: float | None = None
     ema_decay: float | None = None
 
@@ -90,8 +93,8 @@ def load_learners(plan: LearnerPlan, first: MicroBatch) -> tuple[list[Learner], 
     for position, expert in enumerate(plan.experts):
         denoiser, lora, swap = _load_adapted(plan, expert)
         left_out += _leave_out_unreached(denoiser, lora, first, plan.device)
-        if plan.memory.compile_backend is not None:
-            compile_blocks(denoiser, plan.memory.compile_backend)
+        if plan.compiler is not None:
+            plan.compiler.compile(denoiser)
         if learners and plan.shared_lora:
             share_lora(learners[0].lora, lora)
             optimizer, scheduler, average = learners[0].optimizer, learners[0].scheduler, learners[0].average
@@ -109,6 +112,7 @@ def load_learners(plan: LearnerPlan, first: MicroBatch) -> tuple[list[Learner], 
             scheduler=scheduler,
             swap=swap,
             average=average,
+            compiler=plan.compiler,
         )
         if plan.memory.offload_inactive_dit:
             # Two 14B experts do not fit side by side; the loop brings each to the device when it is its turn.

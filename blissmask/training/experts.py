@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers import Lora
 from blissmask.training.lora.running_average import RunningAverage
+from blissmask.training.memory.block_compiler import BlockCompiler, Result
 from blissmask.training.memory.offload import BlockSwap, CpuWeights, move_weights
 from blissmask.training.timesteps import NoiseOf
 
@@ -42,6 +43,7 @@ class Learner:
         swap: the blocks that rest in CPU memory; None when all stay on the device.
         cpu_weights: see :func:`offload.move_weights`.
         average: of ``lora`` over the steps; None when none is kept.
+        compiler: of the denoiser's blocks; None when they are not compiled.
     """
 
     name: str
@@ -53,6 +55,11 @@ class Learner:
     swap: BlockSwap | None = None
     cpu_weights: CpuWeights = field(default_factory=dict)
     average: RunningAverage | None = None
+    compiler: BlockCompiler | None = None
+
+    def run(self, passes: Callable[[], Result], *, undo: Callable[[], None] = lambda: None) -> Result:
+        """Make passes; see :meth:`BlockCompiler.run`."""
+        return passes() if self.compiler is None else self.compiler.run(passes, undo=undo)
 
     def to(self, device: torch.device) -> None:
         """Move the denoiser to ``device``, but for the blocks that rest in CPU memory."""

@@ -5,8 +5,9 @@ A loss that falls here is learnt, not memorised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -88,21 +89,10 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
         torch.tensor([held_out.item(position).mass], dtype=torch.float64) for position in own for _ in range(LEVELS)
     ]
     counts = held_out.processes.sum(mass_counts(masses))
-    coefficients = iter(item_coefficients(masses, mean=held_out.rule.mean, counts=counts))
-    sums = torch.zeros(1 + len(TIERS), device=held_out.device)
-    shown_R = torch.zeros(len(TIERS))
+    coefficients = item_coefficients(masses, mean=held_out.rule.mean, counts=counts)
     learner.denoiser.module.eval()
     with torch.no_grad():
-        for position in own:
-            item = held_out.item(position)
-            for level in range(LEVELS):
-                batch = _look(item, position, level)
-                sums += _errors(learner, batch, next(coefficients), held_out)
-                if batch.regions_B4FHW is not None:
-                    shown_R += region_masses(batch.regions_B4FHW, batch.channels_of_a_weight)
-        for _ in range(_extra_passes(held_out, len(masses))):
-            first = held_out.positions[0]
-            _errors(learner, _look(held_out.item(first), first, 0), torch.zeros(1), held_out)
+        sums, shown_R = learner.run(partial(_look_at_all, learner, own, coefficients, held_out))
     learner.denoiser.module.train()
     sums, masses_R = held_out.processes.sum(sums), held_out.processes.sum(shown_R).tolist()
     if not float(counts[0]):
@@ -113,6 +103,25 @@ def validate(learner: Learner, held_out: HeldOut) -> dict[str, Tensor | float]:
     return values | {
         f"val/loss/{tier.value}": sums[1 + at] / masses_R[at] for at, tier in enumerate(TIERS) if masses_R[at] > 0
     }
+
+
+def _look_at_all(
+    learner: Learner, own: Sequence[int], coefficients: Iterable[Tensor], held_out: HeldOut
+) -> tuple[Tensor, Tensor]:
+    """Return (loss, summed error of each region) of the items at ``own``, and the mass of each region, (R,)."""
+    sums, shown_R = torch.zeros(1 + len(TIERS), device=held_out.device), torch.zeros(len(TIERS))
+    each = iter(coefficients)
+    for position in own:
+        item = held_out.item(position)
+        for level in range(LEVELS):
+            batch = _look(item, position, level)
+            sums += _errors(learner, batch, next(each), held_out)
+            if batch.regions_B4FHW is not None:
+                shown_R += region_masses(batch.regions_B4FHW, batch.channels_of_a_weight)
+    for _ in range(_extra_passes(held_out, len(own) * LEVELS)):
+        first = held_out.positions[0]
+        _errors(learner, _look(held_out.item(first), first, 0), torch.zeros(1), held_out)
+    return sums, shown_R
 
 
 def _own_share(held_out: HeldOut) -> Sequence[int]:

@@ -41,7 +41,7 @@ from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
 from blissmask.tasks.train.rules import base_loras, caption_rule, memory_options, prior_rule, step_rule, weight_rule
 from blissmask.tasks.train.saving.disk_room import room_warnings
-from blissmask.tasks.train.settings import remembered_settings
+from blissmask.tasks.train.settings import COMPILED, remembered_settings
 from blissmask.tasks.train.steps import StepPlan, plan_steps, step_cost
 from blissmask.training.data.empty_masks import leave_out_empty
 from blissmask.training.data.mask_totals import tier_rows
@@ -187,10 +187,10 @@ def plan_training(config: Config) -> TrainPlan:
     ]
     # What is decided by a rule is no setting: a run goes on where another card decides otherwise.
     settings = remembered_settings(config, family, data, steps, processes)
-    compiling = _compiling(config, memory, steps)
-    config = config.model_copy(update={"memory": config.memory.model_copy(update={"compile": compiling.compiles})})
     resume = config.saving.resume and not config.run.force
     start = choose_start(names, settings, total_steps=steps.total, resume=resume)
+    compiling = _compiling(config, memory, steps, start.state)
+    config = config.model_copy(update={"memory": config.memory.model_copy(update={"compile": compiling.compiles})})
     check_start(config, steps.fewest, anew=start.state is None)
     if start.state is None:
         warnings += expert_warnings(config, steps.experts)
@@ -233,13 +233,15 @@ def plan_training(config: Config) -> TrainPlan:
     return result
 
 
-def _compiling(config: Config, memory: MemoryPlan, steps: StepPlan) -> CompileRule:
+def _compiling(config: Config, memory: MemoryPlan, steps: StepPlan, state: SavedState | None) -> CompileRule:
+    before = None if state is None else state.settings.get(COMPILED)
     return compile_rule(
         memory_options(config.memory),
         given=config.memory.compile,
         device=find_device(config.model.device),
         operations=memory.operations * config.train.gradient_accumulation_steps,
         steps=steps.total,
+        before=before if isinstance(before, bool) else None,
     )
 
 

@@ -36,6 +36,9 @@ FIXED = (
 BASE = "base"
 """The setting that names the weights of the base model by content; known only once the model is loaded."""
 
+COMPILED = "compiled"
+"""Whether the last steps were compiled, where a rule and not the user decided it."""
+
 _REMEMBERED = ("train", "memory", "lora", "optimizer", "timesteps", "mask_loss")
 """The sections that a training state remembers, in the order in which it writes them."""
 

@@ -46,6 +46,7 @@ from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner
 from blissmask.training.loop import LoopHooks, LoopSettings, PreviewHook, train
 from blissmask.training.lora.file import load_lora
+from blissmask.training.memory.block_compiler import BlockCompiler
 from blissmask.training.record import saving
 from blissmask.training.record.metrics import MetricBuffer, Values, read_log
 from blissmask.training.validation import HeldOut, validate
@@ -89,7 +90,7 @@ def _train(plan: TrainPlan, context: RunContext, summary: Summary) -> None:
         context = dataclasses.replace(context, reporter=NullReporter())
     device = find_device(plan.config.model.device)
     items = read_items(plan, context)
-    learner_plan = learner_plan_of(plan, device)
+    learner_plan = dataclasses.replace(learner_plan_of(plan, device), compiler=_compiler_of(plan, context))
     previews = None
     if plan.previews is not None:
         # Before the denoisers take the device: the text encoder needs it.
@@ -118,8 +119,19 @@ def _look_at_room(plan: TrainPlan, learners: Sequence[Learner], context: RunCont
         context.reporter.emit(Warned(problem))
 
 
+def _compiler_of(plan: TrainPlan, context: RunContext) -> BlockCompiler | None:
+    backend = memory_options(plan.config.memory).compile_backend
+    if backend is None:
+        return None
+
+    def warn(problem: Problem) -> None:
+        context.reporter.emit(Warned(problem))
+
+    return BlockCompiler(backend, asked=not plan.compiling.by_rule, warn=warn)
+
+
 def learner_plan_of(plan: TrainPlan, device: torch.device) -> LearnerPlan:
-    """Return how the denoisers of a training are loaded, and what is trained of them."""
+    """Return how the denoisers of a training are loaded, uncompiled, and what is trained of them."""
     config = plan.config
     return LearnerPlan(
         family=plan.family,
@@ -184,7 +196,7 @@ def _run_loop(
     memory = plan.config.memory
     if memory.memory == "auto":
         context.reporter.emit(Noted(f"memory auto: {memory_options(memory).describe()}"))
-    if plan.compiling.compiles and plan.compiling.reason:
+    if plan.compiling.compiles and plan.compiling.by_rule:
         context.reporter.emit(Noted(f"compile {plan.compiling.reason}"))
     for line in plan.steps.expert_lines():
         context.reporter.emit(Noted(line))

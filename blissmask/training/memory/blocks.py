@@ -1,6 +1,6 @@
 """The repeated blocks of a denoiser, which are rounded, swapped, sharded and compiled one by one.
 
-This file finds them, compiles them, and spreads them over processes.
+This file finds them, looks for a compiler, and spreads them over processes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,6 @@ from blissmask.errors import MachineError, UsageError
 from blissmask.families.protocol import Denoiser
 
 _CPP_COMPILERS = ("g++", "clang++", "c++", "cl")
-_COMPILATIONS = 64
-"""How often the blocks of one kind may be compiled: once for each kind of pass and class of shapes.
-
-Past its limit PyTorch runs blocks uncompiled and only writes a line to its log. Pictures and clips in batches of two
-sizes reach PyTorch's own limit of 8.
-"""
 
 
 def repeated_blocks(denoiser: Denoiser) -> dict[str, nn.Module]:
@@ -63,20 +57,6 @@ def check_compiler(backend: str, *, device: torch.device) -> None:
 def has_cpp_compiler() -> bool:
     """Return whether this machine has a compiler of C++, by the name it is called by or by ``CXX``."""
     return bool(os.environ.get("CXX")) or any(shutil.which(name) for name in _CPP_COMPILERS)
-
-
-def compile_blocks(denoiser: Denoiser, backend: str) -> None:
-    """Compile each repeated block on its own: one compilation serves all blocks of a kind.
-
-    Args:
-        denoiser: as it will run; its blocks are changed in place.
-        backend: one that :func:`check_compiler` lets pass.
-    """
-    import torch._dynamo.config as compiler
-
-    compiler.recompile_limit = max(compiler.recompile_limit, _COMPILATIONS)
-    for block in repeated_blocks(denoiser).values():
-        block.compile(backend=backend)
 
 
 def shard_base(denoiser: Denoiser, *, device: torch.device) -> None:

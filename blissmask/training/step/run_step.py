@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -60,18 +61,23 @@ def run_step(
         The step's numbers, over all processes. Tensors among them are on the device still; reading one waits for it.
     """
     prepared = prepare(learner, window, rule, step, processes)
-    sums = StepSums.zeros(device, len(rule.subjects))
-    seen: list[tuple[MicroBatch, Tensor]] = []
     # No forward pass is spent on micro-batches without anything to learn from. With a sharded model a process makes the
     # pass all the same where another process needs one, since each holds a part of the weights.
     learns = processes.passes([not part.is_empty for part in prepared])
     asks_base = processes.passes([part.asks_base for part in prepared])
     asks_class = processes.passes([part.has_class for part in prepared])
-    try:
+
+    def make_passes() -> tuple[StepSums, list[tuple[MicroBatch, Tensor]]]:
+        sums = StepSums.zeros(device, len(rule.subjects))
+        seen = []
         for part, is_needed, base, of_class in zip(prepared, learns, asks_base, asks_class, strict=True):
             if is_needed:
                 sums_B = _backward(learner, part, rule, sums, device, ask_base=base, ask_class=of_class)
                 seen.append((part.batch, sums_B))
+        return sums, seen
+
+    try:
+        sums, seen = learner.run(make_passes, undo=partial(learner.optimizer.zero_grad, set_to_none=True))
     except Exception as error:
         if is_out_of_memory(error):
             learner.optimizer.zero_grad(set_to_none=True)

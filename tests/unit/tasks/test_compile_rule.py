@@ -18,10 +18,17 @@ def decide(monkeypatch):
     monkeypatch.setattr(rules.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(rules, "has_cpp_compiler", lambda: True)
 
-    def decided(given=None, options=None, *, device="cuda", card=FASTEST.name, operations=SECOND, steps=2400):
+    def decided(
+        given=None, options=None, *, device="cuda", card=FASTEST.name, operations=SECOND, steps=2400, before=None
+    ):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {card}")
         return rules.compile_rule(
-            options or MemoryOptions(), given=given, device=torch.device(device), operations=operations, steps=steps
+            options or MemoryOptions(),
+            given=given,
+            device=torch.device(device),
+            operations=operations,
+            steps=steps,
+            before=before,
         )
 
     return decided
@@ -39,6 +46,14 @@ def test_a_run_is_compiled_once_it_saves_twice_what_compiling_costs(decide):
 def test_a_slower_card_has_more_to_save_and_an_unknown_one_counts_as_the_fastest(decide):
     assert decide(card="GeForce RTX 4090", steps=500).compiles
     assert not decide(card="B300", steps=500).compiles
+
+
+def test_a_run_that_goes_on_does_as_before_unless_the_user_or_the_machine_says_otherwise(decide):
+    assert decide(steps=1, before=True).compiles
+    assert not decide(steps=1_000_000, before=False).compiles
+    assert decide(True, before=False) == rules.CompileRule(compiles=True)
+    assert decide(device="cpu", before=True) == rules.CompileRule(compiles=False)
+    assert not decide(options=MemoryOptions(int8_base=True), before=True).compiles
 
 
 @pytest.mark.parametrize("given", [True, False])

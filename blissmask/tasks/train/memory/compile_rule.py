@@ -22,6 +22,11 @@ _COMPILING_SECONDS = 120
 _PAYS = 2.0
 """How many times the seconds of compiling must be saved: both figures above are uncertain."""
 
+_AS_BEFORE = {
+    True: "on: as in the steps before; `--no-compile` turns it off",
+    False: "off: as in the steps before; `--compile` turns it on",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class CompileRule:
@@ -35,13 +40,24 @@ class CompileRule:
     compiles: bool
     reason: str = ""
 
+    @property
+    def by_rule(self) -> bool:
+        """Whether it was weighed up, and the user said nothing."""
+        return bool(self.reason)
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the row of the overview."""
         return [("compile", self.reason)] if self.reason else []
 
 
 def compile_rule(
-    options: MemoryOptions, *, given: bool | None, device: torch.device, operations: float, steps: int
+    options: MemoryOptions,
+    *,
+    given: bool | None,
+    device: torch.device,
+    operations: float,
+    steps: int,
+    before: bool | None,
 ) -> CompileRule:
     """Return whether to compile: as the user says, else by what it saves.
 
@@ -50,13 +66,18 @@ def compile_rule(
         given: what the user says; None leaves it to the rule.
         device: of the denoiser.
         operations: floating-point operations of a step; 0 where they are not known.
-        steps: of the whole run, so that a resumed run decides alike.
+        steps: of the whole run.
+        before: what the steps before did, in a run that goes on: compiled blocks round otherwise, so what this rule
+            decided stays, though the card or the number of steps is another. None where there are none, or the user
+            decided.
     """
     if given is not None or device.type != "cuda":
         return CompileRule(bool(given))
     hindrance = _hindrance(options)
     if hindrance:
         return CompileRule(compiles=False, reason=f"off: {hindrance}")
+    if before is not None:
+        return CompileRule(before, reason=_AS_BEFORE[before])
     if not operations:
         return CompileRule(compiles=False, reason="off: the size of the model is not known")
     card = card_named(torch.cuda.get_device_name(device))

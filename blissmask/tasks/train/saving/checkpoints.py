@@ -16,7 +16,7 @@ from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lor
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.run_page import draw_record
 from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
-from blissmask.tasks.train.settings import BASE, base_identities
+from blissmask.tasks.train.settings import BASE, COMPILED, base_identities
 from blissmask.training.data.cached_set import commonest_sizes
 from blissmask.training.eval_mode import inference_weights
 from blissmask.training.experts import Learner
@@ -111,12 +111,18 @@ class Checkpoints:
             names,
             self._learners,
             step=done,
-            settings={**plan.settings, BASE: base_identities(self._learners)},
+            settings={**plan.settings, BASE: base_identities(self._learners), **self._compiled()},
             losses=self._items.losses,
             # What stands in the second place is of other runs.
             keep_last=plan.config.saving.keep_last if here else None,
             anew=self._replaces_states and here,
         )
+
+    def _compiled(self) -> dict[str, bool]:
+        if not self._plan.compiling.by_rule:
+            return {}
+        compiler = self._learners[0].compiler
+        return {COMPILED: compiler is not None and compiler.is_on}
 
     def _due_files(self, done: int) -> list[_DueFile]:
         """Return the final files after the last step, those of the step where they were asked for, else none."""

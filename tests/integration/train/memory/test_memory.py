@@ -6,16 +6,20 @@ import shutil
 
 import pytest
 import torch
+from torch._dynamo import register_backend
 from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 
 from blissmask.cachefile import write
 from blissmask.cachefile.read import read_tensors
 from blissmask.errors import MachineError, MissingPackageError, ModelError, UsageError
+from blissmask.events import Warned
 from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.train import plan as planning
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.data import read_items
 from blissmask.tasks.train.memory import fit_memory as train_memory
+from blissmask.tasks.train.memory.compile_rule import CompileRule
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
@@ -115,6 +119,38 @@ def test_compiled_blocks_train_the_same(cache, tmp_path, compiler, extra):
     ]
     assert counters["stats"]["unique_graphs"] > 0
     assert all(torch.allclose(tensor, compiled[key], atol=1e-4) for key, tensor in plain.items())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_a_compiler_that_fails_unasked_costs_a_warning_and_the_run_that_goes_on_leaves_it_out(
+    cache, tmp_path, compiler, monkeypatch
+):
+    """The second kind of pass is validation's."""
+    graphs = []
+
+    @register_backend(name="fails_later")
+    def fails_later(graph, _):
+        graphs.append(graph)
+        if len(graphs) > 1:
+            raise RuntimeError("no such header")
+        return graph.forward
+
+    options = {"validation_split": 0.25, "validate_every_n_steps": 1, "prior_preservation_weight": 0.0, **FEWER}
+    plain = train(cache, tmp_path / "plain", **options)
+    rule = CompileRule(compiles=True, reason="on: it pays")
+    asked = []
+    monkeypatch.setattr(planning, "compile_rule", lambda *_, before, **__: asked.append(before) or rule)
+    config = train_config(
+        cache, tmp_path / "out", use_mask_loss=True, max_train_steps=3, compile_backend="fails_later", **options
+    )
+    recorder = Recorder()
+    train_lora.run(plan_training(config), RunContext(recorder))
+    assert len(graphs) == 2
+    (warned,) = [event.problem for event in recorder.of(Warned) if "compile" in event.problem.what]
+    assert warned.where == ("RuntimeError: no such header",)
+    assert same(plain, {"kyla.safetensors": read_tensors(tmp_path / "out" / "kyla.safetensors")})
+    plan_training(config)
+    assert asked == [None, False]
 
 
 @pytest.mark.slow
