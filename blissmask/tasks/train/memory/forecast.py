@@ -198,5 +198,10 @@ def _tokens(size_wh: tuple[int, int], frames: int, family: FamilyForTask) -> int
 
 
 def text_rows(family: FamilyForTask) -> int:
-    """Return the rows of captions that have a fixed number of them: those stand beside the latents in every block."""
+    """Return the rows of captions that have a fixed number of them: those stand beside the latents in every block.
+
+    The most that there can be: HunyuanVideo leaves out the rows that no caption of a batch fills, and how many each
+    fills stands in the mask of its text, of which a plan reads no more than the header. Its forecasts of memory and
+    time are a little high, and never too low.
+    """
     return sum(rows for rows, *width in family.task.text_contents.values() if width and isinstance(rows, int))
