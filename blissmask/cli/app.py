@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +21,23 @@ from blissmask.ui.help_screen import HelpScreen, OptionLine, Topic, show_help
 
 def main() -> None:
     """Run the console command and exit with its code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A file name that is not valid text must not end a run that printed it.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     arguments = _help_at_the_end(sys.argv[1:])
     sys.exit(guarded(lambda: build_app()(arguments, prog_name="blissmask", standalone_mode=False), arguments))
+
+
+def _open_closed_streams() -> None:
+    """Let what is printed go nowhere after ``>&-`` or ``2>&-``, where Python has None for a stream.
+
+    The descriptor is taken, too: else the next file that is opened would be stdout for libraries written in C.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open until the end)
 
 
 def _help_at_the_end(arguments: list[str]) -> list[str]:
