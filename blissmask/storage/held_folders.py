@@ -49,7 +49,9 @@ def holding(*names: Path) -> Iterator[None]:
         yield
         return
     descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    _held[place] = _Held(descriptor, frozenset({place, *map(_absolute, names)}))
+    # One with `..` behind a link leads elsewhere when it is folded as it is spelt.
+    spelt = {name for name in map(_absolute, names) if without_links(name) == place}
+    _held[place] = _Held(descriptor, frozenset({place, *spelt}))
     try:
         yield
         _refuse_other(_held[place])

@@ -99,3 +99,13 @@ def test_a_folder_that_moved_to_another_drive_and_left_a_link_is_accepted_where_
         held_folders.accept_anew(out)
         atomic.write_bytes(out / "a.png", b"a")
     assert (other / "a.png").exists()
+
+
+def test_a_folder_whose_name_goes_up_from_where_a_link_leads_is_held(tmp_path):
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "lnk").symlink_to(tmp_path / "real" / "deep")
+    out = tmp_path / "lnk" / ".." / "out"
+    with writing_to([out], command="blissmask masks"):
+        atomic.write_bytes(out / "a.png", b"a")
+        assert held_folders.is_there(out)
+    assert (tmp_path / "real" / "out" / "a.png").exists()
