@@ -81,7 +81,7 @@ def plan(config: Config) -> ApplyPlan:
     photos_folder = _photos_folder(config)
     shown_folders = [] if photos_folder is None else [photos_folder]
     check_sheet(options.sheet, [weighted_folder, instance_folder, output, *shown_folders])
-    photos_shown = find_photos(photos_folder if options.sheet else None)
+    photos_shown = _photos_shown(photos_folder if options.sheet else None, given=options.input is not None)
     weighted, instances = match_masks(weighted_folder, videos=True), match_masks(instance_folder, videos=True)
     photos = match_live_photos(weighted_folder)
     for found in (weighted, instances):
@@ -125,6 +125,17 @@ def _photos_folder(config: Config) -> Path | None:
         return config.apply.input
     read = (config.instance.input, config.masks.input)
     return next((folder for folder in read if folder is not None and folder.is_dir()), None)
+
+
+def _photos_shown(folder: Path | None, *, given: bool) -> Photos:
+    """Return the photos for the sheet; none where a folder that was not given for it cannot be read or holds none."""
+    try:
+        return find_photos(folder)
+    except InputError:
+        if given:
+            raise
+        # The plan warns of every mask without its photo.
+        return find_photos(None)
 
 
 def _folders(options: ApplySection) -> tuple[Path, Path, Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blissmask.errors import UsageError
+from blissmask.errors import InputError, UsageError
 from blissmask.media.sheets.png_pages import is_sheet
 from blissmask.tasks.apply import apply_sheet
 from blissmask.tasks.apply.plan import plan
@@ -104,3 +104,12 @@ def test_fresh_masks_stand_on_the_sheet_too(folder: Path, name: str) -> None:
 def test_a_sheet_among_photos_or_masks_is_refused(folder: Path, place: str) -> None:
     with pytest.raises(UsageError, match="taken for a photo or a mask"):
         plan(config(folder, sheet=folder / place / "sheet.png", input=folder / "photos"))
+
+
+def test_an_empty_folder_of_the_commands_before_holds_no_photos(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    asked = config(folder, sheet=folder / "sheet.html")
+    inherited = asked.model_copy(update={"masks": asked.masks.model_copy(update={"input": folder / "empty"})})
+    assert [warning.what for warning in plan(inherited).warnings] == ["no photo for 2 masks on the contact sheet"]
+    with pytest.raises(InputError, match="no pictures or videos"):
+        plan(config(folder, sheet=folder / "sheet.html", input=folder / "empty"))
