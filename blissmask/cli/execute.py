@@ -87,13 +87,26 @@ def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter,
 
 
 def _refuse_what_comes_late(config: Config) -> None:
-    """Refuse now what would end `train --prepare` after the hours that its parts may take; a plan needs no model."""
+    """Refuse now what would end `train --prepare` after the hours that its parts may take; a plan needs no model.
+
+    All captions are read for it, also where everything is up to date, which nobody knows before the parts are planned:
+    less than 0.1 ms an item, measured on 5,000.
+
+    Raises:
+        BlissmaskError: model files or captions are missing; carries the problems of both.
+    """
     from blissmask.tasks.cache.planning.caption_faults import refuse_captions
     from blissmask.tasks.train.checks import refuse_missing_models
 
-    if not config.run.dry_run:
-        refuse_missing_models(config)
-    refuse_captions(config)
+    checks = [refuse_captions] if config.run.dry_run else [refuse_missing_models, refuse_captions]
+    errors: list[BlissmaskError] = []
+    for check in checks:
+        try:
+            check(config)
+        except BlissmaskError as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0]).several([problem for error in errors for problem in error.problems])
 
 
 def _show_heading(text: str, config: Config) -> None:
