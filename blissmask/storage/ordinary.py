@@ -101,13 +101,18 @@ def why_no_file(path: Path, name: str = "file") -> str:
 
 
 def what_is(path: Path) -> str:
-    """Return what stands at a path, e.g. `a file`, `a pipe`, `a link that leads nowhere`; empty for nothing."""
+    """Return what stands at a path, e.g. `a file`, `a pipe`, `a link that leads nowhere`.
+
+    Empty for nothing, and where it cannot be known: the name is too long, or looking at it is not allowed.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:
         if error.errno == errno.ELOOP:
             return _CIRCLE
-        return "a link that leads nowhere" if path.is_symlink() else ""
+        # `Path.is_symlink` raises for a name that is too long.
+        nowhere = error.errno in (errno.ENOENT, errno.ENOTDIR) and os.path.islink(path)  # noqa: PTH114
+        return "a link that leads nowhere" if nowhere else ""
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a file" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")

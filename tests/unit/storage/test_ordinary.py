@@ -1,5 +1,6 @@
 """storage/ordinary.py: pipes, sockets and devices are refused by name, and at once."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -107,3 +108,17 @@ def test_a_pipe_among_the_files_of_a_model_folder_is_found(tmp_path):
     pipe(tmp_path)
     with pytest.raises(OSError, match="it is a pipe"):
         refuse_special_in(tmp_path)
+
+
+def test_a_path_that_may_not_be_looked_at_is_not_said_to_be_anything(tmp_path, monkeypatch):
+    assert what_is(tmp_path / ("a" * 300)) == ""
+    (tmp_path / "file").write_bytes(b"a")
+    (tmp_path / "through").symlink_to("file/a.png")
+    assert what_is(tmp_path / "through") == "a link that leads nowhere"
+
+    def refused(path, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # Root, who runs the tests in containers, may look everywhere.
+    monkeypatch.setattr(Path, "stat", refused)
+    assert what_is(tmp_path / "through") == ""
