@@ -13,6 +13,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -112,8 +113,45 @@ class _PathLater:
     def __init__(self, later: _Later) -> None:
         self._later = later
 
+    def load(self) -> None:
+        """Import the one that comes later."""
+        self._later.loaded()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._later.loaded().__path__)
+
+
+class _InsideLater:
+    """Finds the modules inside of one that comes later, which are there as soon as that one is imported.
+
+    Python has asked whether they are there before it looks at the path, and would execute them a second time: there
+    would be two of each class. As ``importlib`` of Python 3.11 to 3.13 does it, a spec counts only where nothing has
+    the module's name (``_find_spec``), and the loader is asked for the module (``_load_unlocked``).
+    """
+
+    def find_spec(self, name: str, path: object, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return a spec that gives the module which the import of the package around it has made, if it has."""
+        if not isinstance(path, _PathLater):
+            return None
+        path.load()
+        made = sys.modules.pop(name, None)
+        return None if made is None else ModuleSpec(name, _Made(made))
+
+
+class _Made(Loader):
+    """Loads a module that is made already."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self._spec = module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module."""
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give it back its own spec, whose place the spec for this loader has taken."""
+        module.__spec__ = self._spec
 
 
 def _import_modules_later() -> None:
@@ -130,6 +168,8 @@ def _import_modules_later() -> None:
         # An import of a name asks whether this is there, and only an import of a module inside goes through it.
         later.__dict__["__path__"] = _PathLater(later)
         sys.modules[module] = later
+        if not any(isinstance(finder, _InsideLater) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _InsideLater())
 
 
 def import_scipy_stats_later() -> None:

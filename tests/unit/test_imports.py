@@ -133,3 +133,24 @@ def test_what_came_after_the_first_time_is_collected():
         kept = [object(), []]
     assert gc.get_freeze_count() <= frozen
     assert kept
+
+
+def test_a_module_inside_of_one_that_comes_later_is_there_once_also_where_it_is_asked_for_first():
+    pytest.importorskip("scipy")
+    code = """
+from blissmask.imports import quick_imports
+with quick_imports():
+    import scipy.integrate._quad_vec
+    from scipy.optimize._optimize import OptimizeResult
+import scipy.optimize, sys
+assert OptimizeResult is scipy.optimize.OptimizeResult
+inside = sys.modules["scipy.optimize._optimize"]
+assert inside is scipy.optimize._optimize and inside.__spec__.loader is inside.__loader__
+assert scipy.integrate._quad_vec.quad_vec is scipy.integrate.quad_vec
+try:
+    import scipy.integrate._nothing
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "No module named 'scipy.integrate._nothing'\n"), done.stderr
