@@ -21,6 +21,8 @@ def miniature(name: str) -> str:
     text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
     # Base models in miniature draw nothing to look at.
     text = re.sub(r"^(max_train_steps|sample_at_first) = .*\n", "", text, flags=re.MULTILINE)
+    # By steps the final LoRA would be drawn, too.
+    text = text.replace("sample_every_n_steps = ", "sample_every_n_epochs = ")
     text = text.replace('trigger = ""', 'trigger = "Kyla"')
     return text.replace("[train]\n", "[train]\nmax_train_steps = 2\n")
 

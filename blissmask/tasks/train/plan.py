@@ -114,6 +114,17 @@ class TrainPlan(Plan):
 
         It is the step, or ``e`` and the epoch.
         """
+        if done == self.steps.total and self.draws_end_apart:
+            return f"{done:06d}"
+        return self._due_label(done)
+
+    @property
+    def draws_end_apart(self) -> bool:
+        """Whether the final LoRA is drawn, too, though no previews would be due after the last step."""
+        by_steps = self.previews is not None and self.config.previews.sample_every_n_steps
+        return bool(by_steps) and self._due_label(self.steps.total) is None
+
+    def _due_label(self, done: int) -> str | None:
         section = self.config.previews
         if self.previews is None:
             return None
@@ -304,7 +315,7 @@ def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
     if cost:
         rows.append(("cost of a step", cost))
     if plan.previews is not None:
-        rows.append(("previews", plan.previews.describe(plan.config.previews)))
+        rows.append(("previews", plan.previews.describe(plan.config.previews, end_apart=plan.draws_end_apart)))
     rows += model_rows
     return Table("Training", ("setting", "value"), tuple(rows))
 

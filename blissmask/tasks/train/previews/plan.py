@@ -68,8 +68,13 @@ class PreviewPlan:
     frozen_experts: tuple[Expert, ...]
     warnings: tuple[Problem, ...]
 
-    def describe(self, section: PreviewsSection) -> str:
-        """Return how many previews there are, and when, e.g. ``2 prompts every 500 steps``."""
+    def describe(self, section: PreviewsSection, *, end_apart: bool) -> str:
+        """Return how many previews there are, and when, e.g. ``2 prompts every 500 steps``.
+
+        Args:
+            section: says when to draw.
+            end_apart: whether the last step is none of those, and draws, too.
+        """
         times = []
         if section.sample_at_first:
             times.append("before the first step")
@@ -77,6 +82,8 @@ class PreviewPlan:
             times.append(f"every {counted(section.sample_every_n_steps, 'step')}")
         if section.sample_every_n_epochs:
             times.append(f"every {counted(section.sample_every_n_epochs, 'epoch')}")
+        if end_apart:
+            times.append("after the last step")
         return f"{counted(len(self.previews), 'prompt')} {' and '.join(times)}"
 
 

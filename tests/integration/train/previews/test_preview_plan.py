@@ -252,10 +252,11 @@ def test_an_expert_alone_is_said_with_the_flag_of_the_other(cache, tmp_path):
 
 def test_the_plan_says_how_many_previews_and_when(cache):
     options = {"sample_at_first": True, "sample_every_n_steps": 500, "sample_every_n_epochs": 2}
-    assert ("previews", "2 prompts before the first step and every 500 steps and every 2 epochs") in plan(
-        cache, "a\nb", **options
-    ).tables[0].rows
-    assert ("previews", "1 prompt every 7 steps") in plan(cache, sample_every_n_steps=7).tables[0].rows
+    assert (
+        "previews",
+        "2 prompts before the first step and every 500 steps and every 2 epochs and after the last step",
+    ) in plan(cache, "a\nb", **options).tables[0].rows
+    assert ("previews", "1 prompt every 2 steps") in plan(cache, sample_every_n_steps=2).tables[0].rows
 
 
 def test_previews_are_no_setting_of_the_training(cache):

@@ -217,9 +217,11 @@ def test_what_is_learnt_is_seen(cache, prompts, tmp_path):
 @pytest.mark.parametrize(
     ("options", "labels"),
     [
-        ({"sample_every_n_steps": 2}, ["000002", "000004"]),
+        # The final LoRA has its own.
+        ({"sample_every_n_steps": 2}, ["000002", "000004", "000005"]),
+        ({"sample_every_n_steps": 5}, ["000005"]),
         ({"sample_every_n_epochs": 1}, ["e000001"]),
-        ({"sample_every_n_epochs": 1, "sample_every_n_steps": 4}, ["000004"]),
+        ({"sample_every_n_epochs": 1, "sample_every_n_steps": 4}, ["000004", "000005"]),
         ({"sample_at_first": True}, ["000000"]),
         ({"sample_every_n_epochs": 1, "gradient_accumulation_steps": 2}, ["e000001", "e000002"]),
     ],
