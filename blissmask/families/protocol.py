@@ -186,6 +186,18 @@ class KeepsPartsApart(Protocol):
         """Return what kohya files call a part, e.g. ``double_blocks.0.img_attn_q``; None where they have the whole."""
 
 
+@runtime_checkable
+class FoldsPadding(Protocol):
+    """A denoiser that lets few rows of text padding stand for many.
+
+    Attributes:
+        folds_padding: whether it does. A LoRA with dropout turns it off: one draw would stand for hundreds of rows,
+            whose noise would no longer average out.
+    """
+
+    folds_padding: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Expert:
     """One of a family's denoisers and the noise it is for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer:
     for problem in summary.warnings:
         if problem not in already_shown:
             printer.warning(problem)
+    for problem in summary.told_again:
+        printer.warning(dataclasses.replace(problem, what=f"as told at the start, {problem.what}"))
     if summary.failures:
         # Clips of one video fail because of one file, which is named once.
         failed = tuple(dict.fromkeys(failure.problem.line for failure in summary.failures))

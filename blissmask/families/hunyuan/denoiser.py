@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blissmask.errors import CacheError
 from blissmask.families.denoisers.conditioning import padded_rows, stacked
 from blissmask.families.denoisers.diffusers_denoiser import DiffusersDenoiser
 from blissmask.families.hunyuan import names
@@ -45,6 +46,8 @@ class HunyuanDenoiser(DiffusersDenoiser):
         """
         device = batch.noisy_BCFHW.device
         counts = [int(mask_L.sum()) for mask_L in batch.conditioning["llm_mask"]]
+        if not all(counts):
+            raise CacheError("a cached caption has no rows of text", fix="cache again with `--force`")
         rows = [rows_LD[:count] for rows_LD, count in zip(batch.conditioning["llm"], counts, strict=True)]
         text_BLD, mask_BL = padded_rows(rows, device, self.dtype)
         guided = self.module.config.guidance_embeds

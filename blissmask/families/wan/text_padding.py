@@ -3,9 +3,9 @@
 The text is filled up with rows of zeros to 512, which are not masked (see the family's page). Every block makes keys
 and values of all 512 rows, and every token looks at each of them, though the rows of zeros are all alike: a caption has
 no place in Wan. n equal keys in a softmax are one key whose logit is higher by log(n), so few rows of zeros stand for
-all of them, exactly. A step with a short caption takes 0.83 to 0.86 of the time with 1,024 tokens in miniature
-(``python -m tests.benchmarks --only train_step``), and 0.89 with blocks as wide as Wan 1.3B's; the more tokens there
-are, the less is won.
+all of them, exactly; not with dropout in a LoRA of keys or values, which draws for each row. A step with a short
+caption takes 0.83 to 0.86 of the time with 1,024 tokens in miniature (``python -m tests.benchmarks --only
+train_step``), and 0.89 with blocks as wide as Wan 1.3B's; the more tokens there are, the less is won.
 
 B items, N tokens, L text rows, D their width.
 """

@@ -206,6 +206,7 @@ class Summary:
         written, skipped: item counts.
         failures: items that failed, with the reason; finished work is kept.
         tables, warnings, details: as in Plan, about the result.
+        told_again: warnings of the plan that are shown once more at the end, since hours lie between.
         destination: where the results are, as shown in the last line.
         headline: what was done, for the last line, where counts of items say too little.
         seconds: wall time.
@@ -218,6 +219,7 @@ class Summary:
     failures: list[Failure] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    told_again: list[Problem] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)
     destination: str = ""
     headline: str = ""

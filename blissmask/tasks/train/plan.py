@@ -47,6 +47,7 @@ from blissmask.training.data.empty_masks import leave_out_empty
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import commonest_tiers
 from blissmask.training.device import find_device
+from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.record.saving import Outputs, output_names
 from blissmask.training.record.training_state import SavedState
 from blissmask.training.step.step_rule import StepRule
@@ -246,14 +247,18 @@ def plan_training(config: Config) -> TrainPlan:
 
 def _compiling(config: Config, memory: MemoryPlan, steps: StepPlan, state: SavedState | None) -> CompileRule:
     before = None if state is None else state.settings.get(COMPILED)
-    return compile_rule(
+    device = find_device(config.model.device)
+    decided = compile_rule(
         memory_options(config.memory),
         given=config.memory.compile,
-        device=find_device(config.model.device),
+        device=device,
         operations=memory.operations * config.train.gradient_accumulation_steps,
         steps=steps.total,
         before=before if isinstance(before, bool) else None,
     )
+    if decided.compiles:
+        check_compiler(config.memory.compile_backend, device=device)
+    return decided
 
 
 def _check_denoisers(config: Config, experts: Sequence[Expert]) -> list[Problem]:

@@ -303,10 +303,7 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     files = [*plan.names.lora_files(), *averages]
     summary.written = len(files)
     summary.headline = f"Trained {counted(plan.steps.total, 'step')}"
-    # Hours later, what was said at the start is far above.
-    summary.warnings += [
-        dataclasses.replace(problem, what=f"as told at the start, {problem.what}") for problem in plan.stale
-    ]
+    summary.told_again += plan.stale
     summary.destination = ", ".join(str(path) for path in files)
     summary.details |= {"steps": plan.steps.total, "loss": last.get("loss"), "files": [str(path) for path in files]}
     summary.details["experts"] = [expert.name for expert in plan.steps.experts if expert.name]

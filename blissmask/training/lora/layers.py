@@ -28,7 +28,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from blissmask.errors import UsageError
-from blissmask.families.protocol import Denoiser
+from blissmask.families.protocol import Denoiser, FoldsPadding
 from blissmask.training.lora import lokr_loha
 from blissmask.training.lora.fused import ApartNames, FusedLayers
 from blissmask.training.lora.lokr_loha import NetworkType
@@ -162,6 +162,8 @@ def inject_lora(denoiser: Denoiser, shape: LoraShape, *, seed: int) -> Lora:
     """
     module = denoiser.module
     module.requires_grad_(requires_grad=False)
+    if shape.dropout and isinstance(denoiser, FoldsPadding):
+        denoiser.folds_padding = False
     names = target_names(denoiser, include=shape.include, exclude=shape.exclude)
     linear = [(name, layer) for name, layer in denoiser.module.named_modules() if isinstance(layer, nn.Linear)]
     fused, apart = fused_targets(denoiser, linear, names, kind=shape.kind)

@@ -48,6 +48,14 @@ def inject(toy=None, *, seed=0, **shape):
     return toy, inject_lora(toy, LoraShape(**{"rank": 2, "alpha": 2.0, **shape}), seed=seed)
 
 
+@pytest.mark.parametrize(("dropout", "folds"), [(0.0, True), (0.1, False)])
+def test_one_row_stands_for_many_only_where_no_dropout_draws_for_each(dropout, folds):
+    toy = Toy()
+    toy.folds_padding = True
+    inject(toy, dropout=dropout)
+    assert toy.folds_padding is folds
+
+
 def test_only_the_targets_are_adapted_and_only_the_lora_trains():
     toy, lora = inject()
     assert set(lora.layers) == {"blocks.0.used", "blocks.0.thrown_away", "blocks.1.used", "blocks.1.thrown_away"}

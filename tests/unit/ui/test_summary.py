@@ -31,6 +31,16 @@ def test_a_plan_says_which_file_an_item_fails_by(capsys, inputs, at_fault, shown
     assert capsys.readouterr().out.splitlines()[0] == f" fail    {shown}"
 
 
+def test_what_is_told_again_says_that_it_is_not_new_and_is_no_second_warning_for_programs(capsys):
+    said = Problem("1 item changed since it was cached", ("a.png",))
+    summary = Summary("train", warnings=[said], told_again=[said])
+    show_summary(summary, already_shown=[said], printer=ProblemPrinter(verbose=False))
+    assert (
+        capsys.readouterr().err.splitlines()[0] == "warning: as told at the start, 1 item changed since it was cached"
+    )
+    assert len(summary.to_json()["warnings"]) == 1
+
+
 @pytest.mark.parametrize("verbose", [False, True])
 def test_a_summary_names_a_file_once_however_many_items_it_costs(capsys, verbose):
     lost = Problem("the file is empty", ("masks/clip.mp4",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blissmask.config.dataset_section import DatasetSection
+from blissmask.config.dataset_section import SUBJECTS, DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.clip_ranges import rounded_targets
 from blissmask.dataset.collect import cache_folder, media_kind
@@ -182,7 +182,8 @@ def _largest(config: Config, family: FamilyForTask) -> tuple[int, int, int, Micr
 
 
 def _from_general(config: Config) -> DatasetSection:
-    return DatasetSection.model_validate({"resolution": _USUAL_WH, **config.general.model_dump(exclude_none=True)})
+    fields = {"resolution": _USUAL_WH, **config.general.model_dump(exclude_none=True)}
+    return DatasetSection.model_validate(fields, context={SUBJECTS: [subject.name for subject in config.subjects]})
 
 
 def _frames(section: DatasetSection, number: int, family: FamilyForTask) -> int:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from blissmask.errors import CacheError
 from blissmask.families.encoders import llama
 from blissmask.families.protocol import Batch
 from blissmask.families.vae import hunyuan
@@ -46,6 +47,13 @@ def test_rows_that_no_caption_fills_are_left_out_of_the_prediction():
             found = denoiser.predict(batch)
     assert seen == [len("hello") + 1]
     torch.testing.assert_close(found, expected, rtol=0, atol=3e-6)  # one rounding of float32 is 6e-7 here
+
+
+def test_a_caption_without_a_row_is_an_error_of_the_cache():
+    denoiser = tiny_denoiser("hunyuan-video", "t2v")
+    text = {"llm": torch.zeros(1, 256, llama.TINY_WIDTH), "llm_mask": torch.zeros(1, 256), "clipL": torch.zeros(1, 768)}
+    with pytest.raises(CacheError, match="no rows of text"):
+        denoiser.predict(Batch(random_pixels(1, 16, 1, 4, 4), torch.tensor([0.5]), text))
 
 
 @contextlib.contextmanager

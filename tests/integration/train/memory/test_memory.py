@@ -153,6 +153,12 @@ def test_a_compiler_that_fails_unasked_costs_a_warning_and_the_run_that_goes_on_
     assert asked == [None, False]
 
 
+def test_a_compiler_that_there_is_not_is_told_also_where_nobody_asked_to_compile(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "compile_rule", lambda *_, **__: CompileRule(compiles=True, reason="on: it pays"))
+    with pytest.raises(UsageError, match="there is no compiler `inducter`"):
+        train(cache, tmp_path / "out", compile_backend="inducter")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 def test_pictures_and_clips_alone_and_in_pairs_are_all_compiled(cache, tmp_path, compiler):

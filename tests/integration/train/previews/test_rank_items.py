@@ -7,6 +7,7 @@ import pytest
 from blissmask.errors import StoppedError, UsageError
 from blissmask.tasks.rank_items import rank_items
 from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.train import plan as training
 from blissmask.training.record.metrics import read_log
 from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import random_rgb, save
@@ -52,6 +53,17 @@ def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
     assert "unlike the other photos" in page
     training = (out / "kyla.html").read_text()
     assert training.index("Items, the most unusual first") < training.index("<td>odd</td>")
+
+
+def test_no_blocks_are_compiled_for_a_look_unless_it_is_asked_for(trained, monkeypatch):
+    given = []
+    rule = training.compile_rule
+    monkeypatch.setattr(
+        training, "compile_rule", lambda *args, **keys: given.append(keys["given"]) or rule(*args, **keys)
+    )
+    look(trained)
+    look(trained, compile=True, compile_backend="eager")
+    assert given == [False, True]
 
 
 def test_a_stop_writes_nothing(trained, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from blissmask.config.dataset_section import SUBJECTS
 from blissmask.config.model import Config
 from blissmask.tasks.run.plan import Explanation
 from blissmask.tasks.train.plan import plan
@@ -11,7 +12,8 @@ from tests.builders.families import TWO_EXPERTS
 
 def forecast(**tables):
     model = {"arch": TWO_EXPERTS, **tables.pop("model", {})}
-    made = plan(Config.model_validate({"run": {"dry_run": True}, "model": model, **tables}))
+    data = {"run": {"dry_run": True}, "model": model, **tables}
+    made = plan(Config.model_validate(data, context={SUBJECTS: [each["name"] for each in tables.get("subjects", ())]}))
     assert isinstance(made, Explanation)
     about, by_card = made.tables
     return dict(about.rows), {row[0]: row[1:] for row in by_card.rows}, made
@@ -42,6 +44,12 @@ def test_the_data_sets_of_the_configuration_are_measured(tmp_path):
     about, cards, _ = forecast(datasets=[clips])
     assert about["trained at"] == "832 x 480, 33 frames, 28080 tokens, 2 items at a time"
     assert all(len(row) == 5 for row in cards.values())
+
+
+def test_captions_may_name_subjects_where_no_data_set_is_named():
+    subjects = [{"name": name, "trigger": f"{name}x", "references": [f"{name}.png"]} for name in ("anna", "ben")]
+    about, *_ = forecast(general={"caption": "a photo of {anna}"}, subjects=subjects)
+    assert about["trained at"] == "1024 x 1024, 4096 tokens, 1 item at a time"
 
 
 def test_both_experts_rest_in_turn_on_small_cards():

@@ -33,8 +33,8 @@ def test_what_was_trained_as_it_was_cached_is_told_again_at_the_end_and_on_the_p
     train = made.train.model_copy(update={"max_train_steps": 1})
     summary, _ = run(made.model_copy(update={"saving": saving, "train": train}))
     said = "1 item changed since it was cached; the old version is trained"
-    [told_again] = [problem for problem in summary.warnings if "told at the start" in problem.what]
-    assert told_again.what == f"as told at the start, {said}"
+    [told_again] = summary.told_again
+    assert told_again.what == said
     [page] = (folder / "out").glob("*.html")
     assert f"<p>{said}</p>" in page.read_text()
     assert "photos/a.png: caption changed" in page.read_text()
