@@ -11,7 +11,7 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.load import STARTER
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
-from blissmask.dataset.captions import blanks, class_words, words_for, zoom_template
+from blissmask.dataset.captions import blanks, class_words, how_to_fill, words_for, zoom_template
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind
@@ -223,7 +223,7 @@ def _refuse_empty_placeholders(section: DatasetSection, number: int) -> None:
         for name in blanks(zoom_template(section, kind), words_for(section)):
             raise UsageError(
                 f"[[datasets]] {number}: `zoom_{kind}_caption` holds {{{name}}}, and there is no `{name}`",
-                fix=f"set `{name}` under [general], or leave {{{name}}} out",
+                fix=f"{how_to_fill(name)}, or leave {{{name}}} out",
             )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blissmask.config.dataset_section import CaptionStyle, DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import blanks, fill_in, words_for
+from blissmask.dataset.captions import blanks, fill_in, how_to_fill, words_for
 from blissmask.dataset.collect import caption_files
 from blissmask.errors import Problem, UsageError
 from blissmask.networks.caption_model import EXAMPLE, check_caption_folder
@@ -105,7 +105,7 @@ def _form(section: DatasetSection, prompt: str) -> CaptionForm:
     if missing := blanks(prompt, words):
         raise UsageError(
             f"`caption_prompt` holds {{{missing[0]}}}, and `{missing[0]}` is blank",
-            fix=f"set `{missing[0]}` under [general], or ask without it",
+            fix=f"{how_to_fill(missing[0])}, or ask without it",
         )
     return CaptionForm(fill_in(prompt, words), trigger, section.caption_style or "text")
 

@@ -12,7 +12,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
-from blissmask.dataset.captions import blanks, fill_in, listed_names, unknown_names, words_for
+from blissmask.dataset.captions import blanks, fill_in, how_to_fill, listed_names, unknown_names, words_for
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files
@@ -191,7 +191,7 @@ def _with_words(prompt: PreviewPrompt, datasets: Sequence[DatasetSection]) -> Pr
         words |= {name: word for name, word in words_for(dataset).items() if not words.get(name)}
     if missing := blanks(prompt.prompt, words):
         what = f"{prompt.place}: {{{missing[0]}}} stands in it, and `{missing[0]}` is blank"
-        raise UsageError(what, fix=f"set `{missing[0]}` under [general]")
+        raise UsageError(what, fix=how_to_fill(missing[0]))
     if unknown := unknown_names(prompt.prompt, words):
         what = f"{prompt.place}: {{{unknown[0]}}} stands in it, and is the name of nothing"
         raise UsageError(what, fix=f"these are filled in: {listed_names(words)}")

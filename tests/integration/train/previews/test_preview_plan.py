@@ -281,7 +281,7 @@ def test_prompts_name_subjects_and_nobody_else(cache):
         listed = {"sample_prompts": None, "prompts": [prompt]}
         datasets = [{"cache_directory": cache, "trigger": "ohwx"}]
         config = train_config(cache, cache.parent / "out", sample_every_n_steps=1, datasets=datasets, **listed)
-        config.datasets[0].know_subjects({"kyla": "ohwx", "tom may": "sks"}, {})
+        config.datasets[0].know_subjects({"kyla": "ohwx", "tom may": "sks", "ben": ""}, {})
         return plan_training(config).previews.previews[0].prompt
 
     assert planned("{kyla} and {tom may}, {a|b}") == "ohwx and sks, {a|b}"
@@ -290,3 +290,6 @@ def test_prompts_name_subjects_and_nobody_else(cache):
     [problem] = caught.value.problems
     assert problem.what == "[previews] prompt 1: {tim} stands in it, and is the name of nothing"
     assert problem.fix == "these are filled in: {kyla}, {tom may}, {class_word}, {trigger}"
+    with pytest.raises(UsageError, match="`ben` is blank") as caught:
+        planned("{ben} at the sea")
+    assert caught.value.fix == "set `trigger` of `ben` in [[subjects]]"
