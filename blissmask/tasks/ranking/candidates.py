@@ -34,15 +34,15 @@ def outputs(config: Config) -> tuple[Path, ...]:
 
 
 def plan_finished(config: Config) -> training.TrainPlan:
-    """Return the plan of a training that is over: nothing is resumed, and no blocks are compiled unasked.
+    """Return the plan of a training that is over: nothing is resumed, and no blocks are compiled.
 
     Raises:
         UsageError: several processes run.
         BlissmaskError: what planning the training raises.
     """
     saving = config.saving.model_copy(update={"resume": False})
-    # A look is too short for what the length of the training would decide.
-    memory = config.memory.model_copy(update={"compile": bool(config.memory.compile)})
+    # A look is too short to pay for compiling.
+    memory = config.memory.model_copy(update={"compile": False})
     planned = training.plan_training(config.model_copy(update={"saving": saving, "memory": memory}))
     if planned.processes.count > 1:
         raise UsageError("a ranking is made by one process", fix="run it without torchrun or accelerate")

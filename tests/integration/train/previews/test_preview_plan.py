@@ -289,7 +289,7 @@ def test_prompts_name_subjects_and_nobody_else(cache):
         planned("{kyla} and {tim}")
     [problem] = caught.value.problems
     assert problem.what == "[previews] prompt 1: {tim} stands in it, and is the name of nothing"
-    assert problem.fix == "these are filled in: {kyla}, {tom may}, {class_word}, {trigger}"
+    assert problem.fix == "these are filled in: {kyla}, {tom may}, {ben}, {class_word}, {trigger}"
     with pytest.raises(UsageError, match="`ben` is blank") as caught:
         planned("{ben} at the sea")
-    assert caught.value.fix == "set `trigger` of `ben` in [[subjects]]"
+    assert caught.value.problems[0].fix == "set `trigger` of `ben` in [[subjects]]"

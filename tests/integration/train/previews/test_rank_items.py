@@ -7,7 +7,6 @@ import pytest
 from blissmask.errors import StoppedError, UsageError
 from blissmask.tasks.rank_items import rank_items
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train import plan as training
 from blissmask.training.record.metrics import read_log
 from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import random_rgb, save
@@ -55,15 +54,12 @@ def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
     assert training.index("Items, the most unusual first") < training.index("<td>odd</td>")
 
 
-def test_no_blocks_are_compiled_for_a_look_unless_it_is_asked_for(trained, monkeypatch):
-    given = []
-    rule = training.compile_rule
-    monkeypatch.setattr(
-        training, "compile_rule", lambda *args, **keys: given.append(keys["given"]) or rule(*args, **keys)
-    )
-    look(trained)
-    look(trained, compile=True, compile_backend="eager")
-    assert given == [False, True]
+@pytest.mark.parametrize("asked", [{}, {"compile": True}])
+def test_no_blocks_are_compiled_for_a_look(trained, asked):
+    cache, out, options = trained
+    plan = rank_items.plan(train_config(cache, out, rank_items=True, **options, **asked))
+    assert plan.training.config.memory.compile is False
+    assert not plan.training.compiling.compiles
 
 
 def test_a_stop_writes_nothing(trained, tmp_path):
