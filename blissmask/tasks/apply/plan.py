@@ -41,6 +41,7 @@ class ApplyPlan(Plan):
         photos: what the masks were made of, for the contact sheet.
         tiers: the values that weighted masks were made with.
         training_area: pixels of a training picture, for the latent grid on the contact sheet.
+        subject: which of the [[subjects]] the output is of; empty where there is one subject without a name.
     """
 
     options: ApplySection
@@ -48,6 +49,7 @@ class ApplyPlan(Plan):
     photos: Photos
     tiers: TierTable
     training_area: int
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def plan(config: Config) -> ApplyPlan:
         photos=photos_shown,
         tiers=config.masks.tiers,
         training_area=training_area(config),
+        # As `prepare.for_subject` names the folders.
+        subject=next((subject.name for subject in config.subjects if subject.name == output.name), ""),
     )
 
 

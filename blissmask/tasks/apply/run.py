@@ -6,7 +6,7 @@ H, W: rows and columns.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ from blissmask.tasks.apply.plan import COMMAND, ApplyPlan, settings_of
 from blissmask.tasks.mask_files.output_notes import keep_copy, make_note
 from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.shares import in_plan_order
-from blissmask.tasks.run.wording import counted, verb
+from blissmask.tasks.run.wording import absent_notice, counted, verb
 from blissmask.tasks.run.workers import begin, carry_out
 
 _LISTED = 12
@@ -68,9 +68,7 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
     if results:
         summary.tables.append(_table(results))
     if emptied:
-        them = verb(len(emptied), "it", "them")
-        what = f"{counted(len(emptied), 'mask')} came out empty; nothing would be learned from {them}"
-        summary.warnings.append(Problem(what, places_of(emptied), "check the subject masks, or leave these photos out"))
+        summary.warnings.append(_emptied_warning(plan.subject, emptied))
     doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
     if doubtful:
         what = f"{counted(len(doubtful), 'mask')} may not hold what was meant"
@@ -106,6 +104,14 @@ def _apply(item: PlannedItem, options: ApplySection) -> _Applied:
 def _grown(instance_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
     subject_HW = grow(instance_HW > INSTANCE_THRESHOLD, pixels)
     return subject_HW.astype(np.uint8) * np.uint8(255)
+
+
+def _emptied_warning(subject: str, emptied: Sequence[str]) -> Problem:
+    if subject:
+        return absent_notice([subject], emptied)
+    them = verb(len(emptied), "it", "them")
+    what = f"{counted(len(emptied), 'mask')} came out empty; nothing would be learned from {them}"
+    return Problem(what, tuple(emptied), "check the subject masks, or leave these photos out")
 
 
 def _table(results: Mapping[str, _Applied]) -> Table:

@@ -43,6 +43,18 @@ def hours_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
+def absent_notice(subjects: Sequence[str], places: Sequence[str]) -> Problem:
+    """Return what is to be known of masks that are empty because they show none of the subjects asked for.
+
+    Args:
+        subjects: names of [[subjects]], one at least.
+        places: of the masks, one at least.
+    """
+    names = " and ".join(f"`{name}`" for name in subjects)
+    what = f"{names} {verb(len(subjects), 'is', 'are')} not in {counted(len(places), 'item')}: the mask is empty"
+    return Problem(what, tuple(places), "nothing to do where that is so: they are left out of training for the subject")
+
+
 def framing_problem(first: str, first_wh: tuple[int, int], second: str, second_wh: tuple[int, int]) -> str:
     """Return the message about two pictures of different shapes, with both sizes; empty when they fit.
 

@@ -98,6 +98,13 @@ def test_emptied_masks_are_named(folder: Path) -> None:
     assert any("came out empty" in problem.what and problem.where == ("b",) for problem in summary.warnings)
 
 
+def test_photos_without_one_of_several_subjects_are_no_fault(folder: Path) -> None:
+    save(folder / "instance" / "b.png", np.zeros((32, 48), dtype=np.uint8))
+    known = config(folder).model_dump() | {"subjects": [{"name": "out", "trigger": "sks", "references": ["tom.jpg"]}]}
+    (told,) = run(plan(Config.model_validate(known)), RunContext()).warnings
+    assert (told.what, told.where) == ("`out` is not in 1 item: the mask is empty", ("b",))
+
+
 def test_subject_mask_without_a_weighted_one_is_named(folder: Path) -> None:
     save(folder / "instance" / "z.png", half_mask())
     problem = next(problem for problem in plan(config(folder)).warnings if "without a weighted mask" in problem.what)

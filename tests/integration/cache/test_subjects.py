@@ -181,6 +181,14 @@ def test_where_cells_have_parts_the_regions_of_each_lie_on_the_parts(photos):
     assert batch.regions_of("kyla").shape == batch.regions_B4FHW.shape
 
 
+def test_photos_without_one_of_several_subjects_are_no_fault(photos):
+    tom = {"subject": "tom", "mask_directory": photos / "masks" / "tom"}
+    (told,) = (problem for problem in plan(photos, **tom).warnings if "empty" in problem.what)
+    assert told.what == "`tom` is not in 1 item: the mask is empty"
+    assert told.where == (str(photos / "masks" / "tom" / "unfound.png"),)
+    assert "--empty-mask" not in told.fix
+
+
 def test_a_caption_that_names_none_of_the_subjects_is_told(photos):
     for name, text in (("both", "{kyla} and {tom}"), ("unfound", "tomwx at the sea"), ("lacking", "two people")):
         (photos / "photos" / f"{name}.txt").write_text(text)
