@@ -118,8 +118,8 @@ def _after_train(config: Config, details: dict[str, Any]) -> str:
     files = [file for file in details.get("files", ()) if file not in averages]
     if config.saving.lora_format != "native":
         return "`blissmask train --convert-lora FILE --lora-format native` spells a file for ComfyUI"
-    word = next((dataset.trigger for dataset in config.datasets if dataset.trigger), None)
-    prompt = f", and write `{word}` in the prompt" if word else ""
+    words = _words_of_prompts(config)
+    prompt = f", and write {words} in the prompt" if words else ""
     # The scale of training is in the file, so that 1 is what training saw.
     lines = [f"{_loaded(files, details.get('experts', ()))} at strength 1{prompt}"]
     checkpoints = details.get("checkpoints", ())
@@ -129,6 +129,16 @@ def _after_train(config: Config, details: dict[str, Any]) -> str:
         if config.previews.sample_prompts or config.previews.prompts:
             lines.append("the same command with `--rank-loras` draws the prompts with each of them, and ranks them")
     return "\n".join(lines)
+
+
+def _words_of_prompts(config: Config) -> str:
+    """Return the triggers, of several subjects with their names: `` `ohwx` for kyla, `sks` for tom ``."""
+    trained = {name for dataset in config.datasets for name in dataset.subject}
+    subjects = [subject for subject in config.subjects if subject.name in trained]
+    if len(subjects) > 1:
+        return ", ".join(f"`{subject.trigger}` for {subject.name}" for subject in subjects)
+    word = next((dataset.trigger for dataset in config.datasets if dataset.trigger), None)
+    return f"`{word}`" if word else ""
 
 
 def _loaded(files: Sequence[str], experts: Sequence[str]) -> str:

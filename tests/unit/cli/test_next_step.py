@@ -95,6 +95,14 @@ def test_a_lora_says_where_it_goes_and_what_to_write_and_compare():
     ]
 
 
+def test_a_lora_of_several_names_the_trigger_of_each():
+    people = {"kyla": "ohwx", "tom": "sks"}
+    subjects = [{"name": name, "trigger": word, "references": ["x.jpg"]} for name, word in people.items()]
+    datasets = [DATASET | {"subject": name, "mask_directory": f"masks/{name}"} for name in people]
+    said = after("train", details={"steps": 9, "files": ["k.safetensors"]}, datasets=datasets, subjects=subjects)
+    assert said.endswith("and write `ohwx` for kyla, `sks` for tom in the prompt")
+
+
 def test_checkpoints_and_prompts_can_be_ranked():
     details = {"steps": 9, "files": ["k.safetensors"], "checkpoints": ["k-step00000004.safetensors"]}
     assert "--rank-loras" in after("train", details=details, previews={"prompts": ["a woman"]})
