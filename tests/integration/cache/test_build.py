@@ -221,6 +221,14 @@ def test_a_file_that_is_no_picture_fails_in_the_plan(photos):
     assert "web page" in item.reason
 
 
+def test_a_cached_photo_whose_caption_fails_is_counted_once(photos):
+    captions(photos, ["a", "b", "c"], '{"caption": "kyla"}')
+    build(photos, caption_style="json")
+    (photos / "photos" / "b.txt").write_text("{no JSON", encoding="utf-8")
+    actions = [item.action for item in plan(photos, caption_style="json").items]
+    assert actions == [Action.SKIP, Action.FAIL, Action.SKIP]
+
+
 def test_two_photos_of_one_name_are_refused(photos):
     save(photos / "photos" / "A.jpg", random_rgb(PHOTO_WH))
     with pytest.raises(InputError, match="two files would share one mask and one cache entry"):

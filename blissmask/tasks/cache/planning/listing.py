@@ -68,9 +68,11 @@ class PlannedSet:
             captions: dict[str, list[TextEntry]] = {}
             for text in (text for cursor in texts for text in cursor.take(file)):
                 captions.setdefault(text.item.name, []).append(text)
-            # Other clips of a video may be fine.
             for entry in (entry for cursor in entries for entry in cursor.take(file)):
-                yield _line(entry, captions.pop(entry.item.name, []))
+                line = _line(entry, captions.pop(entry.item.name, []))
+                # Other clips of a video may be fine; a photo whose caption fails does not count as fresh, too.
+                if problem is None or entry.frames is not None or line.action is Action.WRITE:
+                    yield line
             if problem is None:
                 yield from map(_line_of_caption, captions.values())
 
