@@ -28,7 +28,7 @@ from blissmask.storage.content import file_sha256
 from blissmask.storage.ordinary import read_text
 from blissmask.tasks.rank_loras.place import place_kept
 from blissmask.tasks.rank_loras.plan import BASE, SHEET, RankPlan
-from blissmask.tasks.rank_loras.result import Result, ranked, ranking_tables
+from blissmask.tasks.rank_loras.result import Result, faceless_warnings, ranked, ranking_tables
 from blissmask.tasks.rank_loras.sheet import write_sheet
 from blissmask.tasks.ranking.candidates import Candidate
 from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model
@@ -239,3 +239,4 @@ def _conclude(plan: RankPlan, order: Sequence[Result], base: Result, summary: Su
     summary.destination = str(plan.folder / SHEET)
     summary.details |= document
     summary.tables += ranking_tables(order, base)
+    summary.warnings += faceless_warnings(order)

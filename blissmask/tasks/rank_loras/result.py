@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blissmask.errors import Problem
 from blissmask.people.subject_likeness import SubjectsSummary
 from blissmask.tasks.run.plan import Table
 
@@ -51,6 +52,17 @@ def _order(result: Result) -> tuple[float, float]:
     likeness = None if result.likeness is None else result.likeness.whole.subject
     loss = result.face_loss
     return (0.0 if likeness is None else -likeness, float("inf") if loss is None else loss)
+
+
+def faceless_warnings(results: Sequence[Result]) -> list[Problem]:
+    """Return one warning where likeness is measured and no picture shows a face, so that it decides nothing."""
+    likenesses = [result.likeness for result in results]
+    if not results or any(each is None or not each.whole.pictures or each.whole.faces for each in likenesses):
+        return []
+    by_loss = all(result.face_loss is not None for result in results)
+    order = "the order is that of the held-out loss alone" if by_loss else "the order means nothing"
+    fix = "look at the pictures; larger ones, more steps, or prompts that ask for a face, show one"
+    return [Problem(f"no face was found in any picture: {order}", (), fix)]
 
 
 def ranking_tables(results: Sequence[Result], base: Result) -> list[Table]:

@@ -1,11 +1,13 @@
 """Which LoRA comes first, what the table shows, and what is left of a place."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from blissmask.people.subject_likeness import LikenessSummary, SubjectsSummary
 from blissmask.tasks.rank_loras.place import place_kept
-from blissmask.tasks.rank_loras.result import Result, line_of, ranked, ranking_tables
+from blissmask.tasks.rank_loras.result import Result, faceless_warnings, line_of, ranked, ranking_tables
 from blissmask.tasks.ranking.candidates import saved_loras
 from blissmask.training.record.saving import Outputs
 from tests.builders.pictures import random_rgb
@@ -37,6 +39,17 @@ def test_columns_that_nothing_stands_in_are_left_out():
     (table,) = ranking_tables([result("kyla", 0.61, place=0.8)], result("base", 0.2))
     assert table.columns == ("", "LoRA", "Likeness", "Spread", "Faces", "Place kept")
     assert table.rows == (("1", "kyla", "0.61", "0.10", "3 of 4", "0.80"), ("", "base", "0.20", "0.10", "3 of 4", "-"))
+
+
+def test_an_order_without_a_face_in_any_picture_is_said_to_mean_nothing():
+    whole = dataclasses.replace(summary_of(0.0), faces=0)
+    unseen = Result("unseen", (), SubjectsSummary(whole, {"subject": whole}, {}), None, {})
+    (told,) = faceless_warnings([unseen, unseen])
+    assert told.what == "no face was found in any picture: the order means nothing"
+    (told,) = faceless_warnings([dataclasses.replace(unseen, held_out={"val/loss": 0.1})])
+    assert told.what.endswith("the order is that of the held-out loss alone")
+    assert not faceless_warnings([unseen, result("seen", 0.4)])
+    assert not faceless_warnings([result("unmeasured", loss=0.1)])
 
 
 def test_two_subjects_have_a_table_of_their_own_with_what_one_has_of_the_other():
