@@ -9,11 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from blissmask.cli.commands import TRAIN, Command
+from blissmask.cli.commands import INSTANCE, TRAIN, Command
 from blissmask.cli.guarded import SIGINT_EXIT, show_error
 from blissmask.cli.installed import doubled_opencv
 from blissmask.cli.next_step import next_step
-from blissmask.cli.prepare import Part, refuse_captions_without, road
+from blissmask.cli.prepare import Part, refuse_captions_without, refuse_missing_references, road
 from blissmask.cli.stops import STOPPED_AT_ONCE, Stops, stopping
 from blissmask.cli.typed import typed_for_commands
 from blissmask.config.load import Flags, Spellings, find_config, load_config
@@ -68,6 +68,8 @@ def _go(parts: Sequence[Part], config: Config, printer: problems.ProblemPrinter,
     code = 0
     waits = False
     results: list[Summary] = []
+    if any(part.command is INSTANCE for part in parts) and not config.instance.explain:
+        refuse_missing_references(config)
     if len(parts) > 1 and parts[-1].command is TRAIN:
         _refuse_what_comes_late(config)
     for number, part in enumerate(parts, 1):

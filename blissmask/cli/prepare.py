@@ -14,7 +14,7 @@ from blissmask.cli.commands import APPLY, CACHE, INSTANCE, MASKS, TO_ALPHA, TRAI
 from blissmask.config.load import Flags
 from blissmask.config.mask_sections import SubjectSection
 from blissmask.config.model import Config
-from blissmask.errors import UsageError
+from blissmask.errors import Problem, UsageError
 from blissmask.processes import this_process
 
 
@@ -66,6 +66,37 @@ def refuse_captions_without(flags: Flags, config: Config) -> None:
         raise UsageError(
             f"`{typed[0]}` does nothing without `--captions`", fix="add `--captions transformers`, or leave it out"
         )
+
+
+def refuse_missing_references(config: Config) -> None:
+    """Refuse references of [[subjects]] that are not there: to `instance` those of one are negatives of all others.
+
+    Raises:
+        UsageError: names each with its subject.
+    """
+    problems = [
+        Problem(
+            f"subject `{subject.name}`: `references`: no such file or folder",
+            (str(path),),
+            f"correct `references` of `{subject.name}` in [[subjects]]",
+        )
+        for subject in config.subjects
+        for path in subject.references
+        if _is_missing(path)
+    ]
+    if problems:
+        raise UsageError.several(problems)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # Something is there; the plan says what is the matter with it.
+        return False
+    return False
 
 
 def _parts_of(command: Command, config: Config) -> list[Part]:

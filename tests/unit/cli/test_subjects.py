@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blissmask.cli.prepare import for_subject
+from blissmask.cli.prepare import for_subject, refuse_missing_references
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.dataset.captions import class_words, fill_in, words_for
@@ -59,6 +59,19 @@ def test_everybody_has_folders_of_their_own_and_is_nobody_else():
     assert made.instance.sheet == Path("found-kyla.html")
     folders = (made.apply.weighted_masks, made.apply.instance_masks, made.apply.output)
     assert folders == (Path("masks"), Path("subject/kyla"), Path("applied/kyla"))
+
+
+def test_references_that_are_not_there_are_named_with_their_subject(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kyla.jpg").touch()
+    (tmp_path / "jane").mkdir()
+    with pytest.raises(UsageError) as caught:
+        refuse_missing_references(config())
+    [problem] = caught.value.problems
+    assert problem.what == "subject `jane`: `references`: no such file or folder"
+    assert (problem.where, problem.fix) == (("jane2.jpg",), "correct `references` of `jane` in [[subjects]]")
+    (tmp_path / "jane2.jpg").touch()
+    refuse_missing_references(config())
 
 
 def test_a_subject_that_is_not_there_is_named(tmp_path):
