@@ -122,11 +122,18 @@ def plan(config: Config) -> CachePlan:
         *subject_remarks(result.entries),
         *photo_remarks(result.entries),
         *copy_remarks(result.entries),
-        *caption_remarks(result.texts, model),
+        *caption_remarks(result.texts, model, _without_subject(result.entries)),
     ]
     result.warnings += as_problems(result.remarks)
     result.warnings += [*_missing_warning(model), *_disk_warning(result)]
     return result
+
+
+def _without_subject(entries: Iterable[LatentEntry]) -> set[tuple[int, Path]]:
+    """Return number of the data set and photo of the items whose masks show none of its subjects."""
+    of_subjects = [entry for entry in entries if entry.dataset.section.subject]
+    shown = {(each.dataset.number, each.item.media.path) for each in of_subjects if each.mean_weight != 0.0}
+    return {(each.dataset.number, each.item.media.path) for each in of_subjects} - shown
 
 
 def _joined(lists: list[list[ItemT]]) -> list[ItemT]:

@@ -187,6 +187,9 @@ def test_photos_without_one_of_several_subjects_are_no_fault(photos):
     assert told.what == "`tom` is not in 1 item: the mask is empty"
     assert told.where == (str(photos / "masks" / "tom" / "unfound.png"),)
     assert "--empty-mask" not in told.fix
+    (untriggered,) = (problem for problem in plan(photos, **tom).warnings if "without the trigger" in problem.what)
+    assert str(photos / "photos" / "unfound.txt") not in untriggered.where
+    assert str(photos / "photos" / "both.txt") in untriggered.where
 
 
 def test_a_caption_that_names_none_of_the_subjects_is_told(photos):

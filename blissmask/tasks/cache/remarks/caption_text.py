@@ -7,7 +7,8 @@ should stand for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from blissmask.dataset.captions import (
     has_several_lines,
@@ -66,12 +67,21 @@ _LOOKS = re.compile(
 """What stays the same of a person from photo to photo, in the words of captions; clothes and glasses may change."""
 
 
-def caption_remarks(texts: Sequence[TextEntry], model: Model) -> Iterator[Remark]:
-    """Yield remarks about captions; the tokens are counted of those that are encoded now, where the model is here."""
+def caption_remarks(
+    texts: Sequence[TextEntry], model: Model, absent: Collection[tuple[int, Path]] = ()
+) -> Iterator[Remark]:
+    """Yield remarks about captions; the tokens are counted of those that are encoded now, where the model is here.
+
+    Args:
+        texts: the captions.
+        model: whose encoder reads them.
+        absent: number of the data set, photo or video: of items that show none of its subjects, and need no trigger.
+    """
     for text in texts:
         yield from _style_remarks(text)
         yield from _name_remarks(text)
-        yield from _trigger_remarks(text)
+        if (text.dataset.number, text.item.media.path) not in absent:
+            yield from _trigger_remarks(text)
     long = [text for text in texts if text.reason and len(text.caption.encode("utf-8", "replace")) > _SURELY_READ]
     if not long or model.missing:
         return
