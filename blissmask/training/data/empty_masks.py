@@ -76,7 +76,8 @@ def leave_out_empty(
     if len(empty) == entries:
         raise CacheError(f"{what}, so there is nothing to learn", where=where, fix=_MEND)
     what += " and nothing to learn from, and are left out"
-    fix = f"{_MEND}; `--empty-mask train` takes such items all the same"
+    # Where several subjects are learned, a photo without one of them is as it should be.
+    fix = f"those that show the subject: {_MEND}; the others are rightly left out"
     return EmptyItems(left_out=empty, warnings=(Problem(what, where, fix),))
 
 

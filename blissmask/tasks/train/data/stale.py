@@ -65,7 +65,7 @@ def stale_warnings(config: Config, family: FamilyForTask, sets: Iterable[CachedS
         Warnings about entries whose files or sizes changed, items that were never cached, and entries whose items are
         gone.
     """
-    problems = []
+    problems: list[Problem] = []
     for cached in sets:
         found = _data_set(config.datasets[cached.number - 1], cached.number, family)
         if found is None:
@@ -73,7 +73,9 @@ def stale_warnings(config: Config, family: FamilyForTask, sets: Iterable[CachedS
         headers: dict[str, list[CacheHeader]] = {}
         for header in cached.headers:
             headers.setdefault(header.stem, []).append(header)
-        problems += [*_changed(found, headers), *_never_cached(found, headers), *_gone(found, headers)]
+        told = [*_changed(found, headers), *_never_cached(found, headers), *_gone(found, headers)]
+        # Data sets of several subjects share their photos: what is the same of both is told once.
+        problems += [problem for problem in told if problem not in problems]
     return problems
 
 

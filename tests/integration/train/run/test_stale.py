@@ -1,10 +1,14 @@
 """`train` says when its cache no longer is what the configuration and the folders ask for."""
 
+import dataclasses
+
 import pytest
 
+from blissmask.tasks.train.data.stale import stale_warnings
+from blissmask.tasks.train.data.training_data import read_sets
 from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.cache import build, captions, config
-from tests.builders.families import CACHE_SUFFIX
+from tests.builders.families import CACHE_SUFFIX, TWO_EXPERTS, family_of
 from tests.builders.pictures import mask_folder, photo_folder
 from tests.builders.training import run, write_entry
 
@@ -38,6 +42,16 @@ def test_what_was_trained_as_it_was_cached_is_told_again_at_the_end_and_on_the_p
     [page] = (folder / "out").glob("*.html")
     assert f"<p>{said}</p>" in page.read_text()
     assert "photos/a.png: caption changed" in page.read_text()
+
+
+def test_what_is_the_same_of_two_data_sets_of_the_same_photos_is_told_once(folder):
+    made = config(folder, mask_directory=folder / "masks")
+    twice = made.model_copy(update={"datasets": made.datasets * 2})
+    captions(folder, ["a"], "another caption")
+    family = family_of(TWO_EXPERTS)
+    [cached] = read_sets(made, (folder / "cache",), family)
+    [told_once] = stale_warnings(twice, family, [cached, dataclasses.replace(cached, number=2)])
+    assert told_once.where == (f"{folder / 'photos' / 'a.png'}: caption changed",)
 
 
 def test_a_fresh_cache_is_not_doubted(folder):
