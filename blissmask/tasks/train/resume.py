@@ -45,11 +45,8 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
     Raises:
         UsageError: the state was made with settings that cannot change.
         CacheError: the state cannot be read.
-        UsageError: no state is whole any more, and beginning again would replace the finished LoRA.
     """
     found = find_states(names.folder, names.run_name)
-    if resume:
-        _refuse_lost_start(found, names)
     warnings = _damaged_states(found)
     if found.newest is None:
         return Start(None, _write(names, f"{total_steps} steps"), warnings)
@@ -91,22 +88,10 @@ def refuse_other_base(state: SavedState, learners: Sequence[Learner]) -> None:
         )
 
 
-def _refuse_lost_start(found: FoundStates, names: Outputs) -> None:
-    """Raise UsageError where a finished LoRA would be replaced because none of its training states can be read."""
-    finished = [path for path in names.lora_files() if path.exists()]
-    if found.newest is None and found.damaged and finished:
-        raise UsageError(
-            f"none of the training states of `{names.run_name}` is whole, and beginning again would replace its LoRA",
-            where=[*finished, *found.damaged],
-            fix=f"put the states back as they were saved, {_ANEW}",
-        )
-
-
 def _damaged_states(found: FoundStates) -> list[Problem]:
     if not found.damaged:
         return []
-    older = f"step {found.whole[-1][0]} is the newest whole one" if found.whole else "there is no whole one"
-    return [Problem(f"training states that are not whole are passed over; {older}", places_of(found.damaged))]
+    return [Problem("training states that were not saved whole are passed over", places_of(found.damaged))]
 
 
 def _already_trained(names: Outputs, state: SavedState, changed: Sequence[str]) -> Problem:
