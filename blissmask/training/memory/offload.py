@@ -185,7 +185,8 @@ class BlockSwap:
     def _following(self, number: int) -> int:
         """Return the block that runs after ``number``."""
         # PyTorch (2.7 to 2.13) has no public way to ask whether a backward pass is running; torch.utils.checkpoint asks
-        # in this way, too. A change there shows in tests/unit/training/test_block_swap.py: blocks would come too late.
+        # in this way, too. A change there shows in tests/unit/training/memory/test_block_swap.py: blocks would come too
+        # late.
         is_backward = torch._C._current_graph_task_id() != -1
         if is_backward:
             return max(0, number - 1)
