@@ -11,11 +11,11 @@ from torch import Tensor
 
 from blissmask.errors import InputError, StoppedError
 from blissmask.processes import ALONE, Processes
-from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.prefetch import Prefetcher
 from blissmask.training.device import release_memory
 from blissmask.training.experts import Learner, StepSchedule
 from blissmask.training.optim.optimizer import set_training_mode
+from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.metrics import MetricBuffer
 from blissmask.training.step.run_step import run_step
 from blissmask.training.step.step_rule import StepRule

@@ -11,12 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from blissmask.errors import BlissmaskError, CacheError, UsageError
-from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.experts import Learner
 from blissmask.training.lora.running_average import RunningAverage
 from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
 from blissmask.training.optim.rehearsal import refuse_unusable_state
+from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.training_state import (
     SavedState,
     TrainingState,

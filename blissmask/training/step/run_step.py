@@ -23,10 +23,10 @@ from torch import Tensor
 from blissmask.families.protocol import Batch
 from blissmask.processes import ALONE, Processes
 from blissmask.training.data.batches import MicroBatch
-from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.device import is_out_of_memory, send
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import adapters_off, limit_norms
+from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.seeds import derive_seed, generator_for
 from blissmask.training.step.prepared_batch import PreparedBatch, prepare
 from blissmask.training.step.step_numbers import StepSums, numbers_of

@@ -15,12 +15,12 @@ from blissmask.tasks.train.data.training_data import item_names
 from blissmask.tasks.train.plan import TrainPlan, cost_of
 from blissmask.tasks.train.rules import caption_rule, prior_rule
 from blissmask.training.data.alike import AlikeItems
-from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
 from blissmask.training.data.prefetch import ItemStore, memory_budget
 from blissmask.training.data.subject_totals import SubjectTotals
 from blissmask.training.data.tier_values import others_than, tiers_of
+from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.weighting.rule import WeightRule
 
 

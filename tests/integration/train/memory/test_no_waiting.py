@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from blissmask.cachefile.read import list_headers, load_entry
 from blissmask.training import device as device_module
 from blissmask.training.data.batches import collate
-from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.items import make_item
 from blissmask.training.experts import Learner
 from blissmask.training.lora.layers import LoraShape, inject_lora
+from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.step import run_step as step_module
 from blissmask.training.step.run_step import run_step
 from blissmask.training.step.step_rule import StepRule

@@ -8,9 +8,9 @@ import torch
 from blissmask.errors import CacheError
 from blissmask.events import ItemLoss
 from blissmask.processes import ALONE
-from blissmask.training.data import item_losses
 from blissmask.training.data.batches import collate
-from blissmask.training.data.item_losses import ItemLosses
+from blissmask.training.record import item_losses
+from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.step.run_step import run_step
 from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule
 

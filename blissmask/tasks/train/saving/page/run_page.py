@@ -31,8 +31,8 @@ from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import number, section, table
-from blissmask.training.data.item_losses import ItemLosses
 from blissmask.training.data.mask_totals import count_line, tier_rows
+from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.metrics import read_log
 
 _MARK = "<meta name=generator content='blissmask training'>"
