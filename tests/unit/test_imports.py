@@ -30,14 +30,19 @@ with quick_imports():
 """
 
 
-def test_scipy_stats_is_imported_when_it_is_used_and_not_before():
+def printed_with_scipy(code):
+    """Return what a program prints in a Python of its own, where nothing is imported yet; skip without scipy."""
     pytest.importorskip("scipy")
-    done = subprocess.run([sys.executable, "-c", BY_EVERY_ROAD], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "0.5\n"), done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_scipy_stats_is_imported_when_it_is_used_and_not_before():
+    assert printed_with_scipy(BY_EVERY_ROAD) == "0.5\n"
 
 
 def test_a_function_of_scipy_is_imported_when_it_is_called():
-    pytest.importorskip("scipy")
     code = """
 import inspect, sys
 from blissmask.imports import quick_imports
@@ -53,12 +58,10 @@ from scipy.optimize import linear_sum_assignment as itself, minimize
 import scipy.optimize._zeros_py
 assert itself is scipy.optimize.linear_sum_assignment is not linear_sum_assignment
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "1 0\n"), done.stderr
+    assert printed_with_scipy(code) == "1 0\n"
 
 
 def test_transformers_imports_no_scipy_with_a_model():
-    pytest.importorskip("scipy")
     code = """
 import sys
 from blissmask.imports import quick_imports
@@ -67,8 +70,7 @@ with quick_imports():
 assert losses.linear_sum_assignment
 print("scipy.optimize._optimize" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+    assert printed_with_scipy(code) == "False\n"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,6 @@ def test_what_came_after_the_first_time_is_collected():
 
 
 def test_a_module_inside_of_one_that_comes_later_is_there_once_also_where_it_is_asked_for_first():
-    pytest.importorskip("scipy")
     code = """
 from blissmask.imports import quick_imports
 with quick_imports():
@@ -152,5 +153,4 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "No module named 'scipy.integrate._nothing'\n"), done.stderr
+    assert printed_with_scipy(code) == "No module named 'scipy.integrate._nothing'\n"
