@@ -256,7 +256,8 @@ def _compiling(config: Config, memory: MemoryPlan, steps: StepPlan, state: Saved
         steps=steps.total,
         before=before if isinstance(before, bool) else None,
     )
-    if decided.compiles:
+    # What the user asked for is checked with the other options.
+    if decided.compiles and decided.by_rule:
         check_compiler(config.memory.compile_backend, device=device)
     return decided
 
