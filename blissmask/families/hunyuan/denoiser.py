@@ -1,6 +1,6 @@
 """Predict with HunyuanVideo's denoiser.
 
-Shapes: B items, C channels, F latent frames, H and W latent rows and columns.
+Shapes: B items, C channels, F latent frames, H and W latent rows and columns, L text rows, D their width.
 """
 
 from __future__ import annotations
@@ -45,11 +45,7 @@ class HunyuanDenoiser(DiffusersDenoiser):
         looking at them, and every block computes them all the same.
         """
         device = batch.noisy_BCFHW.device
-        counts = [int(mask_L.sum()) for mask_L in batch.conditioning["llm_mask"]]
-        if not all(counts):
-            raise CacheError("a cached caption has no rows of text", fix="cache again with `--force`")
-        rows = [rows_LD[:count] for rows_LD, count in zip(batch.conditioning["llm"], counts, strict=True)]
-        text_BLD, mask_BL = padded_rows(rows, device, self.dtype)
+        text_BLD, mask_BL = padded_rows(_filled_rows(batch), device, self.dtype)
         guided = self.module.config.guidance_embeds
         velocity_BCFHW = self.module(
             hidden_states=batch.noisy_BCFHW.to(self.dtype),
@@ -63,3 +59,14 @@ class HunyuanDenoiser(DiffusersDenoiser):
             return_dict=False,
         )[0]
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
+
+
+def _filled_rows(batch: Batch) -> list[Tensor]:
+    """Return the rows of each caption, (L, D), without the padding behind them.
+
+    ``llm_mask`` is ones, then zeros: here and in musubi-tuner captions are padded at their end, so that its sum is L.
+    """
+    counts = [int(mask_L.sum()) for mask_L in batch.conditioning["llm_mask"]]
+    if not all(counts):
+        raise CacheError("a cached caption has no rows of text", fix="cache again with `--force`")
+    return [rows_LD[:count] for rows_LD, count in zip(batch.conditioning["llm"], counts, strict=True)]
