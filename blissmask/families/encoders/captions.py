@@ -14,6 +14,11 @@ def _as_it_is(caption: str) -> str:
     return caption
 
 
+def not_empty(caption: str) -> str:
+    """Return a caption, or a space for an empty one, as diffusers' HunyuanVideo15Pipeline reads it."""
+    return caption or " "
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionTemplate:
     """The wording around a caption, and how many tokens of it a text encoder reads.

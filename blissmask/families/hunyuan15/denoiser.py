@@ -32,6 +32,7 @@ class Hunyuan15Denoiser(DiffusersDenoiser):
     shows_picture: bool
     block_class_names = ("HunyuanVideo15TransformerBlock",)
     layer_names = names.DENOISER
+    apart_name = staticmethod(names.apart_name)
 
     def __post_init__(self) -> None:
         blocks = len(self.module.transformer_blocks)
@@ -40,9 +41,7 @@ class Hunyuan15Denoiser(DiffusersDenoiser):
     def predict(self, batch: Batch) -> Tensor:
         """Return the velocity, float32 of shape noisy_BCFHW.
 
-        Uses ``vl_embed`` and ``byt5_embed``; for image-to-video also ``latents_image`` and ``siglip``. Text-to-video
-        shows zeros in their place; a batch is wholly one or the other, since the model decides by all pictures of a
-        batch at once. The timestep is 1000 * s.
+        Uses ``vl_embed`` and ``byt5_embed``; for image-to-video also ``latents_image`` and ``siglip``.
         """
         device = batch.noisy_BCFHW.device
         text_BLD, text_mask_BL = padded_rows(batch.conditioning["vl_embed"], device, self.dtype)
@@ -61,10 +60,6 @@ class Hunyuan15Denoiser(DiffusersDenoiser):
             return_dict=False,
         )[0]
         return velocity_BCFHW.float()  # type: ignore[no-any-return]
-
-    def apart_name(self, part: str) -> str | None:
-        """Return the HunyuanVideo-1.5 repository's name of a part, which musubi-tuner has, too."""
-        return names.apart_name(part)
 
     def _pictures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         noisy_BCFHW = batch.noisy_BCFHW
@@ -89,10 +84,8 @@ def encode_first_frame(item: Item, vae: PixelEncoder, siglip_model: Any) -> dict
     """
     contents = latents_alone(item, vae)
     latents_BCFHW = contents["latents"]
+    condition_BCFHW = torch.cat([latents_BCFHW, torch.ones_like(latents_BCFHW[:, :1])], dim=1)
     # A causal VAE makes the first latent frame of the first picture alone, so it is not encoded twice.
-    condition_BCFHW = torch.zeros_like(latents_BCFHW)
-    condition_BCFHW[:, :, :1] = latents_BCFHW[:, :, :1]
-    mask_B1FHW = torch.zeros_like(latents_BCFHW[:, :1])
-    mask_B1FHW[:, :, :1] = 1
+    condition_BCFHW[:, :, 1:] = 0
     features = siglip.features(siglip_model, item.pixels_BCFHW[:, :, 0])
-    return {**contents, "latents_image": torch.cat([condition_BCFHW, mask_B1FHW], dim=1), "siglip": features}
+    return {**contents, "latents_image": condition_BCFHW, "siglip": features}

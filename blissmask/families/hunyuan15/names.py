@@ -37,7 +37,7 @@ _PART = re.compile(r"(double_blocks\.\d+\.(?:img|txt)_attn)_qkv:([qkv])")
 
 
 def apart_name(part: str) -> str | None:
-    """Return the repository's name of a part of a layer that ComfyUI has whole; None where the repository has, too."""
+    """Return the repository's and musubi-tuner's name of a part of a layer that ComfyUI has whole; else None."""
     found = _PART.fullmatch(part)
     return f"{found[1]}_{found[2]}" if found else None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from blissmask.errors import ModelError
 from blissmask.families.encoders import qwen_vl, siglip, t5
-from blissmask.families.encoders.captions import TextReading
+from blissmask.families.encoders.captions import TextReading, not_empty
 from blissmask.families.encoders.qwen_chat import captions_in_chat
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, shape_of
@@ -23,13 +23,7 @@ LATENT = LatentSpec(channels=32, spatial_stride=16, temporal_stride=4, grid_mult
 # The runs of spaces are the model's training data: a changed letter changes every embedding.
 _BEGINNING = "You are a helpful assistant. Describe the video by detailing the following aspects:"
 _SYSTEM = f"{(' ' * 9).join((_BEGINNING, *ASPECTS))}."
-
-
-def _not_empty(caption: str) -> str:
-    return caption or " "
-
-
-CAPTIONS = captions_in_chat(_SYSTEM, tokens=1000, clean=_not_empty)
+CAPTIONS = captions_in_chat(_SYSTEM, tokens=1000, clean=not_empty)
 READING = TextReading(content="vl_embed", captions=CAPTIONS, taps=(-3,))
 # Names of the embedding of the time that a step ends at, in the original repository and in diffusers.
 _SECOND_TIME = ("time_r_in.", "time_embed.timestep_embedder_r.")

@@ -1,7 +1,4 @@
-"""Encode captions for HunyuanVideo 1.5: Qwen2.5-VL in a chat template, byT5 for quoted words that are drawn as letters.
-
-Sources: the HunyuanVideo-1.5 repository and diffusers' HunyuanVideo15Pipeline.
-"""
+"""Encode captions for HunyuanVideo 1.5: Qwen2.5-VL in a chat template, byT5 for quoted words that are drawn."""
 
 from __future__ import annotations
 
