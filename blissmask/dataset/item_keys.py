@@ -13,10 +13,12 @@ HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"}) | HEIF_SUFFIXES
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".flv", ".wmv", ".m4v", ".mpg", ".mpeg"})
 UNREAD_IMAGE_SUFFIXES = frozenset(
-    {".tif", ".tiff", ".jxl", ".gif", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+    # `.jfif` is what Windows calls a JPEG that was saved from a browser.
+    {".tif", ".tiff", ".jxl", ".gif", ".apng", ".jfif", ".jpe", ".mpo", ".jp2", ".tga", ".ppm", ".exr", ".psd"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"}
 )
 UNREAD_VIDEO_SUFFIXES = frozenset(
-    {".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".vob", ".mxf", ".asf", ".divx", ".f4v", ".gif"}
+    {".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".asf", ".divx", ".f4v", ".qt", ".gif", ".apng"}
 )
 """Both are formats that are not read. Files of them are warned of: the user may expect that they are used."""
 MASK_LABEL = "-masklabel"

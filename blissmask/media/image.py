@@ -172,7 +172,7 @@ def read_mask_picture(path: Path) -> MaskPicture:
             values_HW = file.empty_upright(dtype=np.uint16)
             for rows, strip in file.strips():
                 file.as_stored(values_HW)[rows] = np.asarray(strip)
-            return MaskPicture(values_HW, _doubt_about_16_bit(int(values_HW.max())))
+            return MaskPicture(values_HW, _doubt_about_16_bit(values_HW))
         grey_HW, coloured, transparent = file.empty_upright(dtype=np.uint8), False, False
         for rows, strip in file.strips():
             file.as_stored(grey_HW)[rows], strip_is_coloured = _to_grey(strip)
@@ -183,27 +183,40 @@ def read_mask_picture(path: Path) -> MaskPicture:
             doubts.append("JPEG compression changes mask values")
         elif coloured:
             doubts.append("the mask is coloured, its brightness is used")
-        brightest = int(grey_HW.max())
-        if class_numbers := class_number_doubt(brightest):
-            doubts.append(class_numbers)
+        darkest, brightest = int(grey_HW.min()), int(grey_HW.max())
+        is_matte = transparent and darkest == brightest
+        if doubt := class_number_doubt(brightest) or ("" if is_matte else _uniform_doubt(darkest, brightest)):
+            doubts.append(doubt)
         if transparent:
-            is_matte = int(grey_HW.min()) == brightest
             rest = f", and the rest is {_shade(brightest)} everywhere" if is_matte else ""
             doubts.append(f"its alpha channel is not used{rest}")
         return MaskPicture(grey_HW, "; ".join(doubts))
 
 
-def class_number_doubt(brightest: int) -> str:
+def class_number_doubt(brightest: int, *, whose: str = "its") -> str:
     """Return why a mask whose brightest 8-bit value is this may hold class numbers; empty when it does not look so."""
     if 0 < brightest < _MOST_CLASSES:
-        return f"its brightest value is {brightest} of {_MAX_VALUE}, as if its values were class numbers"
+        return f"{whose} brightest value is {brightest} of {_MAX_VALUE}, as if its values were class numbers"
     return ""
 
 
-def _doubt_about_16_bit(brightest: int) -> str:
+def alpha_doubt(alpha_HW: NDArray[np.uint8]) -> str:
+    """Return why an alpha channel may not be the mask that was meant; empty when there is no doubt."""
+    return class_number_doubt(int(alpha_HW.max()), whose="its alpha channel's")
+
+
+def _uniform_doubt(darkest: int, brightest: int, of: int = _MAX_VALUE) -> str:
+    """Return that a mask has one value everywhere; empty for black and white, which are told of as such."""
+    if 0 < darkest == brightest < of:
+        return f"it is {brightest} of {of} everywhere, so nothing is masked"
+    return ""
+
+
+def _doubt_about_16_bit(values_HW: NDArray[np.uint16]) -> str:
+    darkest, brightest = int(values_HW.min()), int(values_HW.max())
     if 0 < brightest <= _MAX_VALUE:
         return f"its brightest value is {brightest} of {MAX_VALUE_16}, as if a file of 16 bits held values of 8"
-    return ""
+    return _uniform_doubt(darkest, brightest, MAX_VALUE_16)
 
 
 def _shade(value: int) -> str:

@@ -6,11 +6,13 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from blissmask.cachefile.read import read_metadata
 from blissmask.families.protocol import Denoiser, Expert
 from blissmask.training.lora.layers import Lora
 from blissmask.training.lora.running_average import RunningAverage
@@ -20,12 +22,31 @@ from blissmask.training.timesteps import NoiseOf
 
 # `kyla-low`, `kyla-low-step00000500`, `kyla_HighNoise_v2`; "high" alone may belong to a subject.
 _IN_NAME = re.compile(r"(high|low)[-_ ]?noise|[-_. ](high|low)(?:[-_ ]ema)?(?:[-_ ](?:step|e|v)?\d+)?$")
+_HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
+"""Where a word begins in `kylaHigh`."""
+_SAY = ("modelspec.title", "ss_output_name", "ss_sd_model_name")
+"""Metadata that keep a name: the title and the name given to the LoRA, and the model file that it was trained on."""
 
 
 def expert_in_name(name: str) -> str | None:
     """Return the expert that the name of a LoRA file says it is of, ``high`` or ``low``; None where it says none."""
-    found = _IN_NAME.search(name.lower())
+    found = _IN_NAME.search(_HUMP.sub("_", name).lower())
     return None if found is None else found[1] or found[2]
+
+
+def expert_of(path: Path) -> str | None:
+    """Return the expert that a LoRA file says it is of, by its name or, where it was renamed, by its metadata.
+
+    The files of both experts fit both, and nothing but names tells them apart.
+
+    Raises:
+        CacheError: the name does not say it, and the file cannot be read.
+    """
+    by_name = expert_in_name(path.stem)
+    if by_name is not None:
+        return by_name
+    metadata = read_metadata(path)
+    return next(filter(None, (expert_in_name(Path(metadata.get(key, "")).stem) for key in _SAY)), None)
 
 
 @dataclass(slots=True)

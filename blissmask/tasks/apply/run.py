@@ -35,11 +35,11 @@ _LISTED = 12
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """What one pair came to: share of the weight that was removed, weight left, and doubts about the inputs."""
+    """What one pair came to: share of the weight that was removed, weight left, and doubts, each with its mask file."""
 
     removed: float
     weight: float
-    doubt: str
+    doubts: tuple[str, ...]
 
 
 def run(plan: ApplyPlan, context: RunContext) -> Summary:
@@ -69,7 +69,7 @@ def run(plan: ApplyPlan, context: RunContext) -> Summary:
         summary.tables.append(_table(results))
     if emptied:
         summary.warnings.append(_emptied_warning(plan.subject, emptied))
-    doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
+    doubtful = [doubt for done in results.values() for doubt in done.doubts]
     if doubtful:
         what = f"{counted(len(doubtful), 'mask')} may not hold what was meant"
         summary.warnings.append(Problem(what, places_of(doubtful), "use 8-bit grey PNG masks"))
@@ -85,10 +85,10 @@ def _apply(item: PlannedItem, options: ApplySection) -> _Applied:
     # `cache` asks whether the mask of a Live Photo is of its photo or of its video.
     media = media_of_mask(read_note(item.inputs[0]))
     note = make_note(COMMAND, item.inputs, settings_of(item.inputs, options), **({"media": media} if media else {}))
-    weighted = read_mask_picture(item.inputs[0])
-    grey_HW = weighted.to_grey()
-    if len(item.inputs) > 1:
-        instance_HW = resize_labels(read_mask_picture(item.inputs[1]).to_grey(), (grey_HW.shape[1], grey_HW.shape[0]))
+    masks = [read_mask_picture(path) for path in item.inputs]
+    grey_HW = masks[0].to_grey()
+    if len(masks) > 1:
+        instance_HW = resize_labels(masks[1].to_grey(), (grey_HW.shape[1], grey_HW.shape[0]))
         kept_HW = keep_subject(grey_HW, _grown(instance_HW, options.grow))
     elif options.missing == "copy":
         kept_HW = grey_HW
@@ -98,7 +98,8 @@ def _apply(item: PlannedItem, options: ApplySection) -> _Applied:
     write_png_grey(item.target, kept_HW, note=note, seen=item.seen)
     before, after = float(grey_HW.mean()), float(kept_HW.mean())
     removed = 1 - after / before if before else 0.0
-    return _Applied(removed=removed, weight=after / 255, doubt=weighted.doubt)
+    doubts = [f"{path}: {mask.doubt}" for path, mask in zip(item.inputs, masks, strict=True) if mask.doubt]
+    return _Applied(removed=removed, weight=after / 255, doubts=tuple(doubts))
 
 
 def _grown(instance_HW: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:

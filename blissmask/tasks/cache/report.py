@@ -256,7 +256,7 @@ class CacheRun:
             self.tally.add(entry.mask_source, mean_weight)
             # The plan has named what it knew of.
             if doubt and doubt != entry.doubt:
-                self.doubts.append(f"{entry.mask_text}: {doubt}")
+                self.doubts.append(f"{mask_place(entry)}: {doubt}")
             if mean_weight == 0.0 and entry.mean_weight is None:
                 self.empty.append(mask_place(entry))
 

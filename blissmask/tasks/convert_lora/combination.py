@@ -16,7 +16,7 @@ from blissmask.errors import Problem, UsageError
 from blissmask.families.family import Family
 from blissmask.storage.content import file_sha256
 from blissmask.tasks.run.wording import counted
-from blissmask.training.experts import expert_in_name
+from blissmask.training.experts import expert_of
 from blissmask.training.lora.combine import (
     LoraPart,
     average_loras,
@@ -138,7 +138,7 @@ def check_files(combination: Combination, tensors: Sequence[Mapping[str, Tensor]
 
 def expert_warnings(paths: Sequence[Path]) -> list[Problem]:
     """Warn of files of both experts, of which no one LoRA can be made."""
-    experts = {expert_in_name(path.stem) for path in paths} - {None}
+    experts = {expert_of(path) for path in paths} - {None}
     if len(experts) < 2:
         return []
     what = "these LoRA are of the high-noise and of the low-noise expert, by their names; each has its own file"

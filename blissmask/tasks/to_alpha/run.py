@@ -32,13 +32,17 @@ class _Converted:
 
     Attributes:
         caption: what became of its caption: "copied", "same", "kept", or "" where there is none.
+        mask: its file.
         doubt: why the mask may not be what was meant; empty when there is no doubt.
         empty: whether the mask is zero everywhere.
+        white: whether it is 255 everywhere.
     """
 
     caption: str
+    mask: Path
     doubt: str
     empty: bool
+    white: bool
 
 
 def run(plan: AlphaPlan, context: RunContext) -> Summary:
@@ -54,12 +58,16 @@ def run(plan: AlphaPlan, context: RunContext) -> Summary:
     copied = [key for key, done in results.items() if done.caption == "copied"]
     kept = [key for key, done in results.items() if done.caption == "kept"]
     empty = [key for key, done in results.items() if done.empty]
-    doubtful = [f"{key}: {done.doubt}" for key, done in results.items() if done.doubt]
+    white = [done.mask for done in results.values() if done.white]
+    doubtful = [f"{done.mask}: {done.doubt}" for done in results.values() if done.doubt]
     summary.details |= {"captions_copied": len(copied), "captions_kept": kept, "empty_masks": empty}
     what = "edited in the output folder or not ours, kept"
     summary.warnings += warning_of(kept, "caption", what, "remove it there to have it copied again")
     what = "zero everywhere; nothing would be learned from the photo"
-    summary.warnings += warning_of(empty, "mask", what, "check the mask, or leave the photo out")
+    emptied = [done.mask for done in results.values() if done.empty]
+    summary.warnings += warning_of(emptied, "mask", what, "check the mask, or leave the photo out")
+    what = "white everywhere, so nothing is masked"
+    summary.warnings += warning_of(white, "mask", what, "make the masks again with `blissmask masks`")
     summary.warnings += warning_of(doubtful, "mask", "perhaps not what was meant", "use 8-bit grey PNG masks")
     return summary
 
@@ -76,7 +84,13 @@ def _convert(item: PlannedItem, caption_extension: str) -> _Converted:
     copied = [_copy_caption(caption, item.target, caption_extension) for caption in captions]
     keep_copy(item.target)
     write_png_rgba(item.target, picture.image, note=note, icc_profile=picture.icc_profile, seen=item.seen)
-    return _Converted(caption="".join(copied), doubt=mask_picture.doubt, empty=not alpha_HW.any())
+    return _Converted(
+        caption="".join(copied),
+        mask=mask,
+        doubt=mask_picture.doubt,
+        empty=not alpha_HW.any(),
+        white=int(alpha_HW.min()) == 255,
+    )
 
 
 def _to_alpha(mask: MaskPicture, size_wh: tuple[int, int]) -> NDArray[np.uint8]:

@@ -6,7 +6,6 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blissmask.cachefile.read import read_metadata
 from blissmask.config.fields import unusual_numbers
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
@@ -26,7 +25,7 @@ from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
-from blissmask.training.experts import expert_in_name, wanted_experts
+from blissmask.training.experts import expert_of, wanted_experts
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.targets import check_patterns
@@ -209,8 +208,7 @@ def expert_warnings(config: Config, trained: Sequence[Expert]) -> list[Problem]:
     uses = [(path, "network_weights", "starts from it") for path in (config.lora.network_weights,) if path]
     uses += [(path, "base_weights", "is trained on top of it") for path in config.lora.base_weights]
     for path, option, use in uses:
-        # The title keeps the first name of a file that was renamed.
-        made_for = expert_in_name(path.stem) or expert_in_name(read_metadata(path).get("modelspec.title", ""))
+        made_for = expert_of(path)
         if made_for is not None and names != [made_for]:
             what = f"`{option}` is of the {made_for}-noise expert, and the {starting}-noise expert {use}"
             fix = f"give it its own LoRA, or train the other one with `--expert {made_for}`"

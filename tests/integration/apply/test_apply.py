@@ -249,6 +249,14 @@ def test_jpeg_mask_is_doubted_in_the_summary(folder: Path) -> None:
     assert any("may not hold what was meant" in problem.what for problem in apply(folder).warnings)
 
 
+def test_subject_mask_of_class_numbers_is_named_as_why_nothing_is_left(folder: Path) -> None:
+    path = save(folder / "instance" / "a.png", np.ones((32, 48), np.uint8))
+    summary = apply(folder)
+    [doubted] = [problem.where for problem in summary.warnings if "may not hold what was meant" in problem.what]
+    assert doubted == (f"{path}: its brightest value is 1 of 255, as if its values were class numbers",)
+    assert summary.details["emptied"] == ["a"]
+
+
 def test_all_missing_folders_are_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
         plan(Config())

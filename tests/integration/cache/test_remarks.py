@@ -57,6 +57,14 @@ DOUBTFUL = {
     "matte": (MATTE, "its alpha channel is not used, and the rest is white everywhere"),
     "classes": (CLASSES, "its brightest value is 3 of 255, as if its values were class numbers"),
     "ones": (half_mask(PHOTO_WH) // 255, "its brightest value is 1 of 255, as if its values were class numbers"),
+    "one grey": (
+        np.full(PHOTO_WH[::-1], 128, np.uint8),
+        "it is 128 of 255 everywhere, so nothing is masked",
+    ),
+    "one deep grey": (
+        np.full(PHOTO_WH[::-1], 32768, np.uint16),
+        "it is 32768 of 65535 everywhere, so nothing is masked",
+    ),
     "deep": (
         tier_mask(PHOTO_WH).astype(np.uint16),
         "its brightest value is 255 of 65535, as if a file of 16 bits held values of 8",
@@ -75,6 +83,14 @@ def test_masks_whose_values_make_no_sense_are_told_in_the_plan_and_once(photos, 
     assert f"mask: {doubt}" in found["a.png"]
     summary = build(photos, mask_directory=photos / "masks")
     assert [problem.what for problem in summary.warnings].count("1 mask perhaps not what was meant") == 1
+
+
+def test_class_numbers_in_alpha_are_told(photos):
+    path = save(photos / "photos" / "a.png", np.dstack([random_rgb(PHOTO_WH), half_mask(PHOTO_WH) // 255]))
+    doubt = "its alpha channel's brightest value is 1 of 255, as if its values were class numbers"
+    found = told(photos, alpha_mask=True)
+    assert found["1 mask perhaps not what was meant"] == (f"{path}: {doubt}",)
+    assert f"mask: {doubt}" in found["a.png"]
 
 
 def test_frames_of_a_mask_are_doubted_by_the_first(tmp_path):
@@ -155,7 +171,7 @@ def test_the_same_photo_is_told_across_formats_and_data_sets_and_after_it_was_ca
     large.save(photos / "photos" / "a.png")
     large.resize((200, 133)).save(photos / "photos" / "b.jpg", quality=70)
     (photos / "photos" / "b.png").unlink()
-    (what,) = [text for text in told(photos) if "there already" in text]
+    (what,) = [text for text in told(photos) if "seen already" in text]
     expected = (f"{photos / 'photos' / 'b.jpg'}: as {photos / 'photos' / 'a.png'}",)
     assert told(photos)[what] == expected
     build(photos)
@@ -169,7 +185,7 @@ def test_a_photo_on_its_side_is_told_unless_exif_turns_it(photos):
     save(photos / "photos" / "a.png", np.ascontiguousarray(np.rot90(upright)))
     save(photos / "photos" / "b.png", upright)
     found = told(photos)
-    assert found["1 photo on its side, going by a face, and EXIF does not say so"] == (
+    assert found["1 photo lying sideways, going by a face, and EXIF does not say so"] == (
         str(photos / "photos" / "a.png"),
     )
     assert "on its side?" in found["a.png"]

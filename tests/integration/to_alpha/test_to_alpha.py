@@ -140,6 +140,16 @@ def test_empty_mask_is_named(folder: Path) -> None:
     assert convert(folder).details["empty_masks"] == ["a"]
 
 
+def test_masks_that_make_no_sense_are_named_by_their_files(folder: Path) -> None:
+    empty = save(folder / "masks" / "a.png", np.zeros((32, 48), dtype=np.uint8))
+    white = save(folder / "masks" / "b.png", np.full((32, 48), 255, np.uint8))
+    assert [problem.where for problem in convert(folder).warnings] == [(str(empty),), (str(white),)]
+    (folder / "photos" / "a.png").unlink()
+    classes = save(folder / "masks" / "b.png", np.ones((32, 48), np.uint8))
+    [problem] = [problem for problem in convert(folder).warnings if "not what was meant" in problem.what]
+    assert problem.where[0].startswith(f"{classes}: its brightest value is 1 of 255")
+
+
 def test_truncated_photo_costs_one_item(folder: Path) -> None:
     path = folder / "photos" / "b.jpg"
     path.write_bytes(path.read_bytes()[:-400])

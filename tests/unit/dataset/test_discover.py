@@ -16,12 +16,12 @@ def touch(folder, *names):
 
 
 def test_files_of_kinds_that_are_not_read_are_named_unless_they_lie_there_in_another_form(tmp_path):
-    touch(tmp_path, "a.jpg", "a.dng", "b.DNG", "c.tif", "d.3gp", "notes.txt")
+    touch(tmp_path, "a.jpg", "a.dng", "b.DNG", "c.tif", "d.3gp", "e.jfif", "notes.txt")
     media = find_media(tmp_path)
     [warning] = unread_warning(tmp_path, media)
-    assert warning.what == "2 files are of kinds that are not read, and left out"
-    assert warning.where == (str(tmp_path / "b.DNG"), str(tmp_path / "c.tif"))
-    assert len(unread_warning(tmp_path, media, videos=True)[0].where) == 3
+    assert warning.what == "3 files are of kinds that are not read, and left out"
+    assert warning.where == tuple(str(tmp_path / name) for name in ("b.DNG", "c.tif", "e.jfif"))
+    assert len(unread_warning(tmp_path, media, videos=True)[0].where) == 4
     assert unread_warning(touch(tmp_path / "fine", "a.jpg"), []) == []
 
 

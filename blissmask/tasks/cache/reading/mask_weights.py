@@ -22,7 +22,7 @@ from blissmask.errors import MaskError
 from blissmask.masks.sight import Sight, see, see_all
 from blissmask.masks.tiers import MAX_VALUE
 from blissmask.masks.weights import MaskValues, to_weights
-from blissmask.media.image import class_number_doubt, read_image, read_mask_picture
+from blissmask.media.image import alpha_doubt, class_number_doubt, read_image, read_mask_picture
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.shown_subject import ShownSubject
 from blissmask.tasks.run.wording import framing_problem
@@ -180,7 +180,7 @@ def _read_still_values(
             alpha_HW = read_image(entry.item.media.path).alpha_HW
         if alpha_HW is None:
             raise MaskError("the picture lost its alpha channel since it was looked at", where=[entry.item.media.path])
-        return (alpha_HW,), ""
+        return (alpha_HW,), alpha_doubt(alpha_HW)
     found: list[MaskValues | None] = []
     doubts = []
     for path in _files(entry):

@@ -17,13 +17,13 @@ DOUBTFUL = Kind("mask", "perhaps not what was meant", "use 8-bit grey PNG masks,
 
 
 def mask_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
-    """Yield remarks about the mask files of entries."""
+    """Yield remarks about the masks of entries."""
     for entry in entries:
         mask, media = entry.mask_text, entry.item.media.path
+        if entry.doubt:
+            yield Remark(DOUBTFUL, media, f"{mask or media}: {entry.doubt}", f"mask: {entry.doubt}")
         if not mask:
             continue
-        if entry.doubt:
-            yield Remark(DOUBTFUL, media, f"{mask}: {entry.doubt}", f"mask: {entry.doubt}")
         # A fresh entry may have an empty mask that was filled with full weight; the run that filled it named it.
         may_be_filled = entry.dataset.empty_mask == "full" and entry.redo not in (Redo.MASK, Redo.LATENTS)
         if entry.mean_weight == 1.0 and not may_be_filled:

@@ -24,11 +24,11 @@ CUT_OUT = Kind(
     "set `alpha_mask = true` to train what is opaque alone, or save them without transparency",
 )
 ON_ITS_SIDE = Kind(
-    "photo", "on its side, going by a face, and EXIF does not say so", "turn them in a photo program and save them"
+    "photo", "lying sideways, going by a face, and EXIF does not say so", "turn them in a photo program and save them"
 )
 TWICE = Kind(
     "photo",
-    "that is there already in another file, and so is learned more often",
+    "seen already in another file, and so learned more often",
     "leave out one of each; `num_repeats` weighs data sets on purpose",
 )
 

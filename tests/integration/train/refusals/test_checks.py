@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
 from blissmask.tasks.train.checks import number_warnings, refuse_missing_models
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.training.experts import expert_in_name
+from blissmask.training.experts import expert_in_name, expert_of
 from tests.builders.families import PLAIN, TWO_EXPERTS
 from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
 
@@ -121,12 +122,21 @@ def test_usual_numbers_are_not_remarked_on(options):
         ("kyla-high-step00000500", "high"),
         ("Wan2.2_HighNoise_v1", "high"),
         ("kyla_low_noise_final", "low"),
+        ("kylaHigh", "high"),
         ("high_quality_portraits", None),
         ("follow", None),
     ],
 )
 def test_the_name_of_a_lora_says_which_expert_it_is_of(name, expert):
     assert expert_in_name(name) == expert
+
+
+def test_a_renamed_lora_says_by_its_model_file_which_expert_it_is_of(tmp_path):
+    path, dit = tmp_path / "mine.safetensors", "wan2.2_t2v_high_noise_14B_fp16.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"ss_sd_model_name": dit})
+    assert expert_of(path) == "high"
+    save_file({"a": torch.zeros(1)}, path)
+    assert expert_of(path) is None
 
 
 @pytest.mark.parametrize("renamed", [False, True])
