@@ -19,7 +19,7 @@ from rich.console import Console  # noqa: TID251
 @functools.cache
 def out() -> Console:
     """Return the console for results, on stdout."""
-    data = cast("IO[str]", _Data())
+    data = cast("IO[str]", _data)
     return Console(file=data, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -36,8 +36,14 @@ def empty_line() -> None:
         err().print()
 
 
+def start_paragraph() -> None:
+    """Print an empty line on stdout, unless it is at its beginning or whoever reads it has one above already."""
+    if _data.seen().tail not in ("", "\n\n"):
+        out().print()
+
+
 class _Seen:
-    """What was printed last where stderr is read, and so on stdout, too, when both are a terminal.
+    """What was printed last where a stream is read.
 
     Attributes:
         tail: its last two characters.
@@ -56,14 +62,28 @@ _seen = _Seen()
 class _Data:
     """The present stdout."""
 
+    def __init__(self) -> None:
+        self._stream: object = None
+        self._own = _Seen()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stdout, name)
 
     def write(self, text: str) -> int:
         """Write ``text``."""
-        if sys.stdout.isatty():
-            _seen.add(text)
+        self.seen().add(text)
         return sys.stdout.write(text)
+
+    def seen(self) -> _Seen:
+        """Return what was printed last where stdout is read."""
+        if sys.stdout.isatty():
+            return _seen
+        if self._stream is not sys.stdout:
+            self._stream, self._own = sys.stdout, _Seen()
+        return self._own
+
+
+_data = _Data()
 
 
 class _Talk:

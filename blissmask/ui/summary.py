@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from rich import box  # noqa: TID251
-from rich.table import Table as RichTable  # noqa: TID251
-from rich.text import Text  # noqa: TID251
 
 from blissmask.errors import Problem
 from blissmask.ui.console import ALARM, DONE, duration_text, folded, out, printable, unbroken
 from blissmask.ui.problems import ProblemPrinter
+from blissmask.ui.table import show_table
 
 if TYPE_CHECKING:
-    from blissmask.tasks.run.plan import Plan, PlannedItem, Summary, Table
+    from blissmask.tasks.run.plan import Plan, PlannedItem, Summary
 
 _SHOWN_ITEMS = 20
-_FIGURE = re.compile(r"-?$|[-+]?\d")
-"""How a figure begins; nothing and a dash stand for one that is not known."""
 _STYLES = {"write": DONE, "skip": "dim", "fail": ALARM}
 
 
@@ -34,7 +28,7 @@ def show_plan(plan: Plan, *, verbose: bool) -> None:
         if len(shown) < len(items):
             out().print(f" and {len(items) - len(shown)} more to {action} (--verbose lists all)")
     for table in plan.tables:
-        _print_table(table)
+        show_table(table)
     counts = {action: sum(item.action.value == action for item in plan.items) for action in ("write", "skip", "fail")}
     work = ", ".join(f"{action} {count}" for action, count in counts.items() if count or action != "fail")
     would = f"Would {work}. " if plan.items else ""
@@ -50,7 +44,7 @@ def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer:
         printer: prints warnings and failures on stderr.
     """
     for table in summary.tables:
-        _print_table(table)
+        show_table(table)
     destination = f" -> {printable(summary.destination)}" if summary.destination else ""
     counts = f"Written {summary.written}, skipped {summary.skipped}, failed {len(summary.failures)}"
     if summary.written or summary.skipped or summary.failures or destination:
@@ -83,17 +77,3 @@ def _reason(item: PlannedItem) -> str:
     """Return why an item gets its action; one that fails says which file is at fault, unless all of its line is."""
     all_at_fault = set(item.at_fault) == {str(path) for path in item.inputs}
     return item.reason if all_at_fault else Problem(item.reason, item.at_fault).line
-
-
-def _print_table(table: Table) -> None:
-    if table.title:
-        out().print(printable(table.title), style="bold")
-    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    grid.show_footer = bool(table.footer)
-    for number, column in enumerate(table.columns):
-        footer = table.footer[number] if table.footer else ""
-        figures = number > 0 and all(_FIGURE.match(row[number]) for row in table.rows)
-        grid.add_column(column, footer=footer, justify="right" if figures else "left", overflow="fold")
-    for row in table.rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
-    out().print(grid, soft_wrap=False)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from blissmask.errors import Problem
 from blissmask.tasks.run.plan import Action, Failure, Plan, PlannedItem, Summary, Table
+from blissmask.ui.console import out
 from blissmask.ui.problems import ProblemPrinter
 from blissmask.ui.summary import show_plan, show_summary
+from blissmask.ui.table import show_table
 
 PHOTO, MASK = Path("photos/a.png"), Path("masks/a.png")
 
@@ -58,3 +61,58 @@ def test_figures_stand_to_the_right_where_some_are_not_known(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.rstrip()[-1] for line in lines if line.startswith((" a", " b"))] == ["%", "-"]
     assert len({len(line.rstrip()) for line in lines if line.startswith((" a", " b"))}) == 1
+
+
+def printed(capsys, monkeypatch, *tables, width=80):
+    """Return the lines of tables on a terminal of so many columns."""
+    monkeypatch.setattr(out(), "width", width)
+    for table in tables:
+        show_table(table)
+    return capsys.readouterr().out.splitlines()
+
+
+RANKING = Table(
+    "Ranking",
+    ("", "LoRA", "Likeness", "Spread", "Faces", "Other people", "Place kept", "Held-out face"),
+    (
+        ("1", "kyla-low-step00001000-average", "0.71", "0.05", "11 of 12", "0.12", "0.83", "0.0912"),
+        ("", "base model", "0.12", "0.03", "12 of 12", "0.11", "-", "0.1201"),
+    ),
+)
+
+
+def test_a_ranking_fits_80_columns_with_names_and_figures_whole(capsys, monkeypatch):
+    lines = printed(capsys, monkeypatch, RANKING)
+    assert max(map(len, lines)) <= 80
+    (first,) = (line for line in lines if line.startswith(" 1"))
+    assert all(cell in first for cell in RANKING.rows[0])
+
+
+def test_a_name_without_room_is_broken_at_its_joints_and_sentences_keep_a_few_words_a_line(capsys, monkeypatch):
+    name, remark = "photos/mountains/IMG_20240712_183344_HDR.jpg", "far above the others; bad mask or caption"
+    figures = ("0.0912", "0.1033", "11.7%", "18.3%")
+    table = Table("", ("Item", "Loss", "Without", "Learned", "Face learned", "Remark"), ((name, *figures, remark),))
+    lines = printed(capsys, monkeypatch, table)
+    assert max(map(len, lines)) <= 80
+    row = lines[2]
+    assert row.split()[0] in ("photos/", "photos/mountains/")
+    assert all(figure in row for figure in figures)
+    assert "far above the" in row
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_table_is_wider_than_the_terminal_and_no_text_is_lost(capsys, monkeypatch, width):
+    caption = "ohwx in a red coat on a bridge at night, " * 5
+    table = Table(
+        "", ("Photo", "Caption"), (("photos/kyla.jpg", caption), ("夜の橋の写真.jpg" * 4, "-")), ("2 photos", "")
+    )
+    lines = printed(capsys, monkeypatch, table, width=width)
+    assert max(map(cell_len, lines)) <= width
+    words = " ".join(lines).replace("photos/kyla.jpg", "").split()
+    assert [word for word in words if word in caption.split()] == caption.split()
+    assert "".join(words).count("夜") == 4
+
+
+def test_an_empty_line_stands_between_tables_and_neither_before_the_first_nor_twice(capsys, monkeypatch):
+    lines = printed(capsys, monkeypatch, Table("", ("a",), (("1",),)), Table("b", ("c",), (("2",),), ("3",)))
+    assert lines == [" a", " ─", " 1", "", "b", " c", " ─", " 2", "", " 3", ""]
