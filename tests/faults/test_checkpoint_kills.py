@@ -32,7 +32,7 @@ def save(folder: Path, step: int) -> None:
 def check(folder: Path, expected: set[int]) -> None:
     found = find_states(folder, "kyla")
     assert found.newest is not None
-    assert found.damaged == ()
+    assert found.damaged == {}
     state = load_state(found.newest)
     assert state.step in expected
     assert state.numbers["note"] == state.step

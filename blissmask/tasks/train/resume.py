@@ -13,7 +13,7 @@ from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.settings import BASE, FIXED, base_identities
 from blissmask.training.experts import Learner
 from blissmask.training.record.saving import Outputs, compare_settings
-from blissmask.training.record.training_state import FoundStates, SavedState, find_states, load_state
+from blissmask.training.record.training_state import FoundStates, SavedState, find_states, load_state, state_folders
 
 _ANEW = "choose another `--output-name`, or begin again with `--no-resume`"
 
@@ -43,17 +43,17 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
         resume: whether to continue where there is a state.
 
     Raises:
-        UsageError: the state was made with settings that cannot change.
+        UsageError: the state was made with settings that cannot change, or no state is whole any more.
         CacheError: the state cannot be read.
+        MachineError: the states cannot be looked at.
     """
-    found = find_states(names.folder, names.run_name)
-    warnings = _damaged_states(found)
-    if found.newest is None:
-        return Start(None, _write(names, f"{total_steps} steps"), warnings)
     if not resume:
-        what = "training starts anew; its first training state replaces those of the earlier run"
-        warnings.append(Problem(what, places_of([path for _, path in found.whole])))
-        return Start(None, _write(names, f"{total_steps} steps"), warnings)
+        return Start(None, _write(names, f"{total_steps} steps"), _replaced_states(names))
+    found = find_states(names.folder, names.run_name)
+    if found.newest is None:
+        _refuse_lost_states(found, names)
+        return Start(None, _write(names, f"{total_steps} steps"), _replaced_files(names))
+    warnings = _damaged_states(found)
     state = load_state(found.newest)
     changed = compare_settings(state.settings, settings, fixed=FIXED)
     if state.step >= total_steps and all(path.is_file() for path in _files(names)):
@@ -88,10 +88,39 @@ def refuse_other_base(state: SavedState, learners: Sequence[Learner]) -> None:
         )
 
 
+def _replaced_states(names: Outputs) -> list[Problem]:
+    folders = state_folders(names.folder, names.run_name)
+    what = "training starts anew; its first training state replaces those of the earlier run"
+    return [Problem(what, places_of(folders))] if folders else []
+
+
+def _replaced_files(names: Outputs) -> list[Problem]:
+    there = [path for path in _files(names) if path.exists()]
+    what = "there is no training state to go on from, so training starts anew and in the end replaces an earlier LoRA"
+    return [Problem(what, places_of(there), "to keep it, choose another `--output-name`")] if there else []
+
+
+def _refuse_lost_states(found: FoundStates, names: Outputs) -> None:
+    """Raise UsageError where there are states and none is whole: beginning again would replace what they led to."""
+    if found.damaged:
+        raise UsageError(
+            f"none of the training states of `{names.run_name}` is whole, so the training cannot go on from them",
+            where=_faults(found),
+            fix=f"put the files back as they were saved, {_ANEW}",
+        )
+
+
 def _damaged_states(found: FoundStates) -> list[Problem]:
     if not found.damaged:
         return []
-    return [Problem("training states that were not saved whole are passed over", places_of(found.damaged))]
+    newest, _ = found.whole[-1]
+    what = f"training states that are not whole are passed over; the newest whole one is of step {newest}"
+    return [Problem(what, _faults(found))]
+
+
+def _faults(found: FoundStates) -> tuple[str, ...]:
+    """Return the folders of damaged states, each with what is wrong with it."""
+    return tuple(f"{path}: {fault}" for path, fault in found.damaged.items())
 
 
 def _already_trained(names: Outputs, state: SavedState, changed: Sequence[str]) -> Problem:

@@ -14,6 +14,7 @@ state, so that after a kill it is clear which states count.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import secrets
@@ -39,6 +40,9 @@ _NAME = re.compile(r".*-step(\d{8,})-state", re.DOTALL)
 _PART = ".blissmask-state-part"
 _REPLACING = ".blissmask-replaces"
 """End of the name of the hidden file that names the first state of a run that started anew."""
+_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
+"""Errors of the system that say that something else stands where a file was; a pipe is EINVAL (``storage.ordinary``).
+After any other the state may be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,20 @@ class SavedState:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Read the tensors: name of the file, without its suffix -> its tensors.
 
-        Raises CacheError when a file cannot be read.
+        Raises:
+            CacheError: a file cannot be read, or the state is not the one that was found, hours ago where a model was
+                loaded or a cache was made in between.
+            MachineError: its folder cannot be looked at.
         """
+        try:
+            fault = _fault(self.path, by_size=True)
+        except OSError as error:
+            raise _unlooked(error, self.path) from error
+        if fault:
+            what = f"the training state changed since the run was planned: {fault}"
+            raise CacheError(
+                what, where=[self.path], fix="run the same command again: it looks for the newest whole state"
+            )
         return {file.stem: read_tensors(file) for file in sorted(self.path.glob("*.safetensors"))}
 
 
@@ -91,12 +107,12 @@ class FoundStates:
     Attributes:
         newest: the whole state of the most steps; None where there is none.
         whole: (steps, folder) of every whole state, by steps.
-        damaged: folders of states that are not as they were written.
+        damaged: folders of states that are not as they were written -> what is wrong with each.
     """
 
     newest: Path | None
     whole: tuple[tuple[int, Path], ...]
-    damaged: tuple[Path, ...]
+    damaged: Mapping[Path, str]
 
 
 def state_path(folder: Path, name: str, step: int) -> Path:
@@ -104,7 +120,18 @@ def state_path(folder: Path, name: str, step: int) -> Path:
     return folder / f"{name}-step{step:08d}-state"
 
 
-def find_states(folder: Path, name: str, *, by_size: bool = False) -> FoundStates:
+def state_folders(folder: Path, name: str) -> list[Path]:
+    """Return the folders with the name of a state of output ``name``, whole or not, by steps.
+
+    Raises MachineError when the output folder cannot be listed.
+    """
+    try:
+        return list(_steps(folder, name))
+    except OSError as error:
+        raise _unlooked(error, folder) from error
+
+
+def find_states(folder: Path, name: str) -> FoundStates:
     """Find the training states of output ``name``.
 
     A state is whole when all of its files, and no others, have the size and hash with which they were written.
@@ -112,16 +139,22 @@ def find_states(folder: Path, name: str, *, by_size: bool = False) -> FoundState
     Args:
         folder: output folder.
         name: of the output.
-        by_size: compare sizes alone and compute no hash: quick, and enough for choosing which old states to remove.
+
+    Raises:
+        MachineError: a drive fails, or the rights forbid to look. That is not taken for damage, which would let the
+            training begin anew.
     """
-    steps = _steps(folder, name)
-    first = _replacing(folder, name)
-    if first in steps and _is_whole(first, by_size=by_size):
-        # A run that started anew was killed before it had removed the states that it replaces.
-        steps = {first: steps[first]}
-    whole = tuple(sorted((step, path) for path, step in steps.items() if _is_whole(path, by_size=by_size)))
-    whole_paths = {path for _, path in whole}
-    damaged = tuple(path for path in steps if path not in whole_paths)
+    try:
+        steps = _steps(folder, name)
+        first = _replacing(folder, name)
+        if first in steps and not _fault(first):
+            # A run that started anew was killed before it had removed the states that it replaces.
+            steps = {first: steps[first]}
+        faults = {path: _fault(path) for path in steps}
+    except OSError as error:
+        raise _unlooked(error, folder) from error
+    whole = tuple(sorted((steps[path], path) for path, fault in faults.items() if not fault))
+    damaged = {path: fault for path, fault in faults.items() if fault}
     return FoundStates(newest=whole[-1][1] if whole else None, whole=whole, damaged=damaged)
 
 
@@ -158,8 +191,7 @@ def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int 
         if replaces:
             remove_states(folder, name, but=target)
         if keep_last is not None:
-            for _, old in find_states(folder, name, by_size=True).whole[:-keep_last]:
-                _remove(old)
+            _remove_old(folder, name, keep_last)
     except OSError as error:
         _remove_if_possible(part)
         raise MachineError(
@@ -257,14 +289,14 @@ def restore_parameters(named: Sequence[tuple[str, Tensor]], tensors: Mapping[str
 
 
 def _steps(folder: Path, name: str) -> dict[Path, int]:
-    """Return the folders with the name of a state of output ``name``, whole or not, and their steps."""
+    """Return the folders with the name of a state of output ``name``, whole or not, and their steps, by steps."""
     pattern = re.compile(re.escape(name) + r"-step(\d{8})-state")
-    steps = {}
-    for path in sorted(folder.glob(f"{_escaped(name)}-step*-state")) if folder.is_dir() else []:
-        match = pattern.fullmatch(path.name)
-        if match:
-            steps[path] = int(match[1])
-    return steps
+    try:
+        # `Path.glob` finds nothing where a folder may not be listed.
+        names = sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {folder / match[0]: int(match[1]) for match in map(pattern.fullmatch, names) if match}
 
 
 def _parts(folder: Path, name: str) -> list[Path]:
@@ -287,7 +319,7 @@ def _replacing(folder: Path, name: str) -> Path | None:
 def _finish_replacing(folder: Path, name: str) -> None:
     """Remove the states that a killed run had begun to replace, if its own first state is whole."""
     first = _replacing(folder, name)
-    if first is not None and _is_whole(first, by_size=False):
+    if first is not None and not _fault(first):
         remove_states(folder, name, but=first)
     _marker(folder, name).unlink(missing_ok=True)
 
@@ -299,17 +331,60 @@ def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, object]
     }
 
 
-def _is_whole(path: Path, *, by_size: bool) -> bool:
+def _fault(state: Path, *, by_size: bool = False) -> str:
+    """Return what is wrong with a state; an empty text where it is as it was written.
+
+    Args:
+        state: its folder.
+        by_size: compare sizes alone and compute no hash: quick, and enough for choosing which old states to remove.
+
+    Raises:
+        OSError: a file cannot be read, though it may be there; names it.
+    """
+    file = state
     try:
-        manifest = json.loads(read_text(path / _MANIFEST))
-        names = [file.name for file in path.iterdir() if file.name != _MANIFEST]
-        if by_size:
-            return {name: entry["size"] for name, entry in manifest.items()} == {
-                name: (path / name).stat().st_size for name in names
-            }
-        return bool(manifest == _describe(path, names))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
+        present = {path.name for path in state.iterdir()} - {_MANIFEST}
+        file = state / _MANIFEST
+        manifest = json.loads(read_text(file))
+        for name in sorted({*manifest, *present}):
+            if name not in present:
+                return f"`{name}` is missing"
+            if name not in manifest:
+                return f"`{name}` does not belong to it"
+            file = state / name
+            size, written = file.stat().st_size, manifest[name]["size"]
+            if size != written:
+                return f"`{name}` has {size} bytes, and was written with {written}"
+            if not by_size and manifest[name]["sha256"] != file_sha256(file):
+                return f"`{name}` has other bytes than were written"
+    except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise OSError(error.errno, error.strerror, str(file)) from error
+        return f"`{file.name}` cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"`{_MANIFEST}` is no list of its files"
+    return ""
+
+
+def _unlooked(error: OSError, folder: Path) -> MachineError:
+    """Return the error for training states that cannot be looked at."""
+    return MachineError(
+        f"the training states cannot be read: {error.strerror or error}",
+        where=[error.filename or folder],
+        fix="see to the drive, or to the rights of the file; to go on without a state, move its folder away",
+    )
+
+
+def _remove_old(folder: Path, name: str, keep_last: int) -> None:
+    """Remove whole states but the newest ``keep_last``."""
+    whole = []
+    for path in _steps(folder, name):
+        # One that cannot be looked at stays; that must not cost the state that was just saved.
+        with contextlib.suppress(OSError):
+            if not _fault(path, by_size=True):
+                whole.append(path)
+    for old in whole[:-keep_last]:
+        _remove(old)
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,9 @@
 """Training states: whole or invisible, and an optimiser that comes back as it was."""
 
+import errno
 import json
+import os
+import re
 import shutil
 
 import pytest
@@ -33,8 +36,19 @@ def test_a_state_comes_back_as_it_was_saved(tmp_path):
     assert torch.equal(found.tensors()["lora"]["a"], torch.full((2, 3), 7.0))
 
 
-@pytest.mark.parametrize("damage", ["truncate", "delete", "alter", "no manifest", "add"])
-def test_a_state_that_is_not_whole_is_passed_over(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("truncate", r"`lora.safetensors` has \d+ bytes, and was written with \d+"),
+        ("delete", "`lora.safetensors` is missing"),
+        ("alter", "`lora.safetensors` has other bytes than were written"),
+        ("no manifest", "`manifest.json` cannot be read: No such file or directory"),
+        ("pipe", "`manifest.json` cannot be read: it is a pipe, not an ordinary file"),
+        ("add", "`stray.safetensors` does not belong to it"),
+        ("no folder", "`kyla-step00000002-state` cannot be read: Not a directory"),
+    ],
+)
+def test_a_state_that_is_not_whole_is_passed_over_for_a_reason(tmp_path, damage, said):
     save(tmp_path, 1)
     newest = save(tmp_path, 2)
     tensors = newest / "lora.safetensors"
@@ -49,11 +63,46 @@ def test_a_state_that_is_not_whole_is_passed_over(tmp_path, damage):
             tensors.write_bytes(data)
         case "no manifest":
             (newest / "manifest.json").unlink()
+        case "pipe":
+            (newest / "manifest.json").unlink()
+            os.mkfifo(newest / "manifest.json")
         case "add":
             (newest / "stray.safetensors").write_bytes(b"")
+        case "no folder":
+            shutil.rmtree(newest)
+            newest.write_bytes(b"")
     found = find_states(tmp_path, "kyla")
     assert [step for step, _ in found.whole] == [1]
-    assert found.damaged == (newest,)
+    assert list(found.damaged) == [newest]
+    assert re.fullmatch(said, found.damaged[newest])
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize(
+    ("call", "file"), [("read_text", "manifest.json"), ("file_sha256", "lora.safetensors"), ("Path.iterdir", "")]
+)
+def test_a_drive_that_fails_is_an_error_and_no_damage(tmp_path, monkeypatch, number, call, file):
+    path = save(tmp_path, 1)
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{training_state.__name__}.{call}", fail)
+        with pytest.raises(MachineError, match=f"cannot be read: {os.strerror(number)}") as caught:
+            find_states(tmp_path, "kyla")
+        # The states that are there are looked at to make room, too: that must not cost the one that is saved.
+        if call == "read_text":
+            save(tmp_path, 2, keep_last=1)
+    assert caught.value.problems[0].where == (str(path / file if file else tmp_path),)
+
+
+def test_a_state_that_vanishes_after_the_plan_is_named(tmp_path):
+    found = load_state(save(tmp_path, 1))
+    shutil.rmtree(found.path)
+    with pytest.raises(CacheError, match=r"changed since the run was planned: .*No such file") as caught:
+        found.tensors()
+    assert caught.value.problems[0].where == (str(found.path),)
 
 
 def test_states_of_another_output_are_not_ours(tmp_path):
