@@ -229,7 +229,11 @@ def _held_out_loss(ranker: _Ranker) -> dict[str, float]:
 
 
 def _conclude(plan: RankPlan, order: Sequence[Result], base: Result, summary: Summary) -> None:
-    """Write the results and the sheet, and put the table into the summary."""
+    """Write the results and the sheet, and put the table into the summary; where nothing could be ranked, neither."""
+    if not order:
+        # The ranking before this one is worth more than the base model alone.
+        summary.headline, summary.destination = "Ranked no LoRA file", ""
+        return
     document = {"ranking": [result.to_json() for result in order], "base": base.to_json()}
     atomic.write_text(plan.folder / LORAS, json.dumps(document, indent=1) + "\n")
     prompts = [preview.prompt for preview in plan.previews.previews]

@@ -109,6 +109,18 @@ def test_named_files_are_ranked_and_one_of_another_rank_fails_alone(trained):
     assert summary.exit_code == 3
 
 
+def test_where_no_file_can_be_ranked_the_ranking_before_stays(trained, tmp_path):
+    _, folder, _ = trained
+    ranking = folder / "out" / "ranking" / "kyla"
+    ranked(trained, rank_file=[folder / "out" / "kyla.safetensors"])
+    before = {path.name: path.read_bytes() for path in ranking.glob("ranking.*")}
+    assert before.keys() == {"ranking.json", "ranking.png"}
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    summary, _ = ranked(trained, rank_file=[tmp_path / "cut.safetensors"])
+    assert (summary.exit_code, summary.written, summary.destination, summary.tables) == (3, 0, "", [])
+    assert {path.name: path.read_bytes() for path in ranking.glob("ranking.*")} == before
+
+
 def test_a_stop_keeps_what_is_finished(trained):
     cache, folder, options = trained
     recorder = Recorder()
