@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from blissmask.config.load import load_config
 from blissmask.config.model import Config, section_type
-from blissmask.dataset.captions import caption_path, read_caption
+from blissmask.dataset.captions.caption_file import caption_path, read_caption
 from blissmask.dataset.item import MediaKind
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, UsageError

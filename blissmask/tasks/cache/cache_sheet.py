@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.config.model import Config
-from blissmask.dataset.captions import caption_of, fill_in, words_for, zoom_caption
+from blissmask.dataset.captions.caption_file import caption_of
+from blissmask.dataset.captions.caption_words import fill_in, words_for, zoom_caption
 from blissmask.dataset.frame_source import read_rgb
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES

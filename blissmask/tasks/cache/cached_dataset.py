@@ -11,7 +11,7 @@ from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.load import STARTER
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
-from blissmask.dataset.captions import blanks, class_words, how_to_fill, words_for, zoom_template
+from blissmask.dataset.captions.caption_words import blanks, class_words, how_to_fill, words_for, zoom_template
 from blissmask.dataset.collect import cache_folder, media_kind
 from blissmask.dataset.discover import holds_mask_labels
 from blissmask.dataset.item import MediaKind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blissmask.config.dataset_section import CaptionStyle, DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import blanks, fill_in, how_to_fill, words_for
+from blissmask.dataset.captions.caption_words import blanks, fill_in, how_to_fill, words_for
 from blissmask.dataset.collect import caption_files
 from blissmask.errors import Problem, UsageError
 from blissmask.networks.caption_model import EXAMPLE, check_caption_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 
-from blissmask.dataset.captions import without_trigger
+from blissmask.dataset.captions.caption_words import without_trigger
 from blissmask.media.image import read_image
 from blissmask.networks.caption_model import CaptionModel
 from blissmask.storage.atomic import write_bytes

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blissmask.config.mask_sections import ApplySection, InstanceSection, MasksSection
 from blissmask.config.model import Config
 from blissmask.config.model_section import CacheSection
-from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path, read_caption
+from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, caption_path, read_caption
 from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import BlissmaskError, InputError, Problem, UsageError
 from blissmask.events import Noted, Warned

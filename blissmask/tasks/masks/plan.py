@@ -8,7 +8,8 @@ from pathlib import Path
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import HOW_TO_CAPTION, blanks, how_to_fill, words_for
+from blissmask.dataset.captions.caption_file import HOW_TO_CAPTION
+from blissmask.dataset.captions.caption_words import blanks, how_to_fill, words_for
 from blissmask.dataset.collect import without_caption_file
 from blissmask.dataset.item import MediaFile
 from blissmask.errors import Problem

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import as_unicode
 from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions import caption_of
+from blissmask.dataset.captions.caption_file import caption_of
 from blissmask.dataset.collect import collect
 from blissmask.dataset.item import DatasetItem, MediaKind
 from blissmask.dataset.item_keys import zoom_stem

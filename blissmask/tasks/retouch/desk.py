@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.dataset.captions import DEFAULT_EXTENSION, caption_path, read_caption
+from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, caption_path, read_caption
 from blissmask.errors import ChangedError, InputError
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.weights import to_weights

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import caption_path, extension_advice, other_captions
+from blissmask.dataset.captions.caption_file import caption_path, extension_advice, other_captions
 from blissmask.dataset.discover import find_media, holds_mask_labels, list_files, match_masks, unread_warning
 from blissmask.dataset.item import MediaFile
 from blissmask.dataset.item_keys import refuse_collisions, split_name, stem_key

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.dataset.captions import caption_path
+from blissmask.dataset.captions.caption_file import caption_path
 from blissmask.errors import MediaError
 from blissmask.masks.resize import resize_labels, resize_weights
 from blissmask.media.image import MaskPicture, read_mask_picture, read_stored

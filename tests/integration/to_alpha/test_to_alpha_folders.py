@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blissmask.config.model import Config
-from blissmask.dataset.captions import caption_path
+from blissmask.dataset.captions.caption_file import caption_path
 from blissmask.errors import UsageError
 from blissmask.media.image import read_image
 from blissmask.tasks.mask_files.output_notes import FRESH

@@ -8,7 +8,7 @@ import pytest
 from blissmask.cli.prepare import for_subject, refuse_missing_references
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
-from blissmask.dataset.captions import class_words, fill_in, words_for
+from blissmask.dataset.captions.caption_words import class_words, fill_in, words_for
 from blissmask.errors import UsageError
 
 KYLA = {"name": "kyla", "trigger": "ohwx", "class_word": "woman", "references": ["kyla.jpg"]}

@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 
 from blissmask.config.model import Config
-from blissmask.dataset.captions import (
+from blissmask.dataset.captions.caption_file import (
     caption_of,
     extension_of,
     has_several_lines,
-    holds_trigger,
     looks_like_json,
     other_captions,
-    without_trigger,
 )
+from blissmask.dataset.captions.caption_words import holds_trigger, without_trigger
 from blissmask.dataset.item import CaptionFolder, DatasetItem, MediaFile, MediaKind
 from blissmask.errors import InputError
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions import caption_path, order_count, orders_of, tag_orders
+from blissmask.dataset.captions.caption_file import caption_path
+from blissmask.dataset.captions.caption_orders import order_count, orders_of, tag_orders
 from blissmask.dataset.controls import match_numbered
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.item_keys import split_name

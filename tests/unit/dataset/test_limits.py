@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from blissmask.config.load import load_config
-from blissmask.dataset.captions import read_caption
+from blissmask.dataset.captions.caption_file import read_caption
 from blissmask.dataset.item import MediaKind
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, UsageError

@@ -8,16 +8,8 @@ from pathlib import Path
 
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import (
-    HOW_TO_CAPTION,
-    blanks,
-    caption_of,
-    extension_advice,
-    fill_in,
-    how_to_fill,
-    other_captions,
-    words_for,
-)
+from blissmask.dataset.captions.caption_file import HOW_TO_CAPTION, caption_of, extension_advice, other_captions
+from blissmask.dataset.captions.caption_words import blanks, fill_in, how_to_fill, words_for
 from blissmask.dataset.collect import collect_captions
 from blissmask.dataset.item import DatasetItem
 from blissmask.errors import InputError, Problem

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions import order_count
+from blissmask.dataset.captions.caption_orders import order_count
 from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning

@@ -22,12 +22,8 @@ from blissmask.cachefile.layout import (
     read_mean_weight,
 )
 from blissmask.cachefile.redo import Redo, decide, decide_text
-from blissmask.dataset.captions import (
-    orders_of,
-    tag_orders,
-    without_trigger,
-    zoom_caption,
-)
+from blissmask.dataset.captions.caption_orders import orders_of, tag_orders
+from blissmask.dataset.captions.caption_words import without_trigger, zoom_caption
 from blissmask.dataset.clip_ranges import FrameRange, clip_ranges, frames_at_rate
 from blissmask.dataset.collect import Collected, collect
 from blissmask.dataset.frame_source import frame_files, measure

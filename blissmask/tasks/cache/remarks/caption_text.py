@@ -10,14 +10,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from blissmask.dataset.captions import (
-    has_several_lines,
-    holds_trigger,
-    listed_names,
-    looks_like_json,
-    unknown_names,
-    words_for,
-)
+from blissmask.dataset.captions.caption_file import has_several_lines, looks_like_json
+from blissmask.dataset.captions.caption_words import holds_trigger, listed_names, unknown_names, words_for
 from blissmask.families.encoders.captions import CaptionReader
 from blissmask.tasks.cache.cached_dataset import Model
 from blissmask.tasks.cache.planned_entries import TextEntry

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from blissmask.cachefile.layout import WRITTEN
 from blissmask.cachefile.read import load_entry
-from blissmask.dataset.captions import class_words
+from blissmask.dataset.captions.caption_words import class_words
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
 from blissmask.tasks.run.plan import RunContext, places_of

@@ -12,7 +12,8 @@ from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.dataset.buckets import Buckets, make_buckets
-from blissmask.dataset.captions import caption_of, fill_in, words_for
+from blissmask.dataset.captions.caption_file import caption_of
+from blissmask.dataset.captions.caption_words import fill_in, words_for
 from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind

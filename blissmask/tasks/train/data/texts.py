@@ -27,7 +27,8 @@ from blissmask.cachefile.layout import (
 from blissmask.cachefile.read import load_text, read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import class_words, orders_of, other_orders, without_trigger
+from blissmask.dataset.captions.caption_orders import orders_of, other_orders
+from blissmask.dataset.captions.caption_words import class_words, without_trigger
 from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import CacheError, ChangedError, Hint, Problem, UsageError
 from blissmask.tasks.run.plan import places_of

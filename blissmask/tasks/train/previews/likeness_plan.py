@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blissmask.config.mask_sections import SubjectSection
 from blissmask.config.model import Config
-from blissmask.dataset.captions import holds_trigger
+from blissmask.dataset.captions.caption_words import holds_trigger
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES
 from blissmask.errors import BlissmaskError, Problem, UsageError

@@ -12,7 +12,14 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
-from blissmask.dataset.captions import blanks, fill_in, how_to_fill, listed_names, unknown_names, words_for
+from blissmask.dataset.captions.caption_words import (
+    blanks,
+    fill_in,
+    how_to_fill,
+    listed_names,
+    unknown_names,
+    words_for,
+)
 from blissmask.errors import BlissmaskError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, is_tiny, model_files

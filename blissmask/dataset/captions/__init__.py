@@ -1,0 +1,1 @@
+"""Captions: the files that hold them, the words that are filled in, the orders of their tags."""
