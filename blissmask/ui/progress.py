@@ -20,7 +20,6 @@ from blissmask.events import (
     Advanced,
     Announced,
     Event,
-    Measured,
     Noted,
     NullReporter,
     PhaseFinished,
@@ -104,22 +103,22 @@ class PlainReporter(QuietReporter):
                 self._started = self._last_line = time.monotonic()
             case Advanced(count=count, note=note):
                 self._done += count
-                self._note = note or self._note
+                if count and note:
+                    self._note = note
                 # The last item has its line when the phase ends.
                 if self._done != self._total and time.monotonic() - self._last_line >= PLAIN_INTERVAL_SECONDS:
-                    self._line()
-            case Measured(values=values) if "loss" in values:
-                self._note = f"loss {values['loss']:.4f}"
+                    self._line(note or self._note)
             case PhaseFinished() if self._done > self._before:
-                self._line()
+                # Not the note of what went on between two items, such as a preview, which is over.
+                self._line(self._note)
 
-    def _line(self) -> None:
+    def _line(self, note: str) -> None:
         self._last_line = time.monotonic()
         if not self._show_progress:
             return
         elapsed = max(self._last_line - self._started, 1e-9)
         total = f"/{self._total}" if self._total else ""
-        note = f"  {printable(self._note)}" if self._note else ""
+        note = f"  {printable(note)}" if note else ""
         speed = (self._done - self._before) / elapsed
         rate = f"  {_rate_text(speed)}" if speed else ""
         show_note(f"{self._phase} {self._done}{total}  {clock_text(elapsed)}{rate}{note}")
@@ -199,6 +198,9 @@ class BarReporter(QuietReporter):
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._task is not None:
+            # Work that stopped has nothing in hand any more.
+            self._progress.update(self._task, item="")
         self._progress.stop()
 
     def emit(self, event: Event) -> None:
@@ -216,8 +218,6 @@ class BarReporter(QuietReporter):
                     )
             case Advanced(count=count, item=item, note=note) if self._task is not None:
                 self._progress.update(self._task, advance=count, item=printable(note or item))
-            case Measured(values=values) if self._task is not None and "loss" in values:
-                self._progress.update(self._task, item=f"loss {values['loss']:.4f}")
             case PhaseFinished() if self._task is not None:
                 self._progress.update(self._task, item="")
                 self._progress.stop_task(self._task)

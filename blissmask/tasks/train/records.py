@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from blissmask.errors import Problem
@@ -12,7 +14,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.run_page import draw_record
-from blissmask.training.record.metrics import StepLog, Values
+from blissmask.training.record.metrics import StepLog, Values, read_log
 from blissmask.training.record.trackers import WandbRun, tracking, wanted_trackers
 
 Receive = Callable[[int, Values], None]
@@ -32,6 +34,31 @@ class Records:
     more: Receive
 
 
+_SPAN = 100
+"""Steps of a mean that the screen shows. The loss of one step depends on its noise level most of all; a mean of 100
+wavers a tenth as much."""
+
+
+class LossTrend:
+    """How the loss goes, in a few words for the screen.
+
+    Args:
+        earlier: losses of the steps of an earlier run.
+    """
+
+    def __init__(self, earlier: Iterable[float] = ()) -> None:
+        self._losses = deque(earlier, maxlen=2 * _SPAN)
+
+    def after(self, loss: float) -> str:
+        """Return the mean of the latest 100 steps and of the 100 before, or the loss of this one among the first."""
+        self._losses.append(loss)
+        if len(self._losses) < 2 * _SPAN:
+            return f"loss {loss:.4f}"
+        losses = list(self._losses)
+        before, now = statistics.fmean(losses[:_SPAN]), statistics.fmean(losses[_SPAN:])
+        return f"loss {now:.4f}, was {before:.4f}"
+
+
 @contextlib.contextmanager
 def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: dict[str, float]) -> Iterator[Records]:
     """Yield the functions that record values.
@@ -44,6 +71,7 @@ def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: 
         context: its reporter shows the values.
         last: gets the latest value of each name.
     """
+    trend = LossTrend()
 
     def show_more(step: int, values: Values) -> None:
         context.reporter.emit(Measured(step, values, plan.steps.total))
@@ -51,7 +79,7 @@ def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: 
 
     def show(step: int, values: Values) -> None:
         show_more(step, values)
-        note = f"loss {values['loss']:.4f}" if "loss" in values else "nothing to learn"
+        note = trend.after(values["loss"]) if "loss" in values else "nothing to learn"
         context.reporter.emit(Advanced(1, note=note))
 
     if not plan.processes.first:
@@ -59,6 +87,7 @@ def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: 
         return
     section, names = plan.config.logging, plan.names
     log = StepLog(names.log, keep_until=plan.start)
+    trend = LossTrend(line["loss"] for line in read_log(names.log) if "loss" in line)
     folder = (section.logging_dir or names.folder / "logs") / names.run_name
     wandb_run = WandbRun(
         project=section.log_tracker_name,

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from blissmask.config.run_section import RunSection
 from blissmask.errors import Problem
-from blissmask.events import Advanced, Announced, Measured, Noted, PhaseFinished, PhaseStarted, Warned
+from blissmask.events import Advanced, Announced, Noted, PhaseFinished, PhaseStarted, Warned
 from blissmask.ui import progress
 from blissmask.ui.problems import ProblemPrinter
 from blissmask.ui.progress import make_reporter
@@ -45,8 +45,7 @@ EVERY_KIND = (
     Announced(("the banner",)),
     Warned(Problem("be careful")),
     PhaseStarted("Training", 1),
-    Measured(1, {"loss": 2.0}, 1),
-    Advanced(1),
+    Advanced(1, note="loss 2.0000"),
     PhaseFinished("Training"),
 )
 
@@ -97,7 +96,31 @@ def test_the_bar_of_a_resumed_run_counts_its_own_steps(monkeypatch):
 
 
 def test_the_line_of_a_training_ends_with_the_loss(clock, capsys):
-    assert said(capsys, clock)[-1] == "Training 1/1  0:03  3.0 s each  loss 2.0000"
+    assert said(capsys, clock)[-1] == "Training 1/1  0:02  2.0 s each  loss 2.0000"
+
+
+def test_what_went_on_between_two_steps_is_told_while_it_does_and_not_at_the_end(clock, capsys):
+    with make_reporter(RunSection(), "train", ProblemPrinter()) as reporter:
+        reporter.emit(PhaseStarted("Training", 2, "steps"))
+        for note in ("preview 1 of 1, 0%", "preview 1 of 1, 50%"):
+            clock.seconds += 20.0
+            reporter.emit(Advanced(0, note=note))
+        reporter.emit(Advanced(2, note="loss 2.0000"))
+        reporter.emit(Advanced(0, note="preview 1 of 1, 25%"))
+        reporter.emit(PhaseFinished("Training"))
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "Training 0/2  0:40  preview 1 of 1, 50%"
+    assert last.endswith("loss 2.0000")
+
+
+@pytest.mark.parametrize("ends", [(), (PhaseFinished("Training"),)], ids=["stopped", "finished"])
+def test_a_bar_of_which_the_work_has_ended_says_nothing_of_what_was_in_hand(monkeypatch, ends):
+    terminal = Console(file=StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(progress, "err", lambda: terminal)
+    with progress.BarReporter(ProblemPrinter()) as bar:
+        for event in (PhaseStarted("Training", 2), Advanced(1), Advanced(0, note="preview 2 of 2, 25%"), *ends):
+            bar.emit(event)
+    assert bar._progress.tasks[0].fields["item"] == ""
 
 
 def test_everything_is_told_by_default(clock, capsys):
