@@ -76,7 +76,7 @@ def refuse_missing_references(config: Config) -> None:
     """
     problems = [
         Problem(
-            f"subject `{subject.name}`: `references`: no such file or folder",
+            f"subject `{subject.name}`: `references`: there is no such photo or folder",
             (str(path),),
             f"correct `references` of `{subject.name}` in [[subjects]]",
         )

@@ -87,6 +87,13 @@ Suffix = Annotated[Text, AfterValidator(_plain_suffix)]
 """The end of file names; ``txt`` means ``.txt``."""
 
 
+def _not_empty(value: object) -> object:
+    # `Path("")` is the working folder, which nobody means who writes nothing.
+    if value == "":
+        raise ValueError("must be a path")
+    return value
+
+
 def _at_home(path: Path) -> Path:
     text = str(path)
     if "\0" in text:
@@ -102,7 +109,7 @@ def _at_home(path: Path) -> Path:
         raise ValueError(f"must be a path; {error}") from error
 
 
-FilePath = Annotated[Path, AfterValidator(_at_home)]
+FilePath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_at_home)]
 """A path as written, ``~`` for the home folder; relative paths start at the working folder, as in musubi-tuner."""
 
 

@@ -268,12 +268,15 @@ def _describe(detail: Any, typed: _AllTyped) -> str:
     expected = _expected(field, detail)
     near = _nearest_choice(field, detail)
     given = typed.get((section, name))
+    subject = f"{place}: `{name}`" if given is None else given.flag
+    if detail["input"] == "":
+        return f"{subject} must be {expected}, and is empty"
     if given is None:
-        return f"{place}: `{name}` must be {expected}, got {_shown(detail['input'])}{near}"
+        return f"{subject} must be {expected}, got {_shown(detail['input'])}{near}"
     raw = " ".join(given.raw) if isinstance(given.raw, list) else given.raw
     # As it was typed, which is without quotes.
     shown = _shown(raw).strip('"')
-    return f"{given.flag} must be {expected}, got {shown}{near}"
+    return f"{subject} must be {expected}, got {shown}{near}"
 
 
 def _shown(value: Any) -> str:

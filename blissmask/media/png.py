@@ -125,6 +125,16 @@ def read_note(path: Path) -> Note | None:
         raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
 
 
+def is_made_by(path: Path, command: str) -> bool:
+    """Return whether a file is a PNG whose note names ``command``; nothing and what is no file are not.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    note = read_note(path) if path.is_file() else None
+    return note is not None and note.content.get("command") == command
+
+
 def walk_chunks(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the chunks of an open PNG up to its end, or up to where it is cut off; nothing when it is no PNG.
 

@@ -15,6 +15,8 @@ import os
 import stat
 from pathlib import Path
 
+from blissmask.errors import InputError
+
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -116,6 +118,17 @@ def what_is(path: Path) -> str:
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a file" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")
+
+
+def in_the_way(path: Path, what: str, *, fix: str = "remove or rename it") -> InputError:
+    """Return the error for something that is not ours at the path of an output.
+
+    Args:
+        path: of the output.
+        what: what the output is, e.g. ``the ranking``.
+        fix: what else helps.
+    """
+    return InputError(f"{what_is(path)} that is not ours stands where {what} would go", where=[path], fix=fix)
 
 
 def refuse_special_in(folder: Path) -> None:

@@ -58,7 +58,8 @@ def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer:
         # Clips of one video fail because of one file, which is named once.
         failed = tuple(dict.fromkeys(failure.problem.line for failure in summary.failures))
         noun = "1 item" if len(summary.failures) == 1 else f"{len(summary.failures)} items"
-        fix = "everything else is finished and kept; mend these, then run the same command again"
+        finished = "everything else is finished and kept; " if summary.written or summary.skipped else ""
+        fix = f"{finished}mend {'it' if len(failed) == 1 else 'these'}, then run the same command again"
         printer.failed(Problem(f"{noun} failed", failed, fix))
 
 

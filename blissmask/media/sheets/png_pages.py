@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from blissmask.errors import InputError
 from blissmask.media.overlay import Colour, colour_weights, draw_labels, fit_size, shrink
-from blissmask.media.png import read_note, write_png_rgb
+from blissmask.media.png import is_made_by, write_png_rgb
 from blissmask.media.sheets.card import Card, PackedCard, PackedPicture, SheetText, in_order, pack_card, pack_drawing
 from blissmask.media.sheets.lettering import draw_text, letters_without_font, text_length
 
@@ -89,8 +89,7 @@ def letters_missing(cards: Iterable[PackedCard]) -> list[str]:
 
 def is_sheet(path: Path) -> bool:
     """Return whether a file is a page of a contact sheet of ours."""
-    note = read_note(path) if path.is_file() else None
-    return note is not None and note.content.get("command") == SHEET
+    return is_made_by(path, SHEET)
 
 
 def draw_page(cards: Sequence[PackedCard], text: SheetText, *, page: int = 1, pages: int = 1) -> NDArray[np.uint8]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES
-from blissmask.errors import MediaError, Problem, UsageError
+from blissmask.errors import InputError, MediaError, Problem, UsageError
 from blissmask.media.image import read_image, read_size
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.face_reader import MIN_FACE_PIXELS, FaceReader, Thresholds
 from blissmask.people.people_backend import Verdict
 from blissmask.storage.content import content_hash
-from blissmask.storage.ordinary import refuse_special
+from blissmask.storage.ordinary import why_no_file
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
 
@@ -52,45 +52,51 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
         option: the flag they were given with, for messages.
 
     Raises:
-        UsageError: a path does not exist, or a folder holds no pictures; names all of them.
-        MediaError: photos cannot be read; names all of them.
+        UsageError: a path does not lead to photos that can be read; names all of them.
     """
     photos: list[Path] = []
-    problems = []
+    problems: list[Problem] = []
     for path in paths:
-        if path.is_file():
-            photos.append(path)
-            continue
-        found = list_files(path, IMAGE_SUFFIXES) if path.is_dir() else []
-        if not found:
-            problems.append(Problem(f"`{option}`: {_why_none(path)}", (str(path),)))
-        photos += found
+        try:
+            found = _photos_at(path)
+        except InputError as error:
+            problems += error.problems
+        else:
+            photos += found
+            # Of the headers alone: the backends take minutes to load before the photos are decoded.
+            problems += [problem for photo in found for problem in _unreadable(photo)]
     if problems:
-        raise UsageError.several(problems)
-    problems = [problem for path in photos for problem in _unreadable(path)]
-    if problems:
-        raise MediaError.several(problems)
+        fix = f"name photos, or a folder of them; paths start at {Path.cwd()}"
+        raise UsageError.several(
+            [Problem(f"`{option}`: {problem.what}", problem.where, problem.fix or fix) for problem in problems]
+        )
     return photos
 
 
-def _unreadable(path: Path) -> Sequence[Problem]:
-    """Return what is wrong with the header of a photo: the backends take minutes to load before it is decoded."""
+def _photos_at(path: Path) -> list[Path]:
+    """Return a photo, or the photos in a folder.
+
+    Raises:
+        InputError: there is nothing at the path, or something else, or no picture in the folder.
+    """
+    if path.is_dir():
+        found = list_files(path, IMAGE_SUFFIXES)
+        if not found:
+            raise InputError("the folder holds no pictures", where=[path])
+        return found
+    why = why_no_file(path, "photo or folder")
+    if why:
+        raise InputError(why, where=[path])
+    return [path]
+
+
+def _unreadable(photo: Path) -> Sequence[Problem]:
+    """Return what is wrong with the header of a photo."""
     try:
-        read_size(path)
+        read_size(photo)
     except MediaError as error:
         return error.problems
     return ()
-
-
-def _why_none(path: Path) -> str:
-    """Return why a path gives no photo."""
-    if path.is_dir():
-        return "the folder holds no pictures"
-    try:
-        refuse_special(path)
-    except OSError as error:
-        return "no such file or folder" if isinstance(error, FileNotFoundError) else str(error.strerror)
-    return "no such file or folder"
 
 
 def settings_of(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
+from blissmask.storage.content import without_links
 from blissmask.storage.seen import states_of
 from blissmask.tasks.rank_loras.sheet import check_sheet
 from blissmask.tasks.ranking.candidates import (
@@ -56,7 +59,7 @@ def plan(config: Config) -> RankPlan:
 
     Raises:
         UsageError: there are no prompts or no LoRA files, nothing to rank by, or several processes.
-        InputError: a picture that is not ours stands where the ranking would go.
+        InputError: something that is not ours stands where the ranking would go.
         BlissmaskError: what planning the training raises.
     """
     if not (config.previews.sample_prompts or config.previews.prompts):
@@ -69,7 +72,7 @@ def plan(config: Config) -> RankPlan:
         nothing = Problem("there is nothing to rank by: no photo of the subject, and nothing is held out", fix=fix)
         raise UsageError.several([nothing, *planned.unmeasured])
     assert planned.previews is not None
-    candidates = _candidates(config, planned.names)
+    candidates = candidates_of(config, planned.names)
     folder = planned.names.ranking
     check_sheet(folder / SHEET)
     return RankPlan(
@@ -103,7 +106,7 @@ def _item(candidate: Candidate, folder: Path) -> PlannedItem:
     )
 
 
-def _candidates(config: Config, names: Outputs) -> list[Candidate]:
+def candidates_of(config: Config, names: Outputs) -> list[Candidate]:
     """Return the LoRA to rank.
 
     Raises:
@@ -116,7 +119,7 @@ def _candidates(config: Config, names: Outputs) -> list[Candidate]:
             where=list(named),
             fix="leave `--rank-file` out: the pairs of the training are ranked",
         )
-    found = [Candidate(path.stem, (path,)) for path in named] or saved_loras(names)
+    found = [Candidate(path.stem, (path,)) for path in _each_once(named)] or saved_loras(names)
     refuse_none(found, config, names)
     for candidate in found:
         if taken := _TAKEN.get(candidate.name):
@@ -125,10 +128,25 @@ def _candidates(config: Config, names: Outputs) -> list[Candidate]:
                 where=list(candidate.files),
                 fix="copy it under another name, and name the copy with `--rank-file`",
             )
-    if len({candidate.name for candidate in found}) < len(found):
-        raise UsageError(
-            "two files to rank have one name",
-            where=[path for candidate in found for path in candidate.files],
-            fix="rename one of them",
-        )
+    _refuse_one_name(found)
     return found
+
+
+def _each_once(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths without those that lead to a file that is named before, as it is written or by a link."""
+    once: dict[Path, Path] = {}
+    for path in paths:
+        once.setdefault(without_links(path), path)
+    return list(once.values())
+
+
+def _refuse_one_name(found: Sequence[Candidate]) -> None:
+    """Raise UsageError where several LoRA have one name, which is that of their pictures and of their results."""
+    counts = Counter(candidate.name for candidate in found)
+    clashing = [path for candidate in found if counts[candidate.name] > 1 for path in candidate.files]
+    if clashing:
+        raise UsageError(
+            "files to rank have one name",
+            where=clashing,
+            fix="copy all but one under another name, and name the copies with `--rank-file`",
+        )

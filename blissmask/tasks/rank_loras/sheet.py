@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blissmask.errors import InputError
 from blissmask.media.image import read_image
 from blissmask.media.overlay import fit_size, shrink
-from blissmask.media.png import read_note, write_png_rgb
+from blissmask.media.png import is_made_by, write_png_rgb
 from blissmask.media.video import read_frames, read_info
+from blissmask.storage.ordinary import in_the_way
 from blissmask.tasks.rank_loras.result import Result, line_of
 
 _COMMAND = "ranking"
@@ -25,13 +25,9 @@ _LEAST_WIDTH = 760
 
 
 def check_sheet(path: Path) -> None:
-    """Raise InputError where a picture that is not ours stands in the place of the sheet."""
-    if path.exists() and not _is_ours(path):
-        raise InputError(
-            "a picture that is not ours stands where the ranking would go",
-            where=[path],
-            fix="move it away, or name another `--output-dir`",
-        )
+    """Raise InputError where something that is not ours stands in the place of the sheet."""
+    if path.exists() and not is_made_by(path, _COMMAND):
+        raise in_the_way(path, "the ranking", fix="remove or rename it, or name another `--output-dir`")
 
 
 def write_sheet(path: Path, rows: Sequence[Result], prompts: Sequence[str]) -> None:
@@ -98,8 +94,3 @@ def _draw_text(
     while font.getlength(shown) > room:
         shown = f"{shown[:-2]}…" if shown.endswith("…") else f"{shown[:-1]}…"
     draw.text(corner, shown, colour, font)
-
-
-def _is_ours(path: Path) -> bool:
-    note = read_note(path)
-    return note is not None and note.content.get("command") == _COMMAND

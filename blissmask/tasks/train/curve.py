@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blissmask.errors import BlissmaskError, InputError, Problem, left_undone
+from blissmask.errors import BlissmaskError, Problem, left_undone
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.media.chart import Line, Panel, Points, draw_chart
 from blissmask.media.chart_svg import svg_chart
 from blissmask.media.overlay import TIER_COLOURS, Colour
-from blissmask.media.png import read_note, write_png_rgb
+from blissmask.media.png import is_made_by, write_png_rgb
+from blissmask.storage.ordinary import in_the_way
 
 _COMMAND = "train"
 _AXIS = "step"
@@ -50,8 +51,8 @@ def save_curve(lines: Sequence[Mapping[str, float]], path: Path, *, title: str) 
     if not _has_loss(lines):
         return None
     try:
-        if path.exists() and not _is_curve(path):
-            raise InputError("a picture that is not ours stands where the loss curve would go", where=[path])
+        if path.exists() and not is_made_by(path, _COMMAND):
+            raise in_the_way(path, "the loss curve")
         write_png_rgb(path, draw_curve(lines, title=title), note={"command": _COMMAND})
     except (BlissmaskError, OSError, ValueError) as error:
         return left_undone("the loss curve was not drawn", error)
@@ -188,8 +189,3 @@ def _points(lines: Sequence[Mapping[str, float]], name: str) -> Points:
     found = np.array([(line["step"], line[name]) for line in lines if name in line], dtype=np.float64).reshape(-1, 2)
     steps, values = found[(np.abs(found) <= np.finfo(np.float32).max).all(axis=1)].T
     return steps, values
-
-
-def _is_curve(path: Path) -> bool:
-    note = read_note(path)
-    return note is not None and note.content.get("command") == _COMMAND

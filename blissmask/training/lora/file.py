@@ -139,7 +139,8 @@ def write_lora(
 def read_lora(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a LoRA file; peft's name of the adapter, as in ``lora_A.default.weight``, is left out.
 
-    Raises ModelError when the file is missing, damaged or not safetensors, holds several adapters, or more than a LoRA.
+    Raises ModelError when the file is missing, damaged or not safetensors, or holds nothing, several adapters, or more
+    than a LoRA.
     """
     tensors: dict[str, Tensor] = {}
     for key, tensor in _read(path).items():
@@ -148,6 +149,8 @@ def read_lora(path: Path) -> dict[str, Tensor]:
             fix = "use the adapters apart, each in a file of its own"
             raise ModelError("this file holds several LoRA for the same layers", where=[path, f"`{key}`"], fix=fix)
         tensors[name] = tensor
+    if not tensors:
+        raise ModelError("the LoRA file holds no tensors", where=[path], fix="get the file again, whole")
     _refuse_differences(tensors, path)
     return tensors
 

@@ -68,7 +68,7 @@ def test_references_that_are_not_there_are_named_with_their_subject(tmp_path, mo
     with pytest.raises(UsageError) as caught:
         refuse_missing_references(config())
     [problem] = caught.value.problems
-    assert problem.what == "subject `jane`: `references`: no such file or folder"
+    assert problem.what == "subject `jane`: `references`: there is no such photo or folder"
     assert (problem.where, problem.fix) == (("jane2.jpg",), "correct `references` of `jane` in [[subjects]]")
     (tmp_path / "jane2.jpg").touch()
     refuse_missing_references(config())

@@ -355,3 +355,16 @@ def test_a_value_that_is_too_long_is_cut(tmp_path):
 def test_a_number_of_more_than_64_bits_is_refused(tmp_path, value):
     [where] = problems_of(write(tmp_path, f"[train]\nseed = {value}")).where
     assert where.startswith("[train]: `seed` must be a whole number of at most 18 digits")
+
+
+def test_a_path_without_a_letter_is_refused_and_not_taken_for_the_working_folder(tmp_path):
+    path = write(tmp_path, '[instance]\ninput = ""\n[to_alpha]\nmask_directory = ""')
+    flags = {"previews": {"likeness_reference": ["a.jpg", ""]}, "instance": {"output": ""}, "masks": {"grow": ""}}
+    problem = problems_of(path, flags)
+    assert problem.where == (
+        "--grow must be a whole number, and is empty",
+        "[instance]: `input` must be a path, and is empty",
+        "--output must be a path, and is empty",
+        "[to_alpha]: `mask_directory` must be a path, and is empty",
+        "--likeness_reference must be a path, and is empty",
+    )

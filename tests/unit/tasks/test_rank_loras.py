@@ -1,13 +1,19 @@
 """Which LoRA comes first, what the table shows, and what is left of a place."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from blissmask.config.model import Config
+from blissmask.errors import InputError, UsageError
 from blissmask.people.subject_likeness import LikenessSummary, SubjectsSummary
 from blissmask.tasks.rank_loras.place import place_kept
+from blissmask.tasks.rank_loras.plan import candidates_of
 from blissmask.tasks.rank_loras.result import Result, faceless_warnings, line_of, ranked, ranking_tables
+from blissmask.tasks.rank_loras.sheet import check_sheet
 from blissmask.tasks.ranking.candidates import saved_loras
 from blissmask.training.record.saving import Outputs
 from tests.builders.pictures import random_rgb
@@ -118,3 +124,37 @@ class TestPlace:
     def test_a_portrait_and_a_single_colour_show_no_place(self):
         assert self.kept(self.rgb_HW3, self.rgb_HW3, np.zeros((64, 64), bool)) is None
         assert self.kept(np.zeros_like(self.rgb_HW3), self.rgb_HW3) is None
+
+
+def ranking_of(folder, *files):
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    config = Config.model_validate({"ranking": {"rank_file": files}})
+    return candidates_of(config, Outputs(folder, "kyla", ("kyla",)))
+
+
+def test_a_file_that_is_named_twice_is_ranked_once(tmp_path):
+    first, second, link = (tmp_path / f"{name}.safetensors" for name in ("first", "second", "link"))
+    first.touch()
+    link.symlink_to(first)
+    found = ranking_of(tmp_path, first, second, first, link)
+    assert [candidate.files for candidate in found] == [(first,), (second,)]
+
+
+def test_of_two_files_with_one_name_those_alone_are_named(tmp_path):
+    alone, here, there = (tmp_path / place for place in ("a.safetensors", "1/b.safetensors", "2/b.safetensors"))
+    with pytest.raises(UsageError) as caught:
+        ranking_of(tmp_path, alone, here, there, there)
+    [problem] = caught.value.problems
+    assert problem.where == (str(here), str(there))
+
+
+def test_a_pipe_in_the_place_of_the_sheet_is_refused_with_a_way_out(tmp_path):
+    os.mkfifo(tmp_path / "ranking.png")
+    with pytest.raises(InputError) as caught:
+        check_sheet(tmp_path / "ranking.png")
+    [problem] = caught.value.problems
+    assert problem.what == "a pipe that is not ours stands where the ranking would go"
+    assert problem.fix == "remove or rename it, or name another `--output-dir`"
+    check_sheet(Path(tmp_path / "nothing.png"))

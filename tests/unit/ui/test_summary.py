@@ -116,3 +116,18 @@ def test_no_table_is_wider_than_the_terminal_and_no_text_is_lost(capsys, monkeyp
 def test_an_empty_line_stands_between_tables_and_neither_before_the_first_nor_twice(capsys, monkeypatch):
     lines = printed(capsys, monkeypatch, Table("", ("a",), (("1",),)), Table("b", ("c",), (("2",),), ("3",)))
     assert lines == [" a", " ─", " 1", "", "b", " c", " ─", " 2", "", " 3", ""]
+
+
+@pytest.mark.parametrize(
+    ("written", "skipped", "hint"),
+    [
+        (0, 0, "hint: mend it, then run the same command again"),
+        (1, 0, "hint: everything else is finished and kept; mend it, then run the same command again"),
+        (0, 1, "hint: everything else is finished and kept; mend it, then run the same command again"),
+    ],
+)
+def test_it_is_said_that_something_is_kept_where_there_is_something(capsys, written, skipped, hint):
+    failed = [Failure("a", Problem("the file is empty", ("a.png",)))]
+    summary = Summary("masks", written=written, skipped=skipped, failures=failed)
+    show_summary(summary, already_shown=[], printer=ProblemPrinter())
+    assert hint in capsys.readouterr().err.splitlines()

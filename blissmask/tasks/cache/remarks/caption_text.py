@@ -24,7 +24,7 @@ _SHOWN = 40
 """Characters of lost words that are shown, from either end."""
 
 CUT = Kind(
-    "caption", "longer than the text encoder reads: the end is lost", "shorten them, or put what matters in front"
+    "caption", "longer than the text encoder reads: the end is lost", "put what matters in front, or shorten the text"
 )
 JSON = Kind(
     "caption",
@@ -50,7 +50,7 @@ TOLD = Kind(
 UNKNOWN = Kind(
     "caption",
     "with a name in braces that stands for nothing: it is encoded as it is",
-    "correct it, or leave the braces out",
+    "correct the name, or leave the braces out",
 )
 _LOOKS = re.compile(
     r"\b(?:(?:blonde?|brown|brunette|black|dark|light|fair|red|ginger|auburn|gr[ea]y|white|blue|green|hazel"

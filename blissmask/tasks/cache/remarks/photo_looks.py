@@ -21,10 +21,10 @@ ANIMATION = Kind(
 CUT_OUT = Kind(
     "photo",
     "partly transparent, and the colour that is hidden there is trained",
-    "set `alpha_mask = true` to train what is opaque alone, or save them without transparency",
+    "set `alpha_mask = true` to train what is opaque alone, or save without transparency",
 )
 ON_ITS_SIDE = Kind(
-    "photo", "lying sideways, going by a face, and EXIF does not say so", "turn them in a photo program and save them"
+    "photo", "lying sideways, going by a face, and EXIF does not say so", "turn upright in a photo program, and save"
 )
 TWICE = Kind(
     "photo",

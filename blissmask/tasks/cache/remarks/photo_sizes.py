@@ -13,13 +13,13 @@ _MUCH = 2.0
 
 ENLARGED = Kind(
     "item",
-    "enlarged more than twice: the LoRA learns their blur",
-    "use larger originals, leave them out, or set a smaller `resolution`; `bucket_no_upscale = true` keeps their size",
+    "enlarged more than twice: the LoRA learns the blur",
+    "use larger originals, or set a smaller `resolution`; `bucket_no_upscale = true` keeps the size",
 )
 THUMBNAIL = Kind(
     "item",
     "far smaller than the training resolution, as thumbnails are",
-    "use the originals, or leave them out; their patches are small, so the LoRA may learn to draw small pictures",
+    "use the originals, or leave the rest out; patches of thumbnails are small, and the LoRA may learn to draw such",
 )
 
 

@@ -26,7 +26,7 @@ at 32, 0.30 at 24, and at 20 two photos of one person are as far apart as strang
 CUT_HEAD = Kind(
     "photo",
     "whose crop cuts the subject's head",
-    "set `enable_bucket = true`, so that a size of about its shape is chosen, or leave it out",
+    "set `enable_bucket = true`, so that a size of about its shape is chosen, or leave out what does not fit",
 )
 _FEW = f"whose face has fewer than {LEAST_CELLS} latent cells across, too few to learn its likeness"
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from blissmask.errors import ModelError, UsageError
@@ -151,3 +152,9 @@ def test_a_pipe_in_the_place_of_a_lora_file_is_called_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "lora.safetensors")
     with pytest.raises(ModelError, match="the LoRA file cannot be read: it is a pipe"):
         read_lora(tmp_path / "lora.safetensors")
+
+
+def test_a_file_without_tensors_is_called_that(tmp_path):
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(ModelError, match="the LoRA file holds no tensors"):
+        read_lora(tmp_path / "empty.safetensors")

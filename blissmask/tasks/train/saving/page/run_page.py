@@ -22,7 +22,7 @@ from blissmask.masks.tiers import TIERS
 from blissmask.media.sheets.html_page import page_file
 from blissmask.people.subject_likeness import title_of_each
 from blissmask.storage import atomic
-from blissmask.storage.ordinary import open_ordinary
+from blissmask.storage.ordinary import in_the_way, open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
 from blissmask.tasks.run.wording import bytes_text, counted
 from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
@@ -68,7 +68,7 @@ def _save_page(plan: TrainPlan, items: TrainingItems, log: Log) -> Problem | Non
         return None
     try:
         if path.exists() and not is_page(path):
-            raise InputError("a file that is not ours stands where the page of the training would go", where=[path])
+            raise in_the_way(path, "the page of the training")
         atomic.write_bytes(path, "\n".join(_page(plan, items, log)).encode("utf-8", "replace"))
     except (BlissmaskError, OSError, ValueError) as error:
         return left_undone("the page of the training was not written", error)
