@@ -14,7 +14,7 @@ from tests.builders.cache import PHOTO_WH, build, captions, plan
 from tests.builders.families import NAMES, TINY, family_of
 from tests.builders.pictures import half_mask, random_rgb, save, tier_mask, write_video
 
-PHOTOS = Path(__file__).parents[2] / "photos"
+PHOTOS = Path(__file__).parents[3] / "photos"
 
 
 @pytest.fixture
