@@ -10,7 +10,6 @@ import json
 import re
 from pathlib import Path
 
-from blissmask.config.load import DEFAULT_NAME
 from blissmask.documents import parse_toml
 from blissmask.errors import UsageError
 from blissmask.storage.ordinary import read_text
@@ -47,6 +46,9 @@ def show_starter(name: str, photos: Path | None) -> None:
         UsageError: there is no such starter.
         InputError: ``photos`` cannot be read.
     """
+    # Here, since the list of commands names the starters: reading the configuration takes as long as the rest of it.
+    from blissmask.config.load import DEFAULT_NAME
+
     text, count = starter(name, photos)
     out().print(text, end="")
     blanks = sum(BLANK in line for line in text.splitlines())

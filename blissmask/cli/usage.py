@@ -8,7 +8,6 @@ from typing import Any
 
 from blissmask.cli.starters import names
 from blissmask.cli.typed import our_flag
-from blissmask.config.load import DEFAULT_NAME
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.errors import Problem, UsageError
 
@@ -73,6 +72,9 @@ def _unknown_flag(flag: str, known: Iterable[str], context: Any, *, shown: str) 
     if owners := _owners(flag, context):
         return _misplaced(shown, owners, context)
     if flag in (_STARTER, _PHOTOS):
+        # Here, since every command line imports this module, and few have a mistake.
+        from blissmask.config.load import DEFAULT_NAME
+
         return Problem(f"`{shown}` goes without a command", fix=f"type `blissmask {_STARTER} NAME > {DEFAULT_NAME}`")
     if advice := advice_for(flag):
         return Problem(f"`{shown}` is an option of other trainers", fix=advice)
