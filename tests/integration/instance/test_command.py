@@ -32,15 +32,9 @@ from tests.builders.instance import (
     find,
     lines,
     scene,
-    use_colours,
 )
 from tests.builders.pictures import random_rgb, save, tree, write_video
 from tests.builders.recorder import Recorder
-
-
-@pytest.fixture
-def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
-    return use_colours(monkeypatch)
 
 
 @pytest.fixture

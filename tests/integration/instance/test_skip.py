@@ -24,14 +24,8 @@ from tests.builders.instance import (
     find,
     lines,
     scene,
-    use_colours,
 )
 from tests.builders.pictures import random_rgb, save, tree
-
-
-@pytest.fixture
-def people(monkeypatch: pytest.MonkeyPatch) -> ColourPeople:
-    return use_colours(monkeypatch)
 
 
 @pytest.fixture

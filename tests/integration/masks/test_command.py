@@ -18,14 +18,9 @@ from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import Action, Kept, RunContext
-from tests.builders.masks import ColourBackend, config, expected, lines, make, person, two_photos, use_colours
+from tests.builders.masks import ColourBackend, config, expected, lines, make, person, two_photos
 from tests.builders.pictures import save, tree, turned, wide_profile, write_video
 from tests.builders.recorder import Recorder
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
-    return use_colours(monkeypatch)
 
 
 @pytest.fixture

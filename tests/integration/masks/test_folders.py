@@ -11,13 +11,8 @@ from blissmask.errors import InputError, UsageError
 from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import RunContext
-from tests.builders.masks import ColourBackend, config, person, two_photos, use_colours
+from tests.builders.masks import ColourBackend, config, person, two_photos
 from tests.builders.pictures import save, tree
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
-    return use_colours(monkeypatch)
 
 
 @pytest.fixture

@@ -11,16 +11,11 @@ from blissmask.dataset.discover import match_masks
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.run.plan import Action
-from tests.builders.masks import ColourBackend, clip, config, lines, make, person, use_colours
+from tests.builders.masks import ColourBackend, clip, config, lines, make, person
 from tests.builders.pictures import save, tree
 
 FORMS = [("static", "frames"), ("frames", "static")]
 NAMES = {"static": "clip.png", "frames": "clip"}
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
-    return use_colours(monkeypatch)
 
 
 @pytest.fixture

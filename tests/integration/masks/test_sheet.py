@@ -9,13 +9,8 @@ import pytest
 
 from blissmask.errors import UsageError
 from blissmask.tasks.masks.plan import plan
-from tests.builders.masks import ColourBackend, clip, config, make, two_photos, use_colours
+from tests.builders.masks import ColourBackend, clip, config, make, two_photos
 from tests.builders.pictures import save
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
-    return use_colours(monkeypatch)
 
 
 @pytest.fixture

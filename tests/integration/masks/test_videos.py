@@ -14,13 +14,8 @@ from blissmask.media.image import read_grey
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, Kept
-from tests.builders.masks import ColourBackend, clip, expected, lines, make, person, two_photos, use_colours
+from tests.builders.masks import ColourBackend, clip, expected, lines, make, person, two_photos
 from tests.builders.pictures import save, tree
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
-    return use_colours(monkeypatch)
 
 
 @pytest.fixture

@@ -14,14 +14,9 @@ from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from blissmask.training.memory import quantised
 from tests.builders.families import NAMES, PLAIN, TWO_EXPERTS, has_fused_layers, tiny_denoiser
 from tests.builders.lora_file import save_lora
-from tests.builders.training import problems_of, run, seeded, tensors_of, train_config, write_masked_set
+from tests.builders.training import problems_of, run, seeded, tensors_of, train_config
 
 FUSED = next(name for name in NAMES if has_fused_layers(tiny_denoiser(name)))
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 def trained_lora(name, **shape):

@@ -10,12 +10,7 @@ from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import ADAPTER, LoraShape, inject_lora
 from tests.builders.families import PLAIN, tiny_denoiser
 from tests.builders.lora_file import save_lora
-from tests.builders.training import run, seeded, train_config, write_masked_set
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
+from tests.builders.training import run, seeded, train_config
 
 
 def inject(kind, *, seed=0, alpha=1.0, rank=2):

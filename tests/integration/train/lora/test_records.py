@@ -23,12 +23,7 @@ from blissmask.tasks.train.saving.page import run_page
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.saving import Outputs
 from tests.builders.recorder import Recorder
-from tests.builders.training import run, train_config, write_masked_set
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
+from tests.builders.training import run, train_config
 
 
 def curve_of(folder):

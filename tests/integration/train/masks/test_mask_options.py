@@ -21,13 +21,7 @@ from tests.builders.training import (
     train_config,
     weights_of,
     write_entry,
-    write_masked_set,
 )
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 def measured(recorder, name):

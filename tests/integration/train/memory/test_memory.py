@@ -25,7 +25,7 @@ from blissmask.training.data.cached_set import read_set
 from tests.builders.cached_families import write_cache
 from tests.builders.families import EDIT, PICTURES, PLAIN, TWO_EXPERTS, family_of
 from tests.builders.recorder import Recorder
-from tests.builders.training import train_config, write_entry, write_masked_set
+from tests.builders.training import train_config, write_entry
 
 # Fewer layers are adapted, which leaves less to trace and to compile: that is what takes the time.
 FEWER = {"exclude_patterns": [r".*\.(ffn|cross_attn)\..*", r".*\.self_attn\.[kvo]"]}
@@ -37,11 +37,6 @@ def compiler():
     torch.compiler.reset()
     yield
     torch.compiler.reset()
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 def train(cache, output, **options):

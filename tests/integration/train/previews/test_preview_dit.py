@@ -13,12 +13,7 @@ from blissmask.training.lora.file import load_lora
 from blissmask.training.lora.layers import LoraShape, follow_lora, inject_lora
 from tests.builders.families import PLAIN, TWO_EXPERTS, tiny_denoiser
 from tests.builders.lora_file import save_lora
-from tests.builders.training import TEXT_WIDTH, run, seeded, tensors_of, train_config, write_masked_set
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
+from tests.builders.training import TEXT_WIDTH, run, seeded, tensors_of, train_config
 
 
 @pytest.fixture

@@ -9,15 +9,10 @@ from blissmask.tasks.train.plan import plan as plan_training
 from tests.builders.families import NAMES, PLAIN, TWO_EXPERTS, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.tiny_pipelines import tiny_pipeline
-from tests.builders.training import problems_of, train_config, write_entry, write_masked_set
+from tests.builders.training import problems_of, train_config, write_entry
 
 DISTILLED = next(family for family in map(family_of, NAMES) if family.preview_pipeline().guidance_scale is not None)
 EDIT = next(family for family in map(family_of, NAMES) if family.task.text_sees_controls)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 def plan(cache, prompt="a cat", *, suffix="txt", **options):

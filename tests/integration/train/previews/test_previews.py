@@ -25,7 +25,7 @@ from tests.builders.cached_families import write_cache
 from tests.builders.families import EDIT, PICTURES, PLAIN, SHOWN_FRAME, TWO_EXPERTS, family_of
 from tests.builders.pictures import random_rgb, save
 from tests.builders.recorder import Recorder
-from tests.builders.training import run, tensors_of, train_config, write_masked_set
+from tests.builders.training import run, tensors_of, train_config
 
 
 class SwitchingSgd(torch.optim.SGD):
@@ -45,11 +45,6 @@ class SwitchingSgd(torch.optim.SGD):
 
     def train(self):
         self._switch(3, training=True)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 @pytest.fixture

@@ -9,14 +9,9 @@ from blissmask.tasks.train.checks import number_warnings, refuse_missing_models
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import expert_in_name, expert_of
 from tests.builders.families import PLAIN, TWO_EXPERTS
-from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set
+from tests.builders.training import problems_of, run, train_config, write_entry
 
 BOTH = {"arch": TWO_EXPERTS, "expert": "both", "high_noise_share": 0.25, "max_train_steps": 40}
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """What `train` says at the start: the banner, and what a user should know of masks and settings."""
 
-import pytest
-
 from blissmask.events import Announced
 from blissmask.tasks.train.plan import plan as plan_training
-from tests.builders.training import run, train_config, write_entry, write_masked_set
+from tests.builders.training import run, train_config, write_entry
 
 BANNER = """\
 ============================================================
@@ -24,11 +22,6 @@ the cache script with mask_directory in your dataset config.
  hair            80    0.314         0.472             21.9%
  background       0    0.000         0.050              2.3%
  4 cache entries, all with mask weights; mean loss weight 0.540"""
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 def test_banner_is_the_guides_word_for_word_with_the_tiers_as_trained(cache, tmp_path):

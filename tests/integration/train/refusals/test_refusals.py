@@ -9,11 +9,6 @@ from tests.builders.families import CACHE_SUFFIX, PICTURES, PLAIN, TWO_EXPERTS, 
 from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
-
-
 def test_mask_loss_without_any_mask_is_fatal_before_a_model_is_loaded(tmp_path):
     path = write_entry(tmp_path / "cache", "kyla")
     with pytest.raises(CacheError) as caught:

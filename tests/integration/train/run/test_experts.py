@@ -10,12 +10,7 @@ from blissmask.events import Measured, Noted
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import schedule_steps
 from tests.builders.families import TWO_EXPERTS, tiny_denoiser
-from tests.builders.training import run, tensors_of, train_config, write_masked_set
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
+from tests.builders.training import run, tensors_of, train_config
 
 
 def files_in(folder):

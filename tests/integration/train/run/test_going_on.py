@@ -15,11 +15,6 @@ from tests.builders.families import CACHE_SUFFIX
 from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
-
-
 def rates(folder):
     return [line["lr"] for line in read_log(folder / "kyla-log.jsonl")]
 

@@ -11,11 +11,6 @@ from tests.builders.families import TWO_EXPERTS
 from tests.builders.training import losses, run, tensors_of, train_config, write_entry, write_masked_set
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
-
-
 def watch_learners(monkeypatch, look):
     """Let ``look`` see each learner of the test's runs once it is loaded."""
     genuine = train_lora.load_learners

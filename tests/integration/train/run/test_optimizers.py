@@ -7,7 +7,7 @@ import torch
 
 from blissmask.errors import StoppedError
 from blissmask.training.optim.optimizer import OptimizerOptions, build_optimizer
-from tests.builders.training import run, tensors_of, train_config, write_masked_set
+from tests.builders.training import run, tensors_of, train_config
 
 OPTIMISERS = [
     ("adamw", [], "torch"),
@@ -22,11 +22,6 @@ OPTIMISERS = [
 
 
 pytestmark = pytest.mark.usefixtures("packages_aside")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

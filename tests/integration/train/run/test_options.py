@@ -29,12 +29,7 @@ from blissmask.tasks.train.rules import (
 )
 from blissmask.training.optim.optimizer import build_optimizer, build_scheduler
 from blissmask.training.timesteps import training_noise
-from tests.builders.training import run, tensors_of, train_config, write_masked_set
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
+from tests.builders.training import run, tensors_of, train_config
 
 
 def measured(recorder, name):

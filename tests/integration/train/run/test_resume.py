@@ -10,12 +10,7 @@ from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.training_state import find_states, load_state
-from tests.builders.training import problems_of, run, train_config, write_entry, write_masked_set, write_other_texts
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
+from tests.builders.training import problems_of, run, train_config, write_entry, write_other_texts
 
 
 def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_state(cache, tmp_path):

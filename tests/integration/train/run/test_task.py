@@ -22,13 +22,7 @@ from tests.builders.training import (
     train_config,
     weights_of,
     write_entry,
-    write_masked_set,
 )
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return write_masked_set(tmp_path / "cache")
 
 
 def test_lora_file_has_original_names_alpha_and_mask_settings(cache, tmp_path):
