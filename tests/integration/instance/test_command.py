@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blissmask.config.model import Config
-from blissmask.errors import MediaError, UsageError
+from blissmask.errors import UsageError
 from blissmask.licence import Licence
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
@@ -342,7 +342,7 @@ def test_that_several_people_need_a_reference_is_said_before_the_work(folder: Pa
 @pytest.mark.parametrize("option", ["reference", "negatives"])
 def test_a_photo_to_compare_with_that_cannot_be_read_is_named_before_the_work(folder: Path, option: str) -> None:
     (folder / "empty.png").touch()
-    with pytest.raises(MediaError, match="the file is empty") as caught:
+    with pytest.raises(UsageError, match=f"`--{option}`: the file is empty") as caught:
         plan(config(folder, **{option: [folder / "empty.png"]}))
     assert caught.value.problems[0].where == (str(folder / "empty.png"),)
 
