@@ -17,6 +17,7 @@ from blissmask.masks.resize import resize_weights, same_framing
 from blissmask.media.image import resize_rgb
 
 _WINDOW = re.compile(r"\+(\d{1,9})\+(\d{1,9})$")
+_WHOLE = re.compile(r"(\d{1,9})x(\d{1,9}) -> (\d{1,9})x(\d{1,9}), crop (\d{1,9})x(\d{1,9})\+(\d{1,9})\+(\d{1,9})")
 DType = TypeVar("DType", np.uint8, np.float32)
 
 _WASTE = 16
@@ -125,6 +126,20 @@ class Geometry:
     def _crop(self, array: NDArray[DType]) -> NDArray[DType]:
         (left, top), (width, height) = self.crop_xy, self.size_wh
         return array[top : top + height, left : left + width]
+
+
+def read_geometry(text: str) -> Geometry | None:
+    """Return the geometry that cache entries remember as ``text``; None where it is none, or not of a picture."""
+    match = _WHOLE.fullmatch(text)
+    if match is None:
+        return None
+    source_w, source_h, scaled_w, scaled_h, width, height, left, top = map(int, match.groups())
+    fits = left + width <= scaled_w and top + height <= scaled_h and min(source_w, source_h, width, height) > 0
+    if not fits:
+        return None
+    return Geometry(
+        source_wh=(source_w, source_h), scaled_wh=(scaled_w, scaled_h), crop_xy=(left, top), size_wh=(width, height)
+    )
 
 
 def cover(source_wh: tuple[int, int], size_wh: tuple[int, int]) -> Geometry:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blissmask.media.overlay import DIMMED, TIER_COLOURS, TINT
-from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText
+from blissmask.media.sheets.card import Badness, Card, Measure, PackedCard, SheetText
 from blissmask.media.sheets.html_page import pack_for_html, write_html
 from tests.builders.browser import chromium, page_in, wait_until
 
@@ -31,7 +31,7 @@ def card(
     weights[:5] = 1
     photo = np.full((height, 120, 3), GREY, np.uint8)
     measures = (Measure(f"face {face:.1%}", "face", face), Measure("found"))
-    return pack_for_html(Card(name, photo, labels, weights, measures, remarks, float(len(remarks)), caption))
+    return pack_for_html(Card(name, photo, labels, weights, measures, remarks, Badness(len(remarks)), caption))
 
 
 CARDS = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.buckets import area_sizes, make_buckets
 from blissmask.dataset.clip_ranges import clip_ranges, frames_at_rate
-from blissmask.dataset.geometry import cover
+from blissmask.dataset.geometry import cover, read_geometry
 from blissmask.dataset.pixel_mask import still_mask
 from blissmask.masks.latent import exact_shares
 from blissmask.masks.tiers import TierTable
@@ -39,6 +39,7 @@ def test_every_bucket_has_its_turned_twin(resolution):
 @given(source=SIZES, target=st.tuples(st.integers(16, 2000), st.integers(16, 2000)))
 def test_the_crop_lies_inside_the_scaled_picture(source, target):
     geometry = cover(source, target)
+    assert read_geometry(str(geometry)) == geometry, "cache entries remember it as text"
     for scaled, start, side in zip(geometry.scaled_wh, geometry.crop_xy, target, strict=True):
         assert 0 <= start <= start + side <= scaled
 

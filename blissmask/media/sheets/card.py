@@ -40,6 +40,24 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Badness:
+    """How early a card comes on a sheet, the worst first: by its worst remark, then by the number of the sheet.
+
+    Attributes:
+        remark: of its worst remark, higher is worse; 0 without a remark.
+        number: of the item, higher is worse; ``SheetText.worst`` says what it is.
+    """
+
+    remark: float = 0.0
+    number: float = 0.0
+
+    @property
+    def worst_first(self) -> tuple[float, float]:
+        """Return what sorts the worst to the front."""
+        return -self.remark, -self.number
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """One item of a contact sheet.
 
@@ -51,7 +69,7 @@ class Card:
         weights_hw: mask weights on the latent grid, 0..1.
         measures: facts, in the order of the line below the pictures.
         remarks: what is wrong with the item, worst first; empty when nothing is.
-        badness: sorts the sheet, higher first; 0 when nothing is wrong.
+        badness: sorts the sheet, higher first.
         caption: its caption; None where it has none.
     """
 
@@ -61,7 +79,7 @@ class Card:
     weights_hw: NDArray[np.float32]
     measures: tuple[Measure, ...] = ()
     remarks: tuple[str, ...] = ()
-    badness: float = 0.0
+    badness: Badness = Badness()
     caption: str | None = None
 
 
@@ -92,7 +110,7 @@ class PackedCard:
     pictures: tuple[PackedPicture, PackedPicture, PackedPicture]
     measures: tuple[Measure, ...]
     remarks: tuple[str, ...]
-    badness: float
+    badness: Badness
     caption: str | None
 
     @property
@@ -112,13 +130,21 @@ class SheetText:
 
     Attributes:
         title: e.g. "Weighted masks, 412 items".
-        columns: what the three pictures of a card are.
+        columns: what the pictures of a card are: photo, photo with its labels, and latent grid; photo and latent grid
+            where there are no labels to show.
         legend: name and colour of each label, from 1.
+        worst: what comes first among items without a remark, and among those with the same one: "most cut away".
     """
 
     title: str
-    columns: tuple[str, str, str]
+    columns: tuple[str, str, str] | tuple[str, str]
     legend: tuple[tuple[str, Colour], ...] = ()
+    worst: str = ""
+
+    @property
+    def pictures(self) -> tuple[int, ...]:
+        """Return which pictures of a card are shown."""
+        return (0, 1, 2) if len(self.columns) == 3 else (0, 2)
 
 
 def numbers_line(measures: Sequence[Measure]) -> str:
@@ -154,11 +180,11 @@ def pack_drawing(values: NDArray[np.uint8]) -> PackedPicture:
 
 def in_order(cards: Sequence[PackedCard]) -> list[PackedCard]:
     """Return the cards, worst first, then by name."""
-    return sorted(cards, key=_worst_first)
+    return sorted(cards, key=_place)
 
 
-def _worst_first(card: PackedCard) -> tuple[float, str]:
-    return -card.badness, card.name
+def _place(card: PackedCard) -> tuple[tuple[float, float], str]:
+    return card.badness.worst_first, card.name
 
 
 def _pack(values: NDArray[np.uint8], **options: int | bool) -> PackedPicture:

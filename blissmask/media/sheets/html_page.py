@@ -137,7 +137,7 @@ def head_lines(text: SheetText, *, policy: str, style: str) -> Iterator[str]:
     yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
     title = html.escape(text.title)
     yield f"<title>{title}</title><style>{style}</style>"
-    yield _BODY.format(title=title, grid=html.escape(text.columns[2]))
+    yield _BODY.format(title=title, grid=html.escape(text.columns[-1]))
 
 
 def content_policy(script: str, style: str, *, further: str = "") -> str:
@@ -156,6 +156,8 @@ def sheet_facts(items: Sequence[ItemFacts], text: SheetText) -> dict[str, object
     scale_13 = colour_weights(np.linspace(0, 1, 256, dtype=np.float32)[None, :], (256, 1))
     return {
         "columns": list(text.columns),
+        "pictures": list(text.pictures),
+        "worst": text.worst,
         "legend": [{"name": name, "colour": list(colour)} for name, colour in text.legend],
         "scale": scale_13[0].tolist(),
         "tint": TINT,

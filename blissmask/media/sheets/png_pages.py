@@ -106,7 +106,7 @@ def draw_page(cards: Sequence[PackedCard], text: SheetText, *, page: int = 1, pa
     for number, card in enumerate(cards):
         row, column = divmod(number, across)
         corner = (_MARGIN + column * (card_wh[0] + _PADDING), _HEADER + row * (card_wh[1] + _PADDING))
-        _draw_card(draw, canvas, card, corner, card_wh)
+        _draw_card(draw, canvas, card, text.pictures, corner, card_wh)
     return np.array(canvas)
 
 
@@ -169,7 +169,12 @@ def _weight_scale() -> NDArray[np.uint8]:
 
 
 def _draw_card(
-    draw: ImageDraw.ImageDraw, canvas: Image.Image, card: PackedCard, corner: tuple[int, int], card_wh: tuple[int, int]
+    draw: ImageDraw.ImageDraw,
+    canvas: Image.Image,
+    card: PackedCard,
+    shown: Sequence[int],
+    corner: tuple[int, int],
+    card_wh: tuple[int, int],
 ) -> None:
     left, top = corner
     box = (left, top, left + card_wh[0] - 1, top + card_wh[1] - 1)
@@ -177,9 +182,10 @@ def _draw_card(
         draw.rectangle(box, fill=_CARD, outline=_ALARM, width=2)
     else:
         draw.rectangle(box, fill=_CARD, outline=_EDGE, width=1)
-    row_width = sum(picture.size_wh[0] for picture in card.pictures) + _GAP * (len(card.pictures) - 1)
+    pictures = [card.pictures[number] for number in shown]
+    row_width = sum(picture.size_wh[0] for picture in pictures) + _GAP * (len(pictures) - 1)
     x = left + (card_wh[0] - row_width) // 2
-    for picture in card.pictures:
+    for picture in pictures:
         width, height = picture.size_wh
         canvas.paste(Image.fromarray(_decode(picture)), (x, top + _PADDING + (BOX - height) // 2))
         x += width + _GAP

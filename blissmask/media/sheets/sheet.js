@@ -138,8 +138,9 @@ const sheet = (() => {
     return item.measures.map((measure) => measure.text).join(" · ");
   }
 
-  function altOf(item, column) {
-    return `${item.name}, ${facts.columns[column]}${column ? `: ${numbersOf(item)}` : ""}`;
+  /** Describe a picture of an item, by its place on a card: the numbers belong to the mask. */
+  function altOf(item, place) {
+    return `${item.name}, ${facts.columns[place]}${place ? `: ${numbersOf(item)}` : ""}`;
   }
 
   function makeCard(item) {
@@ -148,15 +149,15 @@ const sheet = (() => {
     card.dataset.index = item.index;
     const pictures = made("div", "pictures");
     const shrunk = Math.min(1, BOX / Math.max(...item.size));
-    for (let column = 0; column < 3; column++) {
+    facts.pictures.forEach((number, place) => {
       const canvas = made("canvas", "");
       canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", altOf(item, column));
+      canvas.setAttribute("aria-label", altOf(item, place));
       canvas.style.width = `${Math.max(1, Math.round(item.size[0] * shrunk))}px`;
       canvas.style.aspectRatio = `${item.size[0]} / ${item.size[1]}`;
       forget(canvas);
       pictures.append(canvas);
-    }
+    });
     card.append(pictures, made("div", "name", item.name));
     if (item.remarks.length) card.append(made("div", "remarks", item.remarks.join("; ")));
     card.append(made("div", "numbers", numbersOf(item)));
@@ -168,18 +169,20 @@ const sheet = (() => {
     canvas.width = canvas.height = 0;
   }
 
+  function drawPhoto(canvas, photo) {
+    canvas.getContext("2d").drawImage(photo, 0, 0, canvas.width, canvas.height);
+  }
+
   async function drawCard(item) {
     const { photo, labels, grid } = await decoded(item, { isLarge: false });
     if (item.seen) {
-      const [first, second, third] = item.card.querySelectorAll("canvas");
       const shrunk = Math.min(1, BOX / Math.max(...item.size)) * scale();
-      for (const canvas of [first, second]) {
+      const draw = [drawPhoto, (canvas) => drawOverlay(canvas, photo, labels), (canvas) => drawGrid(canvas, grid)];
+      item.card.querySelectorAll("canvas").forEach((canvas, place) => {
         canvas.width = Math.max(1, Math.round(item.size[0] * shrunk));
         canvas.height = Math.max(1, Math.round(item.size[1] * shrunk));
-      }
-      first.getContext("2d").drawImage(photo, 0, 0, first.width, first.height);
-      drawOverlay(second, photo, labels);
-      drawGrid(third, grid);
+        draw[facts.pictures[place]](canvas, photo);
+      });
     }
     photo.close();
   }
@@ -239,10 +242,17 @@ const sheet = (() => {
       ...[...kinds].map(([kind, count]) => option(`=${kind}`, `${kind} (${count})`)),
     );
     const names = new Set(items.flatMap((item) => item.measures.map((measure) => measure.name)).filter(Boolean));
-    element("order").append(option("worst", "Worst first"), option("name", "By name"));
+    element("order").append(option("worst", worstFirst()), option("name", "By name"));
     for (const name of names) {
       element("order").append(option(`-${name}`, `${name}, most first`), option(`+${name}`, `${name}, least first`));
     }
+  }
+
+  /** Say what decides where remarks do not. */
+  function worstFirst() {
+    if (!facts.worst) return "Worst first";
+    const remarked = items.some((item) => item.remarks.length);
+    return `Worst first: ${remarked ? "by remark, then " : ""}${facts.worst}`;
   }
 
   function passes(item) {
@@ -305,8 +315,8 @@ const sheet = (() => {
     element("large-remarks").textContent = item.remarks.join("; ");
     element("large-caption").textContent = item.caption ?? "";
     element("large-measures").replaceChildren(...item.measures.map((measure) => made("div", "", measure.text)));
-    element("large-picture").setAttribute("aria-label", altOf(item, 1));
-    element("large-grid").setAttribute("aria-label", altOf(item, 2));
+    element("large-picture").setAttribute("aria-label", altOf(item, facts.pictures.length - 2));
+    element("large-grid").setAttribute("aria-label", altOf(item, facts.pictures.length - 1));
   }
 
   function drawLarge() {

@@ -22,7 +22,7 @@ from blissmask.masks.weights import to_weights
 from blissmask.media.image import read_grey, read_image, read_mask_picture
 from blissmask.media.overlay import BYSTANDER_COLOUR, TIER_COLOURS, fit_size, latent_grid, shrink, tier_labels
 from blissmask.media.png import read_note
-from blissmask.media.sheets.card import Card, Measure, SheetText
+from blissmask.media.sheets.card import Badness, Card, Measure, SheetText
 from blissmask.media.video import read_frames
 from blissmask.tasks.mask_files.contact_sheet import caption_beside, draw_sheet, tier_legend
 from blissmask.tasks.run.plan import PlannedItem, RunContext, places_of
@@ -118,9 +118,8 @@ def write_apply_sheet(
     """
     shown = shown_items(items)
     legend = (*tier_legend(tiers), ("somebody else, removed", BYSTANDER_COLOUR))
-    text = SheetText(
-        f"Subject alone, {counted(len(shown), 'item')}", ("photo", "kept and removed", "latent grid"), legend
-    )
+    title, columns = f"Subject alone, {counted(len(shown), 'item')}", ("photo", "kept and removed", "latent grid")
+    text = SheetText(title, columns, legend, worst="most removed")
     card_of = functools.partial(_card, photos=photos, tiers=tiers, area=training_area)
     draw_sheet(sheet, shown, card_of, text, context, name=_key_of)
 
@@ -139,7 +138,7 @@ def _card(item: PlannedItem, side: int, *, photos: Photos, tiers: TierTable, are
     labels_HW[(labels_HW > 0) & (tier_labels(kept_HW, shown_wh, tiers) == 0)] = _BYSTANDER
     before, after = float(before_HW.mean()) / 255, float(kept_HW.mean()) / 255
     removed = 1 - after / before if before else 0.0
-    remarks = _remarks(item, after, weighted.doubt)
+    remarks, badness = _remarks(item, after, weighted.doubt)
     return Card(
         name=item.inputs[0].name if photo is None else photo.name,
         photo_HW3=shrink(rgb_HW3, shown_wh),
@@ -150,7 +149,7 @@ def _card(item: PlannedItem, side: int, *, photos: Photos, tiers: TierTable, are
             Measure(f"mean weight {after:.3f} left", "mean weight left", after),
         ),
         remarks=remarks,
-        badness=len(remarks) + removed if remarks else 0.0,
+        badness=Badness(badness, number=removed),
         caption=None if photo is None else caption_beside(photo),
     )
 
@@ -163,13 +162,11 @@ def _picture(photo: Path, item: PlannedItem) -> NDArray[np.uint8]:
     return next(read_frames(photo, [number]))
 
 
-def _remarks(item: PlannedItem, after: float, doubt: str) -> tuple[str, ...]:
-    """Return what is wrong with a mask, worst first."""
-    remarks = []
-    if after == 0:
-        remarks.append("came out empty")
-    if len(item.inputs) == 1:
-        remarks.append("no subject mask")
-    if doubt:
-        remarks.append(doubt)
-    return tuple(remarks)
+def _remarks(item: PlannedItem, after: float, doubt: str) -> tuple[tuple[str, ...], float]:
+    """Return what is wrong with a mask, worst first, and how bad the worst of it is."""
+    found = {
+        "came out empty": 3.0 if after == 0 else 0.0,
+        "no subject mask": 2.0 if len(item.inputs) == 1 else 0.0,
+        doubt: 1.0 if doubt else 0.0,
+    }
+    return tuple(remark for remark, badness in found.items() if badness), max(found.values())

@@ -22,7 +22,7 @@ from blissmask.dataset.pixel_mask import PixelMask, full_mask, mean_mask
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import PLAIN, fit_size, shrink, tier_labels
-from blissmask.media.sheets.card import Card, Measure, SheetText
+from blissmask.media.sheets.card import Badness, Card, Measure, SheetText
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import has_moving_mask, read_frame_masks
@@ -72,9 +72,8 @@ def write_cache_sheet(
         InputError, MachineError, StoppedError: as ``contact_sheet.draw_sheet``.
     """
     legend = tier_legend(entries[0].dataset.tiers) if any(entry.has_mask for entry in entries) else ()
-    text = SheetText(
-        f"To be trained, {counted(len(entries), 'item')}", ("at training size", "tiers", "latent grid"), legend
-    )
+    shown = ("at training size", "tiers", "latent grid") if legend else ("at training size", "latent grid")
+    text = SheetText(f"To be trained, {counted(len(entries), 'item')}", shown, legend, worst="most cut away")
     card_of = functools.partial(_card, shorts=shorts_by_media(remarks))
     draw_sheet(sheet, entries, card_of, text, context, name=_key_of)
 
@@ -94,15 +93,16 @@ def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]]
     else:
         labels_HW = np.full(shown_wh[::-1], PLAIN, dtype=np.uint8)
     cut = _share_cut(entry)
-    remarks = (*_remarks(entry, mask, cut), *shorts.get(entry.item.media.path, ()))
+    found = _remarks(entry, mask, cut)
+    odd = shorts.get(entry.item.media.path, ())
     return Card(
         name=_name(entry),
         photo_HW3=shrink(rgb_HW3, shown_wh),
         labels_HW=labels_HW,
         weights_hw=weights_1fhw[0, 0],
         measures=_measures(entry, mask, cut),
-        remarks=remarks,
-        badness=len(remarks) + cut if remarks else 0.0,
+        remarks=(*found, *odd),
+        badness=Badness(max(found.values(), default=1.0 if odd else 0.0), number=cut),
         caption=_caption(entry),
     )
 
@@ -152,16 +152,16 @@ def _share_cut(entry: LatentEntry) -> float:
     return 1.0 - entry.geometry.kept_share
 
 
-def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[str, ...]:
-    """Return what is wrong with an entry, worst first."""
-    remarks = []
+def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> dict[str, float]:
+    """Return what is wrong with an entry, worst first, and how bad it is: above 1, as what the plan found odd."""
+    remarks = {}
     if mask.mean_weight == 0.0:
-        remarks.append("mask zero everywhere" if entry.frames is None else "mask zero in the middle")
+        remarks["mask zero everywhere" if entry.frames is None else "mask zero in the middle"] = 4.0
     if entry.mask_source is MaskSource.FULL:
-        remarks.append("no mask")
+        remarks["no mask"] = 3.0
     if cut >= _MUCH_CUT:
-        remarks.append(f"{cut:.0%} cut away")
-    return tuple(remarks)
+        remarks[f"{cut:.0%} cut away"] = 2.0
+    return remarks
 
 
 def _measures(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[Measure, ...]:

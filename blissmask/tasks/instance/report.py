@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.errors import Problem
-from blissmask.media.sheets.card import Measure
+from blissmask.media.sheets.card import Badness, Measure
 from blissmask.people.people_backend import Verdict
 from blissmask.tasks.instance.subject import distance_text
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
+
+FARTHEST = "least alike"
+"""What comes first on a sheet of subject masks where remarks are alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,12 @@ def remarks_of(score: Score) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def badness_of(score: Score) -> float:
-    """Sort key of the contact sheet: 0 when nothing is wrong, more the worse."""
+def badness_of(score: Score) -> Badness:
+    """Return how early the item comes on the contact sheet; its number is the distance, most where there is none."""
+    return Badness(_badness_of_remark(score), number=math.inf if score.distance is None else score.distance)
+
+
+def _badness_of_remark(score: Score) -> float:
     if score.covered == 0:
         if score.people == 0:
             return 5.0

@@ -18,7 +18,7 @@ from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD
 from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import SUBJECT_COLOUR, fit_size, subject_labels
 from blissmask.media.png import read_note, write_png_grey
-from blissmask.media.sheets.card import Measure, SheetText, deflate_values
+from blissmask.media.sheets.card import Badness, Measure, SheetText, deflate_values
 from blissmask.media.sheets.html_page import as_text
 from blissmask.people.face_identity import FaceIdentity
 from blissmask.tasks.instance.answers import NO_ANSWER, Answer, Box, box_of
@@ -26,7 +26,7 @@ from blissmask.tasks.instance.plan import InstancePlan
 from blissmask.tasks.instance.plan import outputs as outputs_of_search
 from blissmask.tasks.instance.plan import plan as plan_search
 from blissmask.tasks.instance.references import build_identity, thresholds_of
-from blissmask.tasks.instance.report import badness_of, measures_of, read_score, remarks_of
+from blissmask.tasks.instance.report import FARTHEST, badness_of, measures_of, read_score, remarks_of
 from blissmask.tasks.instance.scores import COMMAND, record_answer
 from blissmask.tasks.instance.subject import SubjectFinder
 from blissmask.tasks.mask_files.media_plan import is_video
@@ -71,7 +71,7 @@ def plan(config: Config) -> RetouchPlan:
 def run(plan: RetouchPlan, context: RunContext) -> Summary:
     """Serve the page until it is finished. Raises MachineError when no port can be opened."""
     title = page_title("Subject masks", len(plan.items), videos=len(plan.search.items) - len(plan.items))
-    text = SheetText(title, ("photo", "subject", "latent grid"), (("subject", SUBJECT_COLOUR),))
+    text = SheetText(title, ("photo", "subject", "latent grid"), (("subject", SUBJECT_COLOUR),), worst=FARTHEST)
     return retouch(
         plan.items,
         Kind((0, _SUBJECT), subject_labels, _describe),
@@ -92,7 +92,7 @@ def _describe(item: RetouchItem) -> Described:
         return Described(measures_of(score), remarks_of(score), badness_of(score))
     covered = float((read_grey(item.mask) > INSTANCE_THRESHOLD).mean())
     measures = (Measure("made by hand"), Measure(f"{covered:.1%} of the picture", "share of the picture", covered))
-    return Described(measures, () if covered else ("empty mask",), 0.0 if covered else 4.0)
+    return Described(measures, () if covered else ("empty mask",), Badness(0.0 if covered else 4.0))
 
 
 class SubjectChooser:

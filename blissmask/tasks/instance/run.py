@@ -16,6 +16,7 @@ from blissmask.processes import this_process
 from blissmask.tasks.instance.plan import InstancePlan
 from blissmask.tasks.instance.references import build_identity, thresholds_of
 from blissmask.tasks.instance.report import (
+    FARTHEST,
     Score,
     badness_of,
     measures_of,
@@ -71,6 +72,7 @@ def run(plan: InstancePlan | Explanation, context: RunContext) -> Summary:
             f"Subject masks, {counted(len(scores), 'item')}",
             ("photo", "subject", "latent grid"),
             (("subject", SUBJECT_COLOUR),),
+            worst=FARTHEST,
         )
         entries = _sheet_entries(finished, scores)
         write_contact_sheet(options.sheet, entries, text, subject_labels, context, training_area=plan.training_area)

@@ -21,7 +21,7 @@ from blissmask.events import Noted, Warned
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_image, read_mask_picture
 from blissmask.media.overlay import TIER_COLOURS, Colour, fit_size, latent_grid, shrink
-from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText
+from blissmask.media.sheets.card import Badness, Card, Measure, PackedCard, SheetText
 from blissmask.media.sheets.html_page import is_html_sheet, pack_for_html, side_for, write_html
 from blissmask.media.sheets.png_pages import BOX, is_sheet, letters_missing, pack_for_png, write_png_pages
 from blissmask.media.video import read_frames, read_info
@@ -63,7 +63,7 @@ class SheetEntry:
     mask: Path
     measures: tuple[Measure, ...]
     remarks: tuple[str, ...]
-    badness: float
+    badness: Badness
 
 
 def with_own_sheet(options: SectionT) -> SectionT:

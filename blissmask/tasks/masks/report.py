@@ -11,11 +11,14 @@ from blissmask.masks.tiers import TIERS, TierTable, WeightTier
 from blissmask.masks.weighted_mask import measure
 from blissmask.media.image import read_grey
 from blissmask.media.png import read_note
-from blissmask.media.sheets.card import Measure
+from blissmask.media.sheets.card import Badness, Measure
 from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
+
+LEAST = "least in the mask"
+"""What comes first on a sheet of weighted masks where remarks are alike."""
 
 SEVERAL_PEOPLE = "several people"
 """The remark about a mask that covers more than one person."""
@@ -73,8 +76,8 @@ class Seen:
         return tuple(remarks)
 
     @property
-    def badness(self) -> float:
-        """Sort key of the contact sheet: 0 when nothing is wrong, more the worse."""
+    def badness(self) -> Badness:
+        """Return how early the item comes on the contact sheet; its number is how little the mask covers."""
         worst = {
             "empty mask": 4.0,
             "no person": 3.0,
@@ -84,7 +87,8 @@ class Seen:
             HEAD_CUT: 0.4,
             IN_FRONT: 0.3,
         }
-        return max((worst[remark] for remark in self.remarks), default=0.0)
+        remark = max((worst[remark] for remark in self.remarks), default=0.0)
+        return Badness(remark, number=-self.covered)
 
 
 def read_seen(note: Mapping[str, object]) -> Seen | None:

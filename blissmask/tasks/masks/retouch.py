@@ -15,7 +15,7 @@ from blissmask.media.sheets.card import SheetText
 from blissmask.tasks.mask_files.contact_sheet import tier_legend, training_area
 from blissmask.tasks.mask_files.media_plan import is_video, keys_of
 from blissmask.tasks.masks.plan import COMMAND
-from blissmask.tasks.masks.report import measures_of, seen_in
+from blissmask.tasks.masks.report import LEAST, measures_of, seen_in
 from blissmask.tasks.retouch.desk import NO_MASK, Described, Kind, RetouchItem
 from blissmask.tasks.retouch.retouching import page_title, plan_retouch, refuse_unfit, retouch, videos_warning
 from blissmask.tasks.run.folders import pairs_to_do
@@ -73,7 +73,7 @@ def run(plan: RetouchPlan, context: RunContext) -> Summary:
     values = (tiers.background, *(tiers.value(tier) for tier in TIER_COLOURS))
     kind = Kind(values, functools.partial(tier_labels, tiers=tiers), functools.partial(_describe, tiers=tiers))
     title = page_title("Weighted masks", len(plan.items), videos=plan.videos)
-    text = SheetText(title, ("photo", "tiers", "latent grid"), tier_legend(tiers))
+    text = SheetText(title, ("photo", "tiers", "latent grid"), tier_legend(tiers), worst=LEAST)
     return retouch(plan.items, kind, text, context, command=COMMAND, training_area=plan.training_area)
 
 

@@ -17,6 +17,7 @@ from blissmask.tasks.masks.plan import MasksPlan
 from blissmask.tasks.masks.report import (
     HEAD_CUT,
     IN_FRONT,
+    LEAST,
     SEVERAL_PEOPLE,
     Seen,
     coverage_table,
@@ -76,7 +77,7 @@ def _count(summary: Summary, plan: MasksPlan, seen: Mapping[str, Seen]) -> None:
 def _write_sheet(path: Path, plan: MasksPlan, entries: Sequence[SheetEntry], context: RunContext) -> None:
     tiers = plan.options.tiers
     heading, columns = f"Weighted masks, {counted(len(entries), 'item')}", ("photo", "tiers", "latent grid")
-    text = SheetText(heading, columns, tier_legend(tiers))
+    text = SheetText(heading, columns, tier_legend(tiers), worst=LEAST)
     labels_of = functools.partial(tier_labels, tiers=tiers)
     write_contact_sheet(path, entries, text, labels_of, context, training_area=plan.training_area)
 

@@ -1,4 +1,8 @@
-"""The sheet of ranked items: each with its photo, where that is on this machine, its loss weights and its losses."""
+"""The sheet of ranked items: each as it is trained, with its tiers, its loss weights and its losses.
+
+H, W: rows and columns of a photo as it is shown; f, h, w: frames, rows and columns of the latents; 3 = RGB, 4 =
+regions.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import as_unicode
+from blissmask.cachefile.layout import MASK_REGIONS, MASK_SUBREGIONS, OURS, as_unicode
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.dataset.captions.caption_file import caption_of
 from blissmask.dataset.collect import collect
+from blissmask.dataset.geometry import cover, read_geometry
 from blissmask.dataset.item import DatasetItem, MediaKind
 from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import BlissmaskError, InputError, UsageError
+from blissmask.masks.resize import resize_labels
+from blissmask.masks.tiers import TIERS
 from blissmask.media.image import read_image
-from blissmask.media.overlay import PLAIN, fit_size, shrink
-from blissmask.media.sheets.card import Card, Measure, SheetText
+from blissmask.media.overlay import PLAIN, TIER_COLOURS, fit_size, shrink
+from blissmask.media.sheets.card import Badness, Card, Measure, SheetText
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.mask_files.contact_sheet import draw_sheet
 from blissmask.tasks.rank_items.outliers import WHOLE, Judged, percent
@@ -28,6 +35,11 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.data.prefetch import ItemStore
+
+_GEOMETRY = f"{OURS}geometry"
+_REGIONS = {MASK_REGIONS, MASK_SUBREGIONS}
+_GREY = 232
+"""Of the place of a photo that is not here."""
 
 
 def draw_item_sheet(
@@ -54,12 +66,16 @@ def draw_item_sheet(
     Raises:
         InputError, MachineError, StoppedError: as ``contact_sheet.draw_sheet``.
     """
-    photos = _photos(planned)
+    photos, stride = _photos(planned), planned.family.latent.spatial_stride
     shown = []
     for each in judged:
         position = positions[each.loss.name]
-        shown.append(_Shown(each, planned.data.headers[position], position, photos.get(position)))
-    text = SheetText(title, ("photo", "photo", "loss weights"))
+        shown.append(_Shown(each, planned.data.headers[position], position, photos.get(position), stride))
+    # Without regions there is nothing to draw over a photo.
+    has_regions = any(not _REGIONS.isdisjoint(each.header.contents) for each in shown)
+    columns = ("as trained", "tiers", "loss weights") if has_regions else ("as trained", "loss weights")
+    legend = tuple((tier.value, colour) for tier, colour in TIER_COLOURS.items()) if has_regions else ()
+    text = SheetText(title, columns, legend, worst="least learned")
     draw_sheet(path, shown, functools.partial(_card, store=store), text, context, name=_name_of)
 
 
@@ -80,12 +96,13 @@ class _Photo:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """An item on the sheet."""
+    """An item on the sheet; ``photo`` is None where it is not on this machine, ``stride`` is that of the latents."""
 
     judged: Judged
     header: CacheHeader
     position: int
     photo: _Photo | None
+    stride: int
 
 
 def _name_of(shown: _Shown) -> str:
@@ -113,7 +130,7 @@ def _photos(planned: TrainPlan) -> dict[int, _Photo]:
 
 def _card(shown: _Shown, side: int, *, store: ItemStore) -> Card:
     loss = shown.judged.loss
-    rgb_HW3 = _picture(shown)
+    rgb_HW3, item = _picture(shown), store.item(shown.position)
     size_wh = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (side, side))
     measures = [
         Measure(f"loss {loss.trained[WHOLE]:.4f}", "loss", loss.trained[WHOLE]),
@@ -127,23 +144,46 @@ def _card(shown: _Shown, side: int, *, store: ItemStore) -> Card:
     return Card(
         name=loss.name,
         photo_HW3=shrink(rgb_HW3, size_wh),
-        labels_HW=np.full(size_wh[::-1], PLAIN, dtype=np.uint8),
-        weights_hw=_weights(store.item(shown.position)),
+        labels_HW=_labels(item, size_wh),
+        weights_hw=_weights(item),
         measures=tuple(measures),
         remarks=shown.judged.remarks,
-        badness=shown.judged.badness,
+        badness=Badness(shown.judged.badness, number=-(loss.learned(WHOLE) or 0.0)),
         caption=None if shown.photo is None else shown.photo.caption(),
     )
 
 
 def _picture(shown: _Shown) -> NDArray[np.uint8]:
+    """Return the photo, or the middle frame of a clip, at its training size; plain grey where there is none here."""
+    rows, columns = shown.header.latent_shape[2:]
+    size_wh = (columns * shown.stride, rows * shown.stride)
     if shown.photo is None:
-        # The sheet shows numbers and weights all the same.
-        return np.full((*(8 * side for side in shown.header.latent_shape[2:]), 3), 232, dtype=np.uint8)
-    path = shown.photo.item.media.path
-    if shown.photo.item.media.kind is not MediaKind.VIDEO:
+        # The sheet shows numbers, tiers and weights all the same.
+        return np.full((*size_wh[::-1], 3), _GREY, dtype=np.uint8)
+    rgb_HW3 = _read(shown.photo)
+    source_wh = (rgb_HW3.shape[1], rgb_HW3.shape[0])
+    cached = read_geometry(shown.header.metadata.get(_GEOMETRY, ""))
+    if cached is not None and cached.source_wh == source_wh:
+        return cached.fit_rgb(rgb_HW3)
+    # Caches of other trainers do not say how a photo was fitted; it is what they all do.
+    return cover(source_wh, size_wh).fit_rgb(rgb_HW3)
+
+
+def _read(photo: _Photo) -> NDArray[np.uint8]:
+    path = photo.item.media.path
+    if photo.item.media.kind is not MediaKind.VIDEO:
         return read_image(path).rgb_HW3
     return next(read_frames(path, [read_info(path, count=True).frame_count // 2]))
+
+
+def _labels(item: TrainingItem, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the tier that most of each latent cell is, of the middle frame; see ``sheets.card.Card``."""
+    if item.regions_4fhw is None:
+        return np.full(size_wh[::-1], PLAIN, dtype=np.uint8)
+    middle_4hw = item.regions_4fhw[:, item.regions_4fhw.shape[1] // 2]
+    coloured = list(TIER_COLOURS)
+    labels = np.array([coloured.index(tier) + 1 if tier in TIER_COLOURS else 0 for tier in TIERS], dtype=np.uint8)
+    return resize_labels(labels[middle_4hw.argmax(dim=0).numpy()], size_wh)
 
 
 def _weights(item: TrainingItem) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ from blissmask.masks.weights import to_weights
 from blissmask.media.image import read_grey, read_image
 from blissmask.media.overlay import fit_size, latent_grid, shrink
 from blissmask.media.png import read_note, write_png_grey
-from blissmask.media.sheets.card import ItemFacts, Measure, PackedPicture, deflate_values, pack_photo
+from blissmask.media.sheets.card import Badness, ItemFacts, Measure, PackedPicture, deflate_values, pack_photo
 from blissmask.media.sheets.html_page import pack_grid
 from blissmask.storage import atomic
 from blissmask.storage.limits import MOST_CAPTION
@@ -71,11 +71,11 @@ class Described:
 
     measures: tuple[Measure, ...]
     remarks: tuple[str, ...]
-    badness: float
+    badness: Badness
 
 
-_WORST = 5.0
-"""Badness of an item without a mask that can be read; above the usual ones of masks, so that it comes early."""
+_WORST = Badness(remark=5.0)
+"""Of an item without a mask that can be read; above the usual ones of masks, so that it comes early."""
 NO_MASK = Described((), ("no mask",), _WORST)
 
 

@@ -18,7 +18,8 @@ def policy_of() -> str:
 def page_of(desk: Desk, text: SheetText, *, has_people: bool) -> str:
     """Return the page as it is now, its worst items first."""
     described = [desk.described(number) for number in range(len(desk.items))]
-    numbers = sorted(range(len(desk.items)), key=lambda number: (-described[number].badness, desk.items[number].key))
+    places = [(each.badness.worst_first, item.key) for each, item in zip(described, desk.items, strict=True)]
+    numbers = sorted(range(len(desk.items)), key=places.__getitem__)
     facts = sheet_facts([desk.facts(number, described[number]) for number in numbers], text)
     facts["retouch"] = {"numbers": numbers, "untouched": UNTOUCHED, "leftOut": LEFT_OUT, "people": has_people}
     lines = [

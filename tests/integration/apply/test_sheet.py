@@ -55,6 +55,13 @@ def test_a_card_tells_how_much_was_removed_and_what_is_left_on_the_grid(folder: 
     assert not quarters[3].any()
 
 
+def test_where_nothing_is_wrong_the_mask_that_lost_most_comes_first(folder: Path) -> None:
+    save(folder / "instance" / "b.png", half_mask(share=0.125))
+    found = cards(folder, input=folder / "photos")
+    assert found["b.jpg"].badness.worst_first < found["a.jpg"].badness.worst_first
+    assert found["b.jpg"].badness.remark == 0
+
+
 def test_without_photos_the_masks_themselves_are_shown_and_that_is_said_before(folder: Path) -> None:
     assert [warning.what for warning in plan(config(folder, sheet=folder / "sheet.html")).warnings] == [
         "no photo for 2 masks on the contact sheet"

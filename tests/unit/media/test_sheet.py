@@ -29,7 +29,7 @@ from blissmask.media.overlay import (
     tier_labels,
 )
 from blissmask.media.sheets import lettering
-from blissmask.media.sheets.card import Card, Measure, PackedCard, SheetText, in_order
+from blissmask.media.sheets.card import Badness, Card, Measure, PackedCard, SheetText, in_order
 from blissmask.media.sheets.html_page import pack_for_html, page_file, side_for, source_hash, write_html
 from blissmask.media.sheets.png_pages import BOX, draw_page, letters_missing, pack_for_png, write_png_pages
 from tests.builders.pictures import half_mask, random_rgb, tier_mask
@@ -51,7 +51,7 @@ def card(name: str, *, badness: float = 0.0) -> Card:
         np.ones((8, 16), np.float32),
         (Measure("face 12.0%", "face", 0.12),),
         ("no person",) if badness else (),
-        badness,
+        Badness(badness),
     )
 
 
@@ -72,6 +72,22 @@ def facts_of(page: Path) -> dict:
 def test_worst_come_first_then_by_name() -> None:
     cards = [packed("b"), packed("a"), packed("d", badness=1), packed("c", badness=3)]
     assert [each.name for each in in_order(cards)] == ["c", "d", "a", "b"]
+
+
+def test_where_remarks_are_alike_the_number_of_the_sheet_decides() -> None:
+    found = {"a": (0, 0.1), "b": (0, 0.3), "c": (1, -0.5), "d": (0, 0.3), "e": (1, -0.2)}
+    cards = [
+        dataclasses.replace(packed(name), badness=Badness(remark, number)) for name, (remark, number) in found.items()
+    ]
+    assert [each.name for each in in_order(cards)] == ["e", "c", "b", "d", "a"]
+
+
+def test_a_sheet_without_labels_shows_no_photo_twice(tmp_path: Path) -> None:
+    two = SheetText("Items", ("as trained", "loss weights"))
+    page = draw_page([packed("a.png")], two)
+    assert page.shape[1] < draw_page([packed("a.png")], SheetText("Items", TEXT.columns)).shape[1]
+    write_html(tmp_path / "sheet.html", [in_html("a.png")], two)
+    assert facts_of(tmp_path / "sheet.html")["pictures"] == [0, 2]
 
 
 def test_hundreds_of_photos_become_pages_of_a_readable_size(tmp_path: Path) -> None:

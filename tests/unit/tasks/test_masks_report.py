@@ -26,6 +26,12 @@ def test_where_nothing_is_learned_there_are_no_shares_of_it():
     assert {row[4] for row in (*table.rows, table.footer)} == {""}
 
 
+def test_of_masks_that_are_alike_the_one_that_covers_least_comes_first():
+    small, large = seen(face=0.1).badness, seen(face=0.1, body=0.3).badness
+    assert small.worst_first < large.worst_first
+    assert seen(face=0.1, people=2).badness.worst_first < small.worst_first
+
+
 def test_an_item_without_a_person_is_named_once():
     items = {"cup": seen(people=0), "statue": seen(body=0.2, people=0)}
     named = {problem.what: problem.where for problem in warnings_about(items, sheet=None)}

@@ -93,8 +93,23 @@ def test_an_empty_mask_is_remarked(photos):
 def test_a_crop_that_takes_much_away_is_remarked(photos):
     photo_folder(photos / "photos", ["wide.png"], size_wh=(400, 40))
     captions(photos, ["wide"])
-    [remark] = cards(photos)["wide.png"].remarks
+    found = cards(photos)
+    [remark] = found["wide.png"].remarks
     assert remark.endswith("% cut away")
+    assert found["wide.png"].badness.worst_first < found["a.png"].badness.worst_first
+
+
+def test_the_worst_remark_and_then_what_is_cut_away_decides_what_comes_first(photos):
+    for name, size_wh in (("less.png", (120, 100)), ("more.png", (110, 100))):
+        photo_folder(photos / "photos", [name], size_wh=size_wh)
+        mask_folder(photos / "masks", [name], size_wh=size_wh)
+    captions(photos, ["less", "more"])
+    save(photos / "masks" / "b.png", np.zeros(PHOTO_WH[::-1], np.uint8))
+    found = cards(photos, mask_directory=photos / "masks")
+    order = sorted(found, key=lambda name: found[name].badness.worst_first)
+    # The last one has more remarks than the others, none of them worse.
+    assert order == ["b.png", "more.png", "a.png", "less.png"]
+    assert len(found["less.png"].remarks) > len(found["a.png"].remarks)
 
 
 def test_a_clip_shows_the_masks_of_its_middle_frames(tmp_path):

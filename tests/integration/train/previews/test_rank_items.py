@@ -1,6 +1,7 @@
 """`--rank-items`: the numbers are those of validation, and an item of another kind comes first."""
 
 import json
+import re
 
 import pytest
 
@@ -50,6 +51,9 @@ def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
     assert json.loads((out / "ranking" / "kyla" / "items.json").read_text())["items"] == lines
     page = (out / "ranking" / "kyla" / "items.html").read_text()
     assert "unlike the other photos" in page
+    shown = json.loads(re.search(r"<script type=application/json id=sheet>(.*?)</script>", page)[1])
+    assert [item["name"] for item in shown["items"]] == [line["item"] for line in lines]
+    assert shown["columns"] == ["as trained", "tiers", "loss weights"]
     training = (out / "kyla.html").read_text()
     assert training.index("Items, the most unusual first") < training.index("<td>odd</td>")
 
