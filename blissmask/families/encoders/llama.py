@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.encoders.decoder_sizes import decoder_sizes
 from blissmask.families.files.part import Part
-from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.stored_tensors import Tensors
 
 _UNUSED = ("lm_head.", "multi_modal_projector.", "vision_tower.")
 """The head, and the projector and vision tower of LLaVA files: they see pictures, which captions do not hold."""
-_KIND = "Llama text encoder"
 # Width of a head in Llama 3; no tensor's shape tells it.
 _HEAD_DIM = 128
 TINY_WIDTH = 128
@@ -24,17 +23,7 @@ def in_transformers_names(tensors: Tensors) -> Tensors:
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``LlamaConfig`` that fit ``tensors`` (transformers names)."""
-    shape = partial(shape_of, tensors, source=path, kind=_KIND)
-    vocabulary, width = shape("embed_tokens.weight")
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "intermediate_size": shape("layers.0.mlp.gate_proj.weight")[0],
-        "num_hidden_layers": count_of(tensors, "layers."),
-        "num_attention_heads": shape("layers.0.self_attn.q_proj.weight")[0] // _HEAD_DIM,
-        "num_key_value_heads": shape("layers.0.self_attn.k_proj.weight")[0] // _HEAD_DIM,
-        **CONSTANTS,
-    }
+    return {**decoder_sizes(tensors, path, kind="Llama text encoder", head_dim=_HEAD_DIM), **CONSTANTS}
 
 
 # Of Llama 3; the class's own defaults are Llama 2's.

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.encoders.decoder_sizes import decoder_sizes
 from blissmask.families.files.part import Part
-from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.stored_tensors import Tensors
 
 _LANGUAGE = "language_model."
 _VISION = ("vision_tower.", "multi_modal_projector.")
@@ -46,19 +47,8 @@ def in_transformers_names(tensors: Tensors) -> Tensors:
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``Mistral3Config`` that fit ``tensors``."""
-    shape = partial(shape_of, tensors, source=path, kind="Mistral text encoder")
-    vocabulary, width = shape(f"{_LANGUAGE}embed_tokens.weight")
-    layer = f"{_LANGUAGE}layers.0."
-    text = {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "intermediate_size": shape(f"{layer}mlp.gate_proj.weight")[0],
-        "num_hidden_layers": count_of(tensors, f"{_LANGUAGE}layers."),
-        "num_attention_heads": shape(f"{layer}self_attn.q_proj.weight")[0] // _HEAD_DIM,
-        "num_key_value_heads": shape(f"{layer}self_attn.k_proj.weight")[0] // _HEAD_DIM,
-        "head_dim": _HEAD_DIM,
-    }
-    return {"text_config": {"model_type": "mistral", **text, **CONSTANTS}}
+    text = decoder_sizes(tensors, path, kind="Mistral text encoder", head_dim=_HEAD_DIM, prefix=_LANGUAGE)
+    return {"text_config": {"model_type": "mistral", **text, "head_dim": _HEAD_DIM, **CONSTANTS}}
 
 
 def _tiny(layers: int) -> Any:

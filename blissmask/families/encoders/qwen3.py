@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.encoders.decoder_sizes import decoder_sizes
 from blissmask.families.files.part import Part
-from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
+from blissmask.families.files.stored_tensors import Tensors, shape_of
 
 _HEAD = "lm_head."
 TINY_WIDTH = 128
@@ -27,19 +28,9 @@ def in_transformers_names(tensors: Tensors) -> Tensors:
 
 def config_of(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return the arguments of ``Qwen3Config`` that fit ``tensors`` (transformers names)."""
-    shape = partial(shape_of, tensors, source=path, kind=_KIND)
-    vocabulary, width = shape("embed_tokens.weight")
-    head = shape("layers.0.self_attn.q_norm.weight")[0]
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "intermediate_size": shape("layers.0.mlp.gate_proj.weight")[0],
-        "num_hidden_layers": count_of(tensors, "layers."),
-        "num_attention_heads": shape("layers.0.self_attn.q_proj.weight")[0] // head,
-        "num_key_value_heads": shape("layers.0.self_attn.k_proj.weight")[0] // head,
-        "head_dim": head,
-        **_CONSTANTS,
-    }
+    # The gain of the queries' norm is as wide as a head.
+    head_dim = shape_of(tensors, "layers.0.self_attn.q_norm.weight", source=path, kind=_KIND)[0]
+    return {**decoder_sizes(tensors, path, kind=_KIND, head_dim=head_dim), "head_dim": head_dim, **_CONSTANTS}
 
 
 # What no tensor's shape tells: the same in every released size.

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blissmask.families.encoders.decoder_sizes import decoder_sizes
 from blissmask.families.files.part import Part
 from blissmask.families.files.stored_tensors import Tensors, count_of, shape_of
 
@@ -79,17 +80,7 @@ def vl_config(text: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text_sizes(tensors: Tensors, path: Path, prefix: str) -> dict[str, Any]:
-    shape = partial(shape_of, tensors, source=path, kind=_KIND)
-    vocabulary, width = shape(f"{prefix}embed_tokens.weight")
-    layer = f"{prefix}layers.0."
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "intermediate_size": shape(f"{layer}mlp.gate_proj.weight")[0],
-        "num_hidden_layers": count_of(tensors, f"{prefix}layers."),
-        "num_attention_heads": shape(f"{layer}self_attn.q_proj.weight")[0] // _TEXT_HEAD_DIM,
-        "num_key_value_heads": shape(f"{layer}self_attn.k_proj.weight")[0] // _TEXT_HEAD_DIM,
-    }
+    return decoder_sizes(tensors, path, kind=_KIND, head_dim=_TEXT_HEAD_DIM, prefix=prefix)
 
 
 def _text_constants() -> dict[str, Any]:
