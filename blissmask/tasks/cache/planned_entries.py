@@ -208,6 +208,12 @@ class LatentEntry:
         return self.item.mask_paths if self.mask_source is MaskSource.FILE else ()
 
     @property
+    def mask_place(self) -> str:
+        """Return where the mask is: its file, or the picture with the alpha channel, and the frames of a clip."""
+        frames = f" frames {self.frames}" if self.frames else ""
+        return f"{self.mask_text or self.item.media.path}{frames}"
+
+    @property
     def mask_text(self) -> str:
         """Return the mask files that are used, for messages; empty when there are none."""
         return ", ".join(map(str, self.mask_files))

@@ -16,10 +16,11 @@ from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.errors import BlissmaskError, Problem
+from blissmask.tasks.cache.empty_masks import EmptyMask, empty_warnings
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.remarks.mask_values import DOUBTFUL
 from blissmask.tasks.run.plan import Failure, Table
-from blissmask.tasks.run.wording import bytes_text, counted, verb
+from blissmask.tasks.run.wording import bytes_text, counted
 
 _FLOAT32_BYTES = 4
 _MIDDLE = "in the middle"
@@ -228,7 +229,7 @@ class Counts:
     tally: MaskTally
     failures: list[Failure]
     doubts: list[str]
-    empty: list[str]
+    empty: list[EmptyMask]
 
 
 @dataclass(slots=True)
@@ -247,7 +248,7 @@ class CacheRun:
     failures: list[Failure] = field(default_factory=list)
     tally: MaskTally = field(default_factory=MaskTally)
     doubts: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
+    empty: list[EmptyMask] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wrote(self, entry: LatentEntry, mean_weight: float | None, doubt: str = "") -> None:
@@ -256,9 +257,9 @@ class CacheRun:
             self.tally.add(entry.mask_source, mean_weight)
             # The plan has named what it knew of.
             if doubt and doubt != entry.doubt:
-                self.doubts.append(f"{mask_place(entry)}: {doubt}")
+                self.doubts.append(f"{entry.mask_place}: {doubt}")
             if mean_weight == 0.0 and entry.mean_weight is None:
-                self.empty.append(mask_place(entry))
+                self.empty.append(EmptyMask.of(entry))
 
     def kept(self, entry: LatentEntry) -> None:
         """Count a latent file that was fresh."""
@@ -291,23 +292,7 @@ class CacheRun:
     @property
     def warnings(self) -> list[Problem]:
         """Return the warnings about masks that are doubtful or empty."""
-        return [*_doubt_warning(self.doubts), *empty_warning(self.empty)]
-
-
-def mask_place(entry: LatentEntry) -> str:
-    """Return where an entry's mask is: its file, or the picture with the alpha channel, and the frames of a clip."""
-    frames = f" frames {entry.frames}" if entry.frames else ""
-    return f"{entry.mask_text or entry.item.media.path}{frames}"
-
-
-def empty_warning(places: Sequence[str]) -> list[Problem]:
-    """Return one warning about masks that are zero everywhere; none when there are none."""
-    if not places:
-        return []
-    zero, them = verb(len(places), "is", "are"), verb(len(places), "it", "them")
-    what = f"{counted(len(places), 'mask')} {zero} zero everywhere; nothing would be learned from {them}"
-    fix = "mend the masks, leave the items out, or set `--empty-mask full` to train them at full weight"
-    return [Problem(what, tuple(places), fix)]
+        return [*_doubt_warning(self.doubts), *empty_warnings(self.empty)]
 
 
 def _doubt_warning(doubts: Sequence[str]) -> list[Problem]:

@@ -14,11 +14,11 @@ from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import DatasetItem, MaskSource
 from blissmask.dataset.mask_source import opaque_warning, required_problem
 from blissmask.errors import InputError, Problem, naming_files
+from blissmask.tasks.cache.empty_masks import EmptyMask, empty_warnings
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning.scan import Scanned
 from blissmask.tasks.cache.reading.mask_weights import MaskLook, has_moving_mask, look_at_mask
-from blissmask.tasks.cache.report import empty_warning, mask_place
-from blissmask.tasks.run.wording import about, absent_notice
+from blissmask.tasks.run.wording import about
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
 SHARED_FILE, RENAME = "two items would share one cache file", "rename one of each"
@@ -84,12 +84,7 @@ def check_masks(entries: Sequence[LatentEntry], jobs: int) -> list[MaskCheck]:
 
 def empty_masks(checks: Iterable[MaskCheck]) -> list[Problem]:
     """Name masks that are zero everywhere; nothing would be learned from their items."""
-    empty = [check.entry for check in checks if check.entry.mean_weight == 0.0]
-    places = [mask_place(entry) for entry in empty]
-    # Photos may be shared by the data sets of several subjects: it is no fault that one of them is not there.
-    if empty and empty[0].dataset.section.subject and empty[0].dataset.empty_mask == "warn":
-        return [absent_notice(empty[0].dataset.section.subject, places)]
-    return empty_warning(places)
+    return empty_warnings(EmptyMask.of(check.entry) for check in checks if check.entry.mean_weight == 0.0)
 
 
 def opaque_masks(checks: Iterable[MaskCheck]) -> list[Problem]:

@@ -21,6 +21,7 @@ from blissmask.dataset.item import MaskSource
 from blissmask.dataset.pixel_mask import PixelMask, full_mask, moving_mask
 from blissmask.errors import MaskError
 from blissmask.media.image import read_image
+from blissmask.tasks.cache.empty_masks import way_out
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.mask_weights import has_moving_mask, read_still_mask
 from blissmask.tasks.cache.reading.video_frames import SharedVideo
@@ -110,7 +111,7 @@ def read_mask(entry: LatentEntry, video: SharedVideo | None) -> MaskReading:
     if entry.dataset.empty_mask == "error" and reading.mask is not None and not reading.mask.weights_fHW.any():
         # The plan refuses still masks that are empty; masks with frames are decoded here for the first time.
         what = f"the mask is zero everywhere in frames {entry.frames}"
-        raise MaskError(what, where=entry.mask_files, fix="mend the mask, or set `--empty-mask full`")
+        raise MaskError(what, where=entry.mask_files, fix=way_out(entry.dataset))
     return _filled(entry, reading)
 
 

@@ -147,6 +147,7 @@ def test_an_empty_moving_mask_fails_the_clip_when_asked_to(clip):
     settings = on_videos(clip, mask_directory=moving_masks(clip, lambda number: 0))
     [failure] = build(clip, cache={"empty_mask": "error"}, **settings).failures
     assert failure.problem.what == "the mask is zero everywhere in frames 0-4"
+    assert "--empty-mask full" in failure.problem.fix
 
 
 def test_a_picture_whose_mask_is_a_folder_costs_its_item(tmp_path):
