@@ -18,7 +18,7 @@ from blissmask.dataset.collect import collect, media_kind
 from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.item_keys import zoom_stem
-from blissmask.errors import Hint, InputError, Problem, UsageError
+from blissmask.errors import CacheError, Hint, InputError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.tasks.run.wording import counted, verb
 from blissmask.training.data.cached_set import CachedSet
@@ -91,13 +91,28 @@ def _data_set(section: DatasetSection, number: int, family: FamilyForTask) -> _D
 
 
 def _changed(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
-    changes = [(item.media.path, _change(item, found, headers)) for item in found.items]
-    stale = [f"{path}: {change}" for path, change in changes if change]
-    if not stale:
-        return []
-    were = verb(len(stale), "it was", "they were")
-    what = f"{counted(len(stale), 'item')} changed since {were} cached; the old version is trained"
-    return [Problem(what, tuple(stale), Hint(_AGAIN, "cache"))]
+    """Name the items that are not as they were cached, and apart from them those of which nobody can know."""
+    stale, unknown = [], []
+    for item in found.items:
+        try:
+            change = _change(item, found, headers)
+        except CacheError as error:
+            stale.append(f"{item.media.path}: {error.as_one().line}")
+        except InputError as error:
+            unknown.append(error.as_one().of(item.media.path).line)
+        else:
+            stale += [f"{item.media.path}: {change}"] if change else []
+    problems = []
+    if stale:
+        were = verb(len(stale), "it was", "they were")
+        what = f"{counted(len(stale), 'item')} changed since {were} cached; the old version is trained"
+        problems.append(Problem(what, tuple(stale), Hint(_AGAIN, "cache")))
+    if unknown:
+        # To run `cache` again would not mend it: it fails by the same file.
+        what = f"{counted(len(unknown), 'item')} with a file that cannot be read any more; what was cached is trained"
+        fix = "mend the files, or remove the items; then run `{command}` again, which redoes these alone"
+        problems.append(Problem(what, tuple(unknown), Hint(fix, "cache")))
+    return problems
 
 
 def _never_cached(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Problem]:
@@ -130,20 +145,21 @@ def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Pro
 
 
 def _change(item: DatasetItem, found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> str:
-    """Return what changed since an item was cached; empty when nothing did, and for caches of other tools."""
+    """Return what changed since an item was cached; empty when nothing did, and for caches of other tools.
+
+    Raises:
+        InputError: a file of the item, or of its cache entry, cannot be read.
+    """
     for header in headers.get(as_unicode(item.media.stem), []):
         metadata = header.metadata
         if _PRINT not in metadata:
             continue
-        try:
-            if found.prints.compare(metadata[_PRINT], item.pixel_paths) is Sameness.CHANGED:
-                return "photo or video changed"
-            if _mask_changed(item, found, metadata):
-                return "mask changed"
-            if _caption_changed(item, found, header):
-                return "caption changed"
-        except InputError as error:
-            return error.as_one().line
+        if found.prints.compare(metadata[_PRINT], item.pixel_paths) is Sameness.CHANGED:
+            return "photo or video changed"
+        if _mask_changed(item, found, metadata):
+            return "mask changed"
+        if _caption_changed(item, found, header):
+            return "caption changed"
         if _size_changed(found, metadata):
             return "another training size"
     return ""

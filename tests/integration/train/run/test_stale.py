@@ -75,3 +75,15 @@ def test_another_resolution_without_a_new_cache_is_named(folder):
 def test_entries_of_other_tools_are_not_taken_for_left_over(folder):
     write_entry(folder / "cache", "elsewhere", shape=(16, 1, 6, 8))
     assert told(folder) == {}
+
+
+def test_what_cannot_be_read_is_told_apart_and_no_second_cache_is_said_to_mend_it(folder):
+    captions(folder, ["b"], "another caption")
+    (folder / "photos" / "a.txt").write_bytes(b"caf\xe9")
+    made = config(folder, mask_directory=folder / "masks")
+    family = family_of(TWO_EXPERTS)
+    changed, unreadable = stale_warnings(made, family, read_sets(made, (folder / "cache",), family))
+    assert changed.where == (f"{folder / 'photos' / 'b.png'}: caption changed",)
+    assert unreadable.what == "1 item with a file that cannot be read any more; what was cached is trained"
+    assert unreadable.where == (f"{folder / 'photos' / 'a.txt'}: the caption is not UTF-8 text",)
+    assert str(unreadable.fix).startswith("mend the files")
