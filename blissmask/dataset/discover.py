@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -29,14 +28,16 @@ from blissmask.storage.ordinary import what_is
 
 
 def list_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """Return the files of ``folder`` with one of ``suffixes`` (any case), sorted by name, without hidden files.
+    """Return the files of ``folder`` with one of ``suffixes`` (any case), sorted by name, without hidden ones.
+
+    What is neither a file nor a folder is among them, so that reading it says what it is.
 
     Raises:
         InputError: the folder is missing or cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry)]
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and _is_no_folder(entry)]
     except OSError as error:
         kind = what_is(folder)
         if kind not in ("", "a folder"):
@@ -58,16 +59,15 @@ def _near_miss(folder: Path) -> str:
     return f"did you mean `{folder.with_name(near[0])}`? " if near and near[0] != folder.name else ""
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a file or a link that leads nowhere.
+def _is_no_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry may be read as a file: it is one, a link that leads nowhere, a pipe or a device.
 
-    Reading such a link fails, so that the message names it and only its item is lost.
+    Reading one of these fails, so that the message names it and only its item is lost.
     """
-    if not entry.is_symlink():
-        return entry.is_file()
     try:
-        return stat.S_ISREG(entry.stat().st_mode)
+        return not entry.is_dir()
     except OSError:
+        # A link that leads in a circle.
         return True
 
 

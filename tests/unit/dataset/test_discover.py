@@ -1,8 +1,10 @@
 """What lies in a folder, and what is said of what is not read."""
 
+import os
+
 import pytest
 
-from blissmask.dataset.discover import find_media, match_live_photos, match_masks, unread_warning
+from blissmask.dataset.discover import find_media, list_files, match_live_photos, match_masks, unread_warning
 from blissmask.errors import InputError
 from blissmask.media.png import write_png_grey
 from tests.builders.pictures import tier_mask
@@ -114,3 +116,14 @@ def test_a_folder_that_is_not_there_is_answered_with_the_one_that_is_nearly_call
         with pytest.raises(InputError) as caught:
             find_media(tmp_path / name)
         assert caught.value.problems[0].fix.startswith(begin)
+
+
+def test_what_is_no_file_is_listed_to_be_refused_by_name_and_folders_are_not(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "linked.png").symlink_to(tmp_path / "folder.png")
+    (tmp_path / ".hidden.png").touch()
+    listed = [path.name for path in list_files(tmp_path, frozenset({".png"}))]
+    assert listed == ["circle.png", "nowhere.png", "pipe.png"]
