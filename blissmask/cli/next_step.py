@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blissmask.cli.prepare import is_filled_by_apply
 from blissmask.config.load import DEFAULT_NAME
 from blissmask.config.model import Config
 from blissmask.errors import Hint
@@ -77,9 +76,7 @@ def _after_apply(config: Config, details: dict[str, Any]) -> str | Hint:
     output = config.apply.output
     if output is not None and config.to_alpha.mask_directory == output:
         return Hint("`{command}` puts the masks into the photos", "to-alpha")
-    if output is not None and not any(
-        is_filled_by_apply(config, dataset.mask_directory) for dataset in config.datasets
-    ):
+    if output is not None and not any(config.is_filled_by_apply(dataset.mask_directory) for dataset in config.datasets):
         setting = f'set `mask_directory = "{output}"` under [[datasets]]'
         return Hint(f"{setting}; then `{{command}}` encodes photos, masks and captions", "cache")
     return Hint("`{command}` encodes photos, masks and captions", "cache")

@@ -139,16 +139,10 @@ def _makes_masks(config: Config) -> bool:
         return True
     return any(
         dataset.mask_directory is not None
-        and not is_filled_by_apply(config, dataset.mask_directory)
+        and not config.is_filled_by_apply(dataset.mask_directory)
         and (dataset.image_directory or dataset.video_directory) is not None
         for dataset in config.datasets
     )
-
-
-def is_filled_by_apply(config: Config, folder: Path | None) -> bool:
-    """Return whether `apply` fills a folder of masks: its output, or that of one of several subjects."""
-    output = config.apply.output
-    return output is not None and folder is not None and output in (folder, folder.parent)
 
 
 def for_subject(config: Config, subject: SubjectSection) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -101,6 +102,11 @@ class Config(Section):
         for dataset in datasets:
             dataset.know_subjects(triggers, words)
         return datasets
+
+    def is_filled_by_apply(self, folder: Path | None) -> bool:
+        """Return whether `apply` fills a folder of masks: its output, or that of one of several subjects."""
+        output = self.apply.output
+        return output is not None and folder is not None and output in (folder, folder.parent)
 
 
 def _refuse_shared_masks(dataset: DatasetSection) -> None:

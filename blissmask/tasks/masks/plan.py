@@ -12,7 +12,7 @@ from blissmask.dataset.captions.caption_file import HOW_TO_CAPTION
 from blissmask.dataset.captions.caption_words import blanks, how_to_fill, words_for
 from blissmask.dataset.collect import without_caption_file
 from blissmask.dataset.item import MediaFile
-from blissmask.errors import Problem
+from blissmask.errors import Problem, UsageError
 from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
@@ -23,7 +23,7 @@ from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_classes
 from blissmask.tasks.masks.maker import MaskMaker
 from blissmask.tasks.run.folders import FolderPair, pairs_to_do
-from blissmask.tasks.run.plan import Explanation, Plan, PlannedItem
+from blissmask.tasks.run.plan import Explanation, Plan, PlannedItem, places_of
 from blissmask.tasks.run.wording import counted
 
 COMMAND = "masks"
@@ -59,7 +59,7 @@ def outputs(config: Config) -> tuple[Path, ...]:
     options = config.masks
     if options.explain:
         return ()
-    pairs, _ = pairs_to_do(config, COMMAND, options.input, options.output)
+    pairs, _ = _pairs(config)
     return tuple(dict.fromkeys(pair.output for pair in pairs))
 
 
@@ -79,7 +79,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
     details["licences"] = to_json(weights)
     if options.explain:
         return Explanation(COMMAND, tables=[table, licence_table(weights)], details=details)
-    pairs, warnings = pairs_to_do(config, COMMAND, options.input, options.output)
+    pairs, warnings = _pairs(config)
     check_sheet(options.sheet, [folder for pair in pairs for folder in (pair.input, pair.output)])
     making = Making(
         command=COMMAND,
@@ -108,6 +108,26 @@ def plan(config: Config) -> MasksPlan | Explanation:
         options=options,
         training_area=training_area(config),
     )
+
+
+def _pairs(config: Config) -> tuple[list[FolderPair], list[Problem]]:
+    """Return which folders to go through, and warnings; a folder that `apply` fills is for one person's masks alone.
+
+    Raises:
+        UsageError: as :func:`pairs_to_do`, or `apply` fills the folders of all data sets.
+    """
+    options = config.masks
+    pairs, warnings = pairs_to_do(config, COMMAND, options.input, options.output)
+    applied = [pair for pair in pairs if config.is_filled_by_apply(pair.output)]
+    if options.output is not None or not applied:
+        return pairs, warnings
+    folders = places_of(pair.output for pair in applied)
+    where = f'`input = "{applied[0].input}"` and `output = "{config.apply.weighted_masks or "masks"}"`'
+    fix = f"say under [masks] where they go, so that `apply` can read them: {where}"
+    if len(applied) == len(pairs):
+        raise UsageError("masks of everybody would go where `apply` puts those of one person", where=folders, fix=fix)
+    left_out = Problem("data sets whose masks `apply` makes are left out", folders, fix)
+    return [pair for pair in pairs if pair not in applied], [*warnings, left_out]
 
 
 def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) -> list[PlannedItem]:
