@@ -178,7 +178,7 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
             SEVERAL_PEOPLE,
             "item",
             " with several people",
-            "everybody is in these masks; if one of them is the subject, `blissmask instance` finds that person",
+            "everybody is in these masks, and would be learned like the subject",
         ),
     )
     problems = []

@@ -29,6 +29,17 @@ CUT_HEAD = Kind(
     "set `enable_bucket = true`, so that a size of about its shape is chosen, or leave out what does not fit",
 )
 _FEW = f"whose face has fewer than {LEAST_CELLS} latent cells across, too few to learn its likeness"
+ENOUGH_IN_A_ZOOM = Kind(
+    "item",
+    f"{_FEW}, and enough in a zoom",
+    'set `zoom = ["face"]`, which trains the face a second time from the pixels that the photo has',
+)
+TOO_FEW_PIXELS = Kind(
+    "item",
+    f"{_FEW}, since the photo has no more of it",
+    "use larger originals, in which the face has more pixels, or leave such photos out",
+)
+_AT_THIS_SIZE = f"{_FEW}, at this resolution"
 
 
 def subject_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
@@ -44,39 +55,39 @@ def subject_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
             yield Remark(CUT_HEAD, path, entry.item.name, "head cut")
         if shown.head is not None and shown.face is not None:
             across = _cells(shown.face, entry.geometry, entry.latent)
-            fix = "" if across >= LEAST_CELLS else _fix(entry, shown.face, shown.head)
-            if isinstance(fix, tuple):
-                larger.append((entry, across, fix))
-            elif fix:
-                yield _few_cells(entry, across, fix)
+            found = None if across >= LEAST_CELLS else _fault(entry, shown.face, shown.head)
+            if isinstance(found, Kind):
+                yield _few_cells(entry, across, found)
+            elif found is not None:
+                larger.append((entry, across, found))
     if larger:
         # The size that is enough for all, so that many photos make one remark.
         width, height = (max(sides[axis] for _, _, sides in larger) for axis in (0, 1))
+        kind = Kind("item", _AT_THIS_SIZE, f"set `resolution = [{width}, {height}]` or more")
         for entry, across, _ in larger:
-            yield _few_cells(entry, across, f"set `resolution = [{width}, {height}]` or more")
+            yield _few_cells(entry, across, kind)
 
 
-def _few_cells(entry: LatentEntry, across: int, fix: str) -> Remark:
-    place = f"{entry.item.name}: {across}"
-    return Remark(Kind("item", _FEW, fix), entry.item.media.path, place, f"face of {counted(across, 'cell')}")
+def _few_cells(entry: LatentEntry, across: int, kind: Kind) -> Remark:
+    return Remark(kind, entry.item.media.path, f"{entry.item.name}: {across}", f"face of {counted(across, 'cell')}")
 
 
-def _fix(entry: LatentEntry, face: Box, head: Box) -> str | tuple[int, int]:
-    """Return what mends a face of few cells: words, or the resolution that it takes; nothing where a zoom is on."""
+def _fault(entry: LatentEntry, face: Box, head: Box) -> Kind | tuple[int, int] | None:
+    """Return why a face has few cells, or the resolution that it takes; None where a zoom is on that mends it."""
     possible = [] if entry.is_moving else zooms([("face", head)], entry.geometry, entry.dataset.buckets)
     if not any(_cells(face, zoom.geometry, entry.latent) >= LEAST_CELLS for zoom in possible):
         return _larger(entry, face)
     if "face" in entry.dataset.section.zoom:
-        return ""
-    return 'set `zoom = ["face"]`, which trains the face a second time from the pixels that the photo has'
+        return None
+    return ENOUGH_IN_A_ZOOM
 
 
-def _larger(entry: LatentEntry, face: Box) -> str | tuple[int, int]:
+def _larger(entry: LatentEntry, face: Box) -> Kind | tuple[int, int]:
     """Return the resolution that a face takes which no zoom helps, where the pixels are there."""
     width = (face.right - face.left) * entry.geometry.source_wh[0]
     needed = LEAST_CELLS * entry.latent.spatial_stride
     if width < needed:
-        return "use larger originals, in which the face has more pixels, or leave them out"
+        return TOO_FEW_PIXELS
     scale = needed / (entry.geometry.scale * width)
     step = entry.latent.grid_multiple
     # One decimal: boxes are remembered to a ten-thousandth, which must not cost a whole step.

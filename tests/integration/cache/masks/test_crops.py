@@ -333,3 +333,14 @@ def test_a_caption_that_cannot_be_read_costs_its_photo_and_not_the_plan(large):
     found = plan(large, **masked(large), zoom=["face"])
     assert [item.key.rpartition("/")[2] for item in found.items if item.action is Action.FAIL] == ["b.png"]
     assert [text.name for text in found.texts] == [f"{stem}_{CACHE_SUFFIX}_te.safetensors" for stem in ("a", "a-face")]
+
+
+def test_faces_of_few_cells_are_told_by_why_each_under_its_own_sentence(large):
+    save(large / "photos" / "b.png", random_rgb(LARGE))
+    captions(large, ["b"])
+    save(large / "masks" / "b.png", person(LARGE, 300, head=30, width=60))
+    found = plan(large, **masked(large, resolution=[256, 192]))
+    told_of = {problem.what: problem.where for problem in found.warnings if "latent cells" in problem.what}
+    assert list(told_of.values()) == [
+        (f"{large / 'photos' / name}: {cells}",) for name, cells in (("a.png", 2), ("b.png", 3))
+    ]
