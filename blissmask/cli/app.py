@@ -98,7 +98,11 @@ _Photos = Annotated[
 ]
 
 
-def _top_level(version: _Version = False, starter: _Starter = None, photos: _Photos = None) -> None:  # noqa: FBT002 - Typer calls it
+def _top_level(
+    version: _Version = False,  # noqa: FBT002 - Typer calls it
+    starter: _Starter = None,
+    photos: _Photos = None,
+) -> None:
     """Take the options that stand before a subcommand."""
 
 

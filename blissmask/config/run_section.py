@@ -8,7 +8,10 @@ from blissmask.config.fields import Int, Section, Switch, option
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use; all of them where the system does not say, as macOS."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class RunSection(Section):
@@ -33,5 +36,5 @@ class RunSection(Section):
 
     @property
     def worker_count(self) -> int:
-        """Return how many items to work on at once: ``jobs``, or the cores this process may use."""
+        """Return how many items to work on at the same time: ``jobs``, or one per core."""
         return self.jobs or _cores()

@@ -1,7 +1,9 @@
 """Choose connected parts of a region by their area or by whether they touch the border.
 
 OpenCV numbers parts with four bytes a pixel, which is more than a large photo itself takes. So a region goes through it
-in strips, and parts that continue in the next strip are joined. H, W: rows and columns.
+in strips, and parts that continue in the next strip are joined.
+
+Shapes: H and W rows and columns of the picture, h rows of a strip; N parts of the whole, n those of a strip.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Heads in a tier map: which of them the frame cuts. Values in, values out. H, W: rows and columns."""
+"""Heads in a tier map: which of them the frame cuts. Values in, values out.
+
+Shapes: H and W rows and columns, h and w those that are looked at; N connected parts.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from blissmask.masks.tiers import TIERS, WeightTier
 
 _LONGEST = 1024
 """Rows or columns that are looked at; a head that counts has many pixels at this size."""
-
 _FACE = TIERS.index(WeightTier.FACE)
 _HEAD_TIERS = [TIERS.index(tier) for tier in (WeightTier.FACE, WeightTier.HAIR)]
 
@@ -43,6 +45,7 @@ def cut_heads(tiers_HW: NDArray[np.uint8]) -> int:
     if not (head_hw & frame_hw).any():
         return 0
     count, parts_hw, stats_N5, _ = cv2.connectedComponentsWithStats(head_hw.view(np.uint8), connectivity=8)
+    # OpenCV's first entry counts what is in no part.
     areas_N = stats_N5[1:, cv2.CC_STAT_AREA]
     along_N = np.bincount(parts_hw[frame_hw], minlength=count)[1:]
     is_head_N = areas_N >= SMALL_HEAD * areas_N.sum()

@@ -63,6 +63,7 @@ def tier_values(tiers: TierTable) -> dict[str, int]:
 
 
 def _unknown(noun: str, name: str, known: Sequence[str], text: str) -> Problem:
+    # Below the default of 0.6, so that a short part of a name finds it: `arm` is like `left-arm` by 0.55.
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     fix = f"did you mean `{near[0]}`? " if near else ""
     return Problem(f"`--map {text}`: unknown {noun} `{name}`", fix=f"{fix}there are {', '.join(known)}")

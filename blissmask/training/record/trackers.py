@@ -19,6 +19,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "all": ("tensorboard", "wandb"),
     "none": (),
 }
+"""Value of ``log_with`` -> the trackers, which have the names of their packages."""
 
 Track = Callable[[int, Values], None]
 """Receives the numbers of a step."""
@@ -29,7 +30,7 @@ class WandbRun:
     """How wandb shows a run.
 
     Attributes:
-        project: it is in.
+        project: that it belongs to.
         name: of the run.
         group: the same for all parts of a run that was stopped and continued.
         settings: of the run.
@@ -77,7 +78,7 @@ def tracking(
         folder: for their files.
         first_step: TensorBoard hides the events of an earlier run from this step on.
         wandb_run: how wandb shows the run.
-        on_trouble: is told when TensorBoard cannot write its files. They are a view of the log, so training goes on.
+        on_trouble: called when TensorBoard cannot write its files. They repeat the log, so training goes on.
 
     Raises:
         MachineError: wandb cannot start, e.g. nobody is logged in.
@@ -101,11 +102,11 @@ def tracking(
 def _tensorboard(folder: Path, *, first_step: int, on_trouble: Callable[[Problem], None]) -> Iterator[Track]:
     from torch.utils.tensorboard import SummaryWriter
 
-    tell = partial(_tell_of_disk, folder, on_trouble)
+    report = partial(_report_disk_error, folder, on_trouble)
     try:
         writer = SummaryWriter(str(folder), purge_step=first_step)
     except OSError as error:
-        tell(error)
+        report(error)
         yield _track_nothing
         return
 
@@ -114,7 +115,7 @@ def _tensorboard(folder: Path, *, first_step: int, on_trouble: Callable[[Problem
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
         except OSError as error:
-            tell(error)
+            report(error)
 
     try:
         yield track
@@ -122,15 +123,15 @@ def _tensorboard(folder: Path, *, first_step: int, on_trouble: Callable[[Problem
         try:
             writer.close()
         except OSError as error:
-            tell(error)
+            report(error)
 
 
 def _track_nothing(step: int, values: Values) -> None:
     """Take the numbers of a step and do nothing with them."""
 
 
-def _tell_of_disk(folder: Path, on_trouble: Callable[[Problem], None], error: OSError) -> None:
-    """Tell that TensorBoard's writer thread cannot write."""
+def _report_disk_error(folder: Path, on_trouble: Callable[[Problem], None], error: OSError) -> None:
+    """Call ``on_trouble`` with the reason why TensorBoard's writer thread cannot write."""
     fix = "free some space or mend the disk; the log beside the LoRA has all numbers, `--log-with none` goes without"
     what = f"cannot write TensorBoard's events: {error.strerror or error}"
     on_trouble(Problem(what, (str(folder),), fix))
@@ -145,7 +146,6 @@ def _wandb(shown: WandbRun, folder: Path) -> Iterator[Track]:
         run = wandb.init(
             project=shown.project,
             name=shown.name,
-            # The parts of a run that was stopped and continued stand together.
             group=shown.group,
             dir=str(folder),
             config=dict(shown.settings),

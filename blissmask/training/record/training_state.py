@@ -244,7 +244,7 @@ def load_state(path: Path) -> SavedState:
 
 
 def is_whole_number(value: object, *, most: int = 10**12) -> TypeGuard[int]:
-    """Return whether a value from a file is a whole number from 0 to ``most``."""
+    """Return whether a value from a file is a whole number from 0 to ``most``, by default more than any run counts."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 

@@ -16,7 +16,7 @@ class Kind:
 
     Attributes:
         noun: what it is about, in the singular: ``photo``, ``mask``, ``caption``.
-        what: goes on after the number of them: ``enlarged more than twice``.
+        what: the rest of a sentence that begins with their number: ``enlarged more than twice``.
         fix: how to mend it.
     """
 
