@@ -63,20 +63,22 @@ def read_caption(path: Path) -> str:
 
 
 def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
-    """Return the caption of an item: the text of its list, or what its caption file holds.
+    """Return the caption of an item: what its caption file, or the text in its list, holds; or the data set's own.
+
+    In a list, text that is no JSON is a caption whatever ``style`` says: other data sets may have the files.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or does not hold what ``style`` says.
     """
-    if item.caption_path is None:
+    if item.has_default_caption:
         return item.caption or ""
-    text = read_caption(item.caption_path)
+    text = (item.caption or "") if item.caption_path is None else read_caption(item.caption_path)
     match style:
         case "lines":
             return _drawn(_lines(text), seed=item.media.stem)
-        case "json":
-            return _from_json(text, item.caption_path, seed=item.media.stem)
-        case "text":
+        case "json" if item.caption_path is not None or looks_like_json(text):
+            return _from_json(text, item.caption_path or item.media.path, seed=item.media.stem)
+        case _:
             return text
 
 

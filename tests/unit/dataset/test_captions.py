@@ -28,10 +28,19 @@ def read(folder, text, style, name="a.png"):
     return caption_of(item(folder, name), style)
 
 
-def test_text_is_read_as_it_is_and_a_list_gives_its_own(tmp_path):
+def test_text_is_read_as_it_is(tmp_path):
     assert read(tmp_path, " kyla\nin a garden \n", "text") == "kyla\nin a garden"
     assert read(tmp_path, '{"caption": "kyla"}', "text") == '{"caption": "kyla"}'
-    assert caption_of(DatasetItem(item(tmp_path).media, caption="listed"), "json") == "listed"
+
+
+def test_a_list_gives_its_own_caption_in_the_style_it_is_written_in(tmp_path):
+    def listed(text, style, **more):
+        return caption_of(DatasetItem(item(tmp_path).media, caption=text, **more), style)
+
+    assert listed("listed", "json") == "listed"
+    assert listed('{"caption": "kyla"}', "json") == "kyla"
+    assert listed("one\none", "lines") == "one"
+    assert listed('{"caption": "kyla"}', "json", has_default_caption=True) == '{"caption": "kyla"}'
 
 
 def test_one_line_is_drawn_by_the_name_of_the_item_always_the_same(tmp_path):
