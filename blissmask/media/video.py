@@ -35,6 +35,8 @@ _FIX = "export the video again, or remove it"
 _FIX_CUT_OFF = "copy or download it again, or export what is left of it as a new video"
 _LEAST_SLACK = 0.1
 """Seconds by which a whole video may end before it states: some milliseconds of rounding, or one packet of sound."""
+_STATING_THE_END = ("matroska", "flv")
+"""FFmpeg's names of formats whose header holds the time at which the last picture or sound ends."""
 _UNSPECIFIED, _HIGH_DEFINITION = 2, "ITU709"
 """Colour matrix that a video does not state (source: ITU-T H.273, table 4), and PyAV's name for that of BT.709."""
 _HD_SIZE_WH = (1280, 577)
@@ -238,8 +240,9 @@ class _Video:
     def refuse_missing_end(self) -> None:
         """Raise MediaError when the file, which was read to its end, has less than it states.
 
-        AVI states the number of its frames, Matroska the end of its longest stream. MP4 and MOV state where each frame
-        lies, so that they were refused when they were opened.
+        AVI states the number of its frames; Matroska and FLV the end of their longest stream. MP4 and MOV state where
+        each frame lies, so that they were refused when they were opened. MPEG states nothing, and what WMV states is
+        dropped by FFmpeg where the file is too short for it.
         """
         stated = int(self._stream.frames)
         if self._breaks_off or ("avi" in self._container.format.name and self._packets < stated):
@@ -247,7 +250,8 @@ class _Video:
         seconds = (self._container.duration or 0) / 1e6
         # The last frame may be shown for longer than its packet says, as the others before it were.
         slack = max(_LEAST_SLACK, 2 * self._longest_wait)
-        if "matroska" in self._container.format.name and seconds - self._end > slack:
+        states_end = any(name in self._container.format.name for name in _STATING_THE_END)
+        if states_end and seconds - self._end > slack:
             raise _cut_off(self._path, f"it ends after {self._end:.1f} of {seconds:.1f} seconds")
 
     def _demux(self) -> Iterator[Any]:

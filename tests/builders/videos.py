@@ -53,11 +53,13 @@ def long_sound(path: Path, count: int, *, share: float, fps: int = 24) -> Path:
     return path
 
 
-def uneven_video(path: Path, seconds: Sequence[float], *, options: Mapping[str, str] | None = None) -> Path:
+def uneven_video(
+    path: Path, seconds: Sequence[float], *, codec: str = "mpeg4", options: Mapping[str, str] | None = None
+) -> Path:
     """Write one frame for each time, of rising grey, as phones and screen recorders time them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=dict(options or {})) as container:
-        stream = container.add_stream("mpeg4", rate=24)
+        stream = container.add_stream(codec, rate=24)
         stream.width, stream.height, stream.pix_fmt = *SIZE_WH, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         for frame, time in zip(_greys(len(seconds)), seconds, strict=True):

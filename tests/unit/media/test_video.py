@@ -71,6 +71,14 @@ def test_frames_that_the_index_places_beyond_the_end_are_missed_at_once(tmp_path
         read_info(cut_off(path, share=0.8))
 
 
+def test_a_flash_video_states_its_end(tmp_path: Path) -> None:
+    path = uneven_video(tmp_path / "a.flv", [number / 24 for number in range(48)], codec="flv")
+    refuse_cut_off(path)
+    assert read_info(path, count=True).frame_count == 48
+    with pytest.raises(MediaError, match=r"cut off: it ends after 1\.\d of 2\.0 seconds"):
+        refuse_cut_off(cut_off(path, share=0.9))
+
+
 def test_a_matroska_recording_that_states_no_end_is_whole(tmp_path: Path) -> None:
     with (
         av.open(str(tmp_path / "live.mkv"), "w", options={"live": "1"}) as live,
