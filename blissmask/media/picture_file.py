@@ -249,14 +249,27 @@ def _orientation(image: Image.Image, file: BinaryIO) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def no_media(path: Path, start: bytes, kind: str) -> MediaError | None:
+    """Return the error for a file that is empty, or the page of an error instead of a download; else None.
+
+    Args:
+        path: the file.
+        start: its first bytes.
+        kind: what it should be: "picture" or "video".
+    """
+    text = start.lstrip().lower()
+    if not text:
+        return MediaError("the file is empty", where=[path], fix="copy or download it again")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return MediaError(f"the file holds a web page, not a {kind}", where=[path], fix=f"download the {kind} itself")
+    return None
+
+
 def _damaged(path: Path, file: BinaryIO, error: Exception) -> MediaError:
     """Return the error for a file that does not decode."""
     file.seek(0)
-    start = file.read(256).lstrip().lower()
-    if not start:
-        return MediaError("the file is empty", where=[path], fix="copy or download it again")
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return MediaError("the file holds a web page, not a picture", where=[path], fix="download the picture itself")
+    if (other := no_media(path, file.read(256), "picture")) is not None:
+        return other
     if isinstance(error, UnidentifiedImageError):
         return MediaError(
             "not a PNG, JPEG, WebP, BMP or AVIF picture", where=[path], fix="convert it to PNG or JPEG, or remove it"

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.errors import MachineError, MediaError
+from blissmask.media.picture_file import no_media
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import open_ordinary, read_bytes, refuse_special
 
@@ -349,13 +350,15 @@ def _uneven(times: Sequence[float]) -> tuple[float, ...]:
 def _not_a_video(path: Path) -> MediaError:
     try:
         with open_ordinary(path) as file:
-            start = file.read(12)
+            start = file.read(256)
     except OSError as error:
         return MediaError(f"the video cannot be read: {error.strerror or error}", where=[path])
+    if (other := no_media(path, start, "video")) is not None:
+        return other
     # MP4 and MOV begin with the length and name of their first part, and often have their index at the end.
     if start[4:8] in (b"ftyp", b"wide", b"mdat"):
         return _cut_off(path, "its index is missing")
-    if start[:4] == b"\x1a\x45\xdf\xa3" or (start[:4] == b"RIFF" and start[8:] == b"AVI "):
+    if start[:4] == b"\x1a\x45\xdf\xa3" or (start[:4] == b"RIFF" and start[8:12] == b"AVI "):
         return _cut_off(path, "it holds no frame")
     return MediaError("not a video that can be read", where=[path], fix="convert it to MP4, or remove it")
 

@@ -220,10 +220,15 @@ def test_frame_beyond_the_end_is_an_error(tmp_path: Path) -> None:
         list(read_frames(write_video(tmp_path / "a.avi", FRAMES), [20]))
 
 
-@pytest.mark.parametrize("content", [b"", b"hello"])
-def test_what_is_no_video_is_an_error(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "the file is empty"), (b"<html>", "a web page, not a video"), (b"hello", "not a video that can be read")],
+)
+def test_what_is_no_video_is_an_error(
+    tmp_path: Path, content: bytes, what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(MediaError, match="not a video"):
+    with pytest.raises(MediaError, match=what):
         read_info(tmp_path / "a.mp4")
     assert capfd.readouterr().err == ""
 
