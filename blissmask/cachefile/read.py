@@ -250,7 +250,7 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
     """
     try:
         refuse_all_but_files(path)
-        with safe_open(str(path), framework=framework) as file:
+        with _named_in_utf8(path) as name, safe_open(name, framework=framework) as file:
             yield file
     except FileNotFoundError as error:
         raise CacheError("a cache file is missing", where=[path], fix=Hint("run `{command}`", "cache")) from error
@@ -259,6 +259,22 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
         raise CacheError(what, where=[path], fix=_REMAKE) from error
     except SafetensorError as error:
         raise CacheError(f"a cache file is damaged or not safetensors: {error}", where=[path], fix=_REMAKE) from error
+
+
+@contextlib.contextmanager
+def _named_in_utf8(path: Path) -> Iterator[str]:
+    """Yield a name of a file that torch's reader takes, which knows names in UTF-8 alone; Linux has others, too."""
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+        return
+    yield name
 
 
 def _shapes(file: Any) -> dict[str, tuple[str, tuple[int, ...]]]:

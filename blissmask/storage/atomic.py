@@ -20,6 +20,8 @@ from blissmask.storage import held_folders
 from blissmask.storage.seen import NOTHING_SEEN, Seen
 
 _LEFTOVER = re.compile(r"^\..*\.[0-9a-f]{12}\.blissmask-part$", re.DOTALL)
+_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS)
+"""What drives answer that cannot sync, mostly folders: CIFS and cloud mounts (source: PostgreSQL's fsync_fname)."""
 _MAX_NAME_BYTES = 255
 """The longest file name on Linux and macOS (``NAME_MAX``)."""
 
@@ -86,12 +88,18 @@ def sweep(folder: Path) -> int:
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk: only then do they survive a power cut.
 
+    Drives that cannot be asked for it do as well as they can.
+
     Raises:
         OSError: the disk is full or fails.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    # CIFS refuses to sync a file through a descriptor that is only read.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_WRONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -109,6 +109,11 @@ def _tensorboard(folder: Path, *, first_step: int, on_trouble: Callable[[Problem
         report(error)
         yield _track_nothing
         return
+    except UnicodeEncodeError:
+        fix = "rename the folder, or set `--log-with none`; the log beside the LoRA has all numbers"
+        on_trouble(Problem("TensorBoard writes to no folder whose name is not UTF-8", (str(folder),), fix))
+        yield _track_nothing
+        return
 
     def track(step: int, values: Values) -> None:
         try:

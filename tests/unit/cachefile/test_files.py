@@ -45,6 +45,13 @@ def load_foreign(folder, tensors):
     return load_entry(read_header(folder / NAME, "wan"))
 
 
+def test_names_that_are_no_utf8_are_written_and_read(tmp_path):
+    """The reader of safetensors takes no such name; a folder, or a photo's own, may be one."""
+    write_entry(tmp_path / os.fsdecode(b"caf\xe9"), stem=os.fsdecode(b"kyl\xe4"))
+    [header] = list_headers(tmp_path / os.fsdecode(b"caf\xe9"), "wan")
+    assert torch.equal(load_entry(header).latents_Cfhw, LATENTS_Cfhw)
+
+
 def test_what_is_written_is_read_back(tmp_path):
     write_entry(tmp_path)
     [header] = list_headers(tmp_path, "wan")

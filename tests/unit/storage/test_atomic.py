@@ -1,6 +1,7 @@
 """storage/atomic.py: a file is there whole or not at all."""
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -49,6 +50,27 @@ def test_failing_rename_becomes_a_machine_error_without_leftovers(tmp_path, monk
     with pytest.raises(MachineError, match="Input/output error"):
         atomic.write_bytes(tmp_path / "a.bin", b"abc")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_drive_that_cannot_sync_is_written_to(tmp_path, monkeypatch, code):
+    def refuse(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    atomic.write_bytes(tmp_path / "a.bin", b"abc")
+    assert (tmp_path / "a.bin").read_bytes() == b"abc"
+
+
+def test_a_file_is_synced_through_a_descriptor_that_may_write(tmp_path, monkeypatch):
+    synced = {}
+
+    def look(descriptor: int) -> None:
+        synced[stat.S_ISDIR(os.fstat(descriptor).st_mode)] = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+
+    monkeypatch.setattr(os, "fsync", look)
+    atomic.write_bytes(tmp_path / "a.bin", b"abc")
+    assert synced == {False: os.O_WRONLY, True: os.O_RDONLY}
 
 
 def test_symbolic_link_is_replaced_not_written_through(tmp_path):

@@ -4,6 +4,7 @@ import importlib.machinery
 import importlib.util
 import json
 import math
+import os
 import re
 import sys
 import types
@@ -22,6 +23,7 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.saving.page import run_page
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.saving import Outputs
+from blissmask.training.record.trackers import WandbRun, tracking
 from tests.builders.recorder import Recorder
 from tests.builders.training import run, train_config
 
@@ -183,6 +185,17 @@ def test_tensorboard_writes_beside_the_lora_by_default_and_when_it_is_named(cach
     run(train_config(cache, tmp_path / "out", log_with=choice))
     (path,) = (tmp_path / "out" / "logs" / "kyla").iterdir()
     assert path.name.startswith("events.out.tfevents")
+
+
+def test_where_tensorboard_cannot_name_the_folder_it_is_told_and_left_out(tmp_path):
+    pytest.importorskip("tensorboard")
+    folder, told = tmp_path / os.fsdecode(b"caf\xe9"), []
+    shown = WandbRun("blissmask", "kyla", "kyla", {})
+    with tracking(["tensorboard"], folder, first_step=1, wandb_run=shown, on_trouble=told.append) as track:
+        track(1, {"loss": 0.5})
+    assert [(problem.what, problem.where) for problem in told] == [
+        ("TensorBoard writes to no folder whose name is not UTF-8", (str(folder),))
+    ]
 
 
 def without(package, monkeypatch):
