@@ -186,7 +186,7 @@ def test_a_manifest_that_is_none_makes_the_state_damaged(tmp_path: Path, manifes
     assert path.is_dir()
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a\0b", b"../kyla-step00000007-state", b"/"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a\0b", b"../kyla-step00000007-state", b"/", b"x" * 5000])
 def test_a_marker_that_names_no_state_hides_none(tmp_path: Path, content: bytes) -> None:
     path = write_state(tmp_path, {"step": 7})
     (tmp_path / ".kyla.blissmask-replaces").write_bytes(content)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.config.model import Config
-from blissmask.errors import Problem, UsageError
+from blissmask.errors import InputError, Problem, UsageError
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.settings import BASE, FIXED, base_identities
@@ -44,9 +44,10 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
 
     Raises:
         UsageError: the state was made with settings that cannot change, or no state is whole any more.
-        CacheError: the state cannot be read.
+        InputError: a folder stands where a file would go, or the state cannot be read.
         MachineError: the states cannot be looked at.
     """
+    _refuse_folders(names)
     if not resume:
         return Start(None, _write(names, f"{total_steps} steps"), _replaced_states(names))
     found = find_states(names.folder, names.run_name)
@@ -57,11 +58,15 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
     state = load_state(found.newest)
     changed = compare_settings(state.settings, settings, fixed=FIXED)
     if state.step >= total_steps and all(path.is_file() for path in _files(names)):
-        return Start(state, _skip(names, total_steps), [*warnings, _already_trained(names, state, changed)])
+        return Start(state, _skip(names, state.step), [*warnings, _already_trained(names, state, changed)])
     if changed:
         what = f"training goes on from step {state.step} with other settings"
         warnings.append(Problem(what, tuple(changed), f"for a LoRA of these settings alone {_ANEW}"))
-    return Start(state, _write(names, f"{total_steps} steps, going on after {state.step}"), warnings)
+    going_on = f"{total_steps} steps, going on after {state.step}"
+    reason = (
+        going_on if state.step < total_steps else f"all of its steps are in the training state of step {state.step}"
+    )
+    return Start(state, _write(names, reason), warnings)
 
 
 def resume_hint(config: Config) -> str:
@@ -86,6 +91,13 @@ def refuse_other_base(state: SavedState, learners: Sequence[Learner]) -> None:
             fix="name the model and the `base_weights` it was made with, choose another `output_name`, "
             "or start anew with `--no-resume`",
         )
+
+
+def _refuse_folders(names: Outputs) -> None:
+    folders = [path for path in (*_files(names), names.log) if path.is_dir()]
+    if folders:
+        fix = "rename or remove it, or choose another `--output-name`"
+        raise InputError("a folder stands where a file of the training would go", where=folders, fix=fix)
 
 
 def _replaced_states(names: Outputs) -> list[Problem]:
@@ -133,8 +145,8 @@ def _write(names: Outputs, reason: str) -> list[PlannedItem]:
     return [_item(path, Action.WRITE, reason) for path in _files(names)]
 
 
-def _skip(names: Outputs, total_steps: int) -> list[PlannedItem]:
-    return [_item(path, Action.SKIP, f"already trained for {total_steps} steps") for path in _files(names)]
+def _skip(names: Outputs, steps: int) -> list[PlannedItem]:
+    return [_item(path, Action.SKIP, f"already trained for {counted(steps, 'step')}") for path in _files(names)]
 
 
 def _files(names: Outputs) -> list[Path]:

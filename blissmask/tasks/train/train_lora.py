@@ -168,11 +168,17 @@ def _load_learners(
     if plan.state is not None:
         refuse_other_base(plan.state, learners)
         saving.restore_run_state(plan.state, learners, optimizer_options(plan.config.optimizer), items.losses)
-        context.reporter.emit(Noted(f"going on after step {plan.start} of {plan.steps.total}"))
+        context.reporter.emit(Noted(_where_it_goes_on(plan)))
     elif plan.config.lora.network_weights is not None:
         _load_weights(plan.config.lora.network_weights, learners)
         context.reporter.emit(Noted(f"starting from {plan.config.lora.network_weights}"))
     return learners
+
+
+def _where_it_goes_on(plan: TrainPlan) -> str:
+    if plan.start < plan.steps.total:
+        return f"going on after step {plan.start} of {plan.steps.total}"
+    return f"all steps are done: the files are written from the training state of step {plan.start}"
 
 
 def _load_weights(path: Path, learners: Sequence[Learner]) -> None:
@@ -302,10 +308,12 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
     averages = plan.names.average_files()
     files = [*plan.names.lora_files(), *averages]
     summary.written = len(files)
-    summary.headline = f"Trained {counted(plan.steps.total, 'step')}"
+    # A state may be of more steps than are asked for now.
+    steps = max(plan.start, plan.steps.total)
+    summary.headline = f"Trained {counted(steps, 'step')}"
     summary.told_again += plan.stale
     summary.destination = ", ".join(str(path) for path in files)
-    summary.details |= {"steps": plan.steps.total, "loss": last.get("loss"), "files": [str(path) for path in files]}
+    summary.details |= {"steps": steps, "loss": last.get("loss"), "files": [str(path) for path in files]}
     summary.details["experts"] = [expert.name for expert in plan.steps.experts if expert.name]
     summary.details["averages"] = [str(path) for path in averages]
     summary.details["checkpoints"] = [str(path) for _, path in plan.names.earlier_files()]

@@ -147,7 +147,7 @@ def find_states(folder: Path, name: str) -> FoundStates:
     try:
         steps = _steps(folder, name)
         first = _replacing(folder, name)
-        if first in steps and not _fault(first):
+        if first is not None and not _fault(first):
             # A run that started anew was killed before it had removed the states that it replaces.
             steps = {first: steps[first]}
         faults = {path: _fault(path) for path in steps}
@@ -312,8 +312,11 @@ def _marker(folder: Path, name: str) -> Path:
 def _replacing(folder: Path, name: str) -> Path | None:
     """Return the first state of a run that began to replace an earlier run's states; None when none is under way."""
     marker = _marker(folder, name)
+    if not marker.is_file():
+        return None
     # Names are written as the file system spells them, which need not be UTF-8.
-    return folder / read_text(marker, errors="surrogateescape") if marker.is_file() else None
+    named = read_text(marker, errors="surrogateescape")
+    return next((path for path in _steps(folder, name) if path.name == named), None)
 
 
 def _finish_replacing(folder: Path, name: str) -> None:

@@ -87,8 +87,9 @@ def test_a_second_place_that_holds_something_gets_a_folder_of_its_own(tmp_path):
     assert state.is_dir()
 
 
-def test_a_limit_on_the_size_of_files_is_not_waited_for(tmp_path):
-    disk = Disk(1000, no_room(errno.EFBIG))
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EISDIR, errno.ENAMETOOLONG])
+def test_what_stays_as_it_is_is_not_waited_for(tmp_path, number):
+    disk = Disk(1000, no_room(number))
     with pytest.raises(MachineError, match="second place"):
         run(disk, tmp_path)
     assert disk.tries == 1

@@ -25,8 +25,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 """Seconds before the first and between later tries, twice as long each time. A passing failure costs no more."""
 _LOOK_EVERY = 0.2
 """Seconds between two looks whether a signal asks to stop."""
-_WAITING_IS_USELESS = (errno.EFBIG,)
-"""A limit on the size of files (``ulimit -f``, FAT32), which stays as it is."""
+_WAITING_IS_USELESS = (errno.EFBIG, errno.EISDIR, errno.ENAMETOOLONG)
+"""What stays as it is: a limit on the size of files (``ulimit -f``, FAT32), a folder in the place of a file, a name too
+long for the drive."""
 
 
 @dataclass(frozen=True, slots=True)

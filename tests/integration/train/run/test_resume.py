@@ -129,40 +129,12 @@ def test_log_lines_after_the_last_state_are_trained_and_written_again(cache, tmp
     assert [line["step"] for line in read_log(log)] == [1, 2, 3, 4, 5]
 
 
-def test_a_damaged_state_is_named_and_the_older_whole_one_is_used(cache, tmp_path):
-    with pytest.raises(StoppedError):
-        run(train_config(cache, tmp_path / "out", max_train_steps=8, save_every_n_steps=2), stop_after=4)
-    newest = find_states(tmp_path / "out", "kyla").newest
-    (newest / "lora.safetensors").write_bytes((newest / "lora.safetensors").read_bytes()[:-1])
-    plan = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, save_every_n_steps=2))
-    assert plan.state.step == 2
-    [warning] = [problem for problem in plan.warnings if problem.where and problem.where[0].startswith(str(newest))]
-    assert warning.what.endswith("are passed over; the newest whole one is of step 2")
-    anew = plan_training(train_config(cache, tmp_path / "out", max_train_steps=8, resume=False))
-    assert [problem.where for problem in anew.warnings if "starts anew" in problem.what] == [
-        tuple(str(path) for path in sorted((tmp_path / "out").glob("*-state")))
-    ]
-    assert not any("whole" in problem.what for problem in anew.warnings)
-
-
-def test_training_does_not_begin_again_because_its_states_are_damaged(cache, tmp_path):
-    config = train_config(cache, tmp_path / "out", max_train_steps=1)
-    run(config)
-    state = find_states(tmp_path / "out", "kyla").newest
-    (state / "optimizer.safetensors").unlink()
-    with pytest.raises(UsageError, match="none of the training states of `kyla` is whole") as caught:
-        plan_training(config)
-    (problem,) = caught.value.problems
-    assert problem.where == (f"{state}: `optimizer.safetensors` is missing",)
-    assert "`--no-resume`" in problem.fix
-    # Who asks for it begins again, and so does who took the states away; then it is told what is replaced.
-    assert plan_training(train_config(cache, tmp_path / "out", max_train_steps=1, resume=False)).state is None
-    state.rename(tmp_path / "aside")
-    anew = plan_training(config)
-    assert anew.state is None
-    assert [problem.where for problem in anew.warnings if "replaces an earlier LoRA" in problem.what] == [
-        (str(tmp_path / "out" / "kyla.safetensors"),)
-    ]
+def test_a_state_of_more_steps_than_are_asked_for_is_written_for_what_it_is(cache, tmp_path):
+    run(train_config(cache, tmp_path / "out", max_train_steps=2))
+    (tmp_path / "out" / "kyla.safetensors").unlink()
+    summary, _ = run(train_config(cache, tmp_path / "out", max_train_steps=1))
+    assert (summary.headline, summary.details["steps"]) == ("Trained 2 steps", 2)
+    assert (tmp_path / "out" / "kyla.safetensors").is_file()
 
 
 @pytest.mark.parametrize(("options", "kept"), [({}, [4, 5]), ({"keep_last": 3}, [3, 4, 5])])
