@@ -213,6 +213,15 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
+def first_few(names: Sequence[str], *, most: int = 8) -> list[str]:
+    """Return the names to say in a message: at most ``most``, and how many more there are.
+
+    Eight fill a third of a small terminal, and show how the names of a file differ from those that were expected.
+    """
+    rest = len(names) - most
+    return [*names[:most], f"and {rest} more"] if rest > 0 else list(names)
+
+
 def exit_code_of(error: BlissmaskError) -> int:
     """Return the process exit code for ``error``."""
     if isinstance(error, StoppedError):

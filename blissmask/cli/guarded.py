@@ -11,7 +11,9 @@ from blissmask.errors import BlissmaskError, MachineError, exit_code_of
 from blissmask.ui import problems
 
 _OUR_BUG = 70
+"""Exit code of an error that is none of ours: ``EX_SOFTWARE`` of BSD's ``sysexits.h``."""
 SIGINT_EXIT = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal, as shells count."""
 
 
 def guarded(command_line: Callable[[], Any], arguments: list[str]) -> int:

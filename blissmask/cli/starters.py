@@ -28,6 +28,7 @@ Fine-tuning Parameters", Segmind).
 _FEWEST, _MOST = 500, 4000
 """Steps; the range that ai-toolkit's example configurations call good."""
 _ROUND_TO = 100
+"""The number of steps is rounded to hundreds: the figures above are no more exact."""
 
 
 def names() -> dict[str, str]:

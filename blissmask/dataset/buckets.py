@@ -16,9 +16,7 @@ from blissmask.dataset.geometry import Geometry, cover
 from blissmask.errors import Problem, UsageError
 
 # sd-scripts' defaults of `min_bucket_reso`, `max_bucket_reso` and `bucket_reso_steps`.
-_MIN_SIDE = 256
-_MAX_SIDE = 1024
-_SIDE_STEP = 64
+_MIN_SIDE, _MAX_SIDE, _SIDE_STEP = 256, 1024, 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ _SIDE = 8
 """The hash compares neighbours in a grid of 8 x 8, to the right and below: 128 bits."""
 _HASH_BYTES = 2 * _SIDE * _SIDE // 8
 _COLOUR_SIDE = 4
+"""Beside the hash, the colours of 4 x 4 fields are compared."""
 _BANDS = 8
 """Pieces of the hash. Two hashes that differ in fewer bits than there are pieces agree in one piece at least."""
 

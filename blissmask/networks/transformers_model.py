@@ -8,14 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blissmask.errors import MissingPackageError, ModelError, first_line
+from blissmask.errors import MissingPackageError, ModelError, first_few, first_line
 from blissmask.storage.ordinary import refuse_special_in
 
 if TYPE_CHECKING:
     import torch
-
-_NAMED_KEYS = 8
-"""So many missing weights are named in the error; a wrong model may lack hundreds."""
 
 
 def load_transformer(class_name: str, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -64,11 +61,10 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
     missing = list(report["missing_keys"])
     missing += [key for key, *_ in report["mismatched_keys"]]
     if missing:
-        where: list[object] = [folder]
-        where += sorted(missing)[:_NAMED_KEYS]
-        if len(missing) > _NAMED_KEYS:
-            where.append(f"and {len(missing) - _NAMED_KEYS} more")
-        raise ModelError(f"the folder is no {class_name}: {len(missing)} weights are missing", where=where)
+        raise ModelError(
+            f"the folder is no {class_name}: {len(missing)} weights are missing",
+            where=[folder, *first_few(sorted(missing))],
+        )
     return model.requires_grad_(False).eval().to(device)  # noqa: FBT003 (PyTorch's own signature)
 
 

@@ -1,6 +1,6 @@
 """The loss of items that are held out, at the same noise and the same noise levels every time.
 
-A loss that falls here is learnt, not memorised.
+A loss that falls here is learned, not memorised.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from blissmask.ui.console import clock_text, err, printable
 from blissmask.ui.problems import ProblemPrinter, show_note
 
 PLAIN_INTERVAL_SECONDS = 30.0
+"""Between two lines where no bar can be drawn: a log of a day has some 3,000."""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blissmask.tasks.run.plan import Plan, PlannedItem, Summary
 
 _SHOWN_ITEMS = 20
+"""Items to write, or to skip, that a plan lists: about what a terminal of 24 lines shows."""
 _STYLES = {"write": DONE, "skip": "dim", "fail": ALARM}
 
 

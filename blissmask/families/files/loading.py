@@ -14,11 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from blissmask.errors import MachineError, ModelError, first_line
+from blissmask.errors import MachineError, ModelError, first_few, first_line
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 from blissmask.storage.ordinary import refuse_special_in
-
-_NAMED_KEYS = 8
 
 
 def build_empty(make: Callable[[], nn.Module]) -> nn.Module:
@@ -127,18 +125,13 @@ def _refuse_mismatch(
     ]
     if missing or unexpected or reshaped:
         lists = [("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped)]
-        places = [f"{label}: {key}" for label, keys in lists for key in _shortened(keys)]
+        places = [f"{label}: {key}" for label, keys in lists for key in first_few(keys)]
         counts = ", ".join(f"{len(keys)} {label}" for label, keys in lists if keys)
         raise ModelError(
             f"{source.name} is no {class_name}: {counts}",
             where=[source, *places],
             fix="give the file of this model family",
         )
-
-
-def _shortened(keys: list[str]) -> list[str]:
-    rest = len(keys) - _NAMED_KEYS
-    return keys if rest <= 0 else [*keys[:_NAMED_KEYS], f"and {rest} more"]
 
 
 def _float32_parts(module: nn.Module, dtype: torch.dtype) -> frozenset[str]:

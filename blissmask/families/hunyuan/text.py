@@ -18,7 +18,9 @@ from blissmask.families.hunyuan.parts import CAPTIONS
 from blissmask.families.protocol import EncodedText
 
 _CLIP_TOKENS = 77
+"""All that CLIP-L has positions for."""
 _SKIPPED_LAYERS = 2
+"""Llama's last layers, which the denoiser was trained without."""
 
 
 class HunyuanTextEncoder:

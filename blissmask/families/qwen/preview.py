@@ -13,7 +13,9 @@ from blissmask.families.previews import EncodedPrompt, PreviewPipeline, euler_by
 from blissmask.families.qwen import parts
 
 _MAX_TOKENS = 1024
-# The shift that grows with the size of the picture. Source: the scheduler configuration of the released Qwen-Image.
+"""The most that diffusers' pipeline takes; as many as captions are read to."""
+# The shift that grows with the size of the picture, and the noise level before the last step. Source of both: the
+# scheduler configuration of the released Qwen-Image.
 _SHIFT_BY_SIZE = {"base_shift": 0.5, "max_shift": 0.9, "base_image_seq_len": 256, "max_image_seq_len": 8192}
 _TERMINAL = 0.02
 

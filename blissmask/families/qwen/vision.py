@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Source of the numbers: transformers' Qwen2VLImageProcessor; those of the colours are OpenAI CLIP's.
 PATCH = 14
 _MERGE = 2
 _TEMPORAL = 2

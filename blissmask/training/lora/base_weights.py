@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from blissmask.cachefile.read import read_metadata
-from blissmask.errors import ModelError
+from blissmask.errors import ModelError, first_few
 from blissmask.families.family import Family
 from blissmask.families.files.identity import file_identity, joined_identity
 from blissmask.families.protocol import Denoiser
@@ -177,10 +177,9 @@ def _fitting(
         else:
             left.append(key)
     if not layers:
-        more = [f"and {len(left) - _NAMED} more"] if len(left) > _NAMED else []
         raise ModelError(
             "nothing in this LoRA fits a layer of the model",
-            where=[path, *left[:_NAMED], *more],
+            where=[path, *first_few(left, most=_NAMED)],
             fix="give a LoRA of the same family with `base_weights`",
         )
     return _Fitting(layers, left)

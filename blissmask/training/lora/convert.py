@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from blissmask.errors import ModelError, UsageError
+from blissmask.errors import ModelError, UsageError, first_few
 from blissmask.training.lora.dora_norms import WeightOf, for_division_by_base, for_division_by_sum, has_norms
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import (
@@ -247,10 +247,9 @@ def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path
         if not part or name.removeprefix(PREFIX) not in known:
             wrong.append(key)
     if wrong:
-        more = [f"and {len(wrong) - _NAMED} more"] if len(wrong) > _NAMED else []
         raise ModelError(
             f"{len(wrong)} of {len(native)} tensors in this file are of no layer of the family, or no LoRA",
-            where=[path, *wrong[:_NAMED], *more],
+            where=[path, *first_few(wrong, most=_NAMED)],
             fix="name the family it was trained for with `--arch`",
         )
 

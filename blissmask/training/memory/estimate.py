@@ -31,6 +31,7 @@ _BYTES_PER_MOMENTS = 8
 _KEPT = {2: 66, 4: 108}
 """Bytes per token and width that one block keeps for the backward pass, by the bytes of a weight."""
 _KEPT_DORA = 177
+"""The same with DoRA, whichever weights."""
 _BESIDE = {2: 30, 4: 48}
 """Bytes per token and width that the backward pass takes at its height beside what is kept."""
 _CONTEXT = 1 << 30

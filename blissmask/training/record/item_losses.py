@@ -1,4 +1,4 @@
-"""The loss of each item over the times that it was drawn: which photo is learnt worst, as far as training has seen it.
+"""The loss of each item over the times that it was drawn: which photo is learned worst, as far as training has seen it.
 
 B items of a micro-batch, N items of the data set.
 """
