@@ -67,11 +67,13 @@ class Header:
         size_wh: size of the upright picture.
         has_alpha: whether it has an alpha channel or a transparent colour.
         profile: name of the colour profile from which :func:`read_image` converts to sRGB; empty when it need not.
+        was_turned: whether EXIF turned it upright.
     """
 
     size_wh: tuple[int, int]
     has_alpha: bool
     profile: str = ""
+    was_turned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def read_header(path: Path) -> Header:
     """
     with opened(path) as file:
         profile = colour.profile_name(file.image, file.profile)
-        return Header(size_wh=file.size_wh, has_alpha=file.image.has_transparency_data, profile=profile)
+        return Header(file.size_wh, file.image.has_transparency_data, profile, was_turned=file.orientation != 1)
 
 
 def read_size(path: Path) -> tuple[int, int]:

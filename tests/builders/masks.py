@@ -76,6 +76,11 @@ def person(size_wh: tuple[int, int] = (40, 30), *, face: bool = True) -> NDArray
     return rgb
 
 
+def in_other_light(rgb_HW3: NDArray[np.uint8], green: int, blue: int) -> NDArray[np.uint8]:
+    """Return a photo that the backend sees as the same, and nobody takes for the same file twice."""
+    return rgb_HW3 + np.array([0, green, blue], np.uint8)
+
+
 def expected(size_wh: tuple[int, int] = (40, 30)) -> NDArray[np.uint8]:
     return np.array([0, 255, 80, 128], dtype=np.uint8)[
         np.where(person(size_wh)[..., 0] < 4, person(size_wh)[..., 0], 0)
@@ -84,7 +89,11 @@ def expected(size_wh: tuple[int, int] = (40, 30)) -> NDArray[np.uint8]:
 
 def config(folder: Path, *, force: bool = False, **options: object) -> Config:
     return Config.model_validate(
-        {"masks": {"input": folder / "photos", "output": folder / "masks", **options}, "run": {"force": force}}
+        {
+            "general": {"resolution": 32},
+            "masks": {"input": folder / "photos", "output": folder / "masks", **options},
+            "run": {"force": force},
+        }
     )
 
 
@@ -97,9 +106,9 @@ def lines(folder: Path, **options: object) -> dict[str, tuple[Action, str]]:
 
 
 def two_photos(folder: Path) -> Path:
-    """Write a PNG and a WebP of the person."""
-    for name in ("a.png", "b.webp"):
-        save(folder / "photos" / name, person(), **({"lossless": True} if name.endswith("webp") else {}))
+    """Write a PNG and a WebP of the person, in other light."""
+    save(folder / "photos" / "a.png", person())
+    save(folder / "photos" / "b.webp", in_other_light(person(), 120, 120), lossless=True)
     return folder
 
 

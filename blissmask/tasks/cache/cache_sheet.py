@@ -26,8 +26,8 @@ from blissmask.media.sheets.card import Badness, Card, Measure, SheetText
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import has_moving_mask, read_frame_masks
-from blissmask.tasks.cache.remarks.remark import Remark, shorts_by_media
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend, with_own_sheet
+from blissmask.tasks.remarks.remark import Remark, shorts_by_media
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.run.wording import counted, pixels_text
 

@@ -29,12 +29,11 @@ from blissmask.tasks.cache.planning.windows import add_zoom_texts, place_windows
 from blissmask.tasks.cache.remarks.caption_text import caption_remarks
 from blissmask.tasks.cache.remarks.look_at_photos import look_at_photos
 from blissmask.tasks.cache.remarks.mask_values import mask_remarks
-from blissmask.tasks.cache.remarks.photo_looks import copy_remarks, photo_remarks
-from blissmask.tasks.cache.remarks.photo_sizes import size_remarks
-from blissmask.tasks.cache.remarks.remark import Remark, as_problems
+from blissmask.tasks.cache.remarks.photo_looks import copy_remarks, photo_remarks, size_remarks
 from blissmask.tasks.cache.remarks.subject_in_crop import subject_remarks
 from blissmask.tasks.cache.report import entry_bytes, plan_details, plan_tables
 from blissmask.tasks.mask_files.contact_sheet import with_own_sheet
+from blissmask.tasks.remarks.remark import Remark, as_problems
 from blissmask.tasks.run.folders import room_warning
 from blissmask.tasks.run.plan import Plan
 

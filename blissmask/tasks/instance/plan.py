@@ -120,7 +120,7 @@ def plan(config: Config) -> InstancePlan | Explanation:
         },
     )
     left_out = read_left_out(output)
-    decided = [plan_media(media, output, key, making) for media, key in zip(found, keys, strict=True)]
+    decided = [plan_media(media, output, key, making).item for media, key in zip(found, keys, strict=True)]
     items, forms = settle_forms([decide_left_out(item, left_out, making) for item in decided], making)
     return InstancePlan(
         command=COMMAND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,11 +209,13 @@ A dataset that names none is trained at ``config.dataset_section.DEFAULT_RESOLUT
 
 def training_area(config: Config) -> int:
     """Return the pixels of a training picture: of the first data set, of [general], or of the default resolution."""
-    if config.datasets:
-        width, height = config.datasets[0].resolution
-    else:
-        width, height = config.general.resolution or _SIZE_WITHOUT_DATASET_WH
-    return width * height
+    resolution_wh = config.datasets[0].resolution if config.datasets else size_without_dataset(config)
+    return math.prod(resolution_wh)
+
+
+def size_without_dataset(config: Config) -> tuple[int, int]:
+    """Return the training size of photos that belong to no data set."""
+    return config.general.resolution or _SIZE_WITHOUT_DATASET_WH
 
 
 def card_of_mask(entry: SheetEntry, side: int, *, labels_of: LabelsOf, area: int) -> Card:

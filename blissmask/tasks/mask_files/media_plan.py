@@ -73,6 +73,19 @@ class Making:
         return self.frames and is_video(source)
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedMedia:
+    """What is decided about a photo or video.
+
+    Attributes:
+        item: the decision.
+        size_wh: upright size; None where it could not be read.
+    """
+
+    item: PlannedItem
+    size_wh: tuple[int, int] | None = None
+
+
 def is_video(path: Path) -> bool:
     """Return whether a file is a video, by its suffix."""
     return path.suffix.lower() in VIDEO_SUFFIXES
@@ -101,7 +114,7 @@ def keys_of(media: Sequence[MediaFile]) -> list[str]:
     return [file.path.name if counts[file.key] > 1 else file.stem for file in media]
 
 
-def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> PlannedItem:
+def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> PlannedMedia:
     """Decide about the mask of one photo or video; one that cannot be read fails with the reason.
 
     Args:
@@ -115,7 +128,7 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
     states = states_of((media.path,), output)
     try:
         settings = making.settings_for(media.path)
-        size, pixels = _describe(media)
+        size_wh, text = _describe(media)
         if clip:
             action, reason = decide_clip(output, making.command, media.path, settings, force=making.force)
         else:
@@ -123,18 +136,20 @@ def plan_media(media: MediaFile, folder: Path, key: str, making: Making) -> Plan
         if action is Action.WRITE and media.kind is MediaKind.VIDEO:
             refuse_cut_off(media.path)
     except InputError as error:
-        return PlannedItem(key, Action.FAIL, inputs=(media.path,), output=output).failing(error.as_one())
+        failing = PlannedItem(key, Action.FAIL, inputs=(media.path,), output=output).failing(error.as_one())
+        return PlannedMedia(failing)
     if action is Action.WRITE:
-        reason = f"{size}, {reason}" if reason else size
+        reason = f"{text}, {reason}" if reason else text
     states = states if action is Action.WRITE else b""
-    return PlannedItem(key, action, reason, (media.path,), output, pixels=pixels, states=states)
+    pixels = math.prod(size_wh)
+    return PlannedMedia(PlannedItem(key, action, reason, (media.path,), output, pixels=pixels, states=states), size_wh)
 
 
-def _describe(media: MediaFile) -> tuple[str, int]:
-    """Return what a photo or video is, in a few words, and the pixels of the photo or of a frame."""
+def _describe(media: MediaFile) -> tuple[tuple[int, int], str]:
+    """Return the size of a photo or of a video's frames, and what it is in a few words."""
     if media.kind is MediaKind.IMAGE:
         header = read_header(media.path)
         profile = f", colours from {header.profile}" if header.profile else ""
-        return pixels_text(header.size_wh) + profile, math.prod(header.size_wh)
+        return header.size_wh, pixels_text(header.size_wh) + profile
     info = read_info(media.path)
-    return f"{pixels_text(info.size_wh)}, {counted(info.frame_count, 'frame')}", math.prod(info.size_wh)
+    return info.size_wh, f"{pixels_text(info.size_wh)}, {counted(info.frame_count, 'frame')}"

@@ -20,7 +20,9 @@ from blissmask.masks.heads import cut_heads
 from blissmask.masks.refine import coverage, feather, finish, move_outline, to_tiers
 from blissmask.masks.tiers import TIERS, WeightTier
 from blissmask.masks.weighted_mask import tier_labels_to_grey
-from blissmask.media.image import read_image
+from blissmask.media.image import read_header, read_image
+from blissmask.media.likeness import likeness_of
+from blissmask.media.overlay import fit_size, shrink
 from blissmask.media.png import write_png_grey
 from blissmask.media.video import read_frames, read_info
 from blissmask.parsing.parts_backend import PartsBackend
@@ -29,6 +31,7 @@ from blissmask.tasks.mask_files.media_plan import Making, is_video
 from blissmask.tasks.mask_files.output_notes import keep_copy
 from blissmask.tasks.masks.report import mean_coverage, read_seen, told_shares
 from blissmask.tasks.run.plan import PlannedItem
+from blissmask.vision.faces.sideways import BEST_SIDE, lies_on_its_side
 
 
 class MaskMaker:
@@ -44,13 +47,16 @@ class MaskMaker:
         self._backend, self._tiers, self._options = backend, tiers, options
         self._turn = contextlib.nullcontext() if backend.thread_safe else threading.Lock()
 
-    def make(self, rgb_HW3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], dict[str, object]]:
-        """Return the 8-bit mask and what was seen.
+    def make(
+        self, rgb_HW3: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], Mapping[str, object]] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, object]]:
+        """Return the 8-bit mask and what was seen, with what ``look`` finds in the picture.
 
         Seen are ``people`` and ``faces`` (None when the backend does not count them), ``in_front``, the share that may
         be things in front of a body (None likewise), ``cut_heads``, how many heads the frame cuts, and ``coverage`` by
         tier.
         """
+        looked = {} if look is None else look(rgb_HW3)
         content = find_content(rgb_HW3)
         with self._turn:
             parsed = self._backend.parse([np.ascontiguousarray(content.of(rgb_HW3))])[0]
@@ -70,7 +76,7 @@ class MaskMaker:
         grey_HW = content.within(grey_hw, bars=options.tiers.value(WeightTier.BACKGROUND))
         tiers_HW = content.within(tiers_hw, bars=TIERS.index(WeightTier.BACKGROUND))
         shares = told_shares(coverage(tiers_HW))
-        return grey_HW, {**counts, "cut_heads": cut, "coverage": shares}
+        return grey_HW, {**counts, "cut_heads": cut, "coverage": shares, **looked}
 
 
 def write_mask(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
@@ -91,9 +97,24 @@ def write_mask(item: PlannedItem, maker: MaskMaker, making: Making) -> None:
         masks = _lazy_masks(source, maker, making.video_every)
         write_clip(item.target, note, masks, force=making.force, summarise=_over_frames, seen=item.seen)
         return
-    grey_HW, seen = _static_mask(source, maker) if is_video(source) else maker.make(read_image(source).rgb_HW3)
+    if is_video(source):
+        grey_HW, seen = _static_mask(source, maker)
+    else:
+        look = functools.partial(_look, was_turned=read_header(source).was_turned)
+        grey_HW, seen = maker.make(read_image(source).rgb_HW3, look)
     keep_copy(item.target)
     write_png_grey(item.target, grey_HW, note={**note, **seen}, seen=item.seen)
+
+
+def _look(rgb_HW3: NDArray[np.uint8], *, was_turned: bool) -> dict[str, object]:
+    """Return what `cache` finds out about a photo, too: whether it lies on its side, and by what to know it again."""
+    height, width = rgb_HW3.shape[:2]
+    small_hw3 = shrink(rgb_HW3, fit_size((width, height), (BEST_SIDE, BEST_SIDE)))
+    likeness = likeness_of(small_hw3)
+    return {
+        "on_its_side": not was_turned and lies_on_its_side(small_hw3),
+        "likeness": None if likeness is None else str(likeness),
+    }
 
 
 def _lazy_masks(video: Path, maker: MaskMaker, every: int) -> Iterator[Callable[[], MaskOfFrame]]:

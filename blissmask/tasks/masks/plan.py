@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.model import Config
+from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions.caption_file import HOW_TO_CAPTION
 from blissmask.dataset.captions.caption_words import blanks, how_to_fill, words_for
 from blissmask.dataset.collect import without_caption_file
@@ -16,14 +18,16 @@ from blissmask.errors import Problem, UsageError
 from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
-from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area, with_own_sheet
+from blissmask.tasks.mask_files.contact_sheet import check_sheet, size_without_dataset, training_area, with_own_sheet
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
-from blissmask.tasks.mask_files.media_plan import Making, find_for_masks, keys_of, plan_media
+from blissmask.tasks.mask_files.media_plan import Making, PlannedMedia, find_for_masks, keys_of, plan_media
 from blissmask.tasks.mask_files.output_notes import kept_warning
 from blissmask.tasks.masks.classes import explanation, tier_values, tiers_of_classes
 from blissmask.tasks.masks.maker import MaskMaker
+from blissmask.tasks.remarks.odd_photos import size_remarks
+from blissmask.tasks.remarks.remark import Remark, as_problems
 from blissmask.tasks.run.folders import FolderPair, pairs_to_do
-from blissmask.tasks.run.plan import Explanation, Plan, PlannedItem, places_of
+from blissmask.tasks.run.plan import Explanation, Plan, places_of
 from blissmask.tasks.run.wording import counted
 
 COMMAND = "masks"
@@ -40,6 +44,7 @@ class MasksPlan(Plan):
         forms: masks of clips that are replaced by masks in the other form.
         options: the section of the configuration.
         training_area: pixels of a training picture, for the latent grid on the contact sheet.
+        remarks: what is odd about the sizes of photos, for the sheet; ``warnings`` hold them, too.
     """
 
     maker: MaskMaker
@@ -48,6 +53,7 @@ class MasksPlan(Plan):
     forms: OtherForms
     options: MasksSection
     training_area: int
+    remarks: list[Remark]
 
 
 def outputs(config: Config) -> tuple[Path, ...]:
@@ -94,12 +100,14 @@ def plan(config: Config) -> MasksPlan | Explanation:
         found[pair], unread = find_for_masks(pair.input, options.media, frames=making.frames)
         warnings += unread
     warnings += _caption_warnings(config, pairs)
-    items, forms = settle_forms(_decided(found, making), making)
+    decided = _decided(found, making)
+    remarks = list(_size_remarks(decided, config))
+    items, forms = settle_forms([planned.item for of_pair in decided.values() for planned in of_pair], making)
     return MasksPlan(
         command=COMMAND,
         items=items,
         outputs=outputs(config),
-        warnings=[*warnings, *forms.warning(), *kept_warning(items)],
+        warnings=[*warnings, *as_problems(remarks), *forms.warning(), *kept_warning(items)],
         details=details,
         maker=MaskMaker(backend, tiers, options),
         making=making,
@@ -107,6 +115,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
         forms=forms,
         options=options,
         training_area=training_area(config),
+        remarks=remarks,
     )
 
 
@@ -130,14 +139,45 @@ def _pairs(config: Config) -> tuple[list[FolderPair], list[Problem]]:
     return [pair for pair in pairs if pair not in applied], [*warnings, left_out]
 
 
-def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) -> list[PlannedItem]:
+def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) -> dict[FolderPair, list[PlannedMedia]]:
     """Decide item by item; with several folders their names are part of the keys."""
     several = len(found) > 1
-    return [
-        plan_media(file, pair.output, f"{pair.input.name}/{key}" if several else key, making)
+    return {
+        pair: [
+            plan_media(file, pair.output, f"{pair.input.name}/{key}" if several else key, making)
+            for file, key in zip(media, keys_of(media), strict=True)
+        ]
         for pair, media in found.items()
-        for file, key in zip(media, keys_of(media), strict=True)
-    ]
+    }
+
+
+_GRID = 16
+"""Sides of training sizes are multiples of this in most families, 32 in one; to ask them, torch would be loaded."""
+
+
+def _size_remarks(decided: Mapping[FolderPair, Sequence[PlannedMedia]], config: Config) -> Iterator[Remark]:
+    """Yield remarks about photos and videos that will be enlarged much, or trained as thumbnails."""
+    for pair, media in decided.items():
+        sizes = _training_sizes(config, pair.input)
+        if sizes is None:
+            continue
+        buckets, resolution_wh = sizes
+        for planned in media:
+            if planned.size_wh is not None:
+                geometry = buckets.fit(planned.size_wh)
+                yield from size_remarks(planned.item.inputs[0], geometry, resolution_wh)
+
+
+def _training_sizes(config: Config, folder: Path) -> tuple[Buckets, tuple[int, int]] | None:
+    """Return the training sizes of a folder and its resolution; None where its data set is one that `cache` refuses."""
+    of_folder = [data for data in config.datasets if folder in (data.image_directory, data.video_directory)]
+    alone = DatasetSection(resolution=size_without_dataset(config), enable_bucket=True)
+    section = of_folder[0] if of_folder else alone
+    try:
+        buckets = make_buckets(section, grid_multiple=_GRID, always_bucket=folder == section.video_directory)
+    except UsageError:
+        return None
+    return buckets, section.resolution
 
 
 def _caption_warnings(config: Config, pairs: Iterable[FolderPair]) -> list[Problem]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blissmask.errors import InputError, Problem
 from blissmask.masks.tiers import TIERS, TierTable, WeightTier
 from blissmask.masks.weighted_mask import measure
 from blissmask.media.image import read_grey
+from blissmask.media.likeness import Likeness
 from blissmask.media.png import read_note
 from blissmask.media.sheets.card import Badness, Measure
+from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
+from blissmask.tasks.remarks.odd_photos import copy_remarks, side_remark
+from blissmask.tasks.remarks.remark import Remark
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
 
@@ -33,6 +37,10 @@ Of six such regions, three were things, two were people behind, and one was a sl
 """
 
 
+ODD_PHOTO = 0.2
+"""Sort key on the contact sheet of a photo that is odd itself: its mask may be right, so wrong masks come first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What the note of one mask remembers.
@@ -42,6 +50,8 @@ class Seen:
         people, faces: how many the backend saw; None when it does not count them.
         cut_heads: how many heads the frame cuts; None when not known.
         in_front: share of the picture, 0..1, that may be things in front of a body; None when not known.
+        on_its_side: whether a face lies on its side, and EXIF does not say so; not of videos.
+        likeness: by which the same photo is known in another file; None of videos, and where it is not known.
     """
 
     coverage: Mapping[WeightTier, float]
@@ -49,6 +59,8 @@ class Seen:
     faces: int | None
     cut_heads: int | None = None
     in_front: float | None = None
+    on_its_side: bool = False
+    likeness: Likeness | None = None
 
     @property
     def covered(self) -> float:
@@ -97,12 +109,15 @@ def read_seen(note: Mapping[str, object]) -> Seen | None:
     if not isinstance(shares, dict):
         return None
     people, faces, cut, in_front = (note.get(name) for name in ("people", "faces", "cut_heads", "in_front"))
+    likeness = note.get("likeness")
     return Seen(
         {tier: float(shares.get(tier.value, 0.0)) for tier in TIERS},
         people=people if isinstance(people, int) else None,
         faces=faces if isinstance(faces, int) else None,
         cut_heads=cut if isinstance(cut, int) else None,
         in_front=in_front if isinstance(in_front, int | float) else None,
+        on_its_side=note.get("on_its_side") is True,
+        likeness=Likeness.parse(likeness) if isinstance(likeness, str) else None,
     )
 
 
@@ -129,8 +144,8 @@ def seen_in(mask: Path, tiers: TierTable) -> Seen | None:
         return None
     if remembered is None:
         return Seen(measured, people=None, faces=None)
-    # Edited by hand: the people are the same, and a cut head and what was in front of a body have been looked at.
-    return Seen(measured, remembered.people, remembered.faces)
+    # Edited by hand: the photo is the same, and a cut head and what was in front of a body have been looked at.
+    return replace(remembered, coverage=measured, cut_heads=None, in_front=None)
 
 
 def coverage_table(seen: Sequence[Seen], tiers: TierTable) -> Table:
@@ -190,6 +205,13 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
         if names:
             problems.append(Problem(counted(len(names), noun) + condition, places_of(names), fix))
     return problems
+
+
+def look_remarks(photos: Sequence[tuple[Path, Seen]]) -> list[Remark]:
+    """Return remarks about photos that lie on their side, and those that are there twice."""
+    of_side = [side_remark(path) for path, seen in photos if seen.on_its_side]
+    files = [ShortPath.of(path) for path, _ in photos]
+    return [*of_side, *copy_remarks(files, [seen.likeness for _, seen in photos])]
 
 
 def measures_of(seen: Seen) -> tuple[Measure, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from blissmask.media.overlay import tier_labels
@@ -18,15 +19,18 @@ from blissmask.tasks.masks.report import (
     HEAD_CUT,
     IN_FRONT,
     LEAST,
+    ODD_PHOTO,
     SEVERAL_PEOPLE,
     Seen,
     coverage_table,
+    look_remarks,
     mean_coverage,
     measures_of,
     seen_in,
     told_shares,
     warnings_about,
 )
+from blissmask.tasks.remarks.remark import as_problems, shorts_by_media
 from blissmask.tasks.run.plan import Explanation, PlannedItem, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, carry_out
@@ -52,9 +56,15 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
     remove_replaced(finished, plan.forms, plan.making)
     found = {item.key: seen_in(item.target, plan.options.tiers) for item in finished}
     seen = {key: known for key, known in found.items() if known is not None}
+    photos = [(item, seen[item.key]) for item in finished if item.key in seen]
+    looks = look_remarks([(item.inputs[0], known) for item, known in photos])
     _count(summary, plan, seen)
+    summary.warnings += as_problems(looks)
+    odd = shorts_by_media([*looks, *plan.remarks])
+    summary.details["odd_photos"] = {str(path): list(shorts) for path, shorts in odd.items()}
     if plan.options.sheet is not None:
-        _write_sheet(plan.options.sheet, plan, _sheet_entries(finished, seen), context)
+        entries = _sheet_entries(photos, odd)
+        _write_sheet(plan.options.sheet, plan, entries, context)
     return summary
 
 
@@ -82,16 +92,23 @@ def _write_sheet(path: Path, plan: MasksPlan, entries: Sequence[SheetEntry], con
     write_contact_sheet(path, entries, text, labels_of, context, training_area=plan.training_area)
 
 
-def _sheet_entries(items: Sequence[PlannedItem], seen: Mapping[str, Seen]) -> list[SheetEntry]:
-    return [
-        SheetEntry(
-            name=item.inputs[0].name,
-            media=item.inputs[0],
-            mask=item.target,
-            measures=measures_of(seen[item.key]),
-            remarks=seen[item.key].remarks,
-            badness=seen[item.key].badness,
+def _sheet_entries(
+    photos: Iterable[tuple[PlannedItem, Seen]], shorts: Mapping[Path, tuple[str, ...]]
+) -> list[SheetEntry]:
+    entries = []
+    for item, seen in photos:
+        media = item.inputs[0]
+        odd, badness = shorts.get(media, ()), seen.badness
+        if odd:
+            badness = replace(badness, remark=max(badness.remark, ODD_PHOTO))
+        entries.append(
+            SheetEntry(
+                name=media.name,
+                media=media,
+                mask=item.target,
+                measures=measures_of(seen),
+                remarks=(*seen.remarks, *odd),
+                badness=badness,
+            )
         )
-        for item in items
-        if item.key in seen
-    ]
+    return entries

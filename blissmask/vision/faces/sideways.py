@@ -14,6 +14,10 @@ from blissmask.vision.faces.face_mesh import SURE_PRESENCE, FaceMesh
 from blissmask.vision.faces.find_faces import find_faces
 from blissmask.vision.photo import SMALLEST_COPY, Photo
 
+BEST_SIDE = 256
+"""Longer side of the small photo that is looked at: enough for the face detectors, whose inputs are 128 and 192 pixels;
+small faces do not decide."""
+
 _NEAR_UPRIGHT = 30.0
 """Degrees by which a head may lean, either way, and still be upright; people in photos lean less."""
 
@@ -22,7 +26,7 @@ def lies_on_its_side(rgb_HW3: NDArray[np.uint8]) -> bool:
     """Return whether turning the photo by a quarter brings a face upright, and no face is upright as it is.
 
     Args:
-        rgb_HW3: the photo, best with a longer side of 256: small faces do not decide.
+        rgb_HW3: the photo, best with a longer side of :data:`BEST_SIDE`.
     """
     # The networks see at least this many pixels; below it nothing is known.
     if max(rgb_HW3.shape[:2]) < SMALLEST_COPY or _has_upright_face(rgb_HW3):

@@ -18,7 +18,16 @@ from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import Action, Kept, RunContext
-from tests.builders.masks import ColourBackend, config, expected, lines, make, person, two_photos
+from tests.builders.masks import (
+    ColourBackend,
+    config,
+    expected,
+    in_other_light,
+    lines,
+    make,
+    person,
+    two_photos,
+)
 from tests.builders.pictures import save, tree, turned, wide_profile, write_video
 from tests.builders.recorder import Recorder
 
@@ -129,7 +138,7 @@ def test_truncated_photo_costs_one_item(folder: Path) -> None:
 
 def test_photos_without_person_or_face_are_named(folder: Path) -> None:
     save(folder / "photos" / "empty.png", np.full((30, 40, 3), 200, dtype=np.uint8))
-    save(folder / "photos" / "back.png", person(face=False))
+    save(folder / "photos" / "back.png", in_other_light(person(face=False), 60, 180))
     summary = make(folder)
     assert summary.details["without_person"] == ["empty"]
     assert summary.details["without_face"] == ["back", "empty"]

@@ -14,7 +14,16 @@ from blissmask.media.image import read_grey
 from blissmask.media.png import read_note, write_png_grey
 from blissmask.tasks.mask_files.output_notes import FRESH
 from blissmask.tasks.run.plan import Action, Kept
-from tests.builders.masks import ColourBackend, clip, expected, lines, make, person, two_photos
+from tests.builders.masks import (
+    ColourBackend,
+    clip,
+    expected,
+    in_other_light,
+    lines,
+    make,
+    person,
+    two_photos,
+)
 from tests.builders.pictures import save, tree
 
 
@@ -163,7 +172,7 @@ def test_folder_of_someone_elses_frames_is_kept(folder: Path) -> None:
 def live_photo(folder: Path) -> Path:
     """Write the photo that belongs to the clip, as phones export Live Photos."""
     clip(folder)
-    return save(folder / "photos" / "clip.png", person((48, 32)))
+    return save(folder / "photos" / "clip.png", in_other_light(person((48, 32)), 60, 180))
 
 
 def test_photo_and_clip_of_a_live_photo_get_masks_each(folder: Path) -> None:

@@ -15,7 +15,7 @@ from blissmask.dataset.captions.caption_words import holds_trigger, listed_names
 from blissmask.families.encoders.captions import CaptionReader
 from blissmask.tasks.cache.cached_dataset import Model
 from blissmask.tasks.cache.planned_entries import TextEntry
-from blissmask.tasks.cache.remarks.remark import Kind, Remark
+from blissmask.tasks.remarks.remark import Kind, Remark
 
 _SURELY_READ = 250
 """Bytes of UTF-8. A token is a byte at least, and no family reads fewer than 256 tokens of a caption."""

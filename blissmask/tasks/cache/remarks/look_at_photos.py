@@ -18,10 +18,7 @@ from blissmask.media.likeness import likeness_of
 from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.cache.photo_look import Look
 from blissmask.tasks.cache.planned_entries import LatentEntry
-from blissmask.vision.faces.sideways import lies_on_its_side
-
-SIDE = 256
-"""Longer side of the small photo: enough for the face detectors, whose inputs are 128 and 192 pixels."""
+from blissmask.vision.faces.sideways import BEST_SIDE, lies_on_its_side
 
 
 def look_at_photos(entries: Sequence[LatentEntry], jobs: int) -> list[LatentEntry]:
@@ -55,7 +52,7 @@ def _look_at(file: ShortPath) -> Look | None:
 
 def _look(path: Path) -> Look | None:
     try:
-        glance = read_glance(path, SIDE)
+        glance = read_glance(path, BEST_SIDE)
     except InputError:
         return None
     return Look.of(

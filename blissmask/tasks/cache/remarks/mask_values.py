@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from blissmask.cachefile.redo import Redo
 from blissmask.tasks.cache.planned_entries import LatentEntry
-from blissmask.tasks.cache.remarks.remark import Kind, Remark
+from blissmask.tasks.remarks.remark import Kind, Remark
 
 WHITE = Kind(
     "mask file",

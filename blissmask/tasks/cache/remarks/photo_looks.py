@@ -1,13 +1,13 @@
-"""Remarks about what photos show: animations, cut-outs, photos on their side, the same photo twice."""
+"""Remarks about what photos show and how large they are trained: animations, cut-outs, and ``tasks.remarks``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from blissmask.dataset.item import MaskSource
-from blissmask.media.likeness import find_copies
 from blissmask.tasks.cache.planned_entries import LatentEntry
-from blissmask.tasks.cache.remarks.remark import Kind, Remark
+from blissmask.tasks.remarks import odd_photos
+from blissmask.tasks.remarks.remark import Kind, Remark
 from blissmask.tasks.run.wording import counted
 
 _HIDDEN = 0.01
@@ -23,14 +23,12 @@ CUT_OUT = Kind(
     "partly transparent, and the colour that is hidden there is trained",
     "set `alpha_mask = true` to train what is opaque alone, or save without transparency",
 )
-ON_ITS_SIDE = Kind(
-    "photo", "lying sideways, going by a face, and EXIF does not say so", "turn upright in a photo program, and save"
-)
-TWICE = Kind(
-    "photo",
-    "seen already in another file, and so learned more often",
-    "leave out one of each; `num_repeats` weighs data sets on purpose",
-)
+
+
+def size_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
+    """Yield remarks about the sizes of photos and clips."""
+    for entry in entries:
+        yield from odd_photos.size_remarks(entry.item.media.path, entry.geometry, entry.dataset.section.resolution)
 
 
 def photo_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
@@ -46,13 +44,11 @@ def photo_remarks(entries: Iterable[LatentEntry]) -> Iterator[Remark]:
         if look.hidden_share >= _HIDDEN and entry.mask_source in (None, MaskSource.FULL):
             yield Remark(CUT_OUT, path, f"{path}: {look.hidden_share:.0%} transparent", "transparent, without a mask")
         if look.on_its_side:
-            yield Remark(ON_ITS_SIDE, path, str(path), "on its side?")
+            yield odd_photos.side_remark(path)
 
 
 def copy_remarks(entries: Sequence[LatentEntry]) -> Iterator[Remark]:
     """Yield a remark about each photo that looks like one before it, in whatever data set."""
+    # By their short names: there may be a million.
     looks = {entry.item.media.file: entry.look.likeness for entry in entries if entry.look is not None}
-    files = list(looks)
-    for copy, original in find_copies(list(looks.values())).items():
-        path, first = files[copy].path, files[original].path
-        yield Remark(TWICE, path, f"{path}: as {first}", f"as {first.name}")
+    yield from odd_photos.copy_remarks(list(looks), list(looks.values()))

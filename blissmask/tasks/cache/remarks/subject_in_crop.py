@@ -12,7 +12,7 @@ from blissmask.dataset.zoom import zooms
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.sight import Box
 from blissmask.tasks.cache.planned_entries import LatentEntry
-from blissmask.tasks.cache.remarks.remark import Kind, Remark
+from blissmask.tasks.remarks.remark import Kind, Remark
 from blissmask.tasks.run.wording import counted
 
 LEAST_CELLS = 6

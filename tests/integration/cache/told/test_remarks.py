@@ -9,7 +9,7 @@ from PIL import Image
 from blissmask.media.glance import read_glance
 from blissmask.media.image import read_mask_picture
 from blissmask.tasks.cache.photo_look import Look
-from blissmask.tasks.cache.remarks.remark import shorts_by_media
+from blissmask.tasks.remarks.remark import shorts_by_media
 from tests.builders.cache import PHOTO_WH, build, captions, plan
 from tests.builders.families import NAMES, TINY, family_of
 from tests.builders.pictures import half_mask, random_rgb, save, tier_mask, write_video

@@ -9,7 +9,7 @@ from blissmask.media.overlay import PLAIN
 from blissmask.media.sheets.card import numbers_line
 from blissmask.media.sheets.png_pages import BOX, is_sheet
 from blissmask.tasks.cache import cache_sheet
-from blissmask.tasks.cache.remarks.remark import shorts_by_media
+from blissmask.tasks.remarks.remark import shorts_by_media
 from blissmask.tasks.run.plan import RunContext
 from tests.builders.cache import PHOTO_WH, ModelCounter, build, captions, plan, times
 from tests.builders.pictures import mask_folder, photo_folder, save, tier_mask, write_video
