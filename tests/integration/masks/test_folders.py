@@ -66,7 +66,7 @@ def test_masks_of_everybody_do_not_go_where_apply_puts_those_of_one_person(folde
     assert f'`input = "{folder / "photos"}"` and `output = "{folder / "all"}"`' in str(problem.fix)
     # One whose masks are made here is done, and the other one is named.
     save(folder / "more" / "a.png", person((20, 20)))
-    own = {"image_directory": folder / "more", "mask_directory": folder / "m", "caption": "a photo"}
+    own = {"image_directory": folder / "more", "mask_directory": folder / "m", "caption": "a photo", "resolution": 16}
     made = plan(Config.model_validate({**tables, "datasets": [applied, own]}))
     assert [item.output for item in made.items] == [folder / "m" / "a.png"]
     assert made.outputs == (folder / "m",)
