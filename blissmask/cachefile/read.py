@@ -139,6 +139,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
 
 
+def read_keys(path: Path) -> list[str]:
+    """Return the keys of the tensors of any cache file, from its header; errors as :func:`read_metadata`."""
+    with _opened(path) as file:
+        return list(file.keys())
+
+
 def is_sound(path: Path) -> bool:
     """Read a whole cache file; return whether it is undamaged and all of its values are finite."""
     try:
@@ -257,6 +263,9 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
     except OSError as error:
         what = f"a cache file cannot be read: {error.strerror or error}"
         raise CacheError(what, where=[path], fix=_REMAKE) from error
+    except RuntimeError as error:
+        # torch maps the whole file so that it could be written to, which is refused where memory and swap are smaller.
+        raise CacheError(f"a cache file does not fit into memory: {error}", where=[path], fix=_REMAKE) from error
     except SafetensorError as error:
         raise CacheError(f"a cache file is damaged or not safetensors: {error}", where=[path], fix=_REMAKE) from error
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,11 @@ from torch import Tensor
 
 from blissmask.cachefile import write
 from blissmask.cachefile.layout import OURS
-from blissmask.cachefile.read import read_metadata, read_tensors
+from blissmask.cachefile.read import read_keys, read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError
 from blissmask.storage.seen import NOTHING_SEEN, Seen
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
-from blissmask.training.lora.formats import LoraFormat, to_format, to_native
+from blissmask.training.lora.formats import LoraFormat, split_key, to_format, to_native
 from blissmask.training.lora.layers import ADAPTER, Lora
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
 from blissmask.training.lora.norms import norm_ratio
@@ -139,8 +139,8 @@ def write_lora(
 def read_lora(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a LoRA file; peft's name of the adapter, as in ``lora_A.default.weight``, is left out.
 
-    Raises ModelError when the file is missing, damaged or not safetensors, or holds nothing, several adapters, or more
-    than a LoRA.
+    Raises ModelError when the file is missing, damaged or not safetensors, larger than memory, or holds nothing,
+    several adapters, no LoRA, or more than one.
     """
     tensors: dict[str, Tensor] = {}
     for key, tensor in _read(path).items():
@@ -155,17 +155,33 @@ def read_lora(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _is_difference(key: str) -> bool:
+    return key.rpartition(".")[2] in _DIFFERENCES
+
+
 def _refuse_differences(keys: Iterable[str], path: Path) -> None:
     """Raise ModelError when a file changes whole weights or biases: a LoRA has no place for that."""
-    found = [key for key in keys if key.rpartition(".")[2] in _DIFFERENCES]
+    found = [key for key in keys if _is_difference(key)]
     if found:
         what = f"this file is more than a LoRA: {len(found)} of its tensors are added to whole weights or biases"
         fix = "use it as it is in ComfyUI, which adds them; they can be neither trained on nor converted"
         raise ModelError(what, where=[path, *(f"`{key}`" for key in found[:_NAMED])], fix=fix)
 
 
+def _refuse_model(keys: Sequence[str], path: Path) -> None:
+    """Raise ModelError for a whole model, by its keys: its tensors may be more than fits into memory."""
+    if keys and not any("lora" in key.lower() or split_key(key)[1] or _is_difference(key) for key in keys):
+        fix = "name a LoRA file here; the file of a model belongs to `dit`, `vae` or `text_encoder`"
+        raise ModelError(
+            "this file is no LoRA: none of its keys names a part of one",
+            where=[path, *(f"`{key}`" for key in keys[:_NAMED])],
+            fix=fix,
+        )
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        _refuse_model(read_keys(path), path)
         return read_tensors(path)
     except CacheError as error:
         if isinstance(error.__cause__, FileNotFoundError):
@@ -173,6 +189,10 @@ def _read(path: Path) -> dict[str, Tensor]:
         if isinstance(error.__cause__, OSError):
             what = f"the LoRA file cannot be read: {error.__cause__.strerror or error.__cause__}"
             raise ModelError(what, where=[path], fix="name the LoRA file itself, one that you may read") from error
+        if isinstance(error.__cause__, RuntimeError):
+            raise ModelError(
+                "the LoRA file does not fit into memory", where=[path], fix="name a smaller one"
+            ) from error
         fix = (
             "copy it again; of a `.pt` or `.ckpt` file, which could run code while it is read, "
             "use the safetensors version"

@@ -204,9 +204,9 @@ def test_layers_of_no_known_name_are_refused_by_name_and_nothing_is_written(tmp_
 
 
 def test_what_is_no_lora_is_refused(tmp_path):
-    save_file({"blocks.0.weight": seeded(2, 2)}, tmp_path / "model.safetensors")
+    save_file({"blocks.0.lora.down.weight": seeded(2, 2)}, tmp_path / "lora.safetensors")
     with pytest.raises(ModelError, match="no LoRA in a spelling"):
-        convert(tmp_path / "model.safetensors", "native", tmp_path / "out.safetensors", arch=PLAIN)
+        convert(tmp_path / "lora.safetensors", "native", tmp_path / "out.safetensors", arch=PLAIN)
 
 
 def test_a_family_that_the_file_does_not_name_is_asked_for(tmp_path):

@@ -4,10 +4,12 @@ import os
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from blissmask.errors import ModelError, UsageError
+from blissmask.cachefile.read import read_tensors
+from blissmask.errors import CacheError, ModelError, UsageError
 from blissmask.training.lora.file import read_lora
 from blissmask.training.lora.layers import LoraShape, adapters_off, drop_unreached, inject_lora, share_lora
 
@@ -152,6 +154,30 @@ def test_a_pipe_in_the_place_of_a_lora_file_is_called_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "lora.safetensors")
     with pytest.raises(ModelError, match="the LoRA file cannot be read: it is a pipe"):
         read_lora(tmp_path / "lora.safetensors")
+
+
+def test_a_model_in_the_place_of_a_lora_file_is_known_by_its_keys(tmp_path, monkeypatch):
+    save_file({"blocks.0.weight": torch.zeros(2), "head.bias": torch.zeros(2)}, tmp_path / "model.safetensors")
+    monkeypatch.setattr("blissmask.training.lora.file.read_tensors", None)
+    with pytest.raises(ModelError, match="no LoRA: none of its keys names a part of one") as caught:
+        read_lora(tmp_path / "model.safetensors")
+    assert caught.value.problems[0].where[1:] == ("`blocks.0.weight`", "`head.bias`")
+
+
+def test_a_lora_file_that_does_not_fit_into_memory_is_called_that(tmp_path, monkeypatch):
+    path = tmp_path / "lora.safetensors"
+    save_file({"a.lora_A.weight": torch.zeros(2)}, path)
+
+    def refuse(name, framework):
+        if framework == "pt":
+            raise RuntimeError("unable to mmap 57154088440 bytes: Cannot allocate memory (12)")
+        return safe_open(name, framework=framework)
+
+    monkeypatch.setattr("blissmask.cachefile.read.safe_open", refuse)
+    with pytest.raises(ModelError, match="does not fit into memory"):
+        read_lora(path)
+    with pytest.raises(CacheError, match="does not fit into memory"):
+        read_tensors(path)
 
 
 def test_a_file_without_tensors_is_called_that(tmp_path):
