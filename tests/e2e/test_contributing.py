@@ -18,7 +18,7 @@ TESTS_OF_FAMILIES = [
     "families/test_contract",
     "families/test_preview_pipelines",
     "families/test_folders",
-    "cache/test_families",
+    "cache/run/test_families",
     "train/lora/test_families",
 ]
 
