@@ -29,10 +29,8 @@ from blissmask.media.chart import (
     value_ticks,
 )
 
-_LETTER = 9.0
-"""Width of a letter of 14 pixels, at most about; the legend is laid out from the right by it."""
-_MARK = 28
-"""Width of the mark before a name in the legend, with the room around it."""
+_STROKE, _DOT = "\u2501", "\u25cf"
+"""Marks of the legend, as letters: nobody knows how wide the names before them are in the reader's font."""
 
 
 def svg_chart(panels: Sequence[Panel], *, axis: str, about: str) -> Iterator[str]:
@@ -61,8 +59,7 @@ def _panel(panel: Panel, across: Scale, top: int) -> Iterator[str]:
     bottom, right = top + panel.height, WIDTH - RIGHT
     ticks = value_ticks(panel)
     upwards = Scale(low=ticks[0], high=ticks[-1], start=bottom, end=top)
-    yield _text(LEFT, top - 9, panel.title)
-    yield from _legend(panel.lines, top - 9)
+    yield _heading(panel, top - 9)
     rows = [f"M{LEFT} {upwards(tick):.1f}H{right}" for tick in ticks]
     columns = [f"M{across(step):.1f} {top}V{bottom}" for step in step_ticks(across)]
     yield f"<path class=grid d='{''.join([*rows, *columns])}'/>"
@@ -84,19 +81,28 @@ def _line(line: Line, across: Scale, upwards: Scale) -> Iterator[str]:
         yield _stroke(line, "".join(f"M{place}h0" for place in places), width=2 * radius)
 
 
-def _legend(lines: Sequence[Line], baseline: int) -> Iterator[str]:
-    x = float(WIDTH - RIGHT)
-    for line in reversed([line for line in lines if line.name]):
-        yield _text(x, baseline, line.name, anchor="end")
-        x -= _LETTER * len(line.name) + _MARK
-        yield _stroke(line, f"M{x:.0f} {baseline - 5}h20", width=4)
-        x -= 18
+def _heading(panel: Panel, baseline: int) -> str:
+    """Return one line of text: the title, then a mark in the colour of each line with its name.
+
+    From the left, where a narrow window begins to show the chart.
+    """
+    spans = [f"<tspan class=title>{html.escape(panel.title)}</tspan>"]
+    for line in panel.lines:
+        if line.name:
+            mark = _STROKE + _DOT + _STROKE if line.dots else 2 * _STROKE
+            spans.append(f"<tspan {_look(line)} dx=20>{mark}</tspan><tspan dx=6>{html.escape(line.name)}</tspan>")
+    return f"<text x={LEFT} y={baseline}>{''.join(spans)}</text>"
 
 
 def _stroke(line: Line, path: str, *, width: float) -> str:
+    return f"<path {_look(line)} stroke-width={width:g} d='{path}'/>"
+
+
+def _look(line: Line) -> str:
+    """Return the attributes that give an element the colour of a line."""
     kind = "line" if line.bounds else "line noisy"
     colour = ",".join(map(str, line.colour))
-    return f"<path class='{kind}' style='--line:rgb({colour})' stroke-width={width:g} d='{path}'/>"
+    return f"class='{kind}' style='--line:rgb({colour})'"
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", faint: bool = False) -> str:

@@ -39,7 +39,7 @@ BASE = "base"
 COMPILED = "compiled"
 """Whether the last steps were compiled, where a rule and not the user decided it."""
 
-_REMEMBERED = ("train", "memory", "lora", "optimizer", "timesteps", "mask_loss")
+REMEMBERED = ("train", "memory", "lora", "optimizer", "timesteps", "mask_loss")
 """The sections that a training state remembers, in the order in which it writes them."""
 
 
@@ -63,7 +63,7 @@ def remembered_settings(
 def lasting_options(config: Config) -> dict[str, object]:
     """Return the options that change what the steps do, by field name, as JSON values."""
     kept: dict[str, object] = {}
-    for name in _REMEMBERED:
+    for name in REMEMBERED:
         section: Section = getattr(config, name)
         kept |= section.model_dump(mode="json", include=lasting_fields(type(section)))
     return kept

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blissmask.cachefile.layout import WRITTEN
-from blissmask.cachefile.read import load_entry
+from blissmask.cachefile.layout import CAPTION, WRITTEN
+from blissmask.cachefile.read import load_entry, read_metadata
 from blissmask.dataset.captions.caption_words import class_words
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Announced, PhaseFinished, PhaseStarted, Warned
@@ -18,6 +19,7 @@ from blissmask.training.data.alike import AlikeItems
 from blissmask.training.data.items import TrainingItem, make_item
 from blissmask.training.data.mask_totals import MaskTotals, banner
 from blissmask.training.data.prefetch import ItemStore, memory_budget
+from blissmask.training.data.set_totals import SetTotals
 from blissmask.training.data.subject_totals import SubjectTotals
 from blissmask.training.data.tier_values import others_than, tiers_of
 from blissmask.training.record.item_losses import ItemLosses
@@ -33,12 +35,14 @@ class TrainingItems:
         totals: of the masks that are trained on; None when the mask loss is off.
         subjects: of the masks of each of several subjects.
         losses: of each item, as training goes on.
+        sets: of each data set, in their order.
     """
 
     store: ItemStore
     totals: MaskTotals | None
     subjects: SubjectTotals
     losses: ItemLosses
+    sets: Sequence[SetTotals]
 
 
 def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
@@ -51,13 +55,17 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
     losses = ItemLosses(item_names(plan.data.headers))
     subjects = SubjectTotals([subject.name for subject in plan.config.subjects])
     held_out, left_out = frozenset(plan.data.held_out), frozenset(plan.data.left_out)
+    sets = [SetTotals(section.own_triggers) for section in plan.config.datasets]
     repeats = [cached.repeats for cached in plan.data.sets for _ in cached.headers]
+    numbers = [cached.number for cached in plan.data.sets for _ in cached.headers]
     context.reporter.emit(PhaseStarted("Reading the cache", len(repeats) - len(left_out)))
     for position, header in enumerate(plan.data.headers):
         if position in left_out:
             continue
         item = store.item(position)
         alike.check(header, item)
+        caption = read_metadata(header.text_path).get(CAPTION, "")
+        sets[numbers[position] - 1].add(header, item, caption=caption, stride=plan.family.latent.spatial_stride)
         # Held-out items teach nothing, so the banner does not count them.
         if position not in held_out and not item.prior_only:
             totals.add(item, repeats=repeats[position])
@@ -69,12 +77,12 @@ def read_items(plan: TrainPlan, context: RunContext) -> TrainingItems:
         context.reporter.emit(Announced((f" captions: {captions}",)))
     if plan.weights is None:
         _announce_cost(plan, context)
-        return TrainingItems(store, None, subjects, losses)
+        return TrainingItems(store, None, subjects, losses, sets)
     _announce_masks(plan, plan.weights, totals, context)
     if plan.config.subjects:
         context.reporter.emit(Announced(subjects.lines(totals)))
     _announce_cost(plan, context)
-    return TrainingItems(store, totals, subjects, losses)
+    return TrainingItems(store, totals, subjects, losses, sets)
 
 
 def open_store(plan: TrainPlan) -> ItemStore:

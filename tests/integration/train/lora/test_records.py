@@ -53,8 +53,13 @@ def test_the_curve_is_of_the_whole_log_also_when_the_run_was_stopped_and_continu
         f"<td>kyla.safetensors</td><td class=figure>{bytes_text((tmp_path / 'out' / 'kyla.safetensors').stat().st_size)}</td>"
         in text
     )
-    assert text.count("<p class=place>") == 1
-    assert f"<td class=figure>{read_log(log)[-1]['val/loss']:.4f}</td>" in text
+    assert re.search(r"<h2>Held out</h2>\n<ul class=places><li>kyla\d{3}</li></ul>", text)
+    assert f"<td class=figure>{read_log(log)[-1]['val/loss']:#.3g}</td>" in text
+    facts = dict(re.findall(r"<tr><td>([^<]*)</td><td[^>]*>([^<]*)</td></tr>", text))
+    assert (facts["items trained"], facts["items held out"]) == ("3", "1")
+    assert facts["face, of the picture"] == facts["hair, of the picture"] == "25.0%"
+    assert facts["sizes in training"] == "4 of 32x32"
+    assert facts["different captions"] == "4"
     assert np.array_equal(curve_of(tmp_path / "out"), draw_curve(read_log(log), title="kyla"))
     rows = dict(summary.tables[-1].rows)
     assert rows["page"] == str(tmp_path / "out" / "kyla.html")

@@ -104,8 +104,8 @@ def test_a_ranking_is_put_into_the_page_and_its_order_kept(ranked):
     text = ranked.page.read_text()
     assert text.count("Ranking of the LoRA files") == 1
     assert text.index("kyla-step00000002") < text.index("kyla-step00000001") < text.index("<td>base</td>")
-    assert "<td class=figure>0.7500</td>" in text
-    assert "<td class=figure>0.2500</td>" in text
+    assert "<td class=figure>0.75</td>" in text
+    assert "<td class=figure>0.250</td>" in text
     assert "place kept" not in text, "nothing stands in that column"
     assert text.startswith("<h1>kyla</h1>")
     assert text.endswith("<p>end</p>")
@@ -129,7 +129,7 @@ def test_trainings_of_one_output_folder_have_rankings_of_their_own(ranked):
         renew_rankings(names)
     assert "kyla-step00000002" in ranked.page.read_text()
     assert "anne" not in ranked.page.read_text()
-    assert "<code>ranking/anne/ranking.png</code>" in other.page.read_text()
+    assert '<a href="ranking/anne/ranking.png"><code>ranking/anne/ranking.png</code></a>' in other.page.read_text()
 
 
 def loras(*names):
@@ -168,6 +168,18 @@ def test_numbers_that_are_none_are_shown_as_such(ranked, value, shown):
     assert f"<td>{shown}</td>" in ranked.page.read_text()
 
 
+def test_the_expert_that_is_trained_alone_has_no_column_beside_the_whole(ranked):
+    row = {"name": "kyla-step00000001", "val/loss": 0.5, "val/loss/low": 0.5, "val/loss/face": 0.25}
+    (ranked.ranking / "ranking.json").write_text(json.dumps({"ranking": [row]}))
+    renew_rankings(ranked)
+    text = ranked.page.read_text()
+    assert "<th colspan=2>held-out loss</th>" in text
+    assert "low noise" not in text
+    (ranked.ranking / "ranking.json").write_text(json.dumps({"ranking": [{**row, "val/loss/high": 0.75}]}))
+    renew_rankings(ranked)
+    assert "<th colspan=4>held-out loss</th>" in ranked.page.read_text()
+
+
 def items_of(lora, **changes):
     item = {"item": "a", "loss": {"loss": 0.5}, "base": {"loss": 0.75}, "remarks": ["odd"], **changes}
     return json.dumps({"lora": lora, "items": [item]})
@@ -176,7 +188,7 @@ def items_of(lora, **changes):
 def test_unusual_items_are_put_into_the_page(ranked):
     (ranked.ranking / "items.json").write_text(items_of("kyla-step00000001"))
     renew_rankings(ranked)
-    figures = "<td class=figure>0.5000</td><td class=figure>0.7500</td>"
+    figures = "<td class=figure>0.500</td><td class=figure>0.750</td><td class=figure>33%</td><td></td>"
     assert f"<td>a</td>{figures}<td>odd</td>" in ranked.page.read_text()
 
 

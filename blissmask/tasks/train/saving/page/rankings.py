@@ -11,15 +11,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blissmask.errors import BlissmaskError, Problem, left_undone
-from blissmask.people.subject_likeness import title_of_each
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import read_bytes, read_text
 from blissmask.tasks.run.plan import Table
 from blissmask.tasks.run.wording import counted
+from blissmask.tasks.train.saving.page.log_columns import (
+    LIKENESS_NOTE,
+    Column,
+    columns_of,
+    columns_of_subjects,
+    groups_of,
+)
 from blissmask.tasks.train.saving.page.sections import number, section, table
 from blissmask.training.record.saving import Outputs
 
@@ -106,19 +113,22 @@ def _loras(names: Outputs) -> Iterator[str]:
     rows = [*found.ranking, found.base] if found.base else found.ranking
     names_of_rows = [row.name for row in rows]
     figures = [row.figures for row in rows]
-    columns = list(dict.fromkeys(name for own in figures for name in own))
-    whole = {name: name.replace("_", " ") for name in columns if title_of_each(name) is None}
-    each = {name: title for name in columns if (title := title_of_each(name))}
-    yield from table(_table_of(names_of_rows, figures, whole))
+    keys = [name for own in figures for name in own]
+    whole, each = columns_of(keys), columns_of_subjects(keys)
+    yield from table(_table_of(names_of_rows, figures, whole), groups_of(whole, before=1))
+    if any(column.key.startswith("likeness/") for column in whole):
+        yield LIKENESS_NOTE
     if each:
         yield from table(_table_of(names_of_rows, figures, each))
-    yield f"<p>Pictures: <code>{_place(names)}/ranking.png</code>.</p>"
+    yield f"<p>Pictures: {_link(names, 'ranking.png')}.</p>"
 
 
-def _table_of(names: Sequence[str], figures: Sequence[Mapping[str, float]], titles: Mapping[str, str]) -> Table:
-    """Return a row for each LoRA, a column for each of the numbers that have a title."""
-    rows = [(name, *(number(own.get(key)) for key in titles)) for name, own in zip(names, figures, strict=True)]
-    return Table("", ("LoRA, the best first", *titles.values()), tuple(rows))
+def _table_of(names: Sequence[str], figures: Sequence[Mapping[str, float]], columns: Sequence[Column]) -> Table:
+    """Return a row for each LoRA."""
+    rows = []
+    for name, own in zip(names, figures, strict=True):
+        rows.append((name, *(column.of(own) for column in columns)))
+    return Table("", ("LoRA, the best first", *(column.title for column in columns)), tuple(rows))
 
 
 def _items(names: Outputs) -> Iterator[str]:
@@ -127,18 +137,26 @@ def _items(names: Outputs) -> Iterator[str]:
     if found is None or not found.items or not _is_of(names, [found.lora], path):
         return
     rows = [_item_row(item) for item in found.items[:_SHOWN]]
-    yield from table(Table("", ("item", f"loss with {found.lora}", "without", "remark"), tuple(rows)))
-    yield f"<p>{counted(len(found.items), 'item')} in <code>{_place(names)}/items.html</code>.</p>"
+    yield from table(Table("", ("item", "loss", "without the LoRA", "learned", "face learned", "remark"), tuple(rows)))
+    yield f"<p>With <code>{html.escape(found.lora)}</code>. Learned is the share of the loss that it takes away.</p>"
+    yield f"<p>{counted(len(found.items), 'item')} in {_link(names, 'items.html')}.</p>"
 
 
-def _place(names: Outputs) -> str:
-    """Return the folder of the rankings as seen from the page, as HTML."""
-    return html.escape(names.ranking.relative_to(names.folder).as_posix())
+def _link(names: Outputs, file: str) -> str:
+    """Return a link to a file in the folder of the rankings, by its place as seen from the page."""
+    place = (names.ranking / file).relative_to(names.folder).as_posix()
+    return f'<a href="{html.escape(quote(place))}"><code>{html.escape(place)}</code></a>'
 
 
 def _item_row(item: _Item) -> tuple[str, ...]:
-    losses = [number(next(iter(values.values()), None)) for values in (item.loss, item.base)]
-    return (item.item, *losses, "; ".join(item.remarks))
+    whole, before = (next(iter(values.values()), None) for values in (item.loss, item.base))
+    face = item.loss.get("face"), item.base.get("face")
+    learned = (_learned(whole, before), _learned(*face))
+    return (item.item, number(whole), number(before), *learned, "; ".join(item.remarks))
+
+
+def _learned(loss: float | None, before: float | None) -> str:
+    return "" if loss is None or not before else f"{1 - loss / before:.0%}"
 
 
 def _is_of(names: Outputs, loras: Sequence[str], results: Path) -> bool:

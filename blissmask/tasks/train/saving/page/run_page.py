@@ -15,22 +15,30 @@ from pathlib import Path
 import numpy as np
 
 from blissmask import __version__
-from blissmask.cachefile.layout import OURS, ZOOM
 from blissmask.errors import BlissmaskError, InputError, Problem, left_undone
 from blissmask.events import Warned
 from blissmask.masks.tiers import TIERS
 from blissmask.media.sheets.html_page import page_file
-from blissmask.people.subject_likeness import title_of_each
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import in_the_way, open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
 from blissmask.tasks.run.wording import bytes_text, counted
 from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
 from blissmask.tasks.train.data.read_items import TrainingItems
+from blissmask.tasks.train.data.training_data import item_names
 from blissmask.tasks.train.plan import TrainPlan
+from blissmask.tasks.train.saving.page.data_sets import data_sets
+from blissmask.tasks.train.saving.page.log_columns import (
+    LIKENESS_NOTE,
+    Column,
+    columns_of,
+    columns_of_subjects,
+    groups_of,
+)
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
-from blissmask.tasks.train.saving.page.sections import number, section, table
+from blissmask.tasks.train.saving.page.sections import number, places, section, table
+from blissmask.tasks.train.saving.page.settings_list import settings
 from blissmask.training.data.mask_totals import count_line, tier_rows
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.metrics import read_log
@@ -38,8 +46,6 @@ from blissmask.training.record.metrics import read_log
 _MARK = "<meta name=generator content='blissmask training'>"
 """Marks the page as ours, within its first 1000 bytes; files without it are never overwritten."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-_OF_A_CHECKPOINT = ("val/loss", "likeness/")
-"""Beginnings of the names in the step log that stand in the table of checkpoints beside the loss."""
 _SHOWN = 12
 """Items in the table, as in that of a ranking; ``train --json`` tells all of them."""
 
@@ -95,18 +101,18 @@ def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     drawn = time.strftime("%Y-%m-%d %H:%M")
     yield f"<p class=drawn>Drawn {drawn} by blissmask {__version__}.</p>"
     yield from section("Loss", _curve(log))
-    yield from section("Checkpoints", [*table(_checkpoints(plan, log)), *_averages(plan)])
-    yield from section("Likeness of each subject", table(_subjects(plan, log)))
+    yield from section("Checkpoints", [*_checkpoints(plan, log), *_averages(plan)])
+    yield from section("Likeness of each subject", _subjects(plan, log))
     yield from section("Loss of each subject", _subject_losses(plan, log))
     yield from section("Previews", _previews(plan))
     yield from rankings(names)
     yield from section("Items in training, the highest loss first", _items(items.losses))
+    yield from section("Data sets", data_sets(plan, items.sets))
     yield from section("What each part of a picture weighs", _masks(plan, items))
     yield from section("Held out", _held_out(plan))
     yield from section("Trained as it was cached", _stale(plan))
-    yield from section("Data sets", table(_data(plan)))
     yield "<details><summary>Settings</summary>"
-    yield from table(_settings({**_model(plan), **plan.settings}))
+    yield from settings(plan.config, plan.settings)
     yield "</details>"
     yield "</html>"
 
@@ -125,16 +131,26 @@ def _curve(log: Log) -> Iterator[str]:
         yield "</div>"
 
 
-def _checkpoints(plan: TrainPlan, log: Log) -> Table:
-    """Return a row for each saved LoRA: its step, and what the log knows of that step."""
-    losses = _smoothed_losses(log)
-    more = [name for name in _names_in(log) if name.startswith(_OF_A_CHECKPOINT) and title_of_each(name) is None]
+def _checkpoints(plan: TrainPlan, log: Log) -> Iterator[str]:
+    """Yield a row for each saved LoRA: its step, and what the log knows of that step."""
+    losses, columns = _smoothed_losses(log), columns_of(_names_in(log))
     rows = []
-    saved = list(_saved(plan))
-    for (step, path), latest in zip(saved, _latest(log, more, [step for step, _ in saved]), strict=True):
-        values = [number(losses.get(step)), *(number(latest.get(name)) for name in more)]
+    for (step, path), latest in _saved_with(plan, log, columns):
+        values = [number(losses.get(step)), *(column.of(latest) for column in columns)]
         rows.append((str(step), path.name, bytes_text(path.stat().st_size), *values))
-    return Table("", ("step", "file", "size", "loss, smoothed", *more), tuple(rows))
+    first = ("step", "file", "size", "loss, smoothed")
+    titles = (*first, *(column.title for column in columns))
+    yield from table(Table("", titles, tuple(rows)), groups_of(columns, before=len(first)))
+    if rows and any(column.key.startswith("likeness/") for column in columns):
+        yield LIKENESS_NOTE
+
+
+def _saved_with(
+    plan: TrainPlan, log: Log, columns: Sequence[Column]
+) -> Iterator[tuple[tuple[int, Path], dict[str, float]]]:
+    """Yield each saved LoRA with its step, and the last values of the columns up to that step."""
+    saved = list(_saved(plan))
+    yield from zip(saved, _latest(log, [column.key for column in columns], [step for step, _ in saved]), strict=True)
 
 
 def _averages(plan: TrainPlan) -> Iterator[str]:
@@ -145,14 +161,13 @@ def _averages(plan: TrainPlan) -> Iterator[str]:
         yield f"<p>Running average of the weights: {files}.</p>"
 
 
-def _subjects(plan: TrainPlan, log: Log) -> Table:
-    """Return the likeness of each of several subjects in the previews of each saved LoRA; no rows for one subject."""
-    titles = {name: title for name in _names_in(log) if (title := title_of_each(name))}
+def _subjects(plan: TrainPlan, log: Log) -> Iterator[str]:
+    """Yield the likeness of each of several subjects in the previews of each saved LoRA; nothing for one subject."""
+    columns = columns_of_subjects(_names_in(log))
     rows = []
-    saved = list(_saved(plan)) if titles else []
-    for (step, path), latest in zip(saved, _latest(log, list(titles), [step for step, _ in saved]), strict=True):
-        rows.append((str(step), path.name, *(number(latest.get(name)) for name in titles)))
-    return Table("", ("step", "file", *titles.values()), tuple(rows))
+    for (step, path), latest in _saved_with(plan, log, columns) if columns else ():
+        rows.append((str(step), path.name, *(column.of(latest) for column in columns)))
+    yield from table(Table("", ("step", "file", *(column.title for column in columns)), tuple(rows)))
 
 
 def _subject_losses(plan: TrainPlan, log: Log) -> Iterator[str]:
@@ -254,38 +269,14 @@ def _masks(plan: TrainPlan, items: TrainingItems) -> Iterator[str]:
 
 
 def _held_out(plan: TrainPlan) -> Iterator[str]:
-    headers = plan.data.headers
-    for position in plan.data.held_out:
-        yield f"<p class=place>{html.escape(headers[position].path.name)}</p>"
+    names = item_names(plan.data.headers)
+    yield from places([names[position] for position in plan.data.held_out])
 
 
 def _stale(plan: TrainPlan) -> Iterator[str]:
     """Yield what changed after it was cached."""
     for problem in plan.stale:
         yield f"<p>{html.escape(problem.what)}</p>"
-        for place in problem.where[:_PLACES]:
-            yield f"<p class=place>{html.escape(place)}</p>"
+        yield from places(problem.where[:_PLACES])
         if len(problem.where) > _PLACES:
             yield f"<p>and {len(problem.where) - _PLACES} more</p>"
-
-
-def _data(plan: TrainPlan) -> Table:
-    rows = []
-    for cached in plan.data.sets:
-        section = plan.config.datasets[cached.number - 1]
-        folder = section.image_directory or section.video_directory or section.cache_directory
-        zooms = sum(bool(header.metadata.get(f"{OURS}{ZOOM}")) for header in cached.headers)
-        counts = (str(len(cached.headers)), str(zooms))
-        rows.append((str(cached.number), str(folder or ""), *counts, ", ".join(section.own_triggers)))
-    return Table("", ("data set", "folder", "entries", "zooms among them", "trigger"), tuple(rows))
-
-
-def _model(plan: TrainPlan) -> dict[str, object]:
-    """Return which files the model is of."""
-    given = plan.config.model.model_dump(mode="json", exclude_none=True)
-    return {name: value for name, value in given.items() if isinstance(value, str)}
-
-
-def _settings(settings: Mapping[str, object]) -> Table:
-    rows = ((name, str(value)) for name, value in settings.items() if value not in (None, [], [""]))
-    return Table("", ("setting", "value"), tuple(rows))

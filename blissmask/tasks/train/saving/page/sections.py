@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from blissmask.tasks.run.plan import Table
 
-_FIGURE = re.compile(r"-?\d[\d.]*( [KM]iB| ?%)?")
+_FIGURE = re.compile(r"-?\d[\d.,]*(e[+-]\d+)?( [KMG]iB| ?%)?")
+_PLAIN = (1e-3, 1e3)
+"""Numbers between these are written without a power of ten."""
 
 
 def section(title: str, content: Iterable[str]) -> Iterator[str]:
@@ -20,20 +22,45 @@ def section(title: str, content: Iterable[str]) -> Iterator[str]:
         yield "</section>"
 
 
-def table(of: Table) -> Iterator[str]:
-    """Yield a table, numbers to the right; nothing where it has no rows."""
+def table(of: Table, groups: Sequence[tuple[str, int]] = (), *, kind: str = "") -> Iterator[str]:
+    """Yield a table, numbers to the right; nothing where it has no rows.
+
+    Args:
+        of: the table.
+        groups: what stands above its headings, with the number of columns below it.
+        kind: class of the table in ``run.css``; empty for the usual one.
+    """
     if not of.rows:
         return
     heads = "".join(f"<th>{html.escape(column)}</th>" for column in of.columns)
-    yield f"<div class=scroll><table><tr>{heads}</tr>"
+    yield f"<div class='scroll {kind}'><table>" if kind else "<div class=scroll><table>"
+    if any(title for title, _ in groups):
+        yield f"<tr class=groups>{''.join(_group(title, count) for title, count in groups)}</tr>"
+    yield f"<tr>{heads}</tr>"
     for row in of.rows:
         yield f"<tr>{''.join(map(_cell, row))}</tr>"
     yield "</table></div>"
 
 
+def places(names: Iterable[str]) -> Iterator[str]:
+    """Yield a list of files or items, in as many columns as there is room for; nothing for none."""
+    lines = [f"<li>{html.escape(name)}</li>" for name in names]
+    if lines:
+        yield f"<ul class=places>{''.join(lines)}</ul>"
+
+
 def number(value: float | None) -> str:
-    """Return a number of the log as text; nothing for none."""
-    return "" if value is None else f"{value:.4f}"
+    """Return a number of the log with three digits that count; nothing for none."""
+    if value is None:
+        return ""
+    return f"{value:#.3g}".rstrip(".") if value == 0 or _PLAIN[0] <= abs(value) < _PLAIN[1] else f"{value:.3g}"
+
+
+def _group(title: str, count: int) -> str:
+    if title:
+        return f"<th colspan={count}>{html.escape(title)}</th>"
+    # The first column stays in sight when the table is scrolled, and would take those beside it along.
+    return "<th></th>" * count
 
 
 def _cell(text: str) -> str:

@@ -1,0 +1,106 @@
+"""Numbers of the step log and of rankings as columns of a table: in words, with the digits that say something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from blissmask.people.subject_likeness import title_of_each
+from blissmask.tasks.train.saving.page.sections import number
+
+_HELD_OUT, _FACES = "held-out loss", "faces in previews"
+_LOSS = "val/loss"
+LIKENESS_NOTE = (
+    "<p class=drawn>Likeness: 1 is the same photograph, 0.5 the border of one person, 0 nothing alike; spread is its "
+    "standard deviation over the pictures. Found: pictures with a face. Width: of the face in the picture. Others: the "
+    "likeness of other faces.</p>"
+)
+_EXPERTS = ("val/loss/high", "val/loss/low")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A number that a table has a column of.
+
+    Attributes:
+        key: its name in the log.
+        title: what stands above it.
+        group: what stands above the titles of those that belong together; empty for one by itself.
+        text: writes its value.
+    """
+
+    key: str
+    title: str
+    group: str
+    text: Callable[[float], str]
+
+    def of(self, values: Mapping[str, float]) -> str:
+        """Return the number as text; nothing where it was not measured."""
+        return self.text(values[self.key]) if self.key in values else ""
+
+
+def columns_of(keys: Iterable[str]) -> list[Column]:
+    """Return the columns of losses and likenesses, those of a group beside each other; other numbers have none.
+
+    What is of one of several subjects stands in a table of its own, see :func:`columns_of_subjects`. An expert that is
+    trained alone has no column: its loss is that of the whole.
+    """
+    there = dict.fromkeys(keys)
+    experts = [key for key in _EXPERTS if key in there]
+    left_out = experts if len(experts) == 1 else []
+    columns = [column for key in there if key not in left_out and (column := _column(key)) is not None]
+    groups = list(dict.fromkeys(column.group for column in columns))
+    return sorted(columns, key=lambda column: groups.index(column.group))
+
+
+def columns_of_subjects(keys: Iterable[str]) -> list[Column]:
+    """Return the columns of what is of one of several subjects."""
+    return [Column(key, title, "", likeness) for key in dict.fromkeys(keys) if (title := title_of_each(key))]
+
+
+def groups_of(columns: Sequence[Column], *, before: int) -> list[tuple[str, int]]:
+    """Return what stands above the titles, with the number of columns below it; see ``sections.table``.
+
+    Args:
+        columns: of a table.
+        before: columns that stand before them.
+    """
+    groups: list[tuple[str, int]] = [("", before)]
+    for column in columns:
+        group, count = groups[-1]
+        if column.group == group:
+            groups[-1] = (group, count + 1)
+        else:
+            groups.append((column.group, 1))
+    return groups
+
+
+def likeness(value: float) -> str:
+    """Return a likeness, 0 to 1, as text."""
+    return f"{value:.2f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
+_KNOWN: Mapping[str, tuple[str, str, Callable[[float], str]]] = {
+    _LOSS: ("all", _HELD_OUT, number),
+    "val/loss/high": ("high noise", _HELD_OUT, number),
+    "val/loss/low": ("low noise", _HELD_OUT, number),
+    "likeness/subject": ("likeness", _FACES, likeness),
+    "likeness/spread": ("spread", _FACES, likeness),
+    "likeness/faces": ("found", _FACES, _percent),
+    "likeness/face_width": ("width", _FACES, _percent),
+    "likeness/others": ("others", _FACES, likeness),
+    "place_kept": ("place kept", "", likeness),
+}
+"""Title, group and digits; losses of regions have the names of the regions."""
+
+
+def _column(key: str) -> Column | None:
+    if key in _KNOWN:
+        return Column(key, *_KNOWN[key])
+    if key.startswith(f"{_LOSS}/"):
+        return Column(key, key.removeprefix(f"{_LOSS}/"), _HELD_OUT, number)
+    return None
