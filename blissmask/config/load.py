@@ -271,6 +271,9 @@ def _describe(detail: Any, typed: _AllTyped) -> str:
     subject = f"{place}: `{name}`" if given is None else given.flag
     if detail["input"] == "":
         return f"{subject} must be {expected}, and is empty"
+    if given is None and detail["type"] == "list_type" and isinstance(detail["input"], str | int | float):
+        value = _shown(detail["input"])
+        return f"{subject} must be {expected}, got {value}: write `{name} = [{value}]`"
     if given is None:
         return f"{subject} must be {expected}, got {_shown(detail['input'])}{near}"
     raw = " ".join(given.raw) if isinstance(given.raw, list) else given.raw
@@ -360,11 +363,26 @@ def _expected(field: FieldInfo, detail: Any) -> str:
         return range_text(field)
     if detail["type"] == "finite_number":
         return f"{range_text(field)} and finite" if range_text(field) else "a finite number"
+    if detail["type"] == "list_type":
+        return _list_text(field)
     if choices_of(field):
         return f"one of {', '.join(choices_of(field))}"
-    kind = item_type(field.annotation)
-    noun = _NOUNS.get(kind, str(kind))
     if plain_type(field.annotation) is not list:
-        return noun
-    one = noun.removeprefix("a ")
-    return f"a list of at least one {one}" if detail["type"] == "too_short" else f"a list of {one}s"
+        return _noun(field)
+    return (
+        f"a list of at least one {_noun(field).removeprefix('a ')}"
+        if detail["type"] == "too_short"
+        else _list_text(field)
+    )
+
+
+def _list_text(field: FieldInfo) -> str:
+    """Return what a list field takes: ``a list of paths``."""
+    if choices_of(field):
+        return f"a list of any of {', '.join(choices_of(field))}"
+    return f"a list of {_noun(field).removeprefix('a ')}s"
+
+
+def _noun(field: FieldInfo) -> str:
+    kind = item_type(field.annotation)
+    return _NOUNS.get(kind, str(kind))

@@ -12,17 +12,21 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 STARTERS = Path(__file__).parents[2] / "blissmask" / "starters"
 PHOTOS = EXAMPLES / "quickstart" / "photos"
 _MODEL_FILES = re.compile(r"^(model|vae|text_encoder\w*|tokenizer\w*|image_encoder|dit\w*) = .*\n", re.MULTILINE)
+_PREVIEWS = re.compile(r"^\[previews\]\n(.+\n)*", re.MULTILINE)
 
 
-def miniature(name: str) -> str:
-    """Return an example's configuration with its models in miniature, small pictures, a trigger, and two steps."""
+def miniature(name: str, *, previews: bool = False) -> str:
+    """Return an example's configuration with its models in miniature, small pictures, a trigger, and two steps.
+
+    Previews are left out unless they are asked for: the final LoRA would be drawn each time.
+    """
     text = _MODEL_FILES.sub("", (STARTERS / name).read_text(encoding="utf-8"))
     text = re.sub(r"^(arch = .*)$", r'\1\nmodel = "tiny"', text, flags=re.MULTILINE)
     text = re.sub(r"^resolution = .*$", "resolution = [64, 64]", text, flags=re.MULTILINE)
     # Base models in miniature draw nothing to look at.
     text = re.sub(r"^(max_train_steps|sample_at_first) = .*\n", "", text, flags=re.MULTILINE)
-    # By steps the final LoRA would be drawn, too.
-    text = text.replace("sample_every_n_steps = ", "sample_every_n_epochs = ")
+    if not previews:
+        text = _PREVIEWS.sub("", text)
     text = text.replace('trigger = ""', 'trigger = "Kyla"')
     return text.replace("[train]\n", "[train]\nmax_train_steps = 2\n")
 

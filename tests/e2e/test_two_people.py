@@ -72,7 +72,7 @@ def run(tmp_path_factory):
     save(folder / "tom.jpg", tom)
     for name, rgb_HW3 in {"kyla": kyla, "tom": tom, "both": np.concatenate([kyla, tom], axis=1)}.items():
         save(folder / "photos" / f"{name}.png", rgb_HW3)
-    text = miniature("two-people.toml")
+    text = miniature("two-people.toml", previews=True)
     # Pictures of one step each, as small as they are trained.
     text = re.sub(r'^(    "[^"]*)",', r'\1 --s 1 --f 1",', text, flags=re.MULTILINE)
     text = text.replace("[masks]\n", f"{TOGETHER}\n[masks]\n")

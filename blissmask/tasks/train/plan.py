@@ -122,8 +122,7 @@ class TrainPlan(Plan):
     @property
     def draws_end_apart(self) -> bool:
         """Whether the final LoRA is drawn, too, though no previews would be due after the last step."""
-        by_steps = self.previews is not None and self.config.previews.sample_every_n_steps
-        return bool(by_steps) and self._due_label(self.steps.total) is None
+        return self.previews is not None and self._due_label(self.steps.total) is None
 
     def _due_label(self, done: int) -> str | None:
         section = self.config.previews

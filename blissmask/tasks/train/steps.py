@@ -59,6 +59,10 @@ class StepPlan:
         """Return the epochs that are complete after ``done`` steps."""
         return done * self.batches_per_step // self.batches_per_epoch
 
+    def step_after(self, epochs: int) -> int:
+        """Return the number of the step that completes so many epochs."""
+        return -(-epochs * self.batches_per_epoch // self.batches_per_step)
+
     def ends_epochs(self, done: int, every: int | None) -> bool:
         """Return whether step ``done`` was the one that completed another ``every`` epochs; None never."""
         if not every:

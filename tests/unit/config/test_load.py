@@ -368,3 +368,25 @@ def test_a_path_without_a_letter_is_refused_and_not_taken_for_the_working_folder
         "[to_alpha]: `mask_directory` must be a path, and is empty",
         "--likeness_reference must be a path, and is empty",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '[instance]\nreference = "a.jpg"',
+            '[instance]: `reference` must be a list of paths, got "a.jpg": write `reference = ["a.jpg"]`',
+        ),
+        (
+            "[combine]\nstrength = 0.5",
+            "[combine]: `strength` must be a list of numbers, got 0.5: write `strength = [0.5]`",
+        ),
+        (
+            '[general]\nzoom = "face"',
+            '[general]: `zoom` must be a list of any of subject, face, got "face": write `zoom = ["face"]`',
+        ),
+        ("[combine]\naverage = {}", "[combine]: `average` must be a list of paths, got {}"),
+    ],
+)
+def test_one_value_in_the_place_of_a_list_is_shown_as_a_list(tmp_path, text, told):
+    assert problems_of(write(tmp_path, text)).where == (told,)

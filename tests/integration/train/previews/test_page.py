@@ -17,7 +17,15 @@ from tests.builders.pictures import random_rgb, save
 
 
 def grid(folder, prompts=("kyla at the sea",)):
-    return "\n".join(previews_grid(folder, "kyla", prompts))
+    return "\n".join(previews_grid(folder, "kyla", prompts, step_after=lambda epochs: 4 * epochs))
+
+
+def test_columns_stand_in_the_order_of_the_training_named_by_step_or_by_epoch(tmp_path):
+    first = tmp_path / "kyla_000000_00_1.png"
+    save(first, random_rgb((8, 8)))
+    for label in ("000006", "e000001", "e000002"):
+        os.link(first, tmp_path / f"kyla_{label}_00_1.png")
+    assert "<th>base model</th><th>epoch 1</th><th>step 6</th><th>epoch 2</th>" in grid(tmp_path)
 
 
 def test_a_thousand_previews_are_a_page_of_a_few_megabytes(tmp_path):

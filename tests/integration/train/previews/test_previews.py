@@ -215,10 +215,10 @@ def test_what_is_learnt_is_seen(cache, prompts, tmp_path):
         # The final LoRA has its own.
         ({"sample_every_n_steps": 2}, ["000002", "000004", "000005"]),
         ({"sample_every_n_steps": 5}, ["000005"]),
-        ({"sample_every_n_epochs": 1}, ["e000001"]),
+        ({"sample_every_n_epochs": 1}, ["000005", "e000001"]),
         ({"sample_every_n_epochs": 1, "sample_every_n_steps": 4}, ["000004", "000005"]),
-        ({"sample_at_first": True}, ["000000"]),
-        ({"sample_every_n_epochs": 1, "gradient_accumulation_steps": 2}, ["e000001", "e000002"]),
+        ({"sample_at_first": True}, ["000000", "000005"]),
+        ({"sample_every_n_epochs": 1, "gradient_accumulation_steps": 2}, ["000005", "e000001", "e000002"]),
     ],
     ids=str,
 )
@@ -387,7 +387,12 @@ def test_a_clip_shows_its_first_frame(tmp_path):
     grey = save(tmp_path / "grey.png", np.full((64, 64, 3), 200, np.uint8))
     dark = save(tmp_path / "dark.png", np.full((64, 64, 3), 20, np.uint8))
     (tmp_path / "prompts.txt").write_text(f"a --f 5 --s 1 --i {grey}\na --f 5 --s 1 --i {dark}\n", encoding="utf-8")
-    options = {"arch": None, "max_train_steps": 1, "sample_prompts": tmp_path / "prompts.txt", "sample_at_first": True}
+    options = {
+        "arch": None,
+        "max_train_steps": 1,
+        "sample_prompts": tmp_path / "prompts.txt",
+        "sample_every_n_steps": 1,
+    }
     run(train_config(cache, tmp_path / "out", **options))
     firsts = [next(iter(read_frames(path))) for path in sorted((tmp_path / "out" / "sample").glob("*.mp4"))]
     assert np.abs(firsts[0].astype(int) - firsts[1]).mean() > 1

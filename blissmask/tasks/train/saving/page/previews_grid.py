@@ -9,7 +9,7 @@ import functools
 import html
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,15 +38,21 @@ Drawn = Mapping[str, Mapping[int, Path]]
 """Label -> number of the prompt -> file."""
 
 
-def previews_grid(folder: Path, run_name: str, prompts: Sequence[str]) -> Iterator[str]:
+def previews_grid(
+    folder: Path, run_name: str, prompts: Sequence[str], *, step_after: Callable[[int], int]
+) -> Iterator[str]:
     """Yield the grid; nothing where no preview was drawn.
 
     Args:
         folder: of the previews, ``sample`` beside the page.
         run_name: what their names begin with.
         prompts: of the rows.
+        step_after: returns the step that completes so many epochs; names of previews have either, and columns stand in
+            the order of the training.
     """
-    drawn = _drawn(folder, f"{run_name}_")
+    found = _drawn(folder, f"{run_name}_")
+    steps = {label: step_after(int(label[1:])) if label.startswith("e") else int(label) for label in found}
+    drawn = {label: found[label] for label in sorted(found, key=steps.__getitem__)}
     shown = _shown(drawn, len(prompts))
     if not shown:
         return

@@ -239,7 +239,8 @@ def _latest(log: Log, names: Sequence[str], steps: Sequence[int]) -> list[dict[s
 def _previews(plan: TrainPlan) -> Iterator[str]:
     if plan.previews is not None:
         prompts = [preview.prompt for preview in plan.previews.previews]
-        yield from previews_grid(plan.names.folder / "sample", plan.names.run_name, prompts)
+        folder = plan.names.folder / "sample"
+        yield from previews_grid(folder, plan.names.run_name, prompts, step_after=plan.steps.step_after)
 
 
 def _items(losses: ItemLosses) -> Iterator[str]:
