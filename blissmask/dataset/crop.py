@@ -2,7 +2,7 @@
 
 A picture is scaled until it covers its training size, so one side has room to choose from. The window stands in the
 middle, or whole latent cells beside it, and goes from there only for something: a whole head, or a percent of the
-weight. So a mask that is retouched moves no window.
+weight. So a mask that is retouched moves no window. N: windows that are compared.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blissmask.dataset.geometry import Geometry
 from blissmask.masks.sight import Box, Head, Sight
 
 _PERCENT = 2
 """Decimals of the share of the weight that windows are compared by: less than a percent moves none."""
+_MOST_WINDOWS = 2**18
+"""Windows that are compared, a cell apart in all but strips of thousands of times their width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +71,37 @@ def _start(geometry: Geometry, sight: Sight, axis: int, cell: int) -> int:
     if room < cell:
         return middle
     spans = [_span(head, axis, scaled, size, cell) for head in sight.heads]
-    starts = {0, room, *range(middle % cell, room + 1, cell)}
-    # Near the middle first: of equal ones the first is taken.
-    nearest = sorted(starts, key=lambda start: (abs(start - middle), start))
-    best, merit = middle, (-1.0, 0.0, 0.0)
-    for start in nearest:
-        found = _merit(sight, spans, axis, start, start + size, scaled)
-        if found > merit:
-            best, merit = start, found
-    return best
+    starts_N = _starts(room, middle, cell)
+    whole_N, cut_N = _heads_in(spans, starts_N, size)
+    held_N = sight.shares_between(axis, starts_N / scaled, (starts_N + size) / scaled)
+    best = np.flatnonzero(whole_N == whole_N.max())
+    best = best[cut_N[best] == cut_N[best].min()]
+    held = [round(share, _PERCENT) for share in held_N[best].tolist()]
+    return int(starts_N[best[held.index(max(held))]])
 
 
-def _merit(
-    sight: Sight, spans: Sequence[_Span | None], axis: int, start: int, end: int, scaled: int
-) -> tuple[float, float, float]:
-    """Return how good the window from ``start`` to ``end`` is, what counts most first."""
-    whole = cut = 0.0
+def _starts(room: int, middle: int, cell: int) -> NDArray[np.int64]:
+    """Return where windows may start, the nearest to the middle first: of equal ones the first is taken."""
+    # A strip of one pixel by 65,535 is scaled to hundreds of millions.
+    step = cell * max(1, room // (cell * _MOST_WINDOWS))
+    starts_N = np.unique(np.concatenate(([0, room], np.arange(middle % step, room + 1, step))))
+    return starts_N[np.argsort(np.abs(starts_N - middle), kind="stable")]
+
+
+def _heads_in(
+    spans: Sequence[_Span | None], starts_N: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights of the whole heads in each window, and of those that it cuts."""
+    ends_N = starts_N + size
+    whole_N, cut_N = np.zeros(len(starts_N)), np.zeros(len(starts_N))
     for span in spans:
-        if span is None or span.start >= end or span.end <= start:
+        if span is None:
             continue
-        if span.start >= start and span.end <= end:
-            whole += span.weight
-        else:
-            cut += span.weight
-    return whole, -cut, round(sight.share_between(axis, start / scaled, end / scaled), _PERCENT)
+        is_whole_N = (span.start >= starts_N) & (span.end <= ends_N)
+        is_seen_N = (span.start < ends_N) & (span.end > starts_N)
+        whole_N += np.where(is_whole_N & is_seen_N, span.weight, 0.0)
+        cut_N += np.where(is_seen_N & ~is_whole_N, span.weight, 0.0)
+    return whole_N, cut_N
 
 
 def _span(head: Head, axis: int, scaled: int, size: int, cell: int) -> _Span | None:

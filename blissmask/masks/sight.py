@@ -1,7 +1,7 @@
 """What a mask shows of its subject: where its weight lies, and where heads are. Values in, values out.
 
 Positions are shares of the picture, 0 at the left or upper edge and 1 at the right or lower one, so that masks of any
-size say the same. Axis 0 is that of columns, 1 that of rows. H, W: rows and columns.
+size say the same. Axis 0 is that of columns, 1 that of rows. H, W: rows and columns; N: stretches along an axis.
 """
 
 from __future__ import annotations
@@ -79,15 +79,17 @@ class Sight:
     heads: tuple[Head, ...]
     subject: Box | None
 
-    def share_between(self, axis: int, start: float, end: float) -> float:
-        """Return the share of the weight that lies between two positions along an axis; 0 where there is none."""
+    def shares_between(
+        self, axis: int, starts_N: NDArray[np.float64], ends_N: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the shares of the weight that lie between positions along an axis; 0 where there is no weight."""
         profile = self.columns_W if axis == 0 else self.rows_H
         total = float(profile.sum())
         if not total:
-            return 0.0
+            return np.zeros(len(starts_N))
         until = np.concatenate(([0.0], np.cumsum(profile)))
-        first, last = np.interp((start, end), np.linspace(0.0, 1.0, len(until)), until)
-        return float(last - first) / total
+        positions = np.linspace(0.0, 1.0, len(until))
+        return (np.interp(ends_N, positions, until) - np.interp(starts_N, positions, until)) / total
 
 
 def see(values_HW: MaskValues, tiers: TierTable, *, inverted: bool = False) -> Sight:

@@ -20,6 +20,12 @@ def person(*lefts, size_wh=(400, 200)):
     return grey
 
 
+def shares(sight, *stretches):
+    """Return the shares of the weight between two positions along the width."""
+    starts, ends = zip(*stretches, strict=True)
+    return sight.shares_between(0, np.array(starts), np.array(ends)).tolist()
+
+
 def test_a_head_is_face_and_hair_together():
     [head] = see(person(100), TIERS).heads
     assert head.box == Box(100 / 400, 20 / 200, 140 / 400, 60 / 200)
@@ -79,16 +85,16 @@ def test_an_inverted_mask_shows_what_is_dark():
 
 def test_an_empty_mask_shows_nothing():
     sight = see(np.zeros((20, 20), np.uint8), TIERS)
-    assert (sight.subject, sight.heads, sight.share_between(0, 0.0, 1.0)) == (None, (), 0.0)
+    assert (sight.subject, sight.heads, shares(sight, (0.0, 1.0))) == (None, (), [0.0])
 
 
 def test_shares_of_the_weight_are_exact_between_two_columns():
     mask = np.zeros((10, 10), np.uint8)
     mask[:, 4:6] = 255
-    assert see(mask, TIERS).share_between(0, 0.0, 0.45) == pytest.approx(0.25)
+    assert shares(see(mask, TIERS), (0.0, 0.45), (0.4, 0.6), (0.7, 0.8)) == pytest.approx([0.25, 1.0, 0.0])
 
 
 def test_several_masks_count_together():
     both = see_all([see(person(100), TIERS), see(person(200), TIERS)])
     assert (both.subject.left, both.subject.right, len(both.heads)) == (0.25, 0.6, 2)
-    assert both.share_between(0, 0.0, 0.4) == pytest.approx(0.5)
+    assert shares(both, (0.0, 0.4)) == pytest.approx([0.5])
