@@ -39,6 +39,59 @@ def draw_text(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str,
         x += font.getlength(part)
 
 
+def on_one_line(text: str) -> str:
+    """Return text that can be drawn: without line breaks, and with ``?`` for what is no letter."""
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+
+
+def shortened(text: str, room: float, size: int) -> str:
+    """Return ``text`` on one line of at most ``room`` pixels, cut in the middle: file names differ at their end."""
+    line = on_one_line(text)
+    if text_length(line, size) <= room:
+        return line
+    keep = len(line)
+    while keep > 2 and text_length(_middle_cut(line, keep), size) > room:
+        keep -= 1
+    return _middle_cut(line, keep)
+
+
+def _middle_cut(line: str, keep: int) -> str:
+    head = keep // 2
+    return f"{line[:head]}…{line[len(line) - (keep - head) :]}"
+
+
+def wrapped(text: str, room: float, size: int, *, most: int) -> list[str]:
+    """Return ``text`` in lines of at most ``room`` pixels, broken between words, and a longer word in its middle.
+
+    Of more than ``most`` lines, the last one ends in an ellipsis.
+    """
+    lines = [""]
+    for word in on_one_line(text).split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if text_length(longer, size) <= room:
+            lines[-1] = longer
+            continue
+        *whole, rest = _broken(word, room, size)
+        lines += [*whole, rest]
+    lines = [line for line in lines if line]
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and text_length(f"{last}…", size) > room:
+        last = last[:-1]
+    return [*lines[: most - 1], f"{last.rstrip()}…"]
+
+
+def _broken(word: str, room: float, size: int) -> list[str]:
+    """Return a word in parts that fit, each of one letter at least."""
+    parts = [""]
+    for letter in word:
+        if parts[-1] and text_length(parts[-1] + letter, size) > room:
+            parts.append("")
+        parts[-1] += letter
+    return parts
+
+
 def letters_without_font(texts: Iterable[str]) -> list[str]:
     """Return the letters that no font of this machine has, each once; boxes stand for them."""
     letters = dict.fromkeys(letter for text in texts for letter in text)

@@ -19,7 +19,7 @@ from blissmask.errors import InputError
 from blissmask.media.overlay import Colour, colour_weights, draw_labels, fit_size, shrink
 from blissmask.media.png import is_made_by, write_png_rgb
 from blissmask.media.sheets.card import Card, PackedCard, PackedPicture, SheetText, in_order, pack_card, pack_drawing
-from blissmask.media.sheets.lettering import draw_text, letters_without_font, text_length
+from blissmask.media.sheets.lettering import draw_text, letters_without_font, on_one_line, shortened, text_length
 
 BOX = 208
 """Side of the square that each picture is fitted into."""
@@ -84,7 +84,7 @@ def write_png_pages(path: Path, cards: Sequence[PackedCard], text: SheetText) ->
 
 def letters_missing(cards: Iterable[PackedCard]) -> list[str]:
     """Return the letters of cards that no font of this machine has; boxes stand for them on the pages."""
-    return letters_without_font(_on_one_line(f"{card.name} {' '.join(card.remarks)} {card.numbers}") for card in cards)
+    return letters_without_font(on_one_line(f"{card.name} {' '.join(card.remarks)} {card.numbers}") for card in cards)
 
 
 def is_sheet(path: Path) -> bool:
@@ -136,10 +136,10 @@ def _remove_pages_from(path: Path, number: int) -> None:
 
 def _draw_header(draw: ImageDraw.ImageDraw, canvas: Image.Image, text: SheetText, page: int, pages: int) -> None:
     title = text.title if pages == 1 else f"{text.title}, page {page} of {pages}"
-    title = _shorten(title, canvas.width - 2 * _MARGIN, 22)
+    title = shortened(title, canvas.width - 2 * _MARGIN, 22)
     draw_text(draw, (_MARGIN, 14), title, _INK, 22)
     used = _MARGIN + text_length(title, 22) + 18
-    columns = _shorten(" | ".join(text.columns), canvas.width - _MARGIN - used, 14)
+    columns = shortened(" | ".join(text.columns), canvas.width - _MARGIN - used, 14)
     draw_text(draw, (canvas.width - _MARGIN - text_length(columns, 14), 21), columns, _FAINT, 14)
     x = float(_MARGIN)
     for name, colour in text.legend:
@@ -191,32 +191,12 @@ def _draw_card(
         x += width + _GAP
     room = card_wh[0] - 2 * _PADDING
     base = top + _PADDING + BOX + 6
-    draw_text(draw, (left + _PADDING, base), _shorten(card.name, room, 15), _INK, 15)
-    remark = _shorten("; ".join(card.remarks), room, 13)
+    draw_text(draw, (left + _PADDING, base), shortened(card.name, room, 15), _INK, 15)
+    remark = shortened("; ".join(card.remarks), room, 13)
     draw_text(draw, (left + _PADDING, base + 22), remark, _ALARM, 13)
     used = text_length(remark, 13) + 14 if remark else 0
-    draw_text(draw, (left + _PADDING + used, base + 22), _shorten(card.numbers, room - used, 13), _FAINT, 13)
+    draw_text(draw, (left + _PADDING + used, base + 22), shortened(card.numbers, room - used, 13), _FAINT, 13)
 
 
 def _card_size(columns: int) -> tuple[int, int]:
     return 2 * _PADDING + columns * BOX + (columns - 1) * _GAP, _PADDING + BOX + _TEXT
-
-
-def _shorten(text: str, room: float, size: int) -> str:
-    """Return ``text`` on one line of at most ``room`` pixels, cut in the middle: file names differ at their end."""
-    line = _on_one_line(text)
-    if text_length(line, size) <= room:
-        return line
-    keep = len(line)
-    while keep > 2 and text_length(_middle_cut(line, keep), size) > room:
-        keep -= 1
-    return _middle_cut(line, keep)
-
-
-def _on_one_line(text: str) -> str:
-    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
-
-
-def _middle_cut(line: str, keep: int) -> str:
-    head = keep // 2
-    return f"{line[:head]}…{line[len(line) - (keep - head) :]}"

@@ -90,6 +90,20 @@ def test_a_sheet_without_labels_shows_no_photo_twice(tmp_path: Path) -> None:
     assert facts_of(tmp_path / "sheet.html")["pictures"] == [0, 2]
 
 
+@pytest.mark.parametrize("text", ["a photo of ohwx in a café", "x" * 90, "one " * 30, "", "\n \udcff"])
+def test_wrapped_text_is_whole_and_fits(text: str) -> None:
+    lines = lettering.wrapped(text, 120, 13, most=99)
+    assert all(lettering.text_length(line, 13) <= 120 for line in lines)
+    assert "".join(lines).replace(" ", "") == lettering.on_one_line(text).replace(" ", "")
+
+
+def test_what_has_no_room_in_its_lines_ends_in_an_ellipsis() -> None:
+    lines = lettering.wrapped("one " * 30, 120, 13, most=2)
+    assert len(lines) == 2
+    assert lines[1].endswith("…")
+    assert lettering.text_length(lines[1], 13) <= 120
+
+
 def test_hundreds_of_photos_become_pages_of_a_readable_size(tmp_path: Path) -> None:
     pages = write_png_pages(tmp_path / "sheet.png", [packed(f"{number}.png") for number in range(50)], TEXT)
     assert [page.name for page in pages] == ["sheet.png", "sheet-2.png", "sheet-3.png"]

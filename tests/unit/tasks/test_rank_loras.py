@@ -13,10 +13,10 @@ from blissmask.people.subject_likeness import LikenessSummary, SubjectsSummary
 from blissmask.tasks.rank_loras.place import place_kept
 from blissmask.tasks.rank_loras.plan import candidates_of
 from blissmask.tasks.rank_loras.result import Result, faceless_warnings, line_of, ranked, ranking_tables
-from blissmask.tasks.rank_loras.sheet import check_sheet
+from blissmask.tasks.rank_loras.sheet import check_sheet, draw_sheet
 from blissmask.tasks.ranking.candidates import saved_loras
 from blissmask.training.record.saving import Outputs
-from tests.builders.pictures import random_rgb
+from tests.builders.pictures import random_rgb, save
 
 
 def summary_of(subject, others=None):
@@ -158,3 +158,21 @@ def test_a_pipe_in_the_place_of_the_sheet_is_refused_with_a_way_out(tmp_path):
     assert problem.what == "a pipe that is not ours stands where the ranking would go"
     assert problem.fix == "remove or rename it, or name another `--output-dir`"
     check_sheet(Path(tmp_path / "nothing.png"))
+
+
+def test_cells_of_the_sheet_fit_their_pictures_and_prompts_are_whole(tmp_path):
+    save(tmp_path / "wide.png", np.zeros((64, 160, 3), np.uint8))
+    save(tmp_path / "tall.png", np.zeros((160, 64, 3), np.uint8))
+    save(tmp_path / "large.png", np.zeros((1024, 1024, 3), np.uint8))
+    pictures = [tmp_path / name for name in ("wide.png", "tall.png", "large.png")]
+
+    def size(columns, prompts):
+        rows = [dataclasses.replace(result(name), pictures=tuple(columns)) for name in ("kyla", "base")]
+        return draw_sheet(rows, prompts).shape[:2]
+
+    wide, tall, large = (size([picture] * 5, ["kyla"] * 5) for picture in pictures)
+    # Four gaps of 8, and margins; words have 128 pixels where a picture is narrower.
+    assert (wide[1], tall[1], large[1]) == (5 * 160 + 72, 5 * 128 + 72, 5 * 256 + 72)
+    assert (tall[0] - wide[0], large[0] - wide[0]) == (2 * (160 - 64), 2 * (256 - 64))
+    assert size([pictures[0], None], ["kyla", "kyla"])[0] == wide[0]
+    assert size([pictures[0]] * 5, ["kyla at the sea, at night, in the rain"] * 5)[0] > wide[0]
