@@ -6,8 +6,9 @@ Naming it needs no torch, so that a fresh cache is known to be fresh without it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from blissmask.families.files.identity import path_identity
 from blissmask.families.files.miniature import seeded, tiny_identity
 from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_tiny
 from blissmask.families.files.quantised_files import refuse_quantised_file
+from blissmask.families.files.safetensors_header import begins_as_safetensors
 from blissmask.families.files.stored_tensors import Tensors
 from blissmask.imports import import_scipy_stats_later, quick_imports
 from blissmask.storage.ordinary import what_is
@@ -111,7 +113,7 @@ class Part:
 
         Raises:
             UsageError: nothing was named.
-            ModelError: what was named is not there, quantised for inference, or marked as another model's.
+            ModelError: what was named is not there, quantised for inference, damaged, or another model's.
         """
         if self.is_fetched_later(files):
             return
@@ -125,6 +127,9 @@ class Part:
         refuse_quantised_file(source)
         if self.check_source is not None:
             self.check_source(source)
+        if source.is_file() and begins_as_safetensors(source):
+            with _telling_of_shapes(self.class_path, source):
+                self.config_of(self.stored(source), source)
 
     def weight_files(self, files: ModelFiles) -> list[Path]:
         """Return the files of its weights on this machine; empty for a hub id and for a miniature."""
@@ -182,15 +187,10 @@ class Part:
 
         if self.check_source is not None:
             self.check_source(path)
-        try:
+        with _telling_of_shapes(self.class_path, path):
             tensors = self.stored(path)
             config = self.config_of(tensors, path)
             empty = build_empty(lambda: self._trimmed(self._build(config)))
-        except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError) as error:
-            # Sizes are read from shapes: a tensor without axes, or with one of length 0, has none to read.
-            name = self.class_path.rpartition(".")[2]
-            what = f"{path.name} is no {name}: its tensors have other shapes ({first_line(error)})"
-            raise ModelError(what, where=[path], fix="give the file of this model family") from error
         return load_weights(empty, tensors, source=path, device=device, dtype=dtype, ignore=self.ignore)
 
     def stored(self, path: Path) -> Tensors:
@@ -233,3 +233,15 @@ class Part:
         if self.trim is not None:
             self.trim(module)
         return module
+
+
+@contextlib.contextmanager
+def _telling_of_shapes(class_path: str, path: Path) -> Iterator[None]:
+    """Raise ModelError where the sizes of a model cannot be read from the shapes in a file, whatever fails of it."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, RuntimeError) as error:
+        # A tensor without axes, or with one of length 0, has no size to read.
+        name = class_path.rpartition(".")[2]
+        what = f"{path.name} is no {name}: its tensors have other shapes ({first_line(error)})"
+        raise ModelError(what, where=[path], fix="give the file of this model family") from error

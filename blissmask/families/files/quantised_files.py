@@ -1,4 +1,7 @@
-"""Refuse weights that are quantised for inference, by the name of their format. Needs no torch: a plan can do it."""
+"""Refuse weights that are quantised for inference, by the name of their format, and what holds no weights at all.
+
+Needs no torch: a plan can do it.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,10 @@ _BY_DTYPE = {"I8": "int8", "U8": "4-bit", "F4": "fp4", "F8_E8M0": "mxfp8"}
 
 
 def refuse_quantised_file(path: Path) -> None:
-    """Raise ModelError when a single file is quantised for inference; folders and missing files are let pass.
+    """Raise ModelError when a single file is quantised for inference, or holds no weights.
 
-    Reads the header alone. Raises ModelError, too, when that of a safetensors file is damaged.
+    Folders and missing files are let pass. Reads the header alone, and raises ModelError, too, when that of a
+    safetensors file is damaged.
     """
     try:
         with open_ordinary(path) as file:
@@ -45,6 +49,21 @@ def refuse_quantised_file(path: Path) -> None:
         raise gguf_refusal(path)
     if is_safetensors(head):
         refuse_quantised(read_header(path))
+    else:
+        refuse_all_but_pickles(head, path)
+
+
+def refuse_all_but_pickles(head: bytes, path: Path) -> None:
+    """Raise ModelError unless the first bytes of a file are those of a PyTorch file, which is a pickle or a ZIP."""
+    if head.startswith((b"PK", b"\x80")):
+        return
+    if not head:
+        raise ModelError("the model file is empty", where=[path], fix="download or copy it again")
+    if head.startswith(b"version https://"):
+        what, fix = "a note of Git LFS in the place of the model file", "fetch the file itself: `git lfs pull`"
+        raise ModelError(what, where=[path], fix=fix)
+    fix = "download it again; an HTML page saved by mistake looks like this"
+    raise ModelError("neither safetensors nor a PyTorch file", where=[path], fix=fix)
 
 
 def is_gguf(head: bytes) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from blissmask.errors import ModelError
 from blissmask.families.files.unchanged_file import UnchangedFile, unchanged_file
+from blissmask.storage.ordinary import open_ordinary
 
 # The library's own limit.
 _MAX_HEADER = 100_000_000
@@ -81,6 +82,12 @@ def read_header(path: Path) -> SafetensorsHeader:
 def is_safetensors(head: bytes) -> bool:
     """Return whether the first 16 bytes of a file are those of a safetensors file."""
     return head[8:9] == b"{"
+
+
+def begins_as_safetensors(path: Path) -> bool:
+    """Return whether a file that can be read begins as a safetensors file does."""
+    with open_ordinary(path) as file:
+        return is_safetensors(file.read(16))
 
 
 def _parsed(text: bytes, path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import MachineError, ModelError, first_line
-from blissmask.families.files.quantised_files import gguf_refusal, is_gguf, refuse_quantised
+from blissmask.families.files.quantised_files import gguf_refusal, is_gguf, refuse_all_but_pickles, refuse_quantised
 from blissmask.families.files.safetensors_header import is_safetensors, read_header
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 from blissmask.families.files.unchanged_file import UnchangedFile, unchanged_file
@@ -156,10 +156,8 @@ def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tenso
         raise gguf_refusal(path)
     if is_safetensors(head):
         return _open_safetensors(path)
-    if head[:2] in (b"PK", b"\x80\x02") or head[:1] == b"\x80":
-        return _open_pickle(path)
-    fix = "download it again; an HTML page saved by mistake looks like this"
-    raise ModelError("neither safetensors nor a PyTorch file", where=[path], fix=fix)
+    refuse_all_but_pickles(head, path)
+    return _open_pickle(path)
 
 
 def _first_bytes(path: Path) -> bytes:

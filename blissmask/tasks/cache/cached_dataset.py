@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from blissmask.dataset.item import MediaKind
 from blissmask.errors import BlissmaskError, ChangedError, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import ModelFiles, model_files
+from blissmask.families.files.part import Part
 from blissmask.families.protocol import OneFrame
 from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TierTable
@@ -107,6 +108,10 @@ def choose_model(config: Config) -> Model:
     problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
     if errors and not config.run.dry_run:
         raise type(errors[0]).several(problems)
+    if errors:
+        # A file that is here is known to be wrong by now, whatever else is missing.
+        of_cache = {"latents": not config.cache.text_only, "texts": not config.cache.latents_only}
+        _refuse_wrong_parts(_parts(family, **of_cache), files)
     return Model(
         family=family,
         files=files,
@@ -116,6 +121,37 @@ def choose_model(config: Config) -> Model:
         device=section.device,
         missing=problems,
     )
+
+
+def refuse_wrong_files(model: Model, *, latents: bool, texts: bool) -> None:
+    """Check by their headers that the files are of this model, before the first of them works for hours.
+
+    Args:
+        model: a dry run goes on without files that are not here.
+        latents, texts: which of them are encoded now.
+
+    Raises:
+        ModelError: a file is damaged, or another model's; names all of them.
+    """
+    _refuse_wrong_parts(_parts(model.family, latents=latents, texts=texts), model.files)
+
+
+def _parts(family: FamilyForTask, *, latents: bool, texts: bool) -> list[Part]:
+    parts = [*(family.task.latents if latents else ()), *(family.task.text if texts else ())]
+    return [part for part in parts if isinstance(part, Part)]
+
+
+def _refuse_wrong_parts(parts: Iterable[Part], files: ModelFiles) -> None:
+    problems: list[Problem] = []
+    for part in parts:
+        if not part.is_here(files):
+            continue
+        try:
+            part.check(files)
+        except ModelError as error:
+            problems += error.problems
+    if problems:
+        raise ModelError.several(problems)
 
 
 def refuse_other_model(planned: str, loaded: str) -> None:

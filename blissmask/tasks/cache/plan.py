@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from blissmask.cachefile.fingerprint import Prints
 from blissmask.cachefile.layout import as_unicode, text_name
+from blissmask.cachefile.redo import Redo
 from blissmask.config.model import Config
 from blissmask.dataset.collect import cache_folder
 from blissmask.dataset.item_keys import zoom_stem
@@ -20,7 +21,7 @@ from blissmask.imports import uncollected
 from blissmask.processes import Processes, this_process
 from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.cache.cache_sheet import check_cache_sheet
-from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_datasets, choose_model
+from blissmask.tasks.cache.cached_dataset import CachedDataset, Model, choose_datasets, choose_model, refuse_wrong_files
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.planning import dataset_faults, notices
 from blissmask.tasks.cache.planning.listing import Listing, PlannedSet
@@ -101,7 +102,7 @@ def plan(config: Config) -> CachePlan:
     Raises:
         UsageError: the configuration is incomplete or contradicts itself.
         InputError: folders cannot be read, names collide, captions or required masks are missing; all problems at once.
-        ModelError: a weights file is missing.
+        ModelError: a weights file is missing, damaged or another model's.
     """
     model = choose_model(config)
     datasets = choose_datasets(config, model)
@@ -114,7 +115,13 @@ def plan(config: Config) -> CachePlan:
         folders=folders,
         sheet=with_own_sheet(config.cache).sheet,
     )
-    result.take([_planned(found, result, config) for found in _scan_all(datasets, config)])
+    scans = _scan_all(datasets, config)
+    refuse_wrong_files(
+        model,
+        latents=any(entry.redo is Redo.LATENTS for found in scans for entry in found.entries),
+        texts=any(text.reason for found in scans for text in (*found.texts, *found.other_texts)),
+    )
+    result.take([_planned(found, result, config) for found in scans])
     result.remarks = [
         *mask_remarks(result.entries),
         *size_remarks(result.entries),

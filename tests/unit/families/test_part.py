@@ -97,3 +97,5 @@ def test_a_file_whose_tensors_have_odd_shapes_is_refused_by_name(tmp_path: Path,
     with pytest.raises(ModelError, match=r"odd.safetensors is no Transformer: its tensors have other shapes") as caught:
         replace(LOW, config_of=config_of).load_file(path, **CPU)
     assert caught.value.problems[0].where == (str(path),)
+    with pytest.raises(ModelError, match=r"odd.safetensors is no Transformer: its tensors have other shapes"):
+        replace(LOW, config_of=config_of).check(ModelFiles(dit=path))

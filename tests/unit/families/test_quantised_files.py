@@ -86,6 +86,22 @@ def test_a_gguf_file_is_refused_before_anything_is_hashed(tmp_path: Path):
         refuse_quantised_file(tmp_path / "model.gguf")
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "the model file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a note of Git LFS"),
+        (b"<!DOCTYPE html>", "neither safetensors nor a PyTorch file"),
+    ],
+)
+def test_what_holds_no_weights_is_told_in_the_plan(tmp_path: Path, content: bytes, what: str):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    for refuse in (open_checkpoint, refuse_quantised_file):
+        with pytest.raises(ModelError, match=what):
+            refuse(path)
+
+
 @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
 def test_fp8_with_scales_is_read(tmp_path: Path, name: str):
     weight = torch.ones(4, 32).to(getattr(torch, name))

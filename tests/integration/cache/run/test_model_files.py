@@ -122,6 +122,21 @@ def test_all_model_files_that_are_missing_are_told_and_a_dry_run_goes_on_without
     assert len(warning.where) == 2
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_files_of_other_models_are_told_in_the_plan_together(photo, dry_run):
+    other = photo / "other.safetensors"
+    save_file({"a.weight": torch.zeros(2, 2)}, other)
+    settings = config(photo, arch=PLAIN, resolution=[64, 64]).model_dump()
+    settings |= {"model": {"arch": PLAIN, "vae": other, "text_encoder": other}, "run": {"dry_run": dry_run}}
+    with pytest.raises(ModelError) as caught:
+        plan_cache(Config.model_validate(settings))
+    assert [problem.where for problem in caught.value.problems] == [(str(other),)] * 2
+    save_file({"a.weight": torch.zeros(2, 2, dtype=torch.int8)}, other)
+    settings["model"]["vae"] = photo / "gone.safetensors"
+    with pytest.raises(ModelError, match="an int8 file"):
+        plan_cache(Config.model_validate(settings))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dry_run_of_every_family_needs_no_model(photo, name):
     settings = config(photo, arch=name, resolution=[64, 64]).model_dump()
