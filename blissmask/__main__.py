@@ -7,9 +7,16 @@ import signal
 import sys
 from types import FrameType
 
+_ON_WINDOWS = (
+    "error: blissmask does not run on Windows itself, which lacks the signals and file locks that it relies on\n\n"
+    "hint: run it in WSL, whose Linux uses the GPU, too: the README says how"
+)
+
 
 def main() -> None:
     """Run the console command and exit with its code."""
+    if sys.platform == "win32":
+        sys.exit(_ON_WINDOWS)
     # Imports take a second or more, and an exception in the middle of one is shown as a traceback, or lost in C code.
     signal.signal(signal.SIGINT, _end_at_once)
     if sys.getfilesystemencoding() != "utf-8":

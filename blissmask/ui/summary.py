@@ -66,7 +66,8 @@ def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer:
 
 def _print_item(item: PlannedItem) -> None:
     action = f" {item.action.value:<6}  "
-    parts = [" + ".join(unbroken(printable(str(path))) for path in item.inputs) or unbroken(printable(item.key))]
+    first, *others = [printable(str(path)) for path in item.inputs] or [printable(item.key)]
+    parts = [unbroken(first), *(unbroken(f"+ {path}") for path in others)]
     if item.output is not None:
         parts.append(unbroken(f"-> {printable(str(item.output))}"))
     if reason := _reason(item):

@@ -106,6 +106,7 @@ def banner(
         "If you see 'batch has no mask_weights' errors, re-run",
         "the cache script with mask_directory in your dataset config.",
         _WIDE,
+        _EXPLAINED,
         *_preset_line(preset),
         *_tier_table(rule, totals),
         *_other_tiers_line(other_tiers),
@@ -117,6 +118,10 @@ def banner(
 
 def _preset_line(preset: str | None) -> list[str]:
     return [f" preset: {preset}"] if preset else []
+
+
+_EXPLAINED = " (the cache script is `blissmask cache`; `mask_loss_scale` has no effect)"
+"""The guide's banner is for trainers of several scripts; this says what it means here."""
 
 
 def tier_rows(rule: WeightRule) -> list[tuple[str, str, str, str]]:
@@ -149,8 +154,9 @@ def _prior_line(prior: PriorRule | None) -> list[str]:
         return []
     which = "every cell, by 1 minus its loss weight"
     if prior.mask_threshold is not None:
-        which = f"mask weight below {prior.mask_threshold}"
-    return [f" {which}: held to the base model, {prior.weight} times as strongly"]
+        which = f"weight below {prior.mask_threshold}"
+    times = "" if prior.weight == 1 else f"{prior.weight:g} times "
+    return [f" {which}: held to the base model, {times}as strongly as the rest is learned"]
 
 
 def count_line(totals: MaskTotals) -> str:

@@ -16,6 +16,7 @@ IMPORTANT: Masks must be baked into latent cache!
 If you see 'batch has no mask_weights' errors, re-run
 the cache script with mask_directory in your dataset config.
 ============================================================
+ (the cache script is `blissmask cache`; `mask_loss_scale` has no effect)
  tier         value   weight   loss weight   share of weight
  face           255    1.000         1.000             46.3%
  body           128    0.502         0.636             29.5%
