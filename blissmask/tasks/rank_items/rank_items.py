@@ -31,7 +31,7 @@ from blissmask.tasks.ranking.candidates import (
     refuse_none,
     saved_loras,
 )
-from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model
+from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model, refuse_no_numbers
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
@@ -170,6 +170,8 @@ def _losses(
             trained = _parts(validate(learner, one))
             with adapters_off(learner.lora):
                 base = _parts(validate(learner, one))
+            refuse_no_numbers(base, ())
+            refuse_no_numbers(trained, plan.lora.files)
             found[place].append(ItemLoss(name, trained, base))
             context.reporter.emit(Advanced(1, name))
     context.reporter.emit(PhaseFinished("Looking at items"))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blissmask.errors import InputError, ModelError, StoppedError, UsageError
+from blissmask.errors import InputError, StoppedError, UsageError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted, Warned
 from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_image
@@ -31,7 +31,7 @@ from blissmask.tasks.rank_loras.plan import BASE, SHEET, RankPlan
 from blissmask.tasks.rank_loras.result import Result, faceless_warnings, ranked, ranking_tables
 from blissmask.tasks.rank_loras.sheet import write_sheet
 from blissmask.tasks.ranking.candidates import Candidate
-from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model
+from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model, refuse_no_numbers
 from blissmask.tasks.run.plan import Failure, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
@@ -78,10 +78,10 @@ def run(plan: RankPlan, context: RunContext) -> Summary:
         for candidate in plan.candidates:
             try:
                 load_candidate(ranker.learners, candidate)
-            except (ModelError, InputError) as error:
+                results.append(_look(ranker, candidate, base=base))
+            except InputError as error:
                 summary.failures.append(Failure(candidate.name, error.as_one()))
                 continue
-            results.append(_look(ranker, candidate, base=base))
             context.reporter.emit(Advanced(1, candidate.name))
         context.reporter.emit(PhaseFinished("Ranking"))
     order = ranked(results)
@@ -116,7 +116,13 @@ def _open(plan: RankPlan, context: RunContext) -> _Ranker:
 
 
 def _look(ranker: _Ranker, candidate: Candidate, *, base: Result | None) -> Result:
-    """Draw and measure one candidate, or read what an earlier run found."""
+    """Draw and measure one candidate, or read what an earlier run found.
+
+    Raises:
+        MediaError: a picture that an earlier run drew is damaged.
+        ModelError: the losses are no numbers.
+        StoppedError: a signal asked to stop.
+    """
     pictures = _pictures(ranker, candidate)
     path = ranker.plan.folder / f"{candidate.name}.json"
     fingerprint = _fingerprint(ranker, candidate)
@@ -129,12 +135,14 @@ def _look(ranker: _Ranker, candidate: Candidate, *, base: Result | None) -> Resu
     _refuse_to_go_on(ranker.context)
     there = [picture if picture.is_file() else None for picture in pictures]
     likeness, measured = _measure(ranker, pictures)
+    held_out = _held_out_loss(ranker)
+    refuse_no_numbers(held_out, candidate.files)
     result = Result(
         name=candidate.name,
         pictures=tuple(there),
         likeness=likeness,
         place=None if base is None else _place(there, base.pictures),
-        held_out=_held_out_loss(ranker),
+        held_out=held_out,
         measured=measured,
     )
     atomic.write_text(path, json.dumps({"drawn_from": fingerprint, **result.to_json(), **measured}, indent=1) + "\n")
@@ -178,7 +186,7 @@ def _read_fingerprint(path: Path) -> object:
         return None
     try:
         document = json.loads(read_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document.get("drawn_from") if isinstance(document, dict) else None
 

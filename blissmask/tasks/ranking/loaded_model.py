@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
+from blissmask.errors import ModelError
 from blissmask.events import PhaseFinished, PhaseStarted
 from blissmask.tasks.ranking.candidates import Candidate
 from blissmask.tasks.run.plan import RunContext
@@ -40,6 +43,22 @@ def load_candidate(learners: Sequence[Learner], candidate: Candidate) -> None:
     # Learners that share their LoRA have one file.
     for path, learner in zip(candidate.files, learners, strict=False):
         load_lora(path, learner.lora)
+
+
+def refuse_no_numbers(losses: Mapping[str, float], files: Sequence[Path]) -> None:
+    """Raise ModelError where a loss is NaN or infinity: weights of any size are read, and large ones overflow.
+
+    Args:
+        losses: by name.
+        files: of the LoRA that the model has now; none for the base model.
+    """
+    if all(map(math.isfinite, losses.values())):
+        return
+    if files:
+        what = "with this LoRA the model computes losses that are no numbers"
+        raise ModelError(what, where=files, fix="name LoRA files of earlier steps with `--rank-file`")
+    what = "the model computes losses that are no numbers, without a LoRA"
+    raise ModelError(what, fix="check `--dit`, or use `--dit-dtype float32`")
 
 
 def bring_to_device(learner: Learner, learners: Sequence[Learner], training: TrainPlan, device: torch.device) -> None:

@@ -4,8 +4,9 @@ import json
 import re
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from blissmask.errors import StoppedError, UsageError
+from blissmask.errors import ModelError, StoppedError, UsageError
 from blissmask.tasks.rank_items import rank_items
 from blissmask.tasks.run.plan import RunContext
 from blissmask.training.record.metrics import read_log
@@ -64,6 +65,15 @@ def test_no_blocks_are_compiled_for_a_look(trained, asked):
     plan = rank_items.plan(train_config(cache, out, rank_items=True, **options, **asked))
     assert plan.training.config.memory.compile is False
     assert not plan.training.compiling.compiles
+
+
+def test_a_lora_whose_weights_overflow_is_named(trained, tmp_path):
+    _, out, _ = trained
+    huge = tmp_path / "huge.safetensors"
+    save_file({key: tensor * 1e30 for key, tensor in load_file(out / "kyla.safetensors").items()}, huge)
+    with pytest.raises(ModelError, match="losses that are no numbers") as caught:
+        look(trained, rank_file=[huge])
+    assert caught.value.problems[0].where == (str(huge),)
 
 
 def test_a_stop_writes_nothing(trained, tmp_path):

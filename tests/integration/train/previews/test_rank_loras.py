@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from blissmask.errors import InputError, StoppedError, UsageError
 from blissmask.events import Noted, Warned
@@ -101,6 +102,10 @@ def test_named_files_are_ranked_and_one_of_another_rank_fails_alone(trained):
     files = [folder / "other" / "anne.safetensors", folder / "out" / "kyla.safetensors"]
     page = folder / "out" / "kyla.html"
     page.write_bytes("Übung".encode("latin-1"))
+    # Nor does what an earlier ranking is said to have found.
+    found = folder / "out" / "ranking" / "kyla" / "kyla.json"
+    found.parent.mkdir(parents=True, exist_ok=True)
+    found.write_text("[" * 100_000)
     summary, recorder = ranked(trained, rank_file=files)
     # A page that an editor saved otherwise costs no ranking.
     assert [str(page) in event.problem.what for event in recorder.of(Warned)] == [True]
@@ -115,8 +120,12 @@ def test_where_no_file_can_be_ranked_the_ranking_before_stays(trained, tmp_path)
     ranked(trained, rank_file=[folder / "out" / "kyla.safetensors"])
     before = {path.name: path.read_bytes() for path in ranking.glob("ranking.*")}
     assert before.keys() == {"ranking.json", "ranking.png"}
-    (tmp_path / "cut.safetensors").write_bytes(b"cut")
-    summary, _ = ranked(trained, rank_file=[tmp_path / "cut.safetensors"])
+    cut, huge = tmp_path / "cut.safetensors", tmp_path / "huge.safetensors"
+    cut.write_bytes(b"cut")
+    save_file({key: tensor * 1e30 for key, tensor in load_file(folder / "out" / "kyla.safetensors").items()}, huge)
+    summary, _ = ranked(trained, rank_file=[cut, huge])
+    assert [failure.problem.where for failure in summary.failures] == [(str(cut),), (str(huge),)]
+    assert "losses that are no numbers" in summary.failures[1].problem.what
     assert (summary.exit_code, summary.written, summary.destination, summary.tables) == (3, 0, "", [])
     assert {path.name: path.read_bytes() for path in ranking.glob("ranking.*")} == before
 
