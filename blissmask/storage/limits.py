@@ -1,4 +1,4 @@
-"""Sizes up to which files of text are read; a larger one is refused by name before it takes memory or minutes."""
+"""Sizes up to which files are read whole; a larger one is refused by name before it takes memory or minutes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ MOST_CAPTION = MB
 """Bytes of a caption; no text encoder reads more than some thousand words."""
 MOST_LINE = MB
 """Characters of a line of a list, caption included."""
+MOST_MASK = 400 * MB
+"""Bytes of a mask that is shown to be retouched: more than 179 million pixels of 16 bits that nothing compresses."""
 MOST_CONFIG = MB
 """Bytes of a configuration or a file of prompts: about ten thousand data sets."""
 MOST_KEYS = 10_000

@@ -158,7 +158,7 @@ def _picture(photo: Path, item: PlannedItem) -> NDArray[np.uint8]:
     if photo.suffix.lower() not in VIDEO_SUFFIXES:
         return read_image(photo).rgb_HW3
     stem = item.inputs[0].stem
-    number = int(stem) if is_frame(item) and stem.isdigit() else 0
+    number = int(stem) if is_frame(item) and stem.isdecimal() else 0
     return next(read_frames(photo, [number]))
 
 

@@ -13,6 +13,7 @@ from blissmask.media.sheets.card import Badness, Measure
 from blissmask.people.people_backend import Verdict
 from blissmask.tasks.instance.subject import distance_text
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
+from blissmask.tasks.mask_files.output_notes import read_count, read_number
 from blissmask.tasks.run.plan import Table, places_of
 from blissmask.tasks.run.wording import counted
 
@@ -44,15 +45,15 @@ class Score:
 
 def read_score(seen: Mapping[str, object]) -> Score:
     """Return the score that a note or record remembers."""
-    verdict, people, covered = seen.get("verdict"), seen.get("people"), seen.get("covered")
+    verdict = seen.get("verdict")
     return Score(
         verdict=Verdict(str(verdict)) if verdict in tuple(Verdict) else Verdict.NO_FACE,
-        distance=_number(seen.get("distance")),
-        margin=_number(seen.get("margin")),
-        people=people if isinstance(people, int) else 0,
+        distance=read_number(seen.get("distance")),
+        margin=read_number(seen.get("margin")),
+        people=read_count(seen.get("people")) or 0,
         partial=bool(seen.get("partial")),
         carried=bool(seen.get("carried")),
-        covered=float(covered) if isinstance(covered, (int, float)) else 0.0,
+        covered=read_number(seen.get("covered")) or 0.0,
     )
 
 
@@ -148,10 +149,6 @@ def measures_of(score: Score) -> tuple[Measure, ...]:
     measures.append(Measure(people, "people", score.people))
     measures.append(Measure(f"{score.covered:.1%} of the picture", "share of the picture", score.covered))
     return tuple(measures)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _range(values: Sequence[float]) -> str:

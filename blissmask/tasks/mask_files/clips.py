@@ -17,7 +17,15 @@ from blissmask.errors import ChangedError, InputError
 from blissmask.media.png import Note, read_note, write_png_grey
 from blissmask.storage import atomic
 from blissmask.storage.seen import NOTHING_SEEN, Seen
-from blissmask.tasks.mask_files.output_notes import FRESH, keep_copy, read_record, redone_reason, stands, what_changed
+from blissmask.tasks.mask_files.output_notes import (
+    FRESH,
+    keep_copy,
+    read_count,
+    read_record,
+    redone_reason,
+    stands,
+    what_changed,
+)
 from blissmask.tasks.run.plan import Action, Kept
 
 RECORD = ".blissmask.json"
@@ -132,7 +140,8 @@ def sampled(frame_count: int, samples: int = STATIC_SAMPLES) -> Sequence[int]:
 
 def _is_whole(folder: Path, frame_count: object) -> bool:
     """Return whether all frames that a record counts are there."""
-    return isinstance(frame_count, int) and all(frame_path(folder, number).exists() for number in range(frame_count))
+    count = read_count(frame_count)
+    return count is not None and all(frame_path(folder, number).exists() for number in range(count))
 
 
 def _is_foreign(frames: Sequence[Path], command: str) -> bool:
@@ -150,7 +159,7 @@ def _commands(frames: Iterable[Path]) -> set[str]:
 def _remove_later_frames(folder: Path, count: int) -> None:
     """Remove what an earlier, longer version of the video left, unless it was edited."""
     for path in folder.glob("[0-9]*.png"):
-        if path.stem.isdigit() and int(path.stem) >= count and not path.is_symlink():
+        if path.stem.isdecimal() and int(path.stem) >= count and not path.is_symlink():
             note = read_note(path)
             if note is not None and note.untouched:
                 path.unlink()

@@ -8,6 +8,7 @@ what someone else made or changed.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from blissmask.tasks.run.wording import counted, verb
 
 FORMAT_VERSION = 1
 """Part of every note; raised when the same inputs and settings would give other pixels."""
+
+_MOST_COUNTED = 10**9
+"""More people, faces or frames than anything of ours has."""
 
 FRESH = "already fresh"
 _COPIED = "redone, what was edited is kept as"
@@ -195,6 +199,23 @@ def read_record(path: Path) -> dict[str, object] | None:
         # No JSON, no text, or brackets nested deeper than Python reads.
         return None
     return content if isinstance(content, dict) else None
+
+
+def read_number(value: object) -> float | None:
+    """Return a number that a note or record remembers, as it is; None for what is none, NaN and infinity included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:
+        # A whole number that no float holds.
+        return None
+
+
+def read_count(value: object) -> int | None:
+    """Return how many there are of something, as a note or record remembers it; None for what is no count."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_COUNTED
+    return value if is_count else None  # type: ignore[return-value]
 
 
 def _hashes(inputs: object) -> list[object]:

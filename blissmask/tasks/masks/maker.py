@@ -28,7 +28,7 @@ from blissmask.media.video import read_frames, read_info
 from blissmask.parsing.parts_backend import PartsBackend
 from blissmask.tasks.mask_files.clips import MaskOfFrame, sampled, write_clip
 from blissmask.tasks.mask_files.media_plan import Making, is_video
-from blissmask.tasks.mask_files.output_notes import keep_copy
+from blissmask.tasks.mask_files.output_notes import keep_copy, read_number
 from blissmask.tasks.masks.report import mean_coverage, read_seen, told_shares
 from blissmask.tasks.run.plan import PlannedItem
 from blissmask.vision.faces.sideways import BEST_SIDE, lies_on_its_side
@@ -142,5 +142,5 @@ def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
 
 
 def _most(seen: Sequence[Mapping[str, object]], name: str) -> float | None:
-    counts = [count for frame in seen if isinstance(count := frame.get(name), int | float)]
+    counts = [count for frame in seen if (count := read_number(frame.get(name))) is not None]
     return max(counts, default=None)

@@ -16,6 +16,7 @@ from blissmask.media.sheets.card import Badness, Measure
 from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
+from blissmask.tasks.mask_files.output_notes import read_count, read_number
 from blissmask.tasks.remarks.odd_photos import copy_remarks, side_remark
 from blissmask.tasks.remarks.remark import Remark
 from blissmask.tasks.run.plan import Table, places_of
@@ -108,14 +109,13 @@ def read_seen(note: Mapping[str, object]) -> Seen | None:
     shares = note.get("coverage")
     if not isinstance(shares, dict):
         return None
-    people, faces, cut, in_front = (note.get(name) for name in ("people", "faces", "cut_heads", "in_front"))
     likeness = note.get("likeness")
     return Seen(
-        {tier: float(shares.get(tier.value, 0.0)) for tier in TIERS},
-        people=people if isinstance(people, int) else None,
-        faces=faces if isinstance(faces, int) else None,
-        cut_heads=cut if isinstance(cut, int) else None,
-        in_front=in_front if isinstance(in_front, int | float) else None,
+        {tier: read_number(shares.get(tier.value)) or 0.0 for tier in TIERS},
+        people=read_count(note.get("people")),
+        faces=read_count(note.get("faces")),
+        cut_heads=read_count(note.get("cut_heads")),
+        in_front=read_number(note.get("in_front")),
         on_its_side=note.get("on_its_side") is True,
         likeness=Likeness.parse(likeness) if isinstance(likeness, str) else None,
     )

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.dataset.captions.caption_file import DEFAULT_EXTENSION, caption_path, read_caption
-from blissmask.errors import ChangedError, InputError
+from blissmask.errors import ChangedError, InputError, MediaError
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.weights import to_weights
 from blissmask.media.image import read_grey, read_image
@@ -32,7 +32,7 @@ from blissmask.media.png import read_note, write_png_grey
 from blissmask.media.sheets.card import Badness, ItemFacts, Measure, PackedPicture, deflate_values, pack_photo
 from blissmask.media.sheets.html_page import pack_grid
 from blissmask.storage import atomic
-from blissmask.storage.limits import MOST_CAPTION
+from blissmask.storage.limits import MOST_CAPTION, MOST_MASK, refuse_larger
 from blissmask.storage.ordinary import read_bytes
 from blissmask.storage.seen import State, input_state
 from blissmask.tasks.mask_files.contact_sheet import caption_beside
@@ -271,7 +271,12 @@ class Desk:
         if version == NO_FILE:
             width, height = self.items[number].size_wh
             return np.full((height, width), self.kind.values[0], np.uint8)
-        return read_grey(self._base(number, version))
+        try:
+            return read_grey(self._base(number, version))
+        except MediaError as error:
+            # The base is a copy of ours in a temporary folder; what is damaged is the mask.
+            problem = error.as_one()
+            raise MediaError(problem.what, where=[self.items[number].mask], fix=problem.fix) from error
 
     def _inflated(self, item: RetouchItem, edits: bytes) -> NDArray[np.uint8]:
         """Return what a page sent; never more is inflated than the picture has pixels."""
@@ -326,6 +331,7 @@ def _content(path: Path) -> bytes | None:
     if not path.is_file():
         return None
     try:
+        refuse_larger(path, MOST_MASK)
         return read_bytes(path)
     except OSError as error:
         raise InputError(f"the mask cannot be read: {error.strerror or error}", where=[path]) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blissmask.errors import ChangedError, InputError
+from blissmask.errors import ChangedError, InputError, MediaError
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_grey
 from blissmask.media.overlay import tier_labels
@@ -231,3 +231,20 @@ def test_a_picture_that_became_a_bomb_is_refused(desk: Desk, what: str) -> None:
     path.write_bytes(huge_png(50_000, 50_000))
     with pytest.raises(InputError, match="pixels"):
         desk.pictures(0, side=SIDE)
+
+
+def test_a_mask_that_is_damaged_is_named_itself_and_no_copy_of_ours(desk: Desk) -> None:
+    mask = desk.items[0].mask
+    mask.write_bytes(mask.read_bytes()[:50])
+    with pytest.raises(MediaError) as caught:
+        desk.pictures(0, side=SIDE)
+    assert caught.value.problems[0].where == (str(mask),)
+
+
+def test_a_mask_of_half_a_gigabyte_is_not_read(desk: Desk) -> None:
+    mask = desk.items[0].mask
+    with mask.open("r+b") as file:
+        file.truncate(500_000_000)
+    with pytest.raises(InputError, match="larger than the 400 MB") as caught:
+        desk.pictures(0, side=SIDE)
+    assert caught.value.problems[0].where == (str(mask),)

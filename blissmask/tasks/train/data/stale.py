@@ -15,7 +15,7 @@ from blissmask.dataset.buckets import Buckets, make_buckets
 from blissmask.dataset.captions.caption_file import caption_of
 from blissmask.dataset.captions.caption_words import fill_in, words_for
 from blissmask.dataset.collect import collect, media_kind
-from blissmask.dataset.geometry import Geometry
+from blissmask.dataset.geometry import Geometry, read_geometry
 from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import CacheError, Hint, InputError, Problem, UsageError
@@ -188,10 +188,10 @@ def _size_changed(found: _DataSet, metadata: Mapping[str, str]) -> bool:
     Where a window follows the mask only the size is compared: a mask that changed is named for itself.
     """
     made = metadata.get(_GEOMETRY, "")
-    width, _, height = made.partition(" ")[0].partition("x")
-    if not (width.isdigit() and height.isdigit()):
+    before = read_geometry(made)
+    if before is None:
         return False
-    now = found.geometry((int(width), int(height)))
+    now = found.geometry(before.source_wh)
     if metadata.get(f"{OURS}{CROP}") == found.section.crop == "subject":
         return now.with_window_of(made) is None
     return str(now) != made
