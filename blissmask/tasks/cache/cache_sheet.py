@@ -74,7 +74,8 @@ def write_cache_sheet(
     legend = tier_legend(entries[0].dataset.tiers) if any(entry.has_mask for entry in entries) else ()
     shown = ("at training size", "tiers", "latent grid") if legend else ("at training size", "latent grid")
     text = SheetText(f"To be trained, {counted(len(entries), 'item')}", shown, legend, worst="most cut away")
-    card_of = functools.partial(_card, shorts=shorts_by_media(remarks))
+    several_sets = len({entry.dataset.number for entry in entries}) > 1
+    card_of = functools.partial(_card, shorts=shorts_by_media(remarks), several_sets=several_sets)
     draw_sheet(sheet, entries, card_of, text, context, name=_key_of)
 
 
@@ -82,7 +83,7 @@ def _key_of(entry: LatentEntry) -> str:
     return entry.key
 
 
-def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]]) -> Card:
+def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]], several_sets: bool = False) -> Card:
     rgb_HW3, drawn, mask = _middle_of_clip(entry) if entry.is_moving else _picture(entry)
     size_wh, latent = entry.geometry.size_wh, entry.latent
     weights_1fhw, _ = mask.on_grid((size_wh[1] // latent.mask_stride, size_wh[0] // latent.mask_stride))
@@ -100,7 +101,7 @@ def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]]
         photo_HW3=shrink(rgb_HW3, shown_wh),
         labels_HW=labels_HW,
         weights_hw=weights_1fhw[0, 0],
-        measures=_measures(entry, mask, cut),
+        measures=(*(_data_set(entry) if several_sets else ()), *_measures(entry, mask, cut)),
         remarks=(*found, *odd),
         badness=Badness(max(found.values(), default=1.0 if odd else 0.0), number=cut),
         caption=_caption(entry),
@@ -162,6 +163,13 @@ def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> dict[str, float
     if cut >= _MUCH_CUT:
         remarks[f"{cut:.0%} cut away"] = 2.0
     return remarks
+
+
+def _data_set(entry: LatentEntry) -> tuple[Measure, ...]:
+    """Return which data set an entry is of: two of them may hold the same photos, for two subjects."""
+    number = entry.dataset.number
+    subjects = "".join(f", {name}" for name in entry.dataset.section.subject)
+    return (Measure(f"data set {number}{subjects}", "data set", number),)
 
 
 def _measures(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[Measure, ...]:

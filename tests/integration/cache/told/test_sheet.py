@@ -1,5 +1,7 @@
 """`cache --sheet`: what will be trained, before it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -164,3 +166,11 @@ def test_tier_colours_lie_on_the_crop(photos):
     save(photos / "masks" / "a.png", tier_mask(PHOTO_WH))
     labels = cards(photos, mask_directory=photos / "masks")["a.png"].labels_HW
     assert set(labels.ravel().tolist()) == {0, 1, 2, 3}
+
+
+def test_of_several_data_sets_a_card_says_which_one_it_is_of(photos):
+    planned = plan(photos)
+    second = [replace(entry, dataset=replace(entry.dataset, number=2)) for entry in planned.entries]
+    for entries, told in ((planned.entries, 0), ([*planned.entries, *second], 4)):
+        cache_sheet.write_cache_sheet(photos / "sheet.html", entries, planned.remarks, RunContext())
+        assert (photos / "sheet.html").read_text(encoding="utf-8").count('"name":"data set"') == told
