@@ -54,8 +54,13 @@ def give_back(pixels: int) -> None:
             at once: that took a tenth of the time of a photo of 512 px.
     """
     trim = _trim()
-    if trim is not None and pixels >= _LARGE_PHOTO:
+    if trim is not None and is_large(pixels):
         trim(0)
+
+
+def is_large(pixels: int) -> bool:
+    """Return whether a photo of so many pixels takes so much memory that what others no longer need is given back."""
+    return pixels >= _LARGE_PHOTO
 
 
 @functools.cache

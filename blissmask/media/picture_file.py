@@ -45,8 +45,8 @@ MAX_SCANS = 50
 Each scan goes over the whole picture again, whatever few bytes it has: half a second at 48 megapixels, measured on one
 core. libjpeg writes 10 scans; a file of a megabyte can hold ten thousand.
 """
-_STRIP_ROWS = 256
-"""Rows that are converted at a time: a few MB of a large photo, so that nothing but the result has its full size."""
+_STRIP_ROWS = 64
+"""Rows that are converted at a time: 4 MB of a large photo, so that nothing but the result has its full size."""
 
 _PLUGINS = (
     PngImagePlugin.PngImageFile,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import MasksSection
 from blissmask.config.network import refuse_network_options
-from blissmask.free_memory import give_back
+from blissmask.free_memory import give_back, is_large
 from blissmask.licence import Licence
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labels import drop_small_parts, fill_class_holes
@@ -28,7 +28,7 @@ from blissmask.vision.in_front import share_in_front
 from blissmask.vision.photo import Photo, Window, paste
 from blissmask.vision.scene import NETWORKS, Scene, scene_of
 from blissmask.vision.selfie_multiclass import BACKGROUND, BODY_SKIN, CLASSES, CLOTHES, FACE_SKIN, HAIR, OTHERS
-from blissmask.vision.session import weights_identity
+from blissmask.vision.session import give_back_store, weights_identity
 
 METHOD = 3
 """Raised whenever the same photo would get other labels; part of the identity."""
@@ -100,12 +100,14 @@ def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene, float]:
     """Return the class of every pixel, who is in the photo, and the share of it that may be in front of a body."""
     scene = scene_of(photo)
     class_map = map_classes(photo, scene)
+    pixels = photo.width * photo.height
+    if is_large(pixels):
+        give_back_store()
     photo.forget_copies()
     joined = join_bodies(class_map, scene)
     in_front = share_in_front(photo, class_map, joined, scene)
     coarse = _coarse(joined)
     del class_map, joined
-    pixels = photo.width * photo.height
     give_back(pixels)
     sharp = _sharpen(photo, coarse)
     del coarse
@@ -123,13 +125,13 @@ class _Coarse:
 
     Attributes:
         face_hw, hair_hw, body_hw: of these classes; the body is the sum of its own.
-        body_hwK: of the classes of the body.
+        body_Khw: of the classes of the body.
     """
 
     face_hw: NDArray[np.float32]
     hair_hw: NDArray[np.float32]
     body_hw: NDArray[np.float32]
-    body_hwK: NDArray[np.float32]
+    body_Khw: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,24 +140,24 @@ class _Sharp:
 
     Attributes:
         face, hair, body: the masks of these classes as functions of the photo's colours.
-        body_hwK: probabilities of the classes of the body, at the size of the working copy.
+        body_Khw: probabilities of the classes of the body, at the size of the working copy.
     """
 
     face: LinearModel
     hair: LinearModel
     body: LinearModel
-    body_hwK: NDArray[np.float32]
+    body_Khw: NDArray[np.float32]
 
 
 def _coarse(class_map: ClassMap) -> _Coarse:
     """Copy what is needed of a class map, so that the map can be freed."""
     probabilities = class_map.probabilities_hwC
-    body_hwK = np.ascontiguousarray(probabilities[..., BODY_CLASSES])
-    # Class by class: numpy takes ten times as long for a sum over the last axis.
-    body_hw = body_hwK[..., 0].copy()
+    body_Khw = np.stack([probabilities[..., number] for number in BODY_CLASSES])
+    # Class by class: numpy takes ten times as long for a sum over an axis.
+    body_hw = body_Khw[0].copy()
     for number in range(1, len(BODY_CLASSES)):
-        body_hw += body_hwK[..., number]
-    return _Coarse(probabilities[..., FACE_SKIN].copy(), probabilities[..., HAIR].copy(), body_hw, body_hwK)
+        body_hw += body_Khw[number]
+    return _Coarse(probabilities[..., FACE_SKIN].copy(), probabilities[..., HAIR].copy(), body_hw, body_Khw)
 
 
 def _sharpen(photo: Photo, coarse: _Coarse) -> _Sharp:
@@ -168,36 +170,48 @@ def _sharpen(photo: Photo, coarse: _Coarse) -> _Sharp:
     radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(width, height)))
     guide = GuidedFilter(photo.resized((width, height)), radius=radius)
     face, hair, body = side_by_side(guide.fit, (coarse.face_hw, coarse.hair_hw, coarse.body_hw))
-    return _Sharp(face, hair, body, coarse.body_hwK)
+    return _Sharp(face, hair, body, coarse.body_Khw)
 
 
 def _strip_labels(photo: Photo, sharp: _Sharp, window: Window) -> NDArray[np.uint8]:
-    """Return the most probable class of every pixel of a part of the photo."""
-    height, width = sharp.body_hwK.shape[:2]
-    to_working_copy = np.array([[width / photo.width, 0.0, 0.0], [0.0, height / photo.height, 0.0]])
-    pasted = paste(sharp.body_hwK, to_working_copy, window)
-    planes = [pasted[..., number] for number in range(len(BODY_CLASSES))]
-    best_body = _most_probable(planes, [np.uint8(number) for number in BODY_CLASSES])
-    del pasted, planes
-    face, hair, body = (model.apply(photo.rgb_HW3, window) for model in (sharp.face, sharp.hair, sharp.body))
+    """Return the most probable class of every pixel of a part of the photo.
+
+    Class after class, so that few planes are in memory at a time: those of a strip of a large photo have 12 MB each.
+    """
+    of_body = _best_of_body(photo, sharp, window)
+    most = sharp.face.apply(photo.rgb_HW3, window)
     # The filter keeps sums, so the background is what face, hair and body leave of 1.
-    rest = 1 - face - hair - body
-    return _most_probable(
-        [rest, face, hair, body], [np.uint8(BACKGROUND), np.uint8(FACE_SKIN), np.uint8(HAIR), best_body]
-    )
+    rest = 1 - most
+    best = np.full(most.shape, np.uint8(FACE_SKIN))
+    for model, label in ((sharp.hair, np.uint8(HAIR)), (sharp.body, of_body)):
+        plane = model.apply(photo.rgb_HW3, window)
+        rest -= plane
+        _take_larger(most, best, plane, label)
+        del plane
+    np.copyto(best, np.uint8(BACKGROUND), where=rest >= most)
+    return best
 
 
-def _most_probable(
-    planes: Sequence[NDArray[np.float32]], labels: Sequence[np.uint8 | NDArray[np.uint8]]
-) -> NDArray[np.uint8]:
-    """Return for every pixel the label of its largest plane, the first of equal ones.
+def _best_of_body(photo: Photo, sharp: _Sharp, window: Window) -> NDArray[np.uint8]:
+    """Return the most probable of the classes of the body for every pixel of a part of the photo."""
+    height, width = sharp.body_Khw.shape[1:]
+    to_working_copy = np.array([[width / photo.width, 0.0, 0.0], [0.0, height / photo.height, 0.0]])
+    most = paste(sharp.body_Khw[0], to_working_copy, window)
+    best = np.full(most.shape, np.uint8(BODY_CLASSES[0]))
+    for number in range(1, len(BODY_CLASSES)):
+        _take_larger(most, best, paste(sharp.body_Khw[number], to_working_copy, window), np.uint8(BODY_CLASSES[number]))
+    return best
+
+
+def _take_larger(
+    most: NDArray[np.float32],
+    best: NDArray[np.uint8],
+    plane: NDArray[np.float32],
+    label: np.uint8 | NDArray[np.uint8],
+) -> None:
+    """Put ``label`` into ``best`` where ``plane`` is larger than ``most``, and the larger value into ``most``.
 
     Plane by plane: `argmax` over the last axis takes ten times as long, and makes eight bytes of every pixel.
     """
-    most = planes[0].copy()
-    best = np.broadcast_to(labels[0], most.shape).copy()
-    for plane, label in zip(planes[1:], labels[1:], strict=True):
-        more = plane > most
-        np.copyto(best, label, where=more)
-        np.copyto(most, plane, where=more)
-    return best
+    np.copyto(best, label, where=plane > most)
+    np.maximum(most, plane, out=most)

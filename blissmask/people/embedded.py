@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.config.network import refuse_network_options
-from blissmask.free_memory import give_back
+from blissmask.free_memory import give_back, is_large
 from blissmask.licence import Licence
 from blissmask.masks.components import Parts, choose_parts
 from blissmask.people.people_backend import PeopleBackend, Person
@@ -25,7 +25,7 @@ from blissmask.vision.photo import Photo, Window
 from blissmask.vision.regions import box_of
 from blissmask.vision.scene import NETWORKS, Figure, scene_of
 from blissmask.vision.selfie_multiclass import BACKGROUND, FACE_SKIN, HAIR
-from blissmask.vision.session import weights_identity
+from blissmask.vision.session import give_back_store, weights_identity
 
 METHOD = 3
 """Raised whenever the same photo would get other people; part of the identity."""
@@ -93,10 +93,18 @@ class EmbeddedPeople:
         if not scene.figures:
             return []
         class_map = map_classes(photo, scene)
+        pixels = photo.width * photo.height
+        if is_large(pixels):
+            give_back_store()
         photo.forget_copies()
         class_map = join_bodies(class_map, scene)
-        give_back(photo.width * photo.height)
-        masks = _sharp_masks(photo, class_map, ownership(scene.figures, class_map))
+        size_wh, claims_Phw = class_map.size_wh, ownership(scene.figures, class_map)
+        del class_map
+        give_back(pixels)
+        sharpened = _sharpen(photo, claims_Phw, size_wh)
+        del claims_Phw
+        give_back(pixels)
+        masks = _masks_of_each(photo, sharpened)
         found = [
             _person(figure, mask)
             for figure, mask in zip(scene.figures, masks, strict=True)
@@ -164,25 +172,37 @@ def _face_radii(face: FaceMesh, shape_hw: tuple[int, ...], scale_xy: NDArray[np.
     return np.asarray(np.hypot(rows[:, None], columns[None, :]), dtype=np.float32)
 
 
-def _sharp_masks(photo: Photo, class_map: ClassMap, claims_Phw: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
-    """Return one mask per person at the photo's size, edges moved onto the photo's; masks never overlap."""
+def _sharpen(photo: Photo, claims_Phw: NDArray[np.float32], size_wh: tuple[int, int]) -> list[_Sharpened | None]:
+    """Return the mask of each person with its edges moved onto the photo's; None where a person has no pixel.
+
+    Args:
+        photo: the photo.
+        claims_Phw: how strongly each person claims each pixel of the working copy.
+        size_wh: size of the working copy.
+    """
     owner_hw = claims_Phw.argmax(axis=0)
-    radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(class_map.size_wh)))
-    guide = GuidedFilter(photo.resized(class_map.size_wh), radius=radius)
+    radius = max(MIN_EDGE_RADIUS, round(EDGE_RADIUS * max(size_wh)))
+    guide = GuidedFilter(photo.resized(size_wh), radius=radius)
+    scale_xy = np.array(size_wh) / (photo.width, photo.height)
     sharpened: list[_Sharpened | None] = []
     for index, claim_hw in enumerate(claims_Phw):
         own_hw = np.where(owner_hw == index, 1 / (1 + np.exp(-np.clip(claim_hw, -20, 20))), 0).astype(np.float32)
         small = _window_of(own_hw > NOTHING, margin=2 * radius + 1)
         model = None if small is None else guide.fit(own_hw, small)
-        sharpened.append(None if small is None or model is None else _Sharpened(model, _in_photo(small, class_map)))
-    del guide
-    give_back(photo.width * photo.height)
+        sharpened.append(None if small is None or model is None else _Sharpened(model, _in_photo(small, scale_xy)))
+    return sharpened
+
+
+def _masks_of_each(photo: Photo, sharpened: list[_Sharpened | None]) -> list[NDArray[np.bool_]]:
+    """Return one mask per person at the photo's size; masks never overlap. ``sharpened`` is emptied on the way."""
     # The number after the last person's is nobody. One byte a pixel for all but the largest crowds.
     nobody = len(sharpened)
     owner_HW = np.full((photo.height, photo.width), nobody, np.min_scalar_type(nobody))
     for top in range(0, photo.height, STRIP_ROWS):
         _own_rows(owner_HW, slice(top, min(photo.height, top + STRIP_ROWS)), sharpened, photo)
-    return [_mask_of(owner_HW, index, one.window if one else None) for index, one in enumerate(sharpened)]
+    windows = [None if one is None else one.window for one in sharpened]
+    sharpened.clear()
+    return [_mask_of(owner_HW, index, window) for index, window in enumerate(windows)]
 
 
 class _Sharpened:
@@ -237,9 +257,9 @@ def _window_of(where_hw: NDArray[np.bool_], *, margin: int) -> Window | None:
     return left, top, min(width, int(columns[-1]) + 1 + margin), min(height, int(rows[-1]) + 1 + margin)
 
 
-def _in_photo(window: Window, class_map: ClassMap) -> Window:
-    """Return a window of the working copy in pixels of the photo."""
-    across, down = class_map.scale_xy
+def _in_photo(window: Window, scale_xy: NDArray[np.float64]) -> Window:
+    """Return a window of the working copy, whose size relative to the photo is given, in pixels of the photo."""
+    across, down = scale_xy
     return (int(window[0] / across), int(window[1] / down), round(window[2] / across), round(window[3] / down))
 
 
@@ -247,12 +267,10 @@ def _mask_of(owner_HW: NDArray[np.unsignedinteger[Any]], index: int, window: Win
     mask_HW = np.zeros(owner_HW.shape, bool)
     if window is not None:
         here = (slice(window[1], window[3]), slice(window[0], window[2]))
-        mask_HW[here] = _without_islands(owner_HW[here] == index)
+        # In the mask's own memory: a plane of a large photo takes 48 MB.
+        np.equal(owner_HW[here], index, out=mask_HW[here])
+        choose_parts(mask_HW[here], _is_large, connectivity=8)
     return mask_HW
-
-
-def _without_islands(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return choose_parts(mask_HW, _is_large, connectivity=8)
 
 
 def _is_large(parts: Parts) -> NDArray[np.bool_]:

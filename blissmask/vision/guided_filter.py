@@ -62,6 +62,8 @@ class LinearModel:
             for rows in _rows_at_once(len(mask)):
                 colour = cv2.extractChannel(rgb_HW3[top:bottom, left:right][rows], channel)
                 mask[rows] += cv2.multiply(gain[rows], colour, scale=1 / 255, dtype=cv2.CV_32F)
+            # Before the next one is there.
+            del gain
         mask += paste(self.coefficients_4hw[3], to_part, window)
         return mask
 

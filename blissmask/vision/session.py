@@ -33,6 +33,9 @@ WEIGHTS_SHA256 = {
 }
 """sha256 of every weights file, by the file's stem; ``weights/NOTICE.md`` says where each comes from."""
 
+_SMALLEST = "face_detection_short_range"
+"""The network of the fewest operations: 1.5 ms on one core."""
+
 _loading = threading.Lock()
 _sharing = threading.Lock()
 
@@ -49,6 +52,29 @@ def run(name: str, input_array: NDArray[np.float32]) -> list[NDArray[np.float32]
         session = _session(name)
     outputs: list[NDArray[np.float32]] = session.run(None, {session.get_inputs()[0].name: input_array})
     return outputs
+
+
+def give_back_store() -> None:
+    """Give the memory that no network uses at the moment back to the system.
+
+    The store keeps all that networks ever used at the same time: 110 MB, and 75 MB more for a second photo at once. The
+    next photo asks for it again, which takes 40 ms: worth it only after a large photo, whose pixels need more.
+
+    Raises:
+        MissingPackageError, ModelError: as :func:`run`.
+    """
+    runtime = _runtime()
+    with _sharing:
+        shared = _share_memory(runtime)
+    if not shared:
+        return
+    with _loading:
+        session = _session(_SMALLEST)
+    # onnxruntime does it at the end of a run alone (source: onnxruntime_run_options_config_keys.h).
+    options = runtime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    taken = session.get_inputs()[0]
+    session.run(None, {taken.name: np.zeros(taken.shape, np.float32)}, options)
 
 
 def load_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from blissmask.free_memory import is_large
 from blissmask.licence import Licence
 from blissmask.people.faces.face_reader import Face, FaceReader, Thresholds
 from blissmask.vision.faces import face_detector, face_embedding, face_mesh
 from blissmask.vision.faces.face_mesh import TURNED_AWAY
 from blissmask.vision.photo import Photo
 from blissmask.vision.scene import faces_of
-from blissmask.vision.session import weights_identity
+from blissmask.vision.session import give_back_store, weights_identity
 
 THRESHOLDS = Thresholds(max_distance=0.55, uncertain_band=0.05, min_margin=0.10, unclear_tighter=0.10)
 """Measured: 23 pairs of one person lie between 0.20 and 0.52.
@@ -36,7 +37,7 @@ class EmbeddedFaces:
     def faces(self, rgb_HW3: NDArray[np.uint8]) -> list[Face]:
         """Return every verified face; safe to call from several threads."""
         photo = Photo(rgb_HW3)
-        return [
+        faces = [
             Face(
                 box_xyxy=mesh.box,
                 embedding_D=face_embedding.embed(photo, mesh),
@@ -46,6 +47,9 @@ class EmbeddedFaces:
             )
             for mesh in faces_of(photo)
         ]
+        if is_large(photo.width * photo.height):
+            give_back_store()
+        return faces
 
 
 def face_reader(options: object) -> FaceReader:

@@ -84,7 +84,7 @@ def search(
         seen = findings[0].remembered()
     if on_missing in _NOT_WRITTEN and not any(finding.present for finding in findings):
         return _leave_out(item, note, seen, making, on_missing)
-    grey_HW = np.maximum.reduce([_to_grey(finding) for finding in findings])
+    grey_HW = functools.reduce(np.maximum, (_to_grey(finding) for finding in findings))
     keep_copy(item.target)
     write_png_grey(item.target, grey_HW, note={**note, **seen}, seen=item.seen)
     return Outcome(seen)
@@ -156,7 +156,7 @@ def _grey_and_note(finding: Finding) -> tuple[NDArray[np.uint8], Mapping[str, ob
 
 
 def _to_grey(finding: Finding) -> NDArray[np.uint8]:
-    return finding.mask_HW.astype(np.uint8) * np.uint8(255)
+    return finding.mask_HW.view(np.uint8) * np.uint8(255)
 
 
 def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:

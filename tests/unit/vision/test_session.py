@@ -1,11 +1,15 @@
 """The networks' files: checked, named, and refused with a way out."""
 
 import hashlib
+import os
 import sys
+from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
+from blissmask import free_memory
 from blissmask.errors import MissingPackageError, ModelError
 from blissmask.vision import session
 
@@ -65,6 +69,27 @@ def test_the_store_is_shared_where_onnxruntime_registers_it(monkeypatch, refusal
     else:
         with pytest.raises(RuntimeError):
             options.get_session_config_entry("session.use_env_allocators")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
+def test_what_networks_took_is_given_back():
+    def resident():
+        free_memory.give_back(6000 * 8000)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    session.give_back_store()
+    before = resident()
+    session.run("selfie_multiclass_256x256", np.zeros((1, 256, 256, 3), np.float32))
+    taken = resident() - before
+    session.give_back_store()
+    # The network's weights stay.
+    assert resident() - before < taken - 10e6
+
+
+def test_nothing_is_given_back_where_the_store_is_not_shared(monkeypatch):
+    monkeypatch.setattr(session, "_share_memory", lambda runtime: False)
+    monkeypatch.setattr(session, "_session", lambda name: pytest.fail("a network ran"))
+    session.give_back_store()
 
 
 def test_weights_identity_changes_with_any_network():
