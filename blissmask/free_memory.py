@@ -11,12 +11,12 @@ from pathlib import Path
 
 from blissmask.processes import this_process
 
-BYTES_PER_PIXEL = 9
+BYTES_PER_PIXEL = 8
 """Memory that a worker needs for each pixel of the photo in its hands.
 
-Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 401
-and 376 MB, one of `to-alpha` 178 MB (313 MB where the photo is turned by EXIF), and one of `cache` 160 MB. That is the
-backend; finishing its classes takes 5 bytes a pixel (tracemalloc), whatever `--grow` is.
+Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 299
+and 247 MB, one of `to-alpha` 178 MB (313 MB where the photo is turned by EXIF), and one of `cache` 160 MB. Two that
+decode a photo at the same moment take 350 MB each: Pillow's picture has 4 bytes a pixel, and ours 3.
 """
 _BYTES_PER_PIXEL_KEPT = 11
 """The same where :func:`give_back` can give nothing back.

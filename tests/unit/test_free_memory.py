@@ -52,7 +52,7 @@ def test_the_memory_of_this_machine_is_found():
 
 @pytest.mark.parametrize(
     ("cores", "megapixels", "free", "workers"),
-    [(16, 12, 16, 16), (16, 48, 4, 7), (16, 48, 2, 3), (2, 48, 64, 2), (8, 170, 0, 1), (8, 0, 0, 8)],
+    [(16, 12, 16, 16), (16, 48, 4, 8), (16, 48, 2, 4), (2, 48, 64, 2), (8, 170, 0, 1), (8, 0, 0, 8)],
 )
 def test_workers_are_as_many_as_cores_and_memory_are_enough_for(monkeypatch, cores, megapixels, free, workers):
     monkeypatch.setattr(free_memory, "_trim", lambda: print)
