@@ -55,7 +55,8 @@ def publishing(path: Path, *, seen: Seen = NOTHING_SEEN) -> Iterator[Path]:
     except BaseException as error:
         # Where removing fails too, the first error is the cause, and it is the one to report.
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            place, folder = held_folders.anchored(temporary)
+            os.unlink(place, dir_fd=folder)
         refusal = _refusal(error, path)
         if refusal is None:
             raise

@@ -74,6 +74,20 @@ def check(path: Path) -> None:
             _refuse_other(held)
 
 
+def anchored(path: Path) -> tuple[Path, int | None]:
+    """Return how to reach a path in a held folder wherever that was moved to meanwhile, for removing what is half-made.
+
+    Returns:
+        The path from the held folder, and the folder's descriptor, which functions of ``os`` take as ``dir_fd``; the
+        path itself and None where it lies in no held folder.
+    """
+    for held in _held.values():
+        for parent in (without_links(path.parent), _absolute(path.parent)):
+            for name in held.names & set(_upwards(parent)):
+                return parent.relative_to(name) / path.name, held.descriptor
+    return path, None
+
+
 def is_there(folder: Path) -> bool:
     """Return whether a held folder is still the one that the run began with."""
     try:

@@ -96,7 +96,9 @@ def why_no_file(path: Path, name: str = "file") -> str:
     try:
         refuse_all_but_files(path)
     except FileNotFoundError:
-        return f"there is no such {name}"
+        # A link is there, and somebody who sees it in the folder would not believe otherwise.
+        kind = what_is(path)
+        return f"the {name} cannot be read: it is {kind}" if kind else f"there is no such {name}"
     except OSError as error:
         return f"the {name} cannot be read: {error.strerror}"
     return ""

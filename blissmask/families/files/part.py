@@ -21,7 +21,7 @@ from blissmask.families.files.quantised_files import refuse_quantised_file
 from blissmask.families.files.safetensors_header import begins_as_safetensors
 from blissmask.families.files.stored_tensors import Tensors
 from blissmask.imports import import_scipy_stats_later, quick_imports
-from blissmask.storage.ordinary import what_is
+from blissmask.storage.ordinary import what_is, why_no_file
 
 if TYPE_CHECKING:
     import torch
@@ -120,10 +120,9 @@ class Part:
         source = self.source(files)
         if source is None:
             return
-        kind = what_is(source)
-        if kind not in ("a file", "a folder"):
-            what = f"the model file cannot be read: it is {kind}" if kind else "there is no such model file"
-            raise ModelError(what, where=[source], fix=f"correct `{self.option}`")
+        why = "" if what_is(source) == "a folder" else why_no_file(source, "model file")
+        if why:
+            raise ModelError(why, where=[source], fix=f"correct `{self.option}`")
         refuse_quantised_file(source)
         if self.check_source is not None:
             self.check_source(source)

@@ -402,8 +402,9 @@ def _remove(path: Path) -> None:
 
 def _remove_if_possible(path: Path) -> None:
     """Remove what a save began; where the drive is gone, that cannot be done, and its own error is on its way."""
+    place, folder = held_folders.anchored(path)
     with contextlib.suppress(OSError):
-        _remove(path)
+        shutil.rmtree(place, dir_fd=folder)
 
 
 def _hidden(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,6 +54,16 @@ def test_a_file_that_is_not_there_is_named_with_its_flag(tmp_path: Path):
     with pytest.raises(ModelError, match="no such model file") as caught:
         HIGH.check(ModelFiles(dit_high_noise=tmp_path / "gone.safetensors"))
     assert caught.value.problems[0].fix == "correct `--dit-high-noise`"
+
+
+def test_a_file_that_may_not_be_looked_at_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(path: Path, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refused)
+        with pytest.raises(ModelError, match="the model file cannot be read: Permission denied"):
+            HIGH.check(ModelFiles(dit_high_noise=tmp_path / "closed" / "high.safetensors"))
 
 
 def test_a_diffusers_without_the_class_is_told_with_what_mends_it():

@@ -21,6 +21,22 @@ def test_nothing_is_published_into_a_folder_that_is_gone(tmp_path):
         (tmp_path / "moved").rename(out)
 
 
+def test_what_is_half_written_is_removed_from_a_folder_wherever_it_was_moved(tmp_path):
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    out.mkdir()
+
+    def write_and_move():
+        with atomic.publishing(out / "clip" / "a.png") as part:
+            part.write_bytes(b"a")
+            out.rename(moved)
+
+    with held_folders.holding(out):
+        with pytest.raises(MachineError, match="the output folder is gone"):
+            write_and_move()
+        assert list((moved / "clip").iterdir()) == []
+        moved.rename(out)
+
+
 def test_a_folder_that_vanished_after_the_last_file_is_an_error_at_the_end(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(MachineError, match="the output folder is gone"), writing_to([out], command="blissmask masks"):

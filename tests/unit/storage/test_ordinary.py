@@ -86,7 +86,7 @@ def test_what_stands_at_a_path_is_said_in_words(tmp_path):
     assert said == {
         "a": ("a file", ""),
         "loop": ("a link that leads in a circle", "the file cannot be read: it is a link that leads in a circle"),
-        "lost": ("a link that leads nowhere", "there is no such file"),
+        "lost": ("a link that leads nowhere", "the file cannot be read: it is a link that leads nowhere"),
         "pipe": ("a pipe", "the file cannot be read: it is a pipe, not an ordinary file"),
     }
     assert (what_is(tmp_path), why_no_file(tmp_path)) == (

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from blissmask.errors import CacheError, MachineError
+from blissmask.storage import held_folders
 from blissmask.training.optim.optimizer_state import pack_optimizer, unpack_optimizer
 from blissmask.training.record import training_state
 from blissmask.training.record.training_state import (
@@ -123,6 +124,23 @@ def test_a_save_that_fails_leaves_the_older_states_and_no_leftovers(tmp_path, mo
         save(tmp_path, 2)
     assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [1]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_save_into_a_folder_that_is_moved_leaves_nothing_half_made_there(tmp_path, monkeypatch):
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    out.mkdir()
+    genuine = training_state._write_files
+
+    def write_then_move(*arguments):
+        genuine(*arguments)
+        out.rename(moved)
+
+    monkeypatch.setattr(training_state, "_write_files", write_then_move)
+    with held_folders.holding(out):
+        with pytest.raises(MachineError):
+            save(out, 1)
+        assert list(moved.iterdir()) == []
+        moved.rename(out)
 
 
 def test_older_states_go_only_after_the_new_one_is_whole(tmp_path):
