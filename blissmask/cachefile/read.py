@@ -7,6 +7,7 @@ frames, rows, columns.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 _Known: TypeAlias = dict[tuple[object, object], SharedHeader]
 """By contents and keys."""
+_ROUNDING = 0.004
+"""By which weights may leave 0..1: half a step of 8 bits, several of float16 and of bfloat16 near 1."""
 _REMAKE = Hint("remove them, then run `{command}` again", "cache")
 
 
@@ -235,6 +238,8 @@ def _on_grid(tensor: Tensor, planes: int, header: CacheHeader, *, subcells: int 
     frames, rows, columns = header.latent_shape[1:]
     rows, columns = rows * subcells, columns * subcells
     fits = tensor.is_floating_point() and tensor.ndim in (3, 4) and tuple(tensor.shape[-2:]) == (rows, columns)
+    if fits and tensor.numel():
+        _refuse_no_shares(tensor, header)
     if fits and tensor.numel() == planes * frames * rows * columns:
         return tensor.reshape(planes, frames, rows, columns).float()
     if fits and tensor.numel() == planes * rows * columns:
@@ -244,6 +249,15 @@ def _on_grid(tensor: Tensor, planes: int, header: CacheHeader, *, subcells: int 
         where=[header.path],
         fix=_REMAKE,
     )
+
+
+def _refuse_no_shares(tensor: Tensor, header: CacheHeader) -> None:
+    """Raise CacheError for weights and shares that do not lie in 0..1, such as grey values of another tool."""
+    least, most = (float(value) for value in tensor.float().aminmax())
+    # NaN and infinity are told of where the whole entry is read.
+    if math.isfinite(most - least) and (least < -_ROUNDING or most > 1 + _ROUNDING):
+        what = f"the mask holds {least:g} to {most:g}, and weights lie between 0 and 1"
+        raise CacheError(what, where=[header.path], fix=_REMAKE)
 
 
 @contextlib.contextmanager

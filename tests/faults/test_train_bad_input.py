@@ -300,6 +300,9 @@ CASES = {
     "a name with a folder": Case(
         ("`output_name` must be a plain file name", "`a/b`"), arguments="--output-name a/b", code=2
     ),
+    "a name that no state fits": Case(
+        ("`output_name` has 191 bytes, and 190 are possible",), arguments=f"--output-name {'x' * 191}", code=2
+    ),
     "an output folder that is a file": Case(
         ("cannot write to the folder", "taken"), ("taken", Path.touch), "--output-dir taken"
     ),

@@ -44,6 +44,7 @@ from blissmask.training.lora.dora_norms import WeightOf
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, DTYPES, read_finite_lora, write_lora
 from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.lora.names import layer_names
+from blissmask.training.record.saving import refuse_output_name
 
 COMMAND = "train"
 _MADE_FROM = f"{OURS}converted_from"
@@ -306,6 +307,8 @@ def _target(section: SavingSection, source: Path, combination: Combination | Non
     done: str = section.lora_format
     if combination is not None:
         done = combination.kind or f"rank{combination.rank}"
+    if named:
+        refuse_output_name(section.output_name)
     name = section.output_name if named else f"{source.stem}-{done}"
     return section.output_dir / f"{name}.safetensors"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ DATA = "data"
 """The setting that tells one data set from another."""
 RANKINGS = "ranking"
 """The folder of the rankings of all trainings, in the output folder."""
+_MOST_NAME_BYTES = 190
+"""Of `output_name`: the name of an expert's state has 58 bytes more while it is written, and a file name has 255."""
 _ITEMS = "items"
 """Losses of the items in the numbers of a state."""
 _ENDING = r"(?P<average>-ema)?(?:-step(?P<step>[0-9]{8}))?"
@@ -125,6 +128,17 @@ class LoraName:
     is_average: bool
 
 
+def refuse_output_name(name: str) -> None:
+    """Raise UsageError for an ``output_name`` that cannot be the beginning of file names, or is too long for them."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise UsageError(
+            f"`output_name` must be a plain file name without suffix, got `{name}`", fix="give folders as `output_dir`"
+        )
+    if len(os.fsencode(name)) > _MOST_NAME_BYTES:
+        what = f"`output_name` has {len(os.fsencode(name))} bytes, and {_MOST_NAME_BYTES} are possible"
+        raise UsageError(what, fix="shorten it: files are called after it, with the step and more behind it")
+
+
 def output_names(
     folder: Path, name: str, *, all_experts: int, trained: Sequence[str], shared: bool, averaged: bool = False
 ) -> Outputs:
@@ -141,10 +155,7 @@ def output_names(
     Raises:
         UsageError: ``name`` cannot be the beginning of a file name.
     """
-    if not name or Path(name).name != name or name.startswith("."):
-        raise UsageError(
-            f"`output_name` must be a plain file name without suffix, got `{name}`", fix="give folders as `output_dir`"
-        )
+    refuse_output_name(name)
     if all_experts == 1:
         return Outputs(folder, name, (name,), averaged)
     if len(trained) == 1:

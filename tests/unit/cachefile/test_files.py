@@ -45,6 +45,12 @@ def load_foreign(folder, tensors):
     return load_entry(read_header(folder / NAME, "wan"))
 
 
+@pytest.mark.parametrize("scale", [255.0, -1.0])
+def test_a_mask_that_holds_no_weights_is_refused(tmp_path, scale):
+    with pytest.raises(CacheError, match="weights lie between 0 and 1"):
+        load_foreign(tmp_path, {"mask_weights_2x4x6_float32": WEIGHTS_1fhw * scale})
+
+
 def test_names_that_are_no_utf8_are_written_and_read(tmp_path):
     """The reader of safetensors takes no such name; a folder, or a photo's own, may be one."""
     write_entry(tmp_path / os.fsdecode(b"caf\xe9"), stem=os.fsdecode(b"kyl\xe4"))

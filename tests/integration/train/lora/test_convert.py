@@ -209,6 +209,12 @@ def test_what_is_no_lora_is_refused(tmp_path):
         convert(tmp_path / "lora.safetensors", "native", tmp_path / "out.safetensors", arch=PLAIN)
 
 
+def test_a_name_that_leads_out_of_the_output_folder_is_refused(tmp_path):
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), {})
+    with pytest.raises(UsageError, match="`output_name` must be a plain file name"):
+        convert(tmp_path / "native.safetensors", "kohya", tmp_path / "out.safetensors", output_name="../out")
+
+
 def test_a_family_that_the_file_does_not_name_is_asked_for(tmp_path):
     save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), {})
     with pytest.raises(UsageError, match="which family it is for"):
