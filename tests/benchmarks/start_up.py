@@ -1,4 +1,7 @@
-"""How long `blissmask --help` takes, against the bare imports that it cannot do without: `python -m tests.benchmarks.start_up`."""
+"""How long `blissmask --help` takes, against the imports that it cannot do without.
+
+`python -m tests.benchmarks.start_up` prints it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ GOAL_SECONDS = 0.3
 BARE_IMPORTS = "import typer, typer.core, typer.main, typer.rich_utils"
 """What any command line of Typer with Rich's help imports."""
 GOAL_RATIO = 1.6
-"""Of the help to its bare imports: 1.47 on the machine where the goal was set, 2.7 while the help read the whole configuration."""
+"""Of the help to its bare imports: 1.47 where the goal was set, 2.7 in a help that reads the whole configuration."""
 
 
 def rows(size: Size) -> list[Row]:

@@ -8,12 +8,12 @@ import pytest
 from blissmask.config.model import Config
 from blissmask.dataset.captions.caption_file import (
     caption_of,
+    caption_path,
     extension_of,
     has_several_lines,
     looks_like_json,
     other_captions,
 )
-from blissmask.dataset.captions.caption_words import holds_trigger, without_trigger
 from blissmask.dataset.item import CaptionFolder, DatasetItem, MediaFile, MediaKind
 from blissmask.errors import InputError
 
@@ -26,6 +26,10 @@ def item(folder, name="a.png", extension=".txt"):
 def read(folder, text, style, name="a.png"):
     (folder / f"{Path(name).stem}.txt").write_text(text, encoding="utf-8")
     return caption_of(item(folder, name), style)
+
+
+def test_captions_stand_beside_their_photo():
+    assert caption_path(Path("photos/kyla.v2.png"), ".txt") == Path("photos/kyla.v2.txt")
 
 
 def test_text_is_read_as_it_is(tmp_path):
@@ -114,31 +118,3 @@ def test_the_setting_that_makes_a_file_the_caption_is_known():
 def test_an_extension_without_its_dot_gets_one(typed, meant):
     config = Config.model_validate({"datasets": [{"image_directory": "photos", "caption_extension": typed}]})
     assert config.datasets[0].caption_extension == meant
-
-
-@pytest.mark.parametrize(
-    ("caption", "named"),
-    [
-        ("a photo of Kyla", True),
-        ("KYLA's garden", True),
-        ("kyla, smiling", True),
-        # A name inside another word is another name.
-        ("kylaria in a garden", False),
-        ("a photo of a woman", False),
-        ("一张Kyla的照片", True),
-    ],
-)
-def test_a_caption_names_the_subject_where_the_trigger_is_a_word(caption, named):
-    assert holds_trigger(caption, "Kyla") is named
-    assert (without_trigger(caption, {"Kyla": "woman"}) is not None) is named
-
-
-def test_the_class_word_takes_the_place_of_the_trigger_however_it_is_written():
-    assert without_trigger("Kyla woman, and KYLA again", {"kyla": "woman"}) == "woman, and woman again"
-
-
-def test_each_trigger_has_the_class_word_of_its_subject():
-    words = {"ohwx": "woman", "sks": "man"}
-    assert without_trigger("ohwx woman and sks", words) == "woman and man"
-    assert without_trigger("sks alone", words) == "man alone"
-    assert without_trigger("a woman", words) is None
