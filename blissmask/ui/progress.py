@@ -28,7 +28,7 @@ from blissmask.events import (
     Warned,
 )
 from blissmask.ui import report_json
-from blissmask.ui.console import clock_text, err, printable
+from blissmask.ui.console import clock_text, err, folded, printable
 from blissmask.ui.problems import ProblemPrinter, show_note
 
 PLAIN_INTERVAL_SECONDS = 30.0
@@ -80,7 +80,8 @@ class QuietReporter:
                 self._printer.warning(problem)
             case Announced(lines=lines):
                 for line in lines:
-                    err().print(line)
+                    # Tables and banners fit; a sentence may be longer than the terminal.
+                    err().print(folded(err(), line, hanging=2))
 
 
 class PlainReporter(QuietReporter):

@@ -56,7 +56,8 @@ class LossTrend:
             return f"loss {loss:.4f}"
         losses = list(self._losses)
         before, now = statistics.fmean(losses[:_SPAN]), statistics.fmean(losses[_SPAN:])
-        return f"loss {now:.4f}, was {before:.4f}"
+        # Three digits: in a terminal of 80 columns there is not room for more.
+        return f"loss {now:#.3g}, was {before:#.3g}"
 
 
 @contextlib.contextmanager
