@@ -173,6 +173,15 @@ def test_a_turned_screen_leaves_room_below_the_picture(browser, tmp_path) -> Non
         assert page.locator("#side").bounding_box()["height"] > 300
 
 
+def test_a_word_of_any_length_stays_on_its_card(browser, tmp_path) -> None:
+    write_html(tmp_path / "sheet.html", [card("n" * 200, 0.3, remarks=("r" * 200,))], TEXT)
+    with page_in(browser, size_wh=(400, 800)) as page:
+        open_sheet(page, tmp_path / "sheet.html")
+        inside = "card => [...card.children].every((part) => part.scrollWidth <= part.clientWidth)"
+        assert page.locator(".card").evaluate(inside)
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+
+
 def test_a_thousand_items_are_drawn_when_they_are_seen(browser, tmp_path) -> None:
     pattern = CARDS[0]
     write_html(tmp_path / "many.html", [dataclasses.replace(pattern, name=f"{n}.png") for n in range(MANY)], TEXT)
@@ -184,6 +193,9 @@ def test_a_thousand_items_are_drawn_when_they_are_seen(browser, tmp_path) -> Non
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
         wait_until(page, "() => [...document.querySelectorAll('.card')].at(-1).querySelector('canvas').width > 0")
         assert page.evaluate(drawn) < 100
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        told = page.locator("#on-paper").text_content()
+        assert 900 < int(told.split()[0]) < MANY, "those without a picture are told on paper"
         seconds = page.evaluate(
             """async () => {
               const began = performance.now();

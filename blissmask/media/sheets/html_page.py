@@ -56,6 +56,7 @@ _BODY = """
   <p class=keys>A click or <kbd>Return</kbd> shows an item large, <kbd>&larr;</kbd> <kbd>&rarr;</kbd> go on,
   <kbd>Esc</kbd> goes back, <kbd>/</kbd> finds a name.
   <span id=legend-keys><kbd>o</kbd> outline, <kbd>b</kbd> background, <kbd>p</kbd> photo alone.</span></p>
+  <p class="on-paper remarks" id=on-paper></p>
 </header>
 <main id=cards class=cards></main>
 <dialog id=large tabindex=-1 aria-labelledby=large-name>
@@ -71,7 +72,7 @@ _BODY = """
     <div class=legend id=large-legend></div>
     <p id=large-remarks class=remarks></p>
     <dl id=large-measures></dl>
-    <p id=large-caption class=caption></p>
+    <p id=large-caption class=caption dir=auto></p>
     <figure><canvas id=large-grid role=img></canvas><figcaption>{grid}</figcaption></figure>
   </div>
 </dialog>

@@ -437,6 +437,13 @@ const sheet = (() => {
     event.preventDefault();
   }
 
+  /** Pictures are drawn when they are seen, and a browser does not wait for those of other pages of paper. */
+  function tellOnPaper() {
+    const missing = shown.filter((item) => !item.card.querySelector("canvas").width).length;
+    const told = `${missing} of ${shown.length} items were not on the screen and have no pictures here: a sheet in .png has them all.`;
+    element("on-paper").textContent = missing ? told : "";
+  }
+
   /** What the retouch page replaces or calls. */
   const page = {
     facts,
@@ -487,6 +494,7 @@ const sheet = (() => {
     element("close").addEventListener("click", () => element("large").close());
     element("large").addEventListener("close", () => focusCard(items[element("large").dataset.index].card));
     window.addEventListener("resize", drawLarge);
+    window.addEventListener("beforeprint", tellOnPaper);
   }
 
   return page;

@@ -628,6 +628,7 @@ const retouch = (() => {
   function makeCaption() {
     const area = sheet.made("textarea", "");
     area.id = "caption";
+    area.dir = "auto";
     area.rows = 4;
     area.placeholder = "No caption";
     area.setAttribute("aria-label", "Caption");
