@@ -12,6 +12,12 @@ from blissmask.config.fields import Feather, Finite, Int, Number, Section, Switc
 
 _PANEL = "Mask loss"
 
+# One more forward pass makes a step 1.5 times as dear (1.33 with checkpointing), in half of the steps 1.25 (1.17). In
+# our leak study, six runs of each, half of the steps and all of them kept the asked place in 89 % of the pictures, with
+# a drift on other people of 0.17 and 0.18; over runs these spread by 6 % and 0.02. The face came out a little worse
+# (error 0.39 and 0.38, spread 0.07), since to Adam larger gradients in fewer steps are a larger variance.
+_PRIOR: Mapping[str, Any] = {"prior_preservation_weight": 1.0, "prior_share": 0.5}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # The three of the weighted mask guide, "Recommended Settings".
@@ -19,13 +25,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "face": {"mask_gamma": 1.5, "mask_min_weight": 0.0},
         "style": {"mask_gamma": 0.5, "mask_min_weight": 0.1},
         # The two arms of our leak study that neither copied nor flooded the background.
-        "person-prior": {"mask_min_weight": 0.0, "mask_mean": "sample", "prior_preservation_weight": 1.0},
+        "person-prior": {"mask_min_weight": 0.0, "mask_mean": "sample", **_PRIOR},
         "face-prior": {
             "mask_min_weight": 0.0,
             "mask_mean": "sample",
-            "prior_preservation_weight": 1.0,
             "body_weight": 0.0,
             "hair_weight": 0.0,
+            **_PRIOR,
         },
     }
 )
@@ -115,6 +121,14 @@ class MaskLossSection(Section):
         "Keep what is outside the mask as the base model draws it; 1, with a floor of 0, did best in our study",
         panel=_PANEL,
         ge=0,
+    )
+    prior_share: Number = option(
+        1.0,
+        "Share of the steps that do so, the more strongly the fewer they are; the others take no longer. 0.5 in the "
+        "presets with `prior`",
+        panel=_PANEL,
+        gt=0,
+        le=1,
     )
     prior_mask: Literal["threshold", "continuous"] = option(
         "threshold",

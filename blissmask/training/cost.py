@@ -57,16 +57,17 @@ class Preservation:
     again: float = 0.0
 
     @classmethod
-    def of(cls, *, holds_outside: bool, class_share: float, prior_share: float) -> Preservation:
+    def of(cls, *, outside_share: float, class_share: float, only_held: float) -> Preservation:
         """Return the passes of a training.
 
         Args:
-            holds_outside: whether items are held outside their masks.
+            outside_share: of the steps that hold items outside their masks. The steps of the smaller share are among
+                those of the larger one.
             class_share: of the steps that hold captions with the class word.
-            prior_share: of the items that are only held, and of which nothing is learned.
+            only_held: share of the items that are held in every step, and of which nothing is learned.
         """
-        again = class_share * (1.0 - prior_share)
-        return cls(base=1.0 if holds_outside else prior_share + again, again=again)
+        learned = 1.0 - only_held
+        return cls(base=1.0 - learned * (1.0 - max(outside_share, class_share)), again=class_share * learned)
 
     def times(self, *, recomputes: bool) -> float:
         """Return how many times the operations of a step without preservation are made, attention left out."""

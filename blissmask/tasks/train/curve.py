@@ -147,11 +147,9 @@ def _held_out_line(lines: Sequence[Mapping[str, float]], name: str, label: str, 
 
 def _held_lines(lines: Sequence[Mapping[str, float]], length: float) -> list[Line]:
     """Return how far what is held to the base model is from it, outside the masks and with the class word."""
-    # Steps that hold no caption have a distance of 0, which says nothing.
-    with_class = [line for line in lines if line.get("trigger_free/items")]
     wanted = [
         ("outside the mask", _PRIOR, _points(lines, "prior/loss")),
-        ("with the class word", _CLASS_WORD, _points(with_class, "trigger_free/loss")),
+        ("with the class word", _CLASS_WORD, _points(lines, "trigger_free/loss")),
     ]
     return [Line(label, colour, smoothed(points, length)) for label, colour, points in wanted if len(points[0])]
 

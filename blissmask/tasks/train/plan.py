@@ -330,7 +330,7 @@ def cost_of(plan: TrainPlan) -> str:
     return step_cost(
         plan.rule,
         checkpointing=plan.config.memory.gradient_checkpointing,
-        prior_share=plan.data.prior_share,
+        only_held=plan.data.only_held_share,
         holds_outside=prior_rule(plan.config.mask_loss) is not None,
     )
 

@@ -10,7 +10,7 @@ from blissmask.config.model import Config
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
 from blissmask.tasks.run.wording import counted
-from blissmask.tasks.train.settings import BASE, FIXED, base_identities
+from blissmask.tasks.train.settings import BASE, FIXED, NEWER, base_identities
 from blissmask.training.experts import Learner
 from blissmask.training.record.saving import Outputs, compare_settings
 from blissmask.training.record.training_state import FoundStates, SavedState, find_states, load_state, state_folders
@@ -56,7 +56,7 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
         return Start(None, _write(names, f"{total_steps} steps"), _replaced_files(names))
     warnings = _damaged_states(found)
     state = load_state(found.newest)
-    changed = compare_settings(state.settings, settings, fixed=FIXED)
+    changed = compare_settings({**NEWER, **state.settings}, settings, fixed=FIXED)
     if state.step >= total_steps and all(path.is_file() for path in _files(names)):
         return Start(state, _skip(names, state.step), [*warnings, _already_trained(names, state, changed)])
     if changed:

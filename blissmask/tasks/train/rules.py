@@ -83,7 +83,13 @@ def prior_rule(section: MaskLossSection) -> PriorRule | None:
         mask_threshold=section.prior_mask_threshold if section.prior_mask == "threshold" else None,
         decay_start=section.prior_decay_start / FULL_NOISE,
         warmup_steps=section.prior_warmup_steps,
+        share=_prior_share(section),
     )
+
+
+def _prior_share(section: MaskLossSection) -> float:
+    """Return the share of the steps that hold what is outside: all in which the base model predicts anyway."""
+    return max(section.prior_share, section.trigger_free_share if section.trigger_free_weight else 0.0)
 
 
 def trigger_free_rule(section: MaskLossSection) -> TriggerFreeRule | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from blissmask.config.fields import Section, lasting_fields
 from blissmask.config.model import Config
@@ -32,6 +33,9 @@ FIXED = (
     "validation_split",
 )
 """Settings that cannot change: the tensors of the state would not fit, or other items would be held out."""
+
+NEWER: Mapping[str, object] = MappingProxyType({"prior_share": 1.0})
+"""Settings that the states of earlier versions do not hold -> what those were trained with."""
 
 BASE = "base"
 """The setting that names the weights of the base model by content; known only once the model is loaded."""

@@ -132,28 +132,31 @@ def _shares(config: Config, family: FamilyForTask, experts: Sequence[Expert], da
     return shares
 
 
-def step_cost(rule: StepRule, *, checkpointing: bool, prior_share: float = 0.0, holds_outside: bool = True) -> str:
+def step_cost(rule: StepRule, *, checkpointing: bool, only_held: float = 0.0, holds_outside: bool = True) -> str:
     """Return in one line what a step costs, compared with one without preservation; empty where there is none.
 
     Args:
         rule: what a step does.
         checkpointing: whether activations are computed a second time for the backward pass.
-        prior_share: of the items that are only held to the base model.
+        only_held: share of the items that are only held to the base model.
         holds_outside: whether the others are held outside their masks.
     """
     held = Preservation.of(
-        holds_outside=rule.prior is not None and holds_outside,
+        outside_share=rule.prior.share if rule.prior is not None and holds_outside else 0.0,
         class_share=0.0 if rule.trigger_free is None else rule.trigger_free.share,
-        prior_share=prior_share,
+        only_held=only_held,
     )
     if not held.base:
         return ""
-    passes = f"one more pass of the base model{_often(held.base)}"
+    passes = f"one more pass of the base model{_often(held.base, only_held)}"
     if held.again:
-        passes += f", one more of the LoRA{_often(held.again)}"
+        passes += f", one more of the LoRA{_often(held.again, only_held)}"
     times = held.times(recomputes=checkpointing)
     return f"{times:.2f} times the operations of a step without preservation: {passes}"
 
 
-def _often(share: float) -> str:
-    return "" if share == 1 else f" for {share:.0%} of the items"
+def _often(share: float, only_held: float) -> str:
+    if share == 1:
+        return ""
+    # What is only held is so in every step.
+    return f" for {share:.0%} of the items" if only_held else f" in {share:.0%} of the steps"

@@ -156,7 +156,9 @@ def _prior_line(prior: PriorRule | None) -> list[str]:
     if prior.mask_threshold is not None:
         which = f"weight below {prior.mask_threshold}"
     times = "" if prior.weight == 1 else f"{prior.weight:g} times "
-    return [f" {which}: held to the base model, {times}as strongly as the rest is learned"]
+    when = "" if prior.share == 1 else f" in {prior.share:.0%} of the steps"
+    mean = f"on average {times}" if when else times
+    return [f" {which}: held to the base model{when}, {mean}as strongly as the rest is learned"]
 
 
 def count_line(totals: MaskTotals) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from blissmask.processes import Processes
 from blissmask.training.data.batches import MicroBatch
 from blissmask.training.experts import Learner
-from blissmask.training.step.step_rule import StepRule, holds_class, is_unmasked
+from blissmask.training.step.step_rule import StepRule, holds_class, holds_outside, is_unmasked
 from blissmask.training.timesteps import draw_levels, loss_factors
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
 
@@ -28,6 +28,7 @@ class PreparedBatch:
         levels_B: noise levels, 0..1.
         coefficients_B: of the errors that are learned from, at least 0.
         prior_coefficients_B: of the distance from the base model outside the mask, at least 0.
+        prior_factor: of that distance's gradient: 0 where the step does not hold the items.
         class_coefficients_B: of that distance with the class word in the caption, at least 0.
     """
 
@@ -35,6 +36,7 @@ class PreparedBatch:
     levels_B: Tensor
     coefficients_B: Tensor
     prior_coefficients_B: Tensor
+    prior_factor: float
     class_coefficients_B: Tensor
 
     @property
@@ -46,7 +48,7 @@ class PreparedBatch:
     @property
     def has_prior(self) -> bool:
         """Whether the prior term holds any item to the base model."""
-        return bool(self.prior_coefficients_B.any())
+        return self.prior_factor > 0 and bool(self.prior_coefficients_B.any())
 
     @property
     def has_class(self) -> bool:
@@ -102,10 +104,21 @@ def prepare(
                 levels_B=levels_B,
                 coefficients_B=coefficients_B * area_B * loss_factors(levels_B, rule.weighting),
                 prior_coefficients_B=outside_B * prior_B,
+                prior_factor=_prior_factor(batch, rule, step),
                 class_coefficients_B=class_B * trigger_free_B,
             )
         )
     return prepared
+
+
+def _prior_factor(batch: MicroBatch, rule: StepRule, step: int) -> float:
+    """Return what the gradient of the prior term is multiplied by.
+
+    Items that are only held are held in every step: of them nothing else is learned, and a step without would be lost.
+    """
+    if rule.prior is None or batch.prior_only:
+        return 1.0
+    return 1.0 / rule.prior.share if holds_outside(rule, step) else 0.0
 
 
 def _draw_levels_of(batch: MicroBatch, learner: Learner, rule: StepRule) -> Tensor:

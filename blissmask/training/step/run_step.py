@@ -142,11 +142,11 @@ def _backward(
     sums_B = weighted_sums(errors_B1FHW, batch.weights_B1FHW)
     loss = (sums_B * coefficients_B).sum()
     sums.loss += loss.detach()
-    if base_BCFHW is not None:
+    if base_BCFHW is not None and part.has_prior:
         drift_B1FHW = error_map(pred_BCFHW, batch.predicted(base_BCFHW), subcells=batch.subcells)
         prior_loss = (weighted_sums(drift_B1FHW, batch.outside_B1FHW) * prior_coefficients_B).sum()
         sums.prior += prior_loss.detach()
-        loss = loss + prior_loss
+        loss = loss + part.prior_factor * prior_loss
     loss.backward()  # type: ignore[no-untyped-call]
     if ask_class and base_BCFHW is not None:
         # After the graph of the first pass is gone, so that the activations of one pass are in memory at a time.

@@ -87,9 +87,11 @@ def _totals(prepared: Sequence[PreparedBatch], rule: StepRule, processes: Proces
 
     Keys: ``items``; ``cells``, the predicted numbers of all items; ``level``, the sum of the noise levels; ``mass``;
     ``empty`` items; ``masked`` and ``learned`` micro-batches; ``prior`` and ``class`` items that are held to the base
-    model; ``region/NAME``, the mass of each region that was shown; and ``region/SUBJECT/NAME``, that of each subject's.
+    model; ``let_go``, those that other steps hold; ``region/NAME``, the mass of each region that was shown; and
+    ``region/SUBJECT/NAME``, that of each subject's.
     """
-    totals = dict.fromkeys(("items", "cells", "level", "mass", "empty", "masked", "learned", "prior", "class"), 0.0)
+    totals = dict.fromkeys(("items", "cells", "level", "mass", "empty", "masked", "learned"), 0.0)
+    totals |= dict.fromkeys(("prior", "let_go", "class"), 0.0)
     for part in prepared:
         batch = part.batch
         totals["items"] += len(batch.names)
@@ -99,7 +101,7 @@ def _totals(prepared: Sequence[PreparedBatch], rule: StepRule, processes: Proces
         totals["empty"] += 0 if batch.prior_only else int((batch.masses_B <= EMPTY_MASS).sum())
         totals["masked"] += batch.weights_B1FHW is not None
         totals["learned"] += bool(part.coefficients_B.any())
-        totals["prior"] += int((part.prior_coefficients_B > 0).sum())
+        totals["prior" if part.prior_factor else "let_go"] += int((part.prior_coefficients_B > 0).sum())
         totals["class"] += int((part.class_coefficients_B > 0).sum())
     totals |= _named("region", _shown_masses(prepared))
     for subject in rule.subjects:
@@ -123,15 +125,20 @@ def _metrics(
         metrics["mask/weight"] = totals["mass"] / totals["cells"]
         metrics["mask/empty"] = totals["empty"]
     if rule.prior is not None:
-        metrics["prior/loss"] = sums.prior
-        metrics["prior/items"] = totals["prior"]
+        # Of a part of the items it would be the loss of those that are only held, and not to be compared.
+        metrics |= _held("prior", sums.prior, totals["prior"], is_whole=not totals["let_go"])
     if rule.trigger_free is not None:
-        metrics["trigger_free/loss"] = sums.trigger_free
-        metrics["trigger_free/items"] = totals["class"]
+        metrics |= _held("trigger_free", sums.trigger_free, totals["class"])
     metrics |= _region_losses("", sums.region_errors_R, totals)
     for subject, errors_R in zip(rule.subjects, sums.subject_errors_SR, strict=True):
         metrics |= _region_losses(f"{subject}/", errors_R, totals)
     return metrics
+
+
+def _held(term: str, loss: Tensor, items: float, *, is_whole: bool = True) -> dict[str, Tensor | float]:
+    """Return how many items a term holds to the base model, and their loss where there are any: 0 would say nothing."""
+    losses = {f"{term}/loss": loss} if items and is_whole else {}
+    return {**losses, f"{term}/items": items}
 
 
 def _region_losses(whose: str, errors_R: Tensor, totals: Mapping[str, float]) -> dict[str, Tensor | float]:

@@ -10,6 +10,8 @@ from blissmask.training.seeds import generator_for
 from blissmask.training.weighting.loss import LossType, MaskMean
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+
 
 @dataclass(frozen=True, slots=True)
 class StepRule:
@@ -51,9 +53,26 @@ def is_unmasked(rule: StepRule, step: int) -> bool:
     return _is_drawn(rule.seed, "unmasked", step, rule.unmasked_probability)
 
 
+def holds_outside(rule: StepRule, step: int) -> bool:
+    """Return whether step number ``step`` holds what is outside the masks of learned items to the base model."""
+    return rule.prior is not None and _is_held(rule.seed, step, rule.prior.share)
+
+
 def holds_class(rule: StepRule, step: int) -> bool:
     """Return whether step number ``step`` holds captions without the trigger to the base model."""
-    return rule.trigger_free is not None and _is_drawn(rule.seed, "trigger-free", step, rule.trigger_free.share)
+    return rule.trigger_free is not None and _is_held(rule.seed, step, rule.trigger_free.share)
+
+
+def _is_held(seed: int, step: int, share: float) -> bool:
+    """Return whether a step is one of a share of them that are spread evenly.
+
+    The multiples of the golden ratio, from a start drawn once, are as even in any stretch of steps as any sequence is,
+    for every share at once (Knuth, The Art of Computer Programming 3, 6.4: Theorem S). They have no period that could
+    fall together with that of the data. Of two shares the smaller one's steps are among the larger one's, so that both
+    need the base model in the same ones.
+    """
+    start = float(torch.rand((), dtype=torch.float64, generator=generator_for(seed, "held")))
+    return (start + step * _GOLDEN_RATIO) % 1.0 < share
 
 
 def _is_drawn(seed: int, purpose: str, step: int, share: float) -> bool:

@@ -27,6 +27,8 @@ class PriorRule:
 
     Attributes:
         weight: strength, > 0; 1 weighs the mean error outside like the mean error inside.
+        share: of the steps that hold, (0, 1]; in these the gradient is 1 / share times as large, so that its mean over
+            all steps is that of a share of 1. Items that are only held are held in every step.
         min_level: noise level in [0, 1]; items below it are not held.
         decay: how the strength falls from noise level ``decay_start`` to 0. High noise decides a picture's structure,
             low noise its light.
@@ -43,6 +45,7 @@ class PriorRule:
     mask_threshold: float | None = 0.1
     decay_start: float = 1.0
     warmup_steps: int = 0
+    share: float = 1.0
 
     def strengths(self, levels_B: Tensor, *, step: int = 0) -> Tensor:
         """Return the strength for each item's noise level, (B,); 0 for items that are not held.

@@ -35,10 +35,13 @@ def test_a_second_pass_of_the_lora_costs_what_the_first_does():
 @pytest.mark.parametrize(
     ("told", "base", "again", "times"),
     [
-        ({"holds_outside": True, "class_share": 0.0, "prior_share": 0.0}, 1.0, 0.0, 1.5),
-        ({"holds_outside": False, "class_share": 0.5, "prior_share": 0.0}, 0.5, 0.5, 1.75),
-        ({"holds_outside": True, "class_share": 0.5, "prior_share": 0.0}, 1.0, 0.5, 2.0),
-        ({"holds_outside": False, "class_share": 0.5, "prior_share": 0.2}, 0.6, 0.4, 1.7),
+        ({"outside_share": 1.0, "class_share": 0.0, "only_held": 0.0}, 1.0, 0.0, 1.5),
+        ({"outside_share": 0.5, "class_share": 0.0, "only_held": 0.0}, 0.5, 0.0, 1.25),
+        ({"outside_share": 0.0, "class_share": 0.5, "only_held": 0.0}, 0.5, 0.5, 1.75),
+        ({"outside_share": 1.0, "class_share": 0.5, "only_held": 0.0}, 1.0, 0.5, 2.0),
+        ({"outside_share": 0.5, "class_share": 0.25, "only_held": 0.0}, 0.5, 0.25, 1.5),
+        ({"outside_share": 0.0, "class_share": 0.5, "only_held": 0.2}, 0.6, 0.4, 1.7),
+        ({"outside_share": 0.5, "class_share": 0.0, "only_held": 0.2}, 0.6, 0.0, 1.3),
     ],
 )
 def test_the_base_model_predicts_once_for_all_that_is_held(told, base, again, times):

@@ -63,7 +63,7 @@ class TrainingData:
         return prior_positions(self.sets)
 
     @property
-    def prior_share(self) -> float:
+    def only_held_share(self) -> float:
         """Return which share of the items that an epoch shows is only held to the base model."""
         shown = [item.repeats for item in self.order.items]
         return sum(shown[position] for position in self.prior_only) / sum(shown)

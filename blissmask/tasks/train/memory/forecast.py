@@ -19,7 +19,7 @@ from blissmask.families.files.part import Part
 from blissmask.families.registry import load_family
 from blissmask.tasks.run.plan import Explanation, Table
 from blissmask.tasks.run.wording import counted, hours_text
-from blissmask.tasks.train.rules import lora_shape, memory_options, prior_rule
+from blissmask.tasks.train.rules import lora_shape, memory_options, prior_rule, trigger_free_rule
 from blissmask.training.cost import CARDS, SHARE_OF_PEAK, Card, Preservation, operations, seconds_of
 from blissmask.training.experts import wanted_experts
 from blissmask.training.memory.estimate import (
@@ -161,10 +161,11 @@ def _weights(size: ModelSize) -> int:
 def _work(config: Config, size: ModelSize, micro: Micro, *, recomputes: bool) -> float:
     """Return the operations of an optimiser step."""
     # How many items a `prior` data set has is not known here; they count as the others.
+    prior, trigger_free = prior_rule(config.mask_loss), trigger_free_rule(config.mask_loss)
     held = Preservation.of(
-        holds_outside=prior_rule(config.mask_loss) is not None,
-        class_share=config.mask_loss.trigger_free_share if config.mask_loss.trigger_free_weight else 0.0,
-        prior_share=0.0,
+        outside_share=0.0 if prior is None else prior.share,
+        class_share=0.0 if trigger_free is None else trigger_free.share,
+        only_held=0.0,
     )
     work = operations(size, tokens=micro.tokens, items=micro.items, recomputes=recomputes, held=held)
     return work * config.train.gradient_accumulation_steps

@@ -148,10 +148,14 @@ def test_the_cost_of_a_step_counts_one_teacher_for_all():
         for options in ({}, {"prior": prior}, {"trigger_free": held}, {"prior": prior, "trigger_free": held})
     ]
     assert costs == ["", "1.50", "1.75", "2.00"]
+    cost = step_cost(StepRule(0, prior=PriorRule(1.0, share=0.5)), checkpointing=False)
+    assert cost == (
+        "1.25 times the operations of a step without preservation: one more pass of the base model in 50% of the steps"
+    )
 
 
 def test_the_cost_of_a_step_counts_items_that_are_only_held():
-    cost = step_cost(StepRule(0, prior=PriorRule(1.0)), checkpointing=False, prior_share=0.25, holds_outside=False)
+    cost = step_cost(StepRule(0, prior=PriorRule(1.0)), checkpointing=False, only_held=0.25, holds_outside=False)
     assert cost == (
         "1.12 times the operations of a step without preservation: one more pass of the base model for 25% of the items"
     )

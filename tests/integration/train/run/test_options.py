@@ -309,6 +309,21 @@ def test_prior_options_reach_the_rule():
     assert strengths.tolist() == pytest.approx([0.0, 1.0, 2.0])
 
 
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({}, 1.0),
+        ({"prior_share": 0.25}, 0.25),
+        ({"prior_share": 0.25, "trigger_free_share": 0.5}, 0.25),
+        ({"prior_share": 0.25, "trigger_free_share": 0.5, "trigger_free_weight": 1.0}, 0.5),
+        ({"prior_share": 0.75, "trigger_free_share": 0.5, "trigger_free_weight": 1.0}, 0.75),
+    ],
+)
+def test_the_prior_holds_in_its_share_of_the_steps_and_wherever_the_base_model_predicts_anyway(options, share):
+    section = MaskLossSection(use_mask_loss=True, prior_preservation_weight=1.0, **options)
+    assert prior_rule(section).share == share
+
+
 def test_the_threshold_says_which_cells_the_prior_holds(cache, tmp_path):
     """Of four stripes (1, 0.5, 0.31, 0) the usual threshold holds one, a higher one two: more cells, another prior loss."""
     options = {"use_mask_loss": True, "prior_preservation_weight": 1.0, "max_train_steps": 3, "mask_mean": "sample"}

@@ -71,7 +71,7 @@ COMMON = {
 }
 MEANS = ("global", "sample", "batch")
 HELD = {"trigger_free_weight": 0.3, "trigger_free_share": 0.7}
-CONTINUOUS = {"prior_mask": "continuous", "prior_decay": "cosine", "prior_warmup_steps": 3}
+CONTINUOUS = {"prior_mask": "continuous", "prior_decay": "cosine", "prior_warmup_steps": 3, "prior_share": 0.4}
 TWO = {"global": HELD, "sample": {**CONTINUOUS, **HELD, "ema_decay": 0.5}, "batch": CONTINUOUS}
 WITH_OTHERS = ("two-sample", "two-batch")
 """Jobs with a second data set that is only held to the base model."""
@@ -79,7 +79,7 @@ SHARDED = {
     # Below the gate the base model is not asked, with an empty mask there is nothing to learn, and captions without the trigger hold nothing: one
     # process needs fewer passes.
     "global": {"save_every_n_steps": 1, "prior_min_timestep": 700, **HELD},
-    "sample": {"gradient_checkpointing": True, "int8_base": True, "validation_split": 0.4},
+    "sample": {"gradient_checkpointing": True, "int8_base": True, "validation_split": 0.4, "prior_share": 0.4},
     # What is not adapted makes the graphs smaller: tracing them is what takes the time.
     "batch": {
         "use_dora": True,

@@ -9,7 +9,7 @@ from blissmask.training.data.batches import collate
 from blissmask.training.step import prepared_batch
 from blissmask.training.step import run_step as step_module
 from blissmask.training.step.run_step import run_step
-from blissmask.training.step.step_rule import holds_class
+from blissmask.training.step.step_rule import holds_class, holds_outside
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
 from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
 
@@ -154,6 +154,82 @@ def test_steps_without_masks_teach_nothing_of_items_that_are_only_held():
     plain, _ = update_of([collate([regularisation()], 0)], rule(prior=PriorRule(0.4)))
     assert torch.equal(update, plain)
     assert "loss" not in numbers
+
+
+SHARE = 0.3
+
+
+def steps_of(run_rule):
+    """Return a step that holds what is outside, and one that does not."""
+    held = [holds_outside(run_rule, step) for step in range(20)]
+    return held.index(True), held.index(False)
+
+
+def outside_item(seed=0):
+    return make_item(seed, weights=INSIDE, outside=OUTSIDE, text=OHWX)
+
+
+@pytest.mark.parametrize("mean_of", ["global", "sample", "batch"])
+def test_a_share_of_the_steps_has_on_average_the_gradient_of_all(mean_of):
+    """Of what is learned, of what is held, and of items that are only held, which every step holds as it is."""
+    always = rule(mean=mean_of, prior=PriorRule(4.0))
+    shared = rule(mean=mean_of, prior=PriorRule(4.0, share=SHARE))
+    batches = [collate([outside_item(0), outside_item(1)], 0), collate([regularisation()], 1)]
+    wanted, _ = update_of(batches, always)
+    with_hold, without = (update_of(batches, shared, step=step)[0] for step in steps_of(shared))
+    assert torch.allclose(SHARE * with_hold + (1 - SHARE) * without, wanted, atol=1e-6)
+    assert (with_hold - without).norm() / wanted.norm() > 0.1
+    alone, _ = update_of([batches[0]], rule(mean=mean_of))
+    assert (without - alone).norm() / wanted.norm() > 0.01
+
+
+def test_steps_that_hold_nothing_cost_no_pass_of_the_base_model_and_log_no_loss_of_it():
+    shared = rule(prior=PriorRule(0.4, share=SHARE))
+    told = []
+    for step in steps_of(shared):
+        learner = make_learner()
+        numbers = run_step(learner, [collate([outside_item()], 0)], shared, step=step, device=CPU)
+        told.append((learner.denoiser.calls, numbers["prior/items"], "prior/loss" in numbers))
+    assert told == [(2, 1, True), (1, 0, False)]
+
+
+def test_the_logged_loss_is_the_one_of_a_share_of_all_steps_and_none_where_a_part_is_let_go():
+    shared, always = rule(prior=PriorRule(0.4, share=SHARE)), rule(prior=PriorRule(0.4))
+    batches = [collate([outside_item()], 0), collate([regularisation()], 1)]
+    held, let_go = (update_of(batches, shared, step=step)[1] for step in steps_of(shared))
+    _, of_all = update_of(batches, always)
+    assert float(held["prior/loss"]) == float(of_all["prior/loss"])
+    assert (held["prior/items"], let_go["prior/items"]) == (2, 1)
+    assert "prior/loss" not in let_go
+
+
+@pytest.mark.parametrize("share", [0.01, 0.25, 0.3, 0.5, 0.75])
+def test_held_steps_are_spread_evenly_over_every_stretch(share):
+    """In any number of steps there is their share of them, but for 2 or 3; of tossed coins 1,000 are off by 15."""
+    run_rule = rule(prior=PriorRule(1.0, share=share))
+    held = [holds_outside(run_rule, step) for step in range(1000)]
+    for length in (2, 10, 100, 1000):
+        counts = [sum(held[at : at + length]) for at in range(0, 1000, length)]
+        assert max(abs(count - share * length) for count in counts) < 3
+
+
+def test_which_steps_hold_is_the_seeds_choice():
+    drawn = {
+        tuple(holds_outside(rule(seed=seed, prior=PriorRule(1.0, share=0.5)), step) for step in range(12))
+        for seed in range(8)
+    }
+    assert len(drawn) > 4
+
+
+def test_a_share_of_one_holds_in_every_step():
+    assert all(holds_outside(rule(prior=PriorRule(1.0)), step) for step in (*range(500), 10**9))
+
+
+def test_the_steps_of_the_smaller_share_are_among_those_of_the_larger_so_that_both_need_one_teacher():
+    both = rule(prior=PriorRule(1.0, share=0.5), trigger_free=TriggerFreeRule(1.0, share=0.2))
+    with_class = [step for step in range(300) if holds_class(both, step)]
+    assert len(with_class) == pytest.approx(60, abs=2)
+    assert all(holds_outside(both, step) for step in with_class)
 
 
 CONTINUOUS = PriorRule(8.0, mask_threshold=None, decay="linear", decay_start=0.8, warmup_steps=10)
