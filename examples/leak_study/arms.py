@@ -131,6 +131,8 @@ ARMS: Mapping[str, Arm] = {
     "tiers-free": _masked("tiers + trigger-free", **_TRIGGER_FREE),
     "tiers-prior-free": _masked("tiers + prior + trigger-free", **_PRIOR, **_TRIGGER_FREE),
     "tiers-continuous": _masked("tiers + continuous prior", prior_mask="continuous", **_PRIOR),
+    "tiers-prior-half": _masked("tiers + prior in half of the steps", prior_share=0.5, **_PRIOR),
+    "tiers-prior-quarter": _masked("tiers + prior in a quarter of the steps", prior_share=0.25, **_PRIOR),
     # The average of about the last 50 of 200 steps.
     "tiers-prior-ema": _masked("tiers + prior, EMA 0.98", ema_decay=0.98, **_PRIOR),
     "prior-cut": _masked("tiers + prior, half cut in the middle", photos="cut", **_PRIOR),

@@ -40,6 +40,7 @@ QUICK_EFFORT = Effort(steps=60, rate=3e-3, looks=(), pictures=12)
 """Fewer steps at three times the rate show the same orderings."""
 PEOPLE = ("base", "tiers", "tiers-prior", "tiers-free", "tiers-prior-free", "tiers-continuous", "tiers-prior-ema")
 CROPS_AND_TWO = ("prior-cut", "prior-followed", "two", "two-prior", "two-prior-free")
+SHARES = ("tiers-prior", "tiers-prior-half", "tiers-prior-quarter")
 PEOPLE_EFFORT = Effort(looks=(), looks_at_others=True)
 
 
@@ -72,7 +73,7 @@ class Run:
 
 
 def plan(out: Path, kind: str) -> list[list[Run]]:
-    """Return the runs of a study, ``quick``, ``people`` or ``full``, in stages, the most important first.
+    """Return the runs of a study, ``quick``, ``people``, ``shares`` or ``full``, in stages, the most important first.
 
     An interrupted study has whole stages, so that its arms have the same draws.
     """
@@ -84,6 +85,9 @@ def plan(out: Path, kind: str) -> list[list[Run]]:
             _stage(out, "cells", arms, draws, base_file=COMMITTED_BASE, codec_file=None, effort=PEOPLE_EFFORT)
             for arms, draws in stages
         ]
+    if kind == "shares":
+        draws = range(6)
+        return [_stage(out, "cells", SHARES, draws, base_file=COMMITTED_BASE, codec_file=None, effort=PEOPLE_EFFORT)]
     cells_base, _ = _files(out, "cells")
     conv_base, codec = _files(out, "conv")
     first, second = (0, 1, 2), (3, 4, 5)
@@ -142,8 +146,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         const="people",
         help="who else becomes the subject, on the base model beside this file: twelve arms, two or three draws",
     )
+    which.add_argument(
+        "--shares",
+        dest="kind",
+        action="store_const",
+        const="shares",
+        help="prior preservation in fewer steps, on the base model beside this file: three arms, six draws",
+    )
     parser.add_argument(
-        "--out", type=Path, help="folder of the results (default: work/full, quick or people beside this file)"
+        "--out", type=Path, help="folder of the results (default: work/full, quick, people or shares beside this file)"
     )
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     given = parser.parse_args(arguments)

@@ -184,6 +184,8 @@ PAIRS = (
     ("cells", "tiers-prior", "tiers-prior-free"),
     ("cells", "tiers-prior", "tiers-continuous"),
     ("cells", "tiers-prior", "tiers-prior-ema"),
+    ("cells", "tiers-prior", "tiers-prior-half"),
+    ("cells", "tiers-prior", "tiers-prior-quarter"),
     ("cells", "prior-cut", "prior-followed"),
     ("cells", "two-prior", "two-prior-free"),
     ("conv", "tiers", "tiers-shrunk"),
