@@ -69,7 +69,7 @@ def refuse_captions_without(flags: Flags, config: Config) -> None:
 
 
 def refuse_missing_references(config: Config) -> None:
-    """Refuse references of [[subjects]] that are not there: to `instance` those of one are negatives of all others.
+    """Refuse missing references of [[subjects]]. `instance` needs all of them: one's are negatives for the others.
 
     Raises:
         UsageError: names each with its subject.

@@ -91,7 +91,7 @@ def _starts(room: int, middle: int, cell: int) -> NDArray[np.int64]:
 def _heads_in(
     spans: Sequence[_Span | None], starts_N: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weights of the whole heads in each window, and of those that it cuts."""
+    """Return for each window the weight of the heads that are whole in it, and of the heads that it cuts."""
     ends_N = starts_N + size
     whole_N, cut_N = np.zeros(len(starts_N)), np.zeros(len(starts_N))
     for span in spans:

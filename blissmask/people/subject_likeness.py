@@ -155,9 +155,9 @@ class SubjectsSummary:
 
 
 _OF_EACH = ("likeness/subject", "likeness/others")
-"""What is logged of each of several subjects besides that of all."""
+"""What is logged for each of several subjects, beside the values for all of them together."""
 _BETWEEN, _IN = "likeness/between/", "/in/"
-"""Names of subjects are those of folders: none holds a slash."""
+"""What stands around two subjects' names. Subjects are named as folders are, so no name holds a slash."""
 _TITLES = {"likeness/subject/": "{}", "likeness/others/": "{} in other people", _BETWEEN: "{}"}
 
 

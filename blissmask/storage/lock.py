@@ -80,7 +80,7 @@ class Locks:
 
 @contextlib.contextmanager
 def planning_to_write(folders: Iterable[Path], *, command: str) -> Iterator[Locks]:
-    """Hold the locks of those of ``folders`` that exist; what a plan finds in them stays as it is until the end.
+    """Lock the ``folders`` that exist; what a plan finds in them stays as it is until the end.
 
     Call :meth:`Locks.complete` before anything is written: a plan that fails leaves no new folder behind. Temporary
     files of killed runs are removed.

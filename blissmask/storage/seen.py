@@ -81,7 +81,7 @@ def states_of(inputs: Iterable[Path], output: Path | None = None) -> States:
 
 
 def states_with_output(states: States, output: Path) -> States:
-    """Return states whose last one, that of the output, is of another file."""
+    """Return the states with the last one, the output's, replaced by the state of another file."""
     return states[:-_STATE_BYTES] + output_state(output)
 
 

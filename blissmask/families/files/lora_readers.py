@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 def whole_layer(original: str) -> str:
-    """Return the name of a layer, that of the whole for a part of a fused one."""
+    """Return the name of a layer; for a part of a fused layer, the name of the fused layer."""
     return original.partition(":")[0]
 
 

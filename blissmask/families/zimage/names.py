@@ -23,7 +23,7 @@ COMFYUI = KeyMap(
 
 
 def in_comfyui(name: str) -> str:
-    """Return ComfyUI's own name of a layer, that of the whole one for query, key and value."""
+    """Return ComfyUI's own name of a layer; query, key and value have the name of the layer that holds all three."""
     return whole_layer(COMFYUI.to_original(name))
 
 

@@ -21,6 +21,7 @@ from blissmask.tasks.cache.reading.mask_weights import MaskLook, has_moving_mask
 from blissmask.tasks.run.wording import about
 
 _ANEW = (Redo.MASK, Redo.LATENTS)
+"""At these the mask is read and averaged anew."""
 SHARED_FILE, RENAME = "two items would share one cache file", "rename one of each"
 """What is said of two items of one name, and how to mend it."""
 _MAX_NAME_BYTES = 255
