@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,15 @@ import pytest
 
 from tests.builders.command import Ran, run_blissmask
 from tests.builders.warm import GIVEN, WarmPython
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start hear every signal, also where the tests themselves run under ``nohup`` or in the
+    background of a script. A signal that is ignored stays so in each new process, one with a handler does not.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(autouse=True, scope="module")
