@@ -26,15 +26,9 @@ from tests.builders.masks import (
     lines,
     make,
     person,
-    two_photos,
 )
 from tests.builders.pictures import save, tree, turned, wide_profile, write_video
 from tests.builders.recorder import Recorder
-
-
-@pytest.fixture
-def folder(tmp_path: Path, backend: ColourBackend) -> Path:
-    return two_photos(tmp_path)
 
 
 def test_every_class_becomes_the_value_of_its_tier(folder: Path) -> None:

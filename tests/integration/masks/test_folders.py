@@ -11,13 +11,8 @@ from blissmask.errors import InputError, UsageError
 from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.masks.run import run
 from blissmask.tasks.run.plan import RunContext
-from tests.builders.masks import ColourBackend, config, person, two_photos
+from tests.builders.masks import config, person
 from tests.builders.pictures import save, tree
-
-
-@pytest.fixture
-def folder(tmp_path: Path, backend: ColourBackend) -> Path:
-    return two_photos(tmp_path)
 
 
 def test_without_folders_every_dataset_is_done(folder: Path) -> None:

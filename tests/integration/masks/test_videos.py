@@ -22,14 +22,8 @@ from tests.builders.masks import (
     lines,
     make,
     person,
-    two_photos,
 )
 from tests.builders.pictures import save, tree
-
-
-@pytest.fixture
-def folder(tmp_path: Path, backend: ColourBackend) -> Path:
-    return two_photos(tmp_path)
 
 
 def test_video_becomes_a_folder_of_one_mask_per_frame(folder: Path) -> None:

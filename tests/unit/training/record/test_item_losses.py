@@ -12,7 +12,7 @@ from blissmask.training.data.batches import collate
 from blissmask.training.record import item_losses
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.step.run_step import run_step
-from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule
+from tests.builders.toy_step import CPU, make_item, make_learner, rows, rule
 
 NAMES = ("a", "b", "c", "empty")
 ITEMS = [
@@ -22,10 +22,7 @@ ITEMS = [
     make_item(3, weights=rows(0.0, 0.0)),
 ]
 
-
-@pytest.fixture(autouse=True)
-def noise_by_item(monkeypatch):
-    fix_noise(monkeypatch)
+pytestmark = pytest.mark.usefixtures("noise_by_item")
 
 
 def batch(*positions, number=0):

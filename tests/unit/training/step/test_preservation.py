@@ -11,15 +11,12 @@ from blissmask.training.step import run_step as step_module
 from blissmask.training.step.run_step import run_step
 from blissmask.training.step.step_rule import holds_class, holds_outside
 from blissmask.training.weighting.prior import PriorRule, TriggerFreeRule
-from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
+from tests.builders.toy_step import CPU, make_item, make_learner, rows, rule, update_of
 
 OHWX, WOMAN = (0.5, -1.0, 0.3, 0.8), (0.1, 0.2, -0.4, 0.6)
 INSIDE, OUTSIDE = rows(1.0, 0.25), rows(0.0, 1.0)
 
-
-@pytest.fixture(autouse=True)
-def noise_by_item(monkeypatch):
-    fix_noise(monkeypatch)
+pytestmark = pytest.mark.usefixtures("noise_by_item")
 
 
 def subject(seed=0, *, weights=INSIDE, outside=None):

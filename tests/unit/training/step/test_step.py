@@ -12,13 +12,7 @@ from blissmask.training.step import run_step as step_module
 from blissmask.training.step.run_step import run_step
 from blissmask.training.step.step_rule import is_unmasked
 from blissmask.training.weighting.prior import PriorRule
-from tests.builders.toy_step import CPU, fix_noise, make_item, make_learner, rows, rule, update_of
-
-
-@pytest.fixture
-def noise_by_item(monkeypatch):
-    fix_noise(monkeypatch)
-
+from tests.builders.toy_step import CPU, make_item, make_learner, rows, rule, update_of
 
 ITEMS = [
     make_item(0, weights=rows(1.0, 0.0)),
