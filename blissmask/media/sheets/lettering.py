@@ -45,14 +45,18 @@ def on_one_line(text: str) -> str:
 
 
 def shortened(text: str, room: float, size: int) -> str:
-    """Return ``text`` on one line of at most ``room`` pixels, cut in the middle: file names differ at their end."""
+    """Return ``text`` on one line of at most ``room`` pixels, cut in the middle: file names differ at their end.
+
+    Where there is no room for two letters, nothing is left.
+    """
     line = on_one_line(text)
     if text_length(line, size) <= room:
         return line
-    keep = len(line)
-    while keep > 2 and text_length(_middle_cut(line, keep), size) > room:
-        keep -= 1
-    return _middle_cut(line, keep)
+    for keep in range(len(line), 1, -1):
+        cut = _middle_cut(line, keep)
+        if text_length(cut, size) <= room:
+            return cut
+    return ""
 
 
 def _middle_cut(line: str, keep: int) -> str:

@@ -97,6 +97,13 @@ def test_wrapped_text_is_whole_and_fits(text: str) -> None:
     assert "".join(lines).replace(" ", "") == lettering.on_one_line(text).replace(" ", "")
 
 
+@pytest.mark.parametrize("room", [-5, 3, 30, 90, 400])
+def test_a_shortened_line_fits_and_keeps_its_end(room: int) -> None:
+    line = lettering.shortened("kyla-step00000120.png", room, 13)
+    assert lettering.text_length(line, 13) <= max(0, room)
+    assert line.endswith("g") or not line
+
+
 def test_what_has_no_room_in_its_lines_ends_in_an_ellipsis() -> None:
     lines = lettering.wrapped("one " * 30, 120, 13, most=2)
     assert len(lines) == 2
