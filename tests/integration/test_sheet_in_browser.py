@@ -173,6 +173,22 @@ def test_a_turned_screen_leaves_room_below_the_picture(browser, tmp_path) -> Non
         assert page.locator("#side").bounding_box()["height"] > 300
 
 
+def test_where_there_are_no_labels_a_card_is_a_photo_and_its_grid(browser, tmp_path) -> None:
+    write_html(
+        tmp_path / "sheet.html", CARDS, SheetText("Items", ("as trained", "loss weights"), worst="least learned")
+    )
+    with page_in(browser) as page:
+        open_sheet(page, tmp_path / "sheet.html")
+        drawn = page.locator(".card").first.locator("canvas")
+        assert drawn.evaluate_all("canvases => canvases.map((canvas) => canvas.width)") == [120, 15]
+        labels = drawn.evaluate_all("canvases => canvases.map((canvas) => canvas.ariaLabel)")
+        assert labels == ["b.png, as trained", "b.png, loss weights: face 10.0% · found"]
+        assert page.locator("#order option").first.inner_text() == "Worst first: by remark, then least learned"
+        page.locator(".card").first.click()
+        wait_for_large(page, "b.png")
+        assert page.locator("#large-grid").get_attribute("aria-label") == labels[1]
+
+
 def test_a_word_of_any_length_stays_on_its_card(browser, tmp_path) -> None:
     write_html(tmp_path / "sheet.html", [card("n" * 200, 0.3, remarks=("r" * 200,))], TEXT)
     with page_in(browser, size_wh=(400, 800)) as page:

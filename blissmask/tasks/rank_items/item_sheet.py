@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import MASK_REGIONS, MASK_SUBREGIONS, OURS, as_unicode
-from blissmask.config.dataset_section import DatasetSection
-from blissmask.dataset.captions.caption_file import caption_of
+from blissmask.cachefile.layout import CAPTION, MASK_REGIONS, MASK_SUBREGIONS, OURS, as_unicode
+from blissmask.cachefile.read import read_metadata
 from blissmask.dataset.collect import collect
 from blissmask.dataset.geometry import cover, read_geometry
 from blissmask.dataset.item import DatasetItem, MediaKind
 from blissmask.dataset.item_keys import zoom_stem
-from blissmask.errors import BlissmaskError, InputError, UsageError
+from blissmask.errors import InputError, UsageError
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.tiers import TIERS
 from blissmask.media.image import read_image
@@ -80,28 +79,13 @@ def draw_item_sheet(
 
 
 @dataclass(frozen=True, slots=True)
-class _Photo:
-    """A photo or video, and the data set that it is in."""
-
-    item: DatasetItem
-    section: DatasetSection
-
-    def caption(self) -> str:
-        """Return its caption, or why there is none: that may be what is wrong with the item."""
-        try:
-            return caption_of(self.item, self.section.caption_style or "text")
-        except BlissmaskError as error:
-            return f"({error.as_one().what})"
-
-
-@dataclass(frozen=True, slots=True)
 class _Shown:
     """An item on the sheet; ``photo`` is None where it is not on this machine, ``stride`` is that of the latents."""
 
     judged: Judged
     header: CacheHeader
     position: int
-    photo: _Photo | None
+    photo: DatasetItem | None
     stride: int
 
 
@@ -109,9 +93,9 @@ def _name_of(shown: _Shown) -> str:
     return shown.judged.loss.name
 
 
-def _photos(planned: TrainPlan) -> dict[int, _Photo]:
+def _photos(planned: TrainPlan) -> dict[int, DatasetItem]:
     """Return the photo or video of each position, of data sets whose folders are on this machine."""
-    found: dict[int, _Photo] = {}
+    found: dict[int, DatasetItem] = {}
     first = 0
     for cached in planned.data.sets:
         section = planned.config.datasets[cached.number - 1]
@@ -123,7 +107,7 @@ def _photos(planned: TrainPlan) -> dict[int, _Photo]:
         by_stem |= {zoom_stem(stem, kind): item for stem, item in by_stem.items() for kind in section.zoom}
         for place, header in enumerate(cached.headers):
             if header.stem in by_stem:
-                found[first + place] = _Photo(by_stem[header.stem], section)
+                found[first + place] = by_stem[header.stem]
         first += len(cached.headers)
     return found
 
@@ -149,7 +133,8 @@ def _card(shown: _Shown, side: int, *, store: ItemStore) -> Card:
         measures=tuple(measures),
         remarks=shown.judged.remarks,
         badness=Badness(shown.judged.badness, number=-(loss.learned(WHOLE) or 0.0)),
-        caption=None if shown.photo is None else shown.photo.caption(),
+        # As it is trained, not as it stands beside the photo now.
+        caption=read_metadata(shown.header.text_path).get(CAPTION),
     )
 
 
@@ -169,9 +154,9 @@ def _picture(shown: _Shown) -> NDArray[np.uint8]:
     return cover(source_wh, size_wh).fit_rgb(rgb_HW3)
 
 
-def _read(photo: _Photo) -> NDArray[np.uint8]:
-    path = photo.item.media.path
-    if photo.item.media.kind is not MediaKind.VIDEO:
+def _read(photo: DatasetItem) -> NDArray[np.uint8]:
+    path = photo.media.path
+    if photo.media.kind is not MediaKind.VIDEO:
         return read_image(path).rgb_HW3
     return next(read_frames(path, [read_info(path, count=True).frame_count // 2]))
 

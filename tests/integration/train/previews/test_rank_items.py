@@ -54,6 +54,8 @@ def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
     assert "unlike the other photos" in page
     shown = json.loads(re.search(r"<script type=application/json id=sheet>(.*?)</script>", page)[1])
     assert [item["name"] for item in shown["items"]] == [line["item"] for line in lines]
+    captions = {item["name"]: item["caption"] for item in shown["items"]}
+    assert captions["kyla001"] == "ohwx 1", "as it was cached"
     assert shown["columns"] == ["as trained", "tiers", "loss weights"]
     training = (out / "kyla.html").read_text()
     assert training.index("Items, the most unusual first") < training.index("<td>odd</td>")
