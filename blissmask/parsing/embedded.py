@@ -93,7 +93,8 @@ def _parse(rgb_HW3: NDArray[np.uint8]) -> Parsed:
     give_back(pixels)
     fill_class_holes(labels, FACE_SKIN, max_pixels=round(FACE_HOLE * pixels))
     drop_small_parts(labels, min_pixels=round(SPECK * pixels))
-    return Parsed(labels, people=len(scene.figures), faces=len(scene.faces), in_front=in_front)
+    limbs = sum(pose.shows_a_limb for pose in scene.poses)
+    return Parsed(labels, people=len(scene.figures), faces=len(scene.faces), limbs=limbs, in_front=in_front)
 
 
 def _classify(photo: Photo) -> tuple[NDArray[np.uint8], Scene, float]:

@@ -30,6 +30,7 @@ class Parsed:
         labels_HW: uint8 class numbers, positions in the backend's ``classes``; same size as the photo.
         people: number of people that the backend found, None when it does not count them.
         faces: number of faces that it found, None when it does not count them.
+        limbs: number of people of whom an elbow, wrist, knee or ankle is seen, None when it does not look for them.
         in_front: share of the photo, 0..1, that is body in ``labels_HW`` and may be a thing in front of one; None when
             the backend does not look for it.
     """
@@ -37,6 +38,7 @@ class Parsed:
     labels_HW: NDArray[np.uint8]
     people: int | None = None
     faces: int | None = None
+    limbs: int | None = None
     in_front: float | None = None
 
 

@@ -52,9 +52,9 @@ class MaskMaker:
     ) -> tuple[NDArray[np.uint8], dict[str, object]]:
         """Return the 8-bit mask and what was seen, with what ``look`` finds in the picture.
 
-        Seen are ``people`` and ``faces`` (None when the backend does not count them), ``in_front``, the share that may
-        be things in front of a body (None likewise), ``cut_heads``, how many heads the frame cuts, and ``coverage`` by
-        tier.
+        Seen are ``people``, ``faces`` and ``limbs``, how many people show a limb (None when the backend does not count
+        them), ``in_front``, the share that may be things in front of a body (None likewise), ``cut_heads``, how many
+        heads the frame cuts, and ``coverage`` by tier.
         """
         looked = {} if look is None else look(rgb_HW3)
         content = find_content(rgb_HW3)
@@ -64,7 +64,7 @@ class MaskMaker:
         del rgb_HW3
         options = self._options
         in_front = None if parsed.in_front is None else round(parsed.in_front, 4)
-        counts = {"people": parsed.people, "faces": parsed.faces, "in_front": in_front}
+        counts = {"people": parsed.people, "faces": parsed.faces, "limbs": parsed.limbs, "in_front": in_front}
         tiers_hw = to_tiers(parsed.labels_HW, self._tiers)
         # Nor are its classes.
         del parsed
@@ -137,7 +137,7 @@ def _over_frames(seen: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """Sum up what was seen in the frames of a clip: the most people and so on, the mean coverage."""
     parts = [part for frame in seen if (part := read_seen(frame)) is not None]
     shares = told_shares(mean_coverage(parts))
-    counts = {name: _most(seen, name) for name in ("people", "faces", "cut_heads", "in_front")}
+    counts = {name: _most(seen, name) for name in ("people", "faces", "limbs", "cut_heads", "in_front")}
     return {**counts, "coverage": shares}
 
 

@@ -28,6 +28,9 @@ LEAST = "least in the mask"
 SEVERAL_PEOPLE = "several people"
 """The remark about a mask that covers more than one person."""
 
+NOBODY = "body, but nobody's face or limbs"
+"""The remark about a mask that may show a thing as a person: a cup, a cat, or a head and shoulders from behind."""
+
 HEAD_CUT = "head cut off"
 """The remark about a photo whose frame cuts a head: such crops are learned, too."""
 
@@ -49,6 +52,7 @@ class Seen:
     Attributes:
         coverage: share of the pixels of each tier, 0..1; empty when not known.
         people, faces: how many the backend saw; None when it does not count them.
+        limbs: of how many people it saw a limb; None likewise.
         cut_heads: how many heads the frame cuts; None when not known.
         in_front: share of the picture, 0..1, that may be things in front of a body; None when not known.
         on_its_side: whether a face lies on its side, and EXIF does not say so; not of videos.
@@ -58,6 +62,7 @@ class Seen:
     coverage: Mapping[WeightTier, float]
     people: int | None
     faces: int | None
+    limbs: int | None = None
     cut_heads: int | None = None
     in_front: float | None = None
     on_its_side: bool = False
@@ -76,7 +81,9 @@ class Seen:
             remarks.append("empty mask")
         elif self.covered < NEARLY_EMPTY:
             remarks.append("nearly empty")
-        if self.people == 0:
+        if self.covered and self.faces == 0 and self.limbs == 0:
+            remarks.append(NOBODY)
+        elif self.people == 0:
             remarks.append("no person")
         elif self.faces == 0:
             remarks.append("no face")
@@ -92,6 +99,8 @@ class Seen:
     def badness(self) -> Badness:
         """Return how early the item comes on the contact sheet; its number is how little the mask covers."""
         worst = {
+            # `train` leaves out an item with an empty mask, and learns this one.
+            NOBODY: 5.0,
             "empty mask": 4.0,
             "no person": 3.0,
             "nearly empty": 2.0,
@@ -114,6 +123,7 @@ def read_seen(note: Mapping[str, object]) -> Seen | None:
         {tier: read_number(shares.get(tier.value)) or 0.0 for tier in TIERS},
         people=read_count(note.get("people")),
         faces=read_count(note.get("faces")),
+        limbs=read_count(note.get("limbs")),
         cut_heads=read_count(note.get("cut_heads")),
         in_front=read_number(note.get("in_front")),
         on_its_side=note.get("on_its_side") is True,
@@ -173,7 +183,7 @@ def told_shares(shares: Mapping[WeightTier, float]) -> dict[str, float]:
 
 
 def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Problem]:
-    """Name the items with an empty mask, without a person, without a face, and with several people.
+    """Name the items with an empty mask, body of nobody, without a person, without a face, and with several people.
 
     Args:
         seen: of the items.
@@ -186,6 +196,12 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
             "empty mask",
             "",
             "nothing would be learned from these; leave them out, or paint the masks (`--retouch`)",
+        ),
+        (
+            NOBODY,
+            "item",
+            f" with {NOBODY}",
+            f"{look}: leave out what is a thing, or erase its mask (`--retouch`); a person from behind may stay",
         ),
         ("no person", "item", " in which no person was found", look),
         ("no face", "item", " in which no face was found", look),
@@ -203,7 +219,8 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
             # Where nobody is found the mask is empty, too, which says it all.
             names = [key for key in names if seen[key].covered]
         if names:
-            problems.append(Problem(counted(len(names), noun) + condition, places_of(names), fix))
+            places = [f"{key}: {seen[key].covered:.0%} body" for key in names] if remark == NOBODY else names
+            problems.append(Problem(counted(len(names), noun) + condition, places_of(places), fix))
     return problems
 
 

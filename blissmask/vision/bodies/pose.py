@@ -19,6 +19,16 @@ NOSE, LEFT_EAR, RIGHT_EAR = 0, 7, 8
 UPPER_BODY = (0, 7, 8, 11, 12, 23, 24)
 """Nose, ears, shoulders, hips: the landmarks at which a person must look like one, see ``faceless.py``."""
 
+LIMBS = (13, 14, 15, 16, 25, 26, 27, 28)
+"""Elbows, wrists, knees, ankles."""
+
+LIMB_VISIBLE = 0.5
+"""Visibility of a landmark from which a body shows it.
+
+Measured: of 28 bodies of people in nine photos, with faces or with blurred heads, each has a limb of 0.56 or more. Of
+seven bodies without a face in cut-outs and mirror pictures of a cup and a cat, two have none above 0.3.
+"""
+
 BODY_POINTS = 33
 HIP_CENTRE, RIM = 33, 34
 """Auxiliary points: the middle of the hips and a point on the circle around the body."""
@@ -67,6 +77,11 @@ class Pose:
     def quality(self) -> float:
         """Mean visibility of the body landmarks, 0..1."""
         return float(self.visibility[:BODY_POINTS].mean())
+
+    @property
+    def shows_a_limb(self) -> bool:
+        """Whether an elbow, wrist, knee or ankle is seen; shoulders and hips are called visible in cups, too."""
+        return bool(self.visibility[list(LIMBS)].max() >= LIMB_VISIBLE)
 
     @property
     def next_region(self) -> Square:

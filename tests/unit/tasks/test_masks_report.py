@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from blissmask.masks.tiers import TierTable, WeightTier
-from blissmask.tasks.masks.report import Seen, coverage_table, warnings_about
+from blissmask.tasks.masks.report import NOBODY, Seen, coverage_table, warnings_about
 
 TIERS = TierTable()
 
 
-def seen(*, face: float = 0.0, body: float = 0.0, people: int = 1) -> Seen:
+def seen(*, face: float = 0.0, body: float = 0.0, people: int = 1, limbs: int | None = None) -> Seen:
     shares = {WeightTier.FACE: face, WeightTier.BODY: body, WeightTier.HAIR: 0.0}
-    return Seen({**shares, WeightTier.BACKGROUND: 1 - face - body}, people=people, faces=people)
+    return Seen({**shares, WeightTier.BACKGROUND: 1 - face - body}, people=people, faces=people, limbs=limbs)
 
 
 def test_a_tier_is_told_with_its_share_of_the_photos_and_of_what_is_learned():
@@ -36,3 +38,19 @@ def test_an_item_without_a_person_is_named_once():
     items = {"cup": seen(people=0), "statue": seen(body=0.2, people=0)}
     named = {problem.what: problem.where for problem in warnings_about(items, sheet=None)}
     assert named == {"1 empty mask": ("cup",), "1 item in which no person was found": ("statue",)}
+
+
+def test_body_without_a_face_and_limbs_is_told_with_its_share_and_comes_first():
+    """A cup whose rim the networks take for shoulders would be learned; an empty mask is left out."""
+    cup = replace(seen(body=0.3, limbs=0), faces=0)
+    nobody = seen(body=0.3, people=0, limbs=0)
+    assert cup.remarks == nobody.remarks == (NOBODY,)
+    empty = seen(people=0, limbs=0)
+    assert cup.badness.worst_first < empty.badness.worst_first
+    (told,) = warnings_about({"cup": cup}, sheet=None)
+    assert (told.what, told.where) == ("1 item with body, but nobody's face or limbs", ("cup: 30% body",))
+
+
+def test_people_from_behind_who_show_a_limb_are_without_a_face_alone():
+    assert replace(seen(body=0.3, limbs=1), faces=0).remarks == ("no face",)
+    assert seen(face=0.1, body=0.3, limbs=0).remarks == ()
