@@ -14,6 +14,42 @@ _BARE_VALUE = re.compile(r"(?P<key>[^=#]*?)\s*=\s*(?P<value>[^\s\"'\[{#][^#]*?)\
 _SWITCHES = {"true": "true", "false": "false", "yes": "true", "no": "false", "on": "true", "off": "false"}
 _TEXT_UNCLOSED = ("Illegal character '\\n'", "Unterminated string", 'Expected "\'"')
 """How tomli's messages begin for a text whose closing quote is missing."""
+_KEY, _END = r"(?P<key>[\w.-]+)\s*=\s*", r"\s*(?:#.*)?"
+_SLIPS = tuple(
+    (re.compile(pattern + _END), fix)
+    for pattern, fix in (
+        (_KEY + "(?:[Nn]one|null|nil)?", "write a value, or leave `{key}` out"),
+        (r"(?P<key>[\w.-]+)\s*(?::|=>|:=|==)\s*(?P<value>[^=]+?)", "write `{key} = {value}`"),
+        (_KEY + r"(?P<value>[^\[{]+?)\s*[,;]", "write `{key} = {value}`, with nothing behind the value"),
+        (_KEY + r"(?P<whole>0),(?P<rest>\d+(?:e-?\d+)?)", "decimals have a point: `{key} = {whole}.{rest}`"),
+        (_KEY + r"(?P<whole>\d+),(?P<rest>\d+e-?\d+)", "decimals have a point: `{key} = {whole}.{rest}`"),
+        (
+            _KEY + r"(?P<one>\d+),(?P<two>\d+)",
+            "write a list, `{key} = [{one}, {two}]`, or a number with a point, `{key} = {one}.{two}`",
+        ),
+        (_KEY + r"(?P<one>\d+)(?:\s*[xX\u00d7*,;]\s*|\s+)(?P<two>\d+)", "write a list: `{key} = [{one}, {two}]`"),
+        (_KEY + r"\.(?P<rest>\d+)", "write `{key} = 0.{rest}`"),
+        (_KEY + r"\[[^\],]*;.*", "values of a list have commas between them"),
+        (_KEY + r"\[.*[\"'\d]\s+[\"'\d].*", "values of a list have commas between them"),
+        (_KEY + r"'[^']*'[^'\s,].*'", "a text that holds ' stands in double quotes"),
+        (_KEY + r'"[^"]*"[^"\s,].*"', 'a text that holds " stands in single quotes'),
+        (r"\[\[(?P<name>[\w.-]+)\]?", "close it as it begins: `[[{name}]]`"),
+        (r"\[(?P<name>[\w.-]+)\]\]", "close it as it begins: `[{name}]`, or begin it as it ends: `[[{name}]]`"),
+        (r"\[(?P<name>[\w.-]+)", "close it as it begins: `[{name}]`"),
+        (r"(?://|--|;|/\*).*", "comments begin with #"),
+        (r"\{.*", "a JSON file is read as such where its name ends in `.json`"),
+    )
+)
+"""Lines of TOML as people who know other formats write them, and how they are written."""
+_MESSAGES = {
+    "Cannot overwrite a value": "it stands there twice: keep one of them",
+    "Cannot declare": "the table stands there twice: write all of its keys under one",
+    "Unclosed array": "close the list before this with `]`",
+    "Unclosed inline table": "close the table before this with `}`",
+}
+"""How tomli's messages begin, and what helps where the line is none of :data:`_SLIPS`."""
+_MOST_MATCHED = 300
+"""Characters of a line that is matched against patterns: the time grows with the square of them."""
 _MOST_SHOWN = 100
 """Characters of a line that are shown, so that the message stays on a screen."""
 
@@ -127,13 +163,24 @@ def _toml_fix(message: str, line: str) -> str:
         return "in double quotes a backslash starts an escape: write paths with / or in single quotes"
     if message == "a text has no closing quote":
         return "close it with the quote that it begins with"
-    bare = _BARE_VALUE.fullmatch(line)
-    if message != "Invalid value" or bare is None:
+    if len(line) > _MOST_MATCHED:
         return ""
-    value = bare["value"]
+    # A line that is right in itself is not taken for a slip: its message is about another one.
+    slips = () if message.startswith("Cannot") else _SLIPS
+    for pattern, fix in slips:
+        if (slip := pattern.fullmatch(line)) is not None:
+            return fix.format(**slip.groupdict())
+    bare = _BARE_VALUE.fullmatch(line)
+    if message == "Invalid value" and bare is not None:
+        return _bare_fix(bare["key"], bare["value"])
+    return next((fix for begin, fix in _MESSAGES.items() if message.startswith(begin)), "")
+
+
+def _bare_fix(key: str, value: str) -> str:
+    """Return how to write a value that stands without quotes."""
     if value.lower() in _SWITCHES:
-        return f"write `{bare['key']} = {_SWITCHES[value.lower()]}`"
+        return f"write `{key} = {_SWITCHES[value.lower()]}`"
     if "=" in value or not any(char.isalpha() for char in value):
         return ""
     quote = "'" if "\\" in value else '"'
-    return f"text stands in quotes: `{bare['key']} = {quote}{value}{quote}`"
+    return f"text stands in quotes: `{key} = {quote}{value}{quote}`"

@@ -11,6 +11,7 @@ from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_ha
 QUOTES = 'text stands in quotes: `a = "photos/train"`'
 CURLY = "these are curly quotes; write straight ones, \" or '"
 CLOSE = "close it with the quote that it begins with"
+STATEMENT = "Expected newline or end of document after a statement"
 BACKSLASH = "in double quotes a backslash starts an escape: write paths with / or in single quotes"
 
 
@@ -29,7 +30,24 @@ BACKSLASH = "in double quotes a backslash starts an escape: write paths with / o
         ("a = 'photos", "a text has no closing quote", CLOSE),
         ('a = "C:\\photos"', "Unescaped '\\' in a string", BACKSLASH),
         ('a = "C:\\Users"', "Invalid hex value", BACKSLASH),
-        ("a == 1", "Invalid value", ""),
+        ("a == 1", "Invalid value", "write `a = 1`"),
+        ("a =", "Invalid value", "write a value, or leave `a` out"),
+        ("a = None", "Invalid value", "write a value, or leave `a` out"),
+        ('a: "photos"', "Expected '=' after a key in a key/value pair", 'write `a = "photos"`'),
+        ("a = 960x544", STATEMENT, "write a list: `a = [960, 544]`"),
+        ("a = 960, 544", STATEMENT, "write a list: `a = [960, 544]`"),
+        ("a = 1,5", STATEMENT, "write a list, `a = [1, 5]`, or a number with a point, `a = 1.5`"),
+        ("a = 0,7 # mine", STATEMENT, "decimals have a point: `a = 0.7`"),
+        ("a = 1,5e-4", STATEMENT, "decimals have a point: `a = 1.5e-4`"),
+        ("a = 1e-4,", STATEMENT, "write `a = 1e-4`, with nothing behind the value"),
+        ("a = .5", "Invalid value", "write `a = 0.5`"),
+        ("a = [960; 544]", "Unclosed array", "values of a list have commas between them"),
+        ('a = ["x" "y"]', "Unclosed array", "values of a list have commas between them"),
+        ("a = 'it's'", STATEMENT, "a text that holds ' stands in double quotes"),
+        ("[[datasets]", "Expected ']]' at the end of an array declaration", "close it as it begins: `[[datasets]]`"),
+        ("[general", "Expected ']' at the end of a table declaration", "close it as it begins: `[general]`"),
+        ("// mine", "Invalid statement", "comments begin with #"),
+        ("b = 2", "Cannot overwrite a value", "it stands there twice: keep one of them"),
         ("a b = 1", "Expected '=' after a key in a key/value pair", ""),
     ],
 )
@@ -100,3 +118,13 @@ def test_no_text_ends_in_another_error(text: str) -> None:
     for parse in (parse_toml, parse_json):
         with contextlib.suppress(DocumentError):
             parse(text)
+
+
+def test_a_list_that_is_not_closed_and_a_table_that_stands_there_twice_say_what_to_do() -> None:
+    for text, fix in {
+        'a = ["x"\n[b]\n': "close the list before this with `]`",
+        "[a]\nb = 1\n[a]\n": "the table stands there twice: write all of its keys under one",
+    }.items():
+        with pytest.raises(DocumentError) as caught:
+            parse_toml(text)
+        assert caught.value.fix == fix

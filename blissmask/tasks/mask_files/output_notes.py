@@ -194,7 +194,9 @@ def read_record(path: Path) -> dict[str, object] | None:
         # A link that leads nowhere, or in a circle, is no file either.
         content = json.loads(read_bytes(path)) if path.exists() else None
     except OSError as error:
-        raise MediaError(f"the file cannot be read: {error.strerror or error}", where=[path]) from error
+        raise MediaError(
+            f"the file cannot be read: {error.strerror or error}", where=[path], fix="remove or rename it"
+        ) from error
     except (ValueError, RecursionError):
         # No JSON, no text, or brackets nested deeper than Python reads.
         return None
