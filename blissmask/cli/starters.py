@@ -53,7 +53,8 @@ def show_starter(name: str, photos: Path | None) -> None:
     text, count = starter(name, photos)
     out().print(text, end="")
     blanks = sum(BLANK in line for line in text.splitlines())
-    found = "" if count is None else f"the steps are for the {count} files found. "
+    files = "1 file" if count == 1 else f"{count} files"
+    found = "" if count is None else f"the steps are for the {files} found. "
     problems.show_hint(
         f"{found}In {DEFAULT_NAME}, fill in the {blanks} lines marked {BLANK}; then run the commands at its head"
     )

@@ -95,7 +95,7 @@ def load_config(path: Path | None, flags: Flags, spellings: Spellings = MappingP
         problems = list(seen)
         fix = _where_to_move(details)
     if problems:
-        raise UsageError(_headline(len(problems), path, typed), where=problems, fix=fix)
+        raise UsageError(_headline(problems, path, typed), where=problems, fix=fix)
     return config
 
 
@@ -242,11 +242,13 @@ def _number(raw: Any, kind: Any) -> Any:
         return raw
 
 
-def _headline(count: int, path: Path | None, typed: _AllTyped) -> str:
-    places = [path.name] if path else []
-    if typed or not path:
+def _headline(problems: Sequence[str], path: Path | None, typed: _AllTyped) -> str:
+    flags = {given.flag for given in typed.values()}
+    are_of_flags = [problem.partition(" ")[0] in flags for problem in problems]
+    places = [path.name] if path and not all(are_of_flags) else []
+    if any(are_of_flags) or not places:
         places.append("the flags")
-    return f"{count} problem{'s' if count > 1 else ''} in {' and '.join(places)}"
+    return f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {' and '.join(places)}"
 
 
 def _describe(detail: Any, typed: _AllTyped) -> str:

@@ -205,9 +205,9 @@ def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind
         matched = match_numbered((item.media.stem for item in items), list_files(folder, IMAGE_SUFFIXES))
     bare = [item.media.path for item in items if item.media.key not in matched]
     if bare:
-        raise InputError(
-            f"no control picture in {folder} for {len(bare)} items", where=bare, fix="add them under the same names"
-        )
+        them = "it under the same name" if len(bare) == 1 else "them under the same names"
+        number = "1 item" if len(bare) == 1 else f"{len(bare)} items"
+        raise InputError(f"no control picture in {folder} for {number}", where=bare, fix=f"add {them}")
     return tuple(replace(item, controls=tuple(map(ShortPath.of, matched[item.media.key]))) for item in items)
 
 

@@ -62,7 +62,7 @@ def load_transformer(class_name: str, folder: Path, *, device: torch.device, dty
     missing += [key for key, *_ in report["mismatched_keys"]]
     if missing:
         raise ModelError(
-            f"the folder is no {class_name}: {len(missing)} weights are missing",
+            f"the folder is no {class_name}: weights are missing, {len(missing)} in all",
             where=[folder, *first_few(sorted(missing))],
         )
     return model.requires_grad_(False).eval().to(device)  # noqa: FBT003 (PyTorch's own signature)

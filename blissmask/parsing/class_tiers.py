@@ -44,7 +44,9 @@ def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: ob
             shows the table and the ``--map`` to write.
     """
     if not 1 < len(classes) <= MAX_CLASSES:
-        raise ModelError(f"the model has {len(classes)} classes; 2 to {MAX_CLASSES} can be used", where=[where])
+        raise ModelError(
+            f"a model of 2 to {MAX_CLASSES} classes can be used, and this one has {len(classes)}", where=[where]
+        )
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
         raise ModelError(

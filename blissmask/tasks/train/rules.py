@@ -13,6 +13,7 @@ from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.errors import UsageError
 from blissmask.masks.tiers import TierTable, WeightTier
+from blissmask.tasks.run.wording import counted
 from blissmask.training.lora.base_weights import BaseLora
 from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.options import MemoryOptions
@@ -64,8 +65,9 @@ def base_loras(section: LoraSection) -> list[BaseLora]:
     """
     files, multipliers = section.base_weights, section.base_weights_multiplier
     if len(multipliers) > len(files):
+        numbers, named = counted(len(multipliers), "number"), counted(len(files), "file")
         raise UsageError(
-            f"`base_weights_multiplier` is given {len(multipliers)} times, and `base_weights` {len(files)} times",
+            f"`base_weights_multiplier` has {numbers}, and `base_weights` {named}",
             fix="give each file its multiplier, in the same order",
         )
     given = dict(enumerate(multipliers))

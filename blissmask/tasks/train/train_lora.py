@@ -163,7 +163,7 @@ def _load_learners(
     learners, left_out = load_learners(learner_plan, first)
     context.reporter.emit(PhaseFinished("Loading the model"))
     if left_out:
-        note = f"{len(left_out)} layers never get a gradient and are not adapted, e.g. {left_out[0]}"
+        note = f"layers that never get a gradient are not adapted, {len(left_out)} in all, e.g. {left_out[0]}"
         context.reporter.emit(Noted(note))
     if plan.state is not None:
         refuse_other_base(plan.state, learners)
