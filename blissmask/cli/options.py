@@ -17,6 +17,7 @@ from blissmask.cli.typed import spellings
 from blissmask.config.fields import choices_of, item_type, plain_type, shown_of
 from blissmask.config.load import Spellings
 from blissmask.config.model import section_type
+from blissmask.errors import UsageError
 from blissmask.plugins import Registry
 
 PAIR = "KEY=VALUE"
@@ -64,14 +65,17 @@ def with_flags(
         owners[name] = (section, name)
     parameters.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     parameters.append(_parameter("help_all", bool | None, _help_all_option(show_all)))
-    parameters.append(_parameter("config", Path | None, _config_option()))
-    parameters.append(_parameter("dataset_config", Path | None, typer.Option("--dataset-config", hidden=True)))
+    parameters.append(_parameter("config", str | None, _config_option()))
+    parameters.append(_parameter("dataset_config", str | None, typer.Option("--dataset-config", hidden=True)))
 
     def command(*, context: typer.Context, **given: Any) -> None:
         # Its callback has ended the command where it was given.
         del given["help_all"]
         config, older_name = given.pop("config"), given.pop("dataset_config")
-        config = config or older_name
+        named = older_name if config is None else config
+        if named == "":
+            # As for every other path: `Path("")` would be the working folder.
+            raise UsageError("`--config` must be a path, and is empty")
         flags: dict[str, dict[str, Any]] = {}
         for parameter, value in given.items():
             positive = parameter.removeprefix("not__")
@@ -86,7 +90,7 @@ def with_flags(
             if str(option.name).removeprefix("not__") in owners
             for flag in option.opts
         }
-        handler(config, flags, spellings(context.meta[TYPED], by_flag))
+        handler(None if named is None else Path(named), flags, spellings(context.meta[TYPED], by_flag))
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command

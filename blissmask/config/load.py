@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ STARTERS = {
 }
 """Table -> the same with a starter that has it, for tables that the first one does not have."""
 
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+(?:e-?\d+)?")
+"""A number as it is written in much of Europe."""
 _LISTS = ("datasets", "subjects")
 """Sections of which there may be several tables."""
 
@@ -345,7 +348,12 @@ def _where_to_move(details: Sequence[Any]) -> str:
 
 def _nearest_choice(field: FieldInfo, detail: Any) -> str:
     given = detail["input"]
-    near = difflib.get_close_matches(given, choices_of(field), n=1) if isinstance(given, str) else []
+    if not isinstance(given, str):
+        return ""
+    if item_type(field.annotation) is float and _DECIMAL_COMMA.fullmatch(given):
+        near = [given.replace(",", ".")]
+    else:
+        near = difflib.get_close_matches(given, choices_of(field), n=1)
     return f", did you mean `{near[0]}`?" if near else ""
 
 

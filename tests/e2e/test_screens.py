@@ -43,6 +43,8 @@ REFUSED = {
     "unknown-family": f"cache --arch {TWO_EXPERTS}x",
     "wrong-choice": "train --mask-preset persn",
     "out-of-range": "train --mask-gamma 0 --mask-min-weight 1",
+    "empty-path": "masks --input= --output masks",
+    "empty-configuration": "cache --config=",
     "no-configuration": "cache --config nowhere.toml",
     "several-mistakes": "cache --config mistakes.toml",
     "no-folder": "masks --input nowhere --output out",

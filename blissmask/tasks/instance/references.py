@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from blissmask.config.mask_sections import InstanceSection
 from blissmask.dataset.discover import list_files
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES
-from blissmask.errors import InputError, MediaError, Problem, UsageError
+from blissmask.errors import Hint, InputError, MediaError, Problem, UsageError
 from blissmask.media.image import read_image, read_size
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.face_reader import MIN_FACE_PIXELS, FaceReader, Thresholds
@@ -66,11 +66,17 @@ def photos_of(paths: Sequence[Path], option: str) -> list[Path]:
             # Of the headers alone: the backends take minutes to load before the photos are decoded.
             problems += [problem for photo in found for problem in _unreadable(photo)]
     if problems:
-        fix = f"name photos, or a folder of them; paths start at {Path.cwd()}"
-        raise UsageError.several(
-            [Problem(f"`{option}`: {problem.what}", problem.where, problem.fix or fix) for problem in problems]
-        )
+        raise UsageError.several(_of_option(problems, option))
     return photos
+
+
+def _of_option(problems: Iterable[Problem], option: str) -> list[Problem]:
+    """Return problems as those of an option; several paths that have the same fault are one of them."""
+    general = f"name photos, or a folder of them; paths start at {Path.cwd()}"
+    places: dict[tuple[str, str | Hint], list[str]] = {}
+    for problem in problems:
+        places.setdefault((f"`{option}`: {problem.what}", problem.fix or general), []).extend(problem.where)
+    return [Problem(what, tuple(where), fix) for (what, fix), where in places.items()]
 
 
 def _photos_at(path: Path) -> list[Path]:

@@ -390,3 +390,9 @@ def test_a_path_without_a_letter_is_refused_and_not_taken_for_the_working_folder
 )
 def test_one_value_in_the_place_of_a_list_is_shown_as_a_list(tmp_path, text, told):
     assert problems_of(write(tmp_path, text)).where == (told,)
+
+
+def test_a_decimal_comma_is_answered_with_the_point(tmp_path):
+    assert problems_of(None, {"mask_loss": {"mask_gamma": "0,7"}}).where == (
+        "--mask_gamma must be a number, got 0,7, did you mean `0.7`?",
+    )

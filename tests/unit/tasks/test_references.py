@@ -32,11 +32,11 @@ def test_whatever_is_no_photo_is_told_in_one_form(tmp_path):
     circle.symlink_to(circle)
     made_up.symlink_to("/proc/self/mem")
     missing = tmp_path / "missing.jpg"
-    paths = [folder, broken, empty, pipe, circle, made_up, missing]
+    paths = [folder, broken, empty, pipe, circle, made_up, missing, tmp_path / "missing too"]
     with pytest.raises(UsageError) as caught:
         photos_of(paths, "--likeness-reference")
     problems = caught.value.problems
-    assert [problem.where for problem in problems] == [(str(path),) for path in paths]
+    assert [place for problem in problems for place in problem.where] == [str(path) for path in paths]
     assert all(problem.what.startswith("`--likeness-reference`: ") for problem in problems)
     way_out = f"name photos, or a folder of them; paths start at {Path.cwd()}"
     assert [problem.fix for problem in problems if problem.where[0] not in (str(broken), str(empty))] == [way_out] * 5
