@@ -176,9 +176,7 @@ def save_state(folder: Path, name: str, state: TrainingState, *, keep_last: int 
     part = _hidden(target)
     held_folders.check(target)
     try:
-        # Killed saves left these. Nothing else removes them: a run that saves at other steps writes other names.
-        for leftover in _parts(folder, name):
-            _remove(leftover)
+        _remove_parts(folder, name)
         atomic.sweep(folder)
         _finish_replacing(folder, name)
         _write_files(part, state)
@@ -255,9 +253,10 @@ def _unreadable(file: Path, what: str) -> CacheError:
 
 def remove_states(folder: Path, name: str, *, but: Path | None = None) -> None:
     """Remove every state of output ``name`` except ``but``, and what killed saves left behind."""
-    for path in (*_steps(folder, name), *_parts(folder, name)):
+    for path in _steps(folder, name):
         if path != but:
             _remove(path)
+    _remove_parts(folder, name)
     _marker(folder, name).unlink(missing_ok=True)
 
 
@@ -299,9 +298,13 @@ def _steps(folder: Path, name: str) -> dict[Path, int]:
     return {folder / match[0]: int(match[1]) for match in map(pattern.fullmatch, names) if match}
 
 
-def _parts(folder: Path, name: str) -> list[Path]:
-    """Return the hidden folders of saves that did not finish."""
-    return list(folder.glob(f".{_escaped(name)}-step*{_PART}"))
+def _remove_parts(folder: Path, name: str) -> None:
+    """Remove what killed saves left. Nothing else does: a run that saves at other steps writes other names.
+
+    One that may not be removed costs room, and must not cost the state that is saved now.
+    """
+    for part in folder.glob(f".{_escaped(name)}-step*{_PART}"):
+        _remove_if_possible(part)
 
 
 def _marker(folder: Path, name: str) -> Path:
@@ -401,7 +404,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_if_possible(path: Path) -> None:
-    """Remove what a save began; where the drive is gone, that cannot be done, and its own error is on its way."""
+    """Remove what a save began, unless the drive is gone or forbids it."""
     place, folder = held_folders.anchored(path)
     with contextlib.suppress(OSError):
         shutil.rmtree(place, dir_fd=folder)

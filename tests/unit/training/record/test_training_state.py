@@ -143,6 +143,23 @@ def test_a_save_into_a_folder_that_is_moved_leaves_nothing_half_made_there(tmp_p
         moved.rename(out)
 
 
+def test_an_old_state_that_may_not_be_removed_costs_one_try_and_no_more(tmp_path, monkeypatch):
+    save(tmp_path, 9)
+    genuine = shutil.rmtree
+
+    def closed(path, **options):
+        if "step00000009" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        genuine(path, **options)
+
+    monkeypatch.setattr(training_state.shutil, "rmtree", closed)
+    with pytest.raises(MachineError, match="Permission denied"):
+        save_state(tmp_path, "kyla", state(2), keep_last=2, anew=True)
+    # A training tries again.
+    save_state(tmp_path, "kyla", state(2), keep_last=None)
+    assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [2]
+
+
 def test_older_states_go_only_after_the_new_one_is_whole(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path, step)
