@@ -25,7 +25,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from blissmask.errors import MachineError
+from blissmask.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -194,22 +194,49 @@ class Processes:
             parameter.grad = part.view_as(parameter)
 
 
+_MOST_PROCESSES = 1_000_000
+"""More than any cluster has; a share takes a few bytes for each of them."""
+_MOST_DIGITS = 20
+"""Characters of a launcher's number that are read and shown."""
+
 ALONE = Processes()
 """A run of one process."""
 
 
 def this_process() -> Processes:
-    """Return which of how many processes this is, by the variables that launchers set; the only one without them."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count <= 1:
+    """Return which of how many processes this is, by the variables that launchers set; the only one without them.
+
+    Raises:
+        UsageError: a variable is no number, or no number that a process can have: some items would be nobody's.
+    """
+    count = _number("WORLD_SIZE", 1, least=1, most=_MOST_PROCESSES)
+    if count == 1:
         return ALONE
+    if not os.environ.get("RANK"):
+        what = f"`WORLD_SIZE` is {count} and `RANK` is not set, so that it is not known which items are this process's"
+        raise UsageError(what, fix=f"set `RANK`, 0 to {count - 1}; or unset `WORLD_SIZE`, and one process does all")
     return Processes(
-        rank=int(os.environ.get("RANK", "0")),
+        rank=_number("RANK", 0, least=0, most=count - 1),
         count=count,
-        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
-        local_count=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        local_rank=_number("LOCAL_RANK", 0, least=0, most=count - 1),
+        local_count=_number("LOCAL_WORLD_SIZE", 1, least=1, most=count),
         apart="MASTER_ADDR" not in os.environ,
     )
+
+
+def _number(name: str, default: int, *, least: int, most: int) -> int:
+    """Return the whole number in a launcher's variable. Raises UsageError as :func:`this_process`."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    is_whole = len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit()
+    if not is_whole or not least <= int(text) <= most:
+        shown = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}..."
+        fix = "unset the variables, and one process does all"
+        if name == "RANK":
+            fix = f"a job array that counts from 1 takes 1 off; or {fix}"
+        raise UsageError(f"the environment variable `{name}` must be {least} to {most}, got `{shown}`", fix=fix)
+    return int(text)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,39 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from blissmask.errors import MachineError
-from blissmask.processes import Processes
+from blissmask.errors import MachineError, UsageError
+from blissmask.processes import ALONE, Processes, this_process
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "3", "RANK": "3"}, "`RANK` must be 0 to 2, got `3`"),
+        ({"WORLD_SIZE": "3", "RANK": "-1"}, "`RANK` must be 0 to 2, got `-1`"),
+        ({"WORLD_SIZE": "3", "RANK": "1.0"}, "`RANK` must be 0 to 2"),
+        ({"WORLD_SIZE": "0", "RANK": "0"}, "`WORLD_SIZE` must be 1 to 1000000, got `0`"),
+        ({"WORLD_SIZE": "9" * 5000, "RANK": "0"}, r"got `9{20}\.\.\.`"),
+        ({"WORLD_SIZE": "3", "RANK": ""}, "`RANK` is not set"),
+        ({"WORLD_SIZE": "3"}, "`RANK` is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "x"}, "`LOCAL_WORLD_SIZE` must be 1 to 2"),
+    ],
+)
+def test_variables_that_no_process_can_have_are_refused_by_name(monkeypatch, variables, message):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message):
+        this_process()
+
+
+@pytest.mark.parametrize("variables", [{}, {"WORLD_SIZE": ""}, {"WORLD_SIZE": "1", "RANK": "0"}, {"RANK": "0"}])
+def test_one_process_is_alone(monkeypatch, variables):
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert this_process() == ALONE
 
 
 def failing_with(error):

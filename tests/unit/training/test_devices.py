@@ -43,6 +43,7 @@ def test_device_that_is_not_there_is_refused(find, gpus):
 def test_processes_take_the_gpus_of_their_machine_in_turn(gpus, monkeypatch, local_rank, gpu):
     gpus(2)
     monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_RANK", local_rank)
     assert training.find_device("auto") == training.find_device("cuda") == torch.device(gpu)
     assert training.find_device("cuda:1") == torch.device("cuda:1")

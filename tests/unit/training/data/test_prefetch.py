@@ -56,6 +56,7 @@ def test_kept_items_share_no_memory_with_what_was_read():
 def test_items_get_half_of_what_the_models_leave(monkeypatch, models, processes, kept):
     monkeypatch.setattr(feed, "free_cpu_memory", lambda: 40 * GIB)
     monkeypatch.setenv("WORLD_SIZE", str(processes))
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert memory_budget(models * GIB) == kept * GIB
 
