@@ -12,20 +12,10 @@ from PIL import Image
 from blissmask.config.model import Config
 from blissmask.media import picture_file
 from blissmask.tasks.masks.plan import plan
-from tests.builders.masks import ColourBackend, config, make, two_photos, use_colours
+from tests.builders.masks import config, make
 from tests.builders.pictures import random_rgb, save
 
 PHOTOS = Path(__file__).parents[2] / "photos"
-
-
-@pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> ColourBackend:
-    return use_colours(monkeypatch)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, backend: ColourBackend) -> Path:
-    return two_photos(tmp_path)
 
 
 def odd(summary) -> dict[str, list[str]]:
