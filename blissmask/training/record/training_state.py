@@ -91,7 +91,7 @@ class SavedState:
         try:
             fault = _fault(self.path, by_size=True)
         except OSError as error:
-            raise _unlooked(error, self.path) from error
+            raise _states_unreadable(error, self.path) from error
         if fault:
             what = f"the training state changed since the run was planned: {fault}"
             raise CacheError(
@@ -128,7 +128,7 @@ def state_folders(folder: Path, name: str) -> list[Path]:
     try:
         return list(_steps(folder, name))
     except OSError as error:
-        raise _unlooked(error, folder) from error
+        raise _states_unreadable(error, folder) from error
 
 
 def find_states(folder: Path, name: str) -> FoundStates:
@@ -152,7 +152,7 @@ def find_states(folder: Path, name: str) -> FoundStates:
             steps = {first: steps[first]}
         faults = {path: _fault(path) for path in steps}
     except OSError as error:
-        raise _unlooked(error, folder) from error
+        raise _states_unreadable(error, folder) from error
     whole = tuple(sorted((steps[path], path) for path, fault in faults.items() if not fault))
     damaged = {path: fault for path, fault in faults.items() if fault}
     return FoundStates(newest=whole[-1][1] if whole else None, whole=whole, damaged=damaged)
@@ -372,7 +372,7 @@ def _fault(state: Path, *, by_size: bool = False) -> str:
     return ""
 
 
-def _unlooked(error: OSError, folder: Path) -> MachineError:
+def _states_unreadable(error: OSError, folder: Path) -> MachineError:
     """Return the error for training states that cannot be looked at."""
     return MachineError(
         f"the training states cannot be read: {error.strerror or error}",
