@@ -18,13 +18,15 @@ from blissmask.config.model import Config
 from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted, Warned
+from blissmask.media.sheets.html_page import is_html_sheet
 from blissmask.storage import atomic
+from blissmask.storage.ordinary import in_the_way
 from blissmask.storage.seen import states_of
-from blissmask.tasks.mask_files.contact_sheet import check_sheet
 from blissmask.tasks.rank_items.item_sheet import draw_item_sheet
 from blissmask.tasks.rank_items.outliers import FEWEST, WHOLE, ItemLoss, Judged, judge, percent
 from blissmask.tasks.ranking.candidates import (
     COMMAND,
+    OUT_OF_THE_WAY,
     Candidate,
     outputs,
     plan_finished,
@@ -72,12 +74,14 @@ def plan(config: Config) -> RankItemsPlan:
 
     Raises:
         UsageError: there is no LoRA, several are named, or several processes run.
+        InputError: something that is not ours stands where the items would go.
         BlissmaskError: what planning the training raises.
     """
     planned = plan_finished(config.model_copy(update={"previews": PreviewsSection()}))
     lora = _lora(config, planned)
     folder = planned.names.ranking
-    check_sheet(folder / SHEET, [])
+    if (folder / SHEET).exists() and not is_html_sheet(folder / SHEET):
+        raise in_the_way(folder / SHEET, "the items", fix=OUT_OF_THE_WAY)
     output = folder / ITEMS
     item = PlannedItem(
         key=lora.name,

@@ -20,6 +20,7 @@ from blissmask.media.sheets.lettering import draw_text, wrapped
 from blissmask.media.video import read_frames, read_info
 from blissmask.storage.ordinary import in_the_way
 from blissmask.tasks.rank_loras.result import Result, line_of
+from blissmask.tasks.ranking.candidates import OUT_OF_THE_WAY
 
 _COMMAND = "ranking"
 """Value of ``command`` in the note of the picture; others are never overwritten."""
@@ -39,7 +40,7 @@ _PAPER, _INK, _FAINT, _NONE = (255, 255, 255), (32, 32, 32), (110, 110, 110), (2
 def check_sheet(path: Path) -> None:
     """Raise InputError where something that is not ours stands in the place of the sheet."""
     if path.exists() and not is_made_by(path, _COMMAND):
-        raise in_the_way(path, "the ranking", fix="remove or rename it, or name another `--output-dir`")
+        raise in_the_way(path, "the ranking", fix=OUT_OF_THE_WAY)
 
 
 def write_sheet(path: Path, rows: Sequence[Result], prompts: Sequence[str]) -> None:

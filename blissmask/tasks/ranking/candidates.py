@@ -8,11 +8,13 @@ from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.errors import Problem, UsageError
-from blissmask.storage.ordinary import why_no_file
+from blissmask.storage.ordinary import in_the_way, why_no_file
 from blissmask.tasks.train import plan as training
 from blissmask.training.record.saving import RANKINGS, LoraName, Outputs
 
 COMMAND = "train"
+OUT_OF_THE_WAY = "remove or rename it, or name another `--output-dir`"
+"""What to do with something that is not ours where results would go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ def plan_finished(config: Config) -> training.TrainPlan:
 
     Raises:
         UsageError: several processes run.
+        InputError: a file stands where the folder of the rankings would go.
         BlissmaskError: what planning the training raises.
     """
     saving = config.saving.model_copy(update={"resume": False})
@@ -46,6 +49,9 @@ def plan_finished(config: Config) -> training.TrainPlan:
     planned = training.plan_training(config.model_copy(update={"saving": saving, "memory": memory}))
     if planned.processes.count > 1:
         raise UsageError("a ranking is made by one process", fix="run it without torchrun or accelerate")
+    folder = planned.names.ranking
+    if folder.exists() and not folder.is_dir():
+        raise in_the_way(folder, "the folder of the rankings", fix=OUT_OF_THE_WAY)
     return planned
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from safetensors.torch import load_file, save_file
 
-from blissmask.errors import ModelError, StoppedError, UsageError
+from blissmask.errors import InputError, ModelError, StoppedError, UsageError
 from blissmask.tasks.rank_items import rank_items
 from blissmask.tasks.run.plan import RunContext
 from blissmask.training.record.metrics import read_log
@@ -76,6 +76,19 @@ def test_a_lora_whose_weights_overflow_is_named(trained, tmp_path):
     with pytest.raises(ModelError, match="losses that are no numbers") as caught:
         look(trained, rank_file=[huge])
     assert caught.value.problems[0].where == (str(huge),)
+
+
+@pytest.mark.parametrize("name", ["ranking/anne", "ranking/anne/items.html"])
+def test_what_is_not_ours_in_the_place_of_the_results_is_refused_in_the_plan(trained, name):
+    _, out, _ = trained
+    there = out / name
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.write_bytes(b"mine")
+    with pytest.raises(InputError, match="a file that is not ours stands where") as caught:
+        look(trained, output_name="anne", rank_file=[out / "kyla.safetensors"])
+    assert caught.value.problems[0].where == (str(there),)
+    assert caught.value.problems[0].fix == "remove or rename it, or name another `--output-dir`"
+    there.unlink()
 
 
 def test_a_stop_writes_nothing(trained, tmp_path):
