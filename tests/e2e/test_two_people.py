@@ -155,9 +155,10 @@ def test_the_page_has_the_loss_of_each_item_as_it_was_drawn(run):
 
 def test_the_page_shows_what_was_asked_for(run):
     """The photo of both, large enough for a zoom of each, stands in both data sets; the averages and what is held."""
-    cells = r"<td>photos</td><td class=figure>\d+</td><td class=figure>(\d+)</td><td>([\w, ]+)</td>"
-    zooms = re.findall(cells, run.page)
-    assert [trigger for count, trigger in zooms if int(count)] == ["ohwx", "sks", "ohwx, sks"]
+    rows = dict(re.findall(r"<tr><td>([^<]+)</td>(.*)</tr>", run.page.partition("<h2>Data sets</h2>")[2]))
+    facts = {name: re.findall(r"<td[^>]*>([^<]*)</td>", cells) for name, cells in rows.items()}
+    zoomed = [trigger for count, trigger in zip(facts["zooms among them"], facts["trigger"], strict=True) if int(count)]
+    assert zoomed == ["ohwx", "sks", "ohwx, sks"]
     assert re.search("Running average of the weights: <code>[^<]+-ema.safetensors</code>", run.page)
     for held in ("outside the mask", "with the class word"):
         assert held in run.page

@@ -47,7 +47,8 @@ def test_items_of_both_give_each_losses_and_a_share(tmp_path):
     }
     assert line["loss/jane/face"] != line["loss/face"]
     page = (tmp_path / "out" / "kyla.html").read_text()
-    assert "<td class=figure>2</td><td class=figure>0</td><td>kylawx, janewx</td>" in page
+    assert "<td>trigger</td><td>kylawx, janewx</td>" in page
+    assert "<td>items trained</td><td class=figure>2</td>" in page
 
 
 def test_the_banner_and_the_page_show_the_share_of_each_subject(tmp_path):
@@ -70,4 +71,4 @@ def test_the_banner_and_the_page_show_the_share_of_each_subject(tmp_path):
     [subject] = {name.split("/")[1] for name in line if name.count("/") == 2}
     assert line[f"loss/{subject}/face"] == line["loss/face"]
     shown = page.partition("Loss of each subject")[2].partition("</section>")[0]
-    assert f"<td>{subject}</td><td>{line['loss/face']:.4f} to {line['loss/face']:.4f}</td>" in shown
+    assert f"<td>{subject}</td><td>{line['loss/face']:#.3g} to {line['loss/face']:#.3g}</td>" in shown
