@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -22,6 +24,8 @@ from blissmask.training.timesteps import NoiseOf
 
 # `kyla-low`, `kyla-low-step00000500`, `kyla_HighNoise_v2`; "high" alone may belong to a subject.
 _IN_NAME = re.compile(r"(high|low)[-_ ]?noise|[-_. ](high|low)(?:[-_ ]ema)?(?:[-_ ](?:step|e|v)?\d+)?$")
+_COUNTED_AT_ONCE = 1_000_000
+"""Steps that are counted at once: 8 MB."""
 _HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
 """Where a word begins in `kylaHigh`."""
 _SAY = ("modelspec.title", "ss_output_name", "ss_sd_model_name")
@@ -132,17 +136,20 @@ class StepSchedule:
 
     def learner_at(self, step: int) -> int:
         """Return the position of the learner that step ``step`` (from 0) trains."""
-        place = ((step + 0.5) * self.rounds / self.total) % 1.0
-        reached = 0.0
-        for position, share in enumerate(self.shares):
-            reached += share
-            if place < reached:
-                return position
-        return len(self.shares) - 1
+        return int(self._learners_at(np.array([step]))[0])
 
     def steps_of(self, position: int) -> int:
         """Return how many steps train the learner at ``position``."""
-        return sum(self.learner_at(step) == position for step in range(self.total))
+        if len(self.shares) == 1:
+            return self.total
+        starts = range(0, self.total, _COUNTED_AT_ONCE)
+        chunks = (np.arange(start, min(start + _COUNTED_AT_ONCE, self.total)) for start in starts)
+        return sum(int((self._learners_at(steps_N) == position).sum()) for steps_N in chunks)
+
+    def _learners_at(self, steps_N: NDArray[np.int64]) -> NDArray[np.intp]:
+        places_N = ((steps_N + 0.5) * self.rounds / self.total) % 1.0
+        # The shares sum to 1 but for rounding.
+        return np.searchsorted(np.cumsum(self.shares)[:-1], places_N, side="right")
 
 
 def schedule_steps(shares: Sequence[float], *, run_length: int, total: int) -> StepSchedule:
