@@ -10,7 +10,7 @@ from pathlib import Path
 from blissmask.config.mask_sections import ApplySection
 from blissmask.config.model import Config
 from blissmask.dataset.discover import match_live_photos, match_masks
-from blissmask.errors import InputError, MaskError, Problem
+from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_size
 from blissmask.storage.content import without_links
@@ -150,6 +150,12 @@ def _folders(options: ApplySection) -> tuple[Path, Path, Path]:
         "output": options.output,
     }
     weighted, instances, output = required(COMMAND, given)
+    if without_links(weighted) == without_links(instances):
+        raise UsageError(
+            "the folder of weighted masks is also that of subject masks",
+            where=[weighted],
+            fix="`blissmask masks` makes the first, `blissmask instance` the second, each in a folder of its own",
+        )
     refuse_output_in_place(output, {"weighted masks": weighted, "instance masks": instances})
     return weighted, instances, output
 

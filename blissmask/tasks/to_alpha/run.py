@@ -63,9 +63,9 @@ def run(plan: AlphaPlan, context: RunContext) -> Summary:
     summary.details |= {"captions_copied": len(copied), "captions_kept": kept, "empty_masks": empty}
     what = "edited in the output folder or not ours, kept"
     summary.warnings += warning_of(kept, "caption", what, "remove it there to have it copied again")
-    what = "zero everywhere; nothing would be learned from the photo"
+    what = "zero everywhere, from which nothing would be learned"
     emptied = [done.mask for done in results.values() if done.empty]
-    summary.warnings += warning_of(emptied, "mask", what, "check the mask, or leave the photo out")
+    summary.warnings += warning_of(emptied, "mask", what, "check the masks, or leave such photos out")
     what = "white everywhere, so nothing is masked"
     summary.warnings += warning_of(white, "mask", what, "make the masks again with `blissmask masks`")
     summary.warnings += warning_of(doubtful, "mask", "perhaps not what was meant", "use 8-bit grey PNG masks")

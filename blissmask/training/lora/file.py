@@ -163,7 +163,8 @@ def _refuse_differences(keys: Iterable[str], path: Path) -> None:
     """Raise ModelError when a file changes whole weights or biases: a LoRA has no place for that."""
     found = [key for key in keys if _is_difference(key)]
     if found:
-        what = f"this file is more than a LoRA: {len(found)} of its tensors are added to whole weights or biases"
+        added = "1 of its tensors is" if len(found) == 1 else f"{len(found)} of its tensors are"
+        what = f"this file is more than a LoRA: {added} added to whole weights or biases"
         fix = "use it as it is in ComfyUI, which adds them; they can be neither trained on nor converted"
         raise ModelError(what, where=[path, *(f"`{key}`" for key in found[:_NAMED])], fix=fix)
 

@@ -278,6 +278,12 @@ def test_output_in_an_input_folder_is_refused(folder: Path, output: str) -> None
     assert tree(folder) == before
 
 
+def test_one_folder_cannot_hold_both_masks(folder: Path) -> None:
+    (folder / "same").symlink_to(folder / "weighted")
+    with pytest.raises(UsageError, match="also that of subject masks"):
+        plan(config(folder, instance_masks=folder / "same"))
+
+
 def test_output_inside_an_input_is_not_taken_for_a_clip(folder: Path) -> None:
     inside = folder / "weighted" / "out"
     for _ in range(2):
