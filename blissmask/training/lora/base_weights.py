@@ -20,14 +20,11 @@ from blissmask.families.files.identity import file_identity, joined_identity
 from blissmask.families.protocol import Denoiser
 from blissmask.training.lora.convert import block_count, describe_lora
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, read_finite_lora
-from blissmask.training.lora.formats import NATIVE_PREFIX, split_key, to_native
+from blissmask.training.lora.formats import NAMED_KEYS, NATIVE_PREFIX, split_key, to_native
 from blissmask.training.lora.fused import ApartNames, apart_names, find_fused
 from blissmask.training.lora.lokr_loha import FACTORS, factors_product
 from blissmask.training.lora.names import layer_names
 from blissmask.training.lora.norms import output_norms
-
-_NAMED = 3
-"""Keys that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +176,7 @@ def _fitting(
     if not layers:
         raise ModelError(
             "nothing in this LoRA fits a layer of the model",
-            where=[path, *first_few(left, most=_NAMED)],
+            where=[path, *first_few(left, most=NAMED_KEYS)],
             fix="give a LoRA of the same family with `base_weights`",
         )
     return _Fitting(layers, left)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from blissmask.errors import ModelError, UsageError, first_few
 from blissmask.training.lora.dora_norms import WeightOf, for_division_by_base, for_division_by_sum, has_norms
-from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.formats import (
+    NAMED_KEYS,
     LoraFormat,
     fold_alpha,
     format_of,
@@ -28,14 +28,13 @@ from blissmask.training.lora.formats import (
     to_format,
     to_native,
 )
+from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.fused import FusedLayers
 from blissmask.training.lora.lokr_loha import FACTORS
 from blissmask.training.lora.names import LayerNames
 
 _FIRST = ("lora_A.weight", "lora_down.weight")
 _SECOND = ("lora_B.weight", "lora_up.weight")
-_NAMED = 3
-"""Keys that an error message names."""
 _MOST_BLOCKS = 1000
 """Bounds the names that a hostile file makes us build; the largest models have some 60 blocks of a kind."""
 
@@ -68,7 +67,7 @@ def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
     if found is None:
         raise ModelError(
             "this file is no LoRA in a spelling that can be converted",
-            where=[path, f"its keys begin with {', '.join(f'`{key}`' for key in list(tensors)[:_NAMED])}"],
+            where=[path, f"its keys begin with {', '.join(f'`{key}`' for key in list(tensors)[:NAMED_KEYS])}"],
             fix="keys of LoRA files begin with `diffusion_model.`, `lora_unet_` or `transformer.`",
         )
     _refuse_torn(tensors, path)
@@ -249,7 +248,7 @@ def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path
     if wrong:
         raise ModelError(
             f"{len(wrong)} of {len(native)} tensors in this file are of no layer of the family, or no LoRA",
-            where=[path, *first_few(wrong, most=_NAMED)],
+            where=[path, *first_few(wrong, most=NAMED_KEYS)],
             fix="name the family it was trained for with `--arch`",
         )
 

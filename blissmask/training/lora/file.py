@@ -33,8 +33,8 @@ from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_keys, read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError
 from blissmask.storage.seen import NOTHING_SEEN, Seen
+from blissmask.training.lora.formats import NAMED_KEYS, LoraFormat, split_key, to_format, to_native
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
-from blissmask.training.lora.formats import LoraFormat, split_key, to_format, to_native
 from blissmask.training.lora.layers import ADAPTER, Lora
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
 from blissmask.training.lora.norms import norm_ratio
@@ -44,8 +44,6 @@ _ADAPTER = re.compile(r"\b(lora_[AB])\.[^.]+\.weight$")
 """peft's spelling of a matrix of a named adapter."""
 _DIFFERENCES = frozenset({"diff", "diff_b", "set_weight", "w_norm", "b_norm"})
 """ComfyUI's names of what is added to, or put in the place of, a whole weight, bias or norm."""
-_NAMED = 3
-"""Keys that an error message names."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -166,7 +164,7 @@ def _refuse_differences(keys: Iterable[str], path: Path) -> None:
         added = "1 of its tensors is" if len(found) == 1 else f"{len(found)} of its tensors are"
         what = f"this file is more than a LoRA: {added} added to whole weights or biases"
         fix = "use it as it is in ComfyUI, which adds them; they can be neither trained on nor converted"
-        raise ModelError(what, where=[path, *(f"`{key}`" for key in found[:_NAMED])], fix=fix)
+        raise ModelError(what, where=[path, *(f"`{key}`" for key in found[:NAMED_KEYS])], fix=fix)
 
 
 def _refuse_model(keys: Sequence[str], path: Path) -> None:
@@ -175,7 +173,7 @@ def _refuse_model(keys: Sequence[str], path: Path) -> None:
         fix = "name a LoRA file here; the file of a model belongs to `dit`, `vae` or `text_encoder`"
         raise ModelError(
             "this file is no LoRA: none of its keys names a part of one",
-            where=[path, *(f"`{key}`" for key in keys[:_NAMED])],
+            where=[path, *(f"`{key}`" for key in keys[:NAMED_KEYS])],
             fix=fix,
         )
 

@@ -37,6 +37,8 @@ LoraFormat = Literal["native", "kohya", "diffusers"]
 _NOTHING_FUSED: FusedLayers = {}
 _NOTHING_APART: ApartNames = {}
 
+NAMED_KEYS = 3
+"""Keys that an error message names: the keys of a file are spelled alike, so that a few show how."""
 NATIVE_PREFIX = "diffusion_model."
 _KOHYA_PREFIX = "lora_unet_"
 _DIFFUSERS_PREFIX = "transformer."
