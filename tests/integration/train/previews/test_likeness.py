@@ -138,7 +138,7 @@ def test_missing_photos_of_subjects_cost_no_training_and_are_named(cache, tmp_pa
     assert "`tom`" in problem.what
     assert problem.where == (str(gone),)
     assert "`tom`" in problem.fix
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="no such photo or folder"):
         plan_training(of_subjects(cache, tmp_path / "out", options, photos, likeness_reference=[gone]))
 
 
@@ -153,7 +153,7 @@ def test_a_missing_reference_of_the_masks_costs_no_training_and_one_for_likeness
     assert problem.where == (str(gone),)
     summary, _ = run(config)
     assert ("likeness of previews", "not measured: photos of the subject are missing") in summary.tables[-1].rows
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="no such photo or folder"):
         plan_training(train_config(cache, tmp_path / "out", **{**options, "likeness_reference": [gone]}))
 
 
