@@ -152,7 +152,7 @@ def test_a_lora_for_another_size_is_refused(tmp_path):
 
 
 def test_more_multipliers_than_files_are_refused(cache, tmp_path):
-    with pytest.raises(UsageError, match="given 2 times"):
+    with pytest.raises(UsageError, match="has 2 numbers, and `base_weights` 0 files"):
         plan_training(train_config(cache, tmp_path / "out", base_weights_multiplier=[1.0, 2.0]))
 
 
