@@ -95,6 +95,7 @@ def test_a_cache_of_another_tool_serves_any_task(cache, tmp_path):
         ({"learning_rate": 5.0}, "`learning_rate = 5` makes no sense", ""),
         ({"mask_gamma": 70.0}, "`mask_gamma = 70` makes no sense", ""),
         ({"discrete_flow_shift": 3000.0}, "`discrete_flow_shift = 3000` makes no sense", ""),
+        ({"network_dim": 4, "network_alpha": 1000.0}, "`network_alpha = 1000` is 250 times the rank", "the rank, 4"),
         ({"optimizer_type": "prodigy", "learning_rate": 2e4}, "prodigy finds its learning rate alone", "set it to 1"),
     ],
 )
@@ -105,7 +106,15 @@ def test_numbers_that_make_no_sense_are_told(options, what, fix):
     assert fix in problem.fix
 
 
-@pytest.mark.parametrize("options", [{}, {"learning_rate": 1e-2}, {"optimizer_type": "prodigy", "learning_rate": 1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"network_dim": 4, "network_alpha": 64.0},
+        {"learning_rate": 1e-2},
+        {"optimizer_type": "prodigy", "learning_rate": 1.0},
+    ],
+)
 def test_usual_numbers_are_not_remarked_on(options):
     assert number_warnings(train_config("cache", "out", **options)) == []
 
