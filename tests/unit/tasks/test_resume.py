@@ -1,10 +1,13 @@
 """tasks/train/resume.py: where a training starts, by what an earlier run left in its folder."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from blissmask.errors import InputError, UsageError
+from blissmask.errors import InputError, MachineError, UsageError
 from blissmask.tasks.run.plan import Action
+from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.resume import choose_start
 from blissmask.training.record.saving import Outputs
 from blissmask.training.record.training_state import TrainingState, save_state
@@ -75,3 +78,11 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_the_first_step(names,
         with pytest.raises(InputError, match="a folder stands where") as caught:
             start(names, resume=resume)
         assert caught.value.problems[0].where == (str(names.folder / name),)
+
+
+@pytest.mark.parametrize("others", [0, 4])
+def test_a_process_that_sees_another_state_or_none_ends_the_run(others):
+    plan = SimpleNamespace(start=2, processes=SimpleNamespace(gather=lambda start: [start, others]))
+    with pytest.raises(MachineError, match="different training states") as caught:
+        train_lora._refuse_other_start(plan)
+    assert "same `output_dir`" in caught.value.problems[0].fix
