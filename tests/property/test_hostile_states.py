@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from blissmask.errors import CacheError, InputError
+from blissmask.tasks.train.previews.measure import read_likeness
 from blissmask.training.optim.optimizer import (
     OptimizerOptions,
     ScheduleOptions,
@@ -199,15 +201,16 @@ LINES = [b'{"step": 1, "loss": 2}', b"", b"\xff\xfe", b"[1]", b"3", b"{}", b"[" 
 LINES += [b'{"step": "1"}', b'{"step": null}', b'{"step": 1, "loss": 1' + b"0" * 400 + b"}"]
 
 
+@pytest.mark.parametrize("read", [read_log, read_likeness])
 @given(lines=st.lists(st.sampled_from(LINES), max_size=4), torn=st.booleans())
 def test_a_log_is_read_or_its_file_is_named(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], *, torn: bool
+    tmp_path_factory: pytest.TempPathFactory, read: Callable[[Path], object], lines: list[bytes], *, torn: bool
 ):
     path = tmp_path_factory.mktemp("log") / "kyla-log.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in lines) + (b"\xff{" if torn else b""))
     told = (str(path),)
     try:
-        read_log(path)
+        read(path)
     except InputError as error:
         told = error.problems[0].where
     assert told == (str(path),)

@@ -238,11 +238,12 @@ def read_likeness(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = []
-    for text in read_text(path).splitlines():
+    # Bytes that are no text are kept as they are: the line that holds them is named.
+    for text in read_text(path, errors="surrogateescape").splitlines():
         try:
             line = json.loads(text)
             lines.append({**line, "step": int(line["step"])})
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             what = f"the likeness log holds a line that is not ours: {text[:60]}"
             raise InputError(what, where=[path], fix="move the log away, then run again") from error
     return lines
