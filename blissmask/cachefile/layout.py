@@ -349,7 +349,7 @@ def read_subjects(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return the subjects whose region shares an entry holds, in their order; none where it was made for one."""
     try:
         names = json.loads(metadata.get(f"{OURS}{SUBJECTS}", "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     return tuple(names) if isinstance(names, dict) else ()
 

@@ -179,5 +179,5 @@ def _read_holder(folder: Path) -> str:
     try:
         holder = json.loads(ordinary.read_text(folder / _HOLDER_NAME))
         return f"`{holder['command']}`, process {holder['process']} on {holder['host']}, started {holder['started']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "the other process has not said who it is"

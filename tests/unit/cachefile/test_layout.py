@@ -17,6 +17,7 @@ from blissmask.cachefile.layout import (
     parse_latent_name,
     parse_text_name,
     plain_key,
+    read_subjects,
     read_tiers,
     text_name,
     tiers_text,
@@ -149,3 +150,9 @@ def test_tier_values_are_read_back_as_they_were_written():
 @pytest.mark.parametrize("text", ["", "255,128,80", "a,b,c,d"])
 def test_entries_without_tier_values_have_none(text):
     assert read_tiers({"blissmask.tiers": text}) is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "[1]", "3", "[" * 100_000])
+def test_subjects_that_are_no_table_are_none(text):
+    assert read_subjects({"blissmask.subjects": text}) == ()
+    assert read_subjects({"blissmask.subjects": '{"kyla": true}'}) == ("kyla",)

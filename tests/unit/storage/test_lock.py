@@ -51,8 +51,12 @@ def test_second_process_is_refused_and_told_who_writes(tmp_path):
     try:
         with pytest.raises(BusyError) as refusal, writing_to([tmp_path], command="blissmask train"):
             pass
+        (tmp_path / ".blissmask.lock.json").write_text("[" * 100_000)
+        with pytest.raises(BusyError) as unnamed, writing_to([tmp_path], command="blissmask train"):
+            pass
     finally:
         process.communicate()
+    assert "has not said who it is" in unnamed.value.problems[0].where[0]
     assert refusal.value.exit_code == 4
     assert f"process {process.pid}" in refusal.value.problems[0].where[0]
     assert "`blissmask cache`" in refusal.value.problems[0].where[0]
