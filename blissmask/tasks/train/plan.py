@@ -220,7 +220,7 @@ def plan_training(config: Config) -> TrainPlan:
         items=start.items,
         outputs=outputs(config),
         warnings=warnings if processes.first else [],
-        details=memory.details,
+        details=memory.details if rule.prior is None else {**memory.details, "prior_share": rule.prior.share},
         config=config,
         family=family,
         data=data,

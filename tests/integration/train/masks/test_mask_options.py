@@ -54,7 +54,8 @@ def test_what_the_user_gives_wins_over_the_preset():
 
 def test_prior_preset_trains_a_teacher_and_warns_of_nothing(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", mask_preset="person-prior", max_train_steps=4)
-    assert plan_training(config).warnings == []
+    planned = plan_training(config)
+    assert (planned.warnings, planned.details["prior_share"]) == ([], 0.5)
     _, recorder = run(config)
     assert measured(recorder, "prior/items") == [1, 1, 0, 1]
     # B is zero at first, so the LoRA and its teacher agree; after a step they do not. A step without has no number.
