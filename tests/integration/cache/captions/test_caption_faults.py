@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def config(photos: Path, *, cache: dict[str, object] | None = None, **dataset: object) -> Config:
-    data = {"image_directory": photos, "mask_directory": photos.parent / "masks", **dataset}
+    data = {"image_directory": photos, "mask_directory": photos.parent / "masks", "resolution": 64, **dataset}
     return Config.model_validate({"datasets": [data], "cache": cache or {}})
 
 
