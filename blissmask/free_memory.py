@@ -14,9 +14,9 @@ from blissmask.processes import this_process
 BYTES_PER_PIXEL = 8
 """Memory that a worker needs for each pixel of the photo in its hands.
 
-Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 299
-and 247 MB, one of `to-alpha` 178 MB (313 MB where the photo is turned by EXIF), and one of `cache` 160 MB. Two that
-decode a photo at the same moment take 350 MB each: Pillow's picture has 4 bytes a pixel, and ours 3.
+Measured at 48 megapixels, see ``tests/benchmarks/memory.py``: a further worker of `masks` and of `instance` adds 294
+and 291 MB, means of three, one of `to-alpha` 178 MB (313 MB where the photo is turned by EXIF), and one of `cache` 160
+MB. Two that decode a photo at the same moment take 350 MB each: Pillow's picture has 4 bytes a pixel, and ours 3.
 """
 _BYTES_PER_PIXEL_KEPT = 11
 """The same where :func:`give_back` can give nothing back.

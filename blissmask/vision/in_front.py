@@ -7,6 +7,12 @@ decision. Given back their classes, such regions took the weight of things in fr
 ``tests/benchmarks/masks_precision.py`` from 71 to 41 %, but one of four COCO photos lost a thigh, and the mean person
 IoU fell from 0.875 to 0.860.
 
+What was tried besides, on the things of that benchmark: a region of one look (mean shift) that sticks out of the body
+tells nothing (area under the curve 0.46 to 0.49, clothes stick out more often). Closed and convex ones, at least 0.94
+of their hull, without a face and not at the frame, would take the weight of things in front from 74 to 48 % (53 % at
+256 pixels) and lose no pixel of a person in 18 pictures of nine photos. They are not used: that takes 221 ms (66 ms)
+of a portrait's half second, and the things of the benchmark are convex by the way they are drawn.
+
 h, w: rows and columns of the working copy; C = classes; i, j: those of a smaller one.
 """
 
