@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
-from blissmask.training.record.training_state import TrainingState, find_states, load_state, save_state
+from blissmask.training.record.states.find import find_states
+from blissmask.training.record.states.load import load_state
+from blissmask.training.record.states.save import TrainingState, save_state
 from tests.faults.forks import Forks
 from tests.faults.injected import Fault
 from tests.faults.scenes import leftovers
@@ -13,7 +15,7 @@ from tests.faults.scenes import leftovers
 SAVE = """
 import torch
 from pathlib import Path
-from blissmask.training.record.training_state import TrainingState, save_state
+from blissmask.training.record.states.save import TrainingState, save_state
 step = {step}
 tensors = {{"lora": {{"a": torch.full((40, 30), float(step))}}, "optimizer": {{"0.m": torch.full((9,), float(step))}}}}
 save_state(Path("out"), "kyla", TrainingState(step, {{"note": step}}, tensors), keep_last=2)

@@ -21,7 +21,7 @@ from blissmask.families.vae.latent_encoder import latents_alone
 from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
-from blissmask.training.record.training_state import find_states
+from blissmask.training.record.states.find import find_states
 from tests.builders.cache import PHOTO_WH, build, captions, entries
 from tests.builders.families import PLAIN
 from tests.builders.pictures import photo_folder, save

@@ -18,8 +18,8 @@ from blissmask.cli.guarded import guarded
 from blissmask.config.load import load_config
 from blissmask.config.model import Config
 from blissmask.errors import UsageError
-from blissmask.training.record import training_state
-from blissmask.training.record.training_state import find_states
+from blissmask.training.record.states import faults
+from blissmask.training.record.states.find import find_states
 from tests.builders.families import CACHE_SUFFIX, PICTURES, PLAIN, family_of
 from tests.builders.pictures import tree
 from tests.builders.training import problems_of, write_entry, write_masked_set
@@ -164,7 +164,7 @@ def changed_tensors(file, change):
 
 def fit_manifest(folder):
     names = [path.name for path in folder.iterdir() if path.name != "manifest.json"]
-    (folder / "manifest.json").write_text(json.dumps(training_state._describe(folder, names)))
+    (folder / "manifest.json").write_text(json.dumps(faults.describe(folder, names)))
 
 
 @dataclass(frozen=True)

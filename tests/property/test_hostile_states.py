@@ -26,9 +26,11 @@ from blissmask.training.optim.optimizer import (
 )
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
 from blissmask.training.optim.rehearsal import refuse_unusable_state
-from blissmask.training.record import training_state
 from blissmask.training.record.metrics import read_log
-from blissmask.training.record.training_state import TrainingState, find_states, load_state, save_state
+from blissmask.training.record.states import faults
+from blissmask.training.record.states.find import find_states
+from blissmask.training.record.states.load import load_state
+from blissmask.training.record.states.save import TrainingState, save_state
 
 SHAPES = ((2, 6), (5, 2))
 ODD: list[Any] = [None, True, -5, 0, 1, 3.5, 10**400, float("nan"), float("inf"), "", "a", "\0", [], [1], {}, {"a": 1}]
@@ -146,7 +148,7 @@ def write_state(folder: Path, state: Any) -> Path:
     path = save_state(folder, "kyla", TrainingState(7, {}, {"lora": {"a": torch.ones(2)}}), keep_last=2)
     content = state if isinstance(state, bytes) else json.dumps(state).encode()
     (path / "state.json").write_bytes(content)
-    manifest = training_state._describe(path, ["lora.safetensors", "state.json"])
+    manifest = faults.describe(path, ["lora.safetensors", "state.json"])
     (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert find_states(folder, "kyla").newest == path
     return path

@@ -49,7 +49,7 @@ from blissmask.training.data.tier_values import commonest_tiers
 from blissmask.training.device import find_device
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.record.saving import Outputs, output_names
-from blissmask.training.record.training_state import SavedState
+from blissmask.training.record.states.load import SavedState
 from blissmask.training.step.step_rule import StepRule
 from blissmask.training.weighting.rule import WeightRule
 

@@ -13,7 +13,8 @@ from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.settings import BASE, FIXED, NEWER, base_identities
 from blissmask.training.experts import Learner
 from blissmask.training.record.saving import Outputs, compare_settings
-from blissmask.training.record.training_state import FoundStates, SavedState, find_states, load_state, state_folders
+from blissmask.training.record.states.find import FoundStates, find_states, state_folders
+from blissmask.training.record.states.load import SavedState, load_state
 
 _ANEW = "choose another `--output-name`, or begin again with `--no-resume`"
 

@@ -18,13 +18,8 @@ from blissmask.training.optim.optimizer import OptimizerOptions, parse_arguments
 from blissmask.training.optim.optimizer_state import pack_optimizer, restore_optimizer
 from blissmask.training.optim.rehearsal import refuse_unusable_state
 from blissmask.training.record.item_losses import ItemLosses
-from blissmask.training.record.training_state import (
-    SavedState,
-    TrainingState,
-    is_whole_number,
-    restore_parameters,
-    save_state,
-)
+from blissmask.training.record.states.load import SavedState, is_whole_number, restore_parameters
+from blissmask.training.record.states.save import TrainingState, save_state
 
 DATA = "data"
 """The setting that tells one data set from another."""
@@ -183,7 +178,7 @@ def save_run_state(
         settings: what must be, or should be, the same when the run is resumed.
         losses: of the items.
         keep_last: states to keep; None for all that are there.
-        anew: see ``training_state.save_state``.
+        anew: see ``states.save.save_state``.
     """
     tensors: dict[str, Mapping[str, Tensor]] = {}
     numbers: dict[str, Any] = {"settings": dict(settings), _ITEMS: losses.numbers()}

@@ -10,7 +10,7 @@ from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.resume import choose_start
 from blissmask.training.record.saving import Outputs
-from blissmask.training.record.training_state import TrainingState, save_state
+from blissmask.training.record.states.save import TrainingState, save_state
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from blissmask.training.device import is_out_of_memory, release_memory
 from blissmask.training.eval_mode import evaluation_mode
 from blissmask.training.experts import FrozenExpert, Learner
 from blissmask.training.lora.layers import follow_lora
-from blissmask.training.record import training_state
+from blissmask.training.record.states.folders import state_path
 
 _FOLDER = "sample"
 """Below the output folder, as musubi-tuner names it."""
@@ -339,4 +339,4 @@ def _state_time(plan: TrainPlan) -> float:
     """Return when the training state was saved that the run continues from; infinity when it starts anew."""
     if plan.state is None:
         return float("inf")
-    return training_state.state_path(plan.names.folder, plan.names.run_name, plan.start).stat().st_mtime
+    return state_path(plan.names.folder, plan.names.run_name, plan.start).stat().st_mtime

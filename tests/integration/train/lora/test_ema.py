@@ -7,7 +7,7 @@ import torch
 
 from blissmask.cachefile.read import read_metadata
 from blissmask.errors import CacheError, UsageError
-from blissmask.training.record.training_state import find_states
+from blissmask.training.record.states.find import find_states
 from tests.builders.training import run, tensors_of, train_config, write_masked_set
 
 

@@ -20,7 +20,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.previews import draw
-from blissmask.training.record.training_state import find_states
+from blissmask.training.record.states.find import find_states
 from tests.builders.cached_families import write_cache
 from tests.builders.families import EDIT, PICTURES, PLAIN, SHOWN_FRAME, TWO_EXPERTS, family_of
 from tests.builders.pictures import random_rgb, save

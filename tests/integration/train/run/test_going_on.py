@@ -11,7 +11,7 @@ from blissmask.tasks.train import resume
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training import loop
 from blissmask.training.record.metrics import read_log
-from blissmask.training.record.training_state import find_states
+from blissmask.training.record.states.find import find_states
 from blissmask.training.step import run_step as step
 from tests.builders.families import CACHE_SUFFIX
 from tests.builders.training import problems_of, run, tensors_of, train_config, write_entry, write_masked_set

@@ -18,7 +18,8 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train import train_lora
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
-from blissmask.training.record.training_state import find_states, load_state
+from blissmask.training.record.states.find import find_states
+from blissmask.training.record.states.load import load_state
 from blissmask.training.weighting.loss import item_coefficients, mass_counts
 from tests.builders.families import TWO_EXPERTS
 from tests.builders.torchrun import launch

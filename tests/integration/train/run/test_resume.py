@@ -9,7 +9,8 @@ from blissmask.errors import InputError, StoppedError, UsageError, exit_code_of
 from blissmask.tasks.run.plan import Action
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.record.metrics import read_log
-from blissmask.training.record.training_state import find_states, load_state
+from blissmask.training.record.states.find import find_states
+from blissmask.training.record.states.load import load_state
 from tests.builders.training import problems_of, run, train_config, write_entry, write_other_texts
 
 

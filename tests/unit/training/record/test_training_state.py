@@ -12,15 +12,12 @@ import torch
 from blissmask.errors import CacheError, MachineError
 from blissmask.storage import held_folders
 from blissmask.training.optim.optimizer_state import pack_optimizer, unpack_optimizer
-from blissmask.training.record import training_state
-from blissmask.training.record.training_state import (
-    TrainingState,
-    find_states,
-    load_state,
-    remove_states,
-    restore_parameters,
-    save_state,
-)
+from blissmask.training.record.states import faults
+from blissmask.training.record.states import save as saving_states
+from blissmask.training.record.states.find import find_states
+from blissmask.training.record.states.load import load_state, restore_parameters
+from blissmask.training.record.states.replace import remove_states
+from blissmask.training.record.states.save import TrainingState, save_state
 
 
 def state(step):
@@ -89,7 +86,7 @@ def test_a_drive_that_fails_is_an_error_and_no_damage(tmp_path, monkeypatch, num
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"{training_state.__name__}.{call}", fail)
+        patch.setattr(f"{faults.__name__}.{call}", fail)
         with pytest.raises(MachineError, match=f"cannot be read: {os.strerror(number)}") as caught:
             find_states(tmp_path, "kyla")
         # The states that are there are looked at to make room, too: that must not cost the one that is saved.
@@ -119,7 +116,7 @@ def test_a_save_that_fails_leaves_the_older_states_and_no_leftovers(tmp_path, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training_state.atomic, "write_text", full)
+    monkeypatch.setattr(saving_states.atomic, "write_text", full)
     with pytest.raises(MachineError, match="No space left"):
         save(tmp_path, 2)
     assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [1]
@@ -129,13 +126,13 @@ def test_a_save_that_fails_leaves_the_older_states_and_no_leftovers(tmp_path, mo
 def test_a_save_into_a_folder_that_is_moved_leaves_nothing_half_made_there(tmp_path, monkeypatch):
     out, moved = tmp_path / "out", tmp_path / "moved"
     out.mkdir()
-    genuine = training_state._write_files
+    genuine = saving_states._write_files
 
     def write_then_move(*arguments):
         genuine(*arguments)
         out.rename(moved)
 
-    monkeypatch.setattr(training_state, "_write_files", write_then_move)
+    monkeypatch.setattr(saving_states, "_write_files", write_then_move)
     with held_folders.holding(out):
         with pytest.raises(MachineError):
             save(out, 1)
@@ -152,7 +149,7 @@ def test_an_old_state_that_may_not_be_removed_costs_one_try_and_no_more(tmp_path
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         genuine(path, **options)
 
-    monkeypatch.setattr(training_state.shutil, "rmtree", closed)
+    monkeypatch.setattr(shutil, "rmtree", closed)
     with pytest.raises(MachineError, match="Permission denied"):
         save_state(tmp_path, "kyla", state(2), keep_last=2, anew=True)
     # A training tries again.
@@ -174,7 +171,7 @@ def test_a_run_that_starts_anew_replaces_the_earlier_states_only_by_a_whole_one(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_state.atomic, "write_text", full)
+        patch.setattr(saving_states.atomic, "write_text", full)
         with pytest.raises(MachineError, match="No space left"):
             save_state(tmp_path, "kyla", state(2), keep_last=2, anew=True)
     assert [step for step, _ in find_states(tmp_path, "kyla").whole] == [7, 9]
