@@ -31,6 +31,7 @@ from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.mask_files.contact_sheet import draw_sheet
 from blissmask.tasks.rank_items.outliers import WHOLE, Judged, percent
 from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.wording import number_text
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.data.prefetch import ItemStore
@@ -117,8 +118,8 @@ def _card(shown: _Shown, side: int, *, store: ItemStore) -> Card:
     rgb_HW3, item = _picture(shown), store.item(shown.position)
     size_wh = fit_size((rgb_HW3.shape[1], rgb_HW3.shape[0]), (side, side))
     measures = [
-        Measure(f"loss {loss.trained[WHOLE]:.4f}", "loss", loss.trained[WHOLE]),
-        Measure(f"without the LoRA {loss.base[WHOLE]:.4f}", "loss without", loss.base[WHOLE]),
+        Measure(f"loss {number_text(loss.trained[WHOLE])}", "loss", loss.trained[WHOLE]),
+        Measure(f"without the LoRA {number_text(loss.base[WHOLE])}", "loss without", loss.base[WHOLE]),
     ]
     for part in loss.trained:
         learned = loss.learned(part)

@@ -35,7 +35,7 @@ from blissmask.tasks.ranking.candidates import (
 )
 from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model, refuse_no_numbers
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
-from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.wording import counted, number_text
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.data.training_data import item_names
@@ -204,7 +204,7 @@ def _table(judged: Sequence[Judged]) -> Table:
     rows = []
     for each in judged[:_SHOWN]:
         loss = each.loss
-        numbers = (f"{loss.trained[WHOLE]:.4f}", f"{loss.base[WHOLE]:.4f}", percent(loss.learned(WHOLE)))
+        numbers = (number_text(loss.trained[WHOLE]), number_text(loss.base[WHOLE]), percent(loss.learned(WHOLE)))
         rows.append((loss.name, *numbers, percent(loss.learned("face")), each.remarks[0] if each.remarks else ""))
     further = len(judged) - len(rows)
     footer = (f"and {counted(further, 'more item')} in the sheet", "", "", "", "", "") if further > 0 else ()

@@ -10,6 +10,7 @@ from pathlib import Path
 from blissmask.errors import Problem
 from blissmask.people.subject_likeness import SubjectsSummary
 from blissmask.tasks.run.plan import Table
+from blissmask.tasks.run.wording import number_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _table(title: str, results: Sequence[Result], base: Result, cells_of: Callab
 def _cells(result: Result) -> dict[str, str]:
     """Return column -> number; the results of a ranking have the same columns, and empty texts where there is none."""
     cells = {} if result.likeness is None else _cells_of_likeness(result.likeness)
-    return cells | {"Place kept": _text(result.place), "Held-out face": _text(result.face_loss, digits=4)}
+    return cells | {"Place kept": _text(result.place), "Held-out face": number_text(result.face_loss)}
 
 
 def _cells_of_likeness(likeness: SubjectsSummary) -> dict[str, str]:
@@ -116,8 +117,8 @@ def _cells_of_each(result: Result) -> dict[str, str]:
     return cells
 
 
-def _text(value: float | None, *, digits: int = 2) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def line_of(result: Result) -> str:

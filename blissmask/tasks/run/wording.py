@@ -11,6 +11,9 @@ from blissmask.dataset.item import DatasetItem
 from blissmask.errors import Problem
 from blissmask.masks.resize import ASPECT_TOLERANCE, aspect_difference, same_framing
 
+_PLAIN = (1e-3, 1e3)
+"""Numbers between these are written without a power of ten."""
+
 
 def counted(number: int, noun: str) -> str:
     """Return "1 mask" or "3 masks"."""
@@ -20,6 +23,13 @@ def counted(number: int, noun: str) -> str:
 def verb(number: int, one: str, many: str) -> str:
     """Return the form of a verb or pronoun that fits ``number``: ``verb(n, "is", "are")``."""
     return one if number == 1 else many
+
+
+def number_text(value: float | None) -> str:
+    """Return a measured number, such as a loss, with three digits that count; nothing for none."""
+    if value is None:
+        return ""
+    return f"{value:#.3g}".rstrip(".") if value == 0 or _PLAIN[0] <= abs(value) < _PLAIN[1] else f"{value:.3g}"
 
 
 def pixels_text(size_wh: tuple[int, int]) -> str:

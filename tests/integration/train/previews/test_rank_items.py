@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from blissmask.errors import InputError, ModelError, StoppedError, UsageError
 from blissmask.tasks.rank_items import rank_items
 from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.wording import number_text
 from blissmask.training.record.metrics import read_log
 from tests.builders.families import TWO_EXPERTS
 from tests.builders.pictures import random_rgb, save
@@ -59,6 +60,10 @@ def test_losses_are_those_of_validation_and_the_odd_item_comes_first(trained):
     assert shown["columns"] == ["as trained", "tiers", "loss weights"]
     training = (out / "kyla.html").read_text()
     assert training.index("Items, the most unusual first") < training.index("<td>odd</td>")
+    loss = number_text(lines[0]["loss"]["whole"])
+    assert summary.tables[0].rows[0][1] == loss
+    assert f'"loss {loss}"' in page
+    assert loss in training.partition("<td>odd</td>")[2].partition("</tr>")[0]
 
 
 @pytest.mark.parametrize("asked", [{}, {"compile": True}])

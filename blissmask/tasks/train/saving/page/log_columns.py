@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blissmask.people.subject_likeness import title_of_each
-from blissmask.tasks.train.saving.page.sections import number
+from blissmask.tasks.run.wording import number_text
 
 _HELD_OUT, _FACES = "held-out loss", "faces in previews"
 _LOSS = "val/loss"
@@ -85,9 +85,9 @@ def _percent(value: float) -> str:
 
 
 _KNOWN: Mapping[str, tuple[str, str, Callable[[float], str]]] = {
-    _LOSS: ("all", _HELD_OUT, number),
-    "val/loss/high": ("high noise", _HELD_OUT, number),
-    "val/loss/low": ("low noise", _HELD_OUT, number),
+    _LOSS: ("all", _HELD_OUT, number_text),
+    "val/loss/high": ("high noise", _HELD_OUT, number_text),
+    "val/loss/low": ("low noise", _HELD_OUT, number_text),
     "likeness/subject": ("likeness", _FACES, likeness),
     "likeness/spread": ("spread", _FACES, likeness),
     "likeness/faces": ("found", _FACES, _percent),
@@ -102,5 +102,5 @@ def _column(key: str) -> Column | None:
     if key in _KNOWN:
         return Column(key, *_KNOWN[key])
     if key.startswith(f"{_LOSS}/"):
-        return Column(key, key.removeprefix(f"{_LOSS}/"), _HELD_OUT, number)
+        return Column(key, key.removeprefix(f"{_LOSS}/"), _HELD_OUT, number_text)
     return None

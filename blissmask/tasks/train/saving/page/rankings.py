@@ -19,7 +19,7 @@ from blissmask.errors import BlissmaskError, Problem, left_undone
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import read_bytes, read_text
 from blissmask.tasks.run.plan import Table
-from blissmask.tasks.run.wording import counted
+from blissmask.tasks.run.wording import counted, number_text
 from blissmask.tasks.train.saving.page.log_columns import (
     LIKENESS_NOTE,
     Column,
@@ -27,7 +27,7 @@ from blissmask.tasks.train.saving.page.log_columns import (
     columns_of_subjects,
     groups_of,
 )
-from blissmask.tasks.train.saving.page.sections import number, section, table
+from blissmask.tasks.train.saving.page.sections import section, table
 from blissmask.training.record.saving import Outputs
 
 LORAS, ITEMS = "ranking.json", "items.json"
@@ -152,7 +152,7 @@ def _item_row(item: _Item) -> tuple[str, ...]:
     whole, before = (next(iter(values.values()), None) for values in (item.loss, item.base))
     face = item.loss.get("face"), item.base.get("face")
     learned = (_learned(whole, before), _learned(*face))
-    return (item.item, number(whole), number(before), *learned, "; ".join(item.remarks))
+    return (item.item, number_text(whole), number_text(before), *learned, "; ".join(item.remarks))
 
 
 def _learned(loss: float | None, before: float | None) -> str:

@@ -22,7 +22,7 @@ from blissmask.media.sheets.html_page import page_file
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import in_the_way, open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
-from blissmask.tasks.run.wording import bytes_text, counted
+from blissmask.tasks.run.wording import bytes_text, counted, number_text
 from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
 from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.data.training_data import item_names
@@ -37,7 +37,7 @@ from blissmask.tasks.train.saving.page.log_columns import (
 )
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
-from blissmask.tasks.train.saving.page.sections import number, places, section, table
+from blissmask.tasks.train.saving.page.sections import places, section, table
 from blissmask.tasks.train.saving.page.settings_list import settings
 from blissmask.training.data.mask_totals import count_line, tier_rows
 from blissmask.training.record.item_losses import ItemLosses
@@ -136,7 +136,7 @@ def _checkpoints(plan: TrainPlan, log: Log) -> Iterator[str]:
     losses, columns = _smoothed_losses(log), columns_of(_names_in(log))
     rows = []
     for (step, path), latest in _saved_with(plan, log, columns):
-        values = [number(losses.get(step)), *(column.of(latest) for column in columns)]
+        values = [number_text(losses.get(step)), *(column.of(latest) for column in columns)]
         rows.append((str(step), path.name, bytes_text(path.stat().st_size), *values))
     first = ("step", "file", "size", "loss, smoothed")
     titles = (*first, *(column.title for column in columns))
@@ -188,7 +188,7 @@ def _first_and_last(log: Log, name: str) -> str:
         return ""
     count = max(1, len(values) // 10)
     first, last = (statistics.fmean(part) for part in (values[:count], values[-count:]))
-    return f"{number(first)} to {number(last)}"
+    return f"{number_text(first)} to {number_text(last)}"
 
 
 def _names_in(log: Log) -> list[str]:
@@ -246,7 +246,7 @@ def _previews(plan: TrainPlan) -> Iterator[str]:
 def _items(losses: ItemLosses) -> Iterator[str]:
     """Yield the items that were hardest up to the last save; nothing before the first one."""
     found = losses.worst_first()
-    rows = [(item.name, str(item.draws), number(item.loss)) for item in found[:_SHOWN]]
+    rows = [(item.name, str(item.draws), number_text(item.loss)) for item in found[:_SHOWN]]
     yield from table(Table("", ("item", "times drawn", "loss"), tuple(rows)))
     if found:
         yield (

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from blissmask.tasks.run.plan import Table
 
 _FIGURE = re.compile(r"-?\d[\d.,]*(e[+-]\d+)?( [KMG]iB| ?%)?")
-_PLAIN = (1e-3, 1e3)
-"""Numbers between these are written without a power of ten."""
 
 
 def section(title: str, content: Iterable[str]) -> Iterator[str]:
@@ -47,13 +45,6 @@ def places(names: Iterable[str]) -> Iterator[str]:
     lines = [f"<li>{html.escape(name)}</li>" for name in names]
     if lines:
         yield f"<ul class=places>{''.join(lines)}</ul>"
-
-
-def number(value: float | None) -> str:
-    """Return a number of the log with three digits that count; nothing for none."""
-    if value is None:
-        return ""
-    return f"{value:#.3g}".rstrip(".") if value == 0 or _PLAIN[0] <= abs(value) < _PLAIN[1] else f"{value:.3g}"
 
 
 def _group(title: str, count: int) -> str:
