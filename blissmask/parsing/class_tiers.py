@@ -56,8 +56,9 @@ def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: ob
     tiers = {name: given.get(name, known.get(plain(name))) for name in classes}
     unmapped = [name for name, tier in tiers.items() if tier is None]
     if unmapped:
+        have = "has" if len(unmapped) == 1 else "have"
         raise ModelError(
-            f"{len(unmapped)} of {len(classes)} classes of the model have no known tier",
+            f"{len(unmapped)} of {len(classes)} classes of the model {have} no known tier",
             where=[where, *_table(tiers)],
             fix=_what_to_write(unmapped),
         )

@@ -197,7 +197,7 @@ def run(plan: ConversionPlan, context: RunContext) -> Summary:
     summary.details |= {"files": [str(plan.target)], "layers": after.layers, "lora_format": after.file_format}
     if made.kept:
         summary.details["kept"] = {layer: round(share, 6) for layer, share in made.kept.items()}
-    summary.tables.append(Table("Converted", ("what", "from", "to"), tuple(rows)))
+    summary.tables.append(Table("Converted", ("What", "From", "To"), tuple(rows)))
     return summary
 
 
@@ -364,7 +364,7 @@ def _overview(found: LoraSummary, family: Family) -> Table:
         ("layers", str(found.layers)),
         ("rank", _counted(found.ranks)),
     )
-    return Table("LoRA", ("what", "value"), rows)
+    return Table("LoRA", ("What", "Value"), rows)
 
 
 def _counted(counts: Mapping[int, int] | Mapping[float, int]) -> str:

@@ -130,7 +130,10 @@ class PlannedItem:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text for the summary; numbers are formatted by the task that knows their unit."""
+    """Rows of text for the summary; numbers are formatted by the task that knows their unit.
+
+    Headings in a terminal begin with a capital letter, unless they are names; on pages they are small.
+    """
 
     title: str
     columns: tuple[str, ...]

@@ -161,7 +161,8 @@ def check_base_loras(loras: Sequence[BaseLora], family: FamilyForTask, trained: 
         layers, left = check_base_lora(lora.path, family)
         rows.append(("base weights", f"{lora.path.name}, {counted(layers, 'layer')}, x {lora.multiplier:g}"))
         if left:
-            what = f"{counted(len(left), 'tensor')} of a base LoRA fit no layer of the model and are left out"
+            left_out = verb(len(left), "fits no layer of the model and is", "fit no layer of the model and are")
+            what = f"{counted(len(left), 'tensor')} of a base LoRA {left_out} left out"
             warnings.append(Problem(what, (str(lora.path), *left[:3])))
     return BaseModel(rows, warnings)
 

@@ -322,7 +322,7 @@ def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:
     if plan.previews is not None:
         rows.append(("previews", plan.previews.describe(plan.config.previews, end_apart=plan.draws_end_apart)))
     rows += model_rows
-    return Table("Training", ("setting", "value"), tuple(rows))
+    return Table("Training", ("Setting", "Value"), tuple(rows))
 
 
 def cost_of(plan: TrainPlan) -> str:
@@ -338,4 +338,4 @@ def cost_of(plan: TrainPlan) -> str:
 def _mask_table(weights: WeightRule | None) -> list[Table]:
     if weights is None:
         return []
-    return [Table("Mask loss", ("tier", "value", "weight", "loss weight"), tuple(tier_rows(weights)))]
+    return [Table("Mask loss", ("Tier", "Value", "Weight", "Loss weight"), tuple(tier_rows(weights)))]

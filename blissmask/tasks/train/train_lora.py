@@ -327,7 +327,7 @@ def _conclude(plan: TrainPlan, totals: MaskTotals | None, last: Values, summary:
         summary.details |= {"mean_loss_weight": round(totals.mean_weight, 6), "empty_masks": empty}
         if empty:
             rows.append(("entries with weight 0 everywhere", str(empty)))
-    summary.tables.append(Table("Result", ("what", "value"), tuple(rows)))
+    summary.tables.append(Table("Result", ("What", "Value"), tuple(rows)))
 
 
 def _has_page(plan: TrainPlan) -> bool:

@@ -90,12 +90,12 @@ def plan(config: Config) -> Plan:
     recipe = RECIPES[trainer]
     settings = Table(
         title=f"{trainer}: {recipe.loss}",
-        columns=("setting in [mask_loss]", "value"),
+        columns=("Setting in [mask_loss]", "Value"),
         rows=tuple((name, json.dumps(value)) for name, value in recipe.settings.items()),
     )
     remarks = Table(
         title="What these settings do not say",
-        columns=("remark",),
+        columns=("Remark",),
         rows=tuple((remark,) for remark in recipe.remarks),
     )
     return Plan(COMMAND, tables=[settings, remarks])

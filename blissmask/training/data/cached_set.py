@@ -171,9 +171,10 @@ def check_masks(
     warnings = []
     bare = [header for header in headers if not header.has_weights]
     if bare:
+        what = "has no mask and counts" if len(bare) == 1 else "have no mask and count"
         warnings.append(
             Problem(
-                f"{len(bare)} of {len(headers)} cache entries have no mask and count as full weight",
+                f"{len(bare)} of {len(headers)} cache entries {what} as full weight",
                 _places([header.path for header in bare]),
             )
         )
@@ -204,9 +205,10 @@ def commonest_sizes(headers: Iterable[CacheHeader], stride: int) -> tuple[str, .
 def _unused_masks(masked: Sequence[CacheHeader], entries: int) -> list[Problem]:
     if not masked:
         return []
+    what = "has a mask" if len(masked) == 1 else "have masks"
     return [
         Problem(
-            f"{len(masked)} of {entries} cache entries have masks that this training ignores",
+            f"{len(masked)} of {entries} cache entries {what} that this training ignores",
             fix="give `--use-mask-loss` to weigh the loss by them, e.g. with `--mask-preset person-prior`",
         )
     ]
@@ -219,7 +221,8 @@ def _refuse_unmasked_sets(sets: Sequence[CachedSet], recache: str) -> None:
     places = []
     for cached in unmasked:
         count, example = len(cached.headers), cached.headers[0].path.name
-        places.append(f"{count} of {count} entries in {cached.folder} were written without masks, e.g. {example}")
+        were = "entry was" if count == 1 else "entries were"
+        places.append(f"{count} of {count} {were} written without masks in {cached.folder}, e.g. {example}")
     numbers = ", ".join(str(cached.number) for cached in unmasked)
     raise CacheError(
         "FATAL: --use_mask_loss is enabled but batch has no mask_weights!",

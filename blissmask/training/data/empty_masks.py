@@ -65,17 +65,18 @@ def leave_out_empty(
     if not empty:
         return EmptyItems()
     entries = len(headers) - len(apart)
-    what = f"{len(empty)} of {entries} cache entries {'has' if len(empty) == 1 else 'have'} weight 0 everywhere"
+    have, are = ("has", "is") if len(empty) == 1 else ("have", "are")
+    what = f"{len(empty)} of {entries} cache entries {have} weight 0 everywhere"
     where = tuple(str(headers[position].path) for position in empty)
     if wanted == "error":
         fix = f"{_MEND}, or leave such items out with `--empty-mask skip`"
         raise CacheError(f"{what}, and `empty_mask` is `error`", where=where, fix=fix)
     if wanted == "train":
-        what += " and are trained all the same: by a floor at full strength, without one not at all"
+        what += f" and {are} trained all the same: by a floor at full strength, without one not at all"
         return EmptyItems(warnings=(Problem(what, where, f"{_MEND}, or leave `--empty-mask train` out"),))
     if len(empty) == entries:
         raise CacheError(f"{what}, so there is nothing to learn", where=where, fix=_MEND)
-    what += " and nothing to learn from, and are left out"
+    what += f" and nothing to learn from, and {are} left out"
     # Where several subjects are learned, a photo without one of them is as it should be.
     fix = f"those that show the subject: {_MEND}; the others are rightly left out"
     return EmptyItems(left_out=empty, warnings=(Problem(what, where, fix),))

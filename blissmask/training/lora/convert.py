@@ -246,8 +246,9 @@ def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path
         if not part or name.removeprefix(PREFIX) not in known:
             wrong.append(key)
     if wrong:
+        are = "is" if len(wrong) == 1 else "are"
         raise ModelError(
-            f"{len(wrong)} of {len(native)} tensors in this file are of no layer of the family, or no LoRA",
+            f"{len(wrong)} of {len(native)} tensors in this file {are} of no layer of the family, or no LoRA",
             where=[path, *first_few(wrong, most=NAMED_KEYS)],
             fix="name the family it was trained for with `--arch`",
         )

@@ -84,7 +84,7 @@ def test_unmapped_class_prints_the_table_and_what_to_write():
     with pytest.raises(ModelError) as refusal:
         tiers_by_name(["background", "road", "Face", "sky dome"], ["road=background"], where="folder")
     problem = refusal.value.problems[0]
-    assert problem.what == "1 of 4 classes of the model have no known tier"
+    assert problem.what == "1 of 4 classes of the model has no known tier"
     assert problem.where == (
         "folder",
         "  0  background  background",

@@ -70,7 +70,7 @@ def forecast(config: Config, command: str) -> Explanation:
         _length(config),
         ("operations per step", f"{_work(config, sizes[0], micro, recomputes=True):.2g}"),
     ]
-    tables = [Table("Forecast", ("setting", "value"), tuple(rows))]
+    tables = [Table("Forecast", ("Setting", "Value"), tuple(rows))]
     if all(size.blocks for size in sizes):
         tables.append(card_table(config, sizes, micro, memory_options(config.memory)))
     what = "there is no cache yet, so this is a forecast by the published size of the family"

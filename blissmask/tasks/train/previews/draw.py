@@ -24,6 +24,7 @@ from blissmask.media.png import write_png_rgb
 from blissmask.media.video import write_mp4
 from blissmask.storage import atomic
 from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.wording import counted, verb
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.encode import encode_prompts
 from blissmask.tasks.train.previews.plan import PlannedPreview, PreviewPlan
@@ -255,7 +256,8 @@ def _draw_one(
 def _reason_and_fix(error: Exception, planned: PlannedPreview) -> tuple[str, str | Hint]:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         (width, height), frame_count = planned.settings.size_wh, planned.settings.frame_count
-        reason = f"{frame_count} frames of {width}x{height} do not fit in the memory"
+        does = verb(frame_count, "does", "do")
+        reason = f"{counted(frame_count, 'frame')} of {width}x{height} {does} not fit in the memory"
         return reason, "lower `--w`, `--h` or `--f` of the prompt"
     if isinstance(error, BlissmaskError):
         problem = error.as_one()

@@ -164,7 +164,10 @@ class LikenessLog:
         if self._warned or summary.unclear * 2 <= summary.faces:
             return
         self._warned = True
-        what = f"{summary.unclear} of {counted(summary.faces, 'face')} in previews are too small or turned to be judged"
+        are = verb(summary.unclear, "is", "are")
+        what = (
+            f"{summary.unclear} of {counted(summary.faces, 'face')} in previews {are} too small or turned to be judged"
+        )
         fix = f"draw larger pictures or closer portraits: faces need {MIN_FACE_PIXELS} pixels"
         self._context.reporter.emit(Warned(Problem(what, fix=fix)))
 
@@ -222,7 +225,10 @@ def described(summary: SubjectsSummary) -> str:
 
 def _described_of_one(summary: LikenessSummary) -> str:
     parts = []
-    if summary.subject is not None:
+    if summary.subject is not None and not summary.faces:
+        # A picture without a face counts 0 in the mean, which here would say nothing of the subject.
+        parts.append(f"no face in {counted(summary.pictures, 'picture')}")
+    elif summary.subject is not None:
         parts.append(f"{summary.subject:.2f}, a face in {summary.faces} of {counted(summary.pictures, 'picture')}")
     if summary.others is not None:
         parts.append(f"other people {summary.others:.2f}")

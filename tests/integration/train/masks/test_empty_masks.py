@@ -102,7 +102,7 @@ def test_no_preset_and_no_mean_trains_an_empty_item(cache, tmp_path, preset, mea
 def test_an_empty_item_is_named_once_and_counted(cache, tmp_path):
     config = train_config(cache, tmp_path / "out", mask_preset="person")
     [told] = [problem for problem in plan_training(config).warnings if "weight 0 everywhere" in problem.what]
-    assert told.what.startswith("1 of 5 cache entries has weight 0 everywhere")
+    assert told.what == "1 of 5 cache entries has weight 0 everywhere and nothing to learn from, and is left out"
     assert [EMPTY in place for place in told.where] == [True]
     summary, recorder = run(config)
     assert summary.details["empty_masks"] == 1

@@ -43,7 +43,7 @@ def test_a_mixed_set_counts_and_names_what_has_no_mask(cache, tmp_path):
     bare = write_entry(cache, "bare", seed=9)
     plan = plan_training(train_config(cache, tmp_path / "out", use_mask_loss=True))
     (warning,) = [p for p in plan.warnings if "full weight" in p.what]
-    assert warning.what == "1 of 5 cache entries have no mask and count as full weight"
+    assert warning.what == "1 of 5 cache entries has no mask and counts as full weight"
     assert str(bare) in warning.where
 
 
