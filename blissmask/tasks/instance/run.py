@@ -48,11 +48,11 @@ def run(plan: InstancePlan | Explanation, context: RunContext) -> Summary:
     if isinstance(plan, Explanation):
         return plan.summary()
     options, summary = plan.options, begin(plan)
-    context.reporter.emit(Noted(counted(len(plan.references), "reference")))
-    note_licences(plan.weights, context.reporter)
     outcomes: dict[str, Outcome] = {}
     try:
         if plan.having(Action.WRITE):
+            context.reporter.emit(Noted(counted(len(plan.references), "reference")))
+            note_licences(plan.weights, context.reporter)
             _search_all(plan, outcomes, context, summary)
     except StoppedError:
         # What was left out so far is recorded nowhere else.

@@ -32,7 +32,7 @@ from blissmask.tasks.masks.report import (
     warnings_about,
 )
 from blissmask.tasks.remarks.remark import as_problems, shorts_by_media
-from blissmask.tasks.run.plan import Explanation, PlannedItem, RunContext, Summary
+from blissmask.tasks.run.plan import Action, Explanation, PlannedItem, RunContext, Summary
 from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, carry_out
 
@@ -46,7 +46,8 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
     if isinstance(plan, Explanation):
         return plan.summary()
     summary = begin(plan)
-    note_licences(plan.weights, context.reporter)
+    if plan.having(Action.WRITE):
+        note_licences(plan.weights, context.reporter)
     write = functools.partial(write_mask, maker=plan.maker, making=plan.making)
     for _ in carry_out(plan, write, context, summary, phase="Masking"):
         pass

@@ -225,6 +225,9 @@ def test_licences_of_backend_and_identity_are_said_once_and_recorded(folder: Pat
     assert ledger[0] == PEOPLE_LEDGER
     assert (ledger[1]["weights"], ledger[1]["licence"]) == ("--identity embedded", "CC0-1.0")
     assert json.loads((folder / "out" / SCORES_NAME).read_text())["licences"] == ledger
+    again = Recorder()
+    run(plan(config(folder)), RunContext(again))
+    assert again.notes == [], "nothing was left to make, so no weights were used"
     note = read_note(folder / "out" / "group.png")
     assert note is not None
     assert note.content["licences"] == ledger

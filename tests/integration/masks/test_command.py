@@ -203,6 +203,9 @@ def test_licence_of_the_weights_is_said_once_and_recorded_with_every_mask(folder
         note = read_note(path)
         assert note is not None
         assert note.content["licences"] == LEDGER
+    again = Recorder()
+    assert run(plan(config(folder)), RunContext(again)).to_json()["licences"] == LEDGER
+    assert again.notes == [], "nothing was left to make, so no weights were used"
     assert json.loads((folder / "masks" / "clip" / ".blissmask.json").read_text())["licences"] == LEDGER
 
 
