@@ -11,7 +11,6 @@ from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
-from blissmask.config.saving_section import CombineSection
 from blissmask.errors import BlissmaskError, MissingPackageError, ModelError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.model_files import model_files
@@ -50,7 +49,7 @@ def check_options(config: Config, processes: Processes) -> None:
         MissingPackageError: a tracker that was asked for is not installed.
     """
     memory, lora, device = config.memory, config.lora, find_device(config.model.device)
-    _refuse_combining(config.combine)
+    refuse_options_of_others(config)
     _check_memory_options(memory, processes)
     _check_network_options(lora, config.optimizer, lora_format=config.saving.lora_format)
     check_patterns([*lora.include_patterns, *lora.exclude_patterns])
@@ -292,12 +291,19 @@ def _check_network_options(lora: LoraSection, optimizer: OptimizerSection, *, lo
         )
 
 
-def _refuse_combining(section: CombineSection) -> None:
-    """Raise UsageError when options of `--convert-lora` are given without it."""
+def refuse_options_of_others(config: Config) -> None:
+    """Raise UsageError for options that only another task of the command reads, and that is not asked for."""
+    ranking, section = config.ranking, config.combine
+    if ranking.rank_file and not (ranking.rank_loras or ranking.rank_items):
+        raise UsageError(
+            "`rank_file` names what is ranked, and no ranking is asked for",
+            fix="add `--rank-loras` or `--rank-items`, or leave it out to train",
+        )
     given = [f"`{name}`" for name in type(section).model_fields if getattr(section, name)]
     if given:
+        belong = verb(len(given), "belongs", "belong")
         raise UsageError(
-            f"{', '.join(given)} belongs to `--convert-lora`, and there is no file to convert",
+            f"{', '.join(given)} {belong} to `--convert-lora`, and there is no file to convert",
             fix="name it with `--convert-lora FILE`; the rank of a training is `--network-dim`",
         )
 

@@ -22,6 +22,7 @@ from blissmask.tasks.train.checks import (
     expert_warnings,
     mask_warnings,
     number_warnings,
+    refuse_options_of_others,
 )
 from blissmask.tasks.train.data.stale import stale_warnings
 from blissmask.tasks.train.data.texts import check_texts
@@ -153,6 +154,7 @@ def plan(config: Config) -> TrainPlan | Explanation:
         As :func:`plan_training`.
     """
     if config.run.dry_run and config.model.arch is not None and not is_cached(config):
+        refuse_options_of_others(config)
         foreseen = forecast(config, COMMAND)
         foreseen.warnings += number_warnings(config)
         return foreseen
@@ -171,8 +173,9 @@ def plan_training(config: Config) -> TrainPlan:
         MissingPackageError: an optimiser or a tracker is not installed.
     """
     processes = dataclasses.replace(this_process(), lockstep=config.memory.fsdp)
-    folders = cache_folders(config)
+    # First what was typed: whoever misses an option need not have a data set yet.
     check_options(config, processes)
+    folders = cache_folders(config)
     family = choose_family(config.model, folders)
     check_guidance(config.train.guidance_scale, family)
     sets = read_sets(config, folders, family)

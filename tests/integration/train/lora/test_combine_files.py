@@ -7,13 +7,15 @@ import torch
 from safetensors.torch import load_file
 
 from blissmask.cachefile.read import read_metadata
+from blissmask.config.model import Config
 from blissmask.errors import UsageError
 from blissmask.tasks.run.plan import Action
+from blissmask.tasks.train.plan import plan as plan_training_or_forecast
 from blissmask.training.lora.layers import LoraShape, inject_lora
 from tests.builders.families import NAMES, PLAIN, family_of, tiny_denoiser
 from tests.builders.lora_conversion import convert
 from tests.builders.lora_file import save_lora
-from tests.builders.training import run, seeded, train_config, write_masked_set
+from tests.builders.training import seeded
 
 FORMATS = ("native", "kohya", "diffusers")
 
@@ -152,7 +154,16 @@ def test_files_of_both_experts_are_told(tmp_path):
     assert any("low-noise expert" in warning.what for warning in plan.warnings)
 
 
-def test_the_options_alone_are_no_training(tmp_path):
-    cache = write_masked_set(tmp_path / "cache", count=1)
-    with pytest.raises(UsageError, match="`rank` belongs to `--convert-lora`"):
-        run(train_config(cache, tmp_path / "out", rank=4))
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"combine": {"rank": 4}}, "`rank` belongs to `--convert-lora`"),
+        ({"combine": {"average": ["a.safetensors"], "rank": 4}}, "`average`, `rank` belong to `--convert-lora`"),
+        ({"ranking": {"rank_file": ["a.safetensors"]}}, "`rank_file` names what is ranked, and no ranking is asked"),
+        # A plan that needs no data set.
+        ({"combine": {"rank": 4}, "run": {"dry_run": True}, "model": {"arch": PLAIN}}, "`rank` belongs to"),
+    ],
+)
+def test_the_options_alone_are_no_training_and_that_is_told_before_a_data_set_is_missed(options, told):
+    with pytest.raises(UsageError, match=told):
+        plan_training_or_forecast(Config.model_validate(options))
