@@ -18,8 +18,9 @@ from blissmask.dataset.item_keys import IMAGE_SUFFIXES
 from blissmask.errors import MediaError
 from blissmask.media.image import read_image, read_mask, read_size
 from blissmask.media.video import read_frames, read_info
+from blissmask.storage.name_order import by_numbers
 
-_DIGITS = re.compile(r"([0-9]+)")
+_NUMBER = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def frame_files(folder: Path) -> list[Path]:
     Raises:
         MediaError: the folder holds no pictures.
     """
-    frames = sorted(list_files(folder, IMAGE_SUFFIXES), key=_by_numbers)
+    frames = sorted(list_files(folder, IMAGE_SUFFIXES), key=lambda path: by_numbers(path.name))
     if not frames:
         raise MediaError(
             "the folder holds no frames", where=[folder], fix=f"these are read: {' '.join(sorted(IMAGE_SUFFIXES))}"
@@ -84,7 +85,7 @@ def frame_files(folder: Path) -> list[Path]:
 def frame_numbers(folder: Path) -> list[int] | None:
     """Return the numbers that name a folder's frames, counted from the first one; None when a name is no number."""
     stems = [path.stem for path in frame_files(folder)]
-    if not all(_DIGITS.fullmatch(stem) for stem in stems):
+    if not all(_NUMBER.fullmatch(stem) for stem in stems):
         return None
     return [int(stem) - int(stems[0]) for stem in stems]
 
@@ -126,12 +127,3 @@ def _chosen(folder: Path, indices: Collection[int]) -> list[Path]:
     if beyond:
         raise MediaError(f"frame {min(beyond)} is missing, the folder holds {len(files)}", where=[folder])
     return [files[index] for index in sorted(set(indices))]
-
-
-def _by_numbers(path: Path) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key in which the numbers of a file name are numbers.
-
-    Splitting at the numbers gives text at even and numbers at odd positions, so text is never compared with a number.
-    """
-    parts = _DIGITS.split(path.name)
-    return tuple(int(part) if position % 2 else part for position, part in enumerate(parts)), path.name

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blissmask.media.overlay import Colour
+from blissmask.storage.name_order import NameOrder, by_numbers
 
 _QUALITY = 78
 """WebP quality of photos in an HTML page, where they are seen at up to a thousand pixels: 0.1 bytes a pixel, measured
@@ -180,11 +181,12 @@ def pack_drawing(values: NDArray[np.uint8]) -> PackedPicture:
 
 def in_order(cards: Sequence[PackedCard]) -> list[PackedCard]:
     """Return the cards, worst first, then by name."""
-    return sorted(cards, key=_place)
+    return sorted(cards, key=lambda card: place_of(card.badness, card.name))
 
 
-def _place(card: PackedCard) -> tuple[tuple[float, float], str]:
-    return card.badness.worst_first, card.name
+def place_of(badness: Badness, name: str) -> tuple[tuple[float, float], NameOrder]:
+    """Return what a sheet is sorted by: the worst comes first, and equals go by name."""
+    return badness.worst_first, by_numbers(name)
 
 
 def _pack(values: NDArray[np.uint8], **options: int | bool) -> PackedPicture:

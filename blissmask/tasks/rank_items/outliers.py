@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from blissmask.masks.tiers import TIERS
+from blissmask.storage.name_order import NameOrder, by_numbers
 
 WHOLE = "whole"
 """The weighted loss of an item; beside it stand its regions by name."""
@@ -80,8 +81,8 @@ def judge(losses: Sequence[ItemLoss]) -> list[Judged]:
     return sorted(judged, key=_order)
 
 
-def _order(judged: Judged) -> tuple[float, float, str]:
-    return -judged.badness, judged.loss.learned(WHOLE) or 0.0, judged.loss.name
+def _order(judged: Judged) -> tuple[float, float, NameOrder]:
+    return -judged.badness, judged.loss.learned(WHOLE) or 0.0, by_numbers(judged.loss.name)
 
 
 def _remarks(loss: ItemLoss, losses: Sequence[ItemLoss]) -> tuple[tuple[str, ...], float]:

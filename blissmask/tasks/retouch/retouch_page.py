@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blissmask.media.sheets.card import SheetText
+from blissmask.media.sheets.card import SheetText, place_of
 from blissmask.media.sheets.html_page import content_policy, head_lines, json_block, page_file, sheet_facts
 from blissmask.storage.ordinary import read_text
 from blissmask.tasks.retouch.desk import LEFT_OUT, UNTOUCHED, Desk
@@ -18,7 +18,7 @@ def policy_of() -> str:
 def page_of(desk: Desk, text: SheetText, *, has_people: bool) -> str:
     """Return the page as it is now, its worst items first."""
     described = [desk.described(number) for number in range(len(desk.items))]
-    places = [(each.badness.worst_first, item.key) for each, item in zip(described, desk.items, strict=True)]
+    places = [place_of(each.badness, item.key) for each, item in zip(described, desk.items, strict=True)]
     numbers = sorted(range(len(desk.items)), key=places.__getitem__)
     facts = sheet_facts([desk.facts(number, described[number]) for number in numbers], text)
     facts["retouch"] = {"numbers": numbers, "untouched": UNTOUCHED, "leftOut": LEFT_OUT, "people": has_people}

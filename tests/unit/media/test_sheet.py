@@ -70,8 +70,8 @@ def facts_of(page: Path) -> dict:
 
 
 def test_worst_come_first_then_by_name() -> None:
-    cards = [packed("b"), packed("a"), packed("d", badness=1), packed("c", badness=3)]
-    assert [each.name for each in in_order(cards)] == ["c", "d", "a", "b"]
+    cards = [packed("b10"), packed("b2"), packed("a"), packed("d", badness=1), packed("c", badness=3)]
+    assert [each.name for each in in_order(cards)] == ["c", "d", "a", "b2", "b10"]
 
 
 def test_where_remarks_are_alike_the_number_of_the_sheet_decides() -> None:
