@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from blissmask.config.load import DEFAULT_NAME
 from blissmask.config.model import Config
 from blissmask.errors import Hint
+from blissmask.plurals import counted, verb
 
 if TYPE_CHECKING:
     from blissmask.tasks.run.plan import Summary
@@ -49,7 +50,7 @@ def _after_masks(config: Config, details: dict[str, Any]) -> str | Hint:
             folders = f"--input {_typed(config.masks.input)} --output subject"
             if not config.subjects:
                 folders += " --reference PHOTO"
-        photos = "1 photo shows" if several == 1 else f"{several} photos show"
+        photos = f"{counted(several, 'photo')} {verb(several, 'shows', 'show')}"
         why = f"finds your subject where {photos} several people" if several else "finds your subject"
         return Hint(f"{looked}`{{command}}` {why}", "instance", folders)
     if not config.datasets:

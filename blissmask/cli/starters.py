@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blissmask.documents import parse_toml
 from blissmask.errors import UsageError
+from blissmask.plurals import counted
 from blissmask.storage.ordinary import read_text
 from blissmask.ui import problems
 from blissmask.ui.console import out
@@ -53,8 +54,7 @@ def show_starter(name: str, photos: Path | None) -> None:
     text, count = starter(name, photos)
     out().print(text, end="")
     blanks = sum(BLANK in line for line in text.splitlines())
-    files = "1 file" if count == 1 else f"{count} files"
-    found = "" if count is None else f"the steps are for the {files} found. "
+    found = "" if count is None else f"the steps are for the {counted(count, 'file')} found. "
     problems.show_hint(
         f"{found}In {DEFAULT_NAME}, fill in the {blanks} lines marked {BLANK}; then run the commands at its head"
     )
@@ -85,7 +85,7 @@ def fitted(text: str, count: int) -> str:
     if 'expert = "both"' in text:
         # Each expert gets about half of them.
         steps *= 2
-    note = f"for {count} photos" if count > 1 else "for 1 photo"
+    note = f"for {counted(count, 'photo')}"
     text = re.sub(r"^max_train_steps = \d+$", f"max_train_steps = {steps:<21}# {note}", text, flags=re.MULTILINE)
     # With each file that is saved, previews are drawn.
     return re.sub(r"^(save|sample)_every_n_steps = \d+", rf"\1_every_n_steps = {steps // 4}", text, flags=re.MULTILINE)

@@ -10,6 +10,7 @@ from blissmask.cli.starters import names
 from blissmask.cli.typed import our_flag
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.errors import Problem, UsageError
+from blissmask.plurals import verb
 
 _RESUMING = "`--resume` takes no folder: the newest training state of the `--output-name` is used"
 _FLAGS_FIRST = "every file and folder follows a flag, e.g. `--input photos`; quote names that hold spaces"
@@ -103,7 +104,7 @@ def _misplaced(flag: str, owners: Sequence[str], context: Any) -> Problem:
         )
     where = " and ".join(f"`blissmask {name}`" for name in owners)
     return Problem(
-        f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {'has' if len(owners) == 1 else 'have'} it"
+        f"`{context.command_path}` has no flag `{flag}`", fix=f"{where} {verb(len(owners), 'has', 'have')} it"
     )
 
 

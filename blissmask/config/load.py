@@ -21,6 +21,7 @@ from blissmask.config.model import Config, section_type
 from blissmask.config.other_trainers import advice_for, nearest
 from blissmask.documents import DocumentError, parse_json, parse_toml, refuse_half_characters
 from blissmask.errors import UsageError
+from blissmask.plurals import counted
 from blissmask.storage.limits import MOST_CONFIG, MOST_KEYS, refuse_larger
 from blissmask.storage.ordinary import read_text
 
@@ -251,7 +252,7 @@ def _headline(problems: Sequence[str], path: Path | None, typed: _AllTyped) -> s
     places = [path.name] if path and not all(are_of_flags) else []
     if any(are_of_flags) or not places:
         places.append("the flags")
-    return f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {' and '.join(places)}"
+    return f"{counted(len(problems), 'problem')} in {' and '.join(places)}"
 
 
 def _describe(detail: Any, typed: _AllTyped) -> str:

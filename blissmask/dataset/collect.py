@@ -15,6 +15,7 @@ from blissmask.dataset.item import CaptionFolder, DatasetItem, MediaFile, MediaK
 from blissmask.dataset.item_keys import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folder_key, group_by_key, refuse_collisions
 from blissmask.dataset.jsonl import read_jsonl
 from blissmask.errors import InputError, Problem, UsageError
+from blissmask.plurals import counted, verb
 from blissmask.storage.content import without_links
 from blissmask.storage.short_path import ShortPath, shortened
 
@@ -205,9 +206,9 @@ def _with_controls(items: tuple[DatasetItem, ...], folder: Path, kind: MediaKind
         matched = match_numbered((item.media.stem for item in items), list_files(folder, IMAGE_SUFFIXES))
     bare = [item.media.path for item in items if item.media.key not in matched]
     if bare:
-        them = "it under the same name" if len(bare) == 1 else "them under the same names"
-        number = "1 item" if len(bare) == 1 else f"{len(bare)} items"
-        raise InputError(f"no control picture in {folder} for {number}", where=bare, fix=f"add {them}")
+        them = verb(len(bare), "it under the same name", "them under the same names")
+        what = f"no control picture in {folder} for {counted(len(bare), 'item')}"
+        raise InputError(what, where=bare, fix=f"add {them}")
     return tuple(replace(item, controls=tuple(map(ShortPath.of, matched[item.media.key]))) for item in items)
 
 

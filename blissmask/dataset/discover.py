@@ -24,6 +24,7 @@ from blissmask.dataset.item_keys import (
 )
 from blissmask.errors import InputError, Problem
 from blissmask.media.png import Note, read_note
+from blissmask.plurals import counted, verb
 from blissmask.storage.ordinary import what_is
 
 
@@ -156,7 +157,7 @@ def unread_warning(
     unread = [path for path in list_files(folder, suffixes) if item_key(path.name) not in keys]
     if not unread:
         return []
-    what = "1 file is of a kind that is" if len(unread) == 1 else f"{len(unread)} files are of kinds that are"
+    what = f"{counted(len(unread), 'file')} {verb(len(unread), 'is of a kind that is', 'are of kinds that are')}"
     kinds = _either("JPEG or PNG" if images else "", "MP4" if videos else "")
     return [
         Problem(f"{what} not read, and left out", tuple(map(str, unread)), f"convert to {kinds} what should be taken")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from blissmask.dataset.item import MaskSource
 from blissmask.errors import Problem
+from blissmask.plurals import counted, verb
 
 NAMES = {MaskSource.ALPHA: "alpha channel", MaskSource.FILE: "mask file", MaskSource.FULL: "none, full weight"}
 """The name of each source in tables, in the order in which the sources are tried."""
@@ -34,16 +35,15 @@ def resolve_mask_source(*, alpha_mask: bool, has_alpha: bool, has_file: bool) ->
 
 def missing_file_warning(names: Sequence[object], folder: object) -> Problem:
     """Warn of pictures (at least one) that have neither an alpha mask nor a file in the mask folder."""
-    what = "1 image has" if len(names) == 1 else f"{len(names)} images have"
+    what = f"{counted(len(names), 'image')} {verb(len(names), 'has', 'have')} no matching mask file"
     fix = f"make masks with `blissmask masks`, or check the names in {folder}; {_NAMES_ARE_COMPARED}"
-    return Problem(f"{what} no matching mask file", tuple(map(str, names)), fix)
+    return Problem(what, tuple(map(str, names)), fix)
 
 
 def full_weight_warning(names: Sequence[object]) -> Problem:
     """Warn of items (at least one) that are trained at full weight although their data set has masks."""
-    what = "1 item" if len(names) == 1 else f"{len(names)} items"
     return Problem(
-        f"{what} had no mask (no alpha + no file). Filled with full-weight (255)",
+        f"{counted(len(names), 'item')} had no mask (no alpha + no file). Filled with full-weight (255)",
         tuple(map(str, names)),
         "set `require_mask = true` to stop here instead; `blissmask to-alpha --dry-run` shows what is missing",
     )
@@ -73,7 +73,7 @@ def required_problem(
 
 def orphan_warning(names: Sequence[object]) -> Problem:
     """Warn of masks (at least one) that belong to no item."""
-    what = "1 mask has no photo" if len(names) == 1 else f"{len(names)} masks have no photo"
+    what = f"{counted(len(names), 'mask')} {verb(len(names), 'has', 'have')} no photo"
     fix = "check the names; they are compared without suffix, case and accent form"
     return Problem(what, tuple(map(str, names)), fix)
 
@@ -85,7 +85,7 @@ def opaque_warning(pictures: Sequence[tuple[object, object | None]], *, inverted
         pictures: each picture and its mask file, which is not used; None when there is none.
         inverted: whether transparent is what counts.
     """
-    what = "1 alpha channel is" if len(pictures) == 1 else f"{len(pictures)} alpha channels are"
+    what = f"{counted(len(pictures), 'alpha channel')} {verb(len(pictures), 'is', 'are')}"
     colour = "transparent" if inverted else "opaque"
     where = tuple(f"{picture}: {mask} is not used" if mask else str(picture) for picture, mask in pictures)
     if any(mask for _, mask in pictures):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from blissmask.errors import ModelError
 from blissmask.masks.tiers import WeightTier
 from blissmask.parsing.labelsets import known_tiers, plain
+from blissmask.plurals import verb
 
 MAX_CLASSES = 256
 """Class numbers are 8-bit."""
@@ -56,7 +57,7 @@ def tiers_by_name(classes: Sequence[str], overrides: Sequence[str], *, where: ob
     tiers = {name: given.get(name, known.get(plain(name))) for name in classes}
     unmapped = [name for name, tier in tiers.items() if tier is None]
     if unmapped:
-        have = "has" if len(unmapped) == 1 else "have"
+        have = verb(len(unmapped), "has", "have")
         raise ModelError(
             f"{len(unmapped)} of {len(classes)} classes of the model {have} no known tier",
             where=[where, *_table(tiers)],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from blissmask.errors import Problem
+from blissmask.plurals import counted, verb
 from blissmask.ui.console import ALARM, DONE, duration_text, folded, out, printable, unbroken
 from blissmask.ui.problems import ProblemPrinter
 from blissmask.ui.table import show_table
@@ -58,10 +59,9 @@ def show_summary(summary: Summary, *, already_shown: Sequence[Problem], printer:
     if summary.failures:
         # Clips of one video fail because of one file, which is named once.
         failed = tuple(dict.fromkeys(failure.problem.line for failure in summary.failures))
-        noun = "1 item" if len(summary.failures) == 1 else f"{len(summary.failures)} items"
         finished = "everything else is finished and kept; " if summary.written or summary.skipped else ""
-        fix = f"{finished}mend {'it' if len(failed) == 1 else 'these'}, then run the same command again"
-        printer.failed(Problem(f"{noun} failed", failed, fix))
+        fix = f"{finished}mend {verb(len(failed), 'it', 'these')}, then run the same command again"
+        printer.failed(Problem(f"{counted(len(summary.failures), 'item')} failed", failed, fix))
 
 
 def _print_item(item: PlannedItem) -> None:

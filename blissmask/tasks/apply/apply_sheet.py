@@ -24,9 +24,9 @@ from blissmask.media.overlay import BYSTANDER_COLOUR, TIER_COLOURS, fit_size, la
 from blissmask.media.png import read_note
 from blissmask.media.sheets.card import Badness, Card, Measure, SheetText
 from blissmask.media.video import read_frames
+from blissmask.plurals import counted
 from blissmask.tasks.mask_files.contact_sheet import caption_beside, draw_sheet, tier_legend
 from blissmask.tasks.run.plan import PlannedItem, RunContext, places_of
-from blissmask.tasks.run.wording import counted
 
 _BYSTANDER = len(TIER_COLOURS) + 1
 """The label of pixels whose weight was removed."""

@@ -13,6 +13,7 @@ from blissmask.dataset.discover import match_live_photos, match_masks
 from blissmask.errors import InputError, MaskError, Problem, UsageError
 from blissmask.masks.tiers import TierTable
 from blissmask.media.image import read_size
+from blissmask.plurals import counted, verb
 from blissmask.storage.content import without_links
 from blissmask.storage.seen import states_of
 from blissmask.tasks.apply.apply_sheet import Photos, find_photos, without_photo
@@ -21,7 +22,7 @@ from blissmask.tasks.mask_files.contact_sheet import check_sheet, training_area,
 from blissmask.tasks.mask_files.output_notes import decide, kept_warning
 from blissmask.tasks.run.folders import refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, places_of
-from blissmask.tasks.run.wording import counted, framing_problem, pixels_text, verb
+from blissmask.tasks.run.wording import framing_problem, pixels_text
 
 COMMAND = "apply"
 _MISSING = "no subject mask"

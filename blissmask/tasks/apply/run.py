@@ -20,13 +20,14 @@ from blissmask.masks.resize import resize_labels
 from blissmask.masks.weighted_mask import INSTANCE_THRESHOLD, keep_subject
 from blissmask.media.image import read_mask_picture
 from blissmask.media.png import read_note, write_png_grey
+from blissmask.plurals import counted, verb
 from blissmask.processes import this_process
 from blissmask.tasks.apply.apply_sheet import write_apply_sheet
 from blissmask.tasks.apply.plan import COMMAND, ApplyPlan, settings_of
 from blissmask.tasks.mask_files.output_notes import keep_copy, make_note
 from blissmask.tasks.run.plan import PlannedItem, RunContext, Summary, Table, places_of
 from blissmask.tasks.run.shares import in_plan_order
-from blissmask.tasks.run.wording import absent_notice, counted, verb
+from blissmask.tasks.run.wording import absent_notice
 from blissmask.tasks.run.workers import begin, carry_out
 
 _LISTED = 12

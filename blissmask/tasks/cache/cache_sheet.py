@@ -23,13 +23,14 @@ from blissmask.errors import InputError, Problem, UsageError
 from blissmask.masks.latent import causal_groups
 from blissmask.media.overlay import PLAIN, fit_size, shrink, tier_labels
 from blissmask.media.sheets.card import Badness, Card, Measure, SheetText
+from blissmask.plurals import counted
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.cache.reading.entry_pixels import read_mask, read_pixels
 from blissmask.tasks.cache.reading.mask_weights import has_moving_mask, read_frame_masks
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, draw_sheet, tier_legend, with_own_sheet
 from blissmask.tasks.remarks.remark import Remark, shorts_by_media
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.run.wording import counted, pixels_text
+from blissmask.tasks.run.wording import pixels_text
 
 _MUCH_CUT = 0.2
 """A photo that loses this share of its area to the crop needs a look: a face at the edge may be gone."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from blissmask.errors import Problem
+from blissmask.plurals import counted, verb
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.planned_entries import LatentEntry
-from blissmask.tasks.run.wording import absent_notice, counted, verb
+from blissmask.tasks.run.wording import absent_notice
 
 Handling = Literal["warn", "error", "full"]
 """Value of `--empty-mask`."""

@@ -16,11 +16,12 @@ from blissmask.cachefile.redo import Redo
 from blissmask.dataset.item import MaskSource
 from blissmask.dataset.mask_source import NAMES
 from blissmask.errors import BlissmaskError, Problem
+from blissmask.plurals import counted
 from blissmask.tasks.cache.empty_masks import EmptyMask, empty_warnings
 from blissmask.tasks.cache.planned_entries import LatentEntry, TextEntry
 from blissmask.tasks.cache.remarks.mask_values import DOUBTFUL
 from blissmask.tasks.run.plan import Failure, Table
-from blissmask.tasks.run.wording import bytes_text, counted
+from blissmask.tasks.run.wording import bytes_text
 
 _FLOAT32_BYTES = 4
 _MIDDLE = "in the middle"

@@ -14,8 +14,8 @@ from blissmask.cachefile.layout import OURS
 from blissmask.config.saving_section import CombineSection
 from blissmask.errors import Problem, UsageError
 from blissmask.families.family import Family
+from blissmask.plurals import counted
 from blissmask.storage.content import file_sha256
-from blissmask.tasks.run.wording import counted
 from blissmask.training.experts import expert_of
 from blissmask.training.lora.combine import (
     LoraPart,

@@ -16,6 +16,7 @@ from blissmask.config.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageError
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family
+from blissmask.plurals import counted
 from blissmask.storage.ordinary import why_no_file
 from blissmask.storage.seen import states_of
 from blissmask.tasks.convert_lora.combination import (
@@ -29,7 +30,6 @@ from blissmask.tasks.convert_lora.combination import (
     wanted_combination,
 )
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, reading
 from blissmask.training.lora.convert import (
     LoraSummary,

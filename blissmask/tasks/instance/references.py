@@ -14,10 +14,10 @@ from blissmask.media.image import read_image, read_size
 from blissmask.people.face_identity import FaceIdentity, Reference, read_references
 from blissmask.people.faces.face_reader import MIN_FACE_PIXELS, FaceReader, Thresholds
 from blissmask.people.people_backend import Verdict
+from blissmask.plurals import counted
 from blissmask.storage.content import content_hash
 from blissmask.storage.ordinary import why_no_file
 from blissmask.tasks.run.plan import Table, places_of
-from blissmask.tasks.run.wording import counted
 
 
 def thresholds_of(options: InstanceSection, reader: FaceReader) -> Thresholds:

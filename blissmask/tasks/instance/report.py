@@ -11,11 +11,11 @@ from pathlib import Path
 from blissmask.errors import Problem
 from blissmask.media.sheets.card import Badness, Measure
 from blissmask.people.people_backend import Verdict
+from blissmask.plurals import counted
 from blissmask.tasks.instance.subject import distance_text
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
 from blissmask.tasks.mask_files.output_notes import read_count, read_number
 from blissmask.tasks.run.plan import Table, places_of
-from blissmask.tasks.run.wording import counted
 
 FARTHEST = "least alike"
 """What comes first on a sheet of subject masks where remarks are alike."""
@@ -145,8 +145,7 @@ def measures_of(score: Score) -> tuple[Measure, ...]:
         measures.append(Measure(f"distance {score.distance:.2f}", "distance", score.distance))
     if score.margin is not None:
         measures.append(Measure(f"margin {score.margin:.2f}", "margin", score.margin))
-    people = "1 person" if score.people == 1 else f"{score.people} people"
-    measures.append(Measure(people, "people", score.people))
+    measures.append(Measure(counted(score.people, "person", "people"), "people", score.people))
     measures.append(Measure(f"{score.covered:.1%} of the picture", "share of the picture", score.covered))
     return tuple(measures)
 

@@ -12,6 +12,7 @@ from blissmask.media.overlay import SUBJECT_COLOUR, subject_labels
 from blissmask.media.png import read_note
 from blissmask.media.sheets.card import SheetText
 from blissmask.people.people_backend import Verdict
+from blissmask.plurals import counted
 from blissmask.processes import this_process
 from blissmask.tasks.instance.plan import InstancePlan
 from blissmask.tasks.instance.references import build_identity, thresholds_of
@@ -34,7 +35,6 @@ from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.mask_files.contact_sheet import SheetEntry, write_contact_sheet
 from blissmask.tasks.mask_files.licences import note_licences
 from blissmask.tasks.run.plan import Action, Explanation, PlannedItem, RunContext, Summary
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, carry_out, reading
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from blissmask.errors import InputError, MachineError, MediaError, Problem
 from blissmask.media.png import read_note
+from blissmask.plurals import counted
 from blissmask.tasks.mask_files.clips import RECORD
 from blissmask.tasks.mask_files.media_plan import Making, is_video
 from blissmask.tasks.mask_files.output_notes import FRESH, read_record
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
-from blissmask.tasks.run.wording import counted
 
 _LEFTOVER_SUFFIX = ".blissmask-part"
 """What `storage.atomic` calls a file that is being written."""

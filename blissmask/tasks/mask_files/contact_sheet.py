@@ -26,11 +26,11 @@ from blissmask.media.sheets.card import Badness, Card, Measure, PackedCard, Shee
 from blissmask.media.sheets.html_page import is_html_sheet, pack_for_html, side_for, write_html
 from blissmask.media.sheets.png_pages import BOX, is_sheet, letters_missing, pack_for_png, write_png_pages
 from blissmask.media.video import read_frames, read_info
+from blissmask.plurals import counted
 from blissmask.processes import this_process
 from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clips import frame_path
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import work_through
 
 ItemT = TypeVar("ItemT")

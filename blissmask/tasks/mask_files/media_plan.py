@@ -15,11 +15,12 @@ from blissmask.dataset.item_keys import VIDEO_SUFFIXES
 from blissmask.errors import InputError, Problem
 from blissmask.media.image import read_header
 from blissmask.media.video import read_info, refuse_cut_off
+from blissmask.plurals import counted
 from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.clips import decide_clip
 from blissmask.tasks.mask_files.output_notes import decide, make_note
 from blissmask.tasks.run.plan import Action, PlannedItem
-from blissmask.tasks.run.wording import counted, pixels_text
+from blissmask.tasks.run.wording import pixels_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from blissmask.errors import InputError, MediaError, Problem
 from blissmask.media.png import Note, read_note
+from blissmask.plurals import counted, verb
 from blissmask.storage import atomic
 from blissmask.storage.content import content_hash
 from blissmask.storage.ordinary import read_bytes
 from blissmask.tasks.run.plan import Action, Kept, PlannedItem, places_of
-from blissmask.tasks.run.wording import counted, verb
 
 FORMAT_VERSION = 1
 """Part of every note; raised when the same inputs and settings would give other pixels."""

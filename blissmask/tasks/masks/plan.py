@@ -17,6 +17,7 @@ from blissmask.dataset.item import MediaFile
 from blissmask.errors import Problem, UsageError
 from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
+from blissmask.plurals import counted
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, size_without_dataset, training_area, with_own_sheet
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
@@ -28,7 +29,6 @@ from blissmask.tasks.remarks.odd_photos import size_remarks
 from blissmask.tasks.remarks.remark import Remark, as_problems
 from blissmask.tasks.run.folders import FolderPair, pairs_to_do
 from blissmask.tasks.run.plan import Explanation, Plan, places_of
-from blissmask.tasks.run.wording import counted
 
 COMMAND = "masks"
 

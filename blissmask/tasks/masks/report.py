@@ -13,6 +13,7 @@ from blissmask.media.image import read_grey
 from blissmask.media.likeness import Likeness
 from blissmask.media.png import read_note
 from blissmask.media.sheets.card import Badness, Measure
+from blissmask.plurals import counted
 from blissmask.storage.short_path import ShortPath
 from blissmask.tasks.mask_files.clips import read_clip_results
 from blissmask.tasks.mask_files.contact_sheet import NEARLY_EMPTY
@@ -20,7 +21,6 @@ from blissmask.tasks.mask_files.output_notes import read_count, read_number
 from blissmask.tasks.remarks.odd_photos import copy_remarks, side_remark
 from blissmask.tasks.remarks.remark import Remark
 from blissmask.tasks.run.plan import Table, places_of
-from blissmask.tasks.run.wording import counted
 
 LEAST = "least in the mask"
 """What comes first on a sheet of weighted masks where remarks are alike."""
@@ -238,6 +238,5 @@ def measures_of(seen: Seen) -> tuple[Measure, ...]:
         if tier is not WeightTier.BACKGROUND:
             measures.append(Measure(f"{tier.value} {share:.1%}", tier.value, share))
     if seen.people is not None:
-        people = "1 person" if seen.people == 1 else f"{seen.people} people"
-        measures.append(Measure(people, "people", seen.people))
+        measures.append(Measure(counted(seen.people, "person", "people"), "people", seen.people))
     return tuple(measures)

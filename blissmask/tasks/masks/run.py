@@ -9,6 +9,7 @@ from pathlib import Path
 
 from blissmask.media.overlay import tier_labels
 from blissmask.media.sheets.card import SheetText
+from blissmask.plurals import counted
 from blissmask.processes import this_process
 from blissmask.tasks.mask_files.clip_forms import remove_replaced
 from blissmask.tasks.mask_files.contact_sheet import SheetEntry, tier_legend, write_contact_sheet
@@ -33,7 +34,6 @@ from blissmask.tasks.masks.report import (
 )
 from blissmask.tasks.remarks.remark import as_problems, shorts_by_media
 from blissmask.tasks.run.plan import Action, Explanation, PlannedItem, RunContext, Summary
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin, carry_out
 
 

@@ -19,6 +19,7 @@ from blissmask.config.saving_section import PreviewsSection
 from blissmask.errors import StoppedError, UsageError
 from blissmask.events import Advanced, PhaseFinished, PhaseStarted, Warned
 from blissmask.media.sheets.html_page import is_html_sheet
+from blissmask.plurals import counted
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import in_the_way
 from blissmask.storage.seen import states_of
@@ -35,7 +36,7 @@ from blissmask.tasks.ranking.candidates import (
 )
 from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model, refuse_no_numbers
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, RunContext, Summary, Table
-from blissmask.tasks.run.wording import counted, number_text
+from blissmask.tasks.run.wording import number_text
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.data.training_data import item_names

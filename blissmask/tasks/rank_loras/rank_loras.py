@@ -23,6 +23,7 @@ from blissmask.masks.tiers import WeightTier
 from blissmask.media.image import read_image
 from blissmask.parsing.embedded import EmbeddedParts
 from blissmask.people.subject_likeness import LikenessMeter, SubjectsSummary
+from blissmask.plurals import counted
 from blissmask.storage import atomic
 from blissmask.storage.content import file_sha256
 from blissmask.storage.ordinary import read_text
@@ -33,7 +34,6 @@ from blissmask.tasks.rank_loras.sheet import write_sheet
 from blissmask.tasks.ranking.candidates import Candidate
 from blissmask.tasks.ranking.loaded_model import bring_to_device, load_candidate, load_model, refuse_no_numbers
 from blissmask.tasks.run.plan import Failure, RunContext, Summary
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.data.read_items import open_store
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.errors import Problem
-from blissmask.tasks.run.wording import counted
+from blissmask.plurals import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from blissmask.errors import InputError, MissingPackageError, Problem, UsageErro
 from blissmask.events import Noted, Warned
 from blissmask.media.image import read_size
 from blissmask.media.sheets.card import SheetText
+from blissmask.plurals import counted
 from blissmask.processes import this_process
 from blissmask.tasks.mask_files.media_plan import is_video
 from blissmask.tasks.retouch.desk import Desk, Kind, RetouchItem
 from blissmask.tasks.run.plan import Action, PlannedItem, RunContext, Summary, places_of
-from blissmask.tasks.run.wording import counted
 
 if TYPE_CHECKING:
     # The packages of the server are optional.

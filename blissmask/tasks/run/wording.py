@@ -10,19 +10,10 @@ from collections.abc import Sequence
 from blissmask.dataset.item import DatasetItem
 from blissmask.errors import Problem
 from blissmask.masks.resize import ASPECT_TOLERANCE, aspect_difference, same_framing
+from blissmask.plurals import counted, verb
 
 _PLAIN = (1e-3, 1e3)
 """Numbers between these are written without a power of ten."""
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 mask" or "3 masks"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def verb(number: int, one: str, many: str) -> str:
-    """Return the form of a verb or pronoun that fits ``number``: ``verb(n, "is", "are")``."""
-    return one if number == 1 else many
 
 
 def number_text(value: float | None) -> str:

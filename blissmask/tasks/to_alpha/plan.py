@@ -16,12 +16,13 @@ from blissmask.dataset.item_keys import refuse_collisions, split_name, stem_key
 from blissmask.dataset.mask_source import missing_file_warning
 from blissmask.errors import InputError, Problem, UsageError
 from blissmask.media.image import read_size
+from blissmask.plurals import counted
 from blissmask.storage.content import without_links
 from blissmask.storage.seen import states_of
 from blissmask.tasks.mask_files.output_notes import FRESH, decide, kept_warning
 from blissmask.tasks.run.folders import missing, refuse_output_in_place, required
 from blissmask.tasks.run.plan import Action, Plan, PlannedItem, places_of
-from blissmask.tasks.run.wording import counted, framing_problem, pixels_text
+from blissmask.tasks.run.wording import framing_problem, pixels_text
 
 COMMAND = "to-alpha"
 

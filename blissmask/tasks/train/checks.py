@@ -18,8 +18,8 @@ from blissmask.families.files.part import Part
 from blissmask.families.protocol import Expert
 from blissmask.families.registry import load_family
 from blissmask.masks.tiers import TIERS
+from blissmask.plurals import counted, verb
 from blissmask.processes import Processes
-from blissmask.tasks.run.wording import counted, verb
 from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers

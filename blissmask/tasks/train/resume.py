@@ -8,8 +8,8 @@ from pathlib import Path
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, Problem, UsageError
+from blissmask.plurals import counted
 from blissmask.tasks.run.plan import Action, PlannedItem, places_of
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.settings import BASE, FIXED, NEWER, base_identities
 from blissmask.training.experts import Learner
 from blissmask.training.record.saving import Outputs, compare_settings

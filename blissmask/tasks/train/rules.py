@@ -13,7 +13,7 @@ from blissmask.config.optimizer_section import OptimizerSection
 from blissmask.config.timesteps_section import TimestepsSection
 from blissmask.errors import UsageError
 from blissmask.masks.tiers import TierTable, WeightTier
-from blissmask.tasks.run.wording import counted
+from blissmask.plurals import counted
 from blissmask.training.lora.base_weights import BaseLora
 from blissmask.training.lora.layers import LoraShape
 from blissmask.training.memory.options import MemoryOptions

@@ -15,9 +15,9 @@ from blissmask.errors import InputError, MachineError, Problem
 from blissmask.events import Noted, NullReporter, PhaseFinished, PhaseStarted, Warned
 from blissmask.families.files.model_files import model_files
 from blissmask.people.subject_likeness import LikenessMeter
+from blissmask.plurals import counted
 from blissmask.processes import connected
 from blissmask.tasks.run.plan import Action, RunContext, Summary, Table, places_of
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.run.workers import begin
 from blissmask.tasks.train.data.read_items import TrainingItems, read_items
 from blissmask.tasks.train.memory.fit_memory import explained_out_of_memory

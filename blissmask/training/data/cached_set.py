@@ -14,6 +14,7 @@ from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.family import FamilyForTask
 from blissmask.masks.tiers import WeightTier
+from blissmask.plurals import counted, verb
 from blissmask.storage.content import shared_places
 from blissmask.training.data.batches import BucketedItem
 from blissmask.training.data.items import shows_no_regions
@@ -171,7 +172,7 @@ def check_masks(
     warnings = []
     bare = [header for header in headers if not header.has_weights]
     if bare:
-        what = "has no mask and counts" if len(bare) == 1 else "have no mask and count"
+        what = verb(len(bare), "has no mask and counts", "have no mask and count")
         warnings.append(
             Problem(
                 f"{len(bare)} of {len(headers)} cache entries {what} as full weight",
@@ -205,7 +206,7 @@ def commonest_sizes(headers: Iterable[CacheHeader], stride: int) -> tuple[str, .
 def _unused_masks(masked: Sequence[CacheHeader], entries: int) -> list[Problem]:
     if not masked:
         return []
-    what = "has a mask" if len(masked) == 1 else "have masks"
+    what = verb(len(masked), "has a mask", "have masks")
     return [
         Problem(
             f"{len(masked)} of {entries} cache entries {what} that this training ignores",
@@ -221,7 +222,7 @@ def _refuse_unmasked_sets(sets: Sequence[CachedSet], recache: str) -> None:
     places = []
     for cached in unmasked:
         count, example = len(cached.headers), cached.headers[0].path.name
-        were = "entry was" if count == 1 else "entries were"
+        were = verb(count, "entry was", "entries were")
         places.append(f"{count} of {count} {were} written without masks in {cached.folder}, e.g. {example}")
     numbers = ", ".join(str(cached.number) for cached in unmasked)
     raise CacheError(
@@ -300,7 +301,7 @@ def _problem(what: str, paths: Sequence[Path], family: FamilyForTask, more: str 
     """Return one problem that names ``paths``; none when there are no paths."""
     if not paths:
         return []
-    entries = "1 cache entry" if len(paths) == 1 else f"{len(paths)} cache entries"
+    entries = counted(len(paths), "cache entry", "cache entries")
     fix = Hint("run `{command}`", "cache", f"--arch {family.name}{more}")
     return [Problem(f"{entries}: {what}", _places(paths), fix)]
 

@@ -16,6 +16,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import read_mean_weight
 from blissmask.cachefile.read import load_mask
 from blissmask.errors import CacheError, Problem
+from blissmask.plurals import verb
 from blissmask.training.data.cached_set import CachedSet, prior_positions
 from blissmask.training.data.items import shows_no_regions
 from blissmask.training.data.tier_values import tiers_of
@@ -65,7 +66,7 @@ def leave_out_empty(
     if not empty:
         return EmptyItems()
     entries = len(headers) - len(apart)
-    have, are = ("has", "is") if len(empty) == 1 else ("have", "are")
+    have, are = verb(len(empty), "has", "have"), verb(len(empty), "is", "are")
     what = f"{len(empty)} of {entries} cache entries {have} weight 0 everywhere"
     where = tuple(str(headers[position].path) for position in empty)
     if wanted == "error":

@@ -9,6 +9,7 @@ from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.layout import MASK_REGIONS, read_tiers
 from blissmask.errors import Problem
 from blissmask.masks.tiers import MAX_VALUE, TIERS, TierTable, WeightTier
+from blissmask.plurals import counted
 from blissmask.training.data.items import shows_no_regions
 
 
@@ -101,7 +102,7 @@ def _merged(counts: Counter[TierTable], own_weights: Mapping[WeightTier, float])
 
 
 def _entries(count: int) -> str:
-    return "1 cache entry" if count == 1 else f"{count} cache entries"
+    return counted(count, "cache entry", "cache entries")
 
 
 def _spell(tiers: TierTable) -> str:

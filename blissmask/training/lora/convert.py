@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from blissmask.errors import ModelError, UsageError, first_few
+from blissmask.plurals import verb
 from blissmask.training.lora.dora_norms import WeightOf, for_division_by_base, for_division_by_sum, has_norms
 from blissmask.training.lora.formats import (
     NAMED_KEYS,
@@ -246,7 +247,7 @@ def _refuse_unknown(native: Mapping[str, Tensor], known: Mapping[str, str], path
         if not part or name.removeprefix(PREFIX) not in known:
             wrong.append(key)
     if wrong:
-        are = "is" if len(wrong) == 1 else "are"
+        are = verb(len(wrong), "is", "are")
         raise ModelError(
             f"{len(wrong)} of {len(native)} tensors in this file {are} of no layer of the family, or no LoRA",
             where=[path, *first_few(wrong, most=NAMED_KEYS)],

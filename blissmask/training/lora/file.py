@@ -32,6 +32,7 @@ from blissmask.cachefile import write
 from blissmask.cachefile.layout import OURS
 from blissmask.cachefile.read import read_keys, read_metadata, read_tensors
 from blissmask.errors import CacheError, ModelError
+from blissmask.plurals import verb
 from blissmask.storage.seen import NOTHING_SEEN, Seen
 from blissmask.training.lora.formats import NAMED_KEYS, LoraFormat, split_key, to_format, to_native
 from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
@@ -161,7 +162,7 @@ def _refuse_differences(keys: Iterable[str], path: Path) -> None:
     """Raise ModelError when a file changes whole weights or biases: a LoRA has no place for that."""
     found = [key for key in keys if _is_difference(key)]
     if found:
-        added = "1 of its tensors is" if len(found) == 1 else f"{len(found)} of its tensors are"
+        added = f"{len(found)} of its tensors {verb(len(found), 'is', 'are')}"
         what = f"this file is more than a LoRA: {added} added to whole weights or biases"
         fix = "use it as it is in ComfyUI, which adds them; they can be neither trained on nor converted"
         raise ModelError(what, where=[path, *(f"`{key}`" for key in found[:NAMED_KEYS])], fix=fix)

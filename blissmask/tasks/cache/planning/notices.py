@@ -11,10 +11,11 @@ from blissmask.dataset.clip_ranges import round_frames, rounded_targets
 from blissmask.dataset.item import MaskSource, MediaKind
 from blissmask.dataset.mask_source import full_weight_warning, missing_file_warning, orphan_warning
 from blissmask.errors import Problem
+from blissmask.plurals import counted, verb
 from blissmask.tasks.cache.cached_dataset import CachedDataset
 from blissmask.tasks.cache.planned_entries import LatentEntry, rate_text
 from blissmask.tasks.cache.planning.scan import Scanned
-from blissmask.tasks.run.wording import about, counted, pixels_text, verb
+from blissmask.tasks.run.wording import about, pixels_text
 
 _RATE_TOLERANCE = 0.02
 """29.97 and 30 frames per second are one rate; 24 and 25 are two."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from blissmask.dataset.item import MaskSource
+from blissmask.plurals import counted
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.remarks import odd_photos
 from blissmask.tasks.remarks.remark import Kind, Remark
-from blissmask.tasks.run.wording import counted
 
 _HIDDEN = 0.01
 """Share of transparent pixels from which a picture is a cut-out; rounded corners and thin borders hide less."""

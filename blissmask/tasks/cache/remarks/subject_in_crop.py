@@ -11,9 +11,9 @@ from blissmask.dataset.geometry import Geometry
 from blissmask.dataset.zoom import zooms
 from blissmask.families.protocol import LatentSpec
 from blissmask.masks.sight import Box
+from blissmask.plurals import counted
 from blissmask.tasks.cache.planned_entries import LatentEntry
 from blissmask.tasks.remarks.remark import Kind, Remark
-from blissmask.tasks.run.wording import counted
 
 LEAST_CELLS = 6
 """Latent cells from one side of a face to the other from which its likeness can be learned.

@@ -20,7 +20,7 @@ from blissmask.dataset.item import DatasetItem, MaskSource, MediaKind
 from blissmask.dataset.item_keys import zoom_stem
 from blissmask.errors import CacheError, Hint, InputError, Problem, UsageError
 from blissmask.families.family import FamilyForTask
-from blissmask.tasks.run.wording import counted, verb
+from blissmask.plurals import counted, verb
 from blissmask.training.data.cached_set import CachedSet
 
 _PRINT, _GEOMETRY = f"{OURS}media_print", f"{OURS}geometry"
@@ -133,8 +133,8 @@ def _gone(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[Pro
             left += [header.path for header in group if _PRINT in header.metadata]
     if not left:
         return []
-    entries, are = verb(len(left), "entry", "entries"), verb(len(left), "is", "are")
-    what = f"{len(left)} cache {entries} of photos or videos that are gone {are} trained"
+    entries = counted(len(left), "cache entry", "cache entries")
+    what = f"{entries} of photos or videos that are gone {verb(len(left), 'is', 'are')} trained"
     return [
         Problem(
             what,

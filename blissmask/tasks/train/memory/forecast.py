@@ -17,8 +17,9 @@ from blissmask.errors import Problem
 from blissmask.families.family import FamilyForTask
 from blissmask.families.files.part import Part
 from blissmask.families.registry import load_family
+from blissmask.plurals import counted
 from blissmask.tasks.run.plan import Explanation, Table
-from blissmask.tasks.run.wording import counted, hours_text
+from blissmask.tasks.run.wording import hours_text
 from blissmask.tasks.train.rules import lora_shape, memory_options, prior_rule, trigger_free_rule
 from blissmask.training.cost import CARDS, SHARE_OF_PEAK, Card, Preservation, operations, seconds_of
 from blissmask.training.experts import wanted_experts

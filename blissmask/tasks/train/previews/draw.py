@@ -22,9 +22,9 @@ from blissmask.families.previews import EncodedPrompt, PreviewSampler
 from blissmask.families.protocol import Denoiser
 from blissmask.media.png import write_png_rgb
 from blissmask.media.video import write_mp4
+from blissmask.plurals import counted, verb
 from blissmask.storage import atomic
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.run.wording import counted, verb
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.previews.encode import encode_prompts
 from blissmask.tasks.train.previews.plan import PlannedPreview, PreviewPlan

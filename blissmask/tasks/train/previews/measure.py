@@ -29,10 +29,10 @@ from blissmask.people.subject_likeness import (
     SubjectsSummary,
     summarise,
 )
+from blissmask.plurals import counted, verb
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import read_text
 from blissmask.tasks.run.plan import RunContext, places_of
-from blissmask.tasks.run.wording import counted, verb
 from blissmask.tasks.train.previews.likeness_plan import DrawnPreview, LikenessPlan
 from blissmask.training.record.metrics import Values
 

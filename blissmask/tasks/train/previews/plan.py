@@ -27,8 +27,8 @@ from blissmask.families.files.part import Part
 from blissmask.families.previews import PreviewPipeline, PreviewSettings
 from blissmask.families.protocol import Expert
 from blissmask.media.image import read_header
+from blissmask.plurals import counted
 from blissmask.storage.ordinary import why_no_file
-from blissmask.tasks.run.wording import counted
 from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, parse_prompts, read_prompts
 
 _STEPS = 20

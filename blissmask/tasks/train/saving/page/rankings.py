@@ -16,10 +16,11 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blissmask.errors import BlissmaskError, Problem, left_undone
+from blissmask.plurals import counted
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import read_bytes, read_text
 from blissmask.tasks.run.plan import Table
-from blissmask.tasks.run.wording import counted, number_text
+from blissmask.tasks.run.wording import number_text
 from blissmask.tasks.train.saving.page.log_columns import (
     LIKENESS_NOTE,
     Column,

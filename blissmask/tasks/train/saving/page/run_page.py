@@ -19,10 +19,11 @@ from blissmask.errors import BlissmaskError, InputError, Problem, left_undone
 from blissmask.events import Warned
 from blissmask.masks.tiers import TIERS
 from blissmask.media.sheets.html_page import page_file
+from blissmask.plurals import counted
 from blissmask.storage import atomic
 from blissmask.storage.ordinary import in_the_way, open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
-from blissmask.tasks.run.wording import bytes_text, counted, number_text
+from blissmask.tasks.run.wording import bytes_text, number_text
 from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
 from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.data.training_data import item_names
