@@ -121,10 +121,10 @@ def left_undone(what: str, error: Exception) -> Problem:
 
     Args:
         what: what was not done.
-        error: why; its sentences are the places, since they name the files.
+        error: why; its files and sentences are the places.
     """
     if isinstance(error, BlissmaskError):
-        return Problem(what, tuple(problem.what for problem in error.problems), error.problems[0].fix)
+        return Problem(what, tuple(problem.line for problem in error.problems), error.problems[0].fix)
     return Problem(what, (str(error),))
 
 

@@ -18,6 +18,7 @@ from blissmask.storage.ordinary import in_the_way
 
 _COMMAND = "train"
 _AXIS = "step"
+_NOT_DRAWN = "the loss curve is not drawn"
 _ABOUT = "The loss over the steps, the loss of each part of the pictures, and the learning rate"
 _MANY_STEPS = 400
 """From this many steps on their line is thinner: in a panel of 1080 pixels they stand less than 3 pixels apart."""
@@ -50,12 +51,22 @@ def save_curve(lines: Sequence[Mapping[str, float]], path: Path, *, title: str) 
     """
     if not _has_loss(lines):
         return None
+    if (problem := curve_kept_out(path)) is not None:
+        return problem
     try:
-        if path.exists() and not is_made_by(path, _COMMAND):
-            raise in_the_way(path, "the loss curve")
         write_png_rgb(path, draw_curve(lines, title=title), note={"command": _COMMAND})
     except (BlissmaskError, OSError, ValueError) as error:
-        return left_undone("the loss curve was not drawn", error)
+        return left_undone(_NOT_DRAWN, error)
+    return None
+
+
+def curve_kept_out(path: Path) -> Problem | None:
+    """Return what stands in the way of the curve, or None; a run tells it in its plan."""
+    try:
+        if path.exists() and not is_made_by(path, _COMMAND):
+            return left_undone(_NOT_DRAWN, in_the_way(path, "the loss curve"))
+    except (BlissmaskError, OSError) as error:
+        return left_undone(_NOT_DRAWN, error)
     return None
 
 

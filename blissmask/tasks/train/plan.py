@@ -24,6 +24,7 @@ from blissmask.tasks.train.checks import (
     number_warnings,
     refuse_options_of_others,
 )
+from blissmask.tasks.train.curve import curve_kept_out
 from blissmask.tasks.train.data.stale import stale_warnings
 from blissmask.tasks.train.data.texts import check_texts
 from blissmask.tasks.train.data.training_data import (
@@ -42,6 +43,7 @@ from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start
 from blissmask.tasks.train.rules import base_loras, caption_rule, memory_options, prior_rule, step_rule, weight_rule
 from blissmask.tasks.train.saving.disk_room import room_warnings
+from blissmask.tasks.train.saving.page.place import page_kept_out
 from blissmask.tasks.train.settings import COMPILED, remembered_settings
 from blissmask.tasks.train.steps import StepPlan, plan_steps, step_cost
 from blissmask.training.data.empty_masks import leave_out_empty
@@ -51,6 +53,7 @@ from blissmask.training.device import find_device
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.record.saving import Outputs, output_names
 from blissmask.training.record.states.load import SavedState
+from blissmask.training.record.trackers import trackers_kept_out, wanted_trackers
 from blissmask.training.step.step_rule import StepRule
 from blissmask.training.weighting.rule import WeightRule
 
@@ -206,6 +209,7 @@ def plan_training(config: Config) -> TrainPlan:
     compiling = _compiling(config, memory, steps, start.state)
     config = config.model_copy(update={"memory": config.memory.model_copy(update={"compile": compiling.compiles})})
     check_start(config, steps.fewest, anew=start.state is None)
+    warnings += _kept_out(config, names)
     if start.state is None:
         warnings += expert_warnings(config, steps.experts)
     previews = plan_previews(config, family, data.used_headers, steps.experts)
@@ -293,6 +297,18 @@ def _output_names(config: Config, family: FamilyForTask, steps: StepPlan) -> Out
         shared=steps.shared_lora and len(trained) > 1,
         averaged=config.optimizer.ema_decay is not None,
     )
+
+
+def _kept_out(config: Config, names: Outputs) -> list[Problem]:
+    """Return what stands in the way of the pictures and numbers beside the LoRA; raises as ``trackers_kept_out``."""
+    section = config.logging
+    trackers = wanted_trackers(section.log_with)
+    problems = [
+        curve_kept_out(names.curve),
+        page_kept_out(names.page),
+        trackers_kept_out(trackers, names.tracker_folder(section.logging_dir)),
+    ]
+    return [problem for problem in problems if problem is not None]
 
 
 def _overview(plan: TrainPlan, model_rows: Sequence[tuple[str, str]]) -> Table:

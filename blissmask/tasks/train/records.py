@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from blissmask.errors import Problem
 from blissmask.events import Advanced, Measured, Warned
 from blissmask.tasks.run.plan import RunContext
-from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.saving.page.run_page import draw_record
+from blissmask.tasks.train.saving.page.run_page import Drawing
 from blissmask.training.record.metrics import StepLog, Values, read_log
 from blissmask.training.record.trackers import WandbRun, tracking, wanted_trackers
 
@@ -61,7 +60,7 @@ class LossTrend:
 
 
 @contextlib.contextmanager
-def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: dict[str, float]) -> Iterator[Records]:
+def recording(plan: TrainPlan, drawing: Drawing, context: RunContext, last: dict[str, float]) -> Iterator[Records]:
     """Yield the functions that record values.
 
     Only the first process writes files.
@@ -89,7 +88,7 @@ def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: 
     section, names = plan.config.logging, plan.names
     log = StepLog(names.log, keep_until=plan.start)
     trend = LossTrend(line["loss"] for line in read_log(names.log) if "loss" in line)
-    folder = (section.logging_dir or names.folder / "logs") / names.run_name
+    folder = names.tracker_folder(section.logging_dir)
     wandb_run = WandbRun(
         project=section.log_tracker_name,
         name=section.wandb_run_name or names.run_name,
@@ -97,7 +96,7 @@ def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: 
         settings=plan.settings,
     )
     trackers = wanted_trackers(section.log_with)
-    told: set[str] = set()
+    told = {problem.what for problem in plan.warnings}
 
     def tell_once(problem: Problem | None) -> None:
         if problem is not None and problem.what not in told:
@@ -123,4 +122,4 @@ def recording(plan: TrainPlan, items: TrainingItems, context: RunContext, last: 
         finally:
             tell_once(log.flush())
             # Also when the run stopped or failed: then its curve is looked at most.
-            draw_record(plan, items, context)
+            drawing.draw()

@@ -36,7 +36,8 @@ from blissmask.tasks.train.rules import (
 )
 from blissmask.tasks.train.saving.checkpoints import Checkpoints
 from blissmask.tasks.train.saving.disk_room import room_warnings
-from blissmask.tasks.train.saving.page.run_page import is_page
+from blissmask.tasks.train.saving.page.place import is_page
+from blissmask.tasks.train.saving.page.run_page import Drawing
 from blissmask.training.build import LearnerPlan, load_learners
 from blissmask.training.data.batches import collate
 from blissmask.training.data.mask_totals import MaskTotals
@@ -215,7 +216,8 @@ def _run_loop(
         device=device,
         processes=plan.processes,
     )
-    with recording(plan, items, context, last) as records, batches:
+    drawing = Drawing(plan, items, context)
+    with recording(plan, drawing, context, last) as records, batches:
         numbers = MetricBuffer(
             interval=1 if device.type == "cpu" else _READ_EVERY,
             receive=records.step,
@@ -223,7 +225,7 @@ def _run_loop(
             patience=_PATIENCE if plan.processes.count == 1 else math.inf,
         )
         settings = _loop_settings(plan, device)
-        hooks = _loop_hooks(plan, learners, items, settings=settings, context=context)
+        hooks = _loop_hooks(plan, learners, items, drawing, settings=settings, context=context)
         if previews is not None:
             hooks = dataclasses.replace(
                 hooks, previews=_preview_hook(plan, learners, previews, meter, records, context)
@@ -249,6 +251,7 @@ def _loop_hooks(
     plan: TrainPlan,
     learners: Sequence[Learner],
     items: TrainingItems,
+    drawing: Drawing,
     *,
     settings: LoopSettings,
     context: RunContext,
@@ -269,7 +272,7 @@ def _loop_hooks(
 
     return LoopHooks(
         is_save_due=plan.saves_at,
-        save=Checkpoints(plan, learners, items, context).save,
+        save=Checkpoints(plan, learners, items, drawing, context).save,
         stop_signal=context.stop_signal,
         validate=validate_when_due,
         losses=items.losses,

@@ -74,6 +74,10 @@ class Outputs:
         """Return the folder of the rankings; other trainings of the output folder have their own beside it."""
         return self.folder / RANKINGS / self.run_name
 
+    def tracker_folder(self, logging_dir: Path | None) -> Path:
+        """Return the folder of the files of trackers: in ``logging_dir`` where one was chosen."""
+        return (logging_dir or self.folder / "logs") / self.run_name
+
     def lora_files(self, step: int | None = None) -> list[Path]:
         """Return the LoRA files of a step, or the final ones."""
         return self._files(self.lora_names, step)

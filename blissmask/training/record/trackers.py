@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from blissmask.errors import MachineError, MissingPackageError, Problem
+from blissmask.errors import MachineError, MissingPackageError, Problem, left_undone
+from blissmask.storage.ordinary import in_the_way, what_is
 from blissmask.training.record.metrics import Values
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -20,6 +21,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "none": (),
 }
 """Value of ``log_with`` -> the trackers, which have the names of their packages."""
+
+_ELSEWHERE = "remove or rename it, or name another folder with `--logging-dir`; `--log-with none` goes without"
 
 Track = Callable[[int, Values], None]
 """Receives the numbers of a step."""
@@ -62,6 +65,22 @@ def wanted_trackers(log_with: str | None) -> tuple[str, ...]:
     return names
 
 
+def trackers_kept_out(trackers: Sequence[str], folder: Path) -> Problem | None:
+    """Return what stands in the way of the trackers' folder, or None; a run tells it in its plan.
+
+    Raises:
+        InputError: the same, where wandb was asked for: it cannot start.
+    """
+    # A folder that is to be made has one above it that is there.
+    there = next((path for path in (folder, *folder.parents) if what_is(path)), None)
+    if not trackers or there is None or what_is(there) == "a folder":
+        return None
+    error = in_the_way(there, "the folder of the trackers", fix=_ELSEWHERE)
+    if "wandb" in trackers:
+        raise error
+    return left_undone("TensorBoard gets no events; the log beside the LoRA has all numbers", error)
+
+
 @contextlib.contextmanager
 def tracking(
     names: Sequence[str],
@@ -81,8 +100,13 @@ def tracking(
         on_trouble: called when TensorBoard cannot write its files. They repeat the log, so training goes on.
 
     Raises:
+        InputError: something else stands in the place of wandb's folder.
         MachineError: wandb cannot start, e.g. nobody is logged in.
     """
+    kept_out = trackers_kept_out(names, folder)
+    if kept_out is not None:
+        on_trouble(kept_out)
+        names = ()
     with contextlib.ExitStack() as stack:
         tracks = []
         for name in names:

@@ -14,7 +14,7 @@ from blissmask.tasks.run.plan import RunContext
 from blissmask.tasks.train.data.read_items import TrainingItems
 from blissmask.tasks.train.lora_metadata import TrainedOn, average_metadata, lora_metadata
 from blissmask.tasks.train.plan import TrainPlan
-from blissmask.tasks.train.saving.page.run_page import draw_record
+from blissmask.tasks.train.saving.page.run_page import Drawing
 from blissmask.tasks.train.saving.rescue import Rescue, save_patiently
 from blissmask.tasks.train.settings import BASE, COMPILED, base_identities
 from blissmask.training.data.cached_set import commonest_sizes
@@ -49,13 +49,22 @@ class Checkpoints:
         plan: of the run.
         learners: all of them.
         items: that are trained on; what was measured of their masks is told with what is saved.
+        drawing: drawn anew with what is saved.
         context: its reporter is told when saving fails.
     """
 
-    def __init__(self, plan: TrainPlan, learners: Sequence[Learner], items: TrainingItems, context: RunContext) -> None:
+    def __init__(
+        self,
+        plan: TrainPlan,
+        learners: Sequence[Learner],
+        items: TrainingItems,
+        drawing: Drawing,
+        context: RunContext,
+    ) -> None:
         self._plan = plan
         self._learners = learners
         self._items = items
+        self._drawing = drawing
         self._context = context
         self._trained_on = TrainedOn(
             items=plan.data.trained_count,
@@ -86,7 +95,7 @@ class Checkpoints:
             self._context.reporter.emit(ItemsMeasured(done, self._items.losses.worst_first()))
             if done < self._plan.steps.total:
                 # After the last step it is drawn with the last numbers and previews.
-                draw_record(self._plan, self._items, self._context)
+                self._drawing.draw()
         self._replaces_states = False
 
     def _save_here(self, done: int, loras: Sequence[LoraFile]) -> None:

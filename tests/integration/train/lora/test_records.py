@@ -23,7 +23,7 @@ from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.tasks.train.saving.page import run_page
 from blissmask.training.record.metrics import read_log
 from blissmask.training.record.saving import Outputs
-from blissmask.training.record.trackers import WandbRun, tracking
+from blissmask.training.record.trackers import WandbRun, trackers_kept_out, tracking
 from tests.builders.recorder import Recorder
 from tests.builders.training import run, train_config
 
@@ -81,16 +81,37 @@ def test_a_run_that_fails_has_a_curve_too(cache, tmp_path, monkeypatch):
 
 def test_a_curve_that_cannot_be_drawn_costs_nothing_but_a_warning(cache, tmp_path):
     (tmp_path / "out" / "kyla-loss.png").mkdir(parents=True)
-    summary, recorder = run(train_config(cache, tmp_path / "out", use_mask_loss=True, mask_min_weight=0.05))
-    assert [event.problem.what for event in recorder.of(Warned)] == ["the loss curve was not drawn"]
+    config = train_config(cache, tmp_path / "out", save_every_n_steps=1, use_mask_loss=True, mask_min_weight=0.05)
+    [told] = plan_training(config).warnings
+    assert (told.what, told.fix) == ("the loss curve is not drawn", "remove or rename it")
+    assert told.where[0].endswith("kyla-loss.png: a folder that is not ours stands where the loss curve would go")
+    summary, recorder = run(config)
+    assert recorder.of(Warned) == [], "the plan told it"
     assert summary.written == 1
+
+
+def test_what_prevents_the_pictures_during_a_run_is_told_once(tmp_path):
+    recorder = Recorder()
+    plan = types.SimpleNamespace(names=Outputs(tmp_path, "kyla", ("kyla",)), warnings=[])
+    plan.names.log.write_text('{"step": 1, "loss": 1.0}\n')
+    plan.names.curve.mkdir()
+    plan.names.page.write_text("my own")
+    drawing = run_page.Drawing(plan, None, RunContext(reporter=recorder))
+    drawing.draw()
+    drawing.draw()
+    whats = [event.problem.what for event in recorder.of(Warned)]
+    assert whats == ["the loss curve is not drawn", "the page of the training is not written"]
 
 
 def test_a_page_that_is_not_ours_is_kept_and_named(cache, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "kyla.html").write_text("my own")
-    summary, recorder = run(train_config(cache, tmp_path / "out", max_train_steps=1))
-    assert [event.problem.what for event in recorder.of(Warned)] == ["the page of the training was not written"]
+    config = train_config(cache, tmp_path / "out", max_train_steps=1)
+    assert [problem.what for problem in plan_training(config).warnings][1:] == [
+        "the page of the training is not written"
+    ]
+    summary, recorder = run(config)
+    assert recorder.of(Warned) == []
     assert "page" not in dict(summary.tables[-1].rows)
     assert (tmp_path / "out" / "kyla.html").read_text() == "my own"
 
@@ -146,9 +167,9 @@ def test_a_checkpoint_has_what_was_measured_last_before_it(step, expected):
 
 def test_drawing_reads_the_log_once_and_a_damaged_one_is_one_warning(tmp_path):
     recorder = Recorder()
-    plan = types.SimpleNamespace(names=Outputs(tmp_path, "kyla", ("kyla",)))
+    plan = types.SimpleNamespace(names=Outputs(tmp_path, "kyla", ("kyla",)), warnings=[])
     plan.names.log.write_text("not JSON\n")
-    run_page.draw_record(plan, None, RunContext(reporter=recorder))
+    run_page.Drawing(plan, None, RunContext(reporter=recorder)).draw()
     (problem,) = [event.problem for event in recorder.of(Warned)]
     assert "not JSON" in problem.where[0]
 
@@ -201,6 +222,22 @@ def test_where_tensorboard_cannot_name_the_folder_it_is_told_and_left_out(tmp_pa
     assert [(problem.what, problem.where) for problem in told] == [
         ("TensorBoard writes to no folder whose name is not UTF-8", (str(folder),))
     ]
+
+
+@pytest.mark.parametrize("there", ["logs", "logs/kyla"])
+def test_what_stands_where_the_trackers_write_is_told_with_its_place(tmp_path, there):
+    path = tmp_path / there
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"mine")
+    folder = Outputs(tmp_path, "kyla", ("kyla",)).tracker_folder(None)
+    assert trackers_kept_out((), folder) is None
+    told = trackers_kept_out(("tensorboard",), folder)
+    assert told.where == (f"{path}: a file that is not ours stands where the folder of the trackers would go",)
+    assert told.fix.startswith("remove or rename it")
+    with pytest.raises(InputError, match="a file that is not ours"):
+        trackers_kept_out(("tensorboard", "wandb"), folder)
+    path.unlink()
+    assert trackers_kept_out(("tensorboard", "wandb"), folder) is None
 
 
 def without(package, monkeypatch):

@@ -21,7 +21,6 @@ from blissmask.masks.tiers import TIERS
 from blissmask.media.sheets.html_page import page_file
 from blissmask.plurals import counted
 from blissmask.storage import atomic
-from blissmask.storage.ordinary import in_the_way, open_ordinary
 from blissmask.tasks.run.plan import RunContext, Table
 from blissmask.tasks.run.wording import bytes_text, number_text
 from blissmask.tasks.train.curve import save_curve, smoothed, smoothing_length, svg_curve
@@ -36,6 +35,7 @@ from blissmask.tasks.train.saving.page.log_columns import (
     columns_of_subjects,
     groups_of,
 )
+from blissmask.tasks.train.saving.page.place import MARK, NOT_WRITTEN, page_kept_out
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
 from blissmask.tasks.train.saving.page.rankings import rankings
 from blissmask.tasks.train.saving.page.sections import places, section, table
@@ -44,8 +44,6 @@ from blissmask.training.data.mask_totals import count_line, tier_rows
 from blissmask.training.record.item_losses import ItemLosses
 from blissmask.training.record.metrics import read_log
 
-_MARK = "<meta name=generator content='blissmask training'>"
-"""Marks the page as ours, within its first 1000 bytes; files without it are never overwritten."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _SHOWN = 12
 """Items in the table, as in that of a ranking; ``train --json`` tells all of them."""
@@ -56,44 +54,55 @@ _PLACES = 20
 Log = Sequence[Mapping[str, float]]
 
 
-def draw_record(plan: TrainPlan, items: TrainingItems, context: RunContext) -> None:
-    """Draw the loss curve and the page by what is on disk; tell what prevented it: pictures never cost a training."""
-    names = plan.names
-    try:
-        log = read_log(names.log)
-    except (InputError, OSError) as error:
-        context.reporter.emit(Warned(left_undone("the loss curve and the page of the training were not drawn", error)))
-        return
-    for problem in (save_curve(log, names.curve, title=names.run_name), _save_page(plan, items, log)):
-        if problem is not None:
-            context.reporter.emit(Warned(problem))
+class Drawing:
+    """The loss curve and the page, drawn at every save and at the end.
+
+    What prevents them is a warning: pictures never cost a training. It is told once, not again where the plan did.
+
+    Args:
+        plan: of the run.
+        items: what was measured when they were read is on the page.
+        context: its reporter is told.
+    """
+
+    def __init__(self, plan: TrainPlan, items: TrainingItems, context: RunContext) -> None:
+        self._plan, self._items, self._context = plan, items, context
+        self._told = set(plan.warnings)
+
+    def draw(self) -> None:
+        """Draw both by what is on disk."""
+        names = self._plan.names
+        try:
+            log = read_log(names.log)
+        except (InputError, OSError) as error:
+            self._tell(left_undone("the loss curve and the page of the training are not drawn", error))
+            return
+        self._tell(save_curve(log, names.curve, title=names.run_name))
+        self._tell(_save_page(self._plan, self._items, log))
+
+    def _tell(self, problem: Problem | None) -> None:
+        if problem is not None and problem not in self._told:
+            self._told.add(problem)
+            self._context.reporter.emit(Warned(problem))
 
 
 def _save_page(plan: TrainPlan, items: TrainingItems, log: Log) -> Problem | None:
     path = plan.names.page
     if not log:
         return None
+    if (problem := page_kept_out(path)) is not None:
+        return problem
     try:
-        if path.exists() and not is_page(path):
-            raise in_the_way(path, "the page of the training")
         atomic.write_bytes(path, "\n".join(_page(plan, items, log)).encode("utf-8", "replace"))
     except (BlissmaskError, OSError, ValueError) as error:
-        return left_undone("the page of the training was not written", error)
+        return left_undone(NOT_WRITTEN, error)
     return None
-
-
-def is_page(path: Path) -> bool:
-    """Return whether a file is the page of a training; raises OSError where it cannot be read."""
-    if not path.is_file():
-        return False
-    with open_ordinary(path) as file:
-        return _MARK.encode() in file.read(1000)
 
 
 def _page(plan: TrainPlan, items: TrainingItems, log: Log) -> Iterator[str]:
     names, done = plan.names, int(log[-1]["step"])
     title = html.escape(names.run_name)
-    yield f"<!doctype html><html lang=en><meta charset=utf-8>{_MARK}"
+    yield f"<!doctype html><html lang=en><meta charset=utf-8>{MARK}"
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
     yield f"<title>{title}</title><style>{page_file('sheet.css')}{page_file('run.css')}</style>"
