@@ -22,6 +22,9 @@ _TOO_LONG = 1e15
 """From here on numbers are shown as powers of ten."""
 MOST_BATCH = 4096
 """Photos at a time: those of the smallest training size, 256 pixels, take over 3 GB before they are encoded."""
+MOST_MICRO_BATCHES = 4096
+"""Micro-batches of an optimiser step, which are all read before it begins, and those of the next step while it runs:
+with captions of 128 rows of 4,096 numbers in bfloat16 each step of this many takes 4 GB. 1 to 64 are usual."""
 MOST_FEATHER = 1000.0
 """Pixels or latent cells over which an outline is softened: the time grows with it, and no training side is over 8,192
 pixels."""
@@ -77,6 +80,8 @@ Index = Annotated[Int, annotated_types.Ge(0)]
 """A whole number of at least 0."""
 BatchSize = Annotated[int, Strict(), at_most(MOST_BATCH)]
 """Photos at a time; see :data:`MOST_BATCH`."""
+MicroBatches = Annotated[int, Strict(), at_most(MOST_MICRO_BATCHES)]
+"""Micro-batches of an optimiser step; see :data:`MOST_MICRO_BATCHES`."""
 Rank = Annotated[int, Strict(), at_most(MOST_RANK)]
 """Rank of a LoRA; see :data:`MOST_RANK`."""
 Feather = Annotated[Finite, at_most(MOST_FEATHER)]

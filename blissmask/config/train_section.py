@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from blissmask.config.fields import Int, Number, Section, Seed, Switch, option
+from blissmask.config.fields import Int, MicroBatches, Number, Section, Seed, Switch, option
 
 _PANEL = "Training"
 
@@ -23,7 +23,7 @@ class TrainSection(Section):
         first=True,
         lasting=False,
     )
-    gradient_accumulation_steps: Int = option(1, "Micro-batches per optimiser step", panel=_PANEL, ge=1)
+    gradient_accumulation_steps: MicroBatches = option(1, "Micro-batches per optimiser step", panel=_PANEL, ge=1)
     seed: Seed = option(42, "Seed of everything random", panel=_PANEL, ge=0)
     validation_split: Number = option(
         0.0,

@@ -6,9 +6,10 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from blissmask.config.fields import Number
+from blissmask.config.fields import MOST_MICRO_BATCHES, Number
 from blissmask.config.model import Config
 from blissmask.config.optimizer_section import OptimizerSection
+from blissmask.config.train_section import TrainSection
 
 ANY_OF_64_BITS = {
     # Seeds are names, not amounts: programs draw them from all 64 bits.
@@ -62,6 +63,12 @@ def test_a_bound_is_told_with_its_sign():
     for number, told in ((2e6, "of at most 1,000,000"), (-2e6, "between -1,000,000 and 1,000,000")):
         with pytest.raises(ValidationError, match=f"must be a number {told}"):
             TypeAdapter(Number).validate_python(number)
+
+
+def test_the_micro_batches_of_a_step_are_all_in_memory_and_bounded():
+    assert TrainSection(gradient_accumulation_steps=MOST_MICRO_BATCHES).gradient_accumulation_steps == 4096
+    with pytest.raises(ValidationError, match="must be a number of at most 4,096"):
+        TrainSection(gradient_accumulation_steps=MOST_MICRO_BATCHES + 1)
 
 
 def test_a_norm_that_clips_nothing_is_taken():
