@@ -28,6 +28,8 @@ _COUNTED_AT_ONCE = 1_000_000
 """Steps that are counted at once: 8 MB."""
 _HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
 """Where a word begins in `kylaHigh`."""
+_FILE_ENDINGS = re.compile(r"\.(safetensors|ckpt|pth?|gguf)$", re.IGNORECASE)
+"""Of model files; what else stands behind a dot belongs to the name, as in `wan2.2-kyla-low`."""
 _SAY = ("modelspec.title", "ss_output_name", "ss_sd_model_name")
 """Metadata that keep a name: the title and the name given to the LoRA, and the model file that it was trained on."""
 
@@ -50,7 +52,7 @@ def expert_of(path: Path) -> str | None:
     if by_name is not None:
         return by_name
     metadata = read_metadata(path)
-    return next(filter(None, (expert_in_name(Path(metadata.get(key, "")).stem) for key in _SAY)), None)
+    return next(filter(None, (expert_in_name(_FILE_ENDINGS.sub("", metadata.get(key, ""))) for key in _SAY)), None)
 
 
 @dataclass(slots=True)

@@ -135,12 +135,21 @@ def test_the_name_of_a_lora_says_which_expert_it_is_of(name, expert):
     assert expert_in_name(name) == expert
 
 
-def test_a_renamed_lora_says_by_its_model_file_which_expert_it_is_of(tmp_path):
-    path, dit = tmp_path / "mine.safetensors", "wan2.2_t2v_high_noise_14B_fp16.safetensors"
-    save_file({"a": torch.zeros(1)}, path, {"ss_sd_model_name": dit})
-    assert expert_of(path) == "high"
-    save_file({"a": torch.zeros(1)}, path)
-    assert expert_of(path) is None
+@pytest.mark.parametrize(
+    ("metadata", "expert"),
+    [
+        ({"ss_sd_model_name": "wan2.2_t2v_high_noise_14B_fp16.safetensors"}, "high"),
+        ({"ss_output_name": "wan2.2-kyla-low"}, "low"),
+        ({"modelspec.title": "kyla v1.5-high"}, "high"),
+        ({"ss_output_name": "kyla-low.CKPT", "ss_sd_model_name": "kyla-high.pth"}, "low"),
+        ({"ss_output_name": "kyla-low.backup"}, None),
+        ({}, None),
+    ],
+)
+def test_a_renamed_lora_says_by_its_metadata_which_expert_it_is_of(tmp_path, metadata, expert):
+    path = tmp_path / "mine.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata)
+    assert expert_of(path) == expert
 
 
 @pytest.mark.parametrize("renamed", [False, True])
