@@ -16,7 +16,7 @@ from blissmask.training.data.batches import MicroBatch
 from blissmask.training.experts import Learner
 from blissmask.training.step.step_rule import StepRule, holds_class, holds_outside, is_unmasked
 from blissmask.training.timesteps import draw_levels, loss_factors
-from blissmask.training.weighting.loss import item_coefficients, mass_counts
+from blissmask.training.weighting.loss import EMPTY_MASS, item_coefficients, mass_counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,10 @@ def prepare(
 def _prior_factor(batch: MicroBatch, rule: StepRule, step: int) -> float:
     """Return what the gradient of the prior term is multiplied by.
 
-    Items that are only held are held in every step: of them nothing else is learned, and a step without would be lost.
+    Batches of which nothing is learned, of items that are only held or whose masks are empty, are held in every step: a
+    step without would be lost.
     """
-    if rule.prior is None or batch.prior_only:
+    if rule.prior is None or not bool((batch.masses_B > EMPTY_MASS).any()):
         return 1.0
     return 1.0 / rule.prior.share if holds_outside(rule, step) else 0.0
 

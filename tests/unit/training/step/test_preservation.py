@@ -190,6 +190,16 @@ def test_steps_that_hold_nothing_cost_no_pass_of_the_base_model_and_log_no_loss_
     assert told == [(2, 1, True), (1, 0, False)]
 
 
+def test_a_step_whose_only_masks_are_empty_is_not_lost_where_others_let_go():
+    """Nothing else is learned of such items, which `empty_mask = "train"` keeps, and so they count alike each time."""
+    empty = make_item(0, weights=torch.zeros_like(INSIDE), outside=torch.ones_like(OUTSIDE), text=OHWX)
+    wanted, _ = update_of([collate([empty], 0)], rule(prior=PriorRule(0.4)))
+    shared = rule(prior=PriorRule(0.4, share=SHARE))
+    assert wanted.norm() > 0.01
+    for step in steps_of(shared):
+        assert torch.equal(update_of([collate([empty], 0)], shared, step=step)[0], wanted)
+
+
 def test_the_logged_loss_is_the_one_of_a_share_of_all_steps_and_none_where_a_part_is_let_go():
     shared, always = rule(prior=PriorRule(0.4, share=SHARE)), rule(prior=PriorRule(0.4))
     batches = [collate([outside_item()], 0), collate([regularisation()], 1)]
