@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 _Known: TypeAlias = dict[tuple[object, object], SharedHeader]
 """By contents and keys."""
-_ROUNDING = 0.004
-"""By which weights may leave 0..1: half a step of 8 bits, several of float16 and of bfloat16 near 1."""
+_ROUNDING = 0.008
+"""By which weights may leave 0..1: one step of bfloat16 above 1, which is 2**-7; those of float16 are smaller."""
 _REMAKE = Hint("remove them, then run `{command}` again", "cache")
 
 

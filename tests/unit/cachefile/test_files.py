@@ -51,6 +51,12 @@ def test_a_mask_that_holds_no_weights_is_refused(tmp_path, scale):
         load_foreign(tmp_path, {"mask_weights_2x4x6_float32": WEIGHTS_1fhw * scale})
 
 
+@pytest.mark.parametrize("value", [-(2**-7), 1 + 2**-7])
+def test_weights_that_another_tool_rounded_to_bfloat16_are_read(tmp_path, value):
+    weights = torch.full_like(WEIGHTS_1fhw, value).bfloat16()
+    assert float(load_foreign(tmp_path, {"mask_weights_2x4x6_bfloat16": weights}).weights_1fhw.max()) == value
+
+
 def test_names_that_are_no_utf8_are_written_and_read(tmp_path):
     """The reader of safetensors takes no such name; a folder, or a photo's own, may be one."""
     write_entry(tmp_path / os.fsdecode(b"caf\xe9"), stem=os.fsdecode(b"kyl\xe4"))
