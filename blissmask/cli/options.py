@@ -75,7 +75,8 @@ def with_flags(
         named = older_name if config is None else config
         if named == "":
             # As for every other path: `Path("")` would be the working folder.
-            raise UsageError("`--config` must be a path, and is empty")
+            flag = flag_of("dataset_config" if config is None else "config")
+            raise UsageError(f"`{flag}` must be a path, and is empty")
         flags: dict[str, dict[str, Any]] = {}
         for parameter, value in given.items():
             positive = parameter.removeprefix("not__")
