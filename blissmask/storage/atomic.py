@@ -22,7 +22,7 @@ from blissmask.storage.seen import NOTHING_SEEN, Seen
 _LEFTOVER = re.compile(r"^\..*\.[0-9a-f]{12}\.blissmask-part$", re.DOTALL)
 _NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS)
 """What drives answer that cannot sync, mostly folders: CIFS and cloud mounts (source: PostgreSQL's fsync_fname)."""
-_MAX_NAME_BYTES = 255
+MAX_NAME_BYTES = 255
 """The longest file name on Linux and macOS (``NAME_MAX``)."""
 
 
@@ -107,7 +107,7 @@ def sync(path: Path) -> None:
 
 def _temporary_name(name: str) -> str:
     suffix = f".{secrets.token_hex(6)}.blissmask-part"
-    room = _MAX_NAME_BYTES - len(suffix) - 1
+    room = MAX_NAME_BYTES - len(suffix) - 1
     # Half a character at the end would be no text, and some file systems take nothing else as a name.
     beginning = os.fsencode(name)[:room].decode(sys.getfilesystemencoding(), "ignore")
     return f".{beginning}{suffix}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageE
 from blissmask.families.family import Family
 from blissmask.families.registry import FAMILIES, load_family
 from blissmask.plurals import counted
+from blissmask.storage.atomic import MAX_NAME_BYTES
 from blissmask.storage.ordinary import why_no_file
 from blissmask.storage.seen import states_of
 from blissmask.tasks.convert_lora.combination import (
@@ -44,7 +46,7 @@ from blissmask.training.lora.dora_norms import WeightOf
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, DTYPES, read_finite_lora, write_lora
 from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.lora.names import layer_names
-from blissmask.training.record.saving import refuse_output_name
+from blissmask.training.record.saving import refuse_all_but_plain_name
 
 COMMAND = "train"
 _MADE_FROM = f"{OURS}converted_from"
@@ -302,15 +304,23 @@ def _weight_reader(family: Family, path: Path, modules: Mapping[str, str]) -> We
 
 
 def _target(section: SavingSection, source: Path, combination: Combination | None) -> Path:
-    """Return the file to write; without ``output_name`` it is named after the source and what is done with it."""
+    """Return the file to write; without ``output_name`` it is named after the source and what is done with it.
+
+    Raises:
+        UsageError: it cannot have that name.
+    """
     named = "output_name" in section.model_fields_set
     done: str = section.lora_format
     if combination is not None:
         done = combination.kind or f"rank{combination.rank}"
     if named:
-        refuse_output_name(section.output_name)
-    name = section.output_name if named else f"{source.stem}-{done}"
-    return section.output_dir / f"{name}.safetensors"
+        refuse_all_but_plain_name(section.output_name)
+    name = f"{section.output_name if named else f'{source.stem}-{done}'}.safetensors"
+    size = len(os.fsencode(name))
+    if size > MAX_NAME_BYTES:
+        what = f"the name of the converted LoRA has {size} bytes, and {MAX_NAME_BYTES} are possible"
+        raise UsageError(what, where=[name], fix="choose a shorter `--output-name`")
+    return section.output_dir / name
 
 
 def _precision(section: SavingSection) -> str | None:

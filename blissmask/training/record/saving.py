@@ -26,7 +26,7 @@ DATA = "data"
 RANKINGS = "ranking"
 """The folder of the rankings of all trainings, in the output folder."""
 _MOST_NAME_BYTES = 190
-"""Of `output_name`: the name of an expert's state has 58 bytes more while it is written, and a file name has 255."""
+"""Of `output_name`: the name of an expert's state has 59 bytes more while it is written, and a file name has 255."""
 _ITEMS = "items"
 """Losses of the items in the numbers of a state."""
 _ENDING = r"(?P<average>-ema)?(?:-step(?P<step>[0-9]{8}))?"
@@ -127,12 +127,17 @@ class LoraName:
     is_average: bool
 
 
-def refuse_output_name(name: str) -> None:
-    """Raise UsageError for an ``output_name`` that cannot be the beginning of file names, or is too long for them."""
+def refuse_all_but_plain_name(name: str) -> None:
+    """Raise UsageError for an ``output_name`` that cannot be the beginning of file names."""
     if not name or Path(name).name != name or name.startswith("."):
         raise UsageError(
             f"`output_name` must be a plain file name without suffix, got `{name}`", fix="give folders as `output_dir`"
         )
+
+
+def _refuse_output_name(name: str) -> None:
+    """Raise UsageError for an ``output_name`` after which the files of a training cannot be called."""
+    refuse_all_but_plain_name(name)
     if len(os.fsencode(name)) > _MOST_NAME_BYTES:
         what = f"`output_name` has {len(os.fsencode(name))} bytes, and {_MOST_NAME_BYTES} are possible"
         raise UsageError(what, fix="shorten it: files are called after it, with the step and more behind it")
@@ -152,9 +157,9 @@ def output_names(
         averaged: whether running averages are kept.
 
     Raises:
-        UsageError: ``name`` cannot be the beginning of a file name.
+        UsageError: ``name`` cannot be the beginning of a file name, or is too long for it.
     """
-    refuse_output_name(name)
+    _refuse_output_name(name)
     if all_experts == 1:
         return Outputs(folder, name, (name,), averaged)
     if len(trained) == 1:

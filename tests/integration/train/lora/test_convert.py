@@ -215,6 +215,15 @@ def test_a_name_that_leads_out_of_the_output_folder_is_refused(tmp_path):
         convert(tmp_path / "native.safetensors", "kohya", tmp_path / "out.safetensors", output_name="../out")
 
 
+def test_a_name_is_as_long_as_the_file_system_takes(tmp_path):
+    """A training has files with more behind the name, a conversion has this one."""
+    save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), METADATA)
+    convert(tmp_path / "native.safetensors", "kohya", tmp_path / "out.safetensors", output_name="é" * 121 + "x")
+    assert (tmp_path / f"{'é' * 121}x.safetensors").is_file()
+    with pytest.raises(UsageError, match="the name of the converted LoRA has 256 bytes, and 255 are possible"):
+        convert(tmp_path / "native.safetensors", "kohya", tmp_path / "out.safetensors", output_name="x" * 244)
+
+
 def test_a_family_that_the_file_does_not_name_is_asked_for(tmp_path):
     save_lora(tmp_path / "native.safetensors", lora_of(PLAIN), {})
     with pytest.raises(UsageError, match="which family it is for"):
