@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from blissmask.errors import MachineError, MediaError
-from blissmask.media.video import read_frames, read_info, read_times, refuse_cut_off, write_mp4
+from blissmask.media.video import read_frames, read_info, read_times, refuse_cut_off
+from blissmask.media.video_writer import write_mp4
 from tests.builders.pictures import corner_rgb, random_rgb, write_video
 from tests.builders.videos import (
     cut_off,
@@ -251,7 +252,7 @@ def moving_square(count: int) -> np.ndarray:
 def test_mp4_holds_the_frames_in_order_and_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codecs: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("blissmask.media.video._CODECS", codecs)
+    monkeypatch.setattr("blissmask.media.video_writer._CODECS", codecs)
     frames_FHW3 = moving_square(9)
     write_mp4(tmp_path / "deep" / "a.mp4", frames_FHW3, fps=24.0)
     info = read_info(tmp_path / "deep" / "a.mp4")
@@ -262,7 +263,7 @@ def test_mp4_holds_the_frames_in_order_and_colour(
 
 
 def test_mp4_without_an_encoder_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blissmask.media.video._CODECS", ("none",))
+    monkeypatch.setattr("blissmask.media.video_writer._CODECS", ("none",))
     with pytest.raises(MachineError, match="no encoder"):
         write_mp4(tmp_path / "a.mp4", moving_square(2), fps=24.0)
     assert list(tmp_path.iterdir()) == []

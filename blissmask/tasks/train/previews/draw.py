@@ -21,7 +21,7 @@ from blissmask.families.files.model_files import model_files
 from blissmask.families.previews import EncodedPrompt, PreviewSampler
 from blissmask.families.protocol import Denoiser
 from blissmask.media.png import write_png_rgb
-from blissmask.media.video import write_mp4
+from blissmask.media.video_writer import write_mp4
 from blissmask.plurals import counted, verb
 from blissmask.storage import atomic
 from blissmask.tasks.run.plan import RunContext

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blissmask.errors import MachineError
-from blissmask.media.video import write_mp4
+from blissmask.media.video_writer import write_mp4
 from blissmask.storage import atomic
 from blissmask.tasks.train.saving.page import previews_grid as previews_of_page
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
