@@ -6,7 +6,6 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blissmask.config.fields import unusual_numbers
 from blissmask.config.lora_section import LoraSection
 from blissmask.config.memory_section import MemorySection
 from blissmask.config.model import Config
@@ -24,7 +23,7 @@ from blissmask.tasks.train.rules import optimizer_options, rate_schedule
 from blissmask.training.data.cached_set import CachedSet, check_masks
 from blissmask.training.data.tier_values import check_tiers
 from blissmask.training.device import find_device
-from blissmask.training.experts import expert_of, wanted_experts
+from blissmask.training.experts import wanted_experts
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
 from blissmask.training.lora.targets import check_patterns
@@ -33,11 +32,6 @@ from blissmask.training.optim.optimizer import check_optimizer
 from blissmask.training.record.trackers import wanted_trackers
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
-
-_MOST_SCALE = 16
-"""Alpha over rank above which a LoRA hardly trains: 1 and 2 are usual, rsLoRA has 5.7 at rank 32 and alpha 32."""
-_LEAST_FACTOR = 0.1
-"""Such an optimiser takes a factor near 1. Whoever types a usual learning rate, 1e-4 or so, means something else."""
 
 
 def check_options(config: Config, processes: Processes) -> None:
@@ -164,68 +158,6 @@ def check_base_loras(loras: Sequence[BaseLora], family: FamilyForTask, trained: 
             what = f"{counted(len(left), 'tensor')} of a base LoRA {left_out} left out"
             warnings.append(Problem(what, (str(lora.path), *left[:3])))
     return BaseModel(rows, warnings)
-
-
-def number_warnings(config: Config) -> list[Problem]:
-    """Warn of numbers that fit their range and make no sense, such as a learning rate of 2e4."""
-    problems = [*_factor_warning(config.optimizer), *_scale_warning(config.lora)]
-    for section in (config.optimizer, config.mask_loss, config.timesteps):
-        for name, (low, high) in unusual_numbers(section).items():
-            # Of such an optimiser it is a factor, see above.
-            if name == "learning_rate" and config.optimizer.finds_its_rate:
-                continue
-            value = getattr(section, name)
-            what = f"`{name} = {value:g}` makes no sense: {low:g} to {high:g} is what can work"
-            problems.append(Problem(what, fix=_other_exponent(value, low, high)))
-    return problems
-
-
-def _scale_warning(section: LoraSection) -> list[Problem]:
-    """Warn of an alpha that makes updates so much larger than the rank does that no learning rate fits."""
-    alpha, rank = section.network_alpha, section.network_dim
-    # LoKr takes an immense rank for factors that are whole, where alpha does not count.
-    if alpha is None or section.network_type == "lokr" or alpha <= _MOST_SCALE * rank:
-        return []
-    what = f"`network_alpha = {alpha:g}` is {alpha / rank:g} times the rank, and makes updates as many times larger"
-    return [Problem(what, fix=f"leave it out, and it is the rank, {rank}")]
-
-
-def _factor_warning(section: OptimizerSection) -> list[Problem]:
-    """Warn of a factor that keeps an optimiser that finds its own learning rate from learning anything."""
-    if not section.finds_its_rate or _LEAST_FACTOR <= section.learning_rate <= 1 / _LEAST_FACTOR:
-        return []
-    what = (
-        f"{section.optimizer_type} finds its learning rate alone "
-        f"and multiplies it by `learning_rate = {section.learning_rate:g}`"
-    )
-    return [Problem(what, fix="leave `learning_rate` out, or set it to 1")]
-
-
-def _other_exponent(value: float, low: float, high: float) -> str:
-    """Return the question whether a minus is missing: 2e4 for 2e-4."""
-    digits, _, exponent = f"{value:e}".partition("e")
-    meant = float(f"{digits}e{-int(exponent)}")
-    return f"did you mean {meant:g}?" if low <= meant <= high else ""
-
-
-def expert_warnings(config: Config, trained: Sequence[Expert]) -> list[Problem]:
-    """Warn of LoRA files that are one expert's, where another one is trained, or both.
-
-    The files of both experts fit both, and only their names tell them apart.
-    """
-    names = [expert.name for expert in trained]
-    if not any(names):
-        return []
-    starting, problems = " and ".join(names), []
-    uses = [(path, "network_weights", "starts from it") for path in (config.lora.network_weights,) if path]
-    uses += [(path, "base_weights", "is trained on top of it") for path in config.lora.base_weights]
-    for path, option, use in uses:
-        made_for = expert_of(path)
-        if made_for is not None and names != [made_for]:
-            what = f"`{option}` is of the {made_for}-noise expert, and the {starting}-noise expert {use}"
-            fix = f"give it its own LoRA, or train the other one with `--expert {made_for}`"
-            problems.append(Problem(what, (str(path),), fix))
-    return problems
 
 
 def mask_warnings(

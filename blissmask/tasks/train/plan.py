@@ -19,9 +19,7 @@ from blissmask.tasks.train.checks import (
     check_guidance,
     check_options,
     check_start,
-    expert_warnings,
     mask_warnings,
-    number_warnings,
     refuse_options_of_others,
 )
 from blissmask.tasks.train.curve import curve_kept_out
@@ -38,6 +36,7 @@ from blissmask.tasks.train.data.training_data import (
 from blissmask.tasks.train.memory.compile_rule import CompileRule, compile_rule
 from blissmask.tasks.train.memory.fit_memory import MemoryPlan, fit_memory
 from blissmask.tasks.train.memory.forecast import forecast, is_cached
+from blissmask.tasks.train.odd_options import expert_warnings, number_warnings
 from blissmask.tasks.train.previews.likeness_plan import LikenessPlan, plan_likeness
 from blissmask.tasks.train.previews.plan import PreviewPlan, plan_previews
 from blissmask.tasks.train.resume import choose_start

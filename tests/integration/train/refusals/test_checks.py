@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from blissmask.errors import CacheError, MachineError, ModelError, UsageError
-from blissmask.tasks.train.checks import number_warnings, refuse_missing_models
+from blissmask.tasks.train.checks import refuse_missing_models
+from blissmask.tasks.train.odd_options import number_warnings
 from blissmask.tasks.train.plan import plan as plan_training
 from blissmask.training.experts import expert_in_name, expert_of
 from tests.builders.families import PLAIN, TWO_EXPERTS
