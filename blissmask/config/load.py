@@ -380,11 +380,9 @@ def _expected(field: FieldInfo, detail: Any) -> str:
         return f"one of {', '.join(choices_of(field))}"
     if plain_type(field.annotation) is not list:
         return _noun(field)
-    return (
-        f"a list of at least one {_noun(field).removeprefix('a ')}"
-        if detail["type"] == "too_short"
-        else _list_text(field)
-    )
+    if detail["type"] == "too_short":
+        return f"a list of at least one {_noun(field).removeprefix('a ')}"
+    return _list_text(field)
 
 
 def _list_text(field: FieldInfo) -> str:

@@ -187,7 +187,10 @@ def read_mask_picture(path: Path) -> MaskPicture:
             doubts.append("the mask is coloured, its brightness is used")
         darkest, brightest = int(grey_HW.min()), int(grey_HW.max())
         is_matte = transparent and darkest == brightest
-        if doubt := class_number_doubt(brightest) or ("" if is_matte else _uniform_doubt(darkest, brightest)):
+        doubt = class_number_doubt(brightest)
+        if not doubt and not is_matte:
+            doubt = _uniform_doubt(darkest, brightest)
+        if doubt:
             doubts.append(doubt)
         if transparent:
             rest = f", and the rest is {_shade(brightest)} everywhere" if is_matte else ""

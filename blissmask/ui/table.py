@@ -87,7 +87,8 @@ def _layout(columns: Sequence[_Column], room: int) -> tuple[int, list[int]]:
     """Return the spaces between columns, and the width of each, with which a table fits into ``room`` letters."""
     leasts = [column.least for column in columns]
     broken = [column.least if column.figures else min(column.least, _FEWEST) for column in columns]
-    for gap, least in (*((gap, leasts) for gap in _GAPS), *((gap, broken) for gap in _GAPS[1:])):
+    tries = [(gap, leasts) for gap in _GAPS] + [(gap, broken) for gap in _GAPS[1:]]
+    for gap, least in tries:
         for_columns = room - gap * (len(columns) - 1)
         if sum(least) <= for_columns:
             return gap, _shared_out(for_columns, columns, least)
@@ -109,10 +110,10 @@ def _lines(row: Sequence[str], columns: Sequence[_Column], widths: Sequence[int]
     cells = [_broken(text, width) for text, width in zip(row, widths, strict=True)]
     lines = []
     for parts in zip_longest(*cells, fillvalue=""):
-        padded = [
-            " " * (width - cell_len(part)) + part if column.figures else part + " " * (width - cell_len(part))
-            for part, column, width in zip(parts, columns, widths, strict=True)
-        ]
+        padded = []
+        for part, column, width in zip(parts, columns, widths, strict=True):
+            room = " " * (width - cell_len(part))
+            padded.append(f"{room}{part}" if column.figures else f"{part}{room}")
         lines.append((" " * gap).join(padded))
     return lines
 
@@ -141,5 +142,10 @@ def _pieces(word: str, width: int) -> list[str]:
     """Return the parts of a word between which it may be broken; none is wider than ``width``."""
     if cell_len(word) <= width:
         return [word]
-    parts = _PIECE.findall(word)
-    return [piece for part in parts for piece in ([part] if cell_len(part) <= width else chop_cells(part, width))]
+    pieces: list[str] = []
+    for part in _PIECE.findall(word):
+        if cell_len(part) <= width:
+            pieces.append(part)
+        else:
+            pieces += chop_cells(part, width)
+    return pieces

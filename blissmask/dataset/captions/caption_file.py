@@ -72,7 +72,9 @@ def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
     """
     if item.has_default_caption:
         return item.caption or ""
-    text = (item.caption or "") if item.caption_path is None else read_caption(item.caption_path)
+    text = item.caption or ""
+    if item.caption_path is not None:
+        text = read_caption(item.caption_path)
     match style:
         case "lines":
             return _drawn(_lines(text), seed=item.media.stem)
@@ -125,8 +127,9 @@ def extension_advice(others: Mapping[Path, Path]) -> str:
     extensions = Counter(filter(None, (extension_of(media, caption) for media, caption in others.items())))
     if not extensions:
         return "name caption files like their photos"
-    (extension, _), *more = extensions.most_common()
-    return f'set `caption_extension = "{extension}"`' + (", and rename the others" if more else "")
+    (extension, _), *rarer = extensions.most_common()
+    advice = f'set `caption_extension = "{extension}"`'
+    return f"{advice}, and rename the others" if rarer else advice
 
 
 def extension_of(media: Path, caption: Path) -> str | None:

@@ -164,9 +164,11 @@ def _picture(photo: Path, item: PlannedItem) -> NDArray[np.uint8]:
 
 def _remarks(item: PlannedItem, after: float, doubt: str) -> tuple[tuple[str, ...], float]:
     """Return what is wrong with a mask, worst first, and how bad the worst of it is."""
-    found = {
-        "came out empty": 3.0 if after == 0 else 0.0,
-        "no subject mask": 2.0 if len(item.inputs) == 1 else 0.0,
-        doubt: 1.0 if doubt else 0.0,
-    }
-    return tuple(remark for remark, badness in found.items() if badness), max(found.values())
+    found = {}
+    if after == 0:
+        found["came out empty"] = 3.0
+    if len(item.inputs) == 1:
+        found["no subject mask"] = 2.0
+    if doubt:
+        found[doubt] = 1.0
+    return tuple(found), max(found.values(), default=0.0)

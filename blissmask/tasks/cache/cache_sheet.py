@@ -97,12 +97,15 @@ def _card(entry: LatentEntry, side: int, *, shorts: Mapping[Path, Sequence[str]]
     cut = _share_cut(entry)
     found = _remarks(entry, mask, cut)
     odd = shorts.get(entry.item.media.path, ())
+    measures = _measures(entry, mask, cut)
+    if several_sets:
+        measures = (_data_set(entry), *measures)
     return Card(
         name=_name(entry),
         photo_HW3=shrink(rgb_HW3, shown_wh),
         labels_HW=labels_HW,
         weights_hw=weights_1fhw[0, 0],
-        measures=(*(_data_set(entry) if several_sets else ()), *_measures(entry, mask, cut)),
+        measures=measures,
         remarks=(*found, *odd),
         badness=Badness(max(found.values(), default=1.0 if odd else 0.0), number=cut),
         caption=_caption(entry),
@@ -166,11 +169,11 @@ def _remarks(entry: LatentEntry, mask: PixelMask, cut: float) -> dict[str, float
     return remarks
 
 
-def _data_set(entry: LatentEntry) -> tuple[Measure, ...]:
+def _data_set(entry: LatentEntry) -> Measure:
     """Return which data set an entry is of: two of them may hold the same photos, for two subjects."""
     number = entry.dataset.number
     subjects = "".join(f", {name}" for name in entry.dataset.section.subject)
-    return (Measure(f"data set {number}{subjects}", "data set", number),)
+    return Measure(f"data set {number}{subjects}", "data set", number)
 
 
 def _measures(entry: LatentEntry, mask: PixelMask, cut: float) -> tuple[Measure, ...]:

@@ -216,8 +216,9 @@ def read_number(value: object) -> float | None:
 
 def read_count(value: object) -> int | None:
     """Return how many there are of something, as a note or record remembers it; None for what is no count."""
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_COUNTED
-    return value if is_count else None  # type: ignore[return-value]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= _MOST_COUNTED else None
 
 
 def _hashes(inputs: object) -> list[object]:

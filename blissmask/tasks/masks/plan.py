@@ -31,6 +31,8 @@ from blissmask.tasks.run.folders import FolderPair, pairs_to_do
 from blissmask.tasks.run.plan import Explanation, Plan, places_of
 
 COMMAND = "masks"
+_GRID = 16
+"""Sides of training sizes are multiples of this in most families, 32 in one; to ask them, torch would be loaded."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,18 +143,12 @@ def _pairs(config: Config) -> tuple[list[FolderPair], list[Problem]]:
 
 def _decided(found: Mapping[FolderPair, Sequence[MediaFile]], making: Making) -> dict[FolderPair, list[PlannedMedia]]:
     """Decide item by item; with several folders their names are part of the keys."""
-    several = len(found) > 1
-    return {
-        pair: [
-            plan_media(file, pair.output, f"{pair.input.name}/{key}" if several else key, making)
-            for file, key in zip(media, keys_of(media), strict=True)
-        ]
-        for pair, media in found.items()
-    }
-
-
-_GRID = 16
-"""Sides of training sizes are multiples of this in most families, 32 in one; to ask them, torch would be loaded."""
+    decided = {}
+    for pair, media in found.items():
+        folder = f"{pair.input.name}/" if len(found) > 1 else ""
+        files = zip(media, keys_of(media), strict=True)
+        decided[pair] = [plan_media(file, pair.output, f"{folder}{key}", making) for file, key in files]
+    return decided
 
 
 def _size_remarks(decided: Mapping[FolderPair, Sequence[PlannedMedia]], config: Config) -> Iterator[Remark]:

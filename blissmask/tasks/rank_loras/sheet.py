@@ -145,7 +145,7 @@ class _Row:
 
 def _column_width(pictures: Sequence[NDArray[np.uint8] | None]) -> int:
     shown = [int(picture.shape[1]) for picture in pictures if picture is not None]
-    return max([_LEAST_COLUMN, *shown])
+    return max(_LEAST_COLUMN, max(shown, default=0))
 
 
 def _thumbnail(picture: Path | None) -> NDArray[np.uint8] | None:

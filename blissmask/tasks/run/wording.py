@@ -20,7 +20,9 @@ def number_text(value: float | None) -> str:
     """Return a measured number, such as a loss, with three digits that count; nothing for none."""
     if value is None:
         return ""
-    return f"{value:#.3g}".rstrip(".") if value == 0 or _PLAIN[0] <= abs(value) < _PLAIN[1] else f"{value:.3g}"
+    if value == 0 or _PLAIN[0] <= abs(value) < _PLAIN[1]:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:.3g}"
 
 
 def pixels_text(size_wh: tuple[int, int]) -> str:

@@ -63,10 +63,9 @@ def choose_start(names: Outputs, settings: Mapping[str, object], *, total_steps:
     if changed:
         what = f"training goes on from step {state.step} with other settings"
         warnings.append(Problem(what, tuple(changed), f"for a LoRA of these settings alone {_ANEW}"))
-    going_on = f"{total_steps} steps, going on after {state.step}"
-    reason = (
-        going_on if state.step < total_steps else f"all of its steps are in the training state of step {state.step}"
-    )
+    reason = f"{total_steps} steps, going on after {state.step}"
+    if state.step >= total_steps:
+        reason = f"all of its steps are in the training state of step {state.step}"
     return Start(state, _write(names, reason), warnings)
 
 

@@ -101,7 +101,8 @@ def _changed(found: _DataSet, headers: Mapping[str, list[CacheHeader]]) -> list[
         except InputError as error:
             unknown.append(error.as_one().of(item.media.path).line)
         else:
-            stale += [f"{item.media.path}: {change}"] if change else []
+            if change:
+                stale.append(f"{item.media.path}: {change}")
     problems = []
     if stale:
         were = verb(len(stale), "it was", "they were")

@@ -84,4 +84,6 @@ def _range(smallest_wh: tuple[int, int] | None, largest_wh: tuple[int, int] | No
 def _sizes(sizes: Counter[tuple[int, int]]) -> str:
     named = [f"{count} of {pixels_text(size_wh)}" for size_wh, count in sizes.most_common(_SIZES)]
     further = len(sizes) - len(named)
-    return ", ".join([*named, *([f"and {further} more"] if further > 0 else [])])
+    if further > 0:
+        named.append(f"and {further} more")
+    return ", ".join(named)

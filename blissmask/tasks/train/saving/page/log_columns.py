@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from blissmask.people.subject_likeness import title_of_each
@@ -10,12 +10,12 @@ from blissmask.tasks.run.wording import number_text
 
 _HELD_OUT, _FACES = "held-out loss", "faces in previews"
 _LOSS = "val/loss"
-LIKENESS_NOTE = (
+_EXPERTS = ("val/loss/high", "val/loss/low")
+_LIKENESS_NOTE = (
     "<p class=drawn>Likeness: 1 is the same photograph, 0.5 the border of one person, 0 nothing alike; spread is its "
     "standard deviation over the pictures. Found: pictures with a face. Width: of the face in the picture. Others: the "
     "likeness of other faces.</p>"
 )
-_EXPERTS = ("val/loss/high", "val/loss/low")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,12 @@ def groups_of(columns: Sequence[Column], *, before: int) -> list[tuple[str, int]
         else:
             groups.append((column.group, 1))
     return groups
+
+
+def notes_on(columns: Iterable[Column]) -> Iterator[str]:
+    """Yield what the numbers in columns mean, where the titles do not say it: those of likenesses."""
+    if any(column.key.startswith("likeness/") for column in columns):
+        yield _LIKENESS_NOTE
 
 
 def likeness(value: float) -> str:

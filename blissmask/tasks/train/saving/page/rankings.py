@@ -22,11 +22,11 @@ from blissmask.storage.ordinary import read_bytes, read_text
 from blissmask.tasks.run.plan import Table
 from blissmask.tasks.run.wording import number_text
 from blissmask.tasks.train.saving.page.log_columns import (
-    LIKENESS_NOTE,
     Column,
     columns_of,
     columns_of_subjects,
     groups_of,
+    notes_on,
 )
 from blissmask.tasks.train.saving.page.sections import section, table
 from blissmask.training.record.saving import Outputs
@@ -117,8 +117,7 @@ def _loras(names: Outputs) -> Iterator[str]:
     keys = [name for own in figures for name in own]
     whole, each = columns_of(keys), columns_of_subjects(keys)
     yield from table(_table_of(names_of_rows, figures, whole), groups_of(whole, before=1))
-    if any(column.key.startswith("likeness/") for column in whole):
-        yield LIKENESS_NOTE
+    yield from notes_on(whole)
     if each:
         yield from table(_table_of(names_of_rows, figures, each))
     yield f"<p>Pictures: {_link(names, 'ranking.png')}.</p>"
@@ -151,9 +150,8 @@ def _link(names: Outputs, file: str) -> str:
 
 def _item_row(item: _Item) -> tuple[str, ...]:
     whole, before = (next(iter(values.values()), None) for values in (item.loss, item.base))
-    face = item.loss.get("face"), item.base.get("face")
-    learned = (_learned(whole, before), _learned(*face))
-    return (item.item, number_text(whole), number_text(before), *learned, "; ".join(item.remarks))
+    learned, of_face = _learned(whole, before), _learned(item.loss.get("face"), item.base.get("face"))
+    return item.item, number_text(whole), number_text(before), learned, of_face, "; ".join(item.remarks)
 
 
 def _learned(loss: float | None, before: float | None) -> str:

@@ -29,11 +29,11 @@ from blissmask.tasks.train.data.training_data import item_names
 from blissmask.tasks.train.plan import TrainPlan
 from blissmask.tasks.train.saving.page.data_sets import data_sets
 from blissmask.tasks.train.saving.page.log_columns import (
-    LIKENESS_NOTE,
     Column,
     columns_of,
     columns_of_subjects,
     groups_of,
+    notes_on,
 )
 from blissmask.tasks.train.saving.page.place import MARK, NOT_WRITTEN, page_kept_out
 from blissmask.tasks.train.saving.page.previews_grid import previews_grid
@@ -151,8 +151,8 @@ def _checkpoints(plan: TrainPlan, log: Log) -> Iterator[str]:
     first = ("step", "file", "size", "loss, smoothed")
     titles = (*first, *(column.title for column in columns))
     yield from table(Table("", titles, tuple(rows)), groups_of(columns, before=len(first)))
-    if rows and any(column.key.startswith("likeness/") for column in columns):
-        yield LIKENESS_NOTE
+    if rows:
+        yield from notes_on(columns)
 
 
 def _saved_with(
@@ -174,8 +174,10 @@ def _averages(plan: TrainPlan) -> Iterator[str]:
 def _subjects(plan: TrainPlan, log: Log) -> Iterator[str]:
     """Yield the likeness of each of several subjects in the previews of each saved LoRA; nothing for one subject."""
     columns = columns_of_subjects(_names_in(log))
+    if not columns:
+        return
     rows = []
-    for (step, path), latest in _saved_with(plan, log, columns) if columns else ():
+    for (step, path), latest in _saved_with(plan, log, columns):
         rows.append((str(step), path.name, *(column.of(latest) for column in columns)))
     yield from table(Table("", ("step", "file", *(column.title for column in columns)), tuple(rows)))
 
