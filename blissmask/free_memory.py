@@ -40,7 +40,7 @@ _NAMES = (
 The kernel drops such copies when a process needs memory, so they count as free.
 """
 _UNKNOWN = 8 << 30
-"""For Windows and macOS, where neither source exists: most LoRA data sets fit into it, and most machines have it."""
+"""For macOS, where neither source exists: most LoRA data sets fit into it, and most machines have it."""
 
 
 def give_back(pixels: int) -> None:

@@ -52,8 +52,13 @@ def shrink(rgb_HW3: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.u
     return np.asarray(cv2.resize(rgb_HW3, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def tier_label(tier: WeightTier) -> int:
+    """Return the label of a tier: 0 for background, else the position in :data:`TIER_COLOURS`, from 1."""
+    return list(TIER_COLOURS).index(tier) + 1 if tier in TIER_COLOURS else 0
+
+
 def tier_labels(grey_HW: NDArray[np.uint8], size_wh: tuple[int, int], tiers: TierTable) -> NDArray[np.uint8]:
-    """Return the label of every pixel: 0 for background, else the position in :data:`TIER_COLOURS`, from 1.
+    """Return the label of every pixel, see :func:`tier_label`.
 
     A value between tiers (a feathered mask, or one of another tool) gets the label of the nearest tier.
 
@@ -63,9 +68,8 @@ def tier_labels(grey_HW: NDArray[np.uint8], size_wh: tuple[int, int], tiers: Tie
         tiers: the value of each tier.
     """
     distance = np.abs(np.arange(256, dtype=np.int16)[:, None] - np.array(list(tiers.as_dict().values()), np.int16))
-    coloured = list(TIER_COLOURS)
-    labels = [coloured.index(tier) + 1 if tier in TIER_COLOURS else 0 for tier in tiers.as_dict()]
-    label_of_grey = np.array(labels, dtype=np.uint8)[distance.argmin(axis=1)]
+    labels = np.array([tier_label(tier) for tier in tiers.as_dict()], dtype=np.uint8)
+    label_of_grey = labels[distance.argmin(axis=1)]
     return np.asarray(label_of_grey[resize_labels(grey_HW, size_wh)], dtype=np.uint8)
 
 

@@ -11,6 +11,7 @@ from blissmask.cachefile.layout import (
     CROP,
     EMPTY_MASK,
     FILLED,
+    GEOMETRY,
     KEEP_TOKENS,
     ORDER_OF,
     SUBJECT,
@@ -251,7 +252,7 @@ class LatentEntry:
             latents={
                 **profile,
                 "task": family.task_name,
-                "geometry": str(self.geometry),
+                GEOMETRY: str(self.geometry),
                 "frames": self._frames_text,
                 "controls": self._controls_text,
                 "vae": model.vae,

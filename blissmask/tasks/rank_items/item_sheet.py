@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import CAPTION, MASK_REGIONS, MASK_SUBREGIONS, OURS, as_unicode
+from blissmask.cachefile.layout import CAPTION, GEOMETRY, MASK_REGIONS, MASK_SUBREGIONS, OURS, as_unicode
 from blissmask.cachefile.read import read_metadata
 from blissmask.dataset.collect import collect
 from blissmask.dataset.geometry import cover, read_geometry
@@ -25,7 +25,7 @@ from blissmask.errors import InputError, UsageError
 from blissmask.masks.resize import resize_labels
 from blissmask.masks.tiers import TIERS
 from blissmask.media.image import read_image
-from blissmask.media.overlay import PLAIN, TIER_COLOURS, fit_size, shrink
+from blissmask.media.overlay import PLAIN, TIER_COLOURS, fit_size, shrink, tier_label
 from blissmask.media.sheets.card import Badness, Card, Measure, SheetText
 from blissmask.media.video import read_frames, read_info
 from blissmask.tasks.mask_files.contact_sheet import draw_sheet
@@ -36,7 +36,6 @@ from blissmask.tasks.train.plan import TrainPlan
 from blissmask.training.data.items import TrainingItem
 from blissmask.training.data.prefetch import ItemStore
 
-_GEOMETRY = f"{OURS}geometry"
 _REGIONS = {MASK_REGIONS, MASK_SUBREGIONS}
 _GREY = 232
 """Of the place of a photo that is not here."""
@@ -148,7 +147,7 @@ def _picture(shown: _Shown) -> NDArray[np.uint8]:
         return np.full((*size_wh[::-1], 3), _GREY, dtype=np.uint8)
     rgb_HW3 = _read(shown.photo)
     source_wh = (rgb_HW3.shape[1], rgb_HW3.shape[0])
-    cached = read_geometry(shown.header.metadata.get(_GEOMETRY, ""))
+    cached = read_geometry(shown.header.metadata.get(f"{OURS}{GEOMETRY}", ""))
     if cached is not None and cached.source_wh == source_wh:
         return cached.fit_rgb(rgb_HW3)
     # Caches of other trainers do not say how a photo was fitted; it is what they all do.
@@ -167,8 +166,7 @@ def _labels(item: TrainingItem, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     if item.regions_4fhw is None:
         return np.full(size_wh[::-1], PLAIN, dtype=np.uint8)
     middle_4hw = item.regions_4fhw[:, item.regions_4fhw.shape[1] // 2]
-    coloured = list(TIER_COLOURS)
-    labels = np.array([coloured.index(tier) + 1 if tier in TIER_COLOURS else 0 for tier in TIERS], dtype=np.uint8)
+    labels = np.array([tier_label(tier) for tier in TIERS], dtype=np.uint8)
     return resize_labels(labels[middle_4hw.argmax(dim=0).numpy()], size_wh)
 
 

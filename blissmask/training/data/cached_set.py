@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import MASK_CONTENTS, OURS, parse_text_name, read_mean_weight
+from blissmask.cachefile.layout import GEOMETRY, MASK_CONTENTS, OURS, parse_text_name, read_mean_weight
 from blissmask.cachefile.read import list_headers, read_metadata
 from blissmask.errors import CacheError, Hint, Problem, UsageError
 from blissmask.families.family import FamilyForTask
@@ -21,7 +21,7 @@ from blissmask.training.data.items import shows_no_regions
 from blissmask.training.weighting.prior import PriorRule
 from blissmask.training.weighting.rule import WeightRule
 
-_CONTENT_KEYS = ("mask_source", "mean_weight", "tiers", "geometry", "frames", "vae")
+_CONTENT_KEYS = ("mask_source", "mean_weight", "tiers", GEOMETRY, "frames", "vae")
 """Metadata keys that depend on the entry's content, and not on where its files lie or when they were written."""
 _REGIONS = "mask_regions"
 

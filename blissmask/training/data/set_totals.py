@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from blissmask.cachefile.entry import CacheHeader
-from blissmask.cachefile.layout import OURS, ZOOM
+from blissmask.cachefile.layout import GEOMETRY, OURS, ZOOM
 from blissmask.dataset.captions.caption_words import holds_trigger
 from blissmask.dataset.geometry import read_geometry
 from blissmask.masks.tiers import TIERS, WeightTier
@@ -73,7 +73,7 @@ class SetTotals:
         self.zooms += bool(header.metadata.get(f"{OURS}{ZOOM}"))
         self.masked += header.has_weights
         self.sizes[columns * stride, rows * stride] += 1
-        geometry = read_geometry(header.metadata.get(f"{OURS}geometry", ""))
+        geometry = read_geometry(header.metadata.get(f"{OURS}{GEOMETRY}", ""))
         if geometry is not None:
             self.smallest_wh = min(self.smallest_wh or geometry.source_wh, geometry.source_wh, key=math.prod)
             self.largest_wh = max(self.largest_wh or geometry.source_wh, geometry.source_wh, key=math.prod)

@@ -14,6 +14,7 @@ from blissmask.cachefile.layout import (
     CROP,
     EMPTY,
     EMPTY_MASK,
+    GEOMETRY,
     LOOK,
     OURS,
     SUBJECT,
@@ -190,14 +191,14 @@ def _with_remembered_window(entry: LatentEntry, known: _Known, mask: Sameness) -
     if metadata.get(f"{OURS}{CROP}", "") != entry.crop:
         return entry
     shown = ShownSubject.parse(metadata.get(f"{OURS}{SUBJECT}", ""))
-    made = metadata.get(f"{OURS}geometry", "")
+    made = metadata.get(f"{OURS}{GEOMETRY}", "")
     geometry = entry.geometry.with_window_of(made) if entry.crop == "subject" else entry.geometry
     return entry if shown is None or geometry is None else replace(entry, shown=shown, geometry=geometry)
 
 
 def _told(reason: str, entry: LatentEntry, metadata: Mapping[str, str]) -> str:
     """Return the reason, which for a window that moved alone says so."""
-    if reason != "geometry changed" or entry.geometry.with_window_of(metadata.get(f"{OURS}geometry", "")) is None:
+    if reason != "geometry changed" or entry.geometry.with_window_of(metadata.get(f"{OURS}{GEOMETRY}", "")) is None:
         return reason
     return "the crop follows the subject" if entry.dataset.section.crop == "subject" else "the crop is in the middle"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from blissmask.cachefile.entry import CacheHeader
 from blissmask.cachefile.fingerprint import Prints, Sameness
-from blissmask.cachefile.layout import CAPTION, CROP, OURS, SUBJECTS, as_unicode, subjects_text
+from blissmask.cachefile.layout import CAPTION, CROP, GEOMETRY, OURS, SUBJECTS, as_unicode, subjects_text
 from blissmask.cachefile.read import read_metadata
 from blissmask.config.dataset_section import DatasetSection
 from blissmask.config.model import Config
@@ -23,7 +23,7 @@ from blissmask.families.family import FamilyForTask
 from blissmask.plurals import counted, verb
 from blissmask.training.data.cached_set import CachedSet
 
-_PRINT, _GEOMETRY = f"{OURS}media_print", f"{OURS}geometry"
+_PRINT = f"{OURS}media_print"
 
 _AGAIN = "run `{command}` again, which redoes these alone, or train with `--prepare`"
 
@@ -188,7 +188,7 @@ def _size_changed(found: _DataSet, metadata: Mapping[str, str]) -> bool:
 
     Where a window follows the mask only the size is compared: a mask that changed is named for itself.
     """
-    made = metadata.get(_GEOMETRY, "")
+    made = metadata.get(f"{OURS}{GEOMETRY}", "")
     before = read_geometry(made)
     if before is None:
         return False
