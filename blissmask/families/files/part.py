@@ -96,17 +96,22 @@ class Part:
         """Return whether the part is of a hub model that may be fetched: a plan fetches nothing."""
         if getattr(files, self.field) is not None or files.model is None or is_tiny(files):
             return False
-        return files.download and not Path(files.model).is_dir()
+        return files.download and what_is(Path(files.model)) != "a folder"
 
     def is_here(self, files: ModelFiles) -> bool:
-        """Return whether the part was named and is there, or may be fetched later; what it holds is not looked at."""
+        """Return whether the part was named and is there, or may be fetched later; what it holds is not looked at.
+
+        What may not be looked at counts as there, so that :meth:`check` says why.
+        """
         if self.is_fetched_later(files):
             return True
         try:
             source = self.source(files)
+            return source is None or source.exists()
         except (UsageError, ModelError):
             return False
-        return source is None or source.exists()
+        except OSError:
+            return True
 
     def check(self, files: ModelFiles) -> None:
         """Make sure that the part is there and of this model, or may be fetched later. Headers alone are read.
@@ -117,7 +122,11 @@ class Part:
         """
         if self.is_fetched_later(files):
             return
-        source = self.source(files)
+        try:
+            source = self.source(files)
+        except OSError as error:
+            what = f"the model folder cannot be read: {error.strerror}"
+            raise ModelError(what, where=[files.model], fix="correct `--model`") from error
         if source is None:
             return
         why = "" if what_is(source) == "a folder" else why_no_file(source, "model file")

@@ -65,8 +65,8 @@ def refuse_missing_models(config: Config) -> None:
     family, files = load_family(config.model.arch).for_task(config.model.task or ""), model_files(config.model)
     parts = [part for part in (*family.task.latents, *family.task.text) if isinstance(part, Part)]
     parts += [expert.part for expert in wanted_experts(family.experts, config.train.expert)]
-    named = {part.field: getattr(files, part.field) for part in parts}
-    missing = [f"{field}: {path}" for field, path in named.items() if path is not None and not path.exists()]
+    named = {part.field: getattr(files, part.field) for part in parts if not part.is_here(files)}
+    missing = [f"{field}: {path}" for field, path in named.items() if path is not None]
     if missing:
         raise ModelError(
             f"{counted(len(missing), 'model file')} {verb(len(missing), 'is', 'are')} not there",

@@ -62,8 +62,14 @@ def test_a_file_that_may_not_be_looked_at_is_not_said_to_be_missing(tmp_path: Pa
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", refused)
+        file = ModelFiles(dit_high_noise=tmp_path / "closed" / "high.safetensors")
+        folder = ModelFiles(model=str(tmp_path / "closed"))
+        assert HIGH.is_here(file), "a dry run would otherwise go on without it, as if it were still to come"
+        assert HIGH.is_here(folder)
         with pytest.raises(ModelError, match="the model file cannot be read: Permission denied"):
-            HIGH.check(ModelFiles(dit_high_noise=tmp_path / "closed" / "high.safetensors"))
+            HIGH.check(file)
+        with pytest.raises(ModelError, match="the model folder cannot be read: Permission denied"):
+            HIGH.check(folder)
 
 
 def test_a_diffusers_without_the_class_is_told_with_what_mends_it():

@@ -28,7 +28,7 @@ from blissmask.families.previews import PreviewPipeline, PreviewSettings
 from blissmask.families.protocol import Expert
 from blissmask.media.image import read_header
 from blissmask.plurals import counted
-from blissmask.storage.ordinary import why_no_file
+from blissmask.storage.ordinary import what_is, why_no_file
 from blissmask.tasks.train.previews.prompt_file import PreviewPrompt, parse_prompts, read_prompts
 
 _STEPS = 20
@@ -117,6 +117,7 @@ def plan_previews(
     Raises:
         UsageError: prompts are wrong, or previews need files that are not given; all of them are named. Missing files
             are warnings of a dry run.
+        ModelError: the file of an expert that draws previews cannot be read, or is another model's.
     """
     prompts = _prompts(config)
     if not prompts:
@@ -370,8 +371,9 @@ def _missing_files(parts: Sequence[Part], files: ModelFiles) -> list[Problem]:
         except BlissmaskError as error:
             problems += error.problems
             continue
-        if source is not None and not source.exists():
-            problems.append(Problem(f"previews need `{part.option}`, and there is no such file", (str(source),)))
+        why = "" if source is None or what_is(source) == "a folder" else why_no_file(source)
+        if why:
+            problems.append(Problem(f"previews need `{part.option}`, and {why}", (str(source),)))
     if unnamed:
         fix = "give them, or a diffusers folder with `--model`; or leave the prompts out"
         problems.insert(0, Problem("previews need model files that are not given", tuple(unnamed), fix))
@@ -389,6 +391,7 @@ def _frozen_experts(
         if expert.name in names:
             continue
         if expert.part.is_here(files):
+            expert.part.check(files)
             present.append(expert)
             continue
         what = f"previews are drawn with the {names[0]}-noise expert alone, which is not how the model is used"
