@@ -62,7 +62,8 @@ def show_table(table: Table) -> None:
     for lines in rows[1:]:
         _print(lines)
     if footer:
-        _print(["", *footer], style="bold")
+        _print([""])
+        _print(footer, style="bold")
     console.print()
 
 
@@ -78,7 +79,8 @@ def _column(table: Table, number: int) -> _Column:
     texts = [heading, *cells, *footer]
     whole = max(map(cell_len, texts))
     if figures:
-        return _Column(texts, figures, whole, least=max(map(cell_len, [*heading.split(), *cells, *footer]), default=0))
+        least = max(map(cell_len, heading.split() + cells + footer), default=0)
+        return _Column(texts, figures, whole, least)
     longest_word = max((cell_len(word) for text in texts for word in text.split()), default=0)
     return _Column(texts, figures, whole, least=max(longest_word, min(whole, _FEWEST)))
 

@@ -75,8 +75,7 @@ def wrapped(text: str, room: float, size: int, *, most: int) -> list[str]:
         if text_length(longer, size) <= room:
             lines[-1] = longer
             continue
-        *whole, rest = _broken(word, room, size)
-        lines += [*whole, rest]
+        lines += _broken(word, room, size)
     lines = [line for line in lines if line]
     if len(lines) <= most:
         return lines

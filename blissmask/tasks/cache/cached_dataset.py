@@ -137,8 +137,10 @@ def refuse_wrong_files(model: Model, *, latents: bool, texts: bool) -> None:
 
 
 def _parts(family: FamilyForTask, *, latents: bool, texts: bool) -> list[Part]:
-    parts = [*(family.task.latents if latents else ()), *(family.task.text if texts else ())]
-    return [part for part in parts if isinstance(part, Part)]
+    parts = list(family.task.latents) if latents else []
+    if texts:
+        parts += [part for part in family.task.text if isinstance(part, Part)]
+    return parts
 
 
 def _refuse_wrong_parts(parts: Iterable[Part], files: ModelFiles) -> None:

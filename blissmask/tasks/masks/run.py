@@ -62,7 +62,7 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
     looks = look_remarks([(item.inputs[0], known) for item, known in photos])
     _count(summary, plan, seen)
     summary.warnings += as_problems(looks)
-    odd = shorts_by_media([*looks, *plan.remarks])
+    odd = shorts_by_media(looks + plan.remarks)
     summary.details["odd_photos"] = {str(path): list(shorts) for path, shorts in odd.items()}
     if plan.options.sheet is not None:
         entries = _sheet_entries(photos, odd)

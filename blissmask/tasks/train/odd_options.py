@@ -20,7 +20,7 @@ _LEAST_FACTOR = 0.1
 
 def number_warnings(config: Config) -> list[Problem]:
     """Warn of numbers that fit their range and make no sense, such as a learning rate of 2e4."""
-    problems = [*_factor_warning(config.optimizer), *_scale_warning(config.lora)]
+    problems = _factor_warning(config.optimizer) + _scale_warning(config.lora)
     for section in (config.optimizer, config.mask_loss, config.timesteps):
         for name, (low, high) in unusual_numbers(section).items():
             # Of such an optimiser it is a factor, see above.
