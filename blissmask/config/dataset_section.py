@@ -112,7 +112,8 @@ class GeneralSection(Section):
     )
     caption_style: CaptionStyle | None = option(
         None,
-        "What a caption file holds: one text, a caption in each line of which one is drawn, or JSON",
+        "What a caption file holds: one text, a caption in each line of which one is drawn, or JSON; in a list of "
+        "captions, paragraphs are one text",
         panel=_CAPTION,
         default_text="text",
     )

@@ -4,7 +4,8 @@ A caption file holds what ``caption_style`` says:
 
     text     one caption, line breaks included; as musubi-tuner reads it
     lines    a caption in each line, as OneTrainer and sd-scripts' wildcards have it. They draw one at every step;
-             embeddings are cached here, so each item has one, drawn by its name
+             embeddings are cached here, so each item has one, drawn by its name. In a list of captions, lines with an
+             empty one between them are the paragraphs of one text
     json     an object with the caption under one of :data:`JSON_KEYS`, or with tags, or a list of tags
 """
 
@@ -65,7 +66,8 @@ def read_caption(path: Path) -> str:
 def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
     """Return the caption of an item: what its caption file, or the text in its list, holds; or the data set's own.
 
-    In a list, text that is no JSON is a caption whatever ``style`` says: other data sets may have the files.
+    In a list, text that is no JSON, or paragraphs, is a caption whatever ``style`` says, which may be meant for the
+    files of other data sets.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or does not hold what ``style`` says.
@@ -76,7 +78,7 @@ def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
     if item.caption_path is not None:
         text = read_caption(item.caption_path)
     match style:
-        case "lines":
+        case "lines" if item.caption_path is not None or has_several_lines(text):
             return _drawn(_lines(text), seed=item.media.stem)
         case "json" if item.caption_path is not None or looks_like_json(text):
             return _from_json(text, item.caption_path or item.media.path, seed=item.media.stem)
@@ -85,8 +87,9 @@ def caption_of(item: DatasetItem, style: CaptionStyle) -> str:
 
 
 def has_several_lines(text: str) -> bool:
-    """Return whether a caption file may hold several captions, one a line; paragraphs are one text."""
-    return len(_lines(text)) > 1 and "\n\n" not in text
+    """Return whether a caption may be several, one a line; paragraphs, with empty lines between them, are one text."""
+    lines = text.strip().splitlines()
+    return len(lines) > 1 and all(line.strip() for line in lines)
 
 
 def looks_like_json(text: str) -> bool:

@@ -44,6 +44,7 @@ def test_a_list_gives_its_own_caption_in_the_style_it_is_written_in(tmp_path):
     assert listed("listed", "json") == "listed"
     assert listed('{"caption": "kyla"}', "json") == "kyla"
     assert listed("one\none", "lines") == "one"
+    assert listed("by the sea\n\nshe wears red", "lines") == "by the sea\n\nshe wears red"
     assert listed('{"caption": "kyla"}', "json", has_default_caption=True) == '{"caption": "kyla"}'
 
 
@@ -97,6 +98,7 @@ def test_json_is_known_from_text_that_begins_alike(text, is_json):
 def test_paragraphs_are_one_caption():
     assert has_several_lines("one\ntwo")
     assert not has_several_lines("one paragraph\n\nanother")
+    assert not has_several_lines("one paragraph\r\n \r\nanother")
     assert not has_several_lines("one\n")
 
 
