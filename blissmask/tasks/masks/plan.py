@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from blissmask.errors import Problem, UsageError
 from blissmask.masks import bars
 from blissmask.parsing.parts_backend import PARSING, PartsBackend
 from blissmask.plurals import counted
+from blissmask.storage.content import without_links
 from blissmask.tasks.mask_files.clip_forms import OtherForms, settle_forms
 from blissmask.tasks.mask_files.contact_sheet import check_sheet, size_without_dataset, training_area, with_own_sheet
 from blissmask.tasks.mask_files.licences import Weights, licence_table, refuse_non_commercial, to_json
@@ -67,7 +68,7 @@ def outputs(config: Config) -> tuple[Path, ...]:
     options = config.masks
     if options.explain:
         return ()
-    pairs, _ = _pairs(config)
+    pairs, _ = folders_to_do(config)
     return tuple(dict.fromkeys(pair.output for pair in pairs))
 
 
@@ -87,7 +88,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
     details["licences"] = to_json(weights)
     if options.explain:
         return Explanation(COMMAND, tables=[table, licence_table(weights)], details=details)
-    pairs, warnings = _pairs(config)
+    pairs, warnings = folders_to_do(config)
     check_sheet(options.sheet, [folder for pair in pairs for folder in (pair.input, pair.output)])
     making = Making(
         command=COMMAND,
@@ -121,7 +122,7 @@ def plan(config: Config) -> MasksPlan | Explanation:
     )
 
 
-def _pairs(config: Config) -> tuple[list[FolderPair], list[Problem]]:
+def folders_to_do(config: Config) -> tuple[list[FolderPair], list[Problem]]:
     """Return which folders to go through, and warnings; a folder that `apply` fills is for one person's masks alone.
 
     Raises:
@@ -165,24 +166,34 @@ def _size_remarks(decided: Mapping[FolderPair, Sequence[PlannedMedia]], config: 
 
 
 def _training_sizes(config: Config, folder: Path) -> tuple[Buckets, tuple[int, int]] | None:
-    """Return the training sizes of a folder and its resolution; None where its data set is one that `cache` refuses."""
-    of_folder = [data for data in config.datasets if folder in (data.image_directory, data.video_directory)]
+    """Return the training sizes of a folder and its resolution; None where its data set is one that `cache` refuses.
+
+    A folder of no data set has those of the first, as on the sheet (``training_area``).
+    """
     alone = DatasetSection(resolution=size_without_dataset(config), enable_bucket=True)
-    section = of_folder[0] if of_folder else alone
+    of_folder = [data for data in config.datasets if _reads(data, {without_links(folder)})]
+    section = next(iter([*of_folder, *config.datasets]), alone)
+    is_of_videos = section.video_directory is not None
     try:
-        buckets = make_buckets(section, grid_multiple=_GRID, always_bucket=folder == section.video_directory)
+        buckets = make_buckets(section, grid_multiple=_GRID, always_bucket=is_of_videos)
     except UsageError:
         return None
     return buckets, section.resolution
 
 
+def _reads(dataset: DatasetSection, places: Set[Path]) -> bool:
+    """Return whether a data set's photos or videos are in one of ``places``, by whatever path or link."""
+    folders = (dataset.image_directory, dataset.video_directory)
+    return any(folder is not None and without_links(folder) in places for folder in folders)
+
+
 def _caption_warnings(config: Config, pairs: Iterable[FolderPair]) -> list[Problem]:
     """Name photos and videos of data sets that have no caption yet, and words that captions miss, before the work."""
-    folders = {pair.input for pair in pairs}
+    places = {without_links(pair.input) for pair in pairs}
     lacking: dict[str, None] = {}
     missing: dict[str, None] = {}
     for dataset in config.datasets:
-        if not {dataset.image_directory, dataset.video_directory} & folders:
+        if not _reads(dataset, places):
             continue
         if dataset.caption is None:
             lacking |= dict.fromkeys(map(str, without_caption_file(dataset)))

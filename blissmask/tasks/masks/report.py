@@ -219,16 +219,25 @@ def warnings_about(seen: Mapping[str, Seen], *, sheet: Path | None) -> list[Prob
             # Where nobody is found the mask is empty, too, which says it all.
             names = [key for key in names if seen[key].covered]
         if names:
-            places = [f"{key}: {seen[key].covered:.0%} body" for key in names] if remark == NOBODY else names
+            places = [f"{key}: {_covered_text(seen[key])}" for key in names] if remark == NOBODY else names
             problems.append(Problem(counted(len(names), noun) + condition, places_of(places), fix))
     return problems
 
 
-def look_remarks(photos: Sequence[tuple[Path, Seen]]) -> list[Remark]:
-    """Return remarks about photos that lie on their side, and those that are there twice."""
-    of_side = [side_remark(path) for path, seen in photos if seen.on_its_side]
-    files = [ShortPath.of(path) for path, _ in photos]
-    return [*of_side, *copy_remarks(files, [seen.likeness for _, seen in photos])]
+def _covered_text(seen: Seen) -> str:
+    """Return how much a mask covers: "30% of the picture is covered", below 1% with a decimal."""
+    share = f"{seen.covered:.0%}" if seen.covered >= 0.01 else f"{seen.covered:.1%}"
+    return f"{share} of the picture is covered"
+
+
+def look_remarks(photos: Mapping[Path, Seen]) -> list[Remark]:
+    """Return remarks about photos that lie on their side, and those that are there twice.
+
+    Args:
+        photos: each once, though it may have a mask for each of several data sets.
+    """
+    of_side = [side_remark(path) for path, seen in photos.items() if seen.on_its_side]
+    return [*of_side, *copy_remarks(list(map(ShortPath.of, photos)), [seen.likeness for seen in photos.values()])]
 
 
 def measures_of(seen: Seen) -> tuple[Measure, ...]:

@@ -14,11 +14,10 @@ from blissmask.media.overlay import TIER_COLOURS, tier_labels
 from blissmask.media.sheets.card import SheetText
 from blissmask.tasks.mask_files.contact_sheet import tier_legend, training_area
 from blissmask.tasks.mask_files.media_plan import is_video, keys_of
-from blissmask.tasks.masks.plan import COMMAND
+from blissmask.tasks.masks.plan import COMMAND, folders_to_do
 from blissmask.tasks.masks.report import LEAST, measures_of, seen_in
 from blissmask.tasks.retouch.desk import NO_MASK, Described, Kind, RetouchItem
 from blissmask.tasks.retouch.retouching import page_title, plan_retouch, refuse_unfit, retouch, videos_warning
-from blissmask.tasks.run.folders import pairs_to_do
 from blissmask.tasks.run.plan import Plan, RunContext, Summary
 
 
@@ -33,7 +32,7 @@ class RetouchPlan(Plan):
 
 def outputs(config: Config) -> tuple[Path, ...]:
     """Return the folders that are written to. Raises UsageError when folders are missing or wrong."""
-    pairs, _ = pairs_to_do(config, COMMAND, config.masks.input, config.masks.output)
+    pairs, _ = folders_to_do(config)
     return tuple(dict.fromkeys(pair.output for pair in pairs))
 
 
@@ -47,7 +46,7 @@ def plan(config: Config) -> RetouchPlan:
     """
     options = config.masks
     refuse_unfit(explain=options.explain, quiet=config.run.quiet)
-    pairs, warnings = pairs_to_do(config, COMMAND, options.input, options.output)
+    pairs, warnings = folders_to_do(config)
     items, shown = [], []
     for pair in pairs:
         media = find_media(pair.input, videos=True, shared="one mask", live_photos=True)

@@ -59,7 +59,7 @@ def run(plan: MasksPlan | Explanation, context: RunContext) -> Summary:
     found = {item.key: seen_in(item.target, plan.options.tiers) for item in finished}
     seen = {key: known for key, known in found.items() if known is not None}
     photos = [(item, seen[item.key]) for item in finished if item.key in seen]
-    looks = look_remarks([(item.inputs[0], known) for item, known in photos])
+    looks = look_remarks({item.inputs[0]: known for item, known in photos})
     _count(summary, plan, seen)
     summary.warnings += as_problems(looks)
     odd = shorts_by_media(looks + plan.remarks)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from blissmask.config.model import Config
 from blissmask.errors import InputError, UsageError
+from blissmask.tasks.masks import retouch
 from blissmask.tasks.masks.plan import plan
 from blissmask.tasks.masks.run import run
-from blissmask.tasks.run.plan import RunContext
+from blissmask.tasks.run.plan import Plan, RunContext
 from tests.builders.masks import config, person
 from tests.builders.pictures import save, tree
+
+Planning = Callable[[Config], Plan]
 
 
 def test_without_folders_every_dataset_is_done(folder: Path) -> None:
@@ -51,24 +55,26 @@ def test_a_folder_of_several_subjects_gets_no_masks_of_everybody(folder: Path) -
         plan(Config.model_validate({"subjects": people, "datasets": [data]}))
 
 
-def test_masks_of_everybody_do_not_go_where_apply_puts_those_of_one_person(folder: Path) -> None:
+@pytest.mark.parametrize("planned", [plan, retouch.plan])
+def test_masks_of_everybody_do_not_go_where_apply_puts_those_of_one_person(folder: Path, planned: Planning) -> None:
     applied = {"image_directory": folder / "photos", "mask_directory": folder / "applied" / "kyla"}
     tables = {"apply": {"weighted_masks": folder / "all", "output": folder / "applied"}}
     with pytest.raises(UsageError, match="where `apply` puts those of one person") as caught:
-        plan(Config.model_validate({**tables, "datasets": [applied]}))
+        planned(Config.model_validate({**tables, "datasets": [applied]}))
     [problem] = caught.value.problems
     assert problem.where == (str(folder / "applied" / "kyla"),)
     assert f'`input = "{folder / "photos"}"` and `output = "{folder / "all"}"`' in str(problem.fix)
     # One whose masks are made here is done, and the other one is named.
     save(folder / "more" / "a.png", person((20, 20)))
     own = {"image_directory": folder / "more", "mask_directory": folder / "m", "caption": "a photo", "resolution": 16}
-    made = plan(Config.model_validate({**tables, "datasets": [applied, own]}))
+    made = planned(Config.model_validate({**tables, "datasets": [applied, own]}))
     assert [item.output for item in made.items] == [folder / "m" / "a.png"]
     assert made.outputs == (folder / "m",)
     assert [problem.what for problem in made.warnings] == ["data sets whose masks `apply` makes are left out"]
     # Where folders are named, they are meant.
     named = {"input": folder / "photos", "output": folder / "applied" / "kyla"}
-    assert plan(Config.model_validate({**tables, "masks": named, "datasets": [applied]})).outputs == (named["output"],)
+    made = planned(Config.model_validate({**tables, "masks": named, "datasets": [applied]}))
+    assert made.outputs == (named["output"],)
 
 
 def test_two_datasets_cannot_share_a_folder_of_masks(folder: Path) -> None:

@@ -12,6 +12,8 @@ from PIL import Image
 from blissmask.config.model import Config
 from blissmask.media import picture_file
 from blissmask.tasks.masks.plan import plan
+from blissmask.tasks.masks.run import run
+from blissmask.tasks.run.plan import RunContext
 from tests.builders.masks import config, make
 from tests.builders.pictures import random_rgb, save
 
@@ -51,6 +53,22 @@ def test_photos_of_no_data_set_are_small_beside_the_megapixel_of_the_starters(fo
     assert {remark.short for remark in plan(alone).remarks} == {"enlarged 29.6 times"}
 
 
+def test_a_folder_is_known_by_any_path_and_another_one_has_the_size_of_the_first_data_set(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    first = {"image_directory": "more", "caption": "a", "resolution": 64}
+    own = {"image_directory": "photos", "caption": "a", "resolution": 32}
+
+    def remarks(name: str) -> list[str]:
+        data = {"masks": {"input": folder / name, "output": folder / "masks"}, "datasets": [first, own]}
+        return [remark.short for remark in plan(Config.model_validate(data)).remarks]
+
+    assert remarks("photos") == []
+    save(folder / "others" / "c.png", random_rgb((16, 16), seed=1))
+    assert remarks("others") == ["enlarged 4.0 times"]
+
+
 def test_a_wrong_data_set_is_for_cache_to_refuse(folder: Path) -> None:
     data = {"image_directory": folder / "photos", "mask_directory": folder / "masks", "caption": "a"}
     assert plan(Config.model_validate({"datasets": [data | {"resolution": [100, 75]}]})).remarks == []
@@ -76,6 +94,14 @@ def test_the_same_photo_and_one_on_its_side_are_told_by_every_run_and_shown_in_t
     assert "on its side?" in shown["side.png"]
     assert "as cat.png" in shown["cat2.jpg"]
     assert shown["a.png"] == shown["b.webp"]
+
+
+def test_a_photo_of_two_data_sets_is_no_copy_of_itself(folder: Path) -> None:
+    Image.open(PHOTOS / "chelsea.png").convert("RGB").resize((96, 64)).save(folder / "photos" / "cat.png")
+    sets = [{"image_directory": folder / "photos", "mask_directory": folder / name, "caption": "a"} for name in "mn"]
+    made = plan(Config.model_validate({"general": {"resolution": 64}, "datasets": sets}))
+    summary = run(made, RunContext())
+    assert (summary.written, odd(summary).get("cat.png")) == (6, None)
 
 
 def test_a_photo_that_exif_turns_is_not_taken_for_one_on_its_side(folder: Path) -> None:

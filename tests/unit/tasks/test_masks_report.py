@@ -48,7 +48,12 @@ def test_body_without_a_face_and_limbs_is_told_with_its_share_and_comes_first():
     empty = seen(people=0, limbs=0)
     assert cup.badness.worst_first < empty.badness.worst_first
     (told,) = warnings_about({"cup": cup}, sheet=None)
-    assert (told.what, told.where) == ("1 item with body, but nobody's face or limbs", ("cup: 30% body",))
+    assert (told.what, told.where) == (
+        "1 item with body, but nobody's face or limbs",
+        ("cup: 30% of the picture is covered",),
+    )
+    (told,) = warnings_about({"cup": replace(seen(body=0.004, limbs=0), faces=0)}, sheet=None)
+    assert told.where == ("cup: 0.4% of the picture is covered",)
 
 
 def test_people_from_behind_who_show_a_limb_are_without_a_face_alone():
