@@ -11,7 +11,7 @@ from typing import get_args
 from torch import Tensor
 
 from blissmask.cachefile.layout import OURS
-from blissmask.cachefile.read import read_metadata
+from blissmask.cachefile.read import read_keys, read_metadata
 from blissmask.config.model import Config
 from blissmask.config.saving_section import SavingSection
 from blissmask.errors import CacheError, InputError, ModelError, Problem, UsageError
@@ -46,6 +46,7 @@ from blissmask.training.lora.dora_norms import WeightOf
 from blissmask.training.lora.file import DIVIDED_BY_BASE, DORA_DIVISOR, DTYPES, read_finite_lora, write_lora
 from blissmask.training.lora.formats import LoraFormat
 from blissmask.training.lora.names import layer_names
+from blissmask.training.lora.peft_files import alpha_warnings, configs_of, is_peft
 from blissmask.training.record.saving import refuse_all_but_plain_name
 
 COMMAND = "train"
@@ -105,13 +106,14 @@ def plan(config: Config) -> ConversionPlan:
     family = _family(config.model.arch, metadata, source)
     _refuse_own_target(target, paths)
     file_format, precision = section.lora_format, _precision(section)
-    warnings = []
+    configs = configs_of(paths)
+    warnings = alpha_warnings(paths)
     if combination is not None:
         check_files(combination, [own for own, _ in read], [_divided_by_base(own) for _, own in read])
-        warnings = expert_warnings(combination.paths)
+        warnings += expert_warnings(combination.paths)
         for path, (_, own) in zip(paths[1:], read[1:], strict=True):
             refuse_other_family(None if config.model.arch else _family_in(own), family, path)
-    elif found.file_format == file_format and precision is None:
+    elif found.file_format == file_format and precision is None and not is_peft(read_keys(source)):
         others = " or ".join(f"`--lora-format {name}`" for name in get_args(LoraFormat) if name != found.file_format)
         raise UsageError(
             f"this LoRA is spelled the {found.file_format} way already", where=[source], fix=f"choose {others}"
@@ -120,7 +122,7 @@ def plan(config: Config) -> ConversionPlan:
     if needs_weights(tensors, file_format, by_base=_divided_by_base(metadata)):
         weights = _frozen_weights(config, source)
     hashes = tuple(hashes_of(paths))
-    made_from = _made_from(hashes, combination, file_format, precision)
+    made_from = _made_from([*hashes, *hashes_of(configs)], combination, file_format, precision)
     action, reason = _decide(target, made_from, overwrite=config.run.force)
     item = PlannedItem(
         key=source.stem,

@@ -26,6 +26,7 @@ from blissmask.training.device import find_device
 from blissmask.training.experts import wanted_experts
 from blissmask.training.lora.base_weights import BaseLora, check_base_lora
 from blissmask.training.lora.file import read_finite_lora
+from blissmask.training.lora.peft_files import alpha_warnings
 from blissmask.training.lora.targets import check_patterns
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.optim.optimizer import check_optimizer
@@ -124,7 +125,7 @@ class BaseModel:
 
     Attributes:
         rows: for the overview, one for each file.
-        warnings: tensors that fit no layer.
+        warnings: tensors that fit no layer, and an alpha that is not known.
     """
 
     rows: list[tuple[str, str]]
@@ -157,7 +158,7 @@ def check_base_loras(loras: Sequence[BaseLora], family: FamilyForTask, trained: 
             left_out = verb(len(left), "fits no layer of the model and is", "fit no layer of the model and are")
             what = f"{counted(len(left), 'tensor')} of a base LoRA {left_out} left out"
             warnings.append(Problem(what, (str(lora.path), *left[:3])))
-    return BaseModel(rows, warnings)
+    return BaseModel(rows, [*alpha_warnings([lora.path for lora in loras]), *warnings])
 
 
 def mask_warnings(

@@ -49,6 +49,7 @@ from blissmask.training.data.empty_masks import leave_out_empty
 from blissmask.training.data.mask_totals import tier_rows
 from blissmask.training.data.tier_values import commonest_tiers
 from blissmask.training.device import find_device
+from blissmask.training.lora.peft_files import alpha_warnings
 from blissmask.training.memory.blocks import check_compiler
 from blissmask.training.record.saving import Outputs, output_names
 from blissmask.training.record.states.load import SavedState
@@ -211,6 +212,7 @@ def plan_training(config: Config) -> TrainPlan:
     warnings += _kept_out(config, names)
     if start.state is None:
         warnings += expert_warnings(config, steps.experts)
+        warnings += alpha_warnings([path for path in (config.lora.network_weights,) if path is not None])
     previews = plan_previews(config, family, data.used_headers, steps.experts)
     if not (config.run.dry_run and memory.by_published_size):
         warnings += _check_denoisers(config, steps.experts)

@@ -69,7 +69,7 @@ def describe_lora(tensors: Mapping[str, Tensor], path: Path) -> LoraSummary:
         raise ModelError(
             "this file is no LoRA in a spelling that can be converted",
             where=[path, f"its keys begin with {', '.join(f'`{key}`' for key in list(tensors)[:NAMED_KEYS])}"],
-            fix="keys of LoRA files begin with `diffusion_model.`, `lora_unet_` or `transformer.`",
+            fix="keys of LoRA files begin with `diffusion_model.`, `lora_unet_`, `transformer.` or `base_model.model.`",
         )
     _refuse_torn(tensors, path)
     ranks: Counter[int] = Counter()

@@ -18,7 +18,6 @@ spelling holds m itself.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +38,9 @@ from blissmask.training.lora.formats import NATIVE_PREFIX as PREFIX
 from blissmask.training.lora.layers import ADAPTER, Lora
 from blissmask.training.lora.lokr_loha import FACTORS, factor_tensors, fill_factors
 from blissmask.training.lora.norms import norm_ratio
+from blissmask.training.lora.peft_files import as_diffusers, without_adapter
 from blissmask.training.lora.shapes import refuse_impossible
 
-_ADAPTER = re.compile(r"\b(lora_[AB])\.[^.]+\.weight$")
-"""peft's spelling of a matrix of a named adapter."""
 _DIFFERENCES = frozenset({"diff", "diff_b", "set_weight", "w_norm", "b_norm"})
 """ComfyUI's names of what is added to, or put in the place of, a whole weight, bias or norm."""
 
@@ -136,14 +134,16 @@ def write_lora(
 
 
 def read_lora(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a LoRA file; peft's name of the adapter, as in ``lora_A.default.weight``, is left out.
+    """Return the tensors of a LoRA file; those that peft saved by itself are spelled as diffusers spells them.
+
+    peft's name of the adapter, as in ``lora_A.default.weight``, is left out; see :mod:`peft_files`.
 
     Raises ModelError when the file is missing, damaged or not safetensors, larger than memory, or holds nothing,
     several adapters, no LoRA, or more than one.
     """
     tensors: dict[str, Tensor] = {}
     for key, tensor in _read(path).items():
-        name = _ADAPTER.sub(r"\1.weight", key)
+        name = without_adapter(key)
         if name in tensors:
             fix = "use the adapters apart, each in a file of its own"
             raise ModelError("this file holds several LoRA for the same layers", where=[path, f"`{key}`"], fix=fix)
@@ -151,7 +151,7 @@ def read_lora(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ModelError("the LoRA file holds no tensors", where=[path], fix="get the file again, whole")
     _refuse_differences(tensors, path)
-    return tensors
+    return as_diffusers(tensors, path)
 
 
 def _is_difference(key: str) -> bool:

@@ -41,7 +41,7 @@ NAMED_KEYS = 3
 """Keys that an error message names: the keys of a file are spelled alike, so that a few show how."""
 NATIVE_PREFIX = "diffusion_model."
 _KOHYA_PREFIX = "lora_unet_"
-_DIFFUSERS_PREFIX = "transformer."
+DIFFUSERS_PREFIX = "transformer."
 _TO_KOHYA = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"} | {
     part: part for part in ("alpha", "dora_scale", *FACTORS)
 }
@@ -49,7 +49,7 @@ _TO_KOHYA = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weig
 _MAGNITUDE = "lora_magnitude_vector"
 """The norms of DoRA in the diffusers spelling."""
 _PARTS = (*_TO_KOHYA, "lora_down.weight", "lora_up.weight", _MAGNITUDE)
-_PREFIXES: Mapping[str, LoraFormat] = {NATIVE_PREFIX: "native", _KOHYA_PREFIX: "kohya", _DIFFUSERS_PREFIX: "diffusers"}
+_PREFIXES: Mapping[str, LoraFormat] = {NATIVE_PREFIX: "native", _KOHYA_PREFIX: "kohya", DIFFUSERS_PREFIX: "diffusers"}
 
 
 def to_format(
@@ -85,7 +85,7 @@ def to_format(
     spelled = {}
     for key, tensor in tensors.items():
         name, part = split_key(key)
-        module = f"{_DIFFUSERS_PREFIX}{modules[name.removeprefix(NATIVE_PREFIX)]}"
+        module = f"{DIFFUSERS_PREFIX}{modules[name.removeprefix(NATIVE_PREFIX)]}"
         if part == "lora_B.weight":
             # Without alpha, which this spelling does not have, diffusers uses a scale of 1.
             spelled[f"{module}.{part}"] = (tensor.float() * layer_scale(tensors, name)).to(tensor.dtype)
@@ -114,7 +114,7 @@ def to_native(
     """
     originals = [*modules, *fused]
     names = {f"{_KOHYA_PREFIX}{original.replace('.', '_')}": original for original in originals}
-    names |= {f"{_DIFFUSERS_PREFIX}{module}": original for original, module in modules.items()}
+    names |= {f"{DIFFUSERS_PREFIX}{module}": original for original, module in modules.items()}
     names |= {f"{NATIVE_PREFIX}{original}": original for original in originals}
     # Other trainers write the parts under these names in native files, too.
     names |= {f"{NATIVE_PREFIX}{own}": part for part, own in apart.items()}
@@ -179,7 +179,7 @@ def layer_key(
     """
     whole = original.partition(":")[0]
     if wanted == "diffusers":
-        return f"{_DIFFUSERS_PREFIX}{modules[original]}"
+        return f"{DIFFUSERS_PREFIX}{modules[original]}"
     if wanted == "kohya":
         return f"{_KOHYA_PREFIX}{apart.get(original, whole).replace('.', '_')}"
     return f"{NATIVE_PREFIX}{apart.get(original, whole) if factored else whole}"
