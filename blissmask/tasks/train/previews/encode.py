@@ -19,7 +19,7 @@ from blissmask.families.previews import EncodedPrompt, PictureEncoder, encode_pi
 from blissmask.families.vae.pixels import signed_picture
 from blissmask.media.image import read_image
 from blissmask.tasks.cache.cached_dataset import TEXT_DTYPE
-from blissmask.tasks.train.previews.plan import PlannedPreview
+from blissmask.tasks.train.previews.complete_prompt import PlannedPreview
 from blissmask.training.device import release_memory
 
 Pictures = Sequence[NDArray[np.uint8]]

@@ -17,7 +17,7 @@ from blissmask.people.faces.face_reader import IDENTITIES, FaceReader
 from blissmask.people.subject_likeness import ONLY
 from blissmask.tasks.instance.references import photos_of, thresholds_of
 from blissmask.tasks.mask_files.licences import Weights, refuse_non_commercial
-from blissmask.tasks.train.previews.plan import PlannedPreview
+from blissmask.tasks.train.previews.complete_prompt import PlannedPreview
 
 _MOST_PHOTOS = 24
 """Photos of a data set that are looked at for faces, spread over its names; a face takes a quarter of a second, and the
