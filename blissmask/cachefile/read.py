@@ -33,7 +33,7 @@ from blissmask.cachefile.layout import (
     read_subjects,
     text_name,
 )
-from blissmask.errors import CacheError, Hint, Problem
+from blissmask.errors import CacheError, Hint, MachineError, Problem, first_line
 from blissmask.masks.tiers import TIERS
 from blissmask.storage.ordinary import refuse_all_but_files
 from blissmask.storage.seen import input_state
@@ -46,6 +46,8 @@ _Known: TypeAlias = dict[tuple[object, object], SharedHeader]
 """By contents and keys."""
 _ROUNDING = 0.008
 """By which weights may leave 0..1: one step of bfloat16 above 1, which is 2**-7; those of float16 are smaller."""
+_NO_MEMORY = ("mmap", "allocate")
+"""In what PyTorch says, as a plain RuntimeError, when it has no room to map a file or for a tensor."""
 _REMAKE = Hint("remove them, then run `{command}` again", "cache")
 
 
@@ -137,8 +139,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         CacheError: the file is missing, truncated or damaged.
+        MachineError: it does not fit into memory.
     """
-    with _opened(path, "pt") as file:
+    with _opened(path, "pt") as file, _telling_of_memory(path):
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
 
 
@@ -149,7 +152,11 @@ def read_keys(path: Path) -> list[str]:
 
 
 def is_sound(path: Path) -> bool:
-    """Read a whole cache file; return whether it is undamaged and all of its values are finite."""
+    """Read a whole cache file; return whether it is undamaged and all of its values are finite.
+
+    Raises:
+        MachineError: it does not fit into memory, so nothing is known of it.
+    """
     try:
         tensors = read_tensors(path)
     except CacheError:
@@ -167,6 +174,7 @@ def load_entry(header: CacheHeader) -> CacheEntry:
     Raises:
         ChangedError: a file was written anew since its header was read.
         CacheError: a file is missing, truncated or damaged, or the mask does not fit the latents.
+        MachineError: a file does not fit into memory.
     """
     header.seen.check()
     named = {content: _with_frames(content, tensor) for content, tensor in _by_content(header.path).items()}
@@ -195,6 +203,7 @@ def load_text(header: CacheHeader, kind: TextKind) -> dict[str, Tensor]:
 
     Raises:
         CacheError: the file is missing or damaged.
+        MachineError: it does not fit into memory.
     """
     return _by_content(header.text_path_of(kind))
 
@@ -204,9 +213,10 @@ def load_mask(header: CacheHeader) -> CachedMask:
 
     Raises:
         CacheError: the file is missing, truncated or damaged, or the mask does not fit the latents.
+        MachineError: the file does not fit into memory.
     """
     keys = {name: key for name, (key, _) in header.contents.items()}
-    with _opened(header.path, "pt") as file:
+    with _opened(header.path, "pt") as file, _telling_of_memory(header.path):
         weights = file.get_tensor(keys[MASK_WEIGHTS]) if MASK_WEIGHTS in keys else None
         regions = file.get_tensor(keys[MASK_REGIONS]) if MASK_REGIONS in keys else None
     return CachedMask(
@@ -262,7 +272,7 @@ def _refuse_no_shares(tensor: Tensor, header: CacheHeader) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
-    """Open a safetensors file; raise CacheError for whatever is wrong with it.
+    """Open a safetensors file; raise CacheError for whatever is wrong with it, MachineError when memory is too small.
 
     Args:
         path: the file.
@@ -270,18 +280,34 @@ def _opened(path: Path, framework: Literal["np", "pt"] = "np") -> Iterator[Any]:
     """
     try:
         refuse_all_but_files(path)
-        with _named_in_utf8(path) as name, safe_open(name, framework=framework) as file:
-            yield file
+        with _named_in_utf8(path) as name:
+            with _telling_of_memory(path):
+                opened = safe_open(name, framework=framework)
+            with opened as file:
+                yield file
     except FileNotFoundError as error:
         raise CacheError("a cache file is missing", where=[path], fix=Hint("run `{command}`", "cache")) from error
     except OSError as error:
         what = f"a cache file cannot be read: {error.strerror or error}"
         raise CacheError(what, where=[path], fix=_REMAKE) from error
-    except RuntimeError as error:
-        # torch maps the whole file so that it could be written to, which is refused where memory and swap are smaller.
-        raise CacheError(f"a cache file does not fit into memory: {error}", where=[path], fix=_REMAKE) from error
     except SafetensorError as error:
         raise CacheError(f"a cache file is damaged or not safetensors: {error}", where=[path], fix=_REMAKE) from error
+
+
+@contextlib.contextmanager
+def _telling_of_memory(path: Path) -> Iterator[None]:
+    """Raise MachineError where PyTorch has no room for a file: nothing is wrong with the file itself.
+
+    PyTorch maps the whole file so that it could be written to, which is refused where memory and swap are smaller.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error) for word in _NO_MEMORY):
+            raise
+        what = f"the file does not fit into memory: {first_line(error)}"
+        fix = "close other programs, or give the machine more memory or swap, then run the same command again"
+        raise MachineError(what, where=[path], fix=fix) from error
 
 
 @contextlib.contextmanager

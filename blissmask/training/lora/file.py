@@ -138,8 +138,8 @@ def read_lora(path: Path) -> dict[str, Tensor]:
 
     peft's name of the adapter, as in ``lora_A.default.weight``, is left out; see :mod:`peft_files`.
 
-    Raises ModelError when the file is missing, damaged or not safetensors, larger than memory, or holds nothing,
-    several adapters, no LoRA, or more than one.
+    Raises ModelError when the file is missing, damaged or not safetensors, or holds nothing, several adapters, no LoRA,
+    or more than one; MachineError when it does not fit into memory.
     """
     tensors: dict[str, Tensor] = {}
     for key, tensor in _read(path).items():
@@ -189,10 +189,6 @@ def _read(path: Path) -> dict[str, Tensor]:
         if isinstance(error.__cause__, OSError):
             what = f"the LoRA file cannot be read: {error.__cause__.strerror or error.__cause__}"
             raise ModelError(what, where=[path], fix="name the LoRA file itself, one that you may read") from error
-        if isinstance(error.__cause__, RuntimeError):
-            raise ModelError(
-                "the LoRA file does not fit into memory", where=[path], fix="name a smaller one"
-            ) from error
         fix = (
             "copy it again; of a `.pt` or `.ckpt` file, which could run code while it is read, "
             "use the safetensors version"
@@ -203,7 +199,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def read_finite_lora(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a LoRA file that can be trained or converted.
 
-    Raises ModelError as :func:`read_lora` and :func:`shapes.refuse_impossible` do, and when a tensor holds NaN or
+    Raises as :func:`read_lora` and :func:`shapes.refuse_impossible` do, and ModelError when a tensor holds NaN or
     infinity.
     """
     tensors = read_lora(path)

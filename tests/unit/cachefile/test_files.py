@@ -8,11 +8,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from blissmask.cachefile.layout import FrameAxis, LatentName, latent_metadata, latent_name, text_metadata, text_name
-from blissmask.cachefile.read import list_headers, load_entry, read_header, read_metadata, read_tensors
+from blissmask.cachefile.read import is_sound, list_headers, load_entry, read_header, read_metadata, read_tensors
 from blissmask.cachefile.write import save_tensors, write_latents, write_text
-from blissmask.errors import CacheError
+from blissmask.errors import CacheError, MachineError
 
 LATENTS_Cfhw = torch.arange(16 * 2 * 4 * 6, dtype=torch.float32).reshape(16, 2, 4, 6)
 WEIGHTS_1fhw = torch.linspace(0, 1, 2 * 4 * 6).reshape(1, 2, 4, 6)
@@ -55,6 +56,58 @@ def test_a_mask_that_holds_no_weights_is_refused(tmp_path, scale):
 def test_weights_that_another_tool_rounded_to_bfloat16_are_read(tmp_path, value):
     weights = torch.full_like(WEIGHTS_1fhw, value).bfloat16()
     assert float(load_foreign(tmp_path, {"mask_weights_2x4x6_bfloat16": weights}).weights_1fhw.max()) == value
+
+
+NO_ROOM = "unable to mmap 57154088440 bytes: Cannot allocate memory (12)\nframe #0"
+
+
+@pytest.mark.parametrize("ask", [read_tensors, is_sound, lambda path: load_entry(read_header(path, "wan"))])
+def test_a_file_that_does_not_fit_into_memory_is_the_machines_fault_and_not_damaged(tmp_path, monkeypatch, ask):
+    path = write_entry(tmp_path)
+
+    def refuse(name, framework):
+        if framework == "pt":
+            raise RuntimeError(NO_ROOM)
+        return safe_open(name, framework=framework)
+
+    monkeypatch.setattr("blissmask.cachefile.read.safe_open", refuse)
+    with pytest.raises(MachineError, match=r"does not fit into memory: .* \(12\)$") as caught:
+        ask(path)
+    assert caught.value.problems[0].where == (str(path),)
+    assert "more memory or swap" in caught.value.problems[0].fix
+
+
+class NoRoom:
+    """An open file whose tensors do not fit into memory."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def keys(self):
+        return ["latents"]
+
+    def get_tensor(self, key):
+        raise RuntimeError(f"[enforce fail] DefaultCPUAllocator: can't allocate memory for {key}")
+
+
+def test_a_tensor_that_does_not_fit_into_memory_is_the_machines_fault_too(tmp_path, monkeypatch):
+    path = write_entry(tmp_path)
+    monkeypatch.setattr("blissmask.cachefile.read.safe_open", lambda name, framework: NoRoom())
+    with pytest.raises(MachineError, match="does not fit into memory"):
+        read_tensors(path)
+
+
+def test_a_bug_while_a_file_is_open_is_not_called_a_lack_of_memory(tmp_path, monkeypatch):
+    def broken(key):
+        raise RuntimeError("cannot allocate a content to this key")
+
+    path = write_entry(tmp_path)
+    monkeypatch.setattr("blissmask.cachefile.read.parse_key", broken)
+    with pytest.raises(RuntimeError, match="cannot allocate a content"):
+        read_header(path, "wan")
 
 
 def test_names_that_are_no_utf8_are_written_and_read(tmp_path):

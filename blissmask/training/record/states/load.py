@@ -47,7 +47,7 @@ class SavedState:
         Raises:
             CacheError: a file cannot be read, or the state is not the one that was found, hours ago where a model was
                 loaded or a cache was made in between.
-            MachineError: its folder cannot be looked at.
+            MachineError: its folder cannot be looked at, or a file does not fit into memory.
         """
         try:
             fault = fault_of(self.path, by_size=True)
