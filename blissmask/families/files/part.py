@@ -20,6 +20,7 @@ from blissmask.families.files.model_files import ModelFiles, folder_of_part, is_
 from blissmask.families.files.quantised_files import refuse_quantised_file
 from blissmask.families.files.safetensors_header import begins_as_safetensors
 from blissmask.families.files.stored_tensors import Tensors
+from blissmask.families.files.tensor_files import open_checkpoint
 from blissmask.imports import import_scipy_stats_later, quick_imports
 from blissmask.storage.ordinary import what_is, why_no_file
 
@@ -45,7 +46,9 @@ class Part:
             for files that have them already.
         ignore: prefixes of names in a file that the class lacks on purpose, e.g. ``lm_head.``.
         trim: removes what is never run, in place; from a single file it is not even read.
-        check_source: raises ModelError for a single file or folder that is marked as another model's.
+        check_folder: raises ModelError for a folder in diffusers layout that is marked as another model's.
+        check_tensors: raises ModelError for a single file that is marked as another model's, by its tensors under
+            their names in the file.
         published: arguments of the class for the released model, beside its own defaults; None where no estimate needs
             them.
     """
@@ -59,7 +62,8 @@ class Part:
     rename: Callable[[Tensors], Tensors] | None = None
     ignore: tuple[str, ...] = ()
     trim: Callable[[Any], None] | None = None
-    check_source: Callable[[Path], None] | None = None
+    check_folder: Callable[[Path], None] | None = None
+    check_tensors: Callable[[Tensors, Path], None] | None = None
     published: Mapping[str, Any] | None = None
 
     @property
@@ -114,11 +118,16 @@ class Part:
             return True
 
     def check(self, files: ModelFiles) -> None:
-        """Make sure that the part is there and of this model, or may be fetched later. Headers alone are read.
+        """Make sure that the part is there and of this model, or may be fetched later; needs no torch.
+
+        Of a safetensors file the header is read, once. PyTorch's own files, which no header describes, and folders are
+        not looked into for their tensors: whether they are another model's turns out when they are loaded.
 
         Raises:
             UsageError: nothing was named.
-            ModelError: what was named is not there, quantised for inference, damaged, or another model's.
+            ModelError: what was named is not there, or a safetensors file is quantised for inference, damaged, or
+                another model's, or a file of another kind cannot hold weights.
+            MachineError: the file cannot be read.
         """
         if self.is_fetched_later(files):
             return
@@ -132,12 +141,13 @@ class Part:
         why = "" if what_is(source) == "a folder" else why_no_file(source, "model file")
         if why:
             raise ModelError(why, where=[source], fix=f"correct `{self.option}`")
-        refuse_quantised_file(source)
-        if self.check_source is not None:
-            self.check_source(source)
-        if source.is_file() and begins_as_safetensors(source):
+        if source.is_dir():
+            self._check_folder(source)
+        elif begins_as_safetensors(source):
             with _telling_of_shapes(self.class_path, source):
                 self.config_of(self.stored(source), source)
+        else:
+            refuse_quantised_file(source)
 
     def weight_files(self, files: ModelFiles) -> list[Path]:
         """Return the files of its weights on this machine; empty for a hub id and for a miniature."""
@@ -175,8 +185,7 @@ class Part:
         if source.is_dir():
             from blissmask.families.files.loading import load_folder
 
-            if self.check_source is not None:
-                self.check_source(source)
+            self._check_folder(source)
             return self._trimmed(load_folder(self._class().from_pretrained, source, device=device, dtype=dtype))
         return self.load_file(source, device=device, dtype=dtype)
 
@@ -193,8 +202,6 @@ class Part:
         """
         from blissmask.families.files.loading import build_empty, load_weights
 
-        if self.check_source is not None:
-            self.check_source(path)
         with _telling_of_shapes(self.class_path, path):
             tensors = self.stored(path)
             config = self.config_of(tensors, path)
@@ -205,12 +212,17 @@ class Part:
         """Return the tensors of a single file under the names of the class, not read yet.
 
         Raises:
-            ModelError: the file is damaged, or quantised for inference.
+            ModelError: the file is damaged, quantised for inference, or marked as another model's.
+            MachineError: it cannot be read.
         """
-        from blissmask.families.files.tensor_files import open_checkpoint
-
         tensors = open_checkpoint(path)
+        if self.check_tensors is not None:
+            self.check_tensors(tensors, path)
         return tensors if self.rename is None else self.rename(tensors)
+
+    def _check_folder(self, folder: Path) -> None:
+        if self.check_folder is not None:
+            self.check_folder(folder)
 
     def _build(self, config: Mapping[str, Any]) -> nn.Module:
         model_class = self._class()

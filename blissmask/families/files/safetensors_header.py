@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blissmask.errors import ModelError
+from blissmask.errors import MachineError, ModelError
 from blissmask.families.files.unchanged_file import UnchangedFile, unchanged_file
 from blissmask.storage.ordinary import open_ordinary
 
@@ -85,9 +85,12 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def begins_as_safetensors(path: Path) -> bool:
-    """Return whether a file that can be read begins as a safetensors file does."""
-    with open_ordinary(path) as file:
-        return is_safetensors(file.read(16))
+    """Return whether a file begins as a safetensors file does. Raises MachineError when it cannot be read."""
+    try:
+        with open_ordinary(path) as file:
+            return is_safetensors(file.read(16))
+    except OSError as error:
+        raise MachineError(f"the model file cannot be read: {error.strerror}", where=[path]) from error
 
 
 def _parsed(text: bytes, path: Path) -> dict[str, Any]:

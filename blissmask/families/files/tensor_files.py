@@ -1,7 +1,8 @@
 """Open model files: safetensors or PyTorch's own, prefix-free and de-quantised, and read only what is asked for.
 
 A file is told by its first bytes, never by its name. A tensor is read when a model asks for it, so the decoder half of
-a VAE and the vision half of a text encoder cost nothing. Nothing in a file is ever executed.
+a VAE and the vision half of a text encoder cost nothing. The names and shapes of safetensors need no torch, so that a
+plan can look at them; those of PyTorch's own files do. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -11,10 +12,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from blissmask.errors import MachineError, ModelError, first_line
 from blissmask.families.files.quantised_files import gguf_refusal, is_gguf, refuse_all_but_pickles, refuse_quantised
@@ -22,6 +20,10 @@ from blissmask.families.files.safetensors_header import is_safetensors, read_hea
 from blissmask.families.files.stored_tensors import StoredTensor, Tensors
 from blissmask.families.files.unchanged_file import UnchangedFile, unchanged_file
 from blissmask.storage.ordinary import open_ordinary
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # What ComfyUI, data-parallel training and repackers put before every name of a file that holds one model.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "module.")
@@ -32,30 +34,21 @@ _NESTS = ("state_dict", "model", "module")
 _MARKERS = frozenset({"scaled_fp8", "spiece_model"})
 _WEIGHT_SCALES = ("scale_weight", "weight_scale")
 _BOOKKEEPING = ("scale_weight", "weight_scale", "scale_input", "input_scale", "comfy_quant")
-_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-_READABLE = (
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.float64,
-    torch.int64,
-    torch.int32,
-    torch.uint8,
-    torch.bool,
-)
-# What we read of the format's dtypes, by its names.
+_FLOAT8 = frozenset({"float8_e4m3fn", "float8_e5m2"})
+# What we read of the safetensors format's dtypes: its names, and torch's.
 _DTYPES = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F64": torch.float64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F64": "float64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
+_READABLE = frozenset(_DTYPES.values()) - _FLOAT8
 _COPY_AGAIN = "download or copy it again"
 
 
@@ -87,13 +80,7 @@ def embedded_sentencepiece(path: Path) -> bytes | None:
     shapes, read = _open(path)
     if "spiece_model" not in shapes:
         return None
-    return bytes(read("spiece_model").to(torch.uint8).tolist())
-
-
-def holds_entry(path: Path, name: str) -> bool:
-    """Return whether a file has an entry called ``name``, markers that :func:`open_checkpoint` leaves out included."""
-    shapes, _ = _open(path)
-    return name in _plain_names(shapes).values()
+    return bytes(read("spiece_model").byte().tolist())
 
 
 def _plain_names(stored: Iterable[str]) -> dict[str, str]:
@@ -114,14 +101,19 @@ def _without_prefix(name: str) -> str:
 def _reader(path: Path, read: Callable[[str], Tensor], stored: str, scale: str | None) -> Callable[[], Tensor]:
     def tensor() -> Tensor:
         value = read(stored)
-        if value.dtype in _FLOAT8:
+        dtype = _name_of(value.dtype)
+        if dtype in _FLOAT8:
             value = value.float()
             return value if scale is None else _scaled(path, stored, value, read(scale).float())
-        if value.dtype not in _READABLE:
-            raise _foreign_dtype(path, stored, str(value.dtype).removeprefix("torch."))
+        if dtype not in _READABLE:
+            raise _foreign_dtype(path, stored, dtype)
         return value
 
     return tensor
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _foreign_dtype(path: Path, name: str, dtype: str) -> ModelError:
@@ -178,10 +170,12 @@ def _open_safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[
     refuse_quantised(header)
 
     def read(name: str) -> Tensor:
+        import torch
+
         entry = header.entries[name]
-        dtype = _DTYPES.get(entry.dtype)
-        if dtype is None:
+        if entry.dtype not in _DTYPES:
             raise _foreign_dtype(path, name, entry.dtype)
+        dtype: torch.dtype = getattr(torch, _DTYPES[entry.dtype])
         if entry.size != math.prod(entry.shape) * dtype.itemsize:
             raise ModelError(f"`{name}` has more or fewer bytes than its shape says", where=[path], fix=_COPY_AGAIN)
         value = torch.empty(entry.shape, dtype=dtype)
@@ -205,6 +199,8 @@ def _open_pickle(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str]
 
 def _has_places(described: Any) -> bool:
     """Return whether torch notes where the numbers of tensors on the meta device are; versions before 2.13 may not."""
+    from torch import Tensor
+
     tables = [described] if isinstance(described, dict) else []
     while tables:
         for value in tables.pop().values():
@@ -227,6 +223,8 @@ def _place(described: Tensor) -> int | None:
 
 def _from_zip(file: UnchangedFile, described: Tensor) -> Tensor:
     """Return the tensor of a PyTorch file in zip format that ``described``, on the meta device, tells of."""
+    import torch
+
     place = _place(described)
     # The file was read this way because every tensor has one.
     assert place is not None
@@ -243,6 +241,8 @@ def _from_zip(file: UnchangedFile, described: Tensor) -> Tensor:
 
 
 def _unpickle(path: Path) -> Any:
+    import torch
+
     # weights_only raises UnpicklingError, which is a plain Exception subclass of a banned module; it is told by name.
     try:
         with open_ordinary(path) as file:
@@ -274,6 +274,8 @@ def _refusal(path: Path, message: str) -> ModelError:
 
 
 def _tensor_table(path: Path, loaded: Any) -> Mapping[str, Tensor]:
+    from torch import Tensor
+
     for nest in _NESTS:
         if isinstance(loaded, dict) and isinstance(loaded.get(nest), dict):
             loaded = loaded[nest]

@@ -40,17 +40,21 @@ def denoiser_config(tensors: Tensors, path: Path) -> dict[str, Any]:
     }
 
 
-def refuse_distilled(path: Path) -> None:
+def refuse_distilled_folder(folder: Path) -> None:
     """Raise ModelError for a denoiser of few steps: it takes a second time that no training of ours shows it."""
-    from blissmask.families.files.tensor_files import open_checkpoint
+    if (folder / "config.json").is_file() and read_config(folder).get("use_meanflow"):
+        raise _distilled(folder)
 
-    if path.is_dir():
-        distilled = (path / "config.json").is_file() and bool(read_config(path).get("use_meanflow"))
-    else:
-        distilled = any(name.startswith(_SECOND_TIME) for name in open_checkpoint(path))
-    if distilled:
-        fix = "train on the model of many steps; its LoRA loads in the distilled one as well"
-        raise ModelError(f"{path.name} is distilled to few steps (`time_r_in`)", where=[path], fix=fix)
+
+def refuse_distilled_file(tensors: Tensors, path: Path) -> None:
+    """Raise ModelError for a single file of a denoiser of few steps, by its tensors under their names in the file."""
+    if any(name.startswith(_SECOND_TIME) for name in tensors):
+        raise _distilled(path)
+
+
+def _distilled(path: Path) -> ModelError:
+    fix = "train on the model of many steps; its LoRA loads in the distilled one as well"
+    return ModelError(f"{path.name} is distilled to few steps (`time_r_in`)", where=[path], fix=fix)
 
 
 def _tiny() -> Any:
@@ -76,7 +80,8 @@ DENOISER = Part(
     class_path="diffusers.HunyuanVideo15Transformer3DModel",
     rename=names.rename_denoiser,
     config_of=denoiser_config,
-    check_source=refuse_distilled,
+    check_folder=refuse_distilled_folder,
+    check_tensors=refuse_distilled_file,
     tiny=_tiny,
     tiny_name="hunyuan-video-15",
     # What diffusers' class builds by itself.

@@ -48,10 +48,8 @@ def _config_of_2511(tensors: Tensors, path: Path) -> dict[str, Any]:
     return {**denoiser_config(tensors, path), "zero_cond_t": True}
 
 
-def _refuse_2511(path: Path) -> None:
-    from blissmask.families.files.tensor_files import holds_entry
-
-    if path.is_file() and holds_entry(path, _ZERO_TIME_MARKER):
+def _refuse_2511(tensors: Tensors, path: Path) -> None:
+    if _ZERO_TIME_MARKER in tensors:
         raise ModelError("the file is marked as Qwen-Image-Edit-2511", where=[path], fix="use `--task edit-2511`")
 
 
@@ -90,6 +88,6 @@ DENOISER = Part(
     # What diffusers' class builds by itself.
     published={},
 )
-EDIT = replace(DENOISER, tiny_name="qwen-image-edit-edit", check_source=_refuse_2511)
-EDIT_2509 = replace(DENOISER, tiny_name="qwen-image-edit-edit-2509", check_source=_refuse_2511)
+EDIT = replace(DENOISER, tiny_name="qwen-image-edit-edit", check_tensors=_refuse_2511)
+EDIT_2509 = replace(DENOISER, tiny_name="qwen-image-edit-edit-2509", check_tensors=_refuse_2511)
 EDIT_2511 = replace(DENOISER, tiny_name="qwen-image-edit-edit-2511", tiny=tiny.denoiser_2511, config_of=_config_of_2511)

@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from blissmask.errors import MissingPackageError, ModelError, UsageError
+from blissmask.errors import MachineError, MissingPackageError, ModelError, UsageError
 from blissmask.families.files import part as part_module
+from blissmask.families.files import safetensors_header
 from blissmask.families.files.model_files import ModelFiles
 from blissmask.families.files.part import Part
+from blissmask.families.files.stored_tensors import Tensors
 
 LOW = Part(
     folder="transformer_2",
@@ -70,6 +72,33 @@ def test_a_file_that_may_not_be_looked_at_is_not_said_to_be_missing(tmp_path: Pa
             HIGH.check(file)
         with pytest.raises(ModelError, match="the model folder cannot be read: Permission denied"):
             HIGH.check(folder)
+
+
+def test_a_file_that_may_not_be_read_is_the_machines_error_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    path = tmp_path / "closed.safetensors"
+    save_file({"a": torch.ones(2)}, path)
+    monkeypatch.setattr(safetensors_header, "open_ordinary", refused)
+    with pytest.raises(MachineError, match="the model file cannot be read: Permission denied") as caught:
+        LOW.check(ModelFiles(dit=path))
+    assert caught.value.problems[0].where == (str(path),)
+
+
+def test_the_header_of_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    read, looked_at = [], []
+    header_of = safetensors_header._parsed
+    monkeypatch.setattr(safetensors_header, "_parsed", lambda text, path: read.append(path) or header_of(text, path))
+    path = tmp_path / "whole.safetensors"
+    save_file({"model.diffusion_model.a": torch.ones(2, 3)}, path)
+
+    def look(tensors: Tensors, path: Path) -> dict[str, object]:
+        looked_at.append({name: tensor.shape for name, tensor in tensors.items()})
+        return {}
+
+    replace(LOW, config_of=look, check_tensors=look).check(ModelFiles(dit=path))
+    assert (read, looked_at) == ([path], [{"a": (2, 3)}] * 2)
 
 
 def test_a_diffusers_without_the_class_is_told_with_what_mends_it():

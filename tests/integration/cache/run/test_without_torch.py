@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from blissmask.families.files.part import Part
 from tests.builders.cache import PHOTO_WH, build, captions, on_videos, video_folder
-from tests.builders.families import TWO_EXPERTS
+from tests.builders.families import TWO_EXPERTS, family_of
 from tests.builders.pictures import mask_folder, photo_folder
+from tests.builders.single_files import state_of, written
 
 _HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft", "onnxruntime"}
 _COMMAND = f"""
@@ -23,9 +26,9 @@ print(json.dumps([code, sorted({sorted(_HEAVY)} & sys.modules.keys())]))
 """
 
 
-def heavy_modules(folder, *flags):
+def heavy_modules(folder, *flags, model=("--model", "tiny")):
     """Run `blissmask cache` in a process of its own; return its exit code and which heavy modules it loaded."""
-    arguments = ["cache", "--config", str(folder / "blissmask.toml"), "--arch", TWO_EXPERTS, "--model", "tiny", *flags]
+    arguments = ["cache", "--config", str(folder / "blissmask.toml"), "--arch", TWO_EXPERTS, *model, *flags]
     process = subprocess.run([sys.executable, "-c", _COMMAND, *arguments], capture_output=True, text=True, check=True)
     return json.loads(process.stdout.splitlines()[-1])
 
@@ -59,24 +62,38 @@ def test_a_run_over_fresh_clips_loads_none(tmp_path):
 
 
 def test_a_dry_run_loads_none_whatever_there_is_to_do(photos):
-    assert heavy_modules(photos, "--dry-run") == [0, []]
+    """The header of a model file is looked into, too."""
+    [vae] = [part for part in family_of(TWO_EXPERTS).for_task().task.latents if isinstance(part, Part)]
+    file = written(photos / "vae.safetensors", state_of(vae.tiny)[1])
+    assert heavy_modules(photos, "--dry-run", model=("--vae", str(file))) == [0, []]
 
 
 def test_a_run_with_work_loads_what_it_needs(photos):
     assert {"torch", "diffusers"} <= set(heavy_modules(photos)[1])
 
 
-def test_every_family_can_be_asked_for_its_geometry_and_the_names_of_its_weights():
-    code = """
+def test_every_family_can_be_asked_for_its_geometry_and_its_files(tmp_path):
+    code = f"""
 import sys
+from pathlib import Path
+from blissmask.errors import ModelError
 from blissmask.families.files.model_files import ModelFiles
+from blissmask.families.files.part import Part
 from blissmask.families.registry import FAMILIES, load_family
+def is_refused(part):
+    try:
+        part.check(ModelFiles(**{{part.field: Path({str(tmp_path / "other.safetensors")!r})}}))
+    except ModelError as error:
+        return "is no" in str(error)
 for family in map(load_family, FAMILIES.names()):
     assert family.latent.channels
     for task in map(family.for_task, family.tasks):
         assert task.experts
         assert task.latent_identity(ModelFiles(model="tiny"))
         assert task.text_identity(ModelFiles(model="tiny"))
+        parts = [*task.task.latents, *task.task.text, *(expert.part for expert in task.experts)]
+        assert all(is_refused(part) for part in parts if isinstance(part, Part))
 sys.exit("torch" in sys.modules)
 """
+    written(tmp_path / "other.safetensors", {"a": torch.ones(2)})
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
