@@ -132,6 +132,7 @@ def refuse_wrong_files(model: Model, *, latents: bool, texts: bool) -> None:
 
     Raises:
         ModelError: a file is damaged, or another model's; names all of them.
+        MachineError: a file cannot be read.
     """
     _refuse_wrong_parts(_parts(model.family, latents=latents, texts=texts), model.files)
 

@@ -58,7 +58,8 @@ def refuse_missing_models(config: Config) -> None:
 
     Raises:
         UsageError: a file or a folder is not named, or the family is not known; names all of them.
-        ModelError: files are missing; names all of them.
+        ModelError: files are missing, damaged or another model's; names all of them.
+        MachineError: a file cannot be read.
     """
     if config.model.arch is None:
         # `cache` says so.
